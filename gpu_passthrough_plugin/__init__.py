@@ -1,0 +1,1 @@
+"""Hands whole IOMMU groups of GPUs to virtual machines."""

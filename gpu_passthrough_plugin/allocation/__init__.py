@@ -1,0 +1,1 @@
+"""Stage 5: a request and the inventory become an allocation."""

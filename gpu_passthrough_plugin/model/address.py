@@ -1,0 +1,51 @@
+"""The address of a PCI function."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from gpu_passthrough_plugin import errors
+
+# Domains are 16 bits wide by the specification; Linux gives those above
+# ffff to VMD and Hyper-V buses (drivers/pci/controller/vmd.c).
+_FORM = re.compile(
+    r"(?:([0-9a-fA-F]{4,8}):)?([0-9a-fA-F]{2}):([01][0-9a-fA-F])\.([0-7])"
+)
+
+
+class Address(NamedTuple):
+    """``dddd:bb:ss.f``; ordered by domain, bus, slot, function.
+
+    A tuple and no dataclass: ten thousand are made in a listing.
+    """
+
+    domain: int
+    bus: int
+    slot: int
+    function: int
+
+    def __str__(self) -> str:
+        return "%04x:%02x:%02x.%x" % self
+
+    @property
+    def card(self) -> tuple[int, int, int]:
+        """What the functions of one card share: domain, bus and slot."""
+        return self[:3]
+
+
+def parse(text: str) -> Address:
+    """The address that ``text`` names; domain 0 where it names none.
+
+    :raises Invalid: when it is not ``[domain:]bus:slot.function`` in hex.
+    """
+    match = _FORM.fullmatch(text)
+    if match is None:
+        raise errors.Invalid(
+            f"{text!r} is no PCI address; wanted DOMAIN:BUS:SLOT.FUNCTION"
+            " in hexadecimal, such as 0000:06:00.0"
+        )
+    domain, bus, slot, function = match.groups()
+    return Address(
+        int(domain or "0", 16), int(bus, 16), int(slot, 16), int(function)
+    )

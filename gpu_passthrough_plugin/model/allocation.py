@@ -1,0 +1,56 @@
+"""Where a request would fit, and who holds what."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FreeUnit:
+    """A unit that may be claimed, at the generation it was read."""
+
+    unit: Unit
+    generation: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Candidate:
+    """Units of one host that satisfy a request whole.
+
+    :param units: by address.
+    :param score: 0 is best; what it counts stands in
+        ``allocation.choice``.
+    """
+
+    host: str
+    units: tuple[FreeUnit, ...]
+    score: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Allocation:
+    """What one consumer holds: whole units of one host."""
+
+    consumer: str
+    host: str
+    request: str
+    units: tuple[UnitRecord, ...]
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """The states its units are in, each once, in life's order."""
+        present = {record.state for record in self.units}
+        return tuple(state for state in State if state in present)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What publishing a host's units changed in the ledger."""
+
+    added: tuple[Unit, ...]
+    changed: tuple[Unit, ...]
+    removed: tuple[Unit, ...]
+    missing: tuple[Unit, ...]
+    generation: int

@@ -1,0 +1,54 @@
+"""What a host says of itself beyond its PCI functions."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+
+from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.reading import Unknown
+
+
+class CpuVendor(enum.StrEnum):
+    """The CPU's maker, which decides the kind of IOMMU."""
+
+    INTEL = "intel"
+    AMD = "amd"
+    ARM = "arm"
+    OTHER = "other"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Use:
+    """What the host itself does over a function, as an operator says it.
+
+    :param what: such as ``mount / (/dev/sda2)`` or
+        ``default route (eno1)``.
+    """
+
+    address: Address
+    what: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HostFacts:
+    """Facts that decide whether a host can isolate its functions.
+
+    :param acpi_tables: names of the firmware's tables, such as ``DMAR``.
+    :param kernel_arguments: the running kernel's command line, as words.
+    :param iommus: names in ``/sys/class/iommu``.
+    :param uses: functions that mounted disks, swap and default routes
+        need; ``Unknown`` when that could not be found out.
+    :param consoles: active console devices, such as ``tty0``, ``ttyS0``.
+    :param sockets: CPU socket of each NUMA node.
+    """
+
+    cpu_vendor: CpuVendor | Unknown
+    kernel_release: str | Unknown
+    kernel_arguments: tuple[str, ...] | Unknown
+    acpi_tables: frozenset[str] | Unknown
+    iommus: tuple[str, ...] | Unknown
+    uses: tuple[Use, ...] | Unknown
+    consoles: tuple[str, ...] | Unknown
+    sockets: Mapping[int, int] | Unknown

@@ -1,0 +1,96 @@
+"""One PCI function as a host shows it."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.reading import Unknown
+
+DISPLAY_BASE_CLASS = 0x03
+BRIDGE_BASE_CLASS = 0x06
+
+
+class Header(enum.StrEnum):
+    """What the header type says, ``config[0x0e] & 0x7f``.
+
+    Source: PCI Local Bus Specification 3.0, 6.2.1; all ones is what a
+    function that does not answer reads as.
+    """
+
+    ENDPOINT = "endpoint"
+    BRIDGE = "bridge"
+    DEAD = "dead"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Physical:
+    """An SR-IOV physical function: how many virtual ones it can, and has."""
+
+    total_vfs: int
+    enabled_vfs: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Virtual:
+    """An SR-IOV virtual function, and the physical one it belongs to."""
+
+    physical: Address
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Function:
+    """What a listing shows of a function; cheap to read for thousands.
+
+    :param class_code: 24 bits: base class, subclass, interface.
+    :param driver: None when no driver is bound.
+    :param iommu_group: None when the function is in no group; the number
+        changes between boots.
+    :param numa_node: None when the firmware names none (sysfs: -1).
+    """
+
+    address: Address
+    vendor_id: int | Unknown
+    product_id: int | Unknown
+    subsystem_vendor_id: int | Unknown
+    subsystem_product_id: int | Unknown
+    class_code: int | Unknown
+    driver: str | None | Unknown
+    iommu_group: int | None | Unknown
+    numa_node: int | None | Unknown
+    modalias: str | Unknown
+    is_bridge: bool
+
+    @property
+    def is_display(self) -> bool:
+        """Whether its base class is 03: VGA, 3D or another display."""
+        code = self.class_code
+        return (
+            not isinstance(code, Unknown) and code >> 16 == DISPLAY_BASE_CLASS
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Detail:
+    """What judging or showing one function needs beyond the listing.
+
+    :param modules: kernel modules that offer themselves for it.
+    :param driver_override: None when none is set.
+    :param reset_methods: in the kernel's order; empty when disabled;
+        ``MISSING`` when the function cannot be reset alone or the kernel
+        is older than 5.15.
+    :param boot_vga: None for a function that is no VGA device.
+    :param bar_bytes: size of each BAR that is in use.
+    :param bridges: from the root port down to the nearest.
+    """
+
+    revision: int | Unknown
+    header: Header | Unknown
+    modules: tuple[str, ...] | Unknown
+    driver_override: str | None | Unknown
+    reset_methods: tuple[str, ...] | Unknown
+    boot_vga: bool | None | Unknown
+    bar_bytes: tuple[int, ...] | Unknown
+    sriov: Physical | Virtual | None | Unknown
+    bridges: tuple[Address, ...]

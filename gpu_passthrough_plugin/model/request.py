@@ -1,0 +1,131 @@
+"""What an instance asks for, in Nova's own syntax."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import re
+from collections.abc import Mapping
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.model.unit import DeviceType, UnitFunction
+
+
+class NumaPolicy(enum.StrEnum):
+    """Nova's NUMA policies.  Source: nova, objects/fields.py."""
+
+    REQUIRED = "required"
+    LEGACY = "legacy"
+    PREFERRED = "preferred"
+    SOCKET = "socket"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Spec:
+    """One ``[pci] alias`` entry: what a function must be to satisfy it.
+
+    An id or resource class that is None matches any.
+    """
+
+    vendor_id: int | None
+    product_id: int | None
+    device_type: DeviceType
+    resource_class: str | None
+    traits: frozenset[str]
+
+    def matches(self, function: UnitFunction) -> bool:
+        """Whether an endpoint of a unit satisfies this entry."""
+        ids = f"{function.vendor_id:04X}_{function.product_id:04X}"
+        return (
+            self.vendor_id in (None, function.vendor_id)
+            and self.product_id in (None, function.product_id)
+            and self.device_type is function.device_type
+            and self.resource_class in (None, f"CUSTOM_PCI_{ids}")
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Alias:
+    """A name and the entries that satisfy it; any one of them does."""
+
+    name: str
+    numa_policy: NumaPolicy
+    specs: tuple[Spec, ...]
+
+    def matches(self, function: UnitFunction) -> bool:
+        """Whether a primary of a unit counts towards this alias."""
+        return function.is_primary and any(
+            spec.matches(function) for spec in self.specs
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Item:
+    """So many functions of one alias."""
+
+    alias: Alias
+    count: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """Everything an instance asks for, from one host.
+
+    :param numa_nodes: host NUMA nodes that the instance's memory is on;
+        None when it is not tied to any.
+    """
+
+    items: tuple[Item, ...]
+    numa_nodes: frozenset[int] | None = None
+
+    def __str__(self) -> str:
+        return ",".join(f"{i.alias.name}:{i.count}" for i in self.items)
+
+
+_ITEM = re.compile(r"([^:,\s]+):(\S+)")
+
+
+def parse(
+    text: str,
+    aliases: Mapping[str, Alias],
+    numa_nodes: frozenset[int] | None = None,
+) -> Request:
+    """The request that ``text``, such as ``gpu:2,nic:1``, names.
+
+    Source: nova, pci/request.py (``pci_passthrough:alias``).
+
+    :raises Faults: with each part that is malformed, unknown, repeated
+        or asks for fewer than one.
+    """
+    items: list[Item] = []
+    faults: list[str] = []
+    for part in text.split(","):
+        fault = _item_fault(part, aliases, items)
+        if fault:
+            faults.append(f"request {text!r}: {fault}")
+            continue
+        name, count = part.strip().rsplit(":", 1)
+        items.append(Item(aliases[name], int(count)))
+    if faults:
+        raise errors.Faults(tuple(faults))
+    return Request(tuple(items), numa_nodes)
+
+
+def _item_fault(
+    part: str, aliases: Mapping[str, Alias], items: list[Item]
+) -> str:
+    match = _ITEM.fullmatch(part.strip())
+    if match is None:
+        return f"{part!r} is not ALIAS:COUNT, such as gpu:1"
+    name, count = match.groups()
+    if not re.fullmatch(r"[0-9]{1,4}", count) or int(count) < 1:
+        return f"{count!r} of alias {name!r}: wanted a count of 1 or more"
+    if name not in aliases:
+        names = ", ".join(sorted(aliases)) or "none"
+        return (
+            f"alias {name!r} is not known; configured: {names};"
+            " add it to [pci] alias"
+        )
+    if any(item.alias.name == name for item in items):
+        return f"alias {name!r} is named twice; add the counts up"
+    return ""

@@ -1,0 +1,119 @@
+"""What is allocated: one assignable IOMMU group of one host."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import NamedTuple
+
+from gpu_passthrough_plugin.model.address import Address
+
+
+class DeviceType(enum.StrEnum):
+    """Nova's device types.  Source: nova, objects/fields.py."""
+
+    PCI = "type-PCI"
+    PF = "type-PF"
+    VF = "type-VF"
+
+
+class State(enum.StrEnum):
+    """Where a unit is in its life.
+
+    free → claimed → preparing → active → releasing → sanitising → free,
+    or → quarantined → free by an operator's hand.
+    """
+
+    FREE = "free"
+    CLAIMED = "claimed"
+    PREPARING = "preparing"
+    ACTIVE = "active"
+    RELEASING = "releasing"
+    SANITISING = "sanitising"
+    QUARANTINED = "quarantined"
+
+
+# Every edge a unit may take.  ``preparing`` falls back through
+# ``releasing``, because its functions were touched already.
+EDGES: dict[State, frozenset[State]] = {
+    State.FREE: frozenset({State.CLAIMED, State.QUARANTINED}),
+    State.CLAIMED: frozenset({State.PREPARING, State.FREE}),
+    State.PREPARING: frozenset({State.ACTIVE, State.RELEASING}),
+    State.ACTIVE: frozenset({State.RELEASING}),
+    State.RELEASING: frozenset({State.SANITISING}),
+    State.SANITISING: frozenset({State.FREE, State.QUARANTINED}),
+    State.QUARANTINED: frozenset({State.FREE}),
+}
+
+
+class UnitKey(NamedTuple):
+    """A unit's stable name: its host and lowest primary address."""
+
+    host: str
+    address: Address
+
+    def __str__(self) -> str:
+        return f"{self.host}/{self.address}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UnitFunction:
+    """An endpoint of a unit, as other hosts see it in the ledger."""
+
+    address: Address
+    vendor_id: int
+    product_id: int
+    class_code: int
+    device_type: DeviceType
+    is_primary: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Unit:
+    """What a host publishes of an assignable group.
+
+    :param functions: every endpoint, by address.
+    :param numa_node: of the lowest primary; None when it has none.
+    :param socket: CPU socket of that node; None when not known.
+    :param switch: topmost bridge above it, which its neighbours share.
+    """
+
+    key: UnitKey
+    iommu_group: int
+    functions: tuple[UnitFunction, ...]
+    numa_node: int | None
+    socket: int | None
+    switch: Address | None
+
+    @property
+    def primaries(self) -> tuple[UnitFunction, ...]:
+        return tuple(f for f in self.functions if f.is_primary)
+
+    @property
+    def resource_class(self) -> str:
+        """``CUSTOM_PCI_VVVV_PPPP`` of its lowest primary, as Nova names it.
+
+        Source: nova, compute/pci_placement_translator.py.
+        """
+        first = self.primaries[0]
+        return f"CUSTOM_PCI_{first.vendor_id:04X}_{first.product_id:04X}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UnitRecord:
+    """A unit as the ledger has it.
+
+    :param consumer: UUID of the instance that holds it, or None.
+    :param generation: changes with each transition; a writer that has an
+        older one lost.
+    :param is_missing: its host no longer shows it, and a consumer holds
+        it.
+    :param reason: why it is quarantined; empty otherwise.
+    """
+
+    unit: Unit
+    state: State
+    consumer: str | None
+    generation: int
+    is_missing: bool
+    reason: str
