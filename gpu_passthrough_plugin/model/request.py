@@ -24,7 +24,8 @@ class NumaPolicy(enum.StrEnum):
 class Spec:
     """One ``[pci] alias`` entry: what a function must be to satisfy it.
 
-    An id or resource class that is None matches any.
+    An id or resource class that is None matches any.  No unit carries
+    traits yet, so that an entry which asks for some matches nothing.
     """
 
     vendor_id: int | None
@@ -37,7 +38,8 @@ class Spec:
         """Whether an endpoint of a unit satisfies this entry."""
         ids = f"{function.vendor_id:04X}_{function.product_id:04X}"
         return (
-            self.vendor_id in (None, function.vendor_id)
+            not self.traits
+            and self.vendor_id in (None, function.vendor_id)
             and self.product_id in (None, function.product_id)
             and self.device_type is function.device_type
             and self.resource_class in (None, f"CUSTOM_PCI_{ids}")
