@@ -1,0 +1,1 @@
+"""An emulated GPU host: a real kernel, IOMMU, libvirtd, nested guests."""

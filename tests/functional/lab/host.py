@@ -1,0 +1,191 @@
+"""An emulated host: start it, run commands in it, restart it, stop it."""
+
+import shlex
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from .image import Image
+from .ssh import (
+    DYING_WITH_US,
+    CommandFailed,
+    Connection,
+    LabError,
+    free_port,
+)
+from .topology import Topology, arguments
+
+BOOT_TIMEOUT_S = 300.0
+_ROOT = ("root=/dev/vda1", "rw", "console=ttyS0")
+_QUICK = ("mitigations=off", "audit=0", "no_timer_check")
+"""Kernel arguments that spare an emulated processor needless work."""
+
+
+class EmulatedHost:
+    """One host; whatever it writes is in ``workdir``.
+
+    The disk outlives ``stop()`` and ``reboot()``; a fresh host is a new
+    one in an empty ``workdir``.
+
+    :param kernel_arguments: what the kernel is told besides its root and
+        console, so that ``()`` gives a host without IOMMU groups.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        image: Image,
+        workdir: Path,
+        kernel_arguments: Sequence[str] = ("intel_iommu=on",),
+    ) -> None:
+        self.topology = topology
+        self.image = image
+        self.workdir = workdir
+        self.kernel_arguments = tuple(kernel_arguments)
+        self._connection = Connection(image, workdir, free_port())
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Return once commands can be run and drivers are bound.
+
+        :raises LabError: with the console's last lines, when that fails.
+        """
+        until = time.monotonic() + BOOT_TIMEOUT_S
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        self._make_overlay()
+        qemu = subprocess.Popen(
+            self._argv(), cwd=self.workdir, stdin=subprocess.DEVNULL
+        )
+        self._children.append(qemu)
+        try:
+            master = self._connection.share(until, lambda: qemu.poll() is None)
+            self._children.append(master)
+            self.run(("udevadm", "settle"))
+        except LabError as error:
+            self.stop()
+            raise LabError(f"{error}\n{self.console(40)}") from error
+
+    def stop(self) -> None:
+        """Return once nothing of the host runs any more."""
+        for child in reversed(self._children):
+            child.kill()
+            child.wait()
+        self._children.clear()
+
+    def reboot(self) -> None:
+        """Return once the host went down in good order and is up again."""
+        self.run(("systemctl", "--no-block", "reboot"))
+        try:
+            self._children[0].wait(BOOT_TIMEOUT_S)
+        except subprocess.TimeoutExpired as error:
+            raise LabError(f"no reboot\n{self.console(40)}") from error
+        self.stop()
+        self.start()
+
+    def console(self, lines: int) -> str:
+        """Return the last lines of the serial console."""
+        log = self.workdir / "serial.log"
+        text = log.read_text(errors="replace") if log.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        check: bool = True,
+        timeout_s: float = 120.0,
+        stdin: bytes | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Return how a command in the host ended, and what it wrote.
+
+        :raises CommandFailed: when ``check`` and its status is not 0.
+        :raises LabError: when it takes longer than ``timeout_s``.
+        """
+        status, out, err = self._exchange(argv, timeout_s, stdin)
+        done = subprocess.CompletedProcess(
+            list(argv), status, out.decode(), err.decode()
+        )
+        if check and status:
+            raise CommandFailed(done)
+        return done
+
+    def sh(self, script: str, *, timeout_s: float = 120.0) -> str:
+        """Return the output of a shell script that had to succeed."""
+        argv = ("sh", "-euc", script)
+        return self.run(argv, timeout_s=timeout_s).stdout
+
+    def spawn(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Return a command while it runs, so that others can race it."""
+        return self._connection.popen(argv)
+
+    def put(self, path: str, content: bytes, mode: int = 0o644) -> None:
+        """Return once ``path`` in the host has this content and mode."""
+        install = ("install", "-D", "-m", f"{mode:o}", "/dev/stdin", path)
+        self.run(install, stdin=content)
+
+    def get(self, path: str) -> bytes:
+        """Return the content of a file in the host."""
+        argv = ("cat", path)
+        status, out, err = self._exchange(argv, 120.0, None)
+        if status:
+            raise CommandFailed(
+                subprocess.CompletedProcess(argv, status, "", err.decode())
+            )
+        return out
+
+    def _exchange(
+        self, argv: Sequence[str], timeout_s: float, stdin: bytes | None
+    ) -> tuple[int, bytes, bytes]:
+        """Return the status, output and errors of a command."""
+        with self._connection.popen(argv) as running:
+            try:
+                out, err = running.communicate(stdin or b"", timeout_s)
+            except subprocess.TimeoutExpired as error:
+                running.kill()
+                raise LabError(
+                    f"{shlex.join(argv)}: still runs after {timeout_s} s"
+                ) from error
+        return running.returncode, out, err
+
+    def _make_overlay(self) -> None:
+        """Return once there is a disk that only this host writes to."""
+        overlay = self.workdir / "disk.qcow2"
+        if not overlay.exists():
+            subprocess.run(
+                ("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw",
+                 "-b", str(self.image.disk), str(overlay)),
+                check=True,
+            )  # fmt: skip
+
+    def _argv(self) -> tuple[str, ...]:
+        """Return the command that is the host."""
+        forward = f"hostfwd=tcp:127.0.0.1:{self._connection.port}-:22"
+        told = (*_ROOT, *_QUICK, *self.kernel_arguments)
+        return (
+            *DYING_WITH_US, "qemu-system-x86_64",
+            *arguments(self.topology),
+            "-drive", "file=disk.qcow2,if=none,id=root,cache=unsafe",
+            "-device", "virtio-blk-pci,drive=root,addr=2.0",
+            "-netdev", f"user,id=net,{forward}",
+            "-device", "virtio-net-pci,netdev=net,addr=3.0,romfile=",
+            "-serial", "file:serial.log",
+            "-kernel", str(self.image.kernel),
+            "-initrd", str(self.image.initrd),
+            "-append", " ".join(told),
+            "-no-reboot",
+        )  # fmt: skip

@@ -1,0 +1,138 @@
+"""What an emulated host is made of, and QEMU's words for it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+_FIRST_SLOT = 0x10
+"""Slots of the root bus below this one belong to the host's own devices."""
+
+_NODE_BUS_NUMBERS = 0x20
+"""How many bus numbers each node's root bus has for itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A graphics card: ``.0`` is its display and ``.1`` its audio."""
+
+    def functions(self, bus: str, slot: int) -> Iterator[str]:
+        """Return the ``-device`` values of the card in a slot of ``bus``."""
+        yield f"ati-vga,bus={bus},addr={slot:x}.0,multifunction=on"
+        yield f"intel-hda,bus={bus},addr={slot:x}.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """A function that is no GPU, by the name of QEMU's model."""
+
+    model: str
+
+    def functions(self, bus: str, slot: int) -> Iterator[str]:
+        """Return the ``-device`` value of it in a slot of ``bus``."""
+        yield f"{self.model},bus={bus},addr={slot:x}.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A PCI Express root port: what it holds is a group of its own."""
+
+    holds: Card | Other
+    node: int | None = None
+
+    def devices(self, name: str) -> Iterator[str]:
+        """Return the ``-device`` values below the port called ``name``."""
+        yield from self.holds.functions(name, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """A conventional bridge: all that it holds shares one group with it."""
+
+    holds: tuple[Card | Other, ...]
+    node: int | None = None
+
+    def devices(self, name: str) -> Iterator[str]:
+        """Return the ``-device`` values below the port called ``name``."""
+        yield f"pcie-pci-bridge,id={name}b,bus={name}"
+        for slot, held in enumerate(self.holds, 1):
+            yield from held.functions(f"{name}b", slot)
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """A host: what is plugged where, and how much of the rest it has."""
+
+    name: str
+    slots: tuple[Port | Bridge, ...]
+    nodes: int = 1
+    cpus: int = 2
+    memory_mib: int = 3072
+
+
+SEED = Topology("seed", (Port(Card()), Port(Card()), Port(Card())))
+"""Three cards, each of which is a group."""
+
+SHARED = Topology(
+    "shared",
+    (Bridge((Card(), Card())), Port(Card()), Port(Other("edu"))),
+)
+"""Two cards that share a group, one alone, and a function that is no GPU."""
+
+NUMA = Topology(
+    "numa",
+    tuple(Port(Card(), node) for node in (0, 0, 1, 1)),
+    nodes=2,
+)
+"""Four cards, two on each of two NUMA nodes."""
+
+
+def arguments(topology: Topology) -> tuple[str, ...]:
+    """Return QEMU's arguments for the machine and what is plugged in it.
+
+    Disk, network, kernel and console are the runner's and not in it.
+    """
+    machine = (
+        "-machine", "q35,kernel-irqchip=split",
+        "-accel", "tcg,thread=multi,tb-size=512",
+        "-cpu", "qemu64",
+        "-smp", str(topology.cpus),
+        "-m", str(topology.memory_mib),
+        "-nodefaults", "-display", "none", "-vga", "none",
+        "-device", "intel-iommu,intremap=on,caching-mode=on",
+    )  # fmt: skip
+    return (*machine, *_memory(topology), *_devices(topology))
+
+
+def _memory(topology: Topology) -> Iterator[str]:
+    """Return what splits processors and memory among several nodes."""
+    if topology.nodes == 1:
+        return
+    share_mib = topology.memory_mib // topology.nodes
+    each = topology.cpus // topology.nodes
+    for node in range(topology.nodes):
+        first = node * each
+        yield from (
+            "-object", f"memory-backend-ram,id=m{node},size={share_mib}M",
+            "-numa", f"node,nodeid={node},memdev=m{node},"
+            f"cpus={first}-{first + each - 1}",
+        )  # fmt: skip
+
+
+def _devices(topology: Topology) -> Iterator[str]:
+    """Return the ``-device`` options of all slots and of their buses."""
+    for node in _nodes(topology.slots):
+        number = _NODE_BUS_NUMBERS * (node + 1)
+        yield "-device"
+        yield f"pxb-pcie,id=n{node},bus_nr={number},numa_node={node}"
+    for index, slot in enumerate(topology.slots):
+        name, bus = f"p{index}", "pcie.0"
+        if slot.node is not None:
+            bus = f"n{slot.node}"
+        port = (f"pcie-root-port,id={name},bus={bus},chassis={index + 1},"
+                f"slot={index + 1},addr={_FIRST_SLOT + index:x}.0")  # fmt: skip
+        for device in (port, *slot.devices(name)):
+            yield from ("-device", device)
+
+
+def _nodes(slots: Sequence[Port | Bridge]) -> list[int]:
+    """Return the NUMA nodes that slots are on, lowest first."""
+    return sorted({slot.node for slot in slots if slot.node is not None})

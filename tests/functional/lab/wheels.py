@@ -1,0 +1,41 @@
+"""The project's requirements as wheels, for a machine without a network."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+PYTHON = (3, 11)
+"""The Python of the lab's image, which is Debian 12's."""
+
+_FROM_DEBIAN = "libvirt-python"
+
+
+def for_image(requirements: str) -> str:
+    """Return ``requirements`` without what Debian's packages provide.
+
+    >>> for_image("pbr>=6\\nlibvirt-python>=9 # LGPL\\n")
+    'pbr>=6\\n'
+    """
+    lines = requirements.splitlines(keepends=True)
+    return "".join(
+        line for line in lines if not line.lower().startswith(_FROM_DEBIAN)
+    )
+
+
+def gather(requirements: Path, into: Path) -> None:
+    """Return once ``into`` holds wheels of all that is required.
+
+    Where this Python is the image's, packages without a wheel are built;
+    elsewhere only ready wheels can be taken.
+    """
+    if sys.version_info[:2] == PYTHON:
+        how = ("wheel", "--wheel-dir", str(into))
+    else:
+        version = ".".join(map(str, PYTHON))
+        how = ("download", "--only-binary=:all:", "--python-version", version,
+               "--dest", str(into))  # fmt: skip
+    subprocess.run(
+        (sys.executable, "-m", "pip", *how, "--quiet",
+         "--disable-pip-version-check", "--requirement", str(requirements)),
+        check=True, stdout=sys.stderr,
+    )  # fmt: skip
