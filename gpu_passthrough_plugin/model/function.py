@@ -56,9 +56,9 @@ class Function:
     subsystem_vendor_id: int | Unknown
     subsystem_product_id: int | Unknown
     class_code: int | Unknown
-    driver: str | None | Unknown
-    iommu_group: int | None | Unknown
-    numa_node: int | None | Unknown
+    driver: str | Unknown | None
+    iommu_group: int | Unknown | None
+    numa_node: int | Unknown | None
     modalias: str | Unknown
     is_bridge: bool
 
@@ -88,9 +88,9 @@ class Detail:
     revision: int | Unknown
     header: Header | Unknown
     modules: tuple[str, ...] | Unknown
-    driver_override: str | None | Unknown
+    driver_override: str | Unknown | None
     reset_methods: tuple[str, ...] | Unknown
-    boot_vga: bool | None | Unknown
+    boot_vga: bool | Unknown | None
     bar_bytes: tuple[int, ...] | Unknown
-    sriov: Physical | Virtual | None | Unknown
+    sriov: Physical | Virtual | Unknown | None
     bridges: tuple[Address, ...]
