@@ -41,7 +41,10 @@ EDGES: dict[State, frozenset[State]] = {
     State.PREPARING: frozenset({State.ACTIVE, State.RELEASING}),
     State.ACTIVE: frozenset({State.RELEASING}),
     State.RELEASING: frozenset({State.SANITISING}),
-    State.SANITISING: frozenset({State.FREE, State.QUARANTINED}),
+    # Back to ``claimed``: a boot failed, and the claim was there before.
+    State.SANITISING: frozenset(
+        {State.FREE, State.QUARANTINED, State.CLAIMED}
+    ),
     State.QUARANTINED: frozenset({State.FREE}),
 }
 

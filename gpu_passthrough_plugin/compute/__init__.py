@@ -1,0 +1,1 @@
+"""Stage 6: an allocation becomes ``<hostdev>`` elements and a guest."""

@@ -1,0 +1,205 @@
+"""Driver bindings, resets and identities of this host's functions."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import struct
+import subprocess
+from typing import Protocol
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.host import vfio
+from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.effect import VFIO, Binding, Rebind
+from gpu_passthrough_plugin.model.identity import Identity
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
+
+_LOG = logging.getLogger(__name__)
+
+_MODPROBE_TIMEOUT_S = 60
+
+
+class Devices(Protocol):
+    """Everything that is done to a function."""
+
+    def prepare(self) -> None:
+        """Make sure that vfio-pci is there to bind to."""
+
+    def binding(self, address: Address) -> Binding:
+        """Which driver has the function now."""
+
+    def rebind(self, rebind: Rebind) -> None:
+        """Take the function to ``rebind.becomes``, wherever it is."""
+
+    def reset_function(self, address: Address) -> None:
+        """Reset one function."""
+
+    def reset_bus(self, address: Address, iommu_group: int) -> None:
+        """Reset the function's bus and all that is on it."""
+
+    def identity(self, address: Address) -> Identity | Unknown:
+        """What its config space answers now."""
+
+
+class Sysfs:
+    """The functions of a running kernel, through ``/sys/bus/pci``.
+
+    Source: kernel, Documentation/ABI/testing/sysfs-bus-pci.
+    """
+
+    def __init__(self, root: str = "/") -> None:
+        self._pci = os.path.join(root, "sys/bus/pci")
+
+    def prepare(self) -> None:
+        if os.path.isdir(f"{self._pci}/drivers/vfio-pci"):
+            return
+        command = ["modprobe", "vfio-pci"]
+        try:
+            done = subprocess.run(  # noqa: S603 - a fixed argument vector
+                command,
+                capture_output=True,
+                text=True,
+                timeout=_MODPROBE_TIMEOUT_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise errors.Unavailable(
+                f"cannot load vfio-pci: {error}"
+            ) from error
+        if done.returncode:
+            raise errors.Unavailable(
+                f"cannot load vfio-pci: {done.stderr.strip()}"
+                " (modprobe vfio-pci)"
+            )
+
+    def binding(self, address: Address) -> Binding:
+        override = self._read(address, "driver_override").strip()
+        return Binding(
+            self._driver(address),
+            None if override in ("", "(null)") else override,
+        )
+
+    def rebind(self, rebind: Rebind) -> None:
+        """Set the override first, so that no probe in between misleads."""
+        address, wanted = rebind.address, rebind.becomes
+        path = f"{self._pci}/devices/{address}/driver_override"
+        self._write(path, f"{wanted.override or ''}\n")
+        driver = self._driver(address)
+        if driver == wanted.driver:
+            return
+        if driver:
+            self._write(f"{self._pci}/drivers/{driver}/unbind", str(address))
+        if wanted.driver:
+            self._bind(address, wanted.driver)
+
+    def _bind(self, address: Address, driver: str) -> None:
+        self._write(f"{self._pci}/drivers_probe", str(address))
+        found = self._driver(address)
+        if found == driver:
+            return
+        if found:
+            self._write(f"{self._pci}/drivers/{found}/unbind", str(address))
+        self._write(f"{self._pci}/drivers/{driver}/bind", str(address))
+        found = self._driver(address)
+        if found != driver:
+            raise errors.Unavailable(
+                f"{address} is on {found or 'no driver'} after binding it"
+                f" to {driver}; the kernel's log says why"
+            )
+
+    def reset_function(self, address: Address) -> None:
+        self._write(f"{self._pci}/devices/{address}/reset", "1")
+
+    def reset_bus(self, address: Address, iommu_group: int) -> None:
+        vfio.hot_reset(address, iommu_group)
+
+    def identity(self, address: Address) -> Identity | Unknown:
+        try:
+            with open(f"{self._pci}/devices/{address}/config", "rb") as file:
+                head = file.read(4)
+        except FileNotFoundError:
+            return MISSING
+        except OSError as error:
+            return Unknown(Why.UNREADABLE, error.strerror or str(error))
+        if len(head) < 4:
+            return Unknown(Why.MALFORMED, head.hex())
+        return Identity(*struct.unpack("<HH", head))
+
+    def _driver(self, address: Address) -> str | None:
+        path = f"{self._pci}/devices/{address}/driver"
+        try:
+            return os.path.basename(os.readlink(path))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise errors.ReadFailed(f"cannot read {path}: {error}") from error
+
+    def _read(self, address: Address, attribute: str) -> str:
+        path = f"{self._pci}/devices/{address}/{attribute}"
+        try:
+            with open(path, encoding="ascii", errors="replace") as file:
+                return file.read()
+        except OSError as error:
+            raise errors.ReadFailed(
+                f"cannot read {path}: {error.strerror}; is {address} still"
+                " there?"
+            ) from error
+
+    def _write(self, path: str, text: str) -> None:
+        _LOG.debug("write %r to %s", text, path)
+        try:
+            # One write, no buffer: the kernel answers this very call.
+            handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(handle, text.encode("ascii"))
+            finally:
+                os.close(handle)
+        except OSError as error:
+            name = errno.errorcode.get(error.errno or 0, "?")
+            raise errors.Unavailable(
+                f"cannot write {text.strip()!r} to {path}: {error.strerror}"
+                f" ({name})"
+            ) from error
+
+
+class Replayed:
+    """The functions of a recorded host, acted on in memory only.
+
+    What the demonstration uses: it shows what would be done, and touches
+    no kernel.
+
+    :param bindings: of every function of the recording.
+    :param identities: what each answers.
+    """
+
+    def __init__(
+        self,
+        bindings: dict[Address, Binding],
+        identities: dict[Address, Identity],
+    ) -> None:
+        self._bindings = dict(bindings)
+        self._identities = identities
+
+    def prepare(self) -> None:
+        return
+
+    def binding(self, address: Address) -> Binding:
+        return self._bindings[address]
+
+    def rebind(self, rebind: Rebind) -> None:
+        self._bindings[rebind.address] = rebind.becomes
+
+    def reset_function(self, address: Address) -> None:
+        self._only_vfio(address)
+
+    def reset_bus(self, address: Address, iommu_group: int) -> None:
+        self._only_vfio(address)
+
+    def _only_vfio(self, address: Address) -> None:
+        if self._bindings[address].driver != VFIO.driver:
+            raise errors.Refused(f"{address} is not on vfio-pci")
+
+    def identity(self, address: Address) -> Identity | Unknown:
+        return self._identities.get(address, MISSING)

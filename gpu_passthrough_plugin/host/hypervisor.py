@@ -1,0 +1,115 @@
+"""libvirt, as far as an instance's life needs it."""
+
+from __future__ import annotations
+
+import time
+import types
+from collections.abc import Callable
+from typing import Any
+
+import libvirt
+
+from gpu_passthrough_plugin import errors
+
+_POLL_S = 0.2
+
+
+class Hypervisor:
+    """One connection to libvirt.
+
+    :raises Unavailable: when libvirt does not answer at ``uri``.
+    """
+
+    def __init__(self, uri: str) -> None:
+        # Errors become ours; libvirt need not print them as well.
+        libvirt.registerErrorHandler(lambda _context, _error: None, None)
+        self._uri = uri
+        try:
+            self._connection = libvirt.open(uri)
+        except libvirt.libvirtError as error:
+            raise errors.Unavailable(
+                f"libvirt does not answer at {uri}: {error}; is libvirtd"
+                " running? ([libvirt] connection_uri)"
+            ) from error
+
+    def __enter__(self) -> Hypervisor:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        self._connection.close()
+
+    def start(self, xml: str) -> None:
+        """Start a guest that exists as long as it runs.
+
+        :raises Refused: with libvirt's own reason.
+        """
+        try:
+            self._connection.createXML(xml, 0)
+        except libvirt.libvirtError as error:
+            raise errors.Refused(
+                f"libvirt did not start the guest: {error}"
+            ) from error
+
+    def live_xml(self, uuid: str) -> str | None:
+        """The running guest as it is; None when none runs."""
+        domain = self._active(uuid)
+        return domain and self._asked(domain.XMLDesc)
+
+    def has_name(self, name: str) -> bool:
+        """Whether any domain, running or not, is called that."""
+        try:
+            self._connection.lookupByName(name)
+        except libvirt.libvirtError as error:
+            self._raise_unless_absent(error)
+            return False
+        return True
+
+    def shut_down(self, uuid: str, timeout_s: float) -> bool:
+        """Ask the guest by ACPI; whether it went within the time."""
+        domain = self._active(uuid)
+        if domain is None:
+            return True
+        self._asked(domain.shutdown)
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if self._active(uuid) is None:
+                return True
+            time.sleep(_POLL_S)
+        return self._active(uuid) is None
+
+    def destroy(self, uuid: str) -> None:
+        """Stop the guest at once, if it runs."""
+        domain = self._active(uuid)
+        if domain is not None:
+            self._asked(domain.destroy)
+
+    def _active(self, uuid: str) -> Any:
+        try:
+            domain = self._connection.lookupByUUIDString(uuid)
+            return domain if domain.isActive() else None
+        except libvirt.libvirtError as error:
+            self._raise_unless_absent(error)
+            return None
+
+    def _asked(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except libvirt.libvirtError as error:
+            self._raise_unless_absent(error)
+            return None
+
+    def _raise_unless_absent(self, error: libvirt.libvirtError) -> None:
+        """A guest that went by itself meanwhile is what was wanted."""
+        gone = (
+            libvirt.VIR_ERR_NO_DOMAIN,
+            libvirt.VIR_ERR_OPERATION_INVALID,
+        )
+        if error.get_error_code() not in gone:
+            raise errors.Unavailable(
+                f"libvirt at {self._uri}: {error}"
+            ) from error

@@ -1,0 +1,139 @@
+"""What this host was doing to its instances, one file each."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid as uuids
+from typing import Any
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.model import address
+from gpu_passthrough_plugin.model.effect import Binding, Rebind
+from gpu_passthrough_plugin.model.instance import Instance, Phase
+
+_FORMAT = 1
+
+
+class Journal:
+    """Instances under ``folder``, written whole, synced, then renamed.
+
+    What is written survives a crash of the host; the next command reads
+    it and finishes or undoes.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def write(self, instance: Instance) -> None:
+        """Put the instance down before the act that it tells of."""
+        path = self._path(instance.uuid)
+        beside = f"{path}.new"
+        try:
+            os.makedirs(self._folder, mode=0o700, exist_ok=True)
+            with open(beside, "w", encoding="utf-8") as file:
+                json.dump(_document(instance), file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+            self._sync_folder()
+        except OSError as error:
+            raise errors.Unavailable(
+                f"cannot write the journal {path}: {error.strerror}; nothing"
+                " was done without it"
+            ) from error
+
+    def read(self, uuid: str) -> Instance | None:
+        """What is known of one instance."""
+        try:
+            with open(self._path(uuid), encoding="utf-8") as file:
+                return _instance(json.load(file))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise errors.Unavailable(
+                f"cannot read the journal {self._path(uuid)}:"
+                f" {error.strerror}"
+            ) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise errors.Invalid(
+                f"{self._path(uuid)} is no journal of this release"
+                f" ({error!r}); see what the instance holds with 'virsh"
+                " dumpxml' and move the file away"
+            ) from error
+
+    def instances(self) -> tuple[Instance, ...]:
+        """Everything that is known, by UUID."""
+        try:
+            names = os.listdir(self._folder)
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise errors.Unavailable(
+                f"cannot read the journal {self._folder}: {error.strerror}"
+            ) from error
+        uuids = sorted(n[:-5] for n in names if n.endswith(".json"))
+        found = (self.read(uuid) for uuid in uuids)
+        return tuple(i for i in found if i is not None)
+
+    def remove(self, uuid: str) -> None:
+        """Forget an instance: all that it held is given back."""
+        try:
+            os.unlink(self._path(uuid))
+            self._sync_folder()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise errors.Unavailable(
+                f"cannot remove {self._path(uuid)}: {error.strerror}"
+            ) from error
+
+    def _path(self, uuid: str) -> str:
+        # A UUID and nothing else ever becomes part of a path.
+        return os.path.join(self._folder, f"{uuids.UUID(uuid)}.json")
+
+    def _sync_folder(self) -> None:
+        handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _document(instance: Instance) -> dict[str, object]:
+    return {
+        "format": _FORMAT,
+        "uuid": instance.uuid,
+        "name": instance.name,
+        "request": instance.request,
+        "phase": instance.phase,
+        "keeps_claim": instance.keeps_claim,
+        "rebinds": [
+            {
+                "address": str(r.address),
+                "was": [r.was.driver, r.was.override],
+                "becomes": [r.becomes.driver, r.becomes.override],
+            }
+            for r in instance.rebinds
+        ],
+    }
+
+
+def _instance(document: dict[str, Any]) -> Instance:
+    if document["format"] != _FORMAT:
+        raise ValueError(f"format {document['format']}")
+    return Instance(
+        uuid=document["uuid"],
+        name=document["name"],
+        request=document["request"],
+        phase=Phase(document["phase"]),
+        keeps_claim=document["keeps_claim"],
+        rebinds=tuple(
+            Rebind(
+                address.parse(r["address"]),
+                Binding(*r["was"]),
+                Binding(*r["becomes"]),
+            )
+            for r in document["rebinds"]
+        ),
+    )

@@ -1,0 +1,70 @@
+"""The hot reset: a bus and every function on it, through vfio's ioctls."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import errno
+import fcntl
+import os
+import struct
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.model.address import Address
+
+# _IO(';', 100 + n), which carries no size.
+# Source: kernel, include/uapi/linux/vfio.h.
+_VFIO = ord(";") << 8 | 100
+_SET_IOMMU = _VFIO + 2
+_GROUP_GET_STATUS = _VFIO + 3
+_GROUP_SET_CONTAINER = _VFIO + 4
+_GROUP_GET_DEVICE_FD = _VFIO + 6
+_DEVICE_PCI_HOT_RESET = _VFIO + 13
+_TYPE1_IOMMU = 1
+_GROUP_FLAGS_VIABLE = 1
+
+
+def hot_reset(address: Address, iommu_group: int) -> None:
+    """Reset the function's bus; every function on it is on vfio-pci.
+
+    :raises Unavailable: when the group is not viable, held by a guest,
+        or the kernel has no such reset for it.
+    """
+    try:
+        with contextlib.ExitStack() as stack:
+            container = _opened(stack, "/dev/vfio/vfio")
+            group = _opened(stack, f"/dev/vfio/{iommu_group}")
+            _require_viable(group, iommu_group)
+            fcntl.ioctl(
+                group, _GROUP_SET_CONTAINER, struct.pack("i", container)
+            )
+            fcntl.ioctl(container, _SET_IOMMU, _TYPE1_IOMMU)
+            device = fcntl.ioctl(
+                group,
+                _GROUP_GET_DEVICE_FD,
+                array.array("b", f"{address}\0".encode()),
+            )
+            stack.callback(os.close, device)
+            # struct vfio_pci_hot_reset: argsz, flags, count, group_fds[].
+            order = struct.pack("IIIi", 16, 0, 1, group)
+            fcntl.ioctl(device, _DEVICE_PCI_HOT_RESET, order)
+    except OSError as error:
+        name = errno.errorcode.get(error.errno or 0, "?")
+        raise errors.Unavailable(
+            f"bus reset of {address} failed: {error.strerror} ({name})"
+        ) from error
+
+
+def _opened(stack: contextlib.ExitStack, path: str) -> int:
+    handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    stack.callback(os.close, handle)
+    return handle
+
+
+def _require_viable(group: int, number: int) -> None:
+    status = array.array("I", [8, 0])
+    fcntl.ioctl(group, _GROUP_GET_STATUS, status)
+    if not status[1] & _GROUP_FLAGS_VIABLE:
+        raise errors.Unavailable(
+            f"group {number} is not viable: a member is on a host driver"
+        )

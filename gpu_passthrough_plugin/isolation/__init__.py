@@ -1,0 +1,1 @@
+"""Stage 2: functions become IOMMU groups, each with a verdict."""

@@ -1,0 +1,103 @@
+"""Why a host has no IOMMU groups."""
+
+from __future__ import annotations
+
+import difflib
+
+from gpu_passthrough_plugin.model.facts import CpuVendor, HostFacts
+from gpu_passthrough_plugin.model.group import Reason
+from gpu_passthrough_plugin.model.reading import Unknown
+
+RULE = "no-iommu"
+
+# Firmware's table of the IOMMU, by CPU vendor.  Source: Intel VT-d
+# specification 8.1 (DMAR); AMD I/O virtualization specification 5.2.1
+# (IVRS).
+TABLES = {CpuVendor.INTEL: "DMAR", CpuVendor.AMD: "IVRS"}
+FEATURE = {CpuVendor.INTEL: "VT-d", CpuVendor.AMD: "AMD-Vi (IOMMU)"}
+
+_OFF = frozenset(
+    {"intel_iommu=off", "amd_iommu=off", "iommu=off"}
+)
+_WANTED = "intel_iommu=on"
+
+
+def absence(facts: HostFacts) -> Reason:
+    """The first of firmware, kernel argument and start-up that explains it.
+
+    Source: kernel, Documentation/admin-guide/kernel-parameters.txt and
+    drivers/iommu/intel/dmar.c.
+    """
+    return (
+        _firmware(facts)
+        or _switched_off(facts)
+        or _not_switched_on(facts)
+        or _not_started(facts)
+        or Reason(
+            RULE,
+            "in no IOMMU group; why is unknown: the host's facts could not"
+            " be read",
+            "run this on the host itself as root",
+        )
+    )
+
+
+def _firmware(facts: HostFacts) -> Reason | None:
+    vendor, tables = facts.cpu_vendor, facts.acpi_tables
+    if isinstance(vendor, Unknown) or isinstance(tables, Unknown):
+        return None
+    table = TABLES.get(vendor)
+    if table is None or table in tables:
+        return None
+    return Reason(
+        RULE,
+        f"in no IOMMU group: the firmware has no {table} table",
+        f"turn {FEATURE[vendor]} on in the firmware's setup",
+    )
+
+
+def _switched_off(facts: HostFacts) -> Reason | None:
+    words = facts.kernel_arguments
+    if isinstance(words, Unknown):
+        return None
+    off = next((word for word in words if word in _OFF), None)
+    if off is None:
+        return None
+    return Reason(
+        RULE,
+        f"in no IOMMU group: the kernel was started with {off}",
+        f"take {off} off the kernel command line and reboot",
+    )
+
+
+def _not_switched_on(facts: HostFacts) -> Reason | None:
+    words = facts.kernel_arguments
+    if isinstance(words, Unknown) or facts.cpu_vendor is not CpuVendor.INTEL:
+        return None
+    if _WANTED in words:
+        return None
+    typo = difflib.get_close_matches(_WANTED, words, n=1, cutoff=0.8)
+    if typo:
+        return Reason(
+            RULE,
+            f"in no IOMMU group: the kernel was started with {typo[0]},"
+            " which it does not know and does not complain of",
+            f"write {_WANTED} in its place and reboot",
+        )
+    return Reason(
+        RULE,
+        f"in no IOMMU group: the kernel was started without {_WANTED}",
+        f"add {_WANTED} to the kernel command line and reboot",
+    )
+
+
+def _not_started(facts: HostFacts) -> Reason | None:
+    if isinstance(facts.iommus, Unknown) or facts.iommus:
+        return None
+    return Reason(
+        RULE,
+        "in no IOMMU group: the kernel started no IOMMU"
+        " (/sys/class/iommu is empty)",
+        "look for DMAR or AMD-Vi in the kernel's log, and whether the"
+        " kernel was built with the IOMMU's driver",
+    )

@@ -1,0 +1,96 @@
+"""Functions, closed over the kernel's IOMMU groups."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.function import Detail, Function, Header
+from gpu_passthrough_plugin.model.group import Member, Role
+from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.selector import Selector
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Policy:
+    """What the operator hands out, and what never.
+
+    :param select: a function that any of these matches is a primary.
+    :param exclude: a function that any of these matches stays with the
+        host, and its whole group with it.
+    """
+
+    select: tuple[Selector, ...]
+    exclude: tuple[Selector, ...] = ()
+
+    def is_primary(self, function: Function) -> bool:
+        return not function.is_bridge and _any(self.select, function)
+
+    def is_excluded(self, function: Function) -> bool:
+        return _any(self.exclude, function)
+
+
+def _any(selectors: Iterable[Selector], function: Function) -> bool:
+    return any(selector.matches(function) for selector in selectors)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Part:
+    """The members of one group, not judged yet.
+
+    :param number: None for a function that is in no group: each such
+        function is a part of its own.
+    """
+
+    number: int | None
+    members: tuple[Member, ...]
+
+    @property
+    def has_primary(self) -> bool:
+        return any(m.role is Role.PRIMARY for m in self.members)
+
+
+def parts(functions: Sequence[Function], policy: Policy) -> tuple[Part, ...]:
+    """Every function in exactly one part; parts by number, then address.
+
+    :param functions: of one host, each address once.
+    """
+    groups: dict[int, list[Member]] = {}
+    alone: list[Part] = []
+    for function in sorted(functions, key=lambda f: f.address):
+        member = Member(function, _role(function, policy), None)
+        number = function.iommu_group
+        if isinstance(number, int):
+            groups.setdefault(number, []).append(member)
+        else:
+            alone.append(Part(None, (member,)))
+    numbered = (Part(n, tuple(groups[n])) for n in sorted(groups))
+    return (*numbered, *alone)
+
+
+def detailed(part: Part, details: Mapping[Address, Detail]) -> Part:
+    """The part with what was read of its members put to each."""
+    return Part(
+        part.number,
+        tuple(_with_detail(m, details.get(m.address)) for m in part.members),
+    )
+
+
+def _role(function: Function, policy: Policy) -> Role:
+    if function.is_bridge:
+        return Role.BRIDGE
+    if policy.is_primary(function):
+        return Role.PRIMARY
+    return Role.COMPANION
+
+
+def _with_detail(member: Member, detail: Detail | None) -> Member:
+    """The header decides what a bridge is; the listing only guessed."""
+    role = member.role
+    if detail is not None and not isinstance(detail.header, Unknown):
+        if detail.header is Header.BRIDGE:
+            role = Role.BRIDGE
+        elif role is Role.BRIDGE and detail.header is Header.ENDPOINT:
+            role = Role.COMPANION
+    return Member(member.function, role, detail)

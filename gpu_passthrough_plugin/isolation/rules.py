@@ -1,0 +1,200 @@
+"""What speaks against handing a group out: one rule a reason."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+from gpu_passthrough_plugin.isolation import displays, iommu
+from gpu_passthrough_plugin.isolation.partition import Part, Policy
+from gpu_passthrough_plugin.model.facts import HostFacts
+from gpu_passthrough_plugin.model.function import Header, Physical
+from gpu_passthrough_plugin.model.group import Member, Reason, Role
+from gpu_passthrough_plugin.model.reading import Unknown
+
+# Base classes over which a host reaches its disks and networks: mass
+# storage, network, serial bus (USB), wireless; 00 is what old devices and
+# virtio's transitional ones say.  Source: PCI Code and ID Assignment 1.11.
+_CARRIES_HOST = frozenset({0x00, 0x01, 0x02, 0x0C, 0x0D})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Case:
+    """One part and all that its judgement may look at."""
+
+    part: Part
+    facts: HostFacts
+    policy: Policy
+
+    @property
+    def endpoints(self) -> tuple[Member, ...]:
+        return tuple(m for m in self.part.members if m.role is not Role.BRIDGE)
+
+
+def no_iommu(case: Case) -> Iterator[Reason]:
+    """In no group: nothing isolates it from the rest of the host."""
+    if case.part.number is not None:
+        return
+    group = case.part.members[0].function.iommu_group
+    if isinstance(group, Unknown) and group.detail:
+        yield Reason(
+            iommu.RULE,
+            f"its IOMMU group is unknown: {group}",
+            "run this as root on the host itself",
+        )
+        return
+    yield iommu.absence(case.facts)
+
+
+def no_primary(case: Case) -> Iterator[Reason]:
+    """Nothing in it that an operator asks for."""
+    if not case.part.has_primary:
+        yield Reason(
+            "no-primary",
+            "no member is selected",
+            "name one in [discovery] select to hand this group out",
+        )
+
+
+def host_critical(case: Case) -> Iterator[Reason]:
+    """The host itself lives on a member: whatever was selected."""
+    uses = case.facts.uses
+    for member in case.endpoints:
+        if isinstance(uses, Unknown):
+            if _may_carry_host(member):
+                yield Reason(
+                    "host-critical",
+                    f"{member.address} may carry the host's disks or"
+                    f" network: what it uses is unknown ({uses})",
+                    "run this on the host itself, or record it with"
+                    " 'gpu-passthrough host record'",
+                )
+            continue
+        for use in uses:
+            if use.address == member.address:
+                yield Reason(
+                    "host-critical",
+                    f"the host needs {member.address} for {use.what}",
+                    "move that off the device first, or leave the group"
+                    " to the host",
+                )
+
+
+def console(case: Case) -> Iterator[Reason]:
+    """The only console, or a BMC's display, which is its remote console."""
+    for member in case.endpoints:
+        if displays.is_bmc(member.function):
+            yield Reason(
+                "bmc-display",
+                f"{member.address} is the display of the host's"
+                " management controller",
+                "leave it to the host; it is the remote console",
+            )
+        elif displays.is_only_console(member, case.facts):
+            yield Reason(
+                "only-console",
+                f"{member.address} shows the host's only console",
+                "add a serial console (console=tty0 console=ttyS0) or make"
+                " another display the firmware's primary",
+            )
+
+
+def dead(case: Case) -> Iterator[Reason]:
+    """A member that does not answer, or whose answer is not known."""
+    for member in case.endpoints:
+        if member.detail is None:
+            continue
+        header = member.detail.header
+        if header is Header.DEAD:
+            yield Reason(
+                "dead",
+                f"{member.address} does not answer: its config space"
+                " reads ff",
+                "power-cycle the host; look for D3cold or a failed reset in"
+                " the kernel's log",
+            )
+        elif isinstance(header, Unknown):
+            yield Reason(
+                "dead",
+                f"whether {member.address} answers is unknown: config"
+                f" space {header}",
+                "run this as root on the host itself",
+            )
+
+
+def identity(case: Case) -> Iterator[Reason]:
+    """A member whose ids or class could not be read."""
+    for member in case.endpoints:
+        function = member.function
+        for name, value in (
+            ("vendor id", function.vendor_id),
+            ("product id", function.product_id),
+            ("class", function.class_code),
+            ("driver", function.driver),
+        ):
+            if isinstance(value, Unknown):
+                yield Reason(
+                    "identity",
+                    f"the {name} of {member.address} is unknown: {value}",
+                    "run this as root on the host itself",
+                )
+
+
+def sriov(case: Case) -> Iterator[Reason]:
+    """A physical function whose virtual functions are in use."""
+    for member in case.endpoints:
+        role = member.detail.sriov if member.detail else None
+        if isinstance(role, Physical) and role.enabled_vfs:
+            yield Reason(
+                "sriov-enabled",
+                f"{member.address} has {role.enabled_vfs} virtual functions"
+                " enabled",
+                "write 0 to its sriov_numvfs, or hand out the virtual"
+                " functions instead",
+            )
+        elif isinstance(role, Unknown):
+            yield Reason(
+                "sriov-enabled",
+                f"whether {member.address} has virtual functions enabled"
+                f" is unknown: {role}",
+                "run this as root on the host itself",
+            )
+
+
+def outside_policy(case: Case) -> Iterator[Reason]:
+    """A member that the operator did not mean to hand out."""
+    cards = {
+        m.address.card for m in case.endpoints if m.role is Role.PRIMARY
+    }
+    for member in case.endpoints:
+        if case.policy.is_excluded(member.function):
+            yield Reason(
+                "excluded",
+                f"{member.address} is excluded by [discovery] exclude",
+                "take it out of exclude to hand the group out",
+            )
+        elif cards and member.address.card not in cards:
+            yield Reason(
+                "not-selected",
+                f"{member.address} is on no selected card, and would leave"
+                " the host with the group",
+                "name it in [discovery] select to let it go along, or move"
+                " the card to another slot",
+            )
+
+
+def _may_carry_host(member: Member) -> bool:
+    code = member.function.class_code
+    return isinstance(code, Unknown) or code >> 16 in _CARRIES_HOST
+
+
+RULES: tuple[Callable[[Case], Iterator[Reason]], ...] = (
+    no_iommu,
+    no_primary,
+    host_critical,
+    console,
+    dead,
+    identity,
+    sriov,
+    outside_policy,
+)

@@ -1,0 +1,39 @@
+"""What a host remembers of an instance that it boots, runs or releases."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+from gpu_passthrough_plugin.model.effect import Rebind
+
+
+class Phase(enum.StrEnum):
+    """What was being done when this was written."""
+
+    BOOTING = "booting"
+    ACTIVE = "active"
+    RELEASING = "releasing"
+    QUARANTINED = "quarantined"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Instance:
+    """One instance, as its host's journal has it.
+
+    Written before each act, so that whoever comes after a crash knows
+    what to undo.
+
+    :param uuid: of the domain, and the ledger's consumer.
+    :param keeps_claim: the claim was there before the boot began, and
+        outlives a boot that fails.
+    :param rebinds: what was, or is about to be, done to each function;
+        their ``was`` is what a release gives back.
+    """
+
+    uuid: str
+    name: str
+    request: str
+    phase: Phase
+    keeps_claim: bool
+    rebinds: tuple[Rebind, ...]

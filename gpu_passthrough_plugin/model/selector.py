@@ -1,0 +1,132 @@
+"""Which functions an operator means: ids, classes or addresses, by glob."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import re
+from collections.abc import Callable, Mapping
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.model.function import Function
+from gpu_passthrough_plugin.model.reading import Unknown
+
+_CLASS = "class="
+_PIECE = re.compile(r"[0-9a-f*?]+")
+_ADDRESS = re.compile(r"(?:([^:.]+):)?([^:.]+):([^:.]+)\.([^:.]+)")
+_ANY = {"*": "[0-9a-f]*", "?": "[0-9a-f]"}
+
+
+class Kind(enum.StrEnum):
+    """What of a function a selector is held against."""
+
+    IDS = "vendor and product"
+    CLASS = "class"
+    ADDRESS = "address"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Selector:
+    """One entry of ``[discovery] select`` or ``exclude``.
+
+    :param text: as the operator wrote it.
+    """
+
+    text: str
+    kind: Kind
+    pattern: re.Pattern[str]
+
+    def matches(self, function: Function) -> bool:
+        """Whether it names ``function``; never by ids that are unknown."""
+        shown = _SHOWN[self.kind](function)
+        return shown is not None and self.pattern.fullmatch(shown) is not None
+
+
+def parse(text: str) -> Selector:
+    """The selector that ``text`` spells, in any case of letters.
+
+    ``VVVV:PPPP`` are vendor and product; ``class=`` takes the base class,
+    with subclass, and with interface (2, 4 or 6 digits); an address
+    without a domain is in domain 0.  ``*`` stands for any digits of one
+    part, ``?`` for one digit.
+
+    :raises Invalid: when it is none of these.
+    """
+    lowered = text.strip().lower()
+    if lowered.startswith(_CLASS):
+        kind, pattern = Kind.CLASS, _class(lowered.removeprefix(_CLASS))
+    elif "." in lowered:
+        kind, pattern = Kind.ADDRESS, _address(lowered)
+    else:
+        kind, pattern = Kind.IDS, _ids(lowered)
+    if pattern is None:
+        raise errors.Invalid(
+            f"{text!r} selects nothing; wanted VENDOR:PRODUCT, class=CLASS"
+            " or DOMAIN:BUS:SLOT.FUNCTION in hexadecimal without 0x, with *"
+            " and ?, such as 10de:*, class=0302 or 0000:06:00.*"
+        )
+    return Selector(text.strip(), kind, re.compile(pattern))
+
+
+def _ids(text: str) -> str | None:
+    parts = text.split(":")
+    if len(parts) != 2 or not all(_fits(part, 4) for part in parts):
+        return None
+    return ":".join(map(_glob, parts))
+
+
+def _class(text: str) -> str | None:
+    if not _fits(text, 2, 4, 6):
+        return None
+    is_whole = "*" in text or len(text) == 6
+    return _glob(text if is_whole else f"{text}*")
+
+
+def _address(text: str) -> str | None:
+    match = _ADDRESS.fullmatch(text)
+    if match is None:
+        return None
+    domain, bus, slot, function = match.groups(default="0000")
+    if not _fits(domain, 4, 5, 6, 7, 8) or not _fits(function, 1):
+        return None
+    if not _fits(bus, 2) or not _fits(slot, 2):
+        return None
+    if "*" not in domain and "?" not in domain:
+        domain = f"{int(domain, 16):04x}"
+    domain, bus, slot, function = map(_glob, (domain, bus, slot, function))
+    return rf"{domain}:{bus}:{slot}\.{function}"
+
+
+def _fits(part: str, *lengths: int) -> bool:
+    """Whether it is a glob that a number of such lengths can match."""
+    if not _PIECE.fullmatch(part):
+        return False
+    digits = len(part.replace("*", ""))
+    return digits <= max(lengths) if "*" in part else digits in lengths
+
+
+def _glob(part: str) -> str:
+    return "".join(_ANY.get(letter, letter) for letter in part)
+
+
+def _shown_ids(function: Function) -> str | None:
+    vendor, product = function.vendor_id, function.product_id
+    if isinstance(vendor, Unknown) or isinstance(product, Unknown):
+        return None
+    return f"{vendor:04x}:{product:04x}"
+
+
+def _shown_class(function: Function) -> str | None:
+    code = function.class_code
+    return None if isinstance(code, Unknown) else f"{code:06x}"
+
+
+def _shown_address(function: Function) -> str | None:
+    return str(function.address)
+
+
+_SHOWN: Mapping[Kind, Callable[[Function], str | None]] = {
+    Kind.IDS: _shown_ids,
+    Kind.CLASS: _shown_class,
+    Kind.ADDRESS: _shown_address,
+}

@@ -1,0 +1,75 @@
+"""Which reset a unit's functions get, and in which order."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.unit import Unit
+
+# These reset all that is below a bridge, so that the kernel refuses them
+# for a function that has company there; the hot reset does it for all.
+# Source: kernel, drivers/pci/pci.c (pci_reset_bus_function).
+_SHARED = frozenset({"bus", "cxl_bus"})
+
+Methods = tuple[str, ...] | Unknown
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FunctionReset:
+    """Reset one function through sysfs ``reset``."""
+
+    address: Address
+
+    def __str__(self) -> str:
+        return f"function reset of {self.address}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HotReset:
+    """Reset the whole bus of ``address`` through vfio, with all on it.
+
+    :param iommu_group: that all functions on that bus belong to.
+    """
+
+    address: Address
+    iommu_group: int
+
+    def __str__(self) -> str:
+        return f"bus reset of {self.address} and all beside it"
+
+
+Reset = FunctionReset | HotReset
+
+
+def plan(
+    unit: Unit, methods: Mapping[Address, Methods]
+) -> tuple[Reset, ...]:
+    """The resets of one unit: its buses first, then function by function.
+
+    A bus whose functions can all reset alone is left alone.  Companions
+    that cannot are covered by their bus.
+
+    :param methods: sysfs ``reset_method`` of every endpoint.
+    """
+    buses: dict[tuple[int, int], list[Address]] = {}
+    for function in unit.functions:
+        address = function.address
+        buses.setdefault((address.domain, address.bus), []).append(address)
+    hot: list[Reset] = []
+    alone: list[Reset] = []
+    for addresses in buses.values():
+        if all(_resets_alone(methods[a]) for a in addresses):
+            alone += [FunctionReset(a) for a in addresses]
+        else:
+            hot.append(HotReset(addresses[0], unit.iommu_group))
+    return (*hot, *alone)
+
+
+def _resets_alone(methods: Methods) -> bool:
+    """Whether it names a reset of its own; unknown or none is no."""
+    return not isinstance(methods, Unknown) and bool(
+        set(methods) - _SHARED
+    )
