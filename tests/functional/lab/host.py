@@ -19,6 +19,9 @@ from .ssh import (
 from .topology import Topology, arguments
 
 BOOT_TIMEOUT_S = 300.0
+_SERIAL_LOG = "serial.log"
+_QEMU_LOG = "qemu.log"
+WITH_IOMMU = ("intel_iommu=on",)
 _ROOT = ("root=/dev/vda1", "rw", "console=ttyS0")
 _QUICK = ("mitigations=off", "audit=0", "no_timer_check")
 """Kernel arguments that spare an emulated processor needless work."""
@@ -39,7 +42,7 @@ class EmulatedHost:
         topology: Topology,
         image: Image,
         workdir: Path,
-        kernel_arguments: Sequence[str] = ("intel_iommu=on",),
+        kernel_arguments: Sequence[str] = WITH_IOMMU,
     ) -> None:
         self.topology = topology
         self.image = image
@@ -68,9 +71,11 @@ class EmulatedHost:
         until = time.monotonic() + BOOT_TIMEOUT_S
         self.workdir.mkdir(parents=True, exist_ok=True)
         self._make_overlay()
-        qemu = subprocess.Popen(
-            self._argv(), cwd=self.workdir, stdin=subprocess.DEVNULL
-        )
+        with (self.workdir / _QEMU_LOG).open("w") as said:
+            qemu = subprocess.Popen(
+                self._argv(), cwd=self.workdir, stdin=subprocess.DEVNULL,
+                stdout=said, stderr=said,
+            )  # fmt: skip
         self._children.append(qemu)
         try:
             master = self._connection.share(until, lambda: qemu.poll() is None)
@@ -98,10 +103,12 @@ class EmulatedHost:
         self.start()
 
     def console(self, lines: int) -> str:
-        """Return the last lines of the serial console."""
-        log = self.workdir / "serial.log"
-        text = log.read_text(errors="replace") if log.exists() else ""
-        return "\n".join(text.splitlines()[-lines:])
+        """Return the last lines of the serial console, and of QEMU."""
+        logs = (self.workdir / name for name in (_SERIAL_LOG, _QEMU_LOG))
+        texts = (
+            log.read_text(errors="replace") for log in logs if log.exists()
+        )
+        return "\n".join("".join(texts).splitlines()[-lines:])
 
     def run(
         self,
@@ -180,10 +187,10 @@ class EmulatedHost:
             *DYING_WITH_US, "qemu-system-x86_64",
             *arguments(self.topology),
             "-drive", "file=disk.qcow2,if=none,id=root,cache=unsafe",
-            "-device", "virtio-blk-pci,drive=root,addr=2.0",
+            "-device", "virtio-blk-pci,drive=root,bus=pcie.0,addr=2.0",
             "-netdev", f"user,id=net,{forward}",
-            "-device", "virtio-net-pci,netdev=net,addr=3.0,romfile=",
-            "-serial", "file:serial.log",
+            "-device", "virtio-net-pci,netdev=net,bus=pcie.0,addr=3.0",
+            "-serial", f"file:{_SERIAL_LOG}",
             "-kernel", str(self.image.kernel),
             "-initrd", str(self.image.initrd),
             "-append", " ".join(told),

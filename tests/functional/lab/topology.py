@@ -122,13 +122,16 @@ def _devices(topology: Topology) -> Iterator[str]:
     for node in _nodes(topology.slots):
         number = _NODE_BUS_NUMBERS * (node + 1)
         yield "-device"
-        yield f"pxb-pcie,id=n{node},bus_nr={number},numa_node={node}"
+        root = (
+            f"pxb-pcie,id=n{node},bus=pcie.0,addr={_FIRST_SLOT - 1 - node:x}.0"
+        )
+        yield f"{root},bus_nr={number},numa_node={node}"
     for index, slot in enumerate(topology.slots):
         name, bus = f"p{index}", "pcie.0"
         if slot.node is not None:
             bus = f"n{slot.node}"
-        port = (f"pcie-root-port,id={name},bus={bus},chassis={index + 1},"
-                f"slot={index + 1},addr={_FIRST_SLOT + index:x}.0")  # fmt: skip
+        place = f"chassis={index + 1},addr={_FIRST_SLOT + index:x}.0"
+        port = f"pcie-root-port,id={name},bus={bus},{place}"
         for device in (port, *slot.devices(name)):
             yield from ("-device", device)
 

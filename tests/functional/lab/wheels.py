@@ -13,12 +13,18 @@ _FROM_DEBIAN = "libvirt-python"
 def for_image(requirements: str) -> str:
     """Return ``requirements`` without what Debian's packages provide.
 
-    >>> for_image("pbr>=6\\nlibvirt-python>=9 # LGPL\\n")
+    Comments go as well, so that a reworded one builds no new image.
+
+    >>> for_image("# what we run on\\npbr>=6\\nlibvirt-python>=9 # LGPL\\n")
     'pbr>=6\\n'
     """
-    lines = requirements.splitlines(keepends=True)
+    stated = (
+        line.partition("#")[0].strip() for line in requirements.splitlines()
+    )
     return "".join(
-        line for line in lines if not line.lower().startswith(_FROM_DEBIAN)
+        f"{line}\n"
+        for line in stated
+        if line and not line.lower().startswith(_FROM_DEBIAN)
     )
 
 
@@ -29,11 +35,11 @@ def gather(requirements: Path, into: Path) -> None:
     elsewhere only ready wheels can be taken.
     """
     if sys.version_info[:2] == PYTHON:
-        how = ("wheel", "--wheel-dir", str(into))
+        how = ["wheel", "--wheel-dir", str(into)]
     else:
         version = ".".join(map(str, PYTHON))
-        how = ("download", "--only-binary=:all:", "--python-version", version,
-               "--dest", str(into))  # fmt: skip
+        how = ["download", "--only-binary=:all:", "--python-version", version,
+               "--dest", str(into)]  # fmt: skip
     subprocess.run(
         (sys.executable, "-m", "pip", *how, "--quiet",
          "--disable-pip-version-check", "--requirement", str(requirements)),

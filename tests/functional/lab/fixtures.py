@@ -1,0 +1,98 @@
+"""Fixtures: one boot for each topology in a session, and fresh ones.
+
+A test module gets them by ``pytest_plugins = (this module's name,)``.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from . import image, project, topology
+from .host import WITH_IOMMU, EmulatedHost
+from .topology import Topology
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+
+TOOLS = ("qemu-system-x86_64", "qemu-img", "ssh", "ssh-keygen", "setpriv",
+         "mmdebstrap", "unshare", "mke2fs", "gcc", "ld")  # fmt: skip
+"""What the machine that runs the lab has to have."""
+
+
+class Boot(Protocol):
+    """Boots a fresh host that ends with the test."""
+
+    def __call__(
+        self,
+        topology: Topology,
+        kernel_arguments: Sequence[str] = WITH_IOMMU,
+    ) -> EmulatedHost:
+        """Return the host once it is up."""
+
+
+@pytest.fixture(scope="session")
+def lab_image() -> image.Image:
+    """The disk that all hosts start from; built when it is missing."""
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if missing:
+        pytest.skip(f"the lab needs {', '.join(missing)}")
+    return image.ensure(CHECKOUT / "requirements.txt")
+
+
+@pytest.fixture(scope="session")
+def project_archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The installed project, for ``project.install(host, …)``."""
+    return project.archive(CHECKOUT, tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture
+def boot(lab_image: image.Image, tmp_path: Path) -> Iterator[Boot]:
+    """A function that boots fresh hosts, for tests that change one."""
+    with ExitStack() as running:
+
+        def started(
+            topology: Topology,
+            kernel_arguments: Sequence[str] = WITH_IOMMU,
+        ) -> EmulatedHost:
+            workdir = Path(tempfile.mkdtemp(dir=tmp_path))
+            return running.enter_context(
+                EmulatedHost(topology, lab_image, workdir, kernel_arguments)
+            )
+
+        yield started
+
+
+@pytest.fixture(scope="session")
+def seed_host(
+    lab_image: image.Image, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EmulatedHost]:
+    """Three cards, each a group; left by each test as it was found."""
+    yield from _running(topology.SEED, lab_image, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def shared_host(
+    lab_image: image.Image, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EmulatedHost]:
+    """Two cards in one group; left by each test as it was found."""
+    yield from _running(topology.SHARED, lab_image, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def numa_host(
+    lab_image: image.Image, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EmulatedHost]:
+    """Two cards on each of two nodes; left by each test as it was found."""
+    yield from _running(topology.NUMA, lab_image, tmp_path_factory)
+
+
+def _running(
+    what: Topology, built: image.Image, folders: pytest.TempPathFactory
+) -> Iterator[EmulatedHost]:
+    """Return a context's worth of a running host."""
+    with EmulatedHost(what, built, folders.mktemp(what.name)) as host:
+        yield host

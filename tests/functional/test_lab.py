@@ -1,0 +1,177 @@
+"""The lab is what it claims to be: real groups, real passthrough."""
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.functional.lab import guest, project
+from tests.functional.lab.fixtures import Boot
+from tests.functional.lab.host import EmulatedHost
+from tests.functional.lab.topology import SEED
+
+pytest_plugins = ("tests.functional.lab.fixtures",)
+pytestmark = pytest.mark.lab
+
+CARD = ("1002:5046", "8086:2668")
+END_TIMEOUT_S = 60.0
+
+
+def groups(host: EmulatedHost) -> dict[str, set[str]]:
+    """Return the functions of each of the kernel's IOMMU groups."""
+    found: dict[str, set[str]] = {}
+    listed = host.sh("cd /sys/kernel/iommu_groups; echo */devices/*")
+    for path in listed.split():
+        number, _, function = path.split("/")
+        found.setdefault(number, set()).add(function)
+    return found
+
+
+def displays(host: EmulatedHost) -> list[str]:
+    """Return the addresses of all VGA controllers, in order."""
+    listed = host.sh("lspci -Dn -d ::0300")
+    return [line.split()[0] for line in listed.splitlines()]
+
+
+def peers(host: EmulatedHost, function: str) -> set[str]:
+    """Return the group that a function is in."""
+    return next(g for g in groups(host).values() if function in g)
+
+
+def driver(host: EmulatedHost, function: str) -> str:
+    """Return the name of a function's driver, or nothing."""
+    link = f"/sys/bus/pci/devices/{function}/driver"
+    path = host.run(("readlink", link), check=False).stdout.strip()
+    return path.rpartition("/")[2]
+
+
+@contextmanager
+def defined(
+    host: EmulatedHost, *functions: str, disk: str = guest.FORCED
+) -> Iterator[tuple[str, str]]:
+    """Return the name and the serial log of a guest, gone afterwards."""
+    name = f"guest-{uuid.uuid4().hex[:8]}"
+    serial, xml = f"/run/{name}.log", f"/run/{name}.xml"
+    text = guest.domain_xml(
+        name, str(uuid.uuid4()), serial, functions=functions, disk=disk
+    )
+    host.put(xml, text.encode())
+    host.run(("virsh", "define", xml))
+    yield name, serial
+    host.run(("virsh", "destroy", name), check=False)
+    host.run(("virsh", "undefine", name))
+
+
+def seen_at_end(host: EmulatedHost, serial: str) -> tuple[str, ...]:
+    """Return what the guest found, when it is done."""
+    until = time.monotonic() + END_TIMEOUT_S
+    while time.monotonic() < until:
+        found = guest.seen(host.get(serial).decode(errors="replace"))
+        if found is not None:
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"no END: {host.get(serial)!r}")
+
+
+def test_each_card_of_the_seed_is_a_group(seed_host: EmulatedHost) -> None:
+    cards = displays(seed_host)
+    assert len(cards) == 3
+    for card in cards:
+        audio = f"{card[:-1]}1"
+        assert peers(seed_host, card) == {card, audio}
+        assert driver(seed_host, card) == ""
+        assert driver(seed_host, audio) == "snd_hda_intel"
+
+
+def test_only_the_card_can_be_reset(seed_host: EmulatedHost) -> None:
+    card, *_ = displays(seed_host)
+    sysfs = "/sys/bus/pci/devices"
+    assert seed_host.get(f"{sysfs}/{card}/reset_method") == b"bus\n"
+    audio = f"{sysfs}/{card[:-1]}1/reset_method"
+    assert seed_host.run(("test", "-e", audio), check=False).returncode == 1
+
+
+def test_half_a_group_is_not_viable(seed_host: EmulatedHost) -> None:
+    card, *_ = displays(seed_host)
+    with defined(seed_host, card) as (name, _):
+        refused = seed_host.run(("virsh", "start", name), check=False)
+    assert refused.returncode == 1
+    assert "is not viable" in refused.stderr
+
+
+def test_a_guest_holds_a_whole_group(seed_host: EmulatedHost) -> None:
+    card, *_ = displays(seed_host)
+    functions = sorted(peers(seed_host, card))
+    with defined(seed_host, *functions) as (name, serial):
+        seed_host.run(("virsh", "start", name))
+        found = seen_at_end(seed_host, serial)
+        assert [driver(seed_host, each) for each in functions] == [
+            "vfio-pci", "vfio-pci",
+        ]  # fmt: skip
+    assert set(CARD) <= set(found)
+    assert driver(seed_host, functions[1]) == "snd_hda_intel"
+
+
+def test_a_guest_obeys_the_power_button(seed_host: EmulatedHost) -> None:
+    with defined(seed_host, disk=guest.OBEDIENT) as (name, serial):
+        seed_host.run(("virsh", "start", name))
+        assert not set(CARD) & set(seen_at_end(seed_host, serial))
+        seed_host.run(("virsh", "shutdown", name))
+        seed_host.sh(
+            f"timeout 30 sh -c 'until virsh domstate {name} | grep -q off;"
+            " do sleep 0.2; done'"
+        )
+
+
+def test_two_cards_share_a_group_with_a_bridge(
+    shared_host: EmulatedHost,
+) -> None:
+    first, second, alone = displays(shared_host)
+    together = peers(shared_host, first)
+    assert together == peers(shared_host, second)
+    assert len(together) == 5
+    assert len(peers(shared_host, alone)) == 2
+
+
+def test_a_function_that_is_no_card(shared_host: EmulatedHost) -> None:
+    listed = shared_host.sh("lspci -Dn -d 1234:11e8").split()
+    assert listed[1] == "00ff:"
+    assert peers(shared_host, listed[0]) == {listed[0]}
+
+
+def test_cards_are_near_their_nodes(numa_host: EmulatedHost) -> None:
+    cards = displays(numa_host)
+    paths = [f"/sys/bus/pci/devices/{card}/numa_node" for card in cards]
+    assert numa_host.sh(f"cat {' '.join(paths)}").split() == list("0011")
+    assert all(len(peers(numa_host, card)) == 2 for card in cards)
+    nodes = numa_host.get("/sys/devices/system/node/online")
+    assert nodes == b"0-1\n"
+
+
+def test_a_host_keeps_its_disk_over_a_reboot(
+    boot: Boot, project_archive: bytes
+) -> None:
+    host = boot(SEED, kernel_arguments=())
+    assert groups(host) == {}
+    project.install(host, project_archive)
+    assert host.sh("command -v gpu-passthrough") == (
+        "/usr/local/bin/gpu-passthrough\n"
+    )
+    host.put("/etc/lab.d/kept", b"\0kept\xff", mode=0o640)
+    host.sh("sync")
+    before = host.get("/proc/sys/kernel/random/boot_id")
+    host.kernel_arguments = ("intel_iommu=on",)
+    host.reboot()
+    assert host.get("/proc/sys/kernel/random/boot_id") != before
+    assert host.get("/etc/lab.d/kept") == b"\0kept\xff"
+    assert host.sh("stat -c %a /etc/lab.d/kept") == "640\n"
+    assert groups(host)
+    module = "gpu_passthrough_plugin"
+    python = "/opt/gpu-passthrough/bin/python3"
+    asked = f"import {module}, libvirt, tooz; print({module}.__file__)"
+    assert host.run((python, "-c", asked)).stdout == (
+        f"/opt/gpu-passthrough/lib/python3.11/site-packages/{module}"
+        "/__init__.py\n"
+    )
