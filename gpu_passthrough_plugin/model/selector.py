@@ -14,6 +14,7 @@ from gpu_passthrough_plugin.model.reading import Unknown
 _CLASS = "class="
 _PIECE = re.compile(r"[0-9a-f*?]+")
 _ADDRESS = re.compile(r"(?:([^:.]+):)?([^:.]+):([^:.]+)\.([^:.]+)")
+_FUNCTIONS = frozenset("01234567*?")
 _ANY = {"*": "[0-9a-f]*", "?": "[0-9a-f]"}
 
 
@@ -87,9 +88,12 @@ def _address(text: str) -> str | None:
     if match is None:
         return None
     domain, bus, slot, function = match.groups(default="0000")
-    if not _fits(domain, 4, 5, 6, 7, 8) or not _fits(function, 1):
-        return None
-    if not _fits(bus, 2) or not _fits(slot, 2):
+    if not (
+        _fits(domain, 4, 5, 6, 7, 8)
+        and _fits(bus, 2)
+        and _fits(slot, 2)
+        and function in _FUNCTIONS
+    ):
         return None
     if "*" not in domain and "?" not in domain:
         domain = f"{int(domain, 16):04x}"
