@@ -8,8 +8,12 @@ from contextlib import contextmanager
 import pytest
 
 from tests.functional.lab import guest, project
-from tests.functional.lab.fixtures import Boot
-from tests.functional.lab.host import EmulatedHost
+from tests.functional.lab.host import (
+    WITH_IOMMU,
+    WITHOUT_IOMMU,
+    Boot,
+    EmulatedHost,
+)
 from tests.functional.lab.topology import SEED
 
 pytest_plugins = ("tests.functional.lab.fixtures",)
@@ -22,7 +26,7 @@ END_TIMEOUT_S = 60.0
 def groups(host: EmulatedHost) -> dict[str, set[str]]:
     """Return the functions of each of the kernel's IOMMU groups."""
     found: dict[str, set[str]] = {}
-    listed = host.sh("cd /sys/kernel/iommu_groups; echo */devices/*")
+    listed = host.sh("find /sys/kernel/iommu_groups -type l -printf %P\\\\n")
     for path in listed.split():
         number, _, function = path.split("/")
         found.setdefault(number, set()).add(function)
@@ -153,7 +157,7 @@ def test_cards_are_near_their_nodes(numa_host: EmulatedHost) -> None:
 def test_a_host_keeps_its_disk_over_a_reboot(
     boot: Boot, project_archive: bytes
 ) -> None:
-    host = boot(SEED, kernel_arguments=())
+    host = boot(SEED, kernel_arguments=WITHOUT_IOMMU)
     assert groups(host) == {}
     project.install(host, project_archive)
     assert host.sh("command -v gpu-passthrough") == (
@@ -162,7 +166,7 @@ def test_a_host_keeps_its_disk_over_a_reboot(
     host.put("/etc/lab.d/kept", b"\0kept\xff", mode=0o640)
     host.sh("sync")
     before = host.get("/proc/sys/kernel/random/boot_id")
-    host.kernel_arguments = ("intel_iommu=on",)
+    host.kernel_arguments = WITH_IOMMU
     host.reboot()
     assert host.get("/proc/sys/kernel/random/boot_id") != before
     assert host.get("/etc/lab.d/kept") == b"\0kept\xff"

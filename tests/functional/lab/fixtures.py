@@ -8,12 +8,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
 from . import image, project, topology
-from .host import WITH_IOMMU, EmulatedHost
+from .host import WITH_IOMMU, Boot, EmulatedHost
 from .topology import Topology
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -21,17 +20,6 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 TOOLS = ("qemu-system-x86_64", "qemu-img", "ssh", "ssh-keygen", "setpriv",
          "mmdebstrap", "unshare", "mke2fs", "gcc", "ld")  # fmt: skip
 """What the machine that runs the lab has to have."""
-
-
-class Boot(Protocol):
-    """Boots a fresh host that ends with the test."""
-
-    def __call__(
-        self,
-        topology: Topology,
-        kernel_arguments: Sequence[str] = WITH_IOMMU,
-    ) -> EmulatedHost:
-        """Return the host once it is up."""
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from .image import Image
 from .ssh import (
@@ -22,6 +22,8 @@ BOOT_TIMEOUT_S = 300.0
 _SERIAL_LOG = "serial.log"
 _QEMU_LOG = "qemu.log"
 WITH_IOMMU = ("intel_iommu=on",)
+WITHOUT_IOMMU = ("intel_iommu=off",)
+"""Debian's kernel makes groups unless it is told not to."""
 _ROOT = ("root=/dev/vda1", "rw", "console=ttyS0")
 _QUICK = ("mitigations=off", "audit=0", "no_timer_check")
 """Kernel arguments that spare an emulated processor needless work."""
@@ -34,7 +36,7 @@ class EmulatedHost:
     one in an empty ``workdir``.
 
     :param kernel_arguments: what the kernel is told besides its root and
-        console, so that ``()`` gives a host without IOMMU groups.
+        console; a change counts from the next ``reboot()`` on.
     """
 
     def __init__(
@@ -196,3 +198,14 @@ class EmulatedHost:
             "-append", " ".join(told),
             "-no-reboot",
         )  # fmt: skip
+
+
+class Boot(Protocol):
+    """Boots a fresh host that ends with the test."""
+
+    def __call__(
+        self,
+        topology: Topology,
+        kernel_arguments: Sequence[str] = WITH_IOMMU,
+    ) -> EmulatedHost:
+        """Return the host once it is up."""
