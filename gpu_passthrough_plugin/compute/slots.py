@@ -71,9 +71,7 @@ def _cards(unit: Unit) -> list[tuple[Address, ...]]:
     return [
         tuple(
             f.address
-            for f in sorted(
-                card, key=lambda f: (not f.is_primary, f.address)
-            )
+            for f in sorted(card, key=lambda f: (not f.is_primary, f.address))
         )
         for card in cards.values()
     ]

@@ -52,8 +52,7 @@ class Journal:
             return None
         except OSError as error:
             raise errors.Unavailable(
-                f"cannot read the journal {self._path(uuid)}:"
-                f" {error.strerror}"
+                f"cannot read the journal {self._path(uuid)}: {error.strerror}"
             ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise errors.Invalid(
@@ -108,6 +107,9 @@ def _document(instance: Instance) -> dict[str, object]:
         "request": instance.request,
         "phase": instance.phase,
         "keeps_claim": instance.keeps_claim,
+        "was_started": instance.was_started,
+        "own": [str(a) for a in instance.own],
+        "cleaned": [str(a) for a in instance.cleaned],
         "rebinds": [
             {
                 "address": str(r.address),
@@ -128,6 +130,9 @@ def _instance(document: dict[str, Any]) -> Instance:
         request=document["request"],
         phase=Phase(document["phase"]),
         keeps_claim=document["keeps_claim"],
+        was_started=document["was_started"],
+        own=tuple(map(address.parse, document["own"])),
+        cleaned=tuple(map(address.parse, document["cleaned"])),
         rebinds=tuple(
             Rebind(
                 address.parse(r["address"]),

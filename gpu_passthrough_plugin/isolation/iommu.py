@@ -16,9 +16,7 @@ RULE = "no-iommu"
 TABLES = {CpuVendor.INTEL: "DMAR", CpuVendor.AMD: "IVRS"}
 FEATURE = {CpuVendor.INTEL: "VT-d", CpuVendor.AMD: "AMD-Vi (IOMMU)"}
 
-_OFF = frozenset(
-    {"intel_iommu=off", "amd_iommu=off", "iommu=off"}
-)
+_OFF = frozenset({"intel_iommu=off", "amd_iommu=off", "iommu=off"})
 _WANTED = "intel_iommu=on"
 
 

@@ -108,8 +108,7 @@ def dead(case: Case) -> Iterator[Reason]:
         if header is Header.DEAD:
             yield Reason(
                 "dead",
-                f"{member.address} does not answer: its config space"
-                " reads ff",
+                f"{member.address} does not answer: its config space reads ff",
                 "power-cycle the host; look for D3cold or a failed reset in"
                 " the kernel's log",
             )
@@ -163,9 +162,7 @@ def sriov(case: Case) -> Iterator[Reason]:
 
 def outside_policy(case: Case) -> Iterator[Reason]:
     """A member that the operator did not mean to hand out."""
-    cards = {
-        m.address.card for m in case.endpoints if m.role is Role.PRIMARY
-    }
+    cards = {m.address.card for m in case.endpoints if m.role is Role.PRIMARY}
     for member in case.endpoints:
         if case.policy.is_excluded(member.function):
             yield Reason(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 
+from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.effect import Rebind
 
 
@@ -27,13 +28,21 @@ class Instance:
     :param uuid: of the domain, and the ledger's consumer.
     :param keeps_claim: the claim was there before the boot began, and
         outlives a boot that fails.
+    :param was_started: the guest was, or was about to be, started: its
+        functions are not clean.
+    :param own: functions that the operator's document handed over itself.
     :param rebinds: what was, or is about to be, done to each function;
         their ``was`` is what a release gives back.
+    :param cleaned: lowest primaries of units that were found clean after
+        the guest.
     """
 
     uuid: str
-    name: str
-    request: str
-    phase: Phase
-    keeps_claim: bool
-    rebinds: tuple[Rebind, ...]
+    name: str = ""
+    request: str = ""
+    phase: Phase = Phase.RELEASING
+    keeps_claim: bool = False
+    was_started: bool = True
+    own: tuple[Address, ...] = ()
+    rebinds: tuple[Rebind, ...] = ()
+    cleaned: tuple[Address, ...] = ()

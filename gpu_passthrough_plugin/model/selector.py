@@ -11,6 +11,12 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.reading import Unknown
 
+WANTED = (
+    "wanted VENDOR:PRODUCT, class=CLASS or DOMAIN:BUS:SLOT.FUNCTION in"
+    " hexadecimal without 0x, with * and ?, such as 10de:*, class=0302 or"
+    " 0000:06:00.*"
+)
+
 _CLASS = "class="
 _PIECE = re.compile(r"[0-9a-f*?]+")
 _ADDRESS = re.compile(r"(?:([^:.]+):)?([^:.]+):([^:.]+)\.([^:.]+)")
@@ -61,11 +67,7 @@ def parse(text: str) -> Selector:
     else:
         kind, pattern = Kind.IDS, _ids(lowered)
     if pattern is None:
-        raise errors.Invalid(
-            f"{text!r} selects nothing; wanted VENDOR:PRODUCT, class=CLASS"
-            " or DOMAIN:BUS:SLOT.FUNCTION in hexadecimal without 0x, with *"
-            " and ?, such as 10de:*, class=0302 or 0000:06:00.*"
-        )
+        raise errors.Invalid(f"{text!r} selects nothing; {WANTED}")
     return Selector(text.strip(), kind, re.compile(pattern))
 
 

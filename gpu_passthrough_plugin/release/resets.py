@@ -44,9 +44,7 @@ class HotReset:
 Reset = FunctionReset | HotReset
 
 
-def plan(
-    unit: Unit, methods: Mapping[Address, Methods]
-) -> tuple[Reset, ...]:
+def plan(unit: Unit, methods: Mapping[Address, Methods]) -> tuple[Reset, ...]:
     """The resets of one unit: its buses first, then function by function.
 
     A bus whose functions can all reset alone is left alone.  Companions
@@ -70,6 +68,4 @@ def plan(
 
 def _resets_alone(methods: Methods) -> bool:
     """Whether it names a reset of its own; unknown or none is no."""
-    return not isinstance(methods, Unknown) and bool(
-        set(methods) - _SHARED
-    )
+    return not isinstance(methods, Unknown) and bool(set(methods) - _SHARED)

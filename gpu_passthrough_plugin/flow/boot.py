@@ -1,0 +1,166 @@
+"""Allocate, attach, start, check: a guest that holds whole groups."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.compute import plan, slots
+from gpu_passthrough_plugin.compute.domain import Domain, attached
+from gpu_passthrough_plugin.flow.recovery import quiet
+from gpu_passthrough_plugin.flow.release import give_back, guest_faults
+from gpu_passthrough_plugin.flow.site import Site
+from gpu_passthrough_plugin.host.hypervisor import Hypervisor
+from gpu_passthrough_plugin.model.allocation import Allocation
+from gpu_passthrough_plugin.model.instance import Instance, Phase
+from gpu_passthrough_plugin.model.request import Request
+from gpu_passthrough_plugin.model.unit import State, Unit
+
+Step = Callable[[str], None]
+
+
+def boot(site: Site, domain: Domain, request: Request) -> Allocation:
+    """What the started guest holds, checked in libvirt and in sysfs.
+
+    :raises Error: when a step fails; it says which, and everything was
+        undone in reverse.
+    """
+    with quiet(site), site.connect() as hypervisor:
+        plan.refuse_taken(domain, site.records())
+        _refuse_present(site, hypervisor, domain)
+        instance = Instance(
+            uuid=domain.uuid,
+            name=domain.name,
+            request=str(request),
+            phase=Phase.BOOTING,
+            keeps_claim=bool(site.held(domain.uuid)),
+            was_started=False,
+            own=domain.hostdevs,
+        )
+        site.journal.write(instance)
+        with _undone(site, hypervisor, domain.uuid) as step:
+            units = _claimed(site, instance, request, step)
+            instance = _prepared(site, instance, units, step)
+            _started(site, hypervisor, domain, instance, units, step)
+    return site.ledger.allocation(domain.uuid)
+
+
+def _claimed(
+    site: Site, instance: Instance, request: Request, step: Step
+) -> tuple[Unit, ...]:
+    step("claim")
+    held = site.ledger.claim(request, instance.uuid, host=site.host)
+    units = tuple(record.unit for record in held.units)
+    site.say(f"claimed {', '.join(str(unit.key) for unit in units)}")
+    step("compare with the ledger")
+    _require_current(site, units)
+    return units
+
+
+def _prepared(
+    site: Site, instance: Instance, units: tuple[Unit, ...], step: Step
+) -> Instance:
+    step("prepare")
+    instance = dataclasses.replace(
+        instance, rebinds=plan.rebinds(units, site.bindings(units))
+    )
+    site.journal.write(instance)
+    site.move(instance.uuid, State.CLAIMED, State.PREPARING)
+    step("bind")
+    site.devices.prepare()
+    for rebind in instance.rebinds:
+        site.devices.rebind(rebind)
+        site.say(
+            f"bound {rebind.address} to {rebind.becomes.driver}, was on"
+            f" {rebind.was.driver or 'no driver'}"
+        )
+    return instance
+
+
+def _started(
+    site: Site,
+    hypervisor: Hypervisor,
+    domain: Domain,
+    instance: Instance,
+    units: tuple[Unit, ...],
+    step: Step,
+) -> None:
+    step("start")
+    places = slots.places(
+        units,
+        is_pcie=domain.is_pcie,
+        buses=domain.buses,
+        slots=domain.slots,
+    )
+    instance = dataclasses.replace(instance, was_started=True)
+    site.journal.write(instance)
+    hypervisor.start(attached(domain, places))
+    site.say(f"started guest {domain.name} ({domain.uuid})")
+    step("check the guest")
+    faults = guest_faults(site, hypervisor, instance)
+    if faults:
+        raise errors.Refused("; ".join(faults))
+    site.say("checked: the guest holds exactly what was claimed")
+    step("activate")
+    site.move(instance.uuid, State.PREPARING, State.ACTIVE)
+    site.journal.write(dataclasses.replace(instance, phase=Phase.ACTIVE))
+
+
+@contextmanager
+def _undone(site: Site, hypervisor: Hypervisor, uuid: str) -> Iterator[Step]:
+    """What was done inside is undone when it fails, and said so."""
+    steps = ["begin"]
+    try:
+        yield steps.append
+    except errors.Error as error:
+        said = f"boot failed at step '{steps[-1]}': {error}; undone: "
+        said += _undo(site, hypervisor, uuid)
+        if isinstance(error, errors.Refused):
+            raise errors.Refused(said) from error
+        raise errors.Unavailable(said) from error
+    except BaseException:
+        # Ctrl-C, SIGTERM or a bug: undone all the same.
+        _undo(site, hypervisor, uuid)
+        raise
+
+
+def _undo(site: Site, hypervisor: Hypervisor, uuid: str) -> str:
+    instance = site.journal.read(uuid)
+    if instance is None:
+        return "nothing was changed"
+    try:
+        done = give_back(site, hypervisor, instance)
+    except errors.Error as error:
+        return f"not all ({error}); the next command on this host goes on"
+    return ", ".join(done) or "nothing was changed"
+
+
+def _refuse_present(
+    site: Site, hypervisor: Hypervisor, domain: Domain
+) -> None:
+    busy = [r for r in site.held(domain.uuid) if r.state != State.CLAIMED]
+    there = hypervisor.live_xml(domain.uuid) is not None
+    if busy or there or site.journal.read(domain.uuid) is not None:
+        raise errors.Refused(
+            f"instance {domain.uuid} is there already; run 'gpu-passthrough"
+            f" instance release {domain.uuid}' first"
+        )
+    if hypervisor.has_name(domain.name):
+        raise errors.Refused(
+            f"libvirt has a domain named {domain.name!r} already; give this"
+            " one another name, or undefine that one"
+        )
+
+
+def _require_current(site: Site, units: Collection[Unit]) -> None:
+    """The claimed groups are still what the ledger says they are."""
+    now = {unit.key: unit.functions for unit in site.units()}
+    for unit in units:
+        if now.get(unit.key) != unit.functions:
+            raise errors.Refused(
+                f"unit {unit.key} is no longer what was published of it;"
+                " see 'gpu-passthrough group list', then run"
+                " 'gpu-passthrough inventory sync'"
+            )

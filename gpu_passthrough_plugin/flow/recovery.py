@@ -1,0 +1,73 @@
+"""What died half way is finished or undone, from three truths.
+
+The ledger, the journal with sysfs behind it, and libvirt are held against
+each other under the host's lock, so that nobody else is at it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gpu_passthrough_plugin.flow.release import give_back, guest_faults
+from gpu_passthrough_plugin.flow.site import Site
+from gpu_passthrough_plugin.host.hypervisor import Hypervisor
+from gpu_passthrough_plugin.model.instance import Instance, Phase
+from gpu_passthrough_plugin.model.unit import State
+
+# Units in these states are in the middle of an act.
+_UNFINISHED = (State.PREPARING, State.RELEASING, State.SANITISING)
+
+
+@contextmanager
+def quiet(site: Site, *, but: str | None = None) -> Iterator[None]:
+    """The host's lock, with nothing left half done by who died.
+
+    :param but: an instance that the caller is about to release itself.
+    """
+    with site.lock():
+        unfinished = _unfinished(site, but)
+        if unfinished:
+            with site.connect() as hypervisor:
+                for instance in unfinished:
+                    _recover(site, hypervisor, instance)
+        yield
+
+
+def _unfinished(site: Site, but: str | None) -> list[Instance]:
+    journal = site.journal.instances()
+    known = {instance.uuid for instance in journal} | {but}
+    found = [
+        instance
+        for instance in journal
+        if instance.phase in (Phase.BOOTING, Phase.RELEASING)
+        and instance.uuid != but
+    ]
+    holders = {r.consumer for r in site.records(_UNFINISHED)}
+    return found + [
+        Instance(uuid) for uuid in sorted(filter(None, holders - known))
+    ]
+
+
+def _recover(site: Site, hypervisor: Hypervisor, instance: Instance) -> None:
+    if _is_up(site, hypervisor, instance):
+        site.move(instance.uuid, State.PREPARING, State.ACTIVE)
+        site.journal.write(dataclasses.replace(instance, phase=Phase.ACTIVE))
+        site.say(f"finished the boot of {instance.uuid}, cut off before")
+        return
+    site.say(f"undoing what was left half done of {instance.uuid}")
+    give_back(site, hypervisor, instance)
+
+
+def _is_up(site: Site, hypervisor: Hypervisor, instance: Instance) -> bool:
+    """Whether a boot got as far as a guest with exactly its claim."""
+    if instance.phase is not Phase.BOOTING or not instance.was_started:
+        return False
+    records = site.held(instance.uuid)
+    states = {record.state for record in records}
+    return (
+        bool(records)
+        and states <= {State.PREPARING, State.ACTIVE}
+        and not guest_faults(site, hypervisor, instance)
+    )

@@ -1,0 +1,72 @@
+"""One host, and everything that acting on its groups needs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
+
+from gpu_passthrough_plugin.allocation.driver import Driver
+from gpu_passthrough_plugin.discovery.tree import Tree
+from gpu_passthrough_plugin.flow import groups
+from gpu_passthrough_plugin.host.devices import Devices
+from gpu_passthrough_plugin.host.hypervisor import Hypervisor
+from gpu_passthrough_plugin.host.journal import Journal
+from gpu_passthrough_plugin.isolation.partition import Policy
+from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.effect import Binding
+from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Site:
+    """One host and what it is connected to.
+
+    :param host: its name in the ledger.
+    :param connect: opens libvirt.
+    :param lock: taken around every act on the host's groups.
+    :param stop_timeout_s: how long a guest may take to shut down.
+    :param restores_drivers: whether a release gives functions back to
+        the drivers that they had.
+    :param say: told of each step when it is done.
+    """
+
+    host: str
+    tree: Tree
+    policy: Policy
+    devices: Devices
+    connect: Callable[[], AbstractContextManager[Hypervisor]]
+    ledger: Driver
+    journal: Journal
+    lock: Callable[[], AbstractContextManager[None]]
+    stop_timeout_s: float
+    restores_drivers: bool
+    say: Callable[[str], None]
+
+    def units(self) -> tuple[Unit, ...]:
+        """What this host can hand out, read from it now."""
+        return groups.units(self.tree, self.policy, self.host)
+
+    def records(
+        self, states: Collection[State] = ()
+    ) -> tuple[UnitRecord, ...]:
+        """This host's units in the ledger."""
+        return self.ledger.records(host=self.host, states=states)
+
+    def held(self, uuid: str) -> tuple[UnitRecord, ...]:
+        """The units of this host that an instance has in the ledger."""
+        return tuple(r for r in self.records() if r.consumer == uuid)
+
+    def move(self, uuid: str, old: State, new: State) -> None:
+        """Take those units of an instance that are in ``old`` to ``new``."""
+        for record in self.held(uuid):
+            if record.state is old:
+                self.ledger.move(record, new)
+
+    def bindings(self, units: Collection[Unit]) -> Mapping[Address, Binding]:
+        """Which driver every endpoint of the units has now."""
+        return {
+            f.address: self.devices.binding(f.address)
+            for unit in units
+            for f in unit.functions
+        }

@@ -1,0 +1,100 @@
+"""The verbs around an instance's life that are a few calls each."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.flow import release as releases
+from gpu_passthrough_plugin.flow.recovery import quiet
+from gpu_passthrough_plugin.flow.site import Site
+from gpu_passthrough_plugin.model.allocation import Allocation, SyncReport
+from gpu_passthrough_plugin.model.instance import Instance
+from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
+
+
+def publish(site: Site) -> SyncReport:
+    """Make the ledger's inventory of this host what the host shows."""
+    with quiet(site):
+        return site.ledger.publish(site.host, site.units())
+
+
+def release(site: Site, uuid: str) -> tuple[UnitRecord, ...]:
+    """The units that an instance held, stopped, reset and checked.
+
+    :raises Refused: when it holds nothing, or not on this host.
+    """
+    with quiet(site, but=uuid):
+        held = site.ledger.allocation(uuid)
+        _require_here(site, held.host, f"instance {uuid}")
+        instance = site.journal.read(uuid) or Instance(uuid)
+        with site.connect() as hypervisor:
+            releases.give_back(
+                site,
+                hypervisor,
+                dataclasses.replace(instance, keeps_claim=False),
+                stop_timeout_s=site.stop_timeout_s,
+                restores_drivers=site.restores_drivers,
+            )
+        return tuple(site.ledger.unit(r.unit.key) for r in held.units)
+
+
+def withdraw(site: Site, uuid: str) -> Allocation:
+    """What a consumer had claimed and not begun to use, free again.
+
+    :raises Refused: when it holds nothing, or an instance has it.
+    """
+    with quiet(site):
+        held = site.ledger.allocation(uuid)
+        busy = [r for r in held.units if r.state is not State.CLAIMED]
+        if busy:
+            raise errors.Refused(
+                f"unit {busy[0].unit.key} of {uuid} is {busy[0].state}; run"
+                f" 'gpu-passthrough instance release {uuid}' on {held.host}"
+            )
+        for record in held.units:
+            site.ledger.move(record, State.FREE)
+        return held
+
+
+def quarantine(site: Site, key: UnitKey, reason: str) -> UnitRecord:
+    """A free unit, taken out of use by the operator."""
+    with quiet(site):
+        record = site.ledger.unit(key)
+        if record.consumer:
+            raise errors.Refused(
+                f"unit {key} is {record.state} for {record.consumer};"
+                " release that first"
+            )
+        if record.state is State.QUARANTINED:
+            return record
+        return site.ledger.move(record, State.QUARANTINED, reason=reason)
+
+
+def clear(site: Site, key: UnitKey) -> UnitRecord:
+    """A quarantined unit, looked at again and free.
+
+    :raises Refused: when it is not quarantined, or still not clean.
+    """
+    _require_here(site, key.host, f"unit {key}")
+    with quiet(site):
+        record = site.ledger.unit(key)
+        if record.state is not State.QUARANTINED:
+            raise errors.Refused(
+                f"unit {key} is {record.state}, not quarantined"
+            )
+        faults = releases.inspect(site, record.unit)
+        if faults:
+            raise errors.Refused(
+                f"unit {key} is not clean: {'; '.join(faults)}; power-cycle"
+                " the host, then try again"
+            )
+        releases.restore(site, record.unit)
+        return site.ledger.move(record, State.FREE)
+
+
+def _require_here(site: Site, host: str, what: str) -> None:
+    if host != site.host:
+        raise errors.Refused(
+            f"{what} is on host {host}, and this is {site.host}; run it there"
+        )
