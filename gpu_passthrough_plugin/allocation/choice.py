@@ -1,0 +1,103 @@
+"""Which free units a request gets: pure, and the same on every host.
+
+A candidate is a *minimal* set of one host's units: it satisfies the
+request and the NUMA policies (``allocation.affinity``), and no unit of it
+could be left out.  Sets are ordered by the first of these that differs:
+
+1. ``distance``: with an instance tied to NUMA nodes, 0 for each unit on
+   them, 1 for one without a node or on the same socket, 2 for any other;
+   without, how many nodes beyond the first the set spans.
+2. ``waste``: primaries handed out that nobody asked for.
+3. ``units``: fewer are better, beyond the first.
+4. ``nodes``: NUMA nodes broken that were wholly free.
+5. ``switches``: PCIe switches broken that were wholly free.
+6. ``node rest``: free units left on the nodes touched (best fit).
+7. ``switch rest``: the same on the switches touched.
+8. The host's name, then the units' addresses.
+
+Units that are interchangeable (alike in cards, node and switch) go by
+address, and no second candidate differs from a first by them alone.
+
+A candidate's score is the first seven, two decimal digits each and 99 at
+most, read from the left: 101000100 has one node too many, no waste, one
+unit beyond the first, none broken but a switch, and fits exactly.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from gpu_passthrough_plugin.allocation.cost import Found
+from gpu_passthrough_plugin.allocation.search import search
+from gpu_passthrough_plugin.allocation.shape import Matcher, Shape, shape
+from gpu_passthrough_plugin.model.allocation import Candidate, FreeUnit
+from gpu_passthrough_plugin.model.request import Request
+from gpu_passthrough_plugin.model.unit import Unit
+
+_DIGITS = 100
+
+
+def candidates(
+    request: Request,
+    free: Iterable[FreeUnit],
+    taken: Iterable[Unit] = (),
+    *,
+    limit: int,
+) -> tuple[Candidate, ...]:
+    """Up to ``limit`` sets of free units that satisfy the request, ordered.
+
+    :param free: of any number of hosts, in any order.
+    :param taken: units of the same hosts that cannot be had, which tell
+        what is wholly free and which socket a NUMA node is on.
+    """
+    hosts = _by_host(free)
+    others: dict[str, list[Unit]] = {}
+    for unit in taken:
+        others.setdefault(unit.key.host, []).append(unit)
+    ranked = heapq.nsmallest(
+        limit,
+        _all_found(request, hosts, others, limit),
+        key=lambda entry: (entry[1].cost, entry[0], entry[1].slots),
+    )
+    return tuple(
+        Candidate(
+            host, tuple(hosts[host][i] for i in found.slots), _score(found)
+        )
+        for host, found in ranked
+    )
+
+
+def _by_host(free: Iterable[FreeUnit]) -> dict[str, list[FreeUnit]]:
+    hosts: dict[str, list[FreeUnit]] = {}
+    for entry in free:
+        hosts.setdefault(entry.unit.key.host, []).append(entry)
+    for entries in hosts.values():
+        entries.sort(key=lambda entry: entry.unit.key.address)
+    return hosts
+
+
+def _all_found(
+    request: Request,
+    hosts: Mapping[str, Sequence[FreeUnit]],
+    taken: Mapping[str, Sequence[Unit]],
+    limit: int,
+) -> Iterator[tuple[str, Found]]:
+    """Every host's best; of hosts with one shape only the first few."""
+    matcher = Matcher(request)
+    same: dict[Shape, list[str]] = {}
+    for host in sorted(hosts):
+        units = [entry.unit for entry in hosts[host]]
+        key = shape(units, taken.get(host, ()), matcher)
+        same.setdefault(key, []).append(host)
+    for key, names in same.items():
+        found = search(request, key, limit)
+        yield from itertools.product(names[:limit], found)
+
+
+def _score(found: Found) -> int:
+    score = 0
+    for part in found.cost:
+        score = score * _DIGITS + min(part, _DIGITS - 1)
+    return score

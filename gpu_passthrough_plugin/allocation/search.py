@@ -1,0 +1,158 @@
+"""The best sets of one host's units, by dynamic programming.
+
+Groups of interchangeable units are visited node by node and switch by
+switch, so that touching either is paid for once.  Partial sets that have
+the same future are one state, of which the cheapest few are kept; since
+costs add up (``allocation.cost``), that loses nothing.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import operator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from gpu_passthrough_plugin.allocation import affinity
+from gpu_passthrough_plugin.allocation.affinity import Fit
+from gpu_passthrough_plugin.allocation.cost import Found, Tariff
+from gpu_passthrough_plugin.allocation.groups import Group, Supply, groups
+from gpu_passthrough_plugin.allocation.matching import satisfied
+from gpu_passthrough_plugin.allocation.shape import Shape
+from gpu_passthrough_plugin.model.request import Request
+
+
+class _State(NamedTuple):
+    """What decides the future of a partial set.
+
+    :param profiles: what each of its units supplies, repeats left out.
+    """
+
+    supply: Supply
+    profiles: frozenset[Supply]
+    on_node: bool
+    on_switch: bool
+
+
+_Best = dict[_State, list[int]]
+"""The least costs of each state, ascending."""
+
+
+def search(request: Request, shape: Shape, limit: int) -> list[Found]:
+    """Up to ``limit`` minimal sets of a host, best first."""
+    places = [slot.place for slot in shape.slots]
+    ways = list(affinity.ways(request, places, dict(shape.sockets)))
+    found: set[Found] = set()
+    for fits in ways:
+        found.update(_Search(request, shape, fits, limit).run())
+    ranked = sorted(found, key=lambda f: (f.cost, f.slots))
+    if len(ways) > 1:
+        ranked = _without_supersets(ranked)
+    return ranked[:limit]
+
+
+def _without_supersets(ranked: Sequence[Found]) -> list[Found]:
+    """What is minimal under every way to keep the policies.
+
+    A subset costs less, so that it stands before.
+    """
+    kept: list[Found] = []
+    for found in ranked:
+        if not any(set(k.slots) < set(found.slots) for k in kept):
+            kept.append(found)
+    return kept
+
+
+class _Search:
+    """A request on one host, under one way to keep the policies."""
+
+    def __init__(
+        self, request: Request, shape: Shape, fits: Sequence[Fit], limit: int
+    ) -> None:
+        self._shape = shape
+        self._limit = limit
+        self._tariff = Tariff(request, shape)
+        self._counts = tuple(item.count for item in request.items)
+        self._kinds, self._tree = groups(shape, fits)
+        self._met: dict[Supply, int] = {}
+
+    def run(self) -> list[Found]:
+        """Up to ``limit`` sets that are minimal under this way."""
+        nothing = (0,) * len(self._kinds)
+        empty = _State(nothing, frozenset(), False, False)
+        states: _Best = {empty: [self._tariff.start()]}
+        for switches in self._tree.values():
+            for group in itertools.chain.from_iterable(
+                (*found, None) for found in switches.values()
+            ):
+                if group is None:
+                    states = self._merged(states, on_switch=False)
+                else:
+                    states = self._grown(states, group)
+            states = self._merged(states, on_node=False)
+        whole = [sums for s, sums in states.items() if self._is_minimal(s)]
+        best = heapq.nsmallest(self._limit, itertools.chain(*whole))
+        return [self._tariff.found(total) for total in best]
+
+    def _grown(self, states: _Best, group: Group) -> _Best:
+        """The states with none, one, two … units of a group added."""
+        slot = self._shape.slots[group.slots[0]]
+        node = self._tariff.node(slot.place.node)
+        switch = self._tariff.switch(slot)
+        grown = {state: list(sums) for state, sums in states.items()}
+        for state, sums in states.items():
+            touch = 0 if state.on_node else node
+            touch += 0 if state.on_switch else switch
+            for new, cost in self._steps(state, group):
+                total = touch + cost
+                grown.setdefault(new, []).extend(s + total for s in sums)
+        return self._cut(grown)
+
+    def _steps(
+        self, state: _State, group: Group
+    ) -> Iterator[tuple[_State, int]]:
+        """Each number of units that is of use, and what they cost.
+
+        A unit with which no more is satisfied than without could be left
+        out, whatever is added later.
+        """
+        supply, cost = state.supply, 0
+        met = self._satisfied(supply)
+        profiles = state.profiles | {group.supply}
+        for index in group.slots:
+            supply = tuple(map(operator.add, supply, group.supply))
+            before, met = met, self._satisfied(supply)
+            if met == before:
+                return
+            cost += self._tariff.unit(index)
+            yield _State(supply, profiles, True, True), cost
+
+    def _merged(self, states: _Best, **flag: bool) -> _Best:
+        """The states where what ``flag`` names does not matter any more."""
+        merged: _Best = {}
+        for state, sums in states.items():
+            merged.setdefault(state._replace(**flag), []).extend(sums)
+        return self._cut(merged)
+
+    def _cut(self, states: _Best) -> _Best:
+        return {
+            state: heapq.nsmallest(self._limit, sums)
+            for state, sums in states.items()
+        }
+
+    def _is_minimal(self, state: _State) -> bool:
+        """Whether it satisfies the request, and nothing less of it does."""
+        wanted = sum(self._counts)
+        return self._satisfied(state.supply) == wanted and all(
+            self._satisfied(tuple(map(operator.sub, state.supply, profile)))
+            < wanted
+            for profile in state.profiles
+        )
+
+    def _satisfied(self, supply: Supply) -> int:
+        met = self._met.get(supply)
+        if met is None:
+            met = satisfied(self._kinds, supply, self._counts)
+            self._met[supply] = met
+        return met
