@@ -1,0 +1,134 @@
+"""The configuration: a file, or none, becomes checked and frozen values.
+
+One module a group.  Nothing below the composing layer sees oslo.config.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+
+from oslo_config import cfg
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.conf import (
+    allocation,
+    coordination,
+    database,
+    default,
+    discovery,
+    document,
+    libvirt,
+    pci,
+    release,
+    strays,
+)
+from gpu_passthrough_plugin.conf.document import Document
+from gpu_passthrough_plugin.conf.section import Section
+
+DEFAULT_FILE = "/etc/gpu-passthrough/gpu-passthrough.conf"
+_OPTS: dict[str, tuple[cfg.Opt, ...]] = {
+    module.GROUP: module.OPTS
+    for module in (
+        default,
+        discovery,
+        pci,
+        allocation,
+        database,
+        coordination,
+        libvirt,
+        release,
+    )
+}
+# Nova's lines and oslo.db's deprecated names may stand in these.
+_SHARED = frozenset({pci.GROUP, database.GROUP})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole configuration, checked.
+
+    :param host: this host's name in the ledger.
+    :param state_path: an absolute path; the folder may be missing.
+    """
+
+    host: str
+    state_path: str
+    discovery: discovery.Discovery
+    pci: pci.Pci
+    allocation: allocation.Allocation
+    database: database.Database
+    coordination: coordination.Coordination
+    libvirt: libvirt.Libvirt
+    release: release.Release
+
+
+def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
+    """The options by group, for the sample and the reference.
+
+    Of oslo.db's only the one that is ours to explain.
+    """
+    shown = {**_OPTS, database.GROUP: (database.CONNECTION,)}
+    return [(group, list(opts)) for group, opts in shown.items()]
+
+
+def load(config_files: Sequence[str] = ()) -> Settings:
+    """What ``config_files`` say, a later one overriding an earlier.
+
+    Without any it is ``DEFAULT_FILE``, and where that does not exist the
+    defaults.
+
+    :raises Faults: with everything that is wrong in any of them.
+    """
+    files = config_files or [f for f in (DEFAULT_FILE,) if os.path.exists(f)]
+    faults: list[str] = []
+    documents = _documents(files, faults)
+    conf = cfg.ConfigOpts()
+    for group, opts in _OPTS.items():
+        conf.register_opts(opts, group=None if group == "DEFAULT" else group)
+    conf(
+        args=[],
+        default_config_files=[d.path for d in documents],
+        default_config_dirs=[],
+        use_env=False,
+    )
+    settings = _settings(conf, documents, faults)
+    if faults:
+        raise errors.Faults(tuple(faults))
+    return settings
+
+
+def _documents(files: Sequence[str], faults: list[str]) -> list[Document]:
+    """Those files that are sound; a fault for each that is not."""
+    known = {g: {opt.dest for opt in opts} for g, opts in _OPTS.items()}
+    documents = []
+    for path in files:
+        try:
+            read = document.read(os.path.abspath(os.path.expanduser(path)))
+        except errors.Invalid as error:
+            faults.append(str(error))
+            continue
+        faults.extend(strays.faults(read, known, _SHARED))
+        documents.append(read)
+    return documents
+
+
+def _settings(
+    conf: cfg.ConfigOpts, documents: Sequence[Document], faults: list[str]
+) -> Settings:
+    def section(group: str) -> Section:
+        return Section(conf, group, documents, faults)
+
+    host = section(default.GROUP)
+    return Settings(
+        host=default.host(host),
+        state_path=default.state_path(host),
+        discovery=discovery.parse(section(discovery.GROUP)),
+        pci=pci.parse(section(pci.GROUP)),
+        allocation=allocation.parse(section(allocation.GROUP)),
+        database=database.parse(section(database.GROUP)),
+        coordination=coordination.parse(section(coordination.GROUP)),
+        libvirt=libvirt.parse(section(libvirt.GROUP)),
+        release=release.parse(section(release.GROUP)),
+    )

@@ -1,0 +1,90 @@
+"""``[discovery]``: which functions are for guests."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from oslo_config import cfg
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.conf.section import Section
+from gpu_passthrough_plugin.model import selector
+from gpu_passthrough_plugin.model.selector import Selector
+
+GROUP = "discovery"
+_SPEC = """
+Possible values, separated by commas; digits are hexadecimal, ``*`` stands
+for any digits and ``?`` for one:
+
+* ``10de:1430`` or ``10de:*``: vendor and product;
+* ``class=0302`` or ``class=03*``: base class, subclass and interface, of
+  which the last two may be left out;
+* ``0000:06:00.0`` or ``0000:06:00.*``: an address.
+"""
+
+SELECT = cfg.ListOpt(
+    "select",
+    default=["class=03*"],
+    help=f"""
+Functions that guests may be given: the primaries of their IOMMU groups.
+The other endpoints of such a group go along with them. A group without any
+stays with the host. The default is every display function.
+{_SPEC}
+Related options:
+
+* ``exclude`` wins over this one.
+""",
+)
+EXCLUDE = cfg.ListOpt(
+    "exclude",
+    default=[],
+    help=f"""
+Functions that no guest may ever be given, alone or along with another. A
+group that holds one stays with the host.
+{_SPEC}""",
+)
+PCI_IDS = cfg.StrOpt(
+    "pci_ids",
+    default="/usr/share/misc/pci.ids",
+    help="""
+Database of vendors' and products' names. Where the file is missing, the one
+that comes with this package is used.
+
+Possible values:
+
+* an absolute path.
+""",
+)
+OPTS = (SELECT, EXCLUDE, PCI_IDS)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Discovery:
+    """What ``[discovery]`` says.
+
+    :param pci_ids: an absolute path; the file may be missing.
+    """
+
+    select: tuple[Selector, ...]
+    exclude: tuple[Selector, ...]
+    pci_ids: str
+
+
+def parse(section: Section) -> Discovery:
+    """The group's values; what is wrong in it is in ``section.faults``."""
+    path = str(section.value(PCI_IDS))
+    if not path.startswith("/"):
+        section.fault(PCI_IDS, "wanted an absolute path")
+    return Discovery(
+        _selectors(section, SELECT), _selectors(section, EXCLUDE), path
+    )
+
+
+def _selectors(section: Section, option: cfg.Opt) -> tuple[Selector, ...]:
+    selectors = []
+    for text in section.value(option):
+        try:
+            selectors.append(selector.parse(text))
+        except errors.Invalid:
+            section.fault(option, selector.WANTED, text)
+    return tuple(selectors)
