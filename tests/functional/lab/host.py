@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from .image import Image
+from .leash import DYING_WITH_US
 from .ssh import (
-    DYING_WITH_US,
     CommandFailed,
     Connection,
     LabError,

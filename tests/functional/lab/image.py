@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import sources, wheels
+from .leash import ALL_DYING_WITH_US
 from .progress import say
 
 RECIPE = Path(__file__).with_name("recipe")
@@ -102,9 +103,14 @@ def _digest(*parts: Path | bytes) -> str:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Return a context which one process at a time is in."""
+    """Return a context which one process at a time is in.
+
+    What it starts holds the lock as well: when it is killed, the next one
+    waits for the last of them.
+    """
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        os.set_inheritable(lock.fileno(), True)
         yield
 
 
@@ -136,8 +142,8 @@ def _debian(kept: Path) -> Path:
         unseen = (f"--dpkgopt=path-exclude=/usr/share/{name}/*"
                   for name in _UNSEEN)  # fmt: skip
         with _beside(base) as building:
-            _run("mmdebstrap", "--quiet", "--variant=minbase", *unseen,
-                 f"--include={names}", f"--keyring={sources.KEYRING}",
+            _run(*_root(), "mmdebstrap", "--quiet", "--variant=minbase",
+                 *unseen, f"--include={names}", f"--keyring={sources.KEYRING}",
                  sources.SUITE, building / "root.tar",
                  *sources.debian())  # fmt: skip
     return base
@@ -156,8 +162,7 @@ def _build(image: Image, debian: Path, wanted: str) -> None:
     if wanted.strip():
         wheels.gather(listed, files / "opt" / "lab" / "wheels")
     say("lab image: configuring the host and writing its disk")
-    as_root = () if os.geteuid() == 0 else ("--map-root-user", "--map-auto")
-    _run("unshare", "--mount", *as_root, "sh", RECIPE / "assemble.sh",
+    _run(*_root(), "sh", RECIPE / "assemble.sh",
          debian / "root.tar", files, image.folder)  # fmt: skip
     shutil.rmtree(files)
     _partition(image.disk)
@@ -203,6 +208,15 @@ def _make_guests(into: Path) -> None:
         compiled.unlink()
 
 
+def _root() -> tuple[str, ...]:
+    """Return what makes a command root, in its own user namespace or in ours.
+
+    Its processes and its mounts end with it, even when it is killed.
+    """
+    mapped = () if os.geteuid() == 0 else ("--map-root-user", "--map-auto")
+    return (*ALL_DYING_WITH_US, *mapped, "--")
+
+
 def _run(*argv: str | Path) -> None:
     """Return once a command succeeded; what it says goes to stderr."""
-    subprocess.run(argv, check=True, stdout=sys.stderr)
+    subprocess.run(argv, check=True, stdout=sys.stderr, close_fds=False)

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .image import Image
-
-DYING_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
-"""Before a command: the kernel kills it when its starter dies."""
+from .leash import DYING_WITH_US
 
 _SOCKET = "ssh.sock"
 _BANNER_TIMEOUT_S = 5.0
