@@ -1,0 +1,1 @@
+"""From a host, a tree or a recording to functions and host facts."""

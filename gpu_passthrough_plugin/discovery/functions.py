@@ -1,0 +1,159 @@
+"""The PCI functions of a tree, and what one of them says in full."""
+
+from __future__ import annotations
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.discovery.details import detail as detail
+from gpu_passthrough_plugin.discovery.tree import Tree
+from gpu_passthrough_plugin.model import address as addresses
+from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.function import (
+    BRIDGE_BASE_CLASS,
+    Function,
+)
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
+
+DEVICES = "sys/bus/pci/devices"
+
+# PCI-to-PCI and CardBus: the kernel clears the class of a function whose
+# header type is not a bridge's although it says so.
+# Source: Linux, drivers/pci/probe.c (pci_setup_device).
+_BRIDGE_CLASSES = frozenset({0x0604, 0x0607})
+
+_FILES = ("uevent", "numa_node")
+_LINKS = ("iommu_group",)
+
+
+def functions(tree: Tree) -> tuple[Function, ...]:
+    """Every function, by address, with what a listing shows of it.
+
+    Two small files and a link each: for thousands of functions anything
+    more is felt.
+
+    :raises ReadFailed: when the tree has no PCI bus, or holds names on it
+        that no kernel gives.
+    """
+    names = tree.names(DEVICES)
+    if isinstance(names, Unknown):
+        raise errors.ReadFailed(
+            f"{tree} has no {DEVICES} ({names}); wanted a Linux host's"
+            " files: name their root with --root, or a --recording"
+        )
+    return tuple(
+        _function(tree, address, name) for address, name in _addresses(names)
+    )
+
+
+def _addresses(names: tuple[str, ...]) -> list[tuple[Address, str]]:
+    """Addresses and names, in order; a name in any other form is refused.
+
+    The kernel writes one form, so that another is a second name for a
+    function, or none of its names.
+    """
+    found: list[tuple[Address, str]] = []
+    odd: list[str] = []
+    for name in names:
+        try:
+            address = addresses.parse(name)
+        except errors.Invalid:
+            odd.append(name)
+            continue
+        if str(address) == name:
+            found.append((address, name))
+        else:
+            odd.append(name)
+    if odd:
+        raise errors.ReadFailed(
+            f"{DEVICES} holds {', '.join(map(repr, odd))}; wanted only"
+            " names as the kernel writes them, such as 0000:06:00.0:"
+            " copy the tree anew"
+        )
+    found.sort()
+    return found
+
+
+def _function(tree: Tree, address: Address, name: str) -> Function:
+    files, links = tree.gather(f"{DEVICES}/{name}", _FILES, _LINKS)
+    uevent, node = files
+    pairs = _pairs(uevent)
+    lost = uevent if isinstance(uevent, Unknown) else None
+    vendor_id, product_id = _ids(pairs.get("PCI_ID"), lost)
+    subvendor_id, subproduct_id = _ids(pairs.get("PCI_SUBSYS_ID"), lost)
+    class_code = _hex(pairs.get("PCI_CLASS"), lost)
+    return Function(
+        address,
+        vendor_id,
+        product_id,
+        subvendor_id,
+        subproduct_id,
+        class_code,
+        lost or pairs.get("DRIVER"),
+        _group(links[0]),
+        _node(node),
+        pairs.get("MODALIAS") or lost or MISSING,
+        _is_bridge(tree, name, class_code),
+    )
+
+
+def _pairs(uevent: bytes | Unknown) -> dict[str, str]:
+    if isinstance(uevent, Unknown):
+        return {}
+    lines = uevent.decode("utf-8", "surrogateescape").split("\n")
+    return {
+        key: value for key, _, value in [line.partition("=") for line in lines]
+    }
+
+
+def _hex(text: str | None, lost: Unknown | None) -> int | Unknown:
+    if text is None:
+        return lost or MISSING
+    try:
+        return int(text, 16)
+    except ValueError:
+        return Unknown(Why.MALFORMED, text)
+
+
+def _ids(
+    text: str | None, lost: Unknown | None
+) -> tuple[int | Unknown, int | Unknown]:
+    """Vendor's and product's, from ``10DE:1430``."""
+    if text is None:
+        return lost or MISSING, lost or MISSING
+    vendor, _, product = text.partition(":")
+    return _hex(vendor, lost), _hex(product, lost)
+
+
+def _group(link: str | Unknown | None) -> int | Unknown | None:
+    """The number at the end of ``…/kernel/iommu_groups/18``."""
+    if not isinstance(link, str):
+        return link
+    number = link.rpartition("/")[2]
+    if number.isascii() and number.isdecimal():
+        return int(number)
+    return Unknown(Why.MALFORMED, link)
+
+
+def _node(data: bytes | Unknown) -> int | Unknown | None:
+    if isinstance(data, Unknown):
+        return data
+    try:
+        node = int(data)
+    except ValueError:
+        return Unknown(Why.MALFORMED, repr(data)[2:-1])
+    return None if node < 0 else node
+
+
+def _is_bridge(tree: Tree, name: str, class_code: int | Unknown) -> bool:
+    """Whether its header type is not 0, without opening ``config``.
+
+    Not every function of base class 06 is a bridge to that effect: host
+    and ISA bridges have header type 0, and vfio-pci takes them.  Where
+    the class leaves it open, having a bus below it tells.
+    """
+    if not isinstance(class_code, Unknown):
+        if class_code >> 8 in _BRIDGE_CLASSES:
+            return True
+        if class_code >> 16 != BRIDGE_BASE_CLASS:
+            return False
+    below = tree.names(f"{DEVICES}/{name}/pci_bus")
+    return not isinstance(below, Unknown)

@@ -1,0 +1,67 @@
+"""Which kernel modules offer themselves for a function."""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+
+from gpu_passthrough_plugin.discovery.tree import Tree, text
+from gpu_passthrough_plugin.model.reading import Unknown
+
+# ``pci:v000010DE…``: bus and vendor take so many characters.
+_VENDOR_END = len("pci:v000010DE")
+
+
+def modules(tree: Tree, modalias: str | Unknown) -> tuple[str, ...] | Unknown:
+    """Names of the running kernel's modules that match, sorted.
+
+    Built-in drivers are not among them: they have no module.
+    Source: modprobe(8), modules.alias of depmod(8).
+    """
+    if isinstance(modalias, Unknown):
+        return modalias
+    release = text(tree, "proc/sys/kernel/osrelease")
+    if isinstance(release, Unknown):
+        return release
+    aliases = _aliases(tree, release)
+    if isinstance(aliases, Unknown):
+        return aliases
+    found = {line.split()[2] for line in matching(aliases, modalias)}
+    return tuple(sorted(found))
+
+
+@functools.lru_cache(maxsize=2)
+def _aliases(tree: Tree, release: str) -> bytes | Unknown:
+    """Read once for all functions: it is a megabyte."""
+    return tree.read(f"lib/modules/{release}/modules.alias")
+
+
+def matching(aliases: bytes, modalias: str) -> list[str]:
+    """The lines of ``modules.alias`` that match one function."""
+    if not modalias.startswith("pci:v"):
+        return []
+    prefixes = {modalias[:_VENDOR_END], "pci:v*"}
+    lines = [
+        line
+        for prefix in prefixes
+        for line in _beginning(aliases, f"alias {prefix}".encode())
+    ]
+    return [
+        line
+        for line in lines
+        if fnmatch.fnmatchcase(modalias, line.split()[1])
+    ]
+
+
+def _beginning(aliases: bytes, prefix: bytes) -> list[str]:
+    """Lines of three words that begin so."""
+    lines = []
+    at = aliases.find(prefix)
+    while at >= 0:
+        end = aliases.find(b"\n", at)
+        end = len(aliases) if end < 0 else end
+        line = aliases[at:end].decode("utf-8", "surrogateescape")
+        if len(line.split()) == 3:
+            lines.append(line)
+        at = aliases.find(prefix, end)
+    return lines

@@ -1,0 +1,232 @@
+"""What discovery reads: a host's files below a root, or a recording."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from typing import Protocol
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.discovery import paths
+from gpu_passthrough_plugin.discovery.recorded import (
+    RecordedTree as RecordedTree,
+)
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
+
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
+# A kernel's modules.alias is about 1 MiB; nothing that is read is larger.
+_MAX_BYTES = 16 << 20
+_PAGE = 4096
+
+
+class Tree(Protocol):
+    """A host's files; paths are relative to its root and have no ``/`` first.
+
+    ``str()`` names it in messages.  Nothing here raises: what cannot be
+    read is ``Unknown``, missing or unreadable.
+    """
+
+    def __hash__(self) -> int:
+        """By identity: what is read once is kept by the tree it is of."""
+
+    def read(self, path: str, limit: int | None = None) -> bytes | Unknown:
+        """A file's contents; only the first ``limit`` bytes of them."""
+
+    def link(self, path: str) -> str | Unknown | None:
+        """A symbolic link's text; None when nothing is there."""
+
+    def names(self, path: str) -> tuple[str, ...] | Unknown:
+        """What a folder holds, sorted."""
+
+    def real(self, path: str) -> str | Unknown:
+        """The path without links, below the same root; need not exist."""
+
+    def gather(
+        self, folder: str, files: Sequence[str], links: Sequence[str] = ()
+    ) -> tuple[list[bytes | Unknown], list[str | Unknown | None]]:
+        """Several small files and links of one folder, in that order.
+
+        Each as ``read`` and ``link`` have it, for the price of finding the
+        folder once.
+        """
+
+
+def decoded(data: bytes) -> str:
+    """Text of a file, without the newline at its end."""
+    return data.decode("utf-8", "surrogateescape").rstrip("\n")
+
+
+def text(tree: Tree, path: str) -> str | Unknown:
+    """A text file's contents without the newline at its end."""
+    data = tree.read(path)
+    return data if isinstance(data, Unknown) else decoded(data)
+
+
+class HostTree:
+    """The running host, or files laid out like one's below ``root``.
+
+    Below a root other than ``/`` no link leads out of it: where the kernel
+    says that a folder it opened is outside, the path is resolved as text
+    below the root instead.
+
+    :raises ReadFailed: when ``root`` is not a folder.
+    """
+
+    def __init__(self, root: str = "/") -> None:
+        self._root = os.path.realpath(root).rstrip("/") + "/"
+        self._is_confined = self._root != "/"
+        if not os.path.isdir(self._root):
+            raise errors.ReadFailed(
+                f"{root} is not a folder; wanted one that has a host's"
+                " files below it, such as sys/bus/pci"
+            )
+
+    def __str__(self) -> str:
+        return self._root.rstrip("/") or "/"
+
+    def read(self, path: str, limit: int | None = None) -> bytes | Unknown:
+        try:
+            return self._read(path, limit)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                return _unknown(error)
+        where = self.real(path)
+        if isinstance(where, Unknown):
+            return where
+        try:
+            return self._read(where, limit)
+        except OSError as error:
+            return _unknown(error)
+
+    def link(self, path: str) -> str | Unknown | None:
+        folder, _, name = path.rpartition("/")
+        return self.gather(folder, (), (name,))[1][0]
+
+    def names(self, path: str) -> tuple[str, ...] | Unknown:
+        try:
+            folder = self._folder(path, os.O_RDONLY)
+            try:
+                return tuple(sorted(os.listdir(folder)))
+            finally:
+                os.close(folder)
+        except OSError as error:
+            return _unknown(error)
+
+    def real(self, path: str) -> str | Unknown:
+        return paths.resolved(path, self._text)
+
+    def gather(
+        self, folder: str, files: Sequence[str], links: Sequence[str] = ()
+    ) -> tuple[list[bytes | Unknown], list[str | Unknown | None]]:
+        try:
+            opened = self._folder(folder, os.O_PATH)
+        except OSError as error:
+            why = _unknown(error)
+            nothing = None if why is MISSING else why
+            return [why] * len(files), [nothing] * len(links)
+        try:
+            return (
+                [_attribute(opened, name) for name in files],
+                [_link(opened, name) for name in links],
+            )
+        finally:
+            os.close(opened)
+
+    def _read(self, path: str, limit: int | None) -> bytes | Unknown:
+        folder, _, name = path.rpartition("/")
+        opened = self._folder(folder, os.O_PATH)
+        try:
+            return _contents(opened, name, limit)
+        finally:
+            os.close(opened)
+
+    def _folder(self, path: str, how: int) -> int:
+        """A descriptor of a folder that lies below the root."""
+        how |= os.O_DIRECTORY | os.O_CLOEXEC
+        if not self._is_confined:
+            return os.open(self._root + path, how)
+        opened = self._inside(path, how)
+        if opened is not None:
+            return opened
+        where = self.real(path)
+        opened = None
+        if isinstance(where, str):
+            opened = self._inside(where, how | os.O_NOFOLLOW)
+        if opened is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return opened
+
+    def _inside(self, path: str, how: int) -> int | None:
+        """A descriptor of the folder, or None when it is not below the root.
+
+        :raises OSError: when it cannot be opened, other than for absence.
+        """
+        try:
+            opened = os.open(self._root + path, how)
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return None
+            raise
+        where = os.readlink(f"/proc/self/fd/{opened}") + "/"
+        if where.startswith(self._root):
+            return opened
+        os.close(opened)
+        return None
+
+    def _text(self, path: str) -> str | None:
+        try:
+            return os.readlink(self._root + path)
+        except OSError:
+            return None
+
+
+def _unknown(error: OSError) -> Unknown:
+    if error.errno in _ABSENT:
+        return MISSING
+    return Unknown(Why.UNREADABLE, error.strerror or str(error))
+
+
+def _open(folder: int, name: str) -> int:
+    # A pipe in a copied tree must not make anybody wait.
+    how = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    return os.open(name, how, dir_fd=folder)
+
+
+def _attribute(folder: int, name: str) -> bytes | Unknown:
+    """A sysfs attribute: one page holds it, so that one read does."""
+    try:
+        opened = _open(folder, name)
+        try:
+            return os.read(opened, _PAGE)
+        finally:
+            os.close(opened)
+    except OSError as error:
+        return _unknown(error)
+
+
+def _contents(folder: int, name: str, limit: int | None) -> bytes | Unknown:
+    opened = _open(folder, name)
+    try:
+        data = os.read(opened, limit or _PAGE)
+        while data and (limit is None or len(data) < limit):
+            more = os.read(opened, limit - len(data) if limit else 1 << 18)
+            if not more:
+                break
+            data += more
+            if len(data) > _MAX_BYTES:
+                return Unknown(Why.MALFORMED, f"over {_MAX_BYTES} bytes long")
+        return data
+    finally:
+        os.close(opened)
+
+
+def _link(folder: int, name: str) -> str | Unknown | None:
+    try:
+        return os.readlink(name, dir_fd=folder)
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return None
+        if error.errno == errno.EINVAL:
+            return Unknown(Why.MALFORMED, "not a symbolic link")
+        return _unknown(error)
