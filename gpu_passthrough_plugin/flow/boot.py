@@ -117,6 +117,8 @@ def _undone(site: Site, hypervisor: Hypervisor, uuid: str) -> Iterator[Step]:
     except errors.Error as error:
         said = f"boot failed at step '{steps[-1]}': {error}; undone: "
         said += _undo(site, hypervisor, uuid)
+        if isinstance(error, errors.NoValidHost):
+            raise errors.NoValidHost(said) from error
         if isinstance(error, errors.Refused):
             raise errors.Refused(said) from error
         raise errors.Unavailable(said) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 import uuid as uuids
 
 from gpu_passthrough_plugin import errors
@@ -15,6 +16,8 @@ from gpu_passthrough_plugin.model.effect import VFIO
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 from gpu_passthrough_plugin.release import clean, resets
+
+_POLL_S = 0.2
 
 
 def guest_faults(
@@ -158,11 +161,19 @@ def sanitise(site: Site, unit: Unit) -> tuple[str, ...]:
 def inspect(
     site: Site, unit: Unit, failures: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
-    """Why the unit is not clean, by what its config space answers."""
-    identities = {
-        f.address: site.devices.identity(f.address) for f in unit.functions
-    }
-    return clean.faults(unit, identities, failures)
+    """Why the unit is not clean, by what its config space answers.
+
+    A function that was just reset may take a while to answer.
+    """
+    deadline = time.monotonic() + site.reset_timeout_s
+    while True:
+        identities = {
+            f.address: site.devices.identity(f.address) for f in unit.functions
+        }
+        faults = clean.faults(unit, identities, failures)
+        if not faults or failures or time.monotonic() > deadline:
+            return faults
+        time.sleep(_POLL_S)
 
 
 def _reset(devices: Devices, reset: resets.Reset) -> None:

@@ -26,6 +26,7 @@ class Site:
     :param connect: opens libvirt.
     :param lock: taken around every act on the host's groups.
     :param stop_timeout_s: how long a guest may take to shut down.
+    :param reset_timeout_s: how long a function may take to answer again.
     :param restores_drivers: whether a release gives functions back to
         the drivers that they had.
     :param say: told of each step when it is done.
@@ -40,6 +41,7 @@ class Site:
     journal: Journal
     lock: Callable[[], AbstractContextManager[None]]
     stop_timeout_s: float
+    reset_timeout_s: float
     restores_drivers: bool
     say: Callable[[str], None]
 

@@ -1,0 +1,1 @@
+"""The ``gpu-passthrough`` command: one module a stage."""

@@ -1,0 +1,96 @@
+"""The application: global options, and which command a line names."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+import cliff.app
+import cliff.commandmanager
+
+from gpu_passthrough_plugin.cli import main
+
+NAMESPACE = "gpu_passthrough_plugin.cli"
+
+
+class Commands(cliff.commandmanager.CommandManager):
+    """Commands by entry point, imported only when they are called.
+
+    Ours come from this distribution's own list; everybody's are looked
+    through only for a command that is not in it, or for help.
+    """
+
+    def load_commands(self, namespace: str) -> None:
+        self.group_list.append(namespace)
+        ours = metadata.distribution(main._DISTRIBUTION).entry_points
+        self._add(ours.select(group=namespace))
+
+    def find_command(self, argv: list[str]) -> tuple[Any, str, list[str]]:
+        try:
+            found: tuple[Any, str, list[str]] = super().find_command(argv)
+        except ValueError:
+            self.load_all()
+            found = super().find_command(argv)
+        return found
+
+    def load_all(self) -> None:
+        """Add the commands of other distributions."""
+        self._add(metadata.entry_points(group=NAMESPACE))
+
+    def _add(self, found: metadata.EntryPoints) -> None:
+        for point in found:
+            self.commands.setdefault(point.name.replace("_", " "), point)
+
+
+class App(cliff.app.App):
+    """``gpu-passthrough``."""
+
+    NAME = "gpu-passthrough"
+    LOG = logging.getLogger("gpu_passthrough_plugin")
+    CONSOLE_MESSAGE_FORMAT = "%(message)s"
+
+    def __init__(self, version: Callable[[], str]) -> None:
+        # Finding the version out costs as much as some commands.
+        super().__init__(
+            description="Hands whole IOMMU groups of GPUs to virtual"
+            " machines.",
+            version=None,
+            command_manager=Commands(NAMESPACE),
+            deferred_help=True,
+        )
+        self._version = version
+
+    def build_option_parser(
+        self,
+        description: str | None,
+        version: str | None,
+        argparse_kwargs: dict[str, Any] | None = None,
+    ) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = super().build_option_parser(
+            description, version, argparse_kwargs
+        )
+        parser.add_argument(
+            "--config-file",
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="read the configuration from FILE; may be repeated, later"
+            " files win (default:"
+            " /etc/gpu-passthrough/gpu-passthrough.conf when it exists)",
+        )
+        parser.add_argument(
+            "--root",
+            default="/",
+            metavar="DIR",
+            help="look at the host under DIR instead of /",
+        )
+        parser.add_argument(
+            "--recording",
+            metavar="FILE",
+            help="look at a recorded host (umockdev's text format);"
+            " nothing can be changed then",
+        )
+        return parser

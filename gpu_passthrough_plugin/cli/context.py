@@ -1,0 +1,147 @@
+"""From global options and configuration to what a verb works with."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gpu_passthrough_plugin import conf, errors
+from gpu_passthrough_plugin.discovery.tree import HostTree, Tree
+from gpu_passthrough_plugin.isolation.partition import Policy
+
+if TYPE_CHECKING:
+    # A listing needs none of these: they bring SQLAlchemy, tooz and
+    # libvirt in.
+    from gpu_passthrough_plugin.allocation.driver import Driver
+    from gpu_passthrough_plugin.discovery.names import Names
+    from gpu_passthrough_plugin.flow.site import Site
+    from gpu_passthrough_plugin.host.hypervisor import Hypervisor
+    from gpu_passthrough_plugin.model.request import Request
+
+
+class Context:
+    """What one call works with; each part is made when it is asked for.
+
+    :param root: the host is looked at under this folder.
+    :param recording: a recorded host to look at instead.
+    :param config_files: none for the default one.
+    """
+
+    def __init__(
+        self, root: str, recording: str | None, config_files: Sequence[str]
+    ) -> None:
+        self._root = root
+        self._recording = recording
+        self._config_files = tuple(config_files)
+
+    @functools.cached_property
+    def settings(self) -> conf.Settings:
+        return conf.load(self._config_files)
+
+    @functools.cached_property
+    def tree(self) -> Tree:
+        if self._recording is None:
+            return HostTree(self._root)
+        from gpu_passthrough_plugin.discovery import recording
+
+        return recording.load(self._recording)
+
+    @property
+    def policy(self) -> Policy:
+        found = self.settings.discovery
+        return Policy(found.select, found.exclude)
+
+    @functools.cached_property
+    def names(self) -> Names:
+        from gpu_passthrough_plugin.discovery.names import Names
+
+        return Names(self.settings.discovery.pci_ids)
+
+    @functools.cached_property
+    def ledger(self) -> Driver:
+        from gpu_passthrough_plugin.allocation import load
+        from gpu_passthrough_plugin.allocation.driver import LedgerSettings
+
+        found = self.settings
+        return load.load(
+            found.allocation.driver,
+            LedgerSettings(
+                found.database.connection, options=found.database.options
+            ),
+        )
+
+    def request(
+        self, text: str, numa_nodes: frozenset[int] | None = None
+    ) -> Request:
+        """What ``text``, such as ``gpu:1``, asks for.
+
+        :raises Faults: when it is malformed or names an unknown alias.
+        """
+        from gpu_passthrough_plugin.model import request
+
+        return request.parse(text, self.settings.pci.alias, numa_nodes)
+
+    @property
+    def is_recorded(self) -> bool:
+        return self._recording is not None
+
+    def require_host(self) -> None:
+        """Nothing, when this host can be changed.
+
+        :raises Invalid: for a recorded host.
+        """
+        if self._recording is not None:
+            raise errors.Invalid(
+                f"{self._recording} is a recorded host, and this command"
+                " changes one; run it without --recording, on the host"
+            )
+
+    @functools.cached_property
+    def site(self) -> Site:
+        """This host, to act on."""
+        self.require_host()
+        from gpu_passthrough_plugin.flow.site import Site
+        from gpu_passthrough_plugin.host.devices import Sysfs
+        from gpu_passthrough_plugin.host.journal import Journal
+
+        found = self.settings
+        return Site(
+            host=found.host,
+            tree=self.tree,
+            policy=self.policy,
+            devices=Sysfs(self._root),
+            connect=self._connect,
+            ledger=self.ledger,
+            journal=Journal(os.path.join(found.state_path, "instances")),
+            lock=self._lock,
+            stop_timeout_s=found.libvirt.stop_timeout_s,
+            reset_timeout_s=found.release.reset_timeout_s,
+            restores_drivers=found.release.restore_drivers,
+            say=say,
+        )
+
+    def _connect(self) -> Hypervisor:
+        from gpu_passthrough_plugin.host.hypervisor import Hypervisor
+
+        return Hypervisor(self.settings.libvirt.connection_uri)
+
+    def _lock(self) -> contextlib.AbstractContextManager[None]:
+        from gpu_passthrough_plugin.host.locks import host_lock
+
+        found = self.settings
+        return host_lock(
+            found.coordination.backend_url,
+            found.host,
+            folder=os.path.join(found.state_path, "locks"),
+            timeout_s=found.coordination.timeout_s,
+            waiting=say,
+        )
+
+
+def say(line: str) -> None:
+    """Tell the operator of a step; the answer itself goes to stdout."""
+    print(line, file=sys.stderr)

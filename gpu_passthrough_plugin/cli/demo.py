@@ -1,0 +1,192 @@
+"""``demo``: the whole story on a recorded host, in one process."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.cli.command import Command
+from gpu_passthrough_plugin.discovery import functions as discovery
+from gpu_passthrough_plugin.discovery.tree import Tree
+from gpu_passthrough_plugin.flow import boot, groups, verbs
+from gpu_passthrough_plugin.flow.site import Site
+from gpu_passthrough_plugin.host.devices import Replayed
+from gpu_passthrough_plugin.host.hypervisor import Hypervisor
+from gpu_passthrough_plugin.host.journal import Journal
+from gpu_passthrough_plugin.host.locks import host_lock
+from gpu_passthrough_plugin.isolation.partition import Policy
+from gpu_passthrough_plugin.model import alias, request, selector
+from gpu_passthrough_plugin.model.effect import Binding
+from gpu_passthrough_plugin.model.group import Group
+from gpu_passthrough_plugin.model.identity import Identity
+from gpu_passthrough_plugin.model.reading import known
+
+_HOST = "hyhive"
+_ALIAS = '{"name": "gpu", "vendor_id": "10de", "product_id": "1430"}'
+# libvirt's own driver for tests knows guests, and starts none.
+_LIBVIRT = "test:///default"
+_DOMAIN = """\
+<domain type='test'>
+  <name>{name}</name>
+  <memory unit='GiB'>4</memory>
+  <vcpu>4</vcpu>
+  <os><type arch='x86_64' machine='q35'>hvm</type></os>
+  <devices/>
+</domain>
+"""
+
+_FOR_REAL = """
+For real, on a host with IOMMU groups of its own (as root):
+   gpu-passthrough host check
+   gpu-passthrough group list
+   gpu-passthrough db sync
+   gpu-passthrough inventory sync
+   gpu-passthrough instance boot DOMAIN.xml --request gpu:1
+   gpu-passthrough instance release UUID"""
+
+
+class Demo(Command):
+    """Tell the whole story on a recorded host with three Quadro M2000.
+
+    Nothing of this machine is looked at or changed: the host is a
+    recording, its drivers change hands in memory, libvirt is its own
+    test driver, and the ledger lies in a temporary folder.
+    """
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from gpu_passthrough_plugin.discovery import recording
+
+        write = self.app.stdout.write
+        with tempfile.TemporaryDirectory(prefix="gpu-passthrough-") as folder:
+            tree = recording.seed()
+            with Hypervisor(_LIBVIRT) as hypervisor:
+                told = Story(lambda line: write(f"{line}\n"))
+                told.tell(tree, _site(tree, hypervisor, folder, told.detail))
+
+
+def _site(
+    tree: Tree,
+    hypervisor: Hypervisor,
+    folder: str,
+    say: Callable[[str], None],
+) -> Site:
+    from gpu_passthrough_plugin.allocation.driver import LedgerSettings
+    from gpu_passthrough_plugin.allocation.load import load
+
+    functions = discovery.functions(tree)
+    locks = os.path.join(folder, "locks")
+    return Site(
+        host=_HOST,
+        tree=tree,
+        policy=Policy((selector.parse("class=03*"),)),
+        devices=Replayed(
+            {f.address: Binding(known(f.driver), None) for f in functions},
+            {
+                f.address: Identity(
+                    known(f.vendor_id) or 0, known(f.product_id) or 0
+                )
+                for f in functions
+            },
+        ),
+        connect=lambda: contextlib.nullcontext(hypervisor),
+        ledger=load(
+            "sql", LedgerSettings(f"sqlite:///{folder}/ledger.sqlite")
+        ),
+        journal=Journal(os.path.join(folder, "instances")),
+        lock=lambda: host_lock(
+            f"file://{locks}",
+            _HOST,
+            folder=locks,
+            timeout_s=10,
+            waiting=say,
+        ),
+        stop_timeout_s=10,
+        reset_timeout_s=1,
+        restores_drivers=True,
+        say=say,
+    )
+
+
+class Story:
+    """What is printed: numbered stages, and what each one decided."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._began = time.monotonic()
+        self._stage = 0
+
+    def stage(self, title: str) -> None:
+        self._stage += 1
+        spent_s = time.monotonic() - self._began
+        self._write(f"\n{self._stage}. {title}  [{spent_s:.1f} s]")
+
+    def detail(self, line: str) -> None:
+        self._write(f"   {line}")
+
+    def tell(self, tree: Tree, site: Site) -> None:
+        """Discover, isolate, publish, choose, boot, refuse, release."""
+        self._write(
+            "Three Quadro M2000, from a bare host to a guest and back."
+            "\nThe host is a recording; nothing of this machine is touched."
+        )
+        self._discovered(tree, site)
+        self.stage("Publish: the host's units go into the ledger (SQLite)")
+        self.detail(f"ledger at schema {site.ledger.sync()}")
+        for unit in verbs.publish(site).added:
+            self.detail(f"{unit.key} {unit.resource_class}")
+        aliases = alias.parse([_ALIAS])
+        self.stage("Choose: where does 'gpu:1' fit, best first")
+        for candidate in site.ledger.candidates(
+            request.parse("gpu:1", aliases)
+        ):
+            units = ", ".join(str(u.unit.key) for u in candidate.units)
+            self.detail(f"{units} (score {candidate.score})")
+        self.stage("Boot: claim, bind, attach, start, check")
+        held = self._booted(site, "guest-1", request.parse("gpu:1", aliases))
+        self.stage("Refuse: a second guest asks for three cards")
+        try:
+            self._booted(site, "guest-2", request.parse("gpu:3", aliases))
+        except errors.NoValidHost as error:
+            self.detail(str(error))
+        self.stage("Release: stop, reset, check, give back")
+        verbs.release(site, held)
+        self.stage("The ledger is as it was")
+        for record in site.records():
+            self.detail(f"{record.unit.key} {record.state}")
+        self._write(_FOR_REAL)
+
+    def _discovered(self, tree: Tree, site: Site) -> None:
+        self.stage("Discover: what PCI functions does the host have")
+        found = groups.groups(tree, site.policy)
+        number = sum(len(g.members) for g in found)
+        self.detail(f"{number} functions in {len(found)} IOMMU groups")
+        self.stage("Isolate: which groups can be handed out whole")
+        for group in found:
+            if group.primaries:
+                self._verdict(group)
+
+    def _verdict(self, group: Group) -> None:
+        members = ", ".join(f"{m.address} ({m.role})" for m in group.members)
+        self.detail(f"group {group.number}: {members}")
+        if group.verdict.is_assignable:
+            self.detail("   assignable")
+        for reason in group.verdict.reasons:
+            self.detail(f"   kept by the host: {reason.text}")
+
+    def _booted(self, site: Site, name: str, wanted: request.Request) -> str:
+        from gpu_passthrough_plugin.compute import domain
+
+        text = _DOMAIN.format(name=name).encode()
+        held = boot.boot(site, domain.parse(text, name), wanted)
+        with site.connect() as hypervisor:
+            xml = hypervisor.live_xml(held.consumer) or ""
+        for line in xml.splitlines():
+            if "<hostdev" in line or "<address domain" in line:
+                self.detail(f"   {line.strip()}")
+        return held.consumer

@@ -1,0 +1,78 @@
+"""``host``: is it ready, and a recording of it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+from typing import Any
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.cli.command import Command, Lister, rows
+from gpu_passthrough_plugin.cli.context import Context
+from gpu_passthrough_plugin.model.finding import Status
+
+COLUMNS = ("Check", "Status", "Detail", "Remedy")
+
+
+class HostCheck(Lister):
+    """Check whether this host is ready; ends with 1 when it is not."""
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from gpu_passthrough_plugin.flow import readiness
+
+        context = self.context
+        found = tuple(
+            readiness.findings(context.tree, context.policy, _doors(context))
+        )
+        if any(f.status is Status.FAIL for f in found):
+            self.status = 1
+        return COLUMNS, rows(
+            *((f.check, str(f.status), f.detail, f.remedy) for f in found)
+        )
+
+
+def _doors(context: Context) -> dict[str, Any]:
+    """What the host depends on; a recording depends on nothing."""
+    if context.is_recorded:
+        return {}
+    return {
+        "vfio-pci": lambda: contextlib.nullcontext(
+            context.site.devices.prepare()
+        ),
+        "libvirt": lambda: context.site.connect(),
+        "ledger": lambda: contextlib.nullcontext(
+            context.ledger.records(host=context.settings.host)
+        ),
+        "lock": lambda: context.site.lock(),
+    }
+
+
+class HostRecord(Command):
+    """Write this host as a recording that anyone can replay.
+
+    It holds what this program reads and no more: no serial numbers, no
+    MAC addresses.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("file", metavar="FILE")
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from gpu_passthrough_plugin.discovery import recording
+
+        text = recording.write(self.context.tree)
+        path = parsed_args.file
+        beside = f"{path}.{os.getpid()}.new"
+        try:
+            with open(beside, "x", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(beside, path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.unlink(beside)
+            raise errors.Unavailable(
+                f"cannot write {path}: {error.strerror}"
+            ) from error

@@ -1,0 +1,88 @@
+"""``instance``: guests that hold whole groups."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.cli import candidate
+from gpu_passthrough_plugin.cli.allocation import parse_uuid
+from gpu_passthrough_plugin.cli.command import Shower
+from gpu_passthrough_plugin.model.unit import State
+
+COLUMNS = ("Instance", "Host", "Units", "State")
+
+# libvirt itself takes no larger document.  Source: libvirt,
+# src/remote/remote_protocol.x (REMOTE_STRING_MAX).
+_DOCUMENT_BYTES = 4 * 1024 * 1024
+
+
+def read_document(path: str) -> bytes:
+    """The bytes of an operator's file.
+
+    :raises Invalid: when it cannot be read, or is no document's size.
+    """
+    try:
+        with open(path, "rb") as file:
+            text = file.read(_DOCUMENT_BYTES + 1)
+    except OSError as error:
+        raise errors.Invalid(
+            f"cannot read {path}: {error.strerror}; wanted a libvirt domain"
+        ) from error
+    if len(text) > _DOCUMENT_BYTES:
+        raise errors.Invalid(
+            f"{path} is larger than {_DOCUMENT_BYTES} bytes, which is more"
+            " than libvirt takes; wanted a libvirt domain"
+        )
+    return text
+
+
+class InstanceBoot(Shower):
+    """Claim, attach, start and check a guest; undo all when one fails."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "domain", metavar="DOMAIN.xml", help="libvirt's domain XML"
+        )
+        candidate.add_request(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from gpu_passthrough_plugin.compute import domain as domains
+        from gpu_passthrough_plugin.flow import boot
+
+        context = self.context
+        path = parsed_args.domain
+        domain = domains.parse(read_document(path), path)
+        request = context.request(parsed_args.request, domain.numa_nodes)
+        held = boot.boot(context.site, domain, request)
+        units = tuple(str(r.unit.key.address) for r in held.units)
+        values = (held.consumer, held.host, units, ",".join(held.states))
+        return self.fields(dict(zip(COLUMNS, values, strict=True)))
+
+
+class InstanceRelease(Shower):
+    """Stop a guest, reset what it held, check it and free it.
+
+    Ends with 1 when a unit had to be quarantined.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("instance", metavar="UUID")
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from gpu_passthrough_plugin.flow import verbs
+
+        uuid = parse_uuid(parsed_args.instance)
+        site = self.context.site
+        records = verbs.release(site, uuid)
+        if any(r.state is State.QUARANTINED for r in records):
+            self.status = 1
+        units = tuple(str(r.unit.key.address) for r in records)
+        states = ",".join(sorted({r.state for r in records}))
+        values = (uuid, site.host, units, states)
+        return self.fields(dict(zip(COLUMNS, values, strict=True)))

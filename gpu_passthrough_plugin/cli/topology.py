@@ -1,0 +1,97 @@
+"""``topology``: the host as a tree of nodes, bridges and functions."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gpu_passthrough_plugin.cli.command import Command
+from gpu_passthrough_plugin.discovery import functions as discovery
+from gpu_passthrough_plugin.flow import groups as flow
+from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.function import Function
+from gpu_passthrough_plugin.model.group import Group
+from gpu_passthrough_plugin.model.reading import shown
+
+Names = Mapping[Address, str]
+
+
+class Topology(Command):
+    """Draw the host: NUMA nodes, bridges, functions and their groups."""
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        context = self.context
+        groups = flow.groups(context.tree, context.policy)
+        functions = sorted(
+            (m.function for g in groups for m in g.members),
+            key=lambda f: f.address,
+        )
+        parents = {
+            f.address: discovery.parent(context.tree, f) for f in functions
+        }
+        context.names.want(functions)
+        names = {f.address: context.names.function(f) for f in functions}
+        for line in drawn(functions, parents, groups, names):
+            self.app.stdout.write(f"{line}\n")
+
+
+def drawn(
+    functions: list[Function],
+    parents: Mapping[Address, Address | None],
+    groups: tuple[Group, ...],
+    names: Names,
+) -> Iterator[str]:
+    """The lines of the picture, node by node.
+
+    :param parents: the bridge right above each function; None at a root.
+    """
+    marks = {m.address: _mark(g) for g in groups for m in g.members}
+    below: dict[Address | None, list[Function]] = {}
+    for function in functions:
+        parent = parents[function.address]
+        below.setdefault(parent if parent in marks else None, []).append(
+            function
+        )
+    nodes: dict[str, list[Function]] = {}
+    for function in below.get(None, []):
+        nodes.setdefault(_node(function), []).append(function)
+    for node in sorted(nodes):
+        yield node
+        yield from _branches(nodes[node], below, marks, names, "")
+
+
+def _branches(
+    functions: list[Function],
+    below: Mapping[Address | None, list[Function]],
+    marks: Names,
+    names: Names,
+    indent: str,
+) -> Iterator[str]:
+    for number, function in enumerate(functions):
+        is_last = number == len(functions) - 1
+        address = function.address
+        yield (
+            f"{indent}{'└─' if is_last else '├─'} {address} {names[address]}"
+            f" {marks[address]}"
+        )
+        yield from _branches(
+            below.get(address, []),
+            below,
+            marks,
+            names,
+            indent + ("   " if is_last else "│  "),
+        )
+
+
+def _mark(group: Group) -> str:
+    if group.number is None:
+        return "(no IOMMU group)"
+    if group.verdict.is_assignable:
+        return f"(group {group.number}, assignable)"
+    return f"(group {group.number})"
+
+
+def _node(function: Function) -> str:
+    node = function.numa_node
+    return "no NUMA node" if node is None else f"NUMA node {shown(node)}"

@@ -1,0 +1,79 @@
+"""``unit``: the states of units, and the operator's hand on them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
+from gpu_passthrough_plugin.model import address
+from gpu_passthrough_plugin.model.unit import UnitKey, UnitRecord
+
+COLUMNS = ("Unit", "State", "Reason")
+
+
+def row(record: UnitRecord) -> tuple[object, ...]:
+    """A unit under its columns."""
+    return (str(record.unit.key), str(record.state), record.reason)
+
+
+def parse_key(text: str, host: str) -> UnitKey:
+    """The unit that ``[HOST/]ADDRESS`` names.
+
+    :param host: where none is named.
+    :raises Invalid: when the address is none.
+    """
+    named, _, place = text.rpartition("/")
+    return UnitKey(named or host, address.parse(place))
+
+
+class UnitList(Lister):
+    """List units with their states, and why one is quarantined."""
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        records = self.context.ledger.records()
+        return COLUMNS, rows(*(row(r) for r in records))
+
+
+class _OfOne(Shower):
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "unit",
+            metavar="[HOST/]ADDRESS",
+            help="its lowest primary's address; this host's by default",
+        )
+        return parser
+
+
+class UnitQuarantine(_OfOne):
+    """Take a free unit out of use."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--reason",
+            default="by the operator",
+            help="shown wherever the unit is",
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from gpu_passthrough_plugin.flow import verbs
+
+        context = self.context
+        key = parse_key(parsed_args.unit, context.settings.host)
+        record = verbs.quarantine(context.site, key, parsed_args.reason)
+        return self.fields(dict(zip(COLUMNS, row(record), strict=True)))
+
+
+class UnitClear(_OfOne):
+    """Look at a quarantined unit of this host again, and free it."""
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from gpu_passthrough_plugin.flow import verbs
+
+        context = self.context
+        key = parse_key(parsed_args.unit, context.settings.host)
+        record = verbs.clear(context.site, key)
+        return self.fields(dict(zip(COLUMNS, row(record), strict=True)))

@@ -1,0 +1,1 @@
+"""Stage 7: evidence becomes findings, each with what helps."""

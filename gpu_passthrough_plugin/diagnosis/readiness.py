@@ -1,0 +1,97 @@
+"""Whether a host is ready to hand groups out, by what it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gpu_passthrough_plugin.model.facts import CpuVendor, HostFacts
+from gpu_passthrough_plugin.model.finding import Finding, Status
+from gpu_passthrough_plugin.model.group import Group
+from gpu_passthrough_plugin.model.reading import Unknown
+
+# Source: Intel VT-d specification 8.1; AMD I/O virtualization 5.2.1.
+_TABLES = {CpuVendor.INTEL: "DMAR", CpuVendor.AMD: "IVRS"}
+
+
+def findings(facts: HostFacts, groups: Sequence[Group]) -> tuple[Finding, ...]:
+    """A finding a check, in the order in which a host is made ready."""
+    return (
+        _firmware(facts),
+        _iommu(facts),
+        _groups(groups),
+        _assignable(groups),
+    )
+
+
+def _firmware(facts: HostFacts) -> Finding:
+    vendor, tables = facts.cpu_vendor, facts.acpi_tables
+    if isinstance(vendor, Unknown) or isinstance(tables, Unknown):
+        return Finding(
+            "firmware",
+            Status.WARN,
+            f"unknown: CPU vendor {vendor}, ACPI tables {tables}",
+            "run this on the host itself as root",
+        )
+    table = _TABLES.get(vendor)
+    if table is None:
+        return Finding(
+            "firmware", Status.PASS, f"no table is expected of {vendor} CPUs"
+        )
+    if table in tables:
+        return Finding("firmware", Status.PASS, f"ACPI table {table}")
+    return Finding(
+        "firmware",
+        Status.FAIL,
+        f"no ACPI table {table}: the firmware has the IOMMU turned off",
+        "turn VT-d (Intel) or AMD-Vi (AMD) on in the firmware's setup",
+    )
+
+
+def _iommu(facts: HostFacts) -> Finding:
+    iommus = facts.iommus
+    if isinstance(iommus, Unknown):
+        return Finding(
+            "iommu",
+            Status.WARN,
+            f"unknown: /sys/class/iommu {iommus}",
+            "run this on the host itself as root",
+        )
+    if iommus:
+        return Finding(
+            "iommu", Status.PASS, f"the kernel runs {', '.join(iommus)}"
+        )
+    return Finding(
+        "iommu",
+        Status.FAIL,
+        "the kernel runs none (/sys/class/iommu is empty)",
+        "intel_iommu=on on the kernel command line of an Intel host, then"
+        " reboot",
+    )
+
+
+def _groups(groups: Sequence[Group]) -> Finding:
+    number = sum(g.number is not None for g in groups)
+    if number:
+        return Finding("groups", Status.PASS, f"{number} IOMMU groups")
+    reason = next((r for g in groups for r in g.verdict.reasons), None)
+    return Finding(
+        "groups",
+        Status.FAIL,
+        reason.text if reason else "no PCI function is in an IOMMU group",
+        reason.remedy if reason else "",
+    )
+
+
+def _assignable(groups: Sequence[Group]) -> Finding:
+    held = [g for g in groups if g.primaries]
+    fit = [g for g in held if g.verdict.is_assignable]
+    said = f"{len(fit)} of {len(held)} groups that hold a selected function"
+    if fit:
+        return Finding("assignable", Status.PASS, said)
+    return Finding(
+        "assignable",
+        Status.FAIL,
+        said,
+        "'gpu-passthrough group list' has the reasons, and 'group show' the"
+        " remedies",
+    )

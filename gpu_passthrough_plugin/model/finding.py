@@ -1,0 +1,27 @@
+"""One thing that was looked at, and how it was found."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+
+class Status(enum.StrEnum):
+    """How good it is."""
+
+    PASS = "pass"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """What was checked, what was found, and what helps.
+
+    :param remedy: empty where nothing needs one.
+    """
+
+    check: str
+    status: Status
+    detail: str
+    remedy: str = ""
