@@ -1,0 +1,178 @@
+"""The rooms of the house: what each may import, and which doors it opens."""
+
+from __future__ import annotations
+
+import dataclasses
+
+# Names that say nothing of what is inside.
+EMPTY_WORDS = frozenset(
+    {"common", "helper", "helpers", "manager", "misc", "util", "utils"}
+)
+
+STAGES = frozenset(
+    {
+        "allocation",
+        "compute",
+        "diagnosis",
+        "discovery",
+        "enablement",
+        "isolation",
+        "nova",
+        "release",
+    }
+)
+
+# Modules of Python's that reach the world outside the process.  Below
+# them count as well: ``urllib.request`` is one, ``urllib.parse`` none.
+DOORS = frozenset(
+    {
+        "asyncio",
+        "builtins.input",
+        "builtins.open",
+        "ctypes",
+        "fcntl",
+        "fileinput",
+        "glob",
+        "http",
+        "importlib",
+        "io",
+        "mmap",
+        "multiprocessing",
+        "os",
+        "pathlib",
+        "pkgutil",
+        "select",
+        "selectors",
+        "shutil",
+        "signal",
+        "socket",
+        "sqlite3",
+        "ssl",
+        "subprocess",
+        "syslog",
+        "tempfile",
+        "urllib.request",
+    }
+)
+
+# Of ``os`` these only look at text.
+PURE_OS = frozenset(
+    {
+        "os.PathLike",
+        "os.fsdecode",
+        "os.fsencode",
+        "os.fspath",
+        "os.path.basename",
+        "os.path.commonpath",
+        "os.path.dirname",
+        "os.path.isabs",
+        "os.path.join",
+        "os.path.normpath",
+        "os.path.relpath",
+        "os.path.split",
+        "os.path.splitext",
+        "os.sep",
+    }
+)
+
+# Of ``os`` these look at the world and leave it as it is.
+READING_OS = PURE_OS | {
+    "os.DirEntry",
+    "os.O_CLOEXEC",
+    "os.O_DIRECTORY",
+    "os.O_NOATIME",
+    "os.O_NOFOLLOW",
+    "os.O_NONBLOCK",
+    "os.O_PATH",
+    "os.O_RDONLY",
+    "os.close",
+    "os.fstat",
+    "os.listdir",
+    "os.lstat",
+    "os.open",
+    "os.path.exists",
+    "os.path.isdir",
+    "os.path.isfile",
+    "os.path.islink",
+    "os.path.lexists",
+    "os.path.realpath",
+    "os.pread",
+    "os.read",
+    "os.readlink",
+    "os.scandir",
+    "os.scandir.close",
+    "os.stat",
+    "os.stat_result",
+    "os.strerror",
+    "os.uname",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Room:
+    """What the modules of one folder may use.
+
+    :param rooms: other rooms, besides ``model`` and ``errors``.
+    :param doors: of DOORS, or names below one of them.
+    :param packages: other projects' packages.
+    :param stdlib: all of Python's modules there are; None for any that
+        is no door.
+    """
+
+    rooms: frozenset[str] = frozenset()
+    doors: frozenset[str] = PURE_OS
+    packages: frozenset[str] = frozenset()
+    stdlib: frozenset[str] | None = None
+
+
+_EVERY = STAGES | {"conf", "flow", "host"}
+
+# The longest name that a module's own begins with is its room.
+ROOMS = {
+    "": Room(doors=frozenset()),
+    "errors": Room(doors=frozenset()),
+    "model": Room(
+        doors=frozenset(),
+        stdlib=frozenset(
+            {
+                "__future__",
+                "abc",
+                "bisect",
+                "collections",
+                "dataclasses",
+                "enum",
+                "functools",
+                "itertools",
+                "json",
+                "math",
+                "operator",
+                "re",
+                "string",
+                "types",
+                "typing",
+                "uuid",
+            }
+        ),
+    ),
+    **{stage: Room() for stage in STAGES},
+    "discovery": Room(doors=READING_OS | {"builtins.open"}),
+    "compute": Room(packages=frozenset({"lxml"})),
+    "allocation.load": Room(
+        doors=frozenset({"importlib"}), packages=frozenset({"stevedore"})
+    ),
+    "allocation.sql": Room(
+        doors=frozenset({"os", "pathlib", "sqlite3"}),
+        packages=frozenset({"alembic", "oslo_db", "sqlalchemy"}),
+    ),
+    "conf": Room(
+        doors=frozenset({"os", "importlib"}),
+        packages=frozenset({"oslo_config", "oslo_db.options"}),
+    ),
+    "host": Room(doors=DOORS, packages=frozenset({"libvirt", "tooz"})),
+    "flow": Room(rooms=_EVERY),
+    "cli": Room(
+        rooms=_EVERY,
+        doors=DOORS,
+        packages=frozenset({"cliff", "stevedore"}),
+    ),
+}
