@@ -60,10 +60,10 @@ def ways(
             _tied(i.alias.numa_policy, nodes, near) for i in request.items
         )
         return
-    shared = tuple(_required(request, places))
-    own = [_options(item, places) for item in request.items]
-    for choice in itertools.product(shared, *own):
-        yield tuple(choice[0] if f is None else f for f in choice[1:])
+    for common in _required(request, places):
+        yield from itertools.product(
+            *(_own(item, places, common) for item in request.items)
+        )
 
 
 def _tied(
@@ -95,11 +95,14 @@ def _required(request: Request, places: Sequence[Place]) -> Iterator[Fit]:
         yield _on_node(node)
 
 
-def _options(item: Item, places: Sequence[Place]) -> list[Fit | None]:
-    """An item's own predicates; None is what the required ones share."""
+def _own(item: Item, places: Sequence[Place], common: Fit) -> list[Fit]:
+    """The predicates that one item may keep.
+
+    :param common: what the required items share.
+    """
     policy = item.alias.numa_policy
     if policy is NumaPolicy.REQUIRED:
-        return [None]
+        return [common]
     if policy is NumaPolicy.SOCKET:
         if item.count == 1:
             return [_has_socket]

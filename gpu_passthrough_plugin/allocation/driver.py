@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Collection, Sequence
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
 
 from gpu_passthrough_plugin.model.allocation import (
     Allocation,
@@ -19,20 +20,57 @@ from gpu_passthrough_plugin.model.unit import (
 )
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class LedgerSettings:
+    """What every driver is made with.
+
+    :param connection: URL of the ledger; it may hold a password.
+    :param options: what else an operator set, by oslo.db's names; a
+        driver takes those it knows.
+    """
+
+    connection: str = dataclasses.field(repr=False)
+    options: Mapping[str, object] = dataclasses.field(default_factory=dict)
+
+
 class Driver(abc.ABC):
     """The ledger of units and who holds them.
 
-    Every method raises :class:`~gpu_passthrough_plugin.errors.Unavailable`
-    when the ledger does not answer, is read-only, corrupt, or of another
-    schema than this code's, and changes nothing then.
+    Making one opens nothing.  Every method raises
+    :class:`~gpu_passthrough_plugin.errors.Unavailable` when the ledger
+    does not answer, is read-only, corrupt, or of another schema than this
+    code's, and changes nothing then.
     """
+
+    @abc.abstractmethod
+    def __init__(self, settings: LedgerSettings) -> None:
+        """Make one; nothing is opened yet.
+
+        :raises Invalid: when the settings are wrong.
+        """
+
+    @abc.abstractmethod
+    def sync(self) -> str:
+        """Bring the ledger's schema up to this code's; its version then."""
+
+    @abc.abstractmethod
+    def version(self) -> str:
+        """The version of the ledger's schema; empty when it has none."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Let go of what is open; any further call opens it again."""
 
     @abc.abstractmethod
     def publish(self, host: str, units: Sequence[Unit]) -> SyncReport:
         """Make ``units`` what the ledger has of ``host``, in one go.
 
         A free unit that vanished goes; one that a consumer holds, or
-        that is quarantined, stays and is marked missing.
+        that is quarantined, stays and is marked missing.  What that
+        means in detail stands in ``allocation.inventory``.
+
+        :raises Invalid: when two units share a function, one has no
+            primary, or one is another host's.
         """
 
     @abc.abstractmethod
@@ -59,6 +97,8 @@ class Driver(abc.ABC):
         :param consumer: a UUID.
         :raises NoValidHost: when no host has what the request asks for.
         :raises Refused: when the consumer already holds something else.
+        :raises Conflict: when others were faster time and again.
+        :raises Invalid: when ``consumer`` is no UUID.
         """
 
     @abc.abstractmethod
@@ -70,6 +110,7 @@ class Driver(abc.ABC):
         """What one consumer holds.
 
         :raises Refused: when it holds nothing.
+        :raises Invalid: when ``consumer`` is no UUID.
         """
 
     @abc.abstractmethod
@@ -79,6 +120,9 @@ class Driver(abc.ABC):
         """Take a unit along one edge of its life; the new record.
 
         Reaching ``free`` or ``quarantined`` ends the consumer's hold.
+        No unit is moved to ``claimed``: that is what ``claim`` does.
+
+        :param reason: why it is quarantined; in no other state kept.
 
         :raises Conflict: when the ledger's generation is not the
             record's.

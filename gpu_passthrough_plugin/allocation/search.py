@@ -87,10 +87,10 @@ class _Search:
                 (*found, None) for found in switches.values()
             ):
                 if group is None:
-                    states = self._merged(states, on_switch=False)
+                    states = self._left(states, is_node_left=False)
                 else:
                     states = self._grown(states, group)
-            states = self._merged(states, on_node=False)
+            states = self._left(states, is_node_left=True)
         whole = [sums for s, sums in states.items() if self._is_minimal(s)]
         best = heapq.nsmallest(self._limit, itertools.chain(*whole))
         return [self._tariff.found(total) for total in best]
@@ -128,12 +128,14 @@ class _Search:
             cost += self._tariff.unit(index)
             yield _State(supply, profiles, True, True), cost
 
-    def _merged(self, states: _Best, **flag: bool) -> _Best:
-        """The states where what ``flag`` names does not matter any more."""
-        merged: _Best = {}
+    def _left(self, states: _Best, *, is_node_left: bool) -> _Best:
+        """The states once a switch, and maybe its node, lies behind."""
+        left: _Best = {}
         for state, sums in states.items():
-            merged.setdefault(state._replace(**flag), []).extend(sums)
-        return self._cut(merged)
+            on_node = state.on_node and not is_node_left
+            new = state._replace(on_node=on_node, on_switch=False)
+            left.setdefault(new, []).extend(sums)
+        return self._cut(left)
 
     def _cut(self, states: _Best) -> _Best:
         return {

@@ -47,10 +47,19 @@ class Allocation:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What publishing a host's units changed in the ledger."""
+    """What publishing a host's units changed in the ledger.
+
+    :param missing: held or quarantined units that the host does not show
+        any more as they were handed out.
+    :param withheld: published units that share a function with a unit
+        that is held or quarantined under another name; the ledger takes
+        them once that one is free.
+    :param generation: of the host's inventory; changes with it.
+    """
 
     added: tuple[Unit, ...]
     changed: tuple[Unit, ...]
     removed: tuple[Unit, ...]
     missing: tuple[Unit, ...]
     generation: int
+    withheld: tuple[Unit, ...] = ()

@@ -1,0 +1,1 @@
+"""The ``sql`` driver: the ledger in a relational database."""

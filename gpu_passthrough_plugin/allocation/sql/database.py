@@ -1,0 +1,171 @@
+"""Transactions on the ledger's database, repeated where that helps."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import sqlalchemy as sa
+from oslo_db import exception
+from oslo_db.sqlalchemy import engines
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation.driver import LedgerSettings
+from gpu_passthrough_plugin.allocation.sql import failure, sqlite
+
+T = TypeVar("T")
+Work = Callable[[sa.Connection], T]
+
+_LOG = logging.getLogger(__name__)
+
+# oslo.db's names of what its engines take; its own waiting for a server,
+# 10 times 10 s, is longer than an operator does.
+_ENGINE_OPTIONS: Mapping[str, object] = {
+    "mysql_sql_mode": "TRADITIONAL",
+    "mysql_wsrep_sync_wait": None,
+    "connection_recycle_time": 3600,
+    "connection_debug": 0,
+    "connection_parameters": "",
+    "connection_trace": False,
+    "max_pool_size": None,
+    "max_overflow": None,
+    "pool_timeout": None,
+    "max_retries": 3,
+    "retry_interval": 2,
+    "sqlite_synchronous": True,
+}
+_RETRIES = 20
+_PATIENCE_S = 30.0
+_RETRY_INTERVAL_S = 0.05
+_MAX_RETRY_INTERVAL_S = 2.0
+
+
+class Database:
+    """A database that is opened when it is first used.
+
+    Not oslo.db's ``enginefacade``: that reads the process's global
+    configuration, which inside Nova is Nova's.
+    """
+
+    def __init__(self, settings: LedgerSettings) -> None:
+        """Make one.
+
+        :raises Invalid: when the URL is none, or its driver not installed.
+        """
+        self._options = settings.options
+        try:
+            self.url = sa.make_url(settings.connection)
+            self.url.get_dialect().import_dbapi()
+        except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
+            raise errors.Invalid(
+                "[database] connection is no URL of a database that"
+                " SQLAlchemy knows; wanted such as sqlite:////PATH"
+            ) from error
+        except ImportError as error:
+            raise errors.Invalid(
+                f"[database] connection needs a driver ({error}); install it"
+            ) from error
+        self.name = self.url.render_as_string(hide_password=True)
+        self.file = sqlite.path(self.url)
+        if self.file is not None:
+            self.name = str(self.file)
+
+    def read(self, work: Work[T]) -> T:
+        """What ``work`` returns from one transaction that only reads."""
+        return self._repeated(lambda: self._once(self.engine, work))
+
+    def write(self, work: Work[T]) -> T:
+        """What ``work`` returns from one transaction, once committed.
+
+        It is done again, from its start, when the database lost it to
+        another's, and when it raises oslo.db's ``RetryRequest``.
+        """
+        return self._repeated(lambda: self._once(self._writer, work))
+
+    def outside(self, work: Callable[[sa.Engine], None]) -> None:
+        """Do what cannot be done in a transaction."""
+        self._repeated(lambda: work(self.engine))
+
+    def close(self) -> None:
+        """Close the connections; the next transaction opens new ones."""
+        engine = self.__dict__.pop("engine", None)
+        if engine is not None:
+            engine.dispose()
+
+    @functools.cached_property
+    def engine(self) -> sa.Engine:
+        """The engine; making it waits for a server to be there."""
+        options = {
+            name: self._options.get(name, default)
+            for name, default in _ENGINE_OPTIONS.items()
+        }
+        if self.file is not None:
+            # There is nothing to wait for, and trying would make a file.
+            options["max_retries"] = 0
+        # It logs with a traceback what it raises as well.
+        logging.getLogger("oslo_db.sqlalchemy.exc_filters").setLevel(
+            logging.ERROR
+        )
+        engine: sa.Engine = engines.create_engine(
+            self.url, sqlite_fk=True, **options
+        )
+        if engine.dialect.name == "sqlite":
+            sqlite.listen(engine)
+        return engine
+
+    @property
+    def _writer(self) -> sa.Engine:
+        return self.engine.execution_options(**{sqlite.WRITES: True})
+
+    def _once(self, engine: sa.Engine, work: Work[T]) -> T:
+        with engine.begin() as connection:
+            return work(connection)
+
+    def _repeated(self, once: Callable[[], T]) -> T:
+        until = time.monotonic() + _PATIENCE_S
+        with failure.translated(self.name):
+            for attempt in itertools.count():
+                try:
+                    return once()
+                except _REPEATABLE as error:
+                    if attempt >= self._most or time.monotonic() > until:
+                        raise _inner(error) from error
+                    _LOG.debug("ledger transaction repeated: %s", error)
+                    self._pause(attempt)
+            raise AssertionError("counting ended")
+
+    @property
+    def _most(self) -> int:
+        """How often a transaction is repeated; -1 is oslo.db's for ever."""
+        most = int(self._number("db_max_retries", _RETRIES))
+        return most if most >= 0 else _RETRIES
+
+    def _pause(self, attempt: int) -> None:
+        interval_s = self._number("db_retry_interval", _RETRY_INTERVAL_S)
+        most_s = self._number("db_max_retry_interval", _MAX_RETRY_INTERVAL_S)
+        longest_s = min(most_s, interval_s * 2**attempt)
+        time.sleep(random.uniform(0, longest_s))  # noqa: S311 - no secret
+
+    def _number(self, name: str, default: float) -> float:
+        return float(str(self._options.get(name, default)))
+
+
+def _inner(error: Exception) -> Exception:
+    """What is to be said after the last attempt."""
+    if isinstance(error, exception.RetryRequest):
+        inner: Exception = error.inner_exc
+        return inner
+    return error
+
+
+_REPEATABLE = (
+    exception.DBConnectionError,
+    exception.DBDeadlock,
+    exception.DBDuplicateEntry,
+    exception.RetryRequest,
+)

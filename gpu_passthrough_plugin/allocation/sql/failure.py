@@ -1,0 +1,74 @@
+"""A database's errors as ours: the one place that translates them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+from oslo_db import exception
+
+from gpu_passthrough_plugin import errors
+
+# SQLite has no error classes for these, only its own texts.
+# Source: https://www.sqlite.org/rescode.html
+_TEXTS = (
+    (
+        "database is locked",
+        "is locked by another process for too long; see who has it open"
+        " (fuser), and try again",
+    ),
+    (
+        "readonly database",
+        "is read-only; make the file and its folder writable",
+    ),
+    (
+        "not a database",
+        "is no SQLite database; check [database] connection, or move the"
+        " file away and run gpu-passthrough db sync",
+    ),
+    (
+        "malformed",
+        "is damaged; put a copy in its place, or move it away and run"
+        " gpu-passthrough db sync, then gpu-passthrough inventory sync on"
+        " each host",
+    ),
+    ("unable to open", "cannot be opened; check that the file can be read"),
+)
+
+
+@contextlib.contextmanager
+def translated(name: str) -> Iterator[None]:
+    """Raise a database's errors as ours.
+
+    :param name: of the ledger, without a password.
+    :raises Unavailable: when it does not answer, or not as it should.
+    :raises Conflict: when others changed the same rows time and again.
+    """
+    try:
+        yield
+    except (exception.DBDuplicateEntry, exception.DBDeadlock) as error:
+        raise errors.Conflict(
+            f"the ledger {name} was changed by others at each attempt"
+            f" ({_line(error)}); try again"
+        ) from error
+    except (exception.DBError, sa.exc.SQLAlchemyError) as error:
+        raise errors.Unavailable(_message(name, error)) from error
+
+
+def _message(name: str, error: Exception) -> str:
+    line = _line(error)
+    for text, meaning in _TEXTS:
+        if text in line:
+            return f"the ledger {name} {meaning}"
+    return (
+        f"the ledger {name} does not answer ({line}); check [database]"
+        " connection and that its server runs"
+    )
+
+
+def _line(error: Exception) -> str:
+    """The driver's own words, without the statement."""
+    inner = getattr(error, "inner_exception", None) or error
+    origin = getattr(inner, "orig", None) or inner
+    return str(origin).partition("\n")[0]

@@ -1,0 +1,107 @@
+"""The tables of the ledger, as its newest migration leaves them.
+
+No unit has two owners because ``allocation`` has a unit as its primary
+key; no function is in two units because ``unit_function`` has one row an
+address of a host.  The rest of the code may be wrong about either, and
+the database refuses.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from gpu_passthrough_plugin.model.unit import DeviceType, State
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+# The longest address is 8 digits of domain: 00010000:00:02.0.
+_ADDRESS = sa.String(16)
+_NAME = sa.String(255)
+
+
+def _one_of(column: str, values: type[State] | type[DeviceType]) -> str:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return f"{column} IN ({listed})"
+
+
+host = sa.Table(
+    "host",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", _NAME, nullable=False, unique=True),
+    sa.Column("generation", sa.Integer, nullable=False),
+)
+
+unit = sa.Table(
+    "unit",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("host_id", sa.ForeignKey(host.c.id), nullable=False),
+    sa.Column("address", _ADDRESS, nullable=False),
+    sa.Column("iommu_group", sa.Integer, nullable=False),
+    sa.Column("resource_class", _NAME, nullable=False),
+    sa.Column("numa_node", sa.Integer),
+    sa.Column("socket", sa.Integer),
+    sa.Column("switch", _ADDRESS),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("is_missing", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.UniqueConstraint("host_id", "address"),
+    sa.CheckConstraint(_one_of("state", State), name="state"),
+    sa.Index(None, "state", "host_id"),
+)
+
+unit_function = sa.Table(
+    "unit_function",
+    metadata,
+    sa.Column("host_id", sa.ForeignKey(host.c.id), primary_key=True),
+    sa.Column("address", _ADDRESS, primary_key=True),
+    sa.Column(
+        "unit_id",
+        sa.ForeignKey(unit.c.id, ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    sa.Column("vendor_id", sa.Integer, nullable=False),
+    sa.Column("product_id", sa.Integer, nullable=False),
+    sa.Column("class_code", sa.Integer, nullable=False),
+    sa.Column("device_type", sa.String(16), nullable=False),
+    sa.Column("is_primary", sa.Boolean, nullable=False),
+    sa.CheckConstraint(_one_of("device_type", DeviceType), name="device_type"),
+)
+
+consumer = sa.Table(
+    "consumer",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("uuid", sa.String(36), nullable=False, unique=True),
+    sa.Column("host_id", sa.ForeignKey(host.c.id), nullable=False),
+    sa.Column("request", sa.Text, nullable=False),
+    sa.Column("numa_nodes", sa.Text),
+)
+
+allocation = sa.Table(
+    "allocation",
+    metadata,
+    sa.Column(
+        "unit_id",
+        sa.ForeignKey(unit.c.id),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column(
+        "consumer_id",
+        sa.ForeignKey(consumer.c.id),
+        nullable=False,
+        index=True,
+    ),
+)
