@@ -19,9 +19,10 @@ BACKEND_URL = cfg.StrOpt(
     default="file://$state_path/locks",
     secret=True,
     help="""
-Where locks are kept, as tooz takes it. Whoever changes a host's groups holds
-that host's lock. They keep commands from getting in each other's way; that no
-unit has two consumers is the ledger's doing, whatever becomes of a lock.
+Where locks are kept, as tooz takes it. Whoever changes a host's groups
+holds that host's lock. Locks keep commands from getting in each other's
+way; that no unit has two consumers is the ledger's doing, whatever becomes
+of a lock.
 
 Possible values:
 

@@ -53,7 +53,7 @@ class Database:
     """
 
     connection: str = dataclasses.field(repr=False)
-    options: Mapping[str, object]
+    options: Mapping[str, object] = dataclasses.field(repr=False)
 
 
 def parse(section: Section) -> Database:

@@ -16,10 +16,11 @@ _HOST = re.compile(r"[^\s/]{1,255}")
 HOST = cfg.StrOpt(
     "host",
     default=os.uname().nodename,
-    sample_default="<the system's node name>",
+    sample_default="compute-1",
     help="""
 Name of this host in the ledger. A unit is known by it and by an address,
-so choose it once: under another name the same cards are other units.
+so choose it once: under another name the same cards are other units. The
+default is the system's node name.
 
 Possible values:
 

@@ -47,8 +47,8 @@ PCI_IDS = cfg.StrOpt(
     "pci_ids",
     default="/usr/share/misc/pci.ids",
     help="""
-Database of vendors' and products' names. Where the file is missing, the one
-that comes with this package is used.
+Database of vendors' and products' names. Where the file is missing, the
+one that comes with this package is used.
 
 Possible values:
 

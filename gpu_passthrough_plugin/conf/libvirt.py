@@ -16,8 +16,8 @@ CONNECTION_URI = cfg.StrOpt(
     "connection_uri",
     default="qemu:///system",
     help="""
-The libvirt daemon that starts this host's guests. It has to run on this host:
-functions are bound here.
+The libvirt daemon that starts this host's guests. It has to run on this
+host, because functions are bound here.
 
 Possible values:
 
@@ -30,8 +30,8 @@ STOP_TIMEOUT_S = cfg.IntOpt(
     min=0,
     max=3600,
     help="""
-How many seconds a guest has to shut down when its instance is released; then
-it is switched off. 0 switches it off at once.
+How many seconds a guest has to shut down when its instance is released;
+then it is switched off. 0 switches it off at once.
 """,
 )
 OPTS = (CONNECTION_URI, STOP_TIMEOUT_S)

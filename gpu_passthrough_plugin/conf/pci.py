@@ -17,10 +17,14 @@ GROUP = "pci"
 ALIAS = cfg.MultiStrOpt(
     "alias",
     default=[],
+    sample_default=(
+        '{"name": "gpu", "vendor_id": "10de", "product_id": "1430",'
+        ' "device_type": "type-PCI"}',
+    ),
     help="""
-A name that a request uses, and what a card must be to satisfy it. The syntax
-is that of OpenStack Nova's ``[pci] alias``, so that one line serves both. It
-may be given several times; entries of one name are alternatives.
+A name that a request uses, and what a card must be to satisfy it. The
+syntax is that of OpenStack Nova's ``[pci] alias``, so that one line serves
+both. It may be given several times; entries of one name are alternatives.
 
 Only primaries count (see ``[discovery] select``): ``gpu:1`` asks for one
 card, whose audio function comes along by itself.
@@ -28,13 +32,10 @@ card, whose audio function comes along by itself.
 Possible values:
 
 * a JSON object with ``name``, and any of ``vendor_id``, ``product_id`` (4
-  hexadecimal digits without 0x), ``device_type`` (``type-PCI``, ``type-PF``,
-  ``type-VF``), ``numa_policy`` (``required``, ``preferred``, ``legacy``,
-  ``socket``), ``resource_class``, ``traits``, ``live_migratable`` and
-  ``capability_type``, such as::
-
-    alias = {"name": "gpu", "vendor_id": "10de", "product_id": "1430", \
-"device_type": "type-PCI"}
+  hexadecimal digits without 0x), ``device_type`` (``type-PCI``,
+  ``type-PF``, ``type-VF``), ``numa_policy`` (``required``, ``preferred``,
+  ``legacy``, ``socket``), ``resource_class``, ``traits``,
+  ``live_migratable`` and ``capability_type``.
 """,
 )
 OPTS = (ALIAS,)

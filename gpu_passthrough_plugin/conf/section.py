@@ -39,13 +39,21 @@ class Section:
     def value(self, option: cfg.Opt) -> Any:
         """What oslo.config makes of an option: of the option's own type."""
         try:
-            return self._values[option.dest]
+            value = self._values[option.dest]
         except ValueError:
             self.fault(option, _wanted(option))
+            return option.default
         except (cfg.NoSuchOptError, cfg.TemplateSubstitutionError):
-            # What it cannot find is what stands behind the $.
-            self.fault(option, "wanted $$ wherever a plain $ is meant")
-        return option.default
+            # What it cannot find is what stands behind the $.  A default
+            # has only names of options there, which have faults then.
+            if self.is_set(option):
+                self.fault(option, "wanted $$ wherever a plain $ is meant")
+            return option.default
+        if value is None and option.default is not None:
+            # An integer with nothing behind the equals sign.
+            self.fault(option, _wanted(option))
+            return option.default
+        return value
 
     def is_set(self, option: cfg.Opt) -> bool:
         """Whether a file gives the option a value."""

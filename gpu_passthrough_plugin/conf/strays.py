@@ -43,5 +43,6 @@ def _near(name: str, names: Collection[str]) -> str:
     # Imported late: needed only where something is wrong.
     import difflib
 
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.75)
-    return close[0] if close else ""
+    lowered = {known.lower(): known for known in names}
+    close = difflib.get_close_matches(name.lower(), lowered, 1, 0.75)
+    return lowered[close[0]] if close else ""

@@ -90,6 +90,7 @@ READING_OS = PURE_OS | {
     "os.listdir",
     "os.lstat",
     "os.open",
+    "os.path.abspath",
     "os.path.exists",
     "os.path.isdir",
     "os.path.isfile",
