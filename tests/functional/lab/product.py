@@ -1,0 +1,109 @@
+"""The installed product in an emulated host, as an operator uses it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import guest, project
+from .host import EmulatedHost
+
+CONFIG = "/etc/gpu-passthrough/gpu-passthrough.conf"
+PYTHON = "/opt/gpu-passthrough/bin/python3"
+CARD = ("1002:5046", "8086:2668")
+_INSIDE = "/opt/lab/inside.py"
+_END_TIMEOUT_S = 60.0
+
+_ALIASES = """\
+[pci]
+alias = {"name": "gpu", "vendor_id": "1002", "product_id": "5046"}
+alias = {"name": "near", "vendor_id": "1002", "product_id": "5046", \
+"numa_policy": "required"}
+alias = {"name": "handy", "vendor_id": "1002", "product_id": "5046", \
+"numa_policy": "preferred"}
+alias = {"name": "beside", "vendor_id": "1002", "product_id": "5046", \
+"numa_policy": "socket"}
+[libvirt]
+stop_timeout_s = 3
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """``gpu-passthrough`` in a host."""
+
+    host: EmulatedHost
+
+    def cli(
+        self, *argv: str, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Return how the command ended."""
+        return self.host.run(("gpu-passthrough", *argv), check=check)
+
+    def asked(self, *argv: str) -> Any:
+        """Return what a command that had to succeed printed as JSON."""
+        return json.loads(self.cli(*argv, "-f", "json").stdout)
+
+    def inside(self, *steps: dict[str, Any]) -> list[Any]:
+        """Return what each step gave; see ``inside``."""
+        done = self.host.run(
+            (PYTHON, _INSIDE),
+            stdin=json.dumps(steps).encode(),
+            timeout_s=1200.0,
+        )
+        found: list[Any] = json.loads(done.stdout)
+        return found
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what the product could have changed, as it is now."""
+        found: dict[str, Any] = self.inside({"snapshot": True})[0]
+        return found
+
+    def domain(self, name: str, uuid: str, disk: str = guest.FORCED) -> str:
+        """Return the path of a guest's XML in the host."""
+        path = f"/run/{name}.xml"
+        xml = guest.domain_xml(name, uuid, serial(name), disk=disk)
+        self.host.put(path, xml.encode())
+        return path
+
+    def seen(self, name: str) -> tuple[str, ...]:
+        """Return the functions that a guest itself found."""
+        until = time.monotonic() + _END_TIMEOUT_S
+        while time.monotonic() < until:
+            text = self.host.get(serial(name)).decode(errors="replace")
+            found = guest.seen(text)
+            if found is not None:
+                return found
+            time.sleep(0.3)
+        raise AssertionError(f"{name} wrote no END in {_END_TIMEOUT_S} s")
+
+
+def serial(name: str) -> str:
+    """Return the host's file that a guest's findings go to."""
+    return f"/run/{name}.log"
+
+
+def installed(host: EmulatedHost, archived: bytes) -> Product:
+    """Return the product, configured and with its inventory published."""
+    project.install(host, archived)
+    host.put(CONFIG, _ALIASES.encode())
+    host.put(_INSIDE, Path(__file__).with_name("inside.py").read_bytes())
+    product = Product(host)
+    product.cli("db", "sync")
+    product.cli("inventory", "sync")
+    return product
+
+
+def states(snapshot: dict[str, Any]) -> list[str]:
+    """Return the states of all units, by address."""
+    return [state for _, state in snapshot["units"]]
+
+
+def each(values: Sequence[str], functions: dict[str, Any]) -> list[Any]:
+    """Return the drivers of some functions of a snapshot."""
+    return [functions[value][0] for value in values]

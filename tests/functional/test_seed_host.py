@@ -1,0 +1,278 @@
+"""Three cards, each a group: from a bare host to a guest and back."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.functional.lab import guest, product, story
+from tests.functional.lab.host import EmulatedHost
+from tests.functional.lab.product import CARD, Product
+from tests.functional.test_lab import displays, driver, groups
+
+pytest_plugins = ("tests.functional.lab.fixtures",)
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture(scope="module")
+def ours(seed_host: EmulatedHost, project_archive: bytes) -> Product:
+    return product.installed(seed_host, project_archive)
+
+
+@pytest.fixture
+def clean(ours: Product) -> Iterator[Product]:
+    """The product on a host that the test leaves as it found it."""
+    before = ours.snapshot()
+    yield ours
+    assert ours.snapshot() == before
+
+
+def booted(ours: Product, name: str, request: str, **how: str) -> str:
+    """The UUID of a guest that was booted."""
+    identity = str(uuid.uuid4())
+    path = ours.domain(name, identity, **how)
+    row = ours.asked("instance", "boot", path, "--request", request)
+    assert row["Instance"] == identity
+    assert row["State"] == "active"
+    return identity
+
+
+def test_groups_are_the_kernels(ours: Product) -> None:
+    ours_by_number = {
+        str(row["Group"]): set(row["Functions"])
+        for row in ours.asked("group", "list")
+    }
+    assert ours_by_number == groups(ours.host)
+
+
+def test_devices_are_the_kernels(ours: Product) -> None:
+    listed = ours.host.sh("lspci -Dn").splitlines()
+    rows = ours.asked("device", "list")
+    assert [
+        f"{r['Address']} {r['Class']}: {r['Vendor ID']}:{r['Product ID']}"
+        for r in rows
+    ] == [" ".join(line.split()[:3]) for line in listed]
+
+
+def test_cards_are_assignable_and_the_host_is_kept(ours: Product) -> None:
+    rows = ours.asked("group", "list")
+    cards = displays(ours.host)
+    assert [r["Primary"] for r in rows if r["Assignable"]] == [
+        [card] for card in cards
+    ]
+    reasons = "\n".join(reason for row in rows for reason in row["Reasons"])
+    assert "default route" in reasons
+    assert "mount /" in reasons
+
+
+def test_a_ready_host_is_said_to_be_ready(ours: Product) -> None:
+    found = ours.asked("host", "check")
+    assert {row["Status"] for row in found} == {"pass"}
+
+
+def test_a_recording_replays_the_host(ours: Product) -> None:
+    ours.cli("host", "record", "/run/host.umockdev")
+    replayed = ("--recording", "/run/host.umockdev", "group", "list")
+    assert ours.asked(*replayed) == ours.asked("group", "list")
+
+
+def test_the_old_way_fails_and_ours_succeeds(clean: Product) -> None:
+    """Only function 0, as Nova's ``[pci]`` would hand it out."""
+    host = clean.host
+    card = displays(host)[0]
+    xml = guest.domain_xml(
+        "half", str(uuid.uuid4()), "/run/half.log", functions=(card,)
+    )
+    host.put("/run/half.xml", xml.encode())
+    refused = host.run(("virsh", "create", "/run/half.xml"), check=False)
+    assert "is not viable" in refused.stderr
+    held = booted(clean, "whole", "gpu:1")
+    assert set(CARD) <= set(clean.seen("whole"))
+    audio = f"{card[:-1]}1"
+    assert driver(host, card) == driver(host, audio) == "vfio-pci"
+    live = host.sh("virsh dumpxml whole")
+    assert live.count("<hostdev ") == 2
+    assert live.count("multifunction='on'") >= 1
+    clean.cli("instance", "release", held)
+
+
+def test_release_asks_the_guest_first(clean: Product) -> None:
+    held = booted(clean, "obedient", "gpu:1", disk=guest.OBEDIENT)
+    clean.seen("obedient")
+    done = clean.cli("instance", "release", held)
+    assert "guest shut down" in done.stderr
+    assert "by force" not in done.stderr
+
+
+def test_release_forces_a_guest_that_does_not_listen(clean: Product) -> None:
+    held = booted(clean, "stubborn", "gpu:1")
+    clean.seen("stubborn")
+    done = clean.cli("instance", "release", held)
+    assert "guest stopped by force after 3 s" in done.stderr
+
+
+def test_three_cards_go_to_one_guest(clean: Product) -> None:
+    held = booted(clean, "three", "gpu:3")
+    seen = clean.seen("three")
+    assert [seen.count(function) for function in CARD] == [3, 3]
+    clean.cli("instance", "release", held)
+
+
+def test_what_does_not_fit_changes_nothing(clean: Product) -> None:
+    path = clean.domain("four", str(uuid.uuid4()))
+    refused = clean.cli(
+        "instance", "boot", path, "--request", "gpu:4", check=False
+    )
+    assert refused.returncode == 1
+    assert "gpu:4" in refused.stderr
+    assert (
+        clean.cli(
+            "candidate", "list", "--request", "gpu:4", check=False
+        ).returncode
+        == 1
+    )
+
+
+def test_a_start_that_fails_is_undone(clean: Product) -> None:
+    """libvirt refuses the guest after everything was bound."""
+    path = clean.domain("broken", str(uuid.uuid4()), "/opt/lab/none.img")
+    refused = clean.cli(
+        "instance", "boot", path, "--request", "gpu:2", check=False
+    )
+    assert refused.returncode == 1
+    assert "at step 'start'" in refused.stderr
+    assert "back on snd_hda_intel" in refused.stderr
+
+
+def test_a_card_of_an_instance_cannot_be_named_again(clean: Product) -> None:
+    held = booted(clean, "holder", "gpu:1")
+    taken = clean.asked("allocation", "show", held)["Functions"]
+    xml = guest.domain_xml(
+        "thief", str(uuid.uuid4()), "/run/thief.log", functions=taken
+    )
+    clean.host.put("/run/thief.xml", xml.encode())
+    refused = clean.cli(
+        "instance", "boot", "/run/thief.xml", "--request", "gpu:1",
+        check=False,
+    )  # fmt: skip
+    assert refused.returncode == 2
+    assert held in refused.stderr
+    clean.cli("instance", "release", held)
+
+
+def _boot_step(ours: Product, name: str, identity: str) -> dict[str, object]:
+    path = ours.domain(name, identity)
+    return {"argv": ["instance", "boot", path, "--request", "gpu:1"]}
+
+
+_NEXT = {"argv": ["inventory", "sync"]}
+_LOOK = {"snapshot": True}
+
+
+def test_a_boot_killed_anywhere_is_repaired(clean: Product) -> None:
+    identity = str(uuid.uuid4())
+    step = _boot_step(clean, "killed", identity)
+    release = {"argv": ["instance", "release", identity]}
+    before, whole, _ = clean.inside(_LOOK, step, release)
+    acts = whole["acts"].split()
+    assert whole["status"] == 0
+    assert {"claim", "rebind", "start", "move", "write"} <= set(acts)
+    for number, act in enumerate(acts):
+        killed, repair, after, *_ = clean.inside(
+            step | {"kill_at": number}, _NEXT, _LOOK
+        )
+        assert killed["status"] == -9, act
+        assert repair["status"] == 0, repair["err"]
+        if identity in clean.cli("allocation", "list").stdout:
+            # The guest ran with all that was claimed: finished, not undone.
+            assert "finished the boot" in repair["err"]
+            assert product.states(after).count("active") == 1
+            done, after = clean.inside(release, _LOOK)
+            assert done["status"] == 0, done["err"]
+        assert after == before, f"killed before act {number}, {act}"
+
+
+def test_a_release_killed_anywhere_is_repaired(clean: Product) -> None:
+    identity = str(uuid.uuid4())
+    boot = _boot_step(clean, "killed", identity)
+    release = {"argv": ["instance", "release", identity]}
+    before, _, whole = clean.inside(_LOOK, boot, release)
+    acts = whole["acts"].split()
+    assert whole["status"] == 0
+    assert {"destroy", "reset_bus", "rebind", "move"} <= set(acts)
+    for number, act in enumerate(acts):
+        up, killed, repair, after = clean.inside(
+            boot, release | {"kill_at": number}, _NEXT, _LOOK
+        )
+        assert up["status"] == 0, up["err"]
+        assert killed["status"] == -9, act
+        assert repair["status"] == 0, repair["err"]
+        if number == 0:
+            # Nothing was begun: the instance is what it was.
+            assert product.states(after).count("active") == 1
+            done, after = clean.inside(release, _LOOK)
+            assert done["status"] == 0, done["err"]
+        assert after == before, f"killed before act {number}, {act}"
+
+
+def test_the_last_unit_has_one_winner(clean: Product) -> None:
+    first = clean.asked("allocation", "create", "--request", "gpu:2")
+    rivals = [str(uuid.uuid4()) for _ in range(2)]
+    create = ["allocation", "create", "--request", "gpu:1", "--consumer"]
+    race = {"race": [[*create, rival] for rival in rivals]}
+    delete = [{"argv": ["allocation", "delete", rival]} for rival in rivals]
+    for _ in range(50):
+        raced, look, *_ = clean.inside(race, _LOOK, *delete)
+        assert sorted(r["status"] for r in raced) == [0, 1]
+        assert product.states(look) == ["claimed"] * 3
+        assert look["held"] == 3
+    clean.cli("allocation", "delete", first["Consumer"])
+
+
+def test_two_boots_for_the_last_unit(clean: Product) -> None:
+    """The lock makes one wait, and the ledger lets one win."""
+    first = clean.asked("allocation", "create", "--request", "gpu:2")
+    rivals = {f"rival-{n}": str(uuid.uuid4()) for n in range(2)}
+    running = {
+        identity: clean.host.spawn(
+            ("gpu-passthrough", "instance", "boot",
+             clean.domain(name, identity), "--request", "gpu:1")
+        )
+        for name, identity in rivals.items()
+    }  # fmt: skip
+    ends = {i: p.communicate(b"", 180) for i, p in running.items()}
+    status = {i: p.returncode for i, p in running.items()}
+    assert sorted(status.values()) == [0, 1], ends
+    assert any(b"waiting for the lock" in err for _, err in ends.values())
+    winner = min(status, key=lambda i: status[i])
+    clean.cli("instance", "release", winner)
+    clean.cli("allocation", "delete", first["Consumer"])
+    time.sleep(0)
+
+
+def test_a_dead_card_is_quarantined(ours: Product) -> None:
+    """Its identity changes under the guest: config space is written to."""
+    cards = displays(ours.host)
+    key = cards[0]
+    ours.cli("unit", "quarantine", key, "--reason", "fan is loud")
+    rows = {
+        r["Unit"].rpartition("/")[2]: r for r in ours.asked("unit", "list")
+    }
+    assert rows[key]["State"] == "quarantined"
+    assert rows[key]["Reason"] == "fan is loud"
+    refused = ours.cli("candidate", "list", "--request", "gpu:3", check=False)
+    assert refused.returncode == 1
+    ours.cli("unit", "clear", key)
+    rows = {
+        r["Unit"].rpartition("/")[2]: r for r in ours.asked("unit", "list")
+    }
+    assert rows[key]["State"] == "free"
+
+
+def test_the_story_of_the_quickstart(clean: Product) -> None:
+    lines: list[str] = []
+    story.tell(clean, lines.append)
+    assert "1002:5046" in "\n".join(lines)
