@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import cliff.command
@@ -35,7 +36,7 @@ _FORMATS = {
 }
 
 
-class Field(columns.FormattableColumn):  # type: ignore[misc] # cliff: no types
+class Field(columns.FormattableColumn[object]):
     """A value that machines get as it is, and people in words."""
 
     def machine_readable(self) -> Any:
@@ -51,7 +52,7 @@ class Field(columns.FormattableColumn):  # type: ignore[misc] # cliff: no types
         return shown(self._value)
 
 
-class Command(cliff.command.Command):  # type: ignore[misc] # cliff: no types
+class Command(cliff.command.Command):
     """A command whose errors become one line and an exit status."""
 
     def run(self, parsed_args: argparse.Namespace) -> int:
@@ -90,14 +91,17 @@ class _Formats:
 
     def _load_formatter_plugins(self) -> Any:
         return stevedore.ExtensionManager.make_test_instance(
-            [Extension(n, None, None, f()) for n, f in self.formats().items()]
+            [
+                Extension(name, EntryPoint(name, "", ""), made, made())
+                for name, made in self.formats().items()
+            ]
         )
 
     def formats(self) -> dict[str, Any]:
         return _FORMATS
 
 
-class Lister(_Formats, Command, cliff.lister.Lister):  # type: ignore[misc] # cliff: no types
+class Lister(_Formats, Command, cliff.lister.Lister):
     """A command that prints rows under fixed columns."""
 
     def produce_output(
@@ -107,7 +111,7 @@ class Lister(_Formats, Command, cliff.lister.Lister):  # type: ignore[misc] # cl
         return self.status
 
 
-class Shower(_Formats, Command, cliff.show.ShowOne):  # type: ignore[misc] # cliff: no types
+class Shower(_Formats, Command, cliff.show.ShowOne):
     """A command that prints the fields of one thing."""
 
     def produce_output(

@@ -83,7 +83,7 @@ class Context:
         """
         from gpu_passthrough_plugin.model import request
 
-        return request.parse(text, self.settings.pci.alias, numa_nodes)
+        return request.parse(text, self.settings.pci.aliases, numa_nodes)
 
     @property
     def is_recorded(self) -> bool:

@@ -62,11 +62,13 @@ class Demo(Command):
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.discovery import recording
 
-        write = self.app.stdout.write
+        def write(line: str) -> None:
+            self.app.stdout.write(f"{line}\n")
+
         with tempfile.TemporaryDirectory(prefix="gpu-passthrough-") as folder:
-            tree = recording.seed()
+            tree = recording.load(recording.SEED)
             with Hypervisor(_LIBVIRT) as hypervisor:
-                told = Story(lambda line: write(f"{line}\n"))
+                told = Story(write)
                 told.tell(tree, _site(tree, hypervisor, folder, told.detail))
 
 

@@ -37,9 +37,6 @@ def _doors(context: Context) -> dict[str, Any]:
     if context.is_recorded:
         return {}
     return {
-        "vfio-pci": lambda: contextlib.nullcontext(
-            context.site.devices.prepare()
-        ),
         "libvirt": lambda: context.site.connect(),
         "ledger": lambda: contextlib.nullcontext(
             context.ledger.records(host=context.settings.host)

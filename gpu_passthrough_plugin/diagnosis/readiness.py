@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from gpu_passthrough_plugin.model.facts import CpuVendor, HostFacts
@@ -12,6 +13,8 @@ from gpu_passthrough_plugin.model.reading import Unknown
 # Source: Intel VT-d specification 8.1; AMD I/O virtualization 5.2.1.
 _TABLES = {CpuVendor.INTEL: "DMAR", CpuVendor.AMD: "IVRS"}
 
+_VFIO_MODULE = re.compile(rb"/vfio-pci\.ko")
+
 
 def findings(facts: HostFacts, groups: Sequence[Group]) -> tuple[Finding, ...]:
     """A finding a check, in the order in which a host is made ready."""
@@ -20,6 +23,33 @@ def findings(facts: HostFacts, groups: Sequence[Group]) -> tuple[Finding, ...]:
         _iommu(facts),
         _groups(groups),
         _assignable(groups),
+    )
+
+
+def vfio(is_loaded: bool, modules: bytes | Unknown) -> Finding:
+    """Whether there is, or could be, a vfio-pci driver to bind to.
+
+    :param modules: the running kernel's ``modules.dep``.
+    """
+    if is_loaded:
+        return Finding("vfio-pci", Status.PASS, "the driver is loaded")
+    if isinstance(modules, Unknown):
+        return Finding(
+            "vfio-pci",
+            Status.WARN,
+            f"not loaded, and whether it can be is unknown: {modules}",
+            "run 'modprobe vfio-pci' on the host",
+        )
+    if _VFIO_MODULE.search(modules):
+        return Finding(
+            "vfio-pci", Status.PASS, "the driver is loaded when it is needed"
+        )
+    return Finding(
+        "vfio-pci",
+        Status.FAIL,
+        "the running kernel has no vfio-pci module",
+        "install the kernel's extra modules, or a kernel with"
+        " CONFIG_VFIO_PCI",
     )
 
 

@@ -11,7 +11,9 @@ from gpu_passthrough_plugin.discovery import facts as host_facts
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.flow import groups
 from gpu_passthrough_plugin.isolation.partition import Policy
+from gpu_passthrough_plugin.model.facts import HostFacts
 from gpu_passthrough_plugin.model.finding import Finding, Status
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 
 # What a door says when it opens; it raises ``errors.Error`` when not.
 Door = Callable[[], AbstractContextManager[object]]
@@ -25,9 +27,20 @@ def findings(
     :param doors: what the host depends on, by name; each is opened once.
     """
     found = groups.groups(tree, policy)
-    yield from readiness.findings(host_facts.facts(tree), found)
+    facts = host_facts.facts(tree)
+    yield from readiness.findings(facts, found)
+    yield _vfio(tree, facts)
     for name, door in doors.items():
         yield _opened(name, door)
+
+
+def _vfio(tree: Tree, facts: HostFacts) -> Finding:
+    loaded = tree.names("sys/bus/pci/drivers/vfio-pci")
+    release = facts.kernel_release
+    modules: bytes | Unknown = MISSING
+    if not isinstance(release, Unknown):
+        modules = tree.read(f"lib/modules/{release}/modules.dep")
+    return readiness.vfio(not isinstance(loaded, Unknown), modules)
 
 
 def _opened(name: str, door: Door) -> Finding:

@@ -58,7 +58,8 @@ class Hypervisor:
     def live_xml(self, uuid: str) -> str | None:
         """The running guest as it is; None when none runs."""
         domain = self._active(uuid)
-        return domain and self._asked(domain.XMLDesc)
+        xml: str | None = domain and self._asked(domain.XMLDesc)
+        return xml
 
     def has_name(self, name: str) -> bool:
         """Whether any domain, running or not, is called that."""
