@@ -27,19 +27,24 @@ class RecordedTree:
         unreadable: Mapping[str, str] | None = None,
         title: str = "the recording",
     ) -> None:
-        self._files = files
-        self._links = links
-        self._unreadable = unreadable or {}
-        self._title = title
+        self.files = files
+        self.links = links
+        self.unreadable = unreadable or {}
+        self.title = title
         self._folders: dict[str, set[str]] = {"": set()}
         for folder in folders:
             self._folders.setdefault(folder, set())
             self._enter(folder)
-        for path in (*files, *links, *self._unreadable):
+        for path in (*files, *links, *self.unreadable):
             self._enter(path)
 
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Every folder, those above before those in them."""
+        return tuple(sorted(self._folders))
+
     def __str__(self) -> str:
-        return self._title
+        return self.title
 
     def _enter(self, path: str) -> None:
         while path:
@@ -54,11 +59,11 @@ class RecordedTree:
         where = self.real(path)
         if isinstance(where, Unknown):
             return where
-        if where in self._unreadable:
-            return Unknown(Why.UNREADABLE, self._unreadable[where])
+        if where in self.unreadable:
+            return Unknown(Why.UNREADABLE, self.unreadable[where])
         if where in self._folders:
             return Unknown(Why.UNREADABLE, "Is a directory")
-        data = self._files.get(where)
+        data = self.files.get(where)
         return MISSING if data is None else data[:limit]
 
     def link(self, path: str) -> str | Unknown | None:
@@ -67,24 +72,24 @@ class RecordedTree:
         if isinstance(where, Unknown):
             return where
         where = f"{where}/{name}" if where else name
-        if where in self._unreadable:
-            return Unknown(Why.UNREADABLE, self._unreadable[where])
-        if where in self._files or where in self._folders:
+        if where in self.unreadable:
+            return Unknown(Why.UNREADABLE, self.unreadable[where])
+        if where in self.files or where in self._folders:
             return Unknown(Why.MALFORMED, "not a symbolic link")
-        return self._links.get(where)
+        return self.links.get(where)
 
     def names(self, path: str) -> tuple[str, ...] | Unknown:
         where = self.real(path)
         if isinstance(where, Unknown):
             return where
-        if where in self._unreadable:
-            return Unknown(Why.UNREADABLE, self._unreadable[where])
+        if where in self.unreadable:
+            return Unknown(Why.UNREADABLE, self.unreadable[where])
         if where in self._folders:
             return tuple(sorted(self._folders[where]))
         return MISSING
 
     def real(self, path: str) -> str | Unknown:
-        return paths.resolved(path, self._links.get)
+        return paths.resolved(path, self.links.get)
 
     def gather(
         self, folder: str, files: Sequence[str], links: Sequence[str] = ()
