@@ -8,12 +8,8 @@ from contextlib import contextmanager
 import pytest
 
 from tests.functional.lab import guest, project
-from tests.functional.lab.host import (
-    WITH_IOMMU,
-    WITHOUT_IOMMU,
-    Boot,
-    EmulatedHost,
-)
+from tests.functional.lab.host import Boot, EmulatedHost
+from tests.functional.lab.ssh import CommandFailed, LabError
 from tests.functional.lab.topology import SEED
 
 pytest_plugins = ("tests.functional.lab.fixtures",)
@@ -154,24 +150,27 @@ def test_cards_are_near_their_nodes(numa_host: EmulatedHost) -> None:
     assert nodes == b"0-1\n"
 
 
-def test_a_host_keeps_its_disk_over_a_reboot(
-    boot: Boot, project_archive: bytes
-) -> None:
-    host = boot(SEED, kernel_arguments=WITHOUT_IOMMU)
-    assert groups(host) == {}
+def test_a_host_boots_by_itself(boot: Boot, project_archive: bytes) -> None:
+    host = boot(SEED, kernel_arguments=None)
+    assert groups(host)
     project.install(host, project_archive)
-    assert host.sh("command -v gpu-passthrough") == (
-        "/usr/local/bin/gpu-passthrough\n"
-    )
     host.put("/etc/lab.d/kept", b"\0kept\xff", mode=0o640)
-    host.sh("sync")
+    host.sh("sed -i 's/CMDLINE_LINUX=\"/&intel_iommu=off /' /etc/default/grub")
+    host.run(("update-grub",))
     before = host.get("/proc/sys/kernel/random/boot_id")
-    host.kernel_arguments = WITH_IOMMU
     host.reboot()
     assert host.get("/proc/sys/kernel/random/boot_id") != before
+    assert " intel_iommu=off " in host.get("/proc/cmdline").decode()
+    assert groups(host) == {}
     assert host.get("/etc/lab.d/kept") == b"\0kept\xff"
     assert host.sh("stat -c %a /etc/lab.d/kept") == "640\n"
-    assert groups(host)
+    assert_installed(host)
+
+
+def assert_installed(host: EmulatedHost) -> None:
+    """Return when the project and what it requires can be imported."""
+    commands = "/usr/local/bin/gpu-passthrough\n"
+    assert host.sh("command -v gpu-passthrough") == commands
     module = "gpu_passthrough_plugin"
     python = "/opt/gpu-passthrough/bin/python3"
     asked = f"import {module}, libvirt, tooz; print({module}.__file__)"
@@ -179,3 +178,24 @@ def test_a_host_keeps_its_disk_over_a_reboot(
         f"/opt/gpu-passthrough/lib/python3.11/site-packages/{module}"
         "/__init__.py\n"
     )
+
+
+def test_a_command_fails_with_its_own_words(seed_host: EmulatedHost) -> None:
+    done = seed_host.run(
+        ("sh", "-c", "echo a b; echo c >&2; exit 3"), check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, "a b\n", "c\n")
+    with pytest.raises(CommandFailed, match="status 1\ncat: /none: No such"):
+        seed_host.run(("cat", "/none"))
+    with pytest.raises(LabError, match="still runs after"):
+        seed_host.run(("sleep", "9"), timeout_s=1.0)
+
+
+def test_a_command_can_be_raced(seed_host: EmulatedHost) -> None:
+    with (
+        seed_host.spawn(("cat",)) as first,
+        seed_host.spawn(("cat",)) as other,
+    ):
+        assert other.communicate(b"other")[0] == b"other"
+        assert first.poll() is None
+        assert first.communicate(b"first")[0] == b"first"

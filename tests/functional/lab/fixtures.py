@@ -44,7 +44,7 @@ def boot(lab_image: image.Image, tmp_path: Path) -> Iterator[Boot]:
 
         def started(
             topology: Topology,
-            kernel_arguments: Sequence[str] = WITH_IOMMU,
+            kernel_arguments: Sequence[str] | None = WITH_IOMMU,
         ) -> EmulatedHost:
             workdir = Path(tempfile.mkdtemp(dir=tmp_path))
             return running.enter_context(

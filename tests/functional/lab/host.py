@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from . import ssh
 from .image import Image
 from .leash import DYING_WITH_US
 from .ssh import (
@@ -21,6 +22,7 @@ from .topology import Topology, arguments
 BOOT_TIMEOUT_S = 300.0
 _SERIAL_LOG = "serial.log"
 _QEMU_LOG = "qemu.log"
+_LOGS = (_SERIAL_LOG, _QEMU_LOG, ssh.LOG)
 WITH_IOMMU = ("intel_iommu=on",)
 WITHOUT_IOMMU = ("intel_iommu=off",)
 """Debian's kernel makes groups unless it is told not to."""
@@ -36,7 +38,8 @@ class EmulatedHost:
     one in an empty ``workdir``.
 
     :param kernel_arguments: what the kernel is told besides its root and
-        console; a change counts from the next ``reboot()`` on.
+        console; a change counts from the next ``reboot()`` on.  None boots
+        what GRUB finds on the disk, as a real host does.
     """
 
     def __init__(
@@ -44,12 +47,12 @@ class EmulatedHost:
         topology: Topology,
         image: Image,
         workdir: Path,
-        kernel_arguments: Sequence[str] = WITH_IOMMU,
+        kernel_arguments: Sequence[str] | None = WITH_IOMMU,
     ) -> None:
         self.topology = topology
         self.image = image
         self.workdir = workdir
-        self.kernel_arguments = tuple(kernel_arguments)
+        self.kernel_arguments = kernel_arguments
         self._connection = Connection(image, workdir, free_port())
         self._children: list[subprocess.Popen[bytes]] = []
 
@@ -105,8 +108,8 @@ class EmulatedHost:
         self.start()
 
     def console(self, lines: int) -> str:
-        """Return the last lines of the serial console, and of QEMU."""
-        logs = (self.workdir / name for name in (_SERIAL_LOG, _QEMU_LOG))
+        """Return the last lines of the serial console, QEMU and ssh."""
+        logs = (self.workdir / name for name in _LOGS)
         texts = (
             log.read_text(errors="replace") for log in logs if log.exists()
         )
@@ -184,7 +187,6 @@ class EmulatedHost:
     def _argv(self) -> tuple[str, ...]:
         """Return the command that is the host."""
         forward = f"hostfwd=tcp:127.0.0.1:{self._connection.port}-:22"
-        told = (*_ROOT, *_QUICK, *self.kernel_arguments)
         return (
             *DYING_WITH_US, "qemu-system-x86_64",
             *arguments(self.topology),
@@ -193,10 +195,19 @@ class EmulatedHost:
             "-netdev", f"user,id=net,{forward}",
             "-device", "virtio-net-pci,netdev=net,bus=pcie.0,addr=3.0",
             "-serial", f"file:{_SERIAL_LOG}",
+            "-no-reboot",
+            *self._kernel(),
+        )  # fmt: skip
+
+    def _kernel(self) -> tuple[str, ...]:
+        """Return what spares a host its boot loader, unless it is wanted."""
+        if self.kernel_arguments is None:
+            return ()
+        told = (*_ROOT, *_QUICK, *self.kernel_arguments)
+        return (
             "-kernel", str(self.image.kernel),
             "-initrd", str(self.image.initrd),
             "-append", " ".join(told),
-            "-no-reboot",
         )  # fmt: skip
 
 
@@ -206,6 +217,6 @@ class Boot(Protocol):
     def __call__(
         self,
         topology: Topology,
-        kernel_arguments: Sequence[str] = WITH_IOMMU,
+        kernel_arguments: Sequence[str] | None = WITH_IOMMU,
     ) -> EmulatedHost:
         """Return the host once it is up."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from .image import Image
 from .leash import DYING_WITH_US
 
+LOG = "ssh.log"
 _SOCKET = "ssh.sock"
 _BANNER_TIMEOUT_S = 5.0
 _POLL_S = 0.2
@@ -81,10 +82,11 @@ class Connection:
         while not _answers(self.port):
             _check(until, alive, "nothing answers at the ssh port")
         (self.workdir / _SOCKET).unlink(missing_ok=True)
-        master = subprocess.Popen(
-            (*DYING_WITH_US, *self.argv("-M", "-N")),
-            cwd=self.workdir, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        with (self.workdir / LOG).open("w") as said:
+            master = subprocess.Popen(
+                (*DYING_WITH_US, *self.argv("-M", "-N")),
+                cwd=self.workdir, stdin=subprocess.DEVNULL, stderr=said,
+            )  # fmt: skip
         while not (self.workdir / _SOCKET).exists():
             if master.poll() is not None:
                 raise LabError("ssh could not log in")

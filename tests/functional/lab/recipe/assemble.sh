@@ -18,9 +18,12 @@ umount -l "$root/proc" "$root/dev"
 cp "$root"/boot/vmlinuz-* "$out/vmlinuz"
 cp "$root"/boot/initrd.img-* "$out/initrd.img"
 
-# A gap of 1 MiB before the only partition leaves room for a boot loader.
+# The gap of 1 MiB before the only partition is GRUB's.
 truncate -s 6G "$out/disk.raw"
 mke2fs -q -t ext4 -L root -m 0 -J size=16 -d "$root" \
     -E offset=1048576,lazy_itable_init=0,lazy_journal_init=0,nodiscard \
     "$out/disk.raw" $((6 * 1024 * 1024 - 1024))k
+grub=$root/boot/grub/i386-pc
+head -c 440 "$grub/boot.img" | dd of="$out/disk.raw" conv=notrunc status=none
+dd if="$grub/core.img" of="$out/disk.raw" seek=1 conv=notrunc status=none
 rm -rf "$root"

@@ -15,6 +15,14 @@ sed -i -e 's/^MODULES=.*/MODULES=list/' -e 's/^COMPRESS=.*/COMPRESS=zstd/' \
 echo COMPRESSLEVEL=1 >>/etc/initramfs-tools/initramfs.conf
 update-initramfs -u -k all
 
+# GRUB, for the hosts that boot by themselves; assemble.sh puts it in place.
+grub=/boot/grub/i386-pc
+mkdir -p $grub
+cp /usr/lib/grub/i386-pc/*.mod /usr/lib/grub/i386-pc/*.lst \
+    /usr/lib/grub/i386-pc/boot.img $grub
+grub-mkimage -O i386-pc -o $grub/core.img -p '(hd0,msdos1)/boot/grub' \
+    biosdisk part_msdos ext2 normal configfile linux serial terminal
+
 # The project's requirements; libvirt's binding is Debian's own.
 python3 -m venv --system-site-packages /opt/gpu-passthrough
 if [ -s /opt/lab/requirements.txt ]; then
