@@ -1,0 +1,54 @@
+#!/bin/bash
+# Installs what is missing and tells the whole story: from a bare host to a
+# guest that holds a whole IOMMU group, and back.
+set -euo pipefail
+# shellcheck source=tools/setup.sh
+. "$(dirname -- "$0")/tools/setup.sh"
+
+usage() {
+    cat <<'END'
+usage: ./quickstart.sh [--lab]
+
+Without arguments: the story on a bundled recording of a real host, with
+libvirt's own test driver; nothing on this machine changes but the packages
+it installs.
+--lab: the same on an emulated host with a real kernel, IOMMU and libvirt;
+the first time takes minutes.
+END
+}
+
+# What can be done for real where this machine has groups of its own.
+next_steps() {
+    [ -n "$(ls -A /sys/kernel/iommu_groups 2>/dev/null)" ] || return 0
+    cat <<END
+
+This host has IOMMU groups of its own. Look at them for real:
+  $VENV/bin/gpu-passthrough host check
+  $VENV/bin/gpu-passthrough device list
+  $VENV/bin/gpu-passthrough group list
+END
+}
+
+cd "$ROOT"
+case ${1-} in
+"")
+    install_packages
+    make_venv requirements.txt
+    say "ready; here is the story"
+    "$VENV/bin/gpu-passthrough" demo
+    next_steps
+    ;;
+--lab)
+    install_packages lab
+    make_venv requirements.txt test-requirements.txt
+    say "ready; here is the story on an emulated host"
+    "$VENV/bin/python" -m tests.functional.lab.story
+    ;;
+-h | --help)
+    usage
+    ;;
+*)
+    usage >&2
+    exit 2
+    ;;
+esac

@@ -1,0 +1,117 @@
+#!/bin/bash
+# Installs what the tests need and runs every one of them, the lab included.
+set -euo pipefail
+# shellcheck source=tools/setup.sh
+. "$(dirname -- "$0")/tools/setup.sh"
+
+usage() {
+    cat <<'END'
+usage: ./run-tests.sh [--all | --quick] [PYTEST ARGUMENT…]
+
+Without arguments, or with --all: linters, documentation, every test.
+--quick: the same without the emulated host (marker "lab").
+Arguments alone: only pytest with these, such as tests/unit/conf -k alias.
+END
+}
+
+FAILED=()
+PASSED=()
+SUMMARIES=()
+
+# step TITLE COMMAND…: runs it and remembers how it went.
+step() {
+    local title=$1 begun=$SECONDS
+    shift
+    say "$title"
+    if "$@"; then
+        PASSED+=("$(printf 'ok   %4d s  %s' "$((SECONDS - begun))" "$title")")
+    else
+        FAILED+=("$(printf 'FAIL %4d s  %s' "$((SECONDS - begun))" "$title")")
+    fi
+}
+
+# tests TITLE ARGUMENT…: pytest, whose last line is shown again at the end.
+tests() {
+    local title=$1 log=$LOGS/pytest
+    shift
+    step "$title" run_pytest "$log" "$@"
+    SUMMARIES+=("$title: $(tail -n 1 "$log")")
+}
+
+run_pytest() {
+    local log=$1
+    shift
+    pytest "$@" | tee "$log"
+}
+
+shell_scripts() {
+    {
+        git ls-files '*.sh' .ci/run devstack/plugin.sh devstack/settings
+        git grep -lE '^#! ?/(usr/)?bin/(env )?(ba|da)?sh'
+    } | sort -u
+}
+
+check_shell() {
+    local scripts
+    mapfile -t scripts < <(shell_scripts)
+    shellcheck -x "${scripts[@]}"
+}
+
+linters() {
+    step "ruff check" ruff check .
+    step "ruff format" ruff format --check .
+    step "mypy --strict" mypy
+    step "codespell" codespell
+    step "shellcheck" check_shell
+    step "documentation" sphinx-build -q -W --keep-going \
+        -d "$LOGS/doctrees" doc/source "$LOGS/doc"
+    step "release notes" reno --quiet lint
+}
+
+fast_tests() {
+    local folders=() folder
+    for folder in tests/unit tests/property tests/architecture; do
+        [ -d "$folder" ] && folders+=("$folder")
+    done
+    tests "unit, property and architecture tests" -n auto "${folders[@]}" "$@"
+}
+
+report() {
+    printf '\n'
+    printf '%s\n' "${PASSED[@]}" "${FAILED[@]}"
+    say "done: ${#FAILED[@]} of $((${#PASSED[@]} + ${#FAILED[@]})) steps failed"
+    printf '%s\n' "${SUMMARIES[@]}"
+    [ "${#FAILED[@]}" = 0 ]
+}
+
+cd "$ROOT"
+marks=()
+case ${1-} in
+-h | --help)
+    usage
+    exit
+    ;;
+--quick)
+    marks=(-m "not lab")
+    ;;
+esac
+profiles=(test lab)
+((${#marks[@]})) && profiles=(test)
+install_packages "${profiles[@]}"
+make_venv requirements.txt test-requirements.txt
+export PATH=$VENV/bin:$PATH
+LOGS=$(mktemp -d "$GPU_PASSTHROUGH_CACHE/run.XXXXXX")
+trap 'rm -rf "$LOGS"' EXIT
+
+case ${1---all} in
+--all | --quick)
+    shift $(($# ? 1 : 0))
+    linters
+    fast_tests "$@"
+    tests "functional tests" tests/functional "${marks[@]}" "$@"
+    ;;
+*)
+    tests "pytest" "$@"
+    ;;
+esac
+report
