@@ -50,7 +50,8 @@ class App(cliff.app.App):
 
     NAME = "gpu-passthrough"
     LOG = logging.getLogger("gpu_passthrough_plugin")
-    CONSOLE_MESSAGE_FORMAT = "%(message)s"
+    # Warnings; -v shows what libraries say, -vv and --debug everything.
+    DEFAULT_VERBOSE_LEVEL = 0
 
     def __init__(self, version: Callable[[], str]) -> None:
         # Finding the version out costs as much as some commands.

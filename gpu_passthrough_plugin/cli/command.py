@@ -53,11 +53,16 @@ class Field(columns.FormattableColumn[object]):
 
 
 class Command(cliff.command.Command):
-    """A command whose errors become one line and an exit status."""
+    """A command whose errors become one line and an exit status.
+
+    ``status`` is what the process ends with when the output is printed.
+    """
+
+    status = 0
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         try:
-            status = super().run(parsed_args)
+            super().run(parsed_args)
         except errors.Faults as error:
             for fault in error.faults:
                 self._complain(fault)
@@ -65,7 +70,7 @@ class Command(cliff.command.Command):
         except errors.Error as error:
             self._complain(str(error))
             return error.exit_status
-        return int(status or 0)
+        return self.status
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         raise NotImplementedError
@@ -82,12 +87,7 @@ class Command(cliff.command.Command):
 
 
 class _Formats:
-    """The output formats, without looking for anybody else's.
-
-    ``status`` is what the process ends with when the output is printed.
-    """
-
-    status = 0
+    """The output formats, without looking for anybody else's."""
 
     def _load_formatter_plugins(self) -> Any:
         return stevedore.ExtensionManager.make_test_instance(
@@ -104,21 +104,9 @@ class _Formats:
 class Lister(_Formats, Command, cliff.lister.Lister):
     """A command that prints rows under fixed columns."""
 
-    def produce_output(
-        self, parsed_args: argparse.Namespace, names: Any, data: Any
-    ) -> int:
-        super().produce_output(parsed_args, names, data)
-        return self.status
-
 
 class Shower(_Formats, Command, cliff.show.ShowOne):
     """A command that prints the fields of one thing."""
-
-    def produce_output(
-        self, parsed_args: argparse.Namespace, names: Any, data: Any
-    ) -> int:
-        super().produce_output(parsed_args, names, data)
-        return self.status
 
     def formats(self) -> dict[str, Any]:
         # CSV is for rows only.

@@ -10,6 +10,8 @@ from typing import Any
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli.command import Command, Lister, rows
 from gpu_passthrough_plugin.cli.context import Context
+from gpu_passthrough_plugin.flow import readiness
+from gpu_passthrough_plugin.flow.readiness import Door
 from gpu_passthrough_plugin.model.finding import Status
 
 COLUMNS = ("Check", "Status", "Detail", "Remedy")
@@ -19,8 +21,6 @@ class HostCheck(Lister):
     """Check whether this host is ready; ends with 1 when it is not."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        from gpu_passthrough_plugin.flow import readiness
-
         context = self.context
         found = tuple(
             readiness.findings(context.tree, context.policy, _doors(context))
@@ -32,17 +32,28 @@ class HostCheck(Lister):
         )
 
 
-def _doors(context: Context) -> dict[str, Any]:
+def _doors(context: Context) -> tuple[Door, ...]:
     """What the host depends on; a recording depends on nothing."""
     if context.is_recorded:
-        return {}
-    return {
-        "libvirt": lambda: context.site.connect(),
-        "ledger": lambda: contextlib.nullcontext(
-            context.ledger.records(host=context.settings.host)
+        return ()
+    host = context.settings.host
+    return (
+        Door(
+            "libvirt",
+            lambda: context.site.connect(),
+            "start libvirtd, or set [libvirt] connection_uri",
         ),
-        "lock": lambda: context.site.lock(),
-    }
+        Door(
+            "ledger",
+            lambda: contextlib.nullcontext(context.ledger.records(host=host)),
+            "run 'gpu-passthrough db sync', or set [database] connection",
+        ),
+        Door(
+            "lock",
+            lambda: context.site.lock(),
+            "set [coordination] backend_url",
+        ),
+    )
 
 
 class HostRecord(Command):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 from gpu_passthrough_plugin import errors
@@ -15,23 +16,33 @@ from gpu_passthrough_plugin.model.facts import HostFacts
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 
-# What a door says when it opens; it raises ``errors.Error`` when not.
-Door = Callable[[], AbstractContextManager[object]]
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Door:
+    """Something that the host depends on.
+
+    :param opened: raises ``errors.Error`` when it does not answer.
+    :param remedy: what helps then.
+    """
+
+    name: str
+    opened: Callable[[], AbstractContextManager[object]]
+    remedy: str
 
 
 def findings(
-    tree: Tree, policy: Policy, doors: dict[str, Door]
+    tree: Tree, policy: Policy, doors: Sequence[Door]
 ) -> Iterator[Finding]:
     """Everything that ``host check`` looks at, in order.
 
-    :param doors: what the host depends on, by name; each is opened once.
+    :param doors: what the host depends on; each is opened once.
     """
     found = groups.groups(tree, policy)
     facts = host_facts.facts(tree)
     yield from readiness.findings(facts, found)
     yield _vfio(tree, facts)
-    for name, door in doors.items():
-        yield _opened(name, door)
+    for door in doors:
+        yield _opened(door)
 
 
 def _vfio(tree: Tree, facts: HostFacts) -> Finding:
@@ -43,11 +54,9 @@ def _vfio(tree: Tree, facts: HostFacts) -> Finding:
     return readiness.vfio(not isinstance(loaded, Unknown), modules)
 
 
-def _opened(name: str, door: Door) -> Finding:
+def _opened(door: Door) -> Finding:
     try:
-        with door():
-            return Finding(name, Status.PASS, "answers")
+        with door.opened():
+            return Finding(door.name, Status.PASS, "answers")
     except errors.Error as error:
-        return Finding(
-            name, Status.FAIL, str(error), "see the end of the detail"
-        )
+        return Finding(door.name, Status.FAIL, str(error), door.remedy)
