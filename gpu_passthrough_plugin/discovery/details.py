@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery import modules, paths
+from gpu_passthrough_plugin.discovery import endpoints, modules, paths
 from gpu_passthrough_plugin.discovery.tree import Tree, decoded
 from gpu_passthrough_plugin.model import address as addresses
 from gpu_passthrough_plugin.model.address import Address
@@ -169,15 +169,4 @@ def _bridges(tree: Tree, folder: str) -> tuple[Address, ...]:
     where = tree.real(folder)
     if isinstance(where, Unknown):
         return ()
-    return tuple(on_path(where.rpartition("/")[0]))
-
-
-def on_path(path: str) -> list[Address]:
-    """The functions that a device's path leads through, topmost first."""
-    found = []
-    for part in path.split("/"):
-        try:
-            found.append(addresses.parse(part))
-        except errors.Invalid:
-            continue
-    return found
+    return tuple(endpoints.functions(where.rpartition("/")[0]))

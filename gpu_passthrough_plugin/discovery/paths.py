@@ -46,3 +46,11 @@ def resolved(path: str, link: Callable[[str], str | None]) -> str | Unknown:
 def name(path: str) -> str:
     """The last part of a path."""
     return path.rpartition("/")[2]
+
+
+def joined(link: str, text: str) -> str:
+    """Where a link leads to, when no other link is on the way."""
+    folder = link.rpartition("/")[0]
+    target = text if text.startswith("/") else f"{folder}/{text}"
+    found = resolved(target, lambda _: None)
+    return found if isinstance(found, str) else ""

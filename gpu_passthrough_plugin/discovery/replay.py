@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery import paths
-from gpu_passthrough_plugin.discovery.details import on_path
+from gpu_passthrough_plugin.discovery import endpoints, paths
 from gpu_passthrough_plugin.discovery.grammar import Device, Kind
 from gpu_passthrough_plugin.discovery.recorded import RecordedTree
 
@@ -150,7 +149,7 @@ def _gaps(devices: Sequence[Device], title: str) -> Iterator[str]:
     for device in devices:
         folder = device.path.rpartition("/")[0]
         while folder:
-            if folder not in known and on_path(paths.name(folder)):
+            if folder not in known and endpoints.functions(paths.name(folder)):
                 missing.setdefault(folder, device.path)
             folder = folder.rpartition("/")[0]
     for folder, below in missing.items():

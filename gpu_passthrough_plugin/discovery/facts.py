@@ -1,0 +1,97 @@
+"""What a host says of itself beyond its PCI functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gpu_passthrough_plugin.discovery import uses
+from gpu_passthrough_plugin.discovery.tree import Tree, decoded, text
+from gpu_passthrough_plugin.model.facts import CpuVendor, HostFacts
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
+
+# Hygon's are AMD's by licence, their IOMMU included.
+# Source: Linux, arch/x86/kernel/cpu (``c_ident`` of each).
+_VENDORS = {
+    "GenuineIntel": CpuVendor.INTEL,
+    "AuthenticAMD": CpuVendor.AMD,
+    "HygonGenuine": CpuVendor.AMD,
+}
+# Folders beside the tables.  Source: Linux, drivers/acpi/sysfs.c.
+_NO_TABLES = frozenset({"data", "dynamic"})
+_NODES = "sys/devices/system/node"
+# The first processor's lines are within this.
+_CPUINFO_BYTES = 4096
+
+
+def facts(tree: Tree) -> HostFacts:
+    """The host's facts; whatever could not be read is ``Unknown`` in it."""
+    return HostFacts(
+        cpu_vendor=_cpu_vendor(tree),
+        kernel_release=text(tree, "proc/sys/kernel/osrelease"),
+        kernel_arguments=_words(text(tree, "proc/cmdline")),
+        acpi_tables=_tables(tree.names("sys/firmware/acpi/tables")),
+        iommus=tree.names("sys/class/iommu"),
+        uses=uses.uses(tree),
+        consoles=_words(text(tree, "sys/class/tty/console/active")),
+        sockets=_sockets(tree),
+    )
+
+
+def _words(line: str | Unknown) -> tuple[str, ...] | Unknown:
+    return line if isinstance(line, Unknown) else tuple(line.split())
+
+
+def _tables(names: tuple[str, ...] | Unknown) -> frozenset[str] | Unknown:
+    if isinstance(names, Unknown):
+        return names
+    return frozenset(names) - _NO_TABLES
+
+
+def _cpu_vendor(tree: Tree) -> CpuVendor | Unknown:
+    data = tree.read("proc/cpuinfo", _CPUINFO_BYTES)
+    if isinstance(data, Unknown):
+        return data
+    for line in decoded(data).split("\n"):
+        key, _, value = line.partition(":")
+        if key.strip() == "vendor_id":
+            return _VENDORS.get(value.strip(), CpuVendor.OTHER)
+        if key.strip() == "CPU implementer":
+            return CpuVendor.ARM
+    return Unknown(Why.MALFORMED, "no vendor_id in proc/cpuinfo")
+
+
+def _sockets(tree: Tree) -> Mapping[int, int] | Unknown:
+    """CPU socket of each node that has CPUs, from the first of them."""
+    names = tree.names(_NODES)
+    if isinstance(names, Unknown):
+        return names
+    sockets = {}
+    for name in names:
+        number = name.removeprefix("node")
+        if name == number or not number.isdecimal():
+            continue
+        socket = _socket(tree, name)
+        if isinstance(socket, Unknown):
+            return socket
+        if socket is not None:
+            sockets[int(number)] = socket
+    return sockets or MISSING
+
+
+def _socket(tree: Tree, node: str) -> int | Unknown | None:
+    """None for a node of memory only."""
+    cpus = text(tree, f"{_NODES}/{node}/cpulist")
+    if isinstance(cpus, Unknown):
+        return cpus
+    first = cpus.replace("-", ",").partition(",")[0]
+    if not first:
+        return None
+    topology = f"sys/devices/system/cpu/cpu{first}/topology"
+    socket = text(tree, f"{topology}/physical_package_id")
+    if isinstance(socket, Unknown):
+        return socket
+    try:
+        # -1 is what the kernel says where the firmware does not tell.
+        return int(socket) if int(socket) >= 0 else MISSING
+    except ValueError:
+        return Unknown(Why.MALFORMED, socket)

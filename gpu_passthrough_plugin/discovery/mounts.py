@@ -1,0 +1,102 @@
+"""What is mounted and swapped to, and on which block devices."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from gpu_passthrough_plugin.discovery.tree import Tree, decoded
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
+
+# The first process has the host's own mounts, wherever this one is.
+_TABLES = ("proc/1/mountinfo", "proc/self/mountinfo")
+_SWAPS = "proc/swaps"
+# File systems over several block devices have numbers of their own.
+POOLED = frozenset({"btrfs", "zfs", "bcachefs"})
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Source:
+    """A block device that the host uses, and how an operator calls it.
+
+    :param what: such as ``mount / (/dev/sda2)``.
+    :param number: ``MAJOR:MINOR``; empty where only ``name`` tells.
+    :param name: what is mounted, such as ``/dev/sda2`` or ``rpool/ROOT``.
+    :param kind: the file system, or ``swap``.
+    """
+
+    what: str
+    number: str
+    name: str
+    kind: str
+
+
+def sources(tree: Tree) -> tuple[Source, ...] | Unknown:
+    """Every block device that is mounted or swapped to, once each.
+
+    ``Unknown`` when the mounts cannot be read.  A kernel without swap has
+    no file for it.
+    """
+    table = _mount_table(tree)
+    if isinstance(table, Unknown):
+        return Unknown(table.why, f"{_TABLES[-1]}: {table}")
+    found: dict[tuple[str, str], Source] = {}
+    for line in decoded(table).split("\n"):
+        if not line:
+            continue
+        source = mounted(line)
+        if isinstance(source, Unknown):
+            return source
+        if source is not None:
+            found.setdefault((source.number, source.name), source)
+    swap = tree.read(_SWAPS)
+    if isinstance(swap, Unknown):
+        if swap is not MISSING:
+            return Unknown(swap.why, f"{_SWAPS}: {swap}")
+        return tuple(found.values())
+    return (*found.values(), *_swapped(swap))
+
+
+def _mount_table(tree: Tree) -> bytes | Unknown:
+    data: bytes | Unknown = MISSING
+    for path in _TABLES:
+        data = tree.read(path)
+        if not isinstance(data, Unknown):
+            return data
+    return data
+
+
+def mounted(line: str) -> Source | Unknown | None:
+    """None for what is on no block device.
+
+    Source: proc(5): id, parent, number, root, mount point, options,
+    optional fields up to ``-``, file system, source, its options.
+    """
+    before, dash, after = line.partition(" - ")
+    words, rest = before.split(" "), after.split(" ")
+    if not dash or len(words) < 6 or len(rest) < 2:
+        return Unknown(Why.MALFORMED, f"{_TABLES[-1]}: {line}")
+    number, point = words[2], _plain(words[4])
+    kind, name = rest[0], _plain(rest[1])
+    what = f"mount {point} ({name})"
+    if kind in POOLED:
+        return Source(what, "", name, kind)
+    if number.startswith("0:"):
+        return None
+    return Source(what, number, name, kind)
+
+
+def _swapped(table: bytes) -> list[Source]:
+    """Partitions: a swap file's disk is mounted.  Source: proc(5)."""
+    rows = [line.split() for line in decoded(table).split("\n")[1:]]
+    return [
+        Source(f"swap ({_plain(row[0])})", "", _plain(row[0]), "swap")
+        for row in rows
+        if len(row) > 1 and row[1] == "partition"
+    ]
+
+
+def _plain(text: str) -> str:
+    """The kernel writes blanks and backslashes in octal."""
+    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)

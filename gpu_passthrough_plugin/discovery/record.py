@@ -1,0 +1,168 @@
+"""Everything that discovery reads of a tree, as a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gpu_passthrough_plugin.discovery import grammar, paths, replay, trim
+from gpu_passthrough_plugin.discovery.facts import facts
+from gpu_passthrough_plugin.discovery.functions import detail, functions
+from gpu_passthrough_plugin.discovery.grammar import Device, Kind, Line
+from gpu_passthrough_plugin.discovery.tree import Tree, decoded
+from gpu_passthrough_plugin.discovery.watched import WatchedTree
+from gpu_passthrough_plugin.model.reading import Unknown
+
+_NODES = "sys/dev/"
+
+
+def written(tree: Tree) -> bytes:
+    """A recording of the host, with what discovery reads and no more.
+
+    So it holds no serial numbers, hardware addresses or vital product
+    data; of files with more in them than is read, those lines only.
+
+    :raises ReadFailed: when ``tree`` has no PCI bus.
+    """
+    return grammar.printed(devices(tree))
+
+
+def devices(tree: Tree) -> tuple[Device, ...]:
+    """The recording's devices, what belongs to none of them first."""
+    watched = WatchedTree(tree)
+    found = functions(watched)
+    for function in found:
+        detail(watched, function)
+    facts(watched)
+    modaliases = [
+        function.modalias
+        for function in found
+        if not isinstance(function.modalias, Unknown)
+    ]
+    return _Sorter(watched, modaliases).devices()
+
+
+class _Sorter:
+    """Sorts what was read into the devices that it is of."""
+
+    def __init__(self, watched: WatchedTree, modaliases: list[str]) -> None:
+        self._watched = watched
+        self._modaliases = modaliases
+        self._devices: dict[str, list[Line]] = {}
+        self._host = [Line(Kind.PROPERTY, "SUBSYSTEM", b"recorded_host")]
+        self._subsystems: dict[str, str] = {}
+
+    def devices(self) -> tuple[Device, ...]:
+        watched = self._watched
+        for folder in watched.folders:
+            self._of(f"{folder}/")
+        for path, data in watched.files.items():
+            self._file(path, data)
+        for path, text in watched.links.items():
+            self._link(path, text)
+        others = [
+            Device(path.removeprefix("sys"), _ordered(lines))
+            for path, lines in sorted(self._devices.items())
+        ]
+        self._rest(len(others))
+        return (Device(replay.HOST, _ordered(self._host)), *others)
+
+    def _of(self, path: str) -> str:
+        """The path of the device that has this file; empty for none.
+
+        A device's parents come with it, as umockdev-record has it.
+        """
+        device = ""
+        path = path.rpartition("/")[0]
+        while path.startswith("sys/devices/"):
+            if path in self._devices or self._begin(path):
+                device = device or path
+            path = path.rpartition("/")[0]
+        return device
+
+    def _begin(self, path: str) -> bool:
+        if path not in self._subsystems:
+            link = self._watched.tree.link(f"{path}/subsystem")
+            self._subsystems[path] = (
+                paths.name(link) if isinstance(link, str) else ""
+            )
+        subsystem = self._subsystems[path]
+        if subsystem:
+            line = Line(Kind.PROPERTY, "SUBSYSTEM", _raw(subsystem))
+            self._devices[path] = [line]
+        return bool(subsystem)
+
+    def _file(self, path: str, data: bytes) -> None:
+        data = trim.trimmed(path, data, self._modaliases)
+        device = self._of(path)
+        if device:
+            key = path.removeprefix(f"{device}/")
+            self._devices[device] += _lines(key, data)
+        else:
+            self._host += _lines(f"{replay.ROOT}{path}", data)
+
+    def _link(self, path: str, text: str) -> None:
+        device = self._of(path)
+        if device:
+            key = path.removeprefix(f"{device}/")
+            if key != "subsystem":
+                self._devices[device].append(Line(Kind.LINK, key, _raw(text)))
+            return
+        target = self._of(f"{paths.joined(path, text)}/")
+        if path.startswith(_NODES) and target:
+            number = _raw(f"{paths.name(path)}\n")
+            line = Line(Kind.ATTRIBUTE, "dev", number)
+            if line not in self._devices[target]:
+                self._devices[target].append(line)
+        elif not path.startswith(("sys/bus/", "sys/class/")):
+            key = f"{replay.ROOT}{path}"
+            self._host.append(Line(Kind.LINK, key, _raw(text)))
+
+    def _rest(self, count: int) -> None:
+        """What is only known to be there, or that it cannot be read."""
+        watched = self._watched
+        lists = {
+            "devices": [str(count)],
+            "folders": sorted(watched.folders - self._implied()),
+            "unreadable": [
+                f"{path}\t{why}"
+                for path, why in sorted(watched.unreadable.items())
+            ],
+        }
+        for key, rows in lists.items():
+            if rows:
+                data = "".join(f"{row}\n" for row in rows)
+                self._host.append(Line(Kind.ATTRIBUTE, key, _raw(data)))
+
+    def _implied(self) -> set[str]:
+        """Folders that are known by what is in them."""
+        watched = self._watched
+        implied: set[str] = set(self._devices)
+        inner = (*watched.files, *watched.links, *watched.folders)
+        for path in (*inner, *self._devices):
+            folder = path.rpartition("/")[0]
+            while folder not in implied:
+                implied.add(folder)
+                folder = folder.rpartition("/")[0]
+        return implied | set(watched.files) | set(watched.links)
+
+
+def _lines(key: str, data: bytes) -> Iterator[Line]:
+    if key == "uevent":
+        for pair in decoded(data).split("\n"):
+            name, equals, value = pair.partition("=")
+            if equals and name != "SUBSYSTEM":
+                yield Line(Kind.PROPERTY, name, _raw(value))
+        return
+    is_text = b"\0" not in data and paths.name(key) != "config"
+    yield Line(Kind.ATTRIBUTE if is_text else Kind.BINARY, key, data)
+
+
+def _ordered(lines: list[Line]) -> tuple[Line, ...]:
+    """As umockdev-record does: properties first, each part by name."""
+    return tuple(
+        sorted(lines, key=lambda ln: (ln.kind != Kind.PROPERTY, ln.key))
+    )
+
+
+def _raw(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,85 @@
+"""The lines of a file that discovery uses, for files that hold more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from gpu_passthrough_plugin.discovery import modules, mounts, routes
+from gpu_passthrough_plugin.discovery.tree import decoded
+from gpu_passthrough_plugin.model.reading import Unknown
+
+_CPU = re.compile(rb"^(?:vendor_id|CPU implementer)\b.*\n", re.MULTILINE)
+
+
+def trimmed(path: str, data: bytes, modaliases: Iterable[str]) -> bytes:
+    """``data`` without what is read over: discovery finds the same in it.
+
+    What cannot be parsed stays as it is.
+
+    :param modaliases: of the functions that modules are wanted for.
+    """
+    if path.endswith("/modules.alias"):
+        return _aliases(data, modaliases)
+    if path == "proc/cpuinfo":
+        match = _CPU.search(data)
+        return match[0] if match else data
+    if path.endswith("/mountinfo"):
+        return _mounts(data)
+    if path.endswith("/net/route"):
+        return _routes4(data)
+    if path.endswith("/net/ipv6_route"):
+        return _routes6(data)
+    return data
+
+
+def _aliases(data: bytes, modaliases: Iterable[str]) -> bytes:
+    lines = {
+        line
+        for modalias in set(modaliases)
+        for line in modules.matching(data, modalias)
+    }
+    return _joined(sorted(lines))
+
+
+def _mounts(data: bytes) -> bytes:
+    """Block devices, without the options that they are mounted with."""
+    kept = []
+    for line in decoded(data).split("\n"):
+        if not line:
+            continue
+        source = mounts.mounted(line)
+        if isinstance(source, Unknown):
+            return data
+        if source is not None:
+            before, _, after = line.partition(" - ")
+            head = " ".join(before.split(" ")[:5])
+            kind, name = after.split(" ")[:2]
+            kept.append(f"{head} rw - {kind} {name} rw")
+    return _joined(kept)
+
+
+def _routes4(data: bytes) -> bytes:
+    """Default routes, without the gateway's address."""
+    try:
+        lines = [line.split() for line in routes.default_lines4(data)]
+    except (ValueError, IndexError):
+        return data
+    head = decoded(data).split("\n")[0]
+    kept = ["\t".join([*line[:2], "0" * 8, *line[3:]]) for line in lines]
+    return _joined([head, *kept])
+
+
+def _routes6(data: bytes) -> bytes:
+    try:
+        lines = [line.split() for line in routes.default_lines6(data)]
+    except (ValueError, IndexError):
+        return data
+    return _joined(
+        " ".join([*line[:4], "0" * 32, *line[5:]]) for line in lines
+    )
+
+
+def _joined(lines: Iterable[str]) -> bytes:
+    text = "".join(f"{line}\n" for line in lines)
+    return text.encode("utf-8", "surrogateescape")
