@@ -134,6 +134,7 @@ def snapshot() -> dict[str, Any]:
         units = db.execute("SELECT address, state FROM unit ORDER BY 1")
         held = db.execute("SELECT COUNT(*) FROM allocation")
         ledger = {"units": units.fetchall(), "held": held.fetchone()[0]}
+    ledger["journal"] = []
     with contextlib.suppress(FileNotFoundError):
         ledger["journal"] = sorted(os.listdir(f"{STATE}/instances"))
     connection = libvirt.open("qemu:///system")
