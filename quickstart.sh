@@ -17,18 +17,6 @@ the first time takes minutes.
 END
 }
 
-# What can be done for real where this machine has groups of its own.
-next_steps() {
-    [ -n "$(ls -A /sys/kernel/iommu_groups 2>/dev/null)" ] || return 0
-    cat <<END
-
-This host has IOMMU groups of its own. Look at them for real:
-  $VENV/bin/gpu-passthrough host check
-  $VENV/bin/gpu-passthrough device list
-  $VENV/bin/gpu-passthrough group list
-END
-}
-
 cd "$ROOT"
 case ${1-} in
 "")
@@ -36,13 +24,14 @@ case ${1-} in
     make_venv requirements.txt
     say "ready; here is the story"
     "$VENV/bin/gpu-passthrough" demo
-    next_steps
+    say "done; the command is $VENV/bin/gpu-passthrough"
     ;;
 --lab)
     install_packages lab
     make_venv requirements.txt test-requirements.txt
     say "ready; here is the story on an emulated host"
     "$VENV/bin/python" -m tests.functional.lab.story
+    say "done; the command is $VENV/bin/gpu-passthrough"
     ;;
 -h | --help)
     usage
