@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery.details import detail as detail
 from gpu_passthrough_plugin.discovery.tree import Tree
@@ -73,54 +75,68 @@ def _addresses(names: tuple[str, ...]) -> list[tuple[Address, str]]:
 
 
 def _function(tree: Tree, address: Address, name: str) -> Function:
-    files, links = tree.gather(f"{DEVICES}/{name}", _FILES, _LINKS)
-    uevent, node = files
+    (uevent, node), (group,) = tree.gather(f"{DEVICES}/{name}", _FILES, _LINKS)
+    if isinstance(uevent, Unknown):
+        return _unread(tree, address, uevent, _group(group), _node(node))
     pairs = _pairs(uevent)
-    lost = uevent if isinstance(uevent, Unknown) else None
-    vendor_id, product_id = _ids(pairs.get("PCI_ID"), lost)
-    subvendor_id, subproduct_id = _ids(pairs.get("PCI_SUBSYS_ID"), lost)
-    class_code = _hex(pairs.get("PCI_CLASS"), lost)
+    class_code = _hex(pairs.get("PCI_CLASS"))
     return Function(
         address,
-        vendor_id,
-        product_id,
-        subvendor_id,
-        subproduct_id,
+        *_ids(pairs.get("PCI_ID")),
+        *_ids(pairs.get("PCI_SUBSYS_ID")),
         class_code,
-        lost or pairs.get("DRIVER"),
-        _group(links[0]),
+        pairs.get("DRIVER"),
+        _group(group),
         _node(node),
-        pairs.get("MODALIAS") or lost or MISSING,
+        pairs.get("MODALIAS", MISSING),
         _is_bridge(tree, name, class_code),
     )
 
 
-def _pairs(uevent: bytes | Unknown) -> dict[str, str]:
-    if isinstance(uevent, Unknown):
-        return {}
-    lines = uevent.decode("utf-8", "surrogateescape").split("\n")
-    return {
-        key: value for key, _, value in [line.partition("=") for line in lines]
-    }
+def _unread(
+    tree: Tree,
+    address: Address,
+    why: Unknown,
+    group: int | Unknown | None,
+    node: int | Unknown | None,
+) -> Function:
+    """A function whose ``uevent`` cannot be read."""
+    return Function(
+        address,
+        vendor_id=why,
+        product_id=why,
+        subsystem_vendor_id=why,
+        subsystem_product_id=why,
+        class_code=why,
+        driver=why,
+        iommu_group=group,
+        numa_node=node,
+        modalias=why,
+        is_bridge=_is_bridge(tree, str(address), why),
+    )
 
 
-def _hex(text: str | None, lost: Unknown | None) -> int | Unknown:
+def _pairs(uevent: bytes) -> dict[str, str]:
+    lines = uevent.decode("utf-8", "surrogateescape").splitlines()
+    return dict([line.split("=", 1) for line in lines if "=" in line])
+
+
+# Thousands of functions share a few dozen ids.
+@functools.lru_cache(maxsize=1024)
+def _hex(text: str | None) -> int | Unknown:
     if text is None:
-        return lost or MISSING
+        return MISSING
     try:
         return int(text, 16)
     except ValueError:
         return Unknown(Why.MALFORMED, text)
 
 
-def _ids(
-    text: str | None, lost: Unknown | None
-) -> tuple[int | Unknown, int | Unknown]:
+@functools.lru_cache(maxsize=1024)
+def _ids(text: str | None) -> tuple[int | Unknown, int | Unknown]:
     """Vendor's and product's, from ``10DE:1430``."""
-    if text is None:
-        return lost or MISSING, lost or MISSING
-    vendor, _, product = text.partition(":")
-    return _hex(vendor, lost), _hex(product, lost)
+    vendor, _, product = (text or "").partition(":")
+    return _hex(vendor or text), _hex(product or text)
 
 
 def _group(link: str | Unknown | None) -> int | Unknown | None:
@@ -133,6 +149,7 @@ def _group(link: str | Unknown | None) -> int | Unknown | None:
     return Unknown(Why.MALFORMED, link)
 
 
+@functools.lru_cache(maxsize=1024)
 def _node(data: bytes | Unknown) -> int | Unknown | None:
     if isinstance(data, Unknown):
         return data

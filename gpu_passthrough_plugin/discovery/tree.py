@@ -18,6 +18,10 @@ _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
 # A kernel's modules.alias is about 1 MiB; nothing that is read is larger.
 _MAX_BYTES = 16 << 20
 _PAGE = 4096
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_LISTED = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# A pipe in a copied tree must not make anybody wait.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Tree(Protocol):
@@ -105,7 +109,7 @@ class HostTree:
 
     def names(self, path: str) -> tuple[str, ...] | Unknown:
         try:
-            folder = self._folder(path, os.O_RDONLY)
+            folder = self._folder(path, _LISTED)
             try:
                 return tuple(sorted(os.listdir(folder)))
             finally:
@@ -120,7 +124,7 @@ class HostTree:
         self, folder: str, files: Sequence[str], links: Sequence[str] = ()
     ) -> tuple[list[bytes | Unknown], list[str | Unknown | None]]:
         try:
-            opened = self._folder(folder, os.O_PATH)
+            opened = self._folder(folder, _FOLDER)
         except OSError as error:
             why = _unknown(error)
             nothing = None if why is MISSING else why
@@ -135,7 +139,7 @@ class HostTree:
 
     def _read(self, path: str, limit: int | None) -> bytes | Unknown:
         folder, _, name = path.rpartition("/")
-        opened = self._folder(folder, os.O_PATH)
+        opened = self._folder(folder, _FOLDER)
         try:
             return _contents(opened, name, limit)
         finally:
@@ -143,7 +147,6 @@ class HostTree:
 
     def _folder(self, path: str, how: int) -> int:
         """A descriptor of a folder that lies below the root."""
-        how |= os.O_DIRECTORY | os.O_CLOEXEC
         if not self._is_confined:
             return os.open(self._root + path, how)
         opened = self._inside(path, how)
@@ -187,16 +190,10 @@ def _unknown(error: OSError) -> Unknown:
     return Unknown(Why.UNREADABLE, error.strerror or str(error))
 
 
-def _open(folder: int, name: str) -> int:
-    # A pipe in a copied tree must not make anybody wait.
-    how = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    return os.open(name, how, dir_fd=folder)
-
-
 def _attribute(folder: int, name: str) -> bytes | Unknown:
     """A sysfs attribute: one page holds it, so that one read does."""
     try:
-        opened = _open(folder, name)
+        opened = os.open(name, _FILE, dir_fd=folder)
         try:
             return os.read(opened, _PAGE)
         finally:
@@ -206,7 +203,7 @@ def _attribute(folder: int, name: str) -> bytes | Unknown:
 
 
 def _contents(folder: int, name: str, limit: int | None) -> bytes | Unknown:
-    opened = _open(folder, name)
+    opened = os.open(name, _FILE, dir_fd=folder)
     try:
         data = os.read(opened, limit or _PAGE)
         while data and (limit is None or len(data) < limit):

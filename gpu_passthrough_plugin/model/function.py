@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from typing import NamedTuple
 
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.reading import Unknown
@@ -39,9 +40,10 @@ class Virtual:
     physical: Address
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Function:
+class Function(NamedTuple):
     """What a listing shows of a function; cheap to read for thousands.
+
+    A tuple and no dataclass, which takes four times as long to make.
 
     :param class_code: 24 bits: base class, subclass, interface.
     :param driver: None when no driver is bound.
