@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Iterable
 
 from stevedore import driver, exception
 
@@ -20,13 +21,14 @@ def load(name: str, settings: LedgerSettings) -> Driver:
     """
     try:
         found: object = driver.DriverManager(
-            NAMESPACE, name, warn_on_missing_entrypoint=False
+            NAMESPACE, name, on_missing_entrypoints_callback=_silently
         ).driver
     except exception.NoMatches as error:
         raise errors.Invalid(
             f"[allocation] driver {name!r} is not installed; {_available()}"
         ) from error
-    except (exception.MultipleMatches, ImportError, RuntimeError) as error:
+    # What a third party's module raises when it is imported is its own.
+    except Exception as error:
         raise errors.Invalid(
             f"[allocation] driver {name!r} does not load ({error});"
             f" {_available()}"
@@ -37,6 +39,10 @@ def load(name: str, settings: LedgerSettings) -> Driver:
             f" {found!r}; {_available()}"
         )
     return found(settings)
+
+
+def _silently(_: Iterable[str]) -> None:
+    """What stevedore logs of a missing driver is raised here as well."""
 
 
 def _available() -> str:

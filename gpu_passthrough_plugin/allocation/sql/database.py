@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import logging
 import random
 import time
@@ -128,16 +127,17 @@ class Database:
 
     def _repeated(self, once: Callable[[], T]) -> T:
         until = time.monotonic() + _PATIENCE_S
+        repeats = 0
         with failure.translated(self.name):
-            for attempt in itertools.count():
+            while True:
                 try:
                     return once()
                 except _REPEATABLE as error:
-                    if attempt >= self._most or time.monotonic() > until:
+                    if repeats >= self._most or time.monotonic() > until:
                         raise _inner(error) from error
                     _LOG.debug("ledger transaction repeated: %s", error)
-                    self._pause(attempt)
-            raise AssertionError("counting ended")
+                self._pause(repeats)
+                repeats += 1
 
     @property
     def _most(self) -> int:
@@ -145,10 +145,10 @@ class Database:
         most = int(self._number("db_max_retries", _RETRIES))
         return most if most >= 0 else _RETRIES
 
-    def _pause(self, attempt: int) -> None:
+    def _pause(self, repeats: int) -> None:
         interval_s = self._number("db_retry_interval", _RETRY_INTERVAL_S)
         most_s = self._number("db_max_retry_interval", _MAX_RETRY_INTERVAL_S)
-        longest_s = min(most_s, interval_s * 2**attempt)
+        longest_s = min(most_s, interval_s * 2**repeats)
         time.sleep(random.uniform(0, longest_s))  # noqa: S311 - no secret
 
     def _number(self, name: str, default: float) -> float:

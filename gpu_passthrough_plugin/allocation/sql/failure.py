@@ -33,7 +33,11 @@ _TEXTS = (
         " gpu-passthrough db sync, then gpu-passthrough inventory sync on"
         " each host",
     ),
-    ("unable to open", "cannot be opened; check that the file can be read"),
+    (
+        "unable to open",
+        "cannot be opened; check that the file can be read and its folder"
+        " written, where SQLite keeps what is not in the file yet",
+    ),
 )
 
 

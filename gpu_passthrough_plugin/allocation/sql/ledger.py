@@ -189,9 +189,12 @@ def _move(
     )
     if moved.rowcount != 1:
         raise _lost(connection, record)
-    if state in (State.FREE, State.QUARANTINED) and record.consumer:
+    if state not in (State.FREE, State.QUARANTINED):
+        return
+    holder = connection.execute(statements.HOLDER, bound).scalar()
+    if holder is not None:
         connection.execute(statements.FREE, bound)
-        connection.execute(statements.FORGET, {"uuid": record.consumer})
+        connection.execute(statements.FORGET, {"consumer_id": holder})
 
 
 def _lost(connection: sa.Connection, record: UnitRecord) -> errors.Refused:

@@ -82,9 +82,11 @@ MOVE = (
     )
 )
 _this_unit = sa.select(unit.c.id).where(_this).scalar_subquery()
-FREE = allocation.delete().where(allocation.c.unit_id == _this_unit)
+_of_unit = allocation.c.unit_id == _this_unit
+HOLDER = sa.select(allocation.c.consumer_id).where(_of_unit)
+FREE = allocation.delete().where(_of_unit)
 FORGET = consumer.delete().where(
-    consumer.c.uuid == sa.bindparam("uuid"),
+    consumer.c.id == sa.bindparam("consumer_id"),
     ~sa.exists().where(allocation.c.consumer_id == consumer.c.id),
 )
 

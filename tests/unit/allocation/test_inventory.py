@@ -1,0 +1,202 @@
+"""What publishing does to each unit, by the state that it is in."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation import inventory
+from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.unit import State, Unit, UnitKey, UnitRecord
+from tests.unit.allocation.build import GPU, NIC, function, unit
+
+HELD = [s for s in State if s not in (State.FREE, State.QUARANTINED)]
+CONSUMER = "5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11"
+
+
+def record(
+    found: Unit, state: State = State.FREE, *, is_missing: bool = False
+) -> UnitRecord:
+    return UnitRecord(
+        unit=found,
+        state=state,
+        consumer=CONSUMER if state in HELD else None,
+        generation=7,
+        is_missing=is_missing,
+        reason="dead" if state is State.QUARANTINED else "",
+    )
+
+
+def after(before: UnitRecord, *shown: Unit) -> UnitRecord | None:
+    """What becomes of one record when its host shows these units."""
+    plan = inventory.plan([before], shown)
+    if plan.removed:
+        return None
+    return plan.changed[0].after if plan.changed else before
+
+
+def test_a_new_unit_is_added() -> None:
+    plan = inventory.plan([], [unit(2), unit(1)])
+    assert plan.added == (unit(1), unit(2))
+    assert not plan.is_empty
+
+
+@pytest.mark.parametrize("state", State)
+def test_what_is_as_it_was_is_left_alone(state: State) -> None:
+    before = record(unit(1), state)
+    assert inventory.plan([before], [unit(1)]).is_empty
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_new_group_number_and_node_are_followed(state: State) -> None:
+    shown = unit(1, group=99, node=1, socket=1, switch=3)
+    found = after(record(unit(1), state), shown)
+    wanted = dataclasses.replace(record(shown, state), generation=8)
+    assert found == wanted
+
+
+def test_a_free_unit_that_vanished_goes() -> None:
+    assert after(record(unit(1))) is None
+
+
+@pytest.mark.parametrize("state", [*HELD, State.QUARANTINED])
+def test_any_other_is_marked_missing(state: State) -> None:
+    before = record(unit(1), state)
+    plan = inventory.plan([before], [])
+    assert plan.missing == (unit(1),)
+    found = plan.changed[0].after
+    assert found == dataclasses.replace(before, generation=8, is_missing=True)
+    # And once only.
+    assert inventory.plan([found], []).is_empty
+
+
+@pytest.mark.parametrize("state", State)
+def test_what_is_back_is_not_missing(state: State) -> None:
+    found = after(record(unit(1), state, is_missing=True), unit(1))
+    assert found is not None
+    assert (found.state, found.is_missing) == (state, False)
+
+
+def test_a_missing_unit_goes_once_it_is_free() -> None:
+    assert after(record(unit(1), State.FREE, is_missing=True)) is None
+
+
+def test_a_stranger_in_a_free_unit_is_quarantined() -> None:
+    found = after(record(unit(1)), unit(1, NIC))
+    assert found is not None
+    assert found.state is State.QUARANTINED
+    assert found.unit == unit(1, NIC)
+    assert found.reason.startswith(
+        "0000:01:00.0 was 10de:1430 and is 10de:1017 now"
+    )
+
+
+def test_a_quarantined_unit_keeps_its_reason() -> None:
+    found = after(record(unit(1), State.QUARANTINED), unit(1, NIC))
+    assert found is not None
+    assert (found.unit, found.reason) == (unit(1, NIC), "dead")
+
+
+@pytest.mark.parametrize("state", HELD)
+@pytest.mark.parametrize("shown", [unit(1, NIC), unit(1, GPU, GPU)])
+def test_a_held_unit_stays_what_was_handed_out(
+    state: State, shown: Unit
+) -> None:
+    found = after(record(unit(1), state), shown)
+    assert found is not None
+    assert (found.unit, found.is_missing) == (unit(1), True)
+    assert found.consumer == CONSUMER
+
+
+def test_a_free_unit_may_grow() -> None:
+    found = after(record(unit(1)), unit(1, GPU, GPU))
+    assert found == dataclasses.replace(
+        record(unit(1, GPU, GPU)), generation=8
+    )
+
+
+def renamed(found: Unit) -> Unit:
+    """The same functions under another name: the audio is the primary."""
+    key = UnitKey("h", Address(0, 1, 0, 1))
+    swapped = (
+        dataclasses.replace(f, is_primary=not f.is_primary)
+        for f in found.functions
+    )
+    return dataclasses.replace(found, key=key, functions=tuple(swapped))
+
+
+def test_a_free_unit_under_another_name_is_another() -> None:
+    plan = inventory.plan([record(unit(1))], [renamed(unit(1))])
+    assert [r.unit for r in plan.removed] == [unit(1)]
+    assert plan.added == (renamed(unit(1)),)
+
+
+@pytest.mark.parametrize("state", [*HELD, State.QUARANTINED])
+def test_a_held_function_is_not_offered_under_another_name(
+    state: State,
+) -> None:
+    plan = inventory.plan([record(unit(1), state)], [renamed(unit(1))])
+    assert plan.withheld == (renamed(unit(1)),)
+    assert plan.added == ()
+    assert plan.missing == (unit(1),)
+
+
+def test_a_free_unit_that_swallowed_a_held_one_goes() -> None:
+    # Units 1 and 2 have become one group, and 2 is held.
+    both = dataclasses.replace(
+        unit(1), functions=unit(1).functions + unit(2).functions
+    )
+    records = [record(unit(1)), record(unit(2), State.ACTIVE)]
+    plan = inventory.plan(records, [both])
+    assert plan.withheld == (both,)
+    assert [r.unit for r in plan.removed] == [unit(1)]
+    assert plan.missing == (unit(2),)
+
+
+def test_what_a_withheld_unit_keeps_is_withheld_from_others() -> None:
+    # 3 is held; quarantined 1 has become one with it, and stays what it
+    # was; what was its second slot is shown as unit 4's.
+    quarantined = record(unit(1, GPU, GPU), State.QUARANTINED)
+    merged = dataclasses.replace(
+        unit(1), functions=unit(1).functions + unit(3).functions
+    )
+    lost = unit(1, GPU, GPU).functions[2:]
+    heir = dataclasses.replace(unit(4), functions=(*lost, *unit(4).functions))
+    records = [quarantined, record(unit(3), State.ACTIVE)]
+    plan = inventory.plan(records, [merged, heir])
+    assert plan.withheld == (merged, heir)
+    assert plan.added == ()
+
+
+def test_functions_move_between_free_units() -> None:
+    records = [record(unit(1, GPU, GPU)), record(unit(2))]
+    moved = unit(1, GPU, GPU).functions[2:]
+    heir = dataclasses.replace(unit(2), functions=moved + unit(2).functions)
+    plan = inventory.plan(records, [unit(1), heir])
+    assert [c.after.unit for c in plan.changed] == [unit(1), heir]
+    assert plan.withheld == ()
+
+
+def test_check_tells_everything_that_is_wrong() -> None:
+    bare = dataclasses.replace(
+        unit(3),
+        functions=(function(Address(0, 3, 0, 0), GPU, is_primary=False),),
+    )
+    units = [unit(1, host="other"), unit(2), renamed(unit(2)), bare]
+    units[2] = dataclasses.replace(
+        units[2], key=UnitKey("h", Address(0, 2, 0, 1))
+    )
+    with pytest.raises(errors.Faults) as caught:
+        inventory.check("h", units)
+    assert caught.value.faults == (
+        "unit other/0000:01:00.0 is not of host h",
+        "unit h/0000:03:00.0 has no primary; wanted at least one",
+        "function 0000:02:00.0 of host h is in 2 units; wanted one",
+        "function 0000:02:00.1 of host h is in 2 units; wanted one",
+    )
+
+
+def test_check_accepts_what_is_right() -> None:
+    inventory.check("h", [unit(1), unit(2, GPU, GPU)])
