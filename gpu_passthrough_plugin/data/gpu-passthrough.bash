@@ -1,0 +1,80 @@
+_gpu_passthrough()
+{
+  local cur prev words
+  COMPREPLY=()
+  _get_comp_words_by_ref -n : cur prev words
+
+  # Command data:
+  cmds='allocation candidate complete db demo device group help host instance inventory topology unit'
+  cmds_allocation='create delete list show'
+  cmds_allocation_create='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --request --host --numa-node --consumer'
+  cmds_allocation_delete='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent'
+  cmds_allocation_list='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending'
+  cmds_allocation_show='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent'
+  cmds_candidate='list'
+  cmds_candidate_list='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --request --host --numa-node --limit'
+  cmds_complete='-h --help --name --shell'
+  cmds_db='sync'
+  cmds_db_sync='-h --help'
+  cmds_demo='-h --help'
+  cmds_device='list show'
+  cmds_device_list='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending'
+  cmds_device_show='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent'
+  cmds_group='list show'
+  cmds_group_list='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --assignable'
+  cmds_group_show='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent'
+  cmds_help='-h --help'
+  cmds_host='check record'
+  cmds_host_check='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending'
+  cmds_host_record='-h --help'
+  cmds_instance='boot release'
+  cmds_instance_boot='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --request'
+  cmds_instance_release='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent'
+  cmds_inventory='list sync'
+  cmds_inventory_list='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending'
+  cmds_inventory_sync='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending'
+  cmds_topology='-h --help'
+  cmds_unit='clear list quarantine'
+  cmds_unit_clear='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent'
+  cmds_unit_list='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending'
+  cmds_unit_quarantine='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --reason'
+
+  dash=-
+  underscore=_
+  cmd=""
+  words[0]=""
+  completed="${cmds}"
+  for var in "${words[@]:1}"
+  do
+    if [[ ${var} == -* ]] ; then
+      break
+    fi
+    if [ -z "${cmd}" ] ; then
+      proposed="${var}"
+    else
+      proposed="${cmd}_${var}"
+    fi
+    local i="cmds_${proposed}"
+    i=${i//$dash/$underscore}
+    local comp="${!i}"
+    if [ -z "${comp}" ] ; then
+      break
+    fi
+    if [[ ${comp} == -* ]] ; then
+      if [[ ${cur} != -* ]] ; then
+        completed=""
+        break
+      fi
+    fi
+    cmd="${proposed}"
+    completed="${comp}"
+  done
+
+  if [ -z "${completed}" ] ; then
+    COMPREPLY=( $( compgen -f -- "$cur" ) $( compgen -d -- "$cur" ) )
+  else
+    COMPREPLY=( $(compgen -W "${completed}" -- ${cur}) )
+  fi
+  return 0
+}
+complete -F _gpu_passthrough gpu-passthrough

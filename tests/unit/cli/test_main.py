@@ -1,0 +1,84 @@
+"""The quick answers, and what a listing does not import."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+
+import pytest
+
+from gpu_passthrough_plugin.cli import main
+from gpu_passthrough_plugin.cli.app import App
+from gpu_passthrough_plugin.discovery import recording
+
+# What costs more than a whole listing may.
+HEAVY = {"sqlalchemy", "oslo_db", "alembic", "tooz", "libvirt", "lxml"}
+_LOADED = """
+import sys
+from gpu_passthrough_plugin.cli.main import main
+status = main(sys.argv[1:])
+print(*sorted(sys.modules), file=sys.stderr)
+sys.exit(status)
+"""
+
+
+def imported(*argv: str) -> set[str]:
+    """Every top-level module that a successful command imported."""
+    done = subprocess.run(
+        (sys.executable, "-c", _LOADED, *argv),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {name.partition(".")[0] for name in done.stderr.split()}
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("group", "list"),
+        ("group", "show", "18"),
+        ("device", "list"),
+        ("device", "show", "0000:06:00.0"),
+        ("topology",),
+    ],
+)
+def test_a_listing_imports_nothing_heavy(argv: tuple[str, ...]) -> None:
+    found = imported("--recording", recording.SEED, *argv)
+    assert found & HEAVY == set()
+    # The check itself sees what is imported.
+    assert "oslo_config" in found
+
+
+@pytest.mark.parametrize("word", ["--version", "complete"])
+def test_a_quick_answer_imports_no_cliff(word: str) -> None:
+    assert imported(word) & {"cliff", "stevedore", "oslo_config"} == set()
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["--version"]) == 0
+    out = capsys.readouterr().out
+    assert out == f"gpu-passthrough {main.version()}\n"
+    assert main.version()[0].isdigit()
+
+
+def test_the_completion_is_current(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``gpu-passthrough complete`` prints a file; this is what it must be.
+
+    To make it anew: tox -e genconfig.
+    """
+    generated = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", generated)
+    assert App(main.version).run(["complete"]) == 0
+    monkeypatch.undo()
+    assert main.completion() == generated.getvalue()
+    assert "cmds_instance='boot release'" in main.completion()
+
+
+def test_completion_is_bash() -> None:
+    subprocess.run(
+        ("bash", "-n"), input=main.completion(), text=True, check=True
+    )
