@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 
 import pytest
@@ -25,7 +24,7 @@ CARD = Function(
     modalias="",
     is_bridge=False,
 )
-FAR = dataclasses.replace(CARD, address=address.parse("10000:e1:00.0"))
+FAR = CARD._replace(address=address.parse("10000:e1:00.0"))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +119,7 @@ def test_refuses_what_is_none(text: str) -> None:
 
 
 def test_ids_that_are_unknown_match_nothing() -> None:
-    dead = dataclasses.replace(CARD, vendor_id=MISSING, class_code=MISSING)
+    dead = CARD._replace(vendor_id=MISSING, class_code=MISSING)
     assert not selector.parse("*:*").matches(dead)
     assert not selector.parse("class=*").matches(dead)
     assert selector.parse("06:00.0").matches(dead)
