@@ -57,9 +57,9 @@ class Context:
 
     @functools.cached_property
     def names(self) -> Names:
-        from gpu_passthrough_plugin.discovery.names import Names
+        from gpu_passthrough_plugin.discovery.names import SYSTEM, Names
 
-        return Names(self.settings.discovery.pci_ids)
+        return Names((self.settings.discovery.pci_ids, *SYSTEM))
 
     @functools.cached_property
     def ledger(self) -> Driver:

@@ -46,7 +46,6 @@ class DeviceList(Lister):
         context = self.context
         found = discovery.functions(context.tree)
         names = context.names
-        names.want(found)
         return COLUMNS, rows(
             *(
                 (
@@ -79,7 +78,6 @@ class DeviceShow(Shower):
         for function in discovery.functions(context.tree):
             if function.address == wanted:
                 detail = discovery.detail(context.tree, function)
-                context.names.want([function])
                 name = context.names.function(function)
                 return self.fields(_all(function, detail, name))
         raise errors.Refused(

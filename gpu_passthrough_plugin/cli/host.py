@@ -69,13 +69,13 @@ class HostRecord(Command):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        from gpu_passthrough_plugin.discovery import recording
+        from gpu_passthrough_plugin.discovery import record
 
-        text = recording.write(self.context.tree)
+        text = record.written(self.context.tree)
         path = parsed_args.file
         beside = f"{path}.{os.getpid()}.new"
         try:
-            with open(beside, "x", encoding="utf-8") as file:
+            with open(beside, "xb") as file:
                 file.write(text)
             os.replace(beside, path)
         except OSError as error:

@@ -27,10 +27,10 @@ class Topology(Command):
             (m.function for g in groups for m in g.members),
             key=lambda f: f.address,
         )
+        above = {f: discovery.bridges(context.tree, f) for f in functions}
         parents = {
-            f.address: discovery.parent(context.tree, f) for f in functions
+            f.address: above[f][-1] if above[f] else None for f in functions
         }
-        context.names.want(functions)
         names = {f.address: context.names.function(f) for f in functions}
         for line in drawn(functions, parents, groups, names):
             self.app.stdout.write(f"{line}\n")

@@ -59,6 +59,19 @@ def detail(tree: Tree, function: Function) -> Detail:
     )
 
 
+def reset_methods(
+    tree: Tree, function: Function
+) -> tuple[str, ...] | Unknown:
+    """The resets a function can do alone; one small file, for a listing."""
+    folder = f"sys/bus/pci/devices/{function.address}"
+    return _words(tree.gather(folder, ("reset_method",))[0][0])
+
+
+def bridges(tree: Tree, function: Function) -> tuple[Address, ...]:
+    """The bridges above a function, the nearest last; one link."""
+    return _bridges(tree, f"sys/bus/pci/devices/{function.address}")
+
+
 def _malformed(data: bytes) -> Unknown:
     return Unknown(Why.MALFORMED, decoded(data))
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import functools
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.discovery.details import bridges as bridges
 from gpu_passthrough_plugin.discovery.details import detail as detail
+from gpu_passthrough_plugin.discovery.details import (
+    reset_methods as reset_methods,
+)
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.model import address as addresses
 from gpu_passthrough_plugin.model.address import Address
