@@ -13,7 +13,7 @@ from gpu_passthrough_plugin.cli.app import App
 from gpu_passthrough_plugin.discovery import recording
 
 # What costs more than a whole listing may.
-HEAVY = {"sqlalchemy", "oslo_db", "alembic", "tooz", "libvirt", "lxml"}
+HEAVY = {"sqlalchemy", "alembic", "tooz", "libvirt", "lxml"}
 _LOADED = """
 import sys
 from gpu_passthrough_plugin.cli.main import main
