@@ -69,8 +69,7 @@ def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
 
     Of oslo.db's only the one that is ours to explain.
     """
-    shown = {**_OPTS, database.GROUP: (database.CONNECTION,)}
-    return [(group, list(opts)) for group, opts in shown.items()]
+    return [(group, list(opts)) for group, opts in _OPTS.items()]
 
 
 def load(config_files: Sequence[str] = ()) -> Settings:

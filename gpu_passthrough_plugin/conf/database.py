@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Mapping
 
 from oslo_config import cfg
-from oslo_db import options
 
 from gpu_passthrough_plugin.conf.section import Section
 
@@ -15,7 +13,12 @@ GROUP = "database"
 # What the migrations and the ledger's statements are tested with.
 _DIALECTS = ("sqlite", "mysql", "mariadb", "postgresql")
 
-_HELP = """
+
+CONNECTION = cfg.StrOpt(
+    "connection",
+    default="sqlite:///$state_path/ledger.sqlite",
+    secret=True,
+    help="""
 The database that holds the ledger, as an SQLAlchemy URL. The default is a
 file on this host, which serves one host. For several hosts give all of them
 the same URL of a server, and install that server's Python driver.
@@ -28,19 +31,9 @@ Possible values:
 * ``sqlite:////PATH`` with an absolute path: four slashes;
 * ``mysql+pymysql://USER:PASSWORD@SERVER/DATABASE``, for MariaDB as well;
 * ``postgresql+psycopg://USER:PASSWORD@SERVER/DATABASE``.
-"""
-
-
-# A copy: oslo.db's own object stays as other programs expect it.
-CONNECTION = copy.copy(
-    next(opt for opt in options.database_opts if opt.dest == "connection")
+""",
 )
-CONNECTION.default = "sqlite:///$state_path/ledger.sqlite"
-CONNECTION.help = _HELP
-OPTS: tuple[cfg.Opt, ...] = (
-    CONNECTION,
-    *(opt for opt in options.database_opts if opt.dest != CONNECTION.dest),
-)
+OPTS = (CONNECTION,)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,10 +56,21 @@ def parse(section: Section) -> Database:
     # The default is wrong only where [DEFAULT] state_path is.
     if wanted and section.is_set(CONNECTION):
         section.fault(CONNECTION, wanted)
-    others = {
-        opt.dest: section.value(opt) for opt in OPTS[1:] if section.is_set(opt)
+    return Database(connection, _others(section))
+
+
+def _others(section: Section) -> dict[str, object]:
+    """What the operator set of oslo.db's other options."""
+    if section.names() <= {CONNECTION.dest}:
+        return {}
+    # Imported late: listings read the configuration, and no database.
+    from oslo_db import options
+
+    opts = [o for o in options.database_opts if o.dest != CONNECTION.dest]
+    section.register(opts)
+    return {
+        opt.dest: section.value(opt) for opt in opts if section.is_set(opt)
     }
-    return Database(connection, others)
 
 
 def _fault(connection: str) -> str:

@@ -33,6 +33,7 @@ class Section:
     ) -> None:
         self.group = group
         self.faults = faults
+        self._conf = conf
         self._values = conf if group == DEFAULT else conf[group]
         self._documents = documents
 
@@ -54,6 +55,15 @@ class Section:
             self.fault(option, _wanted(option))
             return option.default
         return value
+
+    def register(self, options: Sequence[cfg.Opt]) -> None:
+        """Take more options, so that ``value`` knows them."""
+        self._conf.register_opts(options, group=self.group)
+
+    def names(self) -> frozenset[str]:
+        """Names that a file gives a value in this group."""
+        found = (d.groups.get(self.group, {}) for d in self._documents)
+        return frozenset(name for names in found for name in names)
 
     def is_set(self, option: cfg.Opt) -> bool:
         """Whether a file gives the option a value."""
