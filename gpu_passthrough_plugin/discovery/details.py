@@ -59,9 +59,7 @@ def detail(tree: Tree, function: Function) -> Detail:
     )
 
 
-def reset_methods(
-    tree: Tree, function: Function
-) -> tuple[str, ...] | Unknown:
+def reset_methods(tree: Tree, function: Function) -> tuple[str, ...] | Unknown:
     """The resets a function can do alone; one small file, for a listing."""
     folder = f"sys/bus/pci/devices/{function.address}"
     return _words(tree.gather(folder, ("reset_method",))[0][0])

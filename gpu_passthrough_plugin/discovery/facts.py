@@ -18,6 +18,7 @@ _VENDORS = {
 }
 # Folders beside the tables.  Source: Linux, drivers/acpi/sysfs.c.
 _NO_TABLES = frozenset({"data", "dynamic"})
+CPUINFO = "proc/cpuinfo"
 _NODES = "sys/devices/system/node"
 # The first processor's lines are within this.
 _CPUINFO_BYTES = 4096
@@ -48,16 +49,24 @@ def _tables(names: tuple[str, ...] | Unknown) -> frozenset[str] | Unknown:
 
 
 def _cpu_vendor(tree: Tree) -> CpuVendor | Unknown:
-    data = tree.read("proc/cpuinfo", _CPUINFO_BYTES)
+    data = tree.read(CPUINFO, _CPUINFO_BYTES)
     if isinstance(data, Unknown):
         return data
-    for line in decoded(data).split("\n"):
-        key, _, value = line.partition(":")
-        if key.strip() == "vendor_id":
-            return _VENDORS.get(value.strip(), CpuVendor.OTHER)
-        if key.strip() == "CPU implementer":
-            return CpuVendor.ARM
-    return Unknown(Why.MALFORMED, "no vendor_id in proc/cpuinfo")
+    line = cpu_line(data)
+    if line is None:
+        return Unknown(Why.MALFORMED, f"no vendor_id in {CPUINFO}")
+    key, _, value = line.partition(":")
+    if key.strip() == "CPU implementer":
+        return CpuVendor.ARM
+    return _VENDORS.get(value.strip(), CpuVendor.OTHER)
+
+
+def cpu_line(cpuinfo: bytes) -> str | None:
+    """The line of ``/proc/cpuinfo`` that tells who made the CPU."""
+    for line in decoded(cpuinfo).split("\n"):
+        if line.partition(":")[0].strip() in {"vendor_id", "CPU implementer"}:
+            return line
+    return None
 
 
 def _sockets(tree: Tree) -> Mapping[int, int] | Unknown:

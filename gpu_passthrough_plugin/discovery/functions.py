@@ -121,7 +121,7 @@ def _unread(
 
 
 def _pairs(uevent: bytes) -> dict[str, str]:
-    lines = uevent.decode("utf-8", "surrogateescape").splitlines()
+    lines = uevent.decode("utf-8", "surrogateescape").split("\n")
     return dict([line.split("=", 1) for line in lines if "=" in line])
 
 

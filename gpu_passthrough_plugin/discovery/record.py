@@ -148,9 +148,10 @@ class _Sorter:
 
 def _lines(key: str, data: bytes) -> Iterator[Line]:
     if key == "uevent":
-        for pair in decoded(data).split("\n"):
-            name, equals, value = pair.partition("=")
-            if equals and name != "SUBSYSTEM":
+        pairs = [line.partition("=") for line in decoded(data).split("\n")]
+        properties = {name: value for name, equals, value in pairs if equals}
+        for name, value in properties.items():
+            if name not in {"", "SUBSYSTEM"}:
                 yield Line(Kind.PROPERTY, name, _raw(value))
         return
     is_text = b"\0" not in data and paths.name(key) != "config"

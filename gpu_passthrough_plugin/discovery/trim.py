@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
-from gpu_passthrough_plugin.discovery import modules, mounts, routes
+from gpu_passthrough_plugin.discovery import facts, modules, mounts, routes
 from gpu_passthrough_plugin.discovery.tree import decoded
 from gpu_passthrough_plugin.model.reading import Unknown
-
-_CPU = re.compile(rb"^(?:vendor_id|CPU implementer)\b.*\n", re.MULTILINE)
 
 
 def trimmed(path: str, data: bytes, modaliases: Iterable[str]) -> bytes:
@@ -21,9 +18,9 @@ def trimmed(path: str, data: bytes, modaliases: Iterable[str]) -> bytes:
     """
     if path.endswith("/modules.alias"):
         return _aliases(data, modaliases)
-    if path == "proc/cpuinfo":
-        match = _CPU.search(data)
-        return match[0] if match else data
+    if path == facts.CPUINFO:
+        line = facts.cpu_line(data)
+        return data if line is None else _joined([line])
     if path.endswith("/mountinfo"):
         return _mounts(data)
     if path.endswith("/net/route"):

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from gpu_passthrough_plugin.discovery import grammar, recording
-from tests.trees.seed import seed
-
-
-def main() -> None:
-    Path(recording.SEED).write_bytes(grammar.printed(seed().devices()))
-
+from gpu_passthrough_plugin.discovery import grammar
+from tests.trees import recordings
+from tests.trees.hosts import HOSTS
 
 if __name__ == "__main__":
-    main()
+    for name, host in HOSTS.items():
+        text = grammar.printed(host().devices())
+        recordings.path(name).write_bytes(text)
