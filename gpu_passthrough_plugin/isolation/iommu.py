@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 
 from gpu_passthrough_plugin.model.facts import CpuVendor, HostFacts
 from gpu_passthrough_plugin.model.group import Reason
@@ -16,18 +17,21 @@ RULE = "no-iommu"
 TABLES = {CpuVendor.INTEL: "DMAR", CpuVendor.AMD: "IVRS"}
 FEATURE = {CpuVendor.INTEL: "VT-d", CpuVendor.AMD: "AMD-Vi (IOMMU)"}
 
-_OFF = frozenset({"intel_iommu=off", "amd_iommu=off", "iommu=off"})
+# The parameter of each vendor's driver; ``iommu=off`` stops them all.
+_PARAMETERS = {CpuVendor.INTEL: "intel_iommu", CpuVendor.AMD: "amd_iommu"}
 _WANTED = "intel_iommu=on"
 
 
 def absence(facts: HostFacts) -> Reason:
     """The first of firmware, kernel argument and start-up that explains it.
 
-    Source: kernel, Documentation/admin-guide/kernel-parameters.txt and
-    drivers/iommu/intel/dmar.c.
+    Source: kernel, Documentation/admin-guide/kernel-parameters.txt,
+    drivers/iommu/intel/iommu.c (intel_iommu_setup), drivers/iommu/amd/init.c
+    (parse_amd_iommu_options) and arch/x86/kernel/pci-dma.c (iommu_setup).
     """
     return (
-        _firmware(facts)
+        _not_covered(facts)
+        or _firmware(facts)
         or _switched_off(facts)
         or _not_switched_on(facts)
         or _not_started(facts)
@@ -37,6 +41,17 @@ def absence(facts: HostFacts) -> Reason:
             " be read",
             "run this on the host itself as root",
         )
+    )
+
+
+def _not_covered(facts: HostFacts) -> Reason | None:
+    if isinstance(facts.iommus, Unknown) or not facts.iommus:
+        return None
+    return Reason(
+        RULE,
+        "in no IOMMU group, although the kernel runs"
+        f" {', '.join(facts.iommus)}: none of them covers this function",
+        "leave it to the host, or move the card to another slot",
     )
 
 
@@ -58,7 +73,15 @@ def _switched_off(facts: HostFacts) -> Reason | None:
     words = facts.kernel_arguments
     if isinstance(words, Unknown):
         return None
-    off = next((word for word in words if word in _OFF), None)
+    parameter = _parameter(facts)
+    off = next(
+        (
+            word
+            for name in ("iommu", parameter)
+            if name and (word := _last_switch(words, name)).endswith("off")
+        ),
+        None,
+    )
     if off is None:
         return None
     return Reason(
@@ -72,7 +95,7 @@ def _not_switched_on(facts: HostFacts) -> Reason | None:
     words = facts.kernel_arguments
     if isinstance(words, Unknown) or facts.cpu_vendor is not CpuVendor.INTEL:
         return None
-    if _WANTED in words:
+    if _last_switch(words, "intel_iommu"):
         return None
     typo = difflib.get_close_matches(_WANTED, words, n=1, cutoff=0.8)
     if typo:
@@ -87,6 +110,27 @@ def _not_switched_on(facts: HostFacts) -> Reason | None:
         f"in no IOMMU group: the kernel was started without {_WANTED}",
         f"add {_WANTED} to the kernel command line and reboot",
     )
+
+
+def _parameter(facts: HostFacts) -> str:
+    vendor = facts.cpu_vendor
+    return "" if isinstance(vendor, Unknown) else _PARAMETERS.get(vendor, "")
+
+
+def _last_switch(words: Sequence[str], name: str) -> str:
+    """The last ``NAME=on`` or ``NAME=off`` that counts; empty for none.
+
+    Values are lists with commas, such as ``intel_iommu=on,sm_on``; a later
+    one takes an earlier one back.
+    """
+    switches = [
+        f"{name}={value}"
+        for word in words
+        if word.startswith(f"{name}=")
+        for value in word.removeprefix(f"{name}=").split(",")
+        if value in ("on", "off")
+    ]
+    return switches[-1] if switches else ""
 
 
 def _not_started(facts: HostFacts) -> Reason | None:

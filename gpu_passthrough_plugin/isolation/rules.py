@@ -36,7 +36,7 @@ def no_iommu(case: Case) -> Iterator[Reason]:
     if case.part.number is not None:
         return
     group = case.part.members[0].function.iommu_group
-    if isinstance(group, Unknown) and group.detail:
+    if isinstance(group, Unknown):
         yield Reason(
             iommu.RULE,
             f"its IOMMU group is unknown: {group}",
