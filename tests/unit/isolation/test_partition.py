@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from gpu_passthrough_plugin.isolation import partition
+from gpu_passthrough_plugin.isolation.partition import Policy
+from gpu_passthrough_plugin.model import selector
+from gpu_passthrough_plugin.model.function import Header
+from gpu_passthrough_plugin.model.group import Role
+from gpu_passthrough_plugin.model.reading import MISSING
+from tests.unit.isolation.values import (
+    GPUS,
+    audio,
+    detail,
+    function,
+    gpu,
+    port,
+)
+
+
+def test_parts_come_by_number_then_address() -> None:
+    found = partition.parts(
+        [
+            gpu("83:00.0", iommu_group=39),
+            audio("05:00.0", iommu_group=None),
+            gpu("06:00.0", iommu_group=18),
+            audio("04:00.0", iommu_group=MISSING),
+            audio("06:00.1", iommu_group=18),
+        ],
+        GPUS,
+    )
+    assert [(p.number, len(p.members)) for p in found] == [
+        (18, 2), (39, 1), (None, 1), (None, 1),
+    ]  # fmt: skip
+    assert [str(p.members[0].address)[5:] for p in found] == [
+        "06:00.0", "83:00.0", "04:00.0", "05:00.0",
+    ]  # fmt: skip
+
+
+def test_group_0_is_a_group() -> None:
+    (part,) = partition.parts([gpu(iommu_group=0)], GPUS)
+    assert part.number == 0
+
+
+def test_a_bridge_is_never_a_primary() -> None:
+    everything = Policy((selector.parse("*:*"),))
+    (part,) = partition.parts([port(), gpu()], everything)
+    assert [m.role for m in part.members] == [Role.BRIDGE, Role.PRIMARY]
+
+
+def test_the_header_decides_what_a_bridge_is() -> None:
+    host_bridge = function("00:00.0", "8086:0e00", 0x060000)
+    cases = (
+        (port(), Header.BRIDGE, Role.BRIDGE),
+        (port(), Header.ENDPOINT, Role.COMPANION),
+        (port(), Header.DEAD, Role.BRIDGE),
+        (port(), MISSING, Role.BRIDGE),
+        (gpu(), Header.BRIDGE, Role.BRIDGE),
+        (gpu(), Header.DEAD, Role.PRIMARY),
+        (host_bridge, Header.ENDPOINT, Role.COMPANION),
+    )
+    for member, header, wanted in cases:
+        (part,) = partition.parts([member], GPUS)
+        read = {member.address: detail(member, header=header)}
+        (found,) = partition.detailed(part, read).members
+        assert found.role is wanted, (member.address, header)
+        assert found.detail == read[member.address]
+
+
+def test_a_member_that_was_not_read_keeps_its_role() -> None:
+    (part,) = partition.parts([port(), gpu(), audio()], GPUS)
+    assert partition.detailed(part, {}) == part

@@ -1,0 +1,43 @@
+"""The host that the project began with, read and judged whole."""
+
+from __future__ import annotations
+
+from gpu_passthrough_plugin.flow import groups
+from tests.trees.seed import seed
+from tests.unit.isolation.values import GPUS, rules
+
+
+def test_three_cards_are_assignable_and_the_console_is_kept() -> None:
+    found = {g.number: g for g in groups.groups(seed().tree(), GPUS)}
+    fit = {n: g for n, g in found.items() if g.verdict.is_assignable}
+    assert {
+        number: [str(m.address)[5:] for m in group.endpoints]
+        for number, group in fit.items()
+    } == {
+        18: ["06:00.0", "06:00.1"],
+        38: ["82:00.0", "82:00.1"],
+        39: ["83:00.0", "83:00.1"],
+    }
+    assert all(group.verdict.notes == () for group in fit.values())
+    assert rules(found[19]) == ["bmc-display"]
+    assert all(
+        rules(group)[0] == "no-primary"
+        for number, group in found.items()
+        if number not in {18, 19, 38, 39}
+    )
+
+
+def test_only_groups_with_a_primary_where_no_more_is_wanted() -> None:
+    found = groups.groups(seed().tree(), GPUS, with_primary_only=True)
+    assert [group.number for group in found] == [18, 19, 38, 39]
+
+
+def test_what_the_host_publishes() -> None:
+    units = groups.units(seed().tree(), GPUS, "hyhive")
+    assert [str(unit.key) for unit in units] == [
+        "hyhive/0000:06:00.0",
+        "hyhive/0000:82:00.0",
+        "hyhive/0000:83:00.0",
+    ]
+    assert [(u.numa_node, u.socket) for u in units] == [(0, 0), (1, 1), (1, 1)]
+    assert {u.resource_class for u in units} == {"CUSTOM_PCI_10DE_1430"}
