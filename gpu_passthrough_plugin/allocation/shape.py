@@ -23,7 +23,8 @@ class Slot(NamedTuple):
     """One free unit.
 
     :param matches: the kind of each primary that some alias matches.
-    :param switch: numbered within the host; None when not known.
+    :param switch: numbered within the host; None when not known.  One
+        whose units are said to be on two nodes counts as two.
     """
 
     matches: tuple[Kind, ...]
@@ -80,22 +81,30 @@ def shape(
     :param taken: its other units, which break nodes and switches.
     """
     taken = tuple(taken)
-    numbers: dict[object, int] = {}
+    numbers: dict[tuple[object, ...], int] = {}
     slots = tuple(_slot(unit, numbers, matcher) for unit in free)
     return Shape(
         slots,
         frozenset(u.numa_node for u in taken if u.numa_node is not None),
-        frozenset(numbers[u.switch] for u in taken if u.switch in numbers),
+        frozenset(
+            numbers[u.numa_node, u.switch]
+            for u in taken
+            if (u.numa_node, u.switch) in numbers
+        ),
         tuple(sorted(_sockets((*free, *taken)).items())),
     )
 
 
-def _slot(unit: Unit, numbers: dict[object, int], matcher: Matcher) -> Slot:
+def _slot(
+    unit: Unit, numbers: dict[tuple[object, ...], int], matcher: Matcher
+) -> Slot:
     primaries = unit.primaries
     kinds = (matcher.kind(function) for function in primaries)
     switch = None
     if unit.switch is not None:
-        switch = numbers.setdefault(unit.switch, len(numbers))
+        switch = numbers.setdefault(
+            (unit.numa_node, unit.switch), len(numbers)
+        )
     return Slot(
         tuple(kind for kind in kinds if kind),
         len(primaries),
