@@ -6,7 +6,7 @@ A test module gets them by ``pytest_plugins = (this module's name,)``.
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import pytest
@@ -23,12 +23,18 @@ TOOLS = ("qemu-system-x86_64", "qemu-img", "ssh", "ssh-keygen", "setpriv",
 
 
 @pytest.fixture(scope="session")
-def lab_image() -> image.Image:
-    """The disk that all hosts start from; built when it is missing."""
+def lab_image(request: pytest.FixtureRequest) -> image.Image:
+    """The disk that all hosts start from; built when it is missing.
+
+    The build takes minutes, so that what it says is shown at once.
+    """
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
         pytest.skip(f"the lab needs {', '.join(missing)}")
-    return image.ensure(CHECKOUT / "requirements.txt")
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    shown = capture.global_and_fixture_disabled if capture else nullcontext
+    with shown():
+        return image.ensure(CHECKOUT / "requirements.txt")
 
 
 @pytest.fixture(scope="session")

@@ -8,27 +8,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from . import ssh
+from . import qemu, ssh
 from .image import Image
 from .leash import DYING_WITH_US
-from .ssh import (
-    CommandFailed,
-    Connection,
-    LabError,
-    free_port,
-)
-from .topology import Topology, arguments
+from .ssh import CommandFailed, Connection, LabError, free_port
+from .topology import Topology
 
 BOOT_TIMEOUT_S = 300.0
-_SERIAL_LOG = "serial.log"
-_QEMU_LOG = "qemu.log"
-_LOGS = (_SERIAL_LOG, _QEMU_LOG, ssh.LOG)
 WITH_IOMMU = ("intel_iommu=on",)
 WITHOUT_IOMMU = ("intel_iommu=off",)
 """Debian's kernel makes groups unless it is told not to."""
-_ROOT = ("root=/dev/vda1", "rw", "console=ttyS0")
-_QUICK = ("mitigations=off", "audit=0", "no_timer_check")
-"""Kernel arguments that spare an emulated processor needless work."""
+
+_QEMU_LOG = "qemu.log"
+_LOGS = (qemu.CONSOLE, _QEMU_LOG, ssh.LOG)
 
 
 class EmulatedHost:
@@ -75,16 +67,17 @@ class EmulatedHost:
         """
         until = time.monotonic() + BOOT_TIMEOUT_S
         self.workdir.mkdir(parents=True, exist_ok=True)
-        self._make_overlay()
+        qemu.make_overlay(self.image, self.workdir)
         with (self.workdir / _QEMU_LOG).open("w") as said:
-            qemu = subprocess.Popen(
-                self._argv(), cwd=self.workdir, stdin=subprocess.DEVNULL,
-                stdout=said, stderr=said,
+            running = subprocess.Popen(
+                (*DYING_WITH_US, *self._qemu()), cwd=self.workdir,
+                stdin=subprocess.DEVNULL, stdout=said, stderr=said,
             )  # fmt: skip
-        self._children.append(qemu)
+        self._children.append(running)
         try:
-            master = self._connection.share(until, lambda: qemu.poll() is None)
-            self._children.append(master)
+            self._children.append(
+                self._connection.share(until, lambda: running.poll() is None)
+            )
             self.run(("udevadm", "settle"))
         except LabError as error:
             self.stop()
@@ -174,41 +167,12 @@ class EmulatedHost:
                 ) from error
         return running.returncode, out, err
 
-    def _make_overlay(self) -> None:
-        """Return once there is a disk that only this host writes to."""
-        overlay = self.workdir / "disk.qcow2"
-        if not overlay.exists():
-            subprocess.run(
-                ("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw",
-                 "-b", str(self.image.disk), str(overlay)),
-                check=True,
-            )  # fmt: skip
-
-    def _argv(self) -> tuple[str, ...]:
+    def _qemu(self) -> tuple[str, ...]:
         """Return the command that is the host."""
-        forward = f"hostfwd=tcp:127.0.0.1:{self._connection.port}-:22"
         return (
-            *DYING_WITH_US, "qemu-system-x86_64",
-            *arguments(self.topology),
-            "-drive", "file=disk.qcow2,if=none,id=root,cache=unsafe",
-            "-device", "virtio-blk-pci,drive=root,bus=pcie.0,addr=2.0",
-            "-netdev", f"user,id=net,{forward}",
-            "-device", "virtio-net-pci,netdev=net,bus=pcie.0,addr=3.0",
-            "-serial", f"file:{_SERIAL_LOG}",
-            "-no-reboot",
-            *self._kernel(),
-        )  # fmt: skip
-
-    def _kernel(self) -> tuple[str, ...]:
-        """Return what spares a host its boot loader, unless it is wanted."""
-        if self.kernel_arguments is None:
-            return ()
-        told = (*_ROOT, *_QUICK, *self.kernel_arguments)
-        return (
-            "-kernel", str(self.image.kernel),
-            "-initrd", str(self.image.initrd),
-            "-append", " ".join(told),
-        )  # fmt: skip
+            *qemu.command(self.topology, self._connection.port),
+            *qemu.kernel(self.image, self.kernel_arguments),
+        )
 
 
 class Boot(Protocol):

@@ -12,7 +12,7 @@ from .wheels import PYTHON
 
 _VENV = "opt/gpu-passthrough"
 _LINKS = "usr/local/bin"
-_PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
+_PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "-qq")
 
 
 def archive(checkout: Path, workdir: Path) -> bytes:

@@ -41,7 +41,7 @@ def gather(requirements: Path, into: Path) -> None:
         how = ["download", "--only-binary=:all:", "--python-version", version,
                "--dest", str(into)]  # fmt: skip
     subprocess.run(
-        (sys.executable, "-m", "pip", *how, "--quiet",
+        (sys.executable, "-m", "pip", *how, "-qq",
          "--disable-pip-version-check", "--requirement", str(requirements)),
         check=True, stdout=sys.stderr,
     )  # fmt: skip
