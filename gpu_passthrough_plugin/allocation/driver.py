@@ -120,7 +120,7 @@ class Driver(abc.ABC):
         """Take a unit along one edge of its life; the new record.
 
         Reaching ``free`` or ``quarantined`` ends the consumer's hold.
-        No unit is moved to ``claimed``: that is what ``claim`` does.
+        No free unit is moved to ``claimed``: that is what ``claim`` does.
 
         :param reason: why it is quarantined; in no other state kept.
 

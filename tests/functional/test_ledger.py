@@ -21,7 +21,6 @@ A = "aaaaaaaa-0000-4000-8000-000000000001"
 B = "bbbbbbbb-0000-4000-8000-000000000002"
 RELEASE = (
     State.PREPARING,
-    State.ACTIVE,
     State.RELEASING,
     State.SANITISING,
 )
@@ -249,6 +248,16 @@ def test_a_move_is_what_the_ledger_says_then(ledger: SqlLedger) -> None:
         assert record == ledger.unit(record.unit.key)
 
 
+def test_a_unit_whose_boot_failed_is_claimed_still(
+    ledger: SqlLedger,
+) -> None:
+    ledger.publish("h", [unit(1)])
+    held = ledger.claim(request("gpu:1"), A)
+    record = moved(ledger, held.units[0], *RELEASE, State.CLAIMED)
+    assert ledger.allocation(A).units == (record,)
+    assert (record.state, record.consumer) == (State.CLAIMED, A)
+
+
 def test_an_older_record_moves_nothing(ledger: SqlLedger) -> None:
     ledger.publish("h", [unit(1)])
     (record,) = ledger.claim(request("gpu:1"), A).units
@@ -264,7 +273,7 @@ def test_an_older_record_moves_nothing(ledger: SqlLedger) -> None:
 def test_moves_that_no_edge_allows(ledger: SqlLedger) -> None:
     ledger.publish("h", [unit(1)])
     (record,) = ledger.records()
-    with pytest.raises(errors.Refused, match="by a claim of a consumer"):
+    with pytest.raises(errors.Refused, match="only a claim for a consumer"):
         ledger.move(record, State.CLAIMED)
     with pytest.raises(
         errors.Refused,

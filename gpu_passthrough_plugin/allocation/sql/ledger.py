@@ -160,9 +160,10 @@ def _allocation(connection: sa.Connection, consumer: str) -> Allocation:
 
 def _check_edge(record: UnitRecord, state: State) -> None:
     key, now = record.unit.key, record.state
-    if state is State.CLAIMED:
+    if (now, state) == (State.FREE, State.CLAIMED):
         raise errors.Refused(
-            f"unit {key} becomes claimed by a claim of a consumer alone"
+            f"unit {key} is free, and only a claim for a consumer takes it;"
+            " run gpu-passthrough allocation create"
         )
     if state not in EDGES[now]:
         possible = ", ".join(s for s in State if s in EDGES[now])

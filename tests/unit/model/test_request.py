@@ -1,0 +1,124 @@
+"""Requests in Nova's syntax, and which functions satisfy an alias."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.model import request
+from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.request import (
+    Alias,
+    Item,
+    NumaPolicy,
+    Request,
+    Spec,
+)
+from gpu_passthrough_plugin.model.unit import DeviceType, UnitFunction
+
+CARD = UnitFunction(
+    Address(0, 6, 0, 0), 0x10DE, 0x1430, 0x030000, DeviceType.PCI, True
+)
+ANY = Spec(None, None, DeviceType.PCI, None, frozenset())
+GPU = Alias("gpu", NumaPolicy.LEGACY, (ANY,))
+NIC = Alias("nic", NumaPolicy.REQUIRED, (ANY,))
+ALIASES = {"gpu": GPU, "nic": NIC}
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("gpu:1", [Item(GPU, 1)]),
+        ("gpu:2,nic:1", [Item(GPU, 2), Item(NIC, 1)]),
+        (" nic:10 , gpu:08 ", [Item(NIC, 10), Item(GPU, 8)]),
+    ],
+)
+def test_parse(text: str, wanted: list[Item]) -> None:
+    assert request.parse(text, ALIASES) == Request(tuple(wanted))
+
+
+def test_numa_nodes_come_along() -> None:
+    nodes = frozenset({0, 1})
+    assert request.parse("gpu:1", ALIASES, nodes).numa_nodes == nodes
+    assert request.parse("gpu:1", ALIASES).numa_nodes is None
+
+
+@pytest.mark.parametrize("text", ["gpu:1", "gpu:2,nic:1", "nic:3,gpu:1"])
+def test_parse_and_print_is_identity(text: str) -> None:
+    assert str(request.parse(text, ALIASES)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "'' is not ALIAS:COUNT, such as gpu:1"),
+        ("gpu", "'gpu' is not ALIAS:COUNT, such as gpu:1"),
+        ("gpu:", "'gpu:' is not ALIAS:COUNT"),
+        (":1", "':1' is not ALIAS:COUNT"),
+        ("gpu 1", "'gpu 1' is not ALIAS:COUNT"),
+        ("gpu:1,", "'' is not ALIAS:COUNT"),
+        ("gpu:0", "'0' of alias 'gpu': wanted a count of 1 or more"),
+        ("gpu:00", "wanted a count of 1 or more"),
+        ("gpu:-1", "wanted a count of 1 or more"),
+        ("gpu:one", "wanted a count of 1 or more"),
+        ("gpu:1.5", "wanted a count of 1 or more"),
+        ("gpu:1:2", "wanted a count of 1 or more"),
+        ("gpu:99999", "wanted a count of 1 or more"),
+        ("gpu:\u0661", "wanted a count of 1 or more"),
+        (
+            "tpu:1",
+            "alias 'tpu' is not known; configured: gpu, nic; add it to [pci]"
+            " alias",
+        ),
+        ("gpu:1,gpu:2", "alias 'gpu' is named twice; add the counts up"),
+    ],
+)
+def test_what_is_wrong(text: str, said: str) -> None:
+    with pytest.raises(errors.Faults) as caught:
+        request.parse(text, ALIASES)
+    (fault,) = caught.value.faults
+    assert fault.startswith(f"request {text!r}: ")
+    assert said in fault
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    with pytest.raises(errors.Faults) as caught:
+        request.parse("gpu:0,tpu:1,nic", ALIASES)
+    assert len(caught.value.faults) == 3
+
+
+def test_no_alias_is_configured() -> None:
+    with pytest.raises(errors.Faults, match="configured: none; add it"):
+        request.parse("gpu:1", {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, True),
+        ({"vendor_id": 0x10DE}, True),
+        ({"vendor_id": 0x1002}, False),
+        ({"product_id": 0x1430}, True),
+        ({"product_id": 0x13BA}, False),
+        ({"device_type": DeviceType.PF}, False),
+        ({"resource_class": "CUSTOM_PCI_10DE_1430"}, True),
+        ({"resource_class": "CUSTOM_GPU"}, False),
+        # No unit carries traits yet.
+        ({"traits": frozenset({"CUSTOM_A"})}, False),
+    ],
+)
+def test_spec(changes: dict[str, object], wanted: bool) -> None:
+    spec = dataclasses.replace(ANY, **changes)  # type: ignore[arg-type]  # a table of fields
+    assert spec.matches(CARD) is wanted
+
+
+def test_one_entry_of_an_alias_is_enough() -> None:
+    other = dataclasses.replace(ANY, vendor_id=0x1002)
+    assert Alias("x", NumaPolicy.LEGACY, (other, ANY)).matches(CARD)
+    assert not Alias("x", NumaPolicy.LEGACY, (other,)).matches(CARD)
+
+
+def test_a_companion_satisfies_nothing() -> None:
+    assert not GPU.matches(dataclasses.replace(CARD, is_primary=False))

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.unit import (
+    EDGES,
+    DeviceType,
+    State,
+    Unit,
+    UnitFunction,
+    UnitKey,
+)
+
+CARD = UnitFunction(
+    Address(0, 6, 0, 0), 0x10DE, 0xFBA, 0x030000, DeviceType.PCI, True
+)
+AUDIO = UnitFunction(
+    Address(0, 6, 0, 1), 0x10DE, 0x0BEE, 0x040300, DeviceType.PCI, False
+)
+UNIT = Unit(UnitKey("h", CARD.address), 18, (CARD, AUDIO), 0, 0, None)
+
+
+def test_primaries() -> None:
+    assert UNIT.primaries == (CARD,)
+
+
+def test_resource_class() -> None:
+    # Upper case and four digits each, as Nova names it.
+    assert UNIT.resource_class == "CUSTOM_PCI_10DE_0FBA"
+
+
+def test_keys_stand_by_host_and_address() -> None:
+    high = UnitKey("a", Address(0x10000, 0, 0, 0))
+    keys = [UnitKey("b", CARD.address), high, UnitKey("a", CARD.address)]
+    assert sorted(keys) == [keys[2], high, keys[0]]
+    assert str(high) == "a/10000:00:00.0"
+
+
+def test_every_state_leads_back_to_free() -> None:
+    assert set(EDGES) == set(State)
+    for state in State:
+        reached = {state}
+        while True:
+            more = {s for found in reached for s in EDGES[found]} - reached
+            if not more:
+                break
+            reached |= more
+        assert reached == set(State)
+
+
+def test_what_was_touched_is_sanitised_before_it_is_free() -> None:
+    leads_to_free = {s for s in State if State.FREE in EDGES[s]}
+    assert leads_to_free == {
+        State.CLAIMED,
+        State.SANITISING,
+        State.QUARANTINED,
+    }
+
+
+def test_what_is_claimed_was_free_or_is_clean_again() -> None:
+    assert {s for s in State if State.CLAIMED in EDGES[s]} == {
+        State.FREE,
+        State.SANITISING,
+    }
