@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sqlite3
 from collections.abc import Callable
@@ -41,6 +42,15 @@ def test_touching_it_is_remembered_when_the_code_goes_on(
         os.listdir("/sys/bus")
     assert poison.touched == ["os.listdir /sys/bus"]
     poison.touched.clear()
+
+
+def test_another_projects_import_may_read_what_it_likes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = tmp_path / "reads_at_import.py"
+    reader.write_text("with open('/proc/stat') as f: TEXT = f.read()")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert importlib.import_module("reads_at_import").TEXT
 
 
 def test_a_tree_of_the_tests_own_may_have_such_names(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ driver = sqll
 connection = mysq://db/ledger
 max_retries = many
 [coordination]
-backend_url = etcd://etcd:2379
+backend_url = ectd://etcd:2379
 timeout_s = 0
 [libvirt]
 stop_timeout_s = 3601
@@ -191,7 +191,7 @@ restore_drivers = perhaps
         f"{path}: [allocation] driver is 'sqll'; wanted one of: ",
         f"{path}: [database] connection is 'mysq://db/ledger'; wanted",
         f"{path}: [database] max_retries is 'many'; wanted an integer",
-        f"{path}: [coordination] backend_url is 'etcd://etcd:2379'; wanted",
+        f"{path}: [coordination] backend_url is 'ectd://etcd:2379'; wanted",
         f"{path}: [coordination] timeout_s is '0'; wanted an integer from 1",
         f"{path}: [libvirt] stop_timeout_s is '3601'; wanted an integer",
         f"{path}: [release] restore_drivers is 'perhaps'; wanted true or",
