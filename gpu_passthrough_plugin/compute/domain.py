@@ -1,4 +1,4 @@
-"""An operator's domain XML, parsed once, and what is added to it."""
+"""An operator's domain XML, parsed once."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ import uuid as uuids
 from lxml import etree
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.compute.slots import GuestSlot
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.address import Address
 
 _ADDRESS_PARTS = ("domain", "bus", "slot", "function")
+# Each way in which a document hands a function of the host over.
+# Source: libvirt, formatdomain.html (host device assignment; PCI
+# passthrough of host network devices; NVMe disks).
+_HANDED_OVER = (
+    "devices/hostdev[@type='pci']/source/address",
+    "devices/interface[@type='hostdev']/source/address[@type='pci']",
+    "devices/disk[@type='nvme']/source/address",
+)
+_HOSTDEV = _HANDED_OVER[:1]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -21,7 +29,8 @@ class Domain:
     """A libvirt domain before anything is attached to it.
 
     :param uuid: the document's own, or a new one where it has none.
-    :param hostdevs: PCI functions that it already names.
+    :param hostdevs: PCI functions of the host that it already names, in
+        whichever kind of element.
     :param numa_nodes: host nodes its memory is tied to, or None.
     :param is_pcie: whether its machine has PCI Express slots (q35, virt).
     :param buses: numbers of guest PCI buses that it uses.
@@ -44,7 +53,7 @@ def parse(text: bytes, source: str) -> Domain:
     :param source: the document's name, for messages.
     :raises Invalid: when it is no domain XML.
     """
-    root = _root(text, source)
+    root = tree(text, source).getroot()
     if root.tag != "domain":
         raise errors.Invalid(
             f"{source}: found <{root.tag}>; wanted libvirt's <domain>"
@@ -57,7 +66,7 @@ def parse(text: bytes, source: str) -> Domain:
         text=text,
         uuid=_uuid(root, source),
         name=name,
-        hostdevs=_hostdevs(root, source),
+        hostdevs=_addresses(root, source, _HANDED_OVER),
         numa_nodes=_numa_nodes(root, source),
         is_pcie=_is_pcie(root),
         buses=buses,
@@ -66,44 +75,32 @@ def parse(text: bytes, source: str) -> Domain:
 
 
 def hostdevs(text: bytes, source: str) -> tuple[Address, ...]:
-    """The PCI functions of the host that a domain's XML hands over."""
-    return _hostdevs(_root(text, source), source)
+    """The PCI functions in the ``<hostdev>`` elements of a domain's XML."""
+    return _addresses(tree(text, source).getroot(), source, _HOSTDEV)
 
 
-def attached(domain: Domain, places: tuple[GuestSlot, ...]) -> str:
-    """The domain's XML with a ``<hostdev>`` for every function placed.
+def tree(text: bytes, source: str) -> etree._ElementTree:
+    """The document, its comments and namespaces kept.
 
-    Everything else stays as it was; the UUID is added where the document
-    had none.
-
-    Source: libvirt, formatdomain.html (PCI host device assignment).
+    :raises Invalid: when it is not XML, or declares a document type: a
+        domain has none, and entities are only good for attacks.
     """
-    root = _root(domain.text, domain.name)
-    if root.find("uuid") is None:
-        _insert_uuid(root, domain.uuid)
-    devices = root.find("devices")
-    if devices is None:
-        devices = etree.SubElement(root, "devices")
-    for place in places:
-        if place.bus:
-            devices.append(_root_port(place.bus))
-        for number, function in enumerate(place.functions):
-            devices.append(_hostdev(place, number, function))
-    etree.indent(devices, space="  ", level=1)
-    return etree.tostring(root, encoding="unicode")
-
-
-def _root(text: bytes, source: str) -> etree._Element:
     # No entities, no network, no huge trees: the document is a stranger's.
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, huge_tree=False
     )
     try:
-        return etree.fromstring(text, parser)
+        found = etree.fromstring(text, parser).getroottree()
     except etree.XMLSyntaxError as error:
         raise errors.Invalid(
             f"{source}: not XML ({error.msg}); wanted a libvirt domain"
         ) from error
+    if found.docinfo.internalDTD is not None:
+        raise errors.Invalid(
+            f"{source}: found a <!DOCTYPE>; wanted a libvirt domain, which"
+            " has none: take it out"
+        )
+    return found
 
 
 def _uuid(root: etree._Element, source: str) -> str:
@@ -118,22 +115,13 @@ def _uuid(root: etree._Element, source: str) -> str:
         ) from error
 
 
-def _insert_uuid(root: etree._Element, uuid: str) -> None:
-    element = etree.Element("uuid")
-    element.text = uuid
-    name = root.find("name")
-    at = 0 if name is None else root.index(name) + 1
-    if name is not None:
-        element.tail, name.tail = name.tail, "\n  "
-    root.insert(at, element)
-
-
-def _hostdevs(root: etree._Element, source: str) -> tuple[Address, ...]:
+def _addresses(
+    root: etree._Element, source: str, paths: tuple[str, ...]
+) -> tuple[Address, ...]:
     return tuple(
         _host_address(element, source)
-        for element in root.iterfind(
-            "devices/hostdev[@type='pci']/source/address"
-        )
+        for path in paths
+        for element in root.iterfind(path)
     )
 
 
@@ -197,39 +185,9 @@ def _numa_nodes(root: etree._Element, source: str) -> frozenset[int] | None:
         without, first, last = match.groups()
         named = set(range(int(first), int(last or first) + 1))
         nodes = nodes - named if without else nodes | named
+    if not nodes:
+        raise errors.Invalid(
+            f"{source}: <numatune> nodeset {nodeset!r} names no node;"
+            " wanted such as 0-1,3"
+        )
     return frozenset(nodes)
-
-
-def _root_port(index: int) -> etree._Element:
-    return etree.Element(
-        "controller",
-        {"type": "pci", "index": str(index), "model": "pcie-root-port"},
-    )
-
-
-def _hostdev(
-    place: GuestSlot, number: int, function: Address
-) -> etree._Element:
-    # managed='no': the functions were bound to vfio-pci by address before,
-    # and go back to their drivers when the unit is released, not when the
-    # guest happens to stop.
-    hostdev = etree.Element(
-        "hostdev", {"mode": "subsystem", "type": "pci", "managed": "no"}
-    )
-    etree.SubElement(hostdev, "driver", {"name": "vfio"})
-    source = etree.SubElement(hostdev, "source")
-    etree.SubElement(source, "address", _pci(*function))
-    guest = {"type": "pci", **_pci(0, place.bus, place.slot, number)}
-    if number == 0 and len(place.functions) > 1:
-        guest["multifunction"] = "on"
-    etree.SubElement(hostdev, "address", guest)
-    return hostdev
-
-
-def _pci(domain: int, bus: int, slot: int, function: int) -> dict[str, str]:
-    return {
-        "domain": f"0x{domain:04x}",
-        "bus": f"0x{bus:02x}",
-        "slot": f"0x{slot:02x}",
-        "function": f"0x{function:x}",
-    }

@@ -13,6 +13,7 @@ from gpu_passthrough_plugin.model.unit import Unit, UnitFunction
 # libvirt puts the primary display on 2.  Source: libvirt, pci-addresses.rst.
 _FIRST_SLOT = 3
 _LAST_SLOT = 0x1F
+_LAST_BUS = 0xFF
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,6 +46,12 @@ def places(
     cards = [card for unit in units for card in _cards(unit)]
     if is_pcie:
         first = max(buses, default=0) + 1
+        if first + len(cards) - 1 > _LAST_BUS:
+            raise errors.Refused(
+                f"the guest has {max(_LAST_BUS + 1 - first, 0)} PCI buses"
+                f" free for {len(cards)} cards; ask for fewer, or number its"
+                " controllers from 1"
+            )
         return tuple(
             GuestSlot(first + number, 0, card)
             for number, card in enumerate(cards)
@@ -58,9 +65,7 @@ def places(
     # From the top: libvirt fills the guest's other devices in from below.
     return tuple(
         GuestSlot(0, slot, card)
-        for slot, card in zip(
-            reversed(free[-len(cards) :]), cards, strict=True
-        )
+        for slot, card in zip(reversed(free), cards, strict=False)
     )
 
 

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute import plan, slots
-from gpu_passthrough_plugin.compute.domain import Domain, attached
+from gpu_passthrough_plugin.compute.attachment import attached
+from gpu_passthrough_plugin.compute.domain import Domain
 from gpu_passthrough_plugin.flow.recovery import quiet
 from gpu_passthrough_plugin.flow.release import give_back, guest_faults
 from gpu_passthrough_plugin.flow.site import Site
