@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.compute import domain
+from gpu_passthrough_plugin.model import address
+
+UUID = "5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11"
+
+
+def document(*inside: str, name: str = "<name>guest</name>") -> bytes:
+    return f"<domain type='kvm'>{name}{''.join(inside)}</domain>".encode()
+
+
+def parsed(*inside: str) -> domain.Domain:
+    return domain.parse(document(*inside), "guest.xml")
+
+
+def refused(text: bytes) -> str:
+    with pytest.raises(errors.Invalid) as caught:
+        domain.parse(text, "guest.xml")
+    message = str(caught.value)
+    assert message.startswith("guest.xml: ")
+    assert "\n" not in message
+    return message
+
+
+def test_the_least_that_a_domain_says() -> None:
+    found = parsed(f"<uuid>{UUID}</uuid>")
+    assert found == domain.Domain(
+        text=document(f"<uuid>{UUID}</uuid>"),
+        uuid=UUID,
+        name="guest",
+        hostdevs=(),
+        numa_nodes=None,
+        is_pcie=False,
+        buses=frozenset({0}),
+        slots=frozenset(),
+    )
+
+
+def test_a_uuid_is_kept_in_one_form_or_made() -> None:
+    for text in (UUID.upper(), UUID.replace("-", ""), f" {UUID}\n"):
+        assert parsed(f"<uuid>{text}</uuid>").uuid == UUID
+    for missing in ("", "<uuid/>", "<uuid> </uuid>"):
+        first, second = parsed(missing).uuid, parsed(missing).uuid
+        assert str(uuid.UUID(first)) == first != second
+    assert "<uuid> is 'seven'" in refused(document("<uuid>seven</uuid>"))
+
+
+def test_what_is_no_domain() -> None:
+    for text, found in (
+        (b"", "not XML"),
+        (b"   ", "not XML"),
+        (b"\0", "not XML"),
+        (b"gpu", "not XML"),
+        (b"<domain>", "not XML"),
+        (b"<domain><name>a</name></domain><domain/>", "not XML"),
+        (b"\xff\xfe<domain/>", "not XML"),
+        (b"<domain><name>\xe9</name></domain>", "not XML"),
+        (b"<?xml version='1.0' encoding='none'?><domain/>", "not XML"),
+        (b"<domain><name>&nothing;</name></domain>", "not XML"),
+        (b"<network><name>a</name></network>", "found <network>"),
+        (b"<domain xmlns='urn:x'><name>a</name></domain>", "found <{urn:x}"),
+        (b"<domain/>", "no <name>"),
+        (b"<domain><name> </name></domain>", "no <name>"),
+    ):
+        assert found in refused(text), text
+
+
+def test_other_encodings_are_read() -> None:
+    text = (
+        "<?xml version='1.0' encoding='{}'?><domain><name>gäst</name></domain>"
+    )
+    for encoding in ("iso-8859-1", "utf-8", "utf-16"):
+        raw = text.format(encoding).encode(encoding)
+        assert domain.parse(raw, "guest.xml").name == "gäst"
+
+
+LAUGHS = "".join(
+    f"<!ENTITY l{n} '{f'&l{n - 1};' * 10}'>" for n in range(1, 10)
+)
+
+
+def test_hostile_documents_are_refused() -> None:
+    name = "<name>{}</name>"
+    external = "<!ENTITY f SYSTEM 'file:///etc/hostname'>"
+    for kind, types, inside in (
+        ("an entity", "<!ENTITY e 'guest'>", name.format("&e;")),
+        ("an external entity", external, name.format("&f;")),
+        ("many laughs", f"<!ENTITY l0 'ha'>{LAUGHS}", name.format("&l9;")),
+        (
+            "laughs in an attribute",
+            f"<!ENTITY l0 'ha'>{LAUGHS}",
+            "<name a='&l9;'>guest</name>",
+        ),
+        ("unused", "<!ENTITY e 'guest'>", name.format("guest")),
+    ):
+        text = f"<!DOCTYPE domain [{types}]><domain>{inside}</domain>"
+        assert "XML" in refused(text.encode()) or "DOCTYPE" in refused(
+            text.encode()
+        ), kind
+    for types in ("SYSTEM 'http://127.0.0.1:1/x.dtd'", "SYSTEM '/etc/passwd'"):
+        text = f"<!DOCTYPE domain {types}>{document().decode()}"
+        assert "found a <!DOCTYPE>" in refused(text.encode())
+
+
+def test_deep_nesting_is_refused() -> None:
+    deep = "<a>" * 100_000 + "</a>" * 100_000
+    assert "not XML" in refused(document(deep))
+
+
+def test_a_long_attribute_is_only_long() -> None:
+    long = "x" * 3_000_000
+    text = document(f"<metadata a='{long}'/>")
+    assert domain.parse(text, "guest.xml").name == "guest"
+
+
+def test_nothing_is_included() -> None:
+    text = document(
+        "<xi:include xmlns:xi='http://www.w3.org/2001/XInclude'"
+        " href='/etc/hostname' parse='text'/>"
+    )
+    assert domain.parse(text, "guest.xml").name == "guest"
+
+
+HOSTDEV = """<hostdev mode='subsystem' type='pci' managed='yes'><source>
+<address domain='0x0000' bus='0x{bus}' slot='0x00' function='0x1'/>
+</source><address type='pci' bus='0x05' slot='0x00'/></hostdev>"""
+
+
+def test_functions_that_the_document_hands_over_itself() -> None:
+    found = parsed(
+        "<devices>",
+        HOSTDEV.format(bus="06"),
+        "<hostdev type='usb'><source><address bus='1' device='2'/></source>"
+        "</hostdev>",
+        "<hostdev mode='subsystem' type='pci'><source>"
+        "<address bus='7' slot='31'/></source></hostdev>",
+        "<interface type='hostdev'><source>"
+        "<address type='pci' domain='0x10000' bus='0x08' slot='0x00'"
+        " function='0x0'/></source></interface>",
+        "<interface type='network'><source network='default'/></interface>",
+        "<disk type='nvme'><source type='pci' namespace='1'>"
+        "<address bus='0x09' slot='0x00'/></source></disk>",
+        "</devices>",
+    )
+    assert [str(place) for place in found.hostdevs] == [
+        "0000:06:00.1",
+        "0000:07:1f.0",
+        "10000:08:00.0",
+        "0000:09:00.0",
+    ]
+
+
+def test_a_running_guests_hostdevs_are_those_of_that_name() -> None:
+    text = document(
+        "<devices>",
+        HOSTDEV.format(bus="06"),
+        "<interface type='hostdev'><source><address type='pci' bus='0x08'/>"
+        "</source></interface></devices>",
+    )
+    assert domain.hostdevs(text, "guest") == (address.parse("06:00.1"),)
+
+
+def test_a_hostdev_without_an_address() -> None:
+    for wrong in ("bus='zz'", "bus=''", "slot='0x'", "function='1.5'"):
+        text = document(
+            "<devices><hostdev type='pci'><source>"
+            f"<address {wrong}/></source></hostdev></devices>"
+        )
+        assert f"<address {wrong.replace(chr(39), chr(34))}/>" in refused(text)
+
+
+def test_machines_with_pci_express() -> None:
+    for kind, is_pcie in (
+        ("<type arch='x86_64' machine='q35'>hvm</type>", True),
+        ("<type arch='x86_64' machine='pc-q35-7.2'>hvm</type>", True),
+        ("<type arch='aarch64' machine='virt'>hvm</type>", True),
+        ("<type arch='aarch64'>hvm</type>", True),
+        ("<type arch='x86_64' machine='pc-i440fx-7.2'>hvm</type>", False),
+        ("<type arch='x86_64' machine='pc'>hvm</type>", False),
+        ("<type>hvm</type>", False),
+        ("", False),
+    ):
+        assert parsed(f"<os>{kind}</os>").is_pcie is is_pcie, kind
+
+
+def test_places_that_are_taken() -> None:
+    found = parsed(
+        "<devices>",
+        "<controller type='pci' index='0' model='pcie-root'/>",
+        "<controller type='pci' index='4' model='pcie-root-port'>",
+        "<address type='pci' bus='0x00' slot='0x1e'/></controller>",
+        "<controller type='usb' index='9'/>",
+        "<controller type='pci' index='x'/>",
+        "<video><address type='pci' slot='0x02'/></video>",
+        HOSTDEV.format(bus="06"),
+        "<disk><address type='drive' bus='7'/></disk>",
+        "</devices>",
+    )
+    assert found.buses == {0, 4, 5}
+    assert found.slots == {2, 0x1E}
+
+
+def test_numa_nodes() -> None:
+    for nodeset, nodes in (
+        ("0", {0}),
+        ("0-3", {0, 1, 2, 3}),
+        ("0-3,^2", {0, 1, 3}),
+        ("0-3,^1-2", {0, 3}),
+        (" 1 , 3 ", {1, 3}),
+        ("2,^2,5", {5}),
+    ):
+        found = parsed(f"<numatune><memory nodeset='{nodeset}'/></numatune>")
+        assert found.numa_nodes == frozenset(nodes), nodeset
+    for free in (
+        "",
+        "<numatune/>",
+        "<numatune><memory placement='auto'/></numatune>",
+        "<numatune><memory nodeset=''/></numatune>",
+    ):
+        assert parsed(free).numa_nodes is None
+    for wrong in ("x", "0-", "-1", "0,,1", "99999", "0x1", "3-1", "1,^1"):
+        text = document(f"<numatune><memory nodeset='{wrong}'/></numatune>")
+        assert f"{wrong!r}" in refused(text), wrong
