@@ -56,11 +56,11 @@ ADD_ALLOCATIONS = allocation.insert()
 CLAIM = (
     unit.update()
     .where(
-        unit.c.state == State.FREE.value,
-        sa.not_(unit.c.is_missing),
+        # Whatever else a unit must be to be claimed was read with its
+        # generation, and could not change without it.
         sa.tuple_(unit.c.id, unit.c.generation).in_(
             sa.bindparam("free", expanding=True)
-        ),
+        )
     )
     .values(state=State.CLAIMED.value, generation=unit.c.generation + 1)
 )

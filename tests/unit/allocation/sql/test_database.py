@@ -1,0 +1,184 @@
+"""Transactions that are done again, and for how long."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+from oslo_db import exception
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation.driver import LedgerSettings
+from gpu_passthrough_plugin.allocation.sql.database import Database
+from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
+from gpu_passthrough_plugin.model.unit import State
+from tests.unit.allocation.build import request, unit
+
+A = "aaaaaaaa-0000-4000-8000-000000000001"
+AT_ONCE = {"db_retry_interval": 0, "db_max_retries": 3}
+
+
+@pytest.fixture
+def database() -> Iterator[Database]:
+    found = Database(LedgerSettings("sqlite://", AT_ONCE))
+    found.write(lambda c: c.exec_driver_sql("CREATE TABLE t (x INTEGER)"))
+    yield found
+    found.close()
+
+
+class Failing:
+    """Work that writes a row, and fails so many times."""
+
+    def __init__(self, error: Exception, times: int) -> None:
+        self.error = error
+        self.left = times
+        self.attempts = 0
+
+    def __call__(self, connection: sa.Connection) -> str:
+        self.attempts += 1
+        connection.exec_driver_sql("INSERT INTO t VALUES (1)")
+        if self.left:
+            self.left -= 1
+            raise self.error
+        return "done"
+
+
+def rows(database: Database) -> int:
+    def count(connection: sa.Connection) -> int:
+        found = connection.exec_driver_sql("SELECT count(*) FROM t").scalar()
+        return int(found or 0)
+
+    return database.read(count)
+
+
+REPEATED: list[tuple[Exception, type[errors.Error]]] = [
+    (exception.DBDeadlock(), errors.Conflict),
+    (exception.DBDuplicateEntry(), errors.Conflict),
+    (exception.DBConnectionError(), errors.Unavailable),
+    (exception.RetryRequest(errors.Conflict("mine")), errors.Conflict),
+]
+
+
+@pytest.mark.parametrize(("error", "_"), REPEATED)
+def test_done_again_until_it_succeeds(
+    database: Database, error: Exception, _: type[errors.Error]
+) -> None:
+    work = Failing(error, 3)
+    assert database.write(work) == "done"
+    # What the failed attempts wrote is not there.
+    assert (work.attempts, rows(database)) == (4, 1)
+
+
+@pytest.mark.parametrize(("error", "wanted"), REPEATED)
+def test_not_for_ever(
+    database: Database, error: Exception, wanted: type[errors.Error]
+) -> None:
+    work = Failing(error, 1000)
+    with pytest.raises(wanted) as caught:
+        database.write(work)
+    assert (work.attempts, rows(database)) == (4, 0)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_longer_than_an_operator_waits(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "gpu_passthrough_plugin.allocation.sql.database._PATIENCE_S", -1
+    )
+    work = Failing(exception.DBDeadlock(), 1000)
+    with pytest.raises(errors.Conflict):
+        database.write(work)
+    assert work.attempts == 1
+
+
+@pytest.mark.parametrize(
+    "error", [errors.Refused("no"), errors.NoValidHost("none")]
+)
+def test_an_answer_is_not_asked_for_again(
+    database: Database, error: errors.Error
+) -> None:
+    work = Failing(error, 1000)
+    with pytest.raises(type(error)):
+        database.write(work)
+    assert (work.attempts, rows(database)) == (1, 0)
+
+
+def test_oslo_dbs_for_ever_is_bounded_too() -> None:
+    options = {"db_retry_interval": 0, "db_max_retries": -1}
+    database = Database(LedgerSettings("sqlite://", options))
+    database.write(lambda c: c.exec_driver_sql("CREATE TABLE t (x INTEGER)"))
+    work = Failing(exception.DBDeadlock(), 1000)
+    with pytest.raises(errors.Conflict):
+        database.write(work)
+    assert 1 < work.attempts < 100
+    database.close()
+
+
+def test_a_password_is_not_told() -> None:
+    settings = LedgerSettings("sqlite://me:secret@/nowhere.sqlite")
+    assert "secret" not in repr(settings)
+    assert "secret" not in Database(settings).name
+
+
+# A server shows a claim rows that another changes before it writes them.
+
+
+@pytest.fixture
+def ledger() -> Iterator[SqlLedger]:
+    found = SqlLedger(LedgerSettings("sqlite://", AT_ONCE))
+    found.sync()
+    found.publish("h", [unit(1), unit(2)])
+    yield found
+    found.close()
+
+
+def interfere(ledger: SqlLedger, before: str, times: int) -> list[int]:
+    """Have another bump every generation before a statement of a kind."""
+    done: list[int] = []
+
+    def bump(
+        _: object, cursor: sqlite3.Cursor, said: str, *__: object
+    ) -> None:
+        if said.startswith(before) and len(done) < times:
+            done.append(1)
+            cursor.execute("UPDATE unit SET generation = generation + 1")
+
+    engine = ledger.database.engine
+    sa.event.listen(engine, "before_cursor_execute", bump)
+    return done
+
+
+def test_a_claim_that_lost_chooses_again(ledger: SqlLedger) -> None:
+    done = interfere(ledger, "UPDATE unit SET state", 2)
+    held = ledger.claim(request("gpu:2"), A)
+    assert len(done) == 2
+    assert ledger.allocation(A) == held
+
+
+def test_a_claim_that_always_lost_took_nothing(ledger: SqlLedger) -> None:
+    done = interfere(ledger, "UPDATE unit SET state", 1000)
+    with pytest.raises(errors.Conflict, match="others were faster at each"):
+        ledger.claim(request("gpu:2"), A)
+    assert len(done) == 4
+    assert ledger.allocations() == ()
+    assert {r.state for r in ledger.records()} == {State.FREE}
+
+
+def test_publishing_that_lost_is_done_again(ledger: SqlLedger) -> None:
+    done = interfere(ledger, "UPDATE unit SET iommu_group", 1)
+    shown = [unit(1, node=1), unit(2, node=1)]
+    assert ledger.publish("h", shown).changed == tuple(shown)
+    assert len(done) == 1
+    assert [r.unit for r in ledger.records()] == shown
+
+
+def test_publishing_that_always_lost_changed_nothing(
+    ledger: SqlLedger,
+) -> None:
+    interfere(ledger, "DELETE FROM unit WHERE", 1000)
+    with pytest.raises(errors.Conflict, match="the inventory of host h"):
+        ledger.publish("h", [])
+    assert [r.unit for r in ledger.records()] == [unit(1), unit(2)]
