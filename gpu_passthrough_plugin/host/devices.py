@@ -19,6 +19,10 @@ from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 _LOG = logging.getLogger(__name__)
 
 _MODPROBE_TIMEOUT_S = 60
+# Up to the header type: vendor, device, command, status, revision, class,
+# cache line, latency.  Source: PCI Local Bus Specification 3.0, 6.1.
+_HEAD_BYTES = 15
+_NO_IDS = b"\xff" * 4
 
 
 class Devices(Protocol):
@@ -28,16 +32,28 @@ class Devices(Protocol):
         """Make sure that vfio-pci is there to bind to."""
 
     def binding(self, address: Address) -> Binding:
-        """Which driver has the function now."""
+        """Which driver has the function now.
+
+        :raises ReadFailed: when the host shows no such function.
+        """
 
     def rebind(self, rebind: Rebind) -> None:
-        """Take the function to ``rebind.becomes``, wherever it is."""
+        """Take the function to ``rebind.becomes``, wherever it is.
+
+        :raises Error: when it is not there afterwards.
+        """
 
     def reset_function(self, address: Address) -> None:
-        """Reset one function."""
+        """Reset one function.
+
+        :raises Error: when the kernel does not.
+        """
 
     def reset_bus(self, address: Address, iommu_group: int) -> None:
-        """Reset the function's bus and all that is on it."""
+        """Reset the function's bus and all that is on it.
+
+        :raises Error: when the kernel does not.
+        """
 
     def identity(self, address: Address) -> Identity | Unknown:
         """What its config space answers now."""
@@ -66,12 +82,12 @@ class Sysfs:
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise errors.Unavailable(
-                f"cannot load vfio-pci: {error}"
+                f"cannot load vfio-pci: {error}; wanted modprobe to do it"
             ) from error
         if done.returncode:
             raise errors.Unavailable(
-                f"cannot load vfio-pci: {done.stderr.strip()}"
-                " (modprobe vfio-pci)"
+                f"cannot load vfio-pci: {' '.join(done.stderr.split())};"
+                " wanted a kernel with the module vfio-pci"
             )
 
     def binding(self, address: Address) -> Binding:
@@ -116,16 +132,31 @@ class Sysfs:
         vfio.hot_reset(address, iommu_group)
 
     def identity(self, address: Address) -> Identity | Unknown:
+        path = f"{self._pci}/devices/{address}/config"
         try:
-            with open(f"{self._pci}/devices/{address}/config", "rb") as file:
-                head = file.read(4)
+            # No buffer: it would read all of a space that answers slowly.
+            with open(path, "rb", buffering=0) as file:
+                head = file.read(_HEAD_BYTES)
         except FileNotFoundError:
             return MISSING
         except OSError as error:
             return Unknown(Why.UNREADABLE, error.strerror or str(error))
-        if len(head) < 4:
+        if len(head) < _HEAD_BYTES:
             return Unknown(Why.MALFORMED, head.hex())
-        return Identity(*struct.unpack("<HH", head))
+        if head[:4] == _NO_IDS and head[4:].strip(b"\xff"):
+            return self._virtual_identity(address)
+        return Identity(*struct.unpack_from("<HH", head))
+
+    def _virtual_identity(self, address: Address) -> Identity | Unknown:
+        """A virtual function answers without ids: the kernel knows them.
+
+        Source: SR-IOV specification 1.1, 3.4.1.1 and 3.4.1.2.
+        """
+        found = [self._read(address, name) for name in ("vendor", "device")]
+        try:
+            return Identity(*(int(text, 16) for text in found))
+        except ValueError:
+            return Unknown(Why.MALFORMED, " ".join(found))
 
     def _driver(self, address: Address) -> str | None:
         path = f"{self._pci}/devices/{address}/driver"
@@ -186,7 +217,12 @@ class Replayed:
         return
 
     def binding(self, address: Address) -> Binding:
-        return self._bindings[address]
+        try:
+            return self._bindings[address]
+        except KeyError as error:
+            raise errors.ReadFailed(
+                f"{address} is not in the recording"
+            ) from error
 
     def rebind(self, rebind: Rebind) -> None:
         self._bindings[rebind.address] = rebind.becomes
@@ -198,7 +234,7 @@ class Replayed:
         self._only_vfio(address)
 
     def _only_vfio(self, address: Address) -> None:
-        if self._bindings[address].driver != VFIO.driver:
+        if self.binding(address).driver != VFIO.driver:
             raise errors.Refused(f"{address} is not on vfio-pci")
 
     def identity(self, address: Address) -> Identity | Unknown:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import contextlib
-import errno
 import fcntl
 import os
 import struct
@@ -49,9 +48,8 @@ def hot_reset(address: Address, iommu_group: int) -> None:
             order = struct.pack("IIIi", 16, 0, 1, group)
             fcntl.ioctl(device, _DEVICE_PCI_HOT_RESET, order)
     except OSError as error:
-        name = errno.errorcode.get(error.errno or 0, "?")
         raise errors.Unavailable(
-            f"bus reset of {address} failed: {error.strerror} ({name})"
+            f"bus reset of {address} failed: {error}"
         ) from error
 
 
