@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 from gpu_passthrough_plugin.model.unit import Unit
 
 # These reset all that is below a bridge, so that the kernel refuses them
@@ -50,7 +50,8 @@ def plan(unit: Unit, methods: Mapping[Address, Methods]) -> tuple[Reset, ...]:
     A bus whose functions can all reset alone is left alone.  Companions
     that cannot are covered by their bus.
 
-    :param methods: sysfs ``reset_method`` of every endpoint.
+    :param methods: sysfs ``reset_method`` of the endpoints; one that is
+        not in it is taken for one that cannot reset alone.
     """
     buses: dict[tuple[int, int], list[Address]] = {}
     for function in unit.functions:
@@ -59,7 +60,7 @@ def plan(unit: Unit, methods: Mapping[Address, Methods]) -> tuple[Reset, ...]:
     hot: list[Reset] = []
     alone: list[Reset] = []
     for addresses in buses.values():
-        if all(_resets_alone(methods[a]) for a in addresses):
+        if all(_resets_alone(methods.get(a, MISSING)) for a in addresses):
             alone += [FunctionReset(a) for a in addresses]
         else:
             hot.append(HotReset(addresses[0], unit.iommu_group))
