@@ -48,8 +48,7 @@ def vfio(is_loaded: bool, modules: bytes | Unknown) -> Finding:
         "vfio-pci",
         Status.FAIL,
         "the running kernel has no vfio-pci module",
-        "install the kernel's extra modules, or a kernel with"
-        " CONFIG_VFIO_PCI",
+        "install the kernel's extra modules, or a kernel with CONFIG_VFIO_PCI",
     )
 
 
@@ -59,7 +58,7 @@ def _firmware(facts: HostFacts) -> Finding:
         return Finding(
             "firmware",
             Status.WARN,
-            f"unknown: CPU vendor {vendor}, ACPI tables {tables}",
+            f"unknown: {_lost(vendor, tables)}",
             "run this on the host itself as root",
         )
     table = _TABLES.get(vendor)
@@ -74,6 +73,14 @@ def _firmware(facts: HostFacts) -> Finding:
         Status.FAIL,
         f"no ACPI table {table}: the firmware has the IOMMU turned off",
         "turn VT-d (Intel) or AMD-Vi (AMD) on in the firmware's setup",
+    )
+
+
+def _lost(vendor: object, tables: object) -> str:
+    return ", ".join(
+        f"{what} {value}"
+        for what, value in (("CPU vendor", vendor), ("ACPI tables", tables))
+        if isinstance(value, Unknown)
     )
 
 
@@ -108,7 +115,7 @@ def _groups(groups: Sequence[Group]) -> Finding:
         "groups",
         Status.FAIL,
         reason.text if reason else "no PCI function is in an IOMMU group",
-        reason.remedy if reason else "",
+        reason.remedy if reason else "see /sys/bus/pci/devices",
     )
 
 
