@@ -1,0 +1,187 @@
+"""What a plain tree can show of sysfs; the rest is the lab's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.host.devices import Replayed, Sysfs
+from gpu_passthrough_plugin.model import address
+from gpu_passthrough_plugin.model.effect import VFIO, Binding, Rebind
+from gpu_passthrough_plugin.model.identity import Identity
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
+from tests.trees.host import Host
+
+GPU = address.parse("06:00.0")
+AUDIO = address.parse("06:00.1")
+DEAD = address.parse("07:00.0")
+VIRTUAL = address.parse("06:00.2")
+GONE = address.parse("08:00.0")
+NOUVEAU = Binding("nouveau", None)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    host = Host()
+    host.function("0000:06:00.0", "10de:1430", "030000", driver="nouveau")
+    host.function("0000:06:00.1", "10de:0fba", "040300", override="vfio-pci")
+    host.function(
+        "0000:06:00.2", "10de:1431", "030000", physical="0000:06:00.0"
+    )
+    host.function("0000:07:00.0", "10de:1430", "030000", is_dead=True)
+    return host.write(tmp_path)
+
+
+def attribute(root: Path, place: address.Address, name: str) -> Path:
+    return root / "sys/bus/pci/devices" / str(place) / name
+
+
+def test_bindings(root: Path) -> None:
+    devices = Sysfs(str(root))
+    assert devices.binding(GPU) == NOUVEAU
+    assert devices.binding(AUDIO) == Binding(None, "vfio-pci")
+    override = attribute(root, GPU, "driver_override")
+    for text, wanted in (("\n", None), ("", None), ("(null)\n", None)):
+        override.write_text(text)
+        assert devices.binding(GPU).override is wanted
+
+
+def test_a_function_that_is_gone(root: Path) -> None:
+    devices = Sysfs(str(root))
+    with pytest.raises(errors.ReadFailed) as caught:
+        devices.binding(GONE)
+    assert "driver_override: No such file or directory" in str(caught.value)
+    assert str(caught.value).endswith("is 0000:08:00.0 still there?")
+    assert devices.identity(GONE) is MISSING
+
+
+def test_identities(root: Path) -> None:
+    devices = Sysfs(str(root))
+    assert devices.identity(GPU) == Identity(0x10DE, 0x1430)
+    assert devices.identity(AUDIO) == Identity(0x10DE, 0x0FBA)
+    assert devices.identity(DEAD) == Identity(0xFFFF, 0xFFFF)
+
+
+def test_a_virtual_function_answers_without_ids(root: Path) -> None:
+    devices = Sysfs(str(root))
+    config = attribute(root, VIRTUAL, "config")
+    assert config.read_bytes()[:4] == b"\xff" * 4
+    assert devices.identity(VIRTUAL) == Identity(0x10DE, 0x1431)
+    attribute(root, VIRTUAL, "vendor").write_text("what")
+    assert isinstance(devices.identity(VIRTUAL), Unknown)
+    config.write_bytes(b"\xff" * 64)
+    assert devices.identity(VIRTUAL) == Identity(0xFFFF, 0xFFFF)
+
+
+def test_a_config_space_that_cannot_be_read(root: Path) -> None:
+    config = attribute(root, GPU, "config")
+    config.write_bytes(b"\xde\x10\x30")
+    devices = Sysfs(str(root))
+    assert devices.identity(GPU) == Unknown(Why.MALFORMED, "de1030")
+    config.write_bytes(b"")
+    assert devices.identity(GPU) == Unknown(Why.MALFORMED, "")
+    config.unlink()
+    config.mkdir()
+    assert devices.identity(GPU) == Unknown(Why.UNREADABLE, "Is a directory")
+
+
+def test_a_driver_that_is_right_is_only_held(root: Path) -> None:
+    devices = Sysfs(str(root))
+    devices.rebind(Rebind(GPU, NOUVEAU, Binding("nouveau", "nouveau")))
+    override = attribute(root, GPU, "driver_override")
+    assert override.read_text().startswith("nouveau\n")
+    devices.rebind(Rebind(GPU, Binding("nouveau", "nouveau"), NOUVEAU))
+    assert override.read_text().startswith("\n")
+
+
+def test_the_override_is_set_before_the_driver_is_taken(root: Path) -> None:
+    with pytest.raises(errors.Unavailable) as caught:
+        Sysfs(str(root)).rebind(Rebind(GPU, NOUVEAU, VFIO))
+    message = str(caught.value)
+    assert message.startswith("cannot write '0000:06:00.0' to ")
+    assert message.endswith(
+        "/drivers/nouveau/unbind: No such file or directory (ENOENT)"
+    )
+    override = attribute(root, GPU, "driver_override")
+    assert override.read_text().startswith("vfio-pci\n")
+
+
+def test_a_driver_that_does_not_take_the_function(root: Path) -> None:
+    pci = root / "sys/bus/pci"
+    (pci / "drivers_probe").touch()
+    (pci / "drivers/vfio-pci").mkdir(parents=True)
+    (pci / "drivers/vfio-pci/bind").touch()
+    with pytest.raises(errors.Unavailable) as caught:
+        Sysfs(str(root)).rebind(Rebind(AUDIO, Binding(None, None), VFIO))
+    assert str(caught.value) == (
+        "0000:06:00.1 is on no driver after binding it to vfio-pci; the"
+        " kernel's log says why"
+    )
+    assert (pci / "drivers_probe").read_text() == "0000:06:00.1"
+    assert (pci / "drivers/vfio-pci/bind").read_text() == "0000:06:00.1"
+
+
+def test_a_function_without_a_reset(root: Path) -> None:
+    with pytest.raises(errors.Unavailable) as caught:
+        Sysfs(str(root)).reset_function(GPU)
+    assert "cannot write '1' to" in str(caught.value)
+    assert "(ENOENT)" in str(caught.value)
+    attribute(root, GPU, "reset").touch()
+    Sysfs(str(root)).reset_function(GPU)
+    assert attribute(root, GPU, "reset").read_text() == "1"
+
+
+def program(folder: Path, script: str) -> None:
+    folder.mkdir()
+    path = folder / "modprobe"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def test_vfio_pci_is_loaded_where_it_is_not_there(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = tmp_path / "sys/bus/pci/drivers/vfio-pci"
+    program(tmp_path / "bin", f'[ "$*" = vfio-pci ] && /bin/mkdir -p {there}')
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    Sysfs(str(root)).prepare()
+    assert there.is_dir()
+    monkeypatch.setenv("PATH", "")
+    Sysfs(str(root)).prepare()
+
+
+def test_vfio_pci_that_cannot_be_loaded(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(tmp_path / "bin", "echo 'FATAL:\nnot found' >&2; exit 1")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(errors.Unavailable) as caught:
+        Sysfs(str(root)).prepare()
+    assert str(caught.value) == (
+        "cannot load vfio-pci: FATAL: not found; wanted a kernel with the"
+        " module vfio-pci"
+    )
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    with pytest.raises(errors.Unavailable, match="'modprobe'; wanted"):
+        Sysfs(str(root)).prepare()
+
+
+def test_a_recorded_host_is_acted_on_in_memory_only() -> None:
+    was = {GPU: NOUVEAU}
+    devices = Replayed(was, {GPU: Identity(0x10DE, 0x1430)})
+    devices.prepare()
+    with pytest.raises(errors.Refused, match="is not on vfio-pci"):
+        devices.reset_function(GPU)
+    with pytest.raises(errors.Refused, match="is not on vfio-pci"):
+        devices.reset_bus(GPU, 18)
+    devices.rebind(Rebind(GPU, NOUVEAU, VFIO))
+    assert devices.binding(GPU) == VFIO
+    devices.reset_function(GPU)
+    devices.reset_bus(GPU, 18)
+    assert was == {GPU: NOUVEAU}
+    assert devices.identity(GPU) == Identity(0x10DE, 0x1430)
+    assert devices.identity(GONE) is MISSING
+    with pytest.raises(errors.ReadFailed, match="not in the recording"):
+        devices.binding(GONE)

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import dataclasses
+
+from gpu_passthrough_plugin.model import address
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
+from gpu_passthrough_plugin.release import resets
+from gpu_passthrough_plugin.release.resets import FunctionReset, HotReset
+from tests.unit.compute.test_slots import unit
+
+CARD = dataclasses.replace(unit("06:00.0*", "06:00.1"), iommu_group=18)
+GPU = address.parse("06:00.0")
+AUDIO = address.parse("06:00.1")
+LOST = Unknown(Why.UNREADABLE, "Permission denied")
+
+
+def test_functions_that_reset_alone_leave_their_bus_alone() -> None:
+    for gpu, audio in (
+        (("flr",), ("flr", "bus")),
+        (("device_specific", "bus"), ("pm",)),
+        (("acpi",), ("af_flr",)),
+    ):
+        assert resets.plan(CARD, {GPU: gpu, AUDIO: audio}) == (
+            FunctionReset(GPU),
+            FunctionReset(AUDIO),
+        )
+
+
+def test_a_bus_is_reset_once_when_one_on_it_cannot_reset_alone() -> None:
+    once = (HotReset(GPU, 18),)
+    for gpu, audio in (
+        (("bus",), MISSING),
+        (("bus",), ("bus",)),
+        (("cxl_bus", "bus"), ("flr",)),
+        (("flr",), ("bus",)),
+        (("flr",), MISSING),
+        (("flr",), LOST),
+        (("flr",), ()),
+        (MISSING, MISSING),
+    ):
+        assert resets.plan(CARD, {GPU: gpu, AUDIO: audio}) == once, (
+            gpu,
+            audio,
+        )
+
+
+def test_a_function_of_which_nothing_was_read_has_no_reset() -> None:
+    assert resets.plan(CARD, {GPU: ("flr",)}) == (HotReset(GPU, 18),)
+    assert resets.plan(CARD, {}) == (HotReset(GPU, 18),)
+
+
+def test_each_bus_is_looked_at_by_itself_and_buses_come_first() -> None:
+    two = dataclasses.replace(
+        unit("06:00.0*", "06:00.1", "07:00.0*", "0001:07:00.0"), iommu_group=7
+    )
+    methods: dict[address.Address, resets.Methods] = {
+        GPU: ("flr",),
+        AUDIO: ("flr",),
+        address.parse("07:00.0"): ("bus",),
+        address.parse("0001:07:00.0"): ("flr",),
+    }
+    assert resets.plan(two, methods) == (
+        HotReset(address.parse("07:00.0"), 7),
+        FunctionReset(GPU),
+        FunctionReset(AUDIO),
+        FunctionReset(address.parse("0001:07:00.0")),
+    )
+
+
+def test_cards_side_by_side_on_a_bus_share_its_reset() -> None:
+    shared = dataclasses.replace(
+        unit("06:01.0*", "06:01.1", "06:02.0*"), iommu_group=7
+    )
+    methods: dict[address.Address, resets.Methods] = {
+        f.address: ("bus",) for f in shared.functions
+    }
+    assert resets.plan(shared, methods) == (
+        HotReset(address.parse("06:01.0"), 7),
+    )
+
+
+def test_what_is_told_of_a_reset() -> None:
+    assert str(FunctionReset(GPU)) == "function reset of 0000:06:00.0"
+    assert str(HotReset(GPU, 18)) == (
+        "bus reset of 0000:06:00.0 and all beside it"
+    )
