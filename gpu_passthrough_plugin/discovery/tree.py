@@ -92,15 +92,15 @@ class HostTree:
     def read(self, path: str, limit: int | None = None) -> bytes | Unknown:
         try:
             return self._read(path, limit)
-        except OSError as error:
-            if error.errno != errno.ELOOP:
+        except (OSError, ValueError) as error:
+            if getattr(error, "errno", 0) != errno.ELOOP:
                 return _unknown(error)
         where = self.real(path)
         if isinstance(where, Unknown):
             return where
         try:
             return self._read(where, limit)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             return _unknown(error)
 
     def link(self, path: str) -> str | Unknown | None:
@@ -114,7 +114,7 @@ class HostTree:
                 return tuple(sorted(os.listdir(folder)))
             finally:
                 os.close(folder)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             return _unknown(error)
 
     def real(self, path: str) -> str | Unknown:
@@ -125,7 +125,7 @@ class HostTree:
     ) -> tuple[list[bytes | Unknown], list[str | Unknown | None]]:
         try:
             opened = self._folder(folder, _FOLDER)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             why = _unknown(error)
             nothing = None if why is MISSING else why
             return [why] * len(files), [nothing] * len(links)
@@ -180,12 +180,13 @@ class HostTree:
     def _text(self, path: str) -> str | None:
         try:
             return os.readlink(self._root + path)
-        except OSError:
+        except (OSError, ValueError):
             return None
 
 
-def _unknown(error: OSError) -> Unknown:
-    if error.errno in _ABSENT:
+def _unknown(error: OSError | ValueError) -> Unknown:
+    """Why not: a ``ValueError`` is Python's for a name with a null in it."""
+    if isinstance(error, ValueError) or error.errno in _ABSENT:
         return MISSING
     return Unknown(Why.UNREADABLE, error.strerror or str(error))
 
@@ -221,9 +222,8 @@ def _contents(folder: int, name: str, limit: int | None) -> bytes | Unknown:
 def _link(folder: int, name: str) -> str | Unknown | None:
     try:
         return os.readlink(name, dir_fd=folder)
-    except OSError as error:
-        if error.errno in _ABSENT:
-            return None
-        if error.errno == errno.EINVAL:
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", 0) == errno.EINVAL:
             return Unknown(Why.MALFORMED, "not a symbolic link")
-        return _unknown(error)
+        why = _unknown(error)
+        return None if why is MISSING else why

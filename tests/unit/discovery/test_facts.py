@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from gpu_passthrough_plugin.discovery.facts import facts
+from gpu_passthrough_plugin.discovery.tree import RecordedTree
+from gpu_passthrough_plugin.model.facts import CpuVendor
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
+from tests.trees import software
+from tests.trees.host import Host
+from tests.trees.hosts import HOSTS
+
+
+def test_the_seeds_facts() -> None:
+    found = facts(HOSTS["seed"]().tree())
+    assert found.cpu_vendor is CpuVendor.INTEL
+    assert found.kernel_release == "3.10.0-514.el7.x86_64"
+    assert not isinstance(found.kernel_arguments, Unknown)
+    assert "intel_iommu=on" in found.kernel_arguments
+    assert not isinstance(found.acpi_tables, Unknown)
+    assert "DMAR" in found.acpi_tables
+    assert found.iommus == ("dmar0", "dmar1")
+    assert found.consoles == ("tty0",)
+    assert found.sockets == {0: 0, 1: 1}
+
+
+def test_firmware_that_hides_the_iommu() -> None:
+    found = facts(HOSTS["firmware-off"]().tree())
+    assert found.acpi_tables == frozenset({"APIC", "DSDT", "FACP", "MCFG"})
+    assert found.iommus == ()
+
+
+def test_an_amd_host() -> None:
+    found = facts(HOSTS["amd"]().tree())
+    assert found.cpu_vendor is CpuVendor.AMD
+    assert found.iommus == ("ivhd0",)
+
+
+def test_nothing_is_known_of_an_empty_tree() -> None:
+    found = facts(RecordedTree({}, {}))
+    for field in dataclasses.fields(found):
+        value = getattr(found, field.name)
+        assert isinstance(value, Unknown), field.name
+        assert value.why is Why.MISSING
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "wanted"),
+    [
+        (b"vendor_id\t: GenuineIntel\n", CpuVendor.INTEL),
+        (b"processor: 0\nvendor_id : HygonGenuine\n", CpuVendor.AMD),
+        (b"vendor_id\t: CentaurHauls\n", CpuVendor.OTHER),
+        (b"CPU implementer\t: 0x41\n", CpuVendor.ARM),
+        (
+            b"hart: 0\n",
+            Unknown(Why.MALFORMED, "no vendor_id in proc/cpuinfo"),
+        ),
+    ],
+)
+def test_cpu_vendors(cpuinfo: bytes, wanted: object) -> None:
+    tree = RecordedTree({"proc/cpuinfo": cpuinfo}, {})
+    assert facts(tree).cpu_vendor == wanted
+
+
+def test_folders_beside_the_acpi_tables_are_none() -> None:
+    folder = "sys/firmware/acpi/tables"
+    tree = RecordedTree({}, {}, [f"{folder}/DMAR", f"{folder}/data"])
+    assert facts(tree).acpi_tables == frozenset({"DMAR"})
+
+
+def test_a_node_of_memory_only_has_no_socket() -> None:
+    host = Host()
+    software.sockets(host, ["0-3,8-11", "4-7"])
+    host.device("/devices/system/node/node2", "node", {"cpulist": "\n"})
+    host.folder("sys/devices/system/node/possible")
+    assert facts(host.tree()).sockets == {0: 0, 1: 1}
+
+
+@pytest.mark.parametrize(
+    ("package", "wanted"),
+    [("x", Unknown(Why.MALFORMED, "x")), ("-1", MISSING)],
+)
+def test_a_socket_that_is_not_told_is_unknown(
+    package: str, wanted: Unknown
+) -> None:
+    host = Host()
+    software.sockets(host, ["0-3"])
+    host.device(
+        "/devices/system/cpu/cpu0",
+        "cpu",
+        {"topology/physical_package_id": f"{package}\n"},
+    )
+    assert facts(host.tree()).sockets == wanted

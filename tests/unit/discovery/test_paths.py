@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from gpu_passthrough_plugin.discovery import paths
+from gpu_passthrough_plugin.model.reading import Unknown, Why
+
+LINKS = {
+    "bus/a": "../devices/x/a",
+    "devices/up": "../../../../etc",
+    "devices/far": "/devices/x",
+    "devices/loop": "loop",
+    "devices/chain": "far/../x/a",
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [
+        ("", ""),
+        ("devices//x/./a", "devices/x/a"),
+        ("bus/a/uevent", "devices/x/a/uevent"),
+        ("devices/up/passwd", "etc/passwd"),
+        ("devices/far/a", "devices/x/a"),
+        ("devices/chain", "devices/x/a"),
+        ("../../etc", "etc"),
+    ],
+)
+def test_resolves_links_as_text_below_the_root(path: str, wanted: str) -> None:
+    assert paths.resolved(path, LINKS.get) == wanted
+
+
+def test_gives_a_loop_up() -> None:
+    found = paths.resolved("devices/loop", LINKS.get)
+    assert found == Unknown(Why.UNREADABLE, "too many symbolic links")
+
+
+def test_a_link_leads_on_from_its_folder() -> None:
+    assert paths.joined("sys/class/net/eth0", "../../devices/eth0") == (
+        "sys/devices/eth0"
+    )
+    assert paths.joined("sys/a", "/devices/eth0") == "devices/eth0"
