@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterable
+import logging
 
 from stevedore import driver, exception
 
@@ -19,10 +19,10 @@ def load(name: str, settings: LedgerSettings) -> Driver:
     :raises Invalid: when there is none of that name, or it does not load
         or is no driver; the message names those there are.
     """
+    # It warns of a missing driver, which is raised here as well.
+    logging.getLogger("stevedore.named").setLevel(logging.ERROR)
     try:
-        found: object = driver.DriverManager(
-            NAMESPACE, name, on_missing_entrypoints_callback=_silently
-        ).driver
+        found: object = driver.DriverManager(NAMESPACE, name).driver
     except exception.NoMatches as error:
         raise errors.Invalid(
             f"[allocation] driver {name!r} is not installed; {_available()}"
@@ -39,10 +39,6 @@ def load(name: str, settings: LedgerSettings) -> Driver:
             f" {found!r}; {_available()}"
         )
     return found(settings)
-
-
-def _silently(_: Iterable[str]) -> None:
-    """What stevedore logs of a missing driver is raised here as well."""
 
 
 def _available() -> str:

@@ -50,11 +50,14 @@ def test_a_driver_by_name() -> None:
         ("wrong", "driver 'wrong' is no ledger's driver but <class 'path"),
     ],
 )
-def test_what_is_no_driver_is_named(name: str, said: str) -> None:
+def test_what_is_no_driver_is_named(
+    name: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(errors.Invalid) as caught:
         load(name, SETTINGS)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert caplog.records == []
 
 
 def test_what_is_wrong_with_the_settings_is_said() -> None:
