@@ -30,7 +30,7 @@ def lab_image(request: pytest.FixtureRequest) -> image.Image:
     """
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
-        pytest.skip(f"the lab needs {', '.join(missing)}")
+        pytest.fail(f"the lab needs {', '.join(missing)}; see bindep.txt")
     capture = request.config.pluginmanager.getplugin("capturemanager")
     shown = capture.global_and_fixture_disabled if capture else nullcontext
     with shown():

@@ -2,8 +2,8 @@
 
 A program of its own, put into the host and run by the host's Python: it
 imports the installed product once, and forks a child for each command, as
-starting Python takes seconds under emulation.  Reads a list of steps as
-JSON and writes what each gave.
+starting Python takes seconds under emulation.  Reads a step a line, as JSON,
+and answers each with a line.
 """
 
 import contextlib
@@ -32,6 +32,7 @@ from gpu_passthrough_plugin.host.journal import Journal
 # What a child needs is here before it is forked.
 _IMPORTED = (_app, _domain, _boot, _verbs, _locks)
 
+_TIMEOUT_S = 300
 STATE = "/var/lib/gpu-passthrough"
 ACTS = (
     (Journal, "write"),
@@ -81,6 +82,7 @@ def started(argv: list[str], kill_at: int | None, folder: str) -> int:
     if child:
         return child
     try:
+        signal.alarm(_TIMEOUT_S)
         for number, name in ((1, "out"), (2, "err")):
             os.dup2(
                 os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CREAT), number
@@ -164,5 +166,5 @@ def result(step: dict[str, Any]) -> Any:
 
 
 if __name__ == "__main__":
-    results = [result(step) for step in json.load(sys.stdin)]
-    json.dump(results, sys.stdout)
+    for request in sys.stdin:
+        print(json.dumps(result(json.loads(request))), flush=True)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
+import select
 import subprocess
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import guest, project
 from .host import EmulatedHost
+from .ssh import CommandFailed, LabError
 
 CONFIG = "/etc/gpu-passthrough/gpu-passthrough.conf"
 PYTHON = "/opt/gpu-passthrough/bin/python3"
 CARD = ("1002:5046", "8086:2668")
 _INSIDE = "/opt/lab/inside.py"
 _END_TIMEOUT_S = 60.0
+_TIMEOUT_S = 400.0
 
 _ALIASES = """\
 [pci]
@@ -33,17 +34,30 @@ stop_timeout_s = 3
 """
 
 
-@dataclass(frozen=True, slots=True)
 class Product:
-    """``gpu-passthrough`` in a host."""
+    """``gpu-passthrough`` in a host, by a program that keeps running there.
 
-    host: EmulatedHost
+    That one forks for each command, which spares starting Python again.
+    """
+
+    def __init__(self, host: EmulatedHost) -> None:
+        self.host = host
+        self._there = host.spawn((PYTHON, _INSIDE))
 
     def cli(
         self, *argv: str, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """Return how the command ended."""
-        return self.host.run(("gpu-passthrough", *argv), check=check)
+        """Return how the command ended.
+
+        :raises CommandFailed: when ``check`` and its status is not 0.
+        """
+        gave = self.inside({"argv": list(argv)})[0]
+        done = subprocess.CompletedProcess(
+            list(argv), gave["status"], gave["out"], gave["err"]
+        )
+        if check and done.returncode:
+            raise CommandFailed(done)
+        return done
 
     def asked(self, *argv: str) -> Any:
         """Return what a command that had to succeed printed as JSON."""
@@ -51,13 +65,20 @@ class Product:
 
     def inside(self, *steps: dict[str, Any]) -> list[Any]:
         """Return what each step gave; see ``inside``."""
-        done = self.host.run(
-            (PYTHON, _INSIDE),
-            stdin=json.dumps(steps).encode(),
-            timeout_s=1200.0,
-        )
-        found: list[Any] = json.loads(done.stdout)
-        return found
+        return [self._answer(step) for step in steps]
+
+    def _answer(self, step: dict[str, Any]) -> Any:
+        assert self._there.stdin is not None
+        assert self._there.stdout is not None
+        self._there.stdin.write(json.dumps(step).encode() + b"\n")
+        self._there.stdin.flush()
+        ready, _, _ = select.select([self._there.stdout], [], [], _TIMEOUT_S)
+        line = self._there.stdout.readline() if ready else b""
+        if not line:
+            self._there.kill()
+            _, said = self._there.communicate()
+            raise LabError(f"{step}: no answer\n{said.decode()}")
+        return json.loads(line)
 
     def snapshot(self) -> dict[str, Any]:
         """Return what the product could have changed, as it is now."""
@@ -93,8 +114,9 @@ def installed(host: EmulatedHost, archived: bytes) -> Product:
     project.install(host, archived)
     host.put(CONFIG, _ALIASES.encode())
     host.put(_INSIDE, Path(__file__).with_name("inside.py").read_bytes())
+    # Once as an operator's shell starts it; later calls are forked.
+    host.run(("gpu-passthrough", "db", "sync"))
     product = Product(host)
-    product.cli("db", "sync")
     product.cli("inventory", "sync")
     return product
 
@@ -102,8 +124,3 @@ def installed(host: EmulatedHost, archived: bytes) -> Product:
 def states(snapshot: dict[str, Any]) -> list[str]:
     """Return the states of all units, by address."""
     return [state for _, state in snapshot["units"]]
-
-
-def each(values: Sequence[str], functions: dict[str, Any]) -> list[Any]:
-    """Return the drivers of some functions of a snapshot."""
-    return [functions[value][0] for value in values]
