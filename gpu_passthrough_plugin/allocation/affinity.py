@@ -7,9 +7,9 @@ those nodes' sockets; ``preferred`` any.
 
 Where it widens Nova, which then looks at no policy at all: an instance
 that is tied to no node still wants its units close to each other.  All
-``required`` aliases share one node; the units of one ``legacy`` alias
-that have a node share it; those of one ``socket`` alias share a socket;
-``preferred`` only ranks.
+``required`` aliases share one node, and the units of one ``socket`` alias
+a socket.  ``legacy``, which is what an alias has by default, and
+``preferred`` only rank: what fits in Nova fits here.
 """
 
 from __future__ import annotations
@@ -33,14 +33,6 @@ Fit = Callable[[Place], bool]
 
 def _anywhere(_: Place) -> bool:
     return True
-
-
-def _has_node(place: Place) -> bool:
-    return place.node is not None
-
-
-def _has_socket(place: Place) -> bool:
-    return place.socket is not None
 
 
 def ways(
@@ -89,7 +81,7 @@ def _required(request: Request, places: Sequence[Place]) -> Iterator[Fit]:
         if item.alias.numa_policy is NumaPolicy.REQUIRED
     ]
     if sum(counts) <= 1:
-        yield _has_node
+        yield _anywhere
         return
     for node in sorted({p.node for p in places if p.node is not None}):
         yield _on_node(node)
@@ -105,21 +97,14 @@ def _own(item: Item, places: Sequence[Place], common: Fit) -> list[Fit]:
         return [common]
     if policy is NumaPolicy.SOCKET:
         if item.count == 1:
-            return [_has_socket]
+            return [_anywhere]
         sockets = {p.socket for p in places if p.socket is not None}
         return [_on_socket(socket) for socket in sorted(sockets)]
-    nodes = {p.node for p in places if p.node is not None}
-    if policy is NumaPolicy.PREFERRED or item.count == 1 or not nodes:
-        return [_anywhere]
-    return [_off_or_on_node(node) for node in sorted(nodes)]
+    return [_anywhere]
 
 
 def _on_node(node: int) -> Fit:
     return lambda place: place.node == node
-
-
-def _off_or_on_node(node: int) -> Fit:
-    return lambda place: place.node is None or place.node == node
 
 
 def _on_socket(socket: int) -> Fit:

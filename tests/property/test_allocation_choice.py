@@ -91,18 +91,17 @@ def keeps_policies(
             for u in units
         )
     nodes: set[int | None] = set()
+    required = 0
     for item, units in zip(request.items, sharing, strict=True):
         policy = item.alias.numa_policy
         if policy is NumaPolicy.REQUIRED:
             nodes |= {u.numa_node for u in units}
-        elif policy is NumaPolicy.LEGACY:
-            if len({u.numa_node for u in units} - {None}) > 1:
-                return False
-        elif policy is NumaPolicy.SOCKET:
+            required += item.count
+        elif policy is NumaPolicy.SOCKET and item.count > 1:
             found = {u.socket for u in units}
             if None in found or len(found) > 1:
                 return False
-    return None not in nodes and len(nodes) <= 1
+    return required <= 1 or (None not in nodes and len(nodes) <= 1)
 
 
 def is_near(

@@ -69,9 +69,7 @@ def test_a_unit_of_unknown_socket_fits_on_its_own_node_alone() -> None:
         # Cards 1 and 2 share a node, 3 is on its own.
         ("required:2", {(1, 2)}),
         ("required:3", set()),
-        ("legacy:2", {(1, 2), (1, 4), (2, 4), (3, 4)}),
-        ("legacy:3", {(1, 2, 4)}),
-        ("legacy:4", set()),
+        ("legacy:4", {(1, 2, 3, 4)}),
         ("gpu:4", {(1, 2, 3, 4)}),
         ("gpu:3", {(1, 2, 3), (1, 2, 4), (1, 3, 4), (2, 3, 4)}),
     ],
@@ -99,14 +97,9 @@ def test_required_aliases_share_one_node() -> None:
     assert buses(asked, [*apart, unit(3, NIC, node=0)]) == [(1, 3)]
 
 
-def test_each_legacy_alias_shares_a_node_of_its_own() -> None:
-    asked = request("legacy:2,required-nic:1")
-    units = [unit(1, node=0), unit(2, node=0), unit(3, NIC, node=1)]
-    assert buses(asked, units) == [(1, 2, 3)]
-
-
-def test_a_required_card_has_a_node() -> None:
-    assert buses(request("required:1"), [unit(1, node=None)]) == []
+@pytest.mark.parametrize("text", ["required:1", "socket:1", "legacy:1"])
+def test_one_card_is_near_to_itself(text: str) -> None:
+    assert buses(request(text), [unit(1, node=None)]) == [(1,)]
 
 
 def test_cards_without_node_share_none() -> None:
@@ -118,7 +111,7 @@ def test_cards_without_node_share_none() -> None:
 def test_sharing_a_socket() -> None:
     assert buses(request("socket:2"), NODES) == [(1, 2), (3, 4)]
     assert buses(request("socket:3"), NODES) == []
-    assert buses(request("socket:1"), NODES[4:]) == []
+    assert buses(request("socket:1"), NODES[4:]) == [(5,)]
 
 
 def test_what_is_minimal_on_one_node_may_not_be_on_another() -> None:
