@@ -24,6 +24,7 @@ class Host:
     def __init__(self, release: str = "6.1.0-18-amd64") -> None:
         self.release = release
         self._devices: dict[str, Device] = {}
+        self._functions: dict[str, str] = {}
         self._root: dict[str, Line] = {}
         self._folders: list[str] = []
         self._notes: list[str] = []
@@ -102,6 +103,7 @@ class Host:
             links["physfn"] = f"../{physical}"
         properties = config.uevent(address, ids, class_code, subsystem, driver)
         self.device(path, "pci", attributes, links, properties)
+        self._functions[address] = path
         if below:
             self.device(f"{path}/pci_bus/{below}", "pci_bus")
         return path
@@ -183,7 +185,7 @@ class Host:
     ) -> str:
         if under is None:
             return f"/devices/pci{root_bus or address[:-5]}/{address}"
-        above = next(p for p in self._devices if p.endswith(f"/{under}"))
+        above = self._functions[under]
         if root_bus:
             above = f"{above}/pci{root_bus}"
         return f"{above}/{address}"

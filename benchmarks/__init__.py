@@ -1,0 +1,1 @@
+"""Comparisons with other ways to the same answer, as ratios."""

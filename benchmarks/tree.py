@@ -1,0 +1,93 @@
+"""A large host on disk: what a listing of its functions has to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.trees import software
+from tests.trees.host import Host
+
+_CARDS = 8
+_FUNCTIONS_PER_PORT = 16
+_PORTS_PER_DOMAIN = 128
+# As many lines as a distribution's kernel has.
+_ALIASES = 20_000
+# What fills a server up: virtual NICs, disks, and a processor's own parts.
+_KINDS = (
+    ("8086:154c", "020000", "iavf"),
+    ("144d:a80a", "010802", "nvme"),
+    ("8086:2f81", "088000", None),
+)
+
+
+def grown(root: Path, count: int) -> Path:
+    """``root`` with a host of ``count`` functions below it.
+
+    Eight cards with two functions each; the rest in sixteens behind root
+    ports, each in a group of its own; two sockets.
+    """
+    host = Host()
+    left = count
+    number = 0
+    while left > 0:
+        left -= _port(host, number, left)
+        number += 1
+    software.mounts(host, {"/": ("8:1", "/dev/sda1", "ext4")})
+    software.swaps(host)
+    host.folder("sys/dev/block")
+    software.routes(host, [])
+    software.firmware(
+        host, "GenuineIntel", "ro intel_iommu=on", ["DMAR"], ["dmar0"]
+    )
+    software.sockets(host, ["0-31", "32-63"])
+    software.consoles(host, "ttyS0")
+    patterns = {
+        f"pci:v{at % 400:08X}d{at:08X}sv*sd*bc*sc*i*": f"module_{at}"
+        for at in range(_ALIASES)
+    }
+    patterns["pci:v000010DEd*sv*sd*bc03sc*i*"] = "nouveau"
+    software.aliases(host, patterns)
+    return host.write(root)
+
+
+def _port(host: Host, number: int, left: int) -> int:
+    """Add a root port and what is behind it; how many functions that is."""
+    domain, slot = divmod(number, _PORTS_PER_DOMAIN)
+    node = number % 2
+    port = f"{domain:04x}:00:{slot // 8:02x}.{slot % 8}"
+    bus = f"{domain:04x}:{slot + 1:02x}"
+    group = number * (_FUNCTIONS_PER_PORT + 1)
+    host.function(
+        port, "8086:2f04", "060400", group=group, node=node,
+        driver="pcieport", below=bus, reset="pm",
+    )  # fmt: skip
+    if number < _CARDS:
+        behind = min(2, left - 1)
+        for function in range(behind):
+            _card(host, f"{bus}:00.{function}", port, group + 1, node)
+        return 1 + behind
+    behind = min(_FUNCTIONS_PER_PORT, left - 1)
+    for at in range(behind):
+        ids, code, driver = _KINDS[(number + at) % len(_KINDS)]
+        host.function(
+            f"{bus}:{at // 8:02x}.{at % 8}", ids, code, under=port,
+            group=group + 1 + at, node=node, driver=driver, reset="flr",
+            bars=(65536,),
+        )  # fmt: skip
+    return 1 + behind
+
+
+def _card(host: Host, address: str, port: str, group: int, node: int) -> None:
+    is_audio = address.endswith("1")
+    host.function(
+        address,
+        "10de:0fba" if is_audio else "10de:1430",
+        "040300" if is_audio else "030000",
+        under=port,
+        group=group,
+        node=node,
+        driver="snd_hda_intel" if is_audio else "nouveau",
+        vga=None if is_audio else False,
+        reset=None if is_audio else "bus",
+        bars=(16 << 20,),
+    )
