@@ -42,8 +42,12 @@ def test_firmware() -> None:
     assert none.status is Status.FAIL
     assert "no ACPI table DMAR" in none.detail
     assert "VT-d" in none.remedy
-    amd = found(CARD, cpu_vendor=CpuVendor.AMD)["firmware"]
+    amd = found(
+        CARD, cpu_vendor=CpuVendor.AMD, acpi_tables=frozenset({"FACP"})
+    )["firmware"]
     assert (amd.status, "IVRS" in amd.detail) == (Status.FAIL, True)
+    mixed = found(CARD, cpu_vendor=CpuVendor.AMD)["firmware"]
+    assert mixed.detail == "ACPI table DMAR"
     arm = found(CARD, cpu_vendor=CpuVendor.ARM)["firmware"]
     assert arm.status is Status.PASS
     for fields, detail in (
