@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import re
 import threading
-import time
 import urllib.parse
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
-from tooz import ToozError, coordination
+from tooz import coordination
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.host import holder
+
+T = TypeVar("T")
+
+# What a backend may take longer than it was asked to wait, and what
+# letting go may take; the lock expires by itself where that fails.
+_GRACE_S = 5
 
 
 @contextlib.contextmanager
@@ -36,111 +42,123 @@ def host_lock(
     :raises Unavailable: when the backend does not answer, or the lock is
         not free, within ``timeout_s``.
     """
-    note = os.path.join(folder, f"{urllib.parse.quote(host, safe='')}.holder")
-    with _started(backend_url, folder, timeout_s) as coordinator:
-        lock = coordinator.get_lock(f"gpu-passthrough-{host}".encode())
-        _acquire(lock, note, host, timeout_s, waiting)
+    # The file driver makes the lock's name a part of a path.
+    name = urllib.parse.quote(host, safe="")
+    note = os.path.join(folder, f"{name}.holder")
+    with _started(backend_url, folder, timeout_s) as backend:
+        lock = backend.coordinator.get_lock(f"gpu-passthrough-{name}".encode())
+        _acquire(backend, lock, note, host, timeout_s, waiting)
         try:
-            _write_note(note)
+            holder.write(note)
             yield
         finally:
-            with contextlib.suppress(OSError):
-                os.unlink(note)
-            with contextlib.suppress(ToozError):
-                lock.release()
+            holder.remove(note)
+            with contextlib.suppress(errors.Unavailable):
+                backend.ask(lock.release, _GRACE_S)
 
 
 def _acquire(
+    backend: _Backend,
     lock: Any,
     note: str,
     host: str,
     timeout_s: float,
     waiting: Callable[[str], None],
 ) -> None:
-    try:
-        if lock.acquire(blocking=False):
-            return
-        waiting(f"waiting for the lock of {host}, held by {_holder(note)}")
-        if lock.acquire(blocking=timeout_s):
-            return
-    except ToozError as error:
-        raise errors.Unavailable(
-            f"the lock of {host} cannot be taken: {error}"
-        ) from error
+    if backend.ask(lambda: lock.acquire(blocking=False), timeout_s):
+        return
+    waiting(f"waiting for the lock of {host}, held by {holder.told(note)}")
+    if backend.ask(
+        lambda: lock.acquire(blocking=timeout_s), timeout_s + _GRACE_S
+    ):
+        return
     raise errors.Unavailable(
         f"the lock of {host} was not free within {timeout_s:g} s; it is held"
-        f" by {_holder(note)}; try again when that is done"
+        f" by {holder.told(note)}; try again when that is done"
     )
 
 
 @contextlib.contextmanager
-def _started(url: str, folder: str, timeout_s: float) -> Iterator[Any]:
-    member = f"{os.uname().nodename}-{os.getpid()}".encode()
+def _started(url: str, folder: str, timeout_s: float) -> Iterator[_Backend]:
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        coordinator = coordination.get_coordinator(url, member)
-        _bounded(lambda: coordinator.start(start_heart=True), url, timeout_s)
-    except (ToozError, OSError, ImportError, ValueError) as error:
+    except OSError as error:
         raise errors.Unavailable(
-            f"the lock backend {_shown(url)} does not answer: {error};"
-            " see [coordination] backend_url"
+            f"cannot make the folder for locks: {error}; see [DEFAULT]"
+            " state_path"
         ) from error
+    backend = _Backend(url)
+    backend.ask(backend.start, timeout_s)
     try:
-        yield coordinator
+        yield backend
     finally:
-        with contextlib.suppress(ToozError):
-            coordinator.stop()
+        with contextlib.suppress(errors.Unavailable):
+            backend.ask(backend.coordinator.stop, _GRACE_S)
 
 
-def _bounded(act: Callable[[], None], url: str, timeout_s: float) -> None:
-    """Do ``act``; not every tooz driver bounds its own connecting."""
-    raised: list[Exception] = []
+class _Backend:
+    """A lock backend, each of whose answers is waited for so long.
 
-    def run() -> None:
-        try:
-            act()
-        except (ToozError, OSError) as error:
-            raised.append(error)
+    Not every driver of tooz bounds its own connecting, nor turns all of
+    its client's errors into tooz's.
+    """
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(timeout_s)
-    if thread.is_alive():
+    coordinator: Any
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def start(self) -> None:
+        member = f"{os.uname().nodename}-{os.getpid()}".encode()
+        self.coordinator = coordination.get_coordinator(self._url, member)
+        self.coordinator.start(start_heart=True)
+
+    def ask(self, act: Callable[[], T], timeout_s: float) -> T:
+        """What ``act`` returns.
+
+        :raises Unavailable: when it raises, or takes longer.
+        """
+        answers: list[T] = []
+        failures: list[Exception] = []
+
+        def run() -> None:
+            try:
+                answers.append(act())
+            except Exception as error:  # noqa: BLE001 - raised again below
+                failures.append(error)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(timeout_s)
+        if answers:
+            return answers[0]
+        if failures:
+            raise errors.Unavailable(
+                f"the lock backend {_shown(self._url)} does not answer:"
+                f" {_told(failures[0], self._url)}; see [coordination]"
+                " backend_url"
+            ) from failures[0]
         raise errors.Unavailable(
-            f"the lock backend {_shown(url)} did not answer within"
+            f"the lock backend {_shown(self._url)} did not answer within"
             f" {timeout_s:g} s; see [coordination] backend_url"
         )
-    if raised:
-        raise raised[0]
 
 
 def _shown(url: str) -> str:
-    """The URL without its password."""
-    parts = urllib.parse.urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=f"{parts.username}:***@{host}").geturl()
+    """The URL without user, password and options, which may hold one."""
+    scheme, _, rest = url.partition("://")
+    credentials, _, place = rest.rpartition("@")
+    place = place.partition("?")[0]
+    return f"{scheme}://{'***@' if credentials else ''}{place}"
 
 
-def _write_note(path: str) -> None:
-    with open("/proc/self/cmdline", "rb") as file:
-        words = file.read().split(b"\0")
-    command = " ".join(
-        os.path.basename(w.decode(errors="replace")) for w in words[:4] if w
-    )
-    note = {"pid": os.getpid(), "command": command, "since": time.time()}
-    beside = f"{path}.{os.getpid()}"
-    with open(beside, "w", encoding="utf-8") as file:
-        json.dump(note, file)
-    os.replace(beside, path)
-
-
-def _holder(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as file:
-            note = json.load(file)
-        age_s = max(0, round(time.time() - note["since"]))
-        return f"process {note['pid']} ({note['command']}) since {age_s} s"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "a process that left no note yet"
+def _told(error: Exception, url: str) -> str:
+    """The error in one line; its kind alone where it tells a secret."""
+    kind = type(error).__name__
+    text = " ".join(str(error).split())
+    rest = url.partition("://")[2]
+    secrets = [rest.rpartition("@")[0], rest.partition("?")[2]]
+    pieces = re.split(r"[:/@?#&=]", "/".join(secrets))
+    if not text or any(piece in text for piece in pieces if piece):
+        return kind
+    return text
