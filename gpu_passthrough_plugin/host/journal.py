@@ -13,6 +13,10 @@ from gpu_passthrough_plugin.model.effect import Binding, Rebind
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 
 _FORMAT = 1
+_MALFORMED = (
+    ValueError, KeyError, TypeError, AttributeError, RecursionError,
+    errors.Invalid,
+)  # fmt: skip
 
 
 class Journal:
@@ -45,18 +49,22 @@ class Journal:
 
     def read(self, uuid: str) -> Instance | None:
         """What is known of one instance."""
+        path = self._path(uuid)
         try:
-            with open(self._path(uuid), encoding="utf-8") as file:
-                return _instance(json.load(file))
+            with open(path, encoding="utf-8") as file:
+                found = _instance(json.load(file))
+            if self._path(found.uuid) != path:
+                raise ValueError(f"it is of {found.uuid}")
+            return found
         except FileNotFoundError:
             return None
         except OSError as error:
             raise errors.Unavailable(
-                f"cannot read the journal {self._path(uuid)}: {error.strerror}"
+                f"cannot read the journal {path}: {error.strerror}"
             ) from error
-        except (ValueError, KeyError, TypeError) as error:
+        except _MALFORMED as error:
             raise errors.Invalid(
-                f"{self._path(uuid)} is no journal of this release"
+                f"{path} is no journal of this release"
                 f" ({error!r}); see what the instance holds with 'virsh"
                 " dumpxml' and move the file away"
             ) from error
@@ -89,7 +97,14 @@ class Journal:
 
     def _path(self, uuid: str) -> str:
         # A UUID and nothing else ever becomes part of a path.
-        return os.path.join(self._folder, f"{uuids.UUID(uuid)}.json")
+        try:
+            name = uuids.UUID(uuid)
+        except ValueError as error:
+            raise errors.Invalid(
+                f"{os.path.join(self._folder, uuid)!r} is no journal of an"
+                " instance; wanted UUID.json: move it away"
+            ) from error
+        return os.path.join(self._folder, f"{name}.json")
 
     def _sync_folder(self) -> None:
         handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
