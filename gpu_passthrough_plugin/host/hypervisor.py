@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import libvirt
 
@@ -32,7 +32,7 @@ class Hypervisor:
                 " running? ([libvirt] connection_uri)"
             ) from error
 
-    def __enter__(self) -> Hypervisor:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -71,17 +71,26 @@ class Hypervisor:
         return True
 
     def shut_down(self, uuid: str, timeout_s: float) -> bool:
-        """Ask the guest by ACPI; whether it went within the time."""
+        """Ask the guest by ACPI; whether it went within the time.
+
+        A guest that cannot be asked, because it has no ACPI, did not go.
+        """
         domain = self._active(uuid)
         if domain is None:
             return True
-        self._asked(domain.shutdown)
+        try:
+            self._ask_to_go(domain)
+        except libvirt.libvirtError:
+            return self._active(uuid) is None
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if self._active(uuid) is None:
                 return True
             time.sleep(_POLL_S)
         return self._active(uuid) is None
+
+    def _ask_to_go(self, domain: Any) -> None:
+        domain.shutdown()
 
     def destroy(self, uuid: str) -> None:
         """Stop the guest at once, if it runs."""
