@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-from gpu_passthrough_plugin import errors
-
-_MOST_FAULTS = 20
-_HEX = re.compile(r"(?:[0-9A-Fa-f]{2})*")
-_NODE = re.compile(r"[^=]+(?:=[0-9A-F]+)?")
+from gpu_passthrough_plugin.discovery import escapes
+from gpu_passthrough_plugin.discovery.escapes import raw
 
 
 class Kind(enum.StrEnum):
@@ -29,8 +25,7 @@ class Kind(enum.StrEnum):
     LINK = "L"
 
 
-_KINDS = {f"{kind}: ": kind for kind in Kind}
-_KEYED = frozenset({Kind.PROPERTY, Kind.ATTRIBUTE, Kind.BINARY, Kind.LINK})
+KEYED = frozenset({Kind.PROPERTY, Kind.ATTRIBUTE, Kind.BINARY, Kind.LINK})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,205 +56,17 @@ def printed(devices: Iterable[Device]) -> bytes:
     """The text of a recording, an empty line after each device."""
     return b"".join(
         b"P: %s\n%s\n"
-        % (_raw(device.path), b"".join(map(_printed_line, device.lines)))
+        % (raw(device.path), b"".join(map(_printed_line, device.lines)))
         for device in devices
     )
 
 
 def _printed_line(line: Line) -> bytes:
     if line.kind is Kind.ATTRIBUTE:
-        value = _escaped(line.value)
+        value = escapes.escaped(line.value)
     elif line.kind is Kind.BINARY:
         value = line.value.hex().upper().encode()
     else:
         value = line.value
-    key = _raw(line.key) + b"=" if line.kind in _KEYED else b""
+    key = raw(line.key) + b"=" if line.kind in KEYED else b""
     return b"%s: %s%s\n" % (line.kind.encode(), key, value)
-
-
-def parse(data: bytes, title: str) -> tuple[Device, ...]:
-    """The devices of a recording, in its order.
-
-    :param title: what messages call it.
-    :raises ReadFailed: when it is no recording at all.
-    :raises Faults: with each fault and its line, when it is damaged.
-    """
-    if not data.startswith(b"P: /devices/"):
-        raise errors.ReadFailed(
-            f"{title} is no recording: it begins with {data[:20]!r};"
-            " wanted umockdev's text, which begins with 'P: /devices/'"
-        )
-    reader = _Reader(title)
-    lines = data.split(b"\n")
-    for number, line in enumerate(lines[:-1], 1):
-        reader.take(number, line)
-    reader.end(len(lines), lines[-1])
-    return tuple(reader.devices)
-
-
-class _Reader:
-    """Devices and faults so far, of lines taken one after the other."""
-
-    def __init__(self, title: str) -> None:
-        self.devices: list[Device] = []
-        self._title = title
-        self._faults: list[str] = []
-        self._path = ""
-        self._start = 0
-        self._lines: list[Line] = []
-        self._keys: set[tuple[bool, str]] = set()
-        self._seen: dict[str, int] = {}
-
-    def take(self, number: int, line: bytes) -> None:
-        if not line:
-            self._close()
-        elif line.startswith(b"P: "):
-            self._open(number, line)
-        elif not self._path:
-            self._fault(number, line, "wanted a line 'P: /devices/…' first")
-        else:
-            self._add(number, line)
-
-    def end(self, number: int, rest: bytes) -> None:
-        """Nothing may be open: umockdev-record ends with an empty line.
-
-        :raises Faults: when there was any fault.
-        """
-        if rest or self._path:
-            self._fault(
-                number,
-                rest,
-                f"the recording breaks off in {self._path or 'a line'};"
-                " wanted an empty line at its end: copy it anew, whole",
-            )
-        more = len(self._faults) - _MOST_FAULTS
-        if more > 0:
-            self._faults[_MOST_FAULTS:] = [f"and {more} more"]
-        if self._faults:
-            raise errors.Faults(tuple(self._faults))
-
-    def _fault(self, number: int, line: bytes, wanted: str) -> None:
-        found = f"{_text(line[:40])!r}: " if line else ""
-        self._faults.append(f"{self._title}, line {number}: {found}{wanted}")
-
-    def _open(self, number: int, line: bytes) -> None:
-        path = _text(line[3:])
-        if self._path:
-            self._fault(number, line, "wanted an empty line before it")
-            self._close()
-        self._path, self._start = path, number
-        self._lines, self._keys = [], set()
-        if not path.startswith("/devices/") or _climbs(path):
-            self._fault(number, line, "wanted a path below /devices/")
-        first = self._seen.setdefault(path, number)
-        if first != number:
-            self._fault(number, line, f"is there already, in line {first}")
-
-    def _close(self) -> None:
-        if not self._path:
-            return
-        device = Device(self._path, tuple(self._lines))
-        if "SUBSYSTEM" not in device.values(Kind.PROPERTY):
-            self._fault(
-                self._start, b"", f"{self._path} has no line 'E: SUBSYSTEM='"
-            )
-        self.devices.append(device)
-        self._path = ""
-
-    def _add(self, number: int, line: bytes) -> None:
-        try:
-            parsed = _parsed_line(line)
-        except ValueError as error:
-            self._fault(number, line, str(error))
-            return
-        if parsed.kind in _KEYED:
-            key = parsed.kind is Kind.PROPERTY, parsed.key
-            if key in self._keys:
-                self._fault(number, line, "is given twice for one device")
-            self._keys.add(key)
-        self._lines.append(parsed)
-
-
-def _parsed_line(line: bytes) -> Line:
-    """The line.
-
-    :raises ValueError: with what was wanted instead.
-    """
-    mark, rest = _text(line[:3]), line[3:]
-    kind = _KINDS.get(mark)
-    if kind is None:
-        wanted = ", ".join(f"{kind}:" for kind in Kind)
-        raise ValueError(f"wanted a line that begins with one of P:, {wanted}")
-    if kind not in _KEYED:
-        if kind is Kind.NODE and not _NODE.fullmatch(_text(rest)):
-            raise ValueError("wanted NAME or NAME=HEX")
-        return Line(kind, "", rest)
-    raw_key, equals, value = rest.partition(b"=")
-    key = _text(raw_key)
-    if not key or not equals:
-        raise ValueError("wanted KEY=VALUE")
-    if kind is not Kind.PROPERTY and _climbs(key):
-        raise ValueError("wanted a path inside its device")
-    return Line(kind, key, _decoded(kind, value))
-
-
-def _decoded(kind: Kind, value: bytes) -> bytes:
-    if kind is Kind.ATTRIBUTE:
-        return _unescaped(value)
-    if kind is Kind.BINARY:
-        digits = _text(value)
-        if not _HEX.fullmatch(digits):
-            raise ValueError("wanted pairs of hexadecimal digits")
-        return bytes.fromhex(digits)
-    return value
-
-
-def _climbs(path: str) -> bool:
-    return not {"..", "."}.isdisjoint(path.split("/")) or "//" in path
-
-
-# Source: GLib, g_strescape and g_strcompress.
-_LETTERS = {b"b": 8, b"t": 9, b"n": 10, b"v": 11, b"f": 12, b"r": 13}
-_TO_ESCAPE = re.compile(rb"[^ !#-\[\]-~]")
-_ESCAPED = re.compile(rb"\\([0-7]{1,3}|.|$)", re.DOTALL)
-_ESCAPES = {
-    **{bytes([n]): b"\\%03o" % n for n in range(256)},
-    **{bytes([code]): b"\\" + char for char, code in _LETTERS.items()},
-    b'"': b'\\"',
-    b"\\": b"\\\\",
-}
-
-
-def _escaped(value: bytes) -> bytes:
-    return _TO_ESCAPE.sub(lambda match: _ESCAPES[match[0]], value)
-
-
-def _unescaped(value: bytes) -> bytes:
-    return _ESCAPED.sub(_original, value)
-
-
-def _original(match: re.Match[bytes]) -> bytes:
-    code = match[1]
-    if not code:
-        raise ValueError("breaks off after a backslash")
-    if code.isdigit() and code[0] < ord("8"):
-        return bytes([int(code, 8) & 0xFF])
-    return bytes([_LETTERS[code]]) if code in _LETTERS else code
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")
-
-
-def _raw(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
-def lines_of(values: Iterator[tuple[Kind, str, bytes]]) -> tuple[Line, ...]:
-    """Lines in umockdev-record's order: properties, then the rest by name."""
-    return tuple(
-        sorted(
-            (Line(*value) for value in values),
-            key=lambda ln: (ln.kind is not Kind.PROPERTY, ln.key),
-        )
-    )

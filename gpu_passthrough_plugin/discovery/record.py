@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gpu_passthrough_plugin.discovery import grammar, paths, replay, trim
+from gpu_passthrough_plugin.discovery.escapes import raw
 from gpu_passthrough_plugin.discovery.facts import facts
 from gpu_passthrough_plugin.discovery.functions import detail, functions
 from gpu_passthrough_plugin.discovery.grammar import Device, Kind, Line
@@ -87,7 +88,7 @@ class _Sorter:
             )
         subsystem = self._subsystems[path]
         if subsystem:
-            line = Line(Kind.PROPERTY, "SUBSYSTEM", _raw(subsystem))
+            line = Line(Kind.PROPERTY, "SUBSYSTEM", raw(subsystem))
             self._devices[path] = [line]
         return bool(subsystem)
 
@@ -105,17 +106,17 @@ class _Sorter:
         if device:
             key = path.removeprefix(f"{device}/")
             if key != "subsystem":
-                self._devices[device].append(Line(Kind.LINK, key, _raw(text)))
+                self._devices[device].append(Line(Kind.LINK, key, raw(text)))
             return
         target = self._of(f"{paths.joined(path, text)}/")
         if path.startswith(_NODES) and target:
-            number = _raw(f"{paths.name(path)}\n")
+            number = raw(f"{paths.name(path)}\n")
             line = Line(Kind.ATTRIBUTE, "dev", number)
             if line not in self._devices[target]:
                 self._devices[target].append(line)
         elif not path.startswith(("sys/bus/", "sys/class/")):
             key = f"{replay.ROOT}{path}"
-            self._host.append(Line(Kind.LINK, key, _raw(text)))
+            self._host.append(Line(Kind.LINK, key, raw(text)))
 
     def _rest(self, count: int) -> None:
         """What is only known to be there, or that it cannot be read."""
@@ -131,7 +132,7 @@ class _Sorter:
         for key, rows in lists.items():
             if rows:
                 data = "".join(f"{row}\n" for row in rows)
-                self._host.append(Line(Kind.ATTRIBUTE, key, _raw(data)))
+                self._host.append(Line(Kind.ATTRIBUTE, key, raw(data)))
 
     def _implied(self) -> set[str]:
         """Folders that are known by what is in them."""
@@ -152,7 +153,7 @@ def _lines(key: str, data: bytes) -> Iterator[Line]:
         properties = {name: value for name, equals, value in pairs if equals}
         for name, value in properties.items():
             if name not in {"", "SUBSYSTEM"}:
-                yield Line(Kind.PROPERTY, name, _raw(value))
+                yield Line(Kind.PROPERTY, name, raw(value))
         return
     is_text = b"\0" not in data and paths.name(key) != "config"
     yield Line(Kind.ATTRIBUTE if is_text else Kind.BINARY, key, data)
@@ -163,7 +164,3 @@ def _ordered(lines: list[Line]) -> tuple[Line, ...]:
     return tuple(
         sorted(lines, key=lambda ln: (ln.kind != Kind.PROPERTY, ln.key))
     )
-
-
-def _raw(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")

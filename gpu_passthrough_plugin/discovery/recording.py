@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery import grammar, replay
+from gpu_passthrough_plugin.discovery import parser, replay
 from gpu_passthrough_plugin.discovery.recorded import RecordedTree
 
 SEED = os.path.join(
@@ -40,4 +40,4 @@ def parse(data: bytes, title: str) -> RecordedTree:
     :raises ReadFailed: when it is no recording.
     :raises Faults: with every line that is wrong.
     """
-    return replay.tree(grammar.parse(data, title), title)
+    return replay.tree(parser.parse(data, title), title)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import endpoints, paths
+from gpu_passthrough_plugin.discovery.escapes import text
 from gpu_passthrough_plugin.discovery.grammar import Device, Kind
 from gpu_passthrough_plugin.discovery.recorded import RecordedTree
 
@@ -65,12 +66,12 @@ def _with_host(
             files[key.removeprefix(ROOT)] = value
     for key, value in host.values(Kind.LINK).items():
         if key.startswith(ROOT):
-            links[key.removeprefix(ROOT)] = _text(value)
+            links[key.removeprefix(ROOT)] = text(value)
     unreadable = {}
-    for line in _text(attributes.get("unreadable", b"")).splitlines():
+    for line in text(attributes.get("unreadable", b"")).splitlines():
         path, _, why = line.partition("\t")
         unreadable[path] = why
-    folders = _text(attributes.get("folders", b"")).splitlines()
+    folders = text(attributes.get("folders", b"")).splitlines()
     return RecordedTree(files, links, folders, unreadable, title)
 
 
@@ -91,10 +92,10 @@ def _links(device: Device) -> dict[str, str]:
     base = f"sys{device.path}"
     up = "../" * device.path.count("/")
     properties = device.values(Kind.PROPERTY)
-    subsystem = _text(properties["SUBSYSTEM"])
+    subsystem = text(properties["SUBSYSTEM"])
     kind = "bus" if subsystem in _BUSES else "class"
     links = {
-        f"{base}/{key}": _text(value)
+        f"{base}/{key}": text(value)
         for key, value in device.values(Kind.LINK).items()
     }
     links[f"{base}/subsystem"] = f"{up}{kind}/{subsystem}"
@@ -117,7 +118,7 @@ def _places(device: Device, subsystem: str, kind: str) -> Iterator[str]:
         yield f"sys/dev/{kind}/{number}"
     group = device.values(Kind.LINK).get("iommu_group")
     if subsystem == "pci" and group is not None:
-        number = paths.name(_text(group))
+        number = paths.name(text(group))
         yield f"sys/kernel/iommu_groups/{number}/devices/{name}"
 
 
@@ -125,8 +126,8 @@ def _number(device: Device) -> str:
     """``MAJOR:MINOR``, or nothing for a device without a node."""
     properties = device.values(Kind.PROPERTY)
     if "MAJOR" in properties and "MINOR" in properties:
-        return _text(properties["MAJOR"] + b":" + properties["MINOR"])
-    return _text(device.values(Kind.ATTRIBUTE).get("dev", b"")).strip()
+        return text(properties["MAJOR"] + b":" + properties["MINOR"])
+    return text(device.values(Kind.ATTRIBUTE).get("dev", b"")).strip()
 
 
 def _count_faults(
@@ -134,7 +135,7 @@ def _count_faults(
 ) -> Iterator[str]:
     if host is None:
         return
-    wanted = _text(host.values(Kind.ATTRIBUTE).get("devices", b"")).strip()
+    wanted = text(host.values(Kind.ATTRIBUTE).get("devices", b"")).strip()
     if wanted and wanted != str(len(others)):
         yield (
             f"{title} holds {len(others)} devices; its beginning says"
@@ -157,7 +158,3 @@ def _gaps(devices: Sequence[Device], title: str) -> Iterator[str]:
             f"{title} has {below} without {folder} above it;"
             " copy it anew, whole"
         )
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")

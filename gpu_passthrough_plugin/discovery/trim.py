@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gpu_passthrough_plugin.discovery import facts, modules, mounts, routes
+from gpu_passthrough_plugin.discovery.escapes import raw
 from gpu_passthrough_plugin.discovery.tree import decoded
 from gpu_passthrough_plugin.model.reading import Unknown
 
@@ -78,5 +79,4 @@ def _routes6(data: bytes) -> bytes:
 
 
 def _joined(lines: Iterable[str]) -> bytes:
-    text = "".join(f"{line}\n" for line in lines)
-    return text.encode("utf-8", "surrogateescape")
+    return raw("".join(f"{line}\n" for line in lines))

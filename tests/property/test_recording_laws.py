@@ -10,7 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery import grammar, record, recording
+from gpu_passthrough_plugin.discovery import (
+    grammar,
+    parser,
+    record,
+    recording,
+)
 from gpu_passthrough_plugin.discovery.facts import facts
 from gpu_passthrough_plugin.discovery.functions import detail, functions
 from gpu_passthrough_plugin.discovery.grammar import Device, Kind, Line
@@ -57,18 +62,18 @@ RECORDINGS = st.lists(
 
 @given(RECORDINGS)
 def test_what_is_printed_parses_back(devices: list[Device]) -> None:
-    assert grammar.parse(grammar.printed(devices), "x") == tuple(devices)
+    assert parser.parse(grammar.printed(devices), "x") == tuple(devices)
 
 
 @given(st.binary(max_size=200))
 def test_any_text_is_read_or_refused_in_one_line(data: bytes) -> None:
     text = b"P: /devices/a\nE: SUBSYSTEM=pci\n" + data
     try:
-        devices = grammar.parse(text, "x")
+        devices = parser.parse(text, "x")
     except errors.Faults as refused:
         assert "\n" not in str(refused)
     else:
-        assert grammar.parse(grammar.printed(devices), "x") == devices
+        assert parser.parse(grammar.printed(devices), "x") == devices
 
 
 BASES = {name: host().tree() for name, host in HOSTS.items()}

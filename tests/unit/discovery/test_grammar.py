@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery import grammar
+from gpu_passthrough_plugin.discovery import grammar, parser
 from gpu_passthrough_plugin.discovery.grammar import Device, Kind, Line
 
 # What umockdev-record 0.17 writes, shortened.
@@ -33,7 +33,7 @@ E: SUBSYSTEM=usb
 
 
 def test_reads_what_umockdev_writes() -> None:
-    pci, kvm, usb = grammar.parse(TEXT, "host")
+    pci, kvm, usb = parser.parse(TEXT, "host")
     assert pci.path == "/devices/pci0000:00/0000:00:01.0"
     assert pci.values(Kind.PROPERTY) == {
         "PCI_ID": b"1AF4:1045",
@@ -54,25 +54,25 @@ def test_reads_what_umockdev_writes() -> None:
 
 
 def test_prints_it_back() -> None:
-    assert grammar.printed(grammar.parse(TEXT, "host")) == TEXT
+    assert grammar.printed(parser.parse(TEXT, "host")) == TEXT
 
 
 def test_empty_lines_may_be_many() -> None:
-    assert grammar.parse(TEXT.replace(b"\n\n", b"\n\n\n"), "host") == (
-        grammar.parse(TEXT, "host")
+    assert parser.parse(TEXT.replace(b"\n\n", b"\n\n\n"), "host") == (
+        parser.parse(TEXT, "host")
     )
 
 
 def test_unusual_escapes_are_read_as_glib_does() -> None:
     text = rb"P: /devices/a" + b"\nE: SUBSYSTEM=x\n"
     text += rb"A: a=\b\f\v\r\7\078\q\"" + b"\n\n"
-    (device,) = grammar.parse(text, "host")
+    (device,) = parser.parse(text, "host")
     assert device.values(Kind.ATTRIBUTE) == {"a": b'\b\f\v\r\7\x078q"'}
 
 
 def faults(text: bytes) -> tuple[str, ...]:
     with pytest.raises(errors.Faults) as caught:
-        grammar.parse(text, "host")
+        parser.parse(text, "host")
     assert "\n" not in str(caught.value)
     return caught.value.faults
 
@@ -135,7 +135,7 @@ def test_a_bad_device_is_named(text: bytes, wanted: str) -> None:
 def test_a_cut_is_noticed_unless_between_devices(at: int) -> None:
     text = TEXT[:at]
     if text.endswith(b"\n\n"):
-        assert grammar.parse(text, "host")
+        assert parser.parse(text, "host")
         return
     assert "breaks off in" in faults(text)[-1]
 
@@ -145,7 +145,7 @@ def test_a_cut_is_noticed_unless_between_devices(at: int) -> None:
 )
 def test_something_else_is_no_recording(data: bytes) -> None:
     with pytest.raises(errors.ReadFailed, match="host is no recording: it"):
-        grammar.parse(data, "host")
+        parser.parse(data, "host")
 
 
 def test_binary_lines_stay_binary() -> None:
