@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery.details import bridges as bridges
@@ -11,7 +12,6 @@ from gpu_passthrough_plugin.discovery.details import (
     reset_methods as reset_methods,
 )
 from gpu_passthrough_plugin.discovery.tree import Tree
-from gpu_passthrough_plugin.model import address as addresses
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import (
     BRIDGE_BASE_CLASS,
@@ -26,6 +26,10 @@ DEVICES = "sys/bus/pci/devices"
 # Source: Linux, drivers/pci/probe.c (pci_setup_device).
 _BRIDGE_CLASSES = frozenset({0x0604, 0x0607})
 
+# Source: Linux, drivers/pci/probe.c (``%04x:%02x:%02x.%d``).
+_NAME = re.compile(
+    r"([0-9a-f]{4}|[1-9a-f][0-9a-f]{4,7}):([0-9a-f]{2}):([01][0-9a-f])\.([0-7])"
+)
 _FILES = ("uevent", "numa_node")
 _LINKS = ("iommu_group",)
 
@@ -59,15 +63,15 @@ def _addresses(names: tuple[str, ...]) -> list[tuple[Address, str]]:
     found: list[tuple[Address, str]] = []
     odd: list[str] = []
     for name in names:
-        try:
-            address = addresses.parse(name)
-        except errors.Invalid:
+        match = _NAME.fullmatch(name)
+        if match is None:
             odd.append(name)
             continue
-        if str(address) == name:
-            found.append((address, name))
-        else:
-            odd.append(name)
+        domain, bus, slot, function = match.groups()
+        address = Address(
+            int(domain, 16), int(bus, 16), int(slot, 16), int(function)
+        )
+        found.append((address, name))
     if odd:
         raise errors.ReadFailed(
             f"{DEVICES} holds {', '.join(map(repr, odd))}; wanted only"
