@@ -27,9 +27,9 @@ SELECT = cfg.ListOpt(
     default=["class=03*"],
     help=f"""
 Functions that guests may be given: the primaries of their IOMMU groups.
-The other functions of such a card go along with it. A group without any stays
-with the host, and so does one that holds another card which is not selected.
-The default is every display function.
+The other functions of such a card go along with it. A group without any
+stays with the host, and so does one that holds another card which is not
+selected. The default is every display function.
 {_SPEC}
 Related options:
 

@@ -17,9 +17,10 @@ from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.request import Request
-from gpu_passthrough_plugin.model.unit import State, Unit
+from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
 Step = Callable[[str], None]
+Records = tuple[UnitRecord, ...]
 
 
 def boot(site: Site, domain: Domain, request: Request) -> Allocation:
@@ -41,34 +42,35 @@ def boot(site: Site, domain: Domain, request: Request) -> Allocation:
             own=domain.hostdevs,
         )
         site.journal.write(instance)
-        with _undone(site, hypervisor, domain.uuid) as step:
-            units = _claimed(site, instance, request, step)
-            instance = _prepared(site, instance, units, step)
-            _started(site, hypervisor, domain, instance, units, step)
+        with _undone(site, hypervisor, instance) as step:
+            records = _claimed(site, instance, request, step)
+            instance, records = _prepared(site, instance, records, step)
+            _started(site, hypervisor, domain, instance, records, step)
     return site.ledger.allocation(domain.uuid)
 
 
 def _claimed(
     site: Site, instance: Instance, request: Request, step: Step
-) -> tuple[Unit, ...]:
+) -> Records:
     step("claim")
     held = site.ledger.claim(request, instance.uuid, host=site.host)
-    units = tuple(record.unit for record in held.units)
+    units = _units(held.units)
     site.say(f"claimed {', '.join(str(unit.key) for unit in units)}")
     step("compare with the ledger")
     _require_current(site, units)
-    return units
+    return held.units
 
 
 def _prepared(
-    site: Site, instance: Instance, units: tuple[Unit, ...], step: Step
-) -> Instance:
+    site: Site, instance: Instance, records: Records, step: Step
+) -> tuple[Instance, Records]:
     step("prepare")
+    units = _units(records)
     instance = dataclasses.replace(
         instance, rebinds=plan.rebinds(units, site.bindings(units))
     )
     site.journal.write(instance)
-    site.move(instance.uuid, State.CLAIMED, State.PREPARING)
+    records = _moved(site, records, State.PREPARING)
     step("bind")
     site.devices.prepare()
     for rebind in instance.rebinds:
@@ -77,7 +79,7 @@ def _prepared(
             f"bound {rebind.address} to {rebind.becomes.driver}, was on"
             f" {rebind.was.driver or 'no driver'}"
         )
-    return instance
+    return instance, records
 
 
 def _started(
@@ -85,12 +87,12 @@ def _started(
     hypervisor: Hypervisor,
     domain: Domain,
     instance: Instance,
-    units: tuple[Unit, ...],
+    records: Records,
     step: Step,
 ) -> None:
     step("start")
     places = slots.places(
-        units,
+        _units(records),
         is_pcie=domain.is_pcie,
         buses=domain.buses,
         slots=domain.slots,
@@ -105,19 +107,34 @@ def _started(
         raise errors.Refused("; ".join(faults))
     site.say("checked: the guest holds exactly what was claimed")
     step("activate")
-    site.move(instance.uuid, State.PREPARING, State.ACTIVE)
+    _moved(site, records, State.ACTIVE)
     site.journal.write(dataclasses.replace(instance, phase=Phase.ACTIVE))
 
 
+def _units(records: Records) -> tuple[Unit, ...]:
+    return tuple(record.unit for record in records)
+
+
+def _moved(site: Site, records: Records, state: State) -> Records:
+    """The records after the move of these very ones.
+
+    :raises Conflict: when another changed one meanwhile: the lock was
+        lost, or the claim was withdrawn on another host.
+    """
+    return tuple(site.ledger.move(record, state) for record in records)
+
+
 @contextmanager
-def _undone(site: Site, hypervisor: Hypervisor, uuid: str) -> Iterator[Step]:
+def _undone(
+    site: Site, hypervisor: Hypervisor, instance: Instance
+) -> Iterator[Step]:
     """What was done inside is undone when it fails, and said so."""
     steps = ["begin"]
     try:
         yield steps.append
     except errors.Error as error:
         said = f"boot failed at step '{steps[-1]}': {error}; undone: "
-        said += _undo(site, hypervisor, uuid)
+        said += _undo(site, hypervisor, instance)
         if isinstance(error, errors.NoValidHost):
             raise errors.NoValidHost(said) from error
         if isinstance(error, errors.Refused):
@@ -125,15 +142,18 @@ def _undone(site: Site, hypervisor: Hypervisor, uuid: str) -> Iterator[Step]:
         raise errors.Unavailable(said) from error
     except BaseException:
         # Ctrl-C, SIGTERM or a bug: undone all the same.
-        _undo(site, hypervisor, uuid)
+        _undo(site, hypervisor, instance)
         raise
 
 
-def _undo(site: Site, hypervisor: Hypervisor, uuid: str) -> str:
-    instance = site.journal.read(uuid)
-    if instance is None:
-        return "nothing was changed"
+def _undo(site: Site, hypervisor: Hypervisor, begun: Instance) -> str:
+    """What was undone, in words.
+
+    :param begun: the instance as the boot began; the journal knows more,
+        unless another took the boot for dead and undid it.
+    """
     try:
+        instance = site.journal.read(begun.uuid) or begun
         done = give_back(site, hypervisor, instance)
     except errors.Error as error:
         return f"not all ({error}); the next command on this host goes on"

@@ -57,7 +57,14 @@ def _recover(site: Site, hypervisor: Hypervisor, instance: Instance) -> None:
         site.say(f"finished the boot of {instance.uuid}, cut off before")
         return
     site.say(f"undoing what was left half done of {instance.uuid}")
-    give_back(site, hypervisor, instance)
+    # A boot that was cut off leaves the host as it was before it.
+    is_boot = instance.phase is Phase.BOOTING
+    give_back(
+        site,
+        hypervisor,
+        instance,
+        restores_drivers=is_boot or site.restores_drivers,
+    )
 
 
 def _is_up(site: Site, hypervisor: Hypervisor, instance: Instance) -> bool:

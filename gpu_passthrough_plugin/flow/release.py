@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 import uuid as uuids
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute import domain, plan
-from gpu_passthrough_plugin.discovery import functions as discovery
+from gpu_passthrough_plugin.flow.sanitise import inspect, sanitise
 from gpu_passthrough_plugin.flow.site import Site
-from gpu_passthrough_plugin.host.devices import Devices
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
-from gpu_passthrough_plugin.model.effect import VFIO
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
-from gpu_passthrough_plugin.release import clean, resets
-
-_POLL_S = 0.2
 
 
 def guest_faults(
@@ -29,9 +23,11 @@ def guest_faults(
         return ("the guest is not running",)
     there = domain.hostdevs(live.encode(), instance.uuid)
     units = tuple(record.unit for record in site.held(instance.uuid))
-    return plan.faults(
-        units, set(there) - set(instance.own), site.bindings(units)
-    )
+    try:
+        bindings = site.bindings(units)
+    except errors.ReadFailed as error:
+        return (str(error),)
+    return plan.faults(units, set(there) - set(instance.own), bindings)
 
 
 def give_back(
@@ -62,12 +58,16 @@ def give_back(
     for record in site.held(uuid):
         if record.state is State.CLAIMED:
             done += _unclaimed(site, instance, record)
-        elif faults := _dirt(site, instance, record.unit):
-            done += _quarantined(site, instance, record, "; ".join(faults))
-        else:
+            continue
+        faults = _dirt(site, instance, record.unit)
+        if not faults:
             instance = _cleaned(site, instance, record.unit)
             if restores_drivers:
-                done += _restored(site, instance, record.unit)
+                restored, faults = _restored(site, instance, record.unit)
+                done += restored
+        if faults:
+            done += _quarantined(site, instance, record, "; ".join(faults))
+        else:
             done += _freed(site, instance, record)
     site.journal.remove(uuid)
     return tuple(done)
@@ -101,12 +101,12 @@ def _freed(site: Site, instance: Instance, record: UnitRecord) -> list[str]:
 def _quarantined(
     site: Site, instance: Instance, record: UnitRecord, reason: str
 ) -> list[str]:
-    """The unit stays on vfio-pci; what it was on is kept for ``clear``."""
+    """Its functions stay where they are; ``clear`` gives them back."""
     ours = {f.address for f in record.unit.functions}
     site.journal.write(
         dataclasses.replace(
             instance,
-            uuid=str(uuids.uuid4()),
+            uuid=_quarantine_uuid(record.unit),
             phase=Phase.QUARANTINED,
             rebinds=tuple(r for r in instance.rebinds if r.address in ours),
         )
@@ -133,74 +133,42 @@ def _dirt(site: Site, instance: Instance, unit: Unit) -> tuple[str, ...]:
     return inspect(site, unit, failures)
 
 
-def sanitise(site: Site, unit: Unit) -> tuple[str, ...]:
-    """The resets that failed, one line each; empty when none did."""
-    failures = [
-        f"{address} is on {binding.driver or 'no driver'}, so that nothing"
-        " could reset it"
-        for address, binding in site.bindings((unit,)).items()
-        if binding.driver != VFIO.driver
-    ]
-    if failures:
-        return tuple(failures)
+def _restored(
+    site: Site, instance: Instance, unit: Unit
+) -> tuple[list[str], tuple[str, ...]]:
+    """What is back on the driver that it had, and what is not and why."""
     ours = {f.address for f in unit.functions}
-    methods = {
-        f.address: discovery.detail(site.tree, f).reset_methods
-        for f in discovery.functions(site.tree)
-        if f.address in ours
-    }
-    for reset in resets.plan(unit, methods):
-        try:
-            _reset(site.devices, reset)
-            site.say(f"{reset} done")
-        except errors.Error as error:
-            failures.append(str(error))
-    return tuple(failures)
-
-
-def inspect(
-    site: Site, unit: Unit, failures: tuple[str, ...] = ()
-) -> tuple[str, ...]:
-    """Why the unit is not clean, by what its config space answers.
-
-    A function that was just reset may take a while to answer.
-    """
-    deadline = time.monotonic() + site.reset_timeout_s
-    while True:
-        identities = {
-            f.address: site.devices.identity(f.address) for f in unit.functions
-        }
-        faults = clean.faults(unit, identities, failures)
-        if not faults or failures or time.monotonic() > deadline:
-            return faults
-        time.sleep(_POLL_S)
-
-
-def _reset(devices: Devices, reset: resets.Reset) -> None:
-    if isinstance(reset, resets.FunctionReset):
-        devices.reset_function(reset.address)
-    else:
-        devices.reset_bus(reset.address, reset.iommu_group)
-
-
-def _restored(site: Site, instance: Instance, unit: Unit) -> list[str]:
-    ours = {f.address for f in unit.functions}
-    done = []
+    done: list[str] = []
+    faults: list[str] = []
     for rebind in reversed(instance.rebinds):
         if rebind.address not in ours or not rebind.is_needed:
             continue
-        site.devices.rebind(rebind.undo())
         to = rebind.was.driver or "no driver"
+        try:
+            site.devices.rebind(rebind.undo())
+        except errors.Error as error:
+            faults.append(f"{rebind.address} is not back on {to}: {error}")
+            continue
         done.append(f"{rebind.address} is back on {to}")
         site.say(done[-1])
-    return done
+    return done, tuple(faults)
 
 
 def restore(site: Site, unit: Unit) -> None:
-    """Give a unit out of quarantine back to the drivers that it had."""
-    for instance in site.journal.instances():
-        if instance.phase is not Phase.QUARANTINED:
-            continue
-        if any(r.address == unit.key.address for r in instance.rebinds):
-            _restored(site, instance, unit)
-            site.journal.remove(instance.uuid)
+    """Give a unit out of quarantine back to the drivers that it had.
+
+    :raises Refused: when one does not take its function.
+    """
+    instance = site.journal.read(_quarantine_uuid(unit))
+    if instance is None:
+        return
+    if site.restores_drivers:
+        _, faults = _restored(site, instance, unit)
+        if faults:
+            raise errors.Refused("; ".join(faults))
+    site.journal.remove(instance.uuid)
+
+
+def _quarantine_uuid(unit: Unit) -> str:
+    """Under which the journal keeps it: one for a unit, always the same."""
+    return str(uuids.uuid5(uuids.NAMESPACE_URL, str(unit.key)))

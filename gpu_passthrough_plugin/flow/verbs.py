@@ -6,6 +6,7 @@ import dataclasses
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.flow import release as releases
+from gpu_passthrough_plugin.flow import sanitise
 from gpu_passthrough_plugin.flow.recovery import quiet
 from gpu_passthrough_plugin.flow.site import Site
 from gpu_passthrough_plugin.model.allocation import Allocation, SyncReport
@@ -83,7 +84,7 @@ def clear(site: Site, key: UnitKey) -> UnitRecord:
             raise errors.Refused(
                 f"unit {key} is {record.state}, not quarantined"
             )
-        faults = releases.inspect(site, record.unit)
+        faults = sanitise.inspect(site, record.unit)
         if faults:
             raise errors.Refused(
                 f"unit {key} is not clean: {'; '.join(faults)}; power-cycle"
