@@ -54,7 +54,7 @@ def test_nothing_is_known_of_an_empty_tree() -> None:
         (b"vendor_id\t: CentaurHauls\n", CpuVendor.OTHER),
         (b"CPU implementer\t: 0x41\n", CpuVendor.ARM),
         (
-            b"hart: 0\n",
+            b"isa: rv64\n",
             Unknown(Why.MALFORMED, "no vendor_id in proc/cpuinfo"),
         ),
     ],
