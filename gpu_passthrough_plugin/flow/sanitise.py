@@ -1,0 +1,85 @@
+"""Reset a unit that a guest had, and look whether it is clean."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.discovery import functions as discovery
+from gpu_passthrough_plugin.flow.site import Site
+from gpu_passthrough_plugin.host.devices import Devices
+from gpu_passthrough_plugin.model.effect import VFIO, Rebind
+from gpu_passthrough_plugin.model.unit import Unit
+from gpu_passthrough_plugin.release import clean, resets
+
+_POLL_S = 0.2
+
+
+def sanitise(site: Site, unit: Unit) -> tuple[str, ...]:
+    """The resets that failed, one line each; empty when none did."""
+    failures = _taken(site, unit)
+    if failures:
+        return tuple(failures)
+    ours = {f.address for f in unit.functions}
+    here = [f for f in discovery.functions(site.tree) if f.address in ours]
+    methods = {
+        f.address: discovery.detail(site.tree, f).reset_methods for f in here
+    }
+    # The ledger's number is of the boot that the unit was published in.
+    number = next(
+        (f.iommu_group for f in here if isinstance(f.iommu_group, int)),
+        unit.iommu_group,
+    )
+    unit = dataclasses.replace(unit, iommu_group=number)
+    for reset in resets.plan(unit, methods):
+        try:
+            _reset(site.devices, reset)
+            site.say(f"{reset} done")
+        except errors.Error as error:
+            failures.append(str(error))
+    return tuple(failures)
+
+
+def inspect(
+    site: Site, unit: Unit, failures: tuple[str, ...] = ()
+) -> tuple[str, ...]:
+    """Why the unit is not clean, by what its config space answers.
+
+    A function that was just reset may take a while to answer.
+    """
+    deadline = time.monotonic() + site.reset_timeout_s
+    while True:
+        identities = {
+            f.address: site.devices.identity(f.address) for f in unit.functions
+        }
+        faults = clean.faults(unit, identities, failures)
+        if not faults or failures or time.monotonic() > deadline:
+            return faults
+        time.sleep(_POLL_S)
+
+
+def _taken(site: Site, unit: Unit) -> list[str]:
+    """Why functions are not on vfio-pci, which alone lets them be reset.
+
+    One that is on another driver is taken back: the host was restarted
+    under the guest.
+    """
+    failures = []
+    for function in unit.functions:
+        address = function.address
+        try:
+            binding = site.devices.binding(address)
+            if binding.driver != VFIO.driver:
+                site.devices.prepare()
+                site.devices.rebind(Rebind(address, binding, VFIO))
+        except errors.Error as error:
+            failures.append(f"{address} cannot be reset: {error}")
+    return failures
+
+
+def _reset(devices: Devices, reset: resets.Reset) -> None:
+    if isinstance(reset, resets.FunctionReset):
+        devices.reset_function(reset.address)
+    else:
+        devices.reset_bus(reset.address, reset.iommu_group)
