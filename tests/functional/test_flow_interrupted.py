@@ -1,0 +1,328 @@
+"""Whatever fails is undone; whatever dies is finished or undone later."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+
+import pytest
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.flow import verbs
+from gpu_passthrough_plugin.flow.boot import boot
+from gpu_passthrough_plugin.flow.recovery import quiet
+from gpu_passthrough_plugin.flow.site import Site
+from gpu_passthrough_plugin.model.instance import Phase
+from tests.functional.world import UUID, Acts, Crash, World, guest, wanted
+
+# What a boot of one card does, in this order.
+BOOT = (
+    ("journal", None),
+    ("claim", "claim"),
+    ("journal", "prepare"),
+    ("move to preparing", "prepare"),
+    ("prepare", "bind"),
+    ("rebind", "bind"),
+    ("rebind", "bind"),
+    ("journal", "start"),
+    ("start", "start"),
+    ("move to active", "activate"),
+    ("journal", "activate"),
+)
+
+
+def start(site: Site) -> None:
+    boot(site, guest(), wanted())
+
+
+def release(site: Site) -> None:
+    verbs.release(site, UUID)
+
+
+def recover(site: Site) -> None:
+    with quiet(site):
+        pass
+
+
+def crash(world: World, act: Callable[[Site], None], acts: Acts) -> bool:
+    """Whether the process died at it."""
+    try:
+        act(world.site(acts))
+    except Crash:
+        return True
+    return False
+
+
+def end(world: World) -> None:
+    """Release what was finished, if it was."""
+    instance = world.journal.read(UUID)
+    if instance is not None and instance.phase is Phase.ACTIVE:
+        assert world.states() == ["active", "free", "free"]
+        assert world.guests() == {UUID}
+        release(world.site())
+
+
+def test_what_a_boot_does(world: World) -> None:
+    acts = Acts()
+    start(world.site(acts))
+    assert acts.done == [name for name, _ in BOOT]
+
+
+@pytest.mark.parametrize("keeps_claim", [False, True])
+def test_each_act_of_a_boot_that_fails_is_undone(
+    world: World, keeps_claim: bool
+) -> None:
+    if keeps_claim:
+        world.ledger.claim(wanted(), UUID)
+    before = world.snapshot()
+    for number, (name, step) in enumerate(BOOT, 1):
+        with pytest.raises(errors.Unavailable) as caught:
+            start(world.site(Acts(fail_at=number)))
+        message = str(caught.value)
+        if step is None:
+            assert message == "no journal today"
+        else:
+            assert message.startswith(
+                f"boot failed at step '{step}': no {name} today; undone: "
+            )
+        assert world.snapshot() == before, (number, name)
+    start(world.site(Acts(fail_at=len(BOOT) + 1)))
+
+
+def test_what_a_failed_boot_says_was_undone(world: World) -> None:
+    def undone(number: int) -> str:
+        with pytest.raises(errors.Unavailable) as caught:
+            start(world.site(Acts(fail_at=number)))
+        return str(caught.value).partition("; undone: ")[2]
+
+    free = "unit hyhive/0000:06:00.0 is free"
+    audio = "0000:06:00.1 is back on snd_hda_intel"
+    card = "0000:06:00.0 is back on nouveau"
+    assert undone(2) == "nothing was changed"
+    assert undone(3) == free
+    assert undone(7) == f"{audio}, {card}, {free}"
+    assert undone(9) == f"{audio}, {card}, {free}"
+    assert undone(10) == f"guest stopped by force, {audio}, {card}, {free}"
+    world.ledger.claim(wanted(), UUID)
+    assert undone(3) == "nothing was changed"
+    assert undone(7).endswith("unit hyhive/0000:06:00.0 is claimed")
+
+
+def test_an_undoing_that_fails_says_so_and_is_finished_later(
+    world: World,
+) -> None:
+    before = world.snapshot()
+    world.kernel.refuses.add(("bind to vfio-pci", None))
+    world.kernel.refuses.add(("bind to nouveau", None))
+    with pytest.raises(errors.Unavailable) as caught:
+        start(world.site())
+    message = str(caught.value)
+    assert message.startswith("boot failed at step 'bind': ")
+    assert "is not back on nouveau" in message
+    world.kernel.refuses.clear()
+    verbs.clear(world.site(), world.ledger.records()[0].unit.key)
+    assert world.snapshot() == before
+
+
+def test_a_ledger_that_is_gone_while_undoing(world: World) -> None:
+    before = world.snapshot()
+    failing = itertools.count()
+
+    def fail(act: str) -> None:
+        if act.startswith("move to") and next(failing) > 0:
+            raise errors.Unavailable("no ledger today")
+        if act == "start":
+            raise errors.Unavailable("no guest today")
+
+    with pytest.raises(errors.Unavailable) as caught:
+        start(world.site(Acts(before=fail)))
+    assert str(caught.value) == (
+        "boot failed at step 'start': no guest today; undone: not all (no"
+        " ledger today); the next command on this host goes on"
+    )
+    recover(world.site())
+    assert world.snapshot() == before
+
+
+@pytest.mark.parametrize("keeps_claim", [False, True])
+@pytest.mark.parametrize("does_it", [False, True])
+def test_a_boot_that_dies_at_each_act(
+    world: World, does_it: bool, keeps_claim: bool
+) -> None:
+    """Finished where the guest runs with all it claimed, else undone."""
+    if keeps_claim:
+        world.ledger.claim(wanted(), UUID)
+    before = world.snapshot()
+    finished = []
+    for number, (name, _) in enumerate(BOOT, 1):
+        assert crash(world, start, Acts(crash_at=number, does_it=does_it))
+        recover(world.site())
+        if world.guests():
+            finished.append(number)
+            end(world)
+            if keeps_claim:
+                world.ledger.claim(wanted(), UUID)
+        assert world.snapshot() == before, (number, name)
+    # From the guest's start on; the last act but one is the ledger's.
+    assert finished == ([9, 10, 11] if does_it else [10, 11])
+
+
+@pytest.mark.parametrize("restores", [False, True])
+@pytest.mark.parametrize("does_it", [False, True])
+def test_a_release_that_dies_at_each_act(
+    world: World, does_it: bool, restores: bool
+) -> None:
+    """Finished by the next command, as the release would have been."""
+
+    def site(acts: Acts | None = None) -> Site:
+        return dataclasses.replace(world.site(acts), restores_drivers=restores)
+
+    if not restores:
+        start(site())
+        release(site())
+    before = world.snapshot()
+    start(site())
+    whole = Acts()
+    release(site(whole))
+    assert world.snapshot() == before
+    for number in range(1, len(whole.done) + 1):
+        start(site())
+        with pytest.raises(Crash):
+            release(site(Acts(crash_at=number, does_it=does_it)))
+        recover(site())
+        if number == 1 and not does_it:
+            # Nothing was begun.
+            assert world.guests() == {UUID}
+            release(site())
+        assert world.snapshot() == before, whole.done[number - 1]
+
+
+@pytest.mark.parametrize("does_it", [False, True])
+def test_a_recovery_that_dies_at_each_act(world: World, does_it: bool) -> None:
+    """Of a boot that got as far as a guest which is gone by now."""
+    before = world.snapshot()
+
+    def half_done() -> None:
+        assert crash(world, start, Acts(crash_at=9, does_it=True))
+        world.hypervisor.destroy(UUID)
+
+    half_done()
+    whole = Acts()
+    recover(world.site(whole))
+    assert "reset" in whole.done
+    assert world.snapshot() == before
+    for number in range(1, len(whole.done) + 1):
+        half_done()
+        acts = Acts(crash_at=number, does_it=does_it)
+        assert crash(world, recover, acts)
+        recover(world.site())
+        assert world.snapshot() == before, whole.done[number - 1]
+
+
+@pytest.mark.parametrize("does_it", [False, True])
+def test_a_quarantine_that_dies_at_each_act(
+    world: World, does_it: bool
+) -> None:
+    before = world.snapshot()
+    unit = world.ledger.records()[0].unit
+    gpu = unit.key.address
+    whole = Acts()
+    world.kernel.refuses.add(("reset", gpu))
+    start(world.site())
+    release(world.site(whole))
+    quarantined = world.snapshot()
+    assert len(quarantined.journal) == 1
+    verbs.clear(world.site(), unit.key)
+    for number in range(2, len(whole.done) + 1):
+        start(world.site())
+        with pytest.raises(Crash):
+            release(world.site(Acts(crash_at=number, does_it=does_it)))
+        recover(world.site())
+        now = world.snapshot()
+        assert now.bindings == quarantined.bindings
+        assert now.ledger == quarantined.ledger
+        assert [i.uuid for i in now.journal] == [
+            i.uuid for i in quarantined.journal
+        ]
+        verbs.clear(world.site(), unit.key)
+        assert world.snapshot() == before, whole.done[number - 1]
+
+
+@pytest.mark.parametrize("does_it", [False, True])
+def test_a_clearing_that_dies_at_each_act(world: World, does_it: bool) -> None:
+    before = world.snapshot()
+    unit = world.ledger.records()[0].unit
+
+    def quarantine() -> None:
+        world.kernel.refuses.add(("reset", unit.key.address))
+        start(world.site())
+        release(world.site())
+        world.kernel.refuses.clear()
+
+    def clear(site: Site) -> None:
+        verbs.clear(site, unit.key)
+
+    quarantine()
+    whole = Acts()
+    clear(world.site(whole))
+    for number in range(1, len(whole.done) + 1):
+        quarantine()
+        assert crash(world, clear, Acts(crash_at=number, does_it=does_it))
+        if world.states()[0] != "free":
+            clear(world.site())
+        assert world.snapshot() == before, whole.done[number - 1]
+
+
+def test_ctrl_c_undoes_a_boot(world: World) -> None:
+    before = world.snapshot()
+    for number in range(2, len(BOOT) + 1):
+        seen: list[str] = []
+
+        def interrupt(
+            act: str, seen: list[str] = seen, at: int = number
+        ) -> None:
+            seen.append(act)
+            if len(seen) == at:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            start(world.site(Acts(before=interrupt)))
+        assert world.snapshot() == before, number
+
+
+def test_an_unfinished_instance_without_a_journal(world: World) -> None:
+    assert crash(world, start, Acts(crash_at=10, does_it=False))
+    world.journal.remove(UUID)
+    recover(world.site())
+    assert world.states() == ["free"] * 3
+    assert world.guests() == frozenset()
+
+
+def test_a_guest_with_less_than_its_claim_is_not_finished(
+    world: World,
+) -> None:
+    before = world.snapshot()
+    assert crash(world, start, Acts(crash_at=8, does_it=True))
+    world.hypervisor.start(guest().text.decode())
+    recover(world.site())
+    assert world.snapshot() == before
+
+
+def test_without_libvirt_what_is_half_done_stays(world: World) -> None:
+    before = world.snapshot()
+    assert crash(world, start, Acts(crash_at=7, does_it=True))
+    half = world.snapshot()
+
+    def gone() -> None:
+        raise errors.Unavailable("libvirt does not answer")
+
+    site = dataclasses.replace(
+        world.site(),
+        connect=gone,  # type: ignore[arg-type] # it never returns
+    )
+    with pytest.raises(errors.Unavailable, match="libvirt does not answer"):
+        verbs.publish(site)
+    assert world.snapshot() == half
+    recover(world.site())
+    assert world.snapshot() == before
