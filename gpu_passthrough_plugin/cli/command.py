@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from collections.abc import Iterable
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -21,9 +21,8 @@ from cliff.formatters import (
 )
 from stevedore.extension import Extension
 
-from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.cli import cells, ending
 from gpu_passthrough_plugin.cli.context import Context
-from gpu_passthrough_plugin.model.reading import Unknown, shown
 
 # Imported here, and not through cliff's entry points: finding those costs
 # more than listing a host.
@@ -40,16 +39,14 @@ class Field(columns.FormattableColumn[object]):
     """A value that machines get as it is, and people in words."""
 
     def machine_readable(self) -> Any:
-        if isinstance(self._value, Unknown):
-            return shown(self._value)
-        if isinstance(self._value, tuple):
-            return [str(v) for v in self._value]
-        return self._value
+        return cells.plain(self._value)
 
     def human_readable(self) -> str:
-        if isinstance(self._value, tuple):
-            return "\n".join(str(v) for v in self._value)
-        return shown(self._value)
+        return cells.text(self._value)
+
+    def flat(self) -> str:
+        """In one line, for formats that know no lists."""
+        return cells.flat(self._value)
 
 
 class Command(cliff.command.Command):
@@ -61,23 +58,19 @@ class Command(cliff.command.Command):
     status = 0
 
     def run(self, parsed_args: argparse.Namespace) -> int:
-        try:
-            super().run(parsed_args)
-        except errors.Faults as error:
-            for fault in error.faults:
-                self._complain(fault)
-            return error.exit_status
-        except errors.Error as error:
-            self._complain(str(error))
-            return error.exit_status
-        return self.status
+        def act() -> int:
+            super(Command, self).run(parsed_args)
+            return self.status
+
+        return ending.status(act)
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         raise NotImplementedError
 
-    def _complain(self, message: str) -> None:
-        line = " ".join(message.split())
-        print(f"gpu-passthrough: {line}", file=sys.stderr)
+    def get_epilog(self) -> str:
+        # cliff looks through all that is installed for whose command this
+        # is, at every call.
+        return ""
 
     @property
     def context(self) -> Context:
@@ -104,6 +97,13 @@ class _Formats:
 class Lister(_Formats, Command, cliff.lister.Lister):
     """A command that prints rows under fixed columns."""
 
+    def produce_output(
+        self, parsed_args: argparse.Namespace, names: Any, data: Any
+    ) -> int:
+        if parsed_args.formatter in cells.FLAT:
+            data = tuple(tuple(f.flat() for f in row) for row in data)
+        return int(super().produce_output(parsed_args, names, data))
+
 
 class Shower(_Formats, Command, cliff.show.ShowOne):
     """A command that prints the fields of one thing."""
@@ -112,10 +112,17 @@ class Shower(_Formats, Command, cliff.show.ShowOne):
         # CSV is for rows only.
         return {n: f for n, f in _FORMATS.items() if n != "csv"}
 
+    def produce_output(
+        self, parsed_args: argparse.Namespace, names: Any, data: Any
+    ) -> int:
+        if parsed_args.formatter in cells.FLAT:
+            data = tuple(f.flat() for f in data)
+        return int(super().produce_output(parsed_args, names, data))
+
     def fields(self, values: dict[str, object]) -> Any:
         return tuple(values), tuple(Field(v) for v in values.values())
 
 
-def rows(*lines: tuple[object, ...]) -> tuple[tuple[Field, ...], ...]:
+def rows(*lines: Iterable[object]) -> tuple[tuple[Field, ...], ...]:
     """The lines, each value fit for people and machines."""
     return tuple(tuple(Field(v) for v in line) for line in lines)

@@ -9,13 +9,15 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gpu_passthrough_plugin import conf, errors
+from gpu_passthrough_plugin import defaults, errors
 from gpu_passthrough_plugin.discovery.tree import HostTree, Tree
 from gpu_passthrough_plugin.isolation.partition import Policy
+from gpu_passthrough_plugin.model import selector
 
 if TYPE_CHECKING:
     # A listing needs none of these: they bring SQLAlchemy, tooz and
-    # libvirt in.
+    # libvirt in, and ``conf`` oslo.config.
+    from gpu_passthrough_plugin import conf
     from gpu_passthrough_plugin.allocation.driver import Driver
     from gpu_passthrough_plugin.discovery.names import Names
     from gpu_passthrough_plugin.flow.site import Site
@@ -40,7 +42,13 @@ class Context:
 
     @functools.cached_property
     def settings(self) -> conf.Settings:
+        from gpu_passthrough_plugin import conf
+
         return conf.load(self._config_files)
+
+    @property
+    def _is_configured(self) -> bool:
+        return bool(self._config_files) or os.path.exists(defaults.CONFIG_FILE)
 
     @functools.cached_property
     def tree(self) -> Tree:
@@ -52,6 +60,11 @@ class Context:
 
     @property
     def policy(self) -> Policy:
+        if not self._is_configured:
+            return Policy(
+                tuple(map(selector.parse, defaults.SELECT)),
+                tuple(map(selector.parse, defaults.EXCLUDE)),
+            )
         found = self.settings.discovery
         return Policy(found.select, found.exclude)
 
@@ -59,7 +72,10 @@ class Context:
     def names(self) -> Names:
         from gpu_passthrough_plugin.discovery.names import SYSTEM, Names
 
-        return Names((self.settings.discovery.pci_ids, *SYSTEM))
+        path = defaults.PCI_IDS
+        if self._is_configured:
+            path = self.settings.discovery.pci_ids
+        return Names((path, *SYSTEM))
 
     @functools.cached_property
     def ledger(self) -> Driver:

@@ -6,7 +6,9 @@ import argparse
 from typing import Any
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.cli import listings
 from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
+from gpu_passthrough_plugin.cli.listings import hexadecimal
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.function import (
@@ -17,51 +19,12 @@ from gpu_passthrough_plugin.model.function import (
 )
 from gpu_passthrough_plugin.model.reading import Unknown
 
-COLUMNS = (
-    "Address",
-    "Class",
-    "Vendor ID",
-    "Product ID",
-    "Name",
-    "Driver",
-    "IOMMU Group",
-    "NUMA Node",
-    "Reset Methods",
-)
-
-
-def _hex(value: int | Unknown, digits: int) -> str | Unknown:
-    return value if isinstance(value, Unknown) else f"{value:0{digits}x}"
-
-
-def _class(function: Function) -> str | Unknown:
-    code = function.class_code
-    return code if isinstance(code, Unknown) else f"{code >> 8:04x}"
-
 
 class DeviceList(Lister):
     """List the host's PCI functions."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        context = self.context
-        found = discovery.functions(context.tree)
-        names = context.names
-        return COLUMNS, rows(
-            *(
-                (
-                    str(f.address),
-                    _class(f),
-                    _hex(f.vendor_id, 4),
-                    _hex(f.product_id, 4),
-                    names.function(f),
-                    f.driver,
-                    f.iommu_group,
-                    f.numa_node,
-                    discovery.reset_methods(context.tree, f),
-                )
-                for f in found
-            )
-        )
+        return listings.DEVICE, rows(*listings.devices(self.context))
 
 
 class DeviceShow(Shower):
@@ -88,12 +51,12 @@ class DeviceShow(Shower):
 def _all(function: Function, detail: Detail, name: str) -> dict[str, object]:
     return {
         "Address": str(function.address),
-        "Class": _hex(function.class_code, 6),
-        "Vendor ID": _hex(function.vendor_id, 4),
-        "Product ID": _hex(function.product_id, 4),
-        "Subsystem Vendor ID": _hex(function.subsystem_vendor_id, 4),
-        "Subsystem Product ID": _hex(function.subsystem_product_id, 4),
-        "Revision": _hex(detail.revision, 2),
+        "Class": hexadecimal(function.class_code, 6),
+        "Vendor ID": hexadecimal(function.vendor_id, 4),
+        "Product ID": hexadecimal(function.product_id, 4),
+        "Subsystem Vendor ID": hexadecimal(function.subsystem_vendor_id, 4),
+        "Subsystem Product ID": hexadecimal(function.subsystem_product_id, 4),
+        "Revision": hexadecimal(detail.revision, 2),
         "Name": name,
         "Header": detail.header,
         "Driver": function.driver,

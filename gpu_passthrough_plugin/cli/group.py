@@ -6,19 +6,11 @@ import argparse
 from typing import Any
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.cli import listings
 from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
 from gpu_passthrough_plugin.flow import groups
 from gpu_passthrough_plugin.model.group import Group, Member
-from gpu_passthrough_plugin.model.reading import Unknown
-
-COLUMNS = (
-    "Group",
-    "Primary",
-    "Functions",
-    "NUMA Node",
-    "Assignable",
-    "Reasons",
-)
+from gpu_passthrough_plugin.model.reading import shown
 
 
 class GroupList(Lister):
@@ -34,30 +26,10 @@ class GroupList(Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        found = groups.groups(
-            self.context.tree,
-            self.context.policy,
-            with_primary_only=parsed_args.assignable,
+        found = listings.of_groups(
+            self.context, assignable_only=parsed_args.assignable
         )
-        return COLUMNS, rows(
-            *(
-                _row(group)
-                for group in found
-                if group.verdict.is_assignable or not parsed_args.assignable
-            )
-        )
-
-
-def _row(group: Group) -> tuple[object, ...]:
-    first = (group.primaries or group.members)[0].function
-    return (
-        group.number,
-        tuple(str(m.address) for m in group.primaries),
-        tuple(str(m.address) for m in group.members),
-        first.numa_node,
-        group.verdict.is_assignable,
-        tuple(reason.text for reason in group.verdict.reasons),
-    )
+        return listings.GROUP, rows(*found)
 
 
 class GroupShow(Shower):
@@ -82,7 +54,7 @@ class GroupShow(Shower):
 
 
 def _all(group: Group) -> dict[str, object]:
-    fields = dict(zip(COLUMNS, _row(group), strict=True))
+    fields = dict(zip(listings.GROUP, listings.of_group(group), strict=True))
     fields["Functions"] = tuple(_member(m) for m in group.members)
     fields["Remedies"] = tuple(r.remedy for r in group.verdict.reasons)
     fields["Notes"] = group.verdict.notes
@@ -90,7 +62,6 @@ def _all(group: Group) -> dict[str, object]:
 
 
 def _member(member: Member) -> str:
-    code = member.function.class_code
-    kind = "unknown" if isinstance(code, Unknown) else f"{code >> 8:04x}"
+    kind = shown(listings.class_of(member.function))
     driver = member.function.driver or "no driver"
     return f"{member.address} {member.role} [{kind}] {driver}"

@@ -19,6 +19,12 @@ def main(argv: list[str] | None = None) -> int:
     if words == ["complete"]:
         sys.stdout.write(completion())
         return 0
+    if "list" in words:
+        from gpu_passthrough_plugin.cli import quick
+
+        call = quick.parsed(words)
+        if call and not quick.is_left_to_cliff(call):
+            return quick.answer(call)
     signal.signal(signal.SIGTERM, _stop)
     from gpu_passthrough_plugin.cli.app import App
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from oslo_config import cfg
 
-from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin import defaults, errors
 from gpu_passthrough_plugin.conf import (
     allocation,
     coordination,
@@ -27,7 +27,7 @@ from gpu_passthrough_plugin.conf import (
 from gpu_passthrough_plugin.conf.document import Document
 from gpu_passthrough_plugin.conf.section import Section
 
-DEFAULT_FILE = "/etc/gpu-passthrough/gpu-passthrough.conf"
+DEFAULT_FILE = defaults.CONFIG_FILE
 _OPTS: dict[str, tuple[cfg.Opt, ...]] = {
     module.GROUP: module.OPTS
     for module in (

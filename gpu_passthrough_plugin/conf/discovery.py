@@ -6,7 +6,7 @@ import dataclasses
 
 from oslo_config import cfg
 
-from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin import defaults, errors
 from gpu_passthrough_plugin.conf.section import Section
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.selector import Selector
@@ -24,7 +24,7 @@ for any digits and ``?`` for one:
 
 SELECT = cfg.ListOpt(
     "select",
-    default=["class=03*"],
+    default=list(defaults.SELECT),
     help=f"""
 Functions that guests may be given: the primaries of their IOMMU groups.
 The other functions of such a card go along with it. A group without any
@@ -38,7 +38,7 @@ Related options:
 )
 EXCLUDE = cfg.ListOpt(
     "exclude",
-    default=[],
+    default=list(defaults.EXCLUDE),
     help=f"""
 Functions that no guest may ever be given, alone or along with another. A
 group that holds one stays with the host.
@@ -46,7 +46,7 @@ group that holds one stays with the host.
 )
 PCI_IDS = cfg.StrOpt(
     "pci_ids",
-    default="/usr/share/misc/pci.ids",
+    default=defaults.PCI_IDS,
     help="""
 Database of vendors' and products' names. Where the file is missing, the
 one that comes with this package is used.

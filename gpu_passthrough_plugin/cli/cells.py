@@ -1,0 +1,31 @@
+"""A value as people, machines and one-line formats have it."""
+
+from __future__ import annotations
+
+from gpu_passthrough_plugin.model.reading import Unknown, shown
+
+# Formats that know no lists.
+FLAT = frozenset({"value", "csv"})
+
+
+def plain(value: object) -> object:
+    """For machines: lists of texts, numbers, null, and the rest as text."""
+    if isinstance(value, Unknown):
+        return shown(value)
+    if isinstance(value, tuple):
+        return [str(v) for v in value]
+    return value
+
+
+def text(value: object) -> str:
+    """For people: a line for each of several."""
+    if isinstance(value, tuple):
+        return "\n".join(map(str, value))
+    return shown(value)
+
+
+def flat(value: object) -> str:
+    """In one line, several divided by commas."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return shown(value)

@@ -1,0 +1,139 @@
+"""Listings without cliff, which takes longer to import than to list.
+
+What is printed is to the letter what cliff prints.  Whatever this does not
+know, such as ``--sort-column`` or a terminal's width, is left to cliff.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from gpu_passthrough_plugin.cli import cells, ending, listings
+from gpu_passthrough_plugin.cli.context import Context
+from gpu_passthrough_plugin.cli.listings import Row
+
+_GLOBAL = frozenset({"--root", "--recording", "--config-file"})
+# Either makes cliff fit a table to a width.
+_WIDTHS = ("CLIFF_FIT_WIDTH", "CLIFF_MAX_TERM_WIDTH")
+
+
+class Call(NamedTuple):
+    """A line of words that this module understands."""
+
+    context: Context
+    verb: tuple[str, ...]
+    form: str
+
+
+def parsed(words: list[str]) -> Call | None:
+    """The call that the words are, or None for cliff to make of them."""
+    options: dict[str, list[str]] = {name: [] for name in _GLOBAL}
+    rest = list(words)
+    while rest and rest[0] in _GLOBAL:
+        if len(rest) < 2:
+            return None
+        options[rest[0]].append(rest[1])
+        del rest[:2]
+    verb, form = _verb(rest)
+    if verb not in _ROWS or form not in _FORMS:
+        return None
+    context = Context(
+        (options["--root"] or ["/"])[-1],
+        options["--recording"][-1] if options["--recording"] else None,
+        options["--config-file"],
+    )
+    return Call(context, verb, form)
+
+
+def _verb(rest: list[str]) -> tuple[tuple[str, ...], str]:
+    for name in ("-f", "--format"):
+        if name in rest[2:-1]:
+            at = rest.index(name)
+            return (*rest[:at], *rest[at + 2 :]), rest[at + 1]
+    return tuple(rest), "table"
+
+
+def is_left_to_cliff(call: Call) -> bool:
+    """Whether a table is to fit a terminal."""
+    return call.form == "table" and (
+        sys.stdout.isatty() or any(name in os.environ for name in _WIDTHS)
+    )
+
+
+def answer(call: Call) -> int:
+    """The exit status, when the listing is printed."""
+
+    def act() -> int:
+        names, rows = _ROWS[call.verb](call.context)
+        _FORMS[call.form](names, rows)
+        return 0
+
+    return ending.status(act)
+
+
+Listing = tuple[tuple[str, ...], Iterable[Row]]
+
+_ROWS: dict[tuple[str, ...], Callable[[Context], Listing]] = {
+    ("device", "list"): lambda context: (
+        listings.DEVICE,
+        listings.devices(context),
+    ),
+    ("group", "list"): lambda context: (
+        listings.GROUP,
+        listings.of_groups(context, assignable_only=False),
+    ),
+    ("group", "list", "--assignable"): lambda context: (
+        listings.GROUP,
+        listings.of_groups(context, assignable_only=True),
+    ),
+}
+
+
+def _json(names: tuple[str, ...], rows: Iterable[Row]) -> None:
+    import json
+
+    items = [
+        dict(zip(names, map(cells.plain, row), strict=True)) for row in rows
+    ]
+    sys.stdout.write(f"{json.dumps(items, indent=2)}\n")
+
+
+def _value(names: tuple[str, ...], rows: Iterable[Row]) -> None:
+    lines = [f"{' '.join(map(cells.flat, row))}\n" for row in rows]
+    sys.stdout.write("".join(lines))
+
+
+def _table(names: tuple[str, ...], rows: Iterable[Row]) -> None:
+    """As PrettyTable draws it; nothing but an empty line without rows."""
+    body = [[cells.text(value).split("\n") for value in row] for row in rows]
+    if not body:
+        sys.stdout.write("\n")
+        return
+    widths = [
+        max(len(name), max(max(map(len, row[at])) for row in body))
+        for at, name in enumerate(names)
+    ]
+    form = "| " + " | ".join(f"%-{width}s" for width in widths) + " |"
+    line = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
+    drawn = [line, form % names, line]
+    for row in body:
+        drawn += _drawn(row, form)
+    sys.stdout.write("\n".join((*drawn, line, "")))
+
+
+def _drawn(row: list[list[str]], form: str) -> Iterator[str]:
+    height = max(map(len, row))
+    for number in range(height):
+        yield form % tuple(
+            cell[number] if number < len(cell) else "" for cell in row
+        )
+
+
+_FORMS: dict[str, Callable[[tuple[str, ...], Iterable[Row]], None]] = {
+    "table": _table,
+    "json": _json,
+    "value": _value,
+}

@@ -1,0 +1,10 @@
+"""What holds where no configuration file says otherwise.
+
+Apart from ``conf``, so that a listing on a host without a file need not
+import oslo.config.
+"""
+
+CONFIG_FILE = "/etc/gpu-passthrough/gpu-passthrough.conf"
+SELECT = ("class=03*",)
+EXCLUDE: tuple[str, ...] = ()
+PCI_IDS = "/usr/share/misc/pci.ids"
