@@ -114,7 +114,7 @@ def test_release_forces_a_guest_that_does_not_listen(clean: Product) -> None:
     held = booted(clean, "stubborn", "gpu:1")
     clean.seen("stubborn")
     done = clean.cli("instance", "release", held)
-    assert "guest stopped by force after 3 s" in done.stderr
+    assert "guest stopped by force after 1 s" in done.stderr
 
 
 def test_three_cards_go_to_one_guest(clean: Product) -> None:

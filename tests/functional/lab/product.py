@@ -30,7 +30,7 @@ alias = {"name": "handy", "vendor_id": "1002", "product_id": "5046", \
 alias = {"name": "beside", "vendor_id": "1002", "product_id": "5046", \
 "numa_policy": "socket"}
 [libvirt]
-stop_timeout_s = 3
+stop_timeout_s = 1
 """
 
 
