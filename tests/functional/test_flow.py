@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import nullcontext
 
 import pytest
 
@@ -211,7 +212,7 @@ def test_drivers_stay_where_the_operator_wants_them(world: World) -> None:
     assert world.states() == ["free"] * 3
 
 
-def quarantined(world: World, site: object = None) -> str:
+def quarantined(world: World) -> str:
     """Boot, release, and why the unit is quarantined then."""
     (record,) = verbs.release(world.site(), UUID)
     assert record.state is State.QUARANTINED
@@ -256,7 +257,9 @@ def test_a_card_that_does_not_reset_is_quarantined(world: World) -> None:
 def test_a_card_that_fell_off_its_bus_is_quarantined(world: World) -> None:
     boot(world.site(), guest(), wanted())
     world.kernel.lose(AUDIO)
+    world.said.clear()
     reason = quarantined(world)
+    assert "bus reset of 0000:06:00.0 and all beside it done" not in world.said
     assert reason == (
         "0000:06:00.1 cannot be reset: 0000:06:00.1 is not in the recording;"
         " whether 0000:06:00.1 answers is unknown: missing"
@@ -377,8 +380,6 @@ def test_a_boot_that_another_took_for_dead(world: World) -> None:
     def steal(act: str) -> None:
         if act == "start":
             verbs.publish(unlocked)
-
-    from contextlib import nullcontext
 
     unlocked = dataclasses.replace(world.site(), lock=nullcontext)
     site = world.site(Acts(before=steal))

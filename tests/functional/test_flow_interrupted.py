@@ -198,6 +198,40 @@ def test_a_release_that_dies_at_each_act(
         assert world.snapshot() == before, whole.done[number - 1]
 
 
+def test_a_unit_that_was_found_clean_is_not_reset_again(world: World) -> None:
+    """Its functions may be at work for the host again."""
+    start(world.site())
+    whole = Acts()
+    release(world.site(whole))
+    first = whole.done.index("rebind") + 1
+    for number in range(first, len(whole.done) + 1):
+        start(world.site())
+        assert crash(world, release, Acts(crash_at=number, does_it=True))
+        acts = Acts()
+        recover(world.site(acts))
+        assert "reset" not in acts.done, whole.done[number - 1]
+
+
+def test_a_recovery_restores_drivers_as_the_operator_wants(
+    world: World,
+) -> None:
+    def site(acts: Acts | None = None) -> Site:
+        return dataclasses.replace(world.site(acts), restores_drivers=False)
+
+    before = world.snapshot()
+    with pytest.raises(Crash):
+        start(site(Acts(crash_at=9)))
+    recover(site())
+    assert world.snapshot() == before
+    start(site())
+    with pytest.raises(Crash):
+        release(site(Acts(crash_at=2)))
+    recover(site())
+    now = world.snapshot()
+    assert now.ledger == before.ledger
+    assert now.bindings != before.bindings
+
+
 @pytest.mark.parametrize("does_it", [False, True])
 def test_a_recovery_that_dies_at_each_act(world: World, does_it: bool) -> None:
     """Of a boot that got as far as a guest which is gone by now."""

@@ -87,22 +87,21 @@ LAUGHS = "".join(
 
 def test_hostile_documents_are_refused() -> None:
     name = "<name>{}</name>"
-    external = "<!ENTITY f SYSTEM 'file:///etc/hostname'>"
-    for kind, types, inside in (
-        ("an entity", "<!ENTITY e 'guest'>", name.format("&e;")),
-        ("an external entity", external, name.format("&f;")),
-        ("many laughs", f"<!ENTITY l0 'ha'>{LAUGHS}", name.format("&l9;")),
+    laughs = f"<!ENTITY l0 'ha'>{LAUGHS}"
+    for types, inside, found in (
+        ("<!ENTITY e 'guest'>", name.format("&e;"), "found a <!DOCTYPE>"),
+        ("<!ENTITY e 'guest'>", name.format("guest"), "found a <!DOCTYPE>"),
+        # Where it is not even looked for.
         (
-            "laughs in an attribute",
-            f"<!ENTITY l0 'ha'>{LAUGHS}",
-            "<name a='&l9;'>guest</name>",
+            "<!ENTITY f SYSTEM 'file:///nonexistent'>",
+            name.format("&f;"),
+            "found a <!DOCTYPE>",
         ),
-        ("unused", "<!ENTITY e 'guest'>", name.format("guest")),
+        (laughs, name.format("&l9;"), "not XML"),
+        (laughs, "<name a='&l9;'>guest</name>", "not XML"),
     ):
         text = f"<!DOCTYPE domain [{types}]><domain>{inside}</domain>"
-        assert "XML" in refused(text.encode()) or "DOCTYPE" in refused(
-            text.encode()
-        ), kind
+        assert found in refused(text.encode()), inside
     for types in ("SYSTEM 'http://127.0.0.1:1/x.dtd'", "SYSTEM '/etc/passwd'"):
         text = f"<!DOCTYPE domain {types}>{document().decode()}"
         assert "found a <!DOCTYPE>" in refused(text.encode())

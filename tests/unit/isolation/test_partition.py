@@ -44,6 +44,7 @@ def test_a_bridge_is_never_a_primary() -> None:
     everything = Policy((selector.parse("*:*"),))
     (part,) = partition.parts([port(), gpu()], everything)
     assert [m.role for m in part.members] == [Role.BRIDGE, Role.PRIMARY]
+    assert not everything.is_primary(port())
 
 
 def test_the_header_decides_what_a_bridge_is() -> None:
