@@ -307,6 +307,24 @@ def test_a_release_after_the_host_was_restarted(world: World) -> None:
     assert world.snapshot() == before
 
 
+def test_a_group_is_reset_by_the_number_that_it_has_now(world: World) -> None:
+    old = [
+        dataclasses.replace(u, iommu_group=99) for u in world.site().units()
+    ]
+    world.ledger.publish(HOST, old)
+    boot(world.site(), guest(), wanted())
+    verbs.release(world.site(), UUID)
+    assert world.kernel.reset_groups == [18]
+
+
+def test_a_card_comes_after_the_documents_own_buses(world: World) -> None:
+    port = "<controller type='pci' index='5' model='pcie-root-port'/>"
+    boot(world.site(), guest(devices=port), wanted())
+    xml = world.hypervisor.live_xml(UUID) or ""
+    parsed = domain.parse(xml.encode(), "live")
+    assert max(parsed.buses) == 6
+
+
 def test_a_release_without_a_journal(world: World) -> None:
     boot(world.site(), guest(), wanted())
     world.journal.remove(UUID)

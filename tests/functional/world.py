@@ -105,6 +105,7 @@ class Kernel(Replayed):
         super().__init__(bindings, identities)
         self.identities = identities
         self.refuses: set[tuple[str, Address | None]] = set()
+        self.reset_groups: list[int] = []
 
     def _may(self, what: str, place: Address) -> None:
         for key in ((what, place), (what, None)):
@@ -131,6 +132,7 @@ class Kernel(Replayed):
 
     def reset_bus(self, address: Address, iommu_group: int) -> None:
         self._may("reset", address)
+        self.reset_groups.append(iommu_group)
         super().reset_bus(address, iommu_group)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 
 import pytest
 
@@ -105,6 +106,15 @@ def test_hostile_documents_are_refused() -> None:
     for types in ("SYSTEM 'http://127.0.0.1:1/x.dtd'", "SYSTEM '/etc/passwd'"):
         text = f"<!DOCTYPE domain {types}>{document().decode()}"
         assert "found a <!DOCTYPE>" in refused(text.encode())
+
+
+def test_no_other_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("<not well formed")
+    text = (
+        f"<!DOCTYPE domain [<!ENTITY f SYSTEM 'file://{tmp_path}/other'>]>"
+        "<domain><name>&f;</name></domain>"
+    )
+    assert "found a <!DOCTYPE>" in refused(text.encode())
 
 
 def test_deep_nesting_is_refused() -> None:
