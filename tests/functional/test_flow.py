@@ -42,6 +42,18 @@ def refused(call: object, *arguments: object) -> str:
     return str(caught.value)
 
 
+def test_what_the_host_publishes(world: World) -> None:
+    units = world.site().units()
+    assert [str(unit.key) for unit in units] == [
+        "hyhive/0000:06:00.0",
+        "hyhive/0000:82:00.0",
+        "hyhive/0000:83:00.0",
+    ]
+    assert [(u.numa_node, u.socket) for u in units] == [(0, 0), (1, 1), (1, 1)]
+    assert [u.iommu_group for u in units] == [18, 38, 39]
+    assert {u.resource_class for u in units} == {"CUSTOM_PCI_10DE_1430"}
+
+
 def test_from_a_bare_host_to_a_guest_and_back(world: World) -> None:
     before = world.snapshot()
     site = world.site()

@@ -30,14 +30,3 @@ def test_three_cards_are_assignable_and_the_console_is_kept() -> None:
 def test_only_groups_with_a_primary_where_no_more_is_wanted() -> None:
     found = groups.groups(seed().tree(), GPUS, with_primary_only=True)
     assert [group.number for group in found] == [18, 19, 38, 39]
-
-
-def test_what_the_host_publishes() -> None:
-    units = groups.units(seed().tree(), GPUS, "hyhive")
-    assert [str(unit.key) for unit in units] == [
-        "hyhive/0000:06:00.0",
-        "hyhive/0000:82:00.0",
-        "hyhive/0000:83:00.0",
-    ]
-    assert [(u.numa_node, u.socket) for u in units] == [(0, 0), (1, 1), (1, 1)]
-    assert {u.resource_class for u in units} == {"CUSTOM_PCI_10DE_1430"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from gpu_passthrough_plugin.isolation import judge, partition
@@ -21,7 +20,7 @@ Fields = Any
 def function(place: str, ids: str, code: int, **fields: Fields) -> Function:
     """A function of group 1, on no driver."""
     vendor, product = (int(part, 16) for part in ids.split(":"))
-    made = Function(
+    made: Fields = dict(
         address=address.parse(place),
         vendor_id=vendor,
         product_id=product,
@@ -34,7 +33,7 @@ def function(place: str, ids: str, code: int, **fields: Fields) -> Function:
         modalias="",
         is_bridge=code >> 8 == 0x0604,
     )
-    return made._replace(**fields)
+    return Function(**made | fields)
 
 
 def gpu(place: str = "06:00.0", **fields: Fields) -> Function:
@@ -51,7 +50,7 @@ def port(place: str = "00:02.0", **fields: Fields) -> Function:
 
 def detail(of: Function, **fields: Fields) -> Detail:
     """What a healthy function of that kind says."""
-    made = Detail(
+    made: Fields = dict(
         revision=0,
         header=Header.BRIDGE if of.is_bridge else Header.ENDPOINT,
         modules=(),
@@ -62,12 +61,12 @@ def detail(of: Function, **fields: Fields) -> Detail:
         sriov=None,
         bridges=(),
     )
-    return dataclasses.replace(made, **fields)
+    return Detail(**made | fields)
 
 
 def facts(**fields: Fields) -> HostFacts:
     """An Intel host whose IOMMU runs, with a serial console."""
-    made = HostFacts(
+    made: Fields = dict(
         cpu_vendor=CpuVendor.INTEL,
         kernel_release="6.1.0",
         kernel_arguments=("quiet", "intel_iommu=on"),
@@ -77,7 +76,7 @@ def facts(**fields: Fields) -> HostFacts:
         consoles=("tty0", "ttyS0"),
         sockets={0: 0, 1: 1},
     )
-    return dataclasses.replace(made, **fields)
+    return HostFacts(**made | fields)
 
 
 HEALTHY = facts()
