@@ -17,11 +17,16 @@ def plain(value: object) -> object:
     return value
 
 
+def lines(value: object) -> list[str]:
+    """For people, line by line; at least one."""
+    if isinstance(value, tuple):
+        return list(map(str, value)) or [""]
+    return shown(value).split("\n")
+
+
 def text(value: object) -> str:
     """For people: a line for each of several."""
-    if isinstance(value, tuple):
-        return "\n".join(map(str, value))
-    return shown(value)
+    return "\n".join(lines(value))
 
 
 def flat(value: object) -> str:

@@ -108,7 +108,7 @@ def _value(names: tuple[str, ...], rows: Iterable[Row]) -> None:
 
 def _table(names: tuple[str, ...], rows: Iterable[Row]) -> None:
     """As PrettyTable draws it; nothing but an empty line without rows."""
-    body = [[cells.text(value).split("\n") for value in row] for row in rows]
+    body = [[cells.lines(value) for value in row] for row in rows]
     if not body:
         sys.stdout.write("\n")
         return

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
+from typing import NamedTuple
 
 from gpu_passthrough_plugin.discovery.tree import Tree, decoded
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
@@ -16,8 +16,7 @@ POOLED = frozenset({"btrfs", "zfs", "bcachefs"})
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, order=True)
-class Source:
+class Source(NamedTuple):
     """A block device that the host uses, and how an operator calls it.
 
     :param what: such as ``mount / (/dev/sda2)``.

@@ -1,4 +1,4 @@
-"""Discover, then isolate: a host's groups and the units they make."""
+"""Discover, then isolate: a host's groups."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.isolation import judge, partition
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.group import Group
-from gpu_passthrough_plugin.model.unit import Unit
 
 
 def groups(
@@ -24,16 +23,6 @@ def groups(
         judge.group(_read_whole(tree, part), facts, policy)
         for part in partition.parts(discovery.functions(tree), policy)
         if part.has_primary or not with_primary_only
-    )
-
-
-def units(tree: Tree, policy: Policy, host: str) -> tuple[Unit, ...]:
-    """What the host can hand out, read from it now."""
-    facts = host_facts.facts(tree)
-    return tuple(
-        judge.unit(host, group, facts)
-        for group in groups(tree, policy, with_primary_only=True)
-        if group.verdict.is_assignable
     )
 
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 
 from gpu_passthrough_plugin.allocation.driver import Driver
 from gpu_passthrough_plugin.discovery.tree import Tree
-from gpu_passthrough_plugin.flow import groups
+from gpu_passthrough_plugin.flow import units
 from gpu_passthrough_plugin.host.devices import Devices
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.journal import Journal
@@ -47,7 +47,7 @@ class Site:
 
     def units(self) -> tuple[Unit, ...]:
         """What this host can hand out, read from it now."""
-        return groups.units(self.tree, self.policy, self.host)
+        return units.units(self.tree, self.policy, self.host)
 
     def records(
         self, states: Collection[State] = ()
@@ -65,10 +65,10 @@ class Site:
             if record.state is old:
                 self.ledger.move(record, new)
 
-    def bindings(self, units: Collection[Unit]) -> Mapping[Address, Binding]:
+    def bindings(self, of: Collection[Unit]) -> Mapping[Address, Binding]:
         """Which driver every endpoint of the units has now."""
         return {
             f.address: self.devices.binding(f.address)
-            for unit in units
+            for unit in of
             for f in unit.functions
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 from gpu_passthrough_plugin.model.facts import CpuVendor, HostFacts
@@ -98,6 +97,9 @@ def _not_switched_on(facts: HostFacts) -> Reason | None:
         return None
     if _last_switch(words, "intel_iommu"):
         return None
+    # Only a host without groups pays for it.
+    import difflib
+
     typo = difflib.get_close_matches(_WANTED, words, n=1, cutoff=0.8)
     if typo:
         return Reason(

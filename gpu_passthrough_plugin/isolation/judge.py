@@ -1,34 +1,26 @@
-"""The verdict on each part, and the units that assignable groups make."""
+"""The verdict on each part."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from gpu_passthrough_plugin.isolation.partition import Part, Policy
-from gpu_passthrough_plugin.isolation.rules import RULES, Case
-from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.isolation.rules import RULES, Case, case
 from gpu_passthrough_plugin.model.facts import HostFacts
-from gpu_passthrough_plugin.model.function import Physical, Virtual
-from gpu_passthrough_plugin.model.group import Group, Member, Role, Verdict
-from gpu_passthrough_plugin.model.reading import Unknown, known
-from gpu_passthrough_plugin.model.unit import (
-    DeviceType,
-    Unit,
-    UnitFunction,
-    UnitKey,
-)
+from gpu_passthrough_plugin.model.group import Group, Role, Verdict
+from gpu_passthrough_plugin.model.reading import Unknown
 
 
 def group(part: Part, facts: HostFacts, policy: Policy) -> Group:
     """The part with its verdict: every reason, and notes where it is fit."""
-    case = Case(part, facts, policy)
-    reasons = tuple(reason for rule in RULES for reason in rule(case))
-    notes = () if reasons else tuple(_notes(case))
+    looked_at = case(part, facts, policy)
+    reasons = tuple(reason for rule in RULES for reason in rule(looked_at))
+    notes = () if reasons else tuple(_notes(looked_at))
     return Group(part.number, part.members, Verdict(reasons, notes))
 
 
-def _notes(case: Case) -> Iterator[str]:
-    primaries = [m for m in case.endpoints if m.role is Role.PRIMARY]
+def _notes(of: Case) -> Iterator[str]:
+    primaries = [m for m in of.endpoints if m.role is Role.PRIMARY]
     if len(primaries) > 1:
         yield (
             f"{len(primaries)} primaries share the group and are handed out"
@@ -40,45 +32,3 @@ def _notes(case: Case) -> Iterator[str]:
                 f"the NUMA node of {member.address} is unknown:"
                 f" {member.function.numa_node}"
             )
-
-
-def unit(host: str, group: Group, facts: HostFacts) -> Unit:
-    """What an assignable group is in the ledger."""
-    first = group.primaries[0]
-    numa_node = known(first.function.numa_node)
-    sockets = known(facts.sockets) or {}
-    return Unit(
-        key=UnitKey(host, first.address),
-        iommu_group=group.number or 0,
-        functions=tuple(_unit_function(m) for m in group.endpoints),
-        numa_node=numa_node,
-        socket=None if numa_node is None else sockets.get(numa_node),
-        switch=_switch(first),
-    )
-
-
-def _unit_function(member: Member) -> UnitFunction:
-    function = member.function
-    return UnitFunction(
-        address=member.address,
-        vendor_id=known(function.vendor_id) or 0,
-        product_id=known(function.product_id) or 0,
-        class_code=known(function.class_code) or 0,
-        device_type=_device_type(member),
-        is_primary=member.role is Role.PRIMARY,
-    )
-
-
-def _device_type(member: Member) -> DeviceType:
-    """As Nova types it: a function that can do SR-IOV is a type-PF."""
-    role = member.detail.sriov if member.detail else None
-    if isinstance(role, Virtual):
-        return DeviceType.VF
-    if isinstance(role, Physical) and role.total_vfs:
-        return DeviceType.PF
-    return DeviceType.PCI
-
-
-def _switch(member: Member) -> Address | None:
-    bridges = member.detail.bridges if member.detail else ()
-    return bridges[0] if bridges else None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Detail, Function, Header
@@ -12,8 +12,7 @@ from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.model.selector import Selector
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """What the operator hands out, and what never.
 
     :param select: a function that any of these matches is a primary.
@@ -35,8 +34,7 @@ def _any(selectors: Iterable[Selector], function: Function) -> bool:
     return any(selector.matches(function) for selector in selectors)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """The members of one group, not judged yet.
 
     :param number: None for a function that is in no group: each such

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from gpu_passthrough_plugin.isolation import displays, iommu
 from gpu_passthrough_plugin.isolation.partition import Part, Policy
@@ -18,24 +18,29 @@ from gpu_passthrough_plugin.model.reading import Unknown
 _CARRIES_HOST = frozenset({0x00, 0x01, 0x02, 0x0C, 0x0D})
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Case:
-    """One part and all that its judgement may look at."""
+class Case(NamedTuple):
+    """One part and all that its judgement may look at.
+
+    :param endpoints: the part's members that are no bridges.
+    """
 
     part: Part
+    endpoints: tuple[Member, ...]
     facts: HostFacts
     policy: Policy
 
-    @property
-    def endpoints(self) -> tuple[Member, ...]:
-        return tuple(m for m in self.part.members if m.role is not Role.BRIDGE)
+
+def case(part: Part, facts: HostFacts, policy: Policy) -> Case:
+    """What the rules look at; the endpoints are found once for all."""
+    endpoints = [m for m in part.members if m.role is not Role.BRIDGE]
+    return Case(part, tuple(endpoints), facts, policy)
 
 
-def no_iommu(case: Case) -> Iterator[Reason]:
+def no_iommu(of: Case) -> Iterator[Reason]:
     """In no group: nothing isolates it from the rest of the host."""
-    if case.part.number is not None:
+    if of.part.number is not None:
         return
-    group = case.part.members[0].function.iommu_group
+    group = of.part.members[0].function.iommu_group
     if isinstance(group, Unknown):
         yield Reason(
             iommu.RULE,
@@ -43,12 +48,12 @@ def no_iommu(case: Case) -> Iterator[Reason]:
             "run this as root on the host itself",
         )
         return
-    yield iommu.absence(case.facts)
+    yield iommu.absence(of.facts)
 
 
-def no_primary(case: Case) -> Iterator[Reason]:
+def no_primary(of: Case) -> Iterator[Reason]:
     """Nothing in it that an operator asks for."""
-    if not case.part.has_primary:
+    if not of.part.has_primary:
         yield Reason(
             "no-primary",
             "no member is selected",
@@ -56,10 +61,10 @@ def no_primary(case: Case) -> Iterator[Reason]:
         )
 
 
-def host_critical(case: Case) -> Iterator[Reason]:
+def host_critical(of: Case) -> Iterator[Reason]:
     """The host itself lives on a member: whatever was selected."""
-    uses = case.facts.uses
-    for member in case.endpoints:
+    uses = of.facts.uses
+    for member in of.endpoints:
         if isinstance(uses, Unknown):
             if _may_carry_host(member):
                 yield Reason(
@@ -80,9 +85,9 @@ def host_critical(case: Case) -> Iterator[Reason]:
                 )
 
 
-def console(case: Case) -> Iterator[Reason]:
+def console(of: Case) -> Iterator[Reason]:
     """The only console, or a BMC's display, which is its remote console."""
-    for member in case.endpoints:
+    for member in of.endpoints:
         if displays.is_bmc(member.function):
             yield Reason(
                 "bmc-display",
@@ -90,7 +95,7 @@ def console(case: Case) -> Iterator[Reason]:
                 " management controller",
                 "leave it to the host; it is the remote console",
             )
-        elif displays.is_only_console(member, case.facts):
+        elif displays.is_only_console(member, of.facts):
             yield Reason(
                 "only-console",
                 f"{member.address} shows the host's only console",
@@ -99,9 +104,9 @@ def console(case: Case) -> Iterator[Reason]:
             )
 
 
-def dead(case: Case) -> Iterator[Reason]:
+def dead(of: Case) -> Iterator[Reason]:
     """A member that does not answer, or whose answer is not known."""
-    for member in case.endpoints:
+    for member in of.endpoints:
         if member.detail is None:
             continue
         header = member.detail.header
@@ -121,9 +126,9 @@ def dead(case: Case) -> Iterator[Reason]:
             )
 
 
-def identity(case: Case) -> Iterator[Reason]:
+def identity(of: Case) -> Iterator[Reason]:
     """A member whose ids or class could not be read."""
-    for member in case.endpoints:
+    for member in of.endpoints:
         function = member.function
         for name, value in (
             ("vendor id", function.vendor_id),
@@ -139,9 +144,9 @@ def identity(case: Case) -> Iterator[Reason]:
                 )
 
 
-def sriov(case: Case) -> Iterator[Reason]:
+def sriov(of: Case) -> Iterator[Reason]:
     """A physical function whose virtual functions are in use."""
-    for member in case.endpoints:
+    for member in of.endpoints:
         role = member.detail.sriov if member.detail else None
         if isinstance(role, Physical) and role.enabled_vfs:
             yield Reason(
@@ -160,11 +165,11 @@ def sriov(case: Case) -> Iterator[Reason]:
             )
 
 
-def outside_policy(case: Case) -> Iterator[Reason]:
+def outside_policy(of: Case) -> Iterator[Reason]:
     """A member that the operator did not mean to hand out."""
-    cards = {m.address.card for m in case.endpoints if m.role is Role.PRIMARY}
-    for member in case.endpoints:
-        if case.policy.is_excluded(member.function):
+    cards = {m.address.card for m in of.endpoints if m.role is Role.PRIMARY}
+    for member in of.endpoints:
+        if of.policy.is_excluded(member.function):
             yield Reason(
                 "excluded",
                 f"{member.address} is excluded by [discovery] exclude",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.reading import Unknown
@@ -19,8 +19,7 @@ class CpuVendor(enum.StrEnum):
     OTHER = "other"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Use:
+class Use(NamedTuple):
     """What the host itself does over a function, as an operator says it.
 
     :param what: such as ``mount / (/dev/sda2)`` or
@@ -31,8 +30,7 @@ class Use:
     what: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class HostFacts:
+class HostFacts(NamedTuple):
     """Facts that decide whether a host can isolate its functions.
 
     :param acpi_tables: names of the firmware's tables, such as ``DMAR``.

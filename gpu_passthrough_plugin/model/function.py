@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from typing import NamedTuple
 
@@ -25,16 +24,14 @@ class Header(enum.StrEnum):
     DEAD = "dead"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Physical:
+class Physical(NamedTuple):
     """An SR-IOV physical function: how many virtual ones it can, and has."""
 
     total_vfs: int
     enabled_vfs: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Virtual:
+class Virtual(NamedTuple):
     """An SR-IOV virtual function, and the physical one it belongs to."""
 
     physical: Address
@@ -73,8 +70,7 @@ class Function(NamedTuple):
         )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Detail:
+class Detail(NamedTuple):
     """What judging or showing one function needs beyond the listing.
 
     :param modules: kernel modules that offer themselves for it.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
+from typing import NamedTuple
 
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Detail, Function
@@ -17,8 +17,7 @@ class Role(enum.StrEnum):
     BRIDGE = "bridge"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(NamedTuple):
     """Why a group cannot be handed out.
 
     :param rule: a stable word, such as ``host-critical``.
@@ -31,8 +30,7 @@ class Reason:
     remedy: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A function in its group; ``detail`` only where judging needed it."""
 
     function: Function
@@ -44,8 +42,7 @@ class Member:
         return self.function.address
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Assignable when there is no reason against it.
 
     :param notes: what an operator should know all the same, such as that
@@ -60,8 +57,7 @@ class Verdict:
         return not self.reasons
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """The smallest set of functions that can be isolated from the rest.
 
     :param number: the kernel's, or None for a function in no group.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from typing import TypeVar
 
@@ -17,16 +16,38 @@ class Why(enum.StrEnum):
     MALFORMED = "malformed"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Unknown:
     """What could not be read: never the same as a good value.
+
+    By hand, and neither tuple nor dataclass: it must not be taken for a
+    tuple of values, and importing dataclasses takes as long as listing a
+    small host.
 
     :param why: missing, unreadable (``detail``: the system's error) or
         malformed (``detail``: the text that was found).
     """
 
+    __slots__ = ("detail", "why")
     why: Why
-    detail: str = ""
+    detail: str
+
+    def __init__(self, why: Why, detail: str = "") -> None:
+        object.__setattr__(self, "why", why)
+        object.__setattr__(self, "detail", detail)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{name} of what is unknown cannot be set")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Unknown):
+            return NotImplemented
+        return (self.why, self.detail) == (other.why, other.detail)
+
+    def __hash__(self) -> int:
+        return hash((self.why, self.detail))
+
+    def __repr__(self) -> str:
+        return f"Unknown({self.why!r}, {self.detail!r})"
 
     def __str__(self) -> str:
         return f"{self.why} ({self.detail})" if self.detail else self.why

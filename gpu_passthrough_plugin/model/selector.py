@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import re
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.model.function import Function
@@ -32,8 +32,7 @@ class Kind(enum.StrEnum):
     ADDRESS = "address"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Selector:
+class Selector(NamedTuple):
     """One entry of ``[discovery] select`` or ``exclude``.
 
     :param text: as the operator wrote it.

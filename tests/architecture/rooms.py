@@ -126,12 +126,13 @@ class Room:
     stdlib: frozenset[str] | None = None
 
 
-_EVERY = STAGES | {"conf", "flow", "host"}
+_EVERY = STAGES | {"conf", "defaults", "flow", "host"}
 
 # The longest name that a module's own begins with is its room.
 ROOMS = {
     "": Room(doors=frozenset()),
     "errors": Room(doors=frozenset()),
+    "defaults": Room(doors=frozenset()),
     "model": Room(
         doors=frozenset(),
         stdlib=frozenset(
@@ -166,6 +167,7 @@ ROOMS = {
         packages=frozenset({"alembic", "oslo_db", "sqlalchemy"}),
     ),
     "conf": Room(
+        rooms=frozenset({"defaults"}),
         doors=frozenset({"os", "importlib"}),
         packages=frozenset({"oslo_config", "oslo_db.options"}),
     ),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_passthrough_plugin.isolation import judge, partition
+from gpu_passthrough_plugin.isolation import judge, partition, units
 from gpu_passthrough_plugin.isolation.partition import Policy
-from gpu_passthrough_plugin.isolation.rules import RULES, Case
+from gpu_passthrough_plugin.isolation.rules import RULES, case
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.facts import CpuVendor, HostFacts, Use
@@ -133,8 +132,8 @@ def test_a_verdict_is_assignable_when_no_rule_speaks_against_it(
         read = {m.address: data.draw(details) for m in part.members}
         whole = partition.detailed(part, read)
         group = judge.group(whole, facts, policy)
-        case = Case(whole, facts, policy)
-        spoken = [reason for rule in RULES for reason in rule(case)]
+        looked_at = case(whole, facts, policy)
+        spoken = [reason for rule in RULES for reason in rule(looked_at)]
         assert group.verdict.is_assignable == (not spoken)
         assert list(group.verdict.reasons) == spoken
         assert all(reason.remedy for reason in spoken)
@@ -148,7 +147,7 @@ def _check_unit(
     """An assignable group makes a whole unit of answering endpoints."""
     group = judge.group(unit_of, facts, Policy((selector.parse("*:*"),)))
     assert group_number is not None
-    unit = judge.unit("host", group, facts)
+    unit = units.unit("host", group, facts)
     assert unit.key.address == group.primaries[0].address
     assert [f.address for f in unit.functions] == [
         m.address for m in unit_of.members if m.role is not Role.BRIDGE
@@ -163,6 +162,6 @@ def test_more_reasons_never_come_from_a_smaller_selection(
     host: list[Function], policy: Policy, facts: HostFacts
 ) -> None:
     """Without a selection, nothing at all is handed out."""
-    nothing = dataclasses.replace(policy, select=())
+    nothing = policy._replace(select=())
     for part in partition.parts(host, nothing):
         assert not judge.group(part, facts, nothing).verdict.is_assignable

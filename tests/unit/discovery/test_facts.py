@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from gpu_passthrough_plugin.discovery.facts import facts
@@ -40,9 +38,8 @@ def test_an_amd_host() -> None:
 
 def test_nothing_is_known_of_an_empty_tree() -> None:
     found = facts(RecordedTree({}, {}))
-    for field in dataclasses.fields(found):
-        value = getattr(found, field.name)
-        assert isinstance(value, Unknown), field.name
+    for name, value in found._asdict().items():
+        assert isinstance(value, Unknown), name
         assert value.why is Why.MISSING
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gpu_passthrough_plugin.isolation import judge
+from gpu_passthrough_plugin.isolation import units
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.function import Physical, Virtual
 from gpu_passthrough_plugin.model.reading import Unknown, Why
@@ -22,7 +22,7 @@ def test_two_cards_behind_a_bridge_are_one_unit() -> None:
     assert group.verdict.notes == (
         "2 primaries share the group and are handed out together, as one unit",
     )
-    unit = judge.unit("node-1", group, facts())
+    unit = units.unit("node-1", group, facts())
     assert unit.key == UnitKey("node-1", address.parse("06:01.0"))
     assert [str(f.address)[5:] for f in unit.functions] == [
         "06:01.0", "06:01.1", "06:02.0", "06:02.1",
@@ -39,7 +39,7 @@ def test_what_a_unit_says_of_a_group() -> None:
         audio(numa_node=1, iommu_group=18),
         details={"06:00.0": {"bridges": ports}},
     )
-    unit = judge.unit("node-1", group, facts(sockets={0: 0, 1: 1}))
+    unit = units.unit("node-1", group, facts(sockets={0: 0, 1: 1}))
     assert (unit.iommu_group, unit.numa_node, unit.socket) == (18, 1, 1)
     assert unit.switch == ports[0]
     assert unit.functions[0] == UnitFunction(
@@ -56,7 +56,7 @@ def test_a_unit_whose_node_or_socket_is_not_known() -> None:
         (LOST, {0: 0}, (None, None)),
     ):
         group = judged(gpu(numa_node=node))
-        unit = judge.unit("node-1", group, facts(sockets=sockets))
+        unit = units.unit("node-1", group, facts(sockets=sockets))
         assert (unit.numa_node, unit.socket) == wanted
         assert unit.switch is None
     assert judged(gpu(numa_node=LOST)).verdict.notes == (
@@ -72,5 +72,5 @@ def test_device_types_are_novas() -> None:
         (Virtual(address.parse("06:00.4")), DeviceType.VF),
     ):
         group = judged(gpu(), details={"06:00.0": {"sriov": role}})
-        unit = judge.unit("node-1", group, facts())
+        unit = units.unit("node-1", group, facts())
         assert unit.functions[0].device_type is wanted

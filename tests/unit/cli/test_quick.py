@@ -1,0 +1,77 @@
+"""What is printed without cliff is what cliff prints."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gpu_passthrough_plugin.cli import quick
+from gpu_passthrough_plugin.discovery import recording
+
+RECORDINGS = Path(__file__).parents[2] / "recordings"
+HOSTS = (
+    recording.SEED,
+    str(RECORDINGS / "shared-group.umockdev"),
+    str(RECORDINGS / "firmware-off.umockdev"),
+)
+_MAIN = """
+import sys
+from gpu_passthrough_plugin.cli.main import main
+status = main(sys.argv[1:])
+print("cliff" in sys.modules, file=sys.stderr)
+sys.exit(status)
+"""
+
+
+def printed(*argv: str) -> tuple[str, bool]:
+    """What a command prints, and whether cliff printed it."""
+    done = subprocess.run(
+        (sys.executable, "-c", _MAIN, *argv),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout, done.stderr.splitlines()[-1] == "True"
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("form", ["table", "json", "value"])
+@pytest.mark.parametrize(
+    "verb", ["device list", "group list", "group list --assignable"]
+)
+def test_it_is_what_cliff_prints(host: str, form: str, verb: str) -> None:
+    call = ("--recording", host, *verb.split(), "-f", form)
+    ours, by_cliff = printed(*call)
+    assert not by_cliff
+    theirs, by_cliff = printed("-q", *call)
+    assert by_cliff
+    assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "group list --sort-column Group",
+        "group list -c Group",
+        "group list -f yaml",
+        "group list -f",
+        "group list -f json -f value",
+        "-v group list",
+        "unit list",
+        "--root",
+        "--root group list",
+        "list",
+        "",
+    ],
+)
+def test_the_rest_is_cliffs(words: str) -> None:
+    assert quick.parsed(words.split()) is None
+
+
+def test_the_last_of_an_option_counts() -> None:
+    call = quick.parsed("--root /a --root /b group list -f json".split())
+    assert call is not None
+    assert (call.verb, call.form) == (("group", "list"), "json")
