@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from tests.trees import software
@@ -91,3 +92,7 @@ def _card(host: Host, address: str, port: str, group: int, node: int) -> None:
         reset=None if is_audio else "bus",
         bars=(16 << 20,),
     )
+
+
+if __name__ == "__main__":
+    grown(Path(sys.argv[1]), int(sys.argv[2]))

@@ -6,6 +6,7 @@ know, such as ``--sort-column`` or a terminal's width, is left to cliff.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -65,6 +66,10 @@ def is_left_to_cliff(call: Call) -> bool:
 
 def answer(call: Call) -> int:
     """The exit status, when the listing is printed."""
+
+    # A listing makes no cycles worth looking for, and then the process
+    # ends; the search takes a sixth of the time.
+    gc.disable()
 
     def act() -> int:
         names, rows = _ROWS[call.verb](call.context)
@@ -126,6 +131,9 @@ def _table(names: tuple[str, ...], rows: Iterable[Row]) -> None:
 
 def _drawn(row: list[list[str]], form: str) -> Iterator[str]:
     height = max(map(len, row))
+    if height == 1:
+        yield form % tuple([cell[0] for cell in row])
+        return
     for number in range(height):
         yield form % tuple(
             cell[number] if number < len(cell) else "" for cell in row
