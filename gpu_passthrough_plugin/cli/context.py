@@ -102,19 +102,25 @@ class Context:
         return request.parse(text, self.settings.pci.aliases, numa_nodes)
 
     @property
-    def is_recorded(self) -> bool:
-        return self._recording is not None
+    def is_here(self) -> bool:
+        """Whether the host looked at is the one that this runs on."""
+        return self._recording is None and os.path.realpath(self._root) == "/"
 
     def require_host(self) -> None:
         """Nothing, when this host can be changed.
 
-        :raises Invalid: for a recorded host.
+        :raises Invalid: for a recorded host, or one below another root:
+            its kernel and its libvirt are not this one's.
         """
+        if self.is_here:
+            return
+        option = f"--root {self._root}"
         if self._recording is not None:
-            raise errors.Invalid(
-                f"{self._recording} is a recorded host, and this command"
-                " changes one; run it without --recording, on the host"
-            )
+            option = f"--recording {self._recording}"
+        raise errors.Invalid(
+            f"{option} is a host to look at, and this command changes one;"
+            " run it without that, on the host"
+        )
 
     @functools.cached_property
     def site(self) -> Site:
@@ -129,7 +135,7 @@ class Context:
             host=found.host,
             tree=self.tree,
             policy=self.policy,
-            devices=Sysfs(self._root),
+            devices=Sysfs(),
             connect=self._connect,
             ledger=self.ledger,
             journal=Journal(os.path.join(found.state_path, "instances")),

@@ -33,8 +33,8 @@ class HostCheck(Lister):
 
 
 def _doors(context: Context) -> tuple[Door, ...]:
-    """What the host depends on; a recording depends on nothing."""
-    if context.is_recorded:
+    """What the host depends on; elsewhere none can be asked."""
+    if not context.is_here:
         return ()
     host = context.settings.host
     return (

@@ -119,13 +119,14 @@ def test_what_is_no_recording(
     assert str(path) in said.stderr
 
 
-def test_a_recorded_host_is_not_changed(cli: Cli, ledger: Path) -> None:
+def test_a_host_elsewhere_is_not_changed(cli: Cli, ledger: Path) -> None:
     for argv in (
         ("inventory", "sync"),
         ("instance", "release", str(uuid.uuid4())),
     ):
-        said = complaint(cli("--recording", recording.SEED, *argv), 2)
-        assert "recorded host" in said
+        for option in ("--recording", recording.SEED), ("--root", "/usr"):
+            said = complaint(cli(*option, *argv), 2)
+            assert f"{' '.join(option)} is a host to look at" in said
 
 
 def test_all_faults_of_a_configuration(cli: Cli, tmp_path: Path) -> None:
