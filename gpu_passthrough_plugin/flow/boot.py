@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from gpu_passthrough_plugin import errors
@@ -12,7 +12,7 @@ from gpu_passthrough_plugin.compute.attachment import attached
 from gpu_passthrough_plugin.compute.domain import Domain
 from gpu_passthrough_plugin.flow.recovery import quiet
 from gpu_passthrough_plugin.flow.release import give_back, guest_faults
-from gpu_passthrough_plugin.flow.site import Site
+from gpu_passthrough_plugin.flow.site import Site, require_current
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.instance import Instance, Phase
@@ -57,7 +57,7 @@ def _claimed(
     units = _units(held.units)
     site.say(f"claimed {', '.join(str(unit.key) for unit in units)}")
     step("compare with the ledger")
-    _require_current(site, units)
+    require_current(site, units)
     return held.units
 
 
@@ -175,15 +175,3 @@ def _refuse_present(
             f"libvirt has a domain named {domain.name!r} already; give this"
             " one another name, or undefine that one"
         )
-
-
-def _require_current(site: Site, units: Collection[Unit]) -> None:
-    """The claimed groups are still what the ledger says they are."""
-    now = {unit.key: unit.functions for unit in site.units()}
-    for unit in units:
-        if now.get(unit.key) != unit.functions:
-            raise errors.Refused(
-                f"unit {unit.key} is no longer what was published of it;"
-                " see 'gpu-passthrough group list', then run"
-                " 'gpu-passthrough inventory sync'"
-            )

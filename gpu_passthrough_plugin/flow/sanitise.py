@@ -7,7 +7,7 @@ import time
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import functions as discovery
-from gpu_passthrough_plugin.flow.site import Site
+from gpu_passthrough_plugin.flow.site import Site, require_current
 from gpu_passthrough_plugin.host.devices import Devices
 from gpu_passthrough_plugin.model.effect import VFIO, Rebind
 from gpu_passthrough_plugin.model.unit import Unit
@@ -63,7 +63,8 @@ def _taken(site: Site, unit: Unit) -> list[str]:
     """Why functions are not on vfio-pci, which alone lets them be reset.
 
     One that is on another driver is taken back: the host was restarted
-    under the guest.
+    under the guest.  Addresses may have moved then, so that only a group
+    that is what it was, and that could be handed out, is touched.
     """
     failures = []
     for function in unit.functions:
@@ -71,6 +72,7 @@ def _taken(site: Site, unit: Unit) -> list[str]:
         try:
             binding = site.devices.binding(address)
             if binding.driver != VFIO.driver:
+                require_current(site, (unit,))
                 site.devices.prepare()
                 site.devices.rebind(Rebind(address, binding, VFIO))
         except errors.Error as error:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import Driver
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.flow import units
@@ -72,3 +73,18 @@ class Site:
             for unit in of
             for f in unit.functions
         }
+
+
+def require_current(site: Site, of: Collection[Unit]) -> None:
+    """Nothing, where the host shows the units as the ledger has them.
+
+    :raises Refused: when one changed, or can no longer be handed out.
+    """
+    now = {unit.key: unit.functions for unit in site.units()}
+    for unit in of:
+        if now.get(unit.key) != unit.functions:
+            raise errors.Refused(
+                f"unit {unit.key} is no longer what was published of it;"
+                " see 'gpu-passthrough group list', then run"
+                " 'gpu-passthrough inventory sync'"
+            )

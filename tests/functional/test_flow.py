@@ -319,6 +319,20 @@ def test_a_release_after_the_host_was_restarted(world: World) -> None:
     assert world.snapshot() == before
 
 
+def test_what_moved_to_the_address_is_not_touched(world: World) -> None:
+    """After a restart another device may be where the card was."""
+    boot(world.site(), guest(), wanted())
+    world.hypervisor.destroy(UUID)
+    world.kernel.restart(world.bindings | {GPU: Binding("nvme", None)})
+    policy = Policy(POLICY.select, (selector.parse("0000:06:00.0"),))
+    site = dataclasses.replace(world.site(), policy=policy)
+    (record,) = verbs.release(site, UUID)
+    assert record.state is State.QUARANTINED
+    assert "is no longer what was published" in record.reason
+    assert world.kernel.binding(GPU) == Binding("nvme", None)
+    assert world.kernel.reset_groups == []
+
+
 def test_a_group_is_reset_by_the_number_that_it_has_now(world: World) -> None:
     old = [
         dataclasses.replace(u, iommu_group=99) for u in world.site().units()

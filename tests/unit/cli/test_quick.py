@@ -72,6 +72,7 @@ def test_the_rest_is_cliffs(words: str) -> None:
 
 
 def test_the_last_of_an_option_counts() -> None:
-    call = quick.parsed("--root /a --root /b group list -f json".split())
+    roots = ["--root", "/a", "--root", "/b"]
+    call = quick.parsed([*roots, "group", "list", "-f", "json"])
     assert call is not None
     assert (call.verb, call.form) == (("group", "list"), "json")
