@@ -15,6 +15,7 @@ from gpu_passthrough_plugin.flow.release import give_back, guest_faults
 from gpu_passthrough_plugin.flow.site import Site, require_current
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.model.allocation import Allocation
+from gpu_passthrough_plugin.model.effect import Rebind
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.request import Request
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
@@ -75,10 +76,7 @@ def _prepared(
     site.devices.prepare()
     for rebind in instance.rebinds:
         site.devices.rebind(rebind)
-        site.say(
-            f"bound {rebind.address} to {rebind.becomes.driver}, was on"
-            f" {rebind.was.driver or 'no driver'}"
-        )
+        site.say(_bound(rebind))
     return instance, records
 
 
@@ -109,6 +107,14 @@ def _started(
     step("activate")
     _moved(site, records, State.ACTIVE)
     site.journal.write(dataclasses.replace(instance, phase=Phase.ACTIVE))
+
+
+def _bound(rebind: Rebind) -> str:
+    address, driver = rebind.address, rebind.becomes.driver
+    if rebind.was.driver == driver:
+        return f"{address} is on {driver} already; held to it"
+    was = rebind.was.driver or "no driver"
+    return f"bound {address} to {driver}, was on {was}"
 
 
 def _units(records: Records) -> tuple[Unit, ...]:
