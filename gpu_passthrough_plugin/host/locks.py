@@ -20,6 +20,8 @@ T = TypeVar("T")
 # What a backend may take longer than it was asked to wait, and what
 # letting go may take; the lock expires by itself where that fails.
 _GRACE_S = 5
+# Who waits no longer than this need not be told for whom.
+_MOMENT_S = 0.3
 
 
 @contextlib.contextmanager
@@ -46,8 +48,9 @@ def host_lock(
     name = urllib.parse.quote(host, safe="")
     note = os.path.join(folder, f"{name}.holder")
     with _started(backend_url, folder, timeout_s) as backend:
-        lock = backend.coordinator.get_lock(f"gpu-passthrough-{name}".encode())
-        _acquire(backend, lock, note, host, timeout_s, waiting)
+        lock = _acquired(
+            backend, f"gpu-passthrough-{name}", note, host, timeout_s, waiting
+        )
         try:
             holder.write(note)
             yield
@@ -57,21 +60,27 @@ def host_lock(
                 backend.ask(lock.release, _GRACE_S)
 
 
-def _acquire(
+def _acquired(
     backend: _Backend,
-    lock: Any,
+    name: str,
     note: str,
     host: str,
     timeout_s: float,
     waiting: Callable[[str], None],
-) -> None:
-    if backend.ask(lambda: lock.acquire(blocking=False), timeout_s):
-        return
-    waiting(f"waiting for the lock of {host}, held by {holder.told(note)}")
+) -> Any:
+    """The lock, held."""
+    lock = backend.coordinator.get_lock(name.encode())
+
+    def slow() -> None:
+        told = holder.told(note)
+        waiting(f"waiting for the lock of {host}, held by {told}")
+
+    # One try and no second: tooz's file lock counts a try that failed as
+    # one that is still to be released.
     if backend.ask(
-        lambda: lock.acquire(blocking=timeout_s), timeout_s + _GRACE_S
+        lambda: lock.acquire(blocking=timeout_s), timeout_s + _GRACE_S, slow
     ):
-        return
+        return lock
     raise errors.Unavailable(
         f"the lock of {host} was not free within {timeout_s:g} s; it is held"
         f" by {holder.told(note)}; try again when that is done"
@@ -113,9 +122,15 @@ class _Backend:
         self.coordinator = coordination.get_coordinator(self._url, member)
         self.coordinator.start(start_heart=True)
 
-    def ask(self, act: Callable[[], T], timeout_s: float) -> T:
+    def ask(
+        self,
+        act: Callable[[], T],
+        timeout_s: float,
+        slow: Callable[[], None] | None = None,
+    ) -> T:
         """What ``act`` returns.
 
+        :param slow: called once, when it takes longer than a moment.
         :raises Unavailable: when it raises, or takes longer.
         """
         answers: list[T] = []
@@ -129,6 +144,10 @@ class _Backend:
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
+        if slow:
+            thread.join(_MOMENT_S)
+            if thread.is_alive():
+                slow()
         thread.join(timeout_s)
         if answers:
             return answers[0]

@@ -142,6 +142,8 @@ def test_the_second_waits_and_says_for_whom(tmp_path: Path) -> None:
             note = json.loads((tmp_path / "node-1.holder").read_text())
             assert note["pid"] == os.getpid()
         assert other.wait(30) == 0
+        # Let go for good, although it was waited for.
+        assert tried(tmp_path) == "held"
     (line,) = said
     assert line.startswith(
         f"waiting for the lock of node-1, held by process {other.pid} (python"
