@@ -16,8 +16,9 @@ pytestmark = pytest.mark.lab
 
 
 @pytest.fixture(scope="module")
-def ours(numa_host: EmulatedHost, project_archive: bytes) -> Product:
-    return product.installed(numa_host, project_archive)
+def ours(numa_host: EmulatedHost, project_archive: bytes) -> Iterator[Product]:
+    with product.installed(numa_host, project_archive) as installed:
+        yield installed
 
 
 @pytest.fixture

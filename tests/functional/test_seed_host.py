@@ -21,8 +21,9 @@ pytestmark = pytest.mark.lab
 
 
 @pytest.fixture(scope="module")
-def ours(seed_host: EmulatedHost, project_archive: bytes) -> Product:
-    return product.installed(seed_host, project_archive)
+def ours(seed_host: EmulatedHost, project_archive: bytes) -> Iterator[Product]:
+    with product.installed(seed_host, project_archive) as installed:
+        yield installed
 
 
 @pytest.fixture

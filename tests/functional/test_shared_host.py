@@ -17,8 +17,11 @@ pytestmark = pytest.mark.lab
 
 
 @pytest.fixture(scope="module")
-def ours(shared_host: EmulatedHost, project_archive: bytes) -> Product:
-    return product.installed(shared_host, project_archive)
+def ours(
+    shared_host: EmulatedHost, project_archive: bytes
+) -> Iterator[Product]:
+    with product.installed(shared_host, project_archive) as installed:
+        yield installed
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import json
 import select
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,10 @@ class Product:
     def __init__(self, host: EmulatedHost) -> None:
         self.host = host
         self._there = host.spawn((PYTHON, _INSIDE))
+
+    def close(self) -> None:
+        """Return once nothing of it runs there any more."""
+        self._there.communicate(timeout=_TIMEOUT_S)
 
     def cli(
         self, *argv: str, check: bool = True
@@ -109,7 +115,8 @@ def serial(name: str) -> str:
     return f"/run/{name}.log"
 
 
-def installed(host: EmulatedHost, archived: bytes) -> Product:
+@contextmanager
+def installed(host: EmulatedHost, archived: bytes) -> Iterator[Product]:
     """Return the product, configured and with its inventory published."""
     project.install(host, archived)
     host.put(CONFIG, _ALIASES.encode())
@@ -117,8 +124,11 @@ def installed(host: EmulatedHost, archived: bytes) -> Product:
     # Once as an operator's shell starts it; later calls are forked.
     host.run(("gpu-passthrough", "db", "sync"))
     product = Product(host)
-    product.cli("inventory", "sync")
-    return product
+    try:
+        product.cli("inventory", "sync")
+        yield product
+    finally:
+        product.close()
 
 
 def states(snapshot: dict[str, Any]) -> list[str]:

@@ -101,7 +101,8 @@ def main() -> int:
         archived = project.archive(CHECKOUT, work / "project")
         say("booting an emulated host with three graphics cards ...")
         with EmulatedHost(topology.SEED, built, work / "host") as host:
-            tell(product.installed(host, archived), say)
+            with product.installed(host, archived) as installed:
+                tell(installed, say)
     return 0
 
 
