@@ -213,5 +213,5 @@ def _lost(connection: sa.Connection, record: UnitRecord) -> errors.Refused:
 
 def _gone(key: UnitKey) -> errors.Refused:
     return errors.Refused(
-        f"the ledger has no unit {key}; see gpu-passthrough inventory list"
+        f"the ledger has no unit {key}; see 'gpu-passthrough inventory list'"
     )

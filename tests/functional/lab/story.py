@@ -100,9 +100,11 @@ def main() -> int:
         (work / "project").mkdir()
         archived = project.archive(CHECKOUT, work / "project")
         say("booting an emulated host with three graphics cards ...")
-        with EmulatedHost(topology.SEED, built, work / "host") as host:
-            with product.installed(host, archived) as installed:
-                tell(installed, say)
+        with (
+            EmulatedHost(topology.SEED, built, work / "host") as host,
+            product.installed(host, archived) as installed,
+        ):
+            tell(installed, say)
     return 0
 
 
