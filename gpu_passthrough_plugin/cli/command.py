@@ -62,7 +62,7 @@ class Command(cliff.command.Command):
             super(Command, self).run(parsed_args)
             return self.status
 
-        return ending.status(act)
+        return ending.status(act, is_debug=self.app.options.debug)
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         raise NotImplementedError

@@ -8,16 +8,22 @@ from collections.abc import Callable
 from gpu_passthrough_plugin import errors
 
 
-def status(act: Callable[[], int]) -> int:
-    """What ``act`` returns, or the status of the error that it raised."""
+def status(act: Callable[[], int], *, is_debug: bool = False) -> int:
+    """What ``act`` returns, or the status of the error that it raised.
+
+    :param is_debug: show where an error came from as well.
+    """
     try:
         return act()
-    except errors.Faults as error:
-        for fault in error.faults:
-            _complain(fault)
-        return error.exit_status
     except errors.Error as error:
-        _complain(str(error))
+        if is_debug:
+            # Only who looks for a bug pays for the import.
+            import traceback
+
+            traceback.print_exc()
+        faults = error.faults if isinstance(error, errors.Faults) else ()
+        for line in faults or (str(error),):
+            _complain(line)
         return error.exit_status
 
 

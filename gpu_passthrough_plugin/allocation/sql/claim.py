@@ -56,7 +56,7 @@ def claim(
         has = " has" if host is None else ""
         raise errors.NoValidHost(
             f"{where}{has} the free units that {request} asks for; see"
-            " gpu-passthrough inventory list"
+            " 'gpu-passthrough inventory list'"
         )
     best = found[0]
     wanted = {free.unit.key for free in best.units}

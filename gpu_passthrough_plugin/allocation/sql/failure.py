@@ -30,7 +30,7 @@ _TEXTS = (
     (
         "malformed",
         "is damaged; put a copy in its place, or move it away and run"
-        " gpu-passthrough db sync, then gpu-passthrough inventory sync on"
+        " 'gpu-passthrough db sync', then 'gpu-passthrough inventory sync' on"
         " each host",
     ),
     (

@@ -152,8 +152,8 @@ def _allocation(connection: sa.Connection, consumer: str) -> Allocation:
     row = connection.execute(statements.CONSUMER, {"uuid": consumer}).first()
     if row is None:
         raise errors.Refused(
-            f"consumer {consumer} holds nothing; see gpu-passthrough"
-            " allocation list"
+            f"consumer {consumer} holds nothing; see"
+            " 'gpu-passthrough allocation list'"
         )
     return claim.allocation(connection, row.uuid, row.host, row.request)
 

@@ -42,7 +42,7 @@ def check(database: Database) -> None:
     has = f"has schema {version}" if version else "has no schema yet"
     raise errors.Unavailable(
         f"the ledger {database.name} {has}, wanted {KNOWN[-1]}; run"
-        " gpu-passthrough db sync"
+        " 'gpu-passthrough db sync'"
     )
 
 
