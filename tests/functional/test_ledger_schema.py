@@ -65,7 +65,7 @@ def test_absent(tmp_path: Path) -> None:
     file = tmp_path / "nowhere" / "ledger.sqlite"
     ledger = ledger_of(file)
     assert refused(ledger, READS + WRITES) == {
-        f"there is no ledger {file}; run gpu-passthrough db sync"
+        f"there is no ledger {file}; run 'gpu-passthrough db sync'"
     }
     # And asking made none.
     assert not file.parent.exists()
@@ -89,7 +89,7 @@ def test_a_database_without_schema(tmp_path: Path) -> None:
     assert ledger.version() == ""
     assert refused(ledger, READS + WRITES) == {
         f"the ledger {file} has no schema yet, wanted 0001; run"
-        " gpu-passthrough db sync"
+        " 'gpu-passthrough db sync'"
     }
     assert file.stat().st_size == 0
 

@@ -25,7 +25,7 @@ _TEXTS = (
     (
         "not a database",
         "is no SQLite database; check [database] connection, or move the"
-        " file away and run gpu-passthrough db sync",
+        " file away and run 'gpu-passthrough db sync'",
     ),
     (
         "malformed",

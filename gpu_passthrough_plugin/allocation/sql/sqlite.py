@@ -36,7 +36,7 @@ def check(file: pathlib.Path) -> None:
         file.stat()
     except FileNotFoundError as error:
         raise errors.Unavailable(
-            f"there is no ledger {file}; run gpu-passthrough db sync"
+            f"there is no ledger {file}; run 'gpu-passthrough db sync'"
         ) from error
     except OSError as error:
         raise errors.Unavailable(
