@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
 import cliff.app
 import cliff.commandmanager
 
-from gpu_passthrough_plugin.cli import main
+from gpu_passthrough_plugin.cli.version import DISTRIBUTION
 
 NAMESPACE = "gpu_passthrough_plugin.cli"
 
@@ -25,7 +24,7 @@ class Commands(cliff.commandmanager.CommandManager):
 
     def load_commands(self, namespace: str) -> None:
         self.group_list.append(namespace)
-        ours = metadata.distribution(main._DISTRIBUTION).entry_points
+        ours = metadata.distribution(DISTRIBUTION).entry_points
         self._add(ours.select(group=namespace))
 
     def find_command(self, argv: list[str]) -> tuple[Any, str, list[str]]:
@@ -53,16 +52,14 @@ class App(cliff.app.App):
     # Warnings; -v shows what libraries say, -vv and --debug everything.
     DEFAULT_VERBOSE_LEVEL = 0
 
-    def __init__(self, version: Callable[[], str]) -> None:
-        # Finding the version out costs as much as some commands.
+    def __init__(self) -> None:
         super().__init__(
             description="Hands whole IOMMU groups of GPUs to virtual"
             " machines.",
-            version=None,
+            version=None,  # main() answers --version without all this
             command_manager=Commands(NAMESPACE),
             deferred_help=True,
         )
-        self._version = version
 
     def build_option_parser(
         self,

@@ -6,14 +6,15 @@ import signal
 import sys
 from types import FrameType
 
-_DISTRIBUTION = "gpu-passthrough-plugin"
 _COMPLETION = "gpu-passthrough.bash"
 
 
 def main(argv: list[str] | None = None) -> int:
     """The exit status: 0 done, 1 the answer is no, 2 the call is wrong."""
     words = sys.argv[1:] if argv is None else argv
-    if words == ["--version"]:
+    if "--version" in words:
+        from gpu_passthrough_plugin.cli.version import version
+
         print(f"gpu-passthrough {version()}")
         return 0
     if words == ["complete"]:
@@ -28,14 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _stop)
     from gpu_passthrough_plugin.cli.app import App
 
-    return App(version).run(words)
-
-
-def version() -> str:
-    """The installed version."""
-    from importlib import metadata
-
-    return metadata.version(_DISTRIBUTION)
+    return App().run(words)
 
 
 def completion() -> str:
