@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
@@ -34,6 +35,11 @@ class Commands(cliff.commandmanager.CommandManager):
             self.load_all()
             found = super().find_command(argv)
         return found
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        """Every command there is: for help and completion."""
+        self.load_all()
+        return iter(self.commands.items())
 
     def load_all(self) -> None:
         """Add the commands of other distributions."""
