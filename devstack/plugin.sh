@@ -15,9 +15,6 @@ gpu_passthrough_configure() {
         while read -r alias; do
             [ -z "$alias" ] || printf 'alias = %s\n' "$alias"
         done <<<"$GPU_PASSTHROUGH_ALIASES"
-        # Nova's database server serves the ledger as well.
-        printf '\n[database]\nconnection = %s\n' \
-            "$(database_connection_url gpu_passthrough | sed 's/\$/$$/g')"
     } | sudo install -m 0640 /dev/stdin "$GPU_PASSTHROUGH_CONF"
 }
 
@@ -28,11 +25,8 @@ if is_service_enabled gpu-passthrough; then
         ;;
     "stack post-config")
         gpu_passthrough_configure
-        # One ledger serves all hosts: only the controller makes it.
-        if is_service_enabled n-api; then
-            recreate_database gpu_passthrough
-            sudo "$(command -v gpu-passthrough)" db sync
-        fi
+        # Each host keeps a ledger of its own, in SQLite.
+        sudo "$(command -v gpu-passthrough)" db sync
         ;;
     "stack extra")
         sudo "$(command -v gpu-passthrough)" inventory sync
