@@ -32,7 +32,8 @@ if is_service_enabled gpu-passthrough; then
         sudo "$(command -v gpu-passthrough)" inventory sync
         ;;
     "clean ")
-        sudo rm -rf "${GPU_PASSTHROUGH_CONF%/*}"
+        sudo rm -f "$GPU_PASSTHROUGH_CONF"
+        sudo rmdir --ignore-fail-on-non-empty "${GPU_PASSTHROUGH_CONF%/*}"
         ;;
     esac
 fi
