@@ -165,5 +165,9 @@ class Context:
 
 
 def say(line: str) -> None:
-    """Tell the operator of a step; the answer itself goes to stdout."""
-    print(line, file=sys.stderr)
+    """Tell the operator of a step; the answer itself goes to stdout.
+
+    An act goes on, and is undone, whether or not anybody still listens.
+    """
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)

@@ -128,12 +128,13 @@ def _addresses(
 def _host_address(element: etree._Element, source: str) -> Address:
     try:
         parts = [int(element.get(p, "0"), 0) for p in _ADDRESS_PARTS]
-    except ValueError as error:
-        shown = etree.tostring(element, encoding="unicode").strip()
+        # What is out of bounds would be written down and not read again.
+        return address.parse(str(address.Address(*parts)))
+    except (ValueError, errors.Invalid) as error:
+        shown = etree.tostring(element, encoding="unicode", with_tail=False)
         raise errors.Invalid(
             f"{source}: {shown} is no PCI address of a <hostdev>"
         ) from error
-    return address.Address(*parts)
 
 
 def _is_pcie(root: etree._Element) -> bool:

@@ -15,6 +15,9 @@ SEED = os.path.join(
 )
 """A recording that comes with the package: three cards, two sockets."""
 
+# Ten thousand functions take a few MiB; a device file never ends.
+_MAX_BYTES = 256 << 20
+
 
 def load(path: str) -> RecordedTree:
     """The recorded host in a file.
@@ -24,12 +27,17 @@ def load(path: str) -> RecordedTree:
     """
     try:
         with open(path, "rb") as file:
-            data = file.read()
+            data = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise errors.ReadFailed(
             f"{path} cannot be read ({error.strerror}); wanted a recording"
             " that umockdev-record or 'host record' wrote"
         ) from error
+    if len(data) > _MAX_BYTES:
+        raise errors.ReadFailed(
+            f"{path} is larger than {_MAX_BYTES} bytes; wanted a recording"
+            " that umockdev-record or 'host record' wrote"
+        )
     return parse(data, path)
 
 

@@ -129,8 +129,10 @@ def _dirt(site: Site, instance: Instance, unit: Unit) -> tuple[str, ...]:
     """Why the unit is not clean, after the resets that it got."""
     if unit.key.address in instance.cleaned:
         return ()
-    failures = sanitise(site, unit) if instance.was_started else ()
-    return inspect(site, unit, failures)
+    if not instance.was_started:
+        return inspect(site, unit)
+    failures = sanitise(site, unit)
+    return inspect(site, unit, failures, timeout_s=site.reset_timeout_s)
 
 
 def _restored(

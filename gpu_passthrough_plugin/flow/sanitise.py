@@ -42,13 +42,17 @@ def sanitise(site: Site, unit: Unit) -> tuple[str, ...]:
 
 
 def inspect(
-    site: Site, unit: Unit, failures: tuple[str, ...] = ()
+    site: Site,
+    unit: Unit,
+    failures: tuple[str, ...] = (),
+    *,
+    timeout_s: float = 0,
 ) -> tuple[str, ...]:
     """Why the unit is not clean, by what its config space answers.
 
-    A function that was just reset may take a while to answer.
+    :param timeout_s: how long a function that was just reset may take.
     """
-    deadline = time.monotonic() + site.reset_timeout_s
+    deadline = time.monotonic() + timeout_s
     while True:
         identities = {
             f.address: site.devices.identity(f.address) for f in unit.functions

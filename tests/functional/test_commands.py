@@ -1,0 +1,148 @@
+"""Commands on a ledger that a host published: columns, statuses, effects."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpu_passthrough_plugin.allocation.driver import LedgerSettings
+from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
+from gpu_passthrough_plugin.discovery import recording
+from gpu_passthrough_plugin.flow.units import units
+from gpu_passthrough_plugin.isolation.partition import Policy
+from gpu_passthrough_plugin.model import selector
+
+_COMMAND = (
+    sys.executable,
+    "-c",
+    "import sys; from gpu_passthrough_plugin.cli.main import main;"
+    " sys.exit(main())",
+)
+CARDS = ["0000:06:00.0", "0000:82:00.0", "0000:83:00.0"]
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """The command, on a ledger with the three cards of host ``hyhive``."""
+    config = tmp_path / "gpu-passthrough.conf"
+    config.write_text(
+        f"[DEFAULT]\nhost = hyhive\nstate_path = {tmp_path}\n"
+        '[pci]\nalias = {"name": "gpu", "vendor_id": "10de"}\n'
+    )
+    ledger = SqlLedger(LedgerSettings(f"sqlite:///{tmp_path}/ledger.sqlite"))
+    ledger.sync()
+    policy = Policy((selector.parse("class=03*"),))
+    tree = recording.load(recording.SEED)
+    ledger.publish("hyhive", units(tree, policy, "hyhive"))
+    ledger.close()
+
+    def run(*argv: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            (*_COMMAND, "--config-file", str(config), *argv),
+            capture_output=True,
+            text=True,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+def asked(cli: Cli, *argv: str) -> Any:
+    """What a command that had to succeed printed as JSON."""
+    status, out, err = cli(*argv, "-f", "json")
+    assert status == 0, err
+    return json.loads(out)
+
+
+def test_columns(cli: Cli) -> None:
+    """They are a contract: other people's tools read them."""
+    assert list(asked(cli, "inventory", "list")[0]) == [
+        "Host", "Unit", "Resource Class", "NUMA Node", "State", "Consumer",
+    ]  # fmt: skip
+    assert list(asked(cli, "candidate", "list", "--request", "gpu:1")[0]) == [
+        "Host", "Units", "Score",
+    ]  # fmt: skip
+    made = asked(cli, "allocation", "create", "--request", "gpu:2")
+    assert list(made) == ["Consumer", "Host", "Units", "State"]
+    assert asked(cli, "allocation", "list") == [made]
+    assert list(asked(cli, "unit", "list")[0]) == ["Unit", "State", "Reason"]
+    host = ("--recording", recording.SEED)
+    assert list(asked(cli, *host, "device", "list")[0]) == [
+        "Address", "Class", "Vendor ID", "Product ID", "Name", "Driver",
+        "IOMMU Group", "NUMA Node", "Reset Methods",
+    ]  # fmt: skip
+    assert list(asked(cli, *host, "group", "list")[0]) == [
+        "Group", "Primary", "Functions", "NUMA Node", "Assignable", "Reasons",
+    ]  # fmt: skip
+    assert list(asked(cli, *host, "host", "check")[0]) == [
+        "Check", "Status", "Detail", "Remedy",
+    ]  # fmt: skip
+
+
+def test_a_claim_and_its_end(cli: Cli) -> None:
+    before = asked(cli, "inventory", "list")
+    assert [row["Unit"] for row in before] == CARDS
+    consumer = str(uuid.uuid4())
+    create = ("allocation", "create", "--request", "gpu:2")
+    made = asked(cli, *create, "--consumer", consumer)
+    assert (made["Consumer"], made["State"]) == (consumer, "claimed")
+    assert made["Units"] == CARDS[1:]
+    # Asked again, it is the same claim; another one does not fit.
+    assert asked(cli, *create, "--consumer", consumer.upper()) == made
+    status, out, err = cli(*create)
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    shown = asked(cli, "allocation", "show", consumer)
+    assert shown["Request"] == "gpu:2"
+    assert len(shown["Functions"]) == 4
+    assert asked(cli, "allocation", "delete", consumer)["State"] == "free"
+    assert asked(cli, "inventory", "list") == before
+
+
+def test_a_node_that_the_instance_is_on(cli: Cli) -> None:
+    near = ("candidate", "list", "--request", "gpu:1", "--numa-node")
+    assert asked(cli, *near, "0")[0]["Units"] == CARDS[:1]
+    assert asked(cli, *near, "1")[0]["Units"] == CARDS[1:2]
+    assert cli(*near, "7")[0] == 1
+
+
+def test_a_unit_out_of_use(cli: Cli) -> None:
+    key = f"hyhive/{CARDS[0]}"
+    loud = ("unit", "quarantine", CARDS[0], "--reason", "loud fan")
+    assert asked(cli, *loud) == {
+        "Unit": key,
+        "State": "quarantined",
+        "Reason": "loud fan",
+    }
+    assert cli("candidate", "list", "--request", "gpu:3")[0] == 1
+    # This machine has no such card, and what is not there is not clean.
+    status, _, err = cli("unit", "clear", key)
+    assert status == 1
+    assert "missing" in err
+    elsewhere = cli("unit", "clear", f"other/{CARDS[0]}")
+    assert elsewhere[0] == 1
+    assert "on host other" in elsewhere[2]
+
+
+def test_lists_in_one_line(cli: Cli) -> None:
+    """Shells get commas, not Python's lists."""
+    call = ("candidate", "list", "--request", "gpu:2", "-f")
+    status, out, _ = cli(*call, "value", "-c", "Units")
+    assert (status, out.splitlines()[0]) == (0, f"{CARDS[1]},{CARDS[2]}")
+    status, out, _ = cli(*call, "csv", "-c", "Units")
+    assert out.splitlines()[:2] == ['"Units"', f'"{CARDS[1]},{CARDS[2]}"']
+
+
+def test_debug_shows_where(cli: Cli) -> None:
+    nobody = str(uuid.uuid4())
+    status, _, err = cli("--debug", "allocation", "show", nobody)
+    assert status == 1
+    assert "Traceback" in err
+    assert err.splitlines()[-1].startswith("gpu-passthrough: ")

@@ -1,0 +1,35 @@
+"""The host as a tree."""
+
+from __future__ import annotations
+
+from gpu_passthrough_plugin.cli.topology import drawn
+from gpu_passthrough_plugin.discovery import functions as discovery
+from gpu_passthrough_plugin.flow import groups as flow
+from gpu_passthrough_plugin.isolation.partition import Policy
+from gpu_passthrough_plugin.model import selector
+from tests.trees.seed import seed
+
+
+def test_the_seeds_second_socket() -> None:
+    tree = seed().tree()
+    found = flow.groups(tree, Policy((selector.parse("class=03*"),)))
+    functions = sorted(
+        (m.function for g in found for m in g.members),
+        key=lambda f: f.address,
+    )
+    above = {f.address: discovery.bridges(tree, f) for f in functions}
+    parents = {a: chain[-1] if chain else None for a, chain in above.items()}
+    names = {f.address: "x" for f in functions}
+    lines = list(drawn(functions, parents, found, names))
+    second = lines.index("NUMA node 1")
+    assert lines[0] == "NUMA node 0"
+    assert lines[second + 1 :] == [
+        "├─ 0000:80:02.0 x (group 36)",
+        "│  ├─ 0000:82:00.0 x (group 38, assignable)",
+        "│  └─ 0000:82:00.1 x (group 38, assignable)",
+        "└─ 0000:80:03.0 x (group 37)",
+        "   ├─ 0000:83:00.0 x (group 39, assignable)",
+        "   └─ 0000:83:00.1 x (group 39, assignable)",
+    ]
+    # Every function once.
+    assert sum(" x (" in line for line in lines) == len(functions)
