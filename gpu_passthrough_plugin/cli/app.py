@@ -33,7 +33,13 @@ class Commands(cliff.commandmanager.CommandManager):
             found: tuple[Any, str, list[str]] = super().find_command(argv)
         except ValueError:
             self.load_all()
-            found = super().find_command(argv)
+            try:
+                found = super().find_command(argv)
+            except ValueError as error:
+                raise ValueError(
+                    f"gpu-passthrough: no command {' '.join(argv)!r}; see"
+                    " 'gpu-passthrough --help'"
+                ) from error
         return found
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
@@ -98,3 +104,11 @@ class App(cliff.app.App):
             " nothing can be changed then",
         )
         return parser
+
+    def get_fuzzy_matches(self, cmd: str) -> list[str]:
+        """None: an error is one line, and no answer on stdout."""
+        return []
+
+    def interact(self) -> None:
+        """A shell of its own it has none; who names no command gets help."""
+        self.run_subcommand(["help"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from gpu_passthrough_plugin.discovery import recording
 
 # What costs more than a whole listing may.
 HEAVY = {"sqlalchemy", "alembic", "tooz", "libvirt", "lxml"}
+SEED = ("--recording", recording.SEED)
 _MAIN = """
 import sys
 from gpu_passthrough_plugin.cli.main import main
@@ -84,4 +86,63 @@ def test_the_completion_is_current() -> None:
 def test_completion_is_bash() -> None:
     subprocess.run(
         ("bash", "-n"), input=main.completion(), text=True, check=True
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--version", "complete", "group list", "device list -f csv", "topology"],
+)
+def test_a_reader_that_has_enough(words: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as stdout:
+        done = subprocess.run(
+            (sys.executable, "-c", _MAIN, *SEED, *words.split()),
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_full_disk_is_said_in_one_line() -> None:
+    with open("/dev/full", "wb") as stdout:
+        done = subprocess.run(
+            (sys.executable, "-c", _MAIN, *SEED, "group", "list"),
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr == (
+        b"gpu-passthrough: cannot print the answer: No space left on device\n"
+    )
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams(closed: str) -> None:
+    line = f'"$0" -c "$1" --recording "$2" group list -f value {closed}'
+    done = subprocess.run(
+        ("sh", "-c", line, sys.executable, _MAIN, recording.SEED),
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert bool(done.stdout) is (">&-" not in closed.replace("2>&-", ""))
+
+
+@pytest.mark.parametrize("words", ["nonsense", "group", "group lst"])
+def test_a_command_that_is_none(words: str) -> None:
+    done = subprocess.run(
+        (sys.executable, "-c", _MAIN, *words.split()),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == (
+        f"gpu-passthrough: no command {words!r}; see"
+        " 'gpu-passthrough --help'\n"
     )
