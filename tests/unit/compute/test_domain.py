@@ -176,7 +176,16 @@ def test_a_running_guests_hostdevs_are_those_of_that_name() -> None:
 
 
 def test_a_hostdev_without_an_address() -> None:
-    for wrong in ("bus='zz'", "bus=''", "slot='0x'", "function='1.5'"):
+    for wrong in (
+        "bus='zz'",
+        "bus=''",
+        "slot='0x'",
+        "function='1.5'",
+        "domain='-5'",
+        "bus='0x100'",
+        "slot='0x20'",
+        "function='8'",
+    ):
         text = document(
             "<devices><hostdev type='pci'><source>"
             f"<address {wrong}/></source></hostdev></devices>"
