@@ -7,13 +7,18 @@ from collections.abc import Iterator
 from gpu_passthrough_plugin.discovery import grammar, paths, replay, trim
 from gpu_passthrough_plugin.discovery.escapes import raw
 from gpu_passthrough_plugin.discovery.facts import facts
-from gpu_passthrough_plugin.discovery.functions import detail, functions
+from gpu_passthrough_plugin.discovery.functions import (
+    DEVICES,
+    detail,
+    functions,
+)
 from gpu_passthrough_plugin.discovery.grammar import Device, Kind, Line
 from gpu_passthrough_plugin.discovery.tree import Tree, decoded
 from gpu_passthrough_plugin.discovery.watched import WatchedTree
 from gpu_passthrough_plugin.model.reading import Unknown
 
 _NODES = "sys/dev/"
+_FOR_OTHERS = ("vendor", "device", "class", "irq")
 
 
 def written(tree: Tree) -> bytes:
@@ -33,6 +38,9 @@ def devices(tree: Tree) -> tuple[Device, ...]:
     found = functions(watched)
     for function in found:
         detail(watched, function)
+        # Discovery has them from uevent; lspci, on a replayed host, not.
+        folder = f"{DEVICES}/{function.address}"
+        watched.gather(folder, _FOR_OTHERS)
     facts(watched)
     modaliases = [
         function.modalias
