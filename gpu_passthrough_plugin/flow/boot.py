@@ -59,6 +59,9 @@ def _claimed(
     site.say(f"claimed {', '.join(str(unit.key) for unit in units)}")
     step("compare with the ledger")
     require_current(site, units)
+    step("look for other users")
+    for unit in units:
+        site.devices.require_idle(unit.key.address)
     return held.units
 
 

@@ -43,6 +43,12 @@ class Devices(Protocol):
         :raises Error: when it is not there afterwards.
         """
 
+    def require_idle(self, address: Address) -> None:
+        """Nothing, where nobody holds the function's group.
+
+        :raises Error: when a guest or another program does.
+        """
+
     def reset_function(self, address: Address) -> None:
         """Reset one function.
 
@@ -67,6 +73,7 @@ class Sysfs:
 
     def __init__(self, root: str = "/") -> None:
         self._pci = os.path.join(root, "sys/bus/pci")
+        self._vfio = os.path.join(root, vfio.FOLDER.removeprefix("/"))
 
     def prepare(self) -> None:
         if os.path.isdir(f"{self._pci}/drivers/vfio-pci"):
@@ -125,7 +132,17 @@ class Sysfs:
                 f" to {driver}; the kernel's log says why"
             )
 
+    def require_idle(self, address: Address) -> None:
+        path = f"{self._pci}/devices/{address}/iommu_group"
+        try:
+            number = int(os.path.basename(os.readlink(path)))
+        except (OSError, ValueError) as error:
+            raise errors.ReadFailed(f"cannot read {path}: {error}") from error
+        vfio.require_idle(number, self._vfio)
+
     def reset_function(self, address: Address) -> None:
+        # The kernel would reset it under the guest that has it.
+        self.require_idle(address)
         self._write(f"{self._pci}/devices/{address}/reset", "1")
 
     def reset_bus(self, address: Address, iommu_group: int) -> None:
@@ -226,6 +243,9 @@ class Replayed:
 
     def rebind(self, rebind: Rebind) -> None:
         self._bindings[rebind.address] = rebind.becomes
+
+    def require_idle(self, address: Address) -> None:
+        self.binding(address)
 
     def reset_function(self, address: Address) -> None:
         self._only_vfio(address)

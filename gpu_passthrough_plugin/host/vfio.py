@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import fcntl
 import os
 import struct
@@ -11,6 +12,7 @@ import struct
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.model.address import Address
 
+FOLDER = "/dev/vfio"
 # _IO(';', 100 + n), which carries no size.
 # Source: kernel, include/uapi/linux/vfio.h.
 _VFIO = ord(";") << 8 | 100
@@ -50,6 +52,30 @@ def hot_reset(address: Address, iommu_group: int) -> None:
     except OSError as error:
         raise errors.Unavailable(
             f"bus reset of {address} failed: {error}"
+        ) from error
+
+
+def require_idle(iommu_group: int, folder: str = FOLDER) -> None:
+    """Nothing, where no guest and no other program holds the group.
+
+    The kernel lets one at a time open it.
+
+    :raises Refused: when one holds it.
+    """
+    path = f"{folder}/{iommu_group}"
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+    except FileNotFoundError:
+        # No member is on vfio-pci.
+        return
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise errors.Refused(
+                f"IOMMU group {iommu_group} is held by a guest or another"
+                f" program, which has {path} open; stop that first"
+            ) from error
+        raise errors.Unavailable(
+            f"whether {path} is in use is unknown: {error.strerror}"
         ) from error
 
 

@@ -95,6 +95,20 @@ def test_several_guests_and_cards(world: World) -> None:
     assert world.snapshot() == before
 
 
+def test_a_card_that_another_program_has_is_left_alone(world: World) -> None:
+    """Started by hand, before this program came: its reset would kill it."""
+    units = world.site().units()
+    world.kernel.restart(
+        world.bindings | {f.address: VFIO for u in units for f in u.functions}
+    )
+    world.kernel.held = {unit.key.address for unit in units}
+    before = world.snapshot()
+    message = refused(boot, world.site(), guest(), wanted())
+    assert "step 'look for other users'" in message
+    assert world.kernel.reset_groups == []
+    assert world.snapshot() == before
+
+
 def test_a_claim_that_was_there_is_used(world: World) -> None:
     site = world.site()
     held = world.ledger.claim(wanted(), UUID)

@@ -106,6 +106,7 @@ class Kernel(Replayed):
         self.identities = identities
         self.refuses: set[tuple[str, Address | None]] = set()
         self.reset_groups: list[int] = []
+        self.held: set[Address] = set()
 
     def _may(self, what: str, place: Address) -> None:
         for key in ((what, place), (what, None)):
@@ -125,6 +126,11 @@ class Kernel(Replayed):
         self.binding(rebind.address)
         self._may(f"bind to {rebind.becomes.driver}", rebind.address)
         super().rebind(rebind)
+
+    def require_idle(self, address: Address) -> None:
+        super().require_idle(address)
+        if address in self.held:
+            raise errors.Refused(f"the group of {address} is held")
 
     def reset_function(self, address: Address) -> None:
         self._may("reset", address)
@@ -149,6 +155,9 @@ class CountedDevices:
 
     def rebind(self, rebind: Rebind) -> None:
         self._acts.do("rebind", lambda: self._kernel.rebind(rebind))
+
+    def require_idle(self, address: Address) -> None:
+        self._kernel.require_idle(address)
 
     def reset_function(self, address: Address) -> None:
         self._acts.do("reset", lambda: self._kernel.reset_function(address))

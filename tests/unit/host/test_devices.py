@@ -25,7 +25,9 @@ NOUVEAU = Binding("nouveau", None)
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     host = Host()
-    host.function("0000:06:00.0", "10de:1430", "030000", driver="nouveau")
+    host.function(
+        "0000:06:00.0", "10de:1430", "030000", driver="nouveau", group=18
+    )
     host.function("0000:06:00.1", "10de:0fba", "040300", override="vfio-pci")
     host.function(
         "0000:06:00.2", "10de:1431", "030000", physical="0000:06:00.0"
@@ -131,6 +133,26 @@ def test_a_function_without_a_reset(root: Path) -> None:
     attribute(root, GPU, "reset").touch()
     Sysfs(str(root)).reset_function(GPU)
     assert attribute(root, GPU, "reset").read_text() == "1"
+
+
+def test_a_group_that_nobody_holds(root: Path) -> None:
+    devices = Sysfs(str(root))
+    devices.require_idle(GPU)
+    group = root / "dev/vfio/18"
+    group.parent.mkdir(parents=True)
+    group.touch()
+    devices.require_idle(GPU)
+
+
+def test_a_group_that_may_be_held_is_not_reset(root: Path) -> None:
+    (root / "dev/vfio/18").mkdir(parents=True)
+    reset = attribute(root, GPU, "reset")
+    reset.touch()
+    with pytest.raises(errors.Unavailable, match="in use is unknown: Is a "):
+        Sysfs(str(root)).reset_function(GPU)
+    assert reset.read_text() == ""
+    with pytest.raises(errors.ReadFailed, match="iommu_group"):
+        Sysfs(str(root)).require_idle(AUDIO)
 
 
 def program(folder: Path, script: str) -> None:
