@@ -39,10 +39,12 @@ class Part(NamedTuple):
 
     :param number: None for a function that is in no group: each such
         function is a part of its own.
+    :param strays: functions whose group is unknown: it may be this one.
     """
 
     number: int | None
     members: tuple[Member, ...]
+    strays: tuple[Address, ...] = ()
 
     @property
     def has_primary(self) -> bool:
@@ -63,15 +65,21 @@ def parts(functions: Sequence[Function], policy: Policy) -> tuple[Part, ...]:
             groups.setdefault(number, []).append(member)
         else:
             alone.append(Part(None, (member,)))
-    numbered = (Part(n, tuple(groups[n])) for n in sorted(groups))
+    strays = tuple(
+        part.members[0].address
+        for part in alone
+        if isinstance(part.members[0].function.iommu_group, Unknown)
+    )
+    numbered = (Part(n, tuple(groups[n]), strays) for n in sorted(groups))
     return (*numbered, *alone)
 
 
 def detailed(part: Part, details: Mapping[Address, Detail]) -> Part:
     """The part with what was read of its members put to each."""
-    return Part(
-        part.number,
-        tuple(_with_detail(m, details.get(m.address)) for m in part.members),
+    return part._replace(
+        members=tuple(
+            _with_detail(m, details.get(m.address)) for m in part.members
+        )
     )
 
 

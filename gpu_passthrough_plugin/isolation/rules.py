@@ -51,6 +51,16 @@ def no_iommu(of: Case) -> Iterator[Reason]:
     yield iommu.absence(of.facts)
 
 
+def strays(of: Case) -> Iterator[Reason]:
+    """Another function may be a member: nobody could read of which."""
+    for address in of.part.strays:
+        yield Reason(
+            "incomplete",
+            f"{address} may be in this group: its own is unknown",
+            "run this as root on the host itself",
+        )
+
+
 def no_primary(of: Case) -> Iterator[Reason]:
     """Nothing in it that an operator asks for."""
     if not of.part.has_primary:
@@ -192,6 +202,7 @@ def _may_carry_host(member: Member) -> bool:
 
 RULES: tuple[Callable[[Case], Iterator[Reason]], ...] = (
     no_iommu,
+    strays,
     no_primary,
     host_critical,
     console,

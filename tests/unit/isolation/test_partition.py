@@ -69,3 +69,13 @@ def test_the_header_decides_what_a_bridge_is() -> None:
 def test_a_member_that_was_not_read_keeps_its_role() -> None:
     (part,) = partition.parts([port(), gpu(), audio()], GPUS)
     assert partition.detailed(part, {}) == part
+
+
+def test_a_function_of_an_unknown_group_may_be_in_any() -> None:
+    stray, alone = (
+        audio("04:00.0", iommu_group=MISSING),
+        audio("05:00.0", iommu_group=None),
+    )
+    found = partition.parts([gpu(iommu_group=18), stray, alone], GPUS)
+    assert [p.strays for p in found] == [(stray.address,), (), ()]
+    assert partition.detailed(found[0], {}).strays == (stray.address,)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gpu_passthrough_plugin.isolation import judge, partition
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.isolation.rules import RULES
 from gpu_passthrough_plugin.model import address, selector
@@ -47,6 +48,21 @@ def test_a_group_that_is_unknown_is_not_taken_for_none() -> None:
         assert reason.rule == "no-iommu"
         assert reason.text == f"its IOMMU group is unknown: {unknown}"
         assert reason.remedy == "run this as root on the host itself"
+
+
+def test_a_function_that_may_be_a_member() -> None:
+    functions = [gpu(iommu_group=18), audio("07:00.0", iommu_group=LOST)]
+    part, _ = partition.parts(functions, GPUS)
+    found = [
+        (r.rule, r.text)
+        for r in judge.group(part, facts(), GPUS).verdict.reasons
+    ]
+    assert found == [
+        (
+            "incomplete",
+            "0000:07:00.0 may be in this group: its own is unknown",
+        )
+    ]
 
 
 def test_nothing_selected() -> None:
@@ -274,5 +290,6 @@ def test_every_reason_is_given_and_has_a_remedy() -> None:
     ]
     assert all(r.text and r.remedy for r in group.verdict.reasons)
     assert group.verdict.notes == ()
-    # No primary, no IOMMU and the BMC's display need groups of their own.
-    assert len(RULES) == 8
+    # No primary, no IOMMU, the BMC's display and a stray function need
+    # groups of their own.
+    assert len(RULES) == 9
