@@ -7,9 +7,10 @@ each other under the host's lock, so that nobody else is at it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.flow.release import give_back, guest_faults
 from gpu_passthrough_plugin.flow.site import Site
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
@@ -37,6 +38,7 @@ def quiet(site: Site, *, but: str | None = None) -> Iterator[None]:
 
 def _unfinished(site: Site, but: str | None) -> list[Instance]:
     journal = site.journal.instances()
+    _require_same_host(site, journal)
     known = {instance.uuid for instance in journal} | {but}
     found = [
         instance
@@ -48,6 +50,22 @@ def _unfinished(site: Site, but: str | None) -> list[Instance]:
     return found + [
         Instance(uuid) for uuid in sorted(filter(None, holders - known))
     ]
+
+
+def _require_same_host(site: Site, journal: Sequence[Instance]) -> None:
+    """Nothing, where the ledger has what is bound here on this very host.
+
+    Under another name its units would be published a second time, and the
+    former drivers of what was left half done be forgotten.
+    """
+    bound = {instance.uuid for instance in journal if instance.rebinds}
+    for held in site.ledger.allocations() if bound else ():
+        if held.consumer in bound and held.host != site.host:
+            raise errors.Refused(
+                f"instance {held.consumer} of this host is on host"
+                f" {held.host} in the ledger, and this is {site.host}: was"
+                f" it renamed? set [DEFAULT] host = {held.host}"
+            )
 
 
 def _recover(site: Site, hypervisor: Hypervisor, instance: Instance) -> None:

@@ -109,6 +109,16 @@ def test_a_card_that_another_program_has_is_left_alone(world: World) -> None:
     assert world.snapshot() == before
 
 
+def test_a_host_that_was_renamed_forgets_nothing(world: World) -> None:
+    boot(world.site(), guest(), wanted())
+    before = world.snapshot()
+    renamed = dataclasses.replace(world.site(), host="renamed")
+    message = refused(verbs.publish, renamed)
+    assert message.endswith(f"set [DEFAULT] host = {HOST}")
+    assert world.snapshot() == before
+    verbs.release(world.site(), UUID)
+
+
 def test_a_claim_that_was_there_is_used(world: World) -> None:
     site = world.site()
     held = world.ledger.claim(wanted(), UUID)
