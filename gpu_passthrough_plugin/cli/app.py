@@ -64,6 +64,8 @@ class App(cliff.app.App):
     # Warnings; -v shows what libraries say, -vv and --debug everything.
     DEFAULT_VERBOSE_LEVEL = 0
 
+    _failure: BaseException | None = None
+
     def __init__(self) -> None:
         super().__init__(
             description="Hands whole IOMMU groups of GPUs to virtual"
@@ -108,6 +110,19 @@ class App(cliff.app.App):
     def get_fuzzy_matches(self, cmd: str) -> list[str]:
         """None: an error is one line, and no answer on stdout."""
         return []
+
+    def run_subcommand(self, argv: list[str]) -> int:
+        """What the command ends with; 2 where cliff reports an error.
+
+        It would end with 1, which is an answer: no.
+        """
+        status: int = super().run_subcommand(argv)
+        return 2 if self._failure else status
+
+    def clean_up(
+        self, cmd: Any, result: int, err: BaseException | None
+    ) -> None:
+        self._failure = err
 
     def interact(self) -> None:
         """A shell of its own it has none; who names no command gets help."""

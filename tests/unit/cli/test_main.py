@@ -146,3 +146,15 @@ def test_a_command_that_is_none(words: str) -> None:
         f"gpu-passthrough: no command {words!r}; see"
         " 'gpu-passthrough --help'\n"
     )
+
+
+def test_a_column_that_is_none() -> None:
+    line = ("group", "list", "-c", "Nope")
+    done = subprocess.run(
+        (sys.executable, "-c", _MAIN, *SEED, *line),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "['Nope']" in done.stderr
