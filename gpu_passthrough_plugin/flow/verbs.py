@@ -28,7 +28,13 @@ def release(site: Site, uuid: str) -> tuple[UnitRecord, ...]:
     with quiet(site, but=uuid):
         held = site.ledger.allocation(uuid)
         _require_here(site, held.host, f"instance {uuid}")
-        instance = site.journal.read(uuid) or Instance(uuid)
+        instance = site.journal.read(uuid)
+        if instance is None:
+            instance = Instance(uuid)
+            site.say(
+                f"the journal knows nothing of {uuid}: which drivers its"
+                " functions had is unknown, so they stay on vfio-pci"
+            )
         with site.connect() as hypervisor:
             releases.give_back(
                 site,

@@ -119,6 +119,15 @@ def test_a_host_that_was_renamed_forgets_nothing(world: World) -> None:
     verbs.release(world.site(), UUID)
 
 
+def test_a_lost_journal_is_said(world: World) -> None:
+    boot(world.site(), guest(), wanted())
+    world.journal.remove(UUID)
+    world.said.clear()
+    verbs.release(world.site(), UUID)
+    assert world.said[0].startswith(f"the journal knows nothing of {UUID}: ")
+    assert world.kernel.binding(GPU) == VFIO
+
+
 def test_a_claim_that_was_there_is_used(world: World) -> None:
     site = world.site()
     held = world.ledger.claim(wanted(), UUID)
