@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -77,3 +78,7 @@ def _open_standard_streams() -> None:
         if getattr(sys, name) is None:
             # The lowest number that is free: the one that was closed.
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the locale has no letters for, such as a mount point
+        # in another encoding, must not cost the whole answer.
+        sys.stdout.reconfigure(errors="backslashreplace")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from gpu_passthrough_plugin.cli import main, version
 from gpu_passthrough_plugin.discovery import recording
+from tests.trees import software
+from tests.trees.host import Host
 
 # What costs more than a whole listing may.
 HEAVY = {"sqlalchemy", "alembic", "tooz", "libvirt", "lxml"}
@@ -158,3 +161,27 @@ def test_a_column_that_is_none() -> None:
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert "['Nope']" in done.stderr
+
+
+@pytest.mark.parametrize("form", ["table", "value", "csv", "json", "yaml"])
+def test_names_in_another_encoding(form: str, tmp_path: Path) -> None:
+    host = Host()
+    nvme = host.function("0000:01:00.0", "144d:a80a", "010802", group=1)
+    software.disk(host, f"{nvme}/nvme/nvme0", "nvme0n1", "259:0")
+    software.mounts(host, {"/": ("259:0", "/dev/nvme0n1", "ext4")})
+    software.swaps(host)
+    software.routes(host, [])
+    host.write(tmp_path)
+    table = tmp_path / "proc/1/mountinfo"
+    table.write_bytes(table.read_bytes().replace(b" / / ", b" / /\xff "))
+    done = subprocess.run(
+        (
+            sys.executable, "-c", _MAIN, "--root", str(tmp_path),
+            "group", "list", "-f", form,
+        ),
+        capture_output=True,
+        env={"PYTHONIOENCODING": "ascii"},
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"udcff" in done.stdout.lower()
