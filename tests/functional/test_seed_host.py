@@ -167,6 +167,29 @@ def test_a_card_of_an_instance_cannot_be_named_again(clean: Product) -> None:
     clean.cli("instance", "release", held)
 
 
+def test_a_card_of_a_guest_that_nobody_claimed(clean: Product) -> None:
+    """Started by hand; it is neither handed out nor reset."""
+    host = clean.host
+    card = displays(host)[0]
+    functions = (card, f"{card[:-1]}1")
+    xml = guest.domain_xml(
+        "byhand", str(uuid.uuid4()), "/run/byhand.log", functions=functions
+    )
+    host.put("/run/byhand.xml", xml.encode())
+    host.run(("virsh", "create", "/run/byhand.xml"))
+    before = clean.snapshot()
+    path = clean.domain("second", str(uuid.uuid4()))
+    refused = clean.cli(
+        "instance", "boot", path, "--request", "gpu:1", check=False
+    )
+    assert refused.returncode != 0
+    assert "look for other users" in refused.stderr
+    assert "reset" not in refused.stderr
+    assert clean.snapshot() == before
+    assert set(CARD) <= set(clean.seen("byhand"))
+    host.run(("virsh", "destroy", "byhand"))
+
+
 def _boot_step(ours: Product, name: str, identity: str) -> Step:
     path = ours.domain(name, identity)
     return {"argv": ["instance", "boot", path, "--request", "gpu:1"]}
