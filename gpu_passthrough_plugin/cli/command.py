@@ -105,12 +105,18 @@ class Lister(_Formats, Command, cliff.lister.Lister):
         return int(super().produce_output(parsed_args, names, data))
 
 
+class _OneRow(commaseparated.CSVLister):
+    """cliff's CSV, for one thing as well: a row under its fields' names."""
+
+    def emit_one(self, names: Any, data: Any, out: Any, args: Any) -> None:
+        self.emit_list(names, [data], out, args)
+
+
 class Shower(_Formats, Command, cliff.show.ShowOne):
     """A command that prints the fields of one thing."""
 
     def formats(self) -> dict[str, Any]:
-        # CSV is for rows only.
-        return {n: f for n, f in _FORMATS.items() if n != "csv"}
+        return {**_FORMATS, "csv": _OneRow}
 
     def produce_output(
         self, parsed_args: argparse.Namespace, names: Any, data: Any

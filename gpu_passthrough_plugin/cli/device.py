@@ -51,7 +51,8 @@ class DeviceShow(Shower):
 def _all(function: Function, detail: Detail, name: str) -> dict[str, object]:
     return {
         "Address": str(function.address),
-        "Class": hexadecimal(function.class_code, 6),
+        "Class": listings.class_of(function),
+        "Class Code": hexadecimal(function.class_code, 6),
         "Vendor ID": hexadecimal(function.vendor_id, 4),
         "Product ID": hexadecimal(function.product_id, 4),
         "Subsystem Vendor ID": hexadecimal(function.subsystem_vendor_id, 4),

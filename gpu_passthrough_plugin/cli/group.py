@@ -55,7 +55,7 @@ class GroupShow(Shower):
 
 def _all(group: Group) -> dict[str, object]:
     fields = dict(zip(listings.GROUP, listings.of_group(group), strict=True))
-    fields["Functions"] = tuple(_member(m) for m in group.members)
+    fields["Members"] = tuple(_member(m) for m in group.members)
     fields["Remedies"] = tuple(r.remedy for r in group.verdict.reasons)
     fields["Notes"] = group.verdict.notes
     return fields

@@ -13,6 +13,8 @@ _TABLES = ("proc/1/mountinfo", "proc/self/mountinfo")
 _SWAPS = "proc/swaps"
 # File systems over several block devices have numbers of their own.
 POOLED = frozenset({"btrfs", "zfs", "bcachefs"})
+# A root that has its files from other mounts, seen or not.
+_HIDING = frozenset({"overlay", "aufs", "fuse-overlayfs"})
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
@@ -49,12 +51,27 @@ def sources(tree: Tree) -> tuple[Source, ...] | Unknown:
             return source
         if source is not None:
             found.setdefault((source.number, source.name), source)
+    if not found and not _is_networked(table):
+        return Unknown(
+            Why.MALFORMED,
+            f"{_TABLES[-1]} names no disk: these are a container's mounts",
+        )
     swap = tree.read(_SWAPS)
     if isinstance(swap, Unknown):
         if swap is not MISSING:
             return Unknown(swap.why, f"{_SWAPS}: {swap}")
         return tuple(found.values())
     return (*found.values(), *_swapped(swap))
+
+
+def _is_networked(table: bytes) -> bool:
+    """Whether the root is one that no disk is under: NFS, or memory."""
+    for line in decoded(table).split("\n"):
+        before, _, after = line.partition(" - ")
+        words = before.split(" ")
+        if len(words) > 4 and words[4] == "/":
+            return after.split(" ")[0] not in _HIDING
+    return False
 
 
 def _mount_table(tree: Tree) -> bytes | Unknown:

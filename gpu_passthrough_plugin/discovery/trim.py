@@ -41,7 +41,7 @@ def _aliases(data: bytes, modaliases: Iterable[str]) -> bytes:
 
 
 def _mounts(data: bytes) -> bytes:
-    """Block devices, without the options that they are mounted with."""
+    """Block devices and the root, without their options."""
     kept = []
     for line in decoded(data).split("\n"):
         if not line:
@@ -49,10 +49,13 @@ def _mounts(data: bytes) -> bytes:
         source = mounts.mounted(line)
         if isinstance(source, Unknown):
             return data
-        if source is not None:
-            before, _, after = line.partition(" - ")
-            head = " ".join(before.split(" ")[:5])
+        before, _, after = line.partition(" - ")
+        words = before.split(" ")
+        if source is not None or words[4] == "/":
+            head = " ".join(words[:5])
             kind, name = after.split(" ")[:2]
+            # A server's name is nobody's business.
+            name = "none" if source is None else name
             kept.append(f"{head} rw - {kind} {name} rw")
     return _joined(kept)
 

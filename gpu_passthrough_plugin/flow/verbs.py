@@ -26,7 +26,7 @@ def release(site: Site, uuid: str) -> tuple[UnitRecord, ...]:
     :raises Refused: when it holds nothing, or not on this host.
     """
     with quiet(site, but=uuid):
-        held = site.ledger.allocation(uuid)
+        held = _allocation(site, uuid)
         _require_here(site, held.host, f"instance {uuid}")
         instance = site.journal.read(uuid)
         if instance is None:
@@ -44,6 +44,21 @@ def release(site: Site, uuid: str) -> tuple[UnitRecord, ...]:
                 restores_drivers=site.restores_drivers,
             )
         return tuple(site.ledger.unit(r.unit.key) for r in held.units)
+
+
+def _allocation(site: Site, uuid: str) -> Allocation:
+    try:
+        return site.ledger.allocation(uuid)
+    except errors.Refused as error:
+        instance = site.journal.read(uuid)
+        if instance is None:
+            raise
+        raise errors.Refused(
+            f"the ledger has lost instance {uuid}, which this host's journal"
+            f" has as {instance.phase}: put the ledger's file back; or stop"
+            f" the guest and take {uuid}.json out of the folder 'instances'"
+            " in [DEFAULT] state_path"
+        ) from error
 
 
 def withdraw(site: Site, uuid: str) -> Allocation:

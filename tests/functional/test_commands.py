@@ -140,6 +140,12 @@ def test_lists_in_one_line(cli: Cli) -> None:
     assert out.splitlines()[:2] == ['"Units"', f'"{CARDS[1]},{CARDS[2]}"']
 
 
+def test_one_thing_as_csv(cli: Cli) -> None:
+    show = ("--recording", recording.SEED, "group", "show", "18")
+    status, out, _ = cli(*show, "-f", "csv", "-c", "Group", "-c", "Primary")
+    assert (status, out) == (0, f'"Group","Primary"\n"18","{CARDS[0]}"\n')
+
+
 def test_debug_shows_where(cli: Cli) -> None:
     nobody = str(uuid.uuid4())
     status, _, err = cli("--debug", "allocation", "show", nobody)

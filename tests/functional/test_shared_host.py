@@ -52,7 +52,7 @@ def test_two_cards_are_one_unit(ours: Product) -> None:
     assert len(together) == 5
     shown = ours.asked("group", "show", str(rows[first, second]["Group"]))
     assert "as one unit" in shown["Notes"][0]
-    assert sum(" bridge " in f for f in shown["Functions"]) == 1
+    assert sum(" bridge " in f for f in shown["Members"]) == 1
 
 
 def test_one_card_is_not_taken_from_the_pair(clean: Product) -> None:

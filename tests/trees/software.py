@@ -39,7 +39,12 @@ def mapped(host: Host, number: int, name: str, slaves: Iterable[str]) -> str:
 
 
 def mounts(host: Host, mounted: Mapping[str, tuple[str, str, str]]) -> None:
-    """Mount disks: by mount point the number, source and file system."""
+    """Mount disks: by mount point the number, source and file system.
+
+    The root is in memory where it is on none of them.
+    """
+    if "/" not in mounted:
+        mounted = {"/": ("0:2", "rootfs", "rootfs"), **mounted}
     rows = [
         f"{20 + at} 1 {number} / {point} rw,relatime shared:1 -"
         f" {kind} {source} rw\n"

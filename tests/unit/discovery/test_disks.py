@@ -216,3 +216,20 @@ def test_a_disk_mounted_often_is_one_use(storage: Storage) -> None:
     )
     (use,) = known(uses.uses(storage.host.tree())) or ()
     assert use.what == "mount / (/dev/sda1)"
+
+
+@pytest.mark.parametrize("kind", ["overlay", "aufs"])
+def test_a_containers_mounts_tell_nothing(kind: str) -> None:
+    host = Host()
+    software.mounts(host, {"/": ("0:50", kind, kind)})
+    software.routes(host, ())
+    found = uses.uses(host.tree())
+    assert isinstance(found, Unknown)
+    assert "a container's" in found.detail
+
+
+def test_no_mounts_at_all_tell_nothing() -> None:
+    host = Host()
+    host.file("proc/1/mountinfo", "")
+    software.routes(host, ())
+    assert isinstance(uses.uses(host.tree()), Unknown)
