@@ -188,6 +188,14 @@ def test_a_card_of_a_guest_that_nobody_claimed(clean: Product) -> None:
     assert clean.snapshot() == before
     assert set(CARD) <= set(clean.seen("byhand"))
     host.run(("virsh", "destroy", "byhand"))
+    # libvirt leaves a card that it saw unmanaged before on vfio-pci.
+    pci = "/sys/bus/pci"
+    for function in functions:
+        host.sh(
+            f"echo > {pci}/devices/{function}/driver_override;"
+            f" echo {function} > {pci}/drivers/vfio-pci/unbind;"
+            f" echo {function} > {pci}/drivers_probe || true"
+        )
 
 
 def _boot_step(ours: Product, name: str, identity: str) -> Step:
