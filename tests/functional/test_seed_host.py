@@ -193,7 +193,7 @@ def test_a_card_of_a_guest_that_nobody_claimed(clean: Product) -> None:
     for function in functions:
         host.sh(
             f"echo > {pci}/devices/{function}/driver_override;"
-            f" echo {function} > {pci}/drivers/vfio-pci/unbind;"
+            f" echo {function} > {pci}/drivers/vfio-pci/unbind || true;"
             f" echo {function} > {pci}/drivers_probe || true"
         )
 
