@@ -1,6 +1,9 @@
-"""Interfaces that the host's default routes go over."""
+"""Interfaces that the host's routes go over."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from gpu_passthrough_plugin.discovery.tree import Tree, decoded
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
@@ -11,10 +14,24 @@ _FOLDERS = ("proc/1/net", "proc/net")
 # Source: Linux, include/uapi/linux/route.h.
 _UP, _REJECT = 0x0001, 0x0200
 _ZEROS = "0" * 32
+# Every interface that is up has these: link-local and multicast.
+# Source: RFC 4291, 2.4.
+_OF_EVERY_LINK = ("fe8", "fe9", "fea", "feb", "ff")
 
 
-def default_interfaces(tree: Tree) -> tuple[str, ...] | Unknown:
-    """Names, sorted; none for a host without a default route.
+class Route(NamedTuple):
+    """One that is up and rejects nothing.
+
+    :param line: of the kernel's table, as it is.
+    """
+
+    interface: str
+    is_default: bool
+    line: str
+
+
+def routes(tree: Tree) -> tuple[Route, ...] | Unknown:
+    """The host's routes, but those over ``lo`` and those of every link.
 
     IPv4's main table and all of IPv6's: the kernel shows no more here.
     A kernel without IPv6 has no file for it.
@@ -27,13 +44,9 @@ def default_interfaces(tree: Tree) -> tuple[str, ...] | Unknown:
             return Unknown(ipv6.why, f"{_FOLDERS[-1]}/ipv6_route: {ipv6}")
         ipv6 = b""
     try:
-        found = {
-            *map(_interface4, default_lines4(ipv4)),
-            *map(_interface6, default_lines6(ipv6)),
-        }
+        return (*routes4(ipv4), *routes6(ipv6))
     except (ValueError, IndexError) as error:
         return Unknown(Why.MALFORMED, f"a table of routes: {error}")
-    return tuple(sorted(found - {"lo"}))
 
 
 def _table(tree: Tree, name: str) -> bytes | Unknown:
@@ -45,56 +58,35 @@ def _table(tree: Tree, name: str) -> bytes | Unknown:
     return data
 
 
-def default_lines4(table: bytes) -> list[str]:
-    """Lines of ``/proc/net/route`` with a default route.
+def routes4(table: bytes) -> Iterator[Route]:
+    """The routes of ``/proc/net/route``.
 
     Columns: interface, destination, gateway, flags, …, mask (the 8th).
 
     :raises ValueError: when a line has other columns.
     """
-    return [
-        line
-        for line in decoded(table).split("\n")[1:]
-        if line.strip() and _is_default4(line.split())
-    ]
+    for line in decoded(table).split("\n")[1:]:
+        words = line.split()
+        if words and _is_active(words[3]) and words[0] != "lo":
+            is_default = int(words[1], 16) == int(words[7], 16) == 0
+            yield Route(words[0], is_default, line)
 
 
-def _is_default4(words: list[str]) -> bool:
-    flags = int(words[3], 16)
-    return (
-        int(words[1], 16) == int(words[7], 16) == 0
-        and bool(flags & _UP)
-        and not flags & _REJECT
-    )
-
-
-def default_lines6(table: bytes) -> list[str]:
-    """Lines of ``/proc/net/ipv6_route`` with a default route.
+def routes6(table: bytes) -> Iterator[Route]:
+    """The routes of ``/proc/net/ipv6_route``.
 
     Columns: destination, its prefix, …, flags (the 9th), interface.
 
     :raises ValueError: when a line has other columns.
     """
-    return [
-        line
-        for line in decoded(table).split("\n")
-        if line.strip() and _is_default6(line.split())
-    ]
+    for line in decoded(table).split("\n"):
+        words = line.split()
+        if not words or not _is_active(words[8]) or words[9] == "lo":
+            continue
+        is_default = words[0] == _ZEROS and int(words[1], 16) == 0
+        if not words[0].startswith(_OF_EVERY_LINK):
+            yield Route(words[9], is_default, line)
 
 
-def _is_default6(words: list[str]) -> bool:
-    flags = int(words[8], 16)
-    return (
-        words[0] == _ZEROS
-        and int(words[1], 16) == 0
-        and bool(flags & _UP)
-        and not flags & _REJECT
-    )
-
-
-def _interface4(line: str) -> str:
-    return line.split()[0]
-
-
-def _interface6(line: str) -> str:
-    return line.split()[9]
+def _is_active(flags: str) -> bool:
+    return int(flags, 16) & (_UP | _REJECT) == _UP

@@ -9,6 +9,11 @@ from gpu_passthrough_plugin.discovery.escapes import raw
 from gpu_passthrough_plugin.discovery.tree import decoded
 from gpu_passthrough_plugin.model.reading import Unknown
 
+# In the place of a network's own: 192.0.2.0/24 and 2001:db8::/32.
+# Source: RFC 5737, RFC 3849.
+_SOME4 = ("000200C0", "00FFFFFF")
+_SOME6 = ("20010db8" + "0" * 24, "20")
+
 
 def trimmed(path: str, data: bytes, modaliases: Iterable[str]) -> bytes:
     """``data`` without what is read over: discovery finds the same in it.
@@ -61,24 +66,32 @@ def _mounts(data: bytes) -> bytes:
 
 
 def _routes4(data: bytes) -> bytes:
-    """Default routes, without the gateway's address."""
+    """Each interface's, without networks' and gateways' addresses."""
     try:
-        lines = [line.split() for line in routes.default_lines4(data)]
+        found = list(routes.routes4(data))
     except (ValueError, IndexError):
         return data
-    head = decoded(data).split("\n")[0]
-    kept = ["\t".join([*line[:2], "0" * 8, *line[3:]]) for line in lines]
-    return _joined([head, *kept])
+    kept = [decoded(data).split("\n")[0]]
+    for route in found:
+        words = route.line.split()
+        if not route.is_default:
+            words[1], words[7] = _SOME4
+        kept.append("\t".join([*words[:2], "0" * 8, *words[3:]]))
+    return _joined(dict.fromkeys(kept))
 
 
 def _routes6(data: bytes) -> bytes:
     try:
-        lines = [line.split() for line in routes.default_lines6(data)]
+        found = list(routes.routes6(data))
     except (ValueError, IndexError):
         return data
-    return _joined(
-        " ".join([*line[:4], "0" * 32, *line[5:]]) for line in lines
-    )
+    kept = []
+    for route in found:
+        words = route.line.split()
+        if not route.is_default:
+            words[:2] = _SOME6
+        kept.append(" ".join([*words[:4], "0" * 32, *words[5:]]))
+    return _joined(dict.fromkeys(kept))
 
 
 def _joined(lines: Iterable[str]) -> bytes:

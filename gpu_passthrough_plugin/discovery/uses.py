@@ -12,7 +12,7 @@ from gpu_passthrough_plugin.model.reading import Unknown
 
 
 def uses(tree: Tree) -> tuple[Use, ...] | Unknown:
-    """Functions under mounted disks, swap and default routes, by address.
+    """Functions under mounted disks, swap and routes, by address.
 
     ``Unknown`` as soon as one of them cannot be followed: a use that was
     overlooked costs the host.
@@ -42,16 +42,20 @@ def _of_disks(tree: Tree) -> Found:
 
 
 def _of_routes(tree: Tree) -> Found:
-    interfaces = routes.default_interfaces(tree)
-    if isinstance(interfaces, Unknown):
-        return interfaces
+    table = routes.routes(tree)
+    if isinstance(table, Unknown):
+        return table
+    defaults = {r.interface for r in table if r.is_default}
     found = []
-    for interface in interfaces:
-        what = f"default route ({interface})"
+    for interface in sorted({r.interface for r in table}):
+        is_default = interface in defaults
+        what = f"{'default route' if is_default else 'route'} ({interface})"
         addresses = networks.functions(tree, interface)
-        if isinstance(addresses, Unknown):
+        if not isinstance(addresses, Unknown):
+            found += _each(addresses, what)
+        elif is_default:
             return Unknown(addresses.why, f"{what}: {addresses}")
-        found += _each(addresses, what)
+        # Guests' own networks and tunnels: what these go over has a route.
     return found
 
 

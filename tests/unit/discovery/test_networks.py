@@ -58,16 +58,41 @@ def test_no_route_needs_nothing(network: Network) -> None:
     assert network.used() == set()
 
 
-def test_other_routes_do_not_count(network: Network) -> None:
+def test_every_route_that_works_counts(network: Network) -> None:
+    """A disk may be behind it: NFS, iSCSI."""
     software.routes(network.host, [])
     network.host.file(
         "proc/1/net/route",
         "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\n"
         "eno1\t000200C0\t0\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
-        "eno1\t00000000\t0\t0201\t0\t0\t0\t00000000\t0\t0\t0\n"
-        "eno2\t00000000\t0\t0003\t0\t0\t0\t00000080\t0\t0\t0\n",
+        "eno2\t00000000\t0\t0201\t0\t0\t0\t00000000\t0\t0\t0\n"
+        "virbr0\t00010000\t0\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n",
     )
-    assert uses.uses(network.host.tree()) == ()
+    network.virtual("virbr0")
+    found = uses.uses(network.host.tree())
+    assert not isinstance(found, Unknown)
+    assert [(str(use.address), use.what) for use in found] == [
+        (FIRST, "route (eno1)")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("destination", "is_used"),
+    [("fe80", False), ("febf", False), ("ff00", False), ("fd00", True)],
+)
+def test_a_link_that_is_only_up(
+    network: Network, destination: str, is_used: bool
+) -> None:
+    software.routes(network.host, [])
+    zero = "0" * 32
+    network.host.file(
+        "proc/1/net/ipv6_route",
+        f"{destination:0<32} 40 {zero} 00 {zero} 00000100 00000001 00000000"
+        " 00000001     eno1\n",
+    )
+    found = uses.uses(network.host.tree())
+    assert not isinstance(found, Unknown)
+    assert bool(found) == is_used
 
 
 def test_a_bridge_over_a_bond_over_two_nics(network: Network) -> None:
