@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from gpu_passthrough_plugin.model.facts import CpuVendor, HostFacts
+from gpu_passthrough_plugin.model.facts import IOMMU_TABLES, HostFacts
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.model.reading import Unknown
-
-# Source: Intel VT-d specification 8.1; AMD I/O virtualization 5.2.1.
-_TABLES = {CpuVendor.INTEL: "DMAR", CpuVendor.AMD: "IVRS"}
 
 _VFIO_MODULE = re.compile(rb"/vfio-pci\.ko")
 
@@ -61,13 +58,13 @@ def _firmware(facts: HostFacts) -> Finding:
             f"unknown: {_lost(vendor, tables)}",
             "run this on the host itself as root",
         )
-    table = _TABLES.get(vendor)
+    table = IOMMU_TABLES.get(vendor)
     if table is None:
         return Finding(
             "firmware", Status.PASS, f"no table is expected of {vendor} CPUs"
         )
     # Either maker's table will do: an emulated host mixes them.
-    there = sorted(tables.intersection(_TABLES.values()))
+    there = sorted(tables.intersection(IOMMU_TABLES.values()))
     if there:
         return Finding(
             "firmware", Status.PASS, f"ACPI table {', '.join(there)}"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpu_passthrough_plugin.model.facts import CpuVendor, HostFacts
+from gpu_passthrough_plugin.model.facts import (
+    IOMMU_TABLES,
+    CpuVendor,
+    HostFacts,
+)
 from gpu_passthrough_plugin.model.group import Reason
 from gpu_passthrough_plugin.model.reading import Unknown
 
 RULE = "no-iommu"
 
-# Firmware's table of the IOMMU, by CPU vendor.  Source: Intel VT-d
-# specification 8.1 (DMAR); AMD I/O virtualization specification 5.2.1
-# (IVRS).
-TABLES = {CpuVendor.INTEL: "DMAR", CpuVendor.AMD: "IVRS"}
 FEATURE = {CpuVendor.INTEL: "VT-d", CpuVendor.AMD: "AMD-Vi (IOMMU)"}
 
 # The parameter of each vendor's driver; ``iommu=off`` stops them all.
@@ -58,9 +58,9 @@ def _firmware(facts: HostFacts) -> Reason | None:
     vendor, tables = facts.cpu_vendor, facts.acpi_tables
     if isinstance(vendor, Unknown) or isinstance(tables, Unknown):
         return None
-    table = TABLES.get(vendor)
+    table = IOMMU_TABLES.get(vendor)
     # Either maker's table will do: an emulated host mixes them.
-    if table is None or tables.intersection(TABLES.values()):
+    if table is None or tables.intersection(IOMMU_TABLES.values()):
         return None
     return Reason(
         RULE,

@@ -19,6 +19,12 @@ class CpuVendor(enum.StrEnum):
     OTHER = "other"
 
 
+# The firmware's table of the IOMMU, by CPU vendor.
+# Source: Intel VT-d specification 8.1; AMD I/O virtualization
+# specification 5.2.1.
+IOMMU_TABLES = {CpuVendor.INTEL: "DMAR", CpuVendor.AMD: "IVRS"}
+
+
 class Use(NamedTuple):
     """What the host itself does over a function, as an operator says it.
 
