@@ -352,6 +352,30 @@ def test_a_release_after_the_host_was_restarted(world: World) -> None:
     assert world.snapshot() == before
 
 
+def test_a_card_that_answers_late_is_clean(world: World) -> None:
+    boot(world.site(), guest(), wanted())
+    world.kernel.asleep = 3
+    site = dataclasses.replace(world.site(), reset_timeout_s=30)
+    (record,) = verbs.release(site, UUID)
+    assert record.state is State.FREE
+    boot(world.site(), guest(), wanted())
+    world.kernel.asleep = 99
+    site = dataclasses.replace(world.site(), reset_timeout_s=0)
+    (record,) = verbs.release(site, UUID)
+    assert record.state is State.QUARANTINED
+
+
+def test_an_instance_that_the_ledger_lost(world: World) -> None:
+    boot(world.site(), guest(), wanted())
+    (record,) = world.ledger.allocation(UUID).units
+    for state in (State.RELEASING, State.SANITISING, State.FREE):
+        record = world.ledger.move(record, state)
+    before = world.snapshot()
+    message = refused(verbs.release, world.site(), UUID)
+    assert f"the ledger has lost instance {UUID}" in message
+    assert world.snapshot() == before
+
+
 def test_what_moved_to_the_address_is_not_touched(world: World) -> None:
     """After a restart another device may be where the card was."""
     boot(world.site(), guest(), wanted())

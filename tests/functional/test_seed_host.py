@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -293,26 +292,41 @@ def test_two_boots_for_the_last_unit(clean: Product) -> None:
     winner = min(status, key=lambda i: status[i])
     clean.cli("instance", "release", winner)
     clean.cli("allocation", "delete", first["Consumer"])
-    time.sleep(0)
 
 
-def test_a_dead_card_is_quarantined(ours: Product) -> None:
-    """Its identity changes under the guest: config space is written to."""
-    cards = displays(ours.host)
-    key = cards[0]
-    ours.cli("unit", "quarantine", key, "--reason", "fan is loud")
-    rows = {
-        r["Unit"].rpartition("/")[2]: r for r in ours.asked("unit", "list")
-    }
-    assert rows[key]["State"] == "quarantined"
-    assert rows[key]["Reason"] == "fan is loud"
-    refused = ours.cli("candidate", "list", "--request", "gpu:3", check=False)
+def unit(ours: Product, card: str) -> dict[str, str]:
+    """A unit's row in the list of units."""
+    rows = ours.asked("unit", "list")
+    return next(r for r in rows if r["Unit"].endswith(f"/{card}"))
+
+
+def test_a_unit_out_of_use_is_not_offered(clean: Product) -> None:
+    card = displays(clean.host)[0]
+    clean.cli("unit", "quarantine", card, "--reason", "fan is loud")
+    row = unit(clean, card)
+    assert (row["State"], row["Reason"]) == ("quarantined", "fan is loud")
+    refused = clean.cli("candidate", "list", "--request", "gpu:3", check=False)
     assert refused.returncode == 1
-    ours.cli("unit", "clear", key)
-    rows = {
-        r["Unit"].rpartition("/")[2]: r for r in ours.asked("unit", "list")
-    }
-    assert rows[key]["State"] == "free"
+    clean.cli("unit", "clear", card)
+    assert unit(clean, card)["State"] == "free"
+
+
+def test_a_card_that_fell_off_its_bus_is_quarantined(clean: Product) -> None:
+    """Its audio function is gone when it is to be reset."""
+    card = displays(clean.host)[0]
+    held = booted(clean, "falls", "gpu:1")
+    clean.host.run(("virsh", "destroy", "falls"))
+    gone = f"/sys/bus/pci/devices/{card[:-1]}1"
+    clean.host.sh(f"echo 1 > {gone}/remove")
+    released = clean.cli("instance", "release", held, check=False)
+    assert released.returncode == 1
+    row = unit(clean, card)
+    assert row["State"] == "quarantined"
+    assert f"{card[:-1]}1" in row["Reason"]
+    assert clean.cli("unit", "clear", card, check=False).returncode == 1
+    clean.host.sh("echo 1 > /sys/bus/pci/rescan; udevadm settle")
+    clean.cli("unit", "clear", card)
+    assert unit(clean, card)["State"] == "free"
 
 
 def test_the_story_of_the_quickstart(clean: Product) -> None:

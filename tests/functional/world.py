@@ -106,6 +106,7 @@ class Kernel(Replayed):
         self.identities = identities
         self.refuses: set[tuple[str, Address | None]] = set()
         self.reset_groups: list[int] = []
+        self.asleep = 0
         self.held: set[Address] = set()
 
     def _may(self, what: str, place: Address) -> None:
@@ -131,6 +132,13 @@ class Kernel(Replayed):
         super().require_idle(address)
         if address in self.held:
             raise errors.Refused(f"the group of {address} is held")
+
+    def identity(self, address: Address) -> Identity | Unknown:
+        """All ones, as many times as it is still ``asleep``."""
+        if self.asleep:
+            self.asleep -= 1
+            return Identity(0xFFFF, 0xFFFF)
+        return super().identity(address)
 
     def reset_function(self, address: Address) -> None:
         self._may("reset", address)
