@@ -13,6 +13,7 @@ from gpu_passthrough_plugin.discovery.functions import (
     functions,
 )
 from gpu_passthrough_plugin.discovery.grammar import Device, Kind, Line
+from gpu_passthrough_plugin.discovery.installation import installation
 from gpu_passthrough_plugin.discovery.tree import Tree, decoded
 from gpu_passthrough_plugin.discovery.watched import WatchedTree
 from gpu_passthrough_plugin.model.reading import Unknown
@@ -42,6 +43,7 @@ def devices(tree: Tree) -> tuple[Device, ...]:
         folder = f"{DEVICES}/{function.address}"
         watched.gather(folder, _FOR_OTHERS)
     facts(watched)
+    installation(watched)
     modaliases = [
         function.modalias
         for function in found

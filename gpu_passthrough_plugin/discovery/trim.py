@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gpu_passthrough_plugin.discovery import facts, modules, mounts, routes
+from gpu_passthrough_plugin.discovery import (
+    facts,
+    installation,
+    modules,
+    mounts,
+    routes,
+)
 from gpu_passthrough_plugin.discovery.escapes import raw
 from gpu_passthrough_plugin.discovery.tree import decoded
 from gpu_passthrough_plugin.model.reading import Unknown
@@ -13,6 +19,12 @@ from gpu_passthrough_plugin.model.reading import Unknown
 # Source: RFC 5737, RFC 3849.
 _SOME4 = ("000200C0", "00FFFFFF")
 _SOME6 = ("20010db8" + "0" * 24, "20")
+# What enabling looks for in a generated grub.cfg, which may hold passwords.
+_GRUB = frozenset(
+    {"blscfg", "configfile", "linux", "linux16", "linuxefi", "search"}
+)
+# Modules of which it matters that they are built in.
+_BUILT_IN = ("vfio", "xhci", "snd", "i2c", "typec")
 
 
 def trimmed(path: str, data: bytes, modaliases: Iterable[str]) -> bytes:
@@ -24,6 +36,15 @@ def trimmed(path: str, data: bytes, modaliases: Iterable[str]) -> bytes:
     """
     if path.endswith("/modules.alias"):
         return _aliases(data, modaliases)
+    if path.endswith("/modules.builtin"):
+        return _joined(
+            line
+            for line in decoded(data).split()
+            if installation.module(line).startswith(_BUILT_IN)
+        )
+    if path.endswith("/grub.cfg"):
+        lines = decoded(data).split("\n")
+        return _joined(line for line in lines if _GRUB & {*line.split()[:1]})
     if path == facts.CPUINFO:
         line = facts.cpu_line(data)
         return data if line is None else _joined([line])

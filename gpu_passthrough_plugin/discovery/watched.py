@@ -71,8 +71,8 @@ class WatchedTree:
 
     def real(self, path: str) -> str | Unknown:
         # Links such as /proc/self mean nothing on another host.
-        is_sysfs = path.startswith("sys/")
-        return paths.resolved(path, self._text) if is_sysfs else path
+        is_proc = path.startswith("proc/")
+        return path if is_proc else paths.resolved(path, self._text)
 
     def gather(
         self, folder: str, files: Sequence[str], links: Sequence[str] = ()

@@ -148,6 +148,7 @@ ROOMS = {
                 "json",
                 "math",
                 "operator",
+                "posixpath",
                 "re",
                 "string",
                 "types",
@@ -159,6 +160,10 @@ ROOMS = {
     **{stage: Room() for stage in STAGES},
     "discovery": Room(doors=READING_OS | {"builtins.open"}),
     "compute": Room(packages=frozenset({"lxml"})),
+    "enablement.load": Room(
+        doors=frozenset({"importlib"}), packages=frozenset({"stevedore"})
+    ),
+    "enablement.merge": Room(packages=frozenset({"merge3"})),
     "allocation.load": Room(
         doors=frozenset({"importlib"}), packages=frozenset({"stevedore"})
     ),
@@ -171,7 +176,9 @@ ROOMS = {
         doors=frozenset({"os", "importlib"}),
         packages=frozenset({"oslo_config", "oslo_db.options"}),
     ),
-    "host": Room(doors=DOORS, packages=frozenset({"libvirt", "tooz"})),
+    "host": Room(
+        doors=DOORS, packages=frozenset({"libvirt", "tooz", "zstandard"})
+    ),
     "flow": Room(rooms=_EVERY),
     "cli": Room(
         rooms=_EVERY,

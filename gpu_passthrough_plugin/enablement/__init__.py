@@ -1,0 +1,1 @@
+"""Stage 3: facts and groups become a plan of changes to a host."""
