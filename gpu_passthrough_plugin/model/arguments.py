@@ -19,7 +19,7 @@ class Arguments(NamedTuple):
     never: tuple[str, ...] = ()
     lists: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
-    def __or__(self, other: Arguments) -> Arguments:  # type: ignore[override]
+    def __or__(self, other: Arguments) -> Arguments:
         """Both together, each word once."""
         lists: dict[str, tuple[str, ...]] = {}
         for name, values in (*self.lists, *other.lists):
