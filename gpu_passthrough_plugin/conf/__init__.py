@@ -19,6 +19,7 @@ from gpu_passthrough_plugin.conf import (
     default,
     discovery,
     document,
+    enablement,
     libvirt,
     pci,
     release,
@@ -33,6 +34,7 @@ _OPTS: dict[str, tuple[cfg.Opt, ...]] = {
     for module in (
         default,
         discovery,
+        enablement,
         pci,
         allocation,
         database,
@@ -56,6 +58,7 @@ class Settings:
     host: str
     state_path: str
     discovery: discovery.Discovery
+    enablement: enablement.Enablement
     pci: pci.Pci
     allocation: allocation.Allocation
     database: database.Database
@@ -124,6 +127,7 @@ def _settings(
         host=default.host(host),
         state_path=default.state_path(host),
         discovery=discovery.parse(section(discovery.GROUP)),
+        enablement=enablement.parse(section(enablement.GROUP)),
         pci=pci.parse(section(pci.GROUP)),
         allocation=allocation.parse(section(allocation.GROUP)),
         database=database.parse(section(database.GROUP)),

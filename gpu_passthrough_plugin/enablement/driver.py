@@ -91,6 +91,9 @@ class Bootloader(Driver):
 class Initramfs(Driver):
     """What builds the images that kernels start from."""
 
+    arguments: ClassVar[Arguments] = Arguments()
+    """What its images want to be told on the kernel's command line."""
+
     @abc.abstractmethod
     def claims(self, found: Installation) -> str | None:
         """Why images are built by this one; None when they are not."""
