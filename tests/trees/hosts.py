@@ -12,9 +12,11 @@ _MIB = 1 << 20
 _KERNEL = "BOOT_IMAGE=/boot/vmlinuz root=/dev/nvme0n1p1 ro quiet"
 
 
-def _server(*, amd: bool = False, iommu: bool = True) -> Host:
+def server(
+    release: str = "6.1.0-18-amd64", *, amd: bool = False, iommu: bool = True
+) -> Host:
     """A disk, a NIC and a BMC's display, each in a group of its own."""
-    host = Host()
+    host = Host(release)
     vendor = "1022" if amd else "8086"
     host.function(
         "0000:00:00.0", f"{vendor}:1480", "060000", group=0 if iommu else None
@@ -99,7 +101,7 @@ def card(host: Host, bus: str, under: str, group: int | None) -> None:
 
 def firmware_off() -> Host:
     """Intel, ``intel_iommu=on``, and VT-d off in the firmware."""
-    host = _server(iommu=False)
+    host = server(iommu=False)
     port(host, "0000:00:04.0", "0000:04", None, "8086")
     card(host, "0000:04", "0000:00:04.0", None)
     return host
@@ -107,7 +109,7 @@ def firmware_off() -> Host:
 
 def shared_group() -> Host:
     """Two cards behind one PCI bridge, all three in group 20; one alone."""
-    host = _server()
+    host = server()
     port(host, "0000:00:04.0", "0000:04", 4, "8086")
     host.function(
         "0000:04:00.0", "1b36:000e", "060400", under="0000:00:04.0",
@@ -130,7 +132,7 @@ def shared_group() -> Host:
 
 def wide_domain() -> Host:
     """Intel's VMD: a disk and a card in PCI domain 10000."""
-    host = _server()
+    host = server()
     host.function(
         "0000:00:0e.0", "8086:467f", "010400", group=6, driver="vmd",
         bars=(32 * _MIB, 32 * _MIB, _MIB),
@@ -161,7 +163,7 @@ def wide_domain() -> Host:
 
 def dead_card() -> Host:
     """A card whose config space reads all ones."""
-    host = _server()
+    host = server()
     port(host, "0000:00:04.0", "0000:04", 4, "8086")
     for function, ids, code in (
         (0, "1002:67df", "030000"),
@@ -178,7 +180,7 @@ def dead_card() -> Host:
 
 def virtual_functions() -> Host:
     """A card and a NIC with SR-IOV; two of the NIC's functions enabled."""
-    host = _server()
+    host = server()
     port(host, "0000:00:04.0", "0000:04", 4, "8086")
     host.function(
         "0000:04:00.0", "8086:56c0", "038000", under="0000:00:04.0",
@@ -202,7 +204,7 @@ def virtual_functions() -> Host:
 
 def four_functions() -> Host:
     """An RTX 2080: display, audio, USB host and UCSI in one group."""
-    host = _server()
+    host = server()
     port(host, "0000:00:04.0", "0000:04", 4, "8086")
     for function, ids, code, driver in (
         (0, "10de:1e87", "030000", "nouveau"),
@@ -221,7 +223,7 @@ def four_functions() -> Host:
 
 def amd() -> Host:
     """An AMD host with a Radeon behind its own switch, group 20 and 21."""
-    host = _server(amd=True)
+    host = server(amd=True)
     port(host, "0000:00:04.0", "0000:04", 4, "1022")
     host.function(
         "0000:04:00.0", "1002:1478", "060400", under="0000:00:04.0",

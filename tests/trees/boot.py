@@ -1,0 +1,179 @@
+"""What boot loaders and distributions leave on a host, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tests.trees import hosts
+from tests.trees.host import Host
+
+MACHINE = "0b1c6e2f9a8d4c53b7e1d2a3f4c5b6a7"
+RESCUE = "0-rescue-4f9d7a1be25c40aa9e6f1f0c2b3d4e5f"
+CARD = ("0000:04:00.0", "0000:04:00.1")
+
+# Every kernel has these built in or beside it, for a test to tell them apart.
+_BUILTIN = (
+    "kernel/drivers/pci/pcie/portdrv.ko",
+    "kernel/drivers/iommu/iommu.ko",
+    "kernel/fs/ext4/ext4.ko",
+)
+_VFIO = (
+    "kernel/drivers/vfio/vfio.ko",
+    "kernel/drivers/vfio/vfio_iommu_type1.ko",
+    "kernel/drivers/vfio/pci/vfio-pci.ko",
+)
+_DMAR = "sys/firmware/acpi/tables/DMAR"
+_SCRIPT = "#!/bin/sh\n"
+
+
+def host(release: str, arguments: str, *, amd: bool = False) -> Host:
+    """The server and its card; ``arguments`` are the running kernel's."""
+    found = hosts.server(release, amd=amd, iommu=amd)
+    vendor = "1022" if amd else "8086"
+    hosts.port(found, "0000:00:04.0", "0000:04", 4 if amd else None, vendor)
+    hosts.card(found, "0000:04", "0000:00:04.0", 20 if amd else None)
+    found.folder("sys/firmware/acpi/tables/IVRS" if amd else _DMAR)
+    found.file("proc/cmdline", f"{arguments}\n")
+    return found
+
+
+def kernel(
+    host: Host,
+    release: str,
+    image: str = "",
+    *,
+    package: str = "",
+    is_in_boot: bool = True,
+    is_vfio_builtin: bool = False,
+) -> None:
+    """Install a kernel.
+
+    :param image: name of its initramfs in /boot; empty for none there.
+    :param package: name of its package, where that is beside its modules.
+    :param is_in_boot: whether /boot has the kernel, or only its modules'
+        folder.
+    """
+    folder = f"lib/modules/{release}"
+    there = (*_BUILTIN, *_VFIO) if is_vfio_builtin else _BUILTIN
+    beside = () if is_vfio_builtin else _VFIO
+    host.file(f"{folder}/modules.builtin", _lines(there))
+    host.file(f"{folder}/modules.dep", _lines(f"{path}:" for path in beside))
+    if is_in_boot and not package:
+        host.file(f"boot/vmlinuz-{release}", "a kernel\n")
+    else:
+        host.file(f"{folder}/vmlinuz", "a kernel\n")
+    if package:
+        host.file(f"{folder}/pkgbase", f"{package}\n")
+        if is_in_boot:
+            host.file(f"boot/vmlinuz-{package}", "a kernel\n")
+    if image:
+        host.file(f"boot/{image}", "an image\n")
+
+
+def tools(host: Host, *paths: str) -> None:
+    """Install commands, by their paths below the root."""
+    for path in paths:
+        host.file(path, _SCRIPT)
+
+
+def efi(host: Host) -> None:
+    """Boot it by UEFI."""
+    host.file("sys/firmware/efi/fw_platform_size", "64\n")
+
+
+def os_release(host: Host, **fields: str) -> None:
+    """Name the distribution; ``ID_LIKE`` is ``id_like``."""
+    rows = (f'{name.upper()}="{value}"' for name, value in fields.items())
+    host.file("etc/os-release", _lines(rows))
+
+
+def bls(title: str, release: str, options: str, *, more: str = "") -> str:
+    """A boot loader entry of Red Hat's."""
+    return (
+        f"title {title}\n"
+        f"version {release}\n"
+        f"linux /vmlinuz-{release}\n"
+        f"initrd /initramfs-{release}.img{more}\n"
+        f"options {options}\n"
+        "grub_users $grub_users\n"
+        "grub_arg --unrestricted\n"
+        "grub_class kernel\n"
+    )
+
+
+def kernel_install(host: Host, entries: str, name: str, words: str) -> None:
+    """An entry as kernel-install's 90-loaderentry leaves it."""
+    host.file(
+        f"{entries}/{MACHINE}-{name}.conf",
+        "# Boot Loader Specification type#1 entry\n"
+        "# File created by /usr/lib/kernel/install.d/90-loaderentry.install"
+        " (systemd 257)\n"
+        "title      Linux\n"
+        f"version    {name}\n"
+        f"machine-id {MACHINE}\n"
+        "sort-key   linux\n"
+        f"options    {words} systemd.machine_id={MACHINE}\n"
+        f"linux      /{MACHINE}/{name}/linux\n"
+        f"initrd     /{MACHINE}/{name}/initrd.img\n",
+    )
+
+
+def grubenv(**values: str) -> str:
+    """GRUB's environment block: 1024 bytes, whatever is in it."""
+    rows = (f"{name}={value}\n" for name, value in values.items())
+    return f"# GRUB Environment Block\n{''.join(rows)}".ljust(1024, "#")
+
+
+def menu(
+    title: str,
+    kernels: Iterable[tuple[str, str]],
+    command: str = "linux",
+    initrd: str = "initrd",
+) -> str:
+    """A grub.cfg with an entry a kernel.
+
+    :param kernels: path and arguments of each.
+    :param command: ``linux``, ``linux16`` or ``linuxefi``.
+    """
+    entries = "".join(
+        f"menuentry '{title} ({path.rpartition('-')[0]})' --class os"
+        " --unrestricted {\n"
+        "\tload_video\n"
+        "\tinsmod gzio\n"
+        f"\t{command}\t{path} {arguments}\n"
+        f"\t{initrd}\t/initrd.img\n"
+        "}\n"
+        for path, arguments in kernels
+    )
+    return (
+        "#\n# DO NOT EDIT THIS FILE\n#\n"
+        "### BEGIN /etc/grub.d/00_header ###\n"
+        "set timeout=5\n"
+        "### END /etc/grub.d/00_header ###\n"
+        "### BEGIN /etc/grub.d/10_linux ###\n"
+        f"{entries}"
+        "### END /etc/grub.d/10_linux ###\n"
+    )
+
+
+BLS_MENU = (
+    "#\n# DO NOT EDIT THIS FILE\n#\n"
+    "### BEGIN /etc/grub.d/10_linux ###\n"
+    "insmod part_gpt\n"
+    "insmod blscfg\n"
+    "blscfg\n"
+    "### END /etc/grub.d/10_linux ###\n"
+)
+"""A grub.cfg whose entries are files of the boot loader specification."""
+
+STUB = (
+    "search --no-floppy --root-dev-only --fs-uuid --set=dev 5f6c9a31-7d5e\n"
+    "set prefix=($dev)/grub2\n"
+    "export $prefix\n"
+    "configfile $prefix/grub.cfg\n"
+)
+"""The grub.cfg on an EFI system partition that leads to another one."""
+
+
+def _lines(rows: Iterable[str]) -> str:
+    return "".join(f"{row}\n" for row in rows)
