@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from gpu_passthrough_plugin.discovery import blocks, endpoints, pools
 from gpu_passthrough_plugin.discovery.mounts import POOLED, Source
@@ -11,11 +12,15 @@ from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.reading import Unknown
 
 _CONTROLLER = re.compile(r"nvme[0-9]+")
+_BLOCKS = re.compile(r"/(?:block|nvme|nvme-subsystem)/")
+
+Chain = tuple[str, ...]
 
 
-def functions(tree: Tree, source: Source) -> frozenset[Address] | Unknown:
+def functions(tree: Tree, source: Source) -> Mapping[Address, Chain] | Unknown:
     """Functions of the disks below what is mounted or swapped to.
 
+    With the names of the devices that lead from each up to the source.
     Through partitions, device mapper, MD, bcache and NVMe multipath.  None
     for a device on a bus other than PCI, or for one that is gone.
     """
@@ -28,18 +33,26 @@ def functions(tree: Tree, source: Source) -> frozenset[Address] | Unknown:
         todo = [blocks.numbered(tree, source.number)]
     else:
         todo = [blocks.named(tree, source.name)]
-    found: set[Address] = set()
+    found: dict[Address, Chain] = {}
     seen: set[str] = set()
-    while todo:
-        path = todo.pop()
+    steps: list[tuple[str | Unknown, Chain]] = [(path, ()) for path in todo]
+    while steps:
+        path, above = steps.pop()
         if isinstance(path, Unknown):
             return path
         if path in seen:
             continue
         seen.add(path)
-        found.update(endpoints.on_path(path))
-        todo += _lower(tree, path)
-    return frozenset(found)
+        chain = (*_names(path), *above)
+        for address in endpoints.on_path(path):
+            found.setdefault(address, chain)
+        steps += [(lower, chain) for lower in _lower(tree, path)]
+    return found
+
+
+def _names(path: str) -> Chain:
+    """Of the devices on a block device's path, the whole disk first."""
+    return tuple(_BLOCKS.split(path)[-1].split("/"))
 
 
 def _lower(tree: Tree, path: str) -> list[str | Unknown]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gpu_passthrough_plugin.discovery import endpoints
 from gpu_passthrough_plugin.discovery.tree import Tree, text
 from gpu_passthrough_plugin.model.address import Address
@@ -13,17 +15,22 @@ _NET = "sys/class/net"
 _DATAPATH = "ovs-system"
 
 
-def functions(tree: Tree, interface: str) -> frozenset[Address] | Unknown:
+def functions(
+    tree: Tree, interface: str
+) -> Mapping[Address, tuple[str, ...]] | Unknown:
     """Functions of the physical interfaces that ``interface`` goes over.
 
+    With the names of the interfaces that lead from each up to it.
     Through bridges, bonds, VLANs and whatever else names its lower ones.
     None for one on a bus other than PCI; ``Unknown`` for a virtual one
     with nothing below it, such as a tunnel.
     """
-    found: set[Address] = set()
-    todo, seen = [interface], {interface}
+    found: dict[Address, tuple[str, ...]] = {}
+    todo: list[tuple[str, ...]] = [(interface,)]
+    seen = {interface}
     while todo:
-        name = todo.pop()
+        chain = todo.pop()
+        name = chain[0]
         path = tree.real(f"{_NET}/{name}")
         link = tree.link(f"{_NET}/{name}")
         if isinstance(path, Unknown) or not isinstance(link, str):
@@ -34,10 +41,10 @@ def functions(tree: Tree, interface: str) -> frozenset[Address] | Unknown:
             return Unknown(
                 Why.MISSING, f"{name} is virtual, and nothing is below it"
             )
-        found.update(here)
-        todo += [other for other in lower if other not in seen]
+        found.update((address, chain) for address in here)
+        todo += [(other, *chain) for other in lower if other not in seen]
         seen.update(lower)
-    return frozenset(found)
+    return found
 
 
 def _lower(tree: Tree, name: str) -> list[str]:

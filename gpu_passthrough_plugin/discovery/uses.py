@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from gpu_passthrough_plugin.discovery import disks, mounts, networks, routes
 from gpu_passthrough_plugin.discovery.tree import Tree
@@ -17,15 +17,15 @@ def uses(tree: Tree) -> tuple[Use, ...] | Unknown:
     ``Unknown`` as soon as one of them cannot be followed: a use that was
     overlooked costs the host.
     """
-    found: set[tuple[Address, str]] = set()
+    found: set[Use] = set()
     for part in (_of_disks(tree), _of_routes(tree)):
         if isinstance(part, Unknown):
             return part
         found.update(part)
-    return tuple(Use(*use) for use in sorted(found))
+    return tuple(sorted(found))
 
 
-Found = list[tuple[Address, str]] | Unknown
+Found = list[Use] | Unknown
 
 
 def _of_disks(tree: Tree) -> Found:
@@ -60,6 +60,6 @@ def _of_routes(tree: Tree) -> Found:
 
 
 def _each(
-    addresses: Iterable[Address], what: str
-) -> list[tuple[Address, str]]:
-    return [(address, what) for address in addresses]
+    addresses: Mapping[Address, tuple[str, ...]], what: str
+) -> list[Use]:
+    return [Use(address, what, via) for address, via in addresses.items()]

@@ -87,9 +87,10 @@ def host_critical(of: Case) -> Iterator[Reason]:
             continue
         for use in uses:
             if use.address == member.address:
+                over = f" over {', '.join(use.via)}" if use.via else ""
                 yield Reason(
                     "host-critical",
-                    f"the host needs {member.address} for {use.what}",
+                    f"the host needs {member.address} for {use.what}{over}",
                     "move that off the device first, or leave the group"
                     " to the host",
                 )

@@ -30,10 +30,13 @@ class Use(NamedTuple):
 
     :param what: such as ``mount / (/dev/sda2)`` or
         ``default route (eno1)``.
+    :param via: names of the devices that lead from the function up to
+        that, such as ``sda``, ``sda2``, ``dm-0``.
     """
 
     address: Address
     what: str
+    via: tuple[str, ...] = ()
 
 
 class HostFacts(NamedTuple):

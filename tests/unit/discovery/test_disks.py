@@ -60,6 +60,19 @@ def test_lvm_over_two_disks(storage: Storage) -> None:
     assert storage.mounted("/dev/mapper/vg-root", "253:0") == {SATA, NVME}
 
 
+def test_the_way_from_the_function_to_what_is_mounted(
+    storage: Storage,
+) -> None:
+    software.mapped(storage.host, 0, "vg-root", [storage.sda2, storage.nvme])
+    storage.mounted("/dev/mapper/vg-root", "253:0")
+    found = uses.uses(storage.host.tree())
+    assert not isinstance(found, Unknown)
+    assert {str(use.address): use.via for use in found} == {
+        SATA: ("sda", "sda2", "dm-0"),
+        NVME: ("nvme0", "nvme0n1", "dm-0"),
+    }
+
+
 def test_crypt_over_raid(storage: Storage) -> None:
     raid = storage.host.device(
         "block/md0",

@@ -103,6 +103,12 @@ def test_a_bridge_over_a_bond_over_two_nics(network: Network) -> None:
     )
     network.virtual("br0", lower_bond0=f"/sys{bond}")
     assert network.used("br0") == {FIRST, SECOND}
+    found = uses.uses(network.host.tree())
+    assert not isinstance(found, Unknown)
+    assert [use.via for use in found] == [
+        ("eno1", "bond0", "br0"),
+        ("eno2", "bond0", "br0"),
+    ]
 
 
 def test_bonds_and_bridges_of_old_kernels(network: Network) -> None:

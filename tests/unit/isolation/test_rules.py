@@ -76,13 +76,13 @@ def test_nothing_selected() -> None:
 def test_what_the_host_lives_on_stays() -> None:
     uses = (
         Use(AUDIO, "mount / (/dev/sda2)"),
-        Use(AUDIO, "swap (/dev/sda3)"),
+        Use(AUDIO, "swap (/dev/sda3)", ("sda", "sda3")),
         Use(address.parse("00:1f.2"), "mount /boot (/dev/sda1)"),
     )
     group = judged(gpu(), audio(), facts=facts(uses=uses))
     assert [r.text for r in group.verdict.reasons] == [
         "the host needs 0000:06:00.1 for mount / (/dev/sda2)",
-        "the host needs 0000:06:00.1 for swap (/dev/sda3)",
+        "the host needs 0000:06:00.1 for swap (/dev/sda3) over sda, sda3",
     ]
     assert {r.rule for r in group.verdict.reasons} == {"host-critical"}
     assert "leave the group to the host" in group.verdict.reasons[0].remedy
