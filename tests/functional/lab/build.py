@@ -26,15 +26,23 @@ _NO_CHS = b"\xfe\xff\xff"
 _UNSEEN = ("man", "doc", "locale", "info")
 
 
-def debian(kept: Path) -> Path:
+INITRAMFS_TOOLS = "initramfs-tools"
+"""The package that builds Debian's initramfs; ``dracut`` can as well."""
+
+
+def debian(kept: Path, initramfs: str) -> Path:
     """Return a folder whose ``root.tar`` is Debian with our packages.
 
     It is a step of its own because it takes longest and changes least.
+
+    :param initramfs: the package that builds the initramfs.
     """
-    base = kept / f"debian-{digest(PACKAGES, Path(sources.__file__))}"
+    packages = PACKAGES.read_text().replace(INITRAMFS_TOOLS, initramfs)
+    name = digest(packages.encode(), Path(sources.__file__))
+    base = kept / f"debian-{name}"
     if not base.is_dir():
-        say("lab image: unpacking Debian (two minutes or so)")
-        names = ",".join(PACKAGES.read_text().split())
+        say(f"lab image: unpacking Debian with {initramfs} (two minutes)")
+        names = ",".join(packages.split())
         unseen = (f"--dpkgopt=path-exclude=/usr/share/{name}/*"
                   for name in _UNSEEN)  # fmt: skip
         with beside(base) as building:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from . import image, project, topology
+from . import build, image, project, topology
 from .host import WITH_IOMMU, Boot, EmulatedHost
 from .topology import Topology
 
@@ -24,17 +24,25 @@ TOOLS = ("qemu-system-x86_64", "qemu-img", "ssh", "ssh-keygen", "setpriv",
 
 @pytest.fixture(scope="session")
 def lab_image(request: pytest.FixtureRequest) -> image.Image:
-    """The disk that all hosts start from; built when it is missing.
+    """The disk that all hosts start from; built when it is missing."""
+    return _built(request, build.INITRAMFS_TOOLS)
 
-    The build takes minutes, so that what it says is shown at once.
-    """
+
+@pytest.fixture(scope="session")
+def dracut_image(request: pytest.FixtureRequest) -> image.Image:
+    """The same, but for dracut, which builds its initramfs."""
+    return _built(request, "dracut")
+
+
+def _built(request: pytest.FixtureRequest, initramfs: str) -> image.Image:
+    """Return an image; what a build of minutes says is shown at once."""
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
         pytest.fail(f"the lab needs {', '.join(missing)}; see bindep.txt")
     capture = request.config.pluginmanager.getplugin("capturemanager")
     shown = capture.global_and_fixture_disabled if capture else nullcontext
     with shown():
-        return image.ensure(CHECKOUT / "requirements.txt")
+        return image.ensure(CHECKOUT / "requirements.txt", initramfs)
 
 
 @pytest.fixture(scope="session")
@@ -51,10 +59,11 @@ def boot(lab_image: image.Image, tmp_path: Path) -> Iterator[Boot]:
         def started(
             topology: Topology,
             kernel_arguments: Sequence[str] | None = WITH_IOMMU,
+            built: image.Image = lab_image,
         ) -> EmulatedHost:
             workdir = Path(tempfile.mkdtemp(dir=tmp_path))
             return running.enter_context(
-                EmulatedHost(topology, lab_image, workdir, kernel_arguments)
+                EmulatedHost(topology, built, workdir, kernel_arguments)
             )
 
         yield started

@@ -182,5 +182,10 @@ class Boot(Protocol):
         self,
         topology: Topology,
         kernel_arguments: Sequence[str] | None = WITH_IOMMU,
+        built: Image = ...,
     ) -> EmulatedHost:
-        """Return the host once it is up."""
+        """Return the host once it is up.
+
+        :param built: the disk to start from, where it is not Debian with
+            its own initramfs-tools.
+        """

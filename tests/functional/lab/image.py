@@ -48,20 +48,23 @@ def cache() -> Path:
     return Path(named).expanduser().resolve()
 
 
-def ensure(requirements: Path, folder: Path | None = None) -> Image:
+def ensure(
+    requirements: Path, initramfs: str = build.INITRAMFS_TOOLS
+) -> Image:
     """Return the image for ``requirements``, built first if need be.
 
     :param requirements: a requirements.txt; a missing one counts as empty.
-    :param folder: the cache; by default what ``cache()`` says.
+    :param initramfs: the package that builds the host's initramfs.
     """
-    kept = folder or cache()
+    kept = cache()
     wanted = _wanted(requirements)
-    name = shelf.digest(wanted.encode(), build.RECIPE, *_CODE)
+    recipe = (wanted.encode(), initramfs.encode(), build.RECIPE)
+    name = shelf.digest(*recipe, *_CODE)
     image = Image(kept / f"lab-{name}")
     with shelf.locked(kept):
         if not image.folder.is_dir():
             shelf.clear(kept)
-            unpacked = build.debian(kept)
+            unpacked = build.debian(kept, initramfs)
             with shelf.beside(image.folder) as building:
                 build.assemble(building, unpacked, wanted)
         shelf.used(image.folder)

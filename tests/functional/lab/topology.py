@@ -59,10 +59,14 @@ class Bridge:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """A host: what is plugged where, and how much of the rest it has."""
+    """A host: what is plugged where, and how much of the rest it has.
+
+    :param iommu: QEMU's device that is the IOMMU; empty for none.
+    """
 
     name: str
     slots: tuple[Port | Bridge, ...]
+    iommu: str = "intel-iommu,intremap=on,caching-mode=on"
     nodes: int = 1
     cpus: int = 2
     memory_mib: int = 3072
@@ -70,6 +74,12 @@ class Topology:
 
 SEED = Topology("seed", (Port(Card()), Port(Card()), Port(Card())))
 """Three cards, each of which is a group."""
+
+AMD = Topology("amd", SEED.slots, iommu="amd-iommu,intremap=on")
+"""The same with the other maker's IOMMU."""
+
+BARE = Topology("bare", SEED.slots, iommu="")
+"""The same without any, as where the firmware has it turned off."""
 
 SHARED = Topology(
     "shared",
@@ -97,9 +107,9 @@ def arguments(topology: Topology) -> tuple[str, ...]:
         "-smp", str(topology.cpus),
         "-m", str(topology.memory_mib),
         "-nodefaults", "-display", "none", "-vga", "none",
-        "-device", "intel-iommu,intremap=on,caching-mode=on",
     )  # fmt: skip
-    return (*machine, *_memory(topology), *_devices(topology))
+    iommu = ("-device", topology.iommu) if topology.iommu else ()
+    return (*machine, *iommu, *_memory(topology), *_devices(topology))
 
 
 def _memory(topology: Topology) -> Iterator[str]:

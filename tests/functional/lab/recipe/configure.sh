@@ -10,10 +10,19 @@ chmod 600 /root/.ssh/authorized_keys /etc/ssh/ssh_host_ed25519_key
 rm -f /etc/ssh/ssh_host_rsa_key* /etc/ssh/ssh_host_ecdsa_key*
 
 # An initramfs which is quick to make and to unpack under emulation.
-sed -i -e 's/^MODULES=.*/MODULES=list/' -e 's/^COMPRESS=.*/COMPRESS=zstd/' \
-    /etc/initramfs-tools/initramfs.conf
-echo COMPRESSLEVEL=1 >>/etc/initramfs-tools/initramfs.conf
-update-initramfs -u -k all
+if command -v dracut >/dev/null; then
+    rm -rf /etc/initramfs-tools
+    for kernel in /lib/modules/*; do
+        release=${kernel##*/}
+        dracut --quiet --force "/boot/initrd.img-$release" "$release"
+    done
+else
+    rm -rf /etc/dracut.conf.d
+    sed -i -e 's/^MODULES=.*/MODULES=list/' -e 's/^COMPRESS=.*/COMPRESS=zstd/' \
+        /etc/initramfs-tools/initramfs.conf
+    echo COMPRESSLEVEL=1 >>/etc/initramfs-tools/initramfs.conf
+    update-initramfs -u -k all
+fi
 
 # GRUB, for the hosts that boot by themselves; assemble.sh puts it in place.
 grub=/boot/grub/i386-pc
