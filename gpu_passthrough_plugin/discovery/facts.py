@@ -38,6 +38,11 @@ def facts(tree: Tree) -> HostFacts:
     )
 
 
+def boot_id(tree: Tree) -> str | Unknown:
+    """What the kernel calls this boot; another one has another id."""
+    return text(tree, "proc/sys/kernel/random/boot_id")
+
+
 def _words(line: str | Unknown) -> tuple[str, ...] | Unknown:
     return line if isinstance(line, Unknown) else tuple(line.split())
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from gpu_passthrough_plugin.discovery import grammar, paths, replay, trim
 from gpu_passthrough_plugin.discovery.escapes import raw
-from gpu_passthrough_plugin.discovery.facts import facts
+from gpu_passthrough_plugin.discovery.facts import boot_id, facts
 from gpu_passthrough_plugin.discovery.functions import (
     DEVICES,
     detail,
@@ -43,6 +43,7 @@ def devices(tree: Tree) -> tuple[Device, ...]:
         folder = f"{DEVICES}/{function.address}"
         watched.gather(folder, _FOR_OTHERS)
     facts(watched)
+    boot_id(watched)
     installation(watched)
     modaliases = [
         function.modalias
