@@ -100,7 +100,9 @@ def plan(
     writes = (
         *bound.changes,
         *modules.changes(wish.targets, wish.others, found, wish.blacklist),
-        *modules.unsafe_interrupts(found, is_wanted=wish.allow_unsafe_interrupts),
+        *modules.unsafe_interrupts(
+            found, is_wanted=wish.allow_unsafe_interrupts
+        ),
         *drivers.initramfs.files(found, bound.early),
     )
     wanted = (
