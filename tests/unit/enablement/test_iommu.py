@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+
+from gpu_passthrough_plugin.enablement.driver import Iommu
+from gpu_passthrough_plugin.enablement.iommu import Amd, Arm, Intel
+from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.model.facts import CpuVendor
+from gpu_passthrough_plugin.model.reading import MISSING
+from tests.unit.isolation.values import facts
+
+DRIVERS: tuple[Iommu, ...] = (Intel(), Amd(), Arm())
+
+
+@pytest.mark.parametrize(
+    ("vendor", "tables", "wanted"),
+    [
+        (CpuVendor.INTEL, {"DMAR"}, {"intel": "ACPI table DMAR"}),
+        (CpuVendor.AMD, {"IVRS"}, {"amd": "ACPI table IVRS"}),
+        # An emulated host: the table says more than the CPU.
+        (CpuVendor.AMD, {"DMAR"}, {"intel": "ACPI table DMAR"}),
+        (CpuVendor.INTEL, {"IVRS"}, {"amd": "ACPI table IVRS"}),
+        (CpuVendor.INTEL, set(), {"intel": "the CPU's vendor is intel"}),
+        (CpuVendor.AMD, {"FACP"}, {"amd": "the CPU's vendor is amd"}),
+        (CpuVendor.OTHER, {"IVRS"}, {"amd": "ACPI table IVRS"}),
+        (CpuVendor.OTHER, set(), {}),
+        (
+            CpuVendor.ARM,
+            {"IORT"},
+            {"arm": "the CPU is ARM's, whose IOMMU needs no argument"},
+        ),
+    ],
+)
+def test_one_driver_claims_a_host(
+    vendor: CpuVendor, tables: set[str], wanted: dict[str, str]
+) -> None:
+    here = facts(cpu_vendor=vendor, acpi_tables=frozenset(tables))
+    claims = {d.name: d.claims(here) for d in DRIVERS}
+    assert {k: v for k, v in claims.items() if v} == wanted
+
+
+def test_without_the_tables_the_cpu_decides() -> None:
+    here = facts(cpu_vendor=CpuVendor.AMD, acpi_tables=MISSING)
+    assert [bool(d.claims(here)) for d in DRIVERS] == [False, True, False]
+    nothing = facts(cpu_vendor=MISSING, acpi_tables=MISSING)
+    assert not any(d.claims(nothing) for d in DRIVERS)
+
+
+def test_what_each_needs() -> None:
+    plain = [d.arguments(passthrough=False) for d in DRIVERS]
+    assert plain == [
+        Arguments(("intel_iommu=on",), ("intel_iommu=off", "iommu=off")),
+        Arguments((), ("amd_iommu=off", "iommu=off")),
+        Arguments(),
+    ]
+
+
+def test_what_bypassing_needs() -> None:
+    intel, amd, arm = (d.arguments(passthrough=True) for d in DRIVERS)
+    assert intel.words == ("intel_iommu=on", "iommu=pt")
+    assert amd.words == ("iommu=pt",)
+    assert arm.words == ("iommu.passthrough=1",)
+    for wanted in (intel, amd, arm):
+        assert "iommu.passthrough=0" in wanted.never
