@@ -8,7 +8,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.flow import release as releases
 from gpu_passthrough_plugin.flow import sanitise
 from gpu_passthrough_plugin.flow.recovery import quiet
-from gpu_passthrough_plugin.flow.site import Site
+from gpu_passthrough_plugin.flow.site import Site, require_current
 from gpu_passthrough_plugin.model.allocation import Allocation, SyncReport
 from gpu_passthrough_plugin.model.instance import Instance
 from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
@@ -96,7 +96,9 @@ def quarantine(site: Site, key: UnitKey, reason: str) -> UnitRecord:
 def clear(site: Site, key: UnitKey) -> UnitRecord:
     """A quarantined unit, looked at again and free.
 
-    :raises Refused: when it is not quarantined, or still not clean.
+    :raises Refused: when it is not quarantined, still not clean, or no
+        longer the group that was published: a function that was taken off
+        its bus and found again may be in another one.
     """
     _require_here(site, key.host, f"unit {key}")
     with quiet(site):
@@ -111,6 +113,7 @@ def clear(site: Site, key: UnitKey) -> UnitRecord:
                 f"unit {key} is not clean: {'; '.join(faults)}; power-cycle"
                 " the host, then try again"
             )
+        require_current(site, (record.unit,))
         releases.restore(site, record.unit)
         return site.ledger.move(record, State.FREE)
 

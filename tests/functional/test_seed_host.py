@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import pytest
 
 from tests.functional.lab import guest, product, story
-from tests.functional.lab.host import EmulatedHost
+from tests.functional.lab.host import Boot, EmulatedHost
 from tests.functional.lab.product import CARD, Product
-from tests.functional.test_lab import displays, driver, groups
+from tests.functional.lab.topology import SEED
+from tests.functional.test_lab import displays, driver, groups, peers
 
 Step = dict[str, Any]
 
@@ -311,22 +313,38 @@ def test_a_unit_out_of_use_is_not_offered(clean: Product) -> None:
     assert unit(clean, card)["State"] == "free"
 
 
-def test_a_card_that_fell_off_its_bus_is_quarantined(clean: Product) -> None:
-    """Its audio function is gone when it is to be reset."""
-    card = displays(clean.host)[0]
-    held = booted(clean, "falls", "gpu:1")
-    clean.host.run(("virsh", "destroy", "falls"))
-    gone = f"/sys/bus/pci/devices/{card[:-1]}1"
-    clean.host.sh(f"echo 1 > {gone}/remove")
-    released = clean.cli("instance", "release", held, check=False)
-    assert released.returncode == 1
-    row = unit(clean, card)
-    assert row["State"] == "quarantined"
-    assert f"{card[:-1]}1" in row["Reason"]
-    assert clean.cli("unit", "clear", card, check=False).returncode == 1
-    clean.host.sh("echo 1 > /sys/bus/pci/rescan; udevadm settle")
-    clean.cli("unit", "clear", card)
-    assert unit(clean, card)["State"] == "free"
+def test_a_card_that_fell_off_its_bus_is_quarantined(
+    boot: Boot, project_archive: bytes
+) -> None:
+    """Its audio function is gone when it is to be reset.
+
+    Found again by a rescan, it is in another group than its card: only a
+    reboot makes the unit what it was.
+    """
+    with product.installed(boot(SEED), project_archive) as fallen:
+        card = displays(fallen.host)[0]
+        held = booted(fallen, "falls", "gpu:1")
+        fallen.host.run(("virsh", "destroy", "falls"))
+        gone = f"/sys/bus/pci/devices/{card[:-1]}1"
+        fallen.host.sh(f"echo 1 > {gone}/remove")
+        released = fallen.cli("instance", "release", held, check=False)
+        assert released.returncode == 1
+        row = unit(fallen, card)
+        assert row["State"] == "quarantined"
+        assert f"{card[:-1]}1" in row["Reason"]
+        refused = fallen.cli("unit", "clear", card, check=False)
+        assert refused.returncode == 1
+        assert "is not clean" in refused.stderr
+        fallen.host.sh("echo 1 > /sys/bus/pci/rescan; udevadm settle")
+        assert peers(fallen.host, card) == {card}
+        refused = fallen.cli("unit", "clear", card, check=False)
+        assert refused.returncode == 1
+        assert "no longer what was published" in refused.stderr
+    fallen.host.reboot()
+    cleared = fallen.host.run(
+        ("gpu-passthrough", "unit", "clear", card, "-f", "json")
+    )
+    assert json.loads(cleared.stdout)["State"] == "free"
 
 
 def test_the_story_of_the_quickstart(clean: Product) -> None:
