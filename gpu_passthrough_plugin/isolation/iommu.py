@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from gpu_passthrough_plugin.model import iommu
 from gpu_passthrough_plugin.model.facts import (
     IOMMU_TABLES,
     CpuVendor,
@@ -16,18 +15,9 @@ RULE = "no-iommu"
 
 FEATURE = {CpuVendor.INTEL: "VT-d", CpuVendor.AMD: "AMD-Vi (IOMMU)"}
 
-# The parameter of each vendor's driver; ``iommu=off`` stops them all.
-_PARAMETERS = {CpuVendor.INTEL: "intel_iommu", CpuVendor.AMD: "amd_iommu"}
-_WANTED = "intel_iommu=on"
-
 
 def absence(facts: HostFacts) -> Reason:
-    """The first of firmware, kernel argument and start-up that explains it.
-
-    Source: kernel, Documentation/admin-guide/kernel-parameters.txt,
-    drivers/iommu/intel/iommu.c (intel_iommu_setup), drivers/iommu/amd/init.c
-    (parse_amd_iommu_options) and arch/x86/kernel/pci-dma.c (iommu_setup).
-    """
+    """The first of firmware, kernel argument and start-up that explains it."""
     return (
         _not_covered(facts)
         or _firmware(facts)
@@ -73,15 +63,7 @@ def _switched_off(facts: HostFacts) -> Reason | None:
     words = facts.kernel_arguments
     if isinstance(words, Unknown):
         return None
-    parameter = _parameter(facts)
-    off = next(
-        (
-            word
-            for name in ("iommu", parameter)
-            if name and (word := _last_switch(words, name)).endswith("off")
-        ),
-        None,
-    )
+    off = iommu.turned_off(words, iommu.parameter(facts))
     if off is None:
         return None
     return Reason(
@@ -93,47 +75,24 @@ def _switched_off(facts: HostFacts) -> Reason | None:
 
 def _not_switched_on(facts: HostFacts) -> Reason | None:
     words = facts.kernel_arguments
-    if isinstance(words, Unknown) or facts.cpu_vendor is not CpuVendor.INTEL:
+    parameter = iommu.parameter(facts)
+    if isinstance(words, Unknown) or parameter != iommu.INTEL:
         return None
-    if _last_switch(words, "intel_iommu"):
+    if any(iommu.switches(words, parameter)):
         return None
-    # Only a host without groups pays for it.
-    import difflib
-
-    typo = difflib.get_close_matches(_WANTED, words, n=1, cutoff=0.8)
+    typo = iommu.misspelt(words)
     if typo:
         return Reason(
             RULE,
-            f"in no IOMMU group: the kernel was started with {typo[0]},"
+            f"in no IOMMU group: the kernel was started with {typo},"
             " which it does not know and does not complain of",
-            f"write {_WANTED} in its place and reboot",
+            f"write {iommu.ON} in its place and reboot",
         )
     return Reason(
         RULE,
-        f"in no IOMMU group: the kernel was started without {_WANTED}",
-        f"add {_WANTED} to the kernel command line and reboot",
+        f"in no IOMMU group: the kernel was started without {iommu.ON}",
+        f"add {iommu.ON} to the kernel command line and reboot",
     )
-
-
-def _parameter(facts: HostFacts) -> str:
-    vendor = facts.cpu_vendor
-    return "" if isinstance(vendor, Unknown) else _PARAMETERS.get(vendor, "")
-
-
-def _last_switch(words: Sequence[str], name: str) -> str:
-    """The last ``NAME=on`` or ``NAME=off`` that counts; empty for none.
-
-    Values are lists with commas, such as ``intel_iommu=on,sm_on``; a later
-    one takes an earlier one back.
-    """
-    switches = [
-        f"{name}={value}"
-        for word in words
-        if word.startswith(f"{name}=")
-        for value in word.removeprefix(f"{name}=").split(",")
-        if value in ("on", "off")
-    ]
-    return switches[-1] if switches else ""
 
 
 def _not_started(facts: HostFacts) -> Reason | None:

@@ -107,3 +107,20 @@ def test_what_could_not_be_read_explains_nothing() -> None:
         ("cpu_vendor", "acpi_tables", "kernel_arguments", "iommus"), LOST
     )
     assert "why is unknown" in found(**nothing)[0]
+
+
+def test_the_firmwares_table_chooses_the_parameter() -> None:
+    mixed = {"cpu_vendor": CpuVendor.AMD, "acpi_tables": frozenset({"DMAR"})}
+    off = found(**mixed | {"kernel_arguments": ("intel_iommu=off",)})
+    assert off[0] == ": the kernel was started with intel_iommu=off"
+    text, _ = found(**mixed | {"kernel_arguments": ("amd_iommu=off",)})
+    assert text == ": the kernel was started without intel_iommu=on"
+    other = {"acpi_tables": frozenset({"IVRS"})}
+    text, _ = found(**other | {"kernel_arguments": ("amd_iommu=off",)})
+    assert text.endswith("with amd_iommu=off")
+
+
+def test_what_is_never_taken_back() -> None:
+    words = ("amd_iommu=off", "amd_iommu=on")
+    assert found(**AMD | {"kernel_arguments": words})[0].endswith("=off")
+    assert "iommu=off" in arguments("iommu=off", "iommu=pt")[0]
