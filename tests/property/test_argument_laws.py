@@ -18,7 +18,8 @@ FOREIGN = st.sampled_from(_FOREIGN)
 OURS = st.sampled_from(
     (
         "intel_iommu=on", "intel_iommu=off", "intel_iommu=off,sm_on",
-        "intel_iommu=on,sm_on", "intel-iommu=off", "iommu=off", "iommu=force,off",
+        "intel_iommu=on,sm_on", "intel-iommu=off", "iommu=off",
+        "iommu=force,off",
         "intel_opmmu=on", "vfio-pci.ids=10de:1430", "vfio_pci.ids=1002:67df",
         "vfio-pci.ids=", "vfoi-pci.ids=1:2", "rd.driver.pre=vfio-pci",
         "rd.driver.pre=ahci,vfio-pci", "rd.driverpre=vfio-pci",
