@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import defaults, errors
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from gpu_passthrough_plugin import conf
     from gpu_passthrough_plugin.allocation.driver import Driver
     from gpu_passthrough_plugin.discovery.names import Names
+    from gpu_passthrough_plugin.flow.enablement import Bench
     from gpu_passthrough_plugin.flow.site import Site
+    from gpu_passthrough_plugin.host.changes import Changes
+    from gpu_passthrough_plugin.host.commands import Commands
+    from gpu_passthrough_plugin.host.files import Files
     from gpu_passthrough_plugin.host.hypervisor import Hypervisor
     from gpu_passthrough_plugin.model.request import Request
 
@@ -145,6 +149,39 @@ class Context:
             restores_drivers=found.release.restore_drivers,
             say=say,
         )
+
+    @functools.cached_property
+    def bench(self) -> Bench:
+        """This host's boot; of one to look at, only what is planned."""
+        from gpu_passthrough_plugin.flow.enablement import Bench
+        from gpu_passthrough_plugin.host.carry import Carrier
+        from gpu_passthrough_plugin.host.recall import Recall
+
+        hands = self._hands() if self.is_here else None
+        return Bench(
+            tree=self.tree,
+            policy=self.policy,
+            choice=self.settings.enablement,
+            carrier=Carrier(*hands) if hands else None,
+            recall=Recall(*hands) if hands else None,
+            lock=self._lock,
+            say=say,
+        )
+
+    def _hands(self) -> tuple[Files, Commands, Changes, Callable[[str], None]]:
+        """What changes this host's files, and remembers it."""
+        from gpu_passthrough_plugin.host.changes import Changes
+        from gpu_passthrough_plugin.host.commands import Commands
+        from gpu_passthrough_plugin.host.files import Files
+
+        folder = self.settings.state_path
+        commands = Commands(
+            os.path.join(folder, "enable.log"),
+            os.path.join(folder, "locks", "commands"),
+            say,
+        )
+        changes = Changes(os.path.join(folder, "enablement"))
+        return Files(), commands, changes, say
 
     def _connect(self) -> Hypervisor:
         from gpu_passthrough_plugin.host.hypervisor import Hypervisor

@@ -86,11 +86,13 @@ def plan(
     drivers: Drivers,
     found: Installation,
     built: Mapping[str, str],
+    earlier: Sequence[str] = (),
 ) -> Plan:
     """What makes the host ready; what is so already is in it as kept.
 
     :param built: by image, the inputs that it was last built with, where
         nobody has written it since.
+    :param earlier: words that the kernel was to be told before.
     :raises Refused: when a driver cannot do that on this host.
     """
     case = BindingCase(
@@ -110,11 +112,11 @@ def plan(
         | drivers.initramfs.arguments
         | bound.arguments
     )
-    booted = drivers.bootloader.plan(found, wanted)
+    words = _words(wanted)
+    stale = tuple(word for word in earlier if word not in words)
+    booted = drivers.bootloader.plan(found, wanted | Arguments(never=stale))
     builds = _builds(drivers.initramfs, found, bound.early, writes, built)
-    return Plan(
-        (*writes, *builds, *booted.changes), booted.notes, _words(wanted)
-    )
+    return Plan((*writes, *builds, *booted.changes), booted.notes, words)
 
 
 def images(

@@ -1,0 +1,111 @@
+"""``host enable`` and ``host disable``: how this host boots."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from gpu_passthrough_plugin.cli.command import Lister, rows
+from gpu_passthrough_plugin.cli.context import say
+
+if TYPE_CHECKING:
+    from gpu_passthrough_plugin.model.change import Change
+    from gpu_passthrough_plugin.model.undo import Undo
+
+COLUMNS = ("Step", "Target", "Action")
+
+
+class _Plans(Lister):
+    """A command that shows its plan, and that may do no more."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--dry-run",
+            action="store_true",
+            help="show what would be done, and do nothing",
+        )
+        return parser
+
+    def answer(self, steps: Iterable[Change | Undo]) -> Any:
+        return COLUMNS, rows(
+            *((step.step, step.target, str(step.action)) for step in steps)
+        )
+
+
+class HostEnable(_Plans):
+    """Bring selected functions to vfio-pci at every boot of this host.
+
+    Turns the IOMMU on, and binds every function of the selected groups
+    before any other driver sees it. Shows what changes, keeps what was; a
+    second run changes nothing, and 'host disable' takes all of it back.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--select",
+            action="append",
+            default=[],
+            metavar="SPEC",
+            help="take this instead of what [discovery] select names: an"
+            " address, VENDOR:PRODUCT or class=CLASS; may be repeated",
+        )
+        parser.add_argument(
+            "--binding",
+            metavar="address|ids",
+            help="how functions are bound (default: [enablement] binding)",
+        )
+        parser.add_argument(
+            "--blacklist",
+            action="append",
+            default=[],
+            metavar="DRIVER",
+            help="keep this driver from loading by itself, besides those"
+            " in [enablement] blacklist; may be repeated",
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from gpu_passthrough_plugin.flow import enablement
+
+        context = self.context
+        wanted = enablement.Wanted(
+            select=tuple(parsed_args.select),
+            binding=parsed_args.binding,
+            blacklist=tuple(parsed_args.blacklist),
+        )
+        if parsed_args.dry_run:
+            plan = enablement.planned(context.bench, wanted)
+            _tell(plan.notes, plan.changes)
+            return self.answer(plan.changes)
+        context.require_host()
+        return self.answer(enablement.enable(context.bench, wanted, _tell))
+
+
+class HostDisable(_Plans):
+    """Take back everything that 'host enable' did, newest first.
+
+    Files get back their bytes, modes, owners and attributes. One that
+    somebody edited since keeps the edit: ours is taken out of it.
+    """
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from gpu_passthrough_plugin.flow import enablement
+
+        context = self.context
+        context.require_host()
+        if parsed_args.dry_run:
+            return self.answer(enablement.undoing(context.bench))
+        return self.answer(enablement.disable(context.bench))
+
+
+def _tell(notes: Iterable[str], changes: Iterable[Change]) -> None:
+    """Show what a plan does to files, as a diff, before it is done."""
+    from gpu_passthrough_plugin.cli.diff import lines
+
+    for note in notes:
+        say(note)
+    for line in lines(changes):
+        say(line)
