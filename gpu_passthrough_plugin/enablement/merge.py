@@ -1,0 +1,146 @@
+"""Three-way merges: our change taken out, somebody else's kept."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from merge3 import Merge3
+
+# An argument in a quoted list of them is changed by itself.
+_TOKEN = re.compile(rb"([ \t]*)(\n|[\"']|[^\s\"']+|\s|\Z)")
+
+
+class _Edit(NamedTuple):
+    """Tokens ``start`` to ``end`` of the base become ``text``."""
+
+    start: int
+    end: int
+    text: Sequence[_Token]
+
+    def meets(self, other: _Edit) -> bool:
+        """Whether it is not plain how both are made."""
+        if self == other:
+            return False
+        if self.start == self.end == other.start == other.end:
+            return True
+        overlap = max(self.start, other.start) < min(self.end, other.end)
+        is_inside = (
+            self.start < other.start == other.end < self.end
+            or other.start < self.start == self.end < other.end
+        )
+        # What both take out is out; what stands amid it stays.
+        if overlap:
+            return bool(self.text or other.text)
+        return is_inside and bool(self._taken(other).text)
+
+    def _taken(self, other: _Edit) -> _Edit:
+        """The one of the two that takes something out."""
+        return self if self.start < self.end else other
+
+
+class _Token(NamedTuple):
+    """A word, and the blanks before it."""
+
+    blanks: bytes
+    word: bytes
+
+
+def merged(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
+    """``theirs`` with the change from ``base`` to ``ours`` made in it too.
+
+    By lines first, then by words within the lines that both changed.
+    None where both changed the same words.
+    """
+    found: list[bytes] = []
+    sides = (_lines(base), _lines(ours), _lines(theirs))
+    for group in Merge3(*sides).merge_groups():
+        if group[0] == "conflict":
+            part = _by_words(*(b"".join(lines) for lines in group[1:]))
+            if part is None:
+                return None
+            found.append(part)
+        else:
+            found += group[1]
+    return b"".join(found)
+
+
+def added(base: bytes, changed: bytes, within: bytes) -> tuple[str, ...]:
+    """Words that ``changed`` has over ``base``, and ``within`` has too."""
+    old, now = set(_words(base)), set(_words(within))
+    words = (w for w in _words(changed) if w in now and w not in old)
+    return tuple(dict.fromkeys(w.decode(errors="replace") for w in words))
+
+
+def _by_words(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
+    """The merge of a few lines.
+
+    merge3 takes changes that touch for a conflict; yet an argument that
+    was put right behind one of ours is no change of ours.
+    """
+    old = _tokens(base)
+    one, other = _edits(old, _tokens(ours)), _edits(old, _tokens(theirs))
+    if any(a.meets(b) for a in one for b in other):
+        return None
+    edits = sorted({(*e[:2], tuple(e.text)) for e in (*one, *other)})
+    return _made(old, [_Edit(*edit) for edit in edits])
+
+
+def _edits(base: Sequence[_Token], changed: Sequence[_Token]) -> list[_Edit]:
+    matcher = difflib.SequenceMatcher(
+        None,
+        [token.word for token in base],
+        [token.word for token in changed],
+        autojunk=False,
+    )
+    return [
+        _Edit(start, end, changed[low:high])
+        for tag, start, end, low, high in matcher.get_opcodes()
+        if tag != "equal"
+    ]
+
+
+def _made(base: Sequence[_Token], edits: Sequence[_Edit]) -> bytes:
+    """The base with all edits made, none of which meets another."""
+    out = {i for edit in edits for i in range(edit.start, edit.end)}
+    found: list[bytes] = []
+    # What follows a first word that is out becomes the first.
+    is_first = False
+    for number, token in enumerate(base):
+        texts = [t for e in edits if e.start == number for t in e.text]
+        for each in (*texts, *(() if number in out else (token,))):
+            last = found[-1] if found else b""
+            found += (_blanks(each, last, is_first), each.word)
+            is_first = False
+        if number in out and not texts and not token.blanks:
+            is_first = is_first or token.word != b"\n"
+    return b"".join(found)
+
+
+def _blanks(token: _Token, last: bytes, is_first: bool) -> bytes:
+    """What goes between a token and the one before it."""
+    if _is_word(token.word) and _is_word(last):
+        return token.blanks or b" "
+    return b"" if is_first else token.blanks
+
+
+def _is_word(token: bytes) -> bool:
+    return bool(token.strip(b"\"'")) and not token.isspace()
+
+
+def _tokens(data: bytes) -> list[_Token]:
+    return [_Token(*match.groups()) for match in _TOKEN.finditer(data)]
+
+
+def _lines(data: bytes) -> list[bytes]:
+    """Lines with their ends; only a line feed ends one."""
+    return list(re.findall(rb"[^\n]*\n|[^\n]+", data))
+
+
+def _words(data: bytes) -> Iterator[bytes]:
+    """Words of the lines that say something."""
+    for line in _lines(data):
+        if not line.lstrip().startswith(b"#"):
+            yield from re.findall(rb"[^\s\"']+", line)
