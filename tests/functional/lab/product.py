@@ -120,12 +120,19 @@ def installed(host: EmulatedHost, archived: bytes) -> Iterator[Product]:
     """Return the product, configured and with its inventory published."""
     project.install(host, archived)
     host.put(CONFIG, _ALIASES.encode())
-    host.put(_INSIDE, Path(__file__).with_name("inside.py").read_bytes())
     # Once as an operator's shell starts it; later calls are forked.
     host.run(("gpu-passthrough", "db", "sync"))
+    with running(host) as product:
+        product.cli("inventory", "sync")
+        yield product
+
+
+@contextmanager
+def running(host: EmulatedHost) -> Iterator[Product]:
+    """Return the product that is installed and configured already."""
+    host.put(_INSIDE, Path(__file__).with_name("inside.py").read_bytes())
     product = Product(host)
     try:
-        product.cli("inventory", "sync")
         yield product
     finally:
         product.close()
