@@ -1,0 +1,1 @@
+"""How functions get to vfio-pci: by their addresses, or by their ids."""

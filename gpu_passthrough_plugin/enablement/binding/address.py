@@ -1,0 +1,28 @@
+"""Binding by address: exactly the selected functions, and no twin."""
+
+from __future__ import annotations
+
+from gpu_passthrough_plugin.enablement import ours
+from gpu_passthrough_plugin.enablement.binding import options, strangers
+from gpu_passthrough_plugin.enablement.binding.script import script
+from gpu_passthrough_plugin.enablement.driver import (
+    Binding,
+    BindingCase,
+    BindingPlan,
+)
+from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.model.enablement import Early
+
+
+class AddressBinding(Binding):
+    """An early script sets ``driver_override`` of each function."""
+
+    name = "address"
+
+    def plan(self, case: BindingCase) -> BindingPlan:
+        strangers.refuse_unknown(case)
+        strangers.refuse_captured(case)
+        # Of a binding by ids that this one takes the place of.
+        changes = ours.write(case.found, "bind by ids", options.OURS, None)
+        early = Early(script(case.targets), ours.MODULES)
+        return BindingPlan(changes, Arguments(), early)

@@ -1,0 +1,92 @@
+"""Binding by ids: vfio-pci's own option, and its place before drivers."""
+
+from __future__ import annotations
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.enablement import ours
+from gpu_passthrough_plugin.enablement.binding import options, strangers
+from gpu_passthrough_plugin.enablement.driver import (
+    Binding,
+    BindingCase,
+    BindingPlan,
+)
+from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.model.enablement import Early
+from gpu_passthrough_plugin.model.installation import Installation
+from gpu_passthrough_plugin.model.reading import Unknown
+
+
+class IdsBinding(Binding):
+    """``ids=`` and ``softdep``, in a file that the image has as well."""
+
+    name = "ids"
+
+    def plan(self, case: BindingCase) -> BindingPlan:
+        """What is needed.
+
+        :raises Refused: besides, when a driver that is built in would be
+            first, or another file gives vfio-pci other ids.
+        """
+        strangers.refuse_unknown(case)
+        strangers.refuse_identical(case)
+        strangers.refuse_captured(case)
+        ids = tuple(dict.fromkeys(target.ids for target in case.targets))
+        _refuse_other(case.found, ids)
+        _refuse_built_in(case)
+        return BindingPlan(
+            ours.write(
+                case.found, "bind by ids", options.OURS, _text(case, ids)
+            ),
+            _arguments(case.found, ids),
+            Early("", ours.MODULES, (options.OURS,)),
+        )
+
+
+def _text(case: BindingCase, ids: tuple[str, ...]) -> str:
+    """Source: modprobe.d(5): ``options``, ``softdep``."""
+    rivals = sorted({m for target in case.targets for m in target.modules})
+    rows = (
+        f"options vfio-pci ids={','.join(ids)}",
+        *(f"softdep {name} pre: vfio-pci" for name in rivals),
+    )
+    return ours.HEADER + "".join(f"{row}\n" for row in rows)
+
+
+def _arguments(found: Installation, ids: tuple[str, ...]) -> Arguments:
+    """A vfio-pci that is built in reads no file: it is told the ids too.
+
+    So is one that may be: a module takes them as well.
+    """
+    if any(
+        isinstance(k.builtin, Unknown) or ours.VFIO_PCI in k.builtin
+        for k in found.kernels
+    ):
+        return Arguments(lists=(("vfio-pci.ids", ids),))
+    return Arguments()
+
+
+def _refuse_other(found: Installation, ids: tuple[str, ...]) -> None:
+    """Of several lists of ids the module takes one, the last."""
+    for line in options.lines(found):
+        if set(line.ids) != set(ids):
+            raise errors.Refused(
+                f"{line.path} gives vfio-pci ids={','.join(line.ids)}, and"
+                f" ids={','.join(ids)} are wanted, of which one list would"
+                " hide the other: take ids= out of that file, or use"
+                " --binding address"
+            )
+
+
+def _refuse_built_in(case: BindingCase) -> None:
+    """A driver that is built in has its functions before any module."""
+    for kernel in case.found.kernels:
+        if isinstance(kernel.builtin, Unknown):
+            continue
+        for target in case.targets:
+            first = sorted(kernel.builtin.intersection(target.modules))
+            if first:
+                raise errors.Refused(
+                    f"{first[0]} is built into kernel {kernel.release} and"
+                    f" would have {target.address} before vfio-pci: use"
+                    " --binding address, which takes it away"
+                )

@@ -1,0 +1,1 @@
+"""What builds the images that kernels start from, one system a module."""

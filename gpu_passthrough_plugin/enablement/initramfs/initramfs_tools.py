@@ -1,0 +1,84 @@
+"""initramfs-tools, of Debian, Ubuntu and Proxmox."""
+
+from __future__ import annotations
+
+from gpu_passthrough_plugin.enablement import ours
+from gpu_passthrough_plugin.enablement.driver import Initramfs
+from gpu_passthrough_plugin.enablement.initramfs import image
+from gpu_passthrough_plugin.model.change import BESIDE, Build, Write
+from gpu_passthrough_plugin.model.enablement import Early
+from gpu_passthrough_plugin.model.installation import Installation, Kernel
+
+_FOLDER = "/etc/initramfs-tools"
+# Scripts that want nothing of one another run in the order of their names:
+# this one before "udev", which loads drivers.  Source: initramfs-tools(7);
+# scripts/functions (get_prereq_pairs), which leaves the order to tsort.
+SCRIPT = f"{_FOLDER}/scripts/init-top/gpu-passthrough"
+HOOK = f"{_FOLDER}/hooks/gpu-passthrough"
+# Packages of both systems put what builds an image for a new kernel here.
+_KERNEL_HOOKS = "/etc/kernel/postinst.d"
+
+_FRAME = f"""\
+#!/bin/sh
+{ours.HEADER}PREREQ=""
+
+prereqs() {{
+    echo "$PREREQ"
+}}
+
+case "$1" in
+prereqs)
+    prereqs
+    exit 0
+    ;;
+esac
+
+"""
+
+
+class InitramfsTools(Initramfs):
+    """An ``init-top`` script, and a hook that brings the modules.
+
+    ``/etc/modprobe.d`` is in its images without being asked for.
+    """
+
+    name = "initramfs_tools"
+
+    def claims(self, found: Installation) -> str | None:
+        path = found.tools.get("mkinitramfs")
+        if path is None:
+            return None
+        hooks = found.names(_KERNEL_HOOKS)
+        if "dracut" in hooks and "initramfs-tools" not in hooks:
+            return None
+        return f"{path} is installed"
+
+    def files(self, found: Installation, early: Early) -> tuple[Write, ...]:
+        script = f"{_FRAME}{early.script}" if early.script else None
+        hook = _hook(early.modules) if early.modules else None
+        return (
+            *ours.write(found, "bind before udev", SCRIPT, script, 0o755),
+            *ours.write(found, "vfio in the image", HOOK, hook, 0o755),
+        )
+
+    def build(
+        self, found: Installation, kernel: Kernel, early: Early
+    ) -> Build | None:
+        return image.build(
+            kernel,
+            (
+                image.tool(found, "mkinitramfs"),
+                "-o",
+                BESIDE,
+                kernel.release,
+            ),
+            image.tool(found, "lsinitramfs"),
+            early,
+            r"(^|/)scripts/init-top/gpu-passthrough$",
+        )
+
+
+def _hook(modules: tuple[str, ...]) -> str:
+    """Modules that are built in are passed over by ``force_load``."""
+    loads = "".join(f"force_load {name}\n" for name in modules)
+    return f"{_FRAME}. /usr/share/initramfs-tools/hook-functions\n{loads}"

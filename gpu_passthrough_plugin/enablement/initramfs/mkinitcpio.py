@@ -1,0 +1,201 @@
+"""mkinitcpio, of Arch."""
+
+from __future__ import annotations
+
+import re
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.enablement import ours
+from gpu_passthrough_plugin.enablement.driver import Initramfs
+from gpu_passthrough_plugin.enablement.initramfs import image, presets
+from gpu_passthrough_plugin.model.change import BESIDE, Build, Write
+from gpu_passthrough_plugin.model.enablement import Early
+from gpu_passthrough_plugin.model.installation import Installation, Kernel
+
+CONFIGURATION = "/etc/mkinitcpio.conf"
+# Read since version 36, and only where no preset names a configuration.
+_DROP_INS = f"{CONFIGURATION}.d"
+DROP_IN = f"{_DROP_INS}/90-gpu-passthrough.conf"
+INSTALL = "/etc/initcpio/install/gpu-passthrough"
+HOOK = "/etc/initcpio/hooks/gpu-passthrough"
+
+_END = "# gpu-passthrough: end\n"
+_BLOCK = re.compile(
+    rf"\n?{re.escape(ours.HEADER)}.*?{re.escape(_END)}", re.DOTALL
+)
+_HOOKS = re.compile(r"^[ \t]*HOOKS(\+?)=(\([^)]*\)|[^\n]*)", re.MULTILINE)
+_INSTALL = f"""\
+#!/bin/bash
+{ours.HEADER}
+build() {{
+    add_runscript
+}}
+
+help() {{
+    echo "Keeps functions for vfio-pci before udev loads a driver."
+}}
+"""
+
+
+class Mkinitcpio(Initramfs):
+    """Modules first, and an early hook before that of udev.
+
+    Fallback images of the presets are not built anew: they are the way
+    back.
+    """
+
+    name = "mkinitcpio"
+
+    def claims(self, found: Installation) -> str | None:
+        path = found.tools.get("mkinitcpio")
+        is_other = "dracut" in found.tools or "mkinitramfs" in found.tools
+        preset = found.paths(presets.FOLDER, ".preset")[:1]
+        if path is None or (is_other and not preset):
+            return None
+        return f"{path} is installed" + "".join(f", and {p}" for p in preset)
+
+    def files(self, found: Installation, early: Early) -> tuple[Write, ...]:
+        """See ``Initramfs.files``.
+
+        :raises Refused: for an early script where systemd runs in the
+            image; where unified kernel images are built, or by another
+            configuration.
+        """
+        _refuse_unified(found)
+        if early.script:
+            _refuse_no_udev(found)
+        hook = f"run_earlyhook() {{\n{early.script}}}\n"
+        has_script = bool(early.script)
+        return (
+            *ours.write(
+                found,
+                "early script in the image",
+                INSTALL,
+                _INSTALL if has_script else None,
+            ),
+            *ours.write(
+                found,
+                "bind before udev",
+                HOOK,
+                f"#!/usr/bin/ash\n{hook}" if has_script else None,
+            ),
+            *_configured(found, _block(early)),
+        )
+
+    def build(
+        self, found: Installation, kernel: Kernel, early: Early
+    ) -> Build | None:
+        argv = (image.tool(found, "mkinitcpio"), "-k", kernel.release)
+        for preset in presets.presets(found):
+            if preset.image and preset.image == kernel.image:
+                config = ("-c", preset.config) if preset.config else ()
+                argv = (*argv, *config, *preset.options)
+        return image.build(
+            kernel,
+            (*argv, "-g", BESIDE),
+            image.tool(found, "lsinitcpio"),
+            early,
+            r"(^|/)hooks/gpu-passthrough$",
+        )
+
+
+def _configured(found: Installation, block: str) -> tuple[Write, ...]:
+    """The block where it is read, and nowhere else."""
+    step = "vfio in the image"
+    has_drop_ins = _DROP_INS in found.folders
+    if has_drop_ins and not any(p.config for p in presets.presets(found)):
+        drop_in, within = block, ""
+    else:
+        _refuse_config(found)
+        drop_in, within = "", block
+    return (
+        *ours.write(found, step, DROP_IN, drop_in or None),
+        *_rewritten(found, step, within),
+    )
+
+
+def _rewritten(
+    found: Installation, step: str, block: str
+) -> tuple[Write, ...]:
+    """The configuration with this block, last, and no other of ours."""
+    text = found.text(CONFIGURATION)
+    if text is None:
+        raise errors.Refused(
+            f"there is no {CONFIGURATION}, by which mkinitcpio builds images:"
+            " restore it"
+        )
+    rest = _BLOCK.sub("", text)
+    if not block:
+        is_ours = rest != text
+        return ours.write(found, step, CONFIGURATION, rest) if is_ours else ()
+    end = "" if rest.endswith("\n") else "\n"
+    return ours.write(found, step, CONFIGURATION, f"{rest}{end}\n{block}")
+
+
+def _block(early: Early) -> str:
+    """Lines of bash: what other files say of the same is kept.
+
+    An array may be a string, as it was in the past.
+    """
+    if not early.modules:
+        return ""
+    rows = [f"MODULES=({' '.join(early.modules)} ${{MODULES[*]}})"]
+    if early.configuration:
+        rows.append(f"FILES=(${{FILES[*]}} {' '.join(early.configuration)})")
+    if early.script:
+        rows += (
+            '_gpupt=" ${HOOKS[*]} "',
+            "HOOKS=(${_gpupt/ udev / gpu-passthrough udev })",
+            "unset _gpupt",
+        )
+    return ours.HEADER + "".join(f"{row}\n" for row in rows) + _END
+
+
+def _refuse_no_udev(found: Installation) -> None:
+    """Early hooks run before udev's, and not where systemd does its work.
+
+    Source: mkinitcpio(8), HOOKS; its install/systemd.
+    """
+    hooks = _hooks(found)
+    if "systemd" in hooks:
+        raise errors.Refused(
+            f"HOOKS of {CONFIGURATION} has systemd, with which early hooks"
+            " do not run: use --binding ids, or the hook udev in its place"
+        )
+    if "udev" not in hooks:
+        raise errors.Refused(
+            f"HOOKS of {CONFIGURATION} has no udev, before which functions"
+            " would be kept for vfio-pci: add it, or use --binding ids"
+        )
+
+
+def _hooks(found: Installation) -> tuple[str, ...]:
+    """The hooks that the configuration and its drop-ins come to."""
+    hooks: tuple[str, ...] = ()
+    paths = [p for p in found.paths(_DROP_INS, ".conf") if p != DROP_IN]
+    for path in (CONFIGURATION, *paths):
+        text = _BLOCK.sub("", found.text(path) or "")
+        for more, value in _HOOKS.findall(text):
+            said = " ".join(presets.words(value)).split()
+            hooks = (*(hooks if more else ()), *said)
+    return hooks
+
+
+def _refuse_unified(found: Installation) -> None:
+    for preset in presets.presets(found):
+        if preset.unified:
+            raise errors.Refused(
+                f"{preset.path} builds the unified kernel image"
+                f" {preset.unified}, and only plain images can be changed"
+                " safely: have it build one (default_image=) instead"
+            )
+
+
+def _refuse_config(found: Installation) -> None:
+    for preset in presets.presets(found):
+        if preset.config not in ("", CONFIGURATION):
+            raise errors.Refused(
+                f"{preset.path} builds {preset.image} by {preset.config}, and"
+                f" only {CONFIGURATION} can be changed safely: take that"
+                " configuration out of the preset"
+            )
