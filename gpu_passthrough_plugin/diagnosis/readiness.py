@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from gpu_passthrough_plugin.model.facts import IOMMU_TABLES, HostFacts
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.model.reading import Unknown
-
-_VFIO_MODULE = re.compile(rb"/vfio-pci\.ko")
 
 
 def findings(facts: HostFacts, groups: Sequence[Group]) -> tuple[Finding, ...]:
@@ -23,21 +20,21 @@ def findings(facts: HostFacts, groups: Sequence[Group]) -> tuple[Finding, ...]:
     )
 
 
-def vfio(is_loaded: bool, modules: bytes | Unknown) -> Finding:
+def vfio(is_loaded: bool, is_there: bool | Unknown) -> Finding:
     """Whether there is, or could be, a vfio-pci driver to bind to.
 
-    :param modules: the running kernel's ``modules.dep``.
+    :param is_there: whether the running kernel has such a module.
     """
     if is_loaded:
         return Finding("vfio-pci", Status.PASS, "the driver is loaded")
-    if isinstance(modules, Unknown):
+    if isinstance(is_there, Unknown):
         return Finding(
             "vfio-pci",
             Status.WARN,
-            f"not loaded, and whether it can be is unknown: {modules}",
+            f"not loaded, and whether it can be is unknown: {is_there}",
             "run 'modprobe vfio-pci' on the host",
         )
-    if _VFIO_MODULE.search(modules):
+    if is_there:
         return Finding(
             "vfio-pci", Status.PASS, "the driver is loaded when it is needed"
         )

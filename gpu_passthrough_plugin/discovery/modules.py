@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+from collections.abc import Iterator
 
 from gpu_passthrough_plugin.discovery.tree import Tree, text
 from gpu_passthrough_plugin.model.reading import Unknown
@@ -28,6 +29,35 @@ def modules(tree: Tree, modalias: str | Unknown) -> tuple[str, ...] | Unknown:
     if isinstance(aliases, Unknown):
         return aliases
     return _matching_names(aliases, modalias)
+
+
+def has(tree: Tree, release: str | Unknown, name: str) -> bool | Unknown:
+    """Whether a kernel has a module, built in or to be loaded.
+
+    :param name: with ``_``, whatever the file is called.
+    """
+    if isinstance(release, Unknown):
+        return release
+    found: bool | Unknown = False
+    for index in ("modules.dep", "modules.builtin"):
+        data = tree.read(f"lib/modules/{release}/{index}")
+        if isinstance(data, Unknown):
+            found = data
+        elif any(is_of(line, name) for line in _paths(data)):
+            return True
+    return found
+
+
+def is_of(path: str, name: str) -> bool:
+    """Whether a module's file is called that."""
+    file = path.rpartition("/")[2].partition(".")[0]
+    return file.replace("-", "_") == name
+
+
+def _paths(index: bytes) -> Iterator[str]:
+    """Of ``modules.dep``'s lines what stands before the colon."""
+    for line in index.decode("utf-8", "surrogateescape").split("\n"):
+        yield line.partition(":")[0]
 
 
 # Cards of one model share a modalias.

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpu_passthrough_plugin.discovery import grammar, paths, replay, trim
+from gpu_passthrough_plugin.discovery import (
+    grammar,
+    modules,
+    paths,
+    replay,
+    trim,
+)
 from gpu_passthrough_plugin.discovery.escapes import raw
 from gpu_passthrough_plugin.discovery.facts import boot_id, facts
 from gpu_passthrough_plugin.discovery.functions import (
@@ -42,7 +48,8 @@ def devices(tree: Tree) -> tuple[Device, ...]:
         # Discovery has them from uevent; lspci, on a replayed host, not.
         folder = f"{DEVICES}/{function.address}"
         watched.gather(folder, _FOR_OTHERS)
-    facts(watched)
+    host = facts(watched)
+    modules.has(watched, host.kernel_release, "vfio_pci")
     boot_id(watched)
     installation(watched)
     modaliases = [

@@ -42,6 +42,12 @@ def trimmed(path: str, data: bytes, modaliases: Iterable[str]) -> bytes:
             for line in decoded(data).split()
             if installation.module(line).startswith(_BUILT_IN)
         )
+    if path.endswith("/modules.dep"):
+        return _joined(
+            f"{line.partition(':')[0]}:"
+            for line in decoded(data).split("\n")
+            if "/vfio" in line.partition(":")[0]
+        )
     if path.endswith("/grub.cfg"):
         lines = decoded(data).split("\n")
         return _joined(line for line in lines if _GRUB & {*line.split()[:1]})

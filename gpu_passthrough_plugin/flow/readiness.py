@@ -9,12 +9,14 @@ from contextlib import AbstractContextManager
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.diagnosis import readiness
 from gpu_passthrough_plugin.discovery import facts as host_facts
+from gpu_passthrough_plugin.discovery import modules
 from gpu_passthrough_plugin.discovery.tree import Tree
-from gpu_passthrough_plugin.flow import groups
+from gpu_passthrough_plugin.flow import groups, verification
+from gpu_passthrough_plugin.flow.verification import Known
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.facts import HostFacts
 from gpu_passthrough_plugin.model.finding import Finding, Status
-from gpu_passthrough_plugin.model.reading import MISSING, Unknown
+from gpu_passthrough_plugin.model.reading import Unknown
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,27 +33,30 @@ class Door:
 
 
 def findings(
-    tree: Tree, policy: Policy, doors: Sequence[Door]
+    tree: Tree,
+    policy: Policy,
+    doors: Sequence[Door],
+    known: Known | None = None,
 ) -> Iterator[Finding]:
     """Everything that ``host check`` looks at, in order.
 
     :param doors: what the host depends on; each is opened once.
+    :param known: of a host that may wait for a reboot.
     """
     found = groups.groups(tree, policy)
     facts = host_facts.facts(tree)
     yield from readiness.findings(facts, found)
     yield _vfio(tree, facts)
+    if known and known.enablement:
+        yield verification.rebooted(tree, policy, known)
     for door in doors:
         yield _opened(door)
 
 
 def _vfio(tree: Tree, facts: HostFacts) -> Finding:
     loaded = tree.names("sys/bus/pci/drivers/vfio-pci")
-    release = facts.kernel_release
-    modules: bytes | Unknown = MISSING
-    if not isinstance(release, Unknown):
-        modules = tree.read(f"lib/modules/{release}/modules.dep")
-    return readiness.vfio(not isinstance(loaded, Unknown), modules)
+    is_there = modules.has(tree, facts.kernel_release, "vfio_pci")
+    return readiness.vfio(not isinstance(loaded, Unknown), is_there)
 
 
 def _opened(door: Door) -> Finding:

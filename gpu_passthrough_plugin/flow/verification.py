@@ -1,0 +1,118 @@
+"""``host verify``: is each function where it should be, and if not, why."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.diagnosis import reboot, verify
+from gpu_passthrough_plugin.diagnosis.evidence import Evidence
+from gpu_passthrough_plugin.diagnosis.verify import Verified
+from gpu_passthrough_plugin.discovery import modules
+from gpu_passthrough_plugin.discovery.tree import Tree
+from gpu_passthrough_plugin.enablement import load, targets
+from gpu_passthrough_plugin.enablement.driver import Configured
+from gpu_passthrough_plugin.flow.survey import Survey, survey
+from gpu_passthrough_plugin.isolation.partition import Policy
+from gpu_passthrough_plugin.model.change import BESIDE
+from gpu_passthrough_plugin.model.enablement import Early, Enablement
+from gpu_passthrough_plugin.model.finding import Finding, Status
+from gpu_passthrough_plugin.model.installation import Installation
+from gpu_passthrough_plugin.model.reading import Unknown
+
+Names = tuple[str, ...] | Unknown
+Images = Mapping[str, Names]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a host besides its files.
+
+    :param log: lines of the kernel's log.
+    :param enablement: what ``host enable`` last brought about.
+    :param images: names in the running kernel's initramfs by its release;
+        asked only where something is not as it should be, as it takes
+        seconds.
+    """
+
+    log: tuple[str, ...] | Unknown
+    enablement: Enablement | None
+    images: Callable[[Installation, str], Names]
+
+
+def verified(tree: Tree, policy: Policy, known: Known) -> tuple[Verified, ...]:
+    """A finding for each function that should be on vfio-pci.
+
+    :raises Refused: when that is none.
+    """
+    found = survey(tree, policy)
+    evidence = _evidence(tree, found, known)
+    chosen = targets.selection(found.groups, ()).targets
+    wanted = verify.expected(evidence, chosen)
+    if not wanted:
+        raise errors.Refused(
+            "nothing is selected that could be on vfio-pci; see"
+            " 'gpu-passthrough group list'"
+        )
+    findings = verify.findings(evidence, wanted)
+    if all(row.status is Status.PASS for row in findings):
+        return findings
+    images = looked_into(found, known)
+    return verify.findings(evidence._replace(images=images), wanted)
+
+
+def rebooted(tree: Tree, policy: Policy, known: Known) -> Finding:
+    """Whether what was enabled waits for a reboot."""
+    found = survey(tree, policy)
+    return reboot.finding(_evidence(tree, found, known))
+
+
+def looked_into(found: Survey, known: Known) -> Images:
+    """What the running kernel's initramfs holds, by its release."""
+    release = found.facts.kernel_release
+    if isinstance(release, Unknown):
+        return {}
+    return {release: known.images(found.installation, release)}
+
+
+def listing(found: Installation, release: str) -> tuple[str, ...] | None:
+    """The command that lists a kernel's image; None where there is none."""
+    kernel = next((k for k in found.kernels if k.release == release), None)
+    try:
+        driver, _ = load.initramfs(found)
+    except errors.Refused:
+        return None
+    build = kernel and driver.build(found, kernel, Early())
+    if not build:
+        return None
+    return tuple(w.replace(BESIDE, build.image) for w in build.listing)
+
+
+def _evidence(tree: Tree, found: Survey, known: Known) -> Evidence:
+    configured = _configured(found.installation, known.enablement)
+    return Evidence(
+        facts=found.facts,
+        members=found.members,
+        groups=found.groups,
+        installation=found.installation,
+        log=known.log,
+        configured=configured.sources,
+        entries=configured.entries,
+        images={},
+        enablement=known.enablement,
+        boot_id=found.boot_id,
+        has_vfio=modules.has(tree, found.facts.kernel_release, "vfio_pci"),
+    )
+
+
+def _configured(
+    found: Installation, enablement: Enablement | None
+) -> Configured:
+    """Nothing where how the host boots is not known."""
+    name = enablement.drivers.get("bootloader") if enablement else None
+    try:
+        loader, _ = load.bootloader(found, name)
+        return loader.configured(found)
+    except errors.Error:
+        return Configured({}, {})
