@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
 from gpu_passthrough_plugin.model.arguments import Arguments
-from gpu_passthrough_plugin.model.change import Build, Change, Write
+from gpu_passthrough_plugin.model.change import Build, Change, Run, Write
 from gpu_passthrough_plugin.model.enablement import Early, Target
 from gpu_passthrough_plugin.model.facts import HostFacts
 from gpu_passthrough_plugin.model.function import Function
@@ -46,10 +46,14 @@ class BootPlan(NamedTuple):
 
     :param notes: what an operator should know, such as a misspelt
         argument that is corrected.
+    :param images: commands without which the boot loader goes on with the
+        old images, because it has copies of its own, or they alone build
+        them; due when an image, or what goes into it, has changed.
     """
 
     changes: tuple[Change, ...]
     notes: tuple[str, ...] = ()
+    images: tuple[Run, ...] = ()
 
 
 class Configured(NamedTuple):

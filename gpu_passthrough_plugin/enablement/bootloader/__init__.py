@@ -1,0 +1,1 @@
+"""Where each boot loader keeps kernel arguments, and what applies them."""

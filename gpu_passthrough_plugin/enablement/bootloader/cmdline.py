@@ -1,0 +1,62 @@
+"""/etc/kernel/cmdline: what entries are made from."""
+
+from __future__ import annotations
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.enablement import words
+from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.model.change import Write
+from gpu_passthrough_plugin.model.installation import Installation, encoded
+
+PATH = "/etc/kernel/cmdline"
+STEP = "kernel arguments"
+
+
+def said(
+    found: Installation, *, is_first_line: bool = False
+) -> tuple[str, ...]:
+    """The words of the file; none where there is no file."""
+    lines = _lines(found.text(PATH) or "", is_first_line)
+    return words.split(" ".join(line for line, is_read in lines if is_read))
+
+
+def write(
+    found: Installation, wanted: Arguments, *, is_first_line: bool = False
+) -> tuple[Write, tuple[str, ...]]:
+    """The file with what is wanted in it, and notes.
+
+    :param is_first_line: whether only that one is read, as Proxmox does.
+    :raises Refused: when there is no such file.
+    """
+    text = found.text(PATH)
+    if text is None:
+        raise errors.Refused(
+            f"{PATH} is not there; wanted the kernel's arguments in it, since"
+            " new entries are made from the running kernel's otherwise: write"
+            " those of /proc/cmdline that are not the boot loader's into it,"
+            " and run this again"
+        )
+    lines = _lines(text, is_first_line)
+    fixed: list[tuple[str, bool]] = []
+    notes: list[str] = []
+    for line, is_read in lines:
+        right = words.corrected(line, wanted) if is_read else words.Text(line)
+        fixed.append((right.text, is_read))
+        notes += right.notes
+    now = words.split(" ".join(line for line, is_read in fixed if is_read))
+    missing = Arguments(words.missing(now, wanted))
+    at = next((n for n, (_, is_read) in enumerate(fixed) if is_read), 0)
+    rows = [line for line, _ in fixed] or [""]
+    rows[at] = words.rewritten(rows[at], missing).text
+    becomes = encoded("".join(rows))
+    change = Write(STEP, PATH, encoded(text), becomes)
+    return change, tuple(dict.fromkeys(notes))
+
+
+def _lines(text: str, is_first_line: bool) -> list[tuple[str, bool]]:
+    """Each line, and whether it is read."""
+    lines = text.splitlines(keepends=True)
+    return [
+        (line, not line.startswith("#") and not (is_first_line and number))
+        for number, line in enumerate(lines)
+    ]

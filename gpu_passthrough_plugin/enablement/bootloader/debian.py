@@ -1,0 +1,89 @@
+"""GRUB as Debian and Ubuntu have it: drop-ins, and update-grub."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gpu_passthrough_plugin.enablement import words
+from gpu_passthrough_plugin.enablement.bootloader import (
+    defaults,
+    mkconfig,
+    system,
+)
+from gpu_passthrough_plugin.enablement.bootloader.defaults import Source
+from gpu_passthrough_plugin.enablement.driver import (
+    Bootloader,
+    BootPlan,
+    Configured,
+)
+from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.model.change import Change, Write
+from gpu_passthrough_plugin.model.installation import Installation, encoded
+
+MENU = "/boot/grub/grub.cfg"
+OURS = f"{defaults.FOLDER}/90-gpu-passthrough.cfg"
+_HEAD = "# Written by 'gpu-passthrough host enable'; 'host disable' undoes it."
+_TOOL = "update-grub"
+
+
+class Debian(Bootloader):
+    """Arguments are added by a file of our own, which appends.
+
+    Source: Debian, grub-mkconfig, which sources /etc/default/grub and then
+    /etc/default/grub.d/*.cfg.
+    """
+
+    name = "debian"
+    precedence = 60
+
+    def claims(self, found: Installation) -> str | None:
+        if _TOOL in found.tools and system.is_like(found, "debian", "ubuntu"):
+            return f"{found.tools[_TOOL]} is there, and the system is Debian's"
+        return None
+
+    def configured(self, found: Installation) -> Configured:
+        files = defaults.sources(found, beside=True)
+        return mkconfig.configured(found, files, MENU)
+
+    def plan(self, found: Installation, wanted: Arguments) -> BootPlan:
+        argv = (mkconfig.tool(found, _TOOL),)
+        said = edited(found, wanted)
+        run = mkconfig.generated(found, said.changes, argv, MENU, wanted)
+        return said._replace(changes=(*said.changes, run))
+
+
+def edited(found: Installation, wanted: Arguments) -> BootPlan:
+    """Wrong words put right where they stand, and the rest in a drop-in.
+
+    :raises Refused: when a file cannot be edited safely.
+    """
+    every = defaults.sources(found, beside=True)
+    files = [file for file in every if file.path != OURS]
+    fixed = defaults.corrected(files, wanted)
+    missing = words.missing(defaults.values(fixed.files).every, wanted)
+    ours = _drop_in(missing)
+    after = [*fixed.files, *([Source(OURS, ours)] if ours else [])]
+    mkconfig.verified(_ordered(after), wanted)
+    changes: list[Change] = [
+        mkconfig.write(before, now)
+        for before, now in zip(files, fixed.files, strict=True)
+        if before != now or before.path == defaults.PATH
+    ]
+    was = found.content(OURS)
+    if ours or was is not None:
+        becomes = encoded(ours) if ours else None
+        changes.append(Write(mkconfig.ARGUMENTS, OURS, was, becomes))
+    return BootPlan(tuple(changes), fixed.notes)
+
+
+def _drop_in(missing: Sequence[str]) -> str:
+    """A file that appends; empty when there is nothing to append."""
+    if not missing:
+        return ""
+    name = defaults.EVERY
+    return f'{_HEAD}\n{name}="${name} {" ".join(missing)}"\n'
+
+
+def _ordered(files: Sequence[Source]) -> list[Source]:
+    """As the shell sources them: the main one first, the rest by name."""
+    return sorted(files, key=lambda f: (f.path != defaults.PATH, f.path))

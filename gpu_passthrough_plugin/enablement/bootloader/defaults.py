@@ -1,0 +1,136 @@
+"""Kernel arguments in /etc/default/grub and in the files beside it.
+
+Source: GNU GRUB manual, "Simple configuration handling": every entry has
+GRUB_CMDLINE_LINUX, and all but those for recovery GRUB_CMDLINE_LINUX_DEFAULT
+behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.enablement import words
+from gpu_passthrough_plugin.enablement.bootloader import shell
+from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.model.installation import Installation
+
+PATH = "/etc/default/grub"
+FOLDER = "/etc/default/grub.d"
+EVERY, USUAL = "GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT"
+
+
+class Source(NamedTuple):
+    """One file that GRUB's generator sources."""
+
+    path: str
+    text: str
+
+
+class Values(NamedTuple):
+    """Words that the generator will write.
+
+    :param every: into every entry.
+    :param usual: behind those, into all but those for recovery.
+    """
+
+    every: tuple[str, ...]
+    usual: tuple[str, ...]
+
+    def is_satisfied(self, wanted: Arguments) -> bool:
+        return words.is_satisfied(self.every, wanted) and words.is_satisfied(
+            (*self.every, *self.usual), wanted
+        )
+
+
+def sources(found: Installation, *, beside: bool) -> tuple[Source, ...]:
+    """The files in the order in which they are sourced.
+
+    :param beside: whether those in ``FOLDER`` are, as on Debian.
+    """
+    paths = [PATH] if PATH in found.files else []
+    if beside:
+        paths += found.paths(FOLDER, ".cfg")
+    texts = ((path, found.text(path)) for path in paths)
+    return tuple(Source(p, text) for p, text in texts if text is not None)
+
+
+def values(files: Sequence[Source]) -> Values:
+    """What the files come to.
+
+    :raises Refused: where only a shell can tell.
+    """
+    variables: dict[str, str | None] = {}
+    for file in files:
+        for name in (EVERY, USUAL):
+            line = shell.stray(file.text, name)
+            if line:
+                raise _refusal(file.path, line)
+        for one in shell.assignments(file.text):
+            variables[one.name] = shell.value(one, variables)
+            if one.name in (EVERY, USUAL) and variables[one.name] is None:
+                raise _refusal(file.path, f"{one.name}={one.written}")
+    return Values(
+        words.split(variables.get(EVERY) or ""),
+        words.split(variables.get(USUAL) or ""),
+    )
+
+
+class Corrected(NamedTuple):
+    """The files without what is wrong in them."""
+
+    files: tuple[Source, ...]
+    notes: tuple[str, ...]
+
+
+def corrected(files: Sequence[Source], wanted: Arguments) -> Corrected:
+    """Wrong words put right where they stand; nothing is added."""
+    fixed: list[Source] = []
+    notes: list[str] = []
+    for file in files:
+        text = file.text
+        # From the last one on, so that places before it stay what they are.
+        for one in reversed(shell.assignments(text)):
+            if one.name not in (EVERY, USUAL) or one.is_expression:
+                continue
+            body = words.corrected(one.body, wanted)
+            notes += body.notes
+            if body.text != one.body:
+                text = shell.replaced(text, one, body.text)
+        fixed.append(Source(file.path, text))
+    return Corrected(tuple(fixed), tuple(dict.fromkeys(notes)))
+
+
+def completed(file: Source, wanted: Arguments) -> Source:
+    """The file with what is missing in its last ``EVERY``.
+
+    :raises Refused: when it has none.
+    """
+    missing = words.missing(values([file]).every, wanted)
+    if not missing:
+        return file
+    last = next(
+        (
+            one
+            for one in reversed(shell.assignments(file.text))
+            if one.name == EVERY
+        ),
+        None,
+    )
+    if last is None:
+        raise errors.Refused(
+            f"{file.path} has no line {EVERY}=; wanted one to add"
+            f' {" ".join(missing)} to: write {EVERY}="" into it and run'
+            " this again"
+        )
+    body = words.rewritten(last.body, Arguments(missing)).text
+    return Source(file.path, shell.replaced(file.text, last, body))
+
+
+def _refusal(path: str, line: str) -> errors.Refused:
+    return errors.Refused(
+        f"{path} says {line!r}, which only a shell can tell the value of;"
+        " wanted words between one pair of quotes: write them so, and run"
+        " this again"
+    )

@@ -1,0 +1,122 @@
+"""GRUB's generated menu, made anew from /etc/default/grub."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.enablement import words
+from gpu_passthrough_plugin.enablement.bootloader import defaults, menu
+from gpu_passthrough_plugin.enablement.bootloader.defaults import Source
+from gpu_passthrough_plugin.enablement.driver import BootPlan, Configured
+from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.model.change import Action, Change, Run, Write
+from gpu_passthrough_plugin.model.installation import Installation, encoded
+
+ARGUMENTS = "kernel arguments"
+MENU = "boot menu"
+
+
+def configured(
+    found: Installation, files: Sequence[Source], output: str | None
+) -> Configured:
+    """What the files come to, and what the menu at ``output`` says.
+
+    Nothing of files that only a shell can tell the value of.
+    """
+    said = {}
+    try:
+        now = defaults.values(files)
+    except errors.Refused:
+        pass
+    else:
+        said = {
+            f"{defaults.PATH} {defaults.EVERY}": now.every,
+            f"{defaults.PATH} {defaults.USUAL}": now.usual,
+        }
+    entries = menu.entries(output, found.text(output)) if output else {}
+    return Configured(said, entries)
+
+
+def edited(found: Installation, wanted: Arguments) -> BootPlan:
+    """What puts the arguments into /etc/default/grub itself.
+
+    :raises Refused: when it cannot be edited safely.
+    """
+    files = defaults.sources(found, beside=False)
+    if not files:
+        raise errors.Refused(
+            f"{defaults.PATH} is not there; wanted GRUB's settings in it:"
+            f' write {defaults.EVERY}="" into it and run this again'
+        )
+    fixed = defaults.corrected(files, wanted)
+    after = defaults.completed(fixed.files[0], wanted)
+    verified((after,), wanted)
+    return BootPlan((write(files[0], after),), fixed.notes)
+
+
+def write(before: Source, after: Source) -> Write:
+    """The change of one of GRUB's files."""
+    return Write(
+        ARGUMENTS, before.path, encoded(before.text), encoded(after.text)
+    )
+
+
+def verified(files: Sequence[Source], wanted: Arguments) -> None:
+    """Nothing, where the files will say what is wanted.
+
+    :raises Refused: where one of them would still say something else.
+    """
+    if defaults.values(files).is_satisfied(wanted):
+        return
+    last = next(
+        (file for file in reversed(files) if defaults.EVERY in file.text),
+        files[-1],
+    )
+    raise errors.Refused(
+        f"{last.path} sets {defaults.EVERY} so that what is set before it is"
+        f" lost; wanted {' '.join(words.missing((), wanted))} in every entry:"
+        f' have it say {defaults.EVERY}="${defaults.EVERY} …", and run this'
+        " again"
+    )
+
+
+def generated(
+    found: Installation,
+    changes: Sequence[Change],
+    argv: tuple[str, ...],
+    output: str,
+    wanted: Arguments,
+) -> Run:
+    """What writes the menu anew, where it does not say what is wanted.
+
+    :param changes: of the files that it is made from.
+    """
+    text = found.text(output)
+    said = menu.entries(output, text)
+    is_said = all(words.is_satisfied(line, wanted) for line in said.values())
+    return Run(
+        MENU,
+        argv,
+        (output, f"{output}.new"),
+        argv,
+        text is None or not is_said or any(map(is_change, changes)),
+    )
+
+
+def is_change(change: Change) -> bool:
+    return change.action is not Action.KEEP
+
+
+def tool(found: Installation, *names: str) -> str:
+    """The path of the first of these commands that is installed.
+
+    :raises Refused: when none is.
+    """
+    for name in names:
+        if name in found.tools:
+            return found.tools[name]
+    raise errors.Refused(
+        f"{' and '.join(names)} not found; wanted it to apply the kernel's"
+        " arguments: install it, and run this again"
+    )

@@ -1,0 +1,87 @@
+"""rpm-ostree: arguments belong to a deployment, and it alone edits them."""
+
+from __future__ import annotations
+
+from gpu_passthrough_plugin.enablement import words
+from gpu_passthrough_plugin.enablement.bootloader import mkconfig
+from gpu_passthrough_plugin.enablement.bootloader.difference import (
+    Difference,
+    difference,
+)
+from gpu_passthrough_plugin.enablement.bootloader.entries import (
+    Entry,
+    entries,
+)
+from gpu_passthrough_plugin.enablement.driver import (
+    Bootloader,
+    BootPlan,
+    Configured,
+)
+from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.model.change import Run
+from gpu_passthrough_plugin.model.installation import Installation
+
+_BOOTED = "/run/ostree-booted"
+STAGED = "/run/ostree/staged-deployment"
+"""A deployment that the next shutdown makes the default."""
+_TOOL = "rpm-ostree"
+
+
+class RpmOstree(Bootloader):
+    """What it changes is a new deployment, for the next boot.
+
+    Source: rpm-ostree(1), kargs; ostree-finalize-staged.service(8).
+    """
+
+    name = "rpm_ostree"
+    precedence = 10
+
+    def claims(self, found: Installation) -> str | None:
+        return f"{_BOOTED} is there" if _BOOTED in found.files else None
+
+    def configured(self, found: Installation) -> Configured:
+        ours = entries(found)
+        source = {"rpm-ostree kargs": _next(found)} if ours else {}
+        return Configured(source, {e.path: e.words for e in ours})
+
+    def plan(self, found: Installation, wanted: Arguments) -> BootPlan:
+        tool = mkconfig.tool(found, _TOOL)
+        now = _next(found)
+        right = words.edited(now, wanted)
+        due = difference(now, right.words)
+        # What is there already is asked for again, to be shown as kept.
+        argv = (tool, "kargs", *_options(due or _whole(wanted)))
+        undo = (tool, "kargs", *_options(due.inverse)) if due else ()
+        run = Run(mkconfig.ARGUMENTS, argv, (), undo, bool(due))
+        return BootPlan((run,), right.notes)
+
+
+def _options(due: Difference) -> tuple[str, ...]:
+    return (
+        *(f"--append-if-missing={word}" for word in due.added),
+        *(f"--delete-if-present={word}" for word in due.removed),
+    )
+
+
+def _whole(wanted: Arguments) -> Difference:
+    return Difference(words.missing((), wanted), wanted.never)
+
+
+def _next(found: Installation) -> tuple[str, ...]:
+    """The words of the deployment that is booted next."""
+    staged = found.content(STAGED)
+    if staged is not None:
+        return _staged(staged)
+    newest = max(entries(found), key=_priority, default=None)
+    return newest.words if newest else ()
+
+
+def _staged(data: bytes) -> tuple[str, ...]:
+    """Strings of the serialised deployment; its arguments are among them."""
+    parts = data.decode("utf-8", "replace").split("\0")
+    return tuple(part for part in parts if part.isprintable() and part)
+
+
+def _priority(entry: Entry) -> int:
+    """ostree numbers its entries: the default has the highest version."""
+    return int(entry.version) if entry.version.isdecimal() else 0

@@ -1,0 +1,115 @@
+"""systemd-boot: entries made by kernel-install, or written by hand."""
+
+from __future__ import annotations
+
+from gpu_passthrough_plugin.enablement import words
+from gpu_passthrough_plugin.enablement.bootloader import cmdline, mkconfig
+from gpu_passthrough_plugin.enablement.bootloader.entries import (
+    Entry,
+    entries,
+    loader,
+    rewritten,
+)
+from gpu_passthrough_plugin.enablement.driver import (
+    Bootloader,
+    BootPlan,
+    Configured,
+)
+from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.model.change import Change, Run, Write
+from gpu_passthrough_plugin.model.installation import Installation, encoded
+
+_TOOL = "kernel-install"
+
+
+class SystemdBoot(Bootloader):
+    """A changed source changes only new entries: kernels are added anew.
+
+    Source: kernel-install(8), "/etc/kernel/cmdline"; systemd,
+    90-loaderentry.install.
+    """
+
+    name = "systemd_boot"
+    precedence = 40
+
+    def claims(self, found: Installation) -> str | None:
+        path = loader(found)
+        if path is None or not entries(found):
+            return None
+        return f"{path} and loader entries are there"
+
+    def configured(self, found: Installation) -> Configured:
+        sources = {}
+        if cmdline.PATH in found.files:
+            sources[cmdline.PATH] = cmdline.said(found)
+        ours = (*_installed(found), *_by_hand(found))
+        return Configured(sources, {e.path: e.words for e in ours})
+
+    def plan(self, found: Installation, wanted: Arguments) -> BootPlan:
+        installed = _installed(found)
+        changes: list[Change] = []
+        notes: list[str] = []
+        if installed or cmdline.PATH in found.files:
+            source, said = cmdline.write(found, wanted)
+            changes.append(source)
+            notes += said
+        for entry in _by_hand(found):
+            text = rewritten(entry, wanted)
+            notes += text.notes
+            changes.append(_write(entry, text.text))
+        is_changed = any(
+            mkconfig.is_change(c) for c in changes if c.target == cmdline.PATH
+        )
+        runs = tuple(
+            _run(found, entry, wanted, is_changed) for entry in installed
+        )
+        noted = tuple(dict.fromkeys(notes))
+        # A kernel is added as a whole, with its image.
+        return BootPlan((*changes, *runs), noted, runs)
+
+
+def _installed(found: Installation) -> tuple[Entry, ...]:
+    """Entries that kernel-install made for kernels that are there."""
+    if _TOOL not in found.tools:
+        return ()
+    releases = {kernel.release for kernel in found.kernels}
+    return tuple(
+        entry
+        for entry in entries(found)
+        if entry.version in releases and _is_made(entry)
+    )
+
+
+def _by_hand(found: Installation) -> tuple[Entry, ...]:
+    """Entries that nobody makes anew, and that no other system did."""
+    return tuple(entry for entry in entries(found) if not _is_made(entry))
+
+
+def _is_made(entry: Entry) -> bool:
+    """Whether it is of a machine, or its kernel where kernel-install is."""
+    return "machine-id" in entry.fields or entry.fields["linux"].endswith(
+        f"/{entry.version}/linux"
+    )
+
+
+def _write(entry: Entry, text: str) -> Write:
+    was, becomes = encoded(entry.text), encoded(text)
+    return Write(mkconfig.ARGUMENTS, entry.path, was, becomes)
+
+
+def _run(
+    found: Installation, entry: Entry, wanted: Arguments, is_changed: bool
+) -> Run:
+    release = entry.version
+    # Debian's kernels are in /boot, Fedora's and Arch's with their modules.
+    image = f"/usr/lib/modules/{release}/vmlinuz"
+    if f"vmlinuz-{release}" in found.names("/boot"):
+        image = f"/boot/vmlinuz-{release}"
+    argv = (found.tools[_TOOL], "add", release, image)
+    return Run(
+        mkconfig.MENU,
+        argv,
+        (entry.path, *entry.files),
+        argv,
+        is_changed or not words.is_satisfied(entry.words, wanted),
+    )
