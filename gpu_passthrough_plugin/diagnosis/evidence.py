@@ -6,12 +6,13 @@ import enum
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.enablement import Enablement, Target
 from gpu_passthrough_plugin.model.facts import HostFacts
-from gpu_passthrough_plugin.model.function import Function
-from gpu_passthrough_plugin.model.group import Group, Member
-from gpu_passthrough_plugin.model.installation import Installation
-from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.function import Detail, Function
+from gpu_passthrough_plugin.model.group import Group, Member, Role
+from gpu_passthrough_plugin.model.installation import Installation, Kernel
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 
 
 class Confidence(enum.StrEnum):
@@ -37,6 +38,10 @@ class Cause(NamedTuple):
     evidence: str
     fix: str
 
+    def __str__(self) -> str:
+        """The text, and where the guide says more."""
+        return f"{self.text} (see causes: {self.name})"
+
 
 class Evidence(NamedTuple):
     """One host, as it was found.
@@ -54,6 +59,8 @@ class Evidence(NamedTuple):
     :param enablement: what ``host enable`` last brought about; None where
         it was never run, or all was undone.
     :param boot_id: of the running boot.
+    :param has_vfio: whether the running kernel has vfio-pci, as a module or
+        built in.
     """
 
     facts: HostFacts
@@ -66,18 +73,79 @@ class Evidence(NamedTuple):
     images: Mapping[str, tuple[str, ...] | Unknown]
     enablement: Enablement | None
     boot_id: str | Unknown
+    has_vfio: bool | Unknown = MISSING
+
+    @property
+    def kernel(self) -> Kernel | None:
+        """The running kernel, where it is one of those installed."""
+        release = self.facts.kernel_release
+        kernels = self.installation.kernels
+        return next((k for k in kernels if k.release == release), None)
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether any function is in an IOMMU group."""
+        return any(
+            isinstance(m.function.iommu_group, int) for m in self.members
+        )
 
 
 class Case(NamedTuple):
     """One function that is expected on vfio-pci, and all the evidence.
 
-    :param function: None where the host does not show it.
+    :param member: None where the host does not show the function.
+    :param targets: all that are expected there.
     """
 
     target: Target
     member: Member | None
     evidence: Evidence
+    targets: tuple[Target, ...] = ()
 
     @property
     def function(self) -> Function | None:
         return None if self.member is None else self.member.function
+
+    @property
+    def detail(self) -> Detail | None:
+        return None if self.member is None else self.member.detail
+
+    @property
+    def is_unbound(self) -> bool:
+        """Whether it is known not to be on vfio-pci, or a variant of it."""
+        function = self.function
+        if function is None or isinstance(function.driver, Unknown):
+            return False
+        return not is_vfio(function.driver)
+
+    @property
+    def fellows(self) -> tuple[Member, ...]:
+        """Endpoints that go to a guest with it: its group's, or its card's.
+
+        Without groups one card is taken for one.
+        """
+        function = self.function
+        if function is None:
+            return ()
+        return tuple(
+            m
+            for m in self.evidence.members
+            if m.role is not Role.BRIDGE and _are_one(m.function, function)
+        )
+
+    def is_target(self, address: Address) -> bool:
+        return any(t.address == address for t in (self.target, *self.targets))
+
+
+def is_vfio(driver: str | None) -> bool:
+    """Whether a driver is vfio-pci, or one that a vendor made of it.
+
+    Source: kernel, drivers/vfio/pci, such as ``mlx5_vfio_pci``.
+    """
+    return (driver or "").replace("_", "-").endswith("vfio-pci")
+
+
+def _are_one(one: Function, other: Function) -> bool:
+    if isinstance(other.iommu_group, int):
+        return one.iommu_group == other.iommu_group
+    return one.address.card == other.address.card

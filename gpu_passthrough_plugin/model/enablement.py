@@ -14,6 +14,7 @@ class Target(NamedTuple):
 
     :param modules: of the host's drivers that would take it as well, for
         one kernel or another; sorted, without vfio's.
+    :param iommu_group: its number at that time; None where it was in none.
     """
 
     address: Address
@@ -22,6 +23,7 @@ class Target(NamedTuple):
     class_code: int
     is_primary: bool
     modules: tuple[str, ...] = ()
+    iommu_group: int | None = None
 
     @property
     def ids(self) -> str:

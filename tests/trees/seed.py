@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from tests.trees import software
 from tests.trees.host import Host
 
@@ -21,21 +24,61 @@ _CARDS = (
     ("0000:83:00", "0000:80:03.0", 39, 1),
 )
 _MIB = 1 << 20
+_RELEASE = "3.10.0-514.el7.x86_64"
+_TABLES = ("APIC", "DSDT", "FACP", "MCFG", "SLIT", "SRAT", "SSDT")
 
 
 def seed() -> Host:
     """The host, described."""
-    host = Host("3.10.0-514.el7.x86_64")
+    host = Host(_RELEASE)
     for note in _NOTES:
         host.note(note)
+    _described(host)
+    _software(host, sorted((*_TABLES, "DMAR")), ("dmar0", "dmar1"))
+    return host
+
+
+def failed() -> Host:
+    """The same in the seed's failure: VT-d off, and half of the ids.
+
+    Shown by the seed: that vfio-pci gave up all three cards, and was told
+    of 10de:1430 only. Inferred: that the firmware had VT-d turned off, which
+    is the first thing that the seed tells to look at; that nothing else has
+    the cards (the seed blacklists nouveau and nvidia), and that the audio
+    functions are on their usual driver.
+    """
+    host = _Ungrouped(_RELEASE)
+    _described(host)
+    _software(host, _TABLES, ())
+    host.file("etc/modprobe.d/vfio.conf", "options vfio-pci ids=10de:1430\n")
+    host.file(
+        "etc/modprobe.d/blacklist.conf",
+        "blacklist nouveau\nblacklist nvidia\n",
+    )
+    return host
+
+
+class _Ungrouped(Host):
+    """A host without an IOMMU: vfio-pci takes nothing."""
+
+    def function(
+        self, address: str, ids: str, class_code: str, **more: Any
+    ) -> str:
+        if more.get("driver") == "vfio-pci":
+            is_audio = class_code.startswith("0403")
+            more["driver"] = "snd_hda_intel" if is_audio else None
+        return super().function(
+            address, ids, class_code, **more | {"group": None}
+        )
+
+
+def _described(host: Host) -> None:
     sata = _chipset(host)
     _ports(host)
     for card, port, group, node in _CARDS:
         _card(host, card, port, group, node)
     _network(host)
     _disks(host, sata)
-    _software(host)
-    return host
 
 
 def _chipset(host: Host) -> str:
@@ -132,7 +175,9 @@ def _disks(host: Host, sata: str) -> None:
     software.swaps(host, "/dev/dm-1")
 
 
-def _software(host: Host) -> None:
+def _software(
+    host: Host, tables: Iterable[str], iommus: Iterable[str]
+) -> None:
     kernel = f"BOOT_IMAGE=/vmlinuz-{host.release}"
     software.firmware(
         host,
@@ -140,8 +185,8 @@ def _software(host: Host) -> None:
         f"{kernel} root=/dev/mapper/centos-root ro crashkernel=auto"
         " rd.lvm.lv=centos/root rd.lvm.lv=centos/swap rhgb quiet"
         " rd.driver.pre=vfio-pci intel_iommu=on",
-        ["APIC", "DMAR", "DSDT", "FACP", "MCFG", "SLIT", "SRAT", "SSDT"],
-        ["dmar0", "dmar1"],
+        tables,
+        iommus,
     )
     software.sockets(host, ["0-7,16-23", "8-15,24-31"])
     software.consoles(host, "tty0")

@@ -1,0 +1,169 @@
+"""Kernel arguments: on disk, in the boot loader, in the running kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
+from gpu_passthrough_plugin.diagnosis.reboot import is_same_boot
+from gpu_passthrough_plugin.diagnosis.words import is_said, lacking
+from gpu_passthrough_plugin.model import iommu
+from gpu_passthrough_plugin.model.reading import Unknown, known
+
+_EFI = ("/boot/efi/", "/efi/")
+
+
+def word_of(words: Sequence[str], wanted: str) -> str:
+    """The word that says it, as it stands there."""
+    return next((w for w in reversed(words) if is_said([w], wanted)), wanted)
+
+
+def is_pending(case: Case) -> bool:
+    """Whether ``host enable`` was run in this boot: the next one has it."""
+    return is_same_boot(case.evidence) is True
+
+
+def is_on_its_way(case: Case, word: str) -> bool:
+    """Whether a place on disk says it, or it is pending."""
+    evidence = case.evidence
+    places = (*evidence.configured.values(), *evidence.entries.values())
+    return is_pending(case) or any(is_said(words, word) for words in places)
+
+
+def not_rebooted(case: Case) -> Cause | None:
+    """All is on disk, and the kernel still runs as it was started before."""
+    evidence = case.evidence
+    if is_pending(case):
+        return Cause(
+            "not-rebooted",
+            Confidence.CERTAIN,
+            "'host enable' was run in this boot, and counts from the next",
+            f"boot id {evidence.boot_id}, then and now",
+            "reboot",
+        )
+    word = next(_missing(case), None)
+    if is_same_boot(evidence) is False or word is None:
+        return None
+    if not evidence.entries or _without(evidence.entries, word):
+        return None
+    return Cause(
+        "not-rebooted",
+        Confidence.LIKELY,
+        f"the next boot has {word}, and the running kernel does not",
+        _shown(evidence.entries, word),
+        "reboot, and let the boot loader take that entry",
+    )
+
+
+def not_regenerated(case: Case) -> Cause | None:
+    """The boot loader's source says it, and what it generates does not."""
+    evidence = case.evidence
+    for word in _missing(case):
+        sources = _with(evidence.configured, word)
+        if sources and evidence.entries and not _with(evidence.entries, word):
+            return Cause(
+                "not-regenerated",
+                Confidence.CERTAIN,
+                f"{word} is in {sources[0]}, and in nothing that the boot"
+                " loader reads: it was not generated anew",
+                f"{_shown(evidence.configured, word)};"
+                f" without it: {', '.join(evidence.entries)}",
+                f"{_generate(case)}, then reboot",
+            )
+    return None
+
+
+def wrong_grub_cfg(case: Case) -> Cause | None:
+    """Generated, and into a file that the firmware does not boot by."""
+    evidence = case.evidence
+    is_efi = evidence.installation.is_efi
+    for word in _missing(case):
+        there = _with(evidence.entries, word)
+        booted = [
+            path
+            for path in _without(evidence.entries, word)
+            if path.startswith(_EFI) == is_efi
+        ]
+        if booted and there and all(_is_efi(p) != is_efi for p in there):
+            return Cause(
+                "wrong-grub-cfg",
+                Confidence.LIKELY,
+                f"{word} was generated into {there[0]}, and the host boots"
+                f" by {booted[0]}",
+                f"{_shown(evidence.entries, word)}; without it: {booted[0]}",
+                f"{_generate(case, booted[0])}, then reboot",
+            )
+    return None
+
+
+def other_boot_entry(case: Case) -> Cause | None:
+    """The boot loader took an entry that does not say it."""
+    evidence = case.evidence
+    if is_pending(case) or wrong_grub_cfg(case):
+        return None
+    is_rebooted = is_same_boot(evidence) is False
+    for word in _missing(case):
+        there = _with(evidence.entries, word)
+        others = _without(evidence.entries, word)
+        if not there or not (others or is_rebooted):
+            continue
+        return Cause(
+            "other-boot-entry",
+            Confidence.LIKELY,
+            f"another boot entry was taken than one with {word}",
+            f"{_shown(evidence.entries, word)}; the running kernel lacks it",
+            "reboot and take that entry, or make it the default:"
+            " 'grubby --set-default', 'grub-set-default' or 'bootctl"
+            " set-default'",
+        )
+    return None
+
+
+def _missing(case: Case) -> Iterator[str]:
+    """Words that the running kernel ought to have and does not."""
+    evidence = case.evidence
+    words = evidence.facts.kernel_arguments
+    if isinstance(words, Unknown):
+        return
+    wanted: tuple[str, ...] = ()
+    if evidence.enablement is not None:
+        wanted = evidence.enablement.arguments
+    elif _made_none(case) and iommu.parameter(evidence.facts) == iommu.INTEL:
+        wanted = (iommu.ON,)
+    yield from lacking(words, wanted)
+
+
+def _made_none(case: Case) -> bool:
+    """Whether the kernel made no groups and runs no IOMMU."""
+    evidence = case.evidence
+    return not evidence.has_groups and not known(evidence.facts.iommus)
+
+
+def _with(places: Mapping[str, tuple[str, ...]], word: str) -> list[str]:
+    return [p for p, words in places.items() if is_said(words, word)]
+
+
+def _without(places: Mapping[str, tuple[str, ...]], word: str) -> list[str]:
+    return [p for p, words in places.items() if not is_said(words, word)]
+
+
+def _shown(places: Mapping[str, tuple[str, ...]], word: str) -> str:
+    there = _with(places, word)
+    return ", ".join(f"{p}: {word_of(places[p], word)}" for p in there)
+
+
+def _is_efi(path: str) -> bool:
+    return path.startswith(_EFI)
+
+
+def _generate(case: Case, path: str = "") -> str:
+    """The command that generates what the boot loader reads."""
+    found = case.evidence.installation
+    path = path or next(
+        (p for p in case.evidence.entries if p.endswith("/grub.cfg")), ""
+    )
+    if "update-grub" in found.tools:
+        return "run 'update-grub'"
+    if "grub2-mkconfig" in found.tools and path:
+        return f"run 'grub2-mkconfig -o {path}'"
+    return "run 'gpu-passthrough host enable'"

@@ -1,0 +1,95 @@
+"""vfio-pci was asked and does not take the function."""
+
+from __future__ import annotations
+
+from gpu_passthrough_plugin.diagnosis import log, modprobe
+from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
+from gpu_passthrough_plugin.model.function import Header, Physical
+from gpu_passthrough_plugin.model.reading import Unknown
+
+# Intel's accelerators QAT, DSA and IAX.
+# Source: kernel, drivers/vfio/pci/vfio_pci.c (vfio_pci_dev_in_denylist).
+_DENIED = frozenset(
+    {
+        "8086:0435", "8086:0443", "8086:0b25", "8086:0cfe", "8086:19e2",
+        "8086:19e3", "8086:37c8", "8086:37c9",
+    }
+)  # fmt: skip
+
+
+def bridge(case: Case) -> Cause | None:
+    """vfio-pci takes endpoints only."""
+    function, detail = case.function, case.detail
+    if function is None or detail is None:
+        return None
+    is_known = detail.header is Header.BRIDGE
+    is_guessed = function.is_bridge and isinstance(detail.header, Unknown)
+    if not is_known and not is_guessed:
+        return None
+    return Cause(
+        "bridge",
+        Confidence.CERTAIN if is_known else Confidence.LIKELY,
+        f"{function.address} is a bridge, and vfio-pci takes none",
+        "its header type is not 0",
+        "select the functions behind it; bridges stay with the host",
+    )
+
+
+def denied(case: Case) -> Cause | None:
+    """A device with known errata, which vfio-pci denies."""
+    line = log.own(case, r"in vfio-pci device (denylist|blacklist)")
+    is_listed = case.target.ids in _DENIED and not _is_allowed(case)
+    if line is None and not is_listed:
+        return None
+    return Cause(
+        "denied",
+        Confidence.CERTAIN if line else Confidence.LIKELY,
+        f"vfio-pci denies {case.target.ids}: a guest could exploit its errata",
+        line or f"{case.target.ids} is on vfio-pci's list",
+        "hand out another device; for guests that are trusted 'options"
+        " vfio-pci disable_denylist=1' allows it",
+    )
+
+
+def sriov_busy(case: Case) -> Cause | None:
+    """A physical function whose virtual ones are enabled: error -16."""
+    detail = case.detail
+    line = log.own(case, r"cannot bind to pf with sr-?iov enabled")
+    role = None if detail is None else detail.sriov
+    count = role.enabled_vfs if isinstance(role, Physical) else 0
+    if not count:
+        return None
+    address = case.target.address
+    return Cause(
+        "sriov-busy",
+        Confidence.CERTAIN if line else Confidence.LIKELY,
+        f"{address} has {count} virtual functions enabled, and vfio-pci"
+        " does not take it then",
+        line or f"sriov_numvfs: {count}",
+        f"echo 0 > /sys/bus/pci/devices/{address}/sriov_numvfs, or hand out"
+        " the virtual functions",
+    )
+
+
+def probe_failed(case: Case) -> Cause | None:
+    """vfio-pci says an error, and a group is there, which explains none."""
+    line, function = log.refusal(case), case.function
+    if line is None or function is None or function.iommu_group is None:
+        return None
+    return Cause(
+        "probe-failed",
+        Confidence.LIKELY,
+        f"vfio-pci tried {function.address} and gave it up",
+        line,
+        "look at the lines around it in the kernel's log; to try again:"
+        f" echo {function.address} > /sys/bus/pci/drivers_probe",
+    )
+
+
+def _is_allowed(case: Case) -> bool:
+    return any(
+        line.words[0] == "options"
+        and line.module == modprobe.VFIO
+        and "disable_denylist=1" in line.words
+        for line in modprobe.lines(case.evidence.installation)
+    )

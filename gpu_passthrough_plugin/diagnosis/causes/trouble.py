@@ -1,0 +1,117 @@
+"""What a guest runs into although the function is on vfio-pci."""
+
+from __future__ import annotations
+
+from gpu_passthrough_plugin.diagnosis import log, modprobe
+from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown, known
+
+_FRAMEBUFFERS = (r"\befifb\b", r"simpledrm", r"simple-framebuffer", r"vesafb")
+_NO_REMAPPING = frozenset({"nointremap", "intremap=off"})
+
+
+def rmrr(case: Case) -> Cause | None:
+    """The firmware keeps memory of its own for it.
+
+    Source: kernel, drivers/iommu/iommu.c and drivers/iommu/intel/iommu.c.
+    """
+    line = log.own(
+        case,
+        r"requested this device have a 1:1 iommu mapping",
+        r"due to platform rmrr requirement",
+    )
+    if line is None:
+        return None
+    return Cause(
+        "rmrr",
+        Confidence.CERTAIN,
+        f"the firmware keeps memory mapped for {case.target.address}, and"
+        " the kernel lets no guest have it then",
+        line,
+        "update the firmware, turn off 'Pre-boot DMA Protection' or the"
+        " vendor's shared memory for that slot in its setup",
+    )
+
+
+def framebuffer(case: Case) -> Cause | None:
+    """The boot's framebuffer has a part of the card's memory."""
+    line = log.own(case, r"BAR \d.*can't reserve")
+    detail = case.detail
+    drawn = log.first(case.evidence, *_FRAMEBUFFERS)
+    is_first = detail is not None and detail.boot_vga is True
+    if line is None and not (is_first and drawn):
+        return None
+    return Cause(
+        "framebuffer",
+        Confidence.LIKELY if line else Confidence.POSSIBLE,
+        f"{case.target.address} is what the firmware drew on, and the"
+        " kernel's framebuffer may hold its memory",
+        line or f"boot_vga: 1; {drawn}",
+        "make another display the firmware's primary; or add"
+        " initcall_blacklist=sysfb_init (video=efifb:off before kernel 5.15)"
+        " to the kernel command line",
+    )
+
+
+def interrupt_remapping(case: Case) -> Cause | None:
+    """Without it vfio lets no guest have a function."""
+    evidence = case.evidence
+    if _is_allowed_unsafe(case):
+        return None
+    line = log.first(evidence, r"no interrupt remapping")
+    words = known(evidence.facts.kernel_arguments) or ()
+    word = next((w for w in words if w in _NO_REMAPPING), None)
+    if line is None and word is None:
+        return None
+    return Cause(
+        "interrupt-remapping",
+        Confidence.CERTAIN if line else Confidence.LIKELY,
+        "interrupts are not remapped, and vfio refuses guests then",
+        line or f"/proc/cmdline: {word}",
+        "turn interrupt remapping (x2APIC) on in the firmware's setup, take"
+        " nointremap and intremap=off off the kernel command line;"
+        " allow_unsafe_interrupts is for guests that are trusted",
+    )
+
+
+def no_reset(case: Case) -> Cause | None:
+    """Nothing cleans the card between two guests."""
+    detail = case.detail
+    if detail is None:
+        return None
+    methods = detail.reset_methods
+    address = case.target.address
+    path = f"/sys/bus/pci/devices/{address}/reset_method"
+    if methods == ():
+        shown = f"{path} is empty: reset was turned off"
+    elif methods == MISSING and not detail.bridges and _tells_resets(case):
+        shown = f"{path} is missing, and no bridge is above it"
+    else:
+        return None
+    return Cause(
+        "no-reset",
+        Confidence.LIKELY,
+        f"{address} cannot be reset: the next guest may not start",
+        shown,
+        f"echo default > {path}, or move the card behind a port of its own",
+    )
+
+
+def _is_allowed_unsafe(case: Case) -> bool:
+    words = known(case.evidence.facts.kernel_arguments) or ()
+    parameter = "vfio_iommu_type1.allow_unsafe_interrupts=1"
+    return parameter in words or any(
+        line.words[0] == "options"
+        and line.module == "vfio_iommu_type1"
+        and "allow_unsafe_interrupts=1" in line.words
+        for line in modprobe.lines(case.evidence.installation)
+    )
+
+
+def _tells_resets(case: Case) -> bool:
+    """Whether the kernel is one that has the attribute at all."""
+    return any(
+        m.detail is not None
+        and not isinstance(m.detail.reset_methods, Unknown)
+        for m in case.evidence.members
+    )
