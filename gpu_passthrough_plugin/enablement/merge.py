@@ -12,6 +12,8 @@ from merge3 import Merge3
 # An argument in a quoted list of them is changed by itself.
 _TOKEN = re.compile(rb"([ \t]*)(\n|[\"']|[^\s\"']+|\s|\Z)")
 
+Lines = Sequence[bytes]
+
 
 class _Edit(NamedTuple):
     """Tokens ``start`` to ``end`` of the base become ``text``."""
@@ -58,7 +60,7 @@ def merged(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
     sides = (_lines(base), _lines(ours), _lines(theirs))
     for group in Merge3(*sides).merge_groups():
         if group[0] == "conflict":
-            part = _by_words(*(b"".join(lines) for lines in group[1:]))
+            part = _meeting(*group[1:])
             if part is None:
                 return None
             found.append(part)
@@ -74,18 +76,23 @@ def added(base: bytes, changed: bytes, within: bytes) -> tuple[str, ...]:
     return tuple(dict.fromkeys(w.decode(errors="replace") for w in words))
 
 
-def _by_words(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
-    """The merge of a few lines.
+def _meeting(base: Lines, ours: Lines, theirs: Lines) -> bytes | None:
+    """The merge of lines that both changed.
 
-    merge3 takes changes that touch for a conflict; yet an argument that
-    was put right behind one of ours is no change of ours.
+    merge3 takes changes that touch for a conflict; yet a line, or an
+    argument, that was put right behind one of ours is no change of ours.
+    A line that is wholly ours is not merged with what others made of it:
+    the rest of it would say something else.
     """
-    old = _tokens(base)
-    one, other = _edits(old, _tokens(ours)), _edits(old, _tokens(theirs))
-    if any(a.meets(b) for a in one for b in other):
+    lines = _made(
+        *([_Token(b"", line) for line in p] for p in (base, ours, theirs))
+    )
+    if lines is not None:
+        return b"".join(token.word for token, _ in lines)
+    if not ours:
         return None
-    edits = sorted({(*e[:2], tuple(e.text)) for e in (*one, *other)})
-    return _made(old, [_Edit(*edit) for edit in edits])
+    words = _made(*(_tokens(b"".join(p)) for p in (base, ours, theirs)))
+    return None if words is None else _joined(words)
 
 
 def _edits(base: Sequence[_Token], changed: Sequence[_Token]) -> list[_Edit]:
@@ -102,20 +109,39 @@ def _edits(base: Sequence[_Token], changed: Sequence[_Token]) -> list[_Edit]:
     ]
 
 
-def _made(base: Sequence[_Token], edits: Sequence[_Edit]) -> bytes:
-    """The base with all edits made, none of which meets another."""
-    out = {i for edit in edits for i in range(edit.start, edit.end)}
-    found: list[bytes] = []
-    # What follows a first word that is out becomes the first.
+def _made(
+    base: Sequence[_Token], ours: Sequence[_Token], theirs: Sequence[_Token]
+) -> list[tuple[_Token, bool]] | None:
+    """The base with the edits of both; None where two meet.
+
+    Each token comes with whether it follows a first word that is out.
+    """
+    one, other = _edits(base, ours), _edits(base, theirs)
+    if any(a.meets(b) for a in one for b in other):
+        return None
+    # What both do is done once.
+    edits = sorted({(*e[:2], tuple(e.text)) for e in (*one, *other)})
+    out = {i for start, end, _ in edits for i in range(start, end)}
+    found = []
     is_first = False
-    for number, token in enumerate(base):
-        texts = [t for e in edits if e.start == number for t in e.text]
-        for each in (*texts, *(() if number in out else (token,))):
-            last = found[-1] if found else b""
-            found += (_blanks(each, last, is_first), each.word)
+    for number, token in enumerate((*base, None)):
+        texts = [
+            t for start, _, text in edits if start == number for t in text
+        ]
+        stays = [token] if token and number not in out else []
+        for each in (*texts, *stays):
+            found.append((each, is_first))
             is_first = False
-        if number in out and not texts and not token.blanks:
+        if token and number in out and not texts and not token.blanks:
             is_first = is_first or token.word != b"\n"
+    return found
+
+
+def _joined(tokens: Sequence[tuple[_Token, bool]]) -> bytes:
+    found: list[bytes] = []
+    for token, is_first in tokens:
+        last = found[-1] if found else b""
+        found += (_blanks(token, last, is_first), token.word)
     return b"".join(found)
 
 

@@ -1,0 +1,160 @@
+"""Keeps the history of changes, each act put down before it is done."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Mapping
+
+from gpu_passthrough_plugin.host.changes import Changes
+from gpu_passthrough_plugin.host.files import Files
+from gpu_passthrough_plugin.model.enablement import Enablement
+from gpu_passthrough_plugin.model.record import (
+    Entry,
+    History,
+    Kept,
+    Record,
+)
+from gpu_passthrough_plugin.model.undo import Edit
+
+MAX_TEXT_BYTES = 1 << 20
+"""What is longer is no text that somebody edits."""
+
+
+class Book:
+    """One host's history, in memory and on disk.
+
+    :param history: as it was read.
+    """
+
+    def __init__(
+        self, files: Files, changes: Changes, history: History
+    ) -> None:
+        self._files = files
+        self._changes = changes
+        self.history = history
+
+    def open(self, enablement: Enablement, edits: Iterable[Edit]) -> None:
+        """Begin a plan; what others edited becomes the original."""
+        self.history = dataclasses.replace(
+            self.history, enablement=enablement, is_finished=False
+        )
+        for edit in edits:
+            self.note(edit)
+        self._write()
+
+    def close(self) -> None:
+        """All of the plan is done."""
+        self.history = dataclasses.replace(self.history, is_finished=True)
+        self._write()
+
+    def note(self, edit: Edit) -> None:
+        """What a file is without us, as somebody edited it."""
+        kept = self.history.files[edit.path]
+        if edit.is_lost:
+            self._set_kept(edit.path, dataclasses.replace(kept, is_lost=True))
+            return
+        now = self._keep(edit.path)
+        was = None
+        if edit.original is not None:
+            like = now or kept.left or kept.was
+            if like is None:
+                raise ValueError(f"{edit.path} was never there")
+            was = Entry(self.keep(edit.original), like.attributes)
+        self._set_kept(
+            edit.path,
+            Kept(was=was, left=now, mixed=edit.mixed),
+        )
+        self._write()
+
+    def begin(self, record: Record, coming: Mapping[str, str]) -> None:
+        """Put down what is about to change, and keep what is there.
+
+        :param coming: by path, as ``Kept`` has it.
+        """
+        folders = list(self.history.folders)
+        for path in record.paths:
+            folders += self._files.missing(path)
+            kept = self.history.files.get(path)
+            if kept is None:
+                entry = self._keep(path)
+                kept = Kept(was=entry, left=entry)
+            self._set_kept(
+                path, dataclasses.replace(kept, coming=coming[path])
+            )
+        self.history = dataclasses.replace(
+            self.history, folders=tuple(dict.fromkeys(folders))
+        )
+        self._enter(record)
+
+    def keep_beside(self, record: Record, beside: str) -> None:
+        """The same for an image, which is kept at ``beside`` itself.
+
+        One that was built anew by others is kept no longer.
+        """
+        path = record.paths[0]
+        now = self._files.entry(path)
+        kept = self.history.files.get(path) or Kept(now, now, beside=beside)
+        if now and now.digest not in kept.digests:
+            kept = dataclasses.replace(kept, is_lost=True)
+        self._set_kept(path, kept)
+        self.begin(record, {p: "" for p in record.paths})
+        if not kept.beside or now is None or kept.was is None:
+            return
+        if kept.is_lost:
+            self._files.remove(kept.beside)
+        elif now.digest == kept.was.digest:
+            self._files.keep(path, kept.beside)
+
+    def expect(self, coming: Mapping[str, str]) -> None:
+        """Put down what files are about to become."""
+        for path, digest in coming.items():
+            kept = self.history.files[path]
+            self._set_kept(path, dataclasses.replace(kept, coming=digest))
+        self._write()
+
+    def finish(self, record: Record) -> None:
+        """It is done; what it left is known."""
+        for path in record.paths:
+            kept = self.history.files[path]
+            left = self._files.entry(path) if kept.beside else self._keep(path)
+            self._set_kept(
+                path, dataclasses.replace(kept, left=left, coming="")
+            )
+        self._enter(dataclasses.replace(record, is_done=True))
+
+    def keep(self, contents: bytes) -> str:
+        """The digest of contents that are kept from now on."""
+        digest = hashlib.sha256(contents).hexdigest()
+        self._changes.keep(digest, contents)
+        return digest
+
+    def _keep(self, path: str) -> Entry | None:
+        entry = self._files.entry(path)
+        if entry:
+            where = self._files.disk(self._files.real(path))
+            self._changes.keep_file(entry.digest, where)
+        return entry
+
+    def _enter(self, record: Record) -> None:
+        """In the place of an earlier one of the same target."""
+        records = list(self.history.records)
+        old = self.history.record(record.kind, record.target)
+        if old is None:
+            records.append(record)
+        else:
+            paths = dict.fromkeys((*record.paths, *old.paths))
+            records[records.index(old)] = dataclasses.replace(
+                record, paths=tuple(paths)
+            )
+        self.history = dataclasses.replace(
+            self.history, records=tuple(records)
+        )
+        self._write()
+
+    def _set_kept(self, path: str, kept: Kept) -> None:
+        files = {**self.history.files, path: kept}
+        self.history = dataclasses.replace(self.history, files=files)
+
+    def _write(self) -> None:
+        self._changes.write(self.history)

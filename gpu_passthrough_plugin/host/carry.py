@@ -1,0 +1,197 @@
+"""Carries out a plan of changes to how this host boots."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.host import sight
+from gpu_passthrough_plugin.host.book import Book
+from gpu_passthrough_plugin.host.changes import Changes
+from gpu_passthrough_plugin.host.commands import Commands
+from gpu_passthrough_plugin.host.files import Files
+from gpu_passthrough_plugin.host.images import OLD, Images
+from gpu_passthrough_plugin.model.change import (
+    Action,
+    Build,
+    Change,
+    Run,
+    Write,
+)
+from gpu_passthrough_plugin.model.enablement import Enablement
+from gpu_passthrough_plugin.model.record import (
+    ANY,
+    GONE,
+    History,
+    Kind,
+    Record,
+    Seen,
+)
+from gpu_passthrough_plugin.model.undo import Edit
+
+
+class Carrier:
+    """Makes changes, each put down before and after.
+
+    Where it was killed, the same plan or a new one goes on from there.
+
+    :param say: told of each step when it is done, and of long ones.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        commands: Commands,
+        changes: Changes,
+        say: Callable[[str], None],
+    ) -> None:
+        self._files = files
+        self._commands = commands
+        self._changes = changes
+        self._images = Images(files, commands)
+        self._say = say
+
+    def history(self) -> History | None:
+        """What was done and not taken back, once nothing is running."""
+        self._commands.settle()
+        return self._changes.read()
+
+    def seen(self, history: History) -> dict[str, Seen]:
+        """Every file of the history as it is now."""
+        return sight.seen(self._files, self._changes, history)
+
+    def built(self, history: History | None) -> dict[str, str]:
+        """Images that are as we built them, and the digest of our inputs."""
+        return sight.built(self._files, history)
+
+    def carry_out(
+        self,
+        plan: Sequence[Change],
+        enablement: Enablement,
+        edits: Iterable[Edit] = (),
+    ) -> None:
+        """Make every change of the plan, in order.
+
+        :param edits: what others did to files that were changed before.
+        :raises Refused: before anything is done, when images do not fit.
+        :raises Conflict: when somebody edits what is to be changed.
+        :raises Unavailable: when a step fails: the rest is not done.
+        """
+        history = self.history()
+        edits = tuple(edits)
+        if history and _is_idle(history, plan, enablement, edits):
+            return
+        if history is None:
+            self._changes.remove()
+            history = History(enablement)
+        self._images.sweep(history)
+        self._images.require_room(_builds(plan))
+        book = Book(self._files, self._changes, history)
+        book.open(enablement, edits)
+        for change in plan:
+            self._change(book, change)
+        book.close()
+
+    def _change(self, book: Book, change: Change) -> None:
+        if isinstance(change, Write):
+            self._write(book, change)
+        elif change.action is Action.KEEP:
+            return
+        elif isinstance(change, Run):
+            self._run(book, change)
+        else:
+            self._build(book, change)
+        if change.action is not Action.KEEP:
+            self._say(f"{change.step}: {change.action} {change.target}")
+
+    def _write(self, book: Book, change: Write) -> None:
+        path = self._files.real(change.path)
+        now = self._files.read(path)
+        record = Record(Kind.WRITE, change.step, change.target, paths=(path,))
+        if now == change.becomes:
+            # Killed between the file and the journal.
+            known = book.history.record(record.kind, record.target)
+            if known and not known.is_done:
+                book.finish(known)
+            return
+        kept = book.history.files.get(path)
+        entry = self._files.entry(path)
+        is_known = (
+            not kept
+            or kept.coming == ANY
+            or (entry is None or entry.digest in kept.digests)
+        )
+        if now != change.was or not is_known:
+            raise errors.Conflict(
+                f"somebody changed {change.path} just now; nothing more was"
+                " done: look at it, then run this again"
+            )
+        if change.becomes is None:
+            book.begin(record, {path: GONE})
+            self._files.remove(path)
+        else:
+            book.begin(record, {path: book.keep(change.becomes)})
+            self._files.put(path, change.becomes, change.mode)
+        book.finish(record)
+
+    def _run(self, book: Book, change: Run) -> None:
+        paths = tuple(dict.fromkeys(map(self._files.real, change.touches)))
+        record = Record(
+            Kind.RUN,
+            change.step,
+            change.target,
+            paths=paths,
+            undo=change.undo,
+        )
+        book.begin(record, dict.fromkeys(paths, ANY))
+        self._commands.run(change.argv, change.step)
+        book.finish(record)
+
+    def _build(self, book: Book, change: Build) -> None:
+        image = self._files.real(change.image)
+        note = self._images.note(change.kernel)
+        record = Record(
+            Kind.BUILD,
+            change.step,
+            change.target,
+            paths=(image, note) if note else (image,),
+            kernel=change.kernel,
+            inputs=change.inputs,
+        )
+        book.keep_beside(record, f"{image}{OLD}")
+        new = self._images.build(change)
+        entry = self._files.entry(new)
+        said = self._images.noted(change, new)
+        coming = {image: entry.digest if entry else ""}
+        if note:
+            coming[note] = hashlib.sha256(said).hexdigest()
+        book.expect(coming)
+        self._images.swap(change, new)
+        book.finish(record)
+
+
+def _builds(plan: Sequence[Change]) -> list[Build]:
+    return [
+        change
+        for change in plan
+        if isinstance(change, Build) and change.action is not Action.KEEP
+    ]
+
+
+def _is_idle(
+    history: History,
+    plan: Sequence[Change],
+    enablement: Enablement,
+    edits: Sequence[Edit],
+) -> bool:
+    """Whether the plan is what was done, in this boot or another."""
+    same = dataclasses.replace(enablement, boot_id=history.enablement.boot_id)
+    return (
+        same == history.enablement
+        and history.is_finished
+        and not history.unfinished
+        and not edits
+        and all(change.action is Action.KEEP for change in plan)
+    )

@@ -1,0 +1,176 @@
+"""What was changed on this host, and what the changed files were."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.host import document
+from gpu_passthrough_plugin.model.record import History
+
+_MALFORMED = (
+    ValueError, KeyError, TypeError, AttributeError, RecursionError,
+    errors.Invalid,
+)  # fmt: skip
+
+
+class Changes:
+    """One host's history of changes, and copies of files, in a folder.
+
+    Everything is written whole, synced, then renamed, before the act that
+    it tells of.  What a file held is kept under the digest of it.
+
+    :param folder: in ``[DEFAULT] state_path``, and nobody else's.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._path = os.path.join(folder, "changes.json")
+        self._copies = os.path.join(folder, "kept")
+        self._aside = os.path.join(folder, "set-aside")
+
+    def read(self) -> History | None:
+        """What was done; None where nothing is left to be undone."""
+        try:
+            with open(self._path, encoding="utf-8") as file:
+                return document.read(json.load(file))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise errors.Unavailable(
+                f"cannot read the journal {self._path}: {error.strerror}"
+            ) from error
+        except _MALFORMED as error:
+            raise errors.Invalid(
+                f"{self._path} is no journal of this release ({error!r});"
+                " what the host's files were is in the folder 'kept' beside"
+                " it: put them back by hand, then move the file away"
+            ) from error
+
+    def write(self, history: History) -> None:
+        """Put it down."""
+        text = json.dumps(document.written(history), indent=1)
+        self._put(self._path, text.encode())
+
+    def keep(self, digest: str, contents: bytes) -> None:
+        """Keep what a file holds."""
+        if not self.is_kept(digest):
+            self._put(self._copy(digest), contents)
+
+    def keep_file(self, digest: str, source: str) -> None:
+        """The same of a file that may be large.
+
+        :param source: where it is for this process.
+        """
+        if self.is_kept(digest):
+            return
+        beside = f"{self._copy(digest)}.new"
+        with self._told(source), self._made(self._copies):
+            with open(source, "rb") as kept, _created(beside) as file:
+                shutil.copyfileobj(kept, file)
+                file.flush()
+                os.fsync(file.fileno())
+            with open(beside, "rb") as copy:
+                found = hashlib.file_digest(copy, "sha256").hexdigest()
+            if found == digest:
+                os.replace(beside, self._copy(digest))
+                return
+        raise errors.Conflict(
+            f"{source} changed while it was read; try again when nobody"
+            " writes it"
+        )
+
+    def kept(self, digest: str) -> bytes | None:
+        """What was kept; None when it is not there."""
+        try:
+            with open(self._copy(digest), "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise errors.Unavailable(
+                f"cannot read {self._copy(digest)}: {error.strerror}"
+            ) from error
+
+    def is_kept(self, digest: str) -> bool:
+        """Whether it is there."""
+        return os.path.exists(self._copy(digest))
+
+    def copy(self, digest: str) -> str:
+        """Where it is kept, for this process."""
+        return self._copy(digest)
+
+    def set_aside(self, name: str, digest: str, contents: bytes) -> str:
+        """Keep what may be somebody's for good; the path of it."""
+        path = os.path.join(self._aside, f"{name}-{digest[:12]}")
+        self._put(path, contents)
+        return path
+
+    def remove(self) -> None:
+        """Forget everything, the history first."""
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)
+                _sync(self._folder)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self._path}.new")
+            if os.path.isdir(self._copies):
+                shutil.rmtree(self._copies)
+        except OSError as error:
+            raise errors.Unavailable(
+                f"cannot remove the journal {self._path}: {error.strerror}"
+            ) from error
+        with contextlib.suppress(OSError):
+            os.rmdir(self._folder)
+
+    def _put(self, path: str, contents: bytes) -> None:
+        with self._told(path), self._made(os.path.dirname(path)):
+            with _created(f"{path}.new") as file:
+                file.write(contents)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(f"{path}.new", path)
+
+    def _copy(self, digest: str) -> str:
+        return os.path.join(self._copies, digest)
+
+    @contextlib.contextmanager
+    def _made(self, folder: str) -> Iterator[None]:
+        """The folder, and synced afterwards."""
+        is_new = not os.path.isdir(folder)
+        os.makedirs(self._folder, mode=0o700, exist_ok=True)
+        if is_new:
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            _sync(os.path.dirname(folder))
+        yield
+        _sync(folder)
+
+    @contextlib.contextmanager
+    def _told(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise errors.Unavailable(
+                f"cannot note {path} in {self._folder}: {error.strerror};"
+                " nothing is done without it"
+            ) from error
+
+
+def _created(path: str) -> BinaryIO:
+    # What it copies may be a secret of the host's.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    return open(os.open(path, flags, 0o600), "wb")
+
+
+def _sync(folder: str) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

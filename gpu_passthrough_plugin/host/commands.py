@@ -1,0 +1,233 @@
+"""Commands of the host's own, run without a shell and waited for."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.host import rooted
+
+# Nothing of the operator's: not the language, nor where programs are.
+# LVM's tools complain of descriptors that they did not open.
+_ENVIRONMENT = {
+    "HOME": "/root",
+    "LC_ALL": "C",
+    "LVM_SUPPRESS_FD_WARNINGS": "1",
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+}
+_UMASK = 0o022
+_GRACE_S = 5
+_POLL_S = 0.1
+_TOLD_LINES = 3
+_TAIL_BYTES = 4096
+
+
+class Commands:
+    """Runs one command at a time, even where its caller was killed.
+
+    A command goes on when its caller is killed.  It holds a lock then,
+    which whoever runs the next one waits for.
+
+    :param log: file that everything they say is appended to.
+    :param lock: file that the lock is taken on.
+    :param say: told that a command is still running, every ``beat_s``.
+    :param root: below which programs are looked up, and run.
+    :param timeout_s: how long one may take.
+    :param patience_s: how long one that was left behind is waited for.
+    """
+
+    def __init__(
+        self,
+        log: str,
+        lock: str,
+        say: Callable[[str], None],
+        *,
+        root: str = "/",
+        timeout_s: float = 7200,
+        patience_s: float = 3600,
+        beat_s: float = 5,
+    ) -> None:
+        self._log = log
+        self._lock = lock
+        self._say = say
+        self._root = root
+        self._timeout_s = timeout_s
+        self._patience_s = patience_s
+        self._beat_s = beat_s
+
+    def settle(self) -> None:
+        """Nothing, once no command of a killed caller is running.
+
+        :raises Unavailable: when one still is after ``patience_s``.
+        """
+        with self._locked("nothing"):
+            pass
+
+    def run(self, argv: Sequence[str], title: str) -> None:
+        """Run it; its output goes to the log.
+
+        :param title: says to an operator what it does.
+        :raises Unavailable: when it fails, or takes too long.
+        """
+        with self._opened() as log:
+            self._run(argv, title, log, log)
+
+    def output(self, argv: Sequence[str], title: str) -> str:
+        """What it says on its standard output.
+
+        :raises Unavailable: as ``run`` does.
+        """
+        with (
+            self._opened() as log,
+            tempfile.TemporaryFile(dir=os.path.dirname(self._log)) as said,
+        ):
+            self._run(argv, title, said, log)
+            said.seek(0)
+            return said.read().decode(errors="replace")
+
+    def _run(
+        self,
+        argv: Sequence[str],
+        title: str,
+        said: IO[bytes],
+        log: IO[bytes],
+    ) -> None:
+        program = rooted.disk(self._root, argv[0])
+        with self._locked(title) as lock:
+            with contextlib.suppress(OSError):
+                log.write(f"\n# {title}: {' '.join(argv)}\n".encode())
+            start = log.seek(0, os.SEEK_END)
+            try:
+                # No pipe to us: it would break when we are killed.
+                process = subprocess.Popen(  # noqa: S603 - no shell
+                    [program, *argv[1:]],
+                    cwd=self._root,
+                    env=_ENVIRONMENT,
+                    stdin=subprocess.DEVNULL,
+                    stdout=said,
+                    stderr=log,
+                    pass_fds=(lock,),
+                    start_new_session=True,
+                    umask=_UMASK,
+                )
+            except OSError as error:
+                raise errors.Unavailable(
+                    f"failed at step '{title}': cannot run {argv[0]}:"
+                    f" {error.strerror}"
+                ) from error
+            status = self._waited(process, title)
+        if status != 0:
+            raise errors.Unavailable(
+                f"failed at step '{title}': {argv[0]} {_ending(status)}:"
+                f" {self._told(start)}; all that it said is in {self._log}"
+            )
+
+    def _waited(
+        self, process: subprocess.Popen[bytes], title: str
+    ) -> int | None:
+        """Its exit status; None when it was ended for taking too long."""
+        start = time.monotonic()
+        try:
+            while (age_s := time.monotonic() - start) < self._timeout_s:
+                left_s = self._timeout_s - age_s
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return process.wait(min(self._beat_s, left_s))
+                self._say(f"{title}: {time.monotonic() - start:.0f} s")
+        finally:
+            if process.poll() is None:
+                _end(process)
+        return None
+
+    @contextlib.contextmanager
+    def _locked(self, title: str) -> Iterator[int]:
+        """The descriptor of the lock, for the command to hold as well."""
+        handle = _handle(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        try:
+            self._wait_for(handle)
+            # A courtesy to who waits: what cannot be noted is not.
+            with contextlib.suppress(OSError):
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, title.encode(), 0)
+            yield handle
+            # Also for what the command left running with it.
+            fcntl.flock(handle, fcntl.LOCK_UN)
+        finally:
+            os.close(handle)
+
+    def _wait_for(self, handle: int) -> None:
+        start, told_s = time.monotonic(), -self._beat_s
+        while not _is_taken(handle):
+            age_s = time.monotonic() - start
+            title = os.pread(handle, _TAIL_BYTES, 0).decode(errors="replace")
+            if age_s > self._patience_s:
+                raise errors.Unavailable(
+                    f"a command that an interrupted run left behind is still"
+                    f" running after {age_s:.0f} s ({title}); see 'fuser"
+                    f" {self._lock}' for it, and try again when it is done"
+                )
+            if age_s - told_s >= self._beat_s:
+                told_s = age_s
+                self._say(
+                    "waiting for what an interrupted run left behind"
+                    f" ({title}): {age_s:.0f} s"
+                )
+            time.sleep(_POLL_S)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[IO[bytes]]:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        with open(_handle(self._log, flags), "ab", buffering=0) as file:
+            yield file
+
+    def _told(self, start: int) -> str:
+        """The last lines that the command said."""
+        with open(self._log, "rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(start, size - _TAIL_BYTES))
+            lines = log.read().decode(errors="replace").splitlines()
+        said = [" ".join(line.split()) for line in lines if line.strip()]
+        return " | ".join(said[-_TOLD_LINES:]) or "it said nothing"
+
+
+def _handle(path: str, flags: int) -> int:
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        return os.open(path, flags, 0o600)
+    except OSError as error:
+        raise errors.Unavailable(
+            f"cannot open {path}: {error.strerror}; see [DEFAULT] state_path"
+        ) from error
+
+
+def _is_taken(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _ending(status: int | None) -> str:
+    if status is None:
+        return "took too long and was ended"
+    if status < 0:
+        return f"was ended by signal {-status}"
+    return f"ended with exit status {status}"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End it, and what it started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_S)
+            return

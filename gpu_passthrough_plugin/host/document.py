@@ -1,0 +1,170 @@
+"""The history of a host's changes as a JSON document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpu_passthrough_plugin.model import address
+from gpu_passthrough_plugin.model.enablement import Enablement, Target
+from gpu_passthrough_plugin.model.record import (
+    Attributes,
+    Entry,
+    History,
+    Kept,
+    Kind,
+    Record,
+)
+
+_FORMAT = 1
+
+
+def written(history: History) -> dict[str, object]:
+    """What ``json`` can print."""
+    return {
+        "format": _FORMAT,
+        "is_finished": history.is_finished,
+        "enablement": _enablement(history.enablement),
+        "folders": list(history.folders),
+        "records": [
+            {
+                "kind": r.kind,
+                "step": r.step,
+                "target": r.target,
+                "is_done": r.is_done,
+                "paths": list(r.paths),
+                "undo": list(r.undo),
+                "kernel": r.kernel,
+                "inputs": r.inputs,
+            }
+            for r in history.records
+        ],
+        "files": {
+            path: {
+                "was": _entry(kept.was),
+                "left": _entry(kept.left),
+                "coming": kept.coming,
+                "beside": kept.beside,
+                "is_lost": kept.is_lost,
+                "mixed": list(kept.mixed),
+            }
+            for path, kept in history.files.items()
+        },
+    }
+
+
+def read(document: dict[str, Any]) -> History:
+    """What was written.
+
+    :raises ValueError, KeyError, TypeError, AttributeError: when it was
+        not written by this.
+    """
+    if document["format"] != _FORMAT:
+        raise ValueError(f"format {document['format']}")
+    history = History(
+        enablement=_read_enablement(document["enablement"]),
+        records=tuple(_read_record(r) for r in document["records"]),
+        files={p: _read_kept(k) for p, k in document["files"].items()},
+        folders=_texts(document["folders"]),
+        is_finished=bool(document["is_finished"]),
+    )
+    for record in history.records:
+        for path in record.paths:
+            if path not in history.files:
+                raise ValueError(f"nothing is said of {path}")
+    return history
+
+
+def _enablement(enablement: Enablement) -> dict[str, object]:
+    return {
+        "targets": [
+            {**t._asdict(), "address": str(t.address)}
+            for t in enablement.targets
+        ],
+        "binding": enablement.binding,
+        "arguments": list(enablement.arguments),
+        "boot_id": enablement.boot_id,
+        "drivers": dict(enablement.drivers),
+    }
+
+
+def _read_enablement(document: dict[str, Any]) -> Enablement:
+    targets = tuple(
+        Target(
+            **{
+                **target,
+                "address": address.parse(target["address"]),
+                "modules": _texts(target["modules"]),
+            }
+        )
+        for target in document["targets"]
+    )
+    return Enablement(
+        targets,
+        _text(document["binding"]),
+        _texts(document["arguments"]),
+        _text(document["boot_id"]),
+        {_text(k): _text(v) for k, v in document["drivers"].items()},
+    )
+
+
+def _read_record(document: dict[str, Any]) -> Record:
+    return Record(
+        kind=Kind(document["kind"]),
+        step=_text(document["step"]),
+        target=_text(document["target"]),
+        is_done=bool(document["is_done"]),
+        paths=_texts(document["paths"]),
+        undo=_texts(document["undo"]),
+        kernel=_text(document["kernel"]),
+        inputs=_text(document["inputs"]),
+    )
+
+
+def _read_kept(document: dict[str, Any]) -> Kept:
+    return Kept(
+        was=_read_entry(document["was"]),
+        left=_read_entry(document["left"]),
+        coming=_text(document["coming"]),
+        beside=_text(document["beside"]),
+        is_lost=bool(document["is_lost"]),
+        mixed=_texts(document["mixed"]),
+    )
+
+
+def _entry(entry: Entry | None) -> dict[str, object] | None:
+    if entry is None:
+        return None
+    xattrs = {name: value.hex() for name, value in entry.attributes.xattrs}
+    return {
+        "digest": entry.digest,
+        **entry.attributes._asdict(),
+        "xattrs": xattrs,
+    }
+
+
+def _read_entry(document: dict[str, Any] | None) -> Entry | None:
+    if document is None:
+        return None
+    numbers = (document[n] for n in ("mode", "uid", "gid", "mtime_ns"))
+    mode, uid, gid, mtime_ns = map(int, numbers)
+    digest = _text(document["digest"])
+    # It becomes a part of a path.
+    if len(bytes.fromhex(digest)) != 32:
+        raise ValueError(f"digest {digest}")
+    xattrs = tuple(
+        (name, bytes.fromhex(value))
+        for name, value in document["xattrs"].items()
+    )
+    return Entry(digest, Attributes(mode, uid, gid, mtime_ns, xattrs))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} is no list")
+    return tuple(map(_text, value))

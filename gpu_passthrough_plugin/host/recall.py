@@ -1,0 +1,136 @@
+"""Takes back what was done to how this host boots."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterable
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.host.book import MAX_TEXT_BYTES, Book
+from gpu_passthrough_plugin.host.changes import Changes
+from gpu_passthrough_plugin.host.commands import Commands
+from gpu_passthrough_plugin.host.files import Files
+from gpu_passthrough_plugin.host.images import Images
+from gpu_passthrough_plugin.model.change import Build
+from gpu_passthrough_plugin.model.record import History
+from gpu_passthrough_plugin.model.undo import (
+    Leave,
+    Merge,
+    Rebuild,
+    Rerun,
+    Restore,
+    Undo,
+)
+
+
+class Recall:
+    """Makes the steps of an undoing; forgets everything at its end.
+
+    Where it was killed, an undoing planned anew goes on from there.
+
+    :param say: told of each step when it is done, and of long ones.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        commands: Commands,
+        changes: Changes,
+        say: Callable[[str], None],
+    ) -> None:
+        self._files = files
+        self._commands = commands
+        self._changes = changes
+        self._images = Images(files, commands)
+        self._say = say
+
+    def take_back(
+        self,
+        history: History,
+        steps: Iterable[Undo],
+        build: Callable[[Rebuild], Build | None],
+    ) -> None:
+        """Make every step, in order, then forget the history.
+
+        :param build: what builds an image, asked when all files are back.
+        :raises Conflict: when somebody edits what is to be put back.
+        :raises Unavailable: when a step fails: the rest is not done.
+        """
+        self._commands.settle()
+        self._images.sweep(history)
+        book = Book(self._files, self._changes, history)
+        for step in steps:
+            if isinstance(step, Restore):
+                self._restore(history, step)
+            elif isinstance(step, Merge):
+                self._merge(book, step)
+            elif isinstance(step, Rerun):
+                self._commands.run(step.argv, f"undo '{step.step}'")
+            elif isinstance(step, Rebuild):
+                self._rebuild(history, step, build(step))
+            self._told(step)
+        self._forget(history)
+
+    def _told(self, step: Undo) -> None:
+        if not isinstance(step, Leave):
+            self._say(f"{step.step}: {step.action} {step.target}")
+        if step.note:
+            self._say(step.note)
+
+    def _restore(self, history: History, step: Restore) -> None:
+        if self._files.entry(step.path) != step.now:
+            raise errors.Conflict(
+                f"somebody changed {step.path} just now; it was left as it"
+                " is: look at it, then run this again"
+            )
+        if step.sets_aside:
+            self._set_aside(step)
+        beside = history.files[step.path].beside
+        if step.was is None:
+            self._files.remove(step.path)
+        elif beside:
+            self._files.move(beside, step.path)
+        else:
+            copy = self._changes.copy(step.was.digest)
+            self._files.restore(step.path, copy, step.was.attributes)
+
+    def _set_aside(self, step: Restore) -> None:
+        """A command was killed: what there is now may be somebody's."""
+        size = self._files.size(step.path) or 0
+        contents = self._files.read(step.path)
+        if step.now is None or contents is None or size > MAX_TEXT_BYTES:
+            return
+        name = posixpath.basename(step.path)
+        path = self._changes.set_aside(name, step.now.digest, contents)
+        self._say(
+            f"what {step.path} held after an interrupted command is in {path}"
+        )
+
+    def _merge(self, book: Book, step: Merge) -> None:
+        # From here on the merge is the original: a second try finds it.
+        book.note(step.edit)
+        if step.edit.original is not None:
+            self._files.put(step.edit.path, step.edit.original)
+
+    def _rebuild(
+        self, history: History, step: Rebuild, build: Build | None
+    ) -> None:
+        if build is None:
+            self._say(
+                f"nothing here builds {step.image}; build it anew by hand"
+            )
+            return
+        kept = history.files.get(self._files.real(step.image))
+        if kept and kept.beside:
+            self._files.remove(kept.beside)
+        self._images.require_room([build])
+        self._images.swap(build, self._images.build(build))
+
+    def _forget(self, history: History) -> None:
+        self._images.sweep(history)
+        for kept in history.files.values():
+            if kept.beside:
+                self._files.remove(kept.beside)
+        for folder in reversed(history.folders):
+            self._files.forget(folder)
+        self._changes.remove()

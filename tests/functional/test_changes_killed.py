@@ -1,0 +1,152 @@
+"""A kill at any instant: enabling completes, disabling restores."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.functional.bootable import (
+    IDS,
+    IMAGE,
+    MENU,
+    RELEASE,
+    Bootable,
+    bootable,
+    changes_in,
+    killed_at,
+)
+
+Act = Callable[[Bootable], object]
+OTHER = b"options vfio-pci ids=1002:5046,8086:2668\n"
+
+
+def enable(host: Bootable) -> None:
+    host.enable()
+
+
+def enable_other(host: Bootable) -> None:
+    host.enable(OTHER)
+
+
+def disable(host: Bootable) -> None:
+    host.disable()
+
+
+def nothing(host: Bootable) -> None:
+    return
+
+
+def killed(folder: Path, before: Act, act: Act) -> Iterator[Bootable]:
+    """One host for each instant at which ``act`` is killed."""
+    for number in itertools.count(1):
+        host = bootable(folder / str(number))
+        before(host)
+        if not killed_at(number, functools.partial(act, host)):
+            assert number > 20
+            return
+        yield host
+        shutil.rmtree(folder / str(number))
+
+
+def fresh(folder: Path) -> dict[str, tuple[object, ...]]:
+    return bootable(folder / "fresh").snapshot()
+
+
+def require_bootable(host: Bootable) -> None:
+    """A whole image and a whole menu at any time."""
+    assert host.text(IMAGE).startswith("image of ")
+    assert host.text(MENU).startswith("linux /boot/vmlinuz")
+
+
+@pytest.mark.parametrize(
+    ("before", "act"),
+    [(nothing, enable), (enable, enable_other), (enable, disable)],
+)
+def test_disabling_restores(tmp_path: Path, before: Act, act: Act) -> None:
+    was = fresh(tmp_path)
+    for host in killed(tmp_path, before, act):
+        require_bootable(host)
+        host.disable()
+        assert host.snapshot() == was, host.root
+        assert host.is_clean()
+
+
+@pytest.mark.parametrize(
+    ("before", "act"),
+    [(nothing, enable), (enable, enable_other), (enable, disable)],
+)
+def test_enabling_completes(tmp_path: Path, before: Act, act: Act) -> None:
+    was = fresh(tmp_path)
+    for host in killed(tmp_path, before, act):
+        host.enable()
+        assert changes_in(host.plan()) == [], host.root
+        assert IDS.decode() in host.text(IMAGE)
+        require_bootable(host)
+        host.disable()
+        assert host.snapshot() == was, host.root
+        assert host.is_clean()
+
+
+# What runs on when whoever started it is gone: it ends its parent, and
+# its own work a while later.
+_ORPHAN = """#!/bin/sh
+[ -e etc/orphaned ] || { : > etc/orphaned; kill -9 $PPID; sleep 0.5; }
+"""
+
+
+@pytest.mark.parametrize(
+    ("tool", "left"),
+    [
+        ("update-grub", "boot menu"),
+        ("build", f"build the image of {RELEASE}"),
+        ("list", f"list the image of {RELEASE}"),
+    ],
+)
+@pytest.mark.parametrize("act", [enable, disable])
+def test_a_command_that_outlives_its_caller_is_waited_for(
+    tmp_path: Path, tool: str, left: str, act: Act
+) -> None:
+    was = fresh(tmp_path)
+    host = bootable(tmp_path)
+    script = host.text(f"/usr/sbin/{tool}")
+    host.write(
+        f"/usr/sbin/{tool}", script.replace("#!/bin/sh\n", _ORPHAN), 0o755
+    )
+    assert killed_at(10**6, host.enable)
+    act(host)
+    said = [line for line in host.said if line.startswith("waiting for")]
+    assert said
+    assert said[0].startswith(
+        f"waiting for what an interrupted run left behind ({left}): 0 s"
+    )
+    if act is enable:
+        assert changes_in(host.plan()) == []
+        host.disable()
+    host.at("/etc/orphaned").unlink()
+    shutil.copystat(
+        tmp_path / f"fresh/root/usr/sbin/{tool}", host.at(f"/usr/sbin/{tool}")
+    )
+    now = host.snapshot()
+    del now[f"usr/sbin/{tool}"], was[f"usr/sbin/{tool}"]
+    assert now == was
+
+
+def test_what_a_killed_command_wrote_is_set_aside(tmp_path: Path) -> None:
+    """It may be the tool's; it may be somebody's: nobody can tell."""
+    host = bootable(tmp_path)
+    was = host.text(MENU)
+    script = host.text("/usr/sbin/update-grub")
+    host.write("/usr/sbin/update-grub", f"{script}kill -9 $PPID\n", 0o755)
+    assert killed_at(10**6, host.enable)
+    written = host.text(MENU)
+    assert "intel_iommu=on" in written
+    host.disable()
+    assert host.text(MENU) == was
+    (aside,) = (host.state / "enablement/set-aside").iterdir()
+    assert aside.read_text() == written
+    assert f"is in {aside}" in "\n".join(host.said)
