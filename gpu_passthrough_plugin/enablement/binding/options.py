@@ -85,7 +85,7 @@ def parse(text: str) -> Id | None:
 
 
 def _ids(text: str) -> Iterator[str]:
-    for row in _CONTINUED.sub(" ", text).splitlines():
+    for row in _CONTINUED.sub("", text).splitlines():
         line = _LINE.fullmatch(row)
         if line:
             for value in _OPTION.findall(line[1]):

@@ -1,0 +1,123 @@
+"""By ids: every function's, in the seed's way, and nobody else's."""
+
+from __future__ import annotations
+
+import pytest
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.discovery.installation import installation
+from gpu_passthrough_plugin.enablement.binding.ids import IdsBinding
+from gpu_passthrough_plugin.enablement.driver import BindingCase, BindingPlan
+from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.model.change import Action
+from gpu_passthrough_plugin.model.reading import MISSING
+from tests.trees import boot
+from tests.unit.enablement.values import CARD, case, host, target, written
+from tests.unit.isolation.values import audio, function, gpu, port
+
+PATH = "/etc/modprobe.d/gpu-passthrough.conf"
+IDS = ("10de:1430", "10de:0fba")
+
+
+def planned(of: BindingCase) -> BindingPlan:
+    return IdsBinding().plan(of)
+
+
+def rows(plan: BindingPlan) -> list[str]:
+    text = written(plan.changes)[PATH]
+    assert text is not None
+    return [row for row in text.splitlines() if not row.startswith("#")]
+
+
+def test_every_function_is_in_it_once_in_order() -> None:
+    targets = (
+        *CARD,
+        target(gpu("82:00.0"), "nouveau", "nvidia_drm"),
+        target(audio("82:00.1"), "snd_hda_intel"),
+    )
+    plan = planned(case(port(), targets=targets))
+    assert rows(plan) == [
+        "options vfio-pci ids=10de:1430,10de:0fba",
+        "softdep nouveau pre: vfio-pci",
+        "softdep nvidia_drm pre: vfio-pci",
+        "softdep snd_hda_intel pre: vfio-pci",
+    ]
+    assert plan.changes[0].action is Action.CREATE
+    assert plan.arguments == Arguments()
+    assert plan.early.script == ""
+    assert plan.early.configuration == (PATH,)
+    assert plan.early.modules[-1] == "vfio_pci"
+
+
+def test_a_second_plan_changes_nothing() -> None:
+    files = written(planned(case()).changes)
+    there = {path: text or "" for path, text in files.items()}
+    (change,) = planned(case(files=there)).changes
+    assert change.action is Action.KEEP
+
+
+def test_a_vfio_that_is_built_in_is_told_by_the_kernel() -> None:
+    plan = planned(case(is_vfio_builtin=True))
+    assert plan.arguments == Arguments(lists=(("vfio-pci.ids", IDS),))
+
+
+def test_a_vfio_that_may_be_built_in_is_told_as_well() -> None:
+    lost = installation(host().tree())
+    kernels = tuple(k._replace(builtin=MISSING) for k in lost.kernels)
+    plan = planned(BindingCase(CARD, (), lost._replace(kernels=kernels)))
+    assert plan.arguments.lists == (("vfio-pci.ids", IDS),)
+
+
+def test_a_twin_is_refused_by_its_address() -> None:
+    with pytest.raises(errors.Refused) as caught:
+        planned(case(gpu("07:00.0"), audio("07:00.1"), gpu("08:00.0")))
+    said = str(caught.value)
+    assert "10de:1430 would take 0000:07:00.0, 0000:08:00.0 as well" in said
+    assert "10de:0fba would take 0000:07:00.1 as well" in said
+    assert "--binding address" in said
+    assert "\n" not in said
+
+
+def test_another_product_is_no_twin() -> None:
+    assert rows(planned(case(function("07:00.0", "10de:1431", 0x030000))))
+
+
+def test_a_function_of_unknown_ids_may_be_a_twin() -> None:
+    lost = gpu("07:00.0", product_id=MISSING)
+    with pytest.raises(errors.Refused, match=r"07:00.0 \(whose ids are unkn"):
+        planned(case(lost))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("10de:1430", "ids=10de:1430, and ids=10de:1430,10de:0fba are want"),
+        ("10de:1430,10de:0fba,1002:1", "take ids= out of that file"),
+    ],
+)
+def test_another_list_would_hide_this_one(line: str, said: str) -> None:
+    files = {"etc/modprobe.d/vfio.conf": f"options vfio-pci ids={line}\n"}
+    with pytest.raises(errors.Refused, match=said):
+        planned(case(files=files))
+
+
+def test_the_same_list_of_an_operators_may_stay() -> None:
+    line = "options vfio-pci ids=10de:0fba,10de:1430\n"
+    assert rows(planned(case(files={"etc/modprobe.d/vfio.conf": line})))
+
+
+def test_a_driver_that_is_built_in_comes_first() -> None:
+    usb = target(function("06:00.2", "10de:1ad8", 0x0C0330), "xhci_pci")
+    made = host()
+    boot.kernel(made, "6.9.0-1-amd64", "initrd.img-6.9.0-1-amd64")
+    made.file(
+        "lib/modules/6.9.0-1-amd64/modules.builtin",
+        "kernel/drivers/usb/host/xhci-pci.ko\n",
+    )
+    with pytest.raises(errors.Refused) as caught:
+        found = installation(made.tree())
+        planned(BindingCase((*CARD, usb), (), found))
+    assert str(caught.value).startswith(
+        "xhci_pci is built into kernel 6.9.0-1-amd64 and would have"
+        " 0000:06:00.2 before vfio-pci: use --binding address"
+    )

@@ -1,0 +1,166 @@
+"""Drivers by entry point, from installed metadata as pip writes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import stevedore.extension
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.discovery.installation import installation
+from gpu_passthrough_plugin.enablement import load
+from gpu_passthrough_plugin.enablement.binding.address import AddressBinding
+from gpu_passthrough_plugin.enablement.initramfs.dracut import Dracut
+from gpu_passthrough_plugin.enablement.initramfs.mkinitcpio import Mkinitcpio
+from tests.trees.debian import debian12
+from tests.trees.redhat import rhel9
+from tests.unit.enablement import values
+from tests.unit.isolation.values import HEALTHY
+
+_ROOM = "gpu_passthrough_plugin.enablement"
+# Drivers of a third party's, beside those of the project.
+ENTRY_POINTS = f"""
+[gpu_passthrough_plugin.bootloader]
+first = enablement_of_others:First
+second = enablement_of_others:Second
+
+[gpu_passthrough_plugin.binding]
+mine = {_ROOM}.binding.address:AddressBinding
+gone = no_such_module:Driver
+worse = worse_module:Driver
+wrong = pathlib:Path
+other = {_ROOM}.initramfs.dracut:Dracut
+needy = enablement_of_others:Needy
+
+[gpu_passthrough_plugin.initramfs]
+a_dracut = {_ROOM}.initramfs.dracut:Dracut
+b_mkinitcpio = {_ROOM}.initramfs.mkinitcpio:Mkinitcpio
+
+[gpu_passthrough_plugin.iommu]
+some = enablement_of_others:Some
+"""
+MODULE = """
+from gpu_passthrough_plugin.enablement.driver import (
+    Binding, Bootloader, Configured, Iommu,
+)
+
+
+class First(Bootloader):
+    name = "first"
+    precedence = -10
+
+    def claims(self, found):
+        return "first of all" if "dracut" in found.tools else None
+
+    def configured(self, found):
+        return Configured({}, {})
+
+    def plan(self, found, wanted):
+        raise NotImplementedError
+
+
+class Second(First):
+    name = "second"
+    precedence = -20
+
+    def claims(self, found):
+        return "second to none" if "mkinitramfs" in found.tools else None
+
+
+class Needy(Binding):
+    name = "needy"
+
+    def __init__(self, what):
+        raise NotImplementedError
+
+    def plan(self, case):
+        raise NotImplementedError
+
+
+class Some(Iommu):
+    name = "some"
+
+    def claims(self, facts):
+        return f"{len(facts.iommus)} are there" if facts.iommus else None
+
+    def arguments(self, *, passthrough):
+        raise NotImplementedError
+"""
+
+
+@pytest.fixture(autouse=True)
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A distribution with drivers that work and some that do not."""
+    folder = tmp_path / "third_party-1.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Name: third-party\nVersion: 1\n")
+    (folder / "entry_points.txt").write_text(ENTRY_POINTS)
+    (tmp_path / "worse_module.py").write_text("nonsense\n")
+    (tmp_path / "enablement_of_others.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    manager = stevedore.extension.ExtensionManager
+    monkeypatch.setattr(manager, "ENTRY_POINT_CACHE", {})
+    # It would keep what it found in the home folder.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_a_binding_by_name() -> None:
+    assert isinstance(load.binding("mine"), AddressBinding)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("none", "binding 'none' is not installed; available: "),
+        ("gone", "binding 'gone' does not load (No module named"),
+        ("worse", "binding 'worse' does not load (name 'nonsense' is not"),
+        ("needy", "binding 'needy' does not load ("),
+        ("wrong", "binding 'wrong' is no driver but <class 'path"),
+        ("other", "binding 'dracut' is a driver of another kind; avail"),
+    ],
+)
+def test_what_is_no_driver_is_named(
+    name: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(errors.Invalid) as caught:
+        load.binding(name)
+    assert f"[enablement] {said}" in str(caught.value)
+    assert "gone, " in str(caught.value)
+    assert "mine, needy, other" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caplog.records == []
+
+
+def test_a_driver_that_is_named_need_not_claim_the_host() -> None:
+    driver, why = load.initramfs(values.found(), "b_mkinitcpio")
+    assert isinstance(driver, Mkinitcpio)
+    assert why == "[enablement] initramfs = b_mkinitcpio"
+
+
+def test_a_driver_that_is_named_says_why_it_fits() -> None:
+    found = installation(rhel9().tree())
+    driver, why = load.initramfs(found, "a_dracut")
+    assert isinstance(driver, Dracut)
+    assert why == "/usr/bin/dracut is installed"
+
+
+@pytest.mark.parametrize("name", [None, "auto"])
+def test_the_first_that_claims_the_host(name: str | None) -> None:
+    driver, why = load.bootloader(installation(rhel9().tree()), name)
+    assert (driver.name, why) == ("first", "first of all")
+    driver, why = load.bootloader(installation(debian12().tree()), name)
+    assert (driver.name, why) == ("second", "second to none")
+
+
+def test_the_iommu_is_found_by_facts() -> None:
+    driver, why = load.iommu(HEALTHY, "some")
+    assert (driver.name, why) == ("some", "1 are there")
+
+
+def test_nobodys_host_is_refused_with_those_that_were_asked() -> None:
+    with pytest.raises(errors.Refused) as caught:
+        load.initramfs(values.found())
+    said = str(caught.value)
+    assert "no initramfs that is known; looked for: dracut, mkini" in said
+    assert said.endswith("name it with [enablement] initramfs")
