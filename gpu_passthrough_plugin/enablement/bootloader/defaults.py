@@ -130,7 +130,7 @@ def completed(file: Source, wanted: Arguments) -> Source:
 
 def _refusal(path: str, line: str) -> errors.Refused:
     return errors.Refused(
-        f"{path} says {line!r}, which only a shell can tell the value of;"
-        " wanted words between one pair of quotes: write them so, and run"
-        " this again"
+        f"{path} says {' '.join(line.split())}, whose value only a shell can"
+        " tell; wanted words between one pair of quotes: write them so, and"
+        " run this again"
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement import words
 from gpu_passthrough_plugin.enablement.bootloader import (
+    call,
     cmdline,
     defaults,
     menu,
@@ -15,9 +15,11 @@ from gpu_passthrough_plugin.enablement.bootloader import (
 )
 from gpu_passthrough_plugin.enablement.bootloader.difference import (
     Difference,
-    difference,
 )
-from gpu_passthrough_plugin.enablement.bootloader.entries import entries
+from gpu_passthrough_plugin.enablement.bootloader.entries import (
+    Entry,
+    entries,
+)
 from gpu_passthrough_plugin.enablement.driver import (
     Bootloader,
     BootPlan,
@@ -57,41 +59,64 @@ class Grubby(Bootloader):
         return Configured(sources, _entries(found))
 
     def plan(self, found: Installation, wanted: Arguments) -> BootPlan:
-        _refuse_bare_entries(found)
+        _refuse_what_grubby_leaves(found, wanted)
         changes, notes = _sources(found, wanted)
         lines = _lines(found)
         right = {k: words.edited(line, wanted) for k, line in lines.items()}
-        due = _difference(lines, {k: r.words for k, r in right.items()})
+        after = {k: r.words for k, r in right.items()}
+        due = call.difference(lines, after)
         tool = found.tools[_TOOL]
         shown = due or Difference(words.missing((), wanted), wanted.never)
         run = Run(
             mkconfig.ARGUMENTS,
-            _argv(tool, shown),
+            call.argv(tool, shown),
             _touched(found),
-            _argv(tool, due.inverse) if due else (),
+            call.undo(tool, lines, after),
             bool(due),
         )
         noted = (*notes, *(n for r in right.values() for n in r.notes))
         return BootPlan((*changes, run), tuple(dict.fromkeys(noted)))
 
 
-def _refuse_bare_entries(found: Installation) -> None:
-    """Nothing, where what entries take from the environment is there.
+def _refuse_what_grubby_leaves(found: Installation, wanted: Arguments) -> None:
+    """Nothing, where grubby reaches all that the entries say.
 
-    grubby would set it to what it adds and nothing else, without root=.
-
-    :raises Refused: when it is not.
+    :raises Refused: when it does not.
     """
-    if _environment(found).get(_SHARED):
-        return
-    for entry in entries(found):
-        if f"${_SHARED}" in entry.words:
+    for entry in _own(found):
+        for place, line in _beyond(entry, _environment(found)):
+            right = words.edited(line, wanted)
+            wrong = set(line) - set(right.words)
+            if wrong:
+                raise errors.Refused(
+                    f"{place} says {' '.join(sorted(wrong))}, which grubby"
+                    " does not edit; wanted it without that: take it out"
+                    " there, and run this again"
+                )
+
+
+def _beyond(
+    entry: Entry, variables: Mapping[str, str]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Words of an entry, and of what it takes in, that grubby leaves.
+
+    :raises Refused: when the entry takes in what is not there: grubby
+        would set it to what it adds and nothing else, without ``root=``.
+    """
+    shared = f"${_SHARED}"
+    if shared in entry.words:
+        if not variables.get(_SHARED):
             raise errors.Refused(
                 f"{entry.path} takes its arguments from {_SHARED}, which"
                 f" {_GRUBENV} does not have; wanted them there: run"
                 " 'grub2-mkconfig -o' for the menu that GRUB reads, and run"
                 " this again"
             )
+        yield entry.path, entry.words
+    for word in entry.words:
+        name = word.removeprefix("$")
+        if word != shared and name != word and name in variables:
+            yield f"{_GRUBENV} {name}", words.split(variables[name])
 
 
 def _sources(
@@ -119,11 +144,11 @@ def _sources(
     return tuple(changes), tuple(notes)
 
 
-def _argv(tool: str, due: Difference) -> tuple[str, ...]:
-    options = [f"--args={' '.join(due.added)}"] if due.added else []
-    if due.removed:
-        options.append(f"--remove-args={' '.join(due.removed)}")
-    return (tool, "--update-kernel=ALL", *options)
+def _own(found: Installation) -> tuple[Entry, ...]:
+    """Entries that grubby edits: not those of an EFI system partition."""
+    return tuple(
+        entry for entry in entries(found) if entry.path.startswith(_FOLDER)
+    )
 
 
 def _touched(found: Installation) -> tuple[str, ...]:
@@ -146,7 +171,7 @@ def _entries(found: Installation) -> dict[str, tuple[str, ...]]:
         entry.path: tuple(
             part for word in entry.words for part in _expanded(word, variables)
         )
-        for entry in entries(found)
+        for entry in _own(found)
     }
 
 
@@ -161,57 +186,8 @@ def _lines(found: Installation) -> dict[str, tuple[str, ...]]:
     """Every line of words that grubby edits."""
     shared = _environment(found).get(_SHARED, "")
     lines = {_SHARED: words.split(shared)} if shared else {}
-    return lines | _entries(found)
-
-
-def _difference(
-    before: Mapping[str, tuple[str, ...]],
-    after: Mapping[str, tuple[str, ...]],
-) -> Difference:
-    """What grubby has to be told for every line to become what it should.
-
-    It puts each word that it adds in the place of all of that name, so
-    that others of that name have to be named as well.
-
-    :raises Refused: when the lines differ so that no one call does it.
-    """
-    due = [difference(before[k], after[k]) for k in before]
-    removed = _union([d.removed for d in due])
-    names = {_name(w) for d in due for w in d.added}
-    added = _union(
-        [[w for w in line if _name(w) in names] for line in after.values()]
-    )
-    found = Difference(added, removed)
-    for key, line in before.items():
-        if Counter(_grubbied(line, found)) != Counter(after[key]):
-            raise errors.Refused(
-                f"{key} differs from other entries in what it says of"
-                f" {', '.join(sorted(names | set(removed)))}; wanted one"
-                " change for all of them: make them agree with grubby, and"
-                " run this again"
-            )
-    return found
-
-
-def _grubbied(line: Sequence[str], due: Difference) -> tuple[str, ...]:
-    """The words that grubby leaves of a line."""
-    names = {_name(word) for word in due.added}
-    left = list(line)
-    for word in due.removed:
-        if word in left:
-            left.remove(word)
-    return (*(w for w in left if _name(w) not in names), *due.added)
-
-
-def _name(word: str) -> str:
-    """What grubby takes for the name: all before the last ``=``."""
-    return word.rpartition("=")[0] or word
-
-
-def _union(parts: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Each word as often as the part has it that has it most often."""
-    most: Counter[str] = Counter()
-    for part in parts:
-        most |= Counter(part)
-    order = dict.fromkeys(word for part in parts for word in part)
-    return tuple(word for word in order for _ in range(most[word]))
+    return lines | {
+        entry.path: entry.words
+        for entry in _own(found)
+        if f"${_SHARED}" not in entry.words
+    }

@@ -1,0 +1,118 @@
+"""Plans for described systems, and what systems are after them."""
+
+from __future__ import annotations
+
+import re
+
+from gpu_passthrough_plugin.discovery.installation import installation
+from gpu_passthrough_plugin.enablement import words
+from gpu_passthrough_plugin.enablement.bootloader.debian import Debian
+from gpu_passthrough_plugin.enablement.bootloader.grub2 import Grub2
+from gpu_passthrough_plugin.enablement.bootloader.grubby import Grubby
+from gpu_passthrough_plugin.enablement.bootloader.proxmox import Proxmox
+from gpu_passthrough_plugin.enablement.bootloader.rpm_ostree import RpmOstree
+from gpu_passthrough_plugin.enablement.bootloader.suse import Suse
+from gpu_passthrough_plugin.enablement.bootloader.systemd_boot import (
+    SystemdBoot,
+)
+from gpu_passthrough_plugin.enablement.driver import Bootloader, BootPlan
+from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.model.change import Run, Write
+from gpu_passthrough_plugin.model.installation import Installation
+from tests.trees.host import Host
+from tests.trees.systems import SYSTEMS
+
+DRIVERS: tuple[Bootloader, ...] = (
+    Debian(), Grub2(), Grubby(), Proxmox(), RpmOstree(), Suse(),
+    SystemdBoot(),
+)  # fmt: skip
+ON = Arguments(("intel_iommu=on",), ("intel_iommu=off", "iommu=off"))
+ALL = ON | Arguments(
+    ("rd.driver.pre=vfio-pci",),
+    (),
+    (("vfio-pci.ids", ("10de:24b0", "10de:228b")),),
+)
+ALL_WORDS = (
+    "intel_iommu=on rd.driver.pre=vfio-pci vfio-pci.ids=10de:24b0,10de:228b"
+)
+# Lines that a boot loader, or its generator, reads words from.
+_LINE = re.compile(
+    r"^(\s*linux(?:16|efi)?\s+\S+\s+|options\s+|kernelopts=)(.*)$",
+    re.MULTILINE,
+)
+
+
+def system(name: str) -> Installation:
+    return found(SYSTEMS[name]())
+
+
+def found(host: Host) -> Installation:
+    return installation(host.tree())
+
+
+def chosen(here: Installation) -> Bootloader:
+    """The driver that claims it first."""
+    ordered = sorted(DRIVERS, key=lambda driver: driver.precedence)
+    return next(driver for driver in ordered if driver.claims(here))
+
+
+def plan(here: Installation, wanted: Arguments = ALL) -> BootPlan:
+    return chosen(here).plan(here, wanted)
+
+
+def writes(of: BootPlan) -> dict[str, str | None]:
+    """What each written file becomes, where it changes."""
+    return {
+        change.path: change.becomes.decode() if change.becomes else None
+        for change in of.changes
+        if isinstance(change, Write) and change.was != change.becomes
+    }
+
+
+def runs(of: BootPlan) -> list[Run]:
+    return [change for change in of.changes if isinstance(change, Run)]
+
+
+def argv(of: BootPlan) -> list[tuple[str, ...]]:
+    """The commands that are to be run."""
+    return [run.argv for run in runs(of) if run.is_needed]
+
+
+def written(here: Installation, of: BootPlan) -> Installation:
+    """The system after the plan's writes, and before its commands."""
+    files = dict(here.files)
+    folders = dict(here.folders)
+    for change in of.changes:
+        if not isinstance(change, Write):
+            continue
+        folder, _, name = change.path.rpartition("/")
+        names = set(folders.get(folder, ())) - {name}
+        if change.becomes is None:
+            files.pop(change.path, None)
+        else:
+            files[change.path] = change.becomes
+            names.add(name)
+        folders[folder] = tuple(sorted(names))
+    return here._replace(files=files, folders=folders)
+
+
+def booted(
+    here: Installation, of: BootPlan, wanted: Arguments
+) -> Installation:
+    """The system after the whole plan: menus and entries say it too."""
+    after = written(here, of)
+    files = dict(after.files)
+    for path, data in files.items():
+        if path.startswith("/boot/") and isinstance(data, bytes):
+            files[path] = _told(data.decode(), wanted).encode()
+    return after._replace(files=files)
+
+
+def _told(text: str, wanted: Arguments) -> str:
+    return _LINE.sub(lambda m: m[1] + _line(m[2], wanted), text)
+
+
+def _line(line: str, wanted: Arguments) -> str:
+    if line.startswith("$kernelopts"):
+        return line
+    return words.rewritten(line, wanted).text

@@ -1,0 +1,191 @@
+"""GRUB with /etc/default/grub: Debian's drop-ins, and edits in place."""
+
+from __future__ import annotations
+
+import pytest
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.model.change import Action
+from tests.trees import boot, debian, redhat
+from tests.trees.host import Host
+from tests.unit.enablement.bootloader import planning
+from tests.unit.enablement.bootloader.planning import ON
+
+DEFAULTS, FOLDER = "/etc/default/grub", "/etc/default/grub.d"
+OURS = f"{FOLDER}/90-gpu-passthrough.cfg"
+
+
+def host(text: str, *, is_debian: bool = False) -> Host:
+    """CentOS 7, or Debian 12, with these defaults."""
+    made = debian.debian12() if is_debian else redhat.centos7()
+    made.file("etc/default/grub", text)
+    return made
+
+
+def after(text: str) -> str:
+    """What CentOS 7's defaults become."""
+    plan = planning.plan(planning.found(host(text)), ON)
+    return planning.writes(plan).get(DEFAULTS) or text
+
+
+L = "GRUB_CMDLINE_LINUX"
+W = "intel_iommu=on"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (f'{L}="quiet"\n', f'{L}="quiet {W}"\n'),
+        (f'{L}="quiet"', f'{L}="quiet {W}"'),
+        (f'{L}=""\r\nA=1\r\n', f'{L}="{W}"\r\nA=1\r\n'),
+        (f"{L}='a b'\n", f"{L}='a b {W}'\n"),
+        (f"{L}=quiet # no\n", f'{L}="quiet {W}" # no\n'),
+        (f"{L}=\n", f'{L}="{W}"\n'),
+        (f'export {L}="a"\n', f'export {L}="a {W}"\n'),
+        # The seed's own line, and both on one.
+        (f'{L}="ro intel_opmmu=on q"\n', f'{L}="ro {W} q"\n'),
+        (f'{L}="{W} ro intel_iommu=off"\n', f'{L}="{W} ro"\n'),
+        (f'{L}="intel_iommu=off,sm_on"\n', f'{L}="{W},sm_on"\n'),
+        # Comments are not read, and the last one counts.
+        (f'#{L}="x"\n{L}="a"\n', f'#{L}="x"\n{L}="a {W}"\n'),
+        (f'{L}="a"\n{L}="b"\n', f'{L}="a"\n{L}="b {W}"\n'),
+        (f'{L}="a"\n{L}+=" b"\n', f'{L}="a"\n{L}+=" b {W}"\n'),
+        (f'{L}="{W}"\n{L}+=" b"\n', None),
+        (f'A="x y"\n{L}="$A ${{B}} q"\n', f'A="x y"\n{L}="$A ${{B}} q {W}"\n'),
+        # What is wrong is put right in the other variable as well.
+        (
+            f'{L}_DEFAULT="iommu=off q"\n{L}="a"\n',
+            f'{L}_DEFAULT="q"\n{L}="a {W}"\n',
+        ),
+        # Blanks, quotes within, a line that goes on.
+        (f'{L}="a=\\"b c\\"  d "\n', f'{L}="a=\\"b c\\"  d {W} "\n'),
+        (f'{L}="a \\\n  b"\n', f'{L}="a \\\n  b {W}"\n'),
+    ],
+)
+def test_defaults_are_edited_in_place(text: str, wanted: str | None) -> None:
+    assert after(text) == (text if wanted is None else wanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (f'{L}="$(cat /x)"\n', f'{L}="$(cat /x)"'),
+        (f"{L}=`cat /x`\n", f"{L}="),
+        (f"{L}=\"a\"'b'\n", f"{L}=\"a\"'b'"),
+        (f'{L}="${{A:-b}}"\n', "${A:-b}"),
+        (f'A=$(x)\n{L}="$A"\n', f'{L}="$A"'),
+        (f'if x; then\n  {L}="a"\nfi\n', f'{L}="a"'),
+        (f'{L}="a"\n[ -e /x ] && {L}="b"\n', "[ -e /x ] &&"),
+        (f'{L}="a" grub-thing\n', f'{L}="a"'),
+        (f'{L}="a\n', f"{L}="),
+        ("GRUB_TIMEOUT=5\n", f"no line {L}="),
+    ],
+)
+def test_what_only_a_shell_can_tell_is_refused(text: str, found: str) -> None:
+    here = planning.found(host(text))
+    with pytest.raises(errors.Refused) as refused:
+        planning.plan(here, ON)
+    message = str(refused.value)
+    assert message.startswith(DEFAULTS)
+    assert found in message
+    assert "wanted" in message
+    assert "\n" not in message
+    # Looking is no offence.
+    assert planning.chosen(here).configured(here).entries
+
+
+def test_the_seeds_typo_is_named() -> None:
+    here = planning.found(host('GRUB_CMDLINE_LINUX="intel_opmmu=on"\n'))
+    (note,) = planning.plan(here, ON).notes
+    assert note.startswith("intel_opmmu=on is nothing that the kernel knows")
+
+
+def test_the_menu_on_the_efi_partition_is_the_right_one() -> None:
+    stub = redhat.centos7_efi()
+    stub.file("boot/efi/EFI/centos/grub.cfg", boot.STUB)
+    stub.file("boot/grub2/grub.cfg", boot.menu("C", [("/vmlinuz-3", "ro")]))
+    (argv,) = planning.argv(planning.plan(planning.found(stub)))
+    assert argv[2] == "/boot/grub2/grub.cfg"
+    two = redhat.centos7_efi()
+    two.file("boot/efi/EFI/old/grub.cfg", boot.menu("O", [("/v-1", "ro")]))
+    with pytest.raises(errors.Refused, match=r"centos/grub\.cfg and /boot"):
+        planning.plan(planning.found(two))
+    lone = redhat.centos7_efi()
+    lone.file("boot/efi/EFI/centos/grub.cfg", boot.STUB)
+    with pytest.raises(errors.Refused, match=r"no menu at /boot/grub2"):
+        planning.plan(planning.found(lone))
+
+
+def test_loader_entries_are_not_written_by_the_generator() -> None:
+    made = redhat.centos7()
+    made.file("boot/grub2/grub.cfg", boot.BLS_MENU)
+    with pytest.raises(errors.Refused, match="wanted grubby"):
+        planning.plan(planning.found(made))
+
+
+def test_the_generator_is_run_where_the_menu_lacks_it() -> None:
+    made = host('GRUB_CMDLINE_LINUX="intel_iommu=on"\n')
+    (run,) = planning.runs(planning.plan(planning.found(made), ON))
+    assert run.action is Action.RUN
+    assert run.touches == (
+        "/boot/grub2/grub.cfg", "/boot/grub2/grub.cfg.new"
+    )  # fmt: skip
+    assert run.undo == run.argv
+    root = [("/vmlinuz-3", "ro intel_iommu=on")]
+    made.file(
+        "boot/grub2/grub.cfg",
+        # Another system's entries, and a memory test, are not ours.
+        boot.menu("CentOS", root)
+        + "### BEGIN /etc/grub.d/30_os-prober ###\n\tlinux /v root=/dev/sdb\n"
+        "### END /etc/grub.d/30_os-prober ###\n",
+    )
+    (run,) = planning.runs(planning.plan(planning.found(made), ON))
+    assert run.action is Action.KEEP
+
+
+def test_debians_drop_in_appends() -> None:
+    plan = planning.plan(planning.system("debian12"), ON)
+    text = planning.writes(plan)[OURS] or ""
+    assert text.splitlines()[1:] == [
+        'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX intel_iommu=on"'
+    ]
+    (run,) = planning.runs(plan)
+    assert run.touches == ("/boot/grub/grub.cfg", "/boot/grub/grub.cfg.new")
+
+
+def test_debians_wrong_words_are_put_right_where_they_stand() -> None:
+    made = host(
+        'GRUB_CMDLINE_LINUX_DEFAULT="quiet iommu=off"\n'
+        'GRUB_CMDLINE_LINUX="intel_iommu=off"\n',
+        is_debian=True,
+    )
+    made.file(
+        "etc/default/grub.d/50-site.cfg",
+        'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX iommu=off"\n',
+    )
+    assert planning.writes(planning.plan(planning.found(made), ON)) == {
+        DEFAULTS: 'GRUB_CMDLINE_LINUX_DEFAULT="quiet"\n'
+        'GRUB_CMDLINE_LINUX="intel_iommu=on"\n',
+        f"{FOLDER}/50-site.cfg": 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX"\n',
+    }
+
+
+def test_debians_drop_in_goes_when_it_is_not_needed() -> None:
+    made = host('GRUB_CMDLINE_LINUX="intel_iommu=on"\n', is_debian=True)
+    made.file(OURS[1:], 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX x"\n')
+    plan = planning.plan(planning.found(made), ON)
+    assert planning.writes(plan) == {OURS: None}
+    assert planning.argv(plan) == [("/usr/sbin/update-grub",)]
+
+
+def test_a_drop_in_that_is_read_later_must_not_take_it_back() -> None:
+    made = debian.debian12()
+    made.file("etc/default/grub.d/99-site.cfg", 'GRUB_CMDLINE_LINUX="a"\n')
+    with pytest.raises(errors.Refused) as refused:
+        planning.plan(planning.found(made), ON)
+    assert str(refused.value).startswith(f"{FOLDER}/99-site.cfg sets")
+    made.file(
+        "etc/default/grub.d/99-site.cfg",
+        'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX a"\n',
+    )
+    assert OURS in planning.writes(planning.plan(planning.found(made), ON))
