@@ -12,11 +12,18 @@ from gpu_passthrough_plugin.enablement.driver import (
     Binding,
     BindingCase,
     Bootloader,
+    BootPlan,
     Initramfs,
     Iommu,
 )
 from gpu_passthrough_plugin.model.arguments import Arguments
-from gpu_passthrough_plugin.model.change import Build, Change, Write
+from gpu_passthrough_plugin.model.change import (
+    Action,
+    Build,
+    Change,
+    Run,
+    Write,
+)
 from gpu_passthrough_plugin.model.enablement import Early, Enablement, Target
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.installation import Installation
@@ -116,7 +123,10 @@ def plan(
     stale = tuple(word for word in earlier if word not in words)
     booted = drivers.bootloader.plan(found, wanted | Arguments(never=stale))
     builds = _builds(drivers.initramfs, found, bound.early, writes, built)
-    return Plan((*writes, *builds, *booted.changes), booted.notes, words)
+    changes = (*writes, *builds, *booted.changes)
+    return Plan(
+        (*changes, *_copies(booted, (*writes, *builds))), booted.notes, words
+    )
 
 
 def images(
@@ -143,6 +153,19 @@ def _builds(
         )
         for build in builds
         if build is not None
+    )
+
+
+def _copies(booted: BootPlan, before: Sequence[Change]) -> tuple[Run, ...]:
+    """What brings new images to a boot loader that has copies of its own."""
+    is_new = any(change.action is not Action.KEEP for change in before)
+    done = {
+        c.argv for c in booted.changes if isinstance(c, Run) and c.is_needed
+    }
+    return tuple(
+        dataclasses.replace(run, is_needed=run.is_needed or is_new)
+        for run in booted.images
+        if run.argv not in done
     )
 
 

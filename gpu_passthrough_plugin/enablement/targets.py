@@ -74,7 +74,7 @@ def _kept(group: Group) -> Iterator[str]:
 
 
 def _target(member: Member) -> Target:
-    function = member.function
+    function, group = member.function, member.function.iommu_group
     return Target(
         address=member.address,
         vendor_id=known(function.vendor_id) or 0,
@@ -82,6 +82,7 @@ def _target(member: Member) -> Target:
         class_code=known(function.class_code) or 0,
         is_primary=member.role is Role.PRIMARY,
         modules=_modules(member),
+        iommu_group=group if isinstance(group, int) else None,
     )
 
 
