@@ -75,6 +75,7 @@ def test_defaults_are_edited_in_place(text: str, wanted: str | None) -> None:
         (f'{L}="${{A:-b}}"\n', "${A:-b}"),
         (f'A=$(x)\n{L}="$A"\n', f'{L}="$A"'),
         (f'if x; then\n  {L}="a"\nfi\n', f'{L}="a"'),
+        (f'x &&\\\n\t{L}="a"\n', f'{L}="a"'),
         (f'{L}="a"\n[ -e /x ] && {L}="b"\n', "[ -e /x ] &&"),
         (f'{L}="a" grub-thing\n', f'{L}="a"'),
         (f'{L}="a\n', f"{L}="),
@@ -114,6 +115,13 @@ def test_the_menu_on_the_efi_partition_is_the_right_one() -> None:
     lone.file("boot/efi/EFI/centos/grub.cfg", boot.STUB)
     with pytest.raises(errors.Refused, match=r"no menu at /boot/grub2"):
         planning.plan(planning.found(lone))
+
+
+def test_on_a_bios_the_menu_of_an_efi_partition_is_nothing() -> None:
+    made = redhat.centos7()
+    made.file("boot/efi/EFI/centos/grub.cfg", boot.menu("C", [("/v-3", "ro")]))
+    (argv,) = planning.argv(planning.plan(planning.found(made)))
+    assert argv[2] == "/boot/grub2/grub.cfg"
 
 
 def test_loader_entries_are_not_written_by_the_generator() -> None:
