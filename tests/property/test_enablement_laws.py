@@ -58,12 +58,13 @@ def test_ids_take_what_was_selected_or_nothing(
         line = change.becomes.decode().splitlines()[1]
         ids = line.partition("ids=")[2].split(",")
         assert len(ids) == len(set(ids))
-        assert {tuple(int(n, 16) for n in i.split(":")) for i in ids} == wanted
-        taken = AddressBinding().plan(case).early.script
-    rows = [
-        r.split()[1] for r in taken.splitlines() if r[:11] == "gpupt_take "
+        pairs = (text.split(":") for text in ids)
+        assert {(int(v, 16), int(p, 16)) for v, p in pairs} == wanted
+    script = AddressBinding().plan(case).early.script
+    calls = [r for r in script.splitlines() if r.startswith("gpupt_take ")]
+    assert [c.split()[1] for c in calls] == [
+        str(f.address) for f in sorted(chosen)
     ]
-    assert rows == [str(f.address) for f in sorted(chosen)]
 
 
 lines = st.lists(st.text("ab =()#\t\"'é", max_size=12)).map(
