@@ -45,7 +45,26 @@ def is_listed(words: Iterable[Word], name: str, values: Sequence[str]) -> bool:
 
 def is_against(word: Word, wanted: Arguments) -> bool:
     """Whether a word, or a value in its list, must never be there."""
-    return any(word.says(parsed(text)) for text in wanted.never)
+    return any(word.says(one) for one in _never(wanted))
+
+
+def _never(wanted: Arguments) -> tuple[Word, ...]:
+    """What must never be there; of a list that is wanted, value by value.
+
+    One that had fewer values before is against nothing that it has now.
+    """
+    lists = {parsed(name).name: values for name, values in wanted.lists}
+    found: list[Word] = []
+    for word in map(parsed, wanted.never):
+        if word.name not in lists:
+            found.append(word)
+            continue
+        found += (
+            word._replace(values=(value,))
+            for value in word.values or ()
+            if value not in lists[word.name]
+        )
+    return tuple(found)
 
 
 def _spelled(words: Fates, wanted: Arguments) -> Corrected:
@@ -76,7 +95,7 @@ def _spelled(words: Fates, wanted: Arguments) -> Corrected:
 
 def _turned(words: Fates, wanted: Arguments) -> Fates:
     """Without what must never be there; ``off`` becomes ``on`` in place."""
-    never = [parsed(text) for text in wanted.never]
+    never = _never(wanted)
     fates = list(words)
     for at, text in _there(words):
         one = parsed(text)

@@ -107,6 +107,27 @@ def test_lists_are_one_word(text: str, wanted: str | None, notes: int) -> None:
     assert len(words.rewritten(text, IDS).notes) == notes
 
 
+@pytest.mark.parametrize(
+    ("text", "before", "wanted"),
+    [
+        # One more value, one less, others' values.
+        ("vfio-pci.ids=1:1", "1:1", "vfio-pci.ids=1:1,2:2"),
+        ("vfio-pci.ids=1:1,2:2,3:3", "1:1,3:3", "vfio-pci.ids=1:1,2:2"),
+        ("vfio-pci.ids=9:9,3:3", "3:3", "vfio-pci.ids=9:9,1:1,2:2"),
+    ],
+)
+def test_what_was_wanted_of_a_list_before(
+    text: str, before: str, wanted: str
+) -> None:
+    now = Arguments(
+        never=(f"vfio-pci.ids={before}",),
+        lists=(("vfio-pci.ids", ("1:1", "2:2")),),
+    )
+    assert after(text, now) == wanted
+    nothing = Arguments(never=(f"vfio-pci.ids={before}",))
+    assert after(f"ro vfio-pci.ids={before}", nothing) == "ro"
+
+
 def test_of_a_modules_parameters_the_last_one_counts() -> None:
     unsafe = "vfio_iommu_type1.allow_unsafe_interrupts"
     wanted = Arguments((f"{unsafe}=1",))
