@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gpu_passthrough_plugin.discovery.names import Names
     from gpu_passthrough_plugin.flow.enablement import Bench
     from gpu_passthrough_plugin.flow.site import Site
+    from gpu_passthrough_plugin.flow.verification import Known
     from gpu_passthrough_plugin.host.changes import Changes
     from gpu_passthrough_plugin.host.commands import Commands
     from gpu_passthrough_plugin.host.files import Files
@@ -166,6 +167,27 @@ class Context:
             recall=Recall(*hands) if hands else None,
             lock=self._lock,
             say=say,
+        )
+
+    @functools.cached_property
+    def known(self) -> Known:
+        """What is known of the host besides its files; here only."""
+        from gpu_passthrough_plugin.flow.verification import Known
+        from gpu_passthrough_plugin.model.reading import MISSING
+
+        if not self.is_here:
+            return Known(MISSING, None, lambda _, __: MISSING)
+        from gpu_passthrough_plugin.discovery.kernel_log import parsed
+        from gpu_passthrough_plugin.flow import verification
+        from gpu_passthrough_plugin.host import kernel_log
+
+        _, commands, changes, _ = self._hands()
+        history = changes.read()
+        text = kernel_log.text()
+        return Known(
+            parsed(text) if isinstance(text, str) else text,
+            history.enablement if history else None,
+            functools.partial(verification.listed, commands),
         )
 
     def _hands(self) -> tuple[Files, Commands, Changes, Callable[[str], None]]:

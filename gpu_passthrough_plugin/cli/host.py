@@ -23,7 +23,9 @@ class HostCheck(Lister):
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         context = self.context
         found = tuple(
-            readiness.findings(context.tree, context.policy, _doors(context))
+            readiness.findings(
+                context.tree, context.policy, _doors(context), context.known
+            )
         )
         if any(f.status is Status.FAIL for f in found):
             self.status = 1
@@ -71,16 +73,22 @@ class HostRecord(Command):
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.discovery import record
 
-        text = record.written(self.context.tree)
-        path = parsed_args.file
-        beside = f"{path}.{os.getpid()}.new"
-        try:
-            with open(beside, "xb") as file:
-                file.write(text)
-            os.replace(beside, path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                os.unlink(beside)
-            raise errors.Unavailable(
-                f"cannot write {path}: {error.strerror}"
-            ) from error
+        save(parsed_args.file, record.written(self.context.tree))
+
+
+def save(path: str, content: bytes) -> None:
+    """Write a file of the operator's, whole or not at all.
+
+    :raises Unavailable: when it cannot be written.
+    """
+    beside = f"{path}.{os.getpid()}.new"
+    try:
+        with open(beside, "xb") as file:
+            file.write(content)
+        os.replace(beside, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise errors.Unavailable(
+            f"cannot write {path}: {error.strerror}"
+        ) from error

@@ -123,10 +123,14 @@ def plan(
     stale = tuple(word for word in earlier if word not in words)
     booted = drivers.bootloader.plan(found, wanted | Arguments(never=stale))
     builds = _builds(drivers.initramfs, found, bound.early, writes, built)
-    changes = (*writes, *builds, *booted.changes)
-    return Plan(
-        (*changes, *_copies(booted, (*writes, *builds))), booted.notes, words
+    copies = _copies(booted, (*writes, *builds))
+    again = {run.argv for run in copies}
+    rest = (
+        change
+        for change in booted.changes
+        if not (isinstance(change, Run) and change.argv in again)
     )
+    return Plan((*writes, *builds, *rest, *copies), booted.notes, words)
 
 
 def images(

@@ -67,10 +67,12 @@ def _faults(meant: Sequence[Group], selector: Selector) -> Iterator[str]:
 
 def _kept(group: Group) -> Iterator[str]:
     """Each reason against a group, led to from what was selected."""
-    where = "" if group.number is None else f" is in group {group.number}:"
     first = group.primaries[0].address
+    place = "its card" if group.number is None else f"group {group.number}"
     for reason in group.verdict.reasons:
-        yield f"{first}{where} {reason.text}; {reason.remedy}"
+        is_own = str(first) in reason.text
+        lead = "" if is_own else f"{first} goes with all of {place}: "
+        yield f"{lead}{reason.text}; {reason.remedy}"
 
 
 def _target(member: Member) -> Target:

@@ -14,12 +14,13 @@ from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.enablement import load, targets
 from gpu_passthrough_plugin.enablement.driver import Configured
 from gpu_passthrough_plugin.flow.survey import Survey, survey
+from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.change import BESIDE
 from gpu_passthrough_plugin.model.enablement import Early, Enablement
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.installation import Installation
-from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 
 Names = tuple[str, ...] | Unknown
 Images = Mapping[str, Names]
@@ -76,17 +77,20 @@ def looked_into(found: Survey, known: Known) -> Images:
     return {release: known.images(found.installation, release)}
 
 
-def listing(found: Installation, release: str) -> tuple[str, ...] | None:
-    """The command that lists a kernel's image; None where there is none."""
+def listed(commands: Commands, found: Installation, release: str) -> Names:
+    """The names in a kernel's initramfs, by this host's own command."""
     kernel = next((k for k in found.kernels if k.release == release), None)
     try:
         driver, _ = load.initramfs(found)
-    except errors.Refused:
-        return None
-    build = kernel and driver.build(found, kernel, Early())
-    if not build:
-        return None
-    return tuple(w.replace(BESIDE, build.image) for w in build.listing)
+        build = kernel and driver.build(found, kernel, Early())
+        if not build:
+            return MISSING
+        argv = [word.replace(BESIDE, build.image) for word in build.listing]
+        said = commands.output(argv, f"list {build.image}")
+    except errors.Error as error:
+        return Unknown(Why.UNREADABLE, str(error))
+    # Where it is listed as ``ls -l`` does, the name comes last.
+    return tuple(line.split()[-1] for line in said.split("\n") if line.strip())
 
 
 def _evidence(tree: Tree, found: Survey, known: Known) -> Evidence:

@@ -14,11 +14,6 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host import document
 from gpu_passthrough_plugin.model.record import History
 
-_MALFORMED = (
-    ValueError, KeyError, TypeError, AttributeError, RecursionError,
-    errors.Invalid,
-)  # fmt: skip
-
 
 class Changes:
     """One host's history of changes, and copies of files, in a folder.
@@ -46,7 +41,7 @@ class Changes:
             raise errors.Unavailable(
                 f"cannot read the journal {self._path}: {error.strerror}"
             ) from error
-        except _MALFORMED as error:
+        except document.MALFORMED as error:
             raise errors.Invalid(
                 f"{self._path} is no journal of this release ({error!r});"
                 " what the host's files were is in the folder 'kept' beside"

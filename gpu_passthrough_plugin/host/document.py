@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.enablement import Enablement, Target
 from gpu_passthrough_plugin.model.record import (
@@ -15,6 +16,12 @@ from gpu_passthrough_plugin.model.record import (
     Record,
 )
 
+MALFORMED = (
+    ValueError, KeyError, TypeError, AttributeError, RecursionError,
+    errors.Invalid,
+)  # fmt: skip
+"""What reading raises for what was not written by this."""
+
 _FORMAT = 1
 
 
@@ -23,7 +30,7 @@ def written(history: History) -> dict[str, object]:
     return {
         "format": _FORMAT,
         "is_finished": history.is_finished,
-        "enablement": _enablement(history.enablement),
+        "enablement": written_enablement(history.enablement),
         "folders": list(history.folders),
         "records": [
             {
@@ -61,7 +68,7 @@ def read(document: dict[str, Any]) -> History:
     if document["format"] != _FORMAT:
         raise ValueError(f"format {document['format']}")
     history = History(
-        enablement=_read_enablement(document["enablement"]),
+        enablement=read_enablement(document["enablement"]),
         records=tuple(_read_record(r) for r in document["records"]),
         files={p: _read_kept(k) for p, k in document["files"].items()},
         folders=_texts(document["folders"]),
@@ -74,7 +81,8 @@ def read(document: dict[str, Any]) -> History:
     return history
 
 
-def _enablement(enablement: Enablement) -> dict[str, object]:
+def written_enablement(enablement: Enablement) -> dict[str, object]:
+    """What a host is enabled for, as ``json`` can print it."""
     return {
         "targets": [
             {**t._asdict(), "address": str(t.address)}
@@ -87,7 +95,8 @@ def _enablement(enablement: Enablement) -> dict[str, object]:
     }
 
 
-def _read_enablement(document: dict[str, Any]) -> Enablement:
+def read_enablement(document: dict[str, Any]) -> Enablement:
+    """What was written; raises as ``read`` does."""
     targets = tuple(
         Target(
             **{

@@ -67,7 +67,7 @@ def test_a_pattern_leaves_what_the_host_needs() -> None:
     found = targets.selection([card("06:00", 1, of), bmc], of.select)
     assert addresses(found) == ["06:00.0", "06:00.1"]
     (line,) = found.kept
-    assert line.startswith("0000:0a:03.0 is in group 9: 0000:0a:03.0 is the")
+    assert line.startswith("0000:0a:03.0 is the display of the host's")
 
 
 def test_a_card_that_is_named_and_critical_is_refused() -> None:
@@ -82,8 +82,8 @@ def test_a_card_that_is_named_and_critical_is_refused() -> None:
     with pytest.raises(errors.Refused) as refused:
         targets.selection([card("06:00", 1, of), critical], of.select)
     assert str(refused.value) == (
-        "07:00.0 cannot be taken: 0000:07:00.0 is in group 2: the host needs"
-        " 0000:07:00.2 for mount / (/dev/sda2); move that off the device"
+        "07:00.0 cannot be taken: 0000:07:00.0 goes with all of group 2: the"
+        " host needs 0000:07:00.2 for mount / (/dev/sda2); move that off the device"
         " first, or leave the group to the host"
     )
 

@@ -1,0 +1,119 @@
+"""``host report``: what explains a host, in one file for elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.discovery import (
+    facts,
+    kernel_log,
+    record,
+    recording,
+)
+from gpu_passthrough_plugin.discovery.installation import installation
+from gpu_passthrough_plugin.discovery.tree import Tree
+from gpu_passthrough_plugin.flow.verification import Known, Names
+from gpu_passthrough_plugin.host import document
+from gpu_passthrough_plugin.host import report as files
+from gpu_passthrough_plugin.model.enablement import Enablement
+from gpu_passthrough_plugin.model.installation import Installation
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown
+
+_HOST = "host.umockdev"
+_LOG = "kernel.log"
+_ENABLEMENT = "enablement.json"
+_IMAGES = "images.json"
+# Of an image's names those that an explanation looks for.
+_TOLD = ("vfio", "gpu-passthrough", "modprobe.d/")
+
+
+class Reported(NamedTuple):
+    """A host as its report has it."""
+
+    tree: Tree
+    known: Known
+
+
+def written(tree: Tree, known: Known) -> bytes:
+    """The report's file."""
+    parts = {_HOST: record.written(tree)}
+    if not isinstance(known.log, Unknown):
+        lines = kernel_log.relevant(known.log)
+        parts[_LOG] = "".join(f"{line}\n" for line in lines).encode()
+    if known.enablement:
+        parts[_ENABLEMENT] = _json(
+            document.written_enablement(known.enablement)
+        )
+    release = facts.facts(tree).kernel_release
+    if not isinstance(release, Unknown):
+        names = known.images(installation(tree), release)
+        if not isinstance(names, Unknown):
+            told = [n for n in names if any(word in n for word in _TOLD)]
+            parts[_IMAGES] = _json({release: told})
+    return files.written(parts)
+
+
+def read(path: str) -> Reported:
+    """The host that a report tells of.
+
+    :raises Invalid: when it is no report, or not whole.
+    """
+    parts = files.read(path)
+    if _HOST not in parts:
+        raise errors.Invalid(
+            f"{path} holds no {_HOST}; wanted what 'gpu-passthrough host"
+            " report' wrote"
+        )
+    log: tuple[str, ...] | Unknown = MISSING
+    if _LOG in parts:
+        log = kernel_log.parsed(parts[_LOG].decode(errors="replace"))
+    images = _read_json(path, parts, _IMAGES)
+    return Reported(
+        recording.parse(parts[_HOST], f"{path}: {_HOST}"),
+        Known(log, _enablement(path, parts), _Listed(images)),
+    )
+
+
+class _Listed:
+    """Names in images, as a report has them."""
+
+    def __init__(self, images: object) -> None:
+        self._images = images if isinstance(images, dict) else {}
+
+    def __call__(self, _: Installation, release: str) -> Names:
+        names = self._images.get(release)
+        return tuple(map(str, names)) if isinstance(names, list) else MISSING
+
+
+def _enablement(path: str, parts: Mapping[str, bytes]) -> Enablement | None:
+    found = _read_json(path, parts, _ENABLEMENT)
+    if found is None:
+        return None
+    try:
+        return document.read_enablement(found)
+    except document.MALFORMED as error:
+        raise _malformed(path, _ENABLEMENT, error) from error
+
+
+def _read_json(path: str, parts: Mapping[str, bytes], name: str) -> Any:
+    """What a part says; None where there is none."""
+    if name not in parts:
+        return None
+    try:
+        return json.loads(parts[name])
+    except (ValueError, RecursionError) as error:
+        raise _malformed(path, name, error) from error
+
+
+def _malformed(path: str, name: str, error: Exception) -> errors.Invalid:
+    return errors.Invalid(
+        f"{path}: {name} is nothing that 'gpu-passthrough host report' of"
+        f" this release wrote ({error!r}); ask for the report anew"
+    )
+
+
+def _json(value: object) -> bytes:
+    return f"{json.dumps(value, indent=1)}\n".encode()
