@@ -73,8 +73,12 @@ class Suse(Bootloader):
             not is_said or mkconfig.is_change(change),
         )
         # Its images are on the boot partition, and it alone makes them.
-        images = Run("images", (tool, "mkinitrd"), (), (tool, "mkinitrd"))
-        return BootPlan((change, run), notes, (images,))
+        images = (tool, "mkinitrd")
+        return BootPlan(
+            (change, run),
+            notes,
+            (Run("images", images, undo=images, is_needed=False),),
+        )
 
 
 def _has_entries(found: Installation) -> bool:

@@ -140,7 +140,8 @@ def test_what_is_done_is_kept(name: str) -> None:
     after = planning.booted(here, planning.plan(here), planning.ALL)
     plan = planning.plan(after)
     assert plan.changes
-    assert {change.action for change in plan.changes} == {Action.KEEP}
+    rows = (*plan.changes, *plan.images)
+    assert {change.action for change in rows} == {Action.KEEP}
     said = planning.chosen(after).configured(after)
     for place, line in said.entries.items():
         assert words.is_satisfied(line, planning.ALL), place
