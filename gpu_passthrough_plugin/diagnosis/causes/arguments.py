@@ -10,8 +10,6 @@ from gpu_passthrough_plugin.diagnosis.words import is_said, lacking
 from gpu_passthrough_plugin.model import iommu
 from gpu_passthrough_plugin.model.reading import Unknown, known
 
-_EFI = ("/boot/efi/", "/efi/")
-
 
 def word_of(words: Sequence[str], wanted: str) -> str:
     """The word that says it, as it stands there."""
@@ -41,18 +39,16 @@ def not_rebooted(case: Case) -> Cause | None:
             f"boot id {evidence.boot_id}, then and now",
             "reboot",
         )
-    word = next(_missing(case), None)
-    if is_same_boot(evidence) is False or word is None:
-        return None
-    if not evidence.entries or _without(evidence.entries, word):
-        return None
-    return Cause(
-        "not-rebooted",
-        Confidence.LIKELY,
-        f"the next boot has {word}, and the running kernel does not",
-        _shown(evidence.entries, word),
-        "reboot, and let the boot loader take that entry",
-    )
+    for word in () if is_same_boot(evidence) is False else _missing(case):
+        if _with(evidence.entries, word):
+            return Cause(
+                "not-rebooted",
+                Confidence.LIKELY,
+                f"the next boot has {word}, and the running kernel does not",
+                _shown(evidence.entries, word),
+                "reboot, and let the boot loader take that entry",
+            )
+    return None
 
 
 def not_regenerated(case: Case) -> Cause | None:
@@ -60,38 +56,35 @@ def not_regenerated(case: Case) -> Cause | None:
     evidence = case.evidence
     for word in _missing(case):
         sources = _with(evidence.configured, word)
-        if sources and evidence.entries and not _with(evidence.entries, word):
+        if _with(evidence.entries, word) or not evidence.entries:
+            continue
+        if sources and not _other_menu(case, word):
             return Cause(
                 "not-regenerated",
                 Confidence.CERTAIN,
                 f"{word} is in {sources[0]}, and in nothing that the boot"
                 " loader reads: it was not generated anew",
-                f"{_shown(evidence.configured, word)};"
-                f" without it: {', '.join(evidence.entries)}",
+                f"{_shown(evidence.configured, word)}; without it:"
+                f" {', '.join(evidence.entries)}",
                 f"{_generate(case)}, then reboot",
             )
     return None
 
 
 def wrong_grub_cfg(case: Case) -> Cause | None:
-    """Generated, and into a file that the firmware does not boot by."""
+    """Generated, and into a file that the host does not boot by."""
     evidence = case.evidence
-    is_efi = evidence.installation.is_efi
     for word in _missing(case):
-        there = _with(evidence.entries, word)
-        booted = [
-            path
-            for path in _without(evidence.entries, word)
-            if path.startswith(_EFI) == is_efi
-        ]
-        if booted and there and all(_is_efi(p) != is_efi for p in there):
+        there = _other_menu(case, word)
+        lacking = _without(evidence.entries, word)
+        if there and lacking and not _with(evidence.entries, word):
             return Cause(
                 "wrong-grub-cfg",
                 Confidence.LIKELY,
-                f"{word} was generated into {there[0]}, and the host boots"
-                f" by {booted[0]}",
-                f"{_shown(evidence.entries, word)}; without it: {booted[0]}",
-                f"{_generate(case, booted[0])}, then reboot",
+                f"{word} was generated into {there}, and the host boots by"
+                f" {_file(lacking[0])}",
+                f"{there}: {word}; without it: {lacking[0]}",
+                f"{_generate(case)}, then reboot",
             )
     return None
 
@@ -99,23 +92,21 @@ def wrong_grub_cfg(case: Case) -> Cause | None:
 def other_boot_entry(case: Case) -> Cause | None:
     """The boot loader took an entry that does not say it."""
     evidence = case.evidence
-    if is_pending(case) or wrong_grub_cfg(case):
-        return None
     is_rebooted = is_same_boot(evidence) is False
-    for word in _missing(case):
+    for word in () if is_pending(case) else _missing(case):
         there = _with(evidence.entries, word)
         others = _without(evidence.entries, word)
-        if not there or not (others or is_rebooted):
-            continue
-        return Cause(
-            "other-boot-entry",
-            Confidence.LIKELY,
-            f"another boot entry was taken than one with {word}",
-            f"{_shown(evidence.entries, word)}; the running kernel lacks it",
-            "reboot and take that entry, or make it the default:"
-            " 'grubby --set-default', 'grub-set-default' or 'bootctl"
-            " set-default'",
-        )
+        if there and (others or is_rebooted):
+            return Cause(
+                "other-boot-entry",
+                Confidence.LIKELY if is_rebooted else Confidence.POSSIBLE,
+                f"another boot entry was taken than one with {word}",
+                f"{_shown(evidence.entries, word)}; the running kernel lacks"
+                " it",
+                "reboot and take that entry, or make it the default:"
+                " 'grubby --set-default', 'grub-set-default' or 'bootctl"
+                " set-default'",
+            )
     return None
 
 
@@ -152,18 +143,35 @@ def _shown(places: Mapping[str, tuple[str, ...]], word: str) -> str:
     return ", ".join(f"{p}: {word_of(places[p], word)}" for p in there)
 
 
-def _is_efi(path: str) -> bool:
-    return path.startswith(_EFI)
+def _file(place: str) -> str:
+    """The path of a place such as ``/boot/grub/grub.cfg:112``."""
+    path, _, number = place.rpartition(":")
+    return path if number.isdecimal() else place
 
 
-def _generate(case: Case, path: str = "") -> str:
+def _other_menu(case: Case, word: str) -> str | None:
+    """A grub.cfg that says it and that the boot loader does not read."""
+    read = {_file(place) for place in case.evidence.entries}
+    for path, data in case.evidence.installation.files.items():
+        if not path.endswith("/grub.cfg") or path in read:
+            continue
+        lines = (
+            ()
+            if isinstance(data, Unknown)
+            else data.decode("utf-8", "replace").splitlines()
+        )
+        if any(is_said(line.split(), word) for line in lines):
+            return path
+    return None
+
+
+def _generate(case: Case) -> str:
     """The command that generates what the boot loader reads."""
-    found = case.evidence.installation
-    path = path or next(
-        (p for p in case.evidence.entries if p.endswith("/grub.cfg")), ""
-    )
-    if "update-grub" in found.tools:
+    tools = case.evidence.installation.tools
+    paths = map(_file, case.evidence.entries)
+    path = next((p for p in paths if p.endswith("/grub.cfg")), "")
+    if path and "update-grub" in tools:
         return "run 'update-grub'"
-    if "grub2-mkconfig" in found.tools and path:
+    if path and "grub2-mkconfig" in tools:
         return f"run 'grub2-mkconfig -o {path}'"
     return "run 'gpu-passthrough host enable'"

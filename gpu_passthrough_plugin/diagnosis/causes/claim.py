@@ -129,16 +129,17 @@ def override_lost(case: Case) -> Cause | None:
     detail = case.detail
     if not _is_by_address(case) or detail is None:
         return None
-    if detail.driver_override is not None or is_same_boot(case.evidence):
+    line = log.own(case, r"gpu-passthrough: .*(alone|cannot|did not)")
+    is_empty = detail.driver_override is None
+    if is_same_boot(case.evidence) or not (is_empty or line):
         return None
     address = case.target.address
     return Cause(
         "override-lost",
         Confidence.LIKELY,
-        f"driver_override of {address} is empty: the early script did not"
-        " run, or something took it back",
-        log.first(case.evidence, r"gpu-passthrough.*fail")
-        or f"/sys/bus/pci/devices/{address}/driver_override: (null)",
+        f"the early script did not send {address} to vfio-pci, or something"
+        " took that back",
+        line or f"/sys/bus/pci/devices/{address}/driver_override: (null)",
         "run 'gpu-passthrough host enable', then reboot; look for"
         " 'gpu-passthrough:' in the kernel's log",
     )

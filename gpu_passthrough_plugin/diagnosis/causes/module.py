@@ -26,9 +26,12 @@ def vfio_missing(case: Case) -> Cause | None:
         evidence,
         r"failed to find module 'vfio[-_]pci'",
         r"module vfio[-_]pci not found",
+        r"gpu-passthrough: vfio-pci cannot be loaded",
     )
     is_known = evidence.has_vfio is False
-    if modprobe.is_builtin(evidence) or not (line or is_known):
+    if modprobe.is_builtin(evidence) or evidence.has_vfio is True:
+        return None
+    if line is None and not is_known:
         return None
     release = evidence.facts.kernel_release
     return Cause(
