@@ -28,6 +28,7 @@ _FILES = (
     "etc/sysconfig/bootloader",
     "etc/sysconfig/grub",
     "run/ostree-booted",
+    "run/ostree/staged-deployment",
 )
 # Folders, and the ends of the names of the files in them that are read.
 _FOLDERS = (
