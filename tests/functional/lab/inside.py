@@ -23,14 +23,18 @@ from gpu_passthrough_plugin.cli import app as _app
 from gpu_passthrough_plugin.cli.main import main
 from gpu_passthrough_plugin.compute import domain as _domain
 from gpu_passthrough_plugin.flow import boot as _boot
+from gpu_passthrough_plugin.flow import enablement as _enablement
 from gpu_passthrough_plugin.flow import verbs as _verbs
 from gpu_passthrough_plugin.host import locks as _locks
+from gpu_passthrough_plugin.host.changes import Changes
+from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.host.devices import Sysfs
+from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.journal import Journal
 
 # What a child needs is here before it is forked.
-_IMPORTED = (_app, _domain, _boot, _verbs, _locks)
+_IMPORTED = (_app, _domain, _boot, _enablement, _verbs, _locks)
 
 _TIMEOUT_S = 300
 STATE = "/var/lib/gpu-passthrough"
@@ -46,6 +50,17 @@ ACTS = (
     (Hypervisor, "start"),
     (Hypervisor, "shut_down"),
     (Hypervisor, "destroy"),
+    (Changes, "keep"),
+    (Changes, "keep_file"),
+    (Changes, "write"),
+    (Changes, "remove"),
+    (Files, "put"),
+    (Files, "restore"),
+    (Files, "keep"),
+    (Files, "move"),
+    (Files, "remove"),
+    (Commands, "run"),
+    (Commands, "output"),
 )
 
 
