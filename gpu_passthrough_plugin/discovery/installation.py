@@ -42,6 +42,7 @@ _FOLDERS = (
     ("etc/initramfs-tools/conf.d", ("",)),
     ("etc/initramfs-tools/hooks", ("",)),
     ("etc/initramfs-tools/scripts/init-top", ("",)),
+    ("etc/kernel/postinst.d", ()),
     ("etc/mkinitcpio.conf.d", (".conf",)),
     ("etc/mkinitcpio.d", (".preset",)),
     ("etc/modprobe.d", (".conf",)),

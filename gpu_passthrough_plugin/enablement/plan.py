@@ -106,14 +106,15 @@ def plan(
         wish.targets, tuple(m.function for m in wish.others), found
     )
     bound = drivers.binding.plan(case)
-    writes = (
+    before = (
         *bound.changes,
         *modules.changes(wish.targets, wish.others, found, wish.blacklist),
         *modules.unsafe_interrupts(
             found, is_wanted=wish.allow_unsafe_interrupts
         ),
-        *drivers.initramfs.files(found, bound.early),
     )
+    early = bound.early._replace(configuration=_configuration(before))
+    writes = (*before, *drivers.initramfs.files(found, early))
     wanted = (
         drivers.iommu.arguments(passthrough=wish.iommu_passthrough)
         | drivers.initramfs.arguments
@@ -122,7 +123,7 @@ def plan(
     words = _words(wanted)
     stale = tuple(word for word in earlier if word not in words)
     booted = drivers.bootloader.plan(found, wanted | Arguments(never=stale))
-    builds = _builds(drivers.initramfs, found, bound.early, writes, built)
+    builds = _builds(drivers.initramfs, found, early, writes, built)
     copies = _copies(booted, (*writes, *builds))
     again = {run.argv for run in copies}
     rest = (
@@ -140,6 +141,16 @@ def images(
     wanted = frozenset(only)
     builds = (initramfs.build(found, k, Early()) for k in found.kernels)
     return tuple(b for b in builds if b is not None and b.image in wanted)
+
+
+def _configuration(writes: Sequence[Write]) -> tuple[str, ...]:
+    """Files of modprobe's that an image has to have as well."""
+    return tuple(
+        write.path
+        for write in writes
+        if write.path.startswith("/etc/modprobe.d/")
+        and write.becomes is not None
+    )
 
 
 def _builds(

@@ -147,11 +147,12 @@ def _meeting(path: str, seen: Seen) -> str:
     words = merge.added(
         seen.was or b"", seen.left or b"", seen.contents or b""
     )
-    ours = " ".join(words) or "not told apart"
-    return (
-        f"{path} was edited since where it was changed, and stays as it is;"
-        f" ours in it: {ours}; take it out by hand"
-    )
+    told = f"{path} was edited since where it was changed, and stays as it is"
+    if seen.contents is None or seen.was is None or seen.left is None:
+        return f"{told}: what it was cannot be told; look at it"
+    if not words:
+        return f"{told}; nothing of ours is in it"
+    return f"{told}; ours in it: {' '.join(words)}; take it out by hand"
 
 
 def _mixed(path: str, words: tuple[str, ...]) -> str:

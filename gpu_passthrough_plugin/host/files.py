@@ -189,11 +189,12 @@ class Files:
         except (FileNotFoundError, NotADirectoryError):
             yield None
             return
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise errors.ReadFailed(
+                f"{path} is no regular file; wanted one: see what made it"
+            )
         with open(handle, "rb") as file:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise errors.ReadFailed(
-                    f"{path} is no regular file; wanted one: see what made it"
-                )
             yield file
 
     def _replace(

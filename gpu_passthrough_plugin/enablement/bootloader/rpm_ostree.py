@@ -25,6 +25,12 @@ _BOOTED = "/run/ostree-booted"
 STAGED = "/run/ostree/staged-deployment"
 """A deployment that the next shutdown makes the default."""
 _TOOL = "rpm-ostree"
+# Source: rpm-ostree(1), initramfs.
+_IMAGES = (
+    "rpm-ostree brings images that are built elsewhere: for files of this"
+    " host to be in them, so that vfio-pci comes before drivers that are,"
+    " run 'rpm-ostree initramfs --enable' once"
+)
 
 
 class RpmOstree(Bootloader):
@@ -53,7 +59,7 @@ class RpmOstree(Bootloader):
         argv = (tool, "kargs", *_options(due or _whole(wanted)))
         undo = (tool, "kargs", *_options(due.inverse)) if due else ()
         run = Run(mkconfig.ARGUMENTS, argv, (), undo, bool(due))
-        return BootPlan((run,), right.notes)
+        return BootPlan((run,), (*right.notes, _IMAGES))
 
 
 def _options(due: Difference) -> tuple[str, ...]:
