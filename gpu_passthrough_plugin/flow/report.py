@@ -22,10 +22,6 @@ from gpu_passthrough_plugin.model.enablement import Enablement
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 
-_HOST = "host.umockdev"
-_LOG = "kernel.log"
-_ENABLEMENT = "enablement.json"
-_IMAGES = "images.json"
 # Of an image's names those that an explanation looks for.
 _TOLD = ("vfio", "gpu-passthrough", "modprobe.d/")
 
@@ -39,12 +35,12 @@ class Reported(NamedTuple):
 
 def written(tree: Tree, known: Known) -> bytes:
     """The report's file."""
-    parts = {_HOST: record.written(tree)}
+    parts = {files.RECORDING: record.written(tree)}
     if not isinstance(known.log, Unknown):
         lines = kernel_log.relevant(known.log)
-        parts[_LOG] = "".join(f"{line}\n" for line in lines).encode()
+        parts[files.LOG] = "".join(f"{line}\n" for line in lines).encode()
     if known.enablement:
-        parts[_ENABLEMENT] = _json(
+        parts[files.ENABLEMENT] = _json(
             document.written_enablement(known.enablement)
         )
     release = facts.facts(tree).kernel_release
@@ -52,7 +48,7 @@ def written(tree: Tree, known: Known) -> bytes:
         names = known.images(installation(tree), release)
         if not isinstance(names, Unknown):
             told = [n for n in names if any(word in n for word in _TOLD)]
-            parts[_IMAGES] = _json({release: told})
+            parts[files.IMAGES] = _json({release: told})
     return files.written(parts)
 
 
@@ -62,17 +58,17 @@ def read(path: str) -> Reported:
     :raises Invalid: when it is no report, or not whole.
     """
     parts = files.read(path)
-    if _HOST not in parts:
+    if files.RECORDING not in parts:
         raise errors.Invalid(
-            f"{path} holds no {_HOST}; wanted what 'gpu-passthrough host"
+            f"{path} holds no {files.RECORDING}; wanted what 'gpu-passthrough host"
             " report' wrote"
         )
     log: tuple[str, ...] | Unknown = MISSING
-    if _LOG in parts:
-        log = kernel_log.parsed(parts[_LOG].decode(errors="replace"))
-    images = _read_json(path, parts, _IMAGES)
+    if files.LOG in parts:
+        log = kernel_log.parsed(parts[files.LOG].decode(errors="replace"))
+    images = _read_json(path, parts, files.IMAGES)
     return Reported(
-        recording.parse(parts[_HOST], f"{path}: {_HOST}"),
+        recording.parse(parts[files.RECORDING], f"{path}: {files.RECORDING}"),
         Known(log, _enablement(path, parts), _Listed(images)),
     )
 
@@ -89,13 +85,13 @@ class _Listed:
 
 
 def _enablement(path: str, parts: Mapping[str, bytes]) -> Enablement | None:
-    found = _read_json(path, parts, _ENABLEMENT)
+    found = _read_json(path, parts, files.ENABLEMENT)
     if found is None:
         return None
     try:
         return document.read_enablement(found)
     except document.MALFORMED as error:
-        raise _malformed(path, _ENABLEMENT, error) from error
+        raise _malformed(path, files.ENABLEMENT, error) from error
 
 
 def _read_json(path: str, parts: Mapping[str, bytes], name: str) -> Any:
