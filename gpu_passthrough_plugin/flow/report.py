@@ -60,8 +60,8 @@ def read(path: str) -> Reported:
     parts = files.read(path)
     if files.RECORDING not in parts:
         raise errors.Invalid(
-            f"{path} holds no {files.RECORDING}; wanted what 'gpu-passthrough host"
-            " report' wrote"
+            f"{path} holds no {files.RECORDING}; wanted what 'gpu-passthrough"
+            " host report' wrote"
         )
     log: tuple[str, ...] | Unknown = MISSING
     if files.LOG in parts:

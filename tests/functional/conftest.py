@@ -1,4 +1,4 @@
-"""A recorded host to act on."""
+"""A recorded host to act on, and which part of campaigns is run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.functional.lab import campaign
 from tests.functional.world import World
+
+
+def pytest_report_header() -> str:
+    return campaign.header()
 
 
 @pytest.fixture

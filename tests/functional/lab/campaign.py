@@ -1,0 +1,48 @@
+"""Which part of a long campaign is run: all of it, or one by the seed."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_CHECKOUT = Path(__file__).resolve().parents[3]
+_PART = "GPU_PASSTHROUGH_CAMPAIGN"
+_SEED = "GPU_PASSTHROUGH_SEED"
+
+
+def is_whole() -> bool:
+    """Return whether everything is run, as ``./run-tests.sh --all`` does."""
+    return os.environ.get(_PART) == "all"
+
+
+def seed() -> str:
+    """Return what the part depends on: each commit runs another one."""
+    named = os.environ.get(_SEED)
+    if named:
+        return named
+    found = subprocess.run(
+        ("git", "rev-parse", "--short", "HEAD"), cwd=_CHECKOUT,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return found.stdout.strip() or "0"
+
+
+def chosen(points: Sequence[T], count: int) -> list[T]:
+    """Return ``count`` of the points, in order; all where all is run."""
+    if is_whole() or len(points) <= count:
+        return list(points)
+    numbers = random.Random(seed()).sample(range(len(points)), count)
+    return [points[number] for number in sorted(numbers)]
+
+
+def header() -> str:
+    """Return what tells how to run the same part again."""
+    if is_whole():
+        return "campaigns: whole"
+    return f"campaigns: a part; the same again with {_SEED}={seed()}"
