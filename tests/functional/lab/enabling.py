@@ -14,8 +14,11 @@ OFF = "intel_iommu=off"
 COMMAND = "gpu-passthrough"
 _LONG_S = 500.0
 
-# libvirt writes there whenever it starts.
-_SEEN = "find /etc /boot -xdev -path /etc/libvirt -prune -o"
+# libvirt writes there whenever it starts, and tests configure the product.
+_SEEN = (
+    "find /etc /boot -xdev -path /etc/libvirt -prune -o"
+    " -path /etc/gpu-passthrough -prune -o"
+)
 _STATE = "/var/lib/gpu-passthrough"
 
 
