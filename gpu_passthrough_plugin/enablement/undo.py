@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from gpu_passthrough_plugin.enablement import merge
 from gpu_passthrough_plugin.enablement.edits import edit, is_foreign
+from gpu_passthrough_plugin.model.change import BESIDE
 from gpu_passthrough_plugin.model.record import (
     ANY,
     Attributes,
@@ -60,8 +61,14 @@ def undo(
             if step:
                 (images if isinstance(step, Rebuild) else steps).append(step)
         if is_again:
-            commands.append(Rerun(record.step, record.undo))
+            commands.append(_rerun(record))
     return (*steps, *images, *_new(history, kernels), *commands)
+
+
+def _rerun(record: Record) -> Rerun:
+    is_beside = any(BESIDE in word for word in record.undo)
+    output = record.paths[0] if is_beside else ""
+    return Rerun(record.step, record.undo, output=output)
 
 
 def _is_again(

@@ -24,6 +24,7 @@ from gpu_passthrough_plugin.model.enablement import Enablement
 from gpu_passthrough_plugin.model.record import (
     ANY,
     GONE,
+    Entry,
     History,
     Kind,
     Record,
@@ -145,9 +146,36 @@ class Carrier:
             paths=paths,
             undo=change.undo,
         )
-        book.begin(record, dict.fromkeys(paths, ANY))
-        self._commands.run(change.argv, change.step)
+        if change.output:
+            book.begin(record, dict.fromkeys(paths, ""))
+            menu = self._files.real(change.output)
+            new = self._images.menu(change.argv, change.output, change.step)
+            entry = self._files.entry(new)
+            book.expect({menu: entry.digest if entry else ""})
+            self._images.place(new, menu)
+        else:
+            self._run_over(book, record, change)
         book.finish(record)
+
+    def _run_over(self, book: Book, record: Record, change: Run) -> None:
+        """Where it fails half way, its files are what they were."""
+        before = {path: self._files.entry(path) for path in record.paths}
+        book.begin(record, dict.fromkeys(record.paths, ANY))
+        try:
+            self._commands.run(change.argv, change.step)
+        except errors.Error:
+            for path, entry in before.items():
+                self._put_back(path, entry)
+            raise
+
+    def _put_back(self, path: str, entry: Entry | None) -> None:
+        if self._files.entry(path) == entry:
+            return
+        if entry is None:
+            self._files.remove(path)
+        elif self._changes.is_kept(entry.digest):
+            copy = self._changes.copy(entry.digest)
+            self._files.restore(path, copy, entry.attributes)
 
     def _build(self, book: Book, change: Build) -> None:
         image = self._files.real(change.image)

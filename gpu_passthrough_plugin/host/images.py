@@ -1,4 +1,4 @@
-"""Builds images beside the present ones, checks them, swaps them."""
+"""Makes images and menus beside the present ones, checks and swaps them."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ _MIB = 1 << 20
 _MARGIN_BYTES = 16 * _MIB
 _UNKNOWN_BYTES = 64 * _MIB
 _LINKLESS = frozenset({"exfat", "msdos", "vfat"})
+# What a boot menu cannot do without: a kernel, or where entries are.
+_ENTRY = re.compile(r"^\s*(linux(16|efi)?\s+\S|blscfg\b)", re.MULTILINE)
 # A plausible image is not shorter than this part of the present one.
 _PART = 0.5
 
@@ -79,18 +81,45 @@ class Images:
             raise
         return new
 
-    def swap(self, build: Build, new: str) -> None:
-        """Put the new image in the present one's place.
+    def menu(self, argv: Sequence[str], output: str, title: str) -> str:
+        """The real path of a boot menu's new file, made and found good.
+
+        :raises Unavailable: when it is not; the present one stays.
+        """
+        menu = self._files.real(output)
+        new = f"{menu}{NEW}"
+        try:
+            for path in _left(menu):
+                self._files.remove(path)
+            self._commands.run(_argv(argv, new), title)
+            said = (self._files.read(new) or b"").decode(errors="replace")
+            if not _ENTRY.search(said):
+                raise errors.Unavailable(
+                    f"failed at step '{title}': {argv[0]} made a menu without any"
+                    f" kernel in it; {output} stays in place"
+                )
+        except errors.Error:
+            for path in _left(menu):
+                self._files.remove(path)
+            raise
+        return new
+
+    def place(self, new: str, path: str) -> None:
+        """Put a new file in the present one's place.
 
         It takes over mode and owner.
+
+        :param path: its real path.
         """
-        image = self._files.real(build.image)
-        there = self._files.entry(image)
-        like = there or self._files.entry(new)
+        like = self._files.entry(path) or self._files.entry(new)
         if like:
             self._files.dress(new, like.attributes)
+        self._files.move(new, path)
+
+    def swap(self, build: Build, new: str) -> None:
+        """Put the new image in the present one's place."""
         said = self.noted(build, new)
-        self._files.move(new, image)
+        self.place(new, self._files.real(build.image))
         note = self.note(build.kernel)
         if note:
             self._files.put(note, said)
@@ -113,8 +142,9 @@ class Images:
         """Take away what killed acts left beside the history's files."""
         for path, kept in history.files.items():
             self._files.sweep(path)
+            for left in _left(path):
+                self._files.remove(left)
             if kept.beside:
-                self._files.remove(f"{path}{NEW}")
                 self._files.sweep(kept.beside)
 
     def _check(self, build: Build, image: str, new: str) -> None:
@@ -149,6 +179,11 @@ class Images:
             if number in words[2:3] and "-" in words:
                 return words[words.index("-") + 1] not in _LINKLESS
         return True
+
+
+def _left(path: str) -> tuple[str, str]:
+    """What making a file anew may leave; the second is grub-mkconfig's."""
+    return f"{path}{NEW}", f"{path}{NEW}.new"
 
 
 def _argv(argv: Sequence[str], new: str) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ class Recall:
             elif isinstance(step, Merge):
                 self._merge(book, step)
             elif isinstance(step, Rerun):
-                self._commands.run(step.argv, f"undo '{step.step}'")
+                self._rerun(step)
             elif isinstance(step, Rebuild):
                 self._rebuild(history, step, build(step))
             self._told(step)
@@ -105,6 +105,14 @@ class Recall:
         self._say(
             f"what {step.path} held after an interrupted command is in {path}"
         )
+
+    def _rerun(self, step: Rerun) -> None:
+        title = f"undo '{step.step}'"
+        if step.output:
+            new = self._images.menu(step.argv, step.output, title)
+            self._images.place(new, self._files.real(step.output))
+        else:
+            self._commands.run(step.argv, title)
 
     def _merge(self, book: Book, step: Merge) -> None:
         # From here on the merge is the original: a second try finds it.

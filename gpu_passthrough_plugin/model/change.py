@@ -6,7 +6,12 @@ import dataclasses
 import enum
 
 BESIDE = "{beside}"
-"""In an argument vector: where the image is built before it is in place."""
+"""In an argument vector: where a file is made before it is in place."""
+
+
+def shown(argv: tuple[str, ...], output: str) -> str:
+    """A command as an operator would call it."""
+    return " ".join(argv).replace(BESIDE, output)
 
 
 class Action(enum.StrEnum):
@@ -61,6 +66,9 @@ class Run:
     :param undo: what takes it back where somebody wrote those files
         since; empty where only putting them back does.
     :param is_needed: whether what it would do is still to be done.
+    :param output: the one file that it writes, where ``BESIDE`` stands in
+        ``argv`` and ``undo``: written beside the present one, looked at,
+        and then put in its place.
     """
 
     step: str
@@ -68,10 +76,11 @@ class Run:
     touches: tuple[str, ...] = ()
     undo: tuple[str, ...] = ()
     is_needed: bool = True
+    output: str = ""
 
     @property
     def target(self) -> str:
-        return " ".join(self.argv)
+        return shown(self.argv, self.output)
 
     @property
     def action(self) -> Action:

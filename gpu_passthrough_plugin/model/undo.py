@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from gpu_passthrough_plugin.model.change import Action
+from gpu_passthrough_plugin.model.change import Action, shown
 from gpu_passthrough_plugin.model.record import Entry
 
 
@@ -85,15 +85,19 @@ class Leave:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rerun:
-    """Run what takes a command back, after all files are back."""
+    """Run what takes a command back, after all files are back.
+
+    :param output: as that of a ``Run``.
+    """
 
     step: str
     argv: tuple[str, ...]
     note: str = ""
+    output: str = ""
 
     @property
     def target(self) -> str:
-        return " ".join(self.argv)
+        return shown(self.argv, self.output)
 
     @property
     def action(self) -> Action:

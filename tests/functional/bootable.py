@@ -36,6 +36,7 @@ MODULES = "/etc/modprobe.d/gpu-passthrough.conf"
 EARLY = "/etc/initramfs/early/gpu/script"
 OLD = "/etc/modprobe.d/old.conf"
 MENU = "/boot/grub/grub.cfg"
+OTHER_MENU = "/boot/grub2/grub.cfg"
 IMAGE = f"/boot/initrd.img-{RELEASE}"
 NOTE = f"/var/lib/initramfs-tools/{RELEASE}"
 LINE = 'GRUB_CMDLINE_LINUX="quiet{}"\n'
@@ -50,6 +51,18 @@ for kernel in boot/vmlinuz-*; do
     echo "linux /$kernel $GRUB_CMDLINE_LINUX"
 done > boot/grub/grub.cfg.new
 mv boot/grub/grub.cfg.new boot/grub/grub.cfg
+"""
+# As GRUB's own: it writes over the file, and may be cut off there.
+_MKCONFIG = """#!/bin/sh
+. ./etc/default/grub
+[ ! -e etc/empty-menu ] || { echo > ".$2"; exit 0; }
+echo "# half" > ".$2.new"
+echo "# half" > ".$2"
+[ ! -e etc/fail-menu ] || { echo "no device for /" >&2; exit 3; }
+for kernel in boot/vmlinuz-*; do
+    echo "linux /$kernel $GRUB_CMDLINE_LINUX"
+done > ".$2"
+rm ".$2.new"
 """
 _BUILD = """#!/bin/sh
 set -e
@@ -91,10 +104,12 @@ class Bootable:
         self.write(NOTE, f"0000  {IMAGE}\n")
         self.write(MENU, "linux /boot/vmlinuz quiet\n", 0o444)
         os.chown(self.at(MENU), 7, 8)
+        self.write(OTHER_MENU, "linux /boot/vmlinuz quiet\n", 0o600)
         (self.root / "etc/sysconfig").mkdir()
         self.at("/etc/sysconfig/grub").symlink_to("/etc/default/grub")
         tools = {
-            "update-grub": _UPDATE_GRUB, "build": _BUILD, "list": _LIST,
+            "update-grub": _UPDATE_GRUB, "mkconfig": _MKCONFIG,
+            "build": _BUILD, "list": _LIST,
         }  # fmt: skip
         for name, script in tools.items():
             self.write(f"/usr/sbin/{name}", script, 0o755)
@@ -160,6 +175,14 @@ class Bootable:
                     touches=(MENU, f"{MENU}.new"),
                     undo=("/usr/sbin/update-grub",),
                     is_needed=word not in menu,
+                ),
+                Run(
+                    "other menu",
+                    ("/usr/sbin/mkconfig", "-o", BESIDE),
+                    touches=(OTHER_MENU,),
+                    undo=("/usr/sbin/mkconfig", "-o", BESIDE),
+                    is_needed=word not in (self.contents(OTHER_MENU) or b""),
+                    output=OTHER_MENU,
                 ),
             ),
             history,

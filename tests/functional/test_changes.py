@@ -20,6 +20,7 @@ from tests.functional.bootable import (
     MODULES,
     NOTE,
     OLD,
+    OTHER_MENU,
     RELEASE,
     Bootable,
     bootable,
@@ -27,6 +28,13 @@ from tests.functional.bootable import (
 )
 
 OTHER = b"options vfio-pci ids=1002:5046,8086:2668\n"
+
+_HALF = f"""#!/bin/sh
+echo "# half" >.{MENU}
+echo "# half" >.{MENU}.new
+echo "half of it" >&2
+exit 1
+"""
 
 
 @pytest.fixture
@@ -39,6 +47,8 @@ def require_enabled(host: Bootable, ids: bytes = IDS) -> None:
     assert changes_in(host.plan(ids)) == []
     assert host.text(GRUB).startswith(LINE.format(" intel_iommu=on"))
     assert "intel_iommu=on" in host.text(MENU)
+    assert "intel_iommu=on" in host.text(OTHER_MENU)
+    assert host.at(OTHER_MENU).stat().st_mode & 0o777 == 0o600
     assert ids.decode() in host.text(IMAGE)
     assert host.text(f"{IMAGE}.gpu-passthrough-old") == "image of old\n"
     assert host.at(IMAGE).stat().st_mode & 0o777 == 0o600
@@ -58,6 +68,7 @@ def test_what_was_made_is_there_and_all_of_it_is_taken_back(
     assert host.snapshot() == before
     assert host.is_clean()
     assert [(s.target, s.action) for s in steps] == [
+        (OTHER_MENU, Action.CHANGE),
         (MENU, Action.CHANGE),
         (GRUB, Action.CHANGE),
         (IMAGE, Action.CHANGE),
@@ -239,7 +250,7 @@ def test_a_kernel_that_was_removed_since(host: Bootable) -> None:
     host.at(IMAGE).unlink()
     steps = {s.target: s for s in host.disable()}
     assert f"kernel {RELEASE} was removed" in steps[IMAGE].note
-    assert sorted(os.listdir(host.at("/boot"))) == ["grub"]
+    assert sorted(os.listdir(host.at("/boot"))) == ["grub", "grub2"]
 
 
 def test_an_image_without_its_kept_one_is_built_anew(host: Bootable) -> None:
@@ -305,6 +316,32 @@ def test_a_command_that_fails_tells_its_last_lines(host: Bootable) -> None:
     host.at("/etc/fail-grub").unlink()
     host.disable()
     assert host.snapshot() == before
+
+
+@pytest.mark.parametrize("fault", ["fail-menu", "empty-menu"])
+def test_a_menu_that_is_no_good_never_gets_in_place(
+    host: Bootable, fault: str
+) -> None:
+    before = host.snapshot()
+    host.write(f"/etc/{fault}", "")
+    with pytest.raises(errors.Unavailable, match="other menu"):
+        host.enable()
+    assert host.text(OTHER_MENU) == "linux /boot/vmlinuz quiet\n"
+    host.at(f"/etc/{fault}").unlink()
+    host.enable()
+    require_enabled(host)
+    host.disable()
+    assert host.snapshot() == before
+
+
+def test_a_command_that_fails_half_way_leaves_no_half(host: Bootable) -> None:
+    """One that writes over the files that the host boots from."""
+    was = host.text(MENU)
+    host.write("/usr/sbin/update-grub", _HALF, 0o755)
+    with pytest.raises(errors.Unavailable, match="half of it"):
+        host.enable()
+    assert host.text(MENU) == was
+    assert not host.at(f"{MENU}.new").exists()
 
 
 def test_images_that_do_not_fit_are_refused_before_anything(

@@ -14,6 +14,7 @@ from tests.functional.bootable import (
     IDS,
     IMAGE,
     MENU,
+    OTHER_MENU,
     RELEASE,
     Bootable,
     bootable,
@@ -61,6 +62,7 @@ def require_bootable(host: Bootable) -> None:
     """A whole image and a whole menu at any time."""
     assert host.text(IMAGE).startswith("image of ")
     assert host.text(MENU).startswith("linux /boot/vmlinuz")
+    assert host.text(OTHER_MENU).startswith("linux /boot/vmlinuz")
 
 
 @pytest.mark.parametrize(

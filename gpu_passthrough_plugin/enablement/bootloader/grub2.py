@@ -50,7 +50,7 @@ class Grub2(Bootloader):
 
 def planned(found: Installation, wanted: Arguments, path: str) -> BootPlan:
     """What edits /etc/default/grub and makes the menu at ``path`` of it."""
-    argv = (mkconfig.tool(found, *_TOOLS), "-o", path)
+    argv = (mkconfig.tool(found, *_TOOLS),)
     said = mkconfig.edited(found, wanted)
     run = mkconfig.generated(found, said.changes, argv, path, wanted)
     return said._replace(changes=(*said.changes, run))

@@ -10,7 +10,13 @@ from gpu_passthrough_plugin.enablement.bootloader import defaults, menu
 from gpu_passthrough_plugin.enablement.bootloader.defaults import Source
 from gpu_passthrough_plugin.enablement.driver import BootPlan, Configured
 from gpu_passthrough_plugin.model.arguments import Arguments
-from gpu_passthrough_plugin.model.change import Action, Change, Run, Write
+from gpu_passthrough_plugin.model.change import (
+    BESIDE,
+    Action,
+    Change,
+    Run,
+    Write,
+)
 from gpu_passthrough_plugin.model.installation import Installation, encoded
 
 ARGUMENTS = "kernel arguments"
@@ -90,18 +96,19 @@ def generated(
 ) -> Run:
     """What writes the menu anew, where it does not say what is wanted.
 
+    Beside the present one: grub-mkconfig itself would write over it, and
+    leave a part of a menu where it is cut off.
+    Source: GRUB, util/grub-mkconfig.in; the last ``-o`` counts.
+
     :param changes: of the files that it is made from.
+    :param argv: the command, without where it writes to.
     """
+    argv = (*argv, "-o", BESIDE)
     text = found.text(output)
     said = menu.entries(output, text)
     is_said = all(words.is_satisfied(line, wanted) for line in said.values())
-    return Run(
-        MENU,
-        argv,
-        (output, f"{output}.new"),
-        argv,
-        text is None or not is_said or any(map(is_change, changes)),
-    )
+    is_needed = text is None or not is_said or any(map(is_change, changes))
+    return Run(MENU, argv, (output,), argv, is_needed, output)
 
 
 def is_change(change: Change) -> bool:

@@ -83,8 +83,8 @@ def test_a_card_that_is_named_and_critical_is_refused() -> None:
         targets.selection([card("06:00", 1, of), critical], of.select)
     assert str(refused.value) == (
         "07:00.0 cannot be taken: 0000:07:00.0 goes with all of group 2: the"
-        " host needs 0000:07:00.2 for mount / (/dev/sda2); move that off the device"
-        " first, or leave the group to the host"
+        " host needs 0000:07:00.2 for mount / (/dev/sda2); move that off the"
+        " device first, or leave the group to the host"
     )
 
 

@@ -17,7 +17,7 @@ from gpu_passthrough_plugin.enablement.bootloader.systemd_boot import (
 )
 from gpu_passthrough_plugin.enablement.driver import Bootloader, BootPlan
 from gpu_passthrough_plugin.model.arguments import Arguments
-from gpu_passthrough_plugin.model.change import Run, Write
+from gpu_passthrough_plugin.model.change import BESIDE, Run, Write
 from gpu_passthrough_plugin.model.installation import Installation
 from tests.trees.host import Host
 from tests.trees.systems import SYSTEMS
@@ -74,8 +74,12 @@ def runs(of: BootPlan) -> list[Run]:
 
 
 def argv(of: BootPlan) -> list[tuple[str, ...]]:
-    """The commands that are to be run."""
-    return [run.argv for run in runs(of) if run.is_needed]
+    """The commands that are to be run, with where they write to."""
+    return [
+        tuple(word.replace(BESIDE, run.output) for word in run.argv)
+        for run in runs(of)
+        if run.is_needed
+    ]
 
 
 def written(here: Installation, of: BootPlan) -> Installation:

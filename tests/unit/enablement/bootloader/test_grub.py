@@ -135,9 +135,9 @@ def test_the_generator_is_run_where_the_menu_lacks_it() -> None:
     made = host('GRUB_CMDLINE_LINUX="intel_iommu=on"\n')
     (run,) = planning.runs(planning.plan(planning.found(made), ON))
     assert run.action is Action.RUN
-    assert run.touches == (
-        "/boot/grub2/grub.cfg", "/boot/grub2/grub.cfg.new"
-    )  # fmt: skip
+    assert run.touches == ("/boot/grub2/grub.cfg",)
+    assert run.output == "/boot/grub2/grub.cfg"
+    assert run.target == "/usr/sbin/grub2-mkconfig -o /boot/grub2/grub.cfg"
     assert run.undo == run.argv
     root = [("/vmlinuz-3", "ro intel_iommu=on")]
     made.file(
@@ -158,7 +158,8 @@ def test_debians_drop_in_appends() -> None:
         'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX intel_iommu=on"'
     ]
     (run,) = planning.runs(plan)
-    assert run.touches == ("/boot/grub/grub.cfg", "/boot/grub/grub.cfg.new")
+    assert run.touches == ("/boot/grub/grub.cfg",)
+    assert run.target == "/usr/sbin/update-grub -o /boot/grub/grub.cfg"
 
 
 def test_debians_wrong_words_are_put_right_where_they_stand() -> None:
@@ -183,7 +184,9 @@ def test_debians_drop_in_goes_when_it_is_not_needed() -> None:
     made.file(OURS[1:], 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX x"\n')
     plan = planning.plan(planning.found(made), ON)
     assert planning.writes(plan) == {OURS: None}
-    assert planning.argv(plan) == [("/usr/sbin/update-grub",)]
+    assert planning.argv(plan) == [
+        ("/usr/sbin/update-grub", "-o", "/boot/grub/grub.cfg")
+    ]
 
 
 def test_a_drop_in_that_is_read_later_must_not_take_it_back() -> None:

@@ -16,7 +16,7 @@ GRUBBY = (
     "--update-kernel=ALL",
     f"--args={planning.ALL_WORDS}",
 )
-UPDATE_GRUB = ("/usr/sbin/update-grub",)
+UPDATE_GRUB = ("/usr/sbin/update-grub", "-o", "/boot/grub/grub.cfg")
 DROP_IN = "/etc/default/grub.d/90-gpu-passthrough.cfg"
 CMDLINE, DEFAULTS = "/etc/kernel/cmdline", "/etc/default/grub"
 
