@@ -1,0 +1,91 @@
+"""A host in one file, explained on another machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpu_passthrough_plugin.cli import main
+from gpu_passthrough_plugin.discovery import kernel_log
+from gpu_passthrough_plugin.flow import report
+from gpu_passthrough_plugin.flow.verification import Known
+from gpu_passthrough_plugin.model.reading import MISSING
+from tests.trees import seed_logs
+from tests.trees.host import Host
+from tests.trees.seed import failed, seed
+
+
+def reported(host: Host, log: str, path: Path) -> Path:
+    """A report as ``host report`` writes it on such a host."""
+    known = Known(kernel_log.parsed(log), None, lambda _, __: MISSING)
+    path.write_bytes(report.written(host.tree(), known))
+    return path
+
+
+def verified(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, list[dict[str, Any]]]:
+    """Status and rows of ``host verify --report``."""
+    argv = ["host", "verify", "--report", str(path), "-f", "json"]
+    status = main.main(argv)
+    return status, json.loads(capsys.readouterr().out)
+
+
+def test_the_seeds_success(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = reported(seed(), seed_logs.SUCCESS, tmp_path / "ok.tar.zst")
+    status, rows = verified(path, capsys)
+    assert status == 0
+    assert [row["Address"] for row in rows] == [
+        f"0000:{card}:00.{n}" for card in ("06", "82", "83") for n in (0, 1)
+    ]
+    assert {row["Status"] for row in rows} == {"pass"}
+    assert {row["IOMMU Group"] for row in rows} == {18, 38, 39}
+    assert all(row["Cause"] == [] for row in rows)
+
+
+def test_the_seeds_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = reported(failed(), seed_logs.FAILURE, tmp_path / "bad.tar.zst")
+    status, rows = verified(path, capsys)
+    assert status == 1
+    assert len(rows) == 6
+    for row in rows:
+        first, second, *_ = row["Cause"]
+        assert first.startswith("1. ")
+        assert "(see causes: firmware-off) [certain]" in first
+        assert "10de:0fba" in second
+        assert "(see causes: ids-incomplete)" in second
+        assert "VT-d" in row["Fix"][0]
+        assert "ids=10de:1430,10de:0fba" in row["Fix"][1]
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 0.99])
+def test_a_report_cut_short_is_one_line(
+    tmp_path: Path, share: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = reported(seed(), seed_logs.SUCCESS, tmp_path / "cut.tar.zst")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    assert main.main(["host", "verify", "--report", str(path)]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert "copy it again" in said[0]
+
+
+def test_a_report_is_written_of_a_recording(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is not known then, such as the log, is left out."""
+    recording, path = tmp_path / "host.umockdev", tmp_path / "r.tar.zst"
+    host = ["--root", str(seed().write(tmp_path / "root"))]
+    assert main.main([*host, "host", "record", str(recording)]) == 0
+    argv = ["--recording", str(recording), "host", "report", str(path)]
+    assert main.main(argv) == 0
+    status, rows = verified(path, capsys)
+    assert (status, len(rows)) == (0, 6)
