@@ -8,8 +8,11 @@ usage() {
     cat <<'END'
 usage: ./run-tests.sh [--all | --quick] [PYTEST ARGUMENT…]
 
-Without arguments, or with --all: linters, documentation, every test.
---quick: the same without the emulated host (marker "lab").
+Without arguments: linters, documentation, every test. Of campaigns on the
+emulated host, which kill a command at every act, it runs the part that the
+commit draws; the head of the output says how to run the same again.
+--all: whole campaigns, which take hours.
+--quick: no emulated host (marker "lab").
 Arguments alone: only pytest with these, such as tests/unit/conf -k alias.
 END
 }
@@ -91,6 +94,9 @@ case ${1-} in
     usage
     exit
     ;;
+--all)
+    export GPU_PASSTHROUGH_CAMPAIGN=all
+    ;;
 --quick)
     marks=(-m "not lab")
     ;;
@@ -103,8 +109,8 @@ export PATH=$VENV/bin:$PATH
 LOGS=$(mktemp -d "$GPU_PASSTHROUGH_CACHE/run.XXXXXX")
 trap 'rm -rf "$LOGS"' EXIT
 
-case ${1---all} in
---all | --quick)
+case ${1---every} in
+--every | --all | --quick)
     shift $(($# ? 1 : 0))
     linters
     fast_tests "$@"

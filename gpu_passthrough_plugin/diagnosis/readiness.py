@@ -99,8 +99,8 @@ def _iommu(facts: HostFacts) -> Finding:
         "iommu",
         Status.FAIL,
         "the kernel runs none (/sys/class/iommu is empty)",
-        "intel_iommu=on on the kernel command line of an Intel host, then"
-        " reboot",
+        "run 'gpu-passthrough host enable', which puts intel_iommu=on on an"
+        " Intel host's kernel command line, then reboot",
     )
 
 
