@@ -24,7 +24,10 @@ class HostCheck(Lister):
         context = self.context
         found = tuple(
             readiness.findings(
-                context.tree, context.policy, _doors(context), context.known
+                context.tree,
+                context.policy,
+                _doors(context),
+                lambda: context.known,
             )
         )
         if any(f.status is Status.FAIL for f in found):

@@ -36,19 +36,18 @@ def findings(
     tree: Tree,
     policy: Policy,
     doors: Sequence[Door],
-    known: Known | None = None,
+    known: Callable[[], Known],
 ) -> Iterator[Finding]:
     """Everything that ``host check`` looks at, in order.
 
     :param doors: what the host depends on; each is opened once.
-    :param known: of a host that may wait for a reboot.
+    :param known: of a host that may wait for a reboot; may raise.
     """
     found = groups.groups(tree, policy)
     facts = host_facts.facts(tree)
     yield from readiness.findings(facts, found)
     yield _vfio(tree, facts)
-    if known and known.enablement:
-        yield verification.rebooted(tree, policy, known)
+    yield from _reboot(tree, policy, known)
     for door in doors:
         yield _opened(door)
 
@@ -57,6 +56,24 @@ def _vfio(tree: Tree, facts: HostFacts) -> Finding:
     loaded = tree.names("sys/bus/pci/drivers/vfio-pci")
     is_there = modules.has(tree, facts.kernel_release, "vfio_pci")
     return readiness.vfio(not isinstance(loaded, Unknown), is_there)
+
+
+def _reboot(
+    tree: Tree, policy: Policy, known: Callable[[], Known]
+) -> Iterator[Finding]:
+    """Nothing of a host that was never enabled."""
+    try:
+        found = known()
+    except errors.Error as error:
+        yield Finding(
+            "reboot",
+            Status.WARN,
+            f"whether a reboot is needed is unknown: {error}",
+            "run this as root on the host itself",
+        )
+        return
+    if found.enablement:
+        yield verification.rebooted(tree, policy, found)
 
 
 def _opened(door: Door) -> Finding:

@@ -152,3 +152,17 @@ def test_debug_shows_where(cli: Cli) -> None:
     assert status == 1
     assert "Traceback" in err
     assert err.splitlines()[-1].startswith("gpu-passthrough: ")
+
+
+def test_a_check_goes_on_where_the_journal_cannot_be_read(
+    cli: Cli, tmp_path: Path
+) -> None:
+    """Of this very machine: what else it finds there does not matter."""
+    journal = tmp_path / "enablement" / "changes.json"
+    journal.parent.mkdir()
+    journal.write_text("{")
+    _, out, _ = cli("host", "check", "-f", "json")
+    found = {row["Check"]: row for row in json.loads(out)}
+    assert found["reboot"]["Status"] == "warn"
+    assert "is no journal of this release" in found["reboot"]["Detail"]
+    assert {"firmware", "lock"} <= set(found)
