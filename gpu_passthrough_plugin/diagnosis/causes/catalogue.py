@@ -21,6 +21,7 @@ from gpu_passthrough_plugin.diagnosis.causes import (
     module,
     presence,
     refusal,
+    startup,
     trouble,
 )
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
@@ -47,9 +48,9 @@ STEPS = (
             iommu.argument_overridden,
             iommu.argument_misspelt,
             iommu.argument_missing,
-            iommu.iommu_driver_missing,
-            iommu.iommu_not_started,
-            iommu.not_covered,
+            startup.iommu_driver_missing,
+            startup.iommu_not_started,
+            startup.not_covered,
         ),
         True,
     ),

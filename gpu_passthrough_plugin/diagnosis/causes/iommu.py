@@ -1,4 +1,4 @@
-"""The function is in no IOMMU group: firmware, argument, start-up."""
+"""The function is in no IOMMU group: firmware off, or not asked for."""
 
 from __future__ import annotations
 
@@ -11,13 +11,6 @@ from gpu_passthrough_plugin.model.reading import Unknown, known
 
 ENABLE = "run 'gpu-passthrough host enable', then reboot"
 _NAMES = {CpuVendor.INTEL: "VT-d", CpuVendor.AMD: "AMD-Vi (IOMMU)"}
-# What a start that failed says.  Faults of functions come from an IOMMU
-# that runs.
-_FAILED = (
-    r"^(?!.*command line).*(DMAR|AMD-Vi|iommu).*"
-    r"(fail|firmware bug|broken|invalid|can(no|')t|unable|error)",
-    r"(DMAR|AMD-Vi).*disabling iommu",
-)
 
 
 def is_without(case: Case) -> bool:
@@ -62,7 +55,7 @@ def firmware_off(case: Case) -> Cause | None:
 
 def iommu_off(case: Case) -> Cause | None:
     """The kernel was told not to use it."""
-    words, parameter = _told(case)
+    words, parameter = told(case)
     off = iommu.turned_off(words, parameter)
     if off is None or not _is_stopped(case) or _is_overridden(words, off):
         return None
@@ -78,7 +71,7 @@ def iommu_off(case: Case) -> Cause | None:
 
 def argument_overridden(case: Case) -> Cause | None:
     """It was told to, and later on the line not to."""
-    words, parameter = _told(case)
+    words, parameter = told(case)
     off = iommu.turned_off(words, parameter)
     if not off or not _is_stopped(case) or not _is_overridden(words, off):
         return None
@@ -95,7 +88,7 @@ def argument_overridden(case: Case) -> Cause | None:
 
 def argument_misspelt(case: Case) -> Cause | None:
     """A word that the kernel does not know stands for the one wanted."""
-    words, _ = _told(case)
+    words, _ = told(case)
     typo = iommu.misspelt(words)
     if typo is None or not _wants_switch(case) or arguments.is_pending(case):
         return None
@@ -115,7 +108,7 @@ def argument_missing(case: Case) -> Cause | None:
     Many kernels make groups without any argument, so that a missing one
     alone is no cause: the kernel must really have made none.
     """
-    words, _ = _told(case)
+    words, _ = told(case)
     if not _wants_switch(case) or iommu.misspelt(words):
         return None
     if arguments.is_on_its_way(case, iommu.ON):
@@ -133,68 +126,11 @@ def argument_missing(case: Case) -> Cause | None:
     )
 
 
-def iommu_driver_missing(case: Case) -> Cause | None:
-    """The kernel was built without the IOMMU's driver.
-
-    Source: kernel, init/main.c (print_unknown_bootoptions, from 5.14 on).
-    """
-    if not _is_asked_for(case):
-        return None
-    line = log.first(
-        case.evidence,
-        rf"unknown kernel command line parameters .*{iommu.INTEL}=",
-    )
-    if line is None and _failure(case):
-        return None
-    return Cause(
-        "iommu-driver-missing",
-        Confidence.CERTAIN if line else Confidence.POSSIBLE,
-        "the kernel was built without the IOMMU's driver",
-        line or "/sys/class/iommu is empty, and no log line says why",
-        "boot the distribution's kernel, or one with CONFIG_INTEL_IOMMU or"
-        " CONFIG_AMD_IOMMU",
-    )
-
-
-def iommu_not_started(case: Case) -> Cause | None:
-    """Table and argument are there, and no unit came up."""
-    if not _is_asked_for(case):
-        return None
-    line = _failure(case)
-    return Cause(
-        "iommu-not-started",
-        Confidence.CERTAIN if line else Confidence.LIKELY,
-        "the firmware has an IOMMU, and the kernel could not start it",
-        line or "/sys/class/iommu is empty",
-        "update the firmware; look for DMAR or AMD-Vi in the kernel's log",
-    )
-
-
-def not_covered(case: Case) -> Cause | None:
-    """An IOMMU runs, and does not serve this function."""
-    function = case.function
-    if function is None or function.iommu_group is not None:
-        return None
-    running = known(case.evidence.facts.iommus) or ()
-    if not running and not case.evidence.has_groups:
-        return None
-    shown = f"/sys/class/iommu: {', '.join(running)}"
-    if not running:
-        shown = "other functions are in groups"
-    return Cause(
-        "not-covered",
-        Confidence.CERTAIN if running else Confidence.LIKELY,
-        "an IOMMU runs, and none serves this function",
-        f"{function.address} has no iommu_group; {shown}",
-        "move the card to another slot, or leave it to the host",
-    )
-
-
 def _runs(case: Case) -> bool:
     return bool(known(case.evidence.facts.iommus))
 
 
-def _told(case: Case) -> tuple[tuple[str, ...], str]:
+def told(case: Case) -> tuple[tuple[str, ...], str]:
     """What the kernel was told, and the parameter that matters."""
     facts = case.evidence.facts
     return known(facts.kernel_arguments) or (), iommu.parameter(facts)
@@ -212,7 +148,7 @@ def _is_overridden(words: tuple[str, ...], off: str) -> bool:
 
 def _wants_switch(case: Case) -> bool:
     """Whether it is Intel's, in no group, and not spoken of at all."""
-    words, parameter = _told(case)
+    words, parameter = told(case)
     if isinstance(case.evidence.facts.kernel_arguments, Unknown):
         return False
     return (
@@ -221,21 +157,3 @@ def _wants_switch(case: Case) -> bool:
         and not any(iommu.switches(words, parameter))
         and iommu.turned_off(words, parameter) is None
     )
-
-
-def _is_asked_for(case: Case) -> bool:
-    """Whether the table is there, nothing speaks against it, and none runs."""
-    facts = case.evidence.facts
-    words, parameter = _told(case)
-    there = known(facts.acpi_tables) or frozenset()
-    if isinstance(facts.kernel_arguments, Unknown) or facts.iommus != ():
-        return False
-    if not is_without(case) or not there & {*IOMMU_TABLES.values()}:
-        return False
-    if iommu.turned_off(words, parameter):
-        return False
-    return parameter != iommu.INTEL or any(iommu.switches(words, parameter))
-
-
-def _failure(case: Case) -> str | None:
-    return log.first(case.evidence, *_FAILED)
