@@ -77,14 +77,12 @@ class Planned:
     def is_done(self) -> bool:
         """Whether the host is so already, by our own doing."""
         history = self.history
-        if history is None or not history.is_finished or self.edits:
-            return False
-        # It was brought about in an earlier boot, and is what is wanted.
-        before = dataclasses.replace(
-            history.enablement, boot_id=self.enablement.boot_id
+        return (
+            _is_kept(history, self.changes)
+            and not self.edits
+            and history is not None
+            and history.enablement == self.enablement
         )
-        is_kept = all(c.action is Action.KEEP for c in self.changes)
-        return is_kept and before == self.enablement
 
 
 def planned(bench: Bench, wanted: Wanted) -> Planned:
@@ -112,9 +110,13 @@ def planned(bench: Bench, wanted: Wanted) -> Planned:
         bench.carrier.built(history) if bench.carrier else {},
         history.enablement.arguments if history else (),
     )
+    changes = edits.resumed(made.changes, history)
     boot_id = known(found.boot_id) or ""
+    if history and _is_kept(history, changes):
+        # Of the boot in which the last change was made.
+        boot_id = history.enablement.boot_id
     return Planned(
-        edits.resumed(made.changes, history),
+        changes,
         (
             *(f"kept: {line}" for line in selection.kept),
             *evidence,
@@ -137,13 +139,14 @@ def enable(bench: Bench, wanted: Wanted, tell: Tell) -> tuple[Change, ...]:
     with bench.lock():
         made = planned(bench, wanted)
         tell(made.notes, made.changes)
-        if made.is_done:
-            bench.say("nothing to do: the host is set up like that already")
-        else:
+        if not made.is_done:
             carrier.carry_out(made.changes, made.enablement, made.edits)
+        if any(c.action is not Action.KEEP for c in made.changes):
             bench.say(
                 "reboot this host, then see 'gpu-passthrough host verify'"
             )
+        else:
+            bench.say("nothing to do: the host is set up like that already")
         return made.changes
 
 
@@ -191,6 +194,12 @@ def _image(
     found = installation(bench.tree)
     driver, _ = load.initramfs(found, names["initramfs"])
     return next(iter(plan.images(driver, found, (step.image,))), None)
+
+
+def _is_kept(history: History | None, changes: Iterable[Change]) -> bool:
+    """Whether an earlier plan was carried out, and leaves nothing to do."""
+    is_finished = history is not None and history.is_finished
+    return is_finished and all(c.action is Action.KEEP for c in changes)
 
 
 def _carrier(bench: Bench) -> Carrier:
