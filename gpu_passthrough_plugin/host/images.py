@@ -95,8 +95,8 @@ class Images:
             said = (self._files.read(new) or b"").decode(errors="replace")
             if not _ENTRY.search(said):
                 raise errors.Unavailable(
-                    f"failed at step '{title}': {argv[0]} made a menu without any"
-                    f" kernel in it; {output} stays in place"
+                    f"failed at step '{title}': {argv[0]} made a menu"
+                    f" without any kernel in it; {output} stays in place"
                 )
         except errors.Error:
             for path in _left(menu):
