@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from merge3 import Merge3
@@ -66,7 +66,20 @@ def merged(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
             found.append(part)
         else:
             found += group[1]
-    return b"".join(found)
+    return _joined(found)
+
+
+def _joined(parts: Iterable[bytes]) -> bytes:
+    """Lines one after the other: a last one without an end gets one.
+
+    It is no longer the last where somebody else put one behind it.
+    """
+    text = bytearray()
+    for part in filter(None, parts):
+        if text and not text.endswith(b"\n"):
+            text += b"\n"
+        text += part
+    return bytes(text)
 
 
 def added(base: bytes, changed: bytes, within: bytes) -> tuple[str, ...]:

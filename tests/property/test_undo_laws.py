@@ -7,7 +7,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gpu_passthrough_plugin.enablement.edits import edits
@@ -185,6 +185,7 @@ def test_one_change_alone_is_made(left: bytes, was: bytes, now: bytes) -> None:
 
 
 @given(texts, texts, texts)
+@example(b"\n", b"q", b"\nq")
 def test_a_merge_makes_no_words_up(
     left: bytes, was: bytes, now: bytes
 ) -> None:

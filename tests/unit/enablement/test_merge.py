@@ -51,6 +51,8 @@ def test_words_of_one_line(
         (b"b\n", b"a\nb\n", b"x\nb\n", None),
         (b"b\nc\n", b"a\nb\nc\n", b"b\nc\nx\n", b"a\nb\nc\nx\n"),
         (b"", b"", b"x", b"x"),
+        # A last line without an end is not glued to what came behind it.
+        (b"\n", b"a", b"\nx", b"a\nx"),
     ],
 )
 def test_whole_lines(
