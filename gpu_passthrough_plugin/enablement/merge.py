@@ -66,10 +66,10 @@ def merged(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
             found.append(part)
         else:
             found += group[1]
-    return _joined(found)
+    return _lined(found)
 
 
-def _joined(parts: Iterable[bytes]) -> bytes:
+def _lined(parts: Iterable[bytes]) -> bytes:
     """Lines one after the other: a last one without an end gets one.
 
     It is no longer the last where somebody else put one behind it.
@@ -101,7 +101,7 @@ def _meeting(base: Lines, ours: Lines, theirs: Lines) -> bytes | None:
         *([_Token(b"", line) for line in p] for p in (base, ours, theirs))
     )
     if lines is not None:
-        return b"".join(token.word for token, _ in lines)
+        return _lined(token.word for token, _ in lines)
     if not ours:
         return None
     words = _made(*(_tokens(b"".join(p)) for p in (base, ours, theirs)))

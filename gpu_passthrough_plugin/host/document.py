@@ -97,22 +97,26 @@ def written_enablement(enablement: Enablement) -> dict[str, object]:
 
 def read_enablement(document: dict[str, Any]) -> Enablement:
     """What was written; raises as ``read`` does."""
-    targets = tuple(
-        Target(
-            **{
-                **target,
-                "address": address.parse(target["address"]),
-                "modules": _texts(target["modules"]),
-            }
-        )
-        for target in document["targets"]
-    )
+    targets = tuple(map(_read_target, document["targets"]))
     return Enablement(
         targets,
         _text(document["binding"]),
         _texts(document["arguments"]),
         _text(document["boot_id"]),
         {_text(k): _text(v) for k, v in document["drivers"].items()},
+    )
+
+
+def _read_target(document: dict[str, Any]) -> Target:
+    group = document["iommu_group"]
+    return Target(
+        address=address.parse(document["address"]),
+        vendor_id=_number(document["vendor_id"]),
+        product_id=_number(document["product_id"]),
+        class_code=_number(document["class_code"]),
+        is_primary=bool(document["is_primary"]),
+        modules=_texts(document["modules"]),
+        iommu_group=None if group is None else _number(group),
     )
 
 
@@ -165,6 +169,12 @@ def _read_entry(document: dict[str, Any] | None) -> Entry | None:
         for name, value in document["xattrs"].items()
     )
     return Entry(digest, Attributes(mode, uid, gid, mtime_ns, xattrs))
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"{value!r} is no number")
+    return value
 
 
 def _text(value: object) -> str:

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.functional.bootable import (
+    GRUB,
     IDS,
     IMAGE,
+    LINE,
     MENU,
     OTHER_MENU,
     RELEASE,
@@ -87,10 +89,35 @@ def test_enabling_completes(tmp_path: Path, before: Act, act: Act) -> None:
     for host in killed(tmp_path, before, act):
         host.enable()
         assert changes_in(host.plan()) == [], host.root
+        history = host.carrier.history()
+        assert history is not None
+        assert history.is_finished
+        assert not history.unfinished
         assert IDS.decode() in host.text(IMAGE)
         require_bootable(host)
         host.disable()
         assert host.snapshot() == was, host.root
+        assert host.is_clean()
+
+
+def edit(host: Bootable) -> None:
+    """Enabled; then somebody puts an argument right behind ours."""
+    host.enable()
+    text = host.text(GRUB).replace("intel_iommu=on", "intel_iommu=on nosmt")
+    host.at(GRUB).write_text(text)
+
+
+@pytest.mark.parametrize("act", [disable, enable_other])
+def test_an_edit_survives(tmp_path: Path, act: Act) -> None:
+    was = fresh(tmp_path)
+    for host in killed(tmp_path, edit, act):
+        host.disable()
+        assert host.text(GRUB) == (
+            LINE.format(" nosmt") + "GRUB_TIMEOUT=5\n"
+        ), host.root
+        now = host.snapshot()
+        del now[GRUB[1:]]
+        assert now == {p: s for p, s in was.items() if p != GRUB[1:]}
         assert host.is_clean()
 
 

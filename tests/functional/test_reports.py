@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from gpu_passthrough_plugin.cli import main
-from gpu_passthrough_plugin.discovery import kernel_log
+from gpu_passthrough_plugin.discovery import kernel_log, record
 from gpu_passthrough_plugin.flow import report
 from gpu_passthrough_plugin.flow.verification import Known
+from gpu_passthrough_plugin.host import report as files
 from gpu_passthrough_plugin.model.reading import MISSING
 from tests.trees import seed_logs
 from tests.trees.host import Host
@@ -76,6 +77,23 @@ def test_a_report_cut_short_is_one_line(
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
     assert "copy it again" in said[0]
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '{"targets": [{"vendor_id": "x"}]}', "7"]
+)
+def test_a_report_with_a_strange_part_is_one_line(
+    tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = {
+        files.RECORDING: record.written(seed().tree()),
+        files.ENABLEMENT: text.encode(),
+    }
+    path = tmp_path / "strange.tar.zst"
+    path.write_bytes(files.written(parts))
+    assert main.main(["host", "verify", "--report", str(path)]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "ask for the report anew" in said
 
 
 def test_a_report_is_written_of_a_recording(
