@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from gpu_passthrough_plugin.model.change import Action
 from tests.functional.bootable import (
     GRUB,
     IDS,
     IMAGE,
     LINE,
     MENU,
+    MODULES,
     OTHER_MENU,
     RELEASE,
     Bootable,
@@ -25,6 +27,7 @@ from tests.functional.bootable import (
 )
 
 Act = Callable[[Bootable], object]
+MINE = "options kvm nested=1\n"
 OTHER = b"options vfio-pci ids=1002:5046,8086:2668\n"
 
 
@@ -101,22 +104,26 @@ def test_enabling_completes(tmp_path: Path, before: Act, act: Act) -> None:
 
 
 def edit(host: Bootable) -> None:
-    """Enabled; then somebody puts an argument right behind ours."""
+    """Enabled; then somebody puts something right behind ours."""
     host.enable()
     text = host.text(GRUB).replace("intel_iommu=on", "intel_iommu=on nosmt")
     host.at(GRUB).write_text(text)
+    host.at(MODULES).write_text(host.text(MODULES) + MINE)
 
 
 @pytest.mark.parametrize("act", [disable, enable_other])
 def test_an_edit_survives(tmp_path: Path, act: Act) -> None:
     was = fresh(tmp_path)
     for host in killed(tmp_path, edit, act):
-        host.disable()
+        steps = host.disable()
+        # A merge that was made already is no edit to be wary of.
+        assert Action.KEEP not in [s.action for s in steps], host.root
         assert host.text(GRUB) == (
             LINE.format(" nosmt") + "GRUB_TIMEOUT=5\n"
         ), host.root
+        assert host.text(MODULES) == MINE
         now = host.snapshot()
-        del now[GRUB[1:]]
+        del now[GRUB[1:]], now[MODULES[1:]]
         assert now == {p: s for p, s in was.items() if p != GRUB[1:]}
         assert host.is_clean()
 
