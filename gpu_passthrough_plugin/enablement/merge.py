@@ -7,12 +7,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from merge3 import Merge3
+from gpu_passthrough_plugin.enablement.regions import Lines, regions
 
 # An argument in a quoted list of them is changed by itself.
 _TOKEN = re.compile(rb"([ \t]*)(\n|[\"']|[^\s\"']+|\s|\Z)")
-
-Lines = Sequence[bytes]
 
 
 class _Edit(NamedTuple):
@@ -57,15 +55,16 @@ def merged(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
     None where both changed the same words.
     """
     found: list[bytes] = []
-    sides = (_lines(base), _lines(ours), _lines(theirs))
-    for group in Merge3(*sides).merge_groups():
-        if group[0] == "conflict":
-            part = _meeting(*group[1:])
+    for old, mine, other in regions(*map(_lines, (base, ours, theirs))):
+        if mine in (old, other):
+            found += other
+        elif other == old:
+            found += mine
+        else:
+            part = _meeting(old, mine, other)
             if part is None:
                 return None
             found.append(part)
-        else:
-            found += group[1]
     return _lined(found)
 
 
@@ -92,7 +91,7 @@ def added(base: bytes, changed: bytes, within: bytes) -> tuple[str, ...]:
 def _meeting(base: Lines, ours: Lines, theirs: Lines) -> bytes | None:
     """The merge of lines that both changed.
 
-    merge3 takes changes that touch for a conflict; yet a line, or an
+    Changes that touch are not plain by lines; yet a line, or an
     argument, that was put right behind one of ours is no change of ours.
     A line that is wholly ours is not merged with what others made of it:
     the rest of it would say something else.

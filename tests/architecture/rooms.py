@@ -163,7 +163,6 @@ ROOMS = {
     "enablement.load": Room(
         doors=frozenset({"importlib"}), packages=frozenset({"stevedore"})
     ),
-    "enablement.merge": Room(packages=frozenset({"merge3"})),
     "allocation.load": Room(
         doors=frozenset({"importlib"}), packages=frozenset({"stevedore"})
     ),
