@@ -290,6 +290,19 @@ def test_a_card_that_became_another_is_quarantined(world: World) -> None:
     assert world.snapshot() == before
 
 
+def test_a_unit_that_is_another_group_now_is_not_cleared(
+    world: World,
+) -> None:
+    """As after a function was taken off its bus and found again."""
+    verbs.quarantine(world.site(), UNIT, "fan is loud")
+    policy = Policy((*POLICY.select, selector.parse("class=0403")))
+    site = dataclasses.replace(world.site(), policy=policy)
+    message = refused(verbs.clear, site, UNIT)
+    assert "is no longer what was published of it" in message
+    assert world.ledger.unit(UNIT).state is State.QUARANTINED
+    assert verbs.clear(world.site(), UNIT).state is State.FREE
+
+
 def test_a_card_that_does_not_reset_is_quarantined(world: World) -> None:
     before = world.snapshot()
     boot(world.site(), guest(), wanted())
