@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from . import build, image, project, topology
-from .host import WITH_IOMMU, Boot, EmulatedHost
+from . import build, enabling, image, project, topology
+from .host import WITH_IOMMU, WITHOUT_IOMMU, Boot, EmulatedHost
 from .topology import Topology
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -67,6 +67,14 @@ def boot(lab_image: image.Image, tmp_path: Path) -> Iterator[Boot]:
             )
 
         yield started
+
+
+@pytest.fixture
+def off_host(boot: Boot, project_archive: bytes) -> EmulatedHost:
+    """A host that boots by itself, and was never enabled."""
+    host = boot(topology.SEED, WITHOUT_IOMMU)
+    enabling.prepare(host, project_archive, enabling.OFF)
+    return host
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,38 @@
+"""Enabling is killed before any of its acts: the host boots on."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.functional.lab import campaign
+from tests.functional.lab.enabling import differences, files, run
+from tests.functional.lab.host import EmulatedHost
+from tests.functional.lab.interrupting import (
+    DISABLE,
+    ENABLE,
+    Boots,
+    acts,
+    inside,
+    put_right,
+)
+
+pytest_plugins = ("tests.functional.lab.fixtures",)
+pytestmark = pytest.mark.lab
+
+# A point takes one and a half minutes.
+POINTS = 2
+
+
+def test_enabling_killed_before_any_act(off_host: EmulatedHost) -> None:
+    """Every second one is completed first, the others taken back as is."""
+    before, boots = files(off_host), Boots(off_host)
+    done = acts(off_host, ENABLE)
+    assert {"write", "put", "run", "move"} <= set(done)
+    run(off_host, *DISABLE)
+    assert differences(before, files(off_host)) == []
+    for number in campaign.chosen(range(len(done)), POINTS):
+        gave = inside(off_host, argv=list(ENABLE), kill_at=number)
+        where = f"before act {number} of {len(done)}, {done[number]}"
+        assert gave["status"] == -9, where
+        boots.require(where)
+        put_right(off_host, before, enables=number % 2 == 0)
