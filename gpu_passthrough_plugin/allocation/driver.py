@@ -9,7 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 from gpu_passthrough_plugin.model.allocation import (
     Allocation,
     Candidate,
+    HostRecord,
     SyncReport,
+    Weight,
 )
 from gpu_passthrough_plugin.model.request import Request
 from gpu_passthrough_plugin.model.unit import (
@@ -27,10 +29,18 @@ class LedgerSettings:
     :param connection: URL of the ledger; it may hold a password.
     :param options: what else an operator set, by oslo.db's names; a
         driver takes those it knows.
+    :param weight: which host is taken first.
+    :param placement: what ``[placement]`` says, by keystoneauth's names.
     """
 
     connection: str = dataclasses.field(repr=False)
-    options: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    options: Mapping[str, object] = dataclasses.field(
+        default_factory=dict, repr=False
+    )
+    weight: Weight = Weight.PACK
+    placement: Mapping[str, object] = dataclasses.field(
+        default_factory=dict, repr=False
+    )
 
 
 class Driver(abc.ABC):
@@ -62,15 +72,48 @@ class Driver(abc.ABC):
         """Let go of what is open; any further call opens it again."""
 
     @abc.abstractmethod
-    def publish(self, host: str, units: Sequence[Unit]) -> SyncReport:
-        """Make ``units`` what the ledger has of ``host``, in one go.
+    def publish(
+        self,
+        host: str,
+        units: Sequence[Unit],
+        *,
+        aggregates: frozenset[str] = frozenset(),
+        machine: str = "",
+        replaces: bool = False,
+    ) -> SyncReport:
+        """Make ``units`` what the ledger has of ``host``.
 
-        A free unit that vanished goes; one that a consumer holds, or
-        that is quarantined, stays and is marked missing.  What that
-        means in detail stands in ``allocation.inventory``.
+        In one go, and only what changed.  A free unit that vanished goes;
+        one that a consumer holds, or that is quarantined, stays and is
+        marked missing.  What that means in detail stands in
+        ``allocation.inventory``.
 
+        :param aggregates: the host aggregates that the host is in.
+        :param machine: what tells this machine from another of its name;
+            empty when that is not known.
+        :param replaces: whether it takes another machine's place, which
+            published under this name before.
         :raises Invalid: when two units share a function, one has no
             primary, or one is another host's.
+        :raises Refused: when another machine published under this name.
+        """
+
+    @abc.abstractmethod
+    def hosts(self) -> tuple[HostRecord, ...]:
+        """Every host that published something, by name."""
+
+    @abc.abstractmethod
+    def disable(self, host: str, reason: str) -> HostRecord:
+        """Offer nothing of a host any more; what is held stays held.
+
+        :raises Refused: when the ledger has no such host.
+        """
+
+    @abc.abstractmethod
+    def enable(self, host: str) -> HostRecord:
+        """Offer a host's units again.
+
+        :raises Refused: when the ledger has no such host.
         """
 
     @abc.abstractmethod
@@ -83,7 +126,11 @@ class Driver(abc.ABC):
     def candidates(
         self, request: Request, *, host: str | None = None, limit: int = 10
     ) -> tuple[Candidate, ...]:
-        """Where the request would fit, best first; empty where nowhere."""
+        """Where the request would fit, best first; empty where nowhere.
+
+        Hosts stand in the order in which a claim tries them: by the
+        settings' weight.  Of each host it is ``allocation.choice``'s.
+        """
 
     @abc.abstractmethod
     def claim(

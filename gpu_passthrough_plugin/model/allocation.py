@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
@@ -43,6 +44,33 @@ class Allocation:
         """The states its units are in, each once, in life's order."""
         present = {record.state for record in self.units}
         return tuple(state for state in State if state in present)
+
+
+class Weight(enum.StrEnum):
+    """Which of the hosts that have enough is taken first.
+
+    ``pack``: the one with the fewest free, so that whole hosts stay free
+    for those who ask for many; ``spread``: the one with the most.
+    """
+
+    PACK = "pack"
+    SPREAD = "spread"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HostRecord:
+    """A host as the ledger has it.
+
+    :param generation: of its inventory; changes with it.
+    :param is_disabled: nothing of it is offered; what is held stays held.
+    :param reason: why it is disabled; empty otherwise.
+    """
+
+    name: str
+    generation: int
+    is_disabled: bool
+    reason: str
+    aggregates: frozenset[str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -75,10 +75,16 @@ class Request:
 
     :param numa_nodes: host NUMA nodes that the instance's memory is on;
         None when it is not tied to any.
+    :param same_switch: whether all units have to be below one PCIe switch.
+    :param forbidden_traits: no unit that has one of them is taken.
+    :param aggregate: only hosts that are in it; None for any host.
     """
 
     items: tuple[Item, ...]
     numa_nodes: frozenset[int] | None = None
+    same_switch: bool = False
+    forbidden_traits: frozenset[str] = frozenset()
+    aggregate: str | None = None
 
     def __str__(self) -> str:
         return ",".join(f"{i.alias.name}:{i.count}" for i in self.items)

@@ -79,6 +79,7 @@ class Unit:
     :param numa_node: of the lowest primary; None when it has none.
     :param socket: CPU socket of that node; None when not known.
     :param switch: topmost bridge above it, which its neighbours share.
+    :param traits: Placement's names of what else is true of it.
     """
 
     key: UnitKey
@@ -87,6 +88,7 @@ class Unit:
     numa_node: int | None
     socket: int | None
     switch: Address | None
+    traits: frozenset[str] = frozenset()
 
     @property
     def primaries(self) -> tuple[UnitFunction, ...]:

@@ -31,6 +31,7 @@ from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.allocation import (
     Allocation,
     Candidate,
+    HostRecord,
     SyncReport,
 )
 from gpu_passthrough_plugin.model.effect import Binding, Rebind
@@ -225,10 +226,34 @@ class CountedLedger(Driver):
     def close(self) -> None:
         self._ledger.close()
 
-    def publish(self, host: str, units: Sequence[Unit]) -> SyncReport:
+    def publish(
+        self,
+        host: str,
+        units: Sequence[Unit],
+        *,
+        aggregates: frozenset[str] = frozenset(),
+        machine: str = "",
+        replaces: bool = False,
+    ) -> SyncReport:
         return self._acts.do(
-            "publish", lambda: self._ledger.publish(host, units)
+            "publish",
+            lambda: self._ledger.publish(
+                host,
+                units,
+                aggregates=aggregates,
+                machine=machine,
+                replaces=replaces,
+            ),
         )
+
+    def hosts(self) -> tuple[HostRecord, ...]:
+        return self._ledger.hosts()
+
+    def disable(self, host: str, reason: str) -> HostRecord:
+        return self._ledger.disable(host, reason)
+
+    def enable(self, host: str) -> HostRecord:
+        return self._ledger.enable(host)
 
     def records(
         self, *, host: str | None = None, states: Collection[State] = ()

@@ -23,6 +23,7 @@ from gpu_passthrough_plugin.allocation.sql.database import Database
 from gpu_passthrough_plugin.model.allocation import (
     Allocation,
     Candidate,
+    HostRecord,
     SyncReport,
 )
 from gpu_passthrough_plugin.model.request import Request
@@ -54,9 +55,26 @@ class SqlLedger(Driver):
         self._is_checked = False
         self.database.close()
 
-    def publish(self, host: str, units: Sequence[Unit]) -> SyncReport:
+    def publish(
+        self,
+        host: str,
+        units: Sequence[Unit],
+        *,
+        aggregates: frozenset[str] = frozenset(),
+        machine: str = "",
+        replaces: bool = False,
+    ) -> SyncReport:
         inventory.check(host, units)
         return self._write(lambda c: publish.publish(c, host, units))
+
+    def hosts(self) -> tuple[HostRecord, ...]:
+        raise NotImplementedError
+
+    def disable(self, host: str, reason: str) -> HostRecord:
+        raise NotImplementedError
+
+    def enable(self, host: str) -> HostRecord:
+        raise NotImplementedError
 
     def records(
         self, *, host: str | None = None, states: Collection[State] = ()
