@@ -102,8 +102,8 @@ case ${1-} in
     is_quick=1
     ;;
 esac
-profiles=(test lab)
-((is_quick)) && profiles=(test)
+profiles=(test servers lab)
+((is_quick)) && profiles=(test servers)
 install_packages "${profiles[@]}"
 make_venv requirements.txt test-requirements.txt
 export PATH=$VENV/bin:$PATH

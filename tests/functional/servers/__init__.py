@@ -1,0 +1,1 @@
+"""Real servers of Debian's packages, started on loopback by the tests."""

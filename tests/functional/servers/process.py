@@ -1,0 +1,235 @@
+"""A server's process: started until it answers, stopped, killed, paused."""
+
+from __future__ import annotations
+
+import abc
+import concurrent.futures
+import contextlib
+import os
+import pwd
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.functional.lab.leash import DYING_WITH_US
+
+# Below what the kernel gives to those who connect, so that nobody takes a
+# server's port while it is down.  Source: Linux, ip-sysctl.rst,
+# ip_local_port_range.
+_PORTS = range(20000, 32000)
+_START_S = 120
+_STOP_S = 60
+_TAIL_BYTES = 4000
+
+# The kernel kills a server when the *thread* that started it ends; this
+# one lives as long as the process, whoever asks it to start something.
+# Source: PR_SET_PDEATHSIG(2const).
+_STARTER = concurrent.futures.ThreadPoolExecutor(1, "servers")
+
+
+class Server(abc.ABC):
+    """A server below a temporary folder, on a free port of 127.0.0.1.
+
+    It dies with the process that made it.  As root it is run as nobody:
+    several of them refuse root.
+
+    :param durable: whether it flushes to the disk; what it acknowledged
+        survives its being killed either way.
+    """
+
+    def __init__(self, *, durable: bool = False) -> None:
+        self.durable = durable
+        self.port = free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix="gpt-server."))
+        owned(self.folder)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_prepared = False
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    def start(self) -> None:
+        """Returns when it answers; also after a stop and after a kill."""
+        assert self._process is None, "it runs already"
+        if not self._is_prepared:
+            self._prepare()
+            self._is_prepared = True
+        with self.log.open("ab") as log:
+            self._process = _STARTER.submit(
+                subprocess.Popen,
+                [*_as_nobody(), *DYING_WITH_US, *self._command()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                start_new_session=True,
+            ).result()
+        self._wait_until_answering(self._process)
+
+    def stop(self) -> None:
+        """Ends it in order."""
+        if self._process:
+            self.resume()
+            self._process.send_signal(self._stop_signal)
+            self._process.wait(_STOP_S)
+            self._process = None
+
+    def kill(self) -> None:
+        """Ends all of its processes at once, as a loss of power would."""
+        if self._process:
+            # Those that are stopped start no others meanwhile.
+            ending = self._signal(signal.SIGSTOP)
+            for pid in ending:
+                _told(pid, signal.SIGKILL)
+            self._process.wait(_STOP_S)
+            self._process = None
+            while any(map(_is_running, ending)):
+                time.sleep(0.01)
+
+    def pause(self) -> None:
+        """Stops all of its processes where they are.
+
+        The parents first: they start no more children then.
+        """
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """Ends it and removes what it left."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    _stop_signal = signal.SIGTERM
+
+    @abc.abstractmethod
+    def _prepare(self) -> None:
+        """Makes what it needs before its first start."""
+
+    @abc.abstractmethod
+    def _command(self) -> Sequence[str]:
+        """What runs it in the foreground."""
+
+    @abc.abstractmethod
+    def _answers(self) -> bool:
+        """Whether it does its work; any error means no."""
+
+    def _signal(self, number: int) -> tuple[int, ...]:
+        """The processes that were told."""
+        assert self._process, "it does not run"
+        told = []
+        for pid in _tree(self._process.pid):
+            _told(pid, number)
+            told.append(pid)
+        return tuple(told)
+
+    def _wait_until_answering(self, process: subprocess.Popen[bytes]) -> None:
+        last: Exception | None = None
+        end = time.monotonic() + _START_S
+        while time.monotonic() < end and process.poll() is None:
+            try:
+                if self._answers():
+                    return
+            except Exception as error:  # noqa: BLE001 - told below
+                last = error
+            time.sleep(0.05)
+        tail = self.log.read_bytes()[-_TAIL_BYTES:].decode(errors="replace")
+        self.kill()
+        raise AssertionError(
+            f"{type(self).__name__} did not start: {last}\n{tail}"
+        )
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody is at."""
+    while True:
+        number = random.choice(_PORTS)  # noqa: S311 - no secret
+        with socket.socket() as probe:
+            # A connection that ended a moment ago is no reason against it.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", number))
+            except OSError:
+                continue
+            return number
+
+
+def owned(path: Path) -> None:
+    """Makes it the servers' own."""
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        os.chown(path, nobody.pw_uid, nobody.pw_gid)
+
+
+def run(*command: str, folder: Path) -> None:
+    """Runs it as the servers are; its output is told where it fails."""
+    done = subprocess.run(
+        [*_as_nobody(), *DYING_WITH_US, *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=folder,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command[0]} failed:\n{done.stdout}"
+
+
+def _as_nobody() -> tuple[str, ...]:
+    if os.geteuid() != 0:
+        return ()
+    nobody = pwd.getpwnam("nobody")
+    ids = (f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}")
+    return ("setpriv", *ids, "--clear-groups", "--")
+
+
+def _told(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        told = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    # One that nobody waits for leaves its number.  Source: proc_pid_stat(5).
+    return told.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def _tree(pid: int) -> Iterator[int]:
+    """The process and those below it, each before its children are read."""
+    yield pid
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children = task.read_text().split()
+        except OSError:
+            continue
+        for child in children:
+            yield from _tree(int(child))
