@@ -28,8 +28,9 @@ from tests.unit.allocation.build import request, unit
 
 RACERS = 8
 ROUNDS = 50
-# Of a claim: three to begin, three that read, three that write, COMMIT.
-STATEMENTS = 10
+# Of a first claim: three that read which cards there are; three to begin,
+# two that read, four that write, COMMIT.
+STATEMENTS = 13
 Racer = subprocess.Popen[str]
 
 

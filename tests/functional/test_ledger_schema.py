@@ -74,10 +74,10 @@ def test_absent(tmp_path: Path) -> None:
 def test_sync_makes_it_and_again_changes_nothing(tmp_path: Path) -> None:
     file = tmp_path / "a" / "b" / "ledger.sqlite"
     ledger = ledger_of(file)
-    assert ledger.sync() == "0001"
-    assert ledger.version() == "0001"
+    assert ledger.sync() == "0002"
+    assert ledger.version() == "0002"
     before = file.read_bytes()
-    assert ledger.sync() == "0001"
+    assert ledger.sync() == "0002"
     assert file.read_bytes() == before
     assert ledger.records() == ()
 
@@ -88,7 +88,7 @@ def test_a_database_without_schema(tmp_path: Path) -> None:
     ledger = ledger_of(file)
     assert ledger.version() == ""
     assert refused(ledger, READS + WRITES) == {
-        f"the ledger {file} has no schema yet, wanted 0001; run"
+        f"the ledger {file} has no schema yet, wanted 0002; run"
         " 'gpu-passthrough db sync'"
     }
     assert file.stat().st_size == 0
@@ -100,7 +100,7 @@ def test_newer(file: Path) -> None:
     ledger = ledger_of(file)
     acts = [*READS, *WRITES, lambda found: found.sync()]
     assert refused(ledger, acts) == {
-        f"the ledger {file} has schema 9999, newer than 0001, the newest"
+        f"the ledger {file} has schema 9999, newer than 0002, the newest"
         " that this release knows; upgrade gpu-passthrough-plugin on this"
         " host"
     }
@@ -211,5 +211,5 @@ def test_two_processes_sync_at_once(tmp_path: Path) -> None:
         )
         for _ in range(4)
     ]
-    assert [p.communicate()[0] for p in running] == [b"0001\n"] * 4
+    assert [p.communicate()[0] for p in running] == [b"0002\n"] * 4
     assert ledger_of(file).records() == ()

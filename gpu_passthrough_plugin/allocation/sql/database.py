@@ -15,7 +15,7 @@ from oslo_db.sqlalchemy import engines
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
-from gpu_passthrough_plugin.allocation.sql import failure, sqlite
+from gpu_passthrough_plugin.allocation.sql import failure, server, sqlite
 
 T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
@@ -78,13 +78,20 @@ class Database:
         """What ``work`` returns from one transaction that only reads."""
         return self._repeated(lambda: self._once(self.engine, work))
 
-    def write(self, work: Work[T]) -> T:
+    def write(
+        self, work: Work[T], *, unsure: Callable[[], None] | None = None
+    ) -> T:
         """What ``work`` returns from one transaction, once committed.
 
         It is done again, from its start, when the database lost it to
         another's, and when it raises oslo.db's ``RetryRequest``.
+
+        :param unsure: called before it is done again after a connection
+            was lost, when nobody knows whether it was committed.
         """
-        return self._repeated(lambda: self._once(self._writer, work))
+        return self._repeated(
+            lambda: self._once(self._writer, work), unsure=unsure
+        )
 
     def outside(self, work: Callable[[sa.Engine], None]) -> None:
         """Do what cannot be done in a transaction."""
@@ -110,11 +117,14 @@ class Database:
         logging.getLogger("oslo_db.sqlalchemy.exc_filters").setLevel(
             logging.ERROR
         )
+        url = self.url.update_query_dict(server.timeouts(self.url))
         engine: sa.Engine = engines.create_engine(
-            self.url, sqlite_fk=True, **options
+            url, sqlite_fk=True, **options
         )
         if engine.dialect.name == "sqlite":
             sqlite.listen(engine)
+        else:
+            server.listen(engine)
         return engine
 
     @property
@@ -125,7 +135,11 @@ class Database:
         with engine.begin() as connection:
             return work(connection)
 
-    def _repeated(self, once: Callable[[], T]) -> T:
+    def _repeated(
+        self,
+        once: Callable[[], T],
+        unsure: Callable[[], None] | None = None,
+    ) -> T:
         until = time.monotonic() + _PATIENCE_S
         repeats = 0
         with failure.translated(self.name):
@@ -136,6 +150,10 @@ class Database:
                     if repeats >= self._most or time.monotonic() > until:
                         raise _inner(error) from error
                     _LOG.debug("ledger transaction repeated: %s", error)
+                    if unsure and isinstance(
+                        error, exception.DBConnectionError
+                    ):
+                        unsure()
                 self._pause(repeats)
                 repeats += 1
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,27 +13,85 @@ from oslo_db import exception
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import inventory
 from gpu_passthrough_plugin.allocation.inventory import Change, Plan
-from gpu_passthrough_plugin.allocation.sql import rows, statements
+from gpu_passthrough_plugin.allocation.sql import hosts, rows, statements
 from gpu_passthrough_plugin.allocation.sql.rows import Stored
 from gpu_passthrough_plugin.model.allocation import SyncReport
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
 
-def publish(
-    connection: sa.Connection, host: str, units: Sequence[Unit]
-) -> SyncReport:
-    """Make ``units`` the inventory of a host; what that changed.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shown:
+    """What a host publishes of itself.
 
+    :param machine: what tells it from another of its name, if known.
+    :param replaces: whether it takes another machine's place.
+    """
+
+    host: str
+    units: tuple[Unit, ...]
+    aggregates: frozenset[str]
+    machine: str
+    replaces: bool
+
+    @property
+    def digest(self) -> str:
+        """The same for the same units and aggregates, in any order."""
+        words = [repr(sorted(self.aggregates))]
+        for unit in sorted(self.units, key=lambda u: u.key.address):
+            words.append(repr((*unit.key, unit.iommu_group)))
+            words.append(repr((unit.numa_node, unit.socket, unit.switch)))
+            words.append(repr(sorted(unit.traits)))
+            words += [
+                f"{tuple(f.address)} {f.vendor_id} {f.product_id}"
+                f" {f.class_code} {f.device_type} {f.is_primary}"
+                for f in unit.functions
+            ]
+        return hashlib.sha256("\n".join(words).encode()).hexdigest()
+
+
+def unchanged(connection: sa.Connection, shown: Shown) -> SyncReport | None:
+    """What to report when the host published the same before.
+
+    None when it did not, or the ledger could not take all of it then.
+
+    :raises Refused: when another machine published under its name.
+    """
+    row = connection.execute(statements.HOST, {"host": shown.host}).first()
+    if row is None:
+        return None
+    _require_machine(row.machine, shown)
+    if row.published != shown.digest or row.machine != shown.machine:
+        return None
+    return SyncReport((), (), (), (), row.generation)
+
+
+def publish(connection: sa.Connection, shown: Shown) -> SyncReport:
+    """Make ``shown`` the inventory of its host; what that changed.
+
+    :raises Refused: when another machine published under its name.
     :raises RetryRequest: when another changed the same rows meanwhile.
     """
-    host_id, generation = _host(connection, host)
-    stored = rows.stored(connection, host)
-    plan = inventory.plan([s.record for s in stored], units)
+    host = _held(connection, shown)
+    found = connection.execute(statements.HOST_UNITS, {"host": shown.host})
+    stored = rows.stored(found)
+    plan = inventory.plan([s.record for s in stored], shown.units)
     if not plan.is_empty:
-        _carry_out(connection, host_id, plan, stored)
-        bound = {"host_id": host_id, "old": generation}
-        _one(connection.execute(statements.NEXT, bound), host)
-        generation += 1
+        _carry_out(connection, host.id, plan, stored)
+    is_moved = _set_aggregates(connection, host.id, shown.aggregates)
+    generation = host.generation + (is_moved or not plan.is_empty)
+    result = connection.execute(
+        statements.PUBLISHED,
+        {
+            "host_id": host.id,
+            "old": host.generation,
+            "new": generation,
+            "by": shown.machine,
+            "digest": shown.digest if _is_settled(plan, stored) else None,
+        },
+    )
+    _one(result, shown.host)
+    is_disabled = host.disabled_reason is not None
+    hosts.count(connection, host.id, is_disabled=is_disabled)
     return SyncReport(
         added=plan.added,
         changed=tuple(change.after.unit for change in plan.changed),
@@ -42,15 +102,56 @@ def publish(
     )
 
 
-def _host(connection: sa.Connection, name: str) -> tuple[int, int]:
-    """The host's id and generation; a new host begins at 0."""
-    row = connection.execute(statements.HOST, {"host": name}).first()
-    if row is not None:
-        return row.id, row.generation
-    added = connection.execute(
-        statements.ADD_HOST, {"name": name, "generation": 0}
+def _is_settled(plan: Plan, stored: Sequence[Stored]) -> bool:
+    """Whether publishing the same again changes nothing, ever.
+
+    What is withheld, or missing, is taken when a unit is freed.
+    """
+    after = {s.record.unit.key: s.record for s in stored}
+    after |= {c.after.unit.key: c.after for c in plan.changed}
+    for record in plan.removed:
+        del after[record.unit.key]
+    return not plan.withheld and not any(r.is_missing for r in after.values())
+
+
+def _held(connection: sa.Connection, shown: Shown) -> sa.Row[Any]:
+    """The host's row, which nobody else changes until this is committed."""
+    bound = {"host": shown.host}
+    row = connection.execute(statements.LOCK_NAMED, bound).first()
+    if row is None:
+        connection.execute(
+            statements.ADD_HOST, {"name": shown.host, "generation": 0}
+        )
+        row = connection.execute(statements.LOCK_NAMED, bound).one()
+    _require_machine(row.machine, shown)
+    return row
+
+
+def _require_machine(machine: str, shown: Shown) -> None:
+    if machine in ("", shown.machine) or not shown.machine or shown.replaces:
+        return
+    raise errors.Refused(
+        f"another machine published units as host {shown.host}: give this one"
+        " a name of its own ([DEFAULT] host); or, when it has taken the"
+        " other's place, run 'gpu-passthrough inventory sync --replace'"
     )
-    return rows.key(added), 0
+
+
+def _set_aggregates(
+    connection: sa.Connection, host_id: int, wanted: frozenset[str]
+) -> bool:
+    """Whether the host is in others now."""
+    bound = {"host_id": host_id}
+    rows = connection.execute(statements.AGGREGATES, bound)
+    if {row.name for row in rows} == wanted:
+        return False
+    connection.execute(statements.REMOVE_AGGREGATES, bound)
+    if wanted:
+        connection.execute(
+            statements.ADD_AGGREGATES,
+            [bound | {"name": name} for name in sorted(wanted)],
+        )
+    return True
 
 
 def _carry_out(
@@ -76,9 +177,11 @@ def _carry_out(
             host_id, ids[change.before.unit.key], change.after.unit
         )
     ]
+    added = _add(connection, host_id, plan.added)
     for unit in plan.added:
-        unit_id = _add(connection, host_id, unit)
-        functions += rows.function_values(host_id, unit_id, unit)
+        functions += rows.function_values(
+            host_id, added[str(unit.key.address)], unit
+        )
     if functions:
         connection.execute(statements.ADD_FUNCTIONS, functions)
 
@@ -108,13 +211,22 @@ def _change(connection: sa.Connection, unit_id: int, change: Change) -> None:
     _one(result, change.before.unit.key.host)
 
 
-def _add(connection: sa.Connection, host_id: int, unit: Unit) -> int:
-    record = UnitRecord(unit, State.FREE, None, 1, False, "")
-    values = rows.unit_values(record) | {
-        "host_id": host_id,
-        "address": str(unit.key.address),
-    }
-    return rows.key(connection.execute(statements.ADD_UNIT, values))
+def _add(
+    connection: sa.Connection, host_id: int, units: Sequence[Unit]
+) -> Mapping[str, int]:
+    """The ids of added units, by address."""
+    if not units:
+        return {}
+    connection.execute(
+        statements.ADD_UNITS,
+        [
+            rows.unit_values(UnitRecord(unit, State.FREE, None, 1, False, ""))
+            | {"host_id": host_id, "address": str(unit.key.address)}
+            for unit in units
+        ],
+    )
+    found = connection.execute(statements.UNIT_IDS, {"host_id": host_id})
+    return {row.address: row.id for row in found}
 
 
 def _one(result: sa.CursorResult[Any], host: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from gpu_passthrough_plugin.allocation.sql import statements
 from gpu_passthrough_plugin.model import address
+from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.unit import (
     DeviceType,
     State,
@@ -20,60 +21,103 @@ from gpu_passthrough_plugin.model.unit import (
 
 
 class Stored(NamedTuple):
-    """A record, and the id of its row."""
+    """A record, the id of its row, and what its consumer asked for."""
 
     id: int
     record: UnitRecord
+    request: str | None = None
 
 
-def stored(
-    connection: sa.Connection, host: str | None = None
-) -> tuple[Stored, ...]:
-    """Every unit, or those of one host; by host and address."""
-    if host is None:
-        units = connection.execute(statements.ALL_UNITS)
-        functions = connection.execute(statements.ALL_FUNCTIONS)
-    else:
-        bound = {"host": host}
-        units = connection.execute(statements.HOST_UNITS, bound)
-        functions = connection.execute(statements.HOST_FUNCTIONS, bound)
-    of_unit: dict[int, list[UnitFunction]] = {}
-    for row in functions:
-        of_unit.setdefault(row.unit_id, []).append(_function(row))
-    found = [
-        Stored(row.id, _record(row, of_unit.get(row.id, ()))) for row in units
-    ]
-    return tuple(sorted(found, key=lambda s: s.record.unit.key))
-
-
-def _function(row: sa.Row[Any]) -> UnitFunction:
-    return UnitFunction(
-        address.parse(row.address),
-        row.vendor_id,
-        row.product_id,
-        row.class_code,
-        DeviceType(row.device_type),
-        row.is_primary,
+def stored(found: sa.CursorResult[Any]) -> tuple[Stored, ...]:
+    """Units from rows that have one function each; by host and address."""
+    functions: dict[int, list[UnitFunction]] = {}
+    units: dict[int, sa.Row[Any]] = {}
+    for row in found:
+        units[row.id] = row
+        of_unit = functions.setdefault(row.id, [])
+        if row.function_address is not None:
+            of_unit.append(_function(*_of_function(row)))
+    return tuple(
+        sorted(
+            (_stored(units[key], functions[key]) for key in units),
+            key=lambda s: s.record.unit.key,
+        )
     )
 
 
-def _record(row: sa.Row[Any], functions: Iterable[UnitFunction]) -> UnitRecord:
+def _stored(row: sa.Row[Any], functions: list[UnitFunction]) -> Stored:
+    held = row._mapping
+    return Stored(
+        row.id,
+        _record(row, functions, held.get("consumer")),
+        held.get("request"),
+    )
+
+
+def _of_function(row: sa.Row[Any]) -> tuple[Any, ...]:
+    return (
+        row.function_address,
+        row.function_vendor_id,
+        row.function_product_id,
+        row.function_class_code,
+        row.function_device_type,
+        row.function_is_primary,
+    )
+
+
+@functools.lru_cache(4096)
+def _function(
+    at: str,
+    vendor_id: int,
+    product_id: int,
+    class_code: int,
+    device_type: str,
+    is_primary: bool,
+) -> UnitFunction:
+    """A function; of the hosts of one make they are the same."""
+    return UnitFunction(
+        _address(at),
+        vendor_id,
+        product_id,
+        class_code,
+        DeviceType(device_type),
+        is_primary,
+    )
+
+
+@functools.lru_cache(4096)
+def _address(text: str) -> Address:
+    return address.parse(text)
+
+
+def _record(
+    row: sa.Row[Any],
+    functions: list[UnitFunction],
+    consumer: str | None,
+) -> UnitRecord:
+    functions.sort(key=lambda f: f.address)
     unit = Unit(
-        key=UnitKey(row.host, address.parse(row.address)),
+        key=UnitKey(row.host, _address(row.address)),
         iommu_group=row.iommu_group,
-        functions=tuple(sorted(functions, key=lambda f: f.address)),
+        functions=tuple(functions),
         numa_node=row.numa_node,
         socket=row.socket,
-        switch=None if row.switch is None else address.parse(row.switch),
+        switch=None if row.switch is None else _address(row.switch),
+        traits=_words(row.traits),
     )
     return UnitRecord(
         unit=unit,
         state=State(row.state),
-        consumer=row.consumer,
+        consumer=consumer,
         generation=row.generation,
         is_missing=row.is_missing,
         reason=row.reason,
     )
+
+
+@functools.lru_cache(256)
+def _words(text: str | None) -> frozenset[str]:
+    return frozenset((text or "").split())
 
 
 def unit_values(record: UnitRecord) -> dict[str, object]:
@@ -89,6 +133,7 @@ def unit_values(record: UnitRecord) -> dict[str, object]:
         "generation": record.generation,
         "is_missing": record.is_missing,
         "reason": record.reason,
+        "traits": " ".join(sorted(unit.traits)) or None,
     }
 
 

@@ -4,6 +4,11 @@ No unit has two owners because ``allocation`` has a unit as its primary
 key; no function is in two units because ``unit_function`` has one row an
 address of a host.  The rest of the code may be wrong about either, and
 the database refuses.
+
+``supply`` only says where it is worth looking: it counts what the free
+units of a host supply, so that a claim need not walk the fleet.  Whoever
+changes a host's units writes it in the same transaction; were it wrong, a
+claim would look at a host in vain, or not at it.
 """
 
 from __future__ import annotations
@@ -38,6 +43,24 @@ host = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("name", _NAME, nullable=False, unique=True),
     sa.Column("generation", sa.Integer, nullable=False),
+    # What tells this machine from another of its name.
+    sa.Column(
+        "machine",
+        sa.String(64),
+        nullable=False,
+        server_default=sa.text("''"),
+    ),
+    # A digest of what it published, if that is what the ledger has of it.
+    sa.Column("published", sa.String(64)),
+    # Why nothing of it is offered; null when it is.
+    sa.Column("disabled_reason", sa.Text),
+)
+
+host_aggregate = sa.Table(
+    "host_aggregate",
+    metadata,
+    sa.Column("host_id", sa.ForeignKey(host.c.id), primary_key=True),
+    sa.Column("name", _NAME, primary_key=True),
 )
 
 unit = sa.Table(
@@ -55,6 +78,8 @@ unit = sa.Table(
     sa.Column("generation", sa.Integer, nullable=False),
     sa.Column("is_missing", sa.Boolean, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
+    # Words, by a space; null for none.
+    sa.Column("traits", sa.Text),
     sa.UniqueConstraint("host_id", "address"),
     sa.CheckConstraint(_one_of("state", State), name="state"),
     sa.Index(None, "state", "host_id"),
@@ -79,6 +104,28 @@ unit_function = sa.Table(
     sa.CheckConstraint(_one_of("device_type", DeviceType), name="device_type"),
 )
 
+card = sa.Table(
+    "card",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("vendor_id", sa.Integer, nullable=False),
+    sa.Column("product_id", sa.Integer, nullable=False),
+    sa.Column("device_type", sa.String(16), nullable=False),
+    sa.UniqueConstraint("vendor_id", "product_id", "device_type"),
+    sa.CheckConstraint(_one_of("device_type", DeviceType), name="device_type"),
+)
+
+supply = sa.Table(
+    "supply",
+    metadata,
+    sa.Column("host_id", sa.ForeignKey(host.c.id), primary_key=True),
+    sa.Column("card_id", sa.ForeignKey(card.c.id), primary_key=True),
+    # A NUMA node, or below zero one of allocation.supply's others.
+    sa.Column("place", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("free", sa.Integer, nullable=False),
+    sa.Index(None, "card_id", "place", "free", "host_id"),
+)
+
 consumer = sa.Table(
     "consumer",
     metadata,
@@ -87,6 +134,8 @@ consumer = sa.Table(
     sa.Column("host_id", sa.ForeignKey(host.c.id), nullable=False),
     sa.Column("request", sa.Text, nullable=False),
     sa.Column("numa_nodes", sa.Text),
+    # What else it asked for; null for nothing.
+    sa.Column("terms", sa.Text),
 )
 
 allocation = sa.Table(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation.sql import sqlite
+from gpu_passthrough_plugin.allocation.sql import server, sqlite
 from gpu_passthrough_plugin.allocation.sql.database import Database
 
-KNOWN = ("0001",)
+KNOWN = ("0001", "0002")
 """Every revision in ``migrations/versions``, oldest first."""
 
 _MIGRATIONS = "gpu_passthrough_plugin.allocation.sql:migrations"
@@ -47,7 +47,10 @@ def check(database: Database) -> None:
 
 
 def sync(database: Database) -> str:
-    """Make the schema this code's, in one transaction; its version.
+    """Make the schema this code's; its version.
+
+    In one transaction, where the database can (MariaDB and MySQL cannot:
+    cut off there, the next call goes on).
 
     :raises Unavailable: when it is newer than this code.
     """
@@ -77,4 +80,5 @@ def _upgrade(connection: sa.Connection) -> None:
     settings = config.Config()
     settings.set_main_option("script_location", _MIGRATIONS)
     settings.attributes["connection"] = connection
-    command.upgrade(settings, "head")
+    with server.alone(connection):
+        command.upgrade(settings, "head")

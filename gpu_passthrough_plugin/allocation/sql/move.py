@@ -1,0 +1,147 @@
+"""Taking a unit along one edge of its life."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import sqlalchemy as sa
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation.sql import (
+    cards,
+    counters,
+    rows,
+    statements,
+)
+from gpu_passthrough_plugin.model.unit import (
+    EDGES,
+    State,
+    UnitKey,
+    UnitRecord,
+)
+
+_NOBODYS = (State.FREE, State.QUARANTINED)
+
+
+class Move:
+    """One move, to be done in a transaction, perhaps in several tries.
+
+    :param reason: why it is quarantined; in no other state kept.
+    """
+
+    def __init__(self, record: UnitRecord, state: State, reason: str) -> None:
+        """Make one.
+
+        :raises Refused: when no such edge exists.
+        """
+        _check_edge(record, state)
+        self._record = record
+        self._is_unsure = False
+        self.after = dataclasses.replace(
+            record,
+            state=state,
+            consumer=None if state in _NOBODYS else record.consumer,
+            generation=record.generation + 1,
+            reason=reason if state is State.QUARANTINED else "",
+        )
+
+    def doubt(self) -> None:
+        """Take it for done, from now on, where it looks as it were."""
+        self._is_unsure = True
+
+    def once(self, connection: sa.Connection) -> None:
+        """Do it.
+
+        :raises Conflict: when the ledger's generation is another.
+        :raises Refused: when the unit is gone.
+        """
+        before, after = self._record, self.after
+        key = before.unit.key
+        bound = {"host": key.host, "unit_address": str(key.address)}
+        host = connection.execute(statements.LOCK_NAMED, bound).first()
+        moved = connection.execute(
+            statements.MOVE,
+            bound
+            | {
+                "old": before.generation,
+                "old_state": before.state.value,
+                "new_state": after.state.value,
+                "new_reason": after.reason,
+            },
+        )
+        if moved.rowcount != 1 or host is None:
+            self._require_done(connection)
+            return
+        if after.state in _NOBODYS:
+            _end_hold(connection, bound)
+        is_counted = State.FREE in (before.state, after.state)
+        if is_counted and host.disabled_reason is None:
+            _count(connection, host.id, key)
+
+    def _require_done(self, connection: sa.Connection) -> None:
+        """Nothing, when an earlier try did it, and its answer was lost."""
+        found = _read(connection, self._record.unit.key)
+        if found is None:
+            raise gone(self._record.unit.key)
+        if self._is_unsure and _progress(found) == _progress(self.after):
+            return
+        record = self._record
+        raise errors.Conflict(
+            f"unit {record.unit.key} is {found.state} at generation"
+            f" {found.generation} by now, not {record.state} at"
+            f" {record.generation}; read it again"
+        )
+
+
+def _progress(record: UnitRecord) -> tuple[object, ...]:
+    return record.state, record.generation, record.consumer, record.reason
+
+
+def _read(connection: sa.Connection, key: UnitKey) -> UnitRecord | None:
+    bound = {"host": key.host, "unit_address": str(key.address)}
+    found = rows.stored(connection.execute(statements.ONE_UNIT, bound))
+    return found[0].record if found else None
+
+
+def _end_hold(connection: sa.Connection, bound: dict[str, str]) -> None:
+    holder = connection.execute(statements.HOLDER, bound).scalar()
+    if holder is not None:
+        connection.execute(statements.FREE, bound)
+        connection.execute(statements.FORGET, {"consumer_id": holder})
+
+
+def _count(connection: sa.Connection, host_id: int, key: UnitKey) -> None:
+    found = rows.stored(
+        connection.execute(statements.FREE_AND_TAKEN, {"host_id": host_id})
+    )
+    records = [s.record for s in found]
+    counters.change(
+        connection,
+        host_id,
+        cards.read(connection),
+        [r.unit for r in records if counters.is_offered(r)],
+        [r.unit for r in records if not counters.is_offered(r)],
+        [r.unit for r in records if r.unit.key == key and not r.is_missing],
+    )
+
+
+def _check_edge(record: UnitRecord, state: State) -> None:
+    key, now = record.unit.key, record.state
+    if (now, state) == (State.FREE, State.CLAIMED):
+        raise errors.Refused(
+            f"unit {key} is free, and only a claim for a consumer takes it;"
+            " run gpu-passthrough allocation create"
+        )
+    if state not in EDGES[now]:
+        possible = ", ".join(s for s in State if s in EDGES[now])
+        raise errors.Refused(
+            f"unit {key} is {now} and cannot become {state} from there;"
+            f" possible: {possible}"
+        )
+
+
+def gone(key: UnitKey) -> errors.Refused:
+    """What to say of a unit that the ledger has not."""
+    return errors.Refused(
+        f"the ledger has no unit {key}; see 'gpu-passthrough inventory list'"
+    )
