@@ -40,9 +40,9 @@ sys.stdin.read()
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that the user nobody may look into, unlike pytest's."""
+    """A folder that the user nobody may use, unlike pytest's."""
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
+        Path(folder).chmod(0o1777)
         yield Path(folder)
 
 
@@ -88,7 +88,7 @@ def test_a_server_dies_with_those_who_started_it(
     ) as starter:
         assert starter.stdout is not None
         folder = starter.stdout.readline().strip()
-        assert running(folder)
+        assert folder and running(folder)
         os.kill(starter.pid, signal.SIGKILL)
     deadline = time.monotonic() + 30
     while running(folder) and time.monotonic() < deadline:
