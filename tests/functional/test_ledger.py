@@ -1,14 +1,11 @@
-"""The ledger on a real SQLite file: publish, claim, move, quarantine."""
+"""The ledger on each database: publish, claim, move, quarantine."""
 
 from __future__ import annotations
 
 import dataclasses
-import stat
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
@@ -26,14 +23,12 @@ RELEASE = (
 )
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "state" / "ledger.sqlite"
+pytest_plugins = ("tests.functional.servers.fixtures",)
 
 
 @pytest.fixture
-def ledger(file: Path) -> Iterator[SqlLedger]:
-    found = SqlLedger(LedgerSettings(f"sqlite:///{file}"))
+def ledger(database_url: str) -> Iterator[SqlLedger]:
+    found = SqlLedger(LedgerSettings(database_url))
     found.sync()
     yield found
     found.close()
@@ -43,16 +38,6 @@ def moved(ledger: SqlLedger, record: UnitRecord, *states: State) -> UnitRecord:
     for state in states:
         record = ledger.move(record, state)
     return record
-
-
-def test_the_file_is_its_owners_alone(ledger: SqlLedger, file: Path) -> None:
-    ledger.publish("h", [unit(1)])
-    modes = {
-        path.name: stat.S_IMODE(path.stat().st_mode)
-        for path in file.parent.iterdir()
-    }
-    assert modes == {file.name: 0o600}
-    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
 def test_what_was_published_is_read(ledger: SqlLedger) -> None:
@@ -324,24 +309,3 @@ def test_a_hold_ends_even_where_the_record_does_not_name_it(
 def test_no_such_unit(ledger: SqlLedger) -> None:
     with pytest.raises(errors.Refused, match=r"no unit h/0000:09:00\.0"):
         ledger.unit(UnitKey("h", Address(0, 9, 0, 0)))
-
-
-@pytest.mark.parametrize("count", [1, 8, 32])
-def test_a_claim_is_six_statements_whatever_it_takes(
-    ledger: SqlLedger, count: int
-) -> None:
-    ledger.publish("h", [unit(bus) for bus in range(40)])
-    ledger.records()
-    said: list[str] = []
-
-    def hear(*arguments: object) -> None:
-        said.append(str(arguments[2]).split()[0])
-
-    engine = ledger.database.engine
-    sa.event.listen(engine, "before_cursor_execute", hear)
-    ledger.claim(request(f"gpu:{count}"), A)
-    assert said == [
-        *("BEGIN", "ROLLBACK", "BEGIN"),
-        *("SELECT", "SELECT", "SELECT"),
-        *("INSERT", "UPDATE", "INSERT"),
-    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -80,6 +81,19 @@ def test_sync_makes_it_and_again_changes_nothing(tmp_path: Path) -> None:
     assert ledger.sync() == "0002"
     assert file.read_bytes() == before
     assert ledger.records() == ()
+
+
+def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+    file = tmp_path / "state" / "ledger.sqlite"
+    ledger = ledger_of(file)
+    ledger.sync()
+    ledger.publish("h", [unit(1)])
+    modes = {
+        path.name: stat.S_IMODE(path.stat().st_mode)
+        for path in file.parent.iterdir()
+    }
+    assert modes == {file.name: 0o600}
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
 def test_a_database_without_schema(tmp_path: Path) -> None:
