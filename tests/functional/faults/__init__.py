@@ -1,0 +1,1 @@
+"""Random operations of many processes, while things fail around them."""

@@ -1,0 +1,60 @@
+"""What fails around a database server, and between it and its clients."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+
+from tests.functional.faults.fire import Clients, Fault
+from tests.functional.faults.proxy import Proxy
+from tests.functional.servers.databases import Database
+
+_COMMIT = b"COMMIT"
+_COMMIT_WITHIN_S = 5.0
+
+
+def faults(server: Database, proxy: Proxy) -> Mapping[str, Fault]:
+    """Each kind by name.
+
+    :param proxy: what the clients reach the server through.
+    """
+
+    def killed(chance: random.Random, clients: Clients) -> None:
+        server.kill()
+        clients.wait(chance.uniform(0, 1))
+        server.start()
+
+    def reset(chance: random.Random, clients: Clients) -> None:
+        proxy.cut(hard=True)
+
+    def ended(chance: random.Random, clients: Clients) -> None:
+        proxy.cut(hard=False)
+
+    def refused(chance: random.Random, clients: Clients) -> None:
+        proxy.refuse()
+        proxy.cut(hard=True)
+        clients.wait(chance.uniform(0.1, 1))
+        proxy.accept()
+
+    def slow(chance: random.Random, clients: Clients) -> None:
+        proxy.delay(chance.uniform(0.005, 0.05))
+        clients.wait(chance.uniform(0.2, 1))
+        proxy.delay(0)
+
+    def lost(chance: random.Random, clients: Clients) -> None:
+        before = proxy.lost
+        proxy.lose_answer(_COMMIT)
+        until = time.monotonic() + _COMMIT_WITHIN_S
+        while proxy.lost == before and clients.working:
+            clients.wait(0.02)
+            assert time.monotonic() < until, "nobody committed anything"
+
+    return {
+        "database killed": killed,
+        "connections reset": reset,
+        "connections ended": ended,
+        "connections refused": refused,
+        "connections slow": slow,
+        "commit's answer lost": lost,
+    }

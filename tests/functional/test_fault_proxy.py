@@ -1,0 +1,139 @@
+"""The proxy fails as it is told to, and passes everything otherwise."""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.functional.faults.proxy import Proxy
+
+
+class _Echo(socketserver.BaseRequestHandler):
+    """Answers what it was told, and remembers it."""
+
+    heard: list[bytes]
+
+    def handle(self) -> None:
+        while chunk := self._received():
+            self.heard.append(chunk)
+            self.request.sendall(chunk)
+
+    def _received(self) -> bytes:
+        try:
+            found: bytes = self.request.recv(4096)
+        except ConnectionError:
+            return b""
+        return found
+
+
+@pytest.fixture
+def heard() -> list[bytes]:
+    return []
+
+
+@pytest.fixture
+def proxy(heard: list[bytes]) -> Iterator[Proxy]:
+    kind = type("Echo", (_Echo,), {"heard": heard})
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), kind) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            with Proxy(server.server_address[1]) as made:
+                yield made
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def connected(proxy: Proxy) -> socket.socket:
+    """A connection on which something went to and fro."""
+    found = socket.create_connection(("127.0.0.1", proxy.port), 5)
+    found.sendall(b"hello")
+    assert found.recv(100) == b"hello"
+    return found
+
+
+def test_everything_passes(proxy: Proxy) -> None:
+    with connected(proxy) as client:
+        sent = bytes(range(256)) * 4096
+        threading.Thread(target=client.sendall, args=(sent,)).start()
+        got = b""
+        while len(got) < len(sent):
+            got += client.recv(65536)
+        assert got == sent
+        assert proxy.connections == 1
+
+
+def test_a_hard_cut_resets(proxy: Proxy) -> None:
+    with connected(proxy) as client, connected(proxy) as other:
+        assert proxy.cut(hard=True) == 2
+        for end in (client, other):
+            with pytest.raises(ConnectionResetError):
+                end.recv(100)
+    with connected(proxy):
+        pass
+
+
+def test_a_soft_cut_ends_in_order(proxy: Proxy) -> None:
+    with connected(proxy) as client:
+        assert proxy.cut(hard=False) == 1
+        assert client.recv(100) == b""
+    with connected(proxy):
+        pass
+
+
+def test_new_connections_are_refused_for_a_while(proxy: Proxy) -> None:
+    with connected(proxy) as client:
+        proxy.refuse()
+        proxy.refuse()
+        with pytest.raises(ConnectionRefusedError):
+            connected(proxy)
+        client.sendall(b"still here")
+        assert client.recv(100) == b"still here"
+        proxy.accept()
+        proxy.accept()
+        with connected(proxy):
+            pass
+
+
+def test_what_passes_is_held_back(proxy: Proxy) -> None:
+    proxy.delay(0.1)
+    began = time.monotonic()
+    with connected(proxy):
+        assert time.monotonic() - began >= 0.2
+    proxy.delay(0)
+    began = time.monotonic()
+    with connected(proxy):
+        assert time.monotonic() - began < 0.2
+
+
+def test_the_answer_alone_is_lost(proxy: Proxy, heard: list[bytes]) -> None:
+    with connected(proxy) as client, connected(proxy) as other:
+        proxy.lose_answer(b"COMMIT")
+        client.sendall(b"select")
+        assert client.recv(100) == b"select"
+        client.sendall(b"\x07\x00commit\x00")
+        with pytest.raises(ConnectionResetError):
+            client.recv(100)
+        assert b"\x07\x00commit\x00" in heard
+        assert proxy.lost == 1
+        # One answer, and nobody else's.
+        other.sendall(b"commit")
+        assert other.recv(100) == b"commit"
+
+
+def test_a_server_that_is_away_ends_the_connection(proxy: Proxy) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        with (
+            Proxy(nobody.getsockname()[1]) as other,
+            pytest.raises(ConnectionResetError),
+            socket.create_connection(("127.0.0.1", other.port), 5) as client,
+        ):
+            client.recv(100)

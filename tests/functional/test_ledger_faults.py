@@ -1,0 +1,101 @@
+"""Many clients on one ledger while everything around it fails.
+
+Afterwards nobody may have been told what cannot have been: the rules
+stand in ``faults.verdict``.  What is drawn, the seed draws again; when it
+happens is the machine's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gpu_passthrough_plugin.allocation.driver import LedgerSettings
+from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
+from tests.functional.faults import (
+    ending,
+    fire,
+    nursery,
+    trouble,
+    verdict,
+)
+from tests.functional.faults.history import Operation
+from tests.functional.faults.nursery import Settings
+from tests.functional.faults.proxy import Proxy
+from tests.functional.lab import campaign
+from tests.functional.servers.databases import (
+    Database,
+    MariaDB,
+    PostgreSQL,
+)
+
+WHOLE = 20_000
+PART = 1_500
+
+
+def settings(
+    url: str, folder: Path, lock_urls: tuple[str, ...] = ()
+) -> Settings:
+    wanted = WHOLE if campaign.is_whole() else PART
+    steps = -(-wanted // fire.CLIENTS)
+    return Settings(url, str(folder), campaign.seed(), steps, lock_urls)
+
+
+def violations(
+    ledger: SqlLedger, begun: list[Operation], folder: Path
+) -> list[str]:
+    """Everything that should not be."""
+    told = [*begun, *nursery.told(folder)]
+    return [
+        *verdict.violations(told, ending.read(ledger)),
+        *ending.disagreements(ledger),
+        *ending.stranded(ledger),
+    ]
+
+
+def report(name: str, totals: fire.Totals, found: list[str]) -> None:
+    """Tell what was done, and fail on what should not be."""
+    print(f"\n{name}, seed {campaign.seed()}: {totals};", end=" ")
+    print(f"violations: {len(found)}")
+    assert found == [], "\n".join(found[:20])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    found = tmp_path / "histories"
+    found.mkdir()
+    return found
+
+
+CLIENT_FAULTS = {
+    "client killed": fire.kill_client,
+    "client paused": fire.pause_client,
+}
+
+
+def test_sqlite(tmp_path: Path, folder: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+    ledger = SqlLedger(LedgerSettings(url))
+    begun = ending.found(ledger)
+    totals = fire.burn(
+        settings(url, folder), CLIENT_FAULTS, every_s=0.5, most_s=3600
+    )
+    report("sqlite", totals, violations(ledger, begun, folder))
+
+
+@pytest.mark.parametrize("kind", [MariaDB, PostgreSQL])
+def test_server(kind: type[Database], folder: Path) -> None:
+    with kind() as server, Proxy(server.port) as proxy:
+        direct = server.new_database()
+        ledger = SqlLedger(LedgerSettings(direct))
+        begun = ending.found(ledger)
+        name = direct.rpartition("/")[2]
+        url = server.url_of(name, port=proxy.port)
+        faults = CLIENT_FAULTS | trouble.faults(server, proxy)
+        totals = fire.burn(
+            settings(url, folder), faults, every_s=0.5, most_s=3600
+        )
+        found = violations(ledger, begun, folder)
+        ledger.close()
+    report(kind.__name__, totals, found)
