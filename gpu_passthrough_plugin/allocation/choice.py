@@ -25,6 +25,7 @@ unit beyond the first, none broken but a switch, and fits exactly.
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,7 +37,9 @@ from gpu_passthrough_plugin.model.allocation import Candidate, FreeUnit
 from gpu_passthrough_plugin.model.request import Request
 from gpu_passthrough_plugin.model.unit import Unit
 
-_DIGITS = 100
+# Enough for the shapes that a fleet's hosts go through as they fill up.
+_search = functools.lru_cache(512)(search)
+_matcher = functools.lru_cache(128)(Matcher)
 
 
 def candidates(
@@ -56,14 +59,18 @@ def candidates(
     others: dict[str, list[Unit]] = {}
     for unit in taken:
         others.setdefault(unit.key.host, []).append(unit)
-    ranked = heapq.nsmallest(
-        limit,
-        _all_found(request, hosts, others, limit),
-        key=lambda entry: (entry[1].cost, entry[0], entry[1].slots),
+    ranked: Iterable[tuple[str, Found]] = _all_found(
+        request, hosts, others, limit
     )
+    if len(hosts) > 1:
+        ranked = heapq.nsmallest(
+            limit,
+            ranked,
+            key=lambda entry: (entry[1].cost, entry[0], entry[1].slots),
+        )
     return tuple(
         Candidate(
-            host, tuple(hosts[host][i] for i in found.slots), _score(found)
+            host, tuple([hosts[host][i] for i in found.slots]), found.score
         )
         for host, found in ranked
     )
@@ -85,19 +92,12 @@ def _all_found(
     limit: int,
 ) -> Iterator[tuple[str, Found]]:
     """Every host's best; of hosts with one shape only the first few."""
-    matcher = Matcher(request)
+    matcher = _matcher(request)
     same: dict[Shape, list[str]] = {}
     for host in sorted(hosts):
         units = [entry.unit for entry in hosts[host]]
         key = shape(units, taken.get(host, ()), matcher)
         same.setdefault(key, []).append(host)
     for key, names in same.items():
-        found = search(request, key, limit)
+        found = _search(request, key, limit)
         yield from itertools.product(names[:limit], found)
-
-
-def _score(found: Found) -> int:
-    score = 0
-    for part in found.cost:
-        score = score * _DIGITS + min(part, _DIGITS - 1)
-    return score

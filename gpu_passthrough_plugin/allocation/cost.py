@@ -16,6 +16,7 @@ from gpu_passthrough_plugin.model.request import Request
 
 # Wide enough that no sum over one host's units runs into the next field.
 _FIELD_BITS = 24
+_DIGITS = 100
 
 
 class Cost(NamedTuple):
@@ -31,10 +32,14 @@ class Cost(NamedTuple):
 
 
 class Found(NamedTuple):
-    """One set: what it costs, and the positions of its slots, ascending."""
+    """One set: what it costs, and the positions of its slots, ascending.
+
+    :param score: the cost in two decimal digits a part, 99 at most.
+    """
 
     cost: Cost
     slots: tuple[int, ...]
+    score: int
 
 
 class Tariff:
@@ -98,7 +103,8 @@ class Tariff:
         slots = tuple(
             i for i in range(self._size) if bits >> self._size - 1 - i & 1
         )
-        return Found(Cost(*reversed(parts)), slots)
+        cost = Cost(*reversed(parts))
+        return Found(cost, slots, _score(cost))
 
     @property
     def _size(self) -> int:
@@ -114,3 +120,10 @@ class Tariff:
         for part in cost:
             fields = (fields << _FIELD_BITS) + part
         return fields << self._size
+
+
+def _score(cost: Cost) -> int:
+    score = 0
+    for part in cost:
+        score = score * _DIGITS + min(part, _DIGITS - 1)
+    return score

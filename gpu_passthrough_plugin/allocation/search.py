@@ -39,7 +39,7 @@ _Best = dict[_State, list[int]]
 """The least costs of each state, ascending."""
 
 
-def search(request: Request, shape: Shape, limit: int) -> list[Found]:
+def search(request: Request, shape: Shape, limit: int) -> tuple[Found, ...]:
     """Up to ``limit`` minimal sets of a host, best first."""
     places = [slot.place for slot in shape.slots]
     ways = list(affinity.ways(request, places, dict(shape.sockets)))
@@ -49,7 +49,7 @@ def search(request: Request, shape: Shape, limit: int) -> list[Found]:
     ranked = sorted(found, key=lambda f: (f.cost, f.slots))
     if len(ways) > 1:
         ranked = _without_supersets(ranked)
-    return ranked[:limit]
+    return tuple(ranked[:limit])
 
 
 def _without_supersets(ranked: Sequence[Found]) -> list[Found]:

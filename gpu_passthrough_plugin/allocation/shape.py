@@ -6,11 +6,12 @@ hosts is searched once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from gpu_passthrough_plugin.allocation.affinity import Place
 from gpu_passthrough_plugin.allocation.matching import Kind
+from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.request import Request
 from gpu_passthrough_plugin.model.unit import (
     DeviceType,
@@ -73,49 +74,50 @@ class Matcher:
 
 
 def shape(
-    free: Sequence[Unit], taken: Iterable[Unit], matcher: Matcher
+    free: Iterable[Unit], taken: Iterable[Unit], matcher: Matcher
 ) -> Shape:
     """The shape of one host.
 
     :param free: by address.
     :param taken: its other units, which break nodes and switches.
     """
-    taken = tuple(taken)
-    numbers: dict[tuple[object, ...], int] = {}
-    slots = tuple(_slot(unit, numbers, matcher) for unit in free)
+    numbers: dict[tuple[int | None, Address], int] = {}
+    sockets: dict[int, int] = {}
+    slots = tuple([_slot(u, numbers, sockets, matcher) for u in free])
+    nodes, switches = set(), set()
+    for unit in taken:
+        node, switch = unit.numa_node, unit.switch
+        if node is not None:
+            nodes.add(node)
+            if unit.socket is not None:
+                sockets[node] = unit.socket
+        if switch is not None and (node, switch) in numbers:
+            switches.add(numbers[node, switch])
     return Shape(
         slots,
-        frozenset(u.numa_node for u in taken if u.numa_node is not None),
-        frozenset(
-            numbers[u.numa_node, u.switch]
-            for u in taken
-            if (u.numa_node, u.switch) in numbers
-        ),
-        tuple(sorted(_sockets((*free, *taken)).items())),
+        frozenset(nodes),
+        frozenset(switches),
+        tuple(sorted(sockets.items())),
     )
 
 
 def _slot(
-    unit: Unit, numbers: dict[tuple[object, ...], int], matcher: Matcher
+    unit: Unit,
+    numbers: dict[tuple[int | None, Address], int],
+    sockets: dict[int, int],
+    matcher: Matcher,
 ) -> Slot:
-    primaries = unit.primaries
-    kinds = (matcher.kind(function) for function in primaries)
-    switch = None
-    if unit.switch is not None:
-        switch = numbers.setdefault(
-            (unit.numa_node, unit.switch), len(numbers)
-        )
+    """A unit's slot; its switch and its node's socket are noted."""
+    node, socket, switch = unit.numa_node, unit.socket, unit.switch
+    if node is not None and socket is not None:
+        sockets[node] = socket
+    number = None
+    if switch is not None:
+        number = numbers.setdefault((node, switch), len(numbers))
+    kinds = [matcher.kind(f) for f in unit.functions if f.is_primary]
     return Slot(
-        tuple(kind for kind in kinds if kind),
-        len(primaries),
-        Place(unit.numa_node, unit.socket),
-        switch,
+        tuple([kind for kind in kinds if kind]),
+        len(kinds),
+        Place(node, socket),
+        number,
     )
-
-
-def _sockets(units: Iterable[Unit]) -> Mapping[int, int]:
-    return {
-        unit.numa_node: unit.socket
-        for unit in units
-        if unit.numa_node is not None and unit.socket is not None
-    }

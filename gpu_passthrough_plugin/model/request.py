@@ -85,6 +85,29 @@ class Request:
     same_switch: bool = False
     forbidden_traits: frozenset[str] = frozenset()
     aggregate: str | None = None
+    # A request is looked up in caches at every claim, and what it is made
+    # of is deep.
+    _hash: int = dataclasses.field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash(self._parts))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> tuple[type[Request], tuple[object, ...]]:
+        # Another process hashes texts differently.
+        return Request, self._parts
+
+    @property
+    def _parts(self) -> tuple[object, ...]:
+        return (
+            self.items,
+            self.numa_nodes,
+            self.same_switch,
+            self.forbidden_traits,
+            self.aggregate,
+        )
 
     def __str__(self) -> str:
         return ",".join(f"{i.alias.name}:{i.count}" for i in self.items)

@@ -172,6 +172,27 @@ def test_half_of_many_equal_units_is_found_at_once(
     assert time.process_time() - began < 5
 
 
+def test_a_host_of_a_known_shape_is_not_searched_again() -> None:
+    def shifted(by: int, host: str) -> list[Unit]:
+        return [
+            unit(bus + by, node=bus % 2, switch=bus % 4 + by, host=host)
+            for bus in range(8)
+        ]
+
+    first = buses(request("gpu:3,any:2"), shifted(0, "a"))
+    searched = choice._search.cache_info().misses
+    again = buses(request("gpu:3,any:2"), shifted(16, "b"))
+    assert choice._search.cache_info().misses == searched
+    assert again == [tuple(bus + 16 for bus in found) for found in first]
+    # Where another unit is taken the shape is another.
+    taken = [unit(9, node=1, switch=1)]
+    assert buses(request("gpu:3,any:2"), shifted(0, "a"), taken)
+    assert choice._search.cache_info().misses == searched
+    gone = [unit(9, node=1, switch=1, host="a")]
+    assert buses(request("gpu:3,any:2"), shifted(0, "a"), gone)
+    assert choice._search.cache_info().misses == searched + 1
+
+
 def test_equal_hosts_are_searched_once() -> None:
     units = [
         unit(bus, host=f"h{number:04}", node=bus // 4)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
+import subprocess
+import sys
 
 import pytest
 
@@ -48,6 +51,33 @@ def test_numa_nodes_come_along() -> None:
 @pytest.mark.parametrize("text", ["gpu:1", "gpu:2,nic:1", "nic:3,gpu:1"])
 def test_parse_and_print_is_identity(text: str) -> None:
     assert str(request.parse(text, ALIASES)) == text
+
+
+def test_equal_requests_are_found_under_each_other() -> None:
+    one, other = (request.parse("gpu:1,nic:2", ALIASES) for _ in range(2))
+    assert one is not other
+    assert {one: 1}[other] == 1
+    tied = dataclasses.replace(one, numa_nodes=frozenset({0}))
+    assert tied not in {one: 1}
+    assert dataclasses.replace(tied, numa_nodes=None) in {one: 1}
+
+
+def test_a_request_from_another_process_is_the_same() -> None:
+    """Where texts have other hashes."""
+    made = (
+        "import pickle, sys\n"
+        "from tests.unit.model.test_request import ALIASES\n"
+        "from gpu_passthrough_plugin.model.request import parse\n"
+        "sys.stdout.buffer.write(pickle.dumps(parse('gpu:1', ALIASES)))\n"
+    )
+    done = subprocess.run(
+        (sys.executable, "-c", made),
+        capture_output=True,
+        env={"PYTHONHASHSEED": "7"},
+        check=True,
+    )
+    found = pickle.loads(done.stdout)  # noqa: S301 - made above
+    assert found in {request.parse("gpu:1", ALIASES): 1}
 
 
 @pytest.mark.parametrize(
