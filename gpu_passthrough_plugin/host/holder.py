@@ -9,6 +9,7 @@ import time
 
 _WORDS = 4
 _LENGTH = 80
+_MALFORMED = (ValueError, KeyError, TypeError)
 
 
 def write(path: str) -> None:
@@ -26,9 +27,15 @@ def write(path: str) -> None:
 
 
 def remove(path: str) -> None:
-    """Take the note away, before the lock is let go."""
-    with contextlib.suppress(OSError):
-        os.unlink(path)
+    """Take this process's note away, before the lock is let go.
+
+    Where the lock was lost, the note may be the next one's.
+    """
+    with contextlib.suppress(OSError, *_MALFORMED):
+        with open(path, encoding="utf-8") as file:
+            is_own = json.load(file)["pid"] == os.getpid()
+        if is_own:
+            os.unlink(path)
 
 
 def told(path: str) -> str:
@@ -41,7 +48,7 @@ def told(path: str) -> str:
             note = json.load(file)
         pid, command = int(note["pid"]), str(note["command"])
         age_s = max(0, round(time.time() - float(note["since"])))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, *_MALFORMED):
         return "a process that left no note yet"
     if not os.path.exists(f"/proc/{pid}"):
         return "a process that left no note yet"

@@ -3,28 +3,108 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
-import re
-import threading
+import time
 import urllib.parse
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
-
-from tooz import coordination
+from typing import Any
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host import holder
+from gpu_passthrough_plugin.host.backend import GRACE_S, Backend, started
+from gpu_passthrough_plugin.host.held import Held
+from gpu_passthrough_plugin.host.proof import needs_asking, proof
 
-T = TypeVar("T")
+# MySQL takes no longer names.  Source: MySQL, "Locking Functions".
+_NAME_LENGTH = 64
+_DIGEST_LENGTH = 16
+# What drivers raise where others return that the lock was not free:
+# tenacity's of etcd's, MySQL's and PostgreSQL's, and kazoo's.
+_NOT_FREE = ("RetryError", "LockTimeout")
 
-# What a backend may take longer than it was asked to wait, and what
-# letting go may take; the lock expires by itself where that fails.
-_GRACE_S = 5
-# Who waits no longer than this need not be told for whom.
-_MOMENT_S = 0.3
+
+class HostLock:
+    """The lock of one host, to take around acts and to ask before each.
+
+    The lock saves retries and keeps processes out of each other's way; a
+    lost one costs time, never correctness: that is the ledger's.
+
+    :param folder: where this host notes who holds the lock, for those
+        who wait.
+    :param timeout_s: how long it is waited for.
+    :param waiting: told once who holds it, when it is not free.
+    """
+
+    def __init__(
+        self,
+        backend_url: str,
+        host: str,
+        *,
+        folder: str,
+        timeout_s: float,
+        waiting: Callable[[str], None],
+    ) -> None:
+        self._backend_url = backend_url
+        self._folder = folder
+        self._timeout_s = timeout_s
+        self._waiting = waiting
+        # The file driver makes the lock's name a part of a path.
+        self._name = urllib.parse.quote(host, safe="")
+        self._note = os.path.join(folder, f"{self._name}.holder")
+        self._what = f"the lock of {host}"
+        self._held: Held | None = None
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Hold it inside; nobody else acts on the host's groups.
+
+        :raises Unavailable: when the backend does not answer, or the lock
+            is not free, within the time.
+        """
+        member = f"{os.uname().nodename}-{os.getpid()}"
+        with (
+            started(
+                self._backend_url,
+                member=member,
+                folder=self._folder,
+                timeout_s=self._timeout_s,
+            ) as backend,
+            held(
+                backend,
+                self._name,
+                self._what,
+                self._timeout_s,
+                slow=self._slow,
+                not_free=self._not_free,
+            ) as self._held,
+        ):
+            try:
+                holder.write(self._note)
+                yield
+            finally:
+                self._held = None
+                holder.remove(self._note)
+
+    def require(self) -> None:
+        """Nothing, where the lock is still held, or is not taken at all.
+
+        :raises Unavailable: when it was lost, or nobody can tell.
+        """
+        if self._held:
+            self._held.require()
+
+    def _slow(self) -> None:
+        told = holder.told(self._note)
+        self._waiting(f"waiting for {self._what}, held by {told}")
+
+    def _not_free(self) -> errors.Unavailable:
+        return errors.Unavailable(
+            f"{self._what} was not free within {self._timeout_s:g} s; it is"
+            f" held by {holder.told(self._note)}; try again when that is done"
+        )
 
 
-@contextlib.contextmanager
 def host_lock(
     backend_url: str,
     host: str,
@@ -32,152 +112,64 @@ def host_lock(
     folder: str,
     timeout_s: float,
     waiting: Callable[[str], None],
-) -> Iterator[None]:
-    """Hold the host's lock inside; nobody else acts on its groups.
-
-    The lock saves retries and keeps processes out of each other's way; a
-    lost one costs time, never correctness: that is the ledger's.
-
-    :param folder: where this host notes who holds the lock, for those
-        who wait.
-    :param waiting: told once who holds it, when it is not free.
-    :raises Unavailable: when the backend does not answer, or the lock is
-        not free, within ``timeout_s``.
-    """
-    # The file driver makes the lock's name a part of a path.
-    name = urllib.parse.quote(host, safe="")
-    note = os.path.join(folder, f"{name}.holder")
-    with _started(backend_url, folder, timeout_s) as backend:
-        lock = _acquired(
-            backend, f"gpu-passthrough-{name}", note, host, timeout_s, waiting
-        )
-        try:
-            holder.write(note)
-            yield
-        finally:
-            holder.remove(note)
-            with contextlib.suppress(errors.Unavailable):
-                backend.ask(lock.release, _GRACE_S)
-
-
-def _acquired(
-    backend: _Backend,
-    name: str,
-    note: str,
-    host: str,
-    timeout_s: float,
-    waiting: Callable[[str], None],
-) -> Any:
-    """The lock, held."""
-    lock = backend.coordinator.get_lock(name.encode())
-
-    def slow() -> None:
-        told = holder.told(note)
-        waiting(f"waiting for the lock of {host}, held by {told}")
-
-    # One try and no second: tooz's file lock counts a try that failed as
-    # one that is still to be released.
-    if backend.ask(
-        lambda: lock.acquire(blocking=timeout_s), timeout_s + _GRACE_S, slow
-    ):
-        return lock
-    raise errors.Unavailable(
-        f"the lock of {host} was not free within {timeout_s:g} s; it is held"
-        f" by {holder.told(note)}; try again when that is done"
-    )
+) -> contextlib.AbstractContextManager[None]:
+    """The lock of ``HostLock``, taken once."""
+    return HostLock(
+        backend_url, host, folder=folder, timeout_s=timeout_s, waiting=waiting
+    )()
 
 
 @contextlib.contextmanager
-def _started(url: str, folder: str, timeout_s: float) -> Iterator[_Backend]:
+def held(
+    backend: Backend,
+    name: str,
+    what: str,
+    timeout_s: float,
+    *,
+    slow: Callable[[], None] | None = None,
+    not_free: Callable[[], Exception],
+) -> Iterator[Held]:
+    """A lock by its name, which is let go in the end.
+
+    :param timeout_s: 0 to try once.
+    :param not_free: what is raised when another one holds it.
+    """
+    key = lock_name(name).encode()
+    lock = backend.ask(lambda: backend.coordinator.get_lock(key), GRACE_S)
+    began = time.monotonic()
+    # One try and no second: tooz's file lock counts a try that failed as
+    # one that is still to be released.
+    if not backend.ask(
+        lambda: _is_acquired(lock, timeout_s), timeout_s + GRACE_S, slow
+    ):
+        raise not_free()
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise errors.Unavailable(
-            f"cannot make the folder for locks: {error}; see [DEFAULT]"
-            " state_path"
-        ) from error
-    backend = _Backend(url)
-    backend.ask(backend.start, timeout_s)
-    try:
-        yield backend
+        tells = backend.ask(lambda: proof(backend, lock, began), GRACE_S)
+        found = Held(backend, what, tells)
+        if needs_asking(backend):
+            found.keep()
+        try:
+            yield found
+        finally:
+            found.end()
     finally:
         with contextlib.suppress(errors.Unavailable):
-            backend.ask(backend.coordinator.stop, _GRACE_S)
+            backend.ask(lock.release, GRACE_S)
 
 
-class _Backend:
-    """A lock backend, each of whose answers is waited for so long.
-
-    Not every driver of tooz bounds its own connecting, nor turns all of
-    its client's errors into tooz's.
-    """
-
-    coordinator: Any
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def start(self) -> None:
-        member = f"{os.uname().nodename}-{os.getpid()}".encode()
-        self.coordinator = coordination.get_coordinator(self._url, member)
-        self.coordinator.start(start_heart=True)
-
-    def ask(
-        self,
-        act: Callable[[], T],
-        timeout_s: float,
-        slow: Callable[[], None] | None = None,
-    ) -> T:
-        """What ``act`` returns.
-
-        :param slow: called once, when it takes longer than a moment.
-        :raises Unavailable: when it raises, or takes longer.
-        """
-        answers: list[T] = []
-        failures: list[Exception] = []
-
-        def run() -> None:
-            try:
-                answers.append(act())
-            except Exception as error:  # noqa: BLE001 - raised again below
-                failures.append(error)
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        if slow:
-            thread.join(_MOMENT_S)
-            if thread.is_alive():
-                slow()
-        thread.join(timeout_s)
-        if answers:
-            return answers[0]
-        if failures:
-            raise errors.Unavailable(
-                f"the lock backend {_shown(self._url)} does not answer:"
-                f" {_told(failures[0], self._url)}; see [coordination]"
-                " backend_url"
-            ) from failures[0]
-        raise errors.Unavailable(
-            f"the lock backend {_shown(self._url)} did not answer within"
-            f" {timeout_s:g} s; see [coordination] backend_url"
-        )
+def lock_name(name: str) -> str:
+    """What the lock is called in the backend: of every name another."""
+    whole = f"gpu-passthrough-{name}"
+    if len(whole) <= _NAME_LENGTH:
+        return whole
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_DIGEST_LENGTH]
+    return f"{whole[: _NAME_LENGTH - _DIGEST_LENGTH - 1]}-{digest}"
 
 
-def _shown(url: str) -> str:
-    """The URL without user, password and options, which may hold one."""
-    scheme, _, rest = url.partition("://")
-    credentials, _, place = rest.rpartition("@")
-    place = place.partition("?")[0]
-    return f"{scheme}://{'***@' if credentials else ''}{place}"
-
-
-def _told(error: Exception, url: str) -> str:
-    """The error in one line; its kind alone where it tells a secret."""
-    kind = type(error).__name__
-    text = " ".join(str(error).split())
-    rest = url.partition("://")[2]
-    secrets = [rest.rpartition("@")[0], rest.partition("?")[2]]
-    pieces = re.split(r"[:/@?#&=]", "/".join(secrets))
-    if not text or any(piece in text for piece in pieces if piece):
-        return kind
-    return text
+def _is_acquired(lock: Any, timeout_s: float) -> bool:
+    try:
+        return bool(lock.acquire(blocking=timeout_s or False))
+    except Exception as error:
+        if type(error).__name__ in _NOT_FREE:
+            return False
+        raise
