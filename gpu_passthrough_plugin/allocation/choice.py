@@ -1,8 +1,10 @@
 """Which free units a request gets: pure, and the same on every host.
 
 A candidate is a *minimal* set of one host's units: it satisfies the
-request and the NUMA policies (``allocation.affinity``), and no unit of it
-could be left out.  Sets are ordered by the first of these that differs:
+request and the NUMA policies (``allocation.affinity``), none of its units
+has a trait that the request forbids, all are below one PCIe switch where it
+asks for that, and no unit of it could be left out.  Sets are ordered by the
+first of these that differs:
 
 1. ``distance``: with an instance tied to NUMA nodes, 0 for each unit on
    them, 1 for one without a node or on the same socket, 2 for any other;

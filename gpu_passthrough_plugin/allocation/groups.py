@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from gpu_passthrough_plugin.allocation.affinity import Fit
@@ -28,23 +28,27 @@ Tree = Mapping[int | None, Mapping[int | None, Sequence[Group]]]
 """Groups by NUMA node and switch."""
 
 
-def groups(shape: Shape, fits: Sequence[Fit]) -> tuple[list[Kind], Tree]:
+def groups(
+    shape: Shape, among: Iterable[int], fits: Sequence[Fit]
+) -> tuple[list[Kind], Tree]:
     """The kinds of primaries, and the groups; units of no use left out.
 
+    :param among: positions of the slots to choose among, ascending.
     :param fits: a predicate for each of the request's items.
     """
-    usable = [_usable(slot, fits) for slot in shape.slots]
-    kinds = sorted({k for found in usable for k in found}, key=sorted)
+    usable = {index: _usable(shape.slots[index], fits) for index in among}
+    kinds = sorted({k for found in usable.values() for k in found}, key=sorted)
     alike: dict[tuple[Supply, Slot], list[int]] = {}
-    for index, slot in enumerate(shape.slots):
-        if usable[index]:
-            supply = tuple(usable[index].count(kind) for kind in kinds)
-            alike.setdefault((supply, slot), []).append(index)
+    for index, found in usable.items():
+        if found:
+            supply = tuple(found.count(kind) for kind in kinds)
+            alike.setdefault((supply, shape.slots[index]), []).append(index)
     tree: dict[int | None, dict[int | None, list[Group]]] = {}
     for (supply, slot), slots in alike.items():
         switches = tree.setdefault(slot.place.node, {})
-        found = switches.setdefault(slot.switch, [])
-        found.append(Group(supply, tuple(slots)))
+        switches.setdefault(slot.switch, []).append(
+            Group(supply, tuple(slots))
+        )
     return kinds, tree
 
 

@@ -6,7 +6,8 @@
   quarantined: nobody has said yet that what sits there now is clean.
 * A held unit keeps the endpoints that were handed out.  Shown with others,
   or not at all, it is marked missing; what the host shows takes its place
-  once it is free.  Its group number, NUMA node and switch are followed.
+  once it is free.  Its group number, NUMA node, switch and traits are
+  followed.
 * A free unit that is not shown goes; a quarantined one is marked missing.
 * A unit with a function of another that stays is withheld: two units never
   share one.

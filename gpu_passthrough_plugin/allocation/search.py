@@ -19,7 +19,7 @@ from gpu_passthrough_plugin.allocation.affinity import Fit
 from gpu_passthrough_plugin.allocation.cost import Found, Tariff
 from gpu_passthrough_plugin.allocation.groups import Group, Supply, groups
 from gpu_passthrough_plugin.allocation.matching import satisfied
-from gpu_passthrough_plugin.allocation.shape import Shape
+from gpu_passthrough_plugin.allocation.shape import Shape, Slot
 from gpu_passthrough_plugin.model.request import Request
 
 
@@ -41,15 +41,44 @@ _Best = dict[_State, list[int]]
 
 def search(request: Request, shape: Shape, limit: int) -> tuple[Found, ...]:
     """Up to ``limit`` minimal sets of a host, best first."""
-    places = [slot.place for slot in shape.slots]
-    ways = list(affinity.ways(request, places, dict(shape.sockets)))
+    ways = list(_ways(request, shape))
     found: set[Found] = set()
-    for fits in ways:
-        found.update(_Search(request, shape, fits, limit).run())
+    for among, fits in ways:
+        found.update(_Search(request, shape, among, fits, limit).run())
     ranked = sorted(found, key=lambda f: (f.cost, f.slots))
     if len(ways) > 1:
         ranked = _without_supersets(ranked)
     return tuple(ranked[:limit])
+
+
+def _ways(
+    request: Request, shape: Shape
+) -> Iterator[tuple[Sequence[int], Sequence[Fit]]]:
+    """Each way to keep the policies: among which slots, and how."""
+    sockets = dict(shape.sockets)
+    for among in _together(request, shape):
+        places = [shape.slots[index].place for index in among]
+        for fits in affinity.ways(request, places, sockets):
+            yield among, fits
+
+
+def _together(request: Request, shape: Shape) -> Iterator[Sequence[int]]:
+    """The slots whose units may go together: each such set of them.
+
+    Below one switch all may; one whose switch is not known goes alone.
+    """
+    if not request.same_switch:
+        yield range(len(shape.slots))
+        return
+    below: dict[int, list[int]] = {}
+    alone: dict[Slot, int] = {}
+    for index, slot in enumerate(shape.slots):
+        if slot.switch is None:
+            alone.setdefault(slot, index)
+        else:
+            below.setdefault(slot.switch, []).append(index)
+    yield from below.values()
+    yield from ((index,) for index in alone.values())
 
 
 def _without_supersets(ranked: Sequence[Found]) -> list[Found]:
@@ -68,13 +97,18 @@ class _Search:
     """A request on one host, under one way to keep the policies."""
 
     def __init__(
-        self, request: Request, shape: Shape, fits: Sequence[Fit], limit: int
+        self,
+        request: Request,
+        shape: Shape,
+        among: Sequence[int],
+        fits: Sequence[Fit],
+        limit: int,
     ) -> None:
         self._shape = shape
         self._limit = limit
         self._tariff = Tariff(request, shape)
         self._counts = tuple(item.count for item in request.items)
-        self._kinds, self._tree = groups(shape, fits)
+        self._kinds, self._tree = groups(shape, among, fits)
         self._met: dict[Supply, int] = {}
 
     def run(self) -> list[Found]:

@@ -46,31 +46,40 @@ class Shape(NamedTuple):
     sockets: tuple[tuple[int, int], ...]
 
 
-Identity = tuple[int, int, DeviceType]
+Identity = tuple[int, int, DeviceType, frozenset[str]]
 
 
 class Matcher:
     """The kinds of primaries, each distinct card looked at once."""
 
     def __init__(self, request: Request) -> None:
-        self._items = request.items
+        self._request = request
         self._kinds: dict[Identity, Kind] = {}
 
-    def kind(self, function: UnitFunction) -> Kind:
-        """The items that a primary could count for; maybe none."""
+    def kind(self, function: UnitFunction, traits: frozenset[str]) -> Kind:
+        """The items that a primary could count for; maybe none.
+
+        :param traits: of its unit.
+        """
         key = (
             function.vendor_id,
             function.product_id,
             function.device_type,
+            traits,
         )
         found = self._kinds.get(key)
         if found is None:
-            found = self._kinds[key] = frozenset(
-                index
-                for index, item in enumerate(self._items)
-                if item.alias.matches(function)
-            )
+            found = self._kinds[key] = self._kind(function, traits)
         return found
+
+    def _kind(self, function: UnitFunction, traits: frozenset[str]) -> Kind:
+        if traits & self._request.forbidden_traits:
+            return frozenset()
+        return frozenset(
+            index
+            for index, item in enumerate(self._request.items)
+            if item.alias.matches(function, traits)
+        )
 
 
 def shape(
@@ -114,7 +123,8 @@ def _slot(
     number = None
     if switch is not None:
         number = numbers.setdefault((node, switch), len(numbers))
-    kinds = [matcher.kind(f) for f in unit.functions if f.is_primary]
+    traits = unit.traits
+    kinds = [matcher.kind(f, traits) for f in unit.functions if f.is_primary]
     return Slot(
         tuple([kind for kind in kinds if kind]),
         len(kinds),

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.model import trait
 from gpu_passthrough_plugin.model.request import Alias, NumaPolicy, Spec
 from gpu_passthrough_plugin.model.unit import DeviceType
 
@@ -110,7 +111,11 @@ def _alias(entry: Mapping[str, str]) -> Alias:
         product_id=int(product, 16) if product else None,
         device_type=DeviceType(entry.get("device_type", DeviceType.PCI)),
         resource_class=entry.get("resource_class"),
-        traits=frozenset(filter(None, entry.get("traits", "").split(","))),
+        traits=frozenset(
+            trait.normal(name)
+            for name in entry.get("traits", "").split(",")
+            if name
+        ),
     )
     policy = NumaPolicy(entry.get("numa_policy", NumaPolicy.LEGACY))
     return Alias(entry["name"], policy, (spec,))

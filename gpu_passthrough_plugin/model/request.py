@@ -24,8 +24,9 @@ class NumaPolicy(enum.StrEnum):
 class Spec:
     """One ``[pci] alias`` entry: what a function must be to satisfy it.
 
-    An id or resource class that is None matches any.  No unit carries
-    traits yet, so that an entry which asks for some matches nothing.
+    An id or resource class that is None matches any.
+
+    :param traits: those that its unit has to have, all of them.
     """
 
     vendor_id: int | None
@@ -34,11 +35,11 @@ class Spec:
     resource_class: str | None
     traits: frozenset[str]
 
-    def matches(self, function: UnitFunction) -> bool:
-        """Whether an endpoint of a unit satisfies this entry."""
+    def matches(self, function: UnitFunction, traits: frozenset[str]) -> bool:
+        """Whether an endpoint of a unit with ``traits`` satisfies this."""
         ids = f"{function.vendor_id:04X}_{function.product_id:04X}"
         return (
-            not self.traits
+            self.traits <= traits
             and self.vendor_id in (None, function.vendor_id)
             and self.product_id in (None, function.product_id)
             and self.device_type is function.device_type
@@ -54,10 +55,13 @@ class Alias:
     numa_policy: NumaPolicy
     specs: tuple[Spec, ...]
 
-    def matches(self, function: UnitFunction) -> bool:
-        """Whether a primary of a unit counts towards this alias."""
+    def matches(self, function: UnitFunction, traits: frozenset[str]) -> bool:
+        """Whether an endpoint counts towards this alias: primaries do.
+
+        :param traits: of the unit that it belongs to.
+        """
         return function.is_primary and any(
-            spec.matches(function) for spec in self.specs
+            spec.matches(function, traits) for spec in self.specs
         )
 
 
@@ -75,7 +79,8 @@ class Request:
 
     :param numa_nodes: host NUMA nodes that the instance's memory is on;
         None when it is not tied to any.
-    :param same_switch: whether all units have to be below one PCIe switch.
+    :param same_switch: whether all units have to be below one PCIe switch;
+        of one unit that is always true.
     :param forbidden_traits: no unit that has one of them is taken.
     :param aggregate: only hosts that are in it; None for any host.
     """

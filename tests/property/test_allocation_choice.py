@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gpu_passthrough_plugin.allocation import choice
 from gpu_passthrough_plugin.model.request import Item, NumaPolicy, Request
-from gpu_passthrough_plugin.model.unit import Unit
+from gpu_passthrough_plugin.model.unit import Unit, UnitFunction
 from tests.unit.allocation.build import ALIASES, GPU, NIC, free, unit
 
 Set = tuple[Unit, ...]
@@ -37,6 +37,7 @@ def hosts(draw: st.DrawFn) -> list[Unit]:
                 if knows_sockets and node is not None
                 else None,
                 switch=draw(st.sampled_from([None, 1, 2])),
+                traits=draw(st.sampled_from(["", "", "GOLD", "LOUD GOLD"])),
             )
         )
     return found
@@ -44,7 +45,8 @@ def hosts(draw: st.DrawFn) -> list[Unit]:
 
 @st.composite
 def requests(draw: st.DrawFn) -> Request:
-    """One to three aliases, tied to NUMA nodes or not."""
+    """One to three aliases, tied to NUMA nodes or not, below one switch
+    or anywhere, without a trait or with any."""
     names = draw(
         st.lists(
             st.sampled_from(sorted(ALIASES)),
@@ -58,7 +60,25 @@ def requests(draw: st.DrawFn) -> Request:
         draw(
             st.none() | st.frozensets(st.sampled_from([0, 1, 2]), min_size=1)
         ),
+        same_switch=draw(st.booleans()),
+        forbidden_traits=draw(
+            st.sampled_from([frozenset(), frozenset({"CUSTOM_LOUD"})])
+        ),
     )
+
+
+def fits(item: Item, of: Unit, card: UnitFunction) -> bool:
+    return item.alias.matches(card, of.traits)
+
+
+def may_go_together(request: Request, units: Set) -> bool:
+    """What a request asks of the units, whatever they are for."""
+    if any(u.traits & request.forbidden_traits for u in units):
+        return False
+    if not request.same_switch or len(units) == 1:
+        return True
+    places = {(u.numa_node, u.switch) for u in units}
+    return len(places) == 1 and units[0].switch is not None
 
 
 def sharings(request: Request, units: Set) -> Iterator[list[list[Unit]]]:
@@ -71,7 +91,7 @@ def sharings(request: Request, units: Set) -> Iterator[list[list[Unit]]]:
         if not items:
             yield []
             return
-        fit = [i for i in left if items[0].alias.matches(cards[i][1])]
+        fit = [i for i in left if fits(items[0], *cards[i])]
         for taken in itertools.combinations(fit, items[0].count):
             other = [i for i in left if i not in taken]
             for following in rest(items[1:], other):
@@ -124,7 +144,7 @@ def minimal_sets(
         for some in itertools.combinations(units, size):
             if any(set(small) <= set(some) for small in found):
                 continue
-            if any(
+            if may_go_together(request, some) and any(
                 keeps_policies(request, sharing, sockets)
                 for sharing in sharings(request, some)
             ):

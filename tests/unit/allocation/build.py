@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 
 from gpu_passthrough_plugin.allocation import choice
@@ -46,8 +47,12 @@ def unit(
     socket: int | None = None,
     switch: int | None = None,
     group: int | None = None,
+    traits: str = "",
 ) -> Unit:
-    """A unit at a bus: a slot for each card (a GPU), each with audio."""
+    """A unit at a bus: a slot for each card (a GPU), each with audio.
+
+    :param traits: names, of which each gets its ``CUSTOM_``.
+    """
     functions = []
     for slot, card in enumerate(cards or (GPU,)):
         first = Address(0, bus, slot, 0)
@@ -61,15 +66,21 @@ def unit(
         numa_node=node,
         socket=socket,
         switch=None if switch is None else Address(0, 0, switch, 0),
+        traits=custom(traits),
     )
+
+
+def custom(names: str) -> frozenset[str]:
+    return frozenset(f"CUSTOM_{name}" for name in names.split())
 
 
 def alias(
     name: str,
     product_id: int | None = GPU,
     policy: NumaPolicy = NumaPolicy.PREFERRED,
+    traits: str = "",
 ) -> Alias:
-    spec = Spec(NVIDIA, product_id, DeviceType.PCI, None, frozenset())
+    spec = Spec(NVIDIA, product_id, DeviceType.PCI, None, custom(traits))
     return Alias(name, policy, (spec,))
 
 
@@ -84,14 +95,23 @@ ALIASES = {
         alias("required-nic", NIC, NumaPolicy.REQUIRED),
         alias("legacy", GPU, NumaPolicy.LEGACY),
         alias("socket", GPU, NumaPolicy.SOCKET),
+        alias("gold", GPU, traits="GOLD"),
     )
 }
 
 
-def request(text: str, *nodes: int) -> Request:
-    """A request; tied to the instance's NUMA nodes if there are any."""
-    tied = frozenset(nodes) if nodes else None
-    return requests.parse(text, ALIASES, tied)
+def request(
+    text: str, *nodes: int, same_switch: bool = False, without: str = ""
+) -> Request:
+    """A request; tied to the instance's NUMA nodes if there are any.
+
+    :param without: traits that no unit may have.
+    """
+    return dataclasses.replace(
+        requests.parse(text, ALIASES, frozenset(nodes) if nodes else None),
+        same_switch=same_switch,
+        forbidden_traits=custom(without),
+    )
 
 
 def free(units: Iterable[Unit]) -> list[FreeUnit]:

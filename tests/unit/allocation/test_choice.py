@@ -112,6 +112,55 @@ def test_waste_counts_before_whole_nodes() -> None:
     assert buses(request("gpu:1"), units, [gone])[0] == (2,)
 
 
+def test_all_below_one_switch() -> None:
+    units = [unit(1, switch=1), unit(2, switch=1), unit(3, switch=2)]
+    asked = request("gpu:2", same_switch=True)
+    assert buses(asked, units) == [(1, 2)]
+    assert buses(asked, units[1:]) == []
+    # It is what the units have in common, not what is best otherwise.
+    gone = [unit(4, switch=1)]
+    apart = [*units, unit(5, GPU, GPU, switch=3)]
+    assert buses(asked, apart, gone) == [(5,), (1, 2)]
+
+
+def test_an_unknown_switch_is_no_common_one() -> None:
+    units = [unit(1), unit(2), unit(3, GPU, GPU)]
+    assert buses(request("gpu:2", same_switch=True), units) == [(3,)]
+    assert buses(request("gpu:1", same_switch=True), units) == [(1,), (3,)]
+
+
+def test_a_switch_on_two_nodes_is_two() -> None:
+    units = [unit(1, switch=1, node=0), unit(2, switch=1, node=1)]
+    assert buses(request("gpu:2", same_switch=True), units) == []
+
+
+def test_one_switch_and_one_node() -> None:
+    units = [
+        unit(bus, node=node, switch=switch)
+        for bus, (node, switch) in enumerate(
+            [(0, 1), (0, 2), (0, 2), (1, 3), (1, 3)]
+        )
+    ]
+    asked = request("required:2", 1, same_switch=True)
+    assert buses(asked, units) == [(3, 4)]
+    free_of_nodes = request("required:2", same_switch=True)
+    assert buses(free_of_nodes, units) == [(3, 4), (1, 2)]
+
+
+def test_a_trait_that_an_alias_asks_for() -> None:
+    units = [unit(1), unit(2, traits="GOLD LOUD"), unit(3, traits="LOUD")]
+    assert buses(request("gold:1"), units) == [(2,)]
+    assert buses(request("gold:1,gpu:1"), units) == [(1, 2)]
+    assert buses(request("gold:2"), units) == []
+
+
+def test_a_trait_that_no_unit_may_have() -> None:
+    units = [unit(1, traits="GOLD LOUD"), unit(2), unit(3, traits="GOLD")]
+    assert buses(request("gold:1", without="LOUD"), units) == [(3,)]
+    assert buses(request("gpu:3", without="LOUD"), units) == []
+    assert buses(request("gpu:1", without="LOUD GOLD"), units) == [(2,)]
+
+
 def test_equal_units_go_by_host_and_address() -> None:
     units = [unit(2), unit(1), unit(1, host="a")]
     found = choice.candidates(request("gpu:1"), free(units), limit=10)

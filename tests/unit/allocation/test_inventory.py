@@ -50,8 +50,8 @@ def test_what_is_as_it_was_is_left_alone(state: State) -> None:
 
 
 @pytest.mark.parametrize("state", State)
-def test_a_new_group_number_and_node_are_followed(state: State) -> None:
-    shown = unit(1, group=99, node=1, socket=1, switch=3)
+def test_what_may_change_is_followed(state: State) -> None:
+    shown = unit(1, group=99, node=1, socket=1, switch=3, traits="A B")
     found = after(record(unit(1), state), shown)
     wanted = dataclasses.replace(record(shown, state), generation=8)
     assert found == wanted

@@ -61,6 +61,19 @@ def test_every_key() -> None:
     assert found == {"gpu": Alias("gpu", NumaPolicy.REQUIRED, (spec,))}
 
 
+def test_traits_are_read_as_nova_reads_them() -> None:
+    # A space is no part of a name, and Nova makes one of it all the same.
+    text = "hw_gpu,HW_GPU_API_VULKAN,custom_a,gold-plated, CUSTOM_B,"
+    (spec,) = alias.parse([line(name="x", traits=text)])["x"].specs
+    assert spec.traits == {
+        "CUSTOM_HW_GPU",
+        "HW_GPU_API_VULKAN",
+        "CUSTOM_A",
+        "CUSTOM_GOLD_PLATED",
+        "CUSTOM__CUSTOM_B",
+    }
+
+
 def test_entries_of_one_name_are_alternatives() -> None:
     found = alias.parse(
         [

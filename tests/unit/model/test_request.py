@@ -24,6 +24,7 @@ from gpu_passthrough_plugin.model.unit import DeviceType, UnitFunction
 CARD = UnitFunction(
     Address(0, 6, 0, 0), 0x10DE, 0x1430, 0x030000, DeviceType.PCI, True
 )
+TRAITS = frozenset({"CUSTOM_A", "CUSTOM_B"})
 ANY = Spec(None, None, DeviceType.PCI, None, frozenset())
 GPU = Alias("gpu", NumaPolicy.LEGACY, (ANY,))
 NIC = Alias("nic", NumaPolicy.REQUIRED, (ANY,))
@@ -60,6 +61,14 @@ def test_equal_requests_are_found_under_each_other() -> None:
     tied = dataclasses.replace(one, numa_nodes=frozenset({0}))
     assert tied not in {one: 1}
     assert dataclasses.replace(tied, numa_nodes=None) in {one: 1}
+
+
+def test_all_of_a_request_goes_to_another_process() -> None:
+    whole = Request(
+        (Item(GPU, 1),), frozenset({0}), True, frozenset({"CUSTOM_A"}), "rack"
+    )
+    found = pickle.loads(pickle.dumps(whole))  # noqa: S301 - made here
+    assert found == whole
 
 
 def test_a_request_from_another_process_is_the_same() -> None:
@@ -135,20 +144,22 @@ def test_no_alias_is_configured() -> None:
         ({"device_type": DeviceType.PF}, False),
         ({"resource_class": "CUSTOM_PCI_10DE_1430"}, True),
         ({"resource_class": "CUSTOM_GPU"}, False),
-        # No unit carries traits yet.
-        ({"traits": frozenset({"CUSTOM_A"})}, False),
+        ({"traits": frozenset({"CUSTOM_A"})}, True),
+        ({"traits": frozenset({"CUSTOM_A", "CUSTOM_B"})}, True),
+        ({"traits": frozenset({"CUSTOM_A", "CUSTOM_C"})}, False),
     ],
 )
 def test_spec(changes: dict[str, object], wanted: bool) -> None:
     spec = dataclasses.replace(ANY, **changes)  # type: ignore[arg-type]  # a table of fields
-    assert spec.matches(CARD) is wanted
+    assert spec.matches(CARD, TRAITS) is wanted
 
 
 def test_one_entry_of_an_alias_is_enough() -> None:
     other = dataclasses.replace(ANY, vendor_id=0x1002)
-    assert Alias("x", NumaPolicy.LEGACY, (other, ANY)).matches(CARD)
-    assert not Alias("x", NumaPolicy.LEGACY, (other,)).matches(CARD)
+    assert Alias("x", NumaPolicy.LEGACY, (other, ANY)).matches(CARD, TRAITS)
+    assert not Alias("x", NumaPolicy.LEGACY, (other,)).matches(CARD, TRAITS)
 
 
 def test_a_companion_satisfies_nothing() -> None:
-    assert not GPU.matches(dataclasses.replace(CARD, is_primary=False))
+    companion = dataclasses.replace(CARD, is_primary=False)
+    assert not GPU.matches(companion, TRAITS)

@@ -1,0 +1,36 @@
+"""Traits: Placement's names for what is true of a unit beside its ids."""
+
+from __future__ import annotations
+
+import re
+
+# Source: placement, schemas/trait.py, and os-traits, whose names all begin
+# with one of these words.
+_NAME = re.compile(r"(?:CUSTOM|COMPUTE|HW|MISC|OWNER|STORAGE)_[A-Z0-9_]+")
+_MOST = 255
+
+WANTED = (
+    "wanted a trait: CUSTOM_ with capitals, digits and _, or a standard one"
+    f" such as HW_GPU_API_VULKAN; {_MOST} characters at most"
+)
+
+
+def is_trait(text: str) -> bool:
+    """Whether Placement takes it for a trait's name.
+
+    Of the standard ones only how they begin is looked at: they grow in
+    number with each release of os-traits.
+    """
+    return len(text) <= _MOST and _NAME.fullmatch(text) is not None
+
+
+def normal(text: str) -> str:
+    """The trait that Nova reads from a name in its configuration.
+
+    Source: nova, compute/pci_placement_translator.py
+    (``_normalize_traits``), and os_traits.normalize_name.
+    """
+    upper = text.upper()
+    if is_trait(text) or upper.startswith("CUSTOM_"):
+        return upper
+    return f"CUSTOM_{re.sub('[^0-9A-Z]+', '_', upper)}"

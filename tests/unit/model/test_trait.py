@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import os_traits  # type: ignore[import-untyped]
+import pytest
+
+from gpu_passthrough_plugin.model import trait
+
+
+def test_every_standard_trait_is_one() -> None:
+    names = os_traits.get_traits()
+    assert len(names) > 300
+    assert [name for name in names if not trait.is_trait(name)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("CUSTOM_A", True),
+        ("CUSTOM__0", True),
+        ("CUSTOM_" + "A" * 248, True),
+        ("CUSTOM_" + "A" * 249, False),
+        ("CUSTOM_", False),
+        ("CUSTOM_a", False),
+        ("CUSTOM_A-B", False),
+        ("CUSTOM_A ", False),
+        ("CUSTOM_A\n", False),
+        ("custom_A", False),
+        ("GOLD", False),
+        ("", False),
+    ],
+)
+def test_is_trait(text: str, wanted: bool) -> None:
+    assert trait.is_trait(text) is wanted
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["CUSTOM_A", "custom_a", "gold", "hw-Gpu", "HW_GPU", " x", "\u00e9"],
+)
+def test_normal_is_as_os_traits_has_it(text: str) -> None:
+    upper = text.upper()
+    wanted = upper
+    if not os_traits.is_custom(upper) and not trait.is_trait(text):
+        wanted = os_traits.normalize_name(upper)
+    assert trait.normal(text) == wanted
