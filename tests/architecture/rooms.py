@@ -170,10 +170,13 @@ ROOMS = {
         doors=frozenset({"os", "pathlib", "sqlite3"}),
         packages=frozenset({"alembic", "oslo_db", "sqlalchemy"}),
     ),
+    "allocation.placement": Room(packages=frozenset({"keystoneauth1"})),
     "conf": Room(
         rooms=frozenset({"defaults"}),
         doors=frozenset({"os", "importlib"}),
-        packages=frozenset({"oslo_config", "oslo_db.options"}),
+        packages=frozenset(
+            {"keystoneauth1.loading", "oslo_config", "oslo_db.options"}
+        ),
     ),
     "host": Room(
         doors=DOORS, packages=frozenset({"libvirt", "tooz", "zstandard"})

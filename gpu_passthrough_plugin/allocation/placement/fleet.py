@@ -1,0 +1,199 @@
+"""What Placement's answers tell of hosts and units: pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from gpu_passthrough_plugin.allocation.placement import (
+    facts,
+    lease,
+    names,
+    text,
+)
+from gpu_passthrough_plugin.allocation.placement.failure import Json
+from gpu_passthrough_plugin.allocation.placement.lease import Lease, Taken
+from gpu_passthrough_plugin.model.allocation import HostRecord
+from gpu_passthrough_plugin.model.unit import State, UnitRecord
+
+WHY, MACHINE, AGGREGATE = "WHY", "MACHINE", "AGGREGATE"
+_BY_NOVA = (
+    "its compute service is disabled; run 'openstack compute service set"
+    " --enable'"
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Host:
+    """A host, and where it is in Placement.
+
+    :param node: UUID of our provider of it.
+    :param version: generation of that provider.
+    :param root: UUID of the compute node's.
+    :param generation: of the host's inventory.
+    :param traits: of our provider.
+    """
+
+    name: str
+    node: str
+    version: int
+    root: str
+    generation: int
+    traits: frozenset[str]
+    is_disabled_by_nova: bool
+
+    @property
+    def machine(self) -> str:
+        return "".join(text.texts(MACHINE, self.traits))
+
+    @property
+    def aggregates(self) -> frozenset[str]:
+        return frozenset(text.texts(AGGREGATE, self.traits))
+
+    @property
+    def record(self) -> HostRecord:
+        is_ours = names.IS_DISABLED in self.traits
+        why = "".join(text.texts(WHY, self.traits))
+        return HostRecord(
+            name=self.name,
+            generation=self.generation,
+            is_disabled=is_ours or self.is_disabled_by_nova,
+            reason=why
+            if is_ours or not self.is_disabled_by_nova
+            else _BY_NOVA,
+            aggregates=self.aggregates,
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stored:
+    """A unit, and where it is in Placement.
+
+    :param uuid: of its provider.
+    :param record: its consumer is None as long as nobody looked.
+    """
+
+    uuid: str
+    record: UnitRecord
+    lease: Lease
+    taken: Taken
+
+    @property
+    def is_offered(self) -> bool:
+        return self.record.state is State.FREE and not self.record.is_missing
+
+    @property
+    def is_ended(self) -> bool:
+        return lease.is_ended(self.lease, self.taken.amount)
+
+    def held_by(self, consumer: str | None) -> UnitRecord:
+        """The record, held by that consumer."""
+        return dataclasses.replace(self.record, consumer=consumer)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fleet:
+    """Hosts by name, and their units by host and address."""
+
+    hosts: tuple[Host, ...] = ()
+    units: tuple[Stored, ...] = ()
+
+
+def fleet(providers: Json, candidates: Json) -> Fleet:
+    """What is known of the hosts whose providers are listed.
+
+    :param providers: our providers of hosts, by GET /resource_providers.
+    :param candidates: of GET /allocation_candidates for our class of
+        hosts, whose summaries hold every provider of their trees.
+    """
+    summaries: Mapping[str, Json] = candidates["provider_summaries"]
+    hosts = sorted(
+        _hosts(providers["resource_providers"], summaries),
+        key=lambda host: host.name,
+    )
+    of_root = {host.root: host.name for host in hosts}
+    units = sorted(
+        _units(summaries, of_root), key=lambda stored: stored.record.unit.key
+    )
+    return Fleet(tuple(hosts), tuple(units))
+
+
+def _hosts(
+    listed: Iterable[Json], summaries: Mapping[str, Json]
+) -> Iterator[Host]:
+    for entry in listed:
+        node = summaries.get(entry["uuid"])
+        capacity = _capacity(node, names.HOST)
+        if node is None or capacity is None:
+            continue
+        root = str(node["root_provider_uuid"])
+        of_root = summaries.get(root, {"traits": ()})
+        yield Host(
+            name=names.host_of(entry["name"]),
+            node=entry["uuid"],
+            version=entry["generation"],
+            root=root,
+            generation=capacity - 1,
+            traits=frozenset(node["traits"]),
+            is_disabled_by_nova=names.NOVA_DISABLED in of_root["traits"],
+        )
+
+
+def _capacity(summary: Json | None, resource_class: str) -> int | None:
+    found = (summary or {}).get("resources", {}).get(resource_class)
+    return None if found is None else int(found["capacity"])
+
+
+def _units(
+    summaries: Mapping[str, Json], of_root: Mapping[str, str]
+) -> Iterator[Stored]:
+    for uuid, summary in summaries.items():
+        host = of_root.get(str(summary["root_provider_uuid"]))
+        total = _capacity(summary, names.LEASE)
+        # One without a lease is being made, and no unit yet.
+        if host is None or total is None:
+            continue
+        found = stored(
+            uuid,
+            host,
+            frozenset(summary["traits"]),
+            lease.of_total(total),
+            taken({k: v["used"] for k, v in summary["resources"].items()}),
+        )
+        if found is not None:
+            yield found
+
+
+def taken(used: Mapping[str, Any]) -> Taken:
+    """What is allocated of a unit, by resource class."""
+    return Taken(
+        amount=int(used.get(names.LEASE, 0)),
+        is_taken=any(
+            number for name, number in used.items() if name != names.LEASE
+        ),
+    )
+
+
+def stored(
+    uuid: str, host: str, traits: frozenset[str], found: Lease, of: Taken
+) -> Stored | None:
+    """A unit of a host; None when its traits tell of none."""
+    unit = facts.unit(host, traits)
+    if unit is None:
+        return None
+    state = lease.state(found, of)
+    is_quarantined = state is State.QUARANTINED
+    return Stored(
+        uuid=uuid,
+        record=UnitRecord(
+            unit=unit,
+            state=state,
+            consumer=None,
+            generation=lease.generation(found, of),
+            is_missing=found.is_missing,
+            reason=facts.reason(traits) if is_quarantined else "",
+        ),
+        lease=found,
+        taken=of,
+    )

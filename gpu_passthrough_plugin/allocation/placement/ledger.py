@@ -1,0 +1,184 @@
+"""The ``placement`` driver: OpenStack Placement itself is the ledger."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation import inventory
+from gpu_passthrough_plugin.allocation.driver import Driver, LedgerSettings
+from gpu_passthrough_plugin.allocation.placement import (
+    claim,
+    hosts,
+    move,
+    order,
+    publish,
+    reading,
+    terms,
+    version,
+)
+from gpu_passthrough_plugin.allocation.placement.claim import Look
+from gpu_passthrough_plugin.allocation.placement.move import Move
+from gpu_passthrough_plugin.allocation.placement.service import Service
+from gpu_passthrough_plugin.allocation.placement.site import Shown
+from gpu_passthrough_plugin.model.allocation import (
+    Allocation,
+    Candidate,
+    HostRecord,
+    SyncReport,
+)
+from gpu_passthrough_plugin.model.request import Request
+from gpu_passthrough_plugin.model.unit import (
+    State,
+    Unit,
+    UnitKey,
+    UnitRecord,
+)
+
+T = TypeVar("T")
+
+
+class PlacementLedger(Driver):
+    """The ledger in Placement; how, stands in the package's docstring."""
+
+    def __init__(self, settings: LedgerSettings) -> None:
+        self.service = Service(settings.placement)
+        self._weight = settings.weight
+        self._is_checked = False
+
+    def sync(self) -> str:
+        return self.service.repeated(lambda _: version.sync(self.service))
+
+    def version(self) -> str:
+        return self.service.repeated(lambda _: version.found(self.service))
+
+    def close(self) -> None:
+        self._is_checked = False
+        self.service.close()
+
+    def publish(
+        self,
+        host: str,
+        units: Sequence[Unit],
+        *,
+        aggregates: frozenset[str] = frozenset(),
+        machine: str = "",
+        replaces: bool = False,
+    ) -> SyncReport:
+        inventory.check(host, units)
+        shown = Shown(host, tuple(units), aggregates, machine, replaces)
+        return self._asked(lambda _: publish.publish(self.service, shown))
+
+    def hosts(self) -> tuple[HostRecord, ...]:
+        found = self._asked(lambda _: reading.read(self.service))
+        return tuple(host.record for host in found.hosts)
+
+    def disable(self, host: str, reason: str) -> HostRecord:
+        return self._asked(lambda _: hosts.disable(self.service, host, reason))
+
+    def enable(self, host: str) -> HostRecord:
+        return self._asked(lambda _: hosts.enable(self.service, host))
+
+    def records(
+        self, *, host: str | None = None, states: Collection[State] = ()
+    ) -> tuple[UnitRecord, ...]:
+        return self._asked(lambda _: self._records(host, states))
+
+    def _records(
+        self, host: str | None, states: Collection[State]
+    ) -> tuple[UnitRecord, ...]:
+        found = reading.read(self.service, host).units
+        return reading.records(
+            self.service,
+            (s for s in found if not states or s.record.state in states),
+        )
+
+    def candidates(
+        self, request: Request, *, host: str | None = None, limit: int = 10
+    ) -> tuple[Candidate, ...]:
+        found = self._asked(
+            lambda _: reading.read(
+                self.service,
+                host,
+                is_offered=True,
+                aggregate=request.aggregate,
+            )
+        )
+        return order.candidates(found, request, self._weight, limit)
+
+    def claim(
+        self, request: Request, consumer: str, *, host: str | None = None
+    ) -> Allocation:
+        look = Look(request, _uuid(consumer), host, self._weight)
+        return self._asked(lambda n: claim.claim(self.service, look, n))
+
+    def allocations(self) -> tuple[Allocation, ...]:
+        return self._asked(lambda _: self._allocations())
+
+    def _allocations(self) -> tuple[Allocation, ...]:
+        held: dict[str, list[UnitRecord]] = {}
+        for record in self._records(None, ()):
+            if record.consumer is not None:
+                held.setdefault(record.consumer, []).append(record)
+        found = []
+        for name, units in sorted(held.items()):
+            consumer = reading.consumer(self.service, name)
+            if consumer is not None:
+                asked = terms.request_in(consumer.asked)
+                asked = asked if consumer.is_ours else ""
+                host = units[0].unit.key.host
+                found.append(Allocation(name, host, asked, tuple(units)))
+        return tuple(found)
+
+    def allocation(self, consumer: str) -> Allocation:
+        name = _uuid(consumer)
+        return self._asked(lambda _: self._allocation(name))
+
+    def _allocation(self, name: str) -> Allocation:
+        found = reading.consumer(self.service, name)
+        units: tuple[UnitRecord, ...] = ()
+        if found is not None and found.is_ours:
+            units = reading.holds(self.service, found)
+        if found is None or not units:
+            raise errors.Refused(
+                f"consumer {name} holds nothing; see"
+                " 'gpu-passthrough allocation list'"
+            )
+        asked = terms.request_in(found.asked)
+        return Allocation(name, units[0].unit.key.host, asked, units)
+
+    def move(
+        self, record: UnitRecord, state: State, *, reason: str = ""
+    ) -> UnitRecord:
+        moving = Move(record, state, reason)
+        return self._asked(lambda _: moving.once(self.service))
+
+    def unit(self, key: UnitKey) -> UnitRecord:
+        for record in self.records(host=key.host):
+            if record.unit.key == key:
+                return record
+        raise move.gone(key)
+
+    def _asked(self, once: Callable[[int], T]) -> T:
+        """What ``once`` returns; repeated where that may help."""
+
+        def checked(attempt: int) -> T:
+            if not self._is_checked:
+                version.check(self.service)
+                self._is_checked = True
+            return once(attempt)
+
+        return self.service.repeated(checked)
+
+
+def _uuid(text: str) -> str:
+    """A consumer's UUID as Placement keeps it, in lower case."""
+    try:
+        return str(uuid.UUID(text))
+    except ValueError as error:
+        raise errors.Invalid(
+            f"consumer {text!r} is no UUID; wanted such as"
+            " 5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11"
+        ) from error

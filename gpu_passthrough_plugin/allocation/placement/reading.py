@@ -1,0 +1,169 @@
+"""Reading hosts, units and who holds them out of Placement.
+
+Requests are no snapshot of one instant.  What is decided on what was read
+is guarded where it is written: by the count that a claim names, and by the
+generation that a move names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from gpu_passthrough_plugin.allocation.placement import fleet, lease, names
+from gpu_passthrough_plugin.allocation.placement.fleet import Fleet, Stored
+from gpu_passthrough_plugin.allocation.placement.lease import Lease
+from gpu_passthrough_plugin.allocation.placement.service import Service
+from gpu_passthrough_plugin.model.unit import UnitRecord
+
+
+def read(
+    service: Service,
+    host: str | None = None,
+    *,
+    is_offered: bool = False,
+    aggregate: str | None = None,
+) -> Fleet:
+    """Hosts and their units; of all hosts by default.
+
+    Two requests, whatever there is of them.
+
+    :param is_offered: leave disabled hosts out.
+    :param aggregate: only hosts that are in it.
+    """
+    asked = [("required", names.IS_HOST)]
+    if host is not None:
+        asked.append(("name", names.host_provider(host)))
+    providers = service.get("/resource_providers", *asked)
+    listed = providers["resource_providers"]
+    if not listed:
+        return Fleet()
+    query = [("resources", f"{names.HOST}:1"), ("required", names.IS_HOST)]
+    if is_offered:
+        query[-1] = ("required", f"{names.IS_HOST},!{names.IS_DISABLED}")
+        query.append(("root_required", f"!{names.NOVA_DISABLED}"))
+    if aggregate is not None:
+        query.append(("member_of", names.aggregate(aggregate)))
+    if host is not None:
+        query.append(("in_tree", listed[0]["root_provider_uuid"]))
+    candidates = service.get("/allocation_candidates", *query)
+    return fleet.fleet(providers, candidates)
+
+
+def records(
+    service: Service, units: Iterable[Stored]
+) -> tuple[UnitRecord, ...]:
+    """The records of units, each with who holds it."""
+    return tuple(unit.held_by(consumer_of(service, unit)) for unit in units)
+
+
+def consumer_of(service: Service, unit: Stored) -> str | None:
+    """The UUID of who holds a unit; None when nobody does."""
+    if not unit.taken.is_taken or unit.is_ended:
+        return None
+    for name, resources in allocations_of(service, unit.uuid).items():
+        amount = resources.get(names.LEASE, 0)
+        if amount == unit.taken.amount:
+            return name
+    return None
+
+
+def allocations_of(service: Service, uuid: str) -> dict[str, dict[str, int]]:
+    """What is allocated of a provider, by consumer and resource class."""
+    found = service.found(f"/resource_providers/{uuid}/allocations")
+    allocations = found["allocations"] if found else {}
+    return {
+        consumer: dict(entry["resources"])
+        for consumer, entry in allocations.items()
+    }
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Consumer:
+    """A consumer that Placement has allocations of.
+
+    :param generation: of the consumer.
+    :param project: ``project_id``.
+    :param asked: ``user_id``: what a consumer of ours asked for.
+    :param type: None below microversion 1.38.
+    :param allocations: amounts by provider and resource class.
+    """
+
+    uuid: str
+    generation: int
+    project: str
+    asked: str
+    type: str | None
+    allocations: dict[str, dict[str, int]]
+
+    @property
+    def is_ours(self) -> bool:
+        return self.project == names.PROJECT
+
+    def body(self, without: frozenset[str]) -> dict[str, object]:
+        """What leaves its allocations as they are, but for some providers'."""
+        return {
+            "allocations": {
+                uuid: {"resources": resources}
+                for uuid, resources in self.allocations.items()
+                if uuid not in without
+            },
+            "project_id": self.project,
+            "user_id": self.asked,
+            "consumer_generation": self.generation,
+            **({} if self.type is None else {"consumer_type": self.type}),
+        }
+
+
+def consumer(service: Service, uuid: str) -> Consumer | None:
+    """What a consumer has; None when that is nothing."""
+    found = service.get(f"/allocations/{uuid}")
+    if not found["allocations"]:
+        return None
+    return Consumer(
+        uuid=uuid,
+        generation=found["consumer_generation"],
+        project=found["project_id"],
+        asked=found["user_id"],
+        type=found.get("consumer_type"),
+        allocations={
+            provider: dict(entry["resources"])
+            for provider, entry in found["allocations"].items()
+        },
+    )
+
+
+def holds(service: Service, found: Consumer) -> tuple[UnitRecord, ...]:
+    """The units that a consumer holds, by address.
+
+    Not those that are left in its allocations after its hold ended.
+    """
+    host = _host(service, found)
+    if host is None:
+        return ()
+    return tuple(
+        unit.held_by(found.uuid)
+        for unit in read(service, host).units
+        if unit.lease.is_held_by(
+            found.allocations.get(unit.uuid, {}).get(names.LEASE, 0)
+        )
+    )
+
+
+def _host(service: Service, found: Consumer) -> str | None:
+    """The host that has a consumer's units: they are all of one."""
+    for uuid in found.allocations:
+        provider = service.found(f"/resource_providers/{uuid}")
+        key = names.unit_of(provider["name"]) if provider else None
+        if key is not None:
+            return key.host
+    return None
+
+
+def lease_of(service: Service, uuid: str) -> Lease | None:
+    """The lease of a provider; None when it has none."""
+    found = service.found(f"/resource_providers/{uuid}/inventories")
+    own = found["inventories"].get(names.LEASE) if found else None
+    if own is None:
+        return None
+    return lease.of_total(own["total"], own["min_unit"])

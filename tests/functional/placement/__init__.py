@@ -1,0 +1,1 @@
+"""A real Placement from PyPI, started on loopback by the tests."""
