@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.functional.faults import nursery
+from tests.functional.faults.history import Outcome
 from tests.functional.faults.nursery import Settings
 from tests.functional.lab.leash import DYING_WITH_US
 
@@ -129,6 +130,15 @@ class Totals:
     faults: Mapping[str, int]
     elapsed_s: float
 
+    @property
+    def answered(self) -> float:
+        """The share of operations after which a client knew more."""
+        unknown = sum(
+            n for what, n in self.outcomes.items()
+            if what.endswith(Outcome.UNKNOWN)
+        )  # fmt: skip
+        return 1 - unknown / max(1, sum(self.outcomes.values()))
+
     def __str__(self) -> str:
         asked = ", ".join(f"{n} {what}" for what, n in self.outcomes.items())
         failed = ", ".join(f"{n} × {what}" for what, n in self.faults.items())  # noqa: RUF001
@@ -165,7 +175,9 @@ def burn(
                 break
             deck = deck or chance.sample(sorted(faults), len(faults))
             kind = deck.pop()
+            begun_ns = time.monotonic_ns()
             faults[kind](chance, clients)
+            _note(settings, kind, begun_ns)
             counts[kind] += 1
         assert clients.failures == []
     outcomes = collections.Counter(
@@ -174,3 +186,9 @@ def burn(
     return Totals(
         dict(sorted(outcomes.items())), counts, time.monotonic() - began
     )
+
+
+def _note(settings: Settings, kind: str, begun_ns: int) -> None:
+    """Write down when something failed, for whoever reads histories."""
+    with (Path(settings.folder) / "faults").open("a") as file:
+        print(begun_ns, time.monotonic_ns(), kind, file=file)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
 
 from tests.functional.faults.fire import Clients, Fault
 from tests.functional.faults.proxy import Proxy
@@ -14,7 +13,7 @@ _COMMIT = b"COMMIT"
 _COMMIT_WITHIN_S = 5.0
 
 
-def faults(server: Database, proxy: Proxy) -> Mapping[str, Fault]:
+def faults(server: Database, proxy: Proxy) -> dict[str, Fault]:
     """Each kind by name.
 
     :param proxy: what the clients reach the server through.
