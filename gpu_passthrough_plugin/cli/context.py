@@ -70,8 +70,12 @@ class Context:
                 tuple(map(selector.parse, defaults.SELECT)),
                 tuple(map(selector.parse, defaults.EXCLUDE)),
             )
-        found = self.settings.discovery
-        return Policy(found.select, found.exclude)
+        found = self.settings
+        return Policy(
+            found.discovery.select,
+            found.discovery.exclude,
+            found.allocation.traits,
+        )
 
     @functools.cached_property
     def names(self) -> Names:
@@ -149,6 +153,7 @@ class Context:
             reset_timeout_s=found.release.reset_timeout_s,
             restores_drivers=found.release.restore_drivers,
             say=say,
+            aggregates=found.allocation.aggregates,
         )
 
     @functools.cached_property

@@ -31,6 +31,7 @@ class Site:
     :param restores_drivers: whether a release gives functions back to
         the drivers that they had.
     :param say: told of each step when it is done.
+    :param aggregates: the host aggregates that it says it is in.
     """
 
     host: str
@@ -45,6 +46,7 @@ class Site:
     reset_timeout_s: float
     restores_drivers: bool
     say: Callable[[str], None]
+    aggregates: frozenset[str] = frozenset()
 
     def units(self) -> tuple[Unit, ...]:
         """What this host can hand out, read from it now."""

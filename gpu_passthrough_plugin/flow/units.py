@@ -14,7 +14,7 @@ def units(tree: Tree, policy: Policy, host: str) -> tuple[Unit, ...]:
     """The units that the host's assignable groups make, read now."""
     facts = host_facts.facts(tree)
     return tuple(
-        unit(host, group, facts)
+        unit(host, group, facts, policy.traits)
         for group in groups.groups(tree, policy, with_primary_only=True)
         if group.verdict.is_assignable
     )

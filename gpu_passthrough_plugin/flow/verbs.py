@@ -5,19 +5,31 @@ from __future__ import annotations
 import dataclasses
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.discovery import machine
 from gpu_passthrough_plugin.flow import release as releases
 from gpu_passthrough_plugin.flow import sanitise
 from gpu_passthrough_plugin.flow.recovery import quiet
 from gpu_passthrough_plugin.flow.site import Site, require_current
 from gpu_passthrough_plugin.model.allocation import Allocation, SyncReport
 from gpu_passthrough_plugin.model.instance import Instance
+from gpu_passthrough_plugin.model.reading import known
 from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
 
 
-def publish(site: Site) -> SyncReport:
-    """Make the ledger's inventory of this host what the host shows."""
+def publish(site: Site, *, replaces: bool = False) -> SyncReport:
+    """Make the ledger's inventory of this host what the host shows.
+
+    :param replaces: whether it takes another machine's place.
+    :raises Refused: when another machine published under its name.
+    """
     with quiet(site):
-        return site.ledger.publish(site.host, site.units())
+        return site.ledger.publish(
+            site.host,
+            site.units(),
+            aggregates=site.aggregates,
+            machine=known(machine.identity(site.tree)) or "",
+            replaces=replaces,
+        )
 
 
 def release(site: Site, uuid: str) -> tuple[UnitRecord, ...]:

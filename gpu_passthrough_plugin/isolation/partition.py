@@ -10,18 +10,21 @@ from gpu_passthrough_plugin.model.function import Detail, Function, Header
 from gpu_passthrough_plugin.model.group import Member, Role
 from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.model.selector import Selector
+from gpu_passthrough_plugin.model.trait import Given
 
 
 class Policy(NamedTuple):
-    """What the operator hands out, and what never.
+    """What the operator hands out, what never, and what is said of it.
 
     :param select: a function that any of these matches is a primary.
     :param exclude: a function that any of these matches stays with the
         host, and its whole group with it.
+    :param traits: what units are given beside what is seen of them.
     """
 
     select: tuple[Selector, ...]
     exclude: tuple[Selector, ...] = ()
+    traits: tuple[Given, ...] = ()
 
     def is_primary(self, function: Function) -> bool:
         return not function.is_bridge and _any(self.select, function)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from gpu_passthrough_plugin.model import trait
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.facts import HostFacts
 from gpu_passthrough_plugin.model.function import Physical, Virtual
 from gpu_passthrough_plugin.model.group import Group, Member, Role
 from gpu_passthrough_plugin.model.reading import known
+from gpu_passthrough_plugin.model.trait import Given
 from gpu_passthrough_plugin.model.unit import (
     DeviceType,
     Unit,
@@ -15,8 +19,13 @@ from gpu_passthrough_plugin.model.unit import (
 )
 
 
-def unit(host: str, group: Group, facts: HostFacts) -> Unit:
-    """What an assignable group is in the ledger."""
+def unit(
+    host: str, group: Group, facts: HostFacts, given: Iterable[Given] = ()
+) -> Unit:
+    """What an assignable group is in the ledger.
+
+    :param given: the traits that an operator gives to some.
+    """
     first = group.primaries[0]
     numa_node = known(first.function.numa_node)
     sockets = known(facts.sockets) or {}
@@ -27,6 +36,7 @@ def unit(host: str, group: Group, facts: HostFacts) -> Unit:
         numa_node=numa_node,
         socket=None if numa_node is None else sockets.get(numa_node),
         switch=_switch(first),
+        traits=trait.of((m.function for m in group.endpoints), given),
     )
 
 

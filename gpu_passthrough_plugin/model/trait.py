@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from gpu_passthrough_plugin.model.function import Function
+from gpu_passthrough_plugin.model.selector import Selector
 
 # Source: placement, schemas/trait.py, and os-traits, whose names all begin
 # with one of these words.
@@ -13,6 +18,26 @@ WANTED = (
     "wanted a trait: CUSTOM_ with capitals, digits and _, or a standard one"
     f" such as HW_GPU_API_VULKAN; {_MOST} characters at most"
 )
+
+
+class Given(NamedTuple):
+    """Traits that an operator gives to every unit of some functions."""
+
+    selector: Selector
+    traits: frozenset[str]
+
+
+def of(
+    endpoints: Iterable[Function], given: Iterable[Given]
+) -> frozenset[str]:
+    """The traits of a unit with these endpoints, companions included."""
+    endpoints = tuple(endpoints)
+    return frozenset(
+        name
+        for entry in given
+        if any(map(entry.selector.matches, endpoints))
+        for name in entry.traits
+    )
 
 
 def is_trait(text: str) -> bool:

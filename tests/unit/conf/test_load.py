@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import conf, errors
+from gpu_passthrough_plugin.conf.allocation import Allocation
+from gpu_passthrough_plugin.model.allocation import Weight
 from gpu_passthrough_plugin.model.request import NumaPolicy
 
 Written = Callable[..., str]
@@ -41,7 +43,9 @@ def test_an_empty_file_is_the_defaults(written: Written) -> None:
     assert settings.discovery.exclude == ()
     assert settings.discovery.pci_ids == "/usr/share/misc/pci.ids"
     assert settings.pci.aliases == {}
-    assert settings.allocation.driver == "sql"
+    assert settings.allocation == Allocation(
+        "sql", Weight.PACK, frozenset(), ()
+    )
     assert settings.database.connection == (
         "sqlite:////var/lib/gpu-passthrough/ledger.sqlite"
     )
@@ -71,6 +75,10 @@ alias = {"name": "nic", "vendor_id": "15b3", "device_type": "type-PF"}
 device_spec = {"vendor_id": "10de"}
 [allocation]
 driver = sql
+weight = spread
+aggregates = rack-1, blue
+traits = 10de:1430=CUSTOM_GOLD
+traits = class=0302 = CUSTOM_A,HW_GPU_API_VULKAN
 [database]
 connection = postgresql+psycopg://me:secret@db/ledger
 max_retries = -1
@@ -100,6 +108,13 @@ def test_every_option_is_read(written: Written) -> None:
     assert settings.discovery.pci_ids == "/srv/pci.ids"
     assert sorted(settings.pci.aliases) == ["gpu", "nic"]
     assert settings.pci.aliases["gpu"].numa_policy is NumaPolicy.REQUIRED
+    assert settings.allocation.weight is Weight.SPREAD
+    assert settings.allocation.aggregates == {"rack-1", "blue"}
+    given = settings.allocation.traits
+    assert [(g.selector.text, *sorted(g.traits)) for g in given] == [
+        ("10de:1430", "CUSTOM_GOLD"),
+        ("class=0302", "CUSTOM_A", "HW_GPU_API_VULKAN"),
+    ]
     assert settings.database.connection.endswith("@db/ledger")
     assert settings.database.options == {"max_retries": -1}
     assert settings.coordination.backend_url.endswith("@etcd:2379")
@@ -167,6 +182,9 @@ alias = {"name":
 alias = {"name": "gpu", "vendor_id": "0x10de"}
 [allocation]
 driver = sqll
+weight = heavy
+aggregates = a\tb
+traits = 10de=GOLD,CUSTOM_a
 [database]
 connection = mysq://db/ledger
 max_retries = many
@@ -189,6 +207,11 @@ restore_drivers = perhaps
         f"{path}: [pci] alias number 1: ",
         f"{path}: [pci] alias number 2: vendor_id is '0x10de'; wanted 4",
         f"{path}: [allocation] driver is 'sqll'; wanted one of: ",
+        f"{path}: [allocation] weight is 'heavy'; wanted one of: pack, spr",
+        f"{path}: [allocation] aggregates is 'a\\tb'; wanted names",
+        f"{path}: [allocation] traits is '10de=GOLD,CUSTOM_a'; wanted a tr",
+        f"{path}: [allocation] traits is '10de=GOLD,CUSTOM_a'; wanted a tr",
+        f"{path}: [allocation] traits is '10de=GOLD,CUSTOM_a'; wanted SELE",
         f"{path}: [database] connection is 'mysq://db/ledger'; wanted",
         f"{path}: [database] max_retries is 'many'; wanted an integer",
         f"{path}: [coordination] backend_url is 'ectd://etcd:2379'; wanted",

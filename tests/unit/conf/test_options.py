@@ -47,6 +47,13 @@ def fault(tmp_path: Path, group: str, line: str) -> str:
         ("release", "reset_timeout_s = 601", "an integer from 1 to 600"),
         ("release", "restore_drivers = 2", "wanted true or false"),
         ("allocation", "driver = placment", "wanted one of: "),
+        ("allocation", "weight = tight", "wanted one of: pack, spread"),
+        ("allocation", f"aggregates = {'a' * 256}", "wanted names of 1 to"),
+        ("allocation", "aggregates = a\tb", "that can be printed"),
+        ("allocation", "traits = 10de:*=GOLD", "a standard one such as"),
+        ("allocation", "traits = 10de:*=", "wanted a trait"),
+        ("allocation", "traits = 10de=CUSTOM_A", "wanted SELECTOR=TRAIT"),
+        ("allocation", "traits = CUSTOM_A", "wanted SELECTOR=TRAIT"),
     ],
 )
 def test_refuses(tmp_path: Path, group: str, line: str, wanted: str) -> None:
@@ -73,6 +80,10 @@ def test_refuses(tmp_path: Path, group: str, line: str, wanted: str) -> None:
         ("libvirt", "connection_uri = test:///srv/host.xml"),
         ("pci", "report_in_placement = true"),
         ("release", "restore-drivers = false"),
+        ("allocation", "weight = spread"),
+        ("allocation", "aggregates = rack 1, rack 2"),
+        ("allocation", "aggregates ="),
+        ("allocation", "traits = class=0302=CUSTOM_A, HW_NIC_SRIOV"),
     ],
 )
 def test_takes(tmp_path: Path, group: str, line: str) -> None:

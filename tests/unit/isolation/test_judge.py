@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 from gpu_passthrough_plugin.isolation import units
-from gpu_passthrough_plugin.model import address
+from gpu_passthrough_plugin.model import address, selector
 from gpu_passthrough_plugin.model.function import Physical, Virtual
 from gpu_passthrough_plugin.model.reading import Unknown, Why
+from gpu_passthrough_plugin.model.trait import Given
 from gpu_passthrough_plugin.model.unit import DeviceType, UnitFunction, UnitKey
 from tests.unit.isolation.values import audio, facts, gpu, judged, port
 
@@ -46,6 +47,20 @@ def test_what_a_unit_says_of_a_group() -> None:
         address.parse("06:00.0"), 0x10DE, 0x1430, 0x030000,
         DeviceType.PCI, True,
     )  # fmt: skip
+
+
+def test_a_unit_has_the_traits_of_what_goes_to_the_guest() -> None:
+    group = judged(port("05:00.0"), gpu("06:01.0"), audio("06:01.1"))
+    given = [
+        Given(selector.parse(text), frozenset({name}))
+        for text, name in (
+            ("class=0403", "CUSTOM_SOUND"),
+            ("class=0604", "CUSTOM_BRIDGE"),
+        )
+    ]
+    unit = units.unit("node-1", group, facts(), given)
+    assert unit.traits == {"CUSTOM_SOUND"}
+    assert units.unit("node-1", group, facts()).traits == frozenset()
 
 
 def test_a_unit_whose_node_or_socket_is_not_known() -> None:

@@ -3,7 +3,9 @@ from __future__ import annotations
 import os_traits  # type: ignore[import-untyped]
 import pytest
 
-from gpu_passthrough_plugin.model import trait
+from gpu_passthrough_plugin.model import selector, trait
+from gpu_passthrough_plugin.model.trait import Given
+from tests.unit.isolation.values import audio, gpu
 
 
 def test_every_standard_trait_is_one() -> None:
@@ -43,3 +45,22 @@ def test_normal_is_as_os_traits_has_it(text: str) -> None:
     if not os_traits.is_custom(upper) and not trait.is_trait(text):
         wanted = os_traits.normalize_name(upper)
     assert trait.normal(text) == wanted
+
+
+def test_a_unit_has_the_traits_of_each_of_its_functions() -> None:
+    given = [
+        Given(selector.parse(text), frozenset(traits))
+        for text, *traits in (
+            ("10de:1430", "CUSTOM_GPU"),
+            ("class=0403", "CUSTOM_SOUND", "CUSTOM_LOUD"),
+            ("0000:06:00.*", "CUSTOM_LOUD"),
+            ("07:00.*", "CUSTOM_OTHER"),
+        )
+    ]
+    assert trait.of([gpu(), audio()], given) == {
+        "CUSTOM_GPU",
+        "CUSTOM_SOUND",
+        "CUSTOM_LOUD",
+    }
+    assert trait.of([gpu("08:00.0")], given) == {"CUSTOM_GPU"}
+    assert trait.of([gpu()], []) == frozenset()
