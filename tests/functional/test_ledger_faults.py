@@ -1,5 +1,8 @@
 """Many clients on one ledger while everything around it fails.
 
+Half of them take the host's lock, of one of two backends, and go on without
+where they cannot have it: what a lock does to the ledger is nothing.
+
 Afterwards nobody may have been told what cannot have been: the rules
 stand in ``faults.verdict``.  What is drawn, the seed draws again; when it
 happens is the machine's.
@@ -24,11 +27,14 @@ from tests.functional.faults.history import Operation
 from tests.functional.faults.nursery import Settings
 from tests.functional.faults.proxy import Proxy
 from tests.functional.lab import campaign
+from tests.functional.servers.backends import Etcd, Redis
 from tests.functional.servers.databases import (
     Database,
     MariaDB,
     PostgreSQL,
 )
+
+pytest_plugins = ["tests.functional.servers.fixtures"]
 
 WHOLE = 20_000
 PART = 1_500
@@ -78,28 +84,49 @@ CLIENT_FAULTS: dict[str, fire.Fault] = {
 }
 
 
-def test_sqlite(tmp_path: Path, folder: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
-    ledger = SqlLedger(LedgerSettings(url))
+@pytest.fixture
+def locks(fresh_etcd: Etcd, fresh_redis: Redis) -> tuple[Etcd, Redis]:
+    return fresh_etcd, fresh_redis
+
+
+def campaigned(
+    url: str,
+    direct: str,
+    folder: Path,
+    faults: dict[str, fire.Fault],
+    locks: tuple[Etcd, Redis],
+) -> None:
+    """Found a ledger, have the clients at it, and judge what they tell.
+
+    :param direct: the URL by which nothing fails.
+    """
+    ledger = SqlLedger(LedgerSettings(direct))
     begun = ending.found(ledger)
     totals = fire.burn(
-        settings(url, folder), CLIENT_FAULTS, every_s=0.5, most_s=3600
+        settings(url, folder, tuple(map(trouble.lock_url, locks))),
+        CLIENT_FAULTS | faults | trouble.lock_faults(*locks),
+        every_s=0.5,
+        most_s=3600,
     )
-    report("sqlite", totals, violations(ledger, begun, folder))
+    found = violations(ledger, begun, folder)
+    ledger.close()
+    report(ledger.database.url.get_backend_name(), totals, found)
+
+
+def test_sqlite(
+    tmp_path: Path, folder: Path, locks: tuple[Etcd, Redis]
+) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+    campaigned(url, url, folder, {}, locks)
 
 
 @pytest.mark.parametrize("kind", [MariaDB, PostgreSQL])
-def test_server(kind: type[Database], folder: Path) -> None:
+def test_server(
+    kind: type[Database], folder: Path, locks: tuple[Etcd, Redis]
+) -> None:
     with kind() as server, Proxy(server.port) as proxy:
         direct = server.new_database()
-        ledger = SqlLedger(LedgerSettings(direct))
-        begun = ending.found(ledger)
         name = direct.rpartition("/")[2]
         url = server.url_of(name, port=proxy.port)
-        faults = CLIENT_FAULTS | trouble.faults(server, proxy)
-        totals = fire.burn(
-            settings(url, folder), faults, every_s=0.5, most_s=3600
-        )
-        found = violations(ledger, begun, folder)
-        ledger.close()
-    report(kind.__name__, totals, found)
+        faults = trouble.faults(server, proxy)
+        campaigned(url, direct, folder, faults, locks)

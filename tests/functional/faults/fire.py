@@ -128,6 +128,7 @@ class Totals:
 
     outcomes: Mapping[str, int]
     faults: Mapping[str, int]
+    locks: Mapping[str, int]
     elapsed_s: float
 
     @property
@@ -142,9 +143,11 @@ class Totals:
     def __str__(self) -> str:
         asked = ", ".join(f"{n} {what}" for what, n in self.outcomes.items())
         failed = ", ".join(f"{n} × {what}" for what, n in self.faults.items())  # noqa: RUF001
+        locked = ", ".join(f"{n} {what}" for what, n in self.locks.items())
         return (
             f"{sum(self.outcomes.values())} operations in"
-            f" {self.elapsed_s:.0f} s ({asked}); faults: {failed}"
+            f" {self.elapsed_s:.0f} s ({asked}); faults: {failed}; locks:"
+            f" {locked or 'none'}"
         )
 
 
@@ -184,7 +187,10 @@ def burn(
         f"{o.act}s {o.outcome}" for o in nursery.told(Path(settings.folder))
     )
     return Totals(
-        dict(sorted(outcomes.items())), counts, time.monotonic() - began
+        dict(sorted(outcomes.items())),
+        counts,
+        nursery.locks(Path(settings.folder)),
+        time.monotonic() - began,
     )
 
 

@@ -7,12 +7,12 @@ It says "ended CLIENT STATUS" of each, and they all end when it does.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import ctypes
 import dataclasses
 import json
 import os
-import re
 import select
 import signal
 import sys
@@ -60,6 +60,17 @@ def told(folder: Path, client: int | None = None) -> Iterator[Operation]:
     for path in sorted(folder.glob(pattern)):
         with path.open(encoding="utf-8") as lines:
             yield from history.operations(lines)
+
+
+def locks(folder: Path) -> dict[str, int]:
+    """How many operations had the host's lock, and how many went without.
+
+    Of those of clients that take one.
+    """
+    counts: collections.Counter[str] = collections.Counter()
+    for path in folder.glob("*.locks"):
+        counts.update(path.read_text(encoding="utf-8").splitlines())
+    return dict(sorted(counts.items()))
 
 
 def next_step(folder: Path, client: int) -> int:
@@ -173,8 +184,8 @@ class _Lock:
                     )
                 )
                 self._count("had")
-            except errors.Unavailable as error:
-                self._count(re.sub(r"\s+", " ", str(error)))
+            except errors.Unavailable:
+                self._count("gone without")
             yield
 
     def _count(self, word: str) -> None:

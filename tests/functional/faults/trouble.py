@@ -1,4 +1,4 @@
-"""What fails around a database server, and between it and its clients."""
+"""What fails around servers, and between them and their clients."""
 
 from __future__ import annotations
 
@@ -7,10 +7,34 @@ import time
 
 from tests.functional.faults.fire import Clients, Fault
 from tests.functional.faults.proxy import Proxy
+from tests.functional.servers.backends import Backend
 from tests.functional.servers.databases import Database
 
 _COMMIT = b"COMMIT"
 _COMMIT_WITHIN_S = 5.0
+LEASE_S = 1
+"""How long a lock outlives its holder's last word."""
+
+
+def lock_url(backend: Backend) -> str:
+    """tooz's URL of it, with our lease."""
+    return f"{backend.url}?lock_timeout={LEASE_S}"
+
+
+def lock_faults(*backends: Backend) -> dict[str, Fault]:
+    """Each lock backend stands still for longer than its leases last."""
+
+    def pausing(backend: Backend) -> Fault:
+        def paused(chance: random.Random, clients: Clients) -> None:
+            backend.pause()
+            try:
+                clients.wait(LEASE_S + chance.uniform(0.5, 1.5))
+            finally:
+                backend.resume()
+
+        return paused
+
+    return {f"{type(one).__name__} paused": pausing(one) for one in backends}
 
 
 def faults(server: Database, proxy: Proxy) -> dict[str, Fault]:
