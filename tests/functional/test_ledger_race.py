@@ -28,9 +28,9 @@ from tests.unit.allocation.build import request, unit
 
 RACERS = 8
 ROUNDS = 50
-# Of a first claim: three that read which cards there are; three to begin,
-# two that read, four that write, COMMIT.
-STATEMENTS = 13
+# Of a first claim: three that read which cards there are; two that
+# read, four that write, COMMIT.
+STATEMENTS = 10
 Racer = subprocess.Popen[str]
 
 

@@ -92,7 +92,9 @@ def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
         path.name: stat.S_IMODE(path.stat().st_mode)
         for path in file.parent.iterdir()
     }
-    assert modes == {file.name: 0o600}
+    # With what is not in the file yet beside it.
+    assert file.name in modes
+    assert set(modes.values()) == {0o600}
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 

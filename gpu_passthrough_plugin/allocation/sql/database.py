@@ -106,25 +106,20 @@ class Database:
     @functools.cached_property
     def engine(self) -> sa.Engine:
         """The engine; making it waits for a server to be there."""
-        options = {
-            name: self._options.get(name, default)
-            for name, default in _ENGINE_OPTIONS.items()
-        }
-        if self.file is not None:
-            # There is nothing to wait for, and trying would make a file.
-            options["max_retries"] = 0
         # It logs with a traceback what it raises as well.
         logging.getLogger("oslo_db.sqlalchemy.exc_filters").setLevel(
             logging.ERROR
         )
+        options = {
+            name: self._options.get(name, default)
+            for name, default in _ENGINE_OPTIONS.items()
+        }
+        if self.url.get_backend_name() == "sqlite":
+            is_synchronous = bool(options["sqlite_synchronous"])
+            return sqlite.engine(self.url, is_synchronous=is_synchronous)
         url = self.url.update_query_dict(server.timeouts(self.url))
-        engine: sa.Engine = engines.create_engine(
-            url, sqlite_fk=True, **options
-        )
-        if engine.dialect.name == "sqlite":
-            sqlite.listen(engine)
-        else:
-            server.listen(engine)
+        engine: sa.Engine = engines.create_engine(url, **options)
+        server.listen(engine)
         return engine
 
     @property

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from gpu_passthrough_plugin.allocation.sql import schema, statements
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.unit import (
@@ -29,40 +30,31 @@ class Stored(NamedTuple):
 
 
 def stored(found: sa.CursorResult[Any]) -> tuple[Stored, ...]:
-    """Units from rows that have one function each; by host and address."""
+    """Units from rows that have one function each; by host and address.
+
+    Columns go by their position: by their name they cost more than all
+    the rest here.
+    """
     functions: dict[int, list[UnitFunction]] = {}
     units: dict[int, sa.Row[Any]] = {}
     for row in found:
-        units[row.id] = row
-        of_unit = functions.setdefault(row.id, [])
-        if row.function_address is not None:
-            of_unit.append(_function(*_of_function(row)))
+        key = row[0]
+        if key not in units:
+            units[key] = row
+            functions[key] = []
+        if row[_FUNCTION.start] is not None:
+            functions[key].append(_function(*row[_FUNCTION]))
     return tuple(
         sorted(
-            (_stored(units[key], functions[key]) for key in units),
+            (_stored(row, functions[key]) for key, row in units.items()),
             key=lambda s: s.record.unit.key,
         )
     )
 
 
-def _stored(row: sa.Row[Any], functions: list[UnitFunction]) -> Stored:
-    held = row._mapping
-    return Stored(
-        row.id,
-        _record(row, functions, held.get("consumer")),
-        held.get("request"),
-    )
-
-
-def _of_function(row: sa.Row[Any]) -> tuple[Any, ...]:
-    return (
-        row.function_address,
-        row.function_vendor_id,
-        row.function_product_id,
-        row.function_class_code,
-        row.function_device_type,
-        row.function_is_primary,
-    )
+# Where a unit's columns end, and a function's.  Source: statements.
+_UNIT = slice(0, len(schema.unit.c))
+_FUNCTION = slice(_UNIT.stop, _UNIT.stop + len(statements.FUNCTION))
 
 
 @functools.lru_cache(4096)
@@ -90,29 +82,46 @@ def _address(text: str) -> Address:
     return address.parse(text)
 
 
-def _record(
-    row: sa.Row[Any],
-    functions: list[UnitFunction],
-    consumer: str | None,
-) -> UnitRecord:
+def _stored(row: sa.Row[Any], functions: list[UnitFunction]) -> Stored:
+    host, *held = row[_FUNCTION.stop :]
+    consumer, request = held or (None, None)
+    (
+        key,
+        _,
+        place,
+        iommu_group,
+        _,
+        numa_node,
+        socket,
+        switch,
+        state,
+        generation,
+        is_missing,
+        reason,
+        traits,
+    ) = row[_UNIT]
     functions.sort(key=lambda f: f.address)
     unit = Unit(
-        key=UnitKey(row.host, _address(row.address)),
-        iommu_group=row.iommu_group,
+        key=UnitKey(host, _address(place)),
+        iommu_group=iommu_group,
         functions=tuple(functions),
-        numa_node=row.numa_node,
-        socket=row.socket,
-        switch=None if row.switch is None else _address(row.switch),
-        traits=_words(row.traits),
+        numa_node=numa_node,
+        socket=socket,
+        switch=None if switch is None else _address(switch),
+        traits=_words(traits),
     )
-    return UnitRecord(
+    record = UnitRecord(
         unit=unit,
-        state=State(row.state),
+        state=_STATES[state],
         consumer=consumer,
-        generation=row.generation,
-        is_missing=row.is_missing,
-        reason=row.reason,
+        generation=generation,
+        is_missing=is_missing,
+        reason=reason,
     )
+    return Stored(key, record, request)
+
+
+_STATES = {state.value: state for state in State}
 
 
 @functools.lru_cache(256)

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 import pathlib
+import random
+import sqlite3
+import time
 import urllib.parse
 
 import sqlalchemy as sa
+from oslo_db.sqlalchemy import exc_filters
 
 from gpu_passthrough_plugin import errors
 
-# How long a statement waits for another process's lock.
+# How long a transaction waits for another process's.
 BUSY_TIMEOUT_S = 30
+_NAP_S = 0.002
+# What else waits, does so for a log that is written back or recovered.
+_WAIT = "PRAGMA busy_timeout = 5000"
 
 WRITES = "gpu_passthrough_writes"
 """The execution option of connections whose transactions write."""
@@ -61,33 +68,80 @@ def create(file: pathlib.Path) -> None:
         ) from error
 
 
-def listen(engine: sa.Engine) -> None:
-    """Set connections up, and begin writing transactions as such.
+def engine(url: sa.URL, *, is_synchronous: bool) -> sa.Engine:
+    """An engine whose connections are kept, and say when they write.
 
-    One that reads first and writes later fails at once when another wrote
-    in between; one that says so first waits for its turn.
+    A transaction that reads first and writes later fails at once when
+    another wrote in between; one that says so first waits for its turn.
+    oslo.db's engine opens the file for each transaction, and whoever
+    closes it last writes the log back.
 
     Source: https://docs.sqlalchemy.org/en/20/dialects/sqlite.html
     (transactions with the sqlite3 driver).
+
+    :param is_synchronous: whether a commit is on the disk when it returns.
     """
-    sa.event.listen(engine, "connect", _set_up)
-    sa.event.listen(engine, "begin", _begin)
+    if path(url) is None:
+        # In memory there is one connection, or there are many databases.
+        made = sa.create_engine(
+            url,
+            poolclass=sa.StaticPool,
+            connect_args={"check_same_thread": False},
+        )
+    else:
+        made = sa.create_engine(url)
+    synchronous = "FULL" if is_synchronous else "OFF"
 
+    def set_up(
+        connection: sa.engine.interfaces.DBAPIConnection, _: object
+    ) -> None:
+        # The driver begins nothing by itself.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute(f"PRAGMA synchronous = {synchronous}")
+        cursor.execute(_WAIT)
+        cursor.close()
 
-def _set_up(
-    connection: sa.engine.interfaces.DBAPIConnection, _: object
-) -> None:
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
-    cursor.close()
+    sa.event.listen(made, "connect", set_up)
+    sa.event.listen(made, "begin", _begin)
+    exc_filters.register_engine(made)
+    return made
 
 
 def _begin(connection: sa.Connection) -> None:
-    if connection.get_execution_options().get(WRITES):
-        # oslo.db's listener came first and began one that waits to lock;
-        # nothing was read in it yet.
-        connection.exec_driver_sql("ROLLBACK")
+    if not connection.get_execution_options().get(WRITES):
+        connection.exec_driver_sql("BEGIN")
+        return
+    file = connection.connection.dbapi_connection
+    if file is None or not _has_turn(file.cursor()):
+        # As any statement, which then says what is wrong.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _has_turn(cursor: sa.engine.interfaces.DBAPICursor) -> bool:
+    """Whether a transaction that writes has begun.
+
+    SQLite's own naps get longer the longer one waits, up to 100 ms, so
+    that of many who wait some starve.
+    """
+    until = time.monotonic() + BUSY_TIMEOUT_S
+    cursor.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                cursor.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    return False
+            else:
+                return True
+            if time.monotonic() > until:
+                return False
+            time.sleep(random.uniform(0, _NAP_S))  # noqa: S311 - no secret
+    finally:
+        cursor.execute(_WAIT)
+        cursor.close()
 
 
 def use_wal(engine: sa.Engine) -> None:

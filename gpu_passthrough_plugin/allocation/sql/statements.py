@@ -28,19 +28,17 @@ from gpu_passthrough_plugin.model.unit import State
 # Reading: units with their functions, in one statement.  Of two, each
 # would see what was committed when it began.
 
+FUNCTION = (
+    unit_function.c.address,
+    unit_function.c.vendor_id,
+    unit_function.c.product_id,
+    unit_function.c.class_code,
+    unit_function.c.device_type,
+    unit_function.c.is_primary,
+)
 _UNIT: tuple[sa.ColumnElement[Any], ...] = (
     *unit.c,
-    *(
-        unit_function.c[name].label(f"function_{name}")
-        for name in (
-            "address",
-            "vendor_id",
-            "product_id",
-            "class_code",
-            "device_type",
-            "is_primary",
-        )
-    ),
+    *(column.label(f"function_{column.name}") for column in FUNCTION),
     host.c.name.label("host"),
 )
 _units = (
