@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import re
 import threading
+import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -49,6 +50,12 @@ class Backend:
     @property
     def scheme(self) -> str:
         return self._url.partition("://")[0]
+
+    def option(self, name: str, default: int) -> int:
+        """An option of the URL's, after its ``?``."""
+        query = urllib.parse.urlsplit(self._url).query
+        found = urllib.parse.parse_qs(query).get(name)
+        return int(found[-1]) if found else default
 
     def start(self) -> None:
         self.coordinator = coordination.get_coordinator(

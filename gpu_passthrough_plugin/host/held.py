@@ -7,13 +7,11 @@ import time
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host.backend import Backend
-from gpu_passthrough_plugin.host.proof import SESSION_S, Proof
+from gpu_passthrough_plugin.host.proof import Proof
 
 # How long a backend that is started again is waited for before an act.
 _CHECK_S = 10
 _PAUSE_S = 0.5
-# A third of what ends the session: two may be late.
-_PULSE_S = SESSION_S / 3
 
 
 class Held:
@@ -58,13 +56,15 @@ class Held:
             " done; run the command again"
         )
 
-    def keep(self) -> None:
+    def keep(self, pulse_s: float) -> None:
         """Ask for the proof in the background, until ``end``."""
-        threading.Thread(target=self._pulse, daemon=True).start()
+        threading.Thread(
+            target=self._pulse, args=(pulse_s,), daemon=True
+        ).start()
 
     def end(self) -> None:
         self._ended.set()
 
-    def _pulse(self) -> None:
-        while not self._is_lost and not self._ended.wait(_PULSE_S):
+    def _pulse(self, pulse_s: float) -> None:
+        while not self._is_lost and not self._ended.wait(pulse_s):
             self._is_lost = not self._proof()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +13,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host import holder
 from gpu_passthrough_plugin.host.backend import GRACE_S, Backend, started
 from gpu_passthrough_plugin.host.held import Held
-from gpu_passthrough_plugin.host.proof import needs_asking, proof
+from gpu_passthrough_plugin.host.proof import proof, pulse_s
 
 # MySQL takes no longer names.  Source: MySQL, "Locking Functions".
 _NAME_LENGTH = 64
@@ -136,7 +135,6 @@ def held(
     """
     key = lock_name(name).encode()
     lock = backend.ask(lambda: backend.coordinator.get_lock(key), GRACE_S)
-    began = time.monotonic()
     # One try and no second: tooz's file lock counts a try that failed as
     # one that is still to be released.
     if not backend.ask(
@@ -144,10 +142,11 @@ def held(
     ):
         raise not_free()
     try:
-        tells = backend.ask(lambda: proof(backend, lock, began), GRACE_S)
+        tells = backend.ask(lambda: proof(backend, lock), GRACE_S)
         found = Held(backend, what, tells)
-        if needs_asking(backend):
-            found.keep()
+        often_s = pulse_s(backend)
+        if often_s:
+            found.keep(often_s)
         try:
             yield found
         finally:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import base64
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,29 +15,39 @@ Proof = Callable[[], bool]
 """Whether the lock is still held; raises where the backend is silent."""
 
 # How long a database keeps the lock of a session that says nothing, as
-# that of a host without power; the others keep theirs for a lease, which
-# tooz's heart renews.
-SESSION_S = 30
+# that of a host without power.  The others keep theirs for a lease, which
+# tooz's heart renews; the option's name and default are theirs, too.
+_LEASE_S = 30
 
 
-def proof(backend: Backend, lock: Any, began: float) -> Proof:
-    """What tells whether ``lock``, just acquired, is still held.
-
-    :param began: when it was asked for, by the monotonic clock.
-    """
+def proof(backend: Backend, lock: Any) -> Proof:
+    """What tells whether ``lock``, just acquired, is still held."""
     match backend.scheme:
         case "etcd3+http" | "etcd3+https":
-            return _etcd(backend.coordinator, lock, began)
+            return lambda: _etcd(backend.coordinator, lock)
         case "mysql":
-            return _Session(lock, _MYSQL_IDLE, _MYSQL_MINE)
+            idle = f"SET SESSION wait_timeout = {_lease_s(backend)}"
+            return _Session(lock, idle, _MYSQL_MINE)
         case "postgresql":
-            return _Session(lock, _POSTGRESQL_IDLE, _POSTGRESQL_MINE)
+            # psycopg2 leaves its transaction open.
+            name = "idle_in_transaction_session_timeout"
+            idle = f"SET {name} = '{_lease_s(backend)}s'"
+            return _Session(lock, idle, _POSTGRESQL_MINE)
+        case "zookeeper" | "kazoo":
+            return lambda: _zookeeper(backend.coordinator, lock)
     return lambda: _own_word(lock)
 
 
-def needs_asking(backend: Backend) -> bool:
-    """Whether the lock ends unless its proof is asked for regularly."""
-    return backend.scheme in ("mysql", "postgresql")
+def pulse_s(backend: Backend) -> float | None:
+    """How often a proof is to be asked for lest the lock ends, if so."""
+    if backend.scheme in ("mysql", "postgresql"):
+        # Two may be late.
+        return _lease_s(backend) / 3
+    return None
+
+
+def _lease_s(backend: Backend) -> int:
+    return backend.option("lock_timeout", _LEASE_S)
 
 
 def _own_word(lock: Any) -> bool:
@@ -47,31 +57,35 @@ def _own_word(lock: Any) -> bool:
         return bool(lock.acquired)
 
 
-def _etcd(coordinator: Any, lock: Any, began: float) -> Proof:
-    """The lock's key holds what it held when the lock was acquired.
+def _etcd(coordinator: Any, lock: Any) -> bool:
+    """Whether the lock's key is still this holder's.
 
-    The driver's own word is not enough: it goes on saying that it holds a
-    lock whose lease has ended.
+    The driver has no word on that, and goes on as if it held a lock whose
+    lease has ended.  Source: tooz, drivers/etcd3gw.py.
     """
     key = (lock.LOCK_PREFIX + lock.name).decode()
-    token = coordinator.client.get(key)
-    # Read before the lease can have ended, so that it is ours.
-    was_in_time = time.monotonic() - began < coordinator.lock_timeout
-    return lambda: (
-        was_in_time and bool(token) and coordinator.client.get(key) == token
-    )
+    mine = base64.b64decode(lock._uuid)
+    return bool(coordinator.client.get(key) == [mine])
+
+
+def _zookeeper(coordinator: Any, lock: Any) -> bool:
+    """The same as the lock's own word, but where the connection is cut.
+
+    The driver says that the lock is not its own then; a beat raises.
+    """
+    if lock.is_still_owner():
+        return True
+    coordinator.heartbeat()
+    return bool(lock.is_still_owner())
 
 
 # The lock belongs to the session, so that its own connection is asked; tooz
 # has no other way to it.  Source: tooz, drivers/mysql.py and pgsql.py.
 _MYSQL_MINE = "SELECT IS_USED_LOCK(%s) = CONNECTION_ID()"
-_MYSQL_IDLE = f"SET SESSION wait_timeout = {SESSION_S}"
 _POSTGRESQL_MINE = """
 SELECT count(*) > 0 FROM pg_locks
 WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted
 """
-# psycopg2 leaves its transaction open.
-_POSTGRESQL_IDLE = f"SET idle_in_transaction_session_timeout = '{SESSION_S}s'"
 
 
 class _Session:

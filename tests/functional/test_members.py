@@ -1,0 +1,223 @@
+"""Agents that know of one another, on every backend that has groups."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.functional.servers.backends import Etcd, Redis, ZooKeeper
+from tests.functional.servers.databases import MariaDB, PostgreSQL
+from tests.functional.test_locks_lost import url_of
+
+pytest_plugins = ("tests.functional.servers.fixtures",)
+
+LEASE_S = 3
+LATE_S = 12
+
+AGENT = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.host.leader import candidate
+from gpu_passthrough_plugin.host.members import joined
+url, folder, name, timeout_s = sys.argv[1:]
+where = {"folder": folder, "timeout_s": float(timeout_s)}
+def answer(act):
+    try:
+        print(json.dumps(act()), flush=True)
+    except errors.Error as error:
+        print(json.dumps(str(error)), flush=True)
+try:
+    if name == "candidate":
+        with candidate(url, name, **where) as leadership:
+            print(json.dumps("joined"), flush=True)
+            for line in sys.stdin:
+                answer(leadership.leads)
+    else:
+        with joined(url, name, {"release": "1.0"}, **where) as agents:
+            print(json.dumps("joined"), flush=True)
+            for line in sys.stdin:
+                answer({
+                    "leads": agents.leadership.leads,
+                    "require": agents.require,
+                    "members": lambda: [
+                        [m.name, m.says] for m in agents.members()
+                    ],
+                }[line.strip()])
+except errors.Error as error:
+    print(json.dumps(f"{type(error).__name__}: {error}"), flush=True)
+"""
+
+
+OUT = """
+import sys, warnings
+warnings.simplefilter("ignore")
+from tooz import coordination
+url, member = sys.argv[1:]
+backend = coordination.get_coordinator(url, member.encode())
+backend.start()
+backend.leave_group(b"gpu-passthrough-agents").get()
+"""
+
+
+class Agent:
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def says(self) -> object:
+        assert self.process.stdout is not None
+        found: object = json.loads(self.process.stdout.readline())
+        return found
+
+    def asked(self, what: str) -> object:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{what}\n")
+        self.process.stdin.flush()
+        return self.says()
+
+    def kill(self) -> None:
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait(30)
+
+
+@contextlib.contextmanager
+def agent(
+    url: str, folder: Path, name: str, timeout_s: float = 20
+) -> Iterator[Agent]:
+    with subprocess.Popen(
+        [sys.executable, "-c", AGENT, url, str(folder), name, str(timeout_s)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        try:
+            yield Agent(process)
+        finally:
+            process.kill()
+
+
+def listed(*names: str) -> list[object]:
+    return [[name, {"release": "1.0"}] for name in names]
+
+
+def eventually(asked: Agent, what: str, wanted: object) -> None:
+    end = time.monotonic() + LEASE_S + LATE_S
+    while (found := asked.asked(what)) != wanted and time.monotonic() < end:
+        time.sleep(0.2)
+    assert found == wanted
+
+
+@pytest.fixture(params=["file", "etcd", "redis_server", "zookeeper"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "file":
+        return f"file://{tmp_path}/locks"
+    server: Etcd | Redis | ZooKeeper = request.getfixturevalue(request.param)
+    return url_of(server, LEASE_S)
+
+
+def test_agents_come_go_and_die(url: str, tmp_path: Path) -> None:
+    """Each name is of this test: the servers are the session's."""
+    names = [f"{tmp_path.name}/{number}" for number in "abc"]
+    with (
+        agent(url, tmp_path, names[0]) as a,
+        agent(url, tmp_path, names[1]) as b,
+        agent(url, tmp_path, names[2]) as c,
+    ):
+        assert [a.says(), b.says(), c.says()] == ["joined"] * 3
+        assert a.asked("members") == listed(*names)
+        assert b.process.stdin is not None
+        b.process.stdin.close()
+        b.process.wait(30)
+        eventually(a, "members", listed(names[0], names[2]))
+        c.kill()
+        eventually(a, "members", listed(names[0]))
+        # Its successor does not find its name taken for ever.
+        with agent(url, tmp_path, names[2]) as again:
+            assert again.says() == "joined"
+            assert a.asked("members") == listed(names[0], names[2])
+
+
+def test_one_name_is_one_agents(url: str, tmp_path: Path) -> None:
+    name = tmp_path.name
+    with agent(url, tmp_path, name) as first:
+        assert first.says() == "joined"
+        with agent(url, tmp_path, name, timeout_s=3) as second:
+            assert second.says() == (
+                f"Refused: another agent is called {name}; wanted a name of"
+                " its own for each: see [DEFAULT] host on both"
+            )
+        assert first.asked("members") == listed(name)
+
+
+@pytest.mark.parametrize("kind", [Etcd, Redis, ZooKeeper])
+def test_who_was_taken_for_dead(
+    kind: type[Etcd | Redis | ZooKeeper], tmp_path: Path
+) -> None:
+    """One that is no member any more joins again while it has its name."""
+    with kind() as server:
+        url = url_of(server, LEASE_S)
+        with agent(url, tmp_path, "a") as a, agent(url, tmp_path, "b") as b:
+            assert [a.says(), b.says()] == ["joined"] * 2
+            subprocess.run([sys.executable, "-c", OUT, url, "b"], check=True)
+            assert a.asked("members") == listed("a")
+            eventually(a, "members", listed("a", "b"))
+            b.process.send_signal(signal.SIGSTOP)
+            eventually(a, "members", listed("a"))
+            with agent(url, tmp_path, "b") as other:
+                assert other.says() == "joined"
+                b.process.send_signal(signal.SIGCONT)
+                assert str(b.asked("require")).startswith("the name b among")
+                time.sleep(4)
+                assert other.asked("require") is None
+                assert other.asked("members") == listed("a", "b")
+                # The first one takes the entry away as it goes.
+                assert b.process.stdin is not None
+                b.process.stdin.close()
+                b.process.wait(30)
+                eventually(other, "members", listed("a", "b"))
+
+
+@pytest.mark.parametrize(
+    "kind", ["file", Etcd, Redis, ZooKeeper, MariaDB, PostgreSQL]
+)
+def test_there_is_one_leader(kind: str | type[Etcd], tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        if isinstance(kind, str):
+            url = f"file://{tmp_path}/locks"
+        else:
+            url = url_of(stack.enter_context(kind()), LEASE_S)
+        a, b = (
+            stack.enter_context(agent(url, tmp_path, "candidate"))
+            for _ in range(2)
+        )
+        assert [a.says(), b.says()] == ["joined"] * 2
+        assert [a.asked("leads"), b.asked("leads")] == [True, False]
+        a.process.send_signal(signal.SIGSTOP)
+        if kind == "file":
+            assert b.asked("leads") is False
+            a.kill()
+            assert b.asked("leads") is True
+            return
+        eventually(b, "leads", True)
+        a.process.send_signal(signal.SIGCONT)
+        assert str(a.asked("leads")).startswith("the leadership was lost")
+        assert [a.asked("leads"), b.asked("leads")] == [False, True]
+
+
+@pytest.mark.parametrize("kind", ["mariadb", "postgresql"])
+def test_a_database_has_no_members(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    server: MariaDB | PostgreSQL = request.getfixturevalue(kind)
+    with agent(server.locks_url(), tmp_path, "a") as one:
+        assert str(one.says()).startswith("Invalid: tooz keeps locks, and no")
