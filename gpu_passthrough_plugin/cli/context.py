@@ -95,7 +95,10 @@ class Context:
         return load.load(
             found.allocation.driver,
             LedgerSettings(
-                found.database.connection, options=found.database.options
+                found.database.connection,
+                options=found.database.options,
+                weight=found.allocation.weight,
+                placement=found.placement.options,
             ),
         )
 

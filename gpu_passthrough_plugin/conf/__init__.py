@@ -22,6 +22,7 @@ from gpu_passthrough_plugin.conf import (
     enablement,
     libvirt,
     pci,
+    placement,
     release,
     strays,
 )
@@ -38,13 +39,15 @@ _OPTS: dict[str, tuple[cfg.Opt, ...]] = {
         pci,
         allocation,
         database,
+        placement,
         coordination,
         libvirt,
         release,
     )
 }
-# Nova's lines and oslo.db's deprecated names may stand in these.
-_SHARED = frozenset({pci.GROUP, database.GROUP})
+# Nova's lines and oslo.db's deprecated names may stand in these; of
+# keystoneauth's names that group's own module knows which are meant.
+_SHARED = frozenset({pci.GROUP, database.GROUP, placement.GROUP})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Settings:
     pci: pci.Pci
     allocation: allocation.Allocation
     database: database.Database
+    placement: placement.Placement
     coordination: coordination.Coordination
     libvirt: libvirt.Libvirt
     release: release.Release
@@ -131,6 +135,7 @@ def _settings(
         pci=pci.parse(section(pci.GROUP)),
         allocation=allocation.parse(section(allocation.GROUP)),
         database=database.parse(section(database.GROUP)),
+        placement=placement.parse(section(placement.GROUP)),
         coordination=coordination.parse(section(coordination.GROUP)),
         libvirt=libvirt.parse(section(libvirt.GROUP)),
         release=release.parse(section(release.GROUP)),
