@@ -55,8 +55,8 @@ class AllocationCreate(Shower):
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         context = self.context
         consumer = parse_uuid(parsed_args.consumer or str(uuids.uuid4()))
-        request = context.request(
-            parsed_args.request, candidate.nodes(parsed_args)
+        request = candidate.asked(
+            context, parsed_args, candidate.nodes(parsed_args)
         )
         held = context.ledger.claim(request, consumer, host=parsed_args.host)
         return self.fields(dict(zip(COLUMNS, row(held), strict=True)))

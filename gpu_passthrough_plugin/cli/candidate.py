@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from typing import Any
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli.command import Lister, rows
+from gpu_passthrough_plugin.cli.context import Context
+from gpu_passthrough_plugin.model import trait
+from gpu_passthrough_plugin.model.request import Request
 
 COLUMNS = ("Host", "Units", "Score")
 _MOST = 1000
@@ -18,6 +23,23 @@ def add_request(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="ALIAS:N[,...]",
         help="what is asked for, as in pci_passthrough:alias: gpu:2,nic:1",
+    )
+    parser.add_argument(
+        "--same-switch",
+        action="store_true",
+        help="only units that are all below one PCIe switch",
+    )
+    parser.add_argument(
+        "--forbid-trait",
+        action="append",
+        default=[],
+        metavar="TRAIT",
+        help="no unit that has this trait; may be repeated",
+    )
+    parser.add_argument(
+        "--aggregate",
+        metavar="NAME",
+        help="only hosts of this aggregate (default: any)",
     )
 
 
@@ -44,6 +66,31 @@ def nodes(parsed_args: argparse.Namespace) -> frozenset[int] | None:
     return None if named is None else frozenset(named)
 
 
+def asked(
+    context: Context,
+    parsed_args: argparse.Namespace,
+    numa_nodes: frozenset[int] | None,
+) -> Request:
+    """What the options of ``add_request`` ask for.
+
+    :raises Faults: with everything that is wrong in them.
+    """
+    forbidden = frozenset(parsed_args.forbid_trait)
+    faults = [
+        f"--forbid-trait is {name!r}; {trait.WANTED}"
+        for name in sorted(forbidden)
+        if not trait.is_trait(name)
+    ]
+    if faults:
+        raise errors.Faults(tuple(faults))
+    return dataclasses.replace(
+        context.request(parsed_args.request, numa_nodes),
+        same_switch=parsed_args.same_switch,
+        forbidden_traits=forbidden,
+        aggregate=parsed_args.aggregate,
+    )
+
+
 class CandidateList(Lister):
     """List where a request would fit, best first.
 
@@ -67,7 +114,7 @@ class CandidateList(Lister):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         context = self.context
-        request = context.request(parsed_args.request, nodes(parsed_args))
+        request = asked(context, parsed_args, nodes(parsed_args))
         found = context.ledger.candidates(
             request, host=parsed_args.host, limit=parsed_args.limit
         )

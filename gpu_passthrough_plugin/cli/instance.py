@@ -56,7 +56,7 @@ class InstanceBoot(Shower):
         context = self.context
         path = parsed_args.domain
         domain = domains.parse(read_document(path), path)
-        request = context.request(parsed_args.request, domain.numa_nodes)
+        request = candidate.asked(context, parsed_args, domain.numa_nodes)
         held = boot.boot(context.site, domain, request)
         units = tuple(str(r.unit.key.address) for r in held.units)
         values = (held.consumer, held.host, units, ",".join(held.states))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from gpu_passthrough_plugin.cli.command import Lister, rows
+from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
+from gpu_passthrough_plugin.model.allocation import HostRecord
 from gpu_passthrough_plugin.model.unit import UnitRecord
 
 COLUMNS = ("Host", "Unit", "Resource Class", "NUMA Node", "State", "Consumer")
+HOSTS = ("Host", "Generation", "Status", "Reason", "Aggregates")
 
 
 def row(record: UnitRecord) -> tuple[object, ...]:
@@ -24,14 +26,37 @@ def row(record: UnitRecord) -> tuple[object, ...]:
     )
 
 
+def host_row(record: HostRecord) -> tuple[object, ...]:
+    """A host under its columns."""
+    return (
+        record.name,
+        record.generation,
+        "disabled" if record.is_disabled else "enabled",
+        record.reason,
+        tuple(sorted(record.aggregates)),
+    )
+
+
 class InventorySync(Lister):
-    """Publish what this host can hand out; changes only what changed."""
+    """Publish what this host can hand out; changes only what changed.
+
+    Ends with 1 when another machine published under this host's name.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--replace",
+            action="store_true",
+            help="take the place of another machine of this host's name",
+        )
+        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.flow import verbs
 
         site = self.context.site
-        report = verbs.publish(site)
+        report = verbs.publish(site, replaces=parsed_args.replace)
         site.say(
             f"{len(report.added)} added, {len(report.changed)} changed,"
             f" {len(report.removed)} removed, {len(report.missing)} missing;"
@@ -46,3 +71,45 @@ class InventoryList(Lister):
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         records = self.context.ledger.records()
         return COLUMNS, rows(*(row(r) for r in records))
+
+
+class InventoryHosts(Lister):
+    """List every host that published something."""
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        return HOSTS, rows(*map(host_row, self.context.ledger.hosts()))
+
+
+class _OfHost(Shower):
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("host", metavar="HOST", help="as it is listed")
+        return parser
+
+
+class InventoryDisable(_OfHost):
+    """Offer nothing of a host any more; what is held stays held."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--reason",
+            default="by the operator",
+            metavar="TEXT",
+            help="shown wherever the host is",
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        found = self.context.ledger.disable(
+            parsed_args.host, parsed_args.reason
+        )
+        return self.fields(dict(zip(HOSTS, host_row(found), strict=True)))
+
+
+class InventoryEnable(_OfHost):
+    """Offer a host's free units again."""
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        found = self.context.ledger.enable(parsed_args.host)
+        return self.fields(dict(zip(HOSTS, host_row(found), strict=True)))

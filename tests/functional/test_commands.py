@@ -18,6 +18,7 @@ from gpu_passthrough_plugin.discovery import recording
 from gpu_passthrough_plugin.flow.units import units
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
+from gpu_passthrough_plugin.model.trait import Given
 
 _COMMAND = (
     sys.executable,
@@ -31,17 +32,27 @@ Cli = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
-    """The command, on a ledger with the three cards of host ``hyhive``."""
+    """The command, on a ledger with the three cards of host ``hyhive``.
+
+    They are below three ports, and the second one is loud.
+    """
     config = tmp_path / "gpu-passthrough.conf"
     config.write_text(
         f"[DEFAULT]\nhost = hyhive\nstate_path = {tmp_path}\n"
+        "[allocation]\naggregates = blue, rack-2\n"
         '[pci]\nalias = {"name": "gpu", "vendor_id": "10de"}\n'
     )
     ledger = SqlLedger(LedgerSettings(f"sqlite:///{tmp_path}/ledger.sqlite"))
     ledger.sync()
-    policy = Policy((selector.parse("class=03*"),))
+    loud = Given(selector.parse(CARDS[1]), frozenset({"CUSTOM_LOUD"}))
+    policy = Policy((selector.parse("class=03*"),), traits=(loud,))
     tree = recording.load(recording.SEED)
-    ledger.publish("hyhive", units(tree, policy, "hyhive"))
+    ledger.publish(
+        "hyhive",
+        units(tree, policy, "hyhive"),
+        aggregates=frozenset({"rack-1"}),
+        machine="another",
+    )
     ledger.close()
 
     def run(*argv: str) -> tuple[int, str, str]:
@@ -69,6 +80,9 @@ def test_columns(cli: Cli) -> None:
     ]  # fmt: skip
     assert list(asked(cli, "candidate", "list", "--request", "gpu:1")[0]) == [
         "Host", "Units", "Score",
+    ]  # fmt: skip
+    assert list(asked(cli, "inventory", "hosts")[0]) == [
+        "Host", "Generation", "Status", "Reason", "Aggregates",
     ]  # fmt: skip
     made = asked(cli, "allocation", "create", "--request", "gpu:2")
     assert list(made) == ["Consumer", "Host", "Units", "State"]
@@ -111,6 +125,75 @@ def test_a_node_that_the_instance_is_on(cli: Cli) -> None:
     assert asked(cli, *near, "0")[0]["Units"] == CARDS[:1]
     assert asked(cli, *near, "1")[0]["Units"] == CARDS[1:2]
     assert cli(*near, "7")[0] == 1
+
+
+def test_what_else_is_asked_of_the_units(cli: Cli) -> None:
+    call = ("candidate", "list", "--request")
+    quiet = ("--forbid-trait", "CUSTOM_LOUD")
+    found = asked(cli, *call, "gpu:2", *quiet, "--aggregate", "rack-1")
+    assert [row["Units"] for row in found] == [[CARDS[0], CARDS[2]]]
+    assert cli(*call, "gpu:3", *quiet)[0] == 1
+    assert len(asked(cli, *call, "gpu:1", "--same-switch")) == 3
+    assert cli(*call, "gpu:2", "--same-switch")[0] == 1
+    create = ("allocation", "create", "--request", "gpu:1")
+    assert cli(*create, "--aggregate", "rack-9")[0] == 1
+    made = asked(cli, *create, "--numa-node", "1", *quiet)
+    assert made["Units"] == CARDS[2:]
+
+
+def test_traits_that_are_none(cli: Cli, tmp_path: Path) -> None:
+    domain = tmp_path / "guest.xml"
+    domain.write_text(
+        "<domain type='kvm'><name>a</name><memory>1024</memory>"
+        f"<uuid>{uuid.uuid4()}</uuid>"
+        "<os><type machine='q35'>hvm</type></os></domain>"
+    )
+    wrong = ("--forbid-trait", "LOUD", "--forbid-trait", "CUSTOM_a")
+    for call in (
+        ("candidate", "list"),
+        ("allocation", "create"),
+        ("instance", "boot", str(domain)),
+    ):
+        status, out, err = cli(*call, "--request", "gpu:1", *wrong)
+        assert (status, out) == (2, "")
+        assert "--forbid-trait is 'CUSTOM_a'; wanted a trait: CUSTOM_" in err
+        assert "--forbid-trait is 'LOUD'; wanted a trait: CUSTOM_" in err
+
+
+def test_a_host_out_of_use(cli: Cli) -> None:
+    (before,) = asked(cli, "inventory", "hosts")
+    assert before == {
+        "Host": "hyhive",
+        "Generation": before["Generation"],
+        "Status": "enabled",
+        "Reason": "",
+        "Aggregates": ["rack-1"],
+    }
+    off = asked(cli, "inventory", "disable", "hyhive", "--reason", "new roof")
+    assert (off["Status"], off["Reason"]) == ("disabled", "new roof")
+    assert asked(cli, "inventory", "hosts") == [off]
+    assert cli("candidate", "list", "--request", "gpu:1")[0] == 1
+    assert cli("allocation", "create", "--request", "gpu:1")[0] == 1
+    on = asked(cli, "inventory", "enable", "hyhive")
+    assert (on["Status"], on["Reason"]) == ("enabled", "")
+    assert len(asked(cli, "candidate", "list", "--request", "gpu:1")) == 3
+    for verb in ("disable", "enable"):
+        status, out, err = cli("inventory", verb, "nobody")
+        assert (status, out) == (1, "")
+        assert "nobody" in err
+
+
+def test_this_machine_takes_the_place_of_another(cli: Cli) -> None:
+    """Whatever it has itself: nothing of it is changed."""
+    status, out, err = cli("inventory", "sync")
+    assert (status, out) == (1, "")
+    assert "inventory sync --replace" in err
+    status, _, err = cli("inventory", "sync", "--replace")
+    assert (status, "removed" in err) == (0, True)
+    (host,) = asked(cli, "inventory", "hosts")
+    assert host["Aggregates"] == ["blue", "rack-2"]
+    # From here on it is its own.
+    assert cli("inventory", "sync")[0] == 0
 
 
 def test_a_unit_out_of_use(cli: Cli) -> None:
