@@ -173,7 +173,7 @@ def page(
         found = found.where(
             _supplied(number) >= sa.bindparam(f"number_{number}")
         )
-    return found.limit(sa.bindparam("most"))
+    return found.limit(sa.bindparam("most", type_=sa.Integer))
 
 
 def _in_aggregate(

@@ -1,0 +1,143 @@
+"""What a claim reads does not grow with the fleet."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+
+from gpu_passthrough_plugin.allocation.driver import LedgerSettings
+from gpu_passthrough_plugin.allocation.sql import statements
+from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
+from gpu_passthrough_plugin.allocation.supply import Place
+from gpu_passthrough_plugin.model.allocation import Weight
+from tests.unit.allocation.build import request, unit
+
+pytest_plugins = ("tests.functional.servers.fixtures",)
+
+# All that goes to the database but BEGIN and COMMIT.
+MOST = 8
+INDEX = "ix_supply_card_id_place_free_host_id"
+
+
+@pytest.fixture
+def ledger(database_url: str) -> Iterator[SqlLedger]:
+    found = SqlLedger(LedgerSettings(database_url))
+    found.sync()
+    yield found
+    found.close()
+
+
+def grow(ledger: SqlLedger, hosts: range, units: int = 8) -> None:
+    for number in hosts:
+        name = f"h{number:04}"
+        ledger.publish(
+            name,
+            [
+                unit(bus, host=name, node=bus // 5)
+                for bus in range(1, units + 1)
+            ],
+        )
+
+
+def said(ledger: SqlLedger, text: str) -> list[str]:
+    """What a claim says to the database."""
+    heard: list[str] = []
+
+    def hear(*arguments: object) -> None:
+        heard.append(str(arguments[2]))
+
+    engine = ledger.database.engine
+    sa.event.listen(engine, "before_cursor_execute", hear)
+    ledger.claim(request(text), str(uuid.uuid4()))
+    sa.event.remove(engine, "before_cursor_execute", hear)
+    return [text for text in heard if not text.startswith("BEGIN")]
+
+
+def test_a_claim_is_few_statements_whatever_the_fleet(
+    ledger: SqlLedger,
+) -> None:
+    grow(ledger, range(1))
+    said(ledger, "gpu:1")
+    small = said(ledger, "gpu:1")
+    assert len(small) <= MOST
+    grow(ledger, range(1, 60))
+    assert said(ledger, "gpu:1") == small
+    several = [len(said(ledger, text)) for text in ("gpu:2", "gpu:4")]
+    assert max(several) <= MOST
+    # One that no node can have looks where none has, and then anywhere.
+    assert len(said(ledger, "gpu:8")) <= MOST + 1
+    assert len(said(ledger, "any:3")) <= MOST + 4
+
+
+def test_a_claim_reads_no_more_rows_than_a_page_and_a_host(
+    ledger: SqlLedger,
+) -> None:
+    grow(ledger, range(40))
+    said(ledger, "gpu:1")
+    read: list[int] = []
+    engine = ledger.database.engine
+
+    def count(context: sa.engine.interfaces.ExecutionContext) -> None:
+        read.append(context.cursor.rowcount)
+
+    fetched = sa.event.listens_for(engine, "after_cursor_execute")
+
+    @fetched
+    def after(*arguments: object) -> None:
+        context = arguments[4]
+        assert isinstance(context, sa.engine.default.DefaultExecutionContext)
+        count(context)
+
+    ledger.claim(request("gpu:1"), str(uuid.uuid4()))
+    assert read
+    # SQLite does not say; the servers do: sixteen functions of a host.
+    assert max(read) <= 16
+
+
+@pytest.mark.parametrize("weight", Weight)
+def test_the_index_is_used(ledger: SqlLedger, weight: Weight) -> None:
+    grow(ledger, range(60), 2)
+    statement = statements.page(weight, 0, is_in_aggregate=False)
+    bound = {
+        "card_id": 1,
+        "place": Place.ANYWHERE.value,
+        "need": 1,
+        "from_free": 1,
+        "after": -1,
+        "most": 16,
+    }
+    if weight is Weight.SPREAD:
+        bound |= {"from_free": 2**31 - 1, "after": 2**31 - 1}
+    plan = explained(ledger, statement, bound)
+    assert INDEX in plan
+    assert "filesort" not in plan
+    assert "TEMP B-TREE" not in plan
+    assert "Sort" not in plan
+
+
+def explained(
+    ledger: SqlLedger, statement: sa.Select[tuple[int]], bound: object
+) -> str:
+    """How the database finds the rows."""
+    engine = ledger.database.engine
+    backend = engine.dialect.name
+    assert isinstance(bound, dict)
+    text = str(
+        statement.params(**bound).compile(
+            engine, compile_kwargs={"literal_binds": True}
+        )
+    )
+    word = "EXPLAIN QUERY PLAN" if backend == "sqlite" else "EXPLAIN"
+    with engine.begin() as connection:
+        if backend == "postgresql":
+            # Of so few rows it would read all; and it has counted them.
+            connection.exec_driver_sql("ANALYZE supply")
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+            connection.exec_driver_sql("SET LOCAL enable_bitmapscan = off")
+        elif backend == "mysql":
+            connection.exec_driver_sql("ANALYZE TABLE supply")
+        rows = connection.exec_driver_sql(f"{word} {text}").all()
+    return "\n".join(str(tuple(row)) for row in rows)
