@@ -82,7 +82,7 @@ def parse(section: Section) -> Placement:
         {
             name: section.value(opt)
             for name, opt in sorted(known.items())
-            if section.is_set(opt) or opt.default is not None
+            if section.is_set(opt) or opt in (AUTH_TYPE, TIMEOUT)
         }
     )
 

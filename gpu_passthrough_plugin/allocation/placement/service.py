@@ -170,7 +170,8 @@ class Service:
 
     def make_classes(self, names: Iterable[str]) -> None:
         """Make those resource classes that Placement has not."""
-        for name in sorted(set(names) - self._known_classes):
+        own = {name for name in names if name.startswith("CUSTOM_")}
+        for name in sorted(own - self._known_classes):
             reply = self.put(f"/resource_classes/{name}", {})
             require(reply, self.name, 201, 204)
             self._known_classes.add(name)

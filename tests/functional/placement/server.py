@@ -102,7 +102,9 @@ class PlacementServer:
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(self.url, timeout=5) as answer:
+            with urllib.request.urlopen(  # noqa: S310 - http, as above
+                self.url, timeout=5
+            ) as answer:
                 return b"max_version" in answer.read()
         except OSError:
             return False
@@ -139,9 +141,9 @@ class PlacementServer:
             },
         )
 
-    def ledger(self, **placement: object) -> PlacementLedger:
+    def ledger(self, weight: Weight = Weight.PACK) -> PlacementLedger:
         """A ledger in it, whose classes and traits are there."""
-        found = PlacementLedger(self.settings(**placement))
+        found = PlacementLedger(self.settings(weight))
         found.sync()
         return found
 
