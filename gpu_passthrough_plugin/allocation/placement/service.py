@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
-from keystoneauth1 import discover
+from keystoneauth1 import discover, exceptions
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.placement import failure, session
@@ -72,7 +72,12 @@ class Service:
         :raises Unavailable: when it is no Placement, or too old a one.
         """
         with failure.translated(self.name):
-            data = self._adapter.get_endpoint_data()
+            try:
+                data = self._adapter.get_endpoint_data()
+            except exceptions.DiscoveryFailure:
+                # It says the same of a server that is not there at all.
+                self._adapter.get("/", authenticated=False)
+                raise
         if not (data and data.max_microversion and data.min_microversion):
             raise errors.Unavailable(
                 f"what answers {self.name} is no Placement; check"

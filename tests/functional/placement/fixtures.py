@@ -27,3 +27,9 @@ def placement_ledger(
     found = placement_server.ledger()
     yield emptied(found)
     found.close()
+
+
+@pytest.fixture
+def placement_url(placement_server: PlacementServer) -> str:
+    """Where it is."""
+    return placement_server.url
