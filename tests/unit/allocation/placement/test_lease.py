@@ -1,0 +1,101 @@
+"""The lease: what each of its numbers says."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpu_passthrough_plugin.allocation.placement import lease
+from gpu_passthrough_plugin.allocation.placement.lease import (
+    FIRST,
+    Lease,
+    Step,
+    Taken,
+)
+from gpu_passthrough_plugin.allocation.placement.names import LEASE
+from gpu_passthrough_plugin.model.unit import EDGES, State
+
+GPU = "CUSTOM_PCI_10DE_1430"
+LEASES = st.builds(
+    Lease, st.integers(1, 2**27 - 1), st.sampled_from(Step), st.booleans()
+)
+
+
+@given(LEASES)
+def test_its_total_says_it_all(found: Lease) -> None:
+    assert lease.of_total(found.total) == found
+    # Source: placement, db/constants.py, MAX_INT.
+    assert found.total <= 2**31 - 1
+
+
+@pytest.mark.parametrize(
+    ("found", "taken", "state", "generation"),
+    [
+        (FIRST, Taken(), State.FREE, 1),
+        (FIRST, Taken(1, True), State.CLAIMED, 2),
+        # By one who knows nothing of leases.
+        (FIRST, Taken(0, True), State.CLAIMED, 2),
+        (Lease(2, Step.PREPARING, False), Taken(1, True), State.PREPARING, 3),
+        # Somebody took the allocation away; the unit is in use still.
+        (Lease(2, Step.ACTIVE, False), Taken(), State.ACTIVE, 3),
+        (Lease(3, Step.CLAIMED, False), Taken(1, True), State.CLAIMED, 5),
+        # A hold that ended, whose allocation is left.
+        (Lease(4, Step.OPEN, False), Taken(1, True), State.FREE, 7),
+        (Lease(4, Step.QUARANTINED, True), Taken(), State.QUARANTINED, 7),
+    ],
+)
+def test_states(
+    found: Lease, taken: Taken, state: State, generation: int
+) -> None:
+    assert lease.state(found, taken) is state
+    assert lease.generation(found, taken) == generation
+
+
+@given(
+    LEASES.filter(lambda found: found.count < 2**26),
+    st.booleans(),
+    st.data(),
+)
+def test_a_move_is_to_that_state_and_later(
+    found: Lease, is_held: bool, data: st.DataObject
+) -> None:
+    taken = Taken(found.count, True) if is_held else Taken()
+    now = lease.state(found, taken)
+    to = data.draw(st.sampled_from(sorted(EDGES[now])))
+    after = lease.moved(found, taken, to)
+    left = lease.state(after, taken)
+    # A free unit is claimed by an allocation alone.
+    assert left is to
+    assert after.is_missing == found.is_missing
+    assert lease.generation(after, taken) > lease.generation(found, taken)
+    if to in (State.FREE, State.QUARANTINED):
+        assert lease.is_ended(after, taken.amount) == is_held
+    elif is_held:
+        assert after.token == taken.amount
+
+
+@pytest.mark.parametrize(
+    ("found", "reserved", "token"),
+    [
+        (FIRST, 0, 1),
+        (Lease(5, Step.OPEN, True, 5), 1, 5),
+        (Lease(5, Step.QUARANTINED, False, 5), 1, 5),
+        (Lease(5, Step.ACTIVE, False, 3), 0, 3),
+    ],
+)
+def test_inventories(found: Lease, reserved: int, token: int) -> None:
+    inventory = lease.inventory(found, GPU)
+    assert inventory[GPU]["total"] == 1
+    assert inventory[GPU]["reserved"] == reserved
+    own = inventory[LEASE]
+    assert (own["min_unit"], own["max_unit"]) == (token, token)
+    # What is left of it is enough for the one who claims.
+    assert own["total"] - own["reserved"] >= token
+
+
+def test_a_later_hold_than_was_read_is_not_ended() -> None:
+    assert not lease.is_ended(Lease(4, Step.OPEN, False), 6)
+    assert not lease.is_ended(Lease(4, Step.OPEN, False), 4)
+    assert not lease.is_ended(Lease(4, Step.ACTIVE, False), 3)
+    assert lease.is_ended(Lease(4, Step.QUARANTINED, False), 3)

@@ -1,0 +1,160 @@
+"""Requests to Placement and its refusals, as data."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation.placement import (
+    claim,
+    facts,
+    failure,
+    fleet,
+    order,
+    terms,
+)
+from gpu_passthrough_plugin.allocation.placement.claim import Look
+from gpu_passthrough_plugin.allocation.placement.failure import (
+    Again,
+    Clash,
+    Reply,
+)
+from gpu_passthrough_plugin.allocation.placement.fleet import Fleet, Stored
+from gpu_passthrough_plugin.allocation.placement.lease import (
+    FIRST,
+    Lease,
+    Step,
+    Taken,
+)
+from gpu_passthrough_plugin.allocation.placement.reading import Consumer
+from gpu_passthrough_plugin.model.allocation import Weight
+from gpu_passthrough_plugin.model.unit import Unit
+from tests.unit.allocation.build import request, unit
+
+A = "aaaaaaaa-0000-4000-8000-000000000001"
+LOOK = Look(request("gpu:1"), A, None, Weight.PACK)
+
+
+def stored(found: Unit, lease: Lease = FIRST) -> Stored:
+    made = fleet.stored(
+        str(found.key), found.key.host, facts.traits(found), lease, Taken()
+    )
+    assert made is not None
+    return made
+
+
+def refusal(status: int, code: str, detail: str = "no") -> Reply:
+    return Reply(status, {"errors": [{"code": code, "detail": detail}]})
+
+
+@pytest.mark.parametrize("clash", set(Clash) - {Clash.OTHER})
+def test_refusals_are_told_apart(clash: Clash) -> None:
+    assert failure.clash(refusal(409, clash.value)) is clash
+    assert failure.clash(refusal(400, clash.value)) is None
+
+
+def test_a_refusal_nobody_knows_is_one_still() -> None:
+    assert failure.clash(refusal(409, "placement.new")) is Clash.OTHER
+    assert failure.clash(Reply(409, {})) is Clash.OTHER
+    assert failure.detail(Reply(409, {"errors": "x"})) == "status 409"
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (refusal(409, "placement.undefined_code"), "others were faster"),
+        (refusal(409, "placement.concurrent_update"), f"consumer {A} were"),
+        (refusal(400, "", "provider x that does not exist"), "others were"),
+    ],
+)
+def test_a_claim_that_is_worth_another_try(reply: Reply, said: str) -> None:
+    found = claim.refused(reply, LOOK)
+    assert isinstance(found, Again)
+    assert said in str(found.error)
+
+
+def test_a_claim_that_is_not() -> None:
+    found = claim.refused(refusal(400, "", "JSON does not validate"), LOOK)
+    assert isinstance(found, errors.Unavailable)
+
+
+@pytest.mark.parametrize("is_typed", [False, True])
+def test_a_claim_is_one_request(is_typed: bool) -> None:
+    units = [stored(unit(1)), stored(unit(2), Lease(7, Step.OPEN, False))]
+    body = claim.body(units, "gpu:2", None, is_typed=is_typed)
+    lease, gpu = "CUSTOM_GPU_PASSTHROUGH_LEASE", "CUSTOM_PCI_10DE_1430"
+    expected = {
+        "allocations": {
+            "h/0000:01:00.0": {"resources": {gpu: 1, lease: 1}},
+            "h/0000:02:00.0": {"resources": {gpu: 1, lease: 7}},
+        },
+        "project_id": "gpu-passthrough-plugin",
+        "user_id": "gpu:2",
+        "consumer_generation": None,
+    }
+    typed = {"consumer_type": "GPU_PASSTHROUGH"}
+    assert body == expected | (typed if is_typed else {})
+
+
+def test_what_is_left_of_a_consumer() -> None:
+    of = {"1": {"X": 1}, "2": {"X": 1}}
+    found = Consumer(A, 3, "p", "gpu:2", "INSTANCE", of)
+    assert found.body(frozenset({"1"})) == {
+        "allocations": {"2": {"resources": {"X": 1}}},
+        "project_id": "p",
+        "user_id": "gpu:2",
+        "consumer_generation": 3,
+        "consumer_type": "INSTANCE",
+    }
+    old = dataclasses.replace(found, type=None)
+    assert "consumer_type" not in old.body(frozenset())
+
+
+def test_what_was_asked_for_is_compared_whatever_its_order() -> None:
+    asked = terms.written(request("gpu:2,nic:1", 1, 0))
+    assert asked == "gpu:2,nic:1; nodes 0,1"
+    assert terms.request_in(asked) == "gpu:2,nic:1"
+    assert terms.are_same(asked, request("nic:1,gpu:2", 0, 1))
+    assert not terms.are_same(asked, request("nic:1,gpu:2"))
+    with_terms = dataclasses.replace(
+        request("gpu:2,nic:1", 0, 1),
+        same_switch=True,
+        forbidden_traits=frozenset({"CUSTOM_B", "CUSTOM_A"}),
+    )
+    assert terms.written(with_terms).endswith(
+        "; same switch; not CUSTOM_A; not CUSTOM_B"
+    )
+    assert not terms.are_same(asked, with_terms)
+
+
+def found_on(*numbers: int) -> Fleet:
+    """Hosts a, b, … with so many free units."""
+    hosts = [
+        fleet.Host(name, name, 0, name, 0, frozenset(), False)
+        for name in "abcdef"[: len(numbers)]
+    ]
+    units = [
+        stored(unit(bus, host=host.name))
+        for host, number in zip(hosts, numbers, strict=True)
+        for bus in range(1, number + 1)
+    ]
+    return Fleet(tuple(hosts), tuple(units))
+
+
+@pytest.mark.parametrize(
+    ("weight", "text", "hosts"),
+    [
+        (Weight.PACK, "gpu:1", ["b", "c", "a"]),
+        (Weight.SPREAD, "gpu:1", ["a", "c", "b"]),
+        (Weight.PACK, "gpu:2", ["c", "a"]),
+        (Weight.PACK, "gpu:4", []),
+        (Weight.PACK, "nic:1", []),
+    ],
+)
+def test_hosts_are_tried_by_weight(
+    weight: Weight, text: str, hosts: list[str]
+) -> None:
+    found = order.candidates(found_on(3, 1, 2, 0), request(text), weight, 100)
+    assert list(dict.fromkeys(c.host for c in found)) == hosts
