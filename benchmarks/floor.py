@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -46,9 +45,7 @@ def record(own: Own, units: int, count: int) -> list[list[Transaction]]:
     ) -> None:
         said[-1].said.append((clause, several or values))
 
-    # What is looked up once a process is no part of a claim.
-    own.ledger.candidates(request("gpu:1"))
-    own.free(own.claim(units))
+    own.warm_up()
     sa.event.listen(engine, "begin", began)
     sa.event.listen(engine, "before_execute", executed)
     found = []
@@ -68,11 +65,7 @@ class Floor:
         engine = own.ledger.database.engine
         self._reading = engine
         self._writing = engine.execution_options(**{sqlite.WRITES: True})
-        self._claims = claims
-        self._left: Iterator[list[Transaction]] = iter(())
-
-    def begin(self) -> None:
-        self._left = iter(self._claims)
+        self._left = iter(claims)
 
     def claim(self) -> None:
         for transaction in next(self._left):
