@@ -304,3 +304,16 @@ def test_the_schema_is_classes_and_traits(
         other.close()
     finally:
         ledger.service.delete(f"/traits/{newer}")
+
+
+def test_a_placement_that_knows_no_types_of_consumers(
+    ledger: PlacementLedger,
+) -> None:
+    ledger.close()
+    ledger.service.__dict__["microversion"] = "1.36"
+    ledger.publish("h", [unit(1), unit(2)])
+    held = ledger.claim(request("gpu:2"), A)
+    assert ledger.allocations() == (held,)
+    for record in held.units:
+        ledger.move(record, State.FREE)
+    assert ledger.allocations() == ()
