@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import logging
 import os
 import re
 import threading
@@ -58,6 +59,8 @@ class Backend:
         return int(found[-1]) if found else default
 
     def start(self) -> None:
+        # It tells of each of its tries; what comes of them is told by us.
+        logging.getLogger("kazoo").setLevel(logging.ERROR)
         self.coordinator = coordination.get_coordinator(
             self._url, self._member.encode()
         )
@@ -94,9 +97,11 @@ class Backend:
             return answers[0]
         if failures:
             raise self._unavailable(failures[0]) from failures[0]
+        # Its driver tries a refused password for longer than anybody waits.
+        refusing = ", or refused the password," * (self.scheme == "redis")
         raise errors.Unavailable(
-            f"the lock backend {_shown(self._url)} did not answer within"
-            f" {timeout_s:g} s; see [coordination] backend_url"
+            f"the lock backend {_shown(self._url)} did not answer{refusing}"
+            f" within {timeout_s:g} s; see [coordination] backend_url"
         )
 
     def _unavailable(self, error: Exception) -> errors.Unavailable:

@@ -12,12 +12,17 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host import holder
-from gpu_passthrough_plugin.host.locks import host_lock
+from gpu_passthrough_plugin.host.locks import host_lock, lock_name
+from tests.functional.servers.backends import PASSWORD, Redis
+from tests.functional.servers.databases import USER, Database
+
+pytest_plugins = ("tests.functional.servers.fixtures",)
 
 HOLD = """
 import sys
@@ -223,15 +228,66 @@ def port(*, is_mute: bool) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("is_mute", [False, True])
-@pytest.mark.parametrize("scheme", ["redis", "etcd3+http"])
+@pytest.mark.parametrize(
+    "scheme", ["redis", "etcd3+http", "zookeeper", "mysql", "postgresql"]
+)
 def test_a_dead_backend(tmp_path: Path, scheme: str, is_mute: bool) -> None:
     """The whole process ends in time, whatever its client still tries."""
     with port(is_mute=is_mute) as number:
-        url = f"{scheme}://root:s3cret@127.0.0.1:{number}"
+        url = f"{scheme}://root:s3cret@127.0.0.1:{number}/db"
         message = tried(tmp_path, url=url)
-    assert f"the lock backend {scheme}://***@127.0.0.1:{number} " in message
+    assert f"the lock backend {scheme}://***@127.0.0.1:{number}/" in message
     assert message.endswith("; see [coordination] backend_url")
     assert "s3cret" not in message
+
+
+@pytest.mark.parametrize("kind", ["mariadb", "postgresql", "redis_server"])
+def test_wrong_credentials(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    server: Database | Redis = request.getfixturevalue(kind)
+    is_redis = isinstance(server, Redis)
+    right = server.url if isinstance(server, Redis) else server.locks_url()
+    assert PASSWORD in right
+    for wrong in ("wr0ng", "p/a?ss"):
+        message = tried(tmp_path, url=right.replace(PASSWORD, quote(wrong)))
+        shown = right.replace(f":{PASSWORD}" if is_redis else USER, "***")
+        shown = shown.replace(f":{PASSWORD}", "")
+        # Redis's client does not give up in time.
+        said = "did not answer, or refused" if is_redis else "does not answer"
+        assert message.startswith(f"the lock backend {shown} {said}")
+        assert wrong not in message and quote(wrong) not in message
+    assert tried(tmp_path, url=right, timeout_s=10) == "held"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "module", "extra"),
+    [
+        ("etcd3+http", "etcd3gw", "etcd"),
+        ("redis", "redis", "redis"),
+        ("zookeeper", "kazoo", "zookeeper"),
+        ("mysql", "pymysql", "mysql"),
+        ("postgresql", "psycopg2", "postgresql"),
+    ],
+)
+def test_a_driver_that_is_not_installed(
+    tmp_path: Path, scheme: str, module: str, extra: str
+) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c"),
+            f"import sys; sys.modules[{module!r}] = None\n{TRY}",
+            *(f"{scheme}://u:s3cret@127.0.0.1:1", str(tmp_path), "n", "2"),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == (
+        f"the lock backend {scheme}://***@127.0.0.1:1 needs the Python module"
+        f" {module}, which is not installed; install"
+        f" gpu-passthrough-plugin[{extra}]\n"
+    )
 
 
 def test_a_backend_that_is_none(tmp_path: Path) -> None:
@@ -273,3 +329,10 @@ def test_a_note_is_a_courtesy(tmp_path: Path) -> None:
     note.unlink()
     note.mkdir()
     assert taken(tmp_path) == []
+
+
+def test_a_long_name_is_cut_and_still_its_own() -> None:
+    long = "node-1." + "rack." * 12
+    names = {lock_name(long + end) for end in ("a", "b")}
+    assert len(names) == 2 and {len(name) for name in names} == {64}
+    assert lock_name("node-1") == "gpu-passthrough-node-1"

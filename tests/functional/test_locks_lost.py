@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,17 @@ from tests.functional.holding import HOST, holding, tried
 from tests.functional.servers.backends import Backend, Etcd, Redis, ZooKeeper
 from tests.functional.servers.databases import Database, MariaDB, PostgreSQL
 from tests.functional.servers.process import Server
+
+ADD = """
+import sys, warnings
+warnings.simplefilter("ignore")
+from gpu_passthrough_plugin.host.locks import host_lock
+url, folder, path = sys.argv[1:]
+for _ in range(8):
+    with host_lock(url, "n", folder=folder, timeout_s=90, waiting=lambda _: 0):
+        number = int(open(path).read())
+        open(path, "w").write(str(number + 1))
+"""
 
 # Of a lock whose holder says nothing any more.
 LEASE_S = 3
@@ -67,6 +80,19 @@ def test_the_second_waits_beyond_the_lease(
             second.let_go()
             assert second.says() == "let go"
     assert tried(url, tmp_path, 1) == ""
+
+
+def test_one_at_a_time(server: Server, tmp_path: Path) -> None:
+    """Three processes add to a file without looking, 8 times each."""
+    path = tmp_path / "number"
+    path.write_text("0")
+    arguments = (url_of(server, 30), str(tmp_path), str(path))
+    processes = [
+        subprocess.Popen([sys.executable, "-c", ADD, *arguments])
+        for _ in range(3)
+    ]
+    assert [process.wait(120) for process in processes] == [0] * 3
+    assert path.read_text() == "24"
 
 
 def test_a_killed_holders_lock_is_free_after_its_lease(
