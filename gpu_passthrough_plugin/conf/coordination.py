@@ -27,8 +27,17 @@ of a lock.
 Possible values:
 
 * ``file:///PATH``: works between the commands of one host;
-* any other backend of tooz, such as ``etcd3+http://SERVER:2379`` or
-  ``redis://SERVER``; install its Python package too.
+* ``etcd3+http://SERVER:2379``, ``etcd3+https://SERVER:2379``;
+* ``redis://:PASSWORD@SERVER:6379``;
+* ``zookeeper://SERVER:2181``;
+* ``mysql://USER:PASSWORD@SERVER/DATABASE``: no members;
+* ``postgresql://USER:PASSWORD@SERVER:5432/DATABASE``: no members;
+* any other backend of tooz.
+
+Each needs its Python package, as in ``pip install
+gpu-passthrough-plugin[etcd]``. ``?lock_timeout=30`` behind any of them but
+ZooKeeper, which has ``?timeout=10``, is how many seconds a lock outlives a
+holder of which nothing is heard.
 """,
 )
 TIMEOUT_S = cfg.IntOpt(
