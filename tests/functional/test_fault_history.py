@@ -292,6 +292,35 @@ def test_publishing_another_group_is_a_generation_of_its_own() -> None:
     )
 
 
+def switch(at: int, act: Act, outcome: Outcome = Outcome.OK) -> Operation:
+    return dataclasses.replace(operation(act, at), host="h", outcome=outcome)
+
+
+def test_a_claim_of_a_host_that_is_out_of_use() -> None:
+    held = claimed(ONE)
+    out = switch(1, Act.DISABLE)
+    taken = claim(4, held)
+    assert "which of 1 closed" in found(out, taken, read(5, held))
+    assert "which of 1 closed" in found(
+        switch(0, Act.ENABLE), out, taken, read(5, held)
+    )
+
+
+@pytest.mark.parametrize("outcome", [Outcome.OK, Outcome.UNKNOWN])
+def test_a_claim_of_a_host_that_may_be_in_use_again(
+    outcome: Outcome,
+) -> None:
+    held = claimed(ONE)
+    out, back = switch(1, Act.DISABLE), switch(2, Act.ENABLE, outcome)
+    assert not found(out, back, claim(4, held), read(5, held))
+
+
+def test_a_claim_while_its_host_is_closed_is_either() -> None:
+    held = claimed(ONE)
+    out = switch(1, Act.DISABLE)
+    assert not found(out, claim(1, held, ended=3), read(5, held))
+
+
 def test_half_held() -> None:
     assert "half held" in found(read(1, Sight(ONE, 1, State.FREE, ADA)))
     assert "half held" in found(read(1, Sight(ONE, 1, State.ACTIVE, None)))

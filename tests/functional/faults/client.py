@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterable
 
-from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import Driver
 from gpu_passthrough_plugin.model.unit import (
     EDGES,
@@ -18,7 +17,8 @@ from gpu_passthrough_plugin.model.unit import (
     UnitRecord,
 )
 from tests.functional.faults import fleet, history
-from tests.functional.faults.history import Act, Operation, Outcome
+from tests.functional.faults.asking import Answer, Asking
+from tests.functional.faults.history import Act, Outcome
 from tests.unit.allocation.build import request
 
 Lock = Callable[[str], contextlib.AbstractContextManager[object]]
@@ -35,12 +35,13 @@ _WEIGHTS = {
     "meddle": 6,
     "operate": 8,
     "publish": 4,
-    "look": 10,
+    "switch": 2,
+    "look": 8,
 }
 # Who has more than these moves them on instead of asking for others.
 _PLENTY = 8
 _STALE_S = 0.02
-_OVER = (State.FREE, State.QUARANTINED)
+_OUT_OF_USE = 0.3
 
 
 def consumer(seed: str, client: int, number: int) -> str:
@@ -81,18 +82,17 @@ class Client:
         self._ledger = ledger
         self._seed = seed
         self._number = number
-        self._write = write
+        self._asking = Asking(number, write)
         self._lock = lock
         self._mine: dict[UnitKey, UnitRecord] = {}
         self._claimed: list[Lost] = []
         self._lost = list(lost)
         self._at = 0
-        self._asked = 0
         self._chance = random.Random(0)  # noqa: S311 - drawn anew each time
 
     def adopt(self, until: int) -> None:
         """Take over what the operations before this one claimed."""
-        self._at, self._asked = until, 0
+        self._asking.begin(until)
         own = {
             consumer(self._seed, self._number, number)
             for number in range(until)
@@ -103,7 +103,8 @@ class Client:
 
     def step(self, number: int) -> None:
         """Do the operation of that number, whatever comes of it."""
-        self._at, self._asked = number, 0
+        self._at = number
+        self._asking.begin(number)
         self._chance = _chance(self._seed, self._number, number)
         # The first draw is the consumer's.
         self._chance.getrandbits(128)
@@ -132,10 +133,10 @@ class Client:
             self._claim(host)
 
     def _claim_for(self, claim: Lost, host: str | None) -> None:
-        asked = self._question(
+        asked = self._asking.question(
             Act.CLAIM, consumer=claim.consumer, request=claim.request
         )
-        told, records = self._ask(
+        told, records = self._asking.ask(
             asked,
             lambda: (
                 self._ledger.claim(
@@ -176,8 +177,8 @@ class Client:
         is_clearing = self._chance.random() < 0.8
         before = State.QUARANTINED if is_clearing else State.FREE
         after = State.FREE if is_clearing else State.QUARANTINED
-        _, records = self._ask(
-            self._question(Act.LOOK),
+        _, records = self._asking.ask(
+            self._asking.question(Act.LOOK),
             lambda: self._ledger.records(states={before}),
         )
         if records:
@@ -185,7 +186,7 @@ class Client:
 
     def _publish(self, host: str) -> None:
         units = fleet.shown(host, self._chance)
-        asked = self._question(
+        asked = self._asking.question(
             Act.PUBLISH,
             host=host,
             shown={str(unit.key): unit.iommu_group for unit in units},
@@ -195,7 +196,21 @@ class Client:
             self._ledger.publish(host, units)
             return ()
 
-        self._ask(asked, publish)
+        self._asking.ask(asked, publish)
+
+    def _switch(self, host: str) -> None:
+        """Take a host out of use, or put it back."""
+        is_out = self._chance.random() < _OUT_OF_USE
+        act = Act.DISABLE if is_out else Act.ENABLE
+
+        def switch() -> Collection[UnitRecord]:
+            if is_out:
+                self._ledger.disable(host, "drawn")
+            else:
+                self._ledger.enable(host)
+            return ()
+
+        self._asking.ask(self._asking.question(act, host=host), switch)
 
     def _look(self, host: str) -> None:
         draw = self._chance.random()
@@ -205,8 +220,8 @@ class Client:
             self._look_at(self._chance.choice(sorted(self._mine)))
         elif draw < 0.5 and self._claimed:
             name = self._chance.choice(self._claimed).consumer
-            self._ask(
-                self._question(Act.READ),
+            self._asking.ask(
+                self._asking.question(Act.READ),
                 lambda: self._ledger.allocation(name).units,
             )
         elif draw < 0.7:
@@ -227,11 +242,11 @@ class Client:
                 for free in candidate.units
             ]
 
-        self._ask(self._question(Act.LOOK), candidates)
+        self._asking.ask(self._asking.question(Act.LOOK), candidates)
 
     def _read_all(self) -> Collection[UnitRecord]:
-        _, records = self._ask(
-            self._question(Act.READ),
+        _, records = self._asking.ask(
+            self._asking.question(Act.READ),
             lambda: [
                 record
                 for held in self._ledger.allocations()
@@ -240,23 +255,22 @@ class Client:
         )
         return records
 
-    def _read_host(self, host: str) -> tuple[Outcome, list[UnitRecord]]:
-        return self._ask(
-            self._question(Act.READ), lambda: self._ledger.records(host=host)
+    def _read_host(self, host: str) -> Answer:
+        return self._asking.ask(
+            self._asking.question(Act.READ),
+            lambda: self._ledger.records(host=host),
         )
 
-    def _look_at(self, key: UnitKey) -> tuple[Outcome, list[UnitRecord]]:
-        return self._ask(
-            self._question(Act.LOOK), lambda: [self._ledger.unit(key)]
+    def _look_at(self, key: UnitKey) -> Answer:
+        return self._asking.ask(
+            self._asking.question(Act.LOOK), lambda: [self._ledger.unit(key)]
         )
 
-    def _move(
-        self, record: UnitRecord, state: State
-    ) -> tuple[Outcome, list[UnitRecord]]:
-        asked = self._question(
+    def _move(self, record: UnitRecord, state: State) -> Answer:
+        asked = self._asking.question(
             Act.MOVE, before=history.sight(record), state=state
         )
-        return self._ask(
+        return self._asking.ask(
             asked,
             lambda: [self._ledger.move(record, state, reason="drawn")],
         )
@@ -270,64 +284,3 @@ class Client:
 
     def _maybe(self, host: str) -> str | None:
         return host if self._chance.random() < 0.2 else None
-
-    def _question(
-        self,
-        act: Act,
-        *,
-        consumer: str | None = None,
-        request: str = "",
-        before: history.Sight | None = None,
-        state: State | None = None,
-        host: str = "",
-        shown: dict[str, int] | None = None,
-    ) -> Operation:
-        self._asked += 1
-        return Operation(
-            name=f"{self._number}.{self._at}.{self._asked}",
-            act=act,
-            begun_ns=0,
-            consumer=consumer,
-            request=request,
-            before=before,
-            state=state,
-            host=host,
-            shown=shown or {},
-        )
-
-    def _ask(
-        self, asked: Operation, work: Callable[[], Collection[UnitRecord]]
-    ) -> tuple[Outcome, list[UnitRecord]]:
-        """What the ledger answered, written down before and after."""
-        begun = dataclasses.replace(asked, begun_ns=time.monotonic_ns())
-        self._write(history.asked(begun))
-        records: list[UnitRecord] = []
-        outcome, text = Outcome.OK, ""
-        try:
-            records = list(work())
-        except Exception as error:  # noqa: BLE001 - the history tells it
-            outcome, text = _outcome(error), f"{type(error).__name__}: {error}"
-        self._write(
-            history.answered(
-                dataclasses.replace(
-                    begun,
-                    ended_ns=time.monotonic_ns(),
-                    outcome=outcome,
-                    text=text,
-                    sights=tuple(map(history.sight, records)),
-                )
-            )
-        )
-        return outcome, records
-
-
-def _outcome(error: Exception) -> Outcome:
-    for kind, outcome in (
-        (errors.NoValidHost, Outcome.NOWHERE),
-        (errors.Conflict, Outcome.CONFLICT),
-        (errors.Refused, Outcome.REFUSED),
-        (errors.Unavailable, Outcome.UNKNOWN),
-    ):
-        if isinstance(error, kind):
-            return outcome
-    return Outcome.BROKEN

@@ -74,6 +74,7 @@ def disagreements(ledger: Driver) -> Iterator[str]:
 def stranded(ledger: Driver) -> Iterator[str]:
     """What cannot be claimed again once all is published and free."""
     for host in fleet.HOSTS:
+        ledger.enable(host)
         ledger.publish(host, fleet.shown(host))
     for record in ledger.records():
         _bring_home(ledger, record)

@@ -51,7 +51,7 @@ class Settings:
     seed: str
     steps: int
     lock_urls: tuple[str, ...] = ()
-    lock_timeout_s: float = 2.0
+    lock_timeout_s: float = 1.0
 
 
 def told(folder: Path, client: int | None = None) -> Iterator[Operation]:
