@@ -52,7 +52,7 @@ def proxy(heard: list[bytes]) -> Iterator[Proxy]:
 
 
 def connected(proxy: Proxy) -> socket.socket:
-    """A connection on which something went to and fro."""
+    """A connection on which something went both ways."""
     found = socket.create_connection(("127.0.0.1", proxy.port), 5)
     found.sendall(b"hello")
     assert found.recv(100) == b"hello"
