@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gpu_passthrough_plugin.host.commands import Commands
     from gpu_passthrough_plugin.host.files import Files
     from gpu_passthrough_plugin.host.hypervisor import Hypervisor
+    from gpu_passthrough_plugin.host.locks import HostLock
     from gpu_passthrough_plugin.model.request import Request
 
 
@@ -140,18 +141,24 @@ class Context:
         self.require_host()
         from gpu_passthrough_plugin.flow.site import Site
         from gpu_passthrough_plugin.host.devices import Sysfs
-        from gpu_passthrough_plugin.host.journal import Journal
+        from gpu_passthrough_plugin.host.guarded import (
+            GuardedDevices,
+            GuardedJournal,
+        )
 
         found = self.settings
+        lock = self._lock
         return Site(
             host=found.host,
             tree=self.tree,
             policy=self.policy,
-            devices=Sysfs(),
+            devices=GuardedDevices(Sysfs(), lock.require),
             connect=self._connect,
             ledger=self.ledger,
-            journal=Journal(os.path.join(found.state_path, "instances")),
-            lock=self._lock,
+            journal=GuardedJournal(
+                os.path.join(found.state_path, "instances"), lock.require
+            ),
+            lock=lock,
             stop_timeout_s=found.libvirt.stop_timeout_s,
             reset_timeout_s=found.release.reset_timeout_s,
             restores_drivers=found.release.restore_drivers,
@@ -200,9 +207,9 @@ class Context:
 
     def _hands(self) -> tuple[Files, Commands, Changes, Callable[[str], None]]:
         """What changes this host's files, and remembers it."""
-        from gpu_passthrough_plugin.host.changes import Changes
         from gpu_passthrough_plugin.host.commands import Commands
         from gpu_passthrough_plugin.host.files import Files
+        from gpu_passthrough_plugin.host.guarded import GuardedChanges
 
         folder = self.settings.state_path
         commands = Commands(
@@ -210,19 +217,24 @@ class Context:
             os.path.join(folder, "locks", "commands"),
             say,
         )
-        changes = Changes(os.path.join(folder, "enablement"))
+        changes = GuardedChanges(
+            os.path.join(folder, "enablement"), self._lock.require
+        )
         return Files(), commands, changes, say
 
     def _connect(self) -> Hypervisor:
-        from gpu_passthrough_plugin.host.hypervisor import Hypervisor
+        from gpu_passthrough_plugin.host.guarded import GuardedHypervisor
 
-        return Hypervisor(self.settings.libvirt.connection_uri)
+        uri = self.settings.libvirt.connection_uri
+        return GuardedHypervisor(uri, self._lock.require)
 
-    def _lock(self) -> contextlib.AbstractContextManager[None]:
-        from gpu_passthrough_plugin.host.locks import host_lock
+    @functools.cached_property
+    def _lock(self) -> HostLock:
+        """This host's lock, asked for before each act."""
+        from gpu_passthrough_plugin.host.locks import HostLock
 
         found = self.settings
-        return host_lock(
+        return HostLock(
             found.coordination.backend_url,
             found.host,
             folder=os.path.join(found.state_path, "locks"),

@@ -26,6 +26,7 @@ Driver that keeps the ledger. All hosts of a cloud use the same one.
 Possible values:
 
 * ``sql``: the database that ``[database] connection`` names;
+* ``placement``: OpenStack Placement itself, as ``[placement]`` says;
 * the name of any other entry point in ``{NAMESPACE}``.
 """,
 )

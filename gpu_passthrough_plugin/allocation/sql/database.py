@@ -86,12 +86,10 @@ class Database:
         It is done again, from its start, when the database lost it to
         another's, and when it raises oslo.db's ``RetryRequest``.
 
-        :param unsure: called before it is done again after a connection
-            was lost, when nobody knows whether it was committed.
+        :param unsure: called when the connection was lost while it was
+            committed, so that nobody knows whether it was.
         """
-        return self._repeated(
-            lambda: self._once(self._writer, work), unsure=unsure
-        )
+        return self._repeated(lambda: self._once(self._writer, work, unsure))
 
     def outside(self, work: Callable[[sa.Engine], None]) -> None:
         """Do what cannot be done in a transaction."""
@@ -110,6 +108,8 @@ class Database:
         logging.getLogger("oslo_db.sqlalchemy.exc_filters").setLevel(
             logging.ERROR
         )
+        # So does the pool, of a connection that was cut.
+        logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
         options = {
             name: self._options.get(name, default)
             for name, default in _ENGINE_OPTIONS.items()
@@ -126,29 +126,37 @@ class Database:
     def _writer(self) -> sa.Engine:
         return self.engine.execution_options(**{sqlite.WRITES: True})
 
-    def _once(self, engine: sa.Engine, work: Work[T]) -> T:
-        with engine.begin() as connection:
-            return work(connection)
-
-    def _repeated(
+    def _once(
         self,
-        once: Callable[[], T],
+        engine: sa.Engine,
+        work: Work[T],
         unsure: Callable[[], None] | None = None,
     ) -> T:
+        is_done = False
+        try:
+            with engine.begin() as connection:
+                result = work(connection)
+                is_done = True
+        except Exception as error:
+            if is_done and unsure and failure.is_lost(error):
+                unsure()
+            raise
+        return result
+
+    def _repeated(self, once: Callable[[], T]) -> T:
         until = time.monotonic() + _PATIENCE_S
         repeats = 0
         with failure.translated(self.name):
             while True:
                 try:
                     return once()
-                except _REPEATABLE as error:
-                    if repeats >= self._most or time.monotonic() > until:
+                except (exception.DBError, exception.RetryRequest) as error:
+                    is_over = time.monotonic() > until
+                    if not _may_help(error) or repeats >= self._most:
+                        is_over = True
+                    if is_over:
                         raise _inner(error) from error
                     _LOG.debug("ledger transaction repeated: %s", error)
-                    if unsure and isinstance(
-                        error, exception.DBConnectionError
-                    ):
-                        unsure()
                 self._pause(repeats)
                 repeats += 1
 
@@ -176,9 +184,11 @@ def _inner(error: Exception) -> Exception:
     return error
 
 
-_REPEATABLE = (
-    exception.DBConnectionError,
-    exception.DBDeadlock,
-    exception.DBDuplicateEntry,
-    exception.RetryRequest,
-)
+def _may_help(error: Exception) -> bool:
+    """Whether the same again may succeed."""
+    return failure.is_lost(error) or isinstance(
+        error,
+        exception.DBDeadlock
+        | exception.DBDuplicateEntry
+        | exception.RetryRequest,
+    )

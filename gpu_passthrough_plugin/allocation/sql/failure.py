@@ -41,6 +41,34 @@ _TEXTS = (
 )
 
 
+# oslo.db knows psycopg2's words; these are psycopg's and the server's.
+# Source: PostgreSQL's libpq, fe-connect.c and fe-misc.c; errcodes 57P01 to
+# 57P03; psycopg, connection.py and generators.py.
+_LOST = (
+    "connection refused",
+    "connection reset",
+    "connection is closed",
+    "connection is lost",
+    "connection timeout",
+    "server closed the connection",
+    "could not receive data",
+    "could not send data",
+    "terminating connection",
+    "the database system is",
+)
+
+
+def is_lost(error: Exception) -> bool:
+    """Whether the server went away, or is not there yet."""
+    if isinstance(error, exception.DBConnectionError):
+        return True
+    inner = getattr(error, "inner_exception", None) or error
+    if not isinstance(inner, sa.exc.DBAPIError):
+        return False
+    line = str(inner.orig).lower()
+    return inner.connection_invalidated or any(w in line for w in _LOST)
+
+
 @contextlib.contextmanager
 def translated(name: str) -> Iterator[None]:
     """Raise a database's errors as ours.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import uuid
 
 import sqlalchemy as sa
 
@@ -36,6 +37,7 @@ class Move:
         """
         _check_edge(record, state)
         self._record = record
+        self._token = uuid.uuid4().hex
         self._is_unsure = False
         self.after = dataclasses.replace(
             record,
@@ -46,7 +48,7 @@ class Move:
         )
 
     def doubt(self) -> None:
-        """Take it for done, from now on, where it looks as it were."""
+        """From now on it may be done: the answer to COMMIT was lost."""
         self._is_unsure = True
 
     def once(self, connection: sa.Connection) -> None:
@@ -67,6 +69,7 @@ class Move:
                 "old_state": before.state.value,
                 "new_state": after.state.value,
                 "new_reason": after.reason,
+                "new_token": self._token,
             },
         )
         if moved.rowcount != 1 or host is None:
@@ -80,27 +83,25 @@ class Move:
 
     def _require_done(self, connection: sa.Connection) -> None:
         """Nothing, when an earlier try did it, and its answer was lost."""
-        found = _read(connection, self._record.unit.key)
-        if found is None:
-            raise gone(self._record.unit.key)
-        if self._is_unsure and _progress(found) == _progress(self.after):
+        key, record = self._record.unit.key, self._record
+        bound = {"host": key.host, "unit_address": str(key.address)}
+        now = connection.execute(statements.MOVED, bound).first()
+        if now is None:
+            raise gone(key)
+        if self._is_unsure and now.token == self._token:
             return
-        record = self._record
+        if self._is_unsure and now.generation > self.after.generation:
+            raise errors.Unavailable(
+                f"whether unit {key} became {self.after.state} is not known:"
+                " the connection was lost, and others changed it since; read"
+                " it again"
+            )
+        (found,) = rows.stored(connection.execute(statements.ONE_UNIT, bound))
         raise errors.Conflict(
-            f"unit {record.unit.key} is {found.state} at generation"
-            f" {found.generation} by now, not {record.state} at"
+            f"unit {key} is {found.record.state} at generation"
+            f" {found.record.generation} by now, not {record.state} at"
             f" {record.generation}; read it again"
         )
-
-
-def _progress(record: UnitRecord) -> tuple[object, ...]:
-    return record.state, record.generation, record.consumer, record.reason
-
-
-def _read(connection: sa.Connection, key: UnitKey) -> UnitRecord | None:
-    bound = {"host": key.host, "unit_address": str(key.address)}
-    found = rows.stored(connection.execute(statements.ONE_UNIT, bound))
-    return found[0].record if found else None
 
 
 def _end_hold(connection: sa.Connection, bound: dict[str, str]) -> None:

@@ -60,7 +60,8 @@ def unchanged(connection: sa.Connection, shown: Shown) -> SyncReport | None:
     if row is None:
         return None
     _require_machine(row.machine, shown)
-    if row.published != shown.digest or row.machine != shown.machine:
+    is_new = shown.machine not in ("", row.machine)
+    if row.published != shown.digest or is_new:
         return None
     return SyncReport((), (), (), (), row.generation)
 
@@ -76,7 +77,7 @@ def publish(connection: sa.Connection, shown: Shown) -> SyncReport:
     stored = rows.stored(found)
     plan = inventory.plan([s.record for s in stored], shown.units)
     if not plan.is_empty:
-        _carry_out(connection, host.id, plan, stored)
+        _carry_out(connection, host, plan, stored)
     is_moved = _set_aggregates(connection, host.id, shown.aggregates)
     generation = host.generation + (is_moved or not plan.is_empty)
     result = connection.execute(
@@ -85,7 +86,8 @@ def publish(connection: sa.Connection, shown: Shown) -> SyncReport:
             "host_id": host.id,
             "old": host.generation,
             "new": generation,
-            "by": shown.machine,
+            "by": shown.machine or host.machine,
+            "highest": _highest(host, plan),
             "digest": shown.digest if _is_settled(plan, stored) else None,
         },
     )
@@ -156,12 +158,13 @@ def _set_aggregates(
 
 def _carry_out(
     connection: sa.Connection,
-    host_id: int,
+    host: sa.Row[Any],
     plan: Plan,
     stored: Sequence[Stored],
 ) -> None:
     """What goes first, what comes last: no function is in two units."""
     ids = {s.record.unit.key: s.id for s in stored}
+    host_id = host.id
     for record in plan.removed:
         _remove(connection, ids[record.unit.key], record)
     altered = [c for c in plan.changed if _is_altered(c)]
@@ -177,13 +180,19 @@ def _carry_out(
             host_id, ids[change.before.unit.key], change.after.unit
         )
     ]
-    added = _add(connection, host_id, plan.added)
+    added = _add(connection, host_id, plan.added, _highest(host, plan) + 1)
     for unit in plan.added:
         functions += rows.function_values(
             host_id, added[str(unit.key.address)], unit
         )
     if functions:
         connection.execute(statements.ADD_FUNCTIONS, functions)
+
+
+def _highest(host: sa.Row[Any], plan: Plan) -> int:
+    """The highest generation that a unit of the host had when it went."""
+    gone = (record.generation for record in plan.removed)
+    return max((int(host.highest_generation), *gone))
 
 
 def _is_altered(change: Change) -> bool:
@@ -212,7 +221,10 @@ def _change(connection: sa.Connection, unit_id: int, change: Change) -> None:
 
 
 def _add(
-    connection: sa.Connection, host_id: int, units: Sequence[Unit]
+    connection: sa.Connection,
+    host_id: int,
+    units: Sequence[Unit],
+    generation: int,
 ) -> Mapping[str, int]:
     """The ids of added units, by address."""
     if not units:
@@ -220,7 +232,9 @@ def _add(
     connection.execute(
         statements.ADD_UNITS,
         [
-            rows.unit_values(UnitRecord(unit, State.FREE, None, 1, False, ""))
+            rows.unit_values(
+                UnitRecord(unit, State.FREE, None, generation, False, "")
+            )
             | {"host_id": host_id, "address": str(unit.key.address)}
             for unit in units
         ],

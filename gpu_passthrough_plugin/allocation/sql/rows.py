@@ -99,6 +99,7 @@ def _stored(row: sa.Row[Any], functions: list[UnitFunction]) -> Stored:
         is_missing,
         reason,
         traits,
+        _,
     ) = row[_UNIT]
     functions.sort(key=lambda f: f.address)
     unit = Unit(

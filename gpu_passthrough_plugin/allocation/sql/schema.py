@@ -50,6 +50,14 @@ host = sa.Table(
         nullable=False,
         server_default=sa.text("''"),
     ),
+    # That of any unit it ever had: an old record of one that went, and came
+    # back, wins nothing.
+    sa.Column(
+        "highest_generation",
+        sa.Integer,
+        nullable=False,
+        server_default=sa.text("0"),
+    ),
     # A digest of what it published, if that is what the ledger has of it.
     sa.Column("published", sa.String(64)),
     # Why nothing of it is offered; null when it is.
@@ -80,6 +88,8 @@ unit = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     # Words, by a space; null for none.
     sa.Column("traits", sa.Text),
+    # Of the last move: whose answer was lost knows it by this.
+    sa.Column("token", sa.String(32)),
     sa.UniqueConstraint("host_id", "address"),
     sa.CheckConstraint(_one_of("state", State), name="state"),
     sa.Index(None, "state", "host_id"),

@@ -11,9 +11,9 @@ from gpu_passthrough_plugin import errors
 
 # How long a statement waits for a row that another holds; how long a
 # server may take to be reached, and to answer.
-LOCK_TIMEOUT_S = 20
+LOCK_TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 10
-ANSWER_TIMEOUT_S = 60
+ANSWER_TIMEOUT_S = 30
 _MIGRATION_TIMEOUT_S = 60
 # Any number that nobody else of this database locks with.
 _MIGRATION = 0x6770_7074

@@ -123,6 +123,7 @@ PUBLISHED = (
         generation=sa.bindparam("new"),
         machine=sa.bindparam("by"),
         published=sa.bindparam("digest"),
+        highest_generation=sa.bindparam("highest"),
     )
 )
 AGGREGATES = sa.select(host_aggregate.c.name).where(
@@ -281,9 +282,11 @@ MOVE = (
     .values(
         state=sa.bindparam("new_state"),
         reason=sa.bindparam("new_reason"),
+        token=sa.bindparam("new_token"),
         generation=unit.c.generation + 1,
     )
 )
+MOVED = sa.select(unit.c.generation, unit.c.token).where(_this)
 _this_unit = sa.select(unit.c.id).where(_this).scalar_subquery()
 _of_unit = allocation.c.unit_id == _this_unit
 HOLDER = sa.select(allocation.c.consumer_id).where(_of_unit)

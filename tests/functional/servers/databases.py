@@ -103,6 +103,8 @@ class MariaDB(Database):
             "mariadb-install-db",
             "--no-defaults",
             f"--datadir={folder / 'data'}",
+            # Two of them at once take the same name for a table there.
+            f"--tmpdir={folder}",
             "--auth-root-authentication-method=normal",
             "--skip-name-resolve",
             "--skip-test-db",

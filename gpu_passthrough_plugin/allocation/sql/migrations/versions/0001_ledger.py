@@ -1,6 +1,12 @@
-"""Make the ledger: hosts, units, their functions, consumers, allocations."""
+"""Make the ledger: hosts, units, their functions, consumers, allocations.
+
+A server that commits each statement that makes a table (MariaDB, MySQL)
+may have been cut off between two of them: what is there is left.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,11 +23,25 @@ _DEVICE_TYPES = "device_type IN ('type-PCI', 'type-PF', 'type-VF')"
 
 def upgrade() -> None:
     """Make the five tables."""
-    _host()
-    _unit()
-    _unit_function()
-    _consumer()
-    _allocation()
+    _make("host", _host)
+    _make("unit", _unit)
+    _index("ix_unit_state_host_id", "unit", ["state", "host_id"])
+    _make("unit_function", _unit_function)
+    _index("ix_unit_function_unit_id", "unit_function", ["unit_id"])
+    _make("consumer", _consumer)
+    _make("allocation", _allocation)
+    _index("ix_allocation_consumer_id", "allocation", ["consumer_id"])
+
+
+def _make(table: str, create: Callable[[], None]) -> None:
+    if not sa.inspect(op.get_bind()).has_table(table):
+        create()
+
+
+def _index(name: str, table: str, columns: list[str]) -> None:
+    there = sa.inspect(op.get_bind()).get_indexes(table)
+    if name not in {found["name"] for found in there}:
+        op.create_index(name, table, columns)
 
 
 def _host() -> None:
@@ -57,7 +77,6 @@ def _unit() -> None:
         sa.ForeignKeyConstraint(["host_id"], ["host.id"], "fk_unit_host_id"),
         sa.CheckConstraint(_STATES, name=op.f("ck_unit_state")),
     )
-    op.create_index("ix_unit_state_host_id", "unit", ["state", "host_id"])
 
 
 def _unit_function() -> None:
@@ -85,7 +104,6 @@ def _unit_function() -> None:
             _DEVICE_TYPES, name=op.f("ck_unit_function_device_type")
         ),
     )
-    op.create_index("ix_unit_function_unit_id", "unit_function", ["unit_id"])
 
 
 def _consumer() -> None:
@@ -117,4 +135,3 @@ def _allocation() -> None:
             ["consumer_id"], ["consumer.id"], "fk_allocation_consumer_id"
         ),
     )
-    op.create_index("ix_allocation_consumer_id", "allocation", ["consumer_id"])

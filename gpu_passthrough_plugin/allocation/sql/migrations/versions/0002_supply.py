@@ -12,6 +12,7 @@ may have been cut off between two of them: what is there is left.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -20,6 +21,8 @@ revision = "0002"
 down_revision = "0001"
 
 _DEVICE_TYPES = "device_type IN ('type-PCI', 'type-PF', 'type-VF')"
+_INDEX = "ix_supply_card_id_place_free_host_id"
+_INDEXED = ["card_id", "place", "free", "host_id"]
 _ANYWHERE, _ONE_NODE, _NO_NODE = -3, -2, -1
 
 
@@ -34,13 +37,25 @@ def upgrade() -> None:
         server_default=sa.text("''"),
     )
     _add("host", machine)
+    highest = sa.Column(
+        "highest_generation",
+        sa.Integer,
+        nullable=False,
+        server_default=sa.text("0"),
+    )
+    _add("host", highest)
     _add("host", sa.Column("published", sa.String(64)))
     _add("host", sa.Column("disabled_reason", sa.Text))
     _add("unit", sa.Column("traits", sa.Text))
+    _add("unit", sa.Column("token", sa.String(32)))
     _add("consumer", sa.Column("terms", sa.Text))
     _make("host_aggregate", _host_aggregate)
     _make("card", _card)
     _make("supply", _supply)
+    # Apart, for whoever was cut off after the table.
+    there = sa.inspect(op.get_bind()).get_indexes("supply")
+    if _INDEX not in {found["name"] for found in there}:
+        op.create_index(_INDEX, "supply", _INDEXED)
     _count()
 
 
@@ -53,7 +68,7 @@ def _compare_bytes() -> None:
         )
 
 
-def _add(table: str, column: sa.Column[str]) -> None:
+def _add(table: str, column: sa.Column[Any]) -> None:
     there = sa.inspect(op.get_bind()).get_columns(table)
     if column.name not in {found["name"] for found in there}:
         op.add_column(table, column)
@@ -110,10 +125,6 @@ def _supply() -> None:
         ),
         sa.ForeignKeyConstraint(["host_id"], ["host.id"], "fk_supply_host_id"),
         sa.ForeignKeyConstraint(["card_id"], ["card.id"], "fk_supply_card_id"),
-        sa.Index(
-            "ix_supply_card_id_place_free_host_id",
-            *("card_id", "place", "free", "host_id"),
-        ),
         mysql_charset="utf8mb4",
         mysql_collate="utf8mb4_bin",
     )

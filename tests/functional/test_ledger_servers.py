@@ -1,0 +1,149 @@
+"""A ledger on a server that is away, wrong, slow or another's."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+import sqlalchemy as sa
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation.driver import LedgerSettings
+from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
+from gpu_passthrough_plugin.model.unit import State
+from tests.functional.servers.databases import MariaDB, PostgreSQL
+from tests.unit.allocation.build import request, unit
+
+pytest_plugins = ("tests.functional.servers.fixtures",)
+
+A = "aaaaaaaa-0000-4000-8000-000000000001"
+B = "bbbbbbbb-0000-4000-8000-000000000002"
+WORD = "s3cret-word"
+SERVERS = ("mariadb", "postgresql")
+SOON = {"max_retries": 1, "retry_interval": 0, "db_max_retries": 1}
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest) -> MariaDB | PostgreSQL:
+    found: MariaDB | PostgreSQL = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(params=SERVERS)
+def fresh(request: pytest.FixtureRequest) -> MariaDB | PostgreSQL:
+    found: MariaDB | PostgreSQL = request.getfixturevalue(
+        f"fresh_{request.param}"
+    )
+    return found
+
+
+def refused(url: sa.URL | str, **options: object) -> str:
+    """What is said, in one line and soon."""
+    text = sa.make_url(url).render_as_string(hide_password=False)
+    ledger = SqlLedger(LedgerSettings(text, SOON | options))
+    begun = time.monotonic()
+    with pytest.raises(errors.Unavailable) as caught:
+        ledger.records()
+    assert time.monotonic() - begun < 30
+    ledger.close()
+    said = str(caught.value)
+    assert "\n" not in said
+    return said
+
+
+def test_nobody_there(server: MariaDB | PostgreSQL) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = sa.make_url(server.new_database()).set(port=port)
+    said = refused(url.set(password=WORD))
+    assert "does not answer" in said
+    assert "check [database] connection" in said
+    assert WORD not in said
+
+
+def test_one_who_takes_the_call_and_says_nothing(
+    server: MariaDB | PostgreSQL,
+) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        port = silent.getsockname()[1]
+        url = sa.make_url(server.new_database()).set(port=port)
+        soon = {"connect_timeout": "2"}
+        if isinstance(server, MariaDB):
+            # Once it took the call, this is what bounds the greeting.
+            soon["read_timeout"] = "2"
+        said = refused(url.update_query_dict(soon))
+        assert "does not answer" in said
+
+
+def test_wrong_credentials(server: MariaDB | PostgreSQL) -> None:
+    url = sa.make_url(server.new_database())
+    said = refused(url.set(username="nobody", password=WORD))
+    assert "nobody" in said
+    assert WORD not in said
+
+
+def test_no_such_database(server: MariaDB | PostgreSQL) -> None:
+    url = sa.make_url(server.new_database())
+    assert "not_there" in refused(url.set(database="not_there"))
+
+
+def test_a_database_without_schema(server: MariaDB | PostgreSQL) -> None:
+    assert "has no schema yet" in refused(server.new_database())
+
+
+def test_newer(server: MariaDB | PostgreSQL) -> None:
+    url = server.new_database()
+    ledger = SqlLedger(LedgerSettings(url))
+    ledger.sync()
+    with ledger.database.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE alembic_version SET version_num = '9999'"
+        )
+    ledger.close()
+    assert "newer than" in refused(url)
+
+
+def test_killed_and_started_again(fresh: MariaDB | PostgreSQL) -> None:
+    """What was acknowledged is there; an open ledger goes on."""
+    ledger = SqlLedger(LedgerSettings(fresh.new_database()))
+    ledger.sync()
+    ledger.publish("h", [unit(1), unit(2)])
+    held = ledger.claim(request("gpu:1"), A)
+    fresh.kill()
+    fresh.start()
+    assert ledger.allocation(A) == held
+    assert ledger.claim(request("gpu:1"), B).host == "h"
+    ledger.close()
+
+
+def test_one_row_held_for_too_long(
+    server: MariaDB | PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "gpu_passthrough_plugin.allocation.sql.server.LOCK_TIMEOUT_S", 1
+    )
+    url = server.new_database()
+    ledger = SqlLedger(LedgerSettings(url, {"db_max_retries": 1}))
+    ledger.sync()
+    ledger.publish("a", [unit(1, host="a")])
+    ledger.publish("b", [unit(1, host="b")])
+    other = sa.create_engine(url)
+    with other.begin() as holder:
+        holder.exec_driver_sql(
+            "SELECT id FROM host WHERE name = 'a' FOR UPDATE"
+        )
+        # The next host does; what nobody else has is waited for.
+        assert ledger.claim(request("gpu:1"), A).host == "b"
+        with pytest.raises((errors.Conflict, errors.Unavailable)) as caught:
+            ledger.claim(request("gpu:1"), B)
+        assert "\n" not in str(caught.value)
+        (record,) = ledger.records(host="a")
+        with pytest.raises((errors.Conflict, errors.Unavailable)):
+            ledger.move(record, State.QUARANTINED, reason="x")
+    assert ledger.claim(request("gpu:1"), B).host == "a"
+    other.dispose()
+    ledger.close()
