@@ -120,6 +120,23 @@ def test_killed_and_started_again(fresh: MariaDB | PostgreSQL) -> None:
     ledger.close()
 
 
+def test_every_connection_is_set_up(server: MariaDB | PostgreSQL) -> None:
+    """The first of them, too."""
+    ledger = SqlLedger(LedgerSettings(server.new_database()))
+    engine = ledger.database.engine
+    with engine.connect() as first, engine.connect() as second:
+        for connection in (first, second):
+            level = connection.get_isolation_level()
+            assert level == "READ COMMITTED"
+            name = "innodb_lock_wait_timeout"
+            if isinstance(server, MariaDB):
+                asked = f"SELECT CONCAT(@@{name}, 's')"
+            else:
+                asked = "SHOW lock_timeout"
+            assert connection.exec_driver_sql(asked).scalar() == "10s"
+    ledger.close()
+
+
 def test_one_row_held_for_too_long(
     server: MariaDB | PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:

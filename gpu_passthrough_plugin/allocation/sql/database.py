@@ -120,6 +120,9 @@ class Database:
         url = self.url.update_query_dict(server.timeouts(self.url))
         engine: sa.Engine = engines.create_engine(url, **options)
         server.listen(engine)
+        # Whether the server is there was tried on a connection that is not
+        # set up.
+        engine.dispose()
         return engine
 
     @property
