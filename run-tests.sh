@@ -115,7 +115,9 @@ case ${1---every} in
     shift $(($# ? 1 : 0))
     linters
     fast_tests "$@"
-    tests "functional tests" tests/functional -m "not lab" "$@"
+    # Much of their time they wait, for leases to end or servers to start.
+    tests "functional tests" tests/functional -m "not lab" \
+        -n 4 --dist loadfile --durations 15 "$@"
     # Each host that a module boots is its own; a core serves one.
     ((is_quick)) || tests "tests on the emulated host" tests/functional \
         -m lab -n 2 --dist loadfile --durations 20 "$@"
