@@ -22,7 +22,8 @@ _INSIDE = "/opt/lab/inside.py"
 _END_TIMEOUT_S = 60.0
 _TIMEOUT_S = 400.0
 
-_ALIASES = """\
+# A host's configuration, to which a test adds.
+ALIASES = """\
 [pci]
 alias = {"name": "gpu", "vendor_id": "1002", "product_id": "5046"}
 alias = {"name": "near", "vendor_id": "1002", "product_id": "5046", \
@@ -119,7 +120,7 @@ def serial(name: str) -> str:
 def installed(host: EmulatedHost, archived: bytes) -> Iterator[Product]:
     """Return the product, configured and with its inventory published."""
     project.install(host, archived)
-    host.put(CONFIG, _ALIASES.encode())
+    host.put(CONFIG, ALIASES.encode())
     # Once as an operator's shell starts it; later calls are forked.
     host.run(("gpu-passthrough", "db", "sync"))
     with running(host) as product:

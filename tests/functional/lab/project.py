@@ -1,5 +1,6 @@
 """The checkout's package, brought into a running emulated host."""
 
+import importlib.resources
 import io
 import shutil
 import subprocess
@@ -36,6 +37,20 @@ def install(host: EmulatedHost, archived: bytes) -> None:
     """Return once the host has the project, and its commands on PATH."""
     unpack = ("tar", "-C", "/", "--no-overwrite-dir", "-xf", "-")
     host.run(unpack, stdin=archived)
+
+
+def install_packages(host: EmulatedHost, *names: str) -> None:
+    """Return once the host has packages of this Python's, pure ones.
+
+    What tests need of them there is no business of the image's.
+    """
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for name in names:
+            folder = Path(str(importlib.resources.files(name)))
+            where = f"{_VENV}/lib/python{PYTHON[0]}.{PYTHON[1]}/site-packages"
+            tar.add(folder, arcname=f"{where}/{name}", filter=_as_root)
+    install(host, stream.getvalue())
 
 
 def _snapshot(checkout: Path, into: Path) -> None:
