@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 
 import pytest
@@ -118,6 +119,24 @@ def test_killed_and_started_again(fresh: MariaDB | PostgreSQL) -> None:
     assert ledger.allocation(A) == held
     assert ledger.claim(request("gpu:1"), B).host == "h"
     ledger.close()
+
+
+def test_away_for_a_moment(fresh: MariaDB | PostgreSQL) -> None:
+    """A restart, or a failover, is waited for; also by a new ledger."""
+    url = fresh.new_database()
+    ledger = SqlLedger(LedgerSettings(url))
+    ledger.sync()
+    ledger.publish("h", [unit(1), unit(2)])
+    for name, found in (
+        (A, ledger),
+        (B, SqlLedger(LedgerSettings(url))),
+    ):
+        fresh.kill()
+        back = threading.Timer(1.5, fresh.start)
+        back.start()
+        assert found.claim(request("gpu:1"), name).host == "h"
+        back.join()
+        found.close()
 
 
 def test_every_connection_is_set_up(server: MariaDB | PostgreSQL) -> None:

@@ -87,7 +87,7 @@ def test_claimed_from_either_and_booted_where_it_is(
     here = b.domain("guest", identity)
     row = b.asked("instance", "boot", here, "--request", "gpu:1")
     assert (row["Instance"], row["State"]) == (identity, "active")
-    assert b.seen("guest") == CARD
+    assert set(CARD) <= set(b.seen("guest"))
     assert ("b", "active", identity) in owners(a)
 
     # The hosts take from one ledger: five more, and no sixth.

@@ -153,7 +153,7 @@ class Database:
             while True:
                 try:
                     return once()
-                except (exception.DBError, exception.RetryRequest) as error:
+                except _FAILURES as error:
                     is_over = time.monotonic() > until
                     if not _may_help(error) or repeats >= self._most:
                         is_over = True
@@ -185,6 +185,14 @@ def _inner(error: Exception) -> Exception:
         inner: Exception = error.inner_exc
         return inner
     return error
+
+
+# Some of SQLAlchemy's errors oslo.db lets through.
+_FAILURES = (
+    exception.DBError,
+    exception.RetryRequest,
+    sa.exc.DBAPIError,
+)
 
 
 def _may_help(error: Exception) -> bool:
