@@ -6,6 +6,7 @@ import dataclasses
 import uuid
 
 import hypothesis
+import sqlalchemy as sa
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -15,9 +16,17 @@ from hypothesis.stateful import (
 )
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation import supply
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
+from gpu_passthrough_plugin.allocation.sql import schema
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
-from gpu_passthrough_plugin.model.unit import EDGES, State, Unit, UnitRecord
+from gpu_passthrough_plugin.model.unit import (
+    EDGES,
+    DeviceType,
+    State,
+    Unit,
+    UnitRecord,
+)
 from tests.unit.allocation.build import GPU, NIC, request, unit
 
 HELD = frozenset(State) - {State.FREE, State.QUARANTINED}
@@ -122,6 +131,56 @@ class Ledger(RuleBasedStateMachine):
             assert self.ledger.records() == before
         else:
             raise AssertionError("an old record moved a unit")
+
+    @rule(host=st.sampled_from(HOSTS), disables=st.booleans())
+    def disable_or_enable(self, host: str, disables: bool) -> None:
+        if disables:
+            assert self.ledger.disable(host, "drawn").is_disabled
+        else:
+            assert not self.ledger.enable(host).is_disabled
+
+    @invariant()
+    def what_hosts_supply_is_counted(self) -> None:
+        """Exactly: a claim is sent to no host in vain, and past none."""
+        for host in self.ledger.hosts():
+            records = self.ledger.records(host=host.name)
+            is_free = [
+                r.state is State.FREE
+                and not r.is_missing
+                and not host.is_disabled
+                for r in records
+            ]
+            free = [
+                r.unit
+                for r, is_it in zip(records, is_free, strict=True)
+                if is_it
+            ]
+            wanted = supply.count(free, [r.unit for r in records])
+            assert self.supplied(host.name) == {
+                key: number for key, number in wanted.items() if number
+            }
+
+    def supplied(self, host: str) -> dict[tuple[supply.Card, int], int]:
+        """What the ledger counts of a host; zeros left out."""
+        asked = (
+            sa.select(schema.card, schema.supply)
+            .join_from(schema.supply, schema.card)
+            .join(schema.host, schema.host.c.id == schema.supply.c.host_id)
+            .where(schema.host.c.name == host, schema.supply.c.free > 0)
+        )
+        return {
+            (
+                supply.Card(
+                    row.vendor_id,
+                    row.product_id,
+                    DeviceType(row.device_type),
+                ),
+                row.place,
+            ): row.free
+            for row in self.ledger.database.read(
+                lambda c: c.execute(asked).all()
+            )
+        }
 
     @invariant()
     def each_unit_has_one_owner_or_none(self) -> None:
