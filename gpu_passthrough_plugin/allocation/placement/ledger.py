@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation import inventory
+from gpu_passthrough_plugin.allocation import inventory, rules
 from gpu_passthrough_plugin.allocation.driver import Driver, LedgerSettings
 from gpu_passthrough_plugin.allocation.placement import (
     claim,
     hosts,
-    move,
     order,
     publish,
     reading,
@@ -22,7 +20,7 @@ from gpu_passthrough_plugin.allocation.placement import (
 from gpu_passthrough_plugin.allocation.placement.claim import Look
 from gpu_passthrough_plugin.allocation.placement.move import Move
 from gpu_passthrough_plugin.allocation.placement.service import Service
-from gpu_passthrough_plugin.allocation.placement.site import Shown
+from gpu_passthrough_plugin.allocation.rules import Shown
 from gpu_passthrough_plugin.model.allocation import (
     Allocation,
     Candidate,
@@ -111,7 +109,7 @@ class PlacementLedger(Driver):
     def claim(
         self, request: Request, consumer: str, *, host: str | None = None
     ) -> Allocation:
-        look = Look(request, _uuid(consumer), host, self._weight)
+        look = Look(request, rules.consumer(consumer), host, self._weight)
         return self._asked(lambda n: claim.claim(self.service, look, n))
 
     def allocations(self) -> tuple[Allocation, ...]:
@@ -133,7 +131,7 @@ class PlacementLedger(Driver):
         return tuple(found)
 
     def allocation(self, consumer: str) -> Allocation:
-        name = _uuid(consumer)
+        name = rules.consumer(consumer)
         return self._asked(lambda _: self._allocation(name))
 
     def _allocation(self, name: str) -> Allocation:
@@ -159,7 +157,7 @@ class PlacementLedger(Driver):
         for record in self.records(host=key.host):
             if record.unit.key == key:
                 return record
-        raise move.gone(key)
+        raise rules.gone(key)
 
     def _asked(self, once: Callable[[int], T]) -> T:
         """What ``once`` returns; repeated where that may help."""
@@ -171,14 +169,3 @@ class PlacementLedger(Driver):
             return once(attempt)
 
         return self.service.repeated(checked)
-
-
-def _uuid(text: str) -> str:
-    """A consumer's UUID as Placement keeps it, in lower case."""
-    try:
-        return str(uuid.UUID(text))
-    except ValueError as error:
-        raise errors.Invalid(
-            f"consumer {text!r} is no UUID; wanted such as"
-            " 5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11"
-        ) from error

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation import rules
 from gpu_passthrough_plugin.allocation.placement import (
     ends,
     facts,
@@ -29,7 +30,6 @@ from gpu_passthrough_plugin.allocation.placement.providers import (
 )
 from gpu_passthrough_plugin.allocation.placement.service import Service
 from gpu_passthrough_plugin.model.unit import (
-    EDGES,
     State,
     UnitKey,
     UnitRecord,
@@ -72,7 +72,7 @@ class Move:
 
         :raises Refused: when no such edge exists.
         """
-        _check_edge(record, state)
+        rules.require_edge(record, state)
         self._record = record
         self._state = state
         self._reason = reason if state is State.QUARANTINED else ""
@@ -148,11 +148,11 @@ def _read(service: Service, key: UnitKey) -> Found:
         ("required", names.IS_UNIT),
     )["resource_providers"]
     if not listed:
-        raise gone(key)
+        raise rules.gone(key)
     uuid = listed[0]["uuid"]
     found = service.found(f"/resource_providers/{uuid}/inventories")
     if found is None or names.LEASE not in found["inventories"]:
-        raise gone(key)
+        raise rules.gone(key)
     inventories = found["inventories"]
     classes = [name for name in inventories if name != names.LEASE]
     used: dict[str, int] = {}
@@ -194,25 +194,3 @@ def _forget_reason(service: Service, uuid: str) -> None:
 def _without_reason(traits: list[str]) -> frozenset[str]:
     begin = f"{names.FACT}{facts.REASON}_"
     return frozenset(t for t in traits if not t.startswith(begin))
-
-
-def _check_edge(record: UnitRecord, state: State) -> None:
-    key, now = record.unit.key, record.state
-    if (now, state) == (State.FREE, State.CLAIMED):
-        raise errors.Refused(
-            f"unit {key} is free, and only a claim for a consumer takes it;"
-            " run gpu-passthrough allocation create"
-        )
-    if state not in EDGES[now]:
-        possible = ", ".join(s for s in State if s in EDGES[now])
-        raise errors.Refused(
-            f"unit {key} is {now} and cannot become {state} from there;"
-            f" possible: {possible}"
-        )
-
-
-def gone(key: UnitKey) -> errors.Refused:
-    """What to say of a unit that the ledger has not."""
-    return errors.Refused(
-        f"the ledger has no unit {key}; see 'gpu-passthrough inventory list'"
-    )

@@ -13,7 +13,7 @@ when this dies anywhere, or runs twice at once for one host:
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.allocation import inventory
+from gpu_passthrough_plugin.allocation import inventory, rules
 from gpu_passthrough_plugin.allocation.inventory import Plan
 from gpu_passthrough_plugin.allocation.placement import (
     changes,
@@ -31,7 +31,7 @@ from gpu_passthrough_plugin.allocation.placement.providers import (
     put_inventory,
 )
 from gpu_passthrough_plugin.allocation.placement.service import Service
-from gpu_passthrough_plugin.allocation.placement.site import Shown
+from gpu_passthrough_plugin.allocation.rules import Shown
 from gpu_passthrough_plugin.model.allocation import SyncReport
 
 
@@ -43,7 +43,7 @@ def publish(service: Service, shown: Shown) -> SyncReport:
     :raises Again: when others changed the same meanwhile.
     """
     host = hosts.ensure(service, shown.host)
-    site.require_machine(host, shown)
+    rules.require_machine(host.machine, shown)
     found = _units(service, host, shown)
     planned = _plan(found, shown)
     if planned.is_empty and site.traits(host, shown) == host.traits:

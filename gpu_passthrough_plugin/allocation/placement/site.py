@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
-from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.placement import fleet, names, text
 from gpu_passthrough_plugin.allocation.placement.failure import detail
 from gpu_passthrough_plugin.allocation.placement.fleet import Host
@@ -14,39 +11,7 @@ from gpu_passthrough_plugin.allocation.placement.providers import (
     put_traits,
 )
 from gpu_passthrough_plugin.allocation.placement.service import Service
-from gpu_passthrough_plugin.model.unit import Unit
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Shown:
-    """What is published.
-
-    :param machine: what tells it from another of its name, if known.
-    :param replaces: whether it takes another machine's place.
-    """
-
-    host: str
-    units: tuple[Unit, ...]
-    aggregates: frozenset[str]
-    machine: str
-    replaces: bool
-
-
-def require_machine(host: Host, shown: Shown) -> None:
-    """Return when it is the machine that published before.
-
-    :raises Refused: when it is another.
-    """
-    known = host.machine
-    if not known or not shown.machine or shown.replaces:
-        return
-    if known != shown.machine:
-        raise errors.Refused(
-            f"another machine published units as host {shown.host}: give this"
-            " one a name of its own ([DEFAULT] host); or, when it has taken"
-            " the other's place, run 'gpu-passthrough inventory sync"
-            " --replace'"
-        )
+from gpu_passthrough_plugin.allocation.rules import Shown
 
 
 def traits(host: Host, shown: Shown) -> frozenset[str]:

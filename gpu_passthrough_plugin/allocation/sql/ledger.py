@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation import inventory
+from gpu_passthrough_plugin.allocation import inventory, rules
 from gpu_passthrough_plugin.allocation.driver import Driver, LedgerSettings
+from gpu_passthrough_plugin.allocation.rules import Shown
 from gpu_passthrough_plugin.allocation.sql import (
     cards,
     claim,
@@ -23,8 +23,7 @@ from gpu_passthrough_plugin.allocation.sql import (
 from gpu_passthrough_plugin.allocation.sql.attempts import Attempts
 from gpu_passthrough_plugin.allocation.sql.database import Database
 from gpu_passthrough_plugin.allocation.sql.look import Look
-from gpu_passthrough_plugin.allocation.sql.move import Move, gone
-from gpu_passthrough_plugin.allocation.sql.publish import Shown
+from gpu_passthrough_plugin.allocation.sql.move import Move
 from gpu_passthrough_plugin.model.allocation import (
     Allocation,
     Candidate,
@@ -116,7 +115,7 @@ class SqlLedger(Driver):
     def claim(
         self, request: Request, consumer: str, *, host: str | None = None
     ) -> Allocation:
-        name = _uuid(consumer)
+        name = rules.consumer(consumer)
         self._check()
         return self._attempts.run(Look(request, host, self._weight), name)
 
@@ -128,7 +127,7 @@ class SqlLedger(Driver):
         )
 
     def allocation(self, consumer: str) -> Allocation:
-        name = _uuid(consumer)
+        name = rules.consumer(consumer)
         found = self._read(lambda c: claim.allocation(c, name))
         if found is None:
             raise errors.Refused(
@@ -150,7 +149,7 @@ class SqlLedger(Driver):
             statements.ONE_UNIT, host=key.host, unit_address=str(key.address)
         )
         if not found:
-            raise gone(key)
+            raise rules.gone(key)
         return found[0]
 
     def _read(self, work: Callable[[sa.Connection], T]) -> T:
@@ -166,14 +165,3 @@ class SqlLedger(Driver):
         if not self._is_checked:
             version.check(self.database)
             self._is_checked = True
-
-
-def _uuid(text: str) -> str:
-    """A consumer's UUID as the ledger keeps it, in lower case."""
-    try:
-        return str(uuid.UUID(text))
-    except ValueError as error:
-        raise errors.Invalid(
-            f"consumer {text!r} is no UUID; wanted such as"
-            " 5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11"
-        ) from error

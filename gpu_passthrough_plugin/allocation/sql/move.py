@@ -8,6 +8,7 @@ import uuid
 import sqlalchemy as sa
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation import rules
 from gpu_passthrough_plugin.allocation.sql import (
     cards,
     counters,
@@ -15,7 +16,6 @@ from gpu_passthrough_plugin.allocation.sql import (
     statements,
 )
 from gpu_passthrough_plugin.model.unit import (
-    EDGES,
     State,
     UnitKey,
     UnitRecord,
@@ -35,7 +35,7 @@ class Move:
 
         :raises Refused: when no such edge exists.
         """
-        _check_edge(record, state)
+        rules.require_edge(record, state)
         self._record = record
         self._token = uuid.uuid4().hex
         self._is_unsure = False
@@ -87,7 +87,7 @@ class Move:
         bound = {"host": key.host, "unit_address": str(key.address)}
         now = connection.execute(statements.MOVED, bound).first()
         if now is None:
-            raise gone(key)
+            raise rules.gone(key)
         if self._is_unsure and now.token == self._token:
             return
         if self._is_unsure and now.generation > self.after.generation:
@@ -123,26 +123,4 @@ def _count(connection: sa.Connection, host_id: int, key: UnitKey) -> None:
         [r.unit for r in records if counters.is_offered(r)],
         [r.unit for r in records if not counters.is_offered(r)],
         [r.unit for r in records if r.unit.key == key and not r.is_missing],
-    )
-
-
-def _check_edge(record: UnitRecord, state: State) -> None:
-    key, now = record.unit.key, record.state
-    if (now, state) == (State.FREE, State.CLAIMED):
-        raise errors.Refused(
-            f"unit {key} is free, and only a claim for a consumer takes it;"
-            " run gpu-passthrough allocation create"
-        )
-    if state not in EDGES[now]:
-        possible = ", ".join(s for s in State if s in EDGES[now])
-        raise errors.Refused(
-            f"unit {key} is {now} and cannot become {state} from there;"
-            f" possible: {possible}"
-        )
-
-
-def gone(key: UnitKey) -> errors.Refused:
-    """What to say of a unit that the ledger has not."""
-    return errors.Refused(
-        f"the ledger has no unit {key}; see 'gpu-passthrough inventory list'"
     )

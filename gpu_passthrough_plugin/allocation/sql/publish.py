@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,42 +10,13 @@ import sqlalchemy as sa
 from oslo_db import exception
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation import inventory
+from gpu_passthrough_plugin.allocation import inventory, rules
 from gpu_passthrough_plugin.allocation.inventory import Change, Plan
+from gpu_passthrough_plugin.allocation.rules import Shown
 from gpu_passthrough_plugin.allocation.sql import hosts, rows, statements
 from gpu_passthrough_plugin.allocation.sql.rows import Stored
 from gpu_passthrough_plugin.model.allocation import SyncReport
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Shown:
-    """What a host publishes of itself.
-
-    :param machine: what tells it from another of its name, if known.
-    :param replaces: whether it takes another machine's place.
-    """
-
-    host: str
-    units: tuple[Unit, ...]
-    aggregates: frozenset[str]
-    machine: str
-    replaces: bool
-
-    @property
-    def digest(self) -> str:
-        """The same for the same units and aggregates, in any order."""
-        words = [repr(sorted(self.aggregates))]
-        for unit in sorted(self.units, key=lambda u: u.key.address):
-            words.append(repr((*unit.key, unit.iommu_group)))
-            words.append(repr((unit.numa_node, unit.socket, unit.switch)))
-            words.append(repr(sorted(unit.traits)))
-            words += [
-                f"{tuple(f.address)} {f.vendor_id} {f.product_id}"
-                f" {f.class_code} {f.device_type} {f.is_primary}"
-                for f in unit.functions
-            ]
-        return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 
 def unchanged(connection: sa.Connection, shown: Shown) -> SyncReport | None:
@@ -59,9 +29,9 @@ def unchanged(connection: sa.Connection, shown: Shown) -> SyncReport | None:
     row = connection.execute(statements.HOST, {"host": shown.host}).first()
     if row is None:
         return None
-    _require_machine(row.machine, shown)
+    rules.require_machine(row.machine, shown)
     is_new = shown.machine not in ("", row.machine)
-    if row.published != shown.digest or is_new:
+    if row.published != _digest(shown) or is_new:
         return None
     return SyncReport((), (), (), (), row.generation)
 
@@ -88,7 +58,7 @@ def publish(connection: sa.Connection, shown: Shown) -> SyncReport:
             "new": generation,
             "by": shown.machine or host.machine,
             "highest": _highest(host, plan),
-            "digest": shown.digest if _is_settled(plan, stored) else None,
+            "digest": _digest(shown) if _is_settled(plan, stored) else None,
         },
     )
     _one(result, shown.host)
@@ -102,6 +72,21 @@ def publish(connection: sa.Connection, shown: Shown) -> SyncReport:
         generation=generation,
         withheld=plan.withheld,
     )
+
+
+def _digest(shown: Shown) -> str:
+    """The same for the same units and aggregates, in any order."""
+    words = [repr(sorted(shown.aggregates))]
+    for unit in sorted(shown.units, key=lambda u: u.key.address):
+        words.append(repr((*unit.key, unit.iommu_group)))
+        words.append(repr((unit.numa_node, unit.socket, unit.switch)))
+        words.append(repr(sorted(unit.traits)))
+        words += [
+            f"{tuple(f.address)} {f.vendor_id} {f.product_id}"
+            f" {f.class_code} {f.device_type} {f.is_primary}"
+            for f in unit.functions
+        ]
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 
 def _is_settled(plan: Plan, stored: Sequence[Stored]) -> bool:
@@ -125,18 +110,8 @@ def _held(connection: sa.Connection, shown: Shown) -> sa.Row[Any]:
             statements.ADD_HOST, {"name": shown.host, "generation": 0}
         )
         row = connection.execute(statements.LOCK_NAMED, bound).one()
-    _require_machine(row.machine, shown)
+    rules.require_machine(row.machine, shown)
     return row
-
-
-def _require_machine(machine: str, shown: Shown) -> None:
-    if machine in ("", shown.machine) or not shown.machine or shown.replaces:
-        return
-    raise errors.Refused(
-        f"another machine published units as host {shown.host}: give this one"
-        " a name of its own ([DEFAULT] host); or, when it has taken the"
-        " other's place, run 'gpu-passthrough inventory sync --replace'"
-    )
 
 
 def _set_aggregates(
