@@ -133,9 +133,14 @@ class Proxy:
     async def _close(self) -> None:
         await self._refuse()
         await self._cut(hard=True)
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Who was let in just now begins a task of its own after this.
+        await asyncio.sleep(0)
+        while self._tasks:
+            for task in tuple(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        # What was cut is let go of in the loop's next round.
+        await asyncio.sleep(0)
 
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -149,6 +154,9 @@ class Proxy:
         except OSError:
             _reset(writer)
             return
+        except asyncio.CancelledError:
+            _reset(writer)
+            raise
         pair = _Pair(writer, found[1])
         self._pairs.add(pair)
         try:
