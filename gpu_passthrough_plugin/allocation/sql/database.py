@@ -108,8 +108,10 @@ class Database:
         logging.getLogger("oslo_db.sqlalchemy.exc_filters").setLevel(
             logging.ERROR
         )
-        # So does the pool, of a connection that was cut.
+        # So does the pool, of a connection that was cut; and each attempt
+        # to reach a server is counted.
         logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
+        logging.getLogger("oslo_db.sqlalchemy.engines").setLevel(logging.ERROR)
         options = {
             name: self._options.get(name, default)
             for name, default in _ENGINE_OPTIONS.items()

@@ -11,8 +11,13 @@ from oslo_db import exception
 from gpu_passthrough_plugin import errors
 
 # SQLite has no error classes for these, only its own texts.
-# Source: https://www.sqlite.org/rescode.html
+# Source: https://www.sqlite.org/rescode.html; the first is PostgreSQL's.
 _TEXTS = (
+    (
+        "due to lock timeout",
+        "has a host whose row another process holds for too long; see what"
+        " that one does, and try again",
+    ),
     (
         "database is locked",
         "is locked by another process for too long; see who has it open"
