@@ -83,6 +83,6 @@ class InstanceRelease(Shower):
         if any(r.state is State.QUARANTINED for r in records):
             self.status = 1
         units = tuple(str(r.unit.key.address) for r in records)
-        states = ",".join(sorted({r.state for r in records}))
-        values = (uuid, site.host, units, states)
+        states = ",".join(sorted({r.state for r in records})) or State.FREE
+        values = (uuid, site.host, units, str(states))
         return self.fields(dict(zip(COLUMNS, values, strict=True)))

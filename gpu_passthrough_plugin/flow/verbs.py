@@ -11,7 +11,7 @@ from gpu_passthrough_plugin.flow import sanitise
 from gpu_passthrough_plugin.flow.recovery import quiet
 from gpu_passthrough_plugin.flow.site import Site, require_current
 from gpu_passthrough_plugin.model.allocation import Allocation, SyncReport
-from gpu_passthrough_plugin.model.instance import Instance
+from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.reading import known
 from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
 
@@ -35,11 +35,14 @@ def publish(site: Site, *, replaces: bool = False) -> SyncReport:
 def release(site: Site, uuid: str) -> tuple[UnitRecord, ...]:
     """The units that an instance held, stopped, reset and checked.
 
+    None, where one that was cut off had freed them all already.
+
     :raises Refused: when it holds nothing, or not on this host.
     """
     with quiet(site, but=uuid):
         held = _allocation(site, uuid)
-        _require_here(site, held.host, f"instance {uuid}")
+        if held:
+            _require_here(site, held.host, f"instance {uuid}")
         instance = site.journal.read(uuid)
         if instance is None:
             instance = Instance(uuid)
@@ -55,16 +58,20 @@ def release(site: Site, uuid: str) -> tuple[UnitRecord, ...]:
                 stop_timeout_s=site.stop_timeout_s,
                 restores_drivers=site.restores_drivers,
             )
-        return tuple(site.ledger.unit(r.unit.key) for r in held.units)
+        units = held.units if held else ()
+        return tuple(site.ledger.unit(r.unit.key) for r in units)
 
 
-def _allocation(site: Site, uuid: str) -> Allocation:
+def _allocation(site: Site, uuid: str) -> Allocation | None:
+    """What an instance holds; None where its release had got that far."""
     try:
         return site.ledger.allocation(uuid)
     except errors.Refused as error:
         instance = site.journal.read(uuid)
         if instance is None:
             raise
+        if instance.phase is Phase.RELEASING:
+            return None
         raise errors.Refused(
             f"the ledger has lost instance {uuid}, which this host's journal"
             f" has as {instance.phase}: put the ledger's file back; or stop"

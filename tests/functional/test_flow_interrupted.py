@@ -198,6 +198,27 @@ def test_a_release_that_dies_at_each_act(
         assert world.snapshot() == before, whole.done[number - 1]
 
 
+@pytest.mark.parametrize("does_it", [False, True])
+def test_a_release_that_dies_is_finished_by_another(
+    world: World, does_it: bool
+) -> None:
+    """By the same command, wherever it died."""
+    before = world.snapshot()
+    start(world.site())
+    whole = Acts()
+    release(world.site(whole))
+    for number in range(1, len(whole.done) + 1):
+        start(world.site())
+        with pytest.raises(Crash):
+            release(world.site(Acts(crash_at=number, does_it=does_it)))
+        if world.journal.read(UUID):
+            release(world.site())
+        else:
+            with pytest.raises(errors.Refused, match="holds nothing"):
+                release(world.site())
+        assert world.snapshot() == before, whole.done[number - 1]
+
+
 def test_a_unit_that_was_found_clean_is_not_reset_again(world: World) -> None:
     """Its functions may be at work for the host again."""
     start(world.site())
