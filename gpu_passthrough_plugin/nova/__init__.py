@@ -1,0 +1,1 @@
+"""What Nova and Placement are told of a host's groups."""

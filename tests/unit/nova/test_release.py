@@ -1,0 +1,52 @@
+"""Which release knows what."""
+
+from __future__ import annotations
+
+import pytest
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.nova import release
+from gpu_passthrough_plugin.nova.release import Feature, Release
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("26", 26),
+        ("26.3.0", 26),
+        ("Zed", 26),
+        ("2023.1", 27),
+        ("2025.1", 31),
+        (" 34 ", 34),
+        ("34.0.0", 34),
+        ("2026.2", 34),
+    ],
+)
+def test_names(text: str, number: int) -> None:
+    assert release.parse(text) == Release(number)
+
+
+@pytest.mark.parametrize("text", ["", "25", "35", "2022.1", "x", "3", "."])
+def test_no_release(text: str) -> None:
+    with pytest.raises(errors.Invalid, match="wanted 26 to 34"):
+        release.parse(text)
+
+
+def test_every_feature_is_dated() -> None:
+    assert set(release.SINCE) == set(Feature)
+    assert set(release.SINCE.values()) <= set(release.CYCLES)
+
+
+def test_debian_12() -> None:
+    zed = Release(26)
+    assert {f for f in Feature if zed.knows(f)} == {
+        Feature.REPORT,
+        Feature.SPEC_CLASS,
+        Feature.SPEC_TRAITS,
+    }
+    assert not zed.has_placement
+    assert str(zed) == "Nova 26 (zed)"
+
+
+def test_the_newest_knows_all() -> None:
+    assert all(map(release.NEWEST.knows, Feature))
