@@ -1,0 +1,227 @@
+"""Laws of what Nova is told, whatever the hosts have."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.model import alias, trait
+from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.unit import (
+    DeviceType,
+    Unit,
+    UnitFunction,
+    UnitKey,
+)
+from gpu_passthrough_plugin.nova import compute, control, document
+from gpu_passthrough_plugin.nova.asked import Asked, Host, Mode
+from gpu_passthrough_plugin.nova.release import CYCLES, Feature, Release
+
+addresses = st.builds(
+    Address,
+    st.sampled_from([0, 1, 0x10000]),
+    st.integers(0, 3),
+    st.integers(0, 2),
+    st.integers(0, 2),
+)
+functions = st.builds(
+    UnitFunction,
+    address=addresses,
+    vendor_id=st.sampled_from([0x10DE, 0x8086]),
+    product_id=st.sampled_from([0x1430, 0x0FBA, 1]),
+    class_code=st.sampled_from([0x030000, 0x040300, 0x120000]),
+    device_type=st.sampled_from(DeviceType),
+    is_primary=st.booleans(),
+)
+
+
+@st.composite
+def hosts(draw: st.DrawFn, name: str = "c1") -> Host:
+    """Units that share no function, each with a primary."""
+    found = draw(
+        st.lists(functions, max_size=9, unique_by=lambda f: f.address)
+    )
+    parts: dict[int, list[UnitFunction]] = {}
+    for function in found:
+        parts.setdefault(draw(st.integers(0, 3)), []).append(function)
+    units = []
+    for number, members in parts.items():
+        members[0] = dataclasses.replace(members[0], is_primary=True)
+        members.sort(key=lambda f: f.address)
+        units.append(
+            Unit(
+                UnitKey(
+                    name, next(f.address for f in members if f.is_primary)
+                ),
+                number,
+                tuple(members),
+                None,
+                None,
+                None,
+                draw(st.sampled_from([frozenset(), frozenset({"CUSTOM_A"})])),
+            )
+        )
+    return Host(name, tuple(units), (), draw(st.booleans()))
+
+
+@st.composite
+def choices(draw: st.DrawFn) -> Asked:
+    release = Release(draw(st.sampled_from(sorted(CYCLES))))
+    can_be_whole = release.has_placement
+    wish = st.sampled_from([None, False, True])
+    return Asked(
+        release,
+        draw(st.sampled_from([*Mode] if can_be_whole else [Mode.PRIMARY])),
+        draw(wish),
+        draw(wish),
+        draw(wish),
+    )
+
+
+fleets = st.tuples(hosts("c1"), hosts("c2")).map(list)
+
+
+def matches(entry: dict[str, str], function: UnitFunction) -> bool:
+    """As Nova does: every key that is there, by its own spelling."""
+    return (
+        entry["address"] == str(function.address)
+        and int(entry["vendor_id"], 16) == function.vendor_id
+        and int(entry["product_id"], 16) == function.product_id
+    )
+
+
+def entries(host: Host, asked: Asked) -> list[dict[str, str]]:
+    text = document.compute_file(host, asked)
+    return [
+        json.loads(line.partition(" = ")[2])
+        for line in text.splitlines()
+        if line.startswith("device_spec = ")
+    ]
+
+
+@given(hosts(), choices())
+def test_an_entry_matches_one_function_and_that_is_ours(
+    host: Host, asked: Asked
+) -> None:
+    mine = [f for unit in host.units for f in unit.functions]
+    for entry in entries(host, asked):
+        assert len([f for f in mine if matches(entry, f)]) == 1
+        assert all(isinstance(value, str) for value in entry.values())
+        assert " " not in entry.get("traits", "")
+        assert all(
+            map(
+                trait.is_trait,
+                filter(None, entry.get("traits", "").split(",")),
+            )
+        )
+
+
+@given(hosts(), choices())
+def test_a_unit_is_offered_or_left_out_with_a_reason(
+    host: Host, asked: Asked
+) -> None:
+    offered = [offer.unit.key for offer in compute.offers(host, asked)]
+    out = [entry.unit.key for entry in compute.left_out(host, asked)]
+    assert sorted(offered + out) == sorted(unit.key for unit in host.units)
+    assert all(entry.why for entry in compute.left_out(host, asked))
+
+
+@given(hosts(), choices())
+def test_nova_sees_one_function_of_a_unit_or_all(
+    host: Host, asked: Asked
+) -> None:
+    for unit, specs in compute.offers(host, asked):
+        listed = [spec.address for spec in specs]
+        if asked.mode is Mode.FULL:
+            assert listed == [f.address for f in unit.functions]
+            assert len({spec.iommu_group for spec in specs}) == 1
+        else:
+            assert listed == [unit.key.address]
+            assert specs[0].iommu_group is None
+    tags = [o.specs[0].iommu_group for o in compute.offers(host, asked)]
+    if asked.mode is Mode.FULL:
+        assert len(set(tags)) == len(tags)
+
+
+@given(fleets, choices(), st.randoms(use_true_random=False))
+def test_the_order_of_hosts_and_units_changes_nothing(
+    fleet: list[Host], asked: Asked, chance: random.Random
+) -> None:
+    turned = [
+        dataclasses.replace(
+            host, units=tuple(chance.sample(host.units, len(host.units)))
+        )
+        for host in reversed(fleet)
+    ]
+    for write in (
+        document.alias_file,
+        document.placement_file,
+        document.flavors_file,
+    ):
+        assert write(turned, asked) == write(fleet, asked)
+        # A host that is named twice is no other fleet.
+        assert write([*fleet, *fleet], asked) == write(fleet, asked)
+    assert document.compute_file(turned[1], asked) == document.compute_file(
+        fleet[0], asked
+    )
+
+
+@given(fleets, choices())
+def test_a_flavor_asks_for_what_is_there(
+    fleet: list[Host], asked: Asked
+) -> None:
+    lines = [str(entry) for entry in control.aliases(fleet, asked)]
+    known = alias.parse(lines)
+    assert len(known) == len(lines)
+    flavors = control.flavors(fleet, asked)
+    assert len({flavor.name for flavor in flavors}) == len(flavors)
+    asked_for = {name for flavor in flavors for name, _ in flavor.items}
+    assert asked_for == known.keys()
+
+
+@given(fleets, choices())
+def test_one_card_is_never_asked_for_and_two_had(
+    fleet: list[Host], asked: Asked
+) -> None:
+    """With Placement, units of one and of several cards share no class."""
+    alone: set[str] = set()
+    several: set[str] = set()
+    for host in fleet:
+        for unit, specs in compute.offers(host, asked):
+            classes = {
+                spec.resource_class
+                or f"CUSTOM_PCI_{spec.vendor_id:04X}_{spec.product_id:04X}"
+                for spec in specs
+            }
+            (several if len(unit.primaries) > 1 else alone).update(classes)
+    assert not alone & several
+
+
+@given(hosts(), choices())
+def test_a_release_reads_nothing_that_it_does_not_know(
+    host: Host, asked: Asked
+) -> None:
+    keys = {key for entry in entries(host, asked) for key in entry}
+    for key, feature in (
+        ("managed", Feature.SPEC_MANAGED),
+        ("live_migratable", Feature.SPEC_MIGRATABLE),
+        ("one_time_use", Feature.SPEC_ONCE),
+        ("traits", Feature.ALIAS_TRAITS),
+        ("resource_class", Feature.ALIAS_CLASS),
+    ):
+        assert key not in keys or asked.release.knows(feature)
+
+
+@given(st.sampled_from(sorted(CYCLES)))
+def test_full_mode_is_refused_or_can_be_done(number: int) -> None:
+    try:
+        asked = Asked(Release(number), Mode.FULL)
+    except errors.Refused:
+        assert not Release(number).knows(Feature.SCHEDULE)
+    else:
+        assert asked.release.knows(Feature.SCHEDULE)

@@ -1,0 +1,326 @@
+"""Described hosts, and the files that they make."""
+
+from __future__ import annotations
+
+import configparser
+import dataclasses
+import json
+import shlex
+from collections.abc import Iterable
+
+import pytest
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.model import alias, trait
+from gpu_passthrough_plugin.nova import compute, control, document
+from gpu_passthrough_plugin.nova.asked import (
+    Asked,
+    Host,
+    Mode,
+    has_acs_override,
+)
+from gpu_passthrough_plugin.nova.release import Release
+from tests.trees import hosts
+from tests.unit.nova.fleet import cards, handed
+
+FULL = Asked(mode=Mode.FULL)
+ZED = Asked(Release(26))
+VIRTUAL = ("class=03", "15b3:1018")
+
+
+def values(text: str, key: str) -> list[str]:
+    return [
+        line.partition(" = ")[2]
+        for line in text.splitlines()
+        if line.startswith(f"{key} = ")
+    ]
+
+
+def said(text: str) -> str:
+    """What its comments say, in one line."""
+    lines = [ln[2:] for ln in text.splitlines() if ln.startswith("# ")]
+    return " ".join(lines)
+
+
+def specs(host: Host, asked: Asked) -> list[dict[str, str]]:
+    text = document.compute_file(host, asked)
+    return [json.loads(value) for value in values(text, "device_spec")]
+
+
+def addresses(entries: Iterable[dict[str, str]]) -> list[str]:
+    return [entry["address"].removeprefix("0000:") for entry in entries]
+
+
+def properties(host: Host, asked: Asked) -> list[str]:
+    text = document.flavors_file([host], asked)
+    return [
+        shlex.split(line)[10].removeprefix("pci_passthrough:alias=")
+        for line in text.splitlines()
+        if line.startswith("openstack flavor create ")
+    ]
+
+
+def test_one_function_stands_for_its_group() -> None:
+    host = handed(hosts.four_functions())
+    assert document.compute_file(host, Asked(managed=False)) == (
+        "# For nova-compute on c1, Nova 34 (2026.2), primary mode. It reads"
+        " its devices\n# once: restart it after a change. The first entry"
+        " that matches a device wins,\n# so none of another origin may match"
+        " these.\n"
+        "[pci]\n"
+        "# Set it on every compute host before [filter_scheduler]"
+        " pci_in_placement.\n# Nova does not take it back.\n"
+        "report_in_placement = true\n"
+        "\n"
+        "# IOMMU group 20; reserved with it, never listed: 0000:04:00.1,"
+        " 0000:04:00.2,\n# 0000:04:00.3.\n"
+        'device_spec = {"address": "0000:04:00.0", "vendor_id": "10de",'
+        ' "product_id": "1e87", "managed": "no"}\n'
+        "\n"
+        "# Left out: 0000:03:00.0 (IOMMU group 12): 0000:03:00.0 is the"
+        " display of the\n# host's management controller.\n"
+    )
+    assert properties(host, Asked()) == ["gpu-10de-1e87:1"]
+
+
+def test_full_mode_lists_every_endpoint_with_its_group() -> None:
+    host = handed(hosts.four_functions())
+    found = specs(host, FULL)
+    assert addresses(found) == ["04:00.0", "04:00.1", "04:00.2", "04:00.3"]
+    assert {entry["iommu_group"] for entry in found} == {"0000:04:00.0"}
+    assert properties(host, FULL) == [
+        "gpu-10de-1e87:1,pci-10de-10f8:1,pci-10de-1ad8:1,pci-10de-1ad9:1"
+    ]
+
+
+def test_primary_mode_has_no_tag() -> None:
+    (entry,) = specs(handed(hosts.four_functions()), Asked())
+    assert "iommu_group" not in entry
+
+
+def test_a_physical_function_is_asked_for_as_one() -> None:
+    host = handed(hosts.virtual_functions())
+    assert addresses(specs(host, Asked())) == ["04:00.0"]
+    (line,) = values(document.alias_file([host], Asked()), "alias")
+    assert json.loads(line)["device_type"] == "type-PF"
+    assert properties(host, Asked()) == ["gpu-8086-56c0-pf:1"]
+
+
+def test_virtual_functions_have_no_one_time_use() -> None:
+    asked = Asked(one_time_use=True)
+    host = handed(hosts.virtual_functions(), "c1", *VIRTUAL)
+    found = specs(host, asked)
+    assert addresses(found) == ["04:00.0", "05:00.1", "05:00.2"]
+    assert [entry.get("one_time_use") for entry in found] == [
+        "yes",
+        None,
+        None,
+    ]
+    text = said(document.compute_file(host, asked))
+    assert text.count("one_time_use, which no virtual function may") == 2
+
+
+def test_the_physical_function_of_enabled_ones_is_not_listed() -> None:
+    host = handed(hosts.virtual_functions(), "c1", "15b3:*")
+    assert addresses(specs(host, Asked())) == ["05:00.1", "05:00.2"]
+    text = said(document.compute_file(host, Asked()))
+    assert "0000:05:00.0 has 2 virtual functions enabled" in text
+
+
+def test_two_cards_in_a_group_are_a_class_of_their_own() -> None:
+    host = handed(hosts.shared_group())
+    two, one = specs(host, Asked())
+    own = "CUSTOM_PCI_10DE_1430_OF_10DE_1430_10DE_1431"
+    assert two["address"] == "0000:05:01.0"
+    assert two["resource_class"] == own
+    assert "resource_class" not in one
+    lines = values(document.alias_file([host], Asked()), "alias")
+    assert [json.loads(ln).get("resource_class") for ln in lines] == [
+        own,
+        None,
+    ]
+    assert "2 primaries as one" in document.compute_file(host, Asked())
+
+
+def test_two_cards_whole() -> None:
+    host = handed(hosts.shared_group())
+    found = specs(host, FULL)[:4]
+    assert addresses(found) == ["05:01.0", "05:01.1", "05:02.0", "05:02.1"]
+    of = "_OF_10DE_1430_10DE_1431"
+    assert [entry["resource_class"] for entry in found] == [
+        f"CUSTOM_PCI_10DE_1430{of}",
+        f"CUSTOM_PCI_10DE_0FBA{of}",
+        f"CUSTOM_PCI_10DE_1431{of}",
+        f"CUSTOM_PCI_10DE_0FBA{of}",
+    ]
+    of = of.lower().replace("_", "-")
+    assert properties(host, FULL)[0] == (
+        f"gpu-10de-1430{of}:1,gpu-10de-1431{of}:1,pci-10de-0fba{of}:2"
+    )
+    assert [flavor.name for flavor in control.flavors([host], FULL)] == [
+        f"gpu-10de-1430{of}+gpu-10de-1431+pci-10de-0fba-x2",
+        "gpu-10de-24b0+pci-10de-228b",
+    ]
+
+
+def test_zed_cannot_tell_two_cards_from_one() -> None:
+    host = handed(hosts.shared_group())
+    assert addresses(specs(host, ZED)) == ["06:00.0"]
+    text = said(document.compute_file(host, ZED))
+    assert "0000:05:01.0 (IOMMU group 20): it has 2 primaries" in text
+
+
+def test_what_zed_lacks_is_said_and_not_written() -> None:
+    asked = Asked(Release(26), managed=False, one_time_use=True)
+    host = handed(hosts.four_functions(), acs=True)
+    text = document.compute_file(host, asked)
+    assert specs(host, asked) == [
+        {
+            "address": "0000:04:00.0",
+            "vendor_id": "10de",
+            "product_id": "1e87",
+        }
+    ]
+    assert "report_in_placement = " not in text
+    for words in (
+        "has no managed of a device_spec, which came with 31.",
+        "has no one_time_use of a device_spec, which came with 32.",
+        "Left out: report_in_placement.",
+        "Left out: traits.",
+    ):
+        assert words in said(text)
+    assert "pci_in_placement =" not in document.scheduler_file(asked)
+
+
+@pytest.mark.parametrize(
+    ("number", "keys"),
+    [
+        (30, set()),
+        (31, {"managed", "live_migratable"}),
+        (32, {"managed", "live_migratable", "one_time_use"}),
+    ],
+)
+def test_keys_by_release(number: int, keys: set[str]) -> None:
+    asked = Asked(
+        Release(number), managed=True, live_migratable=True, one_time_use=False
+    )
+    host = handed(hosts.four_functions())
+    (entry,) = specs(host, asked)
+    assert entry.keys() == {"address", "vendor_id", "product_id"} | keys
+    (line,) = values(document.alias_file([host], asked), "alias")
+    assert ("live_migratable" in line) == (number >= 31)
+
+
+def test_full_mode_needs_placement() -> None:
+    with pytest.raises(errors.Refused, match="use primary mode"):
+        Asked(Release(26), Mode.FULL)
+    assert Asked(Release(27), Mode.FULL).release.has_placement
+
+
+def test_an_acs_override_is_a_trait() -> None:
+    assert has_acs_override(("quiet", "pcie_acs_override=downstream"))
+    assert not has_acs_override(("quiet", "x.pcie_acs_override=downstream"))
+    assert trait.is_trait(compute.ACS_OVERRIDE)
+    host = handed(hosts.four_functions(), acs=True)
+    given = dataclasses.replace(host.units[0], traits=frozenset({"CUSTOM_A"}))
+    host = dataclasses.replace(host, units=(given,))
+    (entry,) = specs(host, Asked())
+    assert entry["traits"] == "CUSTOM_A,CUSTOM_PCI_ACS_OVERRIDE"
+
+
+def test_nova_takes_no_wide_domain() -> None:
+    unit = handed(hosts.four_functions()).units[0]
+    moved = tuple(
+        dataclasses.replace(f, address=f.address._replace(domain=0x10000))
+        for f in unit.functions
+    )
+    unit = dataclasses.replace(unit, functions=moved)
+    host = Host("c1", (unit,))
+    assert not specs(host, Asked())
+    text = said(document.compute_file(host, Asked()))
+    assert "the domain of 10000:04:00.0 is above ffff" in text
+    assert not control.aliases([host], Asked())
+
+
+def test_a_request_that_no_flavor_can_hold() -> None:
+    unit = handed(hosts.four_functions()).units[0]
+    many = tuple(
+        dataclasses.replace(
+            unit.functions[1],
+            address=unit.functions[1].address._replace(bus=32 + number),
+            product_id=number,
+        )
+        for number in range(20)
+    )
+    big = dataclasses.replace(unit, functions=unit.functions + many)
+    assert "longer than 255" in compute.reason(big, FULL)
+    assert not compute.reason(big, Asked())
+
+
+def test_a_wide_host_needs_placement_tuned() -> None:
+    wide = [handed(cards(8))]
+    assert control.most_candidates(wide, FULL) == 8**4
+    assert control.tuning(wide, FULL) == {
+        "max_allocation_candidates": "100000",
+        "allocation_candidates_generation_strategy": "breadth-first",
+    }
+    assert control.tuning(wide, Asked())
+    narrow = [handed(cards(2))]
+    assert control.most_candidates(narrow, FULL) == 2**4
+    assert not control.tuning(narrow, FULL)
+    text = document.placement_file(narrow, FULL)
+    assert "Nothing has to be changed" in text
+    old = Asked(Release(27), Mode.FULL)
+    assert not control.tuning(wide, old)
+    text = document.placement_file(wide, old)
+    assert "no [placement] max_allocation_candidates" in said(text)
+
+
+def test_our_filter_is_before_novas() -> None:
+    mine = ("ComputeFilter", control.PCI_FILTER, "NUMATopologyFilter")
+    assert control.filters(Asked(), mine) == mine
+    whole = control.filters(FULL, mine)
+    assert whole == (mine[0], "IommuGroupFilter", *mine[1:])
+    assert control.filters(FULL, whole) == whole
+    assert control.filters(Asked(), whole) == mine
+    text = document.scheduler_file(FULL, mine)
+    assert values(text, "available_filters") == [
+        "nova.scheduler.filters.all_filters",
+        control.GROUP_FILTER,
+    ]
+    assert values(text, "enabled_filters") == [",".join(whole)]
+
+
+def test_hosts_merge_without_a_clash() -> None:
+    fleet = [
+        handed(hosts.four_functions(), "c1"),
+        handed(cards(8), "c2"),
+        handed(hosts.shared_group(), "c3"),
+        handed(hosts.virtual_functions(), "c4", *VIRTUAL),
+    ]
+    for asked in (Asked(), FULL):
+        lines = values(document.alias_file(fleet, asked), "alias")
+        known = alias.parse(lines)
+        assert len(known) == len(lines)
+        for flavor in control.flavors(fleet, asked):
+            assert {name for name, _ in flavor.items} <= known.keys()
+
+
+def test_ini_can_be_read() -> None:
+    host = handed(hosts.shared_group(), acs=True)
+    for text, section in (
+        (document.compute_file(host, FULL), "pci"),
+        (document.alias_file([host], FULL), "pci"),
+        (document.scheduler_file(FULL), "filter_scheduler"),
+        (document.placement_file([host], FULL), "placement"),
+    ):
+        read = configparser.RawConfigParser(strict=False)
+        read.read_string(text)
+        assert read.sections() == [section]
+
+
+def test_a_name_cannot_leave_its_comment() -> None:
+    host = Host("c1\n[DEFAULT]\ndebug = true", ())
+    text = document.compute_file(host, Asked())
+    assert "\n[DEFAULT]" not in text
+    assert "No group of this host can be handed out" in text
