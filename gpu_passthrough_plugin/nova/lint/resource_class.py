@@ -1,0 +1,45 @@
+"""Placement's resource classes as Nova makes them of a configuration."""
+
+from __future__ import annotations
+
+import re
+
+# Source: os-resource-classes 1.1.0 (STANDARDS).
+_STANDARD = frozenset(
+    {
+        "DISK_GB",
+        "FPGA",
+        "IPV4_ADDRESS",
+        "MEMORY_MB",
+        "MEM_ENCRYPTION_CONTEXT",
+        "NET_BW_EGR_KILOBIT_PER_SEC",
+        "NET_BW_IGR_KILOBIT_PER_SEC",
+        "NET_PACKET_RATE_EGR_KILOPACKET_PER_SEC",
+        "NET_PACKET_RATE_IGR_KILOPACKET_PER_SEC",
+        "NET_PACKET_RATE_KILOPACKET_PER_SEC",
+        "NUMA_CORE",
+        "NUMA_MEMORY_MB",
+        "NUMA_SOCKET",
+        "NUMA_THREAD",
+        "PCI_DEVICE",
+        "PCPU",
+        "PGPU",
+        "SRIOV_NET_VF",
+        "VCPU",
+        "VGPU",
+        "VGPU_DISPLAY_HEAD",
+    }
+)
+
+
+def normal(name: str | None, vendor_id: str, product_id: str) -> str:
+    """The class that Nova reads from a name, or makes of the ids.
+
+    Source: nova, compute/pci_placement_translator.py (get_resource_class).
+    """
+    if not name:
+        return f"CUSTOM_PCI_{vendor_id}_{product_id}".upper()
+    upper = name.upper()
+    if upper in _STANDARD or upper.startswith("CUSTOM_"):
+        return upper
+    return f"CUSTOM_{re.sub('[^0-9A-Z]+', '_', upper)}"

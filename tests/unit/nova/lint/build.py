@@ -1,0 +1,71 @@
+"""A described host's groups, and configurations held against them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from gpu_passthrough_plugin.discovery import facts as host_facts
+from gpu_passthrough_plugin.discovery import functions as discovery
+from gpu_passthrough_plugin.isolation import judge, partition
+from gpu_passthrough_plugin.isolation.partition import Policy
+from gpu_passthrough_plugin.model import selector
+from gpu_passthrough_plugin.model.finding import Finding, Status
+from gpu_passthrough_plugin.model.group import Group
+from gpu_passthrough_plugin.nova.lint import check, options
+from gpu_passthrough_plugin.nova.release import NEWEST, Release
+from tests.trees.host import Host
+
+GPUS = Policy((selector.parse("class=03"),))
+FILTER = "[filter_scheduler]\npci_in_placement = True\n"
+
+
+def groups(host: Host, policy: Policy = GPUS) -> tuple[Group, ...]:
+    """All groups, with the details of every member."""
+    tree = host.tree()
+    facts = host_facts.facts(tree)
+    return tuple(
+        judge.group(
+            partition.detailed(
+                part,
+                {
+                    m.address: discovery.detail(tree, m.function)
+                    for m in part.members
+                },
+            ),
+            facts,
+            policy,
+        )
+        for part in partition.parts(discovery.functions(tree), policy)
+    )
+
+
+def pci(specs: Iterable[object] = (), aliases: Iterable[object] = ()) -> str:
+    """A ``[pci]`` section; its first value is on line 2."""
+    return "\n".join(
+        [
+            "[pci]",
+            *(f"device_spec = {json.dumps(spec)}" for spec in specs),
+            *(f"alias = {json.dumps(alias)}" for alias in aliases),
+            "",
+        ]
+    )
+
+
+def findings(
+    host: Host, text: str, release: Release = NEWEST
+) -> tuple[Finding, ...]:
+    """What is said of a file ``nova.conf``."""
+    read = options.read([("nova.conf", text.encode())])
+    return check.findings(read, groups(host), release)
+
+
+def faults(
+    host: Host, text: str, release: Release = NEWEST
+) -> list[tuple[str, Status]]:
+    """Check and status of each finding that is not fine."""
+    return [
+        (f.check, f.status)
+        for f in findings(host, text, release)
+        if f.status is not Status.PASS
+    ]
