@@ -107,27 +107,45 @@ def _units(host: Host) -> list[Unit]:
 
 
 def _specs(host: Host, unit: Unit, asked: Asked) -> Iterator[DeviceSpec]:
-    traits = unit.traits
-    if host.has_acs_override:
-        traits |= {ACS_OVERRIDE}
     is_full = asked.mode is Mode.FULL
-    for function in naming.listed(unit, asked.mode):
+    functions = naming.listed(unit, asked.mode)
+    for function in functions:
         yield _known(
             DeviceSpec(
                 address=function.address,
                 vendor_id=function.vendor_id,
                 product_id=function.product_id,
                 resource_class=naming.resource_class(unit, function),
-                traits=traits,
+                traits=_traits(host, unit, function),
                 managed=asked.managed,
                 live_migratable=asked.live_migratable,
                 one_time_use=asked.one_time_use,
                 # The kernel's number changes between boots.
                 iommu_group=str(unit.key.address) if is_full else None,
+                group_size=len(functions) if is_full else None,
             ),
             function,
             asked,
         )
+
+
+def _traits(host: Host, unit: Unit, function: UnitFunction) -> frozenset[str]:
+    """Those of its unit; of a virtual function what all of its kind have.
+
+    All below one physical function are of a kind and share a provider, and
+    Nova ends its service where they differ.
+    Source: nova, compute/pci_placement_translator.py (add_child).
+    """
+    traits = unit.traits
+    if function.device_type is DeviceType.VF:
+        for other in host.units:
+            if any(_kind(f) == _kind(function) for f in other.functions):
+                traits &= other.traits
+    return traits | {ACS_OVERRIDE} if host.has_acs_override else traits
+
+
+def _kind(function: UnitFunction) -> tuple[int, int, DeviceType]:
+    return function.vendor_id, function.product_id, function.device_type
 
 
 def _known(

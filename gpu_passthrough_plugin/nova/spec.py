@@ -22,6 +22,8 @@ class DeviceSpec:
     :param resource_class: Placement's name; None for the one that Nova
         makes of the ids.
     :param iommu_group: a free-form tag, the same for all of one group.
+    :param group_size: another: how many of that group have an entry, so
+        that one that is in use is missed by whoever sees the free ones.
     """
 
     address: Address
@@ -33,6 +35,7 @@ class DeviceSpec:
     live_migratable: bool | None = None
     one_time_use: bool | None = None
     iommu_group: str | None = None
+    group_size: int | None = None
 
     def __str__(self) -> str:
         return _line(
@@ -46,6 +49,7 @@ class DeviceSpec:
                 "live_migratable": _yes(self.live_migratable),
                 "one_time_use": _yes(self.one_time_use),
                 "iommu_group": self.iommu_group,
+                "iommu_group_size": _text(self.group_size),
             }
         )
 
@@ -89,6 +93,10 @@ def _line(entry: Mapping[str, str | None]) -> str:
 
 def _hex(number: int) -> str:
     return f"{number:04x}"
+
+
+def _text(number: int | None) -> str | None:
+    return None if number is None else str(number)
 
 
 def _traits(traits: frozenset[str]) -> str | None:

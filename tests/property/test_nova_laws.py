@@ -140,9 +140,11 @@ def test_nova_sees_one_function_of_a_unit_or_all(
         if asked.mode is Mode.FULL:
             assert listed == [f.address for f in unit.functions]
             assert len({spec.iommu_group for spec in specs}) == 1
+            assert {spec.group_size for spec in specs} == {len(specs)}
         else:
             assert listed == [unit.key.address]
             assert specs[0].iommu_group is None
+            assert specs[0].group_size is None
     tags = [o.specs[0].iommu_group for o in compute.offers(host, asked)]
     if asked.mode is Mode.FULL:
         assert len(set(tags)) == len(tags)
@@ -215,6 +217,26 @@ def test_a_release_reads_nothing_that_it_does_not_know(
         ("resource_class", Feature.ALIAS_CLASS),
     ):
         assert key not in keys or asked.release.knows(feature)
+
+
+@given(hosts(), choices())
+def test_virtual_functions_of_one_kind_are_told_of_alike(
+    host: Host, asked: Asked
+) -> None:
+    """Those of one physical function are one provider of Placement's."""
+    virtual = {
+        f.address: (f.vendor_id, f.product_id)
+        for unit in host.units
+        for f in unit.functions
+        if f.device_type is DeviceType.VF
+    }
+    told: dict[tuple[int, int], set[object]] = {}
+    for _, specs in compute.offers(host, asked):
+        for spec in specs:
+            if spec.address in virtual:
+                kind = told.setdefault(virtual[spec.address], set())
+                kind.add((spec.resource_class, spec.traits))
+    assert all(len(ways) == 1 for ways in told.values())
 
 
 @given(st.sampled_from(sorted(CYCLES)))

@@ -88,6 +88,7 @@ def test_full_mode_lists_every_endpoint_with_its_group() -> None:
     found = specs(host, FULL)
     assert addresses(found) == ["04:00.0", "04:00.1", "04:00.2", "04:00.3"]
     assert {entry["iommu_group"] for entry in found} == {"0000:04:00.0"}
+    assert {entry["iommu_group_size"] for entry in found} == {"4"}
     assert properties(host, FULL) == [
         "gpu-10de-1e87:1,pci-10de-10f8:1,pci-10de-1ad8:1,pci-10de-1ad9:1"
     ]
@@ -95,7 +96,7 @@ def test_full_mode_lists_every_endpoint_with_its_group() -> None:
 
 def test_primary_mode_has_no_tag() -> None:
     (entry,) = specs(handed(hosts.four_functions()), Asked())
-    assert "iommu_group" not in entry
+    assert entry.keys() == {"address", "vendor_id", "product_id"}
 
 
 def test_a_physical_function_is_asked_for_as_one() -> None:
@@ -118,6 +119,22 @@ def test_virtual_functions_have_no_one_time_use() -> None:
     ]
     text = said(document.compute_file(host, asked))
     assert text.count("one_time_use, which no virtual function may") == 2
+
+
+def test_a_trait_that_not_every_virtual_function_has() -> None:
+    host = handed(hosts.virtual_functions(), "c1", "15b3:1018")
+    first, second = host.units
+    both, one = frozenset({"CUSTOM_A"}), frozenset({"CUSTOM_A", "CUSTOM_B"})
+    host = dataclasses.replace(
+        host,
+        units=(
+            dataclasses.replace(first, traits=both),
+            dataclasses.replace(second, traits=one),
+        ),
+    )
+    assert [e["traits"] for e in specs(host, Asked())] == ["CUSTOM_A"] * 2
+    text = said(document.compute_file(host, Asked()))
+    assert "IOMMU group 23; left out: CUSTOM_B, which not every" in text
 
 
 def test_the_physical_function_of_enabled_ones_is_not_listed() -> None:
