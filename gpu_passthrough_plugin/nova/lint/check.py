@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -118,5 +119,18 @@ def findings(
 
 
 def _found(check: Check, looked_at: Case) -> tuple[Finding, ...]:
-    found = tuple(f for rule in check.rules for f in rule(looked_at))
+    found = tuple(
+        _printable(f) for rule in check.rules for f in rule(looked_at)
+    )
     return found or (Finding(check.name, Status.PASS, check.fine),)
+
+
+def _printable(finding: Finding) -> Finding:
+    """It in one line, whatever the names in the files have in them."""
+    if finding.detail.isprintable():
+        return finding
+    shown = "".join(
+        letter if letter.isprintable() else repr(letter)[1:-1]
+        for letter in finding.detail
+    )
+    return dataclasses.replace(finding, detail=shown)

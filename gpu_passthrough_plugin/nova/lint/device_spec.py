@@ -15,6 +15,7 @@ from gpu_passthrough_plugin.nova.lint.options import Value
 from gpu_passthrough_plugin.nova.lint.pattern import ANY, Pattern
 
 GROUP_TAG = "iommu_group"
+SIZE_TAG = "iommu_group_size"
 NETWORK_TAG = "physical_network"
 
 # A host has some dozens of devices that it hands out.
@@ -50,7 +51,7 @@ class DeviceSpec(NamedTuple):
     def group_tag(self) -> str | None:
         """What says which group a function is of, to a filter."""
         tag = self.tags.get(GROUP_TAG)
-        return tag if isinstance(tag, str) else None
+        return None if tag is None else str(tag)
 
     def tag(self, name: str) -> str:
         """What a tag says; empty where there is none."""

@@ -13,6 +13,7 @@ from gpu_passthrough_plugin.nova.lint.case import Case
 from gpu_passthrough_plugin.nova.lint.device_spec import (
     GROUP_TAG,
     NETWORK_TAG,
+    SIZE_TAG,
     DeviceSpec,
 )
 from gpu_passthrough_plugin.nova.lint.listing import Listed
@@ -31,7 +32,14 @@ _SINCE: Mapping[str, Feature] = {
     "one_time_use": Feature.SPEC_ONCE,
 }
 _TAGS = frozenset(
-    {*_SINCE, GROUP_TAG, NETWORK_TAG, "trusted", "remote_managed"}
+    {
+        *_SINCE,
+        GROUP_TAG,
+        SIZE_TAG,
+        NETWORK_TAG,
+        "trusted",
+        "remote_managed",
+    }
 )
 _PLACED = ("resource_class", "traits", "one_time_use")
 

@@ -146,3 +146,11 @@ def test_a_class_for_ids_needs_placement() -> None:
     for text, wanted in ((off, [("aliases", FAIL)]), (FILTER, [])):
         text += pci([], [alias])
         assert faults(hosts.four_functions(), text) == wanted
+
+
+@pytest.mark.parametrize("key", ["resource_class", "traits"])
+def test_names_with_lines_in_them_are_shown_in_one(key: str) -> None:
+    text = pci([CARD], [GPU | {key: "CUSTOM_A\n\x1b[2J"}])
+    found = findings(hosts.four_functions(), text)
+    (never,) = (f for f in found if f.check == "alias matches")
+    assert "CUSTOM_A\\n\\x1b[2J" in never.detail
