@@ -9,6 +9,7 @@ from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.group import Group, Role
 from gpu_passthrough_plugin.model.unit import DeviceType
 from gpu_passthrough_plugin.nova.lint.case import Case, Pair
+from gpu_passthrough_plugin.nova.lint.device_spec import SIZE_TAG
 
 GROUPS, SRIOV, BRIDGES, HOST = "groups", "sriov", "bridges", "host"
 
@@ -61,6 +62,7 @@ def _lone(pair: Pair) -> Iterator[Finding]:
 def _whole(pairs: Sequence[Pair], of: Case) -> Iterator[Finding]:
     """All endpoints are listed: does anything keep them together?"""
     tags = {pair.spec.group_tag for pair in pairs}
+    sizes = {str(pair.spec.tags.get(SIZE_TAG, len(pairs))) for pair in pairs}
     group = pairs[0].device.group
     what = f"lists all of group {group.number} ({_endpoints(group)})"
     if tags == {None}:
@@ -70,6 +72,12 @@ def _whole(pairs: Sequence[Pair], of: Case) -> Iterator[Finding]:
             pairs,
             f"{what}, with different iommu_group tags",
             "give all of them the same iommu_group",
+        )
+    elif sizes != {str(len(pairs))}:
+        yield _fail(
+            pairs,
+            f"{what}, with an iommu_group_size that is not {len(pairs)}",
+            f"give all of them the same iommu_group_size, {len(pairs)}",
         )
     elif not of.release.has_placement or of.options.pci_in_placement is False:
         yield _fail(

@@ -68,6 +68,8 @@ def test_nothing_is_said_of_what_is_right(
          "nothing keeps them together"),
         (hosts.four_functions, [*FOUR[:3], FOUR[3] | {"iommu_group": "b"}],
          "groups", FAIL, "different iommu_group tags"),
+        (hosts.four_functions, [s | {"iommu_group_size": "3"} for s in FOUR],
+         "groups", FAIL, "an iommu_group_size that is not 4"),
         (hosts.shared_group,
          [{"class": "x", "address": "0000:05:0*.0"}], "values", FAIL,
          "slot is '0*'; wanted hexadecimal digits"),

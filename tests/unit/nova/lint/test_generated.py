@@ -1,0 +1,43 @@
+"""What this package writes for a host has no fault on that host."""
+
+from __future__ import annotations
+
+import pytest
+
+from gpu_passthrough_plugin.model.finding import Status
+from gpu_passthrough_plugin.nova import document
+from gpu_passthrough_plugin.nova.asked import Asked, Mode
+from gpu_passthrough_plugin.nova.lint import check, options
+from gpu_passthrough_plugin.nova.release import CYCLES, Release
+from tests.trees.hosts import HOSTS
+from tests.unit.nova.fleet import handed
+from tests.unit.nova.lint.build import groups
+
+CASES = [
+    (Mode.PRIMARY, release) for release in CYCLES
+] + [(Mode.FULL, release) for release in CYCLES if release > 26]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_what_is_generated_is_fine(name: str) -> None:
+    described = HOSTS[name]()
+    host, found = handed(described), groups(described)
+    for mode, number in CASES:
+        asked = Asked(
+            Release(number), mode, managed=True, live_migratable=False
+        )
+        files = (
+            document.compute_file(host, asked),
+            document.alias_file([host], asked),
+            document.scheduler_file(asked),
+        )
+        read = options.read([("nova.conf", f.encode()) for f in files])
+        faults = [
+            f
+            for f in check.findings(read, found, asked.release)
+            if f.status is not Status.PASS
+        ]
+        if not read.device_spec:
+            assert not host.units
+            continue
+        assert faults == [], (mode, number)
