@@ -274,6 +274,26 @@ def test_a_request_that_no_flavor_can_hold() -> None:
     assert not compute.reason(big, Asked())
 
 
+def test_virtual_functions_that_are_one_unit() -> None:
+    first, second = handed(hosts.virtual_functions(), "c1", "15b3:1018").units
+    both = dataclasses.replace(
+        first, functions=first.functions + second.functions
+    )
+    assert "one resource class" in compute.reason(both, Asked())
+    assert not compute.reason(first, Asked())
+
+
+def test_ways_to_take_two_of_a_kind() -> None:
+    host = handed(hosts.shared_group())
+    twice = dataclasses.replace(
+        host.units[0], key=host.units[0].key._replace(host="c0")
+    )
+    # One of two, one of two, and two of four audio functions in order.
+    assert control.most_candidates(
+        [Host("c1", (host.units[0], twice))], FULL
+    ) == 2 * 2 * (4 * 3)
+
+
 def test_a_wide_host_needs_placement_tuned() -> None:
     wide = [handed(cards(8))]
     assert control.most_candidates(wide, FULL) == 8**4
