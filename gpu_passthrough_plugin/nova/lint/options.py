@@ -100,23 +100,26 @@ def _lines(name: str, data: bytes, faults: list[str]) -> tuple[_Line, ...]:
 
 def _assignments(name: str, text: str, faults: list[str]) -> Iterator[_Line]:
     """The options of a file; a line that begins with a space goes on."""
-    section, current = "DEFAULT", None
+    section, current, more = "DEFAULT", None, list[str]()
     for number, raw in enumerate(text.split("\n"), 1):
         line, place = raw.rstrip(), f"{name}:{number}"
         if current and line.startswith((" ", "\t")):
-            value = current.value
-            joined = f"{value.text}\n{line.lstrip()}"
-            current = current._replace(value=value._replace(text=joined))
+            more.append(line.lstrip())
             continue
         if current:
-            yield current
-            current = None
+            yield _joined(current, more)
+            current, more = None, []
         if line.startswith("["):
             section = _section(line, place, faults)
         elif line and not line.startswith(("#", ";")):
             current = _assignment(section, line, place, faults)
     if current:
-        yield current
+        yield _joined(current, more)
+
+
+def _joined(line: _Line, more: Sequence[str]) -> _Line:
+    text = "\n".join([line.value.text, *more])
+    return line._replace(value=line.value._replace(text=text))
 
 
 def _section(line: str, place: str, faults: list[str]) -> str:

@@ -5,6 +5,7 @@ Source: nova, pci/devspec.py (PciAddressGlobSpec, PciAddressRegexSpec).
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -47,15 +48,9 @@ class Pattern(NamedTuple):
 
     def accepts(self, shown: Texts) -> bool:
         """Whether each part of an address fits; regexes at its start."""
-        if self.regexes is None:
-            return all(
-                text in (ANY, part)
-                for text, part in zip(self.texts, shown, strict=True)
-            )
-        return all(
-            regex.match(part)
-            for regex, part in zip(self.regexes, shown, strict=True)
-        )
+        if self.regexes is not None:
+            return all(map(_begins, self.regexes, shown))
+        return all(map(_is, self.texts, shown))
 
     @property
     def single(self) -> str:
@@ -68,6 +63,17 @@ class Pattern(NamedTuple):
         return "{}:{}:{}.{}".format(*self.texts)
 
 
+def _is(text: str, part: str) -> bool:
+    return text in (ANY, part)
+
+
+@functools.lru_cache(maxsize=4096)
+def _begins(regex: re.Pattern[str], part: str) -> bool:
+    """Whether it fits; a host's parts are few, and asked for again."""
+    return regex.match(part) is not None
+
+
+@functools.lru_cache(maxsize=4096)
 def fields(address: Address) -> Texts:
     """The four parts as Nova spells them."""
     domain, bus, slot, function = address
