@@ -180,7 +180,7 @@ class Context:
             choice=self.settings.enablement,
             carrier=Carrier(*hands) if hands else None,
             recall=Recall(*hands) if hands else None,
-            lock=self._lock,
+            lock=lambda: self._lock(),
             say=say,
         )
 
@@ -207,9 +207,9 @@ class Context:
 
     def _hands(self) -> tuple[Files, Commands, Changes, Callable[[str], None]]:
         """What changes this host's files, and remembers it."""
+        from gpu_passthrough_plugin.host.changes import GuardedChanges
         from gpu_passthrough_plugin.host.commands import Commands
         from gpu_passthrough_plugin.host.files import Files
-        from gpu_passthrough_plugin.host.guarded import GuardedChanges
 
         folder = self.settings.state_path
         commands = Commands(
@@ -218,7 +218,9 @@ class Context:
             say,
         )
         changes = GuardedChanges(
-            os.path.join(folder, "enablement"), self._lock.require
+            os.path.join(folder, "enablement"),
+            # Made when it is asked: who only reads needs no tooz.
+            lambda: self._lock.require(),
         )
         return Files(), commands, changes, say
 

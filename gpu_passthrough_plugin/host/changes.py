@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from gpu_passthrough_plugin import errors
@@ -155,6 +155,22 @@ class Changes:
                 f"cannot note {path} in {self._folder}: {error.strerror};"
                 " nothing is done without it"
             ) from error
+
+
+class GuardedChanges(Changes):
+    """The same, where nothing is noted, and so nothing done, without a lock.
+
+    :param require: nothing, where the lock is still held; raises
+        Unavailable otherwise.
+    """
+
+    def __init__(self, folder: str, require: Callable[[], None]) -> None:
+        super().__init__(folder)
+        self._require = require
+
+    def write(self, history: History) -> None:
+        self._require()
+        super().write(history)
 
 
 def _created(path: str) -> BinaryIO:

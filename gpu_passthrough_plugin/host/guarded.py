@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gpu_passthrough_plugin.host.changes import Changes
 from gpu_passthrough_plugin.host.devices import Devices
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.journal import Journal
@@ -17,7 +16,6 @@ from gpu_passthrough_plugin.model.effect import Binding, Rebind
 from gpu_passthrough_plugin.model.identity import Identity
 from gpu_passthrough_plugin.model.instance import Instance
 from gpu_passthrough_plugin.model.reading import Unknown
-from gpu_passthrough_plugin.model.record import History
 
 Require = Callable[[], None]
 """Nothing, where the lock is still held; raises Unavailable otherwise."""
@@ -90,15 +88,3 @@ class GuardedJournal(Journal):
     def remove(self, uuid: str) -> None:
         self._require()
         super().remove(uuid)
-
-
-class GuardedChanges(Changes):
-    """The journal of enabling, written before each of its acts."""
-
-    def __init__(self, folder: str, require: Require) -> None:
-        super().__init__(folder)
-        self._require = require
-
-    def write(self, history: History) -> None:
-        self._require()
-        super().write(history)

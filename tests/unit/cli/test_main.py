@@ -59,6 +59,31 @@ def test_a_listing_imports_nothing_heavy(argv: tuple[str, ...]) -> None:
     assert "gpu_passthrough_plugin" in found
 
 
+_BENCH = """
+import sys
+from gpu_passthrough_plugin.cli.context import Context
+context = Context("/", None, [sys.argv[1]])
+context.bench
+print(*sorted(sys.modules))
+"""
+
+
+def test_what_only_plans_imports_no_lock_and_no_libvirt(
+    tmp_path: Path,
+) -> None:
+    """The lock is made when it is first taken, or asked for."""
+    file = tmp_path / "gpu.conf"
+    file.write_text(f"[DEFAULT]\nhost = h\nstate_path = {tmp_path}/state\n")
+    said = subprocess.run(
+        (sys.executable, "-c", _BENCH, str(file)),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert "gpu_passthrough_plugin.host.changes" in said
+    assert {name.partition(".")[0] for name in said} & HEAVY == set()
+
+
 @pytest.mark.parametrize("word", ["--version", "complete"])
 def test_a_quick_answer_imports_no_cliff(word: str) -> None:
     assert imported(word) & {"cliff", "stevedore", "oslo_config"} == set()

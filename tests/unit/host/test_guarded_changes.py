@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host.guarded import GuardedChanges
+from gpu_passthrough_plugin.host.changes import GuardedChanges
 from tests.unit.host.test_changes import HISTORY
 
 
