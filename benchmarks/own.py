@@ -6,6 +6,8 @@ import contextlib
 import logging
 import uuid
 
+import sqlalchemy as sa
+
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 from gpu_passthrough_plugin.allocation.sql import database
@@ -54,6 +56,20 @@ def fill(url: str, hosts: int) -> None:
         host = f"host-{number:05}"
         ledger.publish(host, shown(host))
     ledger.close()
+    _analyze(url)
+
+
+def _analyze(url: str) -> None:
+    """Have PostgreSQL know its tables, as it does by itself in a minute.
+
+    Until then it takes them for small, and reads them whole.  Source:
+    PostgreSQL's documentation, ``autovacuum_naptime``.
+    """
+    engine = sa.create_engine(url)
+    if engine.dialect.name == "postgresql":
+        with engine.begin() as connection:
+            connection.execute(sa.text("ANALYZE"))
+    engine.dispose()
 
 
 def shown(host: str) -> list[Unit]:
