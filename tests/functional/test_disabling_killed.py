@@ -23,6 +23,7 @@ pytestmark = pytest.mark.lab
 POINTS = 2
 
 
+@pytest.mark.rotating
 def test_disabling_killed_before_any_act(off_host: EmulatedHost) -> None:
     before, boots = files(off_host), Boots(off_host)
     run(off_host, *ENABLE)

@@ -140,6 +140,7 @@ def _a_guest_holds_one(host: EmulatedHost) -> None:
         ours.cli("instance", "release", identity)
 
 
+@pytest.mark.rotating
 def test_all_three_by_their_ids(boot: Boot, project_archive: bytes) -> None:
     """The seed's own way; refused where it would take a card too many."""
     host = boot(SEED, WITHOUT_IOMMU)
@@ -159,6 +160,7 @@ def test_all_three_by_their_ids(boot: Boot, project_archive: bytes) -> None:
     taken_back(host, before, told)
 
 
+@pytest.mark.rotating
 def test_with_dracut(
     boot: Boot, project_archive: bytes, dracut_image: Image
 ) -> None:
@@ -177,6 +179,7 @@ def test_with_dracut(
     taken_back(host, before, told)
 
 
+@pytest.mark.rotating
 def test_with_the_other_makers_iommu(
     boot: Boot, project_archive: bytes
 ) -> None:

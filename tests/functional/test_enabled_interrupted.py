@@ -26,6 +26,7 @@ pytest_plugins = ("tests.functional.lab.fixtures",)
 pytestmark = pytest.mark.lab
 
 
+@pytest.mark.rotating
 def test_killed_while_an_image_is_built(off_host: EmulatedHost) -> None:
     """What was started goes on, and the next command waits for it."""
     before = files(off_host)
@@ -55,6 +56,7 @@ def failing(host: EmulatedHost, tool: str, says: str) -> Iterator[None]:
     host.sh(f"mv {tool}.kept {tool}")
 
 
+@pytest.mark.rotating
 @pytest.mark.parametrize(
     "tool", ["/usr/sbin/mkinitramfs", "/usr/sbin/update-grub"]
 )
@@ -70,6 +72,7 @@ def test_a_tool_that_fails(off_host: EmulatedHost, tool: str) -> None:
     enabled_and_back(off_host, before)
 
 
+@pytest.mark.rotating
 def test_a_full_boot_is_told_before_anything_is_done(
     off_host: EmulatedHost,
 ) -> None:
@@ -86,6 +89,7 @@ def test_a_full_boot_is_told_before_anything_is_done(
     enabled_and_back(off_host, before)
 
 
+@pytest.mark.rotating
 def test_what_somebody_edits_meanwhile_stays(off_host: EmulatedHost) -> None:
     """An argument beside ours, and a file of ours."""
     run(off_host, *ENABLE)

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.lab
 POINTS = 2
 
 
+@pytest.mark.rotating
 def test_enabling_killed_before_any_act(off_host: EmulatedHost) -> None:
     """Every second one is completed first, the others taken back as is."""
     before, boots = files(off_host), Boots(off_host)

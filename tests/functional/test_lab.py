@@ -9,7 +9,7 @@ import pytest
 
 from tests.functional.lab import guest, project
 from tests.functional.lab.host import Boot, EmulatedHost
-from tests.functional.lab.ssh import CommandFailed, LabError
+from tests.functional.lab.ssh import CommandFailed, HostHung, LabError
 from tests.functional.lab.topology import SEED
 
 pytest_plugins = ("tests.functional.lab.fixtures",)
@@ -199,3 +199,15 @@ def test_a_command_can_be_raced(seed_host: EmulatedHost) -> None:
         assert other.communicate(b"other")[0] == b"other"
         assert first.poll() is None
         assert first.communicate(b"first")[0] == b"first"
+
+
+def test_a_machine_that_stands_still_is_said_to(
+    seed_host: EmulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seed_host, "patience_s", 1.0)
+    with seed_host.frozen():
+        with pytest.raises(HostHung, match="true"):
+            seed_host.run(("true",), timeout_s=1)
+        with pytest.raises(HostHung, match="false"):
+            seed_host.run(("false",))
+    assert seed_host.sh("echo here") == "here\n"

@@ -213,6 +213,7 @@ _NEXT: Step = {"argv": ["inventory", "sync"]}
 _LOOK: Step = {"snapshot": True}
 
 
+@pytest.mark.rotating
 def test_a_boot_killed_anywhere_is_repaired(clean: Product) -> None:
     identity = str(uuid.uuid4())
     step = _boot_step(clean, "killed", identity)
@@ -239,6 +240,7 @@ def test_a_boot_killed_anywhere_is_repaired(clean: Product) -> None:
         assert end == before, f"killed before act {number}, {act}"
 
 
+@pytest.mark.rotating
 def test_a_release_killed_anywhere_is_repaired(clean: Product) -> None:
     identity = str(uuid.uuid4())
     boot = _boot_step(clean, "killed", identity)
@@ -263,6 +265,7 @@ def test_a_release_killed_anywhere_is_repaired(clean: Product) -> None:
         assert end == before, f"killed before act {number}, {act}"
 
 
+@pytest.mark.rotating
 def test_the_last_unit_has_one_winner(clean: Product) -> None:
     first = clean.asked("allocation", "create", "--request", "gpu:2")
     rivals = [str(uuid.uuid4()) for _ in range(2)]
@@ -313,6 +316,7 @@ def test_a_unit_out_of_use_is_not_offered(clean: Product) -> None:
     assert unit(clean, card)["State"] == "free"
 
 
+@pytest.mark.rotating
 def test_a_card_that_fell_off_its_bus_is_quarantined(
     boot: Boot, project_archive: bytes
 ) -> None:

@@ -21,6 +21,11 @@ def is_whole() -> bool:
     return os.environ.get(_PART) == "all"
 
 
+def is_part() -> bool:
+    """Return whether only some of the rotating tests are to be run."""
+    return os.environ.get(_PART) == "part"
+
+
 def seed() -> str:
     """Return what the part depends on: each commit runs another one."""
     named = os.environ.get(_SEED)
@@ -47,4 +52,5 @@ def header() -> str:
     """Return what tells how to run the same part again."""
     if is_whole():
         return "campaigns: whole"
-    return f"campaigns: a part; the same again with {_SEED}={seed()}"
+    part = f" {_PART}=part" if is_part() else ""
+    return f"campaigns: a part; the same again with {_SEED}={seed()}{part}"

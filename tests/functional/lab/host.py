@@ -1,9 +1,11 @@
 """An emulated host: start it, run commands in it, restart it, stop it."""
 
 import shlex
+import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -11,10 +13,12 @@ from typing import Protocol, Self
 from . import qemu, ssh
 from .image import Image
 from .leash import DYING_WITH_US
-from .ssh import CommandFailed, Connection, LabError, free_port
+from .ssh import CommandFailed, Connection, HostHung, LabError, free_port
 from .topology import Topology
 
 BOOT_TIMEOUT_S = 300.0
+PATIENCE_S = 45.0
+"""How long a machine may be silent before it counts as hung."""
 WITH_IOMMU = ("intel_iommu=on",)
 WITHOUT_IOMMU = ("intel_iommu=off",)
 """Debian's kernel makes groups unless it is told not to."""
@@ -47,6 +51,8 @@ class EmulatedHost:
         self.kernel_arguments = kernel_arguments
         self._connection = Connection(image, workdir, free_port())
         self._children: list[subprocess.Popen[bytes]] = []
+        self.patience_s = PATIENCE_S
+        self._is_hung = False
 
     def __enter__(self) -> Self:
         self.start()
@@ -89,6 +95,7 @@ class EmulatedHost:
             child.kill()
             child.wait()
         self._children.clear()
+        self._is_hung = False
 
     def reboot(self) -> None:
         """Return once the host went down in good order and is up again."""
@@ -99,6 +106,15 @@ class EmulatedHost:
             raise LabError(f"no reboot\n{self.console(40)}") from error
         self.stop()
         self.start()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let no processor of the host's do anything meanwhile."""
+        self._children[0].send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._children[0].send_signal(signal.SIGCONT)
 
     def console(self, lines: int) -> str:
         """Return the last lines of the serial console, QEMU and ssh."""
@@ -120,6 +136,7 @@ class EmulatedHost:
 
         :raises CommandFailed: when ``check`` and its status is not 0.
         :raises LabError: when it takes longer than ``timeout_s``.
+        :raises HostHung: when the machine does not answer either.
         """
         status, out, err = self._exchange(argv, timeout_s, stdin)
         done = subprocess.CompletedProcess(
@@ -157,15 +174,27 @@ class EmulatedHost:
         self, argv: Sequence[str], timeout_s: float, stdin: bytes | None
     ) -> tuple[int, bytes, bytes]:
         """Return the status, output and errors of a command."""
+        if self._is_hung:
+            self._require_answer(argv, 0)
         with self._connection.popen(argv) as running:
             try:
                 out, err = running.communicate(stdin or b"", timeout_s)
             except subprocess.TimeoutExpired as error:
                 running.kill()
+                self._require_answer(argv, self.patience_s)
                 raise LabError(
                     f"{shlex.join(argv)}: still runs after {timeout_s} s"
                 ) from error
         return running.returncode, out, err
+
+    def _require_answer(self, argv: Sequence[str], patience_s: float) -> None:
+        """Return when the machine answers.
+
+        :raises HostHung: with what it said last, when it does not.
+        """
+        self._is_hung = not self._connection.answers(patience_s)
+        if self._is_hung:
+            raise HostHung(f"{shlex.join(argv)}\n{self.console(40)}")
 
     def _qemu(self) -> tuple[str, ...]:
         """Return the command that is the host."""

@@ -21,6 +21,14 @@ class LabError(Exception):
     """The lab itself, or a command that had to succeed in it, failed."""
 
 
+class HostHung(LabError):
+    """The emulated machine answers nobody any more.
+
+    That is the emulator's doing, or the machine's under it, and seen once
+    in a thousand commands: ./run-tests.sh runs such a test once more.
+    """
+
+
 class CommandFailed(LabError):
     """A command in the host ended with another status than 0."""
 
@@ -69,6 +77,15 @@ class Connection:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+
+    def answers(self, patience_s: float) -> bool:
+        """Return whether an ssh server speaks, before so long is over."""
+        until = time.monotonic() + patience_s
+        while not _answers(self.port):
+            if time.monotonic() > until:
+                return False
+            time.sleep(_POLL_S)
+        return True
 
     def share(
         self, until: float, alive: Callable[[], bool]
