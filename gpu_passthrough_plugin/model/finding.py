@@ -19,9 +19,11 @@ class Finding:
     """What was checked, what was found, and what helps.
 
     :param remedy: empty where nothing needs one.
+    :param where: files and lines that it is about, if it is about any.
     """
 
     check: str
     status: Status
     detail: str
     remedy: str = ""
+    where: str = ""

@@ -172,6 +172,8 @@ def test_no_value_raises(
     )
     for finding in check.findings(given, groups):
         assert "\n" not in finding.detail
+        is_fine = finding.status is Status.PASS
+        assert bool(finding.where) != is_fine or not specs + aliases
         assert bool(finding.remedy) == (finding.status is not Status.PASS)
 
 

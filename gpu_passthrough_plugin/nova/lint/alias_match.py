@@ -53,8 +53,8 @@ def matches(of: Case) -> Iterator[Finding]:
     for alias in of.aliases:
         why = _why(alias, offered, of)
         if why is not None:
-            detail = f"{alias.place}: alias {alias.name!r} {why.text}"
-            yield Finding(CHECK, why.status, detail, why.remedy)
+            detail = f"alias {alias.name!r} {why.text}"
+            yield Finding(CHECK, why.status, detail, why.remedy, alias.place)
 
 
 def _offered(of: Case) -> list[Offered]:

@@ -58,9 +58,10 @@ def kinds(of: Case) -> Iterator[Finding]:
             yield Finding(
                 ALIASES,
                 Status.WARN,
-                f"{alias.place}: alias {alias.name!r} has no device_type",
+                f"alias {alias.name!r} has no device_type",
                 "say type-PCI, or what the card is: a second entry of that"
                 " name would keep Nova from starting",
+                alias.place,
             )
 
 
@@ -76,9 +77,9 @@ def names(of: Case) -> Iterator[Finding]:
             yield Finding(
                 ALIAS_NAMES,
                 Status.FAIL,
-                f"{before.place}, {alias.place}: alias {alias.name!r} stands"
-                f" twice, {fault}",
+                f"alias {alias.name!r} stands twice, {fault}",
                 "give both the same, or another name to one of them",
+                f"{before.place}, {alias.place}",
             )
 
 
@@ -96,5 +97,5 @@ def _clash(before: AliasEntry, alias: AliasEntry, of: Case) -> str:
 
 
 def _fail(alias: AliasEntry, text: str, remedy: str) -> Finding:
-    detail = f"{alias.place}: alias {alias.name!r} {text}"
-    return Finding(ALIASES, Status.FAIL, detail, remedy)
+    detail = f"alias {alias.name!r} {text}"
+    return Finding(ALIASES, Status.FAIL, detail, remedy, alias.place)

@@ -41,12 +41,12 @@ _SPECS = (
     Check(
         entry_rules.MATCHES,
         (entry_rules.matches,),
-        "every device_spec lists some",
+        "every device_spec matches a function of this host",
     ),
     Check(
         entry_rules.GREEDY,
         (entry_rules.greedy,),
-        "no device_spec takes too much",
+        "no device_spec matches more than it seems to mean",
     ),
     Check(
         group_rules.GROUPS,
@@ -86,7 +86,11 @@ _ALIASES = (
     ),
 )
 _BOTH = (
-    Check(entry_rules.TRAITS, (entry_rules.spaces,), "every trait is one"),
+    Check(
+        entry_rules.TRAITS,
+        (entry_rules.spaces,),
+        "Placement takes every trait",
+    ),
 )
 
 
@@ -127,10 +131,14 @@ def _found(check: Check, looked_at: Case) -> tuple[Finding, ...]:
 
 def _printable(finding: Finding) -> Finding:
     """It in one line, whatever the names in the files have in them."""
-    if finding.detail.isprintable():
-        return finding
-    shown = "".join(
+    detail, where = _shown(finding.detail), _shown(finding.where)
+    return dataclasses.replace(finding, detail=detail, where=where)
+
+
+def _shown(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(
         letter if letter.isprintable() else repr(letter)[1:-1]
-        for letter in finding.detail
+        for letter in text
     )
-    return dataclasses.replace(finding, detail=shown)

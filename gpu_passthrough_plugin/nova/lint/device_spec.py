@@ -24,6 +24,10 @@ _IDS = ("vendor_id", "product_id")
 _MATCHED = frozenset({*_IDS, "address", "devname"})
 _YES_OR_NO = ("managed", "live_migratable", "one_time_use")
 _TEXTS = ("resource_class", "traits")
+_UNREAD = (
+    "write a simpler one, or an entry for each address: what this one"
+    " matches was not looked at"
+)
 
 
 class DeviceSpec(NamedTuple):
@@ -75,6 +79,10 @@ def parse(
             faults.append(Fault(value.place, str(error)))
             continue
         for item in objects:
+            unread = pattern.intricate(item.get("address"))
+            if unread:
+                faults.append(Fault(value.place, unread, _UNREAD))
+                continue
             try:
                 specs.append(_spec(value.place, item))
             except errors.Invalid as error:

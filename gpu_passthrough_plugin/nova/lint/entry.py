@@ -15,10 +15,11 @@ _LONGEST = 240
 
 
 class Fault(NamedTuple):
-    """What Nova does not start with."""
+    """What Nova does not start with, unless its remedy says other."""
 
     place: str
     text: str
+    remedy: str = "mend the entry: Nova does not start with it as it stands"
 
     def finding(self, check: str) -> Finding:
         """It as a finding; what a long value says is cut."""
@@ -28,8 +29,9 @@ class Fault(NamedTuple):
         return Finding(
             check,
             Status.FAIL,
-            f"{self.place}: {text}",
-            "mend the entry: Nova does not start with it as it stands",
+            text,
+            self.remedy,
+            self.place,
         )
 
 

@@ -58,17 +58,18 @@ def matches(of: Case) -> Iterator[Finding]:
             yield Finding(
                 MATCHES,
                 Status.WARN,
-                f"{spec.place}: which function {spec.devname!r} is was not"
-                " looked at",
+                f"which function {spec.devname!r} is was not looked at",
                 "name it by its address: a network device's name changes",
+                spec.place,
             )
         elif not found.matched:
             yield Finding(
                 MATCHES,
                 Status.WARN,
-                f"{spec.place}: matches no function of this host",
+                "matches no function of this host",
                 "compare it with 'gpu-passthrough device list'; take it out"
                 " unless another host needs it",
+                spec.place,
             )
         elif not found.taken:
             yield _hidden(found, of.listed[:number])
@@ -84,9 +85,10 @@ def _hidden(found: Listed, before: tuple[Listed, ...]) -> Finding:
     return Finding(
         MATCHES,
         Status.WARN,
-        f"{found.spec.place}: has no effect: {', '.join(places)} matches all"
-        " of the same functions first",
+        f"has no effect: {', '.join(places)} matches all of the same"
+        " functions first",
         "put the narrower entry first, or take it out",
+        found.spec.place,
     )
 
 
@@ -98,9 +100,10 @@ def greedy(of: Case) -> Iterator[Finding]:
             yield Finding(
                 GREEDY,
                 Status.FAIL,
-                f"{spec.place}: has neither ids nor an address, and so"
-                f" matches all {len(found.matched)} functions of the host",
+                "has neither ids nor an address, and so matches all"
+                f" {len(found.matched)} functions of the host",
                 "say vendor_id and product_id, or an address",
+                spec.place,
             )
             continue
         cards = sorted(
@@ -115,10 +118,11 @@ def greedy(of: Case) -> Iterator[Finding]:
             yield Finding(
                 GREEDY,
                 Status.WARN,
-                f"{spec.place}: its address has no wildcard, and matches"
-                f" {len(cards)} cards: {', '.join(cards)}",
+                f"its address has no wildcard, and matches {len(cards)}"
+                f" cards: {', '.join(cards)}",
                 "write the whole address as a text, such as 0000:06:00.0; or"
                 " * for each part where any will do",
+                spec.place,
             )
 
 
@@ -134,8 +138,9 @@ def keys(of: Case) -> Iterator[Finding]:
             yield Finding(
                 KEYS,
                 Status.WARN,
-                f"{value.place}: {value.spelled} is an older name",
+                f"{value.spelled} is an older name",
                 "call it device_spec, in [pci]",
+                value.place,
             )
     for found in of.listed:
         for key in found.spec.tags:
@@ -144,9 +149,10 @@ def keys(of: Case) -> Iterator[Finding]:
             yield Finding(
                 KEYS,
                 Status.FAIL,
-                f"{found.spec.place}: nova-compute takes no devname where"
-                " report_in_placement is on",
+                "nova-compute takes no devname where report_in_placement is"
+                " on",
                 "name the function by its address",
+                found.spec.place,
             )
 
 
@@ -156,26 +162,27 @@ def _key(key: str, spec: DeviceSpec, of: Case) -> Iterator[Finding]:
         yield Finding(
             KEYS,
             Status.WARN,
-            f"{spec.place}: {of.release} does not know {key}, and does not"
-            " heed it",
+            f"{of.release} does not know {key}, and does not heed it",
             "take it out, or upgrade Nova",
+            spec.place,
         )
     elif key in _PLACED and of.options.report_in_placement is False:
         once = key == "one_time_use"
         yield Finding(
             KEYS,
             Status.FAIL if once else Status.WARN,
-            f"{spec.place}: {key} does nothing while report_in_placement is"
-            " off",
+            f"{key} does nothing while report_in_placement is off",
             "set [pci] report_in_placement = True",
+            spec.place,
         )
     elif key not in _TAGS:
         yield Finding(
             KEYS,
             Status.WARN,
-            f"{spec.place}: {key!r} is no key that Nova heeds; it is only a"
-            " tag, and matches nothing less",
+            f"{key!r} is no key that Nova heeds; it is only a tag, and"
+            " matches nothing less",
             "look at its spelling: vendor_id, product_id, address, devname",
+            spec.place,
         )
 
 
@@ -195,11 +202,15 @@ def trait_findings(place: str, names: str) -> Iterator[Finding]:
             yield Finding(
                 TRAITS,
                 Status.FAIL,
-                f"{place}: Nova keeps the space in {name!r} and reads {read}",
+                f"Nova keeps the space in {name!r} and reads {read}",
                 "write no spaces beside the commas in traits",
+                place,
             )
         elif not trait.is_trait(read) or not name:
             yield Finding(
-                TRAITS, Status.FAIL, f"{place}: {name!r} is no trait",
+                TRAITS,
+                Status.FAIL,
+                f"{name!r} is no trait",
                 trait.WANTED,
-            )  # fmt: skip
+                place,
+            )

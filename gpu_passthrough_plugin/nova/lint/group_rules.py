@@ -130,10 +130,11 @@ def sriov(of: Case) -> Iterator[Finding]:
         yield Finding(
             SRIOV,
             Status.FAIL,
-            f"{_places([listed[parent], *pairs])}: lists {parent} and its"
-            f" virtual functions {_shown(pairs)} as well",
+            f"lists {parent} and its virtual functions {_shown(pairs)} as"
+            " well",
             "list either; the address of a physical function matches its"
             " virtual ones too, unless its product_id stands beside it",
+            _places([listed[parent], *pairs]),
         )
     for pair in of.pairs:
         is_once = "one_time_use" in pair.spec.tags
@@ -156,9 +157,9 @@ def bridges(of: Case) -> Iterator[Finding]:
             yield Finding(
                 BRIDGES,
                 Status.FAIL,
-                f"{found.spec.place}: lists {named}, which no guest can have:"
-                " bridges",
+                f"lists {named}, which no guest can have: bridges",
                 "say product_id too, or an address that only endpoints have",
+                found.spec.place,
             )
 
 
@@ -185,7 +186,7 @@ def assignable(of: Case) -> Iterator[Finding]:
 def _fail(
     pairs: Sequence[Pair], text: str, remedy: str, check: str = GROUPS
 ) -> Finding:
-    return Finding(check, Status.FAIL, f"{_places(pairs)}: {text}", remedy)
+    return Finding(check, Status.FAIL, text, remedy, _places(pairs))
 
 
 def _places(pairs: Sequence[Pair]) -> str:

@@ -84,8 +84,8 @@ def read(files: Sequence[tuple[str, bytes]]) -> Options:
 def _lines(name: str, data: bytes, faults: list[str]) -> tuple[_Line, ...]:
     if len(data) > MOST_BYTES:
         faults.append(
-            f"{name}: {len(data)} bytes; wanted a configuration file, which"
-            f" has {MOST_BYTES} at most"
+            f"{name}: more than {MOST_BYTES} bytes; wanted a configuration"
+            " file"
         )
         return ()
     try:

@@ -100,6 +100,26 @@ def parse(value: object) -> Pattern:
     raise errors.Invalid(f"address is {value!r}; wanted a text or an object")
 
 
+def intricate(value: object) -> str:
+    """Why an ``address`` is not looked at, though Nova may take it."""
+    for name, text in value.items() if isinstance(value, dict) else ():
+        if isinstance(text, str) and _is_intricate(text):
+            return (
+                f"{name} of address is too intricate to be tried; wanted a"
+                f" regular expression of {_LONGEST} characters and"
+                f" {_MOST_REPEATS} repetitions at most"
+            )
+    return ""
+
+
+def _is_intricate(text: str) -> bool:
+    return (
+        len(text) > _LONGEST
+        or len(_REPEATS.findall(text)) > _MOST_REPEATS
+        or _LARGE_COUNT.search(text) is not None
+    )
+
+
 def hexadecimal(name: str, text: str, limit: int, digits: int) -> str:
     """The number as Nova writes it, or ``*``.
 
@@ -149,16 +169,8 @@ def _regex(given: Mapping[str, object]) -> Pattern:
 def _compiled(name: str, text: object) -> re.Pattern[str]:
     if not isinstance(text, str):
         raise errors.Invalid(f"{name} of address is {text!r}; wanted a text")
-    if (
-        len(text) > _LONGEST
-        or len(_REPEATS.findall(text)) > _MOST_REPEATS
-        or _LARGE_COUNT.search(text)
-    ):
-        raise errors.Invalid(
-            f"{name} of address is too intricate to be tried; wanted a"
-            f" regular expression of {_LONGEST} characters and"
-            f" {_MOST_REPEATS} repetitions at most"
-        )
+    if _is_intricate(text):
+        raise errors.Invalid(f"{name} of address is too intricate")
     try:
         return re.compile(text)
     except (re.error, RecursionError, OverflowError) as error:

@@ -57,7 +57,7 @@ def test_an_alias_with_one_fault(
     )
     assert (found.check, found.status) == (check, status)
     assert said in found.detail
-    assert found.detail.startswith("nova.conf:3: ")
+    assert found.where == "nova.conf:3"
 
 
 @pytest.mark.parametrize(
