@@ -154,3 +154,22 @@ def test_names_with_lines_in_them_are_shown_in_one(key: str) -> None:
     found = findings(hosts.four_functions(), text)
     (never,) = (f for f in found if f.check == "alias matches")
     assert "CUSTOM_A\\n\\x1b[2J" in never.detail
+
+
+@pytest.mark.parametrize(
+    "other", [{"resource_class": "BIG"}, {"device_type": "type-PF"}]
+)
+def test_an_alias_of_another_host_is_no_fault(other: dict[str, str]) -> None:
+    """All hosts have the same aliases, and cards may differ by host."""
+    theirs = GPU | {"name": "theirs"} | other
+    text = FILTER + pci([CARD], [GPU, theirs])
+    (found,) = (
+        f
+        for f in findings(hosts.four_functions(), text)
+        if f.status is not Status.PASS
+    )
+    assert (found.check, found.status) == ("alias matches", WARN)
+    assert found.detail.startswith("alias 'theirs' finds nothing here: it ")
+    # Where nothing else finds the card, it is one.
+    text = FILTER + pci([CARD], [theirs])
+    assert faults(hosts.four_functions(), text) == [("alias matches", FAIL)]
