@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.unit import DeviceType, Unit, UnitFunction
 from gpu_passthrough_plugin.nova import naming
 from gpu_passthrough_plugin.nova.asked import Asked, Host, Mode
@@ -73,13 +74,26 @@ def _no_own_class(unit: Unit, asked: Asked) -> str:
 
 def _virtual_own_class(unit: Unit, asked: Asked) -> str:
     """Source: nova, compute/pci_placement_translator.py (add_child)."""
-    if len(unit.primaries) < 2 or not any(
-        f.device_type is DeviceType.VF for f in unit.functions
-    ):
+    if len(unit.primaries) < 2 or not any(map(_is_virtual, unit.functions)):
         return ""
     return (
         "it has several primaries, and virtual functions, which Nova wants"
         " to be of one resource class below one physical function"
+    )
+
+
+def _virtual_group(unit: Unit, asked: Asked) -> str:
+    """Source: nova, pci/stats.py (_assert_one_pool_per_rp_uuid)."""
+    if (
+        asked.mode is Mode.PRIMARY
+        or len(unit.functions) < 2
+        or not any(map(_is_virtual, unit.functions))
+    ):
+        return ""
+    return (
+        "it has a virtual function and others, and Nova wants the same tags"
+        " on all virtual functions below one physical function: list it in"
+        " primary mode"
     )
 
 
@@ -98,6 +112,7 @@ _RULES: tuple[Callable[[Unit, Asked], str], ...] = (
     _wide_domain,
     _no_own_class,
     _virtual_own_class,
+    _virtual_group,
     _long_request,
 )
 
@@ -107,26 +122,37 @@ def _units(host: Host) -> list[Unit]:
 
 
 def _specs(host: Host, unit: Unit, asked: Asked) -> Iterator[DeviceSpec]:
-    is_full = asked.mode is Mode.FULL
     functions = naming.listed(unit, asked.mode)
     for function in functions:
-        yield _known(
-            DeviceSpec(
-                address=function.address,
-                vendor_id=function.vendor_id,
-                product_id=function.product_id,
-                resource_class=naming.resource_class(unit, function),
-                traits=_traits(host, unit, function),
-                managed=asked.managed,
-                live_migratable=asked.live_migratable,
-                one_time_use=asked.one_time_use,
-                # The kernel's number changes between boots.
-                iommu_group=str(unit.key.address) if is_full else None,
-                group_size=len(functions) if is_full else None,
-            ),
-            function,
-            asked,
+        traits = _traits(host, unit, function)
+        spec = DeviceSpec(
+            address=function.address,
+            vendor_id=function.vendor_id,
+            product_id=function.product_id,
+            resource_class=naming.resource_class(unit, function),
+            traits=traits,
+            managed=asked.managed,
+            live_migratable=asked.live_migratable,
+            one_time_use=asked.one_time_use,
+            switch=_shared_switch(host, unit),
         )
+        # A virtual function is a group of its own here (``_virtual_group``).
+        if asked.mode is Mode.FULL and not _is_virtual(function):
+            spec = dataclasses.replace(
+                spec,
+                # The kernel's number changes between boots.
+                iommu_group=str(unit.key.address),
+                group_size=len(functions),
+                group_traits=traits,
+            )
+        yield _known(spec, function, asked)
+
+
+def _shared_switch(host: Host, unit: Unit) -> Address | None:
+    """The switch above it; None where nothing else of Nova's is below."""
+    if any(u.switch == unit.switch and u != unit for u in host.units):
+        return unit.switch
+    return None
 
 
 def _traits(host: Host, unit: Unit, function: UnitFunction) -> frozenset[str]:
@@ -137,11 +163,15 @@ def _traits(host: Host, unit: Unit, function: UnitFunction) -> frozenset[str]:
     Source: nova, compute/pci_placement_translator.py (add_child).
     """
     traits = unit.traits
-    if function.device_type is DeviceType.VF:
+    if _is_virtual(function):
         for other in host.units:
             if any(_kind(f) == _kind(function) for f in other.functions):
                 traits &= other.traits
     return traits | {ACS_OVERRIDE} if host.has_acs_override else traits
+
+
+def _is_virtual(function: UnitFunction) -> bool:
+    return function.device_type is DeviceType.VF
 
 
 def _kind(function: UnitFunction) -> tuple[int, int, DeviceType]:
@@ -157,8 +187,8 @@ def _known(
     Source: nova, compute/pci_placement_translator.py (add_child).
     """
     release = asked.release
-    is_virtual = function.device_type is DeviceType.VF
-    can_once = release.knows(Feature.SPEC_ONCE) and not is_virtual
+    can_once = release.knows(Feature.SPEC_ONCE)
+    can_once = can_once and not _is_virtual(function)
     can_managed = release.knows(Feature.SPEC_MANAGED)
     can_migrate = release.knows(Feature.SPEC_MIGRATABLE)
     return dataclasses.replace(

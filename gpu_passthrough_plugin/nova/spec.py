@@ -24,6 +24,9 @@ class DeviceSpec:
     :param iommu_group: a free-form tag, the same for all of one group.
     :param group_size: another: how many of that group have an entry, so
         that one that is in use is missed by whoever sees the free ones.
+    :param group_traits: another: the traits again, which Nova keeps from
+        its scheduler's filters.
+    :param switch: another: the PCIe switch that it is below.
     """
 
     address: Address
@@ -36,6 +39,8 @@ class DeviceSpec:
     one_time_use: bool | None = None
     iommu_group: str | None = None
     group_size: int | None = None
+    group_traits: frozenset[str] = frozenset()
+    switch: Address | None = None
 
     def __str__(self) -> str:
         return _line(
@@ -50,6 +55,8 @@ class DeviceSpec:
                 "one_time_use": _yes(self.one_time_use),
                 "iommu_group": self.iommu_group,
                 "iommu_group_size": _text(self.group_size),
+                "iommu_group_traits": _traits(self.group_traits),
+                "pci_switch": _text(self.switch),
             }
         )
 
@@ -95,8 +102,8 @@ def _hex(number: int) -> str:
     return f"{number:04x}"
 
 
-def _text(number: int | None) -> str | None:
-    return None if number is None else str(number)
+def _text(value: int | Address | None) -> str | None:
+    return None if value is None else str(value)
 
 
 def _traits(traits: frozenset[str]) -> str | None:

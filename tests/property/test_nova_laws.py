@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 import random
@@ -62,7 +63,7 @@ def hosts(draw: st.DrawFn, name: str = "c1") -> Host:
                 tuple(members),
                 None,
                 None,
-                None,
+                draw(st.sampled_from([None, Address(0, 9, 0, 0)])),
                 draw(st.sampled_from([frozenset(), frozenset({"CUSTOM_A"})])),
             )
         )
@@ -137,17 +138,33 @@ def test_nova_sees_one_function_of_a_unit_or_all(
 ) -> None:
     for unit, specs in compute.offers(host, asked):
         listed = [spec.address for spec in specs]
-        if asked.mode is Mode.FULL:
+        is_virtual = any(
+            f.device_type is DeviceType.VF for f in unit.functions
+        )
+        if asked.mode is Mode.FULL and not is_virtual:
             assert listed == [f.address for f in unit.functions]
             assert len({spec.iommu_group for spec in specs}) == 1
             assert {spec.group_size for spec in specs} == {len(specs)}
+            assert {spec.group_traits for spec in specs} == {specs[0].traits}
         else:
             assert listed == [unit.key.address]
             assert specs[0].iommu_group is None
             assert specs[0].group_size is None
-    tags = [o.specs[0].iommu_group for o in compute.offers(host, asked)]
-    if asked.mode is Mode.FULL:
-        assert len(set(tags)) == len(tags)
+            assert not specs[0].group_traits
+    tags = [
+        o.specs[0].iommu_group
+        for o in compute.offers(host, asked)
+        if o.specs[0].iommu_group
+    ]
+    assert len(set(tags)) == len(tags)
+
+
+@given(hosts(), choices())
+def test_a_switch_is_said_where_it_is_shared(host: Host, asked: Asked) -> None:
+    below = collections.Counter(unit.switch for unit in host.units)
+    for unit, specs in compute.offers(host, asked):
+        shared = unit.switch if below[unit.switch] > 1 else None
+        assert {spec.switch for spec in specs} == {shared}
 
 
 @given(fleets, choices(), st.randoms(use_true_random=False))

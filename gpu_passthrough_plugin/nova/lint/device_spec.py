@@ -16,6 +16,8 @@ from gpu_passthrough_plugin.nova.lint.pattern import ANY, Pattern
 
 GROUP_TAG = "iommu_group"
 SIZE_TAG = "iommu_group_size"
+TRAITS_TAG = "iommu_group_traits"
+SWITCH_TAG = "pci_switch"
 NETWORK_TAG = "physical_network"
 
 # A host has some dozens of devices that it hands out.

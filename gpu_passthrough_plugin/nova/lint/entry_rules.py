@@ -14,6 +14,8 @@ from gpu_passthrough_plugin.nova.lint.device_spec import (
     GROUP_TAG,
     NETWORK_TAG,
     SIZE_TAG,
+    SWITCH_TAG,
+    TRAITS_TAG,
     DeviceSpec,
 )
 from gpu_passthrough_plugin.nova.lint.listing import Listed
@@ -36,6 +38,8 @@ _TAGS = frozenset(
         *_SINCE,
         GROUP_TAG,
         SIZE_TAG,
+        TRAITS_TAG,
+        SWITCH_TAG,
         NETWORK_TAG,
         "trusted",
         "remote_managed",

@@ -29,13 +29,17 @@ def test_a_whole_spec() -> None:
         one_time_use=True,
         iommu_group="0000:06:00.0",
         group_size=2,
+        group_traits=frozenset({"CUSTOM_B", "CUSTOM_A"}),
+        switch=address.parse("0000:03:00.0"),
     )
     assert str(spec) == (
         '{"address": "0000:06:00.0", "vendor_id": "10de",'
         ' "product_id": "1430", "resource_class": "CUSTOM_X",'
         ' "traits": "CUSTOM_A,CUSTOM_B", "managed": "no",'
         ' "live_migratable": "yes", "one_time_use": "yes",'
-        ' "iommu_group": "0000:06:00.0", "iommu_group_size": "2"}'
+        ' "iommu_group": "0000:06:00.0", "iommu_group_size": "2",'
+        ' "iommu_group_traits": "CUSTOM_A,CUSTOM_B",'
+        ' "pci_switch": "0000:03:00.0"}'
     )
 
 
