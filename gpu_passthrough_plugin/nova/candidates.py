@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
 from gpu_passthrough_plugin.nova import cover, pieces
-from gpu_passthrough_plugin.nova.cover import Share
+from gpu_passthrough_plugin.nova.cover import Locality, Share
 from gpu_passthrough_plugin.nova.pools import Ask, Pool
 
 # The scheduler claims the first one that other filters leave, and each
@@ -51,22 +51,29 @@ class _Base(NamedTuple):
 
 
 def build(
-    pools: Sequence[Pool], asks: Sequence[Ask], offered: Sequence[Candidate]
+    pools: Sequence[Pool],
+    asks: Sequence[Ask],
+    offered: Sequence[Candidate],
+    locality: Locality | None = None,
 ) -> tuple[Candidate, ...] | None:
     """Candidates of whole groups, the best first; none where none fits.
 
     None when the host's candidates can stay as they are: none of its
-    functions that suit are in a group with a tag.
+    functions that suit are in a group with a tag, and the flavor does not
+    want them together.
 
-    On one NUMA node before two, on the node with the fewest pieces left
-    that suit, then by address.  What Placement named goes before what it
-    did not name, which may be claimed already.
+    Below one switch before several, on one NUMA node before two, on the
+    node and switch with the fewest pieces left that suit, then by address.
+    What Placement named goes before what it did not name, which may be
+    claimed already.
 
     :param pools: free functions of the host.
     :param asks: what the flavor asks for.
     :param offered: what Placement said of the host.
+    :param locality: where all of them have to be together.
     """
-    suited = [a for a in asks if any(a.suits(p) for p in pools if p.group)]
+    can_choose = [p for p in pools if p.group or locality]
+    suited = [a for a in asks if any(a.suits(p) for p in can_choose)]
     if not suited:
         return None
     if not offered or not all(_is_mapped(a, offered[0]) for a in suited):
@@ -74,21 +81,21 @@ def build(
     mapped = [a for a in asks if _is_mapped(a, offered[0])]
     named = [_named(ask, offered) for ask in mapped]
     takers = pieces.takers(pools, mapped, named)
-    if not any(takers.get(p.provider or "") for p in pools if p.group):
+    if not any(takers.get(p.provider or "") for p in can_choose):
         return None
     wanted = tuple(ask.count for ask in mapped)
     whole = pieces.pieces(pools, takers, wanted, frozenset().union(*named))
-    slots = [_slots(ask, offered[0]) for ask in mapped]
+    slots = [slots_of(ask, offered[0]) for ask in mapped]
     bases = _bases(offered, list(itertools.chain(*slots)))
     built = (
         _candidate(base, slots, share)
-        for share in cover.shares(whole, wanted)
+        for share in cover.shares(whole, wanted, locality)
         for base in bases
     )
     return tuple(itertools.islice(built, _MOST))
 
 
-def _slots(ask: Ask, candidate: Candidate) -> list[str]:
+def slots_of(ask: Ask, candidate: Candidate) -> list[str]:
     """The request groups of an alias: one for each function.
 
     Source: nova, objects/request_spec.py: the request's id, ``-`` and a
@@ -99,7 +106,7 @@ def _slots(ask: Ask, candidate: Candidate) -> list[str]:
 
 
 def _is_mapped(ask: Ask, candidate: Candidate) -> bool:
-    return len(_slots(ask, candidate)) == ask.count
+    return len(slots_of(ask, candidate)) == ask.count
 
 
 def _named(ask: Ask, offered: Iterable[Candidate]) -> frozenset[str]:
@@ -107,7 +114,7 @@ def _named(ask: Ask, offered: Iterable[Candidate]) -> frozenset[str]:
     return frozenset(
         provider
         for candidate in offered
-        for slot in _slots(ask, candidate)
+        for slot in slots_of(ask, candidate)
         for provider in candidate["mappings"][slot]
     )
 

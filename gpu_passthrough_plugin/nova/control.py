@@ -25,6 +25,10 @@ DEFAULT_FILTERS = (
 PCI_FILTER = "PciPassthroughFilter"
 NOVAS_FILTERS = "nova.scheduler.filters.all_filters"
 GROUP_FILTER = "gpu_passthrough_plugin.nova.filters.IommuGroupFilter"
+# It checks each candidate against the instance's NUMA nodes.
+NUMA_FILTER = "NUMATopologyFilter"
+NOVAS_WEIGHERS = "nova.scheduler.weights.all_weighers"
+WEIGHER = "gpu_passthrough_plugin.nova.weights.GpuAffinityWeigher"
 
 # So many candidates the scheduler asks Placement for.  Source: nova,
 # conf/scheduler.py ([scheduler] max_placement_results).
@@ -93,8 +97,8 @@ def filters(
 ) -> tuple[str, ...]:
     """The scheduler's filters with those that this needs, in order.
 
-    Ours makes candidates of whole groups, and has to be before the one
-    that takes the first it can use.
+    Ours makes candidates of whole groups, and has to be before those that
+    choose among candidates.
 
     :param enabled: what the operator has; ours goes where it has to be.
     """
@@ -103,7 +107,10 @@ def filters(
     if PCI_FILTER not in names:
         names.append(PCI_FILTER)
     if asked.mode is Mode.FULL:
-        names.insert(names.index(PCI_FILTER), group)
+        choosing = names.index(PCI_FILTER)
+        if NUMA_FILTER in names:
+            choosing = min(choosing, names.index(NUMA_FILTER))
+        names.insert(choosing, group)
     return tuple(names)
 
 

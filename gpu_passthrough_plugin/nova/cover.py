@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -16,31 +17,49 @@ Vector = tuple[int, ...]
 Share = tuple[tuple[str, ...], ...]
 
 
+class Locality(enum.StrEnum):
+    """How close to each other all pieces of a set have to be.
+
+    One piece alone always is; of several it has to be known.
+    """
+
+    SAME_SWITCH = "same-switch"
+    SAME_NODE = "same-node"
+
+
 class Piece(NamedTuple):
     """What is handed out as one: a group, or a function outside of any.
 
     :param node: its NUMA node.
+    :param switch: what names the PCIe switch that it shares with others.
     :param is_offered: whether Placement named a provider of it.
     :param ways: what it can count for, each with how that is made up.
     """
 
     name: str
     node: int | None
+    switch: str | None
     is_offered: bool
     ways: Mapping[Vector, Share]
 
 
 Cover = tuple[tuple[Piece, Vector], ...]
+Place = Sequence[Piece]
 
 
-def shares(pieces: Sequence[Piece], wanted: Vector) -> Iterator[Share]:
+def shares(
+    pieces: Sequence[Piece], wanted: Vector, locality: Locality | None = None
+) -> Iterator[Share]:
     """The providers of each alias, of the best set of pieces first."""
     seen = set()
     offered = [piece for piece in pieces if piece.is_offered]
     for among in (offered, pieces):
-        for place in _places(among):
-            found = itertools.islice(covers(place, wanted), _PER_PLACE)
-            for chosen in sorted(found, key=len):
+        for places in _places(among, locality):
+            found = itertools.chain.from_iterable(
+                covers(place, wanted) for place in places
+            )
+            some = itertools.islice(found, _PER_PLACE)
+            for chosen in sorted(some, key=len):
                 parts = [piece.ways[way] for piece, way in chosen]
                 share = tuple(
                     tuple(itertools.chain(*of_ask))
@@ -52,12 +71,13 @@ def shares(pieces: Sequence[Piece], wanted: Vector) -> Iterator[Share]:
 
 
 def _places(
-    pieces: Sequence[Piece],
-) -> Iterator[Sequence[Piece]]:
-    """The pieces of each NUMA node, of each two, and of all.
+    pieces: Sequence[Piece], locality: Locality | None
+) -> Iterator[Sequence[Place]]:
+    """The places that are searched for a set, some of them as one.
 
-    A node with few of them goes first, so that others stay whole for who
-    asks for more.
+    Those below one switch of each NUMA node, each node, each two nodes,
+    and all.  A node with few pieces goes first, so that others stay whole
+    for who asks for more.
     """
     on: dict[int | None, list[Piece]] = {}
     for piece in pieces:
@@ -65,10 +85,27 @@ def _places(
     nodes = sorted(
         on, key=lambda n: (n is None, len(on[n]), -1 if n is None else n)
     )
-    for number in (1, 2):
-        for some in itertools.combinations(nodes, number):
-            yield [piece for piece in pieces if piece.node in some]
-    yield pieces
+    for node in nodes:
+        yield _below_switches(on[node])
+    if locality is Locality.SAME_SWITCH:
+        return
+    for node in nodes:
+        if node is not None or locality is None:
+            yield [on[node]]
+    if locality is Locality.SAME_NODE:
+        return
+    for some in itertools.combinations(nodes, 2):
+        yield [[piece for piece in pieces if piece.node in some]]
+    yield [pieces]
+
+
+def _below_switches(pieces: Sequence[Piece]) -> list[Place]:
+    """Those below each switch, the fewest first; below none, each alone."""
+    below: dict[tuple[str | None, str], list[Piece]] = {}
+    for piece in pieces:
+        alone = piece.name if piece.switch is None else ""
+        below.setdefault((piece.switch, alone), []).append(piece)
+    return sorted(below.values(), key=len)
 
 
 def covers(pieces: Sequence[Piece], wanted: Vector) -> Iterator[Cover]:

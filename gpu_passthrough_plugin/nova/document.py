@@ -62,11 +62,18 @@ def scheduler_file(
     lines += ["[filter_scheduler]"]
     if asked.release.has_placement:
         lines.append("pci_in_placement = true")
+    ours = [
+        f"available_filters = {control.NOVAS_FILTERS}",
+        f"available_filters = {control.GROUP_FILTER}",
+        f"weight_classes = {control.NOVAS_WEIGHERS},{control.WEIGHER}",
+    ]
     if asked.mode is Mode.FULL:
-        lines.append(f"available_filters = {control.NOVAS_FILTERS}")
-        lines.append(f"available_filters = {control.GROUP_FILTER}")
+        lines += ours
     filters = ",".join(control.filters(asked, enabled))
     lines.append(f"enabled_filters = {filters}")
+    if asked.mode is Mode.PRIMARY and asked.release.has_placement:
+        group = control.GROUP_FILTER.rpartition(".")[2]
+        lines += ["", *remarks.together(group, control.PCI_FILTER, ours)]
     return _text(lines)
 
 

@@ -1,9 +1,10 @@
-"""Nova's scheduler filter for the full mode.
+"""Nova's scheduler filter: whole groups, and units close to each other.
 
 It goes into ``[filter_scheduler] available_filters`` by its path and into
-``enabled_filters`` before PciPassthroughFilter, which then finds whole
-groups only.  It needs Nova 27, ``[filter_scheduler] pci_in_placement``
-and, on the hosts, ``[pci] report_in_placement``.
+``enabled_filters`` before NUMATopologyFilter and PciPassthroughFilter,
+which then choose among whole groups only.  It needs Nova 27,
+``[filter_scheduler] pci_in_placement`` and, on the hosts, ``[pci]
+report_in_placement``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from gpu_passthrough_plugin.nova import candidates, pools
+from gpu_passthrough_plugin.nova import candidates, extra_specs, pools
 
 # Without Nova nobody loads the filter; the rest of it works all the same.
 if TYPE_CHECKING:
@@ -24,17 +25,16 @@ else:
 
 LOG = logging.getLogger(__name__)
 
-# What reading Nova's structures raises when they are not as they were.
-_UNLIKE_NOVA = (AttributeError, LookupError, TypeError, ValueError)
-
 
 class IommuGroupFilter(_BaseHostFilter):
     """Leaves a host the candidates that are whole IOMMU groups.
 
-    Hosts without the tag ``iommu_group``, and requests for none of the
-    functions that have it, are not touched.  Everything else fails
-    closed: a host is passed over when no whole group is free, or when
-    what Nova says of it cannot be understood.
+    And of those the ones that are as close to each other as the flavor
+    wants (``extra_specs``).  Hosts without the tag ``iommu_group``, and
+    requests for none of the functions that have it, are not touched, if
+    the flavor does not want that.  Everything else fails closed: a host
+    is passed over when no whole group is free, or when what Nova says of
+    it cannot be understood.
     """
 
     # Each instance of a request takes groups from the next.
@@ -44,19 +44,10 @@ class IommuGroupFilter(_BaseHostFilter):
 
     def host_passes(self, host_state: Any, spec_obj: Any) -> bool:
         """Whether the host can take it; replaces the host's candidates."""
-        requests = spec_obj.pci_requests
-        if not requests or not requests.requests or not host_state.pci_stats:
-            return True
-        found = host_state.pci_stats.pools
-        if not any(pools.GROUP in pool for pool in found):
-            return True
         try:
-            built = candidates.build(
-                pools.pools(found),
-                pools.asks(requests.requests),
-                host_state.allocation_candidates,
-            )
-        except _UNLIKE_NOVA:
+            built = _built(host_state, spec_obj)
+        # What is raised here ends the request on every other host, too.
+        except Exception:
             LOG.exception(
                 "%s is passed over: what Nova says of its PCI functions or"
                 " of the request for them is not what this filter knows",
@@ -68,3 +59,22 @@ class IommuGroupFilter(_BaseHostFilter):
         LOG.debug("%s has %d ways to whole groups", host_state, len(built))
         host_state.allocation_candidates = list(built)
         return bool(built)
+
+
+def _built(
+    host_state: Any, spec_obj: Any
+) -> tuple[candidates.Candidate, ...] | None:
+    """The host's candidates; None where they can stay as they are."""
+    requests = spec_obj.pci_requests
+    if not requests or not requests.requests or not host_state.pci_stats:
+        return None
+    found = host_state.pci_stats.pools
+    locality = extra_specs.locality(spec_obj.flavor.extra_specs)
+    if not locality and not any(pools.GROUP in pool for pool in found):
+        return None
+    return candidates.build(
+        pools.pools(found),
+        pools.asks(requests.requests),
+        host_state.allocation_candidates,
+        locality,
+    )

@@ -19,22 +19,22 @@ def takers(
 
     Resource class and traits are Placement's to check, and it checks
     traits only when it is asked for candidates.  So a provider is taken
-    that it named, or one of the kind of those; not that, where the alias
-    wants traits.
+    that it named, or one of the kind of those whose tag has the traits.
     """
     pools = [pool for pool in pools if pool.provider is not None]
     kinds = [
         frozenset(p.kind for p in pools if p.provider in providers)
-        if not ask.has_traits
-        else frozenset()
-        for ask, providers in zip(asks, named, strict=True)
+        for providers in named
     ]
     return {
         pool.provider or "": tuple(
             number
             for number, ask in enumerate(asks)
             if ask.suits(pool)
-            and (pool.provider in named[number] or pool.kind in kinds[number])
+            and (
+                pool.provider in named[number]
+                or (pool.kind in kinds[number] and ask.traits <= pool.traits)
+            )
         )
         for pool in pools
     }
@@ -49,17 +49,18 @@ def pieces(
     """What is handed out as one and suits, the largest first."""
     groups: dict[tuple[str | None, str | None], list[Pool]] = {}
     for pool in pools:
-        key = (pool.group, None if pool.group else pool.provider)
-        groups.setdefault(key, []).append(pool)
+        groups.setdefault(pool.piece, []).append(pool)
     found = []
     for (group, _), members in groups.items():
         ways = _ways(members, taken_for, wanted, is_whole=group is not None)
         if ways:
             nodes = [p.node for p in members if p.node is not None]
+            switches = [p.switch for p in members if p.switch is not None]
             found.append(
                 Piece(
                     name=members[0].address,
                     node=nodes[0] if nodes else None,
+                    switch=switches[0] if switches else None,
                     is_offered=any(p.provider in named for p in members),
                     ways=ways,
                 )

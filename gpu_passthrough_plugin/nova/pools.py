@@ -15,15 +15,20 @@ import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# Tags of the full mode: which group a function is in, and how many
-# functions Nova was given of it.
+from gpu_passthrough_plugin.model import trait
+
+# Tags of the full mode: which group a function is in, how many functions
+# Nova was given of it, and its traits.
 GROUP = "iommu_group"
 SIZE = "iommu_group_size"
+TRAITS = "iommu_group_traits"
+# A tag of both modes: the PCIe switch that it is below.
+SWITCH = "pci_switch"
 
 # Placement looks at these, and pools do not have them.
 _OF_PLACEMENT = frozenset({"resource_class", "traits", "rp_uuids", "rp_uuid"})
-# These say which of its kind it is, or where.
-_OWN = _OF_PLACEMENT | {"address", "numa_node", GROUP}
+# These say which of its kind it is, where, or what is looked at otherwise.
+_OWN = _OF_PLACEMENT | {"address", "numa_node", GROUP, TRAITS, SWITCH}
 
 Properties = frozenset[tuple[str, object]]
 
@@ -36,7 +41,9 @@ class Pool:
     :param group: what names its IOMMU group; None without the tag.
     :param size: functions of that group that Nova was given, free or not;
         None where that is not known.
+    :param traits: those that a tag says; Placement may know more.
     :param node: the NUMA node; None where it has none.
+    :param switch: what names its PCIe switch; None without the tag.
     :param properties: all that a request can name, in lower case.
     """
 
@@ -44,9 +51,17 @@ class Pool:
     count: int
     group: str | None
     size: int | None
+    traits: frozenset[str]
     node: int | None
+    switch: str | None
     address: str
     properties: Properties
+
+    @property
+    def piece(self) -> tuple[str | None, str | None]:
+        """What it is handed out with: its group, or it alone."""
+        alone = None if self.group else self.provider or self.address
+        return self.group, alone
 
     @functools.cached_property
     def kind(self) -> Properties:
@@ -60,13 +75,13 @@ class Ask:
 
     :param key: what the names of its request groups begin with.
     :param specs: alternatives, each the properties that it wants.
-    :param has_traits: whether it wants a provider with traits.
+    :param traits: what its provider has to have.
     """
 
     key: str
     count: int
     specs: tuple[Properties, ...]
-    has_traits: bool
+    traits: frozenset[str]
 
     def suits(self, pool: Pool) -> bool:
         """Whether the functions are what it names, as far as Nova sees."""
@@ -95,7 +110,9 @@ def asks(requests: Iterable[Any]) -> tuple[Ask, ...]:
             key=request.request_id,
             count=request.count,
             specs=tuple(_properties(spec) for spec in request.spec),
-            has_traits=any(spec.get("traits") for spec in request.spec),
+            traits=frozenset().union(
+                *(_traits(spec.get("traits")) for spec in request.spec)
+            ),
         )
         for request in requests
         if request.alias_name is not None
@@ -109,10 +126,17 @@ def _pool(pool: Mapping[str, Any]) -> Pool:
         count=pool["count"],
         group=pool.get(GROUP) or None,
         size=None if size is None else int(size),
+        traits=_traits(pool.get(TRAITS)),
         node=pool.get("numa_node"),
+        switch=pool.get(SWITCH) or None,
         address=str(pool.get("address", "")),
         properties=_properties(pool) - {("count", pool["count"])},
     )
+
+
+def _traits(names: str | None) -> frozenset[str]:
+    """Source: nova, objects/request_spec.py (``_traits_from_request``)."""
+    return frozenset(map(trait.normal, names.split(",") if names else ()))
 
 
 def _properties(of: Mapping[str, Any]) -> Properties:

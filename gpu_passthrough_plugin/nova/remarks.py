@@ -102,6 +102,20 @@ def _virtual(offer: compute.Offer, asked: Asked) -> Iterator[str]:
         )
 
 
+def together(group: str, before: str, options: Iterable[str]) -> list[str]:
+    """What an operator may add who wants cards close to each other."""
+    return [
+        *comment(
+            "For several cards close to each other this package has a filter"
+            " and a weigher, which primary mode does without. To have them"
+            " install it where nova-scheduler runs, write these lines"
+            f" without the # and put {group} into enabled_filters before"
+            f" NUMATopologyFilter and {before}."
+        ),
+        *(f"# {option}" for option in options),
+    ]
+
+
 def left_out(host: Host, asked: Asked) -> list[str]:
     """Why what is on the host is not among what it may hand out."""
     texts = [

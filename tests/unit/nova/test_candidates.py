@@ -199,6 +199,30 @@ def test_traits_are_for_placement_to_check() -> None:
     assert [scheduler.functions(c) for c in some] == [of_card(6)]
 
 
+def test_a_tag_says_the_traits_of_what_placement_did_not_name() -> None:
+    requests = [request("1e04", traits="custom_fast"), *cards(1)[1:]]
+    found = [
+        *card(1, iommu_group_traits="CUSTOM_COLD,CUSTOM_FAST"),
+        *card(2, iommu_group_traits="CUSTOM_COLD"),
+        *card(3, iommu_group_traits="CUSTOM_FAST"),
+        *card(4),
+    ]
+    # Of a wide host it does not name everything.
+    offered = scheduler.placement(card(3), requests)
+    some = built(found, requests, offered)
+    assert some is not None
+    assert [scheduler.functions(c) for c in some] == [of_card(3), of_card(1)]
+
+
+def test_two_cards_are_below_one_switch() -> None:
+    switches = {1: "a", 2: "b", 3: "b", 4: "a", 5: "a"}
+    found = [p for bus, s in switches.items() for p in card(bus, pci_switch=s)]
+    assert first(found, cards(2)) == of_card(2, 3)
+    assert first(found, cards(3)) == of_card(1, 4, 5)
+    assert first(found, cards(1)) == of_card(2)
+    assert first([*found, *card(6)], cards(1)) == of_card(6)
+
+
 def test_a_resource_class_is_for_placement_to_check() -> None:
     ours = [pool("0000:30:00.0", "0443", of_class="QAT")]
     asked = Request("qat", 1, [{"resource_class": "QAT"}])

@@ -326,6 +326,53 @@ def test_our_filter_is_before_novas() -> None:
         control.GROUP_FILTER,
     ]
     assert values(text, "enabled_filters") == [",".join(whole)]
+    assert values(text, "weight_classes") == [
+        f"nova.scheduler.weights.all_weighers,{control.WEIGHER}"
+    ]
+
+
+def test_primary_mode_needs_nothing_of_ours_in_the_scheduler() -> None:
+    text = document.scheduler_file(Asked())
+    options = [ln for ln in text.splitlines() if not ln.startswith("#")]
+    assert "gpu_passthrough" not in "".join(options)
+    assert f"# available_filters = {control.GROUP_FILTER}\n" in text
+    assert "weigher" not in document.scheduler_file(ZED)
+
+
+def test_a_switch_is_a_tag_where_it_is_shared() -> None:
+    host = handed(hosts.shared_group())
+    below = [unit.switch for unit in host.units]
+    assert [str(switch) for switch in below] == [
+        "0000:00:04.0",
+        "0000:00:05.0",
+    ]
+    assert not any("pci_switch" in entry for entry in specs(host, FULL))
+    near = [dataclasses.replace(u, switch=below[0]) for u in host.units]
+    host = dataclasses.replace(host, units=tuple(near))
+    for asked in (Asked(), FULL):
+        tags = {entry["pci_switch"] for entry in specs(host, asked)}
+        assert tags == {"0000:00:04.0"}
+
+
+def test_a_group_with_a_virtual_function_is_not_split_into_pools() -> None:
+    host = handed(hosts.virtual_functions(), "c1", "15b3:1018")
+    for entry in specs(host, FULL):
+        assert not any(key.startswith("iommu_group") for key in entry)
+    first, second = host.units
+    other = dataclasses.replace(second.functions[0], is_primary=False)
+    both = dataclasses.replace(first, functions=(*first.functions, other))
+    host = dataclasses.replace(host, units=(both,))
+    assert specs(host, FULL) == []
+    text = said(document.compute_file(host, FULL))
+    assert "list it in primary mode" in text
+    assert len(specs(host, Asked())) == 1
+
+
+def test_the_traits_are_said_once_more_for_the_filter() -> None:
+    host = handed(hosts.four_functions(), acs=True)
+    found = specs(host, FULL)
+    assert {e["iommu_group_traits"] for e in found} == {compute.ACS_OVERRIDE}
+    assert "iommu_group_traits" not in specs(host, Asked())[0]
 
 
 def test_hosts_merge_without_a_clash() -> None:

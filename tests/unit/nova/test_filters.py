@@ -39,14 +39,28 @@ class Requests:
 
 
 @dataclasses.dataclass
+class Flavor:
+    """Of Nova's Flavor what is read."""
+
+    extra_specs: dict[str, str]
+
+
+@dataclasses.dataclass
 class Spec:
     """Of Nova's RequestSpec what is read."""
 
     pci_requests: Requests | None
+    flavor: Flavor = dataclasses.field(default_factory=lambda: Flavor({}))
 
 
-def passes(host: Host, requests: Sequence[Request]) -> bool:
-    return IommuGroupFilter().host_passes(host, Spec(Requests(requests)))
+def passes(
+    host: Host, requests: Sequence[Request], **extra_specs: str
+) -> bool:
+    flavor = Flavor(
+        {f"gpu_passthrough:{key}": said for key, said in extra_specs.items()}
+    )
+    spec = Spec(Requests(requests), flavor)
+    return IommuGroupFilter().host_passes(host, spec)
 
 
 def host(found: list[Any], requests: Sequence[Request]) -> Host:
@@ -119,3 +133,57 @@ def test_a_nova_without_candidates_is_passed_over() -> None:
     old = types.SimpleNamespace(pci_stats=Stats(FOUND))
     spec = Spec(Requests(cards(1)))
     assert not IommuGroupFilter().host_passes(old, spec)
+
+
+def test_a_request_that_cannot_be_read_is_passed_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Unset:
+        """As Nova's objects are without a field."""
+
+        @property
+        def pci_requests(self) -> None:
+            raise NotImplementedError("cannot load 'pci_requests'")
+
+    assert not IommuGroupFilter().host_passes(host(FOUND, []), Unset())
+    assert "cannot load 'pci_requests'" in caplog.text
+
+
+def test_units_below_one_switch() -> None:
+    switch = "0000:10:00.0"
+    near = [*card(2, pci_switch=switch), *card(4, pci_switch=switch)]
+    found = [*card(1), *near, *card(3)]
+    one = host(found, cards(2))
+    assert passes(one, cards(2), locality="same-switch")
+    (only,) = one.allocation_candidates
+    assert scheduler.functions(only) == [
+        p["address"] for p in (*card(2), *card(4))
+    ]
+    assert not passes(host(found, cards(3)), cards(3), locality="same-switch")
+    assert passes(host(found, cards(3)), cards(3), locality="same-node")
+
+
+def test_functions_that_nova_sees_alone_are_kept_together_too() -> None:
+    # As primary mode lists them: without a group.
+    found = [pool(f"0000:0{n}:00.0", "1e04", n % 2) for n in range(4)]
+    wanted = [request("1e04", 2)]
+    one = host(found, wanted)
+    assert passes(one, wanted)
+    assert len(one.allocation_candidates) == 12
+    assert passes(one, wanted, locality="same-node")
+    assert [scheduler.functions(c) for c in one.allocation_candidates] == [
+        ["0000:00:00.0", "0000:02:00.0"],
+        ["0000:01:00.0", "0000:03:00.0"],
+    ]
+
+
+def test_a_place_that_is_not_known_is_none(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    found = [*card(1, None), *card(2, None)]
+    assert not passes(host(found, cards(2)), cards(2), locality="same-node")
+    assert not passes(host(found, cards(2)), cards(2), locality="same-switch")
+    # Of one unit it is always true.
+    assert passes(host(found, cards(1)), cards(1), locality="same-switch")
+    assert not passes(host(found, cards(1)), cards(1), locality="nearby")
+    assert "wanted same-switch or same-node" in caplog.text
