@@ -5,7 +5,7 @@ _gpu_passthrough()
   _get_comp_words_by_ref -n : cur prev words
 
   # Command data:
-  cmds='allocation candidate complete db demo device group help host instance inventory topology unit'
+  cmds='allocation candidate complete db demo device group help host instance inventory nova topology unit'
   cmds_allocation='create delete list show'
   cmds_allocation_create='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --request --same-switch --forbid-trait --aggregate --host --numa-node --consumer'
   cmds_allocation_delete='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote'
@@ -40,6 +40,9 @@ _gpu_passthrough()
   cmds_inventory_hosts='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending'
   cmds_inventory_list='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending'
   cmds_inventory_sync='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --replace'
+  cmds_nova='check config'
+  cmds_nova_check='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --release'
+  cmds_nova_config='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --release --mode --from --host --managed --live-migratable --one-time-use --numa-policy --enabled-filters -o'
   cmds_topology='-h --help'
   cmds_unit='clear list quarantine'
   cmds_unit_clear='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote'

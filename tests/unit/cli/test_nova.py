@@ -1,0 +1,84 @@
+"""What the options of ``nova config`` ask for, and what that imports."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.cli import wishes
+from gpu_passthrough_plugin.cli.wishes import Wishes
+from gpu_passthrough_plugin.discovery import recording
+from gpu_passthrough_plugin.model.request import NumaPolicy
+from gpu_passthrough_plugin.nova.asked import Asked, Mode
+from gpu_passthrough_plugin.nova.release import Release
+from tests.unit.cli.test_main import HEAVY, imported
+
+
+def read(line: str) -> Wishes:
+    parser = argparse.ArgumentParser()
+    wishes.add_to(parser)
+    return wishes.read(parser.parse_args(line.split()))
+
+
+def faults(line: str) -> tuple[str, ...]:
+    with pytest.raises(errors.Faults) as caught:
+        read(line)
+    return caught.value.faults
+
+
+def test_nothing_is_asked_for_by_default() -> None:
+    assert read("") == Wishes(Asked(), None, is_of_ledger=False, host="")
+
+
+def test_everything_that_can_be_asked_for() -> None:
+    line = (
+        "--release 2025.2 --mode full --managed no --live-migratable yes"
+        " --one-time-use no --numa-policy socket --host c1"
+        " --enabled-filters ComputeFilter,MyFilter"
+    )
+    assert read(line) == Wishes(
+        Asked(Release(32), Mode.FULL, False, True, False, NumaPolicy.SOCKET),
+        ("ComputeFilter", "MyFilter"),
+        is_of_ledger=False,
+        host="c1",
+    )
+    assert read("--from inventory").is_of_ledger
+
+
+def test_all_faults_are_told_together() -> None:
+    line = (
+        "--release 99 --mode half --from ledger --managed true"
+        " --live-migratable 1 --one-time-use NO --numa-policy near"
+        " --enabled-filters A,,b;c --host a/b"
+    )
+    found = faults(line)
+    assert [fault.split()[0] for fault in found] == [
+        "--release", "--mode", "--from", "--managed", "--live-migratable",
+        "--one-time-use", "--numa-policy", "--enabled-filters",
+        "--enabled-filters", "--host",
+    ]  # fmt: skip
+    assert "wanted 26 to 34" in found[0]
+    assert found[1] == "--mode is 'half'; wanted primary or full"
+    assert all("wanted" in fault for fault in found)
+
+
+def test_a_name_for_every_host_of_the_ledger() -> None:
+    (fault,) = faults("--from inventory --host c1")
+    assert "name that it published under" in fault
+
+
+def test_full_mode_on_a_release_that_cannot() -> None:
+    with pytest.raises(errors.Refused, match="use primary mode"):
+        read("--release 26 --mode full")
+
+
+def test_neither_command_imports_a_ledger(tmp_path: Path) -> None:
+    """Only ``--from inventory`` needs one."""
+    seed = ("--recording", recording.SEED, "nova")
+    config = (*seed, "config", "-o", str(tmp_path))
+    assert imported(*config) & HEAVY == set()
+    check = (*seed, "check", str(tmp_path / "gpu-compute.conf"))
+    assert imported(*check) & HEAVY == set()

@@ -1,0 +1,189 @@
+"""Hosts as they are handed to Nova, and the files that come of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.flow import nova
+from gpu_passthrough_plugin.isolation.partition import Policy
+from gpu_passthrough_plugin.model import selector
+from gpu_passthrough_plugin.model.finding import Status
+from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
+from gpu_passthrough_plugin.nova import control
+from gpu_passthrough_plugin.nova.asked import Asked, Host, Mode
+from gpu_passthrough_plugin.nova.lint import options
+from gpu_passthrough_plugin.nova.release import NEWEST, Release
+from tests.trees import host as described
+from tests.trees import hosts
+
+GPUS = Policy((selector.parse("class=03"),))
+
+
+def here(host: described.Host, name: str = "c1") -> Host:
+    return nova.here(host.tree(), GPUS, name)
+
+
+def record(
+    host: Host, state: State = State.FREE, *, is_missing: bool = False
+) -> UnitRecord:
+    """The host's first unit, as the ledger has it."""
+    return UnitRecord(host.units[0], state, None, 1, is_missing, "")
+
+
+def texts(hosts: Sequence[Host], asked: Asked | None = None) -> dict[str, str]:
+    parts = nova.parts(hosts, asked or Asked(), by_name=True)
+    return {part.name: part.text for part in parts}
+
+
+def test_a_host_with_what_it_refuses() -> None:
+    host = here(hosts.four_functions())
+    assert [str(u.key.address) for u in host.units] == ["0000:04:00.0"]
+    assert [g.number for g in host.refused] == [12]
+    assert not host.has_acs_override
+
+
+def test_a_kernel_that_takes_functions_for_isolated() -> None:
+    host = hosts.four_functions()
+    host.file("proc/cmdline", "quiet pcie_acs_override=downstream\n")
+    assert here(host).has_acs_override
+
+
+def test_every_file_once() -> None:
+    host = here(hosts.four_functions())
+    parts = nova.parts([host], Asked())
+    assert [part.name for part in parts] == [
+        "gpu-compute.conf", "gpu-alias.conf", "gpu-scheduler.conf",
+        "gpu-placement.conf", "gpu-flavors.sh",
+    ]  # fmt: skip
+    assert parts[0].goes_to == "/etc/nova/nova.conf.d/ of nova-compute on c1"
+    assert [oct(p.mode) for p in parts] == ["0o644"] * 4 + ["0o755"]
+
+
+def test_one_control_plane_for_all_hosts() -> None:
+    found = texts(
+        [
+            here(hosts.four_functions(), "c1"),
+            here(hosts.shared_group(), "c2"),
+            here(hosts.four_functions(), "c3"),
+            here(hosts.dead_card(), "c4"),
+        ]
+    )
+    files = [f"gpu-compute-c{number}.conf" for number in (1, 2, 3, 4)]
+    assert list(found)[:4] == files
+    assert found[files[0]].count("device_spec = ") == 1
+    assert found[files[1]].count("device_spec = ") == 2
+    assert "No group of this host can be handed out." in found[files[3]]
+    names = [
+        json.loads(line.partition(" = ")[2])["name"]
+        for line in found["gpu-alias.conf"].splitlines()
+        if line.startswith("alias = ")
+    ]
+    assert len(set(names)) == len(names) == 3
+
+
+def test_filters_of_the_operators() -> None:
+    host = here(hosts.four_functions())
+    parts = nova.parts([host], Asked(mode=Mode.FULL), ("MyFilter",))
+    (line,) = (
+        line
+        for line in parts[2].text.splitlines()
+        if line.startswith("enabled_filters = ")
+    )
+    assert line == (
+        f"enabled_filters = MyFilter,IommuGroupFilter,{control.PCI_FILTER}"
+    )
+
+
+def test_what_the_ledger_has_by_host() -> None:
+    one, two = here(hosts.four_functions(), "b"), here(hosts.amd(), "a")
+    said: list[str] = []
+    found = nova.published(
+        [record(one), record(two, State.ACTIVE)], said.append
+    )
+    assert [(h.name, h.units) for h in found] == [
+        ("a", two.units),
+        ("b", one.units),
+    ]
+    assert said == []
+
+
+def test_what_nobody_can_be_given_is_left_out_and_said() -> None:
+    host = here(hosts.four_functions())
+    for left, word in (
+        (record(host, State.QUARANTINED), "quarantined"),
+        (record(host, State.ACTIVE, is_missing=True), "missing"),
+    ):
+        said: list[str] = []
+        (found,) = nova.published([left], said.append)
+        assert found.units == ()
+        assert said == [f"left out: c1/0000:04:00.0, which is {word}"]
+
+
+def test_a_ledger_without_units() -> None:
+    with pytest.raises(errors.Refused, match="inventory sync"):
+        nova.published([], print)
+
+
+@pytest.mark.parametrize("name", ["a/b", "", "a\n[pci]", "x" * 201])
+def test_a_host_whose_name_can_be_no_files(name: str) -> None:
+    (unit,) = here(hosts.four_functions()).units
+    key = UnitKey(name, unit.key.address)
+    odd = Host(name, (dataclasses.replace(unit, key=key),))
+    with pytest.raises(errors.Invalid, match="publish it under another"):
+        nova.published([record(odd)], print)
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (hosts.dead_card, "0000:04:00.0 does not answer: its config"),
+        (hosts.firmware_off, "turn VT-d on in the firmware's setup"),
+        (hosts.wide_domain, "move that off the device first"),
+    ],
+)
+def test_nothing_to_hand_out_is_one_line(
+    made: Callable[[], described.Host], said: str
+) -> None:
+    with pytest.raises(errors.Refused) as caught:
+        nova.parts([here(made())], Asked())
+    line = str(caught.value)
+    assert line.startswith("no group of c1 can be handed to Nova: ")
+    assert said in line
+    assert "management controller" not in line
+    assert "\n" not in line
+
+
+def test_nothing_for_this_release() -> None:
+    host = here(hosts.shared_group())
+    two = Host("c1", host.units[:1])
+    with pytest.raises(
+        errors.Refused, match="it has 2 primaries, and Nova 26"
+    ):
+        nova.parts([two], Asked(Release(26)))
+    assert nova.parts([two], Asked(Release(27)))
+
+
+def test_nothing_that_is_selected() -> None:
+    none = Host("c1", ())
+    for fleet, who in (([none], "c1"), ([none, none], "any of 2 hosts")):
+        with pytest.raises(errors.Refused, match=f"no group of {who} has"):
+            nova.parts(fleet, Asked())
+
+
+def test_functions_of_every_group_are_looked_at() -> None:
+    """Of the disk's group, which holds no primary, as well."""
+    text = '[pci]\nalias = {"name": "a", "vendor_id": "144d",'
+    text += ' "product_id": "a80a", "device_type": "type-PF"}\n'
+    found = nova.checked(
+        hosts.four_functions().tree(),
+        GPUS,
+        options.read([("nova.conf", text.encode())]),
+        NEWEST,
+    )
+    (fault,) = (f for f in found if f.status is Status.FAIL)
+    assert "0000:01:00.0 shows up as type-PCI" in fault.detail
