@@ -1,39 +1,42 @@
-# shellcheck shell=bash
-# DevStack plugin: installs the package on a compute host, writes its
-# configuration, makes the ledger's schema and publishes the host's units.
+#!/bin/bash
+# DevStack plugin: whole IOMMU groups for the instances of this cloud.
 #
 # DevStack sources this with the mode and the phase it is in.
 # Source: docs.openstack.org, devstack/latest/plugins.html
 
-gpu_passthrough_configure() {
-    local alias
-    sudo install -d -m 0750 "${GPU_PASSTHROUGH_CONF%/*}"
-    {
-        printf '[DEFAULT]\nhost = %s\n\n' "$(hostname)"
-        printf '[discovery]\nselect = %s\n\n' "$GPU_PASSTHROUGH_SELECT"
-        printf '[pci]\n'
-        while read -r alias; do
-            [ -z "$alias" ] || printf 'alias = %s\n' "$alias"
-        done <<<"$GPU_PASSTHROUGH_ALIASES"
-    } | sudo install -m 0640 /dev/stdin "$GPU_PASSTHROUGH_CONF"
-}
+# shellcheck source=devstack/lib/package
+source "$GPU_PASSTHROUGH_DIR/devstack/lib/package"
+# shellcheck source=devstack/lib/host
+source "$GPU_PASSTHROUGH_DIR/devstack/lib/host"
+# shellcheck source=devstack/lib/nova
+source "$GPU_PASSTHROUGH_DIR/devstack/lib/nova"
 
 if is_service_enabled gpu-passthrough; then
     case "$1 ${2-}" in
-    "stack install")
-        setup_develop "$GPU_PASSTHROUGH_DIR"
-        ;;
-    "stack post-config")
-        gpu_passthrough_configure
-        # Each host keeps a ledger of its own, in SQLite.
-        sudo "$(command -v gpu-passthrough)" db sync
-        ;;
-    "stack extra")
-        sudo "$(command -v gpu-passthrough)" inventory sync
-        ;;
-    "clean ")
-        sudo rm -f "$GPU_PASSTHROUGH_CONF"
-        sudo rmdir --ignore-fail-on-non-empty "${GPU_PASSTHROUGH_CONF%/*}"
-        ;;
+        "stack pre-install")
+            # First of all, as the host may have to be rebooted.
+            check_gpu_passthrough_settings
+            echo_summary "Installing gpu-passthrough"
+            install_gpu_passthrough
+            configure_gpu_passthrough
+            if is_gpu_passthrough_compute; then
+                prepare_gpu_passthrough_host
+            fi
+            ;;
+        "stack post-config")
+            echo_summary "Configuring Nova for whole IOMMU groups"
+            init_gpu_passthrough
+            configure_gpu_passthrough_nova
+            ;;
+        "stack extra")
+            create_gpu_passthrough_flavors
+            ;;
+        "unstack ")
+            unconfigure_gpu_passthrough_nova
+            ;;
+        "clean ")
+            unconfigure_gpu_passthrough_nova
+            cleanup_gpu_passthrough
+            ;;
     esac
 fi

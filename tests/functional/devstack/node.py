@@ -1,0 +1,165 @@
+"""A node that DevStack stacks: its files, its services, and the phases."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gpu_passthrough_plugin.discovery import record
+from tests.trees.debian import debian12
+from tests.trees.host import Host
+from tests.trees.seed import seed
+
+HERE = Path(__file__).parent
+PLUGIN = Path(__file__).parents[3]
+ALL = "n-api,n-sch,n-cond,n-cpu,placement-api,mysql"
+CONTROL = "n-api,n-sch,n-cond,placement-api,mysql"
+COMPUTE = "n-cpu,placement-client"
+FILTERS = "ComputeFilter,NUMATopologyFilter,SameHostFilter"
+
+# As DevStack writes it.  Source: devstack, lib/nova (create_nova_conf)
+NOVA_CONF = f"""
+[DEFAULT]
+state_path = /opt/stack/data/nova
+debug = True
+
+[filter_scheduler]
+enabled_filters = {FILTERS}
+
+[libvirt]
+virt_type = kvm
+"""
+PHASES = ("pre-install", "install", "post-config", "extra", "test-config")
+_BEGIN = (
+    f"source {HERE}/functions.sh",
+    "load_plugin_settings",
+    # DevStack shows what it does; it may be told to mind what is not set.
+    "set -o xtrace -o nounset",
+)
+_LIBRARIES = ("database", "apache", "tls", "nova", "placement")
+_PHASE = 'source "$PLUGIN/devstack/plugin.sh"'
+_COMMANDS: Mapping[str, str] = {
+    "gpu-passthrough": f"exec {shlex.quote(sys.executable)}"
+    ' -m tests.functional.devstack.command "$@"',
+    "nova-manage": "echo 34.0.0",
+    "hostname": 'basename "$NODE"',
+    # It knows the flavors that were made.
+    "openstack": """\
+case $2 in
+show) grep -q " $3\\$" "$CALLS" ;;
+*) echo "openstack $*" >>"$CALLS" ;;
+esac""",
+}
+
+
+class Node:
+    """One, below a folder of its own.
+
+    :param services: what ``ENABLED_SERVICES`` has.
+    """
+
+    def __init__(self, folder: Path, services: str = ALL) -> None:
+        self.folder = folder
+        self.services = services
+        self.etc = folder / "etc"
+        self.nova_conf = self.etc / "nova/nova.conf"
+        for part in ("etc/nova", "etc/placement", "data", "venv/bin"):
+            (folder / part).mkdir(parents=True)
+        (folder / "calls").touch()
+        self.write_nova_conf()
+        self.show("boots", debian12())
+        self.show("host", seed())
+        for name, script in _COMMANDS.items():
+            path = folder / "venv/bin" / name
+            path.write_text(f"#!/bin/bash\n{script}\n")
+            path.chmod(0o755)
+
+    def show(self, name: str, host: Host) -> None:
+        """Be this host from now on: what runs, or how it boots."""
+        path = self.folder / f"{name}.umockdev"
+        path.write_bytes(record.written(host.tree()))
+
+    def write_nova_conf(self) -> None:
+        """Begin as each ``stack.sh`` does."""
+        self.nova_conf.write_text(NOVA_CONF)
+
+    def stack(self, **settings: str) -> subprocess.CompletedProcess[str]:
+        """How ``stack.sh`` ended."""
+        phases = [f"{_PHASE} stack {phase}" for phase in PHASES]
+        return self._run(["set -o errexit", *_BEGIN, *phases], settings)
+
+    def end(self, mode: str, **settings: str) -> str:
+        """What ``unstack.sh`` or ``clean.sh`` said; neither minds errors."""
+        done = self._run([*_BEGIN, f"{_PHASE} {mode}"], settings)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def update(self, **settings: str) -> subprocess.CompletedProcess[str]:
+        """How the script ended that is run when nodes were added."""
+        devstack = self.folder / "devstack"
+        (devstack / "lib").mkdir(parents=True, exist_ok=True)
+        (devstack / "functions").write_text(f". {HERE}/functions.sh\n")
+        for name in ("openrc", *(f"lib/{name}" for name in _LIBRARIES)):
+            (devstack / name).touch()
+        script = PLUGIN / "devstack/update_control_plane.sh"
+        return self._run([f'{script} "$NODE/devstack"'], settings)
+
+    def environment(self, settings: Mapping[str, str]) -> dict[str, str]:
+        """What DevStack's scripts know before a plugin is asked."""
+        path = f"{self.folder}/venv/bin:{os.environ['PATH']}"
+        return {
+            **os.environ,
+            "PATH": path,
+            "PLUGIN": str(PLUGIN),
+            "NODE": str(self.folder),
+            "CALLS": str(self.folder / "calls"),
+            "DATA_DIR": str(self.folder / "data"),
+            "DEVSTACK_VENV": str(self.folder / "venv"),
+            "NOVA_BIN_DIR": str(self.folder / "venv/bin"),
+            "NOVA_CONF_DIR": str(self.etc / "nova"),
+            "NOVA_CONF": str(self.nova_conf),
+            "PLACEMENT_CONF_DIR": str(self.etc / "placement"),
+            "GPU_PASSTHROUGH_CONF_DIR": str(self.etc / "gpu-passthrough"),
+            "GPU_PASSTHROUGH_STATE": str(self.folder / "state"),
+            "BASE_SQL_CONN": "mysql+pymysql://root:pa$s@control",
+            "ENABLED_SERVICES": self.services,
+            "DISABLED_SERVICES": "",
+            **settings,
+        }
+
+    def calls(self, word: str = "") -> list[str]:
+        """What was asked of the system, in order, with ``word`` in it."""
+        lines = (self.folder / "calls").read_text().splitlines()
+        return [line for line in lines if word in line]
+
+    def files(self) -> dict[str, tuple[int, bytes]]:
+        """Mode and contents of all that a service or ours might read."""
+        return {
+            str(path.relative_to(self.folder)): (
+                path.stat().st_mode,
+                path.read_bytes() if path.is_file() else b"",
+            )
+            for top in ("etc", "data", "state")
+            for path in (self.folder / top).rglob("*")
+        }
+
+    def run(
+        self, script: str, **settings: str
+    ) -> subprocess.CompletedProcess[str]:
+        """How a script ended."""
+        return self._run([script], settings)
+
+    def _run(
+        self, lines: Sequence[str], settings: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ("bash", "-c", "\n".join(lines)),
+            cwd=PLUGIN,
+            env=self.environment(settings),
+            capture_output=True,
+            text=True,
+        )

@@ -1,0 +1,285 @@
+"""DevStack's phases on a recorded host, and everything back again.
+
+The functions of DevStack are stand-ins that edit files as DevStack's do.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from oslo_config import cfg
+
+from gpu_passthrough_plugin.nova import control
+from gpu_passthrough_plugin.nova.asked import Asked, Mode
+from gpu_passthrough_plugin.nova.control import GROUP_FILTER, NOVAS_FILTERS
+from tests.functional.devstack.node import (
+    COMPUTE,
+    CONTROL,
+    FILTERS,
+    PLUGIN,
+    Node,
+)
+from tests.trees.debian import debian12
+from tests.trees.seed import seed
+
+ALIAS = "gpu-10de-1430"
+CARDS = ("06:00.0", "82:00.0", "83:00.0")
+SHARED = {"GPU_PASSTHROUGH_LEDGER": "shared", "DATABASE_TYPE": "mysql"}
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    """One that has everything."""
+    return Node(tmp_path / "alone")
+
+
+def read(node: Node) -> cfg.ConfigOpts:
+    """What a service of Nova's reads that is started as by DevStack."""
+    conf = cfg.ConfigOpts()
+    conf.register_opts(
+        [cfg.MultiStrOpt("device_spec"), cfg.MultiStrOpt("alias")], "pci"
+    )
+    conf.register_opts(
+        [
+            cfg.MultiStrOpt("available_filters"),
+            cfg.ListOpt("enabled_filters"),
+            cfg.BoolOpt("pci_in_placement"),
+        ],
+        "filter_scheduler",
+    )
+    conf(
+        ["--config-file", str(node.nova_conf)],
+        default_config_dirs=[str(node.etc / "nova/nova.conf.d")],
+    )
+    return conf
+
+
+def taken_back(node: Node, **settings: str) -> None:
+    node.end("unstack", **settings)
+    node.end("clean", **settings)
+
+
+@pytest.mark.parametrize("mode", ["primary", "full"])
+def test_all_phases_and_back(node: Node, mode: str) -> None:
+    before = node.files()
+    done = node.stack(GPU_PASSTHROUGH_MODE=mode)
+    assert done.returncode == 0, done.stderr
+    is_full = mode == "full"
+    found = read(node)
+    specs = found.pci.device_spec
+    for card in CARDS:
+        assert sum(card[:-1] in spec for spec in specs) == 1 + is_full
+    assert len(found.pci.alias) == 1 + is_full
+    assert found.filter_scheduler.pci_in_placement
+    assert tuple(found.filter_scheduler.enabled_filters) == control.filters(
+        Asked(mode=Mode(mode)), FILTERS.split(",")
+    )
+    assert found.filter_scheduler.available_filters == (
+        [NOVAS_FILTERS, GROUP_FILTER] if is_full else None
+    )
+    flavors = node.calls("openstack")
+    assert len(flavors) == 1
+    assert f"pci_passthrough:alias={ALIAS}:1" in flavors[0]
+    assert "--vcpus 2 --ram 2048 --disk 10" in flavors[0]
+    taken_back(node)
+    assert node.files() == before
+    assert not (node.folder / "enabled").exists()
+
+
+def test_what_devstack_is_asked_for(node: Node) -> None:
+    node.stack()
+    asked = [line for line in node.calls() if "openstack" not in line]
+    assert asked[0] == f"setup_develop -bindep {PLUGIN}"
+    verbs = [" ".join(line.split()[1:3]) for line in asked[1:]]
+    assert verbs == [
+        "host disable",
+        "host enable",
+        "host check",
+        "db sync",
+        "inventory sync",
+        "nova config",
+    ]
+
+
+def test_a_second_stack_changes_nothing(node: Node) -> None:
+    node.stack(GPU_PASSTHROUGH_MODE="full")
+    first, flavors = node.files(), node.calls("openstack")
+    node.write_nova_conf()
+    done = node.stack(GPU_PASSTHROUGH_MODE="full")
+    assert done.returncode == 0, done.stderr
+    ledger = "state/ledger.sqlite"
+    assert {k: v for k, v in node.files().items() if ledger not in k} == {
+        k: v for k, v in first.items() if ledger not in k
+    }
+    assert node.calls("openstack") == flavors
+
+
+def test_another_mode_leaves_nothing_of_the_first(node: Node) -> None:
+    node.stack(GPU_PASSTHROUGH_MODE="full")
+    node.write_nova_conf()
+    node.stack()
+    found = read(node)
+    assert found.filter_scheduler.available_filters is None
+    assert "IommuGroupFilter" not in found.filter_scheduler.enabled_filters
+    assert len(found.pci.alias) == 1
+
+
+def test_a_host_that_needs_a_reboot_stops_at_once(node: Node) -> None:
+    before = node.files()
+    node.show("host", debian12())
+    done = node.stack()
+    assert done.returncode == 1
+    assert "puts intel_iommu=on on" in done.stderr
+    assert "reboot if it says so, and run stack.sh again" in done.stderr
+    assert node.calls("db sync") == []
+    assert read(node).pci.device_spec is None
+    taken_back(node)
+    assert node.files() == before
+    assert not (node.folder / "enabled").exists()
+
+
+def test_a_host_is_only_checked_when_so_told(node: Node) -> None:
+    node.show("host", debian12())
+    done = node.stack(GPU_PASSTHROUGH_ENABLE_HOST="False")
+    assert done.returncode == 1
+    assert "set GPU_PASSTHROUGH_ENABLE_HOST=True" in done.stderr
+    assert node.calls("host enable") == []
+    node.show("host", seed())
+    assert node.stack(GPU_PASSTHROUGH_ENABLE_HOST="False").returncode == 0
+    taken_back(node)
+    assert node.calls("host disable") == []
+
+
+def test_what_an_operator_did_before_stays(node: Node) -> None:
+    (node.folder / "enabled").touch()
+    ours = node.etc / "gpu-passthrough"
+    ours.mkdir()
+    (ours / "gpu-passthrough.conf").write_text("[DEFAULT]\nhost = mine\n")
+    state = node.folder / "state"
+    state.mkdir()
+    (state / "instances").write_text("of mine")
+    before = node.files()
+    done = node.stack()
+    assert done.returncode == 0, done.stderr
+    # Stacked once more, it is not taken for the operator's.
+    node.write_nova_conf()
+    assert node.stack().returncode == 0
+    taken_back(node)
+    assert (node.folder / "enabled").exists()
+    now = node.files()
+    assert now.items() >= before.items()
+    assert all(name.startswith("state/") for name in now.keys() - before)
+
+
+def test_filters_that_somebody_set_since_stay(node: Node) -> None:
+    node.stack(GPU_PASSTHROUGH_MODE="full")
+    theirs = node.nova_conf.read_text().replace("SameHost", "JsonWeighed")
+    node.nova_conf.write_text(theirs)
+    node.end("unstack")
+    assert node.nova_conf.read_text() == theirs
+
+
+def test_clean_twice_or_without_a_stack_does_nothing(node: Node) -> None:
+    before = node.files()
+    taken_back(node)
+    node.stack()
+    taken_back(node)
+    taken_back(node)
+    assert node.files() == before
+
+
+def test_the_service_can_be_disabled(node: Node) -> None:
+    before = node.files()
+    done = node.stack(DISABLED_SERVICES="gpu-passthrough")
+    assert done.returncode == 0, done.stderr
+    assert node.files() == before
+    assert node.calls() == []
+
+
+@pytest.mark.parametrize("name", ["MODE", "BINDING", "LEDGER"])
+def test_a_setting_that_means_nothing(node: Node, name: str) -> None:
+    done = node.stack(**{f"GPU_PASSTHROUGH_{name}": "half"})
+    assert done.returncode == 1
+    assert f"GPU_PASSTHROUGH_{name} is 'half'" in done.stderr
+    assert node.calls() == []
+
+
+def test_a_shared_ledger_needs_a_database(node: Node) -> None:
+    done = node.stack(GPU_PASSTHROUGH_LEDGER="shared")
+    assert done.returncode == 1
+    assert "needs DATABASE_TYPE" in done.stderr
+
+
+def test_a_select_of_nothing_is_said(node: Node) -> None:
+    done = node.stack(GPU_PASSTHROUGH_SELECT="ffff:*")
+    assert done.returncode == 1
+    assert (
+        "ffff:*"
+        in (node.etc / "gpu-passthrough/gpu-passthrough.conf").read_text()
+    )
+    taken_back(node)
+
+
+def test_an_older_release_is_written_for(node: Node) -> None:
+    done = node.stack(GPU_PASSTHROUGH_RELEASE="26")
+    assert done.returncode == 0, done.stderr
+    assert not read(node).filter_scheduler.pci_in_placement
+
+
+def test_a_node_that_only_computes(tmp_path: Path) -> None:
+    node = Node(tmp_path / "compute", COMPUTE)
+    before, nova = node.files(), node.nova_conf.read_bytes()
+    done = node.stack(GPU_PASSTHROUGH_MODE="full")
+    assert done.returncode == 0, done.stderr
+    assert node.nova_conf.read_bytes() == nova
+    written = {path.name for path in (node.etc / "nova/nova.conf.d").iterdir()}
+    assert written == {"gpu-compute.conf", "gpu-alias.conf"}
+    assert node.calls("openstack") == []
+    taken_back(node)
+    assert node.files() == before
+
+
+def test_one_ledger_for_a_control_plane_and_a_compute_node(
+    tmp_path: Path,
+) -> None:
+    head = Node(tmp_path / "control", CONTROL)
+    compute = Node(tmp_path / "compute", COMPUTE)
+    settings = {**SHARED, "GPU_PASSTHROUGH_MODE": "full"}
+    before = head.files(), compute.files()
+    done = head.stack(**settings)
+    assert done.returncode == 0, done.stderr
+    assert "no node has published" in done.stdout
+    assert "recreate_database gpu_passthrough" in head.calls()
+    assert head.calls("host ") == []
+    assert head.nova_conf.read_text().count("IommuGroupFilter") == 0
+    assert head.calls("setup_develop")[0].endswith(f"{PLUGIN} mysql")
+
+    done = compute.stack(**settings)
+    assert done.returncode == 0, done.stderr
+    assert compute.calls("recreate_database") == []
+    conf = compute.etc / "gpu-passthrough/gpu-passthrough.conf"
+    assert "root:pa$$s@control/gpu_passthrough" in conf.read_text()
+    with sqlite3.connect(tmp_path / "shared.sqlite") as ledger:
+        assert ledger.execute("select count(*) from unit").fetchone()
+
+    done = head.update(**settings)
+    assert done.returncode == 0, done.stderr
+    found = read(head)
+    assert found.pci.device_spec is None
+    assert found.pci.alias == read(compute).pci.alias
+    assert GROUP_FILTER in found.filter_scheduler.available_filters
+    assert "IommuGroupFilter" in found.filter_scheduler.enabled_filters
+    assert "restart_service devstack@n-*" in head.calls()
+    assert len(head.calls("openstack")) == 1
+
+    for node in (head, compute):
+        taken_back(node, **settings)
+    assert (head.files(), compute.files()) == before
+
+
+def test_the_update_wants_devstacks_folder(node: Node) -> None:
+    done = node.run("devstack/update_control_plane.sh /nowhere")
+    assert done.returncode == 2
+    assert "usage" in done.stderr
