@@ -173,3 +173,15 @@ def test_an_alias_of_another_host_is_no_fault(other: dict[str, str]) -> None:
     # Where nothing else finds the card, it is one.
     text = FILTER + pci([CARD], [theirs])
     assert faults(hosts.four_functions(), text) == [("alias matches", FAIL)]
+
+
+def test_ids_that_are_not_here_are_to_be_compared() -> None:
+    """Whether or not another alias finds all that is listed."""
+    for others in ([], [GPU]):
+        text = pci(
+            [CARD], [*others, GPU | {"name": "a", "product_id": "f" * 4}]
+        )
+        found = findings(hosts.four_functions(), text)
+        (odd,) = (f for f in found if f.status is not Status.PASS)
+        assert odd.status is WARN
+        assert odd.remedy.startswith("compare it with")

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from gpu_passthrough_plugin.model.finding import Finding, Status
+from gpu_passthrough_plugin.nova.lint import check, options
 from gpu_passthrough_plugin.nova.release import Release
 from tests.trees import hosts
 from tests.trees.host import Host
-from tests.unit.nova.lint.build import FILTER, faults, findings, pci
+from tests.unit.nova.lint.build import FILTER, faults, findings, groups, pci
 
 FAIL, WARN = Status.FAIL, Status.WARN
 
@@ -228,6 +229,12 @@ def test_several_faults_are_reported_together() -> None:
         "nova.conf:2", "nova.conf:3", "nova.conf:4", "nova.conf:5",
         "nova.conf:6", "nova.conf:6",
     ]  # fmt: skip
+
+
+def test_a_files_name_is_shown_in_one_line() -> None:
+    read = options.read([("no\nva\x1b.conf", b"[pci]\ndevice_spec = 5\n")])
+    found = check.findings(read, groups(hosts.server()))
+    assert only(found).where == "no\\nva\\x1b.conf:2"
 
 
 def test_nothing_to_look_at() -> None:
