@@ -149,6 +149,24 @@ class Driver(abc.ABC):
         """
 
     @abc.abstractmethod
+    def take(
+        self, keys: Collection[UnitKey], consumer: str, request: str
+    ) -> Allocation:
+        """Claim these very units for ``consumer``: all of them or none.
+
+        For a guest that others chose them for.  Asking again for the same
+        returns what it holds.
+
+        :param keys: of units of one host; at least one.
+        :param consumer: a UUID.
+        :param request: what is shown as what it asked for.
+        :raises Refused: when a unit is gone, the host is disabled, or the
+            consumer already holds something else.
+        :raises Conflict: when another one holds one of them.
+        :raises Invalid: when ``consumer`` is no UUID.
+        """
+
+    @abc.abstractmethod
     def allocations(self) -> tuple[Allocation, ...]:
         """What every consumer holds, by consumer."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
+from collections.abc import Collection
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.unit import (
     EDGES,
     State,
@@ -68,6 +70,38 @@ def gone(key: UnitKey) -> errors.Refused:
     """What to say of a unit that the ledger has not."""
     return errors.Refused(
         f"the ledger has no unit {key}; see 'gpu-passthrough inventory list'"
+    )
+
+
+def require_same(held: Allocation, keys: Collection[UnitKey]) -> None:
+    """Return when a consumer holds these very units.
+
+    :raises Refused: when it holds others.
+    """
+    if {record.unit.key for record in held.units} != set(keys):
+        raise errors.Refused(
+            f"consumer {held.consumer} holds {held.request} on host"
+            f" {held.host}; release that before it claims anything else"
+        )
+
+
+def require_enabled(host: str, disabled_reason: str | None) -> None:
+    """Return when a host's units are offered.
+
+    :raises Refused: when they are not.
+    """
+    if disabled_reason is not None:
+        raise errors.Refused(
+            f"host {host} is disabled ({disabled_reason}); see"
+            " 'gpu-passthrough inventory hosts'"
+        )
+
+
+def faster(record: UnitRecord) -> errors.Conflict:
+    """What to say of a unit that was to be taken, and is not free."""
+    return errors.Conflict(
+        f"unit {record.unit.key} is not free by now; see 'gpu-passthrough"
+        " inventory list'"
     )
 
 

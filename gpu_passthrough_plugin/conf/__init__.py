@@ -20,6 +20,7 @@ from gpu_passthrough_plugin.conf import (
     discovery,
     document,
     enablement,
+    hook,
     libvirt,
     pci,
     placement,
@@ -42,6 +43,7 @@ _OPTS: dict[str, tuple[cfg.Opt, ...]] = {
         placement,
         coordination,
         libvirt,
+        hook,
         release,
     )
 }
@@ -68,6 +70,7 @@ class Settings:
     placement: placement.Placement
     coordination: coordination.Coordination
     libvirt: libvirt.Libvirt
+    hook: hook.Hook
     release: release.Release
 
 
@@ -138,5 +141,6 @@ def _settings(
         placement=placement.parse(section(placement.GROUP)),
         coordination=coordination.parse(section(coordination.GROUP)),
         libvirt=libvirt.parse(section(libvirt.GROUP)),
+        hook=hook.parse(section(hook.GROUP)),
         release=release.parse(section(release.GROUP)),
     )

@@ -5,7 +5,7 @@ _gpu_passthrough()
   _get_comp_words_by_ref -n : cur prev words
 
   # Command data:
-  cmds='allocation candidate complete db demo device group help host instance inventory nova topology unit'
+  cmds='allocation candidate complete db demo device group help hook host instance inventory nova topology unit'
   cmds_allocation='create delete list show'
   cmds_allocation_create='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --request --same-switch --forbid-trait --aggregate --host --numa-node --consumer'
   cmds_allocation_delete='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote'
@@ -24,6 +24,10 @@ _gpu_passthrough()
   cmds_group_list='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --assignable'
   cmds_group_show='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote'
   cmds_help='-h --help'
+  cmds_hook='install release remove'
+  cmds_hook_install='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --dry-run'
+  cmds_hook_release='-h --help'
+  cmds_hook_remove='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --dry-run'
   cmds_host='check disable enable record report verify'
   cmds_host_check='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending'
   cmds_host_disable='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --dry-run'

@@ -11,9 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.compute import plan
 from gpu_passthrough_plugin.flow.release import give_back, guest_faults
 from gpu_passthrough_plugin.flow.site import Site
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
+from gpu_passthrough_plugin.model.guard import HOOK
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.unit import State
 
@@ -29,9 +31,13 @@ def quiet(site: Site, *, but: str | None = None) -> Iterator[None]:
     """
     with site.lock():
         unfinished = _unfinished(site, but)
-        if unfinished:
+        for instance in unfinished:
+            if instance.is_stopped:
+                _undo(site, None, instance)
+        running = [i for i in unfinished if not i.is_stopped]
+        if running:
             with site.connect() as hypervisor:
-                for instance in unfinished:
+                for instance in running:
                     _recover(site, hypervisor, instance)
         yield
 
@@ -48,8 +54,35 @@ def _unfinished(site: Site, but: str | None) -> list[Instance]:
     ]
     holders = {r.consumer for r in site.records(_UNFINISHED)}
     return found + [
-        Instance(uuid) for uuid in sorted(filter(None, holders - known))
+        _unknown(site, uuid) for uuid in sorted(filter(None, holders - known))
     ]
+
+
+def _unknown(site: Site, uuid: str) -> Instance:
+    """An instance that the journal does not know.
+
+    The libvirt hook keeps none: a guest whose units are being given back,
+    and whose groups nobody holds, is one that ended, and that libvirt may
+    be starting anew while this is done.  What was claimed for it before it
+    started stays so.
+    """
+    instance = Instance(uuid)
+    held = [r for r in site.held(uuid) if r.state in _UNFINISHED]
+    units = tuple(r.unit for r in held)
+    try:
+        if any(r.state is State.PREPARING for r in held):
+            return instance
+        for unit in units:
+            site.devices.require_idle(unit.key.address)
+        rebinds = plan.rebinds(units, site.bindings(units))
+    except errors.Error:
+        return instance
+    return dataclasses.replace(
+        instance,
+        is_stopped=True,
+        keeps_claim=site.ledger.allocation(uuid).request != HOOK,
+        rebinds=rebinds,
+    )
 
 
 def _require_same_host(site: Site, journal: Sequence[Instance]) -> None:
@@ -74,7 +107,16 @@ def _recover(site: Site, hypervisor: Hypervisor, instance: Instance) -> None:
         site.journal.write(dataclasses.replace(instance, phase=Phase.ACTIVE))
         site.say(f"finished the boot of {instance.uuid}, cut off before")
         return
-    site.say(f"undoing what was left half done of {instance.uuid}")
+    _undo(site, hypervisor, instance)
+
+
+def _undo(
+    site: Site, hypervisor: Hypervisor | None, instance: Instance
+) -> None:
+    said = "undoing what was left half done of"
+    if instance.is_stopped:
+        said = "giving back the units of the guest that ended,"
+    site.say(f"{said} {instance.uuid}")
     # A boot that was cut off leaves the host as it was before it.
     is_boot = instance.phase is Phase.BOOTING
     give_back(

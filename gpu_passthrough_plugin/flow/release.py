@@ -32,7 +32,7 @@ def guest_faults(
 
 def give_back(
     site: Site,
-    hypervisor: Hypervisor,
+    hypervisor: Hypervisor | None,
     instance: Instance,
     *,
     stop_timeout_s: float = 0,
@@ -43,6 +43,7 @@ def give_back(
     Each act may find itself done already: this is also how what died
     half way is finished.
 
+    :param hypervisor: None where libvirt has said that the guest ended.
     :param stop_timeout_s: 0 stops the guest at once.
     """
     uuid = instance.uuid
@@ -51,7 +52,7 @@ def give_back(
     done: list[str] = []
     for state in (State.PREPARING, State.ACTIVE):
         site.move(uuid, state, State.RELEASING)
-    if hypervisor.live_xml(uuid) is not None:
+    if hypervisor and hypervisor.live_xml(uuid) is not None:
         done.append(_stopped(hypervisor, uuid, stop_timeout_s))
         site.say(done[-1])
     site.move(uuid, State.RELEASING, State.SANITISING)

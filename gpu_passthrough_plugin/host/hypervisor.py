@@ -14,6 +14,11 @@ from gpu_passthrough_plugin import errors
 _POLL_S = 0.2
 
 
+def version() -> int:
+    """That of this host's libvirt: 6005000 is 6.5.0."""
+    return int(libvirt.getVersion())
+
+
 class Hypervisor:
     """One connection to libvirt.
 

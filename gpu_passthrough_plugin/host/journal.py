@@ -123,6 +123,7 @@ def _document(instance: Instance) -> dict[str, object]:
         "phase": instance.phase,
         "keeps_claim": instance.keeps_claim,
         "was_started": instance.was_started,
+        "is_stopped": instance.is_stopped,
         "own": [str(a) for a in instance.own],
         "cleaned": [str(a) for a in instance.cleaned],
         "rebinds": [
@@ -146,6 +147,8 @@ def _instance(document: dict[str, Any]) -> Instance:
         phase=Phase(document["phase"]),
         keeps_claim=document["keeps_claim"],
         was_started=document["was_started"],
+        # Earlier releases knew of none.
+        is_stopped=document.get("is_stopped", False),
         own=tuple(map(address.parse, document["own"])),
         cleaned=tuple(map(address.parse, document["cleaned"])),
         rebinds=tuple(

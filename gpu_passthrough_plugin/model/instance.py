@@ -30,6 +30,8 @@ class Instance:
         outlives a boot that fails.
     :param was_started: the guest was, or was about to be, started: its
         functions are not clean.
+    :param is_stopped: libvirt itself said that the guest ended; it is not
+        asked again, and would not answer while the guest starts anew.
     :param own: functions that the operator's document handed over itself.
     :param rebinds: what was, or is about to be, done to each function;
         their ``was`` is what a release gives back.
@@ -43,6 +45,7 @@ class Instance:
     phase: Phase = Phase.RELEASING
     keeps_claim: bool = False
     was_started: bool = True
+    is_stopped: bool = False
     own: tuple[Address, ...] = ()
     rebinds: tuple[Rebind, ...] = ()
     cleaned: tuple[Address, ...] = ()

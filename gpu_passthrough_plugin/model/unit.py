@@ -21,7 +21,8 @@ class State(enum.StrEnum):
     """Where a unit is in its life.
 
     free → claimed → preparing → active → releasing → sanitising → free,
-    or → quarantined → free by an operator's hand.
+    or → quarantined → free by an operator's hand.  A guest that others
+    start goes from claimed to active: libvirt prepares it.
     """
 
     FREE = "free"
@@ -37,7 +38,7 @@ class State(enum.StrEnum):
 # ``releasing``, because its functions were touched already.
 EDGES: dict[State, frozenset[State]] = {
     State.FREE: frozenset({State.CLAIMED, State.QUARANTINED}),
-    State.CLAIMED: frozenset({State.PREPARING, State.FREE}),
+    State.CLAIMED: frozenset({State.PREPARING, State.ACTIVE, State.FREE}),
     State.PREPARING: frozenset({State.ACTIVE, State.RELEASING}),
     State.ACTIVE: frozenset({State.RELEASING}),
     State.RELEASING: frozenset({State.SANITISING}),

@@ -272,6 +272,13 @@ class CountedLedger(Driver):
             "claim", lambda: self._ledger.claim(request, consumer, host=host)
         )
 
+    def take(
+        self, keys: Collection[UnitKey], consumer: str, request: str
+    ) -> Allocation:
+        return self._acts.do(
+            "take", lambda: self._ledger.take(keys, consumer, request)
+        )
+
     def allocations(self) -> tuple[Allocation, ...]:
         return self._ledger.allocations()
 

@@ -73,7 +73,7 @@ def claim(service: Service, look: Look, attempt: int) -> Allocation:
     ends.finish(service, units)
     reply = service.put(
         f"/allocations/{look.consumer}",
-        body(units, asked, _generation(attempt), is_typed=service.is_typed),
+        body(units, asked, new_generation(attempt), is_typed=service.is_typed),
     )
     if reply.status != 204:
         raise refused(reply, look)
@@ -81,7 +81,7 @@ def claim(service: Service, look: Look, attempt: int) -> Allocation:
         consumer=look.consumer,
         host=units[0].record.unit.key.host,
         request=str(request),
-        units=tuple(_claimed(unit, look.consumer) for unit in units),
+        units=tuple(claimed(unit, look.consumer) for unit in units),
     )
 
 
@@ -199,7 +199,7 @@ def _units(found: Fleet, best: Candidate) -> list[Stored]:
     return [s for s in found.units if s.record.unit.key in wanted]
 
 
-def _generation(attempt: int) -> int | None:
+def new_generation(attempt: int) -> int | None:
     """The generation that a consumer without allocations has.
 
     Placement makes a consumer before its allocations.  Whoever dies in
@@ -209,7 +209,8 @@ def _generation(attempt: int) -> int | None:
     return 0 if is_left else None
 
 
-def _claimed(unit: Stored, consumer: str) -> UnitRecord:
+def claimed(unit: Stored, consumer: str) -> UnitRecord:
+    """The record of a unit that was just claimed."""
     return dataclasses.replace(
         unit.record,
         state=State.CLAIMED,

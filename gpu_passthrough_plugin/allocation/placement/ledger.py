@@ -14,6 +14,7 @@ from gpu_passthrough_plugin.allocation.placement import (
     order,
     publish,
     reading,
+    take,
     terms,
     version,
 )
@@ -111,6 +112,14 @@ class PlacementLedger(Driver):
     ) -> Allocation:
         look = Look(request, rules.consumer(consumer), host, self._weight)
         return self._asked(lambda n: claim.claim(self.service, look, n))
+
+    def take(
+        self, keys: Collection[UnitKey], consumer: str, request: str
+    ) -> Allocation:
+        name = rules.consumer(consumer)
+        return self._asked(
+            lambda n: take.take(self.service, keys, name, request, n)
+        )
 
     def allocations(self) -> tuple[Allocation, ...]:
         return self._asked(lambda _: self._allocations())

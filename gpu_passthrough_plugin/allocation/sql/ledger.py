@@ -18,6 +18,7 @@ from gpu_passthrough_plugin.allocation.sql import (
     publish,
     rows,
     statements,
+    take,
     version,
 )
 from gpu_passthrough_plugin.allocation.sql.attempts import Attempts
@@ -118,6 +119,12 @@ class SqlLedger(Driver):
         name = rules.consumer(consumer)
         self._check()
         return self._attempts.run(Look(request, host, self._weight), name)
+
+    def take(
+        self, keys: Collection[UnitKey], consumer: str, request: str
+    ) -> Allocation:
+        name = rules.consumer(consumer)
+        return self._write(lambda c: take.take(c, keys, name, request))
 
     def allocations(self) -> tuple[Allocation, ...]:
         return self._read(

@@ -1,0 +1,89 @@
+"""Claiming very units, for a guest that others chose them for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation import rules
+from gpu_passthrough_plugin.allocation.placement import (
+    claim,
+    ends,
+    reading,
+)
+from gpu_passthrough_plugin.allocation.placement.failure import Again
+from gpu_passthrough_plugin.allocation.placement.fleet import Stored
+from gpu_passthrough_plugin.allocation.placement.service import Service
+from gpu_passthrough_plugin.model.allocation import Allocation
+from gpu_passthrough_plugin.model.unit import State, UnitKey
+
+
+def take(
+    service: Service,
+    keys: Collection[UnitKey],
+    consumer: str,
+    request: str,
+    attempt: int,
+) -> Allocation:
+    """What the consumer holds then.
+
+    :param attempt: how often this was tried before.
+    :raises Refused: when the host is disabled, a unit is gone, or the
+        consumer holds others.
+    :raises Conflict: when another one holds a unit.
+    :raises Again: when others changed one meanwhile.
+    """
+    held = _held(service, consumer)
+    if held is not None:
+        rules.require_same(held, keys)
+        return held
+    units = _offered(service, keys)
+    ends.finish(service, units)
+    reply = service.put(
+        f"/allocations/{consumer}",
+        claim.body(
+            units,
+            request,
+            claim.new_generation(attempt),
+            is_typed=service.is_typed,
+        ),
+    )
+    if reply.status != 204:
+        raise Again(rules.faster(units[0].record))
+    return Allocation(
+        consumer=consumer,
+        host=units[0].record.unit.key.host,
+        request=request,
+        units=tuple(claim.claimed(unit, consumer) for unit in units),
+    )
+
+
+def _held(service: Service, consumer: str) -> Allocation | None:
+    found = reading.consumer(service, consumer)
+    if found is None:
+        return None
+    if not found.is_ours:
+        raise errors.Refused(
+            f"consumer {consumer} has allocations in Placement that are not"
+            " this ledger's, such as an instance's of Nova"
+        )
+    units = reading.holds(service, found)
+    if not units:
+        ends.clear(service, found)
+        return None
+    return Allocation(consumer, units[0].unit.key.host, found.asked, units)
+
+
+def _offered(service: Service, keys: Collection[UnitKey]) -> list[Stored]:
+    name = next(iter(keys)).host
+    fleet = reading.read(service, name)
+    for host in fleet.hosts:
+        if host.record.is_disabled:
+            rules.require_enabled(name, host.record.reason)
+    units = [s for s in fleet.units if s.record.unit.key in keys]
+    for key in sorted(set(keys) - {s.record.unit.key for s in units}):
+        raise rules.gone(key)
+    for unit in units:
+        if unit.record.state is not State.FREE or unit.record.is_missing:
+            raise rules.faster(unit.record)
+    return units

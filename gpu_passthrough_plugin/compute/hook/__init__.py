@@ -1,0 +1,1 @@
+"""The libvirt hook: what it reads, decides, and is made of."""

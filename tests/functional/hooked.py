@@ -1,0 +1,123 @@
+"""A recorded host on disk, with a ledger, and libvirt's hook in place."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from gpu_passthrough_plugin.allocation.driver import LedgerSettings
+from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
+from gpu_passthrough_plugin.compute.hook import script
+from gpu_passthrough_plugin.discovery.tree import HostTree
+from gpu_passthrough_plugin.flow.units import units
+from gpu_passthrough_plugin.isolation.partition import Policy
+from gpu_passthrough_plugin.model import selector
+from tests.trees.host import Host
+from tests.trees.seed import seed
+
+HOST = "hyhive"
+ME = "5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11"
+OTHER = "0aaaaaaa-8d1f-4c8e-9a57-0d6b6e0f4a11"
+GPU, AUDIO = "0000:06:00.0", "0000:06:00.1"
+SECOND = ("0000:82:00.0", "0000:82:00.1")
+COMMAND = (
+    *(sys.executable, "-c"),
+    "import sys; from gpu_passthrough_plugin.cli.main import main;"
+    " sys.exit(main())",
+)
+Ended = subprocess.CompletedProcess[str]
+
+
+def xml(
+    *functions: str, uuid: str = ME, managed: str = "yes", rest: str = ""
+) -> str:
+    """A domain as libvirt writes it, with these functions of the host."""
+    devices = "".join(_hostdev(place, managed) for place in functions)
+    return (
+        f"<domain type='kvm' id='3'>\n  <name>guest</name>\n"
+        f"  <uuid>{uuid}</uuid>\n{rest}  <devices>\n{devices}"
+        "  </devices>\n</domain>\n"
+    )
+
+
+def _hostdev(place: str, managed: str) -> str:
+    domain, bus, rest = place.split(":")
+    slot, function = rest.split(".")
+    return (
+        f"    <hostdev mode='subsystem' type='pci' managed='{managed}'>\n"
+        "      <driver name='vfio'/>\n      <source>\n"
+        f"        <address domain='0x{domain}' bus='0x{bus}' slot='0x{slot}'"
+        f" function='0x{function}'/>\n      </source>\n    </hostdev>\n"
+    )
+
+
+class HookedHost:
+    """The host of the seed below a folder, unless it is another."""
+
+    def __init__(self, root: Path, described: Host | None = None) -> None:
+        self.root = root
+        self.state = root / "state"
+        self.config = root / "gpu-passthrough.conf"
+        self.program = Path(f"{root}{script.PATH}")
+        (described or seed()).write(root)
+        (root / "etc/libvirt").mkdir(parents=True)
+        self.state.mkdir()
+        self.configure()
+        self.url = f"sqlite:///{self.state}/ledger.sqlite"
+        ledger = self.ledger()
+        ledger.sync()
+        policy = Policy((selector.parse("class=03*"),))
+        ledger.publish(HOST, units(HostTree(str(root)), policy, HOST))
+        ledger.close()
+
+    def configure(self, more: str = "") -> None:
+        self.config.write_text(
+            f"[DEFAULT]\nhost = {HOST}\nstate_path = {self.state}\n{more}"
+        )
+
+    def ledger(self) -> SqlLedger:
+        return SqlLedger(LedgerSettings(self.url))
+
+    def cli(self, *argv: str) -> Ended:
+        """How a command that looks at this host ended."""
+        options = ("--root", str(self.root), "--config-file", str(self.config))
+        return subprocess.run(
+            (*COMMAND, *options, *argv), capture_output=True, text=True
+        )
+
+    def install(self) -> None:
+        done = self.cli("hook", "install")
+        assert done.returncode == 0, done.stderr
+
+    def call(
+        self,
+        text: str | bytes,
+        operation: str = "prepare",
+        step: str = "begin",
+        program: Path | None = None,
+    ) -> Ended:
+        """How the hook ended, called as libvirt calls it."""
+        raw = text.encode() if isinstance(text, str) else text
+        done = subprocess.run(
+            (str(program or self.program), "guest", operation, step, "-"),
+            input=raw,
+            capture_output=True,
+            env={"PATH": os.defpath, "LC_ALL": "C"},
+            timeout=60,
+        )
+        out, err = done.stdout.decode(), done.stderr.decode()
+        # Of some steps libvirt takes it for the guest's new XML.
+        assert out == ""
+        return subprocess.CompletedProcess(done.args, done.returncode, "", err)
+
+    def states(self) -> dict[str, tuple[str, str | None]]:
+        """State and holder of each unit, by its lowest primary."""
+        ledger = self.ledger()
+        found = {
+            str(r.unit.key.address): (str(r.state), r.consumer)
+            for r in ledger.records(host=HOST)
+        }
+        ledger.close()
+        return found

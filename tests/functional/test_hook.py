@@ -1,0 +1,420 @@
+"""libvirt's hook, installed and called as libvirt does."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gpu_passthrough_plugin.compute.hook import script
+from gpu_passthrough_plugin.model.guard import HOOK
+from gpu_passthrough_plugin.model.unit import State
+from tests.functional.hooked import (
+    AUDIO,
+    GPU,
+    HOST,
+    ME,
+    OTHER,
+    SECOND,
+    HookedHost,
+    xml,
+)
+from tests.trees.hosts import virtual_functions
+
+WHOLE = xml(GPU, AUDIO)
+PACKAGES = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> HookedHost:
+    made = HookedHost(tmp_path)
+    made.install()
+    return made
+
+
+def test_it_is_put_in_place_and_taken_away(tmp_path: Path) -> None:
+    host = HookedHost(tmp_path)
+    shown = host.cli("hook", "install", "--dry-run", "-f", "json")
+    row = {
+        "Step": "libvirt hook",
+        "Target": script.PATH,
+        "Action": "create",
+    }
+    assert json.loads(shown.stdout) == [row]
+    assert "+KNOWN" in shown.stderr
+    assert not host.program.exists()
+    made = host.cli("hook", "install", "-f", "json")
+    assert json.loads(made.stdout) == [row]
+    assert "restart libvirtd" in made.stderr
+    assert host.program.stat().st_mode & 0o7777 == 0o755
+    text = host.program.read_bytes()
+    host.program.chmod(0o600)
+    again = host.cli("hook", "install", "-f", "json")
+    assert json.loads(again.stdout) == [row | {"Action": "keep"}]
+    assert "restart" not in again.stderr
+    assert host.program.read_bytes() == text
+    assert host.program.stat().st_mode & 0o7777 == 0o755
+    host.configure("[hook]\nmode = full\n")
+    changed = host.cli("hook", "install", "-f", "json")
+    assert json.loads(changed.stdout) == [row | {"Action": "change"}]
+    assert host.program.read_bytes() != text
+    for action in ("remove", "keep"):
+        done = host.cli("hook", "remove", "-f", "json")
+        assert json.loads(done.stdout) == [row | {"Action": action}]
+        assert list(host.program.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", ["install", "remove"])
+def test_somebody_elses_file_is_left_alone(
+    host: HookedHost, verb: str
+) -> None:
+    host.program.write_text("#!/bin/sh\n")
+    done = host.cli("hook", verb)
+    assert done.returncode == 1
+    assert "somebody else's" in done.stderr
+    assert host.program.read_text() == "#!/bin/sh\n"
+
+
+def test_a_host_without_libvirt_gets_none(tmp_path: Path) -> None:
+    host = HookedHost(tmp_path)
+    (host.root / "etc/libvirt").rmdir()
+    done = host.cli("hook", "install")
+    assert done.returncode == 1
+    assert "no /etc/libvirt" in done.stderr
+    assert not (host.root / "etc/libvirt").exists()
+
+
+def test_a_guest_without_functions_is_none_of_its_business(
+    host: HookedHost,
+) -> None:
+    (host.state / "ledger.sqlite").write_bytes(b"none")
+    for operation, step in (
+        ("prepare", "begin"),
+        ("start", "begin"),
+        ("started", "begin"),
+        ("stopped", "end"),
+        ("release", "end"),
+        ("reconnect", "begin"),
+        ("migrate", "begin"),
+        ("restore", "begin"),
+    ):
+        assert host.call(xml(), operation, step).returncode == 0
+    usb = "<hostdev type='usb'><source><vendor id='0x1'/></source></hostdev>"
+    text = xml().replace("<devices>", f"<devices>{usb}")
+    assert host.call(text).returncode == 0
+
+
+def test_other_steps_are_not_looked_at(host: HookedHost) -> None:
+    for operation, step in (("started", "begin"), ("migrate", "begin")):
+        done = host.call(b"\0 is no XML", operation, step)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_whole_group_is_claimed_and_given_back(host: HookedHost) -> None:
+    done = host.call(WHOLE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert host.states()[GPU] == ("active", ME)
+    assert host.call(WHOLE).returncode == 0
+    done = host.call(WHOLE, "release", "end")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert host.states()[GPU] == ("releasing", ME)
+
+
+def test_a_primary_whose_companion_is_reserved(host: HookedHost) -> None:
+    assert host.call(xml(GPU)).returncode == 0
+    assert host.states()[GPU] == ("active", ME)
+
+
+def loosen(host: HookedHost, address: str, driver: str) -> None:
+    path = host.root / f"sys/bus/pci/devices/{address}/uevent"
+    lines = path.read_text().splitlines()
+    kept = [line for line in lines if not line.startswith("DRIVER=")]
+    path.write_text("\n".join([f"DRIVER={driver}", *kept, ""]))
+
+
+def test_half_a_group_is_refused_in_one_line(host: HookedHost) -> None:
+    loosen(host, AUDIO, "snd_hda_intel")
+    done = host.call(xml(GPU))
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    for word in ("domain guest", GPU, AUDIO, "snd_hda_intel", "wanted"):
+        assert word in done.stderr
+    assert host.states()[GPU] == ("free", None)
+    # libvirt tells of the end of what it did not start as well.
+    assert host.call(xml(GPU), "release", "end").returncode == 0
+    assert host.states()[GPU] == ("free", None)
+
+
+def test_anothers_unit_is_refused(host: HookedHost) -> None:
+    assert host.call(xml(GPU, AUDIO, uuid=OTHER)).returncode == 0
+    before = host.states()
+    done = host.call(WHOLE)
+    assert done.returncode == 1
+    assert OTHER in done.stderr
+    assert host.call(WHOLE, "release", "end").returncode == 0
+    assert host.states() == before
+
+
+def test_all_or_none(host: HookedHost) -> None:
+    assert host.call(xml(*SECOND, uuid=OTHER)).returncode == 0
+    before = host.states()
+    assert host.call(xml(GPU, AUDIO, *SECOND)).returncode == 1
+    assert host.states() == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        WHOLE.encode()[:-20],
+        WHOLE.encode("utf-16"),
+        f"<!DOCTYPE domain []>{WHOLE}".encode(),
+        WHOLE.replace("0x06", "0x106").encode(),
+        WHOLE.replace(ME, "none").encode(),
+        xml("0000:77:00.0").encode(),
+        (WHOLE + "\0").encode(),
+    ],
+)
+def test_what_is_not_understood_starts_no_guest(
+    host: HookedHost, text: bytes
+) -> None:
+    done = host.call(text)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "Traceback" not in done.stderr
+    # A running guest is never killed by it.
+    for operation, step in (("reconnect", "begin"), ("release", "end")):
+        assert host.call(text, operation, step).returncode == 0
+    assert {state for state, _ in host.states().values()} == {"free"}
+
+
+@pytest.mark.parametrize("broken", ["none", "text", "schema"])
+def test_without_a_ledger_no_function_goes_to_a_guest(
+    host: HookedHost, broken: str
+) -> None:
+    file = host.state / "ledger.sqlite"
+    if broken == "none":
+        file.unlink()
+    elif broken == "text":
+        file.write_bytes(b"no database" * 1000)
+    else:
+        ledger = host.ledger()
+        with ledger.database.engine.begin() as connection:
+            connection.exec_driver_sql(
+                "UPDATE alembic_version SET version_num='x'"
+            )
+        ledger.close()
+    done = host.call(WHOLE)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "ledger" in done.stderr
+    assert host.call(WHOLE, "reconnect").returncode == 0
+    assert host.call(xml()).returncode == 0
+
+
+def test_without_sysfs_no_function_goes_to_a_guest(host: HookedHost) -> None:
+    config = host.root / f"sys/bus/pci/devices/{AUDIO}/config"
+    config.write_bytes(b"\xff" * 64)
+    done = host.call(WHOLE)
+    assert "does not answer" in done.stderr
+    config.unlink()
+    done = host.call(WHOLE)
+    assert (done.returncode, "config" in done.stderr) == (1, True)
+
+
+def test_a_changed_configuration_is_read_anew(host: HookedHost) -> None:
+    host.configure("[hook]\nmode = full\n")
+    done = host.call(xml(GPU))
+    assert done.returncode == 1
+    assert host.call(WHOLE).returncode == 0
+    assert host.states()[GPU] == ("active", ME)
+    host.configure("[hook]\nmode = half\n")
+    done = host.call(WHOLE)
+    assert done.returncode == 1
+    assert "[hook] mode is 'half'" in done.stderr
+
+
+def test_the_long_way_is_the_short_one(host: HookedHost) -> None:
+    """As where the ledger is no file."""
+    host.configure("\n")
+    assert host.call(WHOLE).returncode == 0
+    ledger = host.ledger()
+    held = ledger.allocation(ME)
+    assert (held.request, held.states) == (HOOK, (State.ACTIVE,))
+    ledger.close()
+    done = host.call(xml(GPU, AUDIO, uuid=OTHER))
+    assert (done.returncode, ME in done.stderr) == (1, True)
+    assert host.call(WHOLE, "release", "end").returncode == 0
+    assert host.states()[GPU] == ("releasing", ME)
+
+
+def test_a_running_guest_is_claimed_for_when_libvirt_is_back(
+    host: HookedHost,
+) -> None:
+    assert host.call(WHOLE, "reconnect").returncode == 0
+    assert host.states()[GPU] == ("active", ME)
+    done = host.call(xml(GPU, AUDIO, uuid=OTHER), "reconnect")
+    assert done.returncode == 0
+    assert ME in done.stderr
+    assert host.states()[GPU] == ("active", ME)
+
+
+def test_a_virtual_function_of_a_nic_is_no_unit(tmp_path: Path) -> None:
+    host = HookedHost(tmp_path, virtual_functions())
+    host.install()
+    before = host.states()
+    assert host.call(xml("0000:05:00.1")).returncode == 0
+    assert host.call(xml("0000:05:00.1"), "release", "end").returncode == 0
+    assert host.states() == before
+
+
+def test_what_is_excluded_is_refused(tmp_path: Path) -> None:
+    host = HookedHost(tmp_path, virtual_functions())
+    host.configure("[discovery]\nexclude = 15b3:1018\n")
+    host.install()
+    done = host.call(xml("0000:05:00.1"))
+    assert (done.returncode, "exclude" in done.stderr) == (1, True)
+
+
+def test_a_guest_that_starts_anew_waits_for_what_it_had(
+    host: HookedHost,
+) -> None:
+    """As a hard reboot: nothing of it is free yet when it starts again."""
+    assert host.call(WHOLE).returncode == 0
+    assert host.call(WHOLE, "release", "end").returncode == 0
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        starting = pool.submit(host.call, WHOLE)
+        time.sleep(1)
+        assert not starting.done()
+        ledger = host.ledger()
+        for state in (State.SANITISING, State.FREE):
+            (record,) = [r for r in ledger.records() if r.consumer == ME]
+            assert not starting.done()
+            ledger.move(record, state)
+        ledger.close()
+        assert starting.result().returncode == 0
+    assert host.states()[GPU] == ("active", ME)
+
+
+def test_it_waits_no_longer_than_it_is_told(host: HookedHost) -> None:
+    host.configure("[hook]\nwait_s = 1\n")
+    host.install()
+    assert host.call(WHOLE).returncode == 0
+    assert host.call(WHOLE, "release", "end").returncode == 0
+    done = host.call(WHOLE)
+    assert done.returncode == 1
+    assert "was not given back within 1 s" in done.stderr
+
+
+def test_two_guests_for_one_unit(host: HookedHost) -> None:
+    rivals = [f"{n:08x}-8d1f-4c8e-9a57-0d6b6e0f4a11" for n in range(2)]
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for _ in range(10):
+            texts = [xml(GPU, AUDIO, uuid=uuid) for uuid in rivals]
+            ends = [d.returncode for d in pool.map(host.call, texts)]
+            assert sorted(ends) == [0, 1]
+            winner = rivals[ends.index(0)]
+            assert host.states()[GPU] == ("active", winner)
+            ledger = host.ledger()
+            (record,) = ledger.allocation(winner).units
+            for state in (State.RELEASING, State.SANITISING, State.FREE):
+                record = ledger.move(record, state)
+            ledger.close()
+
+
+def test_killed_anywhere_all_or_none_is_claimed(host: HookedHost) -> None:
+    text = xml(GPU, AUDIO, *SECOND)
+    outcomes = set()
+    for delay_ms in range(0, 60, 3):
+        process = subprocess.Popen(
+            (host.program, "guest", "prepare", "begin", "-"),
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert process.stdin is not None
+        process.stdin.write(text.encode())
+        process.stdin.close()
+        time.sleep(delay_ms / 1000)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        states = host.states()
+        both = {states[GPU], states[SECOND[0]]}
+        assert both in ({("free", None)}, {("active", ME)})
+        outcomes |= both
+        # Whatever is left of it is taken up by the next.
+        assert host.call(text).returncode == 0
+        assert host.states()[GPU] == ("active", ME)
+        ledger = host.ledger()
+        for record in ledger.allocation(ME).units:
+            for state in (State.RELEASING, State.SANITISING, State.FREE):
+                record = ledger.move(record, state)
+        ledger.close()
+    assert outcomes == {("free", None), ("active", ME)}
+
+
+def test_it_imports_next_to_nothing() -> None:
+    """Each of these takes as long as all the rest."""
+    heavy = {
+        "dataclasses", "datetime", "enum", "inspect", "json", "oslo_config",
+        "re", "sqlalchemy", "traceback", "typing", "uuid",
+    }  # fmt: skip
+    code = (
+        f"import sys; sys.path.append({str(PACKAGES)!r})\n"
+        "from gpu_passthrough_plugin.flow import guard\n"
+        "from gpu_passthrough_plugin.host.hook import detach\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run(
+        (sys.executable, "-IS", "-c", code),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not heavy & set(done.stdout.split())
+
+
+def test_who_is_handed_over_to_lets_go_of_libvirts_pipes(
+    tmp_path: Path,
+) -> None:
+    """libvirt waits for the end of them, not of the hook alone."""
+    code = (
+        f"import sys, time; sys.path.append({str(PACKAGES)!r})\n"
+        "from gpu_passthrough_plugin.host.hook import detach\n"
+        "detach._BOOTED = '/none'\n"
+        "def work():\n"
+        "    time.sleep(2)\n"
+        "    print('done', flush=True)\n"
+        f"detach.detached((), work, log={str(tmp_path / 'log')!r})\n"
+    )
+    begun = time.monotonic()
+    done = subprocess.run(
+        (sys.executable, "-IS", "-c", code), capture_output=True, text=True
+    )
+    assert time.monotonic() - begun < 2
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        if (tmp_path / "log").read_text() == "done\n":
+            break
+        time.sleep(0.1)
+    else:
+        raise AssertionError("it never ran")
+    assert os.stat(tmp_path / "log").st_mode & 0o077 == 0
+
+
+def test_what_is_claimed_by_hand_becomes_active(host: HookedHost) -> None:
+    ledger = host.ledger()
+    (key,) = [
+        r.unit.key for r in ledger.records() if str(r.unit.key.address) == GPU
+    ]
+    ledger.take([key], ME, "gpu:1")
+    ledger.close()
+    assert host.call(xml(*SECOND)).returncode == 1
+    assert host.call(WHOLE).returncode == 0
+    assert host.states()[GPU] == ("active", ME)
+    assert key.host == HOST
