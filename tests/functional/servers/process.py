@@ -38,8 +38,8 @@ _STARTER = concurrent.futures.ThreadPoolExecutor(1, "servers")
 class Server(abc.ABC):
     """A server below a temporary folder, on a free port of 127.0.0.1.
 
-    It dies with the process that made it.  As root it is run as nobody:
-    several of them refuse root.
+    It dies with the process that made it.  As root it is run as nobody,
+    if it does not say otherwise: several of them refuse root.
 
     :param durable: whether it flushes to the disk; what it acknowledged
         survives its being killed either way.
@@ -82,7 +82,7 @@ class Server(abc.ABC):
         with self.log.open("ab") as log:
             self._process = _STARTER.submit(
                 subprocess.Popen,
-                [*_as_nobody(), *DYING_WITH_US, *self._command()],
+                [*self._account(), *DYING_WITH_US, *self._command()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -127,6 +127,10 @@ class Server(abc.ABC):
         shutil.rmtree(self.folder, ignore_errors=True)
 
     _stop_signal = signal.SIGTERM
+
+    def _account(self) -> Sequence[str]:
+        """What runs a command as somebody else; nothing for as we are."""
+        return _as_nobody()
 
     @abc.abstractmethod
     def _prepare(self) -> None:

@@ -1,0 +1,1 @@
+"""A real OpenStack's control plane, started on loopback by the tests."""
