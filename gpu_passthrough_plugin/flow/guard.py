@@ -90,12 +90,16 @@ def answer(
     None where that is not enough: the configuration is another by now, or
     the ledger is no file of this release's.
     """
-    if (
-        baked["format"] != FORMAT
-        or not baked["ledger"]
-        or baked["node"] != state.node()
-        or any(state.stamp(path) != was for path, was in baked["files"])
+    if baked["format"] != FORMAT or not baked["ledger"]:
+        return None
+    if baked["node"] != state.node() or any(
+        state.stamp(path) != was for path, was in baked["files"]
     ):
+        line = (
+            "the configuration changed since the hook was made, so that each"
+            " guest starts later: run 'gpu-passthrough hook install'"
+        )
+        state.complain((line,), is_final=False)
         return None
     post = Post(
         Direct(baked["ledger"], baked["host"]),

@@ -7,13 +7,14 @@ import hashlib
 import pprint
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.compute.hook import document
 
 FOLDER = "/etc/libvirt/hooks/qemu.d"
 """Source: libvirt, hooks.html (since 6.5.0 every program in it)."""
 PATH = f"{FOLDER}/gpu-passthrough"
 MODE = 0o755
 
-_MARK = "# Made by 'gpu-passthrough hook install'; 'hook remove' takes it away."
+_MARK = "# Made by 'gpu-passthrough hook install'; 'hook remove' removes it."
 _DIGEST = "# sha256 of what follows: "
 # A kernel before 5.1 reads no more of a script's first line.  Source:
 # kernel, include/uapi/linux/binfmts.h (BINPRM_BUF_SIZE).
@@ -28,13 +29,15 @@ WORDS = (
     # What may hide a word: references, declarations, other encodings.
     b"&#", b"<!", b"<?", b"\\0",
 )
+MOST = {most}
 KNOWN = {known}
 OPTIONS = {options!r}
 
 
 def is_free_of_functions(text):
     """Whether libvirt wrote it plainly, and without a word of any."""
-    return text[:7] == b"<domain" and not any(w in text for w in WORDS)
+    is_plain = text[:7] == b"<domain" and len(text) <= MOST
+    return is_plain and not any(word in text for word in WORDS)
 
 
 def whole(*words):
@@ -79,7 +82,7 @@ def answer(name, operation, text):
 
 def run(name, operation):
     try:
-        text = sys.stdin.buffer.read()
+        text = sys.stdin.buffer.read(MOST + 1)
         if is_free_of_functions(text):
             return 0
         return answer(name, operation, text)
@@ -128,7 +131,10 @@ def script(terms: Terms) -> bytes:
             " without blanks: install the product elsewhere"
         )
     body = _TEXT.format(
-        known=pprint.pformat(terms.known), options=terms.options, packages=terms.packages
+        known=pprint.pformat(terms.known),
+        most=document.MOST_BYTES,
+        options=terms.options,
+        packages=terms.packages,
     ).encode()
     digest = hashlib.sha256(body).hexdigest()
     head = f"{first}\n{_MARK}\n{_DIGEST}{digest}\n"

@@ -1,0 +1,335 @@
+"""Guests that others start, with the hook's part and everybody else's.
+
+The ledger, the lock, the journal and libvirt's driver for tests are real;
+the functions' drivers change hands in memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation.sql.direct import Direct
+from gpu_passthrough_plugin.compute.hook.decision import Patterns, Rules
+from gpu_passthrough_plugin.flow import boot, guard, hook, verbs
+from gpu_passthrough_plugin.flow.hook import DriverBooks
+from gpu_passthrough_plugin.flow.site import Site
+from gpu_passthrough_plugin.host.hypervisor import Hypervisor
+from gpu_passthrough_plugin.model.unit import State
+from tests.functional.hooked import AUDIO, GPU, SECOND, xml
+from tests.functional.world import (
+    HOST,
+    OTHER,
+    UUID,
+    Acts,
+    Crash,
+    World,
+    guest,
+    place,
+    wanted,
+)
+from tests.trees.seed import seed
+
+WHOLE = xml(GPU, AUDIO, uuid=UUID).encode()
+
+
+class Libvirt:
+    """What libvirt calls, on a host where every function is on vfio-pci."""
+
+    def __init__(self, world: World, mode: str = "any") -> None:
+        root = seed().write(world.folder / "root")
+        self.ended: list[str] = []
+        self.post = guard.Post(
+            Direct(f"{world.folder}/ledger.sqlite", HOST),
+            Rules(
+                mode,
+                Patterns([("class", "03[0-9a-f]*")]).match,
+                Patterns(()).match,
+            ),
+            self.ended.append,
+            root=str(root),
+            state_path=str(world.folder),
+            wait_s=0,
+        )
+
+    def calls(self, operation: str, text: bytes = WHOLE) -> int:
+        return guard.act(self.post, "guest", operation, text)
+
+
+@pytest.fixture
+def libvirt(world: World) -> Libvirt:
+    return Libvirt(world)
+
+
+def deaf(world: World, acts: Acts | None = None) -> Site:
+    """The host, whose libvirt must not be asked.
+
+    It holds a domain while that starts anew, and waits for its units.
+    """
+
+    def connect() -> AbstractContextManager[Hypervisor]:
+        return _never()
+
+    return dataclasses.replace(world.site(acts), connect=connect)
+
+
+def _never() -> NoReturn:
+    raise AssertionError("libvirt was asked")
+
+
+def states(world: World) -> dict[str, tuple[str, str | None]]:
+    return {
+        str(r.unit.key.address): (str(r.state), r.consumer)
+        for r in world.ledger.records()
+    }
+
+
+def test_a_guest_from_its_start_to_its_end(
+    world: World, libvirt: Libvirt
+) -> None:
+    before = world.snapshot()
+    assert libvirt.calls("prepare") == 0
+    assert states(world)[GPU] == ("active", UUID)
+    assert libvirt.ended == []
+    assert libvirt.calls("release") == 0
+    assert states(world)[GPU] == ("releasing", UUID)
+    assert libvirt.ended == [UUID]
+    acts = Acts()
+    hook.release(deaf(world, acts), UUID)
+    assert "reset" in acts.done
+    assert world.snapshot() == before
+    assert libvirt.calls("prepare") == 0
+
+
+def test_functions_go_back_to_what_libvirt_left_them_on(
+    world: World, libvirt: Libvirt
+) -> None:
+    libvirt.calls("prepare")
+    libvirt.calls("release")
+    hook.release(deaf(world), UUID)
+    assert world.kernel.binding(place(GPU)).driver == "nouveau"
+    assert world.kernel.binding(place(AUDIO)).driver == "snd_hda_intel"
+    libvirt.calls("prepare")
+    libvirt.calls("release")
+    kept = dataclasses.replace(deaf(world), restores_drivers=False)
+    hook.release(kept, UUID)
+    assert world.kernel.binding(place(GPU)).driver == "vfio-pci"
+
+
+def test_what_was_claimed_by_hand_is_claimed_again(
+    world: World, libvirt: Libvirt
+) -> None:
+    held = world.ledger.claim(wanted(), UUID)
+    functions = [str(f.address) for f in held.units[0].unit.functions]
+    text = xml(*functions, uuid=UUID).encode()
+    before = world.snapshot()
+    for _ in range(2):
+        assert libvirt.calls("prepare", text) == 0
+        assert world.ledger.allocation(UUID).states == (State.ACTIVE,)
+        assert libvirt.calls("release", text) == 0
+        acts = Acts()
+        hook.release(deaf(world, acts), UUID)
+        assert "reset" in acts.done
+        assert world.snapshot() == before
+    assert world.ledger.allocation(UUID).request == "gpu:1"
+    verbs.withdraw(world.site(), UUID)
+    assert world.states() == ["free"] * 3
+
+
+def test_a_unit_that_does_not_reset_is_quarantined(
+    world: World, libvirt: Libvirt
+) -> None:
+    world.kernel.refuses.add(("reset", place(GPU)))
+    libvirt.calls("prepare")
+    libvirt.calls("release")
+    hook.release(deaf(world), UUID)
+    assert states(world)[GPU] == ("quarantined", None)
+    assert libvirt.calls("prepare") == 1
+    assert world.states() == ["quarantined", "free", "free"]
+
+
+@pytest.mark.parametrize("does_it", [False, True])
+def test_a_release_that_dies_is_finished_by_the_next_command(
+    world: World, libvirt: Libvirt, does_it: bool
+) -> None:
+    before = world.snapshot()
+    libvirt.calls("prepare")
+    libvirt.calls("release")
+    whole = Acts()
+    hook.release(deaf(world, whole), UUID)
+    assert world.snapshot() == before
+    for number in range(1, len(whole.done) + 1):
+        assert libvirt.calls("prepare") == 0
+        libvirt.calls("release")
+        acts = Acts(crash_at=number, does_it=does_it)
+        with pytest.raises(Crash):
+            hook.release(deaf(world, acts), UUID)
+        # Neither a guest that starts anew takes what is not given back,
+        # nor does it end what it is given.
+        if world.snapshot() != before:
+            assert libvirt.calls("prepare") == 1
+        verbs.publish(deaf(world))
+        assert world.snapshot() == before, whole.done[number - 1]
+
+
+def test_what_the_hook_claimed_and_died_is_free_again(
+    world: World, libvirt: Libvirt
+) -> None:
+    """By way of a driver a claim comes first, and then it is active."""
+    key = world.ledger.records()[0].unit.key
+    world.ledger.take([key], UUID, "hook")
+    assert libvirt.calls("release") == 0
+    assert libvirt.ended == [UUID]
+    hook.release(deaf(world), UUID)
+    assert world.states() == ["free"] * 3
+    world.ledger.take([key], UUID, "hook")
+    assert libvirt.calls("prepare") == 0
+    assert states(world)[GPU] == ("active", UUID)
+
+
+def test_a_boot_of_ours_goes_through_and_ends_by_itself(
+    world: World,
+) -> None:
+    """Whatever shape others' guests are held to."""
+    libvirt = Libvirt(world, mode="primary")
+    before = world.snapshot()
+    called: list[str] = []
+
+    def hooked(act: str) -> None:
+        if act not in ("start", "stop"):
+            return
+        held = world.ledger.allocation(UUID).units[0]
+        places = [str(f.address) for f in held.unit.functions]
+        text = xml(*places, uuid=UUID).encode()
+        now = world.snapshot()
+        operation = "prepare" if act == "start" else "release"
+        assert libvirt.calls(operation, text) == 0
+        assert world.snapshot() == now
+        called.append(operation)
+
+    boot.boot(world.site(Acts(before=hooked)), guest(), wanted())
+    assert world.ledger.allocation(UUID).states == (State.ACTIVE,)
+    verbs.release(world.site(Acts(before=hooked)), UUID)
+    assert called[0] == "prepare"
+    assert "release" in called
+    assert libvirt.ended == []
+    assert world.snapshot() == before
+
+
+def test_a_guest_of_ours_that_ended_keeps_its_units(
+    world: World, libvirt: Libvirt
+) -> None:
+    boot.boot(world.site(), guest(), wanted())
+    held = world.ledger.allocation(UUID).units[0]
+    places = [str(f.address) for f in held.unit.functions]
+    assert libvirt.calls("release", xml(*places, uuid=UUID).encode()) == 0
+    assert world.ledger.allocation(UUID).states == (State.ACTIVE,)
+    assert libvirt.ended == []
+
+
+def test_an_operator_releases_a_guest_that_others_started(
+    world: World, libvirt: Libvirt
+) -> None:
+    assert libvirt.calls("prepare") == 0
+    world.hypervisor.start(guest().text.decode())
+
+    def hooked(act: str) -> None:
+        if act == "stop":
+            assert libvirt.calls("release") == 0
+
+    acts = Acts(before=hooked)
+    (record,) = verbs.release(world.site(acts), UUID)
+    assert record.state is State.FREE
+    assert {"stop", "reset"} <= set(acts.done)
+    assert libvirt.ended == []
+    assert world.guests() == frozenset()
+    assert world.states() == ["free"] * 3
+
+
+def test_what_is_active_is_not_withdrawn(
+    world: World, libvirt: Libvirt
+) -> None:
+    libvirt.calls("prepare")
+    with pytest.raises(errors.Refused, match="instance release"):
+        verbs.withdraw(world.site(), UUID)
+
+
+def test_recovery_leaves_running_guests_of_others_alone(
+    world: World, libvirt: Libvirt
+) -> None:
+    libvirt.calls("prepare")
+    before = world.snapshot()
+    verbs.publish(deaf(world))
+    assert world.snapshot() == before
+
+
+def test_a_group_that_somebody_holds_is_libvirts_to_tell_of(
+    world: World, libvirt: Libvirt
+) -> None:
+    """The journal was lost: the guest may be running."""
+    libvirt.calls("prepare")
+    libvirt.calls("release")
+    world.kernel.held.add(place(GPU))
+    with pytest.raises(AssertionError, match="libvirt was asked"):
+        verbs.publish(deaf(world))
+    world.hypervisor.start(guest().text.decode())
+    world.kernel.held.clear()
+    assert world.guests() == {UUID}
+
+
+def test_a_guest_that_waits_has_the_release_begun_again(
+    world: World, libvirt: Libvirt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever was to give its units back may have died."""
+    monkeypatch.setattr(guard, "_PATIENCE_S", 0)
+    libvirt.calls("prepare")
+    libvirt.calls("release")
+    libvirt.ended.clear()
+    libvirt.post.wait_s = 5
+
+    def give_back(uuid: str) -> None:
+        libvirt.ended.append(uuid)
+        hook.release(deaf(world), uuid)
+
+    libvirt.post.hand_over = give_back
+    assert libvirt.calls("prepare") == 0
+    assert libvirt.ended == [UUID]
+    assert states(world)[GPU] == ("active", UUID)
+
+
+@pytest.mark.parametrize(
+    "books",
+    [
+        lambda world: Direct(f"{world.folder}/ledger.sqlite", HOST),
+        lambda world: DriverBooks(world.ledger, HOST),
+    ],
+)
+def test_both_ways_refuse_in_the_same_words(
+    world: World,
+    libvirt: Libvirt,
+    books: Callable[[World], guard.Books],
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    libvirt.post.books = books(world)
+    other = xml(GPU, AUDIO, *SECOND, uuid=OTHER).encode()
+    assert libvirt.calls("prepare") == 0
+    assert libvirt.calls("prepare", other) == 1
+    assert f"unit {GPU} is active for {UUID}" in capfd.readouterr().err
+    assert states(world)[SECOND[0]] == ("free", None)
+    world.ledger.disable(HOST, "new roof")
+    second = xml(*SECOND, uuid=OTHER).encode()
+    assert libvirt.calls("prepare", second) == 1
+    assert "this host is disabled (new roof)" in capfd.readouterr().err
+    assert libvirt.calls("release", other) == 0
+    assert libvirt.calls("release") == 0
+    assert libvirt.ended == [UUID]
+    # Again: what is releasing still is to be given back.
+    assert libvirt.calls("release") == 0
+    assert libvirt.ended == [UUID, UUID]
