@@ -20,17 +20,19 @@ Source: libvirt, src/remote/remote_protocol.x (REMOTE_STRING_MAX).
 # (xmlParserMaxDepth).
 _MOST_DEPTH = 256
 _ENCODINGS = frozenset({"utf-8", "us-ascii", "ascii"})
-# What hands over the function whose address is in its <source>, by its
-# type; an NVMe disk may also be what another disk is backed by.
+# The type of what hands over the function whose address is in its <source>:
+# a device, or a part of one.
 # Source: libvirt, formatdomain.html (host device assignment; PCI
 # passthrough of host network devices; hard drives).
 _NETWORK = "hostdev"
-_HANDS_OVER = {
-    ("hostdev", "pci"),
-    ("interface", _NETWORK),
-    ("actual", _NETWORK),
+_DEVICES = {"hostdev": "pci", "interface": _NETWORK, "disk": "nvme"}
+_PARTS = {
+    "actual": _NETWORK,
+    "backingStore": "nvme",
+    "dataStore": "nvme",
+    "mirror": "nvme",
 }
-_NVME = "nvme"
+_DEVICE_DEPTH = 3
 # Each part's default is 0.  Source: libvirt, docs/schemas (pciaddress).
 _BOUNDS = (
     ("domain", 0xFFFFFFFF),
@@ -120,10 +122,9 @@ class _Reader:
     def _place(self, address: dict[str, str]) -> None:
         *_, tag, source, _ = self._path
         device, given = self._attributes[-2:]
-        kind = device.get("type", "")
-        if source != "source":
-            return
-        if kind != _NVME and (tag, kind) not in _HANDS_OVER:
+        is_device = len(self._path) == _DEVICE_DEPTH + 2
+        kind = (_DEVICES if is_device else _PARTS).get(tag)
+        if source != "source" or kind is None or device.get("type") != kind:
             return
         if kind == _NETWORK and address.get("type") != "pci":
             return
