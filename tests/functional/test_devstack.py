@@ -99,21 +99,45 @@ def test_what_devstack_is_asked_for(node: Node) -> None:
         "host check",
         "db sync",
         "inventory sync",
+        "hook install",
+        "libvirtd",
         "nova config",
     ]
 
 
+def test_libvirt_has_a_hook_until_clean(node: Node) -> None:
+    node.stack()
+    assert (node.etc / "libvirt/hooks/qemu.d/gpu-passthrough").exists()
+    # What starts the guests is told again of each configuration.
+    node.write_nova_conf()
+    node.stack()
+    assert len(node.calls("hook install")) == 2
+    assert len(node.calls("restart_service libvirtd")) == 1
+    node.end("unstack")
+    assert (node.etc / "libvirt/hooks/qemu.d/gpu-passthrough").exists()
+    node.end("clean")
+    assert not (node.etc / "libvirt/hooks/qemu.d/gpu-passthrough").exists()
+
+
 def test_a_second_stack_changes_nothing(node: Node) -> None:
     node.stack(GPU_PASSTHROUGH_MODE="full")
-    first, flavors = node.files(), node.calls("openstack")
+    first, flavors = unchanging(node), node.calls("openstack")
     node.write_nova_conf()
     done = node.stack(GPU_PASSTHROUGH_MODE="full")
     assert done.returncode == 0, done.stderr
-    ledger = "state/ledger.sqlite"
-    assert {k: v for k, v in node.files().items() if ledger not in k} == {
-        k: v for k, v in first.items() if ledger not in k
-    }
+    assert unchanging(node) == first
     assert node.calls("openstack") == flavors
+
+
+def unchanging(node: Node) -> dict[str, tuple[int, bytes]]:
+    """All files but the ledger, and the hook.
+
+    That one knows when the configuration was written.
+    """
+    found = node.files()
+    del found["etc/libvirt/hooks/qemu.d/gpu-passthrough"]
+    del found["state/ledger.sqlite"]
+    return found
 
 
 def test_another_mode_leaves_nothing_of_the_first(node: Node) -> None:

@@ -44,6 +44,8 @@ def run(argv: list[str]) -> int:
             boots = str(NODE / "boots.umockdev")
             with contextlib.redirect_stdout(sys.stderr):
                 return main.main([*real, "--recording", boots, *_PLAN])
+        case ["hook", *_]:
+            return main.main([*real, "--root", str(NODE), *verb])
         case ["inventory", "sync"]:
             return _publish(files)
     return main.main([*real, "--recording", str(HOST), *verb])

@@ -6,7 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from gpu_passthrough_plugin.discovery import record
@@ -34,26 +34,65 @@ enabled_filters = {FILTERS}
 virt_type = kvm
 """
 PHASES = ("pre-install", "install", "post-config", "extra", "test-config")
+FUNCTIONS = HERE / "functions.sh"
+COMMANDS: Mapping[str, str] = {
+    "nova-manage": "#!/bin/bash\necho 34.0.0\n",
+    # It knows the flavors that were made.
+    "openstack": """\
+#!/bin/bash
+case $2 in
+show) grep -q " $3\\$" "$CALLS" ;;
+*) echo "openstack $*" >>"$CALLS" ;;
+esac
+""",
+}
+_OURS: Mapping[str, str] = {
+    "gpu-passthrough": f"""\
+#!/bin/bash
+exec {shlex.quote(sys.executable)} -m tests.functional.devstack.command "$@"
+""",
+    "hostname": '#!/bin/bash\nbasename "$NODE"\n',
+}
 _BEGIN = (
-    f"source {HERE}/functions.sh",
+    'source "$FUNCTIONS"',
     "load_plugin_settings",
     # DevStack shows what it does; it may be told to mind what is not set.
     "set -o xtrace -o nounset",
 )
+# The last is libvirt's, and stays when there is no hook of ours in it.
+_FOLDERS = ("etc/nova", "etc/placement", "etc/libvirt/hooks/qemu.d")
 _LIBRARIES = ("database", "apache", "tls", "nova", "placement")
 _PHASE = 'source "$PLUGIN/devstack/plugin.sh"'
-_COMMANDS: Mapping[str, str] = {
-    "gpu-passthrough": f"exec {shlex.quote(sys.executable)}"
-    ' -m tests.functional.devstack.command "$@"',
-    "nova-manage": "echo 34.0.0",
-    "hostname": 'basename "$NODE"',
-    # It knows the flavors that were made.
-    "openstack": """\
-case $2 in
-show) grep -q " $3\\$" "$CALLS" ;;
-*) echo "openstack $*" >>"$CALLS" ;;
-esac""",
-}
+
+
+def stacking() -> str:
+    """A script of all phases that ends at the first error."""
+    phases = (f"{_PHASE} stack {phase}" for phase in PHASES)
+    return "\n".join(("set -o errexit", *_BEGIN, *phases))
+
+
+def ending(mode: str) -> str:
+    """A script of ``unstack`` or ``clean``, neither of which minds errors."""
+    return "\n".join((*_BEGIN, f"{_PHASE} {mode}"))
+
+
+def environment(folder: str, etc: str, services: str) -> dict[str, str]:
+    """What DevStack's scripts know before a plugin is asked.
+
+    :param folder: what is DevStack's.
+    :param etc: where services have their configuration.
+    """
+    return {
+        "CALLS": f"{folder}/calls",
+        "DATA_DIR": f"{folder}/data",
+        "NOVA_BIN_DIR": f"{folder}/bin",
+        "NOVA_CONF_DIR": f"{etc}/nova",
+        "NOVA_CONF": f"{etc}/nova/nova.conf",
+        "PLACEMENT_CONF_DIR": f"{etc}/placement",
+        "BASE_SQL_CONN": "mysql+pymysql://root:pa$s@control",
+        "ENABLED_SERVICES": services,
+        "DISABLED_SERVICES": "",
+    }
 
 
 class Node:
@@ -67,15 +106,15 @@ class Node:
         self.services = services
         self.etc = folder / "etc"
         self.nova_conf = self.etc / "nova/nova.conf"
-        for part in ("etc/nova", "etc/placement", "data", "venv/bin"):
+        for part in (*_FOLDERS, "data", "bin"):
             (folder / part).mkdir(parents=True)
         (folder / "calls").touch()
         self.write_nova_conf()
         self.show("boots", debian12())
         self.show("host", seed())
-        for name, script in _COMMANDS.items():
-            path = folder / "venv/bin" / name
-            path.write_text(f"#!/bin/bash\n{script}\n")
+        for name, script in {**COMMANDS, **_OURS}.items():
+            path = folder / "bin" / name
+            path.write_text(script)
             path.chmod(0o755)
 
     def show(self, name: str, host: Host) -> None:
@@ -89,12 +128,11 @@ class Node:
 
     def stack(self, **settings: str) -> subprocess.CompletedProcess[str]:
         """How ``stack.sh`` ended."""
-        phases = [f"{_PHASE} stack {phase}" for phase in PHASES]
-        return self._run(["set -o errexit", *_BEGIN, *phases], settings)
+        return self.run(stacking(), **settings)
 
     def end(self, mode: str, **settings: str) -> str:
-        """What ``unstack.sh`` or ``clean.sh`` said; neither minds errors."""
-        done = self._run([*_BEGIN, f"{_PHASE} {mode}"], settings)
+        """What ``unstack.sh`` or ``clean.sh`` said."""
+        done = self.run(ending(mode), **settings)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -102,34 +140,11 @@ class Node:
         """How the script ended that is run when nodes were added."""
         devstack = self.folder / "devstack"
         (devstack / "lib").mkdir(parents=True, exist_ok=True)
-        (devstack / "functions").write_text(f". {HERE}/functions.sh\n")
+        (devstack / "functions").write_text('. "$FUNCTIONS"\n')
         for name in ("openrc", *(f"lib/{name}" for name in _LIBRARIES)):
             (devstack / name).touch()
         script = PLUGIN / "devstack/update_control_plane.sh"
-        return self._run([f'{script} "$NODE/devstack"'], settings)
-
-    def environment(self, settings: Mapping[str, str]) -> dict[str, str]:
-        """What DevStack's scripts know before a plugin is asked."""
-        path = f"{self.folder}/venv/bin:{os.environ['PATH']}"
-        return {
-            **os.environ,
-            "PATH": path,
-            "PLUGIN": str(PLUGIN),
-            "NODE": str(self.folder),
-            "CALLS": str(self.folder / "calls"),
-            "DATA_DIR": str(self.folder / "data"),
-            "DEVSTACK_VENV": str(self.folder / "venv"),
-            "NOVA_BIN_DIR": str(self.folder / "venv/bin"),
-            "NOVA_CONF_DIR": str(self.etc / "nova"),
-            "NOVA_CONF": str(self.nova_conf),
-            "PLACEMENT_CONF_DIR": str(self.etc / "placement"),
-            "GPU_PASSTHROUGH_CONF_DIR": str(self.etc / "gpu-passthrough"),
-            "GPU_PASSTHROUGH_STATE": str(self.folder / "state"),
-            "BASE_SQL_CONN": "mysql+pymysql://root:pa$s@control",
-            "ENABLED_SERVICES": self.services,
-            "DISABLED_SERVICES": "",
-            **settings,
-        }
+        return self.run(f'{script} "$NODE/devstack"', **settings)
 
     def calls(self, word: str = "") -> list[str]:
         """What was asked of the system, in order, with ``word`` in it."""
@@ -150,16 +165,22 @@ class Node:
     def run(
         self, script: str, **settings: str
     ) -> subprocess.CompletedProcess[str]:
-        """How a script ended."""
-        return self._run([script], settings)
-
-    def _run(
-        self, lines: Sequence[str], settings: Mapping[str, str]
-    ) -> subprocess.CompletedProcess[str]:
+        """How a script ended that knows what DevStack's do."""
         return subprocess.run(
-            ("bash", "-c", "\n".join(lines)),
+            ("bash", "-c", script),
             cwd=PLUGIN,
-            env=self.environment(settings),
+            env={
+                **os.environ,
+                **environment(str(self.folder), str(self.etc), self.services),
+                "PATH": f"{self.folder}/bin:{os.environ['PATH']}",
+                "FUNCTIONS": str(FUNCTIONS),
+                "PLUGIN": str(PLUGIN),
+                "NODE": str(self.folder),
+                "DEVSTACK_VENV": str(self.folder),
+                "GPU_PASSTHROUGH_CONF_DIR": str(self.etc / "gpu-passthrough"),
+                "GPU_PASSTHROUGH_STATE": str(self.folder / "state"),
+                **settings,
+            },
             capture_output=True,
             text=True,
         )
