@@ -43,3 +43,17 @@ def test_a_row_beside_placement_is_measured(row: int) -> None:
     (line,) = measured("--rows", str(row), "--databases", "sqlite")
     assert line.startswith(str(row))
     assert "Placement" in line
+
+
+def test_the_hook_is_measured() -> None:
+    done = subprocess.run(
+        (sys.executable, "-m", "benchmarks.hook", "--pairs", "1"),
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    _, *lines = done.stdout.splitlines()
+    assert len(lines) == 8
+    assert sum("met" in line for line in lines) == 6
