@@ -40,7 +40,7 @@ FORMAT = 1
 
 _NAP_S = 0.1
 # After that long, what is waited for may have died.
-_PATIENCE_S = 3
+_PATIENCE_S = 10
 
 
 class Post:
