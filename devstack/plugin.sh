@@ -31,6 +31,10 @@ if is_service_enabled gpu-passthrough; then
         "stack extra")
             create_gpu_passthrough_flavors
             ;;
+        "stack test-config")
+            # All of local.conf is in Nova's files by now.
+            check_gpu_passthrough_nova
+            ;;
         "unstack ")
             unconfigure_gpu_passthrough_nova
             ;;

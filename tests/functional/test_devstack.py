@@ -102,6 +102,7 @@ def test_what_devstack_is_asked_for(node: Node) -> None:
         "hook install",
         "libvirtd",
         "nova config",
+        "nova check",
     ]
 
 
@@ -216,8 +217,10 @@ def test_clean_twice_or_without_a_stack_does_nothing(node: Node) -> None:
 
 def test_the_service_can_be_disabled(node: Node) -> None:
     before = node.files()
-    done = node.stack(DISABLED_SERVICES="gpu-passthrough")
+    off = {"DISABLED_SERVICES": "gpu-passthrough"}
+    done = node.stack(**off)
     assert done.returncode == 0, done.stderr
+    taken_back(node, **off)
     assert node.files() == before
     assert node.calls() == []
 
@@ -246,6 +249,17 @@ def test_a_select_of_nothing_is_said(node: Node) -> None:
     taken_back(node)
 
 
+def test_nova_is_checked_in_the_end(node: Node) -> None:
+    done = node.stack(GPU_PASSTHROUGH_MODE="full")
+    assert "does not go with" not in done.stdout
+    node.write_nova_conf()
+    with node.nova_conf.open("a") as conf:
+        print('[pci]\ndevice_spec = {"address": "0000:06:00.1"}', file=conf)
+    done = node.stack()
+    assert done.returncode == 0, done.stderr
+    assert "Nova's configuration does not go with this node" in done.stdout
+
+
 def test_an_older_release_is_written_for(node: Node) -> None:
     done = node.stack(GPU_PASSTHROUGH_RELEASE="26")
     assert done.returncode == 0, done.stderr
@@ -257,6 +271,7 @@ def test_a_node_that_only_computes(tmp_path: Path) -> None:
     before, nova = node.files(), node.nova_conf.read_bytes()
     done = node.stack(GPU_PASSTHROUGH_MODE="full")
     assert done.returncode == 0, done.stderr
+    assert "does not go with" not in done.stdout
     assert node.nova_conf.read_bytes() == nova
     written = {path.name for path in (node.etc / "nova/nova.conf.d").iterdir()}
     assert written == {"gpu-compute.conf", "gpu-alias.conf"}

@@ -114,6 +114,7 @@ def test_a_node_is_stacked_and_taken_back(
     assert _written(host) == ["alias", "compute", "scheduler"]
     specs = host.sh(f"grep -h ^device_spec {NOVA}/nova.conf.d/*")
     assert specs.count("\n") == 2 * len(cards)
+    assert "does not go with" not in done.stdout
     assert f"takes {cards[0]} " in refused(host, cards[0])
 
     for mode in ("unstack", "clean"):

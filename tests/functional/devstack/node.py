@@ -67,13 +67,16 @@ _PHASE = 'source "$PLUGIN/devstack/plugin.sh"'
 
 def stacking() -> str:
     """A script of all phases that ends at the first error."""
-    phases = (f"{_PHASE} stack {phase}" for phase in PHASES)
+    phases = [f"{_PHASE} stack {phase}" for phase in PHASES]
+    # Nova is started before the last two.
+    phases.insert(-2, 'cp "$NOVA_CONF" "$NOVA_CPU_CONF"')
     return "\n".join(("set -o errexit", *_BEGIN, *phases))
 
 
 def ending(mode: str) -> str:
     """A script of ``unstack`` or ``clean``, neither of which minds errors."""
-    return "\n".join((*_BEGIN, f"{_PHASE} {mode}"))
+    own = 'rm -f "$NOVA_CPU_CONF"' if mode == "clean" else ""
+    return "\n".join((*_BEGIN, f"{_PHASE} {mode}", own))
 
 
 def environment(folder: str, etc: str, services: str) -> dict[str, str]:
@@ -88,6 +91,7 @@ def environment(folder: str, etc: str, services: str) -> dict[str, str]:
         "NOVA_BIN_DIR": f"{folder}/bin",
         "NOVA_CONF_DIR": f"{etc}/nova",
         "NOVA_CONF": f"{etc}/nova/nova.conf",
+        "NOVA_CPU_CONF": f"{etc}/nova/nova-cpu.conf",
         "PLACEMENT_CONF_DIR": f"{etc}/placement",
         "BASE_SQL_CONN": "mysql+pymysql://root:pa$s@control",
         "ENABLED_SERVICES": services,
