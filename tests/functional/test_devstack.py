@@ -91,8 +91,11 @@ def test_all_phases_and_back(node: Node, mode: str) -> None:
 def test_what_devstack_is_asked_for(node: Node) -> None:
     node.stack()
     asked = [line for line in node.calls() if "openstack" not in line]
-    assert asked[0] == f"setup_develop -bindep {PLUGIN}"
-    verbs = [" ".join(line.split()[1:3]) for line in asked[1:]]
+    assert asked[:2] == [
+        "install_package python3-libvirt",
+        f"setup_develop -bindep {PLUGIN}",
+    ]
+    verbs = [" ".join(line.split()[1:3]) for line in asked[2:]]
     assert verbs == [
         "host disable",
         "host enable",

@@ -37,7 +37,7 @@ def prepare(host: EmulatedHost) -> None:
     functions = node.FUNCTIONS.read_text() + _RESTART
     host.put(f"{STACK}/functions.sh", functions.encode())
     for name, script in node.COMMANDS.items():
-        host.put(f"{STACK}/bin/{name}", script.encode(), 0o755)
+        host.put(f"{STACK}/{name}", script.encode(), 0o755)
     host.put(NOVA_CONF, node.NOVA_CONF.encode())
     host.sh(f"mkdir -p {STACK}/data /etc/placement")
 

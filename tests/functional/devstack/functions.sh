@@ -5,7 +5,7 @@
 #
 # Source: devstack, functions-common (is_service_enabled, enable_service,
 # define_plugin, load_plugin_settings, trueorfalse, die, warn,
-# restart_service), functions (echo_summary), inc/ini-config (iniget, iniset), inc/python
+# install_package, restart_service), functions (echo_summary), inc/ini-config (iniget, iniset), inc/python
 # (get_python_exec_prefix, setup_develop), lib/database (recreate_database,
 # database_connection_url)
 
@@ -109,6 +109,11 @@ function iniset {
 # get_python_exec_prefix: the folder of what pip installs
 function get_python_exec_prefix {
     echo "$DEVSTACK_VENV/bin"
+}
+
+# install_package name [name ...]
+function install_package {
+    echo "install_package $*" >>"$CALLS"
 }
 
 # setup_develop [-bindep] folder [extras]

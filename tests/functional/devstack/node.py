@@ -36,22 +36,24 @@ virt_type = kvm
 PHASES = ("pre-install", "install", "post-config", "extra", "test-config")
 FUNCTIONS = HERE / "functions.sh"
 COMMANDS: Mapping[str, str] = {
-    "nova-manage": "#!/bin/bash\necho 34.0.0\n",
+    "bin/nova-manage": "#!/bin/bash\necho 34.0.0\n",
     # It knows the flavors that were made.
-    "openstack": """\
+    "bin/openstack": """\
 #!/bin/bash
 case $2 in
 show) grep -q " $3\\$" "$CALLS" ;;
 *) echo "openstack $*" >>"$CALLS" ;;
 esac
 """,
+    # Of DevStack's own, which nothing is installed against.
+    "requirements/.venv/bin/edit-constraints": "#!/bin/bash\n",
 }
 _OURS: Mapping[str, str] = {
-    "gpu-passthrough": f"""\
+    "bin/gpu-passthrough": f"""\
 #!/bin/bash
 exec {shlex.quote(sys.executable)} -m tests.functional.devstack.command "$@"
 """,
-    "hostname": '#!/bin/bash\nbasename "$NODE"\n',
+    "bin/hostname": '#!/bin/bash\nbasename "$NODE"\n',
 }
 _BEGIN = (
     'source "$FUNCTIONS"',
@@ -88,6 +90,7 @@ def environment(folder: str, etc: str, services: str) -> dict[str, str]:
     return {
         "CALLS": f"{folder}/calls",
         "DATA_DIR": f"{folder}/data",
+        "REQUIREMENTS_DIR": f"{folder}/requirements",
         "NOVA_BIN_DIR": f"{folder}/bin",
         "NOVA_CONF_DIR": f"{etc}/nova",
         "NOVA_CONF": f"{etc}/nova/nova.conf",
@@ -110,14 +113,15 @@ class Node:
         self.services = services
         self.etc = folder / "etc"
         self.nova_conf = self.etc / "nova/nova.conf"
-        for part in (*_FOLDERS, "data", "bin"):
+        for part in (*_FOLDERS, "data"):
             (folder / part).mkdir(parents=True)
         (folder / "calls").touch()
         self.write_nova_conf()
         self.show("boots", debian12())
         self.show("host", seed())
         for name, script in {**COMMANDS, **_OURS}.items():
-            path = folder / "bin" / name
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(script)
             path.chmod(0o755)
 
