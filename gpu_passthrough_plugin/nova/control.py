@@ -118,27 +118,33 @@ def most_candidates(hosts: Iterable[Host], asked: Asked) -> int:
     """How many ways there are at most to take what is on one host.
 
     In primary mode by the flavor that takes every card of a kind; in full
-    mode by one that takes one unit, as Nova counts them: function by
-    function, of any group.
+    mode by one that takes one unit or two of a kind, as Nova counts them:
+    function by function, of any group.
     """
     return max((_candidates(host, asked) for host in hosts), default=0)
 
 
-def tuning(hosts: Iterable[Host], asked: Asked) -> Mapping[str, str]:
-    """Options of Placement's ``[placement]``; none where none is needed.
+def tuning(
+    hosts: Iterable[Host], asked: Asked
+) -> Mapping[str, Mapping[str, str]]:
+    """Placement's options by section; none where none is needed.
 
     Breadth first, or one wide host's ways fill the answer and no other
-    host is in it.  Source: placement, conf/placement.py, which also has
-    the number.
+    host is in it.  No more ways than Nova looks at: all are made before
+    any is sent, and of two cards out of eight there are millions.
+    Source: placement, conf/placement.py and conf/workarounds.py.
     """
-    if not asked.release.knows(Feature.CANDIDATES):
-        return {}
     if most_candidates(hosts, asked) <= MOST_RESULTS:
         return {}
-    return {
-        "max_allocation_candidates": "100000",
-        "allocation_candidates_generation_strategy": "breadth-first",
-    }
+    options: dict[str, Mapping[str, str]] = {}
+    if asked.release.knows(Feature.CANDIDATES):
+        options["placement"] = {
+            "max_allocation_candidates": str(MOST_RESULTS),
+            "allocation_candidates_generation_strategy": "breadth-first",
+        }
+    if asked.release.knows(Feature.WIDE_TREES):
+        options["workarounds"] = {"optimize_for_wide_provider_trees": "true"}
+    return options
 
 
 def _offered(hosts: Iterable[Host], asked: Asked) -> Iterator[Unit]:
@@ -175,8 +181,9 @@ def _candidates(host: Host, asked: Asked) -> int:
         return max(map(math.factorial, have.values()), default=0)
     return max(
         (
-            math.prod(math.perm(have[name], n) for name, n in wanted)
+            math.prod(math.perm(have[name], times * n) for name, n in wanted)
             for wanted in {naming.items(unit, asked.mode) for unit in units}
+            for times in (1, 2)
         ),
         default=0,
     )

@@ -78,24 +78,23 @@ def scheduler_file(
 
 
 def placement_file(hosts: Sequence[Host], asked: Asked) -> str:
-    """``[placement]`` of Placement itself, which wide hosts need."""
-    is_wide = control.most_candidates(hosts, asked) > MOST_RESULTS
+    """What Placement itself needs, which is something for wide hosts."""
     lines = remarks.comment("For Placement's own configuration, not Nova's.")
-    if is_wide:
-        lines += remarks.comment(
-            "There are more ways to take what one host has than the"
-            f" {MOST_RESULTS} that Nova looks at: other hosts have to be"
-            " among these too."
-        )
-        lines += remarks.lacks(asked, (Feature.CANDIDATES,))
-    else:
+    if control.most_candidates(hosts, asked) <= MOST_RESULTS:
         lines += remarks.comment(
             f"Nothing has to be changed: Nova looks at {MOST_RESULTS} ways"
             " to take what a host has, and no host has more."
         )
-    options = control.tuning(hosts, asked)
-    lines += ["[placement]"]
-    lines += [f"{key} = {value}" for key, value in options.items()]
+        return _text([*lines, "[placement]"])
+    lines += remarks.comment(
+        "There are more ways to take what one host has than the"
+        f" {MOST_RESULTS} that Nova looks at: other hosts have to be among"
+        " these too, and no more be made than are looked at."
+    )
+    lines += remarks.lacks(asked, (Feature.CANDIDATES, Feature.WIDE_TREES))
+    for section, options in control.tuning(hosts, asked).items():
+        lines += [f"[{section}]"]
+        lines += [f"{key} = {value}" for key, value in options.items()]
     return _text(lines)
 
 

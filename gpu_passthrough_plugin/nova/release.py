@@ -23,13 +23,15 @@ class Feature(enum.StrEnum):
     ALIAS_TRAITS = "traits of an alias"
     ALIAS_MIGRATABLE = "live_migratable of an alias"
     CANDIDATES = "[placement] max_allocation_candidates"
+    WIDE_TREES = "[workarounds] optimize_for_wide_provider_trees"
 
 
 # The first release that knows each.  Source: nova/conf/pci.py,
 # nova/conf/scheduler.py, nova/pci/devspec.py and nova/pci/request.py of the
 # last point release of each series, 26.3.0 to 34.0.0.  Placement's limit:
 # placement/conf/placement.py of 8.0.0 to 16.0.0; it came with 13 and was
-# taken back into the last point releases of 10, 11 and 12.
+# taken back into the last point releases of 10, 11 and 12.  What it does for
+# wide trees came with 15, and is in 13.0.1 but not in 14.0.0.
 SINCE: Mapping[Feature, int] = {
     Feature.REPORT: 26,
     Feature.SCHEDULE: 27,
@@ -42,6 +44,7 @@ SINCE: Mapping[Feature, int] = {
     Feature.ALIAS_TRAITS: 27,
     Feature.ALIAS_MIGRATABLE: 31,
     Feature.CANDIDATES: 28,
+    Feature.WIDE_TREES: 33,
 }
 
 # Source: https://releases.openstack.org/

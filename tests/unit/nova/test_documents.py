@@ -288,19 +288,29 @@ def test_ways_to_take_two_of_a_kind() -> None:
     twice = dataclasses.replace(
         host.units[0], key=host.units[0].key._replace(host="c0")
     )
-    # One of two, one of two, and two of four audio functions in order.
+    # Both of two, both of two, and four of four audio functions in order.
     assert control.most_candidates(
         [Host("c1", (host.units[0], twice))], FULL
-    ) == 2 * 2 * (4 * 3)
+    ) == 2 * 2 * (4 * 3 * 2)
+    # Where there is no second, one of one, and two of two.
+    one = Host("c1", (host.units[0],))
+    assert control.most_candidates([one], FULL) == 1 * 1 * 2
 
 
 def test_a_wide_host_needs_placement_tuned() -> None:
     wide = [handed(cards(8))]
-    assert control.most_candidates(wide, FULL) == 8**4
+    assert control.most_candidates(wide, FULL) == (8 * 7) ** 4
     assert control.tuning(wide, FULL) == {
-        "max_allocation_candidates": "100000",
-        "allocation_candidates_generation_strategy": "breadth-first",
+        "placement": {
+            "max_allocation_candidates": "1000",
+            "allocation_candidates_generation_strategy": "breadth-first",
+        },
+        "workarounds": {"optimize_for_wide_provider_trees": "true"},
     }
+    older = Asked(Release(32), Mode.FULL)
+    assert control.tuning(wide, older).keys() == {"placement"}
+    text = document.placement_file(wide, older)
+    assert "no [workarounds] optimize_for_wide_provider_trees" in said(text)
     assert control.tuning(wide, Asked())
     narrow = [handed(cards(2))]
     assert control.most_candidates(narrow, FULL) == 2**4
