@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from gpu_passthrough_plugin import defaults, errors
@@ -119,62 +118,25 @@ class HookRelease(Command):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument("instance", metavar="UUID")
+        parser.add_argument(
+            "--patience",
+            type=float,
+            default=0,
+            metavar="SECONDS",
+            help="try anew for so long where something does not answer",
+        )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.flow import hook
 
-        hook.release(self.context.site, parse_uuid(parsed_args.instance))
-
-
-def answer(
-    options: Iterable[str],
-    name: str,
-    operation: str,
-    text: bytes,
-    hand_over: Callable[[str], None],
-) -> int:
-    """The hook's exit status, with all of the product.
-
-    :param options: of the command, as the hook's program has them.
-    """
-    from gpu_passthrough_plugin.compute.hook import decision
-    from gpu_passthrough_plugin.flow import guard, hook
-    from gpu_passthrough_plugin.host.hook import state
-
-    words = list(options)
-    pairs = list(zip(words[::2], words[1::2], strict=True))
-    roots = [value for option, value in pairs if option == "--root"]
-    files = [value for option, value in pairs if option == "--config-file"]
-    root = roots[0] if roots else "/"
-    context = Context(root, None, files)
-    try:
-        found = context.settings
-        post = guard.Post(
-            hook.DriverBooks(context.ledger, found.host),
-            decision.Rules(
-                found.hook.mode,
-                decision.Patterns(hook.patterns(found.discovery.select)).match,
-                decision.Patterns(
-                    hook.patterns(found.discovery.exclude)
-                ).match,
-            ),
-            hand_over,
-            root=root,
-            state_path=found.state_path,
-            wait_s=found.hook.wait_s,
-        )
-    except errors.Error as error:
-        is_start = operation == guard.PREPARE
-        said = (f"domain {name}: {error}",)
-        state.complain(said, is_final=is_start)
-        return int(is_start)
-    return guard.act(post, name, operation, text)
+        uuid = parse_uuid(parsed_args.instance)
+        hook.release(self.context.site, uuid, patience_s=parsed_args.patience)
 
 
 def _known(context: Context, root: str, files: list[str]) -> dict[str, object]:
     """What the hook's program knows without reading the configuration."""
-    from gpu_passthrough_plugin.flow import guard, hook
+    from gpu_passthrough_plugin.flow import books, guard
     from gpu_passthrough_plugin.host.hook import state
 
     found = context.settings
@@ -189,8 +151,8 @@ def _known(context: Context, root: str, files: list[str]) -> dict[str, object]:
         "ledger": _ledger_file(context),
         "mode": found.hook.mode,
         "wait_s": found.hook.wait_s,
-        "select": hook.patterns(found.discovery.select),
-        "exclude": hook.patterns(found.discovery.exclude),
+        "select": books.patterns(found.discovery.select),
+        "exclude": books.patterns(found.discovery.exclude),
         "files": tuple((path, state.stamp(path)) for path in watched),
     }
 

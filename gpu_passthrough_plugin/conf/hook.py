@@ -36,8 +36,9 @@ WAIT_S = cfg.IntOpt(
     min=0,
     max=600,
     help="""
-How many seconds a guest that starts anew waits for what it had before to be
-reset, as it does when Nova reboots it the hard way. libvirt waits with it.
+How many seconds a guest that starts waits for what another one had, or it
+had itself, to be reset, as when Nova hands a card on or reboots a guest the
+hard way. libvirt waits with it.
 """,
 )
 OPTS = (MODE, WAIT_S)

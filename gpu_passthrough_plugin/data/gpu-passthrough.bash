@@ -26,7 +26,7 @@ _gpu_passthrough()
   cmds_help='-h --help'
   cmds_hook='install release remove'
   cmds_hook_install='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --dry-run'
-  cmds_hook_release='-h --help'
+  cmds_hook_release='-h --help --patience'
   cmds_hook_remove='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --dry-run'
   cmds_host='check disable enable record report verify'
   cmds_host_check='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending'

@@ -158,11 +158,10 @@ def _prepare(post: Post, guest: Guest) -> None:
         age_s = time.monotonic() - begun
         if age_s > post.wait_s:
             raise errors.Refused(
-                f"{', '.join(found.waits_for)} was not given back within"
-                f" {post.wait_s:g} s ([hook] wait_s) by the guest that had it"
-                " before, under the same UUID; see the journal for"
-                f" gpu-passthrough, then run 'gpu-passthrough hook release"
-                f" {guest.uuid}'"
+                f"{', '.join(found.waits_for)} of the guest that had it before"
+                f" was not reset and free within {post.wait_s:g} s ([hook]"
+                " wait_s); see 'journalctl -t gpu-passthrough', then run"
+                f" 'gpu-passthrough hook release {guest.uuid}'"
             )
         if age_s > _PATIENCE_S and not is_begun_again:
             is_begun_again = True

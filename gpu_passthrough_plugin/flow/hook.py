@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation.driver import Driver
 from gpu_passthrough_plugin.compute.hook import script
 from gpu_passthrough_plugin.flow.recovery import quiet
 from gpu_passthrough_plugin.flow.site import Site
 from gpu_passthrough_plugin.host.files import Files
-from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.change import Action, Write
 from gpu_passthrough_plugin.model.guard import (
     HOOK,
-    Answer,
-    Held,
-    Ledger,
-    is_ending,
 )
-from gpu_passthrough_plugin.model.selector import Kind, Selector
 from gpu_passthrough_plugin.model.unit import (
     State,
-    UnitRecord,
 )
 
 STEP = "libvirt hook"
 _LIBVIRT = "/etc/libvirt"
 # Source: libvirt, hooks.html.
 _OLDEST = 6_005_000
-_SHOWN = {Kind.IDS: "ids", Kind.CLASS: "class", Kind.ADDRESS: "address"}
-_TRIES = 8
+_NAP_S = 5
 
 
 def planned(files: Files, terms: script.Terms, libvirt: int | None) -> Write:
@@ -90,20 +81,30 @@ def _version(number: int) -> str:
     return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
 
 
-def patterns(
-    selectors: tuple[Selector, ...],
-) -> tuple[tuple[str, str], ...]:
-    """Selectors as ``decision.Patterns`` takes them."""
-    return tuple((_SHOWN[s.kind], s.pattern.pattern) for s in selectors)
-
-
-def release(site: Site, uuid: str) -> None:
+def release(site: Site, uuid: str, *, patience_s: float = 0) -> None:
     """Give back what a guest had that libvirt says has ended.
 
     All that any command does before its own work: what is releasing and
     in no journal is given back.  What the hook claimed, and died before it
     was active, was never the guest's.
+
+    :param patience_s: how long it is tried anew where the lock, the ledger
+        or libvirt does not answer.
     """
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            _release(site, uuid)
+        except errors.Unavailable as error:
+            if time.monotonic() > until:
+                raise
+            site.say(f"{error}; trying again")
+            time.sleep(_NAP_S)
+        else:
+            return
+
+
+def _release(site: Site, uuid: str) -> None:
     with quiet(site):
         held = [r for r in site.held(uuid) if r.state is State.CLAIMED]
         if not held or site.ledger.allocation(uuid).request != HOOK:
@@ -111,89 +112,3 @@ def release(site: Site, uuid: str) -> None:
         for record in held:
             site.ledger.move(record, State.FREE)
             site.say(f"unit {record.unit.key} is free")
-
-
-class DriverBooks:
-    """The ledger by its driver: whichever that is."""
-
-    def __init__(self, ledger: Driver, host: str) -> None:
-        self._ledger = ledger
-        self._host = host
-
-    def attempt(
-        self, uuid: str, decide: Callable[[Ledger], Answer], request: str
-    ) -> Answer:
-        """What was decided on the ledger, and done in it.
-
-        :raises Conflict: when others changed it time and again.
-        """
-        for _ in range(_TRIES - 1):
-            try:
-                return self._attempt(uuid, decide, request)
-            except errors.Conflict:
-                continue
-        return self._attempt(uuid, decide, request)
-
-    def _attempt(
-        self, uuid: str, decide: Callable[[Ledger], Answer], request: str
-    ) -> Answer:
-        records = self._ledger.records(host=self._host)
-        answer = decide(self._shown(uuid, records))
-        if answer.changes_nothing:
-            return answer
-        by_key = {str(r.unit.key.address): r for r in records}
-        moved = [by_key[key] for key in answer.moves]
-        if answer.takes:
-            keys = [by_key[key].unit.key for key in answer.takes]
-            moved += self._ledger.take(keys, uuid, request).units
-        for record in moved:
-            self._ledger.move(record, State.ACTIVE)
-        return answer
-
-    def let_go(self, uuid: str) -> bool:
-        """Whether there is something of its to give back."""
-        for record in self._ledger.records(host=self._host):
-            if record.consumer == uuid and record.state is State.ACTIVE:
-                self._ledger.move(record, State.RELEASING)
-        held = self._allocation(uuid)
-        return held is not None and any(
-            is_ending(str(r.state), held.request) for r in held.units
-        )
-
-    def _allocation(self, uuid: str) -> Allocation | None:
-        try:
-            return self._ledger.allocation(uuid)
-        except errors.Refused:
-            return None
-
-    def _shown(self, uuid: str, records: tuple[UnitRecord, ...]) -> Ledger:
-        disabled = [
-            host.reason
-            for host in self._ledger.hosts()
-            if host.name == self._host and host.is_disabled
-        ]
-        held = self._allocation(uuid)
-        return Ledger(
-            tuple(_held(r) for r in records),
-            disabled[0] if disabled else None,
-            held.request if held else "",
-            tuple(
-                (r.unit.key.host, str(r.unit.key.address), str(r.state))
-                for r in (held.units if held else ())
-            ),
-        )
-
-
-def _held(record: UnitRecord) -> Held:
-    unit = record.unit
-    return Held(
-        str(unit.key.address),
-        {
-            str(f.address): f"{f.vendor_id:04x}:{f.product_id:04x}"
-            for f in unit.functions
-        },
-        frozenset(str(f.address) for f in unit.primaries),
-        str(record.state),
-        record.consumer,
-        record.reason,
-    )

@@ -18,7 +18,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.sql.direct import Direct
 from gpu_passthrough_plugin.compute.hook.decision import Patterns, Rules
 from gpu_passthrough_plugin.flow import boot, guard, hook, verbs
-from gpu_passthrough_plugin.flow.hook import DriverBooks
+from gpu_passthrough_plugin.flow.books import DriverBooks
 from gpu_passthrough_plugin.flow.site import Site
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.model.unit import State

@@ -8,9 +8,8 @@ selected or excluded; such a group has to be viable all the same.
 
 from __future__ import annotations
 
+from gpu_passthrough_plugin.compute.hook.states import States, listed
 from gpu_passthrough_plugin.model.guard import (
-    ENDING,
-    HOOK,
     Answer,
     Group,
     Guest,
@@ -23,13 +22,6 @@ from gpu_passthrough_plugin.model.guard import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-
-# As ``model.unit.State`` has them.
-FREE = "free"
-CLAIMED = "claimed"
-PREPARING = "preparing"
-ACTIVE = "active"
-QUARANTINED = "quarantined"
 
 _LIST = "see 'gpu-passthrough group list'"
 _SYNC = "run 'gpu-passthrough inventory sync'"
@@ -86,7 +78,7 @@ def answer(
         if not faults and not is_running:
             faults = tuple(_viability(guest, group))
         refusals += () if is_running else faults
-    states = _States(guest.uuid, ledger, is_in_journal)
+    states = States(guest.uuid, ledger, is_in_journal)
     for unit in touched.values():
         states.look(unit)
     states.look_at_the_rest(touched)
@@ -117,7 +109,7 @@ def _unit(
     if len(owners) > 1 or unit.functions != found:
         faults.append(
             f"unit {unit.key} is no longer what was published of it: IOMMU"
-            f" group {group.number} has {_listed(found)}; {_SYNC}"
+            f" group {group.number} has {listed(found)}; {_SYNC}"
         )
     faults += [
         f"{m.address} does not answer (it reads all ones); power-cycle the"
@@ -149,7 +141,7 @@ def _unpublished(group: Group, rules: Rules) -> list[str]:
     if not selected:
         return []
     return [
-        f"{_listed(selected)} of IOMMU group {group.number} is selected, and"
+        f"{listed(selected)} of IOMMU group {group.number} is selected, and"
         f" in no unit of the ledger; {_LIST} for why it cannot be handed out,"
         f" or {_SYNC} when it can"
     ]
@@ -170,19 +162,19 @@ def _shape(guest: Guest, unit: Held, group: Group, mode: str) -> Iterator[str]:
     is_bare = taken == unit.primaries
     if mode != "full" and is_bare and not loose:
         return
-    found = f"it takes {_listed(taken)} of IOMMU group {group.number}"
+    found = f"it takes {listed(taken)} of IOMMU group {group.number}"
     if missing:
-        found += f" without {_listed(missing)}"
+        found += f" without {listed(missing)}"
     if is_bare and loose:
         found += f", while {', '.join(loose)}"
     yield f"{found}; {_wanted(unit, companions, mode)}"
 
 
 def _wanted(unit: Held, companions: set[str], mode: str) -> str:
-    whole = f"a <hostdev> for each of {_listed(unit.functions)}"
-    bare = f"{_listed(unit.primaries)} alone"
+    whole = f"a <hostdev> for each of {listed(unit.functions)}"
+    bare = f"{listed(unit.primaries)} alone"
     if companions:
-        bare += f" with {_listed(companions)} on vfio-pci"
+        bare += f" with {listed(companions)} on vfio-pci"
     if mode == "full" or (mode == "any" and not companions):
         return f"wanted {whole}"
     if mode == "primary":
@@ -221,78 +213,6 @@ def _is_vfio(member: Member) -> bool:
 
 def _is_reserved(member: Member) -> bool:
     return member.driver in (None, "pci-stub") or _is_vfio(member)
-
-
-class _States:
-    """Goes through a guest's units, and sorts them by what is to be done."""
-
-    def __init__(self, uuid: str, ledger: Ledger, is_in_journal: bool) -> None:
-        self.refusals: list[str] = []
-        self.waits_for: list[str] = []
-        self.takes: list[str] = []
-        self.moves: list[str] = []
-        self._uuid = uuid
-        self._ledger = ledger
-        self._is_in_journal = is_in_journal
-
-    def look(self, unit: Held) -> None:
-        if unit.state == QUARANTINED:
-            self.refusals.append(
-                f"unit {unit.key} is quarantined ({unit.reason}); look at it,"
-                f" then run 'gpu-passthrough unit clear {unit.key}'"
-            )
-        elif unit.state == FREE:
-            self._look_at_free(unit)
-        elif unit.consumer != self._uuid:
-            self.refusals.append(
-                f"unit {unit.key} is {unit.state} for {unit.consumer}; see"
-                " 'gpu-passthrough allocation list'"
-            )
-        elif unit.state in ENDING:
-            self.waits_for.append(unit.key)
-        elif unit.state == PREPARING and not self._is_in_journal:
-            self.refusals.append(
-                f"unit {unit.key} was left half prepared for it; run"
-                f" 'gpu-passthrough instance release {self._uuid}'"
-            )
-        elif unit.state == CLAIMED:
-            # A boot has gone further than that before it starts the guest:
-            # it is the release of the last one that is not over yet.
-            into = self.waits_for if self._is_in_journal else self.moves
-            into.append(unit.key)
-
-    def _look_at_free(self, unit: Held) -> None:
-        if self._is_in_journal:
-            self.waits_for.append(unit.key)
-        elif self._ledger.disabled is not None:
-            self.refusals.append(
-                f"unit {unit.key} is not offered: this host is disabled"
-                f" ({self._ledger.disabled}); see 'gpu-passthrough inventory"
-                " hosts'"
-            )
-        else:
-            self.takes.append(unit.key)
-
-    def look_at_the_rest(self, touched: dict[str, Held]) -> None:
-        """Nobody's claim grows: it holds what it was made for."""
-        if not self.takes or not self._ledger.has:
-            return
-        ending = [a for _, a, state in self._ledger.has if state in ENDING]
-        if ending:
-            self.waits_for += ending
-            return
-        has = ", ".join(f"{h}/{a}" for h, a, _ in self._ledger.has)
-        asked = self._ledger.request
-        how = "since before" if asked == HOOK else f"by its claim of {asked}"
-        self.refusals.append(
-            f"it holds {has} {how}, and takes {_listed(self.takes)} as well;"
-            f" run 'gpu-passthrough instance release {self._uuid}' for the"
-            " former, or take the latter out"
-        )
-
-
-def _listed(addresses: Iterable[str]) -> str:
-    return ", ".join(sorted(addresses))
 
 
 class Patterns:

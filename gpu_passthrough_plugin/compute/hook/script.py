@@ -54,7 +54,7 @@ def hand_over(uuid):
     """Begin to give back what a guest had, and let it run."""
     from gpu_passthrough_plugin.host.hook.detach import detached
 
-    words = ("hook", "release", uuid)
+    words = ("hook", "release", "--patience", "600", uuid)
     code = "import sys; from gpu_passthrough_plugin.cli.main import main"
     code += "; sys.exit(main())"
     detached(
@@ -74,7 +74,7 @@ def answer(name, operation, text):
         import site
 
         site.main()
-        from gpu_passthrough_plugin.cli.hook import answer
+        from gpu_passthrough_plugin.cli.guard import answer
 
         status = answer(OPTIONS, name, operation, text, hand_over)
     return status

@@ -28,13 +28,12 @@ def detached(
     """
     if os.fork():
         return
-    # Whatever happens, only the first process returns to the caller.
+    # Whatever happens, only one process returns to the caller.
     try:
         os.setsid()
-        if os.fork() == 0:
-            _take_leave(log)
-            if not _is_run_by_systemd(argv):
-                otherwise()
+        _take_leave(log)
+        if not _is_run_by_systemd(argv):
+            otherwise()
     except BaseException:  # noqa: BLE001 - told, and nobody is left to ask
         import traceback
 

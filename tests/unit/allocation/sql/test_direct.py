@@ -14,7 +14,7 @@ from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 from gpu_passthrough_plugin.allocation.sql import direct, version
 from gpu_passthrough_plugin.allocation.sql.direct import Direct, Unsuited
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
-from gpu_passthrough_plugin.flow.hook import DriverBooks
+from gpu_passthrough_plugin.flow.books import DriverBooks
 from gpu_passthrough_plugin.model.guard import HOOK, Answer, Held, Ledger
 from gpu_passthrough_plugin.model.unit import State, UnitKey
 from tests.unit.allocation.build import GPU, NIC, request, unit

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from gpu_passthrough_plugin.compute.hook import decision
+from gpu_passthrough_plugin.compute.hook import decision, states
 from gpu_passthrough_plugin.compute.hook.decision import Patterns, Rules
 from gpu_passthrough_plugin.model import guard, selector
 from gpu_passthrough_plugin.model.guard import (
@@ -119,11 +119,11 @@ def refusal(answer: Answer) -> str:
 
 def test_words_are_the_ledgers() -> None:
     words = {
-        decision.FREE,
-        decision.CLAIMED,
-        decision.PREPARING,
-        decision.ACTIVE,
-        decision.QUARANTINED,
+        states.FREE,
+        states.CLAIMED,
+        states.PREPARING,
+        states.ACTIVE,
+        states.QUARANTINED,
         *guard.ENDING,
     }
     assert words == {str(state) for state in State}
@@ -192,9 +192,7 @@ def test_a_group_without_companions_has_one_shape() -> None:
         assert found.takes == (SECOND,)
 
 
-@pytest.mark.parametrize(
-    "state", ["claimed", "preparing", "active", "releasing", "sanitising"]
-)
+@pytest.mark.parametrize("state", ["claimed", "preparing", "active"])
 def test_what_is_anothers_is_refused(state: str) -> None:
     said = refusal(asked(guest(GPU, AUDIO), ledger(unit(state, OTHER))))
     assert f"{GPU} is {state} for {OTHER}" in said
@@ -228,8 +226,11 @@ def test_what_is_active_for_it_stays_so() -> None:
 
 @pytest.mark.parametrize("state", ["releasing", "sanitising"])
 @pytest.mark.parametrize("journal", [True, False])
-def test_what_it_had_before_is_waited_for(state: str, journal: bool) -> None:
-    book = ledger(unit(state, ME))
+@pytest.mark.parametrize("holder", [ME, OTHER])
+def test_what_is_being_given_back_is_waited_for(
+    state: str, journal: bool, holder: str
+) -> None:
+    book = ledger(unit(state, holder))
     found = asked(guest(GPU, AUDIO), book, is_in_journal=journal)
     assert found.waits_for == (GPU,)
     assert found.changes_nothing
@@ -353,9 +354,9 @@ def test_a_running_guest_is_only_asked_whose_its_units_are() -> None:
     "text", ["class=03*", "10de:1430", "10de:*", "0000:06:00.*", "class=0300"]
 )
 def test_patterns_are_the_selectors(text: str) -> None:
-    from gpu_passthrough_plugin.flow import hook
+    from gpu_passthrough_plugin.flow import books
 
-    chosen = Patterns(hook.patterns((selector.parse(text),)))
+    chosen = Patterns(books.patterns((selector.parse(text),)))
     first, *_ = group(GPU).members
     other, *_ = group(VF).members
     assert chosen.match(first)
