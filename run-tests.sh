@@ -82,12 +82,22 @@ check_shell() {
     shellcheck -x "${scripts[@]}"
 }
 
+# What DevStack sources is held to its own style.
+check_devstack() {
+    local scripts
+    mapfile -t scripts < <(
+        git ls-files devstack tests/functional/devstack/functions.sh ':!*.rst'
+    )
+    bashate "${scripts[@]}"
+}
+
 linters() {
     step "ruff check" ruff check .
     step "ruff format" ruff format --check .
     step "mypy --strict" mypy
     step "codespell" codespell
     step "shellcheck" check_shell
+    step "bashate" check_devstack
     step "documentation" sphinx-build -q -W --keep-going \
         -d "$LOGS/doctrees" doc/source "$LOGS/doc"
     step "release notes" reno --quiet lint
