@@ -163,6 +163,10 @@ def test_a_host_that_needs_a_reboot_stops_at_once(node: Node) -> None:
     assert "reboot if it says so, and run stack.sh again" in done.stderr
     assert node.calls("db sync") == []
     assert read(node).pci.device_spec is None
+    # Rebooted, it goes on, and still knows who enabled the host.
+    node.show("host", seed())
+    done = node.stack()
+    assert done.returncode == 0, done.stderr
     taken_back(node)
     assert node.files() == before
     assert not (node.folder / "enabled").exists()
