@@ -7,6 +7,8 @@ the stand-in for libvirt that Nova tests itself with.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,17 +16,19 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from gpu_passthrough_plugin.discovery.tree import Tree
-from gpu_passthrough_plugin.flow.units import units
-from gpu_passthrough_plugin.isolation.partition import Policy
-from gpu_passthrough_plugin.model import selector
-from gpu_passthrough_plugin.nova import control, document
-from gpu_passthrough_plugin.nova.asked import Asked, Host, Mode
+from tests.functional.openstack import generated
 from tests.functional.openstack.cloud import Cloud
+from tests.functional.openstack.generated import Generated
+from tests.trees import host as described
 from tests.trees import hosts
 
+_COMMAND = (
+    sys.executable,
+    "-c",
+    "import sys; from gpu_passthrough_plugin.cli.main import main;"
+    " sys.exit(main())",
+)
 BUSES = ("0000:04", "0000:05", "0000:06")
-SMALL = control.Size(vcpus=1, ram_mib=64, disk_gib=1)
 
 
 class Site(NamedTuple):
@@ -65,31 +69,21 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         yield found
 
 
-@pytest.fixture(params=tuple(Mode))
+@pytest.fixture(params=("primary", "full"))
 def site(
     request: pytest.FixtureRequest, cloud: Cloud, tmp_path: Path
 ) -> Iterator[Site]:
     """A compute with three cards, set up with what is generated for it."""
-    asked = Asked(mode=request.param)
-    name, tree = f"c-{asked.mode}", _three_cards()
-    policy = Policy((selector.parse("class=03"),))
-    host = Host(name, units(tree, policy, name))
-    alias = document.alias_file([host], asked)
-    scheduler = document.scheduler_file(asked)
-    cloud.configure({"alias.conf": alias, "scheduler.conf": scheduler})
-    compute = {
-        "alias.conf": alias,
-        "pci.conf": document.compute_file(host, asked),
-    }
-    domains = cloud.start_compute(name, tree, compute)
-    flavors = tmp_path / "flavors.sh"
-    flavors.write_text(document.flavors_file([host], asked, SMALL))
-    cloud.shell("sh", str(flavors))
-    listed = ("0", "1") if asked.mode is Mode.FULL else ("0",)
-    (flavor,) = control.flavors([host], asked)
-    yield Site(cloud, name, flavor.name, domains, listed)
-    for server in cloud.asked("server", "list"):
-        cloud.openstack("server", "delete", "--wait", server["ID"])
+    mode: str = request.param
+    name, host = f"c-{mode}", _three_cards()
+    made = _generated(mode, name, host.write(tmp_path / "root"), tmp_path)
+    cloud.configure(made.control)
+    domains = cloud.start_compute(name, host.tree(), made.compute)
+    cloud.shell("sh", "-c", made.flavors)
+    listed = ("0", "1") if mode == "full" else ("0",)
+    yield Site(cloud, name, made.flavor, domains, listed)
+    servers = [server["ID"] for server in cloud.asked("server", "list")]
+    cloud.openstack("server", "delete", "--wait", *servers)
     cloud.remove_compute(name)
 
 
@@ -130,11 +124,20 @@ def test_each_server_has_a_whole_group_and_the_fourth_none(
     assert site.held(fifth) == given_back
 
 
-def _three_cards() -> Tree:
+def _generated(mode: str, name: str, root: Path, folder: Path) -> Generated:
+    """What the command writes for a host on disk."""
+    into = folder / "nova"
+    argv = ("nova", "config", "--mode", mode, "--host", name, "-o", str(into))
+    given = ("--config-file", "/dev/null", "--root", str(root))
+    subprocess.run((*_COMMAND, *given, *argv), check=True)
+    return generated.read(lambda name: (into / name).read_text())
+
+
+def _three_cards() -> described.Host:
     """A server with three cards of two functions, each card a group."""
     host = hosts.server()
     for number, bus in enumerate(BUSES):
         port = f"0000:00:{number + 4:02x}.0"
         hosts.port(host, port, bus, 40 + number, "8086")
         hosts.card(host, bus, port, 20 + number)
-    return host.tree()
+    return host
