@@ -54,9 +54,14 @@ def _hostdev(place: str, managed: str) -> str:
 
 
 class HookedHost:
-    """The host of the seed below a folder, unless it is another."""
+    """The host of the seed below a folder, unless it is another.
 
-    def __init__(self, root: Path, described: Host | None = None) -> None:
+    :param url: of the ledger; a file's by default.
+    """
+
+    def __init__(
+        self, root: Path, described: Host | None = None, url: str = ""
+    ) -> None:
         self.root = root
         self.state = root / "state"
         self.config = root / "gpu-passthrough.conf"
@@ -64,8 +69,8 @@ class HookedHost:
         (described or seed()).write(root)
         (root / "etc/libvirt").mkdir(parents=True)
         self.state.mkdir()
-        self.configure()
-        self.url = f"sqlite:///{self.state}/ledger.sqlite"
+        self.url = url or f"sqlite:///{self.state}/ledger.sqlite"
+        self.configure(f"[database]\nconnection = {url}\n" if url else "")
         ledger = self.ledger()
         ledger.sync()
         policy = Policy((selector.parse("class=03*"),))

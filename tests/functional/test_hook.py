@@ -415,6 +415,37 @@ def test_who_is_handed_over_to_lets_go_of_libvirts_pipes(
     assert os.stat(tmp_path / "log").st_mode & 0o077 == 0
 
 
+@pytest.mark.parametrize("status", [0, 1])
+def test_systemd_runs_it_where_there_is_one(
+    tmp_path: Path, status: int
+) -> None:
+    """And where systemd does not, the hook itself does."""
+    program = tmp_path / "systemd-run"
+    log = tmp_path / "log"
+    program.write_text(f'#!/bin/sh\necho "$@"\nexit {status}\n')
+    program.chmod(0o755)
+    code = (
+        f"import sys; sys.path.append({str(PACKAGES)!r})\n"
+        "from gpu_passthrough_plugin.host.hook import detach\n"
+        f"detach._BOOTED = {str(tmp_path)!r}\n"
+        f"detach._SYSTEMD_RUN = {str(program)!r}\n"
+        "def otherwise():\n"
+        "    print('otherwise', flush=True)\n"
+        "argv = ('/p/python3', 'hook', 'release', 'U')\n"
+        f"detach.detached(argv, otherwise, log={str(log)!r})\n"
+    )
+    subprocess.run((sys.executable, "-IS", "-c", code), check=True)
+    until = time.monotonic() + 20
+    wanted = 2 if status else 1
+    lines: list[str] = []
+    while len(lines) < wanted and time.monotonic() < until:
+        time.sleep(0.1)
+        lines = log.read_text().splitlines() if log.exists() else []
+    assert lines[0].startswith("--no-block --collect")
+    assert lines[0].endswith("/p/python3 hook release U")
+    assert lines[1:] == ["otherwise"] * status
+
+
 def test_what_is_claimed_by_hand_becomes_active(host: HookedHost) -> None:
     ledger = host.ledger()
     (key,) = [

@@ -22,6 +22,7 @@ BOOTING = Instance(
     request="gpu:1",
     phase=Phase.BOOTING,
     was_started=False,
+    is_stopped=True,
     rebinds=(Rebind(GPU, Binding("nouveau", None), VFIO),),
 )
 
@@ -70,6 +71,14 @@ def changed(**fields: Any) -> str:
         "own": [], "cleaned": [], "rebinds": [],
     }  # fmt: skip
     return json.dumps(document | fields)
+
+
+def test_what_an_earlier_release_wrote(folder: Path) -> None:
+    """It knew of no guest that libvirt had told the end of."""
+    folder.mkdir(parents=True)
+    (folder / f"{UUID}.json").write_text(changed())
+    found = Journal(str(folder)).read(UUID)
+    assert found == Instance(UUID, phase=Phase.ACTIVE, is_stopped=False)
 
 
 def test_what_is_no_journal_is_named(folder: Path) -> None:
