@@ -12,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute.hook import script
+from gpu_passthrough_plugin.flow import hook
+from gpu_passthrough_plugin.host.files import Files
+from gpu_passthrough_plugin.model.change import Action
 from gpu_passthrough_plugin.model.guard import HOOK
 from gpu_passthrough_plugin.model.unit import State
 from tests.functional.hooked import (
@@ -88,6 +92,24 @@ def test_a_host_without_libvirt_gets_none(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "no /etc/libvirt" in done.stderr
     assert not (host.root / "etc/libvirt").exists()
+
+
+def test_an_old_libvirt_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "etc/libvirt").mkdir(parents=True)
+    files = Files(str(tmp_path))
+    terms = script.Terms("/p/python3", "/p", (), {})
+    with pytest.raises(errors.Refused, match=r"is 6\.4\.0, .* wanted 6\.5\.0"):
+        hook.planned(files, terms, 6_004_000)
+    for version in (6_005_000, 9_000_000, None):
+        change = hook.planned(files, terms, version)
+        assert change.action is Action.CREATE
+    assert list((tmp_path / "etc/libvirt").iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", ["install", "remove"])
+def test_a_recorded_host_is_not_changed(tmp_path: Path, verb: str) -> None:
+    done = HookedHost(tmp_path).cli("--recording", "x", "hook", verb)
+    assert (done.returncode, "--recording" in done.stderr) == (2, True)
 
 
 def test_a_guest_without_functions_is_none_of_its_business(
