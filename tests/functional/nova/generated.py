@@ -1,0 +1,88 @@
+# mypy: disable-error-code="import-not-found, unused-ignore"
+"""The generated files, as Nova's and Placement's own options read them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import placement.conf.placement
+import placement.conf.workarounds
+from oslo_config import cfg
+
+import nova.conf.pci
+import nova.conf.scheduler
+from gpu_passthrough_plugin.nova import document
+from gpu_passthrough_plugin.nova.asked import Asked, Host
+from gpu_passthrough_plugin.nova.control import DEFAULT_FILTERS, Size
+
+# Nova's functional hosts are small.
+SMALL = Size(vcpus=1, ram_mib=64, disk_gib=1)
+
+Options = Mapping[str, Any]
+
+
+def compute(folder: Path, host: Host, asked: Asked) -> Options:
+    """``[pci]`` of one host's nova-compute: what the file sets."""
+    text = document.compute_file(host, asked)
+    return _read(folder, text, nova.conf.pci, "pci")
+
+
+def aliases(folder: Path, hosts: Sequence[Host], asked: Asked) -> Options:
+    """``[pci]`` of nova-api."""
+    text = document.alias_file(hosts, asked)
+    return _read(folder, text, nova.conf.pci, "pci")
+
+
+def scheduler(
+    folder: Path, asked: Asked, enabled: Iterable[str] = DEFAULT_FILTERS
+) -> Options:
+    """``[filter_scheduler]``."""
+    text = document.scheduler_file(asked, tuple(enabled))
+    return _read(folder, text, nova.conf.scheduler, "filter_scheduler")
+
+
+def candidates(
+    folder: Path, hosts: Sequence[Host], asked: Asked
+) -> Mapping[str, Options]:
+    """What Placement's file sets, by section."""
+    text = document.placement_file(hosts, asked)
+    return {
+        "placement": _read(
+            folder, text, placement.conf.placement, "placement"
+        ),
+        "workarounds": _read(
+            folder, text, placement.conf.workarounds, "workarounds"
+        ),
+    }
+
+
+def flavors(hosts: Sequence[Host], asked: Asked) -> Mapping[str, str]:
+    """The ``pci_passthrough:alias`` of each flavor, by its name."""
+    found = {}
+    for line in document.flavors_file(hosts, asked, SMALL).splitlines():
+        words = shlex.split(line, comments=True)
+        if words:
+            key, _, value = words[words.index("--property") + 1].partition("=")
+            assert key == "pci_passthrough:alias"
+            found[words[-1]] = value
+    return found
+
+
+def _read(folder: Path, text: str, module: Any, group: str) -> Options:
+    """What a file sets of a module's options; an odd line is an error."""
+    path = folder / "generated.conf"
+    path.write_text(text, encoding="utf-8")
+    conf = cfg.ConfigOpts()
+    # A module's own group would share what a test overrides in it.
+    conf.register_group(cfg.OptGroup(group))
+    module.register_opts(conf)
+    conf([], default_config_files=[str(path)], default_config_dirs=[])
+    at = {name: conf.get_location(name, group) for name in conf[group]}
+    return {
+        name: conf[group][name]
+        for name, found in at.items()
+        if found and found.location is cfg.Locations.user
+    }

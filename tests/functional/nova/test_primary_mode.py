@@ -1,0 +1,61 @@
+# mypy: disable-error-code="import-not-found", allow-subclassing-any
+"""Primary mode: one function of a group is listed, with nothing of ours."""
+
+from __future__ import annotations
+
+from tests.functional.nova import fleet
+from tests.functional.nova.cloud import PRIMARY, Cloud
+
+
+class PrimaryMode(Cloud):
+    asked = PRIMARY
+
+    def test_three_cards_and_no_fourth(self) -> None:
+        host = fleet.three_cards("c1")
+        self.start(host)
+        flavor = self.flavor(host.units[0])
+        servers = [self.boot(flavor) for _ in host.units]
+        taken = [unit for server in servers for unit in self.units(server)]
+        self.assertCountEqual(host.units, taken)
+        self.assertEqual(
+            [[str(unit.key.address)] for unit in taken],
+            [self.functions(server) for server in servers],
+        )
+        self.refuse(flavor)
+        self._delete_server(servers[1])
+        (again,) = self.units(self.boot(flavor))
+        self.assertEqual(taken[1], again)
+        self.refuse(flavor)
+        self.assert_no_healing()
+
+    def test_four_cards_each(self) -> None:
+        host = fleet.wide("c1")
+        self.start(host)
+        flavor = self.flavor(host.units[0], times=4)
+        taken = [
+            *self.units(self.boot(flavor)),
+            *self.units(self.boot(flavor)),
+        ]
+        self.assertCountEqual(host.units, taken)
+        self.refuse(flavor)
+        self.assert_no_healing()
+
+    def test_two_cards_in_a_group(self) -> None:
+        host = fleet.shared_group("c1")
+        self.start(host)
+        both, single = host.units
+        self.assertEqual([both], self.units(self.boot(self.flavor(both))))
+        self.refuse(self.flavor(both))
+        self.assertEqual([single], self.units(self.boot(self.flavor(single))))
+        self.refuse(self.flavor(single))
+
+    def test_a_physical_function_and_virtual_ones(self) -> None:
+        host = fleet.sriov("c1")
+        self.start(host)
+        physical, first, second = host.units
+        server = self.boot(self.flavor(physical))
+        self.assertEqual([physical], self.units(server))
+        self.refuse(self.flavor(physical))
+        taken = self.units(self.boot(self.flavor(first, times=2)))
+        self.assertCountEqual([first, second], taken)
+        self.assert_no_healing()
