@@ -33,6 +33,9 @@ OPTS = (
 # What a versioned notification's own fields are in.
 VERSIONED = "nova_object.data"
 EVENTS = frozenset({"instance.create.end", "instance.delete.end"})
+# Before the same names of unversioned ones.  Source: nova,
+# compute/utils.py, notify_about_instance_usage.
+_UNVERSIONED = "compute."
 
 
 class AuditDriver:
@@ -55,7 +58,7 @@ class AuditDriver:
     ) -> None:
         """Write the line and touch the file; never raises, nor waits."""
         try:
-            if message["event_type"] not in EVENTS:
+            if event(message) not in EVENTS:
                 return
             if self._is_doubled and VERSIONED in message["payload"]:
                 return
@@ -67,13 +70,19 @@ class AuditDriver:
             LOG.exception("a notification was not taken down")
 
 
+def event(message: Mapping[str, Any]) -> str:
+    """What happened, by the name that versioned notifications have."""
+    name: str = message["event_type"]
+    return name.removeprefix(_UNVERSIONED)
+
+
 def line(ctxt: Any, message: Mapping[str, Any]) -> str:
     """What happened, as one line of JSON; None stands for not said."""
     payload = message["payload"]
     data = payload.get(VERSIONED, payload)
     flavor = data.get("flavor", {}).get(VERSIONED, {})
     said = {
-        "event": message["event_type"],
+        "event": event(message),
         "at": message.get("timestamp"),
         "instance": data.get("uuid", data.get("instance_id")),
         "host": data.get("host"),

@@ -66,10 +66,13 @@ def send(
     payload: Any = LEGACY,
     event: str = "instance.create.end",
 ) -> None:
+    # Source: nova, compute/utils.py, notify_about_instance_usage.
+    is_versioned = isinstance(payload, dict) and "nova_object.name" in payload
+    before = "" if is_versioned else "compute."
     message = {
         "message_id": "1",
         "publisher_id": "compute.c1",
-        "event_type": event,
+        "event_type": before + event,
         "priority": "INFO",
         "payload": payload,
         "timestamp": SAID["at"],
