@@ -6,35 +6,14 @@ import argparse
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from gpu_passthrough_plugin.cli.command import Lister, rows
 from gpu_passthrough_plugin.cli.context import say
+from gpu_passthrough_plugin.cli.plan import Planner
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.model.change import Change
-    from gpu_passthrough_plugin.model.undo import Undo
-
-COLUMNS = ("Step", "Target", "Action")
 
 
-class _Plans(Lister):
-    """A command that shows its plan, and that may do no more."""
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument(
-            "--dry-run",
-            action="store_true",
-            help="show what would be done, and do nothing",
-        )
-        return parser
-
-    def answer(self, steps: Iterable[Change | Undo]) -> Any:
-        return COLUMNS, rows(
-            *((step.step, step.target, str(step.action)) for step in steps)
-        )
-
-
-class HostEnable(_Plans):
+class HostEnable(Planner):
     """Bring selected functions to vfio-pci at every boot of this host.
 
     Turns the IOMMU on, and binds every function of the selected groups
@@ -84,7 +63,7 @@ class HostEnable(_Plans):
         return self.answer(enablement.enable(context.bench, wanted, _tell))
 
 
-class HostDisable(_Plans):
+class HostDisable(Planner):
     """Take back everything that 'host enable' did, newest first.
 
     Files get back their bytes, modes, owners and attributes. One that

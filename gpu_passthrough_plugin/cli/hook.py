@@ -9,28 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from gpu_passthrough_plugin import defaults, errors
 from gpu_passthrough_plugin.cli.allocation import parse_uuid
-from gpu_passthrough_plugin.cli.command import Command, Lister, rows
+from gpu_passthrough_plugin.cli.command import Command
 from gpu_passthrough_plugin.cli.context import Context, say
+from gpu_passthrough_plugin.cli.plan import Planner
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.compute.hook.script import Terms
     from gpu_passthrough_plugin.host.files import Files
     from gpu_passthrough_plugin.model.change import Write
 
-COLUMNS = ("Step", "Target", "Action")
 
-
-class _Changes(Lister):
+class _Changes(Planner):
     """A command that changes the hook's file, or shows how it would."""
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument(
-            "--dry-run",
-            action="store_true",
-            help="show what would be done, and do nothing",
-        )
-        return parser
 
     def carried_out(self, files: Files, change: Write, *, is_dry: bool) -> Any:
         from gpu_passthrough_plugin.cli.diff import lines
@@ -41,8 +31,7 @@ class _Changes(Lister):
                 say(line)
         else:
             hook.carry_out(files, change)
-        row = (change.step, change.target, str(change.action))
-        return COLUMNS, rows(row)
+        return self.answer((change,))
 
     def files(self) -> Files:
         """The host's, or those of one below another root."""
