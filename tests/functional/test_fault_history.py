@@ -195,9 +195,9 @@ def test_an_owner_that_let_go_is_none() -> None:
 
 
 def test_a_step_that_no_life_has() -> None:
-    active = Sight(ONE, 3, State.ACTIVE, ADA)
+    clean = Sight(ONE, 3, State.SANITISING, ADA)
     assert "no step of a life" in found(
-        claim(1, claimed(ONE)), read(2, active), read(3, active)
+        claim(1, claimed(ONE)), read(2, clean), read(3, clean)
     )
 
 

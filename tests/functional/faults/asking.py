@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import traceback
 from collections.abc import Callable, Collection
 
 from gpu_passthrough_plugin import errors
@@ -66,6 +67,8 @@ class Asking:
             records = list(work())
         except Exception as error:  # noqa: BLE001 - the history tells it
             outcome, text = _outcome(error), f"{type(error).__name__}: {error}"
+            if outcome is Outcome.BROKEN:
+                text = "".join(traceback.format_exception(error))
         self._write(
             history.answered(
                 dataclasses.replace(
