@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, TypeVar
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.model import trait
 from gpu_passthrough_plugin.model.request import NumaPolicy
 from gpu_passthrough_plugin.nova.asked import Asked, Mode
 from gpu_passthrough_plugin.nova.release import NEWEST, Release, parse
@@ -93,6 +94,12 @@ def add_to(parser: argparse.ArgumentParser) -> None:
             " (default: Nova's own, legacy)",
         ),
         (
+            "--host-trait",
+            "TRAIT",
+            "have Placement say this of the hosts, and flavors require it,"
+            " such as CUSTOM_GPU_HOST (default: nothing)",
+        ),
+        (
             "--enabled-filters",
             "LIST",
             "the scheduler's enabled_filters that you have, divided by"
@@ -127,11 +134,15 @@ def read(given: argparse.Namespace) -> Wishes:
     live_migratable = one("--live-migratable", _YES)
     one_time_use = one("--one-time-use", _YES)
     policy = one("--numa-policy", _POLICIES)
+    host_trait = _trait(given, faults)
     filters = _filters(given, faults)
     host = _host(given, is_of_ledger, faults)
     if faults:
         raise errors.Faults(tuple(faults))
-    asked = Asked(number, mode, managed, live_migratable, one_time_use, policy)
+    asked = Asked(
+        number, mode, managed, live_migratable, one_time_use, policy,
+        host_trait,
+    )  # fmt: skip
     return Wishes(asked, filters, is_of_ledger, host)
 
 
@@ -142,6 +153,19 @@ def read_release(given: argparse.Namespace, faults: list[str]) -> Release:
     except errors.Invalid as error:
         faults.append(f"--release {error}")
         return NEWEST
+
+
+def _trait(given: argparse.Namespace, faults: list[str]) -> str | None:
+    """A trait of one's own: Nova takes no other for a host."""
+    said: str | None = given.host_trait
+    if said is None:
+        return None
+    if not (said.startswith("CUSTOM_") and trait.is_trait(said)):
+        faults.append(
+            f"--host-trait is {said!r}; wanted CUSTOM_ with capitals, digits"
+            " and _, 255 characters at most"
+        )
+    return said
 
 
 def _filters(

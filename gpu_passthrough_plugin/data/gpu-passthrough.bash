@@ -46,7 +46,7 @@ _gpu_passthrough()
   cmds_inventory_sync='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --replace'
   cmds_nova='check config'
   cmds_nova_check='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --release'
-  cmds_nova_config='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --release --mode --from --host --managed --live-migratable --one-time-use --numa-policy --enabled-filters -o'
+  cmds_nova_config='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --release --mode --from --host --managed --live-migratable --one-time-use --numa-policy --host-trait --enabled-filters -o'
   cmds_topology='-h --help'
   cmds_unit='clear list quarantine'
   cmds_unit_clear='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote'

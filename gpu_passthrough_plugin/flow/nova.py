@@ -107,6 +107,7 @@ def parts(
             )
             for host in hosts
         ),
+        *_providers(hosts, asked),
         Part(
             "gpu-alias.conf",
             f"{_FOLDER} of nova-api and every nova-compute",
@@ -128,6 +129,18 @@ def parts(
             document.flavors_file(hosts, asked),
             mode=0o755,
         ),
+    )
+
+
+def _providers(hosts: Sequence[Host], asked: Asked) -> Iterator[Part]:
+    """What Placement is told of hosts, where that is wanted."""
+    if asked.host_trait is None:
+        return
+    names = [host.name for host in hosts if compute.offers(host, asked)]
+    yield Part(
+        "gpu-provider.yaml",
+        f"/etc/nova/provider_config/ of nova-compute on {', '.join(names)}",
+        document.provider_file(asked.host_trait),
     )
 
 

@@ -31,6 +31,8 @@ class Asked:
     :param managed: whether libvirt binds and unbinds the functions.
     :param one_time_use: whether a unit stays reserved after its instance,
         until somebody has looked at it.
+    :param host_trait: what Placement is to say of every host with units,
+        and every flavor to require.
     :raises Refused: for full mode on a release that cannot do it.
     """
 
@@ -40,6 +42,7 @@ class Asked:
     live_migratable: bool | None = None
     one_time_use: bool | None = None
     numa_policy: NumaPolicy | None = None
+    host_trait: str | None = None
 
     def __post_init__(self) -> None:
         if self.mode is Mode.FULL and not self.release.has_placement:

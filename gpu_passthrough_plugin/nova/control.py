@@ -77,8 +77,14 @@ def flavors(hosts: Iterable[Host], asked: Asked) -> tuple[Flavor, ...]:
     return tuple(sorted(Flavor(naming.flavor(i), i) for i in wanted))
 
 
-def command(flavor: Flavor, size: Size = DEFAULT_SIZE) -> tuple[str, ...]:
-    """The words that make the flavor, not quoted."""
+def command(
+    flavor: Flavor, size: Size = DEFAULT_SIZE, host_trait: str | None = None
+) -> tuple[str, ...]:
+    """The words that make the flavor, not quoted.
+
+    :param host_trait: what its hosts have to have.
+    """
+    required = f"trait:{host_trait}=required"
     return (
         "openstack",
         "flavor",
@@ -88,6 +94,7 @@ def command(flavor: Flavor, size: Size = DEFAULT_SIZE) -> tuple[str, ...]:
         *("--disk", str(size.disk_gib)),
         "--property",
         f"pci_passthrough:alias={naming.alias_text(flavor.items)}",
+        *(("--property", required) if host_trait else ()),
         flavor.name,
     )
 

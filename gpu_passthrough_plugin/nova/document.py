@@ -98,6 +98,32 @@ def placement_file(hosts: Sequence[Host], asked: Asked) -> str:
     return _text(lines)
 
 
+def provider_file(trait: str) -> str:
+    """What each nova-compute tells Placement of its host, in YAML.
+
+    Source: nova, doc/source/admin/managing-resource-providers.rst, and
+    compute/provider_config.py.
+    """
+    lines = remarks.comment(
+        "For every nova-compute with cards, the same everywhere; it reads it"
+        " when it starts. The flavors require the trait. To keep all others"
+        f" off these hosts put them into an aggregate with trait:{trait}"
+        "=required, and turn on [scheduler]"
+        " enable_isolated_aggregate_filtering."
+    )
+    lines += [
+        "meta:",
+        "  schema_version: '1.0'",
+        "providers:",
+        "  - identification:",
+        "      uuid: $COMPUTE_NODE",
+        "    traits:",
+        "      additional:",
+        f"        - {trait}",
+    ]
+    return _text(lines)
+
+
 def flavors_file(
     hosts: Sequence[Host], asked: Asked, size: Size = DEFAULT_SIZE
 ) -> str:
@@ -111,7 +137,7 @@ def flavors_file(
         " they are what a whole group has."
     )
     lines += [
-        shlex.join(control.command(flavor, size))
+        shlex.join(control.command(flavor, size, asked.host_trait))
         for flavor in control.flavors(hosts, asked)
     ]
     return _text(lines)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from gpu_passthrough_plugin.nova import document
+from gpu_passthrough_plugin.nova.asked import Asked
 from tests.functional.nova import fleet
 from tests.functional.nova.cloud import PRIMARY, Cloud
 
@@ -59,3 +61,26 @@ class PrimaryMode(Cloud):
         taken = self.units(self.boot(self.flavor(first, times=2)))
         self.assertCountEqual([first, second], taken)
         self.assert_no_healing()
+
+
+class HostTrait(Cloud):
+    asked = Asked(host_trait="CUSTOM_GPU_HOST")
+
+    def test_only_hosts_with_cards_have_it(self) -> None:
+        folder = self.folder / "provider_config"
+        folder.mkdir()
+        self.flags(group="compute", provider_config_location=str(folder))
+        self.start_compute("plain")
+        (folder / "gpu-provider.yaml").write_text(
+            document.provider_file("CUSTOM_GPU_HOST")
+        )
+        self.start(fleet.three_cards("c1"))
+        for name, has_it in (("plain", False), ("c1", True)):
+            provider = self._get_provider_uuid_by_name(name)
+            traits = self._get_provider_traits(provider)
+            self.assertEqual(has_it, "CUSTOM_GPU_HOST" in traits)
+        flavor = self._create_flavor(
+            extra_spec={"trait:CUSTOM_GPU_HOST": "required"}
+        )
+        for _ in range(2):
+            self.assertEqual("c1", self.host_of(self.boot(flavor)))

@@ -37,10 +37,13 @@ def test_everything_that_can_be_asked_for() -> None:
     line = (
         "--release 2025.2 --mode full --managed no --live-migratable yes"
         " --one-time-use no --numa-policy socket --host c1"
-        " --enabled-filters ComputeFilter,MyFilter"
+        " --enabled-filters ComputeFilter,MyFilter --host-trait CUSTOM_GPU"
     )
+    policy = NumaPolicy.SOCKET
     assert read(line) == Wishes(
-        Asked(Release(32), Mode.FULL, False, True, False, NumaPolicy.SOCKET),
+        Asked(
+            Release(32), Mode.FULL, False, True, False, policy, "CUSTOM_GPU"
+        ),
         ("ComputeFilter", "MyFilter"),
         is_of_ledger=False,
         host="c1",
@@ -52,12 +55,13 @@ def test_all_faults_are_told_together() -> None:
     line = (
         "--release 99 --mode half --from ledger --managed true"
         " --live-migratable 1 --one-time-use NO --numa-policy near"
-        " --enabled-filters A,,b;c --host a/b"
+        " --host-trait HW_NIC --enabled-filters A,,b;c --host a/b"
     )
     found = faults(line)
     assert [fault.split()[0] for fault in found] == [
         "--release", "--mode", "--from", "--managed", "--live-migratable",
-        "--one-time-use", "--numa-policy", "--enabled-filters",
+        "--one-time-use", "--numa-policy", "--host-trait",
+        "--enabled-filters",
         "--enabled-filters", "--host",
     ]  # fmt: skip
     assert "wanted 26 to 34" in found[0]

@@ -418,3 +418,12 @@ def test_a_name_cannot_leave_its_comment() -> None:
     text = document.compute_file(host, Asked())
     assert "\n[DEFAULT]" not in text
     assert "No group of this host can be handed out" in text
+
+
+def test_what_placement_is_told_of_hosts() -> None:
+    asked = Asked(host_trait="CUSTOM_GPU_HOST")
+    assert "\n        - CUSTOM_GPU_HOST\n" in document.provider_file(
+        "CUSTOM_GPU_HOST"
+    )
+    made = document.flavors_file([handed(hosts.four_functions())], asked)
+    assert " --property trait:CUSTOM_GPU_HOST=required gpu-10de-1e87\n" in made
