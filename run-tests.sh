@@ -60,7 +60,7 @@ run_pytest() {
 run_lab() {
     local log=$1
     # Wide enough that the summary says why.
-    export COLUMNS=400
+    export COLUMNS=160
     run_pytest "$@" && return
     grep -qE '^(FAILED|ERROR) .*HostHung' "$log" || return
     grep -E '^(FAILED|ERROR) ' "$log" | grep -qv HostHung && return 1

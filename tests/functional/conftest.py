@@ -11,7 +11,7 @@ from tests.functional.lab import campaign
 from tests.functional.world import World
 
 # How many of the tests marked as rotating a part of the campaigns has.
-ROTATING = 3
+ROTATING = 2
 
 
 def pytest_report_header() -> str:

@@ -91,6 +91,7 @@ def refused(host: EmulatedHost, card: str) -> str:
     return done.stderr
 
 
+@pytest.mark.rotating
 def test_a_node_is_stacked_and_taken_back(
     boot: Boot, project_archive: bytes
 ) -> None:
