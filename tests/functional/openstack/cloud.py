@@ -134,7 +134,7 @@ class Cloud:
         variables = identity.variables(self.control.reached().identity)
         return programs.output(argv, variables, self.workdir)
 
-    def settled(self, server: str, within_s: float = 60) -> dict[str, Any]:
+    def settled(self, server: str, within_s: float = 120) -> dict[str, Any]:
         """What Nova says of a server, once it has been built or has not.
 
         :param server: its id.
