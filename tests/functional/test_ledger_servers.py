@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -184,3 +185,50 @@ def test_one_row_held_for_too_long(
     assert ledger.claim(request("gpu:1"), B).host == "a"
     other.dispose()
     ledger.close()
+
+
+@pytest.mark.parametrize("step", ["initialize", "last"])
+def test_a_server_that_goes_away_while_it_is_looked_at(
+    server: MariaDB | PostgreSQL, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLAlchemy asks a new server what it is; that is asked again."""
+    url = server.new_database()
+    with contextlib.closing(SqlLedger(LedgerSettings(url))) as ledger:
+        ledger.sync()
+    kind = type(sa.make_url(url).get_dialect()())
+    name = _LAST[kind.name] if step == "last" else step
+    original = getattr(kind, name)
+    cut: list[int] = []
+
+    def cut_off(dialect: sa.Dialect, connection: sa.Connection) -> object:
+        if not cut:
+            cut.append(_own_id(connection))
+            _end(url, cut[0])
+        return original(dialect, connection)
+
+    monkeypatch.setattr(kind, name, cut_off)
+    with contextlib.closing(SqlLedger(LedgerSettings(url))) as ledger:
+        assert ledger.records() == ()
+    assert cut
+
+
+# The last thing that the dialect asks.
+_LAST = {"mysql": "_detect_sql_mode", "postgresql": "_set_backslash_escapes"}
+_IDS = {"mysql": "SELECT connection_id()",
+        "postgresql": "SELECT pg_backend_pid()"}  # fmt: skip
+_ENDS = {"mysql": "KILL {}", "postgresql": "SELECT pg_terminate_backend({})"}
+
+
+def _own_id(connection: sa.Connection) -> int:
+    """What the server calls a connection that is being made."""
+    asked = _IDS[connection.dialect.name]
+    return int(connection.exec_driver_sql(asked).scalar_one())
+
+
+def _end(url: str, number: int) -> None:
+    """The server ends a connection."""
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        ending = _ENDS[engine.dialect.name].format(number)
+        connection.exec_driver_sql(ending)
+    engine.dispose()

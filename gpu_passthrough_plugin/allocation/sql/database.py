@@ -120,7 +120,7 @@ class Database:
             is_synchronous = bool(options["sqlite_synchronous"])
             return sqlite.engine(self.url, is_synchronous=is_synchronous)
         url = self.url.update_query_dict(server.timeouts(self.url))
-        engine: sa.Engine = engines.create_engine(url, **options)
+        engine = _created(url, options)
         server.listen(engine)
         # Whether the server is there was tried on a connection that is not
         # set up.
@@ -179,6 +179,23 @@ class Database:
 
     def _number(self, name: str, default: float) -> float:
         return float(str(self._options.get(name, default)))
+
+
+def _created(url: sa.URL, options: dict[str, object]) -> sa.Engine:
+    """An engine that has been connected once.
+
+    :raises DBConnectionError: when the server is not there, or goes away
+        while SQLAlchemy asks it what it is.  oslo.db's filter of errors
+        raises ``NotImplementedError`` then: that connection has no engine
+        that it could look at.  Of some questions SQLAlchemy takes that
+        for an answer, and finds the connection closed at the next.
+    """
+    try:
+        engine: sa.Engine = engines.create_engine(url, **options)
+    except (NotImplementedError, sa.exc.ResourceClosedError) as error:
+        inner = error.__cause__ or error
+        raise exception.DBConnectionError(inner) from error
+    return engine
 
 
 def _inner(error: Exception) -> Exception:
