@@ -76,7 +76,7 @@ def claim(service: Service, look: Look, attempt: int) -> Allocation:
         body(units, asked, new_generation(attempt), is_typed=service.is_typed),
     )
     if reply.status != 204:
-        raise refused(reply, look)
+        raise refused(reply, look.consumer, str(request))
     return Allocation(
         consumer=look.consumer,
         host=units[0].record.unit.key.host,
@@ -115,7 +115,7 @@ def body(
     return found
 
 
-def refused(reply: Reply, look: Look) -> Exception:
+def refused(reply: Reply, consumer: str, request: str) -> Exception:
     """What to raise of a claim that Placement refused.
 
     A 400 is of a unit that is gone.
@@ -128,14 +128,14 @@ def refused(reply: Reply, look: Look) -> Exception:
     if clash(reply) is Clash.CONCURRENT:
         return Again(
             errors.Conflict(
-                f"the allocations of consumer {look.consumer} were changed by"
+                f"the allocations of consumer {consumer} were changed by"
                 " others at each attempt; try again"
             )
         )
     return Again(
         errors.Conflict(
             "others were faster at each attempt to claim what"
-            f" {look.request} asks for; try again"
+            f" {request} asks for; try again"
         )
     )
 
@@ -145,19 +145,10 @@ def _held(service: Service, look: Look) -> Allocation | None:
 
     :raises Refused: when that is not what it asks for now.
     """
-    found = reading.consumer(service, look.consumer)
-    if found is None:
+    held = holding(service, look.consumer)
+    if held is None:
         return None
-    if not found.is_ours:
-        raise errors.Refused(
-            f"consumer {look.consumer} has allocations in Placement that are"
-            " not this ledger's, such as an instance's of Nova; claim for"
-            " another UUID"
-        )
-    units = reading.holds(service, found)
-    if not units:
-        ends.clear(service, found)
-        return None
+    found, units = held
     host = units[0].unit.key.host
     is_same = (
         terms.are_same(found.asked, look.request)
@@ -172,6 +163,29 @@ def _held(service: Service, look: Look) -> Allocation | None:
     return Allocation(
         look.consumer, host, terms.request_in(found.asked), units
     )
+
+
+def holding(
+    service: Service, consumer: str
+) -> tuple[reading.Consumer, tuple[UnitRecord, ...]] | None:
+    """A consumer that holds units, with these; None if it holds none.
+
+    :raises Refused: when what it has is not this ledger's.
+    """
+    found = reading.consumer(service, consumer)
+    if found is None:
+        return None
+    if not found.is_ours:
+        raise errors.Refused(
+            f"consumer {consumer} has allocations in Placement that are not"
+            " this ledger's, such as an instance's of Nova; claim for another"
+            " UUID"
+        )
+    units = reading.holds(service, found)
+    if not units:
+        ends.clear(service, found)
+        return None
+    return found, units
 
 
 def _is_in(service: Service, host: str, aggregate: str | None) -> bool:

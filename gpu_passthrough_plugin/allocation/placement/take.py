@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import rules
 from gpu_passthrough_plugin.allocation.placement import (
     claim,
     ends,
     reading,
 )
-from gpu_passthrough_plugin.allocation.placement.failure import Again
 from gpu_passthrough_plugin.allocation.placement.fleet import Stored
 from gpu_passthrough_plugin.allocation.placement.service import Service
 from gpu_passthrough_plugin.model.allocation import Allocation
@@ -32,6 +30,7 @@ def take(
         consumer holds others.
     :raises Conflict: when another one holds a unit.
     :raises Again: when others changed one meanwhile.
+    :raises Unavailable: when Placement does not understand the claim.
     """
     held = _held(service, consumer)
     if held is not None:
@@ -49,7 +48,7 @@ def take(
         ),
     )
     if reply.status != 204:
-        raise Again(rules.faster(units[0].record))
+        raise claim.refused(reply, consumer, request)
     return Allocation(
         consumer=consumer,
         host=units[0].record.unit.key.host,
@@ -59,18 +58,10 @@ def take(
 
 
 def _held(service: Service, consumer: str) -> Allocation | None:
-    found = reading.consumer(service, consumer)
-    if found is None:
+    held = claim.holding(service, consumer)
+    if held is None:
         return None
-    if not found.is_ours:
-        raise errors.Refused(
-            f"consumer {consumer} has allocations in Placement that are not"
-            " this ledger's, such as an instance's of Nova"
-        )
-    units = reading.holds(service, found)
-    if not units:
-        ends.clear(service, found)
-        return None
+    found, units = held
     return Allocation(consumer, units[0].unit.key.host, found.asked, units)
 
 

@@ -70,13 +70,15 @@ def test_a_refusal_nobody_knows_is_one_still() -> None:
     ],
 )
 def test_a_claim_that_is_worth_another_try(reply: Reply, said: str) -> None:
-    found = claim.refused(reply, LOOK)
+    found = claim.refused(reply, LOOK.consumer, str(LOOK.request))
     assert isinstance(found, Again)
     assert said in str(found.error)
 
 
 def test_a_claim_that_is_not() -> None:
-    found = claim.refused(refusal(400, "", "JSON does not validate"), LOOK)
+    found = claim.refused(
+        refusal(400, "", "JSON does not validate"), LOOK.consumer, "gpu:1"
+    )
     assert isinstance(found, errors.Unavailable)
 
 
