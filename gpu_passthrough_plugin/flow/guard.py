@@ -1,7 +1,8 @@
 """What libvirt's hook does at each step of a guest's life.
 
-Imports next to nothing: libvirt waits for it.  ``flow.hook`` does the same
-with everything that the product has, where this is not enough.
+Imports next to nothing: libvirt waits for it.  Where what the generated
+script knows is not enough, ``cli.guard`` calls the same with the whole
+configuration and the ledger's driver.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""libvirt's hook: put in place, taken away, and with all of the product."""
+"""libvirt's hook: put in place, taken away; what it hands over, released."""
 
 from __future__ import annotations
 
@@ -10,12 +10,8 @@ from gpu_passthrough_plugin.flow.recovery import quiet
 from gpu_passthrough_plugin.flow.site import Site
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.model.change import Action, Write
-from gpu_passthrough_plugin.model.guard import (
-    HOOK,
-)
-from gpu_passthrough_plugin.model.unit import (
-    State,
-)
+from gpu_passthrough_plugin.model.guard import HOOK
+from gpu_passthrough_plugin.model.unit import State
 
 STEP = "libvirt hook"
 _LIBVIRT = "/etc/libvirt"

@@ -1,9 +1,9 @@
 """What libvirt's hook decides on, and what it decides.
 
 The hook is a process of its own, several times in a guest's life, and
-libvirt waits for it.  ``dataclasses``, ``enum`` and ``typing`` each take
-as long to import as Python to start: so these are plain classes, whose
-attributes nobody sets a second time.
+libvirt waits for it.  ``dataclasses`` alone takes longer to import than
+Python to start, and ``enum`` and ``typing`` a good part of that: so these
+are plain classes, whose attributes nobody sets a second time.
 """
 
 from __future__ import annotations
