@@ -357,3 +357,20 @@ def test_a_reader_that_has_enough(cli: Cli) -> None:
     )
     assert done.returncode in (0, 141)
     assert done.stderr == b""
+
+
+def test_a_trait_of_hosts_is_in_a_file_of_its_own(
+    cli: Cli, tmp_path: Path
+) -> None:
+    """Nova reads it from another folder than the rest."""
+    folder = tmp_path / "made"
+    config = (*SEED, "nova", "config", "-o", str(folder))
+    trait = ("--host-trait", "CUSTOM_GPU_HOST")
+    rows = asked(cli, *config, *trait)
+    goes_to = {Path(row["File"]).name: row["Goes To"] for row in rows}
+    provider = "gpu-provider.yaml"
+    assert goes_to[provider].startswith("/etc/nova/provider_config/ of ")
+    text = (folder / provider).read_text()
+    assert text.endswith("additional:\n        - CUSTOM_GPU_HOST\n")
+    flavors = (folder / "gpu-flavors.sh").read_text()
+    assert "--property trait:CUSTOM_GPU_HOST=required " in flavors
