@@ -86,6 +86,11 @@ def rows(hosts: tuple[int, ...]) -> Iterator[Row]:
             6, "crowd_and_one", "claims of 8 clients", "of one",
             0.3 if database == "sqlite" else 2, database, middle, 8,
         )  # fmt: skip
+    for database in _DATABASES[1:]:
+        yield Row(
+            6, "crowd_and_crowd", "claims of 8 clients on one ledger",
+            "of 8 on one each", 0.9, database, middle, 8,
+        )  # fmt: skip
     yield Row(
         7, "host_and_placement", "registering a host",
         "Placement: 9 POST, 8 PUT", 50, hosts=1,

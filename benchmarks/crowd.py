@@ -1,7 +1,8 @@
 """Several clients at once, each a process, on one server.
 
-Run as a program it is one of them: for each line that it reads it makes
-so many claims, says how often it had to begin one again, and frees them.
+Run as a program it is one of them: for each number that it reads it makes
+so many claims, and says how often it had to begin one again; at the line
+after that it frees them, so that nobody frees while others still claim.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 _CHECKOUT = Path(__file__).parents[1]
 
@@ -38,15 +41,19 @@ class Crowd:
     def rush(self, claims: int) -> Rush:
         """Have every member make so many claims, all at once."""
         began = time.perf_counter()
-        for member in self._members:
-            assert member.stdin is not None
-            print(claims, file=member.stdin, flush=True)
+        self._tell(str(claims))
         retries = sum(int(self._heard(member)) for member in self._members)
         elapsed_s = time.perf_counter() - began
+        self._tell("free")
         for member in self._members:
             assert self._heard(member) == "freed"
         count = claims * len(self._members)
         return Rush(count / elapsed_s, retries / count)
+
+    def _tell(self, line: str) -> None:
+        for member in self._members:
+            assert member.stdin is not None
+            print(line, file=member.stdin, flush=True)
 
     def _heard(self, member: subprocess.Popen[str]) -> str:
         assert member.stdout is not None
@@ -56,8 +63,8 @@ class Crowd:
 
 
 @contextlib.contextmanager
-def crowd(side: str, url: str, size: int) -> Iterator[Crowd]:
-    """So many clients of ``own`` or ``rival``, ready."""
+def crowd(side: str, urls: Sequence[str]) -> Iterator[Crowd]:
+    """Clients of ``own`` or ``rival``, ready, each of its URL's ledger."""
     members = [
         subprocess.Popen(
             [sys.executable, "-m", __name__, side, url],
@@ -67,7 +74,7 @@ def crowd(side: str, url: str, size: int) -> Iterator[Crowd]:
             cwd=_CHECKOUT,
             env=os.environ | {"PYTHONPATH": str(_CHECKOUT)},
         )
-        for _ in range(size)
+        for url in urls
     ]
     found = Crowd(members)
     try:
@@ -81,31 +88,32 @@ def crowd(side: str, url: str, size: int) -> Iterator[Crowd]:
 
 
 def _work(side: str, url: str) -> None:
-    from benchmarks.own import Own
-
     if side == "own":
+        from benchmarks.own import Own
+
         own = Own(url)
-        own.free(own.claim())
-        print("ready", flush=True)
-        for line in sys.stdin:
-            before = own.repeats.count
-            held = [own.claim() for _ in range(int(line))]
-            print(own.repeats.count - before, flush=True)
-            for one in held:
-                own.free(one)
-            print("freed", flush=True)
+        _serve(own.claim, own.free, lambda: own.repeats.count)
         return
     from benchmarks.rival import Placement
 
     rival = Placement(url, is_shared=True)
-    rival.free(rival.claim())
+    _serve(rival.claim, rival.free, lambda: rival.retries)
+
+
+def _serve(
+    claim: Callable[[], T],
+    free: Callable[[T], None],
+    retries: Callable[[], int],
+) -> None:
+    free(claim())
     print("ready", flush=True)
     for line in sys.stdin:
-        before = rival.retries
-        names = [rival.claim() for _ in range(int(line))]
-        print(rival.retries - before, flush=True)
-        for name in names:
-            rival.free(name)
+        before = retries()
+        held = [claim() for _ in range(int(line))]
+        print(retries() - before, flush=True)
+        sys.stdin.readline()
+        for one in held:
+            free(one)
         print("freed", flush=True)
 
 

@@ -28,7 +28,6 @@ from tests.unit.allocation.build import request
 # What Placement takes for one claim grows with its fleet, so that it gets
 # fewer of them.
 _RIVAL_TIMES = ((100, 10), (1000, 3), (100_000, 1))
-_CLIENTS = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,8 +93,8 @@ def clients_and_placement(plan: Plan) -> Found:
         own.fill(urls[0], plan.hosts)
         Placement(urls[1]).fill(plan.hosts)
         with (
-            crowd("own", urls[0], plan.clients) as ours,
-            crowd("rival", urls[1], plan.clients) as theirs,
+            crowd("own", urls[:1] * plan.clients) as ours,
+            crowd("rival", urls[1:] * plan.clients) as theirs,
         ):
             pairs = [
                 (
@@ -190,19 +189,35 @@ def crowd_and_one(plan: Plan) -> Found:
     with places(plan.database) as place:
         url = place()
         own.fill(url, plan.hosts)
-        retries = []
-        pairs = []
-        with (
-            crowd("own", url, _CLIENTS) as many,
-            crowd("own", url, 1) as one,
-        ):
-            for _ in range(plan.passes):
-                rush = many.rush(plan.times)
-                alone = one.rush(plan.times)
-                retries.append(rush.retries)
-                pairs.append((1 / rush.claims, 1 / alone.claims))
-        note = f"{statistics.mean(retries):.3f} retries a claim"
-        return Found(laps.seen(pairs, "wall"), note)
+        return _crowds(plan, [url] * plan.clients, [url])
+
+
+def crowd_and_crowd(plan: Plan) -> Found:
+    """Row 6: eight clients of one ledger, beside eight of one each.
+
+    These cannot meet; all else is the same.
+    """
+    with places(plan.database) as place:
+        urls = [place() for _ in range(plan.clients)]
+        for url in urls:
+            own.fill(url, plan.hosts)
+        return _crowds(plan, urls[:1] * plan.clients, urls)
+
+
+def _crowds(plan: Plan, ours: list[str], theirs: list[str]) -> Found:
+    """Two crowds by turns, and how often the first began again."""
+    retries = []
+    pairs = []
+    with crowd("own", ours) as first, crowd("own", theirs) as second:
+        for number in range(plan.passes):
+            sides = [first, second]
+            if number % 2:
+                sides.reverse()
+            seen = {side: side.rush(plan.times) for side in sides}
+            retries.append(seen[first].retries)
+            pairs.append((1 / seen[first].claims, 1 / seen[second].claims))
+    note = f"{statistics.mean(retries):.3f} retries a claim"
+    return Found(laps.seen(pairs, "wall"), note)
 
 
 def host_and_placement(plan: Plan) -> Found:

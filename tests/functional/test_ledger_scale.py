@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
-from gpu_passthrough_plugin.allocation.sql import statements
+from gpu_passthrough_plugin.allocation.sql import look, statements
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.allocation.supply import Place
 from gpu_passthrough_plugin.model.allocation import Weight
@@ -100,26 +100,97 @@ def test_a_claim_reads_no_more_rows_than_a_page_and_a_host(
 @pytest.mark.parametrize("weight", Weight)
 def test_the_index_is_used(ledger: SqlLedger, weight: Weight) -> None:
     grow(ledger, range(60), 2)
-    statement = statements.page(weight, 0, is_in_aggregate=False)
-    bound = {
-        "card_id": 1,
-        "place": Place.ANYWHERE.value,
-        "need": 1,
-        "from_free": 1,
-        "after": -1,
-        "most": 16,
-    }
-    if weight is Weight.SPREAD:
-        bound |= {"from_free": 2**31 - 1, "after": 2**31 - 1}
-    plan = explained(ledger, statement, bound)
+    statement = statements.page(statements.Kind(weight))
+    plan = explained(ledger, statement, page_of(weight))
     assert INDEX in plan
     assert "filesort" not in plan
     assert "TEMP B-TREE" not in plan
     assert "Sort" not in plan
 
 
+@pytest.fixture(params=["mariadb", "postgresql"])
+def served(request: pytest.FixtureRequest) -> Iterator[SqlLedger]:
+    """A ledger on a server, where claims hold rows."""
+    server = request.getfixturevalue(request.param)
+    found = SqlLedger(LedgerSettings(server.new_database()))
+    found.sync()
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize("weight", Weight)
+def test_one_host_is_held_and_none_that_was_passed_over(
+    served: SqlLedger, weight: Weight
+) -> None:
+    """In the order of the weight, and each client another."""
+    grow(served, range(20), 2)
+    statement = statements.idle(statements.Kind(weight))
+    bound = page_of(weight)
+    order = list(range(1, 21))
+    if weight is Weight.SPREAD:
+        order.reverse()
+    engine = served.database.engine
+    with engine.begin() as one, engine.begin() as two, engine.begin() as rest:
+        for connection, expected in ((one, order[0]), (two, order[1])):
+            row = connection.execute(statement, bound).one()
+            assert row.host_id == expected
+        for host_id in order[2:]:
+            held = {"host_id": host_id}
+            assert rest.execute(statements.LOCK_IF_IDLE, held).first()
+            rest.execute(statements.REMOVE_SUPPLY, held)
+        for host_id in order[:2]:
+            held = {"host_id": host_id}
+            assert not rest.execute(statements.LOCK_IF_IDLE, held).first()
+
+
+def test_others_hold_more_than_a_page(served: SqlLedger) -> None:
+    grow(served, range(look.PAGE + 3), 1)
+    said(served, "gpu:1")
+    engine = served.database.engine
+    with engine.begin() as other:
+        for host_id in range(2, look.PAGE + 3):
+            held = {"host_id": host_id}
+            assert other.execute(statements.LOCK_IF_IDLE, held).first()
+        allocation = served.claim(request("gpu:1"), str(uuid.uuid4()))
+    assert allocation.host == f"h{look.PAGE + 2:04}"
+
+
+@pytest.mark.parametrize("weight", Weight)
+def test_holding_a_host_reads_the_index_and_one_host_at_a_time(
+    served: SqlLedger, weight: Weight
+) -> None:
+    grow(served, range(60), 2)
+    statement = statements.idle(statements.Kind(weight))
+    plan = explained(served, statement, page_of(weight))
+    assert INDEX in plan
+    if served.database.engine.dialect.name == "mysql":
+        assert "eq_ref" in plan
+        # Of the page, before it is joined: it is the first to be read.
+        first, *others = plan.splitlines()
+        assert "<derived2>" in first
+        assert "filesort" not in "".join(others)
+    else:
+        assert "Index Cond: (id = " in plan
+        assert "Seq Scan" not in plan
+
+
+def page_of(weight: Weight) -> dict[str, int]:
+    """What is bound on a first page."""
+    bound = {
+        "card_id": 1,
+        "place": Place.ANYWHERE.value,
+        "need": 1,
+        "from_free": 1,
+        "after": -1,
+        "most": look.PAGE,
+    }
+    if weight is Weight.SPREAD:
+        bound |= {"from_free": 2**31 - 1, "after": 2**31 - 1}
+    return bound
+
+
 def explained(
-    ledger: SqlLedger, statement: sa.Select[tuple[int]], bound: object
+    ledger: SqlLedger, statement: sa.Select[tuple[int, int]], bound: object
 ) -> str:
     """How the database finds the rows."""
     engine = ledger.database.engine

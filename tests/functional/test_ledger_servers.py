@@ -157,6 +157,29 @@ def test_every_connection_is_set_up(server: MariaDB | PostgreSQL) -> None:
     ledger.close()
 
 
+def test_sqlalchemys_other_name_for_mariadb(mariadb: MariaDB) -> None:
+    """oslo.db has no such name; the ledger is the same by both."""
+    url = sa.make_url(mariadb.new_database())
+    names = [
+        f"{name}+{url.get_driver_name()}" for name in ("mysql", "mariadb")
+    ]
+    first, second = (
+        SqlLedger(
+            LedgerSettings(
+                url.set(drivername=name).render_as_string(hide_password=False)
+            )
+        )
+        for name in names
+    )
+    first.sync()
+    second.publish("a", [unit(1, host="a")])
+    assert second.claim(request("gpu:1"), A) == first.allocation(A)
+    with second.database.engine.connect() as connection:
+        assert connection.get_isolation_level() == "READ COMMITTED"
+    for ledger in (first, second):
+        ledger.close()
+
+
 def test_one_row_held_for_too_long(
     server: MariaDB | PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:

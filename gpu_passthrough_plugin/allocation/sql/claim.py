@@ -2,9 +2,9 @@
 
 Nobody reads the fleet: ``supply`` tells which hosts are worth a look, in
 the order of the operator's weight.  On a server a claim holds the row of
-the host that it looks at; one that another holds is left for the next,
-and of the rest any is as good, so that many clients do not queue for one
-row.  Before it says that no host fits, it waits for those that were held.
+the host that it looks at, and passes over those that others hold, so that
+many clients do not queue for one row.  Before it says that no host fits,
+it waits for those that were held.
 
 SQLite has one writer at a time, which has begun before anything is read.
 """
@@ -90,12 +90,11 @@ def claim(
     :raises RetryRequest: when another took one of the units meanwhile.
     """
     busy: list[int] = []
-    for page in look.pages(connection, wanted, known):
-        for host_id in _held(connection, page, busy):
-            here = _look(connection, wanted.request, host_id, 1)
-            if here.found:
-                return _take(connection, wanted, known, consumer, here)
-            _recount(connection, here)
+    for host_id in _held(connection, wanted, known, busy):
+        here = _look(connection, wanted.request, host_id, 1)
+        if here.found:
+            return _take(connection, wanted, known, consumer, here)
+        _recount(connection, here)
     if busy:
         raise Busy(tuple(busy))
     return None
@@ -120,22 +119,31 @@ def claim_on(
 
 
 def _held(
-    connection: sa.Connection, page: list[int], busy: list[int]
+    connection: sa.Connection, wanted: Look, known: Cards, busy: list[int]
 ) -> Iterator[int]:
-    """The hosts of a page that could be held; the others are ``busy``."""
+    """Hosts where it may fit, one after the other held.
+
+    :param busy: gets those that others hold, or have taken out of use:
+        waiting for them will tell.
+    """
+    pages = look.pages(connection, wanted, known)
     if connection.dialect.name == "sqlite":
-        yield from page
+        for page in pages:
+            yield from page
         return
-    left = list(page)
-    while left:
-        host_id = left.pop(0)
-        bound = {"host_id": host_id}
-        if connection.execute(statements.LOCK_IF_IDLE, bound).first():
-            yield host_id
-            continue
-        # Or it was disabled meanwhile, which waiting for it will tell.
-        busy.append(host_id)
+    seen: set[int] = set()
+    for host_id in look.idle(connection, wanted, known):
+        seen.add(host_id)
+        yield host_id
+    for page in pages:
+        left = [host_id for host_id in page if host_id not in seen]
         random.shuffle(left)
+        for host_id in left:
+            bound = {"host_id": host_id}
+            if connection.execute(statements.LOCK_IF_IDLE, bound).first():
+                yield host_id
+            else:
+                busy.append(host_id)
 
 
 def _look(

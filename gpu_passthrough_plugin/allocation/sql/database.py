@@ -58,7 +58,7 @@ class Database:
         """
         self._options = settings.options
         try:
-            self.url = sa.make_url(settings.connection)
+            self.url = _known(sa.make_url(settings.connection))
             self.url.get_dialect().import_dbapi()
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
             raise errors.Invalid(
@@ -179,6 +179,14 @@ class Database:
 
     def _number(self, name: str, default: float) -> float:
         return float(str(self._options.get(name, default)))
+
+
+def _known(url: sa.URL) -> sa.URL:
+    """The URL by the name that oslo.db has for what it names."""
+    name = url.drivername
+    if url.get_backend_name() == "mariadb":
+        name = name.replace("mariadb", "mysql", 1)
+    return url.set(drivername=name)
 
 
 def _created(url: sa.URL, options: dict[str, object]) -> sa.Engine:

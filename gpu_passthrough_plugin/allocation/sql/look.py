@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -43,20 +44,96 @@ def pages(
     if look.host is not None:
         yield _named(connection, look)
         return
+    seen: set[int] = set()
+    for span in _spans(look, known):
+        for page in _along(connection, span):
+            fresh = [host_id for host_id in page if host_id not in seen]
+            seen.update(fresh)
+            yield fresh
+
+
+def idle(connection: sa.Connection, look: Look, known: Cards) -> Iterator[int]:
+    """The same hosts, each held; those that others hold are left out.
+
+    It ends where others hold a whole page of them.
+    """
+    if look.host is not None:
+        return
+    seen: set[int] = set()
+    for span in _spans(look, known):
+        for host_id in _idle_along(connection, span):
+            if host_id not in seen:
+                seen.add(host_id)
+                yield host_id
+
+
+class _Span(NamedTuple):
+    """A range of the index, read page by page.
+
+    :param page: the statement that reads one.
+    :param idle: the one that holds the first host of it that is idle.
+    :param bound: what is bound on every page.
+    :param first: what else on the first.
+    """
+
+    page: sa.Select[tuple[int, int]]
+    idle: sa.Select[tuple[int, int]]
+    bound: dict[str, object]
+    first: dict[str, int]
+
+
+def _spans(look: Look, known: Cards) -> Iterator[_Span]:
+    """Where to look, best first."""
     wanted = _wanted(look.request, tuple(known))
     if wanted is None:
         return
-    seen: set[int] = set()
-    statement, bound = _statement(look, wanted, known)
+    aggregate = look.request.aggregate
+    kind = statements.Kind(
+        look.weight, len(wanted.others), aggregate is not None
+    )
+    page, idle = statements.page(kind), statements.idle(kind)
+    bound: dict[str, object] = {"most": PAGE}
+    for number, (cards, count) in enumerate(wanted.others):
+        bound[f"cards_{number}"] = [known[card] for card in cards]
+        bound[f"number_{number}"] = count
+    if aggregate is not None:
+        bound["aggregate"] = aggregate
     for need in wanted.needs:
         # Of so many of several cards, one card has its share.
         share = -(-need.number // len(wanted.cards))
         for card in wanted.cards:
-            row = bound | {"card_id": known[card], "place": need.place}
-            for page in _along(connection, look, statement, row, share):
-                fresh = [host_id for host_id in page if host_id not in seen]
-                seen.update(fresh)
-                yield fresh
+            place = {"card_id": known[card], "place": need.place}
+            yield _Span(page, idle, bound | place, _first(look.weight, share))
+
+
+def _first(weight: Weight, need: int) -> dict[str, int]:
+    if weight is Weight.PACK:
+        return {"from_free": need, "after": -1}
+    return {"need": need, "from_free": _LAST, "after": _LAST}
+
+
+def _along(connection: sa.Connection, span: _Span) -> Iterator[list[int]]:
+    """The pages of a range."""
+    bound = span.bound | span.first
+    while True:
+        rows = connection.execute(span.page, bound).all()
+        if rows:
+            yield [row.host_id for row in rows]
+        if len(rows) < PAGE:
+            return
+        bound |= _after(rows[-1])
+
+
+def _idle_along(connection: sa.Connection, span: _Span) -> Iterator[int]:
+    """The idle hosts of a range, up to a page without any."""
+    bound = span.bound | span.first
+    while row := connection.execute(span.idle, bound).first():
+        yield row.host_id
+        bound |= _after(row)
+
+
+def _after(row: sa.Row[tuple[int, int]]) -> dict[str, int]:
+    return {"from_free": row.free, "after": row.host_id}
 
 
 @functools.lru_cache(256)
@@ -71,43 +148,3 @@ def _named(connection: sa.Connection, look: Look) -> list[int]:
         statement = statements.NAMED_IN_AGGREGATE
         bound["aggregate"] = look.request.aggregate
     return [row.host_id for row in connection.execute(statement, bound)]
-
-
-def _statement(
-    look: Look, wanted: supply.Wanted, known: Cards
-) -> tuple[sa.Select[tuple[int]], dict[str, object]]:
-    """The statement, and what is bound on every page."""
-    bound: dict[str, object] = {"most": PAGE}
-    for number, (cards, count) in enumerate(wanted.others):
-        bound[f"cards_{number}"] = [known[card] for card in cards]
-        bound[f"number_{number}"] = count
-    aggregate = look.request.aggregate
-    if aggregate is not None:
-        bound["aggregate"] = aggregate
-    statement = statements.page(
-        look.weight,
-        len(wanted.others),
-        is_in_aggregate=aggregate is not None,
-    )
-    return statement, bound
-
-
-def _along(
-    connection: sa.Connection,
-    look: Look,
-    statement: sa.Select[tuple[int]],
-    bound: dict[str, object],
-    need: int,
-) -> Iterator[list[int]]:
-    """Pages of one range of the index."""
-    if look.weight is Weight.PACK:
-        place = {"from_free": need, "after": -1}
-    else:
-        place = {"need": need, "from_free": _LAST, "after": _LAST}
-    while True:
-        rows = connection.execute(statement, bound | place).all()
-        if rows:
-            yield [row.host_id for row in rows]
-        if len(rows) < PAGE:
-            return
-        place |= {"from_free": rows[-1].free, "after": rows[-1].host_id}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from gpu_passthrough_plugin.allocation.sql import schema, statements
+from gpu_passthrough_plugin.allocation.sql import statements
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.unit import (
@@ -53,7 +53,7 @@ def stored(found: sa.CursorResult[Any]) -> tuple[Stored, ...]:
 
 
 # Where a unit's columns end, and a function's.  Source: statements.
-_UNIT = slice(0, len(schema.unit.c))
+_UNIT = slice(0, len(statements.UNIT))
 _FUNCTION = slice(_UNIT.stop, _UNIT.stop + len(statements.FUNCTION))
 
 
@@ -87,10 +87,8 @@ def _stored(row: sa.Row[Any], functions: list[UnitFunction]) -> Stored:
     consumer, request = held or (None, None)
     (
         key,
-        _,
         place,
         iommu_group,
-        _,
         numa_node,
         socket,
         switch,
@@ -99,7 +97,6 @@ def _stored(row: sa.Row[Any], functions: list[UnitFunction]) -> Stored:
         is_missing,
         reason,
         traits,
-        _,
     ) = row[_UNIT]
     functions.sort(key=lambda f: f.address)
     unit = Unit(

@@ -7,7 +7,7 @@ so that they change nothing when another was faster.
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -28,6 +28,19 @@ from gpu_passthrough_plugin.model.unit import State
 # Reading: units with their functions, in one statement.  Of two, each
 # would see what was committed when it began.
 
+UNIT: tuple[sa.ColumnElement[Any], ...] = (
+    unit.c.id,
+    unit.c.address,
+    unit.c.iommu_group,
+    unit.c.numa_node,
+    unit.c.socket,
+    unit.c.switch,
+    unit.c.state,
+    unit.c.generation,
+    unit.c.is_missing,
+    unit.c.reason,
+    unit.c.traits,
+)
 FUNCTION = (
     unit_function.c.address,
     unit_function.c.vendor_id,
@@ -36,19 +49,19 @@ FUNCTION = (
     unit_function.c.device_type,
     unit_function.c.is_primary,
 )
-_UNIT: tuple[sa.ColumnElement[Any], ...] = (
-    *unit.c,
+_WHOLE: tuple[sa.ColumnElement[Any], ...] = (
+    *UNIT,
     *(column.label(f"function_{column.name}") for column in FUNCTION),
     host.c.name.label("host"),
 )
 _units = (
-    sa.select(*_UNIT)
+    sa.select(*_WHOLE)
     .join_from(unit, host)
     .outerjoin(unit_function, unit_function.c.unit_id == unit.c.id)
 )
 _records = (
     sa.select(
-        *_UNIT,
+        *_WHOLE,
         consumer.c.uuid.label("consumer"),
         consumer.c.request.label("request"),
     )
@@ -140,15 +153,21 @@ CARDS = sa.select(card)
 ADD_CARDS = card.insert()
 
 
-@functools.lru_cache(64)
-def page(
-    weight: Weight, others: int, *, is_in_aggregate: bool
-) -> sa.Select[tuple[int]]:
-    """Hosts that have ``need`` primaries of a card in a place, by weight.
+class Kind(NamedTuple):
+    """What a page of hosts is chosen by.
 
     :param others: of how many items more it is to be known that the host
         has enough: card ids ``cards_N``, ``number_N`` of them.
     """
+
+    weight: Weight
+    others: int = 0
+    is_in_aggregate: bool = False
+
+
+@functools.lru_cache(64)
+def page(kind: Kind) -> sa.Select[tuple[int, int]]:
+    """Hosts that have ``need`` primaries of a card in a place, by weight."""
     free, host_id = supply.c.free, supply.c.host_id
     from_free = sa.bindparam("from_free", type_=sa.Integer)
     after = sa.bindparam("after", type_=sa.Integer)
@@ -158,7 +177,7 @@ def page(
     )
     # The page after the last: one range of the index, and its first rows
     # left out.
-    if weight is Weight.PACK:
+    if kind.weight is Weight.PACK:
         found = found.where(
             free >= from_free, sa.or_(free > from_free, host_id > after)
         ).order_by(free, host_id)
@@ -168,13 +187,36 @@ def page(
             free <= from_free,
             sa.or_(free < from_free, host_id < after),
         ).order_by(free.desc(), host_id.desc())
-    if is_in_aggregate:
+    if kind.is_in_aggregate:
         found = found.where(_in_aggregate(host_id))
-    for number in range(others):
+    for number in range(kind.others):
         found = found.where(
             _supplied(number) >= sa.bindparam(f"number_{number}")
         )
     return found.limit(sa.bindparam("most", type_=sa.Integer))
+
+
+@functools.lru_cache(64)
+def idle(kind: Kind) -> sa.Select[tuple[int, int]]:
+    """Hold the first host of a page that nobody else holds.
+
+    Rows are held in the order in which they are joined, and none after
+    the first that could be: MariaDB sorts the page before it joins it,
+    if that comes first, and PostgreSQL holds what it has sorted.
+    """
+    best = page(kind).subquery()
+    order: list[sa.ColumnElement[int]] = [best.c.free, best.c.host_id]
+    if kind.weight is Weight.SPREAD:
+        order = [column.desc() for column in order]
+    return (
+        sa.select(host.c.id.label("host_id"), best.c.free)
+        .prefix_with("STRAIGHT_JOIN", dialect="mysql")
+        .join_from(best, host, host.c.id == best.c.host_id)
+        .where(host.c.disabled_reason.is_(None))
+        .order_by(*order)
+        .limit(1)
+        .with_for_update(of=host, skip_locked=True)
+    )
 
 
 def _in_aggregate(
