@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from oslo_config import cfg
 
-from gpu_passthrough_plugin.nova import control
+from gpu_passthrough_plugin.nova import control, notification
 from gpu_passthrough_plugin.nova.asked import Asked, Mode
 from gpu_passthrough_plugin.nova.control import GROUP_FILTER, NOVAS_FILTERS
 from tests.functional.devstack.node import (
@@ -49,6 +49,10 @@ def read(node: Node) -> cfg.ConfigOpts:
         ],
         "filter_scheduler",
     )
+    conf.register_opts(
+        [cfg.MultiStrOpt("driver")], "oslo_messaging_notifications"
+    )
+    conf.register_opts(notification.OPTS, notification.GROUP)
     conf(
         ["--config-file", str(node.nova_conf)],
         default_config_dirs=[str(node.etc / "nova/nova.conf.d")],
@@ -104,6 +108,8 @@ def test_what_devstack_is_asked_for(node: Node) -> None:
         "inventory sync",
         "hook install",
         "libvirtd",
+        "daemon-reload",
+        "enable --now",
         "nova config",
         "nova check",
     ]
@@ -121,6 +127,38 @@ def test_libvirt_has_a_hook_until_clean(node: Node) -> None:
     assert (node.etc / "libvirt/hooks/qemu.d/gpu-passthrough").exists()
     node.end("clean")
     assert not (node.etc / "libvirt/hooks/qemu.d/gpu-passthrough").exists()
+
+
+def test_nova_starts_a_reconciliation_until_clean(node: Node) -> None:
+    node.stack()
+    units = node.etc / "systemd/system"
+    path, service = (
+        (units / f"gpu-passthrough-reconcile.{kind}").read_text()
+        for kind in ("path", "service")
+    )
+    found = read(node)
+    drivers = found.oslo_messaging_notifications.driver
+    assert sorted(drivers) == ["gpu_passthrough", "messagingv2"]
+    marker = Path(found.gpu_passthrough.marker)
+    assert marker.parent.is_dir()
+    assert f"\nPathChanged={marker}\n" in path
+    program = f"{node.folder}/bin/gpu-passthrough"
+    conf = node.etc / "gpu-passthrough/gpu-passthrough.conf"
+    assert f"\nExecStart={program} --config-file {conf} inventory sync\n" in (
+        service
+    )
+    node.end("unstack")
+    assert len(list(units.iterdir())) == 2
+    drivers = read(node).oslo_messaging_notifications.driver
+    assert drivers == ["messagingv2"]
+    node.end("clean")
+    assert list(units.iterdir()) == []
+    assert [line.split(" ", 1)[1] for line in node.calls("systemctl ")] == [
+        "daemon-reload",
+        "enable --now gpu-passthrough-reconcile.path",
+        "disable --now gpu-passthrough-reconcile.path",
+        "daemon-reload",
+    ]
 
 
 def test_a_second_stack_changes_nothing(node: Node) -> None:
@@ -281,7 +319,11 @@ def test_a_node_that_only_computes(tmp_path: Path) -> None:
     assert "does not go with" not in done.stdout
     assert node.nova_conf.read_bytes() == nova
     written = {path.name for path in (node.etc / "nova/nova.conf.d").iterdir()}
-    assert written == {"gpu-compute.conf", "gpu-alias.conf"}
+    assert written == {
+        "gpu-alias.conf",
+        "gpu-compute.conf",
+        "gpu-notifications.conf",
+    }
     assert node.calls("openstack") == []
     taken_back(node)
     assert node.files() == before

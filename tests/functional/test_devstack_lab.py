@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+import time
 import uuid
 
 import pytest
@@ -29,11 +30,11 @@ _RESTART = '\nfunction restart_service { systemctl restart "$1"; }\n'
 
 def prepare(host: EmulatedHost) -> None:
     """Bring the plugin, DevStack's part and Nova's configuration."""
-    folder = node.PLUGIN / "devstack"
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            there = f"{PLUGIN}/devstack/{path.relative_to(folder)}"
-            host.put(there, path.read_bytes())
+    for folder in ("devstack", "etc/systemd"):
+        for path in sorted((node.PLUGIN / folder).rglob("*")):
+            if path.is_file():
+                there = f"{PLUGIN}/{path.relative_to(node.PLUGIN)}"
+                host.put(there, path.read_bytes())
     functions = node.FUNCTIONS.read_text() + _RESTART
     host.put(f"{STACK}/functions.sh", functions.encode())
     for name, script in node.COMMANDS.items():
@@ -112,11 +113,18 @@ def test_a_node_is_stacked_and_taken_back(
     assert done.returncode == 0, done.stderr
     cards = displays(host)
     assert {driver(host, card) for card in cards} == {"vfio-pci"}
-    assert _written(host) == ["alias", "compute", "scheduler"]
+    assert _written(host) == [
+        "alias",
+        "compute",
+        "notifications",
+        "scheduler",
+    ]
     specs = host.sh(f"grep -h ^device_spec {NOVA}/nova.conf.d/*")
     assert specs.count("\n") == 2 * len(cards)
     assert "does not go with" not in done.stdout
     assert f"takes {cards[0]} " in refused(host, cards[0])
+    host.sh(f"touch {STACK}/data/gpu-passthrough/nova-did-something")
+    _reconciled(host)
 
     for mode in ("unstack", "clean"):
         done = run(host, node.ending(mode))
@@ -126,6 +134,16 @@ def test_a_node_is_stacked_and_taken_back(
     assert differences(before, others(host)) == []
     host.reboot()
     assert words(host) == told
+
+
+def _reconciled(host: EmulatedHost) -> None:
+    """Nothing, once the service has published the host's units."""
+    until = time.monotonic() + 120
+    read = "journalctl -u gpu-passthrough-reconcile -o cat"
+    while "Finished" not in (said := host.sh(f"{read} || :")):
+        assert time.monotonic() < until, said
+        time.sleep(1)
+    assert all(card in said for card in displays(host))
 
 
 def _written(host: EmulatedHost) -> list[str]:

@@ -30,6 +30,9 @@ debug = True
 [filter_scheduler]
 enabled_filters = {FILTERS}
 
+[oslo_messaging_notifications]
+driver = messagingv2
+
 [libvirt]
 virt_type = kvm
 """
@@ -53,6 +56,7 @@ _OURS: Mapping[str, str] = {
 #!/bin/bash
 exec {shlex.quote(sys.executable)} -m tests.functional.devstack.command "$@"
 """,
+    "bin/systemctl": '#!/bin/bash\necho "systemctl $*" >>"$CALLS"\n',
     "bin/hostname": '#!/bin/bash\nbasename "$NODE"\n',
 }
 _BEGIN = (
@@ -62,7 +66,12 @@ _BEGIN = (
     "set -o xtrace -o nounset",
 )
 # The last is libvirt's, and stays when there is no hook of ours in it.
-_FOLDERS = ("etc/nova", "etc/placement", "etc/libvirt/hooks/qemu.d")
+_FOLDERS = (
+    "etc/nova",
+    "etc/placement",
+    "etc/systemd/system",
+    "etc/libvirt/hooks/qemu.d",
+)
 _LIBRARIES = ("database", "apache", "tls", "nova", "placement")
 _PHASE = 'source "$PLUGIN/devstack/plugin.sh"'
 
@@ -187,6 +196,7 @@ class Node:
                 "DEVSTACK_VENV": str(self.folder),
                 "GPU_PASSTHROUGH_CONF_DIR": str(self.etc / "gpu-passthrough"),
                 "GPU_PASSTHROUGH_STATE": str(self.folder / "state"),
+                "GPU_PASSTHROUGH_UNIT_DIR": str(self.etc / "systemd/system"),
                 **settings,
             },
             capture_output=True,

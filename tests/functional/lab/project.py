@@ -12,6 +12,9 @@ from .host import EmulatedHost
 from .wheels import PYTHON
 
 _VENV = "opt/gpu-passthrough"
+PACKAGES = f"/{_VENV}/lib/python{PYTHON[0]}.{PYTHON[1]}/site-packages"
+"""Where a host has the project's modules."""
+
 _LINKS = "usr/local/bin"
 _PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "-qq")
 
@@ -48,8 +51,7 @@ def install_packages(host: EmulatedHost, *names: str) -> None:
     with tarfile.open(fileobj=stream, mode="w") as tar:
         for name in names:
             folder = Path(str(importlib.resources.files(name)))
-            where = f"{_VENV}/lib/python{PYTHON[0]}.{PYTHON[1]}/site-packages"
-            tar.add(folder, arcname=f"{where}/{name}", filter=_as_root)
+            tar.add(folder, arcname=f".{PACKAGES}/{name}", filter=_as_root)
     install(host, stream.getvalue())
 
 

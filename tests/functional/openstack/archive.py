@@ -14,9 +14,11 @@ from tests.functional.lab.wheels import PYTHON
 WHERE = "opt/nova"
 """The folder that it unpacks, seen from the root."""
 
+PACKAGES = f"{WHERE}/packages"
+"""Where nova-compute's Python looks for modules."""
+
 # Nova, and what goes with it of what it does not say.
 _REQUIREMENTS = ("nova>=34.0.0,<35", "SQLAlchemy>=2.0.20,<2.1")
-_PACKAGES = f"{WHERE}/packages"
 # A third of it all, which no compute imports.
 _UNUSED = ("numpy", "numpy.libs", "pygments", "setuptools", "bin", "*/tests",
            "*/locale", "netaddr/eui/*.txt")  # fmt: skip
@@ -52,7 +54,7 @@ def ensure() -> Path:
 def _build(folder: Path) -> None:
     """Return once ``folder`` has the archive."""
     root = folder / "root"
-    packages = root / _PACKAGES
+    packages = root / PACKAGES
     native = sys.version_info[:2] == PYTHON
     _install(packages, native)
     for pattern in _UNUSED:
@@ -65,7 +67,7 @@ def _build(folder: Path) -> None:
     scripts.mkdir()
     for name, (module, function) in _SCRIPTS.items():
         text = _SCRIPT.format(
-            packages=_PACKAGES, module=module, function=function, name=name
+            packages=PACKAGES, module=module, function=function, name=name
         )
         (scripts / name).write_text(text)
         (scripts / name).chmod(0o755)

@@ -10,8 +10,9 @@ import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tests.functional.lab import project
 from tests.functional.lab.host import EmulatedHost
-from tests.functional.openstack.archive import WHERE
+from tests.functional.openstack.archive import PACKAGES, WHERE
 from tests.functional.openstack.cloud import GATEWAY
 from tests.functional.openstack.settings import Options
 
@@ -82,6 +83,19 @@ def install(
     for name, text in generated.items():
         host.put(f"{CONFIGURATION}.d/{name}", text.encode())
     host.sh(f"mkdir -p {STATE}/instances")
+
+
+def configuration(host: EmulatedHost) -> tuple[str, ...]:
+    """Return the files that the host's nova-compute reads."""
+    return tuple(host.sh(f"ls {CONFIGURATION} {CONFIGURATION}.d/*").split())
+
+
+def add_plugin(host: EmulatedHost) -> None:
+    """Return once nova-compute's Python has the project, which the host has.
+
+    Only that, as ``pip install --no-deps`` does it.
+    """
+    host.sh(f"ln -s {project.PACKAGES}/gpu_passthrough_plugin* /{PACKAGES}/")
 
 
 def start(host: EmulatedHost, timeout_s: float = 400) -> None:
