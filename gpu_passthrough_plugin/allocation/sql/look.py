@@ -55,7 +55,8 @@ def pages(
 def idle(connection: sa.Connection, look: Look, known: Cards) -> Iterator[int]:
     """The same hosts, each held; those that others hold are left out.
 
-    It ends where others hold a whole page of them.
+    It ends where others hold a whole page of them, and has none where
+    the host is named.
     """
     if look.host is not None:
         return
