@@ -25,6 +25,7 @@ from tests.unit.allocation.build import request, unit
 pytest_plugins = ("tests.functional.placement.fixtures",)
 
 A = "aaaaaaaa-0000-4000-8000-000000000001"
+B = "bbbbbbbb-0000-4000-8000-000000000002"
 SECRET = "s3cret-t0ken"  # noqa: S105 - of no server
 Answer = Callable[[str, str], tuple[int, Any]]
 
@@ -247,6 +248,53 @@ def losing(
 
     adapter.request = request_once  # type: ignore[assignment,method-assign]
     return lost
+
+
+def meanwhile(
+    ledger: PlacementLedger, method: str, part: str, act: Callable[[], object]
+) -> list[str]:
+    """Have others act right before the next such request; what it was."""
+    adapter = ledger.service._adapter
+    ask = adapter.request
+    seen: list[str] = []
+
+    def request_later(path: str, used: str, **options: Any) -> Any:
+        if not seen and used == method and part in path:
+            seen.append(path)
+            act()
+        return ask(path, used, **options)
+
+    adapter.request = request_later  # type: ignore[assignment,method-assign]
+    return seen
+
+
+@pytest.mark.parametrize("is_given_back", [True, False])
+def test_a_unit_that_another_guest_has_taken_meanwhile(
+    placement_ledger: PlacementLedger,
+    placement_server: PlacementServer,
+    is_given_back: bool,
+) -> None:
+    """It is looked at again: free, or whose it is."""
+    placement_ledger.publish("h", [unit(1), unit(2)])
+    key = placement_ledger.records()[0].unit.key
+    other = placement_server.ledger()
+
+    def take() -> None:
+        held = other.take([key], B, "hook")
+        if is_given_back:
+            other.move(held.units[0], State.FREE)
+
+    seen = meanwhile(placement_ledger, "PUT", f"/allocations/{A}", take)
+    if is_given_back:
+        held = placement_ledger.take([key], A, "hook")
+        assert [r.unit.key for r in held.units] == [key]
+    else:
+        with pytest.raises(errors.Conflict, match="is not free by now"):
+            placement_ledger.take([key], A, "hook")
+    assert seen
+    (allocation,) = placement_ledger.allocations()
+    assert allocation.consumer == (A if is_given_back else B)
+    other.close()
 
 
 def test_a_claim_whose_answer_was_lost_is_what_is_held(
