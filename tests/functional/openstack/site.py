@@ -59,13 +59,13 @@ class Site(NamedTuple):
     def seen(self, name: str) -> set[str]:
         """The functions that a guest itself found, by its console."""
         until = time.monotonic() + _BUILT_S
-        while time.monotonic() < until:
+        while True:
             said = self.cloud.openstack("console", "log", "show", name)
             found = guest.seen(said.rstrip("\n") + "\n")
             if found is not None:
                 return set(found)
+            assert time.monotonic() < until, f"{name} wrote only: {said!r}"
             time.sleep(1)
-        raise AssertionError(f"{name} wrote no END in {_BUILT_S} s")
 
     def freed(self, card: str) -> None:
         """Return once the card's unit is free."""
