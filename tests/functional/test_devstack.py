@@ -157,8 +157,22 @@ def test_nova_starts_a_reconciliation_until_clean(node: Node) -> None:
         "daemon-reload",
         "enable --now gpu-passthrough-reconcile.path",
         "disable --now gpu-passthrough-reconcile.path",
+        "stop gpu-passthrough-reconcile.service",
         "daemon-reload",
     ]
+
+
+def test_a_unit_that_is_gone_does_not_stop_clean(node: Node) -> None:
+    """As where stack.sh ended before it was there."""
+    before = node.files()
+    node.stack()
+    units = node.etc / "systemd/system"
+    (units / "gpu-passthrough-reconcile.path").unlink()
+    (node.folder / "bin/systemctl").write_text(
+        "#!/bin/bash\n[[ $1 == daemon-reload ]]\n"
+    )
+    taken_back(node)
+    assert node.files() == before
 
 
 def test_a_second_stack_changes_nothing(node: Node) -> None:

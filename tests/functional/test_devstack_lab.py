@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-import time
 import uuid
 
 import pytest
 
 from tests.functional.devstack import node
-from tests.functional.lab import enabling, guest
+from tests.functional.lab import enabling, guest, product
 from tests.functional.lab.enabling import OFF, differences, files, words
 from tests.functional.lab.host import WITHOUT_IOMMU, Boot, EmulatedHost
 from tests.functional.lab.topology import SEED
@@ -124,7 +123,9 @@ def test_a_node_is_stacked_and_taken_back(
     assert "does not go with" not in done.stdout
     assert f"takes {cards[0]} " in refused(host, cards[0])
     host.sh(f"touch {STACK}/data/gpu-passthrough/nova-did-something")
-    _reconciled(host)
+    product.reconciled(host, 1)
+    said = product.reconciling(host)
+    assert all(card in said for card in cards)
 
     for mode in ("unstack", "clean"):
         done = run(host, node.ending(mode))
@@ -134,16 +135,6 @@ def test_a_node_is_stacked_and_taken_back(
     assert differences(before, others(host)) == []
     host.reboot()
     assert words(host) == told
-
-
-def _reconciled(host: EmulatedHost) -> None:
-    """Nothing, once the service has published the host's units."""
-    until = time.monotonic() + 120
-    read = "journalctl -u gpu-passthrough-reconcile -o cat"
-    while "Finished" not in (said := host.sh(f"{read} || :")):
-        assert time.monotonic() < until, said
-        time.sleep(1)
-    assert all(card in said for card in displays(host))
 
 
 def _written(host: EmulatedHost) -> list[str]:

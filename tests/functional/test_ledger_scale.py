@@ -118,15 +118,16 @@ def served(request: pytest.FixtureRequest) -> Iterator[SqlLedger]:
     found.close()
 
 
+@pytest.mark.parametrize("hosts", [3, 20])
 @pytest.mark.parametrize("weight", Weight)
 def test_one_host_is_held_and_none_that_was_passed_over(
-    served: SqlLedger, weight: Weight
+    served: SqlLedger, weight: Weight, hosts: int
 ) -> None:
     """In the order of the weight, and each client another."""
-    grow(served, range(20), 2)
+    grow(served, range(hosts), 2)
     statement = statements.idle(statements.Kind(weight))
     bound = page_of(weight)
-    order = list(range(1, 21))
+    order = list(range(1, hosts + 1))
     if weight is Weight.SPREAD:
         order.reverse()
     engine = served.database.engine
@@ -143,6 +144,22 @@ def test_one_host_is_held_and_none_that_was_passed_over(
             assert not rest.execute(statements.LOCK_IF_IDLE, held).first()
 
 
+@pytest.mark.parametrize("weight", Weight)
+def test_a_host_that_is_just_taken_out_of_use_is_not_held(
+    served: SqlLedger, weight: Weight
+) -> None:
+    """What it supplies is still to be taken back."""
+    grow(served, range(3), 2)
+    statement = statements.idle(statements.Kind(weight))
+    first, second = (1, 2) if weight is Weight.PACK else (3, 2)
+    with served.database.engine.begin() as connection:
+        connection.execute(
+            statements.DISABLE, {"host_id": first, "why": "new roof"}
+        )
+        row = connection.execute(statement, page_of(weight)).one()
+    assert row.host_id == second
+
+
 def test_others_hold_more_than_a_page(served: SqlLedger) -> None:
     grow(served, range(look.PAGE + 3), 1)
     said(served, "gpu:1")
@@ -155,11 +172,12 @@ def test_others_hold_more_than_a_page(served: SqlLedger) -> None:
     assert allocation.host == f"h{look.PAGE + 2:04}"
 
 
+@pytest.mark.parametrize("hosts", [1, 2, 60])
 @pytest.mark.parametrize("weight", Weight)
 def test_holding_a_host_reads_the_index_and_one_host_at_a_time(
-    served: SqlLedger, weight: Weight
+    served: SqlLedger, weight: Weight, hosts: int
 ) -> None:
-    grow(served, range(60), 2)
+    grow(served, range(hosts), 2)
     statement = statements.idle(statements.Kind(weight))
     plan = explained(served, statement, page_of(weight))
     assert INDEX in plan

@@ -231,40 +231,34 @@ def test_settings_that_are_wrong(
     assert SECRET not in str(caught.value)
 
 
-def losing(
-    ledger: PlacementLedger, method: str, part: str
-) -> list[tuple[str, str]]:
-    """Have the next answer to such a request lost; what was so lost."""
-    adapter = ledger.service._adapter
-    ask = adapter.request
-    lost: list[tuple[str, str]] = []
-
-    def request_once(path: str, used: str, **options: Any) -> Any:
-        answer = ask(path, used, **options)
-        if not lost and used == method and part in path:
-            lost.append((used, path))
-            answer.status_code = 504
-        return answer
-
-    adapter.request = request_once  # type: ignore[assignment,method-assign]
-    return lost
-
-
-def meanwhile(
-    ledger: PlacementLedger, method: str, part: str, act: Callable[[], object]
+def once(
+    ledger: PlacementLedger,
+    method: str,
+    part: str,
+    *,
+    before: Callable[[], object] = lambda: None,
+    is_lost: bool = False,
 ) -> list[str]:
-    """Have others act right before the next such request; what it was."""
+    """Interfere with the next such request; where it went, once it has.
+
+    :param before: what others do right before it.
+    :param is_lost: whether its answer is.
+    """
     adapter = ledger.service._adapter
     ask = adapter.request
     seen: list[str] = []
 
-    def request_later(path: str, used: str, **options: Any) -> Any:
-        if not seen and used == method and part in path:
-            seen.append(path)
-            act()
-        return ask(path, used, **options)
+    def request_once(path: str, used: str, **options: Any) -> Any:
+        if seen or used != method or part not in path:
+            return ask(path, used, **options)
+        seen.append(path)
+        before()
+        answer = ask(path, used, **options)
+        if is_lost:
+            answer.status_code = 504
+        return answer
 
-    adapter.request = request_later  # type: ignore[assignment,method-assign]
+    adapter.request = request_once  # type: ignore[assignment,method-assign]
     return seen
 
 
@@ -284,7 +278,7 @@ def test_a_unit_that_another_guest_has_taken_meanwhile(
         if is_given_back:
             other.move(held.units[0], State.FREE)
 
-    seen = meanwhile(placement_ledger, "PUT", f"/allocations/{A}", take)
+    seen = once(placement_ledger, "PUT", f"/allocations/{A}", before=take)
     if is_given_back:
         held = placement_ledger.take([key], A, "hook")
         assert [r.unit.key for r in held.units] == [key]
@@ -301,7 +295,7 @@ def test_a_claim_whose_answer_was_lost_is_what_is_held(
     placement_ledger: PlacementLedger,
 ) -> None:
     placement_ledger.publish("h", [unit(1), unit(2)])
-    lost = losing(placement_ledger, "PUT", "/allocations/")
+    lost = once(placement_ledger, "PUT", "/allocations/", is_lost=True)
     held = placement_ledger.claim(request("gpu:1"), A)
     assert lost
     assert placement_ledger.allocations() == (held,)
@@ -314,7 +308,7 @@ def test_a_move_whose_answer_was_lost_is_done(
 ) -> None:
     placement_ledger.publish("h", [unit(1)])
     (record,) = placement_ledger.claim(request("gpu:1"), A).units
-    lost = losing(placement_ledger, "PUT", part)
+    lost = once(placement_ledger, "PUT", part, is_lost=True)
     freed = placement_ledger.move(record, State.FREE)
     assert lost
     assert freed == placement_ledger.unit(record.unit.key)
@@ -335,7 +329,7 @@ def test_an_inventory_whose_answer_was_lost_is_published(
     placement_ledger: PlacementLedger, method: str, part: str
 ) -> None:
     placement_ledger.publish("h", [unit(1), unit(2)])
-    lost = losing(placement_ledger, method, part)
+    lost = once(placement_ledger, method, part, is_lost=True)
     shown = [unit(1, node=1), unit(3)]
     placement_ledger.publish("h", shown, aggregates=frozenset({"rack"}))
     assert lost

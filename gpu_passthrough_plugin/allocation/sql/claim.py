@@ -137,6 +137,7 @@ def _held(
         yield host_id
     for page in pages:
         left = [host_id for host_id in page if host_id not in seen]
+        # So that clients who all come too late do not try the same ones.
         random.shuffle(left)
         for host_id in left:
             bound = {"host_id": host_id}

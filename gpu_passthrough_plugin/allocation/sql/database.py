@@ -58,7 +58,8 @@ class Database:
         """
         self._options = settings.options
         try:
-            self.url = _known(sa.make_url(settings.connection))
+            given = sa.make_url(settings.connection)
+            self.url = _known(given)
             self.url.get_dialect().import_dbapi()
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
             raise errors.Invalid(
@@ -69,7 +70,7 @@ class Database:
             raise errors.Invalid(
                 f"[database] connection needs a driver ({error}); install it"
             ) from error
-        self.name = self.url.render_as_string(hide_password=True)
+        self.name = given.render_as_string(hide_password=True)
         self.file = sqlite.path(self.url)
         if self.file is not None:
             self.name = str(self.file)

@@ -71,14 +71,12 @@ def idle(connection: sa.Connection, look: Look, known: Cards) -> Iterator[int]:
 class _Span(NamedTuple):
     """A range of the index, read page by page.
 
-    :param page: the statement that reads one.
-    :param idle: the one that holds the first host of it that is idle.
+    :param kind: which statements read it.
     :param bound: what is bound on every page.
     :param first: what else on the first.
     """
 
-    page: sa.Select[tuple[int, int]]
-    idle: sa.Select[tuple[int, int]]
+    kind: statements.Kind
     bound: dict[str, object]
     first: dict[str, int]
 
@@ -92,7 +90,6 @@ def _spans(look: Look, known: Cards) -> Iterator[_Span]:
     kind = statements.Kind(
         look.weight, len(wanted.others), aggregate is not None
     )
-    page, idle = statements.page(kind), statements.idle(kind)
     bound: dict[str, object] = {"most": PAGE}
     for number, (cards, count) in enumerate(wanted.others):
         bound[f"cards_{number}"] = [known[card] for card in cards]
@@ -104,7 +101,7 @@ def _spans(look: Look, known: Cards) -> Iterator[_Span]:
         share = -(-need.number // len(wanted.cards))
         for card in wanted.cards:
             place = {"card_id": known[card], "place": need.place}
-            yield _Span(page, idle, bound | place, _first(look.weight, share))
+            yield _Span(kind, bound | place, _first(look.weight, share))
 
 
 def _first(weight: Weight, need: int) -> dict[str, int]:
@@ -115,9 +112,9 @@ def _first(weight: Weight, need: int) -> dict[str, int]:
 
 def _along(connection: sa.Connection, span: _Span) -> Iterator[list[int]]:
     """The pages of a range."""
-    bound = span.bound | span.first
+    statement, bound = statements.page(span.kind), span.bound | span.first
     while True:
-        rows = connection.execute(span.page, bound).all()
+        rows = connection.execute(statement, bound).all()
         if rows:
             yield [row.host_id for row in rows]
         if len(rows) < PAGE:
@@ -127,8 +124,8 @@ def _along(connection: sa.Connection, span: _Span) -> Iterator[list[int]]:
 
 def _idle_along(connection: sa.Connection, span: _Span) -> Iterator[int]:
     """The idle hosts of a range, up to a page without any."""
-    bound = span.bound | span.first
-    while row := connection.execute(span.idle, bound).first():
+    statement, bound = statements.idle(span.kind), span.bound | span.first
+    while row := connection.execute(statement, bound).first():
         yield row.host_id
         bound |= _after(row)
 

@@ -200,9 +200,10 @@ def page(kind: Kind) -> sa.Select[tuple[int, int]]:
 def idle(kind: Kind) -> sa.Select[tuple[int, int]]:
     """Hold the first host of a page that nobody else holds.
 
-    Rows are held in the order in which they are joined, and none after
-    the first that could be: MariaDB sorts the page before it joins it,
-    if that comes first, and PostgreSQL holds what it has sorted.
+    Of the others none is held.  PostgreSQL holds what it has sorted and
+    gives back.  MariaDB holds what it reads: it has to sort the page first
+    and then look hosts up one by one, where for a few hosts it would read
+    all of them, and sort after that.
     """
     best = page(kind).subquery()
     order: list[sa.ColumnElement[int]] = [best.c.free, best.c.host_id]
@@ -211,6 +212,7 @@ def idle(kind: Kind) -> sa.Select[tuple[int, int]]:
     return (
         sa.select(host.c.id.label("host_id"), best.c.free)
         .prefix_with("STRAIGHT_JOIN", dialect="mysql")
+        .with_hint(host, "FORCE INDEX (PRIMARY)", "mysql")
         .join_from(best, host, host.c.id == best.c.host_id)
         .where(host.c.disabled_reason.is_(None))
         .order_by(*order)

@@ -18,6 +18,10 @@ from .ssh import CommandFailed, LabError
 CONFIG = "/etc/gpu-passthrough/gpu-passthrough.conf"
 PYTHON = "/opt/gpu-passthrough/bin/python3"
 CARD = ("1002:5046", "8086:2668")
+RECONCILE = "gpu-passthrough-reconcile"
+"""The systemd units that Nova's notifications start."""
+
+_RECONCILED_S = 120.0
 _INSIDE = "/opt/lab/inside.py"
 _END_TIMEOUT_S = 60.0
 _TIMEOUT_S = 400.0
@@ -109,6 +113,23 @@ class Product:
                 return found
             time.sleep(0.3)
         raise AssertionError(f"{name} wrote no END in {_END_TIMEOUT_S} s")
+
+
+def reconciling(host: EmulatedHost) -> str:
+    """Return what the service said that Nova's notifications start."""
+    return host.sh(f"journalctl -u {RECONCILE} -o cat || :")
+
+
+def reconciled(host: EmulatedHost, times: int = 0) -> int:
+    """Return how often it ended well, once that is so often."""
+    until = time.monotonic() + _RECONCILED_S
+    while True:
+        said = reconciling(host)
+        found = said.count("Finished gpu-passthrough-reconcile.service")
+        if found >= times:
+            return found
+        assert time.monotonic() < until, said
+        time.sleep(1)
 
 
 def serial(name: str) -> str:
