@@ -1,5 +1,6 @@
 """The lab is what it claims to be: real groups, real passthrough."""
 
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -9,7 +10,12 @@ import pytest
 
 from tests.functional.lab import guest, project
 from tests.functional.lab.host import Boot, EmulatedHost
-from tests.functional.lab.ssh import CommandFailed, HostHung, LabError
+from tests.functional.lab.ssh import (
+    CommandFailed,
+    Connection,
+    HostHung,
+    LabError,
+)
 from tests.functional.lab.topology import SEED
 
 pytest_plugins = ("tests.functional.lab.fixtures",)
@@ -206,8 +212,21 @@ def test_a_machine_that_stands_still_is_said_to(
 ) -> None:
     monkeypatch.setattr(seed_host, "patience_s", 1.0)
     with seed_host.frozen():
-        with pytest.raises(HostHung, match="true"):
+        with pytest.raises(HostHung, match="true") as stopped:
             seed_host.run(("true",), timeout_s=1)
+        assert re.search(r"TCG\) T \d+ ticks", str(stopped.value))
+        assert "QEMU's monitor: timed out" in str(stopped.value)
         with pytest.raises(HostHung, match="false"):
             seed_host.run(("false",))
     assert seed_host.sh("echo here") == "here\n"
+
+
+def test_what_a_machine_does_is_asked_of_qemu(
+    seed_host: EmulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Connection, "answers", lambda *_: False)
+    with pytest.raises(HostHung, match="VM status: running") as hung:
+        seed_host.require_answer(("true",))
+    assert str(hung.value).count("CPU#1") == 2
+    monkeypatch.undo()
+    seed_host.require_answer(("true",))

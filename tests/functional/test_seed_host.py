@@ -12,6 +12,7 @@ import pytest
 from tests.functional.lab import guest, product, story
 from tests.functional.lab.host import Boot, EmulatedHost
 from tests.functional.lab.product import CARD, Product
+from tests.functional.lab.ssh import HostHung, LabError
 from tests.functional.lab.topology import SEED
 from tests.functional.test_lab import displays, driver, groups, peers
 
@@ -355,3 +356,25 @@ def test_the_story_of_the_quickstart(clean: Product) -> None:
     lines: list[str] = []
     story.tell(clean, lines.append)
     assert "1002:5046" in "\n".join(lines)
+
+
+def test_a_machine_that_stands_still_is_told_from_a_command(
+    ours: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the emulator's fault, and the run is made once more."""
+    step: Step = {"argv": ["group", "list"]}
+    with product.running(ours.host) as other:
+        with ours.host.frozen(), monkeypatch.context() as brief:
+            brief.setattr(product, "_TIMEOUT_S", 1.0)
+            brief.setattr(ours.host, "patience_s", 1.0)
+            for _ in range(2):
+                with pytest.raises(HostHung, match="group"):
+                    other.inside(step)
+        assert ours.host.sh("echo here") == "here\n"
+        with pytest.raises(HostHung, match="group"):
+            other.inside(step)
+    with (
+        product.running(ours.host) as other,
+        pytest.raises(LabError, match="(?s)TypeError.* ps -eo"),
+    ):
+        other.inside({"race": None})

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from . import qemu, ssh
+from . import postmortem, qemu, ssh
 from .image import Image
 from .leash import DYING_WITH_US
 from .ssh import CommandFailed, Connection, HostHung, LabError, free_port
@@ -175,26 +175,32 @@ class EmulatedHost:
     ) -> tuple[int, bytes, bytes]:
         """Return the status, output and errors of a command."""
         if self._is_hung:
-            self._require_answer(argv, 0)
+            self.require_answer(argv, 0)
         with self._connection.popen(argv) as running:
             try:
                 out, err = running.communicate(stdin or b"", timeout_s)
             except subprocess.TimeoutExpired as error:
                 running.kill()
-                self._require_answer(argv, self.patience_s)
+                self.require_answer(argv)
                 raise LabError(
                     f"{shlex.join(argv)}: still runs after {timeout_s} s"
                 ) from error
         return running.returncode, out, err
 
-    def _require_answer(self, argv: Sequence[str], patience_s: float) -> None:
+    def require_answer(
+        self, argv: Sequence[str], patience_s: float | None = None
+    ) -> None:
         """Return when the machine answers.
 
-        :raises HostHung: with what it said last, when it does not.
+        :param argv: what was to be done there.
+        :raises HostHung: with what it said last and what its processors do,
+            when it does not.
         """
-        self._is_hung = not self._connection.answers(patience_s)
+        wait_s = self.patience_s if patience_s is None else patience_s
+        self._is_hung = not self._connection.answers(wait_s)
         if self._is_hung:
-            raise HostHung(f"{shlex.join(argv)}\n{self.console(40)}")
+            found = postmortem.of(self._children[0].pid, self.workdir)
+            raise HostHung(f"{shlex.join(argv)}\n{self.console(40)}\n{found}")
 
     def _qemu(self) -> tuple[str, ...]:
         """Return the command that is the host."""

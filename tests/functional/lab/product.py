@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import subprocess
 import time
@@ -25,6 +26,15 @@ _RECONCILED_S = 120.0
 _INSIDE = "/opt/lab/inside.py"
 _END_TIMEOUT_S = 60.0
 _TIMEOUT_S = 400.0
+_PROCESSES = """\
+ps -eo pid,ppid,stat,wchan:32,etimes,args | grep -v '\\]$'
+for task in /proc/[0-9]*; do
+    grep -q '^State:.*D' "$task/status" 2>/dev/null || continue
+    cat "$task/comm" "$task/stack" || :
+done
+dmesg | tail -n 40
+"""
+"""What a host does in which a command does not end."""
 
 # A host's configuration, to which a test adds.
 ALIASES = """\
@@ -50,10 +60,12 @@ class Product:
     def __init__(self, host: EmulatedHost) -> None:
         self.host = host
         self._there = host.spawn((PYTHON, _INSIDE))
+        self._failure: LabError | None = None
 
     def close(self) -> None:
         """Return once nothing of it runs there any more."""
-        self._there.communicate(timeout=_TIMEOUT_S)
+        if self._failure is None:
+            self._there.communicate(timeout=_TIMEOUT_S)
 
     def cli(
         self, *argv: str, check: bool = True
@@ -79,17 +91,44 @@ class Product:
         return [self._answer(step) for step in steps]
 
     def _answer(self, step: dict[str, Any]) -> Any:
+        """Return what one step gave.
+
+        :raises LabError: when it gave nothing; from then on, always.
+        """
+        if self._failure is None:
+            line = self._line(json.dumps(step))
+            if line:
+                return json.loads(line)
+            self._failure = self._why(json.dumps(step))
+        raise self._failure
+
+    def _line(self, step: str) -> bytes:
+        """Return the answer to one step; empty when there is none."""
         assert self._there.stdin is not None
         assert self._there.stdout is not None
-        self._there.stdin.write(json.dumps(step).encode() + b"\n")
-        self._there.stdin.flush()
+        try:
+            self._there.stdin.write(step.encode() + b"\n")
+            self._there.stdin.flush()
+        except BrokenPipeError:
+            return b""
         ready, _, _ = select.select([self._there.stdout], [], [], _TIMEOUT_S)
-        line = self._there.stdout.readline() if ready else b""
-        if not line:
-            self._there.kill()
-            _, said = self._there.communicate()
-            raise LabError(f"{step}: no answer\n{said.decode()}")
-        return json.loads(line)
+        return self._there.stdout.readline() if ready else b""
+
+    def _why(self, step: str) -> LabError:
+        """Return why there was no answer, with what the host does."""
+        self._there.kill()
+        try:
+            self.host.require_answer(("inside", step))
+            doing = self.host.sh(_PROCESSES)
+        except LabError as error:
+            return error
+        return LabError(f"{step}: no answer\n{self._said()}\n{doing}")
+
+    def _said(self) -> str:
+        """Return what the program wrote to its stderr."""
+        assert self._there.stderr is not None
+        os.set_blocking(self._there.stderr.fileno(), False)
+        return (self._there.stderr.read() or b"").decode(errors="replace")
 
     def snapshot(self) -> dict[str, Any]:
         """Return what the product could have changed, as it is now."""

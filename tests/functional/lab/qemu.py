@@ -11,6 +11,8 @@ from .image import Image
 from .topology import Topology, arguments
 
 CONSOLE = "serial.log"
+MONITOR = "monitor.sock"
+"""Where QEMU answers questions (QMP)."""
 
 _OVERLAY = "disk.qcow2"
 _ROOT = ("root=/dev/vda1", "rw", "console=ttyS0")
@@ -44,6 +46,7 @@ def command(topology: Topology, ssh_port: int) -> tuple[str, ...]:
         "-netdev", f"user,id=net,{forward}",
         "-device", "virtio-net-pci,netdev=net,bus=pcie.0,addr=3.0",
         "-serial", f"file:{CONSOLE}",
+        "-qmp", f"unix:{MONITOR},server=on,wait=off",
         "-no-reboot",
     )  # fmt: skip
 
