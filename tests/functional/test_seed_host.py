@@ -375,6 +375,6 @@ def test_a_machine_that_stands_still_is_told_from_a_command(
             other.inside(step)
     with (
         product.running(ours.host) as other,
-        pytest.raises(LabError, match="(?s)TypeError.* ps -eo"),
+        pytest.raises(LabError, match=r"(?s)TypeError.* ps -eo"),
     ):
         other.inside({"race": None})

@@ -200,7 +200,7 @@ class EmulatedHost:
         self._is_hung = not self._connection.answers(wait_s)
         if self._is_hung:
             found = postmortem.of(self._children[0].pid, self.workdir)
-            raise HostHung(f"{shlex.join(argv)}\n{self.console(40)}\n{found}")
+            raise HostHung(f"{shlex.join(argv)}\n{found}\n{self.console(200)}")
 
     def _qemu(self) -> tuple[str, ...]:
         """Return the command that is the host."""

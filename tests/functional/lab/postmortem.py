@@ -4,7 +4,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -13,20 +13,23 @@ from .qemu import MONITOR
 
 _ANSWER_S = 5.0
 _BETWEEN_S = 1.0
-_QUESTIONS = ("info status", "info registers -a", "info network")
+_QUESTIONS = ("info status", "info registers -a")
+_KEYS = ("sendkey alt-sysrq-w", "sendkey alt-sysrq-l")
+"""The kernel lists what is blocked, and what each processor is at."""
 
 
 def of(pid: int, workdir: Path) -> str:
     """Return what QEMU says of its processors, and the kernel of QEMU.
 
-    Both are asked twice: what changes meanwhile does not stand still.
+    Both are asked twice: what changes meanwhile does not stand still.  The
+    kernel is asked to write to its console what it waits for.
 
     :param pid: QEMU's process.
     :param workdir: where it runs.
     """
-    first = [*_threads(pid), *_asked(workdir)]
+    first = [*_threads(pid), *_asked(workdir, _QUESTIONS + _KEYS)]
     time.sleep(_BETWEEN_S)
-    return "\n".join([*first, *_threads(pid), *_asked(workdir)])
+    return "\n".join([*first, *_threads(pid), *_asked(workdir, _QUESTIONS)])
 
 
 def _threads(pid: int) -> Iterator[str]:
@@ -39,7 +42,7 @@ def _threads(pid: int) -> Iterator[str]:
             yield f"{name}) {fields[0]} {fields[11]} ticks in {where}"
 
 
-def _asked(workdir: Path) -> Iterator[str]:
+def _asked(workdir: Path, questions: Sequence[str]) -> Iterator[str]:
     """Return QEMU's answers; or why there are none."""
     folder = os.open(workdir, os.O_PATH)
     try:
@@ -50,7 +53,7 @@ def _asked(workdir: Path) -> Iterator[str]:
             with stream.makefile("rw") as monitor:
                 json.loads(monitor.readline())
                 _told(monitor, "qmp_capabilities")
-                for question in _QUESTIONS:
+                for question in questions:
                     yield _told(monitor, "human-monitor-command",
                                 {"command-line": question})  # fmt: skip
     except (OSError, ValueError) as error:

@@ -18,6 +18,8 @@ _OVERLAY = "disk.qcow2"
 _ROOT = ("root=/dev/vda1", "rw", "console=ttyS0")
 _QUICK = ("mitigations=off", "audit=0", "no_timer_check")
 """Kernel arguments that spare an emulated processor needless work."""
+_TELLING = ("sysrq_always_enabled=1",)
+"""What lets ``postmortem`` ask the kernel."""
 
 
 def make_overlay(image: Image, workdir: Path) -> None:
@@ -41,6 +43,7 @@ def command(topology: Topology, ssh_port: int) -> tuple[str, ...]:
     forward = f"hostfwd=tcp:127.0.0.1:{ssh_port}-:22"
     return (
         "qemu-system-x86_64", *arguments(topology),
+        "-name", f"{topology.name},debug-threads=on",
         "-drive", f"file={_OVERLAY},if=none,id=root,cache=unsafe",
         "-device", "virtio-blk-pci,drive=root,bus=pcie.0,addr=2.0",
         "-netdev", f"user,id=net,{forward}",
@@ -58,5 +61,5 @@ def kernel(image: Image, told: Sequence[str] | None) -> tuple[str, ...]:
     return (
         "-kernel", str(image.kernel),
         "-initrd", str(image.initrd),
-        "-append", " ".join((*_ROOT, *_QUICK, *told)),
+        "-append", " ".join((*_ROOT, *_QUICK, *_TELLING, *told)),
     )  # fmt: skip
