@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation.driver import LedgerSettings
+from gpu_passthrough_plugin.allocation.driver import Driver, LedgerSettings
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
@@ -34,7 +34,7 @@ def ledger(database_url: str) -> Iterator[SqlLedger]:
     found.close()
 
 
-def moved(ledger: SqlLedger, record: UnitRecord, *states: State) -> UnitRecord:
+def moved(ledger: Driver, record: UnitRecord, *states: State) -> UnitRecord:
     for state in states:
         record = ledger.move(record, state)
     return record
@@ -111,6 +111,17 @@ def test_a_held_unit_that_vanished_stays(ledger: SqlLedger) -> None:
     with pytest.raises(errors.NoValidHost):
         ledger.claim(request("gpu:1"), A)
     assert ledger.publish("h", []).removed == (unit(1),)
+
+
+def test_a_unit_ends_beside_one_that_vanished(ledger: SqlLedger) -> None:
+    ledger.publish("h", [unit(1), unit(2)])
+    stays, vanishes = ledger.claim(request("gpu:2"), A).units
+    assert ledger.publish("h", [unit(1)]).missing == (unit(2),)
+    ledger.move(stays, State.FREE)
+    (held,) = ledger.allocation(A).units
+    assert held.unit == vanishes.unit
+    ledger.move(held, State.FREE)
+    assert ledger.allocations() == ()
 
 
 def test_a_held_function_is_not_offered_under_another_name(

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_passthrough_plugin.allocation.driver import LedgerSettings
-from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
+from gpu_passthrough_plugin.allocation.driver import Driver
 from tests.functional.faults import (
     ending,
     fire,
@@ -27,6 +26,7 @@ from tests.functional.faults.history import Operation
 from tests.functional.faults.nursery import Settings
 from tests.functional.faults.proxy import Proxy
 from tests.functional.lab import campaign
+from tests.functional.placement.server import PlacementServer
 from tests.functional.servers.backends import Etcd, Redis
 from tests.functional.servers.databases import (
     Database,
@@ -51,7 +51,7 @@ def settings(
 
 
 def violations(
-    ledger: SqlLedger, begun: list[Operation], folder: Path
+    ledger: Driver, begun: list[Operation], folder: Path
 ) -> list[str]:
     """Everything that should not be."""
     told = [*begun, *nursery.told(folder)]
@@ -90,6 +90,7 @@ def locks(fresh_etcd: Etcd, fresh_redis: Redis) -> tuple[Etcd, Redis]:
 
 
 def campaigned(
+    name: str,
     url: str,
     direct: str,
     folder: Path,
@@ -100,7 +101,7 @@ def campaigned(
 
     :param direct: the URL by which nothing fails.
     """
-    ledger = SqlLedger(LedgerSettings(direct))
+    ledger = nursery.ledger(direct)
     begun = ending.found(ledger)
     totals = fire.burn(
         settings(url, folder, tuple(map(trouble.lock_url, locks))),
@@ -110,14 +111,14 @@ def campaigned(
     )
     found = violations(ledger, begun, folder)
     ledger.close()
-    report(ledger.database.url.get_backend_name(), totals, found)
+    report(name, totals, found)
 
 
 def test_sqlite(
     tmp_path: Path, folder: Path, locks: tuple[Etcd, Redis]
 ) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
-    campaigned(url, url, folder, {}, locks)
+    campaigned("SQLite", url, url, folder, {}, locks)
 
 
 @pytest.mark.parametrize("kind", [MariaDB, PostgreSQL])
@@ -128,5 +129,19 @@ def test_server(
         direct = server.new_database()
         name = direct.rpartition("/")[2]
         url = server.url_of(name, port=proxy.port)
-        faults = trouble.faults(server, proxy)
-        campaigned(url, direct, folder, faults, locks)
+        faults = trouble.faults(proxy, b"COMMIT")
+        faults["database killed"] = trouble.death(server)
+        campaigned(kind.__name__, url, direct, folder, faults, locks)
+
+
+def test_placement(folder: Path, locks: tuple[Etcd, Redis]) -> None:
+    with (
+        MariaDB() as database,
+        PlacementServer(database.new_database(), threads=8) as server,
+        Proxy(server.port) as proxy,
+    ):
+        faults = trouble.faults(proxy, b"PUT /allocations/")
+        faults["Placement killed"] = trouble.death(server)
+        faults["its database killed"] = trouble.death(database)
+        url = f"http://127.0.0.1:{proxy.port}"
+        campaigned("Placement", url, server.url, folder, faults, locks)

@@ -6,24 +6,46 @@ reads a line of, and writes what came of it; "free" frees what it holds.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 from gpu_passthrough_plugin.allocation.placement.ledger import (
     PlacementLedger,
 )
 from gpu_passthrough_plugin.model.unit import State
-from tests.functional.placement.server import TOKEN
-from tests.unit.allocation.build import request, unit
+from tests.functional.placement.server import (
+    PlacementServer,
+    settings_of,
+)
+from tests.functional.servers.databases import MariaDB
+from tests.unit.allocation.build import request as asked
+from tests.unit.allocation.build import unit
 
 pytest_plugins = ("tests.functional.placement.fixtures",)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "mariadb"])
+def placement_server(
+    request: pytest.FixtureRequest,
+) -> Iterator[PlacementServer]:
+    """One that answers one at a time, and one that does not.
+
+    MariaDB reads repeatably, and Placement then gives a unit to two.
+    """
+    with contextlib.ExitStack() as stack:
+        connection = ""
+        if request.param == "mariadb":
+            connection = stack.enter_context(MariaDB()).new_database()
+        yield stack.enter_context(PlacementServer(connection, threads=8))
+
 
 RACERS = 8
 ROUNDS = 4
@@ -32,22 +54,13 @@ Racer = subprocess.Popen[str]
 
 def race(url: str) -> None:
     """Be a racer."""
-    ledger = PlacementLedger(
-        LedgerSettings(
-            "",
-            placement={
-                "auth_type": "admin_token",
-                "endpoint": url,
-                "token": TOKEN,
-            },
-        )
-    )
+    ledger = PlacementLedger(settings_of(url))
     ledger.version()
     print("ready", flush=True)
     for line in sys.stdin:
         name, text, ends = line.split()
         try:
-            held = ledger.claim(request(text), name)
+            held = ledger.claim(asked(text), name)
             if ends == "freed":
                 for record in held.units:
                     ledger.move(record, State.FREE)
@@ -58,7 +71,7 @@ def race(url: str) -> None:
     ledger.close()
 
 
-@contextmanager
+@contextlib.contextmanager
 def racers(url: str, count: int) -> Iterator[list[Racer]]:
     """Processes that are ready to race."""
     root = str(Path(__file__).parents[2])

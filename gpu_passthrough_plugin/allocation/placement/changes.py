@@ -6,9 +6,11 @@ import dataclasses
 
 from gpu_passthrough_plugin.allocation.inventory import Change
 from gpu_passthrough_plugin.allocation.placement import (
+    ends,
     facts,
     lease,
     names,
+    reading,
     text,
 )
 from gpu_passthrough_plugin.allocation.placement.failure import detail
@@ -55,6 +57,9 @@ def remove(service: Service, stored: Stored) -> None:
 
     :raises Again: when it is not what it was read as.
     """
+    if stored.taken.takers:
+        ends.turn_down(service, stored.uuid)
+        raise changed(f"unit {stored.record.unit.key}", "somebody's bid")
     generation = _unchanged(service, stored)
     # Whoever is claiming it is refused from then on; a DELETE has no guard.
     put_inventory(service, stored.uuid, generation, {})
@@ -121,7 +126,7 @@ def _unchanged(service: Service, stored: Stored) -> int:
     if found is None or own is None or own["total"] != stored.lease.total:
         raise changed(f"unit {stored.record.unit.key}", "another count")
     generation = int(found["resource_provider_generation"])
-    used = service.get(f"/resource_providers/{stored.uuid}/usages")
-    if used["usages"].get(names.LEASE, 0) != stored.taken.amount:
+    has = reading.allocations_of(service, stored.uuid).values()
+    if lease.taken(has) != stored.taken:
         raise changed(f"unit {stored.record.unit.key}", "another holder")
     return generation

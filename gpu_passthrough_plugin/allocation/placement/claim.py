@@ -1,4 +1,4 @@
-"""Claiming: read what is free, choose, take it in one request."""
+"""Claiming: read what is free, choose, bid for it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,10 @@ from collections.abc import Sequence
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.placement import (
-    ends,
-    names,
+    bids,
     order,
     reading,
     terms,
-)
-from gpu_passthrough_plugin.allocation.placement.failure import (
-    Again,
-    Clash,
-    Reply,
-    clash,
-    detail,
 )
 from gpu_passthrough_plugin.allocation.placement.fleet import Fleet, Stored
 from gpu_passthrough_plugin.allocation.placement.service import Service
@@ -29,12 +21,9 @@ from gpu_passthrough_plugin.model.allocation import (
     Weight,
 )
 from gpu_passthrough_plugin.model.request import Request
-from gpu_passthrough_plugin.model.unit import State, UnitRecord
 
 # Of so many of the best, one is taken by chance once others were faster.
 _FEW = 4
-# From then on a consumer without allocations is one whose maker died.
-_PATIENT_ATTEMPTS = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,7 +48,7 @@ def claim(service: Service, look: Look, attempt: int) -> Allocation:
     :raises Again: when others were faster.
     """
     asked = terms.written(look.request)
-    held = _held(service, look)
+    held = _held(service, look, asked)
     if held is not None:
         return held
     request = look.request
@@ -68,84 +57,40 @@ def claim(service: Service, look: Look, attempt: int) -> Allocation:
     )
     best = order.candidates(found, request, look.weight, _FEW)
     if not best:
-        raise _no_valid_host(look)
+        raise _none_left(service, found, look, attempt)
     units = _units(found, best[0] if attempt == 0 else _any_of(best))
-    ends.finish(service, units)
-    reply = service.put(
-        f"/allocations/{look.consumer}",
-        body(units, asked, new_generation(attempt), is_typed=service.is_typed),
-    )
-    if reply.status != 204:
-        raise refused(reply, look.consumer, str(request))
     return Allocation(
         consumer=look.consumer,
         host=units[0].record.unit.key.host,
         request=str(request),
-        units=tuple(claimed(unit, look.consumer) for unit in units),
+        units=bids.claimed(service, look.consumer, units, asked, attempt),
     )
 
 
-def body(
-    units: Sequence[Stored],
-    asked: str,
-    generation: int | None,
-    *,
-    is_typed: bool,
-) -> dict[str, object]:
-    """The request that claims these units, or none of them.
+def _none_left(
+    service: Service, found: Fleet, look: Look, attempt: int
+) -> Exception:
+    """What to raise when nothing that is offered fits.
 
-    :param generation: of the consumer; None for a new one.
+    What others bid for may become theirs, or free again.
     """
-    found: dict[str, object] = {
-        "allocations": {
-            unit.uuid: {
-                "resources": {
-                    unit.record.unit.resource_class: 1,
-                    names.LEASE: unit.lease.count,
-                }
-            }
-            for unit in units
-        },
-        "project_id": names.PROJECT,
-        "user_id": asked,
-        "consumer_generation": generation,
-    }
-    if is_typed:
-        found["consumer_type"] = names.CONSUMER_TYPE
-    return found
+    free = found.without_bids()
+    best = order.candidates(free, look.request, look.weight, 1)
+    if not best:
+        return _no_valid_host(look)
+    if attempt >= bids.PATIENT_ATTEMPTS:
+        bids.turn_down(service, _units(found, best[0]))
+    return bids.faster(str(look.request))
 
 
-def refused(reply: Reply, consumer: str, request: str) -> Exception:
-    """What to raise of a claim that Placement refused.
-
-    A 400 is of a unit that is gone.
-    """
-    if reply.status == 400 and "does not exist" not in detail(reply):
-        return errors.Unavailable(
-            f"Placement does not understand the claim ({detail(reply)});"
-            " check the releases of both"
-        )
-    if clash(reply) is Clash.CONCURRENT:
-        return Again(
-            errors.Conflict(
-                f"the allocations of consumer {consumer} were changed by"
-                " others at each attempt; try again"
-            )
-        )
-    return Again(
-        errors.Conflict(
-            "others were faster at each attempt to claim what"
-            f" {request} asks for; try again"
-        )
-    )
-
-
-def _held(service: Service, look: Look) -> Allocation | None:
+def _held(service: Service, look: Look, asked: str) -> Allocation | None:
     """What the consumer holds already; None if nothing.
 
     :raises Refused: when that is not what it asks for now.
     """
-    held = holding(service, look.consumer)
+    held = bids.holding(
+        service, look.consumer, lambda bidder, _: bidder.asked == asked
+    )
     if held is None:
         return None
     found, units = held
@@ -163,29 +108,6 @@ def _held(service: Service, look: Look) -> Allocation | None:
     return Allocation(
         look.consumer, host, terms.request_in(found.asked), units
     )
-
-
-def holding(
-    service: Service, consumer: str
-) -> tuple[reading.Consumer, tuple[UnitRecord, ...]] | None:
-    """A consumer that holds units, with these; None if it holds none.
-
-    :raises Refused: when what it has is not this ledger's.
-    """
-    found = reading.consumer(service, consumer)
-    if found is None:
-        return None
-    if not found.is_ours:
-        raise errors.Refused(
-            f"consumer {consumer} has allocations in Placement that are not"
-            " this ledger's, such as an instance's of Nova; claim for another"
-            " UUID"
-        )
-    units = reading.holds(service, found)
-    if not units:
-        ends.clear(service, found)
-        return None
-    return found, units
 
 
 def _is_in(service: Service, host: str, aggregate: str | None) -> bool:
@@ -211,23 +133,3 @@ def _any_of(best: Sequence[Candidate]) -> Candidate:
 def _units(found: Fleet, best: Candidate) -> list[Stored]:
     wanted = {free.unit.key for free in best.units}
     return [s for s in found.units if s.record.unit.key in wanted]
-
-
-def new_generation(attempt: int) -> int | None:
-    """The generation that a consumer without allocations has.
-
-    Placement makes a consumer before its allocations.  Whoever dies in
-    between leaves one of generation 0, which a new one collides with.
-    """
-    is_left = attempt >= _PATIENT_ATTEMPTS and attempt % 2
-    return 0 if is_left else None
-
-
-def claimed(unit: Stored, consumer: str) -> UnitRecord:
-    """The record of a unit that was just claimed."""
-    return dataclasses.replace(
-        unit.record,
-        state=State.CLAIMED,
-        consumer=consumer,
-        generation=2 * unit.lease.count,
-    )

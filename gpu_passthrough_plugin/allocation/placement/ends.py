@@ -1,20 +1,22 @@
 """Taking what is left of a hold that ended out of its allocations.
 
 Placement refuses allocations that a lease does not take any more, even
-when they are only left as they were: all that ended go together.
+when they are only left as they were: all that hold nothing go together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.placement import (
     lease,
-    names,
     reading,
 )
-from gpu_passthrough_plugin.allocation.placement.failure import Again
+from gpu_passthrough_plugin.allocation.placement.failure import (
+    Again,
+    detail,
+)
 from gpu_passthrough_plugin.allocation.placement.fleet import Stored
 from gpu_passthrough_plugin.allocation.placement.lease import Lease
 from gpu_passthrough_plugin.allocation.placement.reading import Consumer
@@ -39,14 +41,22 @@ def end(service: Service, uuid: str, found: Lease) -> None:
     """
     for name in reading.allocations_of(service, uuid):
         consumer = reading.consumer(service, name)
-        if consumer is None or not _is_ended(consumer, uuid, found):
+        if consumer is None:
             continue
-        others = {
-            other
-            for other in consumer.allocations
-            if other != uuid and _has_ended(service, consumer, other)
-        }
-        _take_out(service, consumer, frozenset({uuid, *others}))
+        if not lease.is_ended(found, consumer.amount(uuid)):
+            continue
+        _keep_holds(service, consumer)
+
+
+def turn_down(service: Service, uuid: str) -> None:
+    """Take a unit's bids away; whoever made them learns when he holds.
+
+    :raises Again: when others changed the same allocations meanwhile.
+    """
+    for name in reading.allocations_of(service, uuid):
+        consumer = reading.consumer(service, name)
+        if consumer is not None and lease.is_bid(consumer.amount(uuid)):
+            _keep_holds(service, consumer)
 
 
 def clear(service: Service, consumer: Consumer) -> None:
@@ -54,29 +64,29 @@ def clear(service: Service, consumer: Consumer) -> None:
 
     :raises Again: when others changed them meanwhile.
     """
-    _take_out(service, consumer, frozenset(consumer.allocations))
+    _put(service, consumer, {})
 
 
-def _has_ended(service: Service, consumer: Consumer, uuid: str) -> bool:
-    found = reading.lease_of(service, uuid)
-    return found is not None and _is_ended(consumer, uuid, found)
+def _keep_holds(service: Service, consumer: Consumer) -> None:
+    """Take out of a consumer's allocations what holds nothing."""
+    kept = {}
+    for uuid, resources in consumer.allocations.items():
+        found = reading.lease_of(service, uuid)
+        if found is not None and found.is_held_by(consumer.amount(uuid)):
+            kept[uuid] = resources
+    _put(service, consumer, kept)
 
 
-def _is_ended(consumer: Consumer, uuid: str, found: Lease) -> bool:
-    amount = consumer.allocations.get(uuid, {}).get(names.LEASE, 0)
-    return lease.is_ended(found, amount)
-
-
-def _take_out(
-    service: Service, consumer: Consumer, uuids: frozenset[str]
+def _put(
+    service: Service,
+    consumer: Consumer,
+    kept: Mapping[str, Mapping[str, int]],
 ) -> None:
-    reply = service.put(
-        f"/allocations/{consumer.uuid}", consumer.body(without=uuids)
-    )
+    reply = service.put(f"/allocations/{consumer.uuid}", consumer.body(kept))
     if reply.status != 204:
         raise Again(
             errors.Conflict(
                 f"the allocations of consumer {consumer.uuid} were changed by"
-                " others at each attempt; try again"
+                f" others at each attempt ({detail(reply)}); try again"
             )
         )

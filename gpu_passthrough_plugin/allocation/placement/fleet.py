@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from gpu_passthrough_plugin.allocation.placement import (
     facts,
@@ -81,6 +80,11 @@ class Stored:
 
     @property
     def is_offered(self) -> bool:
+        return self.is_free and (not self.taken.amount or self.is_ended)
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it is offered, but perhaps for somebody's bid."""
         return self.record.state is State.FREE and not self.record.is_missing
 
     @property
@@ -99,13 +103,47 @@ class Fleet:
     hosts: tuple[Host, ...] = ()
     units: tuple[Stored, ...] = ()
 
+    def without_bids(self) -> Fleet:
+        """The same, had nobody bid for what is free."""
+        units = tuple(
+            dataclasses.replace(unit, taken=Taken()) if unit.is_free else unit
+            for unit in self.units
+        )
+        return dataclasses.replace(self, units=units)
 
-def fleet(providers: Json, candidates: Json) -> Fleet:
+
+def shared(candidates: Json) -> list[str]:
+    """The providers of units that several have something of.
+
+    Summaries give the sums only.
+    """
+    summaries: Mapping[str, Json] = candidates["provider_summaries"]
+    return [
+        uuid
+        for uuid, summary in summaries.items()
+        if names.LEASE in summary["resources"]
+        and _takers(summary["resources"]) > 1
+    ]
+
+
+def _takers(resources: Mapping[str, Json]) -> int:
+    """How many have a unit's own class: it has one, and each one of it."""
+    return sum(
+        int(of["used"])
+        for name, of in resources.items()
+        if name != names.LEASE
+    )
+
+
+def fleet(
+    providers: Json, candidates: Json, known: Mapping[str, Taken]
+) -> Fleet:
     """What is known of the hosts whose providers are listed.
 
     :param providers: our providers of hosts, by GET /resource_providers.
     :param candidates: of GET /allocation_candidates for our class of
         hosts, whose summaries hold every provider of their trees.
+    :param known: what is taken of those that are ``shared``.
     """
     summaries: Mapping[str, Json] = candidates["provider_summaries"]
     hosts = sorted(
@@ -114,7 +152,8 @@ def fleet(providers: Json, candidates: Json) -> Fleet:
     )
     of_root = {host.root: host.name for host in hosts}
     units = sorted(
-        _units(summaries, of_root), key=lambda stored: stored.record.unit.key
+        _units(summaries, of_root, known),
+        key=lambda stored: stored.record.unit.key,
     )
     return Fleet(tuple(hosts), tuple(units))
 
@@ -146,7 +185,9 @@ def _capacity(summary: Json | None, resource_class: str) -> int | None:
 
 
 def _units(
-    summaries: Mapping[str, Json], of_root: Mapping[str, str]
+    summaries: Mapping[str, Json],
+    of_root: Mapping[str, str],
+    known: Mapping[str, Taken],
 ) -> Iterator[Stored]:
     for uuid, summary in summaries.items():
         host = of_root.get(str(summary["root_provider_uuid"]))
@@ -154,25 +195,17 @@ def _units(
         # One without a lease is being made, and no unit yet.
         if host is None or total is None:
             continue
+        resources = summary["resources"]
+        amount = int(resources[names.LEASE]["used"])
         found = stored(
             uuid,
             host,
             frozenset(summary["traits"]),
             lease.of_total(total),
-            taken({k: v["used"] for k, v in summary["resources"].items()}),
+            known.get(uuid) or Taken(amount, _takers(resources)),
         )
         if found is not None:
             yield found
-
-
-def taken(used: Mapping[str, Any]) -> Taken:
-    """What is allocated of a unit, by resource class."""
-    return Taken(
-        amount=int(used.get(names.LEASE, 0)),
-        is_taken=any(
-            number for name, number in used.items() if name != names.LEASE
-        ),
-    )
 
 
 def stored(

@@ -2,16 +2,17 @@
 
 ``total`` is 16 * count + 2 * step, and 1 more where the host does not show
 the unit.
-The count goes up with each change.  ``min_unit`` and ``max_unit`` are the
-``token``, the one amount that an allocation of it may have: the count, as
-long as nobody holds the unit; its holder's afterwards.
+The count goes up with each change.  As long as the unit is nobody's, or was
+just claimed, ``min_unit`` and ``max_unit`` let an allocation have one of two
+amounts: twice the count is a *bid*, which holds nothing, and 1 more is a
+*hold*.  Afterwards they are the ``token``: the amount of its holder.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from gpu_passthrough_plugin.allocation.placement.names import HOST, LEASE
 from gpu_passthrough_plugin.model.unit import State
@@ -41,7 +42,8 @@ Inventory = Mapping[str, Mapping[str, float]]
 class Lease:
     """What the lease's inventory says.
 
-    :param token: None where only its total was read.
+    :param token: None where nobody has the unit, or only the total was
+        read.
     """
 
     count: int
@@ -53,37 +55,71 @@ class Lease:
     def total(self) -> int:
         return self.count * 16 + self.step * 2 + self.is_missing
 
+    @property
+    def bid(self) -> int:
+        """How much of it whoever wants the unit takes first."""
+        return 2 * self.count
+
+    @property
+    def hold(self) -> int:
+        """How much of it whoever claims the unit takes."""
+        return self.bid + 1
+
+    @property
+    def is_nobodys(self) -> bool:
+        """Whether its step alone says that the unit is nobody's."""
+        return self.step in (Step.OPEN, Step.QUARANTINED)
+
     def is_held_by(self, amount: int) -> bool:
         """Whether an allocation of that much of it holds the unit."""
-        if self.step is Step.OPEN:
-            return amount == self.count
-        return amount > 0 and self.step is not Step.QUARANTINED
+        if self.is_nobodys:
+            return self.step is Step.OPEN and amount == self.hold
+        return amount % 2 == 1 and self.token in (None, amount)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Taken:
     """What is allocated of a unit.
 
-    :param amount: of the lease; 0 by one who knows nothing of leases.
-    :param is_taken: whether the unit's own class is.
+    :param amount: of the lease, the newest where there are several; 0 by
+        one who knows nothing of leases.
+    :param takers: how many have something of it.
     """
 
     amount: int = 0
-    is_taken: bool = False
+    takers: int = 0
 
 
-FIRST = Lease(1, Step.OPEN, False, 1)
+FIRST = Lease(1, Step.OPEN, False)
 
 
 def of_total(total: int, token: int | None = None) -> Lease:
     """The lease whose inventory has that total."""
     count, rest = divmod(total, 16)
-    return Lease(count, Step(rest // 2), bool(rest % 2), token)
+    found = Lease(count, Step(rest // 2), bool(rest % 2))
+    return (
+        found if found.is_nobodys else dataclasses.replace(found, token=token)
+    )
+
+
+def taken(allocations: Collection[Mapping[str, int]]) -> Taken:
+    """What is allocated of a unit.
+
+    :param allocations: of each of its takers, by resource class.
+    """
+    amounts = (resources.get(LEASE, 0) for resources in allocations)
+    return Taken(max(amounts, default=0), len(allocations))
 
 
 def is_foreign(lease: Lease, taken: Taken) -> bool:
     """Whether somebody has the unit who knows nothing of leases."""
-    return lease.step is Step.OPEN and taken.is_taken and not taken.amount
+    is_open = lease.step is Step.OPEN
+    return is_open and taken.takers > 0 and not taken.amount
+
+
+def is_bid(amount: int) -> bool:
+    """Whether an allocation of that much of any lease holds nothing yet."""
+    return amount > 0 and amount % 2 == 0
 
 
 def is_ended(lease: Lease, amount: int) -> bool:
@@ -91,8 +127,7 @@ def is_ended(lease: Lease, amount: int) -> bool:
 
     One of more than the lease counts is of a later hold than was read.
     """
-    is_nobodys = lease.step in (Step.OPEN, Step.QUARANTINED)
-    return is_nobodys and 0 < amount < lease.count
+    return lease.is_nobodys and 0 < amount < lease.bid
 
 
 def state(lease: Lease, taken: Taken) -> State:
@@ -118,33 +153,37 @@ def moved(
 
     :param is_missing: None for as it was.
     """
-    step = _STEPS[to]
-    count = lease.count + 1
-    is_over = step in (Step.OPEN, Step.QUARANTINED)
-    return Lease(
-        count=count,
-        step=step,
+    after = Lease(
+        count=lease.count + 1,
+        step=_STEPS[to],
         is_missing=lease.is_missing if is_missing is None else is_missing,
-        token=count if is_over or not taken.amount else taken.amount,
     )
+    if after.is_nobodys:
+        return after
+    # Nobody fits the hold of a unit that is in use, and allocated to none.
+    return dataclasses.replace(after, token=taken.amount or after.hold)
 
 
 def inventory(lease: Lease, resource_class: str) -> Inventory:
     """The inventory of a unit's provider."""
-    token = lease.count if lease.token is None else lease.token
+    units = (lease.bid, lease.hold)
+    if not lease.is_nobodys:
+        units = (lease.token or lease.hold,) * 2
     is_reserved = lease.is_missing or lease.step is Step.QUARANTINED
     return {
-        resource_class: _inventory(1, 1, int(is_reserved)),
-        LEASE: _inventory(lease.total, token, 0),
+        resource_class: _inventory(1, (1, 1), int(is_reserved)),
+        LEASE: _inventory(lease.total, units, 0),
     }
 
 
-def _inventory(total: int, unit: int, reserved: int) -> Mapping[str, float]:
+def _inventory(
+    total: int, units: tuple[int, int], reserved: int
+) -> Mapping[str, float]:
     return {
         "total": total,
         "reserved": reserved,
-        "min_unit": unit,
-        "max_unit": unit,
+        "min_unit": units[0],
+        "max_unit": units[1],
         "step_size": 1,
         "allocation_ratio": 1.0,
     }
@@ -152,4 +191,4 @@ def _inventory(total: int, unit: int, reserved: int) -> Mapping[str, float]:
 
 def host_inventory(generation: int) -> Inventory:
     """The inventory of our provider of a host; nobody allocates of it."""
-    return {HOST: _inventory(generation + 1, 1, 0)}
+    return {HOST: _inventory(generation + 1, (1, 1), 0)}

@@ -15,7 +15,6 @@ from gpu_passthrough_plugin.allocation import rules
 from gpu_passthrough_plugin.allocation.placement import (
     ends,
     facts,
-    fleet,
     lease,
     names,
     reading,
@@ -155,16 +154,13 @@ def _read(service: Service, key: UnitKey) -> Found:
         raise rules.gone(key)
     inventories = found["inventories"]
     classes = [name for name in inventories if name != names.LEASE]
-    used: dict[str, int] = {}
-    for resources in reading.allocations_of(service, uuid).values():
-        used |= resources
     own = inventories[names.LEASE]
     return Found(
         uuid=uuid,
         generation=found["resource_provider_generation"],
         resource_class=classes[0],
         lease=lease.of_total(own["total"], own["min_unit"]),
-        taken=fleet.taken(used),
+        taken=lease.taken(reading.allocations_of(service, uuid).values()),
     )
 
 

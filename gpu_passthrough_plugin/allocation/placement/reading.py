@@ -8,13 +8,13 @@ generation that a move names.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from gpu_passthrough_plugin.allocation.placement import fleet, lease, names
 from gpu_passthrough_plugin.allocation.placement.fleet import Fleet, Stored
 from gpu_passthrough_plugin.allocation.placement.lease import Lease
 from gpu_passthrough_plugin.allocation.placement.service import Service
-from gpu_passthrough_plugin.model.unit import UnitRecord
+from gpu_passthrough_plugin.model.unit import State, UnitRecord
 
 
 def read(
@@ -26,7 +26,8 @@ def read(
 ) -> Fleet:
     """Hosts and their units; of all hosts by default.
 
-    Two requests, whatever there is of them.
+    Two requests, whatever there is of them; one more for each unit that
+    several have something of.
 
     :param is_offered: leave disabled hosts out.
     :param aggregate: only hosts that are in it.
@@ -47,7 +48,11 @@ def read(
     if host is not None:
         query.append(("in_tree", listed[0]["root_provider_uuid"]))
     candidates = service.get("/allocation_candidates", *query)
-    return fleet.fleet(providers, candidates)
+    known = {
+        uuid: lease.taken(allocations_of(service, uuid).values())
+        for uuid in fleet.shared(candidates)
+    }
+    return fleet.fleet(providers, candidates, known)
 
 
 def records(
@@ -59,7 +64,7 @@ def records(
 
 def consumer_of(service: Service, unit: Stored) -> str | None:
     """The UUID of who holds a unit; None when nobody does."""
-    if not unit.taken.is_taken or unit.is_ended:
+    if unit.record.state in (State.FREE, State.QUARANTINED):
         return None
     for name, resources in allocations_of(service, unit.uuid).items():
         amount = resources.get(names.LEASE, 0)
@@ -100,13 +105,23 @@ class Consumer:
     def is_ours(self) -> bool:
         return self.project == names.PROJECT
 
-    def body(self, without: frozenset[str]) -> dict[str, object]:
-        """What leaves its allocations as they are, but for some providers'."""
+    @property
+    def is_bidding(self) -> bool:
+        """Whether bids are all that it has."""
+        return all(lease.is_bid(self.amount(u)) for u in self.allocations)
+
+    def amount(self, uuid: str) -> int:
+        """How much of a unit's lease it has; 0 for nothing."""
+        return self.allocations.get(uuid, {}).get(names.LEASE, 0)
+
+    def body(
+        self, allocations: Mapping[str, Mapping[str, int]]
+    ) -> dict[str, object]:
+        """What makes these its allocations, and leaves it as it is."""
         return {
             "allocations": {
                 uuid: {"resources": resources}
-                for uuid, resources in self.allocations.items()
-                if uuid not in without
+                for uuid, resources in allocations.items()
             },
             "project_id": self.project,
             "user_id": self.asked,
@@ -144,9 +159,20 @@ def holds(service: Service, found: Consumer) -> tuple[UnitRecord, ...]:
     return tuple(
         unit.held_by(found.uuid)
         for unit in read(service, host).units
-        if unit.lease.is_held_by(
-            found.allocations.get(unit.uuid, {}).get(names.LEASE, 0)
-        )
+        if found.amount(unit.uuid) == unit.taken.amount
+        and unit.lease.is_held_by(unit.taken.amount)
+    )
+
+
+def bids(service: Service, found: Consumer) -> tuple[Stored, ...]:
+    """The units that a consumer bids for, by address."""
+    host = _host(service, found)
+    if host is None:
+        return ()
+    return tuple(
+        unit
+        for unit in read(service, host).units
+        if unit.is_free and found.amount(unit.uuid) == unit.lease.bid
     )
 
 

@@ -6,8 +6,7 @@ from collections.abc import Collection
 
 from gpu_passthrough_plugin.allocation import rules
 from gpu_passthrough_plugin.allocation.placement import (
-    claim,
-    ends,
+    bids,
     reading,
 )
 from gpu_passthrough_plugin.allocation.placement.fleet import Stored
@@ -32,33 +31,27 @@ def take(
     :raises Again: when others changed one meanwhile.
     :raises Unavailable: when Placement does not understand the claim.
     """
-    held = _held(service, consumer)
+    held = _held(service, consumer, keys)
     if held is not None:
         rules.require_same(held, keys)
         return held
     units = _offered(service, keys)
-    ends.finish(service, units)
-    reply = service.put(
-        f"/allocations/{consumer}",
-        claim.body(
-            units,
-            request,
-            claim.new_generation(attempt),
-            is_typed=service.is_typed,
-        ),
-    )
-    if reply.status != 204:
-        raise claim.refused(reply, consumer, request)
     return Allocation(
         consumer=consumer,
         host=units[0].record.unit.key.host,
         request=request,
-        units=tuple(claim.claimed(unit, consumer) for unit in units),
+        units=bids.claimed(service, consumer, units, request, attempt),
     )
 
 
-def _held(service: Service, consumer: str) -> Allocation | None:
-    held = claim.holding(service, consumer)
+def _held(
+    service: Service, consumer: str, keys: Collection[UnitKey]
+) -> Allocation | None:
+    held = bids.holding(
+        service,
+        consumer,
+        lambda _, units: {u.record.unit.key for u in units} == set(keys),
+    )
     if held is None:
         return None
     found, units = held

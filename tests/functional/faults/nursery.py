@@ -20,12 +20,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation.driver import LedgerSettings
+from gpu_passthrough_plugin.allocation.driver import Driver, LedgerSettings
+from gpu_passthrough_plugin.allocation.placement.ledger import (
+    PlacementLedger,
+)
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.host.locks import host_lock
 from tests.functional.faults import history
 from tests.functional.faults.client import Client, Lost
 from tests.functional.faults.history import Act, Operation, Outcome
+from tests.functional.placement.server import settings_of
 
 # Source: prctl(2).
 _PR_SET_PDEATHSIG = 1
@@ -41,6 +45,7 @@ _LOOK_S = 0.02
 class Settings:
     """What every client of a campaign is told.
 
+    :param url: the ledger's; see ``ledger``.
     :param folder: where the histories are written.
     :param steps: how many operations each client does.
     :param lock_urls: where every other client takes the host's lock.
@@ -52,6 +57,13 @@ class Settings:
     steps: int
     lock_urls: tuple[str, ...] = ()
     lock_timeout_s: float = 1.0
+
+
+def ledger(url: str) -> Driver:
+    """The ledger of a URL: a database's, or Placement's."""
+    if url.startswith("http:"):
+        return PlacementLedger(settings_of(url))
+    return SqlLedger(LedgerSettings(url))
 
 
 def told(folder: Path, client: int | None = None) -> Iterator[Operation]:
@@ -133,7 +145,7 @@ def _work(settings: Settings, client: int, first: int) -> None:
         os.O_WRONLY | os.O_CREAT | os.O_APPEND,
     )
     here = Client(
-        SqlLedger(LedgerSettings(settings.url)),
+        ledger(settings.url),
         settings.seed,
         client,
         lambda line: _write(file, line),

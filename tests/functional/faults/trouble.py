@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import random
 import time
+from typing import Protocol
 
 from tests.functional.faults.fire import Clients, Fault
 from tests.functional.faults.proxy import Proxy
 from tests.functional.servers.backends import Backend
-from tests.functional.servers.databases import Database
 
-_COMMIT = b"COMMIT"
-_COMMIT_WITHIN_S = 5.0
+_CHANGE_WITHIN_S = 60.0
 LEASE_S = 1
 """How long a lock outlives its holder's last word."""
 
@@ -37,16 +36,33 @@ def lock_faults(*backends: Backend) -> dict[str, Fault]:
     return {f"{type(one).__name__} paused": pausing(one) for one in backends}
 
 
-def faults(server: Database, proxy: Proxy) -> dict[str, Fault]:
-    """Each kind by name.
+class Served(Protocol):
+    """A server that can die, and come back as it was."""
 
-    :param proxy: what the clients reach the server through.
-    """
+    def kill(self) -> None:
+        """Returns when it is dead."""
+
+    def start(self) -> None:
+        """Returns when it answers."""
+
+
+def death(server: Served) -> Fault:
+    """The server is killed with -9, and away for a while."""
 
     def killed(chance: random.Random, clients: Clients) -> None:
         server.kill()
         clients.wait(chance.uniform(0, 1))
         server.start()
+
+    return killed
+
+
+def faults(proxy: Proxy, change: bytes) -> dict[str, Fault]:
+    """What fails between clients and a server, by name.
+
+    :param proxy: what the clients reach the server through.
+    :param change: words of a request that changes something.
+    """
 
     def reset(chance: random.Random, clients: Clients) -> None:
         proxy.cut(hard=True)
@@ -67,17 +83,16 @@ def faults(server: Database, proxy: Proxy) -> dict[str, Fault]:
 
     def lost(chance: random.Random, clients: Clients) -> None:
         before = proxy.lost
-        proxy.lose_answer(_COMMIT)
-        until = time.monotonic() + _COMMIT_WITHIN_S
+        proxy.lose_answer(change)
+        until = time.monotonic() + _CHANGE_WITHIN_S
         while proxy.lost == before and clients.working:
             clients.wait(0.02)
-            assert time.monotonic() < until, "nobody committed anything"
+            assert time.monotonic() < until, "nobody changed anything"
 
     return {
-        "database killed": killed,
         "connections reset": reset,
         "connections ended": ended,
         "connections refused": refused,
         "connections slow": slow,
-        "commit's answer lost": lost,
+        "answer lost": lost,
     }

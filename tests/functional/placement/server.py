@@ -130,22 +130,29 @@ class PlacementServer:
         self, weight: Weight = Weight.PACK, **placement: object
     ) -> LedgerSettings:
         """What a ledger in it is made with."""
-        return LedgerSettings(
-            "",
-            weight=weight,
-            placement={
-                "auth_type": "admin_token",
-                "endpoint": self.url,
-                "token": TOKEN,
-                **placement,
-            },
-        )
+        return settings_of(self.url, weight, **placement)
 
     def ledger(self, weight: Weight = Weight.PACK) -> PlacementLedger:
         """A ledger in it, whose classes and traits are there."""
         found = PlacementLedger(self.settings(weight))
         found.sync()
         return found
+
+
+def settings_of(
+    url: str, weight: Weight = Weight.PACK, **placement: object
+) -> LedgerSettings:
+    """What a ledger in the Placement of that URL is made with."""
+    return LedgerSettings(
+        "",
+        weight=weight,
+        placement={
+            "auth_type": "admin_token",
+            "endpoint": url,
+            "token": TOKEN,
+            **placement,
+        },
+    )
 
 
 def emptied(ledger: PlacementLedger) -> PlacementLedger:

@@ -25,6 +25,8 @@ LEASES = st.builds(
 @given(LEASES)
 def test_its_total_says_it_all(found: Lease) -> None:
     assert lease.of_total(found.total) == found
+    assert lease.is_bid(found.bid)
+    assert not lease.is_bid(found.hold)
     # Source: placement, db/constants.py, MAX_INT.
     assert found.total <= 2**31 - 1
 
@@ -33,15 +35,17 @@ def test_its_total_says_it_all(found: Lease) -> None:
     ("found", "taken", "state", "generation"),
     [
         (FIRST, Taken(), State.FREE, 1),
-        (FIRST, Taken(1, True), State.CLAIMED, 2),
+        # A bid holds nothing.
+        (FIRST, Taken(2, 1), State.FREE, 1),
+        (FIRST, Taken(3, 1), State.CLAIMED, 2),
         # By one who knows nothing of leases.
-        (FIRST, Taken(0, True), State.CLAIMED, 2),
-        (Lease(2, Step.PREPARING, False), Taken(1, True), State.PREPARING, 3),
+        (FIRST, Taken(0, 1), State.CLAIMED, 2),
+        (Lease(2, Step.PREPARING, False), Taken(3, 1), State.PREPARING, 3),
         # Somebody took the allocation away; the unit is in use still.
         (Lease(2, Step.ACTIVE, False), Taken(), State.ACTIVE, 3),
-        (Lease(3, Step.CLAIMED, False), Taken(1, True), State.CLAIMED, 5),
+        (Lease(3, Step.CLAIMED, False), Taken(3, 1), State.CLAIMED, 5),
         # A hold that ended, whose allocation is left.
-        (Lease(4, Step.OPEN, False), Taken(1, True), State.FREE, 7),
+        (Lease(4, Step.OPEN, False), Taken(3, 1), State.FREE, 7),
         (Lease(4, Step.QUARANTINED, True), Taken(), State.QUARANTINED, 7),
     ],
 )
@@ -60,7 +64,7 @@ def test_states(
 def test_a_move_is_to_that_state_and_later(
     found: Lease, is_held: bool, data: st.DataObject
 ) -> None:
-    taken = Taken(found.count, True) if is_held else Taken()
+    taken = Taken(found.hold, 1) if is_held else Taken()
     now = lease.state(found, taken)
     to = data.draw(st.sampled_from(sorted(EDGES[now])))
     after = lease.moved(found, taken, to)
@@ -76,26 +80,48 @@ def test_a_move_is_to_that_state_and_later(
 
 
 @pytest.mark.parametrize(
-    ("found", "reserved", "token"),
+    ("found", "reserved", "units"),
     [
-        (FIRST, 0, 1),
-        (Lease(5, Step.OPEN, True, 5), 1, 5),
-        (Lease(5, Step.QUARANTINED, False, 5), 1, 5),
-        (Lease(5, Step.ACTIVE, False, 3), 0, 3),
+        (FIRST, 0, (2, 3)),
+        (Lease(5, Step.OPEN, True), 1, (10, 11)),
+        (Lease(5, Step.QUARANTINED, False), 1, (10, 11)),
+        (Lease(5, Step.ACTIVE, False, 7), 0, (7, 7)),
+        # Whose allocation somebody took away: nobody has that amount.
+        (Lease(5, Step.ACTIVE, False), 0, (11, 11)),
     ],
 )
-def test_inventories(found: Lease, reserved: int, token: int) -> None:
+def test_inventories(
+    found: Lease, reserved: int, units: tuple[int, int]
+) -> None:
     inventory = lease.inventory(found, GPU)
     assert inventory[GPU]["total"] == 1
     assert inventory[GPU]["reserved"] == reserved
     own = inventory[LEASE]
-    assert (own["min_unit"], own["max_unit"]) == (token, token)
+    assert (int(own["min_unit"]), int(own["max_unit"])) == units
     # What is left of it is enough for the one who claims.
-    assert own["total"] - own["reserved"] >= token
+    assert own["total"] - own["reserved"] >= units[1]
 
 
 def test_a_later_hold_than_was_read_is_not_ended() -> None:
-    assert not lease.is_ended(Lease(4, Step.OPEN, False), 6)
-    assert not lease.is_ended(Lease(4, Step.OPEN, False), 4)
-    assert not lease.is_ended(Lease(4, Step.ACTIVE, False), 3)
-    assert lease.is_ended(Lease(4, Step.QUARANTINED, False), 3)
+    now = Lease(4, Step.OPEN, False)
+    assert not any(
+        lease.is_ended(now, amount) for amount in (11, 10, now.hold, now.bid)
+    )
+    assert not lease.is_ended(Lease(4, Step.ACTIVE, False), 7)
+    assert lease.is_ended(Lease(4, Step.QUARANTINED, False), 7)
+    # A bid of before counts as little as a hold.
+    assert lease.is_ended(now, 6)
+
+
+def test_the_newest_of_several_is_the_one_that_counts() -> None:
+    found = lease.taken([{GPU: 1, LEASE: 5}, {GPU: 1, LEASE: 9}, {GPU: 1}])
+    assert found == Taken(9, 3)
+    assert lease.taken([]) == Taken()
+
+
+def test_a_hold_is_the_token_of_what_is_in_use() -> None:
+    found = Lease(5, Step.ACTIVE, False, 9)
+    assert found.is_held_by(9)
+    # One that ended and is left, and a bid that came late.
+    assert not any(found.is_held_by(amount) for amount in (7, 8, 0))
+    assert not Lease(5, Step.QUARANTINED, False).is_held_by(11)

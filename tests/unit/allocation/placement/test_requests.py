@@ -8,7 +8,7 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.placement import (
-    claim,
+    bids,
     facts,
     failure,
     fleet,
@@ -28,6 +28,7 @@ from gpu_passthrough_plugin.allocation.placement.lease import (
     Step,
     Taken,
 )
+from gpu_passthrough_plugin.allocation.placement.names import LEASE
 from gpu_passthrough_plugin.allocation.placement.reading import Consumer
 from gpu_passthrough_plugin.model.allocation import Weight
 from gpu_passthrough_plugin.model.unit import Unit
@@ -70,27 +71,27 @@ def test_a_refusal_nobody_knows_is_one_still() -> None:
     ],
 )
 def test_a_claim_that_is_worth_another_try(reply: Reply, said: str) -> None:
-    found = claim.refused(reply, LOOK.consumer, str(LOOK.request))
+    found = bids.refused(reply, LOOK.consumer, str(LOOK.request))
     assert isinstance(found, Again)
     assert said in str(found.error)
 
 
 def test_a_claim_that_is_not() -> None:
-    found = claim.refused(
+    found = bids.refused(
         refusal(400, "", "JSON does not validate"), LOOK.consumer, "gpu:1"
     )
     assert isinstance(found, errors.Unavailable)
 
 
 @pytest.mark.parametrize("is_typed", [False, True])
-def test_a_claim_is_one_request(is_typed: bool) -> None:
+def test_a_bid_is_one_request(is_typed: bool) -> None:
     units = [stored(unit(1)), stored(unit(2), Lease(7, Step.OPEN, False))]
-    body = claim.body(units, "gpu:2", None, is_typed=is_typed)
+    body = bids.body(units, "gpu:2", None, is_typed=is_typed)
     lease, gpu = "CUSTOM_GPU_PASSTHROUGH_LEASE", "CUSTOM_PCI_10DE_1430"
     expected = {
         "allocations": {
-            "h/0000:01:00.0": {"resources": {gpu: 1, lease: 1}},
-            "h/0000:02:00.0": {"resources": {gpu: 1, lease: 7}},
+            "h/0000:01:00.0": {"resources": {gpu: 1, lease: 2}},
+            "h/0000:02:00.0": {"resources": {gpu: 1, lease: 14}},
         },
         "project_id": "gpu-passthrough-plugin",
         "user_id": "gpu:2",
@@ -100,18 +101,65 @@ def test_a_claim_is_one_request(is_typed: bool) -> None:
     assert body == expected | (typed if is_typed else {})
 
 
+@pytest.mark.parametrize(
+    ("now", "is_alone"),
+    [
+        (Taken(2, 1), True),
+        # Both bid, and Placement gave it to both.
+        (Taken(2, 2), False),
+        (Taken(3, 2), False),
+        # Of one who knows nothing of leases.
+        (Taken(2, 3), False),
+        (Taken(), False),
+    ],
+)
+def test_a_bid_is_alone_or_taken_back(now: Taken, is_alone: bool) -> None:
+    bid = stored(unit(1))
+    assert bids.is_alone(bid, dataclasses.replace(bid, taken=now)) is is_alone
+    counted = dataclasses.replace(
+        bid, taken=now, lease=Lease(2, Step.OPEN, False)
+    )
+    assert not bids.is_alone(bid, counted)
+    assert not bids.is_alone(bid, None)
+
+
+def test_what_somebody_bids_for_is_free_and_not_offered() -> None:
+    free = found_on(2)
+    first, second = free.units
+    asked = dataclasses.replace(first, taken=Taken(first.lease.bid, 1))
+    busy = dataclasses.replace(free, units=(asked, second))
+    assert [u.is_offered for u in busy.units] == [False, True]
+    assert [u.is_free for u in busy.units] == [True, True]
+    assert busy.without_bids() == free
+
+
+def test_a_sum_is_asked_for_one_by_one() -> None:
+    def summary(lease: int, gpu: int) -> dict[str, object]:
+        classes = {LEASE: lease, "CUSTOM_PCI_10DE_1430": gpu}
+        return {"resources": {k: {"used": v} for k, v in classes.items()}}
+
+    summaries = {
+        "free": summary(0, 0),
+        "held": summary(3, 1),
+        "both": summary(4, 2),
+        "host": {"resources": {"VCPU": {"used": 8}}},
+    }
+    assert fleet.shared({"provider_summaries": summaries}) == ["both"]
+
+
 def test_what_is_left_of_a_consumer() -> None:
     of = {"1": {"X": 1}, "2": {"X": 1}}
+    left = {"2": of["2"]}
     found = Consumer(A, 3, "p", "gpu:2", "INSTANCE", of)
-    assert found.body(frozenset({"1"})) == {
-        "allocations": {"2": {"resources": {"X": 1}}},
+    assert found.body(left) == {
+        "allocations": {"2": {"resources": of["2"]}},
         "project_id": "p",
         "user_id": "gpu:2",
         "consumer_generation": 3,
         "consumer_type": "INSTANCE",
     }
     old = dataclasses.replace(found, type=None)
-    assert "consumer_type" not in old.body(frozenset())
+    assert "consumer_type" not in old.body({})
 
 
 def test_what_was_asked_for_is_compared_whatever_its_order() -> None:

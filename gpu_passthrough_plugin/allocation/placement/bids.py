@@ -1,0 +1,254 @@
+"""Making units a consumer's: a bid first, then the hold.
+
+Placement checks capacity by a transaction's first snapshot, and where it
+repeats a write that others were faster with, by that same snapshot: on a
+database that reads repeatably, such as MariaDB by default, it then gives
+one inventory of 1 to two consumers (seen with 16.0.0; source: placement,
+objects/allocation.py, replace_all).  So a claim is not what it answers:
+
+1. *Bid*: one PUT takes what Placement gives.  It holds nothing.
+2. Read all of it again.  Of two that bid for a unit, the later one at least
+   sees the other, and takes its bid back.
+3. *Hold*: one PUT, with the consumer's generation, makes bids that were
+   alone holds; all of them, or none.
+4. Read again: no lease was counted on meanwhile, which Placement would have
+   overlooked in the same way.
+
+Whoever dies in between leaves bids: the same consumer goes on from them,
+and others turn them down once they waited for long.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation.placement import (
+    ends,
+    names,
+    reading,
+)
+from gpu_passthrough_plugin.allocation.placement.failure import (
+    Again,
+    Clash,
+    Reply,
+    clash,
+    detail,
+)
+from gpu_passthrough_plugin.allocation.placement.fleet import Stored
+from gpu_passthrough_plugin.allocation.placement.lease import Taken
+from gpu_passthrough_plugin.allocation.placement.move import Move
+from gpu_passthrough_plugin.allocation.placement.reading import Consumer
+from gpu_passthrough_plugin.allocation.placement.service import Service
+from gpu_passthrough_plugin.model.unit import State, UnitRecord
+
+# From then on a consumer without allocations is one whose maker died, and
+# so is one that has bids.
+PATIENT_ATTEMPTS = 8
+
+Wanted = Callable[[Consumer, Sequence[Stored]], bool]
+
+
+def claimed(
+    service: Service,
+    consumer: str,
+    units: Sequence[Stored],
+    asked: str,
+    attempt: int,
+) -> tuple[UnitRecord, ...]:
+    """Make these units, which are offered, a new consumer's.
+
+    :param asked: what it asks for.
+    :param attempt: how often this was tried before.
+    :raises Again: when others were faster.
+    :raises Unavailable: when Placement does not understand the claim.
+    """
+    ends.finish(service, units)
+    if attempt >= PATIENT_ATTEMPTS:
+        turn_down(service, units)
+    bid = body(units, asked, _generation(attempt), is_typed=service.is_typed)
+    _put(service, consumer, bid, asked)
+    found = reading.consumer(service, consumer)
+    if found is None or not found.is_bidding:
+        # Another one claims for the same consumer.
+        raise faster(asked)
+    return _held(service, found, units)
+
+
+def turn_down(service: Service, units: Iterable[Stored]) -> None:
+    """Take away what others bid for these units.
+
+    :raises Again: when they changed their bids meanwhile.
+    """
+    for unit in units:
+        if unit.is_free and not unit.is_offered:
+            ends.turn_down(service, unit.uuid)
+
+
+def holding(
+    service: Service, consumer: str, is_wanted: Wanted
+) -> tuple[Consumer, tuple[UnitRecord, ...]] | None:
+    """A consumer that holds units, with these; None if it holds none.
+
+    :param is_wanted: whether to go on from bids that it has.
+    :raises Refused: when what it has is not this ledger's.
+    :raises Again: when others were faster.
+    """
+    found = reading.consumer(service, consumer)
+    if found is None:
+        return None
+    if not found.is_ours:
+        raise errors.Refused(
+            f"consumer {consumer} has allocations in Placement that are not"
+            " this ledger's, such as an instance's of Nova; claim for another"
+            " UUID"
+        )
+    units = reading.holds(service, found)
+    if units:
+        return found, units
+    bids = reading.bids(service, found)
+    if len(bids) == len(found.allocations) and is_wanted(found, bids):
+        return found, _held(service, found, bids)
+    ends.clear(service, found)
+    return None
+
+
+def body(
+    units: Sequence[Stored],
+    asked: str,
+    generation: int | None,
+    *,
+    is_typed: bool,
+) -> dict[str, object]:
+    """The request that bids for these units, or for none of them.
+
+    :param generation: of the consumer; None for a new one.
+    """
+    found: dict[str, object] = {
+        "allocations": {
+            unit.uuid: {"resources": _resources(unit, unit.lease.bid)}
+            for unit in units
+        },
+        "project_id": names.PROJECT,
+        "user_id": asked,
+        "consumer_generation": generation,
+    }
+    if is_typed:
+        found["consumer_type"] = names.CONSUMER_TYPE
+    return found
+
+
+def _resources(unit: Stored, amount: int) -> Mapping[str, int]:
+    return {unit.record.unit.resource_class: 1, names.LEASE: amount}
+
+
+def _held(
+    service: Service, found: Consumer, units: Sequence[Stored]
+) -> tuple[UnitRecord, ...]:
+    """Make a consumer's bids for these units, all that it has, holds."""
+    now = _read(service, units)
+    if not all(is_alone(unit, now.get(unit.uuid)) for unit in units):
+        ends.clear(service, found)
+        raise faster(found.asked)
+    holds = {unit.uuid: _resources(unit, unit.lease.hold) for unit in units}
+    _put(service, found.uuid, found.body(holds), found.asked)
+    now = _read(service, units)
+    records = tuple(_record(unit, found.uuid) for unit in units)
+    if not all(_is_held(unit, now.get(unit.uuid)) for unit in units):
+        _give_back(service, records)
+        raise faster(found.asked)
+    return records
+
+
+def is_alone(bid: Stored, now: Stored | None) -> bool:
+    """Whether a bid is the only one, for what it was made for: pure."""
+    return (
+        now is not None
+        and now.lease.total == bid.lease.total
+        and now.taken == Taken(bid.lease.bid, 1)
+    )
+
+
+def _is_held(bid: Stored, now: Stored | None) -> bool:
+    return (
+        now is not None
+        and now.taken.amount == bid.lease.hold
+        and now.lease.is_held_by(bid.lease.hold)
+    )
+
+
+def _give_back(service: Service, records: Sequence[UnitRecord]) -> None:
+    """End those holds of a claim that did not get all."""
+    for record in records:
+        with contextlib.suppress(errors.Conflict, errors.Refused):
+            _free(service, Move(record, State.FREE, ""))
+
+
+def _free(service: Service, moving: Move) -> None:
+    service.repeated(lambda _: moving.once(service))
+
+
+def _read(service: Service, units: Sequence[Stored]) -> dict[str, Stored]:
+    """The units of their host as they are now."""
+    host = units[0].record.unit.key.host
+    return {unit.uuid: unit for unit in reading.read(service, host).units}
+
+
+def _record(unit: Stored, consumer: str) -> UnitRecord:
+    """The record of a unit that was just claimed."""
+    return dataclasses.replace(
+        unit.record,
+        state=State.CLAIMED,
+        consumer=consumer,
+        generation=2 * unit.lease.count,
+    )
+
+
+def _put(
+    service: Service, consumer: str, found: Mapping[str, object], asked: str
+) -> None:
+    reply = service.put(f"/allocations/{consumer}", found)
+    if reply.status != 204:
+        raise refused(reply, consumer, asked)
+
+
+def refused(reply: Reply, consumer: str, asked: str) -> Exception:
+    """What to raise of a claim that Placement refused: pure.
+
+    A 400 is of a unit that is gone.
+    """
+    if reply.status == 400 and "does not exist" not in detail(reply):
+        return errors.Unavailable(
+            f"Placement does not understand the claim ({detail(reply)});"
+            " check the releases of both"
+        )
+    if clash(reply) is Clash.CONCURRENT:
+        return Again(
+            errors.Conflict(
+                f"the allocations of consumer {consumer} were changed by"
+                " others at each attempt; try again"
+            )
+        )
+    return faster(asked)
+
+
+def faster(asked: str) -> Again:
+    """What to raise when others want the same units."""
+    return Again(
+        errors.Conflict(
+            "others were faster at each attempt to claim what"
+            f" {asked} asks for; try again"
+        )
+    )
+
+
+def _generation(attempt: int) -> int | None:
+    """The generation that a consumer without allocations has.
+
+    Placement makes a consumer before its allocations.  Whoever dies in
+    between leaves one of generation 0, which a new one collides with.
+    """
+    is_left = attempt >= PATIENT_ATTEMPTS and attempt % 2
+    return 0 if is_left else None
