@@ -86,10 +86,10 @@ def read(at: int, *sights: Sight) -> Operation:
     return operation(Act.READ, at, *sights)
 
 
-def found(*operations: Operation) -> str:
+def found(*operations: Operation, strides: tuple[int, ...] = (1,)) -> str:
     """The violations, where the last operation read everything."""
     *told, end = operations
-    return "\n".join(verdict.violations(told, end))
+    return "\n".join(verdict.violations(told, end, strides))
 
 
 def test_a_life_is_in_order() -> None:
@@ -199,6 +199,28 @@ def test_a_step_that_no_life_has() -> None:
     assert "no step of a life" in found(
         claim(1, claimed(ONE)), read(2, clean), read(3, clean)
     )
+
+
+def test_a_ledger_whose_moves_count_by_two() -> None:
+    prepared = Sight(ONE, 3, State.PREPARING, ADA)
+    locked = Sight(TWO, 3, State.QUARANTINED, None)
+    told = (
+        publish(0, ONE, TWO),
+        read(1, free(ONE), free(TWO)),
+        claim(2, claimed(ONE)),
+        move(3, claimed(ONE), State.PREPARING),
+        move(4, free(TWO), State.QUARANTINED, Outcome.UNKNOWN),
+        read(5, prepared, locked),
+    )
+    assert "nobody made h/2" in found(*told)
+    assert not found(*told, strides=(1, 2))
+    # What no life has, it has by no stride.
+    clean = Sight(ONE, 5, State.FREE, None)
+    for state in (State.SANITISING, State.QUARANTINED):
+        wrong = clean._replace(state=state)
+        assert "no step of a life" in found(
+            *told, read(6, wrong), read(7, wrong), strides=(1, 2)
+        )
 
 
 def test_a_hold_that_changed_hands() -> None:

@@ -38,25 +38,30 @@ pytest_plugins = ["tests.functional.servers.fixtures"]
 
 WHOLE = 20_000
 PART = 1_500
+# Placement does few in that time.
+SLOW = 5
 # What fails is over soon, and a client waits for it: few ask in vain.
 ANSWERED = 0.9
 
 
 def settings(
-    url: str, folder: Path, lock_urls: tuple[str, ...] = ()
+    url: str, folder: Path, lock_urls: tuple[str, ...], slower: int
 ) -> Settings:
     wanted = WHOLE if campaign.is_whole() else PART
-    steps = -(-wanted // fire.CLIENTS)
+    steps = -(-wanted // slower // fire.CLIENTS)
     return Settings(url, str(folder), campaign.seed(), steps, lock_urls)
 
 
 def violations(
-    ledger: Driver, begun: list[Operation], folder: Path
+    ledger: Driver,
+    begun: list[Operation],
+    folder: Path,
+    strides: tuple[int, ...],
 ) -> list[str]:
     """Everything that should not be."""
     told = [*begun, *nursery.told(folder)]
     return [
-        *verdict.violations(told, ending.read(ledger)),
+        *verdict.violations(told, ending.read(ledger), strides),
         *ending.disagreements(ledger),
         *ending.stranded(ledger),
     ]
@@ -96,20 +101,24 @@ def campaigned(
     folder: Path,
     faults: dict[str, fire.Fault],
     locks: tuple[Etcd, Redis],
+    strides: tuple[int, ...] = (1,),
+    slower: int = 1,
 ) -> None:
     """Found a ledger, have the clients at it, and judge what they tell.
 
     :param direct: the URL by which nothing fails.
+    :param strides: by how much a step may count a unit's generation on.
+    :param slower: of so many operations, one is done.
     """
     ledger = nursery.ledger(direct)
     begun = ending.found(ledger)
     totals = fire.burn(
-        settings(url, folder, tuple(map(trouble.lock_url, locks))),
+        settings(url, folder, tuple(map(trouble.lock_url, locks)), slower),
         CLIENT_FAULTS | faults | trouble.lock_faults(*locks),
         every_s=0.5,
         most_s=3600,
     )
-    found = violations(ledger, begun, folder)
+    found = violations(ledger, begun, folder, strides)
     ledger.close()
     report(name, totals, found)
 
@@ -144,4 +153,7 @@ def test_placement(folder: Path, locks: tuple[Etcd, Redis]) -> None:
         faults["Placement killed"] = trouble.death(server)
         faults["its database killed"] = trouble.death(database)
         url = f"http://127.0.0.1:{proxy.port}"
-        campaigned("Placement", url, server.url, folder, faults, locks)
+        # There, a claim counts a lease's generation on by half of a move.
+        campaigned(
+            "Placement", url, server.url, folder, faults, locks, (1, 2), SLOW
+        )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.placement import (
     bids,
+    names,
     reading,
 )
 from gpu_passthrough_plugin.allocation.placement.failure import Json, Reply
@@ -185,6 +188,53 @@ def test_a_life_goes_on_beside_a_bid(ledger: PlacementLedger) -> None:
     assert not allocated(ledger, A)
     assert not allocated(ledger, B)
     assert ledger.claim(request("gpu:1"), B).consumer == B
+
+
+def older(ledger: PlacementLedger) -> None:
+    """Make it what a release wrote that knew no bids."""
+    service = ledger.service
+    for unit_ in stored(ledger):
+        path = f"/resource_providers/{unit_.uuid}/inventories"
+        found = service.get(path)
+        own = found["inventories"][names.LEASE]
+        own["min_unit"] = own["max_unit"] = unit_.lease.count
+        assert service.put(path, found).status == 200
+    service.delete(f"/traits/{names.LAYOUT}{names.KNOWN_LAYOUT}")
+    service.forget()
+    service.make_traits({f"{names.LAYOUT}1"})
+
+
+def test_an_older_ledger_is_brought_up_to_date(
+    ledger: PlacementLedger, placement_url: str
+) -> None:
+    ledger.publish("h", [unit(1), unit(2)])
+    ledger.move(ledger.records()[1], State.QUARANTINED, reason="hot")
+    before = ledger.records()
+    older(ledger)
+    with closing(PlacementLedger(settings_of(placement_url))) as later:
+        with pytest.raises(errors.Unavailable, match="'gpu-passthrough db"):
+            later.records()
+        later.sync()
+        assert later.records() == before
+        assert later.claim(request("gpu:1"), A).units[0].unit == unit(1)
+        # What is so already stays as it is.
+        later.sync()
+        assert len(later.allocations()) == 1
+
+
+def test_unless_units_are_in_use(
+    ledger: PlacementLedger, placement_url: str
+) -> None:
+    ledger.publish("h", [unit(1), unit(2)])
+    moved(ledger, ledger.claim(request("gpu:1"), A).units[0], State.PREPARING)
+    older(ledger)
+    with (
+        closing(PlacementLedger(settings_of(placement_url))) as later,
+        pytest.raises(errors.Refused, match=r"1 units in use.*01:00\.0"),
+    ):
+        later.sync()
+    ledger.service.forget()
+    ledger.service.make_traits({f"{names.LAYOUT}{names.KNOWN_LAYOUT}"})
 
 
 def test_a_claim_that_lost_a_unit_gives_back_the_other(

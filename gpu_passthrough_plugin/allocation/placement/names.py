@@ -20,7 +20,7 @@ IS_UNIT = "CUSTOM_GPU_PASSTHROUGH_UNIT"
 
 LAYOUT = "CUSTOM_GPU_PASSTHROUGH_LAYOUT_"
 """A trait of that name and a number says how all of this is laid out."""
-KNOWN_LAYOUT = 1
+KNOWN_LAYOUT = 2
 
 FACT = "CUSTOM_GPUPT_"
 """Traits that begin with it are ours to add and to take away."""

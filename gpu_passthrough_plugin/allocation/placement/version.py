@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation.placement import names
+from gpu_passthrough_plugin.allocation.placement import (
+    lease,
+    names,
+    reading,
+)
+from gpu_passthrough_plugin.allocation.placement.providers import (
+    put_inventory,
+)
 from gpu_passthrough_plugin.allocation.placement.service import Service
+
+# The layout in which a claim was no bid first.
+_WITHOUT_BIDS = 1
+_FEW = 3
 
 
 def found(service: Service) -> str:
@@ -22,7 +33,8 @@ def check(service: Service) -> None:
     if layout < names.KNOWN_LAYOUT:
         raise errors.Unavailable(
             f"Placement {service.name} does not know this ledger's classes"
-            " and traits yet; run 'gpu-passthrough db sync'"
+            " and traits yet, or those of an older release; run"
+            " 'gpu-passthrough db sync'"
         )
 
 
@@ -30,13 +42,39 @@ def sync(service: Service) -> str:
     """Make the classes and traits of ours; the microversion used.
 
     :raises Unavailable: when a newer release made them.
+    :raises Refused: when an older one did, and units are in use.
+    :raises Again: when others changed a unit meanwhile.
     """
-    _refuse_newer(service, _layout(service))
+    layout = _layout(service)
+    _refuse_newer(service, layout)
+    if layout == _WITHOUT_BIDS:
+        _let_bid(service)
     service.make_classes({names.HOST, names.LEASE})
     service.make_traits({names.IS_HOST, names.IS_UNIT, names.IS_DISABLED})
     # The last one: it says that the others are there.
     service.make_traits({f"{names.LAYOUT}{names.KNOWN_LAYOUT}"})
     return service.microversion
+
+
+def _let_bid(service: Service) -> None:
+    """Have the leases of all units take bids and holds."""
+    units = reading.read(service).units
+    used = [s for s in units if s.taken.takers or not s.lease.is_nobodys]
+    if used:
+        some = ", ".join(str(s.record.unit.key) for s in used[:_FEW])
+        some += ", …" if len(used) > _FEW else ""
+        raise errors.Refused(
+            f"Placement {service.name} has {len(used)} units in use, as an"
+            f" older release wrote it down ({some});"
+            " release them with that release, then run 'gpu-passthrough db"
+            " sync' again"
+        )
+    for unit in units:
+        path = f"/resource_providers/{unit.uuid}/inventories"
+        generation = service.get(path)["resource_provider_generation"]
+        resource_class = unit.record.unit.resource_class
+        inventory = lease.inventory(unit.lease, resource_class)
+        put_inventory(service, unit.uuid, generation, inventory)
 
 
 def _layout(service: Service) -> int:

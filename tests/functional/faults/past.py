@@ -29,10 +29,20 @@ class Fact(NamedTuple):
 
 
 class History:
-    """All operations, by what the rules ask of them."""
+    """All operations, by what the rules ask of them.
 
-    def __init__(self, operations: Sequence[Operation], end: Operation):
+    :param strides: by how much one step of a life counts a unit's
+        generation on.
+    """
+
+    def __init__(
+        self,
+        operations: Sequence[Operation],
+        end: Operation,
+        strides: tuple[int, ...] = (1,),
+    ) -> None:
         self.operations = tuple(operations)
+        self.strides = strides
         self.end = end
         self.facts: dict[str, list[Fact]] = collections.defaultdict(list)
         self.claims: dict[str, list[Operation]] = collections.defaultdict(list)

@@ -29,13 +29,16 @@ Rule = Callable[[History], Iterator[str]]
 
 
 def violations(
-    operations: Sequence[Operation], end: Operation
+    operations: Sequence[Operation],
+    end: Operation,
+    strides: tuple[int, ...] = (1,),
 ) -> tuple[str, ...]:
     """Everything that should not be, a line each; none is what we want.
 
     :param end: a reading of all units, begun after all else ended.
+    :param strides: by how much a step may count the generation on.
     """
-    history = History(operations, end)
+    history = History(operations, end, strides)
     return tuple(line for rule in RULES for line in rule(history))
 
 
@@ -89,21 +92,36 @@ def _legal_steps(history: History) -> Iterator[str]:
         for fact in facts:
             known[fact.sight.generation].append(fact)
         for generation in sorted(known):
-            for old, new in _pairs(known, generation):
+            for old, new in _pairs(known, generation, history.strides):
                 stays = history.is_republished(unit)
                 if _is_step(old.sight, new.sight, stays):
+                    continue
+                if _skips_a_claim(old.sight, new.sight):
                     continue
                 if not history.may_begin_anew(old, new):
                     yield f"no step of a life: {old}; {new}"
 
 
 def _pairs(
-    known: dict[int, list[Fact]], generation: int
+    known: dict[int, list[Fact]], generation: int, strides: Sequence[int]
 ) -> Iterator[tuple[Fact, Fact]]:
     """One fact of each kind at a generation, with those of the next."""
     old = {fact.sight: fact for fact in known[generation]}
-    new = {fact.sight: fact for fact in known.get(generation + 1, ())}
+    new = {
+        fact.sight: fact
+        for stride in strides
+        for fact in known.get(generation + stride, ())
+    }
     return itertools.product(old.values(), new.values())
+
+
+def _skips_a_claim(old: Sight, new: Sight) -> bool:
+    """Whether there is a generation between, of a claim, that is not seen."""
+    return (
+        new.generation > old.generation + 1
+        and old.state is State.FREE
+        and new.state in EDGES[State.CLAIMED]
+    )
 
 
 def _is_step(old: Sight, new: Sight, stays: bool) -> bool:
@@ -119,12 +137,7 @@ def _is_step(old: Sight, new: Sight, stays: bool) -> bool:
 def _whole_lives(history: History) -> Iterator[str]:
     """Nothing happens to a unit that nobody asked for."""
     made = {(f.sight.unit, f.sight.generation) for f in _made(history)}
-    tried: dict[tuple[str, int], list[Operation]]
-    tried = collections.defaultdict(list)
-    for operation in history.operations:
-        if operation.act is Act.MOVE and operation.before is not None:
-            unit, generation = operation.before[:2]
-            tried[unit, generation + 1].append(operation)
+    tried = _tried(history)
     for unit, facts in history.facts.items():
         if history.is_republished(unit):
             continue
@@ -132,10 +145,13 @@ def _whole_lives(history: History) -> Iterator[str]:
         for generation in range(2, max(seen, default=1) + 1):
             if (unit, generation) in made:
                 continue
-            asked = tried[unit, generation]
+            asked = tried.get((unit, generation), [])
             if any(o.outcome is Outcome.UNKNOWN for o in asked):
                 continue
             fact = seen.get(generation)
+            if fact is None and len(history.strides) > 1:
+                # It may have been strode over.
+                continue
             if _may_be_claimed(history, fact):
                 continue
             told = ", ".join(f"{o.name} was told {o.outcome}" for o in asked)
@@ -143,6 +159,18 @@ def _whole_lives(history: History) -> Iterator[str]:
                 f"nobody made {unit} at {generation}:"
                 f" {fact or 'not seen'}; {told or 'nobody tried'}"
             )
+
+
+def _tried(history: History) -> dict[tuple[str, int], list[Operation]]:
+    """Who asked for what may have made a unit's generation."""
+    tried: dict[tuple[str, int], list[Operation]]
+    tried = collections.defaultdict(list)
+    for operation in history.operations:
+        if operation.act is Act.MOVE and operation.before is not None:
+            unit, generation = operation.before[:2]
+            for stride in history.strides:
+                tried[unit, generation + stride].append(operation)
+    return tried
 
 
 def _may_be_claimed(history: History, fact: Fact | None) -> bool:
