@@ -62,7 +62,8 @@ class Settings:
 def ledger(url: str) -> Driver:
     """The ledger of a URL: a database's, or Placement's."""
     if url.startswith("http:"):
-        return PlacementLedger(settings_of(url))
+        # One that waits until Placement is there again.
+        return PlacementLedger(settings_of(url, connect_retries=40))
     return SqlLedger(LedgerSettings(url))
 
 

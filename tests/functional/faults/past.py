@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from tests.functional.faults.history import (
@@ -12,6 +12,13 @@ from tests.functional.faults.history import (
     Operation,
     Sight,
 )
+
+After = Callable[[int], tuple[int, ...]]
+
+
+def by_one(generation: int) -> tuple[int, ...]:
+    """What follows a generation where each step counts it on by one."""
+    return (generation + 1,)
 
 
 class Fact(NamedTuple):
@@ -31,18 +38,17 @@ class Fact(NamedTuple):
 class History:
     """All operations, by what the rules ask of them.
 
-    :param strides: by how much one step of a life counts a unit's
-        generation on.
+    :param after: the generations that one step may take a unit to.
     """
 
     def __init__(
         self,
         operations: Sequence[Operation],
         end: Operation,
-        strides: tuple[int, ...] = (1,),
+        after: After = by_one,
     ) -> None:
         self.operations = tuple(operations)
-        self.strides = strides
+        self.after = after
         self.end = end
         self.facts: dict[str, list[Fact]] = collections.defaultdict(list)
         self.claims: dict[str, list[Operation]] = collections.defaultdict(list)

@@ -20,7 +20,7 @@ from tests.functional.faults.history import (
     Outcome,
     Sight,
 )
-from tests.functional.faults.past import Fact, History
+from tests.functional.faults.past import After, Fact, History, by_one
 
 _HELD = frozenset(State) - {State.FREE, State.QUARANTINED}
 
@@ -31,14 +31,14 @@ Rule = Callable[[History], Iterator[str]]
 def violations(
     operations: Sequence[Operation],
     end: Operation,
-    strides: tuple[int, ...] = (1,),
+    after: After = by_one,
 ) -> tuple[str, ...]:
     """Everything that should not be, a line each; none is what we want.
 
     :param end: a reading of all units, begun after all else ended.
-    :param strides: by how much a step may count the generation on.
+    :param after: the generations that one step may take a unit to.
     """
-    history = History(operations, end, strides)
+    history = History(operations, end, after)
     return tuple(line for rule in RULES for line in rule(history))
 
 
@@ -92,7 +92,7 @@ def _legal_steps(history: History) -> Iterator[str]:
         for fact in facts:
             known[fact.sight.generation].append(fact)
         for generation in sorted(known):
-            for old, new in _pairs(known, generation, history.strides):
+            for old, new in _pairs(known, generation, history.after):
                 stays = history.is_republished(unit)
                 if _is_step(old.sight, new.sight, stays):
                     continue
@@ -103,14 +103,14 @@ def _legal_steps(history: History) -> Iterator[str]:
 
 
 def _pairs(
-    known: dict[int, list[Fact]], generation: int, strides: Sequence[int]
+    known: dict[int, list[Fact]], generation: int, after: After
 ) -> Iterator[tuple[Fact, Fact]]:
     """One fact of each kind at a generation, with those of the next."""
     old = {fact.sight: fact for fact in known[generation]}
     new = {
         fact.sight: fact
-        for stride in strides
-        for fact in known.get(generation + stride, ())
+        for later in after(generation)
+        for fact in known.get(later, ())
     }
     return itertools.product(old.values(), new.values())
 
@@ -149,8 +149,8 @@ def _whole_lives(history: History) -> Iterator[str]:
             if any(o.outcome is Outcome.UNKNOWN for o in asked):
                 continue
             fact = seen.get(generation)
-            if fact is None and len(history.strides) > 1:
-                # It may have been strode over.
+            if fact is None and len(history.after(generation - 1)) > 1:
+                # A step from before may have passed over it.
                 continue
             if _may_be_claimed(history, fact):
                 continue
@@ -168,8 +168,8 @@ def _tried(history: History) -> dict[tuple[str, int], list[Operation]]:
     for operation in history.operations:
         if operation.act is Act.MOVE and operation.before is not None:
             unit, generation = operation.before[:2]
-            for stride in history.strides:
-                tried[unit, generation + stride].append(operation)
+            for later in history.after(generation):
+                tried[unit, later].append(operation)
     return tried
 
 

@@ -1,0 +1,40 @@
+"""Many clients on a ledger in Placement while everything around it fails.
+
+As ``test_ledger_faults``, of which these are the same rules.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.functional.faults import trouble
+from tests.functional.faults.course import Kind, campaigned
+from tests.functional.faults.proxy import Proxy
+from tests.functional.placement.server import PlacementServer
+from tests.functional.servers.backends import Etcd, Redis
+from tests.functional.servers.databases import MariaDB
+
+pytest_plugins = ("tests.functional.faults.fixtures",)
+
+# It does few operations in that time, and is back after seconds.  A claim
+# counts a lease's generation on by half of what a move does.
+PLACEMENT = Kind(
+    every_s=2.5,
+    slower=5,
+    after=lambda at: (at + 1, at + 2) if at % 2 else (at + 1,),
+)
+
+
+def test_placement(folder: Path, locks: tuple[Etcd, Redis]) -> None:
+    with (
+        MariaDB() as database,
+        PlacementServer(database.new_database(), threads=8) as server,
+        Proxy(server.port) as proxy,
+    ):
+        faults = trouble.faults(proxy, b"PUT /allocations/")
+        faults["Placement killed"] = trouble.death(server)
+        faults["its database killed"] = trouble.death(database)
+        url = f"http://127.0.0.1:{proxy.port}"
+        campaigned(
+            "Placement", url, server.url, folder, faults, locks, PLACEMENT
+        )
