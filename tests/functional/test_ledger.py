@@ -283,6 +283,20 @@ def test_moves_that_no_edge_allows(ledger: SqlLedger) -> None:
     assert ledger.records() == ()
 
 
+def test_a_record_of_another_life_moves_nothing(ledger: Driver) -> None:
+    """A unit that went, came back, and is at the same point of its life."""
+    ledger.publish("h", [unit(1)])
+    (record,) = ledger.claim(request("gpu:1"), A).units
+    ledger.move(record, State.FREE)
+    ledger.publish("h", [])
+    ledger.publish("h", [unit(1)])
+    (again,) = ledger.claim(request("gpu:1"), B).units
+    assert again.generation > record.generation
+    with pytest.raises(errors.Conflict):
+        ledger.move(record, State.PREPARING)
+    assert ledger.allocation(B).units == (again,)
+
+
 def test_the_operators_hand(ledger: SqlLedger) -> None:
     ledger.publish("h", [unit(1)])
     (record,) = ledger.records()

@@ -14,6 +14,7 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
+from gpu_passthrough_plugin.allocation.placement import names
 from gpu_passthrough_plugin.allocation.placement.ledger import (
     PlacementLedger,
 )
@@ -204,7 +205,8 @@ def test_it_cannot_just_now_and_then_can() -> None:
         if len(asked) < 3:
             return 503, {"errors": [{"detail": "wait"}]}
         if path.startswith("/traits"):
-            return 200, {"traits": ["CUSTOM_GPU_PASSTHROUGH_LAYOUT_1"]}
+            known = f"{names.LAYOUT}{names.KNOWN_LAYOUT}"
+            return 200, {"traits": [known]}
         return 200, {"resource_providers": []}
 
     with answering(busy) as url:

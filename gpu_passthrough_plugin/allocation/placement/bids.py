@@ -38,7 +38,6 @@ from gpu_passthrough_plugin.allocation.placement.failure import (
     detail,
 )
 from gpu_passthrough_plugin.allocation.placement.fleet import Stored
-from gpu_passthrough_plugin.allocation.placement.lease import Taken
 from gpu_passthrough_plugin.allocation.placement.move import Move
 from gpu_passthrough_plugin.allocation.placement.reading import Consumer
 from gpu_passthrough_plugin.allocation.placement.service import Service
@@ -47,6 +46,9 @@ from gpu_passthrough_plugin.model.unit import State, UnitRecord
 # From then on a consumer without allocations is one whose maker died, and
 # so is one that has bids.
 PATIENT_ATTEMPTS = 8
+
+# Of a provider.  Source: placement, exception.py; handlers/allocation.py.
+_GONE = ("does not exist", "No resource provider")
 
 Wanted = Callable[[Consumer, Sequence[Stored]], bool]
 
@@ -109,7 +111,8 @@ def holding(
     if units:
         return found, units
     bids = reading.bids(service, found)
-    if len(bids) == len(found.allocations) and is_wanted(found, bids):
+    is_whole = len(bids) == len(found.allocations)
+    if bids and is_whole and is_wanted(found, bids):
         return found, _held(service, found, bids)
     ends.clear(service, found)
     return None
@@ -149,41 +152,68 @@ def _held(
 ) -> tuple[UnitRecord, ...]:
     """Make a consumer's bids for these units, all that it has, holds."""
     now = _read(service, units)
-    if not all(is_alone(unit, now.get(unit.uuid)) for unit in units):
-        ends.clear(service, found)
-        raise faster(found.asked)
+    for unit in units:
+        takers = reading.holders(service, unit.uuid)
+        if not is_alone(found.uuid, unit, now.get(unit.uuid), takers):
+            ends.clear(service, found)
+            raise faster(found.asked)
     holds = {unit.uuid: _resources(unit, unit.lease.hold) for unit in units}
     _put(service, found.uuid, found.body(holds), found.asked)
     now = _read(service, units)
-    records = tuple(_record(unit, found.uuid) for unit in units)
-    if not all(_is_held(unit, now.get(unit.uuid)) for unit in units):
-        _give_back(service, records)
+    won = [
+        unit
+        for unit in units
+        if is_won(
+            found.uuid,
+            unit,
+            now.get(unit.uuid),
+            reading.holders(service, unit.uuid),
+        )
+    ]
+    if len(won) < len(units):
+        _give_back(service, found.uuid, won)
         raise faster(found.asked)
-    return records
+    return tuple(_record(unit, found.uuid) for unit in units)
 
 
-def is_alone(bid: Stored, now: Stored | None) -> bool:
-    """Whether a bid is the only one, for what it was made for: pure."""
+def is_alone(
+    consumer: str, bid: Stored, now: Stored | None, takers: Mapping[str, int]
+) -> bool:
+    """Whether a bid is the only one, for what it was made for: pure.
+
+    :param now: the unit as it was read after the bid.
+    :param takers: how much of its lease each has, read then.
+    """
+    is_same = now is not None and now.lease.total == bid.lease.total
+    return is_same and takers == {consumer: bid.lease.bid}
+
+
+def is_won(
+    consumer: str, bid: Stored, now: Stored | None, takers: Mapping[str, int]
+) -> bool:
+    """Whether what was a bid is a hold, and nobody else's: pure.
+
+    :param now: the unit as it was read after the hold.
+    :param takers: how much of its lease each has, read then.
+    """
+    others = [amount for c, amount in takers.items() if c != consumer]
     return (
         now is not None
-        and now.lease.total == bid.lease.total
-        and now.taken == Taken(bid.lease.bid, 1)
-    )
-
-
-def _is_held(bid: Stored, now: Stored | None) -> bool:
-    return (
-        now is not None
-        and now.taken.amount == bid.lease.hold
         and now.lease.is_held_by(bid.lease.hold)
+        and takers.get(consumer) == bid.lease.hold
+        and all(amount and amount != bid.lease.hold for amount in others)
     )
 
 
-def _give_back(service: Service, records: Sequence[UnitRecord]) -> None:
-    """End those holds of a claim that did not get all."""
-    for record in records:
+def _give_back(service: Service, consumer: str, won: Sequence[Stored]) -> None:
+    """End those holds of a claim that did not get all, and take out it all."""
+    for unit in won:
+        moving = Move(_record(unit, consumer), State.FREE, "")
         with contextlib.suppress(errors.Conflict, errors.Refused):
-            _free(service, Move(record, State.FREE, ""))
+            _free(service, moving)
+    found = reading.consumer(service, consumer)
+    if found is not None:
+        ends.clear(service, found)
 
 
 def _free(service: Service, moving: Move) -> None:
@@ -219,7 +249,8 @@ def refused(reply: Reply, consumer: str, asked: str) -> Exception:
 
     A 400 is of a unit that is gone.
     """
-    if reply.status == 400 and "does not exist" not in detail(reply):
+    is_gone = any(words in detail(reply) for words in _GONE)
+    if reply.status == 400 and not is_gone:
         return errors.Unavailable(
             f"Placement does not understand the claim ({detail(reply)});"
             " check the releases of both"

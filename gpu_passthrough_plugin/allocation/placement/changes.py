@@ -60,7 +60,7 @@ def remove(service: Service, stored: Stored) -> None:
     if stored.taken.takers:
         ends.turn_down(service, stored.uuid)
         raise changed(f"unit {stored.record.unit.key}", "somebody's bid")
-    generation = _unchanged(service, stored)
+    generation = unchanged(service, stored)
     # Whoever is claiming it is refused from then on; a DELETE has no guard.
     put_inventory(service, stored.uuid, generation, {})
     reply = service.delete(f"/resource_providers/{stored.uuid}")
@@ -76,7 +76,7 @@ def change(
     :raises Again: when it is not what it was read as.
     """
     after = planned.after
-    generation = _unchanged(service, stored)
+    generation = unchanged(service, stored)
     traits = facts.traits(after.unit, after.reason)
     said = text.traits(facts.REASON, [after.reason])
     if after.state is State.QUARANTINED and not planned.before.reason:
@@ -98,24 +98,20 @@ def change(
     return Opening(stored.uuid, generation, lease.inventory(wanted, of))
 
 
-def add(service: Service, root: str, unit: Unit) -> Opening:
+def add(service: Service, root: str, unit: Unit, first: Lease) -> Opening:
     """Make a unit's provider; how to open it.
 
     :param root: UUID of the compute node's provider.
+    :param first: its lease.
     :raises Again: when others make it just now.
     """
     uuid, generation = made(service, names.unit_provider(unit.key), root)
     generation = put_traits(service, uuid, generation, facts.traits(unit))
-    inventory = lease.inventory(lease.FIRST, unit.resource_class)
+    inventory = lease.inventory(first, unit.resource_class)
     return Opening(uuid, generation, inventory)
 
 
-def _closed(found: Lease) -> Lease:
-    """The same, but that nobody can claim it."""
-    return dataclasses.replace(found, is_missing=True)
-
-
-def _unchanged(service: Service, stored: Stored) -> int:
+def unchanged(service: Service, stored: Stored) -> int:
     """The generation of a unit's provider, where it is what it was.
 
     :raises Again: when it is not.
@@ -130,3 +126,8 @@ def _unchanged(service: Service, stored: Stored) -> int:
     if lease.taken(has) != stored.taken:
         raise changed(f"unit {stored.record.unit.key}", "another holder")
     return generation
+
+
+def _closed(found: Lease) -> Lease:
+    """The same, but that nobody can claim it."""
+    return dataclasses.replace(found, is_missing=True)

@@ -14,6 +14,7 @@ from gpu_passthrough_plugin.allocation.placement import (
     terms,
 )
 from gpu_passthrough_plugin.allocation.placement.fleet import Fleet, Stored
+from gpu_passthrough_plugin.allocation.placement.reading import Consumer
 from gpu_passthrough_plugin.allocation.placement.service import Service
 from gpu_passthrough_plugin.model.allocation import (
     Allocation,
@@ -88,9 +89,16 @@ def _held(service: Service, look: Look, asked: str) -> Allocation | None:
 
     :raises Refused: when that is not what it asks for now.
     """
-    held = bids.holding(
-        service, look.consumer, lambda bidder, _: bidder.asked == asked
-    )
+
+    def is_wanted(bidder: Consumer, units: Sequence[Stored]) -> bool:
+        name = units[0].record.unit.key.host
+        return (
+            bidder.asked == asked
+            and look.host in (None, name)
+            and reading.is_offered(service, name, look.request.aggregate)
+        )
+
+    held = bids.holding(service, look.consumer, is_wanted)
     if held is None:
         return None
     found, units = held

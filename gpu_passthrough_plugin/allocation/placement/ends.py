@@ -15,6 +15,8 @@ from gpu_passthrough_plugin.allocation.placement import (
 )
 from gpu_passthrough_plugin.allocation.placement.failure import (
     Again,
+    Clash,
+    clash,
     detail,
 )
 from gpu_passthrough_plugin.allocation.placement.fleet import Stored
@@ -49,13 +51,18 @@ def end(service: Service, uuid: str, found: Lease) -> None:
 
 
 def turn_down(service: Service, uuid: str) -> None:
-    """Take a unit's bids away; whoever made them learns when he holds.
+    """Take away what of a unit's allocations is no hold.
+
+    Whoever bid learns it when he makes it one.
 
     :raises Again: when others changed the same allocations meanwhile.
     """
     for name in reading.allocations_of(service, uuid):
         consumer = reading.consumer(service, name)
-        if consumer is not None and lease.is_bid(consumer.amount(uuid)):
+        amount = consumer.amount(uuid) if consumer is not None else 0
+        found = reading.lease_of(service, uuid)
+        is_held = found is not None and found.is_held_by(amount)
+        if consumer is not None and amount and not is_held:
             _keep_holds(service, consumer)
 
 
@@ -83,7 +90,12 @@ def _put(
     kept: Mapping[str, Mapping[str, int]],
 ) -> None:
     reply = service.put(f"/allocations/{consumer.uuid}", consumer.body(kept))
-    if reply.status != 204:
+    if reply.status == 204:
+        return
+    if not kept and clash(reply) is Clash.CAPACITY:
+        # Placement checks even what is to go, and its inventory is gone.
+        service.delete(f"/allocations/{consumer.uuid}")
+    else:
         raise Again(
             errors.Conflict(
                 f"the allocations of consumer {consumer.uuid} were changed by"

@@ -83,6 +83,10 @@ class Stored:
         return self.is_free and (not self.taken.amount or self.is_ended)
 
     @property
+    def is_nobodys(self) -> bool:
+        return self.record.state in (State.FREE, State.QUARANTINED)
+
+    @property
     def is_free(self) -> bool:
         """Whether it is offered, but perhaps for somebody's bid."""
         return self.record.state is State.FREE and not self.record.is_missing

@@ -34,7 +34,7 @@ def ensure(service: Service, host: str) -> Host:
     generation = put_traits(
         service, uuid, generation, frozenset({names.IS_HOST})
     )
-    put_inventory(service, uuid, generation, lease.host_inventory(0))
+    put_inventory(service, uuid, generation, lease.host_inventory(0, 0))
     return reading.read(service, host).hosts[0]
 
 

@@ -90,9 +90,6 @@ class Taken:
     takers: int = 0
 
 
-FIRST = Lease(1, Step.OPEN, False)
-
-
 def of_total(total: int, token: int | None = None) -> Lease:
     """The lease whose inventory has that total."""
     count, rest = divmod(total, 16)
@@ -189,6 +186,19 @@ def _inventory(
     }
 
 
-def host_inventory(generation: int) -> Inventory:
-    """The inventory of our provider of a host; nobody allocates of it."""
-    return {HOST: _inventory(generation + 1, (1, 1), 0)}
+def host_inventory(generation: int, highest: int) -> Inventory:
+    """The inventory of our provider of a host; nobody allocates of it.
+
+    :param highest: count that a unit of the host had when it went.
+    """
+    return {HOST: _inventory(generation + 1, (1, 1 + highest), 0)}
+
+
+def highest(found: Mapping[str, Mapping[str, int]]) -> int:
+    """The same, of our provider's inventories."""
+    return found[HOST]["max_unit"] - 1 if HOST in found else 0
+
+
+def first(highest: int) -> Lease:
+    """The lease of a unit that comes: later than all that went."""
+    return Lease(highest + 1, Step.OPEN, False)

@@ -89,9 +89,12 @@ class PlacementLedger(Driver):
         self, host: str | None, states: Collection[State]
     ) -> tuple[UnitRecord, ...]:
         found = reading.read(self.service, host).units
-        return reading.records(
-            self.service,
-            (s for s in found if not states or s.record.state in states),
+        wanted = [s for s in found if not states or s.record.state in states]
+        # One that was looked at again may be another's by now.
+        return tuple(
+            record
+            for record in reading.records(self.service, wanted)
+            if not states or record.state in states
         )
 
     def candidates(

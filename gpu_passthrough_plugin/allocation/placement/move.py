@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Mapping
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import rules
@@ -43,13 +44,25 @@ class Found:
 
     :param generation: of the provider.
     :param resource_class: of the unit.
+    :param holders: how much of the lease each of its takers has.
     """
 
     uuid: str
     generation: int
     resource_class: str
     lease: Lease
-    taken: Taken
+    holders: Mapping[str, int]
+
+    @property
+    def taken(self) -> Taken:
+        return Taken(max(self.holders.values(), default=0), len(self.holders))
+
+    def is_anothers(self, record: UnitRecord) -> bool:
+        """Whether the one that a record names has not what is held."""
+        amount = self.taken.amount
+        if record.consumer is None or not self.lease.is_held_by(amount):
+            return False
+        return self.holders.get(record.consumer) != amount
 
     @property
     def state(self) -> State:
@@ -114,6 +127,11 @@ class Move:
                 f" {found.record_generation} by now, not {record.state} at"
                 f" {record.generation}; read it again"
             )
+        if found.is_anothers(record):
+            raise errors.Conflict(
+                f"unit {record.unit.key} is no longer {record.consumer}'s;"
+                " read it again"
+            )
         if lease.is_foreign(found.lease, found.taken):
             raise errors.Refused(
                 f"unit {record.unit.key} was allocated in Placement by"
@@ -160,7 +178,7 @@ def _read(service: Service, key: UnitKey) -> Found:
         generation=found["resource_provider_generation"],
         resource_class=classes[0],
         lease=lease.of_total(own["total"], own["min_unit"]),
-        taken=lease.taken(reading.allocations_of(service, uuid).values()),
+        holders=reading.holders(service, uuid),
     )
 
 

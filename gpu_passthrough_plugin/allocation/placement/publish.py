@@ -50,14 +50,20 @@ def publish(service: Service, shown: Shown) -> SyncReport:
         return _report(planned, host.generation)
     is_counted = not planned.is_empty or shown.aggregates != host.aggregates
     generation = host.generation + is_counted
+    highest = max((_highest(service, host), *_counts(found, planned)))
     version = put_inventory(
-        service, host.node, host.version, lease.host_inventory(generation)
+        service,
+        host.node,
+        host.version,
+        lease.host_inventory(generation, highest),
     )
     version = site.write(service, host, shown, version)
     # What others did before they could see that this began.
     found = _units(service, host, shown)
     planned = _plan(found, shown)
-    openings = _carry_out(service, host, found, planned)
+    if max(_counts(found, planned), default=0) > highest:
+        raise changed(f"a unit of host {host.name}", "another count")
+    openings = _carry_out(service, host, found, planned, highest)
     _require_version(service, host, version)
     changes.open_(service, openings)
     return _report(planned, generation)
@@ -78,10 +84,26 @@ def _plan(found: Fleet, shown: Shown) -> Plan:
     return inventory.plan([s.record for s in found.units], shown.units)
 
 
+def _highest(service: Service, host: Host) -> int:
+    """The highest count that a unit of the host had when it went."""
+    found = service.get(f"/resource_providers/{host.node}/inventories")
+    return lease.highest(found["inventories"])
+
+
+def _counts(found: Fleet, planned: Plan) -> list[int]:
+    """The counts of the units that go."""
+    gone = {record.unit.key for record in planned.removed}
+    return [s.lease.count for s in found.units if s.record.unit.key in gone]
+
+
 def _carry_out(
-    service: Service, host: Host, found: Fleet, planned: Plan
+    service: Service, host: Host, found: Fleet, planned: Plan, highest: int
 ) -> list[Opening]:
-    """What goes first, what comes last: no function is in two units."""
+    """What goes first, what comes last: no function is in two units.
+
+    :param highest: count of a unit that went; who comes begins after it,
+        so that no record of a unit is one of its next life.
+    """
     stored = {s.record.unit.key: s for s in found.units}
     for record in planned.removed:
         changes.remove(service, stored[record.unit.key])
@@ -92,7 +114,8 @@ def _carry_out(
         if opening is not None:
             openings.append(opening)
     for unit in planned.added:
-        openings.append(changes.add(service, host.root, unit))
+        first = lease.first(highest)
+        openings.append(changes.add(service, host.root, unit, first))
     return openings
 
 

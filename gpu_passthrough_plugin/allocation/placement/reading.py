@@ -13,8 +13,12 @@ from collections.abc import Iterable, Mapping
 from gpu_passthrough_plugin.allocation.placement import fleet, lease, names
 from gpu_passthrough_plugin.allocation.placement.fleet import Fleet, Stored
 from gpu_passthrough_plugin.allocation.placement.lease import Lease
+from gpu_passthrough_plugin.allocation.placement.providers import changed
 from gpu_passthrough_plugin.allocation.placement.service import Service
-from gpu_passthrough_plugin.model.unit import State, UnitRecord
+from gpu_passthrough_plugin.model.unit import UnitRecord
+
+# How often a unit is looked at that others change meanwhile.
+_LOOKS = 5
 
 
 def read(
@@ -55,16 +59,42 @@ def read(
     return fleet.fleet(providers, candidates, known)
 
 
+def is_offered(
+    service: Service, host: str, aggregate: str | None = None
+) -> bool:
+    """Whether units of a host may be claimed, as one of the aggregate."""
+    found = read(service, host, is_offered=True, aggregate=aggregate)
+    return bool(found.hosts)
+
+
 def records(
     service: Service, units: Iterable[Stored]
 ) -> tuple[UnitRecord, ...]:
-    """The records of units, each with who holds it."""
-    return tuple(unit.held_by(consumer_of(service, unit)) for unit in units)
+    """The records of units, each with who holds it.
+
+    :raises Again: when one changed at each look.
+    """
+    return tuple(_record(service, unit) for unit in units)
+
+
+def _record(service: Service, unit: Stored) -> UnitRecord:
+    for _ in range(_LOOKS):
+        consumer = consumer_of(service, unit)
+        is_told = consumer is not None or not unit.taken.takers
+        if is_told or unit.is_nobodys:
+            return unit.held_by(consumer)
+        # Whoever had it when it was read has it no more.
+        host = unit.record.unit.key.host
+        now = {u.uuid: u for u in read(service, host).units}
+        if unit.uuid not in now:
+            break
+        unit = now[unit.uuid]
+    raise changed(f"unit {unit.record.unit.key}", "another holder")
 
 
 def consumer_of(service: Service, unit: Stored) -> str | None:
     """The UUID of who holds a unit; None when nobody does."""
-    if unit.record.state in (State.FREE, State.QUARANTINED):
+    if unit.is_nobodys:
         return None
     for name, resources in allocations_of(service, unit.uuid).items():
         amount = resources.get(names.LEASE, 0)
@@ -80,6 +110,14 @@ def allocations_of(service: Service, uuid: str) -> dict[str, dict[str, int]]:
     return {
         consumer: dict(entry["resources"])
         for consumer, entry in allocations.items()
+    }
+
+
+def holders(service: Service, uuid: str) -> dict[str, int]:
+    """How much of a unit's lease each of its takers has."""
+    return {
+        consumer: resources.get(names.LEASE, 0)
+        for consumer, resources in allocations_of(service, uuid).items()
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from gpu_passthrough_plugin.allocation import rules
 from gpu_passthrough_plugin.allocation.placement import (
@@ -10,6 +10,7 @@ from gpu_passthrough_plugin.allocation.placement import (
     reading,
 )
 from gpu_passthrough_plugin.allocation.placement.fleet import Stored
+from gpu_passthrough_plugin.allocation.placement.reading import Consumer
 from gpu_passthrough_plugin.allocation.placement.service import Service
 from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.unit import State, UnitKey
@@ -47,11 +48,12 @@ def take(
 def _held(
     service: Service, consumer: str, keys: Collection[UnitKey]
 ) -> Allocation | None:
-    held = bids.holding(
-        service,
-        consumer,
-        lambda _, units: {u.record.unit.key for u in units} == set(keys),
-    )
+    def is_wanted(_: Consumer, units: Sequence[Stored]) -> bool:
+        of = {unit.record.unit.key for unit in units}
+        name = units[0].record.unit.key.host
+        return of == set(keys) and reading.is_offered(service, name)
+
+    held = bids.holding(service, consumer, is_wanted)
     if held is None:
         return None
     found, units = held

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.placement import (
+    changes,
+    ends,
     lease,
     names,
     reading,
 )
 from gpu_passthrough_plugin.allocation.placement.providers import (
+    changed,
     put_inventory,
 )
 from gpu_passthrough_plugin.allocation.placement.service import Service
@@ -59,7 +62,12 @@ def sync(service: Service) -> str:
 def _let_bid(service: Service) -> None:
     """Have the leases of all units take bids and holds."""
     units = reading.read(service).units
-    used = [s for s in units if s.taken.takers or not s.lease.is_nobodys]
+    # There, what is held is taken by as much as the lease counts.
+    used = [
+        s
+        for s in units
+        if not s.lease.is_nobodys or s.taken.amount >= s.lease.count
+    ]
     if used:
         some = ", ".join(str(s.record.unit.key) for s in used[:_FEW])
         some += ", …" if len(used) > _FEW else ""
@@ -70,8 +78,10 @@ def _let_bid(service: Service) -> None:
             " sync' again"
         )
     for unit in units:
-        path = f"/resource_providers/{unit.uuid}/inventories"
-        generation = service.get(path)["resource_provider_generation"]
+        if unit.taken.amount:
+            ends.end(service, unit.uuid, unit.lease)
+            raise changed(f"unit {unit.record.unit.key}", "a hold that ended")
+        generation = changes.unchanged(service, unit)
         resource_class = unit.record.unit.resource_class
         inventory = lease.inventory(unit.lease, resource_class)
         put_inventory(service, unit.uuid, generation, inventory)

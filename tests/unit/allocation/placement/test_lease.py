@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from gpu_passthrough_plugin.allocation.placement import lease
 from gpu_passthrough_plugin.allocation.placement.lease import (
-    FIRST,
     Lease,
     Step,
     Taken,
@@ -16,6 +15,7 @@ from gpu_passthrough_plugin.allocation.placement.lease import (
 from gpu_passthrough_plugin.allocation.placement.names import LEASE
 from gpu_passthrough_plugin.model.unit import EDGES, State
 
+FIRST = lease.first(0)
 GPU = "CUSTOM_PCI_10DE_1430"
 LEASES = st.builds(
     Lease, st.integers(1, 2**27 - 1), st.sampled_from(Step), st.booleans()
@@ -125,3 +125,15 @@ def test_a_hold_is_the_token_of_what_is_in_use() -> None:
     # One that ended and is left, and a bid that came late.
     assert not any(found.is_held_by(amount) for amount in (7, 8, 0))
     assert not Lease(5, Step.QUARANTINED, False).is_held_by(11)
+
+
+@pytest.mark.parametrize("highest", [0, 7])
+def test_who_comes_is_later_than_who_went(highest: int) -> None:
+    host = lease.host_inventory(3, highest)
+    # Source: placement, GET .../inventories.
+    read = {
+        name: {k: int(v) for k, v in of.items()} for name, of in host.items()
+    }
+    assert lease.highest(read) == highest
+    assert lease.first(highest).count == highest + 1
+    assert lease.highest({}) == 0

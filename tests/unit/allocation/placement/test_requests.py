@@ -12,6 +12,7 @@ from gpu_passthrough_plugin.allocation.placement import (
     facts,
     failure,
     fleet,
+    lease,
     order,
     terms,
 )
@@ -23,7 +24,6 @@ from gpu_passthrough_plugin.allocation.placement.failure import (
 )
 from gpu_passthrough_plugin.allocation.placement.fleet import Fleet, Stored
 from gpu_passthrough_plugin.allocation.placement.lease import (
-    FIRST,
     Lease,
     Step,
     Taken,
@@ -34,13 +34,15 @@ from gpu_passthrough_plugin.model.allocation import Weight
 from gpu_passthrough_plugin.model.unit import Unit
 from tests.unit.allocation.build import request, unit
 
+FIRST = lease.first(0)
 A = "aaaaaaaa-0000-4000-8000-000000000001"
+B = "bbbbbbbb-0000-4000-8000-000000000002"
 LOOK = Look(request("gpu:1"), A, None, Weight.PACK)
 
 
-def stored(found: Unit, lease: Lease = FIRST) -> Stored:
+def stored(found: Unit, of: Lease = FIRST) -> Stored:
     made = fleet.stored(
-        str(found.key), found.key.host, facts.traits(found), lease, Taken()
+        str(found.key), found.key.host, facts.traits(found), of, Taken()
     )
     assert made is not None
     return made
@@ -87,11 +89,11 @@ def test_a_claim_that_is_not() -> None:
 def test_a_bid_is_one_request(is_typed: bool) -> None:
     units = [stored(unit(1)), stored(unit(2), Lease(7, Step.OPEN, False))]
     body = bids.body(units, "gpu:2", None, is_typed=is_typed)
-    lease, gpu = "CUSTOM_GPU_PASSTHROUGH_LEASE", "CUSTOM_PCI_10DE_1430"
+    gpu = "CUSTOM_PCI_10DE_1430"
     expected = {
         "allocations": {
-            "h/0000:01:00.0": {"resources": {gpu: 1, lease: 2}},
-            "h/0000:02:00.0": {"resources": {gpu: 1, lease: 14}},
+            "h/0000:01:00.0": {"resources": {gpu: 1, LEASE: 2}},
+            "h/0000:02:00.0": {"resources": {gpu: 1, LEASE: 14}},
         },
         "project_id": "gpu-passthrough-plugin",
         "user_id": "gpu:2",
@@ -102,25 +104,38 @@ def test_a_bid_is_one_request(is_typed: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "is_alone"),
+    ("takers", "is_alone", "is_won"),
     [
-        (Taken(2, 1), True),
+        ({A: 2}, True, False),
+        ({A: 3}, False, True),
         # Both bid, and Placement gave it to both.
-        (Taken(2, 2), False),
-        (Taken(3, 2), False),
-        # Of one who knows nothing of leases.
-        (Taken(2, 3), False),
-        (Taken(), False),
+        ({A: 2, B: 2}, False, False),
+        ({A: 2, B: 3}, False, False),
+        # A bid that came late holds nothing; a hold does.
+        ({A: 3, B: 2}, False, True),
+        ({A: 3, B: 3}, False, False),
+        # One who knows nothing of leases.
+        ({A: 2, B: 0}, False, False),
+        ({A: 3, B: 0}, False, False),
+        # Of another, as a node of a cluster may answer that is behind.
+        ({B: 2}, False, False),
+        ({B: 3}, False, False),
+        ({}, False, False),
     ],
 )
-def test_a_bid_is_alone_or_taken_back(now: Taken, is_alone: bool) -> None:
+def test_a_bid_is_alone_and_a_hold_nobody_elses(
+    takers: dict[str, int], is_alone: bool, is_won: bool
+) -> None:
     bid = stored(unit(1))
-    assert bids.is_alone(bid, dataclasses.replace(bid, taken=now)) is is_alone
-    counted = dataclasses.replace(
-        bid, taken=now, lease=Lease(2, Step.OPEN, False)
-    )
-    assert not bids.is_alone(bid, counted)
-    assert not bids.is_alone(bid, None)
+    assert bids.is_alone(A, bid, bid, takers) is is_alone
+    assert bids.is_won(A, bid, bid, takers) is is_won
+    later = dataclasses.replace(bid, lease=Lease(2, Step.OPEN, False))
+    for now in (later, None):
+        assert not bids.is_alone(A, bid, now, takers)
+        assert not bids.is_won(A, bid, now, takers)
+    # Somebody takes it along its life already.
+    used = dataclasses.replace(bid, lease=Lease(2, Step.PREPARING, False))
+    assert bids.is_won(A, bid, used, takers) is is_won
 
 
 def test_what_somebody_bids_for_is_free_and_not_offered() -> None:
@@ -134,8 +149,8 @@ def test_what_somebody_bids_for_is_free_and_not_offered() -> None:
 
 
 def test_a_sum_is_asked_for_one_by_one() -> None:
-    def summary(lease: int, gpu: int) -> dict[str, object]:
-        classes = {LEASE: lease, "CUSTOM_PCI_10DE_1430": gpu}
+    def summary(amount: int, gpu: int) -> dict[str, object]:
+        classes = {LEASE: amount, "CUSTOM_PCI_10DE_1430": gpu}
         return {"resources": {k: {"used": v} for k, v in classes.items()}}
 
     summaries = {
