@@ -1,10 +1,10 @@
 """Making units a consumer's: a bid first, then the hold.
 
-Placement checks capacity by a transaction's first snapshot, and where it
-repeats a write that others were faster with, by that same snapshot: on a
-database that reads repeatably, such as MariaDB by default, it then gives
-one inventory of 1 to two consumers (seen with 16.0.0; source: placement,
-objects/allocation.py, replace_all).  So a claim is not what it answers:
+Where others were faster, Placement repeats a write in the same transaction:
+on a database that reads repeatably, such as MariaDB by default, it checks
+capacity by what was read before they were, and gives one inventory of 1 to
+two consumers (seen with 16.0.0; source: placement, objects/allocation.py,
+replace_all).  So a claim is not what it answers:
 
 1. *Bid*: one PUT takes what Placement gives.  It holds nothing.
 2. Read all of it again.  Of two that bid for a unit, the later one at least

@@ -19,7 +19,7 @@ from gpu_passthrough_plugin.model.unit import State
 
 
 class Step(enum.IntEnum):
-    """Where a unit is; an ``OPEN`` one is claimed once it is allocated."""
+    """Where a unit is; an ``OPEN`` one is claimed once it is held."""
 
     OPEN = 0
     PREPARING = 1
