@@ -8,7 +8,7 @@ import select
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,18 @@ class Product:
         """Return once nothing of it runs there any more."""
         if self._failure is None:
             self._there.communicate(timeout=_TIMEOUT_S)
+            return
+        self._there.kill()
+        self._there.wait()
+        # What it was not told any more cannot be flushed.
+        for stream in (
+            self._there.stdin,
+            self._there.stdout,
+            self._there.stderr,
+        ):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
 
     def cli(
         self, *argv: str, check: bool = True
