@@ -111,6 +111,51 @@ def test_or_wants_something_else_by_now(ledger: PlacementLedger) -> None:
     assert ledger.take([key], B, "gpu:1").units[0].unit == unit(2)
 
 
+def test_on_another_host_by_now(ledger: PlacementLedger) -> None:
+    ledger.publish("h", [unit(1)])
+    bid(ledger, A, *stored(ledger), asked="gpu:1")
+    ledger.publish("g", [unit(1, host="g")])
+    held = ledger.claim(request("gpu:1"), A, host="g")
+    assert (held.host, len(ledger.allocations())) == ("g", 1)
+    bid(ledger, B, stored(ledger)[1], asked="gpu:1")
+    ledger.disable("h", "drawn")
+    with pytest.raises(errors.NoValidHost):
+        ledger.claim(request("gpu:1"), B)
+    bid(ledger, B, stored(ledger)[1], asked="gpu:1")
+    with pytest.raises(errors.Refused, match="drawn"):
+        ledger.take([unit(1).key], B, "gpu:1")
+
+
+def test_a_record_of_another_claim_moves_nothing(
+    ledger: PlacementLedger,
+) -> None:
+    """Both are of one generation: the first was taken away by hand."""
+    ledger.publish("h", [unit(1)])
+    (record,) = ledger.claim(request("gpu:1"), A).units
+    ledger.service.delete(f"/allocations/{A}")
+    (other,) = ledger.claim(request("gpu:1"), B).units
+    assert other.generation == record.generation
+    with pytest.raises(errors.Conflict, match=f"no longer {A}'s"):
+        ledger.move(record, State.PREPARING)
+    assert ledger.records() == (other,)
+
+
+def test_who_is_gone_when_he_is_asked_for_is_asked_for_again(
+    ledger: PlacementLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.publish("h", [unit(1)])
+    (record,) = ledger.claim(request("gpu:1"), A).units
+    holders = reading.holders
+    answers: list[dict[str, int]] = [{}, {B: 1}]
+
+    def late(service: Service, uuid: str) -> dict[str, int]:
+        return answers.pop() if answers else holders(service, uuid)
+
+    monkeypatch.setattr(reading, "holders", late)
+    assert ledger.records() == (record,)
+    assert answers == []
+
+
 def test_the_last_units_are_not_a_dead_ones(ledger: PlacementLedger) -> None:
     ledger.publish("h", [unit(1), unit(2)])
     bid(ledger, A, *stored(ledger), asked="gpu:2")

@@ -18,8 +18,9 @@ from gpu_passthrough_plugin.allocation.placement import names
 from gpu_passthrough_plugin.allocation.placement.ledger import (
     PlacementLedger,
 )
+from gpu_passthrough_plugin.model.allocation import Weight
 from gpu_passthrough_plugin.model.unit import State
-from tests.functional.placement.server import PlacementServer
+from tests.functional.placement.server import PlacementServer, settings_of
 from tests.functional.servers.process import free_port
 from tests.unit.allocation.build import request, unit
 
@@ -33,15 +34,7 @@ Answer = Callable[[str, str], tuple[int, Any]]
 
 def ledger_at(url: str, **placement: object) -> PlacementLedger:
     return PlacementLedger(
-        LedgerSettings(
-            "",
-            placement={
-                "auth_type": "admin_token",
-                "endpoint": url,
-                "token": SECRET,
-                **placement,
-            },
-        )
+        settings_of(url, Weight.PACK, token=SECRET, **placement)
     )
 
 

@@ -39,6 +39,7 @@ from gpu_passthrough_plugin.allocation.placement.failure import (
 )
 from gpu_passthrough_plugin.allocation.placement.fleet import Stored
 from gpu_passthrough_plugin.allocation.placement.move import Move
+from gpu_passthrough_plugin.allocation.placement.providers import changed
 from gpu_passthrough_plugin.allocation.placement.reading import Consumer
 from gpu_passthrough_plugin.allocation.placement.service import Service
 from gpu_passthrough_plugin.model.unit import State, UnitRecord
@@ -256,11 +257,8 @@ def refused(reply: Reply, consumer: str, asked: str) -> Exception:
             " check the releases of both"
         )
     if clash(reply) is Clash.CONCURRENT:
-        return Again(
-            errors.Conflict(
-                f"the allocations of consumer {consumer} were changed by"
-                " others at each attempt; try again"
-            )
+        return changed(
+            f"what consumer {consumer} has in Placement", detail(reply)
         )
     return faster(asked)
 

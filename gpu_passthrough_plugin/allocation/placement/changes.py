@@ -122,7 +122,7 @@ def unchanged(service: Service, stored: Stored) -> int:
     if found is None or own is None or own["total"] != stored.lease.total:
         raise changed(f"unit {stored.record.unit.key}", "another count")
     generation = int(found["resource_provider_generation"])
-    has = reading.allocations_of(service, stored.uuid).values()
+    has = reading.holders(service, stored.uuid).values()
     if lease.taken(has) != stored.taken:
         raise changed(f"unit {stored.record.unit.key}", "another holder")
     return generation

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.placement import (
     lease,
     reading,
 )
 from gpu_passthrough_plugin.allocation.placement.failure import (
-    Again,
     Clash,
     clash,
     detail,
 )
 from gpu_passthrough_plugin.allocation.placement.fleet import Stored
 from gpu_passthrough_plugin.allocation.placement.lease import Lease
+from gpu_passthrough_plugin.allocation.placement.providers import changed
 from gpu_passthrough_plugin.allocation.placement.reading import Consumer
 from gpu_passthrough_plugin.allocation.placement.service import Service
 
@@ -41,7 +40,7 @@ def end(service: Service, uuid: str, found: Lease) -> None:
     :param found: its lease, or one that it had.
     :raises Again: when others changed the same allocations meanwhile.
     """
-    for name in reading.allocations_of(service, uuid):
+    for name in reading.holders(service, uuid):
         consumer = reading.consumer(service, name)
         if consumer is None:
             continue
@@ -57,7 +56,7 @@ def turn_down(service: Service, uuid: str) -> None:
 
     :raises Again: when others changed the same allocations meanwhile.
     """
-    for name in reading.allocations_of(service, uuid):
+    for name in reading.holders(service, uuid):
         consumer = reading.consumer(service, name)
         amount = consumer.amount(uuid) if consumer is not None else 0
         found = reading.lease_of(service, uuid)
@@ -96,9 +95,6 @@ def _put(
         # Placement checks even what is to go, and its inventory is gone.
         service.delete(f"/allocations/{consumer.uuid}")
     else:
-        raise Again(
-            errors.Conflict(
-                f"the allocations of consumer {consumer.uuid} were changed by"
-                f" others at each attempt ({detail(reply)}); try again"
-            )
+        raise changed(
+            f"what consumer {consumer.uuid} has in Placement", detail(reply)
         )

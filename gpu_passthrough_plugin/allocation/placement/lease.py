@@ -99,13 +99,12 @@ def of_total(total: int, token: int | None = None) -> Lease:
     )
 
 
-def taken(allocations: Collection[Mapping[str, int]]) -> Taken:
+def taken(amounts: Collection[int]) -> Taken:
     """What is allocated of a unit.
 
-    :param allocations: of each of its takers, by resource class.
+    :param amounts: of its lease, one of each of its takers.
     """
-    amounts = (resources.get(LEASE, 0) for resources in allocations)
-    return Taken(max(amounts, default=0), len(allocations))
+    return Taken(max(amounts, default=0), len(amounts))
 
 
 def is_foreign(lease: Lease, taken: Taken) -> bool:

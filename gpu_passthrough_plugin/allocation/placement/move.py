@@ -55,7 +55,7 @@ class Found:
 
     @property
     def taken(self) -> Taken:
-        return Taken(max(self.holders.values(), default=0), len(self.holders))
+        return lease.taken(self.holders.values())
 
     def is_anothers(self, record: UnitRecord) -> bool:
         """Whether the one that a record names has not what is held."""

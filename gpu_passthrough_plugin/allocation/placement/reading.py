@@ -53,7 +53,7 @@ def read(
         query.append(("in_tree", listed[0]["root_provider_uuid"]))
     candidates = service.get("/allocation_candidates", *query)
     known = {
-        uuid: lease.taken(allocations_of(service, uuid).values())
+        uuid: lease.taken(holders(service, uuid).values())
         for uuid in fleet.shared(candidates)
     }
     return fleet.fleet(providers, candidates, known)
@@ -96,28 +96,19 @@ def consumer_of(service: Service, unit: Stored) -> str | None:
     """The UUID of who holds a unit; None when nobody does."""
     if unit.is_nobodys:
         return None
-    for name, resources in allocations_of(service, unit.uuid).items():
-        amount = resources.get(names.LEASE, 0)
+    for name, amount in holders(service, unit.uuid).items():
         if amount == unit.taken.amount:
             return name
     return None
 
 
-def allocations_of(service: Service, uuid: str) -> dict[str, dict[str, int]]:
-    """What is allocated of a provider, by consumer and resource class."""
+def holders(service: Service, uuid: str) -> dict[str, int]:
+    """How much of a unit's lease each consumer has that has some of it."""
     found = service.found(f"/resource_providers/{uuid}/allocations")
     allocations = found["allocations"] if found else {}
     return {
-        consumer: dict(entry["resources"])
+        consumer: int(entry["resources"].get(names.LEASE, 0))
         for consumer, entry in allocations.items()
-    }
-
-
-def holders(service: Service, uuid: str) -> dict[str, int]:
-    """How much of a unit's lease each of its takers has."""
-    return {
-        consumer: resources.get(names.LEASE, 0)
-        for consumer, resources in allocations_of(service, uuid).items()
     }
 
 

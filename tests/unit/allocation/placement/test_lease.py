@@ -114,7 +114,7 @@ def test_a_later_hold_than_was_read_is_not_ended() -> None:
 
 
 def test_the_newest_of_several_is_the_one_that_counts() -> None:
-    found = lease.taken([{GPU: 1, LEASE: 5}, {GPU: 1, LEASE: 9}, {GPU: 1}])
+    found = lease.taken([5, 9, 0])
     assert found == Taken(9, 3)
     assert lease.taken([]) == Taken()
 

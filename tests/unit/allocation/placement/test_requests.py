@@ -68,7 +68,10 @@ def test_a_refusal_nobody_knows_is_one_still() -> None:
     ("reply", "said"),
     [
         (refusal(409, "placement.undefined_code"), "others were faster"),
-        (refusal(409, "placement.concurrent_update"), f"consumer {A} were"),
+        (
+            refusal(409, "placement.concurrent_update"),
+            f"what consumer {A} has",
+        ),
         (refusal(400, "", "provider x that does not exist"), "others were"),
     ],
 )
