@@ -113,7 +113,7 @@ READING_OS = PURE_OS | {
 class Room:
     """What the modules of one folder may use.
 
-    :param rooms: other rooms, besides ``model`` and ``errors``.
+    :param rooms: other rooms, besides ``errors``, ``model`` and ``formats``.
     :param doors: of DOORS, or names below one of them.
     :param packages: other projects' packages.
     :param stdlib: all of Python's modules there are; None for any that
@@ -157,6 +157,8 @@ ROOMS = {
             }
         ),
     ),
+    # Readers of texts that somebody else defines: pure, and for everybody.
+    "formats": Room(packages=frozenset({"lxml"})),
     **{stage: Room() for stage in STAGES},
     "discovery": Room(doors=READING_OS | {"builtins.open"}),
     "compute": Room(packages=frozenset({"lxml"})),
