@@ -11,10 +11,12 @@ from gpu_passthrough_plugin.diagnosis.evidence import Evidence
 from gpu_passthrough_plugin.diagnosis.log import lines as log_lines
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import Unknown, known
+from gpu_passthrough_plugin.model.reads import Folder, Reads
 
 # A file hides those of its name in the folders after its own.
 # Source: modprobe.d(5).
 FOLDERS = ("/etc/modprobe.d", "/run/modprobe.d", "/lib/modprobe.d")
+READS = Reads(folders=tuple(Folder(f, (".conf",)) for f in FOLDERS))
 COMMANDS = frozenset(
     {
         "alias", "blacklist", "config", "include", "install", "options",

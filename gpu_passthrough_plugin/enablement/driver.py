@@ -17,12 +17,15 @@ from gpu_passthrough_plugin.model.enablement import Early, Target
 from gpu_passthrough_plugin.model.facts import HostFacts
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
+from gpu_passthrough_plugin.model.reads import Reads
 
 
 class Driver(abc.ABC):
     """What every kind has: a name, which its entry point has as well."""
 
     name: ClassVar[str]
+    reads: ClassVar[Reads] = Reads()
+    """What it reads of a host: discovery reads that, and nothing else."""
 
 
 class Iommu(Driver):

@@ -11,10 +11,20 @@ from gpu_passthrough_plugin.model.enablement import Target
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.reads import Folder, Reads
 
 LOADED = "/etc/modules-load.d/gpu-passthrough.conf"
 BLACKLIST = "/etc/modprobe.d/gpu-passthrough-blacklist.conf"
 UNSAFE = "/etc/modprobe.d/gpu-passthrough-interrupts.conf"
+# Source: modules-load.d(5); Debian's /etc/modules is a part of it.
+READS = Reads(
+    files=("/etc/modules",),
+    folders=(
+        Folder("/etc/modprobe.d", (".conf",)),
+        Folder("/etc/modules-load.d", (".conf",)),
+        Folder("/usr/lib/modules-load.d", (".conf",)),
+    ),
+)
 
 
 def changes(

@@ -18,6 +18,7 @@ class AddressBinding(Binding):
     """An early script sets ``driver_override`` of each function."""
 
     name = "address"
+    reads = options.READS
 
     def plan(self, case: BindingCase) -> BindingPlan:
         strangers.refuse_unknown(case)

@@ -14,12 +14,16 @@ from gpu_passthrough_plugin.model.arguments import Arguments
 from gpu_passthrough_plugin.model.enablement import Early
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.reads import Reads
+
+_OSTREE = "/run/ostree-booted"
 
 
 class IdsBinding(Binding):
     """``ids=`` and ``softdep``, in a file that the image has as well."""
 
     name = "ids"
+    reads = options.READS | Reads(files=(_OSTREE,))
 
     def plan(self, case: BindingCase) -> BindingPlan:
         """What is needed.
@@ -58,7 +62,7 @@ def _arguments(found: Installation, ids: tuple[str, ...]) -> Arguments:
     So is one that may be, a module takes them as well, and one whose image
     is not built on this host, so that no file of ours gets into it.
     """
-    if "/run/ostree-booted" in found.files or any(
+    if _OSTREE in found.files or any(
         isinstance(k.builtin, Unknown) or ours.VFIO_PCI in k.builtin
         for k in found.kernels
     ):

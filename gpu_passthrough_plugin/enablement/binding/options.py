@@ -10,11 +10,13 @@ from typing import NamedTuple
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.reads import Folder, Reads
 
 OURS = "/etc/modprobe.d/gpu-passthrough.conf"
 # A name that an earlier folder has hides it in a later one.
 # Source: modprobe.d(5).
 _FOLDERS = ("/etc/modprobe.d", "/run/modprobe.d", "/lib/modprobe.d")
+READS = Reads(folders=tuple(Folder(f, (".conf",)) for f in _FOLDERS))
 _LINE = re.compile(r"\s*options\s+vfio[-_]pci\s(.*)")
 _OPTION = re.compile(r"(?:^|\s)ids=\"?([^\s\"]*)")
 _CONTINUED = re.compile(r"\\\n")

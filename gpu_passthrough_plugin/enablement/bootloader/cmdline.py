@@ -7,8 +7,10 @@ from gpu_passthrough_plugin.enablement import words
 from gpu_passthrough_plugin.model.arguments import Arguments
 from gpu_passthrough_plugin.model.change import Write
 from gpu_passthrough_plugin.model.installation import Installation, encoded
+from gpu_passthrough_plugin.model.reads import Reads
 
 PATH = "/etc/kernel/cmdline"
+READS = Reads(files=(PATH,))
 STEP = "kernel arguments"
 
 

@@ -19,6 +19,7 @@ from gpu_passthrough_plugin.enablement.driver import (
 from gpu_passthrough_plugin.model.arguments import Arguments
 from gpu_passthrough_plugin.model.change import Change, Write
 from gpu_passthrough_plugin.model.installation import Installation, encoded
+from gpu_passthrough_plugin.model.reads import Reads
 
 MENU = "/boot/grub/grub.cfg"
 OURS = f"{defaults.FOLDER}/90-gpu-passthrough.cfg"
@@ -35,6 +36,9 @@ class Debian(Bootloader):
 
     name = "debian"
     precedence = 60
+    reads = (
+        system.READS | defaults.READS | Reads(files=(MENU,), tools=(_TOOL,))
+    )
 
     def claims(self, found: Installation) -> str | None:
         if _TOOL in found.tools and system.is_like(found, "debian", "ubuntu"):

@@ -15,9 +15,15 @@ from gpu_passthrough_plugin.enablement import words
 from gpu_passthrough_plugin.enablement.bootloader import shell
 from gpu_passthrough_plugin.model.arguments import Arguments
 from gpu_passthrough_plugin.model.installation import Installation
+from gpu_passthrough_plugin.model.reads import Folder, Reads
 
 PATH = "/etc/default/grub"
 FOLDER = "/etc/default/grub.d"
+# On Red Hat's systems the second is a link to the first.
+READS = Reads(
+    files=(PATH, "/etc/sysconfig/grub"),
+    folders=(Folder(FOLDER, (".cfg",)),),
+)
 EVERY, USUAL = "GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT"
 
 

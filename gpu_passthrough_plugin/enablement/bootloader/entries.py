@@ -13,11 +13,16 @@ from typing import NamedTuple
 from gpu_passthrough_plugin.enablement import words
 from gpu_passthrough_plugin.model.arguments import Arguments
 from gpu_passthrough_plugin.model.installation import Installation
+from gpu_passthrough_plugin.model.reads import Folder, Reads
 
 # Where a boot partition or an EFI system partition is mounted.
 ROOTS = ("/boot", "/boot/efi", "/efi")
 _FOLDER = "loader/entries"
 _LOADER = "loader/loader.conf"
+READS = Reads(
+    files=tuple(f"{root}/{_LOADER}" for root in ROOTS),
+    folders=tuple(Folder(f"{root}/{_FOLDER}", (".conf",)) for root in ROOTS),
+)
 _OPTIONS = re.compile(r"^(options[ \t]+)(.*?)(\r?)$", re.MULTILINE)
 
 

@@ -15,6 +15,7 @@ from gpu_passthrough_plugin.enablement.driver import (
 )
 from gpu_passthrough_plugin.model.arguments import Arguments
 from gpu_passthrough_plugin.model.installation import Installation
+from gpu_passthrough_plugin.model.reads import Reads
 
 _TOOLS = ("grub2-mkconfig", "grub-mkconfig")
 _MENUS = ("/boot/grub2/grub.cfg", "/boot/grub/grub.cfg")
@@ -26,6 +27,9 @@ class Grub2(Bootloader):
 
     name = "grub2"
     precedence = 70
+    reads = defaults.READS | Reads(
+        files=(*_MENUS, f"{_EFI}/*/grub.cfg"), tools=_TOOLS
+    )
 
     def claims(self, found: Installation) -> str | None:
         tool = next((t for t in _TOOLS if t in found.tools), None)

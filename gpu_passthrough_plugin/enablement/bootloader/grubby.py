@@ -17,6 +17,9 @@ from gpu_passthrough_plugin.enablement.bootloader.difference import (
     Difference,
 )
 from gpu_passthrough_plugin.enablement.bootloader.entries import (
+    READS as ENTRIES,
+)
+from gpu_passthrough_plugin.enablement.bootloader.entries import (
     Entry,
     entries,
 )
@@ -28,6 +31,7 @@ from gpu_passthrough_plugin.enablement.driver import (
 from gpu_passthrough_plugin.model.arguments import Arguments
 from gpu_passthrough_plugin.model.change import Change, Run
 from gpu_passthrough_plugin.model.installation import Installation
+from gpu_passthrough_plugin.model.reads import Reads
 
 _TOOL = "grubby"
 _GRUBENV = "/boot/grub2/grubenv"
@@ -43,6 +47,12 @@ class Grubby(Bootloader):
 
     name = "grubby"
     precedence = 50
+    reads = (
+        cmdline.READS
+        | defaults.READS
+        | ENTRIES
+        | Reads(files=(_GRUBENV,), tools=(_TOOL,))
+    )
 
     def claims(self, found: Installation) -> str | None:
         if _TOOL in found.tools and found.paths(_FOLDER, ".conf"):

@@ -16,6 +16,7 @@ from gpu_passthrough_plugin.enablement.driver import (
 from gpu_passthrough_plugin.model.arguments import Arguments
 from gpu_passthrough_plugin.model.change import Change, Run
 from gpu_passthrough_plugin.model.installation import Installation
+from gpu_passthrough_plugin.model.reads import Reads
 
 _TOOL = "proxmox-boot-tool"
 _UUIDS = "/etc/kernel/proxmox-boot-uuids"
@@ -32,6 +33,11 @@ class Proxmox(Bootloader):
 
     name = "proxmox"
     precedence = 20
+    reads = (
+        debian.Debian.reads
+        | cmdline.READS
+        | Reads(files=(_UUIDS,), tools=(_TOOL, "bootctl"))
+    )
 
     def claims(self, found: Installation) -> str | None:
         if _TOOL not in found.tools:

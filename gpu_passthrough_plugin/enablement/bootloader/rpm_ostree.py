@@ -9,6 +9,9 @@ from gpu_passthrough_plugin.enablement.bootloader.difference import (
     difference,
 )
 from gpu_passthrough_plugin.enablement.bootloader.entries import (
+    READS as ENTRIES,
+)
+from gpu_passthrough_plugin.enablement.bootloader.entries import (
     Entry,
     entries,
 )
@@ -20,6 +23,7 @@ from gpu_passthrough_plugin.enablement.driver import (
 from gpu_passthrough_plugin.model.arguments import Arguments
 from gpu_passthrough_plugin.model.change import Run
 from gpu_passthrough_plugin.model.installation import Installation
+from gpu_passthrough_plugin.model.reads import Reads
 
 _BOOTED = "/run/ostree-booted"
 STAGED = "/run/ostree/staged-deployment"
@@ -41,6 +45,7 @@ class RpmOstree(Bootloader):
 
     name = "rpm_ostree"
     precedence = 10
+    reads = ENTRIES | Reads(files=(_BOOTED, STAGED), tools=(_TOOL,))
 
     def claims(self, found: Installation) -> str | None:
         return f"{_BOOTED} is there" if _BOOTED in found.files else None

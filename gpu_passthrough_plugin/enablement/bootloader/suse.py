@@ -14,6 +14,9 @@ from gpu_passthrough_plugin.enablement.bootloader import (
     system,
 )
 from gpu_passthrough_plugin.enablement.bootloader.entries import (
+    READS as ENTRIES,
+)
+from gpu_passthrough_plugin.enablement.bootloader.entries import (
     Entry,
     entries,
 )
@@ -25,6 +28,7 @@ from gpu_passthrough_plugin.enablement.driver import (
 from gpu_passthrough_plugin.model.arguments import Arguments
 from gpu_passthrough_plugin.model.change import Run
 from gpu_passthrough_plugin.model.installation import Installation
+from gpu_passthrough_plugin.model.reads import Reads
 
 _SDBOOTUTIL, _MKCONFIG = "sdbootutil", "grub2-mkconfig"
 # A snapshot's entry has its number before the kernel's release.
@@ -37,6 +41,13 @@ class Suse(Bootloader):
 
     name = "suse"
     precedence = 30
+    reads = (
+        system.READS
+        | cmdline.READS
+        | ENTRIES
+        | grub2.Grub2.reads
+        | Reads(files=("/etc/sysconfig/bootloader",), tools=(_SDBOOTUTIL,))
+    )
 
     def claims(self, found: Installation) -> str | None:
         if not system.is_like(found, "suse", "opensuse", "sles"):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from gpu_passthrough_plugin.model.installation import Installation
+from gpu_passthrough_plugin.model.reads import Reads
+
+READS = Reads(files=("/etc/os-release",))
 
 
 def is_like(found: Installation, *names: str) -> bool:

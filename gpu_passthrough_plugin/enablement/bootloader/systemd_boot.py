@@ -5,6 +5,9 @@ from __future__ import annotations
 from gpu_passthrough_plugin.enablement import words
 from gpu_passthrough_plugin.enablement.bootloader import cmdline, mkconfig
 from gpu_passthrough_plugin.enablement.bootloader.entries import (
+    READS as ENTRIES,
+)
+from gpu_passthrough_plugin.enablement.bootloader.entries import (
     Entry,
     entries,
     loader,
@@ -18,6 +21,7 @@ from gpu_passthrough_plugin.enablement.driver import (
 from gpu_passthrough_plugin.model.arguments import Arguments
 from gpu_passthrough_plugin.model.change import Change, Run, Write
 from gpu_passthrough_plugin.model.installation import Installation, encoded
+from gpu_passthrough_plugin.model.reads import Reads
 
 _TOOL = "kernel-install"
 
@@ -31,6 +35,11 @@ class SystemdBoot(Bootloader):
 
     name = "systemd_boot"
     precedence = 40
+    reads = (
+        cmdline.READS
+        | ENTRIES
+        | Reads(files=("/etc/kernel/install.conf",), tools=(_TOOL,))
+    )
 
     def claims(self, found: Installation) -> str | None:
         path = loader(found)

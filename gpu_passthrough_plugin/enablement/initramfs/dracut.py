@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
 
 from gpu_passthrough_plugin import errors
@@ -16,6 +17,7 @@ from gpu_passthrough_plugin.model.arguments import Arguments
 from gpu_passthrough_plugin.model.change import BESIDE, Build, Write
 from gpu_passthrough_plugin.model.enablement import Early
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
+from gpu_passthrough_plugin.model.reads import Folder, Reads
 
 CONFIGURATION = "/etc/dracut.conf.d/90-gpu-passthrough.conf"
 _MODULE = "/usr/lib/dracut/modules.d/90gpu-passthrough"
@@ -46,6 +48,25 @@ class Dracut(Initramfs):
     """A module of dracut's with a ``pre-udev`` hook, and a drop-in."""
 
     name = "dracut"
+    # Source: dracut(8); Debian, 50-dracut.install; SUSE, mkinitrd(8), for
+    # the image's name on each.
+    reads = (
+        Reads(
+            files=("/etc/dracut.conf", _OSTREE),
+            folders=(
+                Folder(posixpath.dirname(CONFIGURATION), (".conf",)),
+                Folder(_MODULE),
+            ),
+            tools=("dracut", "lsinitrd"),
+            images=(
+                "initrd.img-{release}",
+                "initramfs-{release}.img",
+                "initrd-{release}",
+            ),
+        )
+        | InitramfsTools.reads
+        | Mkinitcpio.reads
+    )
     arguments = Arguments(words=("rd.driver.pre=vfio-pci",))
 
     def claims(self, found: Installation) -> str | None:

@@ -8,6 +8,7 @@ from gpu_passthrough_plugin.enablement.initramfs import image
 from gpu_passthrough_plugin.model.change import BESIDE, Build, Write
 from gpu_passthrough_plugin.model.enablement import Early
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
+from gpu_passthrough_plugin.model.reads import Folder, Reads
 
 _FOLDER = "/etc/initramfs-tools"
 # Scripts that want nothing of one another run in the order of their names:
@@ -43,6 +44,18 @@ class InitramfsTools(Initramfs):
     """
 
     name = "initramfs_tools"
+    # Source: update-initramfs(8), for the image's name.
+    reads = Reads(
+        files=(f"{_FOLDER}/initramfs.conf", f"{_FOLDER}/modules"),
+        folders=(
+            Folder(f"{_FOLDER}/conf.d"),
+            Folder(f"{_FOLDER}/hooks"),
+            Folder(f"{_FOLDER}/scripts/init-top"),
+            Folder(_KERNEL_HOOKS, ()),
+        ),
+        tools=("mkinitramfs", "lsinitramfs"),
+        images=("initrd.img-{release}",),
+    )
 
     def claims(self, found: Installation) -> str | None:
         path = found.tools.get("mkinitramfs")

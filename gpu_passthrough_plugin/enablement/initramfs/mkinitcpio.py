@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 
 from gpu_passthrough_plugin import errors
@@ -11,6 +12,7 @@ from gpu_passthrough_plugin.enablement.initramfs import image, presets
 from gpu_passthrough_plugin.model.change import BESIDE, Build, Write
 from gpu_passthrough_plugin.model.enablement import Early
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
+from gpu_passthrough_plugin.model.reads import Folder, Reads
 
 CONFIGURATION = "/etc/mkinitcpio.conf"
 # Read since version 36, and only where no preset names a configuration.
@@ -45,6 +47,18 @@ class Mkinitcpio(Initramfs):
     """
 
     name = "mkinitcpio"
+    # Source: mkinitcpio(8), whose images are named by package.
+    reads = Reads(
+        files=(CONFIGURATION,),
+        folders=(
+            Folder(_DROP_INS, (".conf",)),
+            Folder(presets.FOLDER, (".preset",)),
+            Folder(posixpath.dirname(INSTALL)),
+            Folder(posixpath.dirname(HOOK)),
+        ),
+        tools=("mkinitcpio", "lsinitcpio", "dracut", "mkinitramfs"),
+        images=("initramfs-{package}.img",),
+    )
 
     def claims(self, found: Installation) -> str | None:
         path = found.tools.get("mkinitcpio")
