@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     # libvirt in, and ``conf`` oslo.config.
     from gpu_passthrough_plugin import conf
     from gpu_passthrough_plugin.allocation.driver import Driver
-    from gpu_passthrough_plugin.discovery.names import Names
+    from gpu_passthrough_plugin.discovery.pci_ids import Names
     from gpu_passthrough_plugin.flow.enablement import Bench
     from gpu_passthrough_plugin.flow.site import Site
     from gpu_passthrough_plugin.flow.verification import Known
@@ -60,9 +60,9 @@ class Context:
     def tree(self) -> Tree:
         if self._recording is None:
             return HostTree(self._root)
-        from gpu_passthrough_plugin.discovery import recording
+        from gpu_passthrough_plugin.discovery import recorded_tree
 
-        return recording.load(self._recording)
+        return recorded_tree.load(self._recording)
 
     @property
     def policy(self) -> Policy:
@@ -80,7 +80,7 @@ class Context:
 
     @functools.cached_property
     def names(self) -> Names:
-        from gpu_passthrough_plugin.discovery.names import SYSTEM, Names
+        from gpu_passthrough_plugin.discovery.pci_ids import SYSTEM, Names
 
         path = defaults.PCI_IDS
         if self._is_configured:
@@ -192,8 +192,8 @@ class Context:
 
         if not self.is_here:
             return Known(MISSING, None, lambda _, __: MISSING)
-        from gpu_passthrough_plugin.discovery.kernel_log import parsed
         from gpu_passthrough_plugin.flow import verification
+        from gpu_passthrough_plugin.formats.kernel_log import parsed
         from gpu_passthrough_plugin.host import kernel_log
 
         _, commands, changes, _ = self._hands()

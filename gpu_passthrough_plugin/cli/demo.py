@@ -60,13 +60,13 @@ class Demo(Command):
     """
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        from gpu_passthrough_plugin.discovery import recording
+        from gpu_passthrough_plugin.discovery import recorded_tree
 
         def write(line: str) -> None:
             self.app.stdout.write(f"{line}\n")
 
         with tempfile.TemporaryDirectory(prefix="gpu-passthrough-") as folder:
-            tree = recording.load(recording.SEED)
+            tree = recorded_tree.load(recorded_tree.SEED)
             with Hypervisor(_LIBVIRT) as hypervisor:
                 told = Story(write)
                 told.tell(tree, _site(tree, hypervisor, folder, told.detail))

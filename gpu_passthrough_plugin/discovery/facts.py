@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hmac
+import re
 from collections.abc import Mapping
 
-from gpu_passthrough_plugin.discovery import uses
-from gpu_passthrough_plugin.discovery.tree import Tree, decoded, text
+from gpu_passthrough_plugin.discovery import host_dependencies
+from gpu_passthrough_plugin.discovery.tree import Tree, text
 from gpu_passthrough_plugin.model.facts import CpuVendor, HostFacts
-from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why, decoded
 
 # Hygon's are AMD's by licence, their IOMMU included.
 # Source: Linux, arch/x86/kernel/cpu (``c_ident`` of each).
@@ -32,7 +34,7 @@ def facts(tree: Tree) -> HostFacts:
         kernel_arguments=_words(text(tree, "proc/cmdline")),
         acpi_tables=_tables(tree.names("sys/firmware/acpi/tables")),
         iommus=tree.names("sys/class/iommu"),
-        uses=uses.uses(tree),
+        uses=host_dependencies.uses(tree),
         consoles=_words(text(tree, "sys/class/tty/console/active")),
         sockets=_sockets(tree),
     )
@@ -109,3 +111,23 @@ def _socket(tree: Tree, node: str) -> int | Unknown | None:
         return int(socket) if int(socket) >= 0 else MISSING
     except ValueError:
         return Unknown(Why.MALFORMED, socket)
+
+
+_PATH = "etc/machine-id"
+_ID = re.compile(r"[0-9a-f]{32}")
+_PROJECT = b"gpu-passthrough"
+
+
+def identity(tree: Tree) -> str | Unknown:
+    """What tells this installation from any other, in 64 digits.
+
+    The id itself is nobody else's to know.  Source: systemd,
+    machine-id(5), and sd_id128_get_machine_app_specific(3).
+    """
+    found = text(tree, _PATH)
+    if isinstance(found, Unknown):
+        return found
+    if not _ID.fullmatch(found):
+        # Such as "uninitialized", before the first boot is over.
+        return Unknown(Why.MALFORMED, f"no id in {_PATH}")
+    return hmac.digest(bytes.fromhex(found), _PROJECT, "sha256").hex()

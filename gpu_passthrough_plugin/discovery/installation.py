@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpu_passthrough_plugin.discovery.tree import Tree, decoded, text
+from gpu_passthrough_plugin.discovery.tree import Tree, text
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
-from gpu_passthrough_plugin.model.reading import MISSING, Unknown
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown, decoded
 
 _FILES = (
     "boot/efi/loader/loader.conf",

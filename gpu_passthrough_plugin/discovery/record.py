@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from gpu_passthrough_plugin.discovery import (
-    grammar,
-    modules,
-    paths,
-    replay,
-    trim,
-)
-from gpu_passthrough_plugin.discovery.escapes import raw
+from gpu_passthrough_plugin.discovery import modules, recorded_tree, redact
 from gpu_passthrough_plugin.discovery.facts import boot_id, facts
 from gpu_passthrough_plugin.discovery.functions import (
     DEVICES,
     detail,
     functions,
 )
-from gpu_passthrough_plugin.discovery.grammar import Device, Kind, Line
 from gpu_passthrough_plugin.discovery.installation import installation
-from gpu_passthrough_plugin.discovery.tree import Tree, decoded
-from gpu_passthrough_plugin.discovery.watched import WatchedTree
-from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.discovery.tree import Tree
+from gpu_passthrough_plugin.formats import chroot_path, umockdev
+from gpu_passthrough_plugin.formats.umockdev import Device, Kind, Line, raw
+from gpu_passthrough_plugin.model.reading import Unknown, Why, decoded
 
 _NODES = "sys/dev/"
 _FOR_OTHERS = ("vendor", "device", "class", "irq")
@@ -36,7 +29,7 @@ def written(tree: Tree) -> bytes:
 
     :raises ReadFailed: when ``tree`` has no PCI bus.
     """
-    return grammar.printed(devices(tree))
+    return umockdev.printed(devices(tree))
 
 
 def devices(tree: Tree) -> tuple[Device, ...]:
@@ -83,7 +76,7 @@ class _Sorter:
             for path, lines in sorted(self._devices.items())
         ]
         self._rest(len(others))
-        return (Device(replay.HOST, _ordered(self._host)), *others)
+        return (Device(recorded_tree.HOST, _ordered(self._host)), *others)
 
     def _of(self, path: str) -> str:
         """The path of the device that has this file; empty for none.
@@ -102,7 +95,7 @@ class _Sorter:
         if path not in self._subsystems:
             link = self._watched.tree.link(f"{path}/subsystem")
             self._subsystems[path] = (
-                paths.name(link) if isinstance(link, str) else ""
+                chroot_path.name(link) if isinstance(link, str) else ""
             )
         subsystem = self._subsystems[path]
         if subsystem:
@@ -111,13 +104,13 @@ class _Sorter:
         return bool(subsystem)
 
     def _file(self, path: str, data: bytes) -> None:
-        data = trim.trimmed(path, data, self._modaliases)
+        data = redact.trimmed(path, data, self._modaliases)
         device = self._of(path)
         if device:
             key = path.removeprefix(f"{device}/")
             self._devices[device] += _lines(key, data)
         else:
-            self._host += _lines(f"{replay.ROOT}{path}", data)
+            self._host += _lines(f"{recorded_tree.ROOT}{path}", data)
 
     def _link(self, path: str, text: str) -> None:
         device = self._of(path)
@@ -126,14 +119,14 @@ class _Sorter:
             if key != "subsystem":
                 self._devices[device].append(Line(Kind.LINK, key, raw(text)))
             return
-        target = self._of(f"{paths.joined(path, text)}/")
+        target = self._of(f"{chroot_path.joined(path, text)}/")
         if path.startswith(_NODES) and target:
-            number = raw(f"{paths.name(path)}\n")
+            number = raw(f"{chroot_path.name(path)}\n")
             line = Line(Kind.ATTRIBUTE, "dev", number)
             if line not in self._devices[target]:
                 self._devices[target].append(line)
         elif not path.startswith(("sys/bus/", "sys/class/")):
-            key = f"{replay.ROOT}{path}"
+            key = f"{recorded_tree.ROOT}{path}"
             self._host.append(Line(Kind.LINK, key, raw(text)))
 
     def _rest(self, count: int) -> None:
@@ -173,7 +166,7 @@ def _lines(key: str, data: bytes) -> Iterator[Line]:
             if name not in {"", "SUBSYSTEM"}:
                 yield Line(Kind.PROPERTY, name, raw(value))
         return
-    is_text = b"\0" not in data and paths.name(key) != "config"
+    is_text = b"\0" not in data and chroot_path.name(key) != "config"
     yield Line(Kind.ATTRIBUTE if is_text else Kind.BINARY, key, data)
 
 
@@ -182,3 +175,88 @@ def _ordered(lines: list[Line]) -> tuple[Line, ...]:
     return tuple(
         sorted(lines, key=lambda ln: (ln.kind != Kind.PROPERTY, ln.key))
     )
+
+
+class WatchedTree:
+    """Reads another tree, and keeps what that gave by canonical path.
+
+    :ivar files: contents; the longest part where only a part was read.
+    :ivar links: texts of every link on the way to anything.
+    :ivar folders: those that were listed, and what is in them.
+    :ivar unreadable: the system's errors.
+    """
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.files: dict[str, bytes] = {}
+        self.links: dict[str, str] = {}
+        self.folders: set[str] = set()
+        self.unreadable: dict[str, str] = {}
+
+    def __str__(self) -> str:
+        return str(self.tree)
+
+    def read(self, path: str, limit: int | None = None) -> bytes | Unknown:
+        where = self.real(path)
+        if isinstance(where, Unknown):
+            return where
+        data = self.tree.read(where, limit)
+        if isinstance(data, Unknown):
+            self._note(where, data)
+        elif len(data) >= len(self.files.get(where, b"")):
+            self.files[where] = data
+        return data
+
+    def link(self, path: str) -> str | Unknown | None:
+        folder, _, name = path.rpartition("/")
+        where = self.real(folder)
+        if isinstance(where, Unknown):
+            return where
+        where = f"{where}/{name}" if where else name
+        link = self.tree.link(where)
+        if isinstance(link, Unknown):
+            self._note(where, link)
+        elif link is not None:
+            self.links[where] = link
+        return link
+
+    def names(self, path: str) -> tuple[str, ...] | Unknown:
+        where = self.real(path)
+        if isinstance(where, Unknown):
+            return where
+        names = self.tree.names(where)
+        if isinstance(names, Unknown):
+            self._note(where, names)
+            return names
+        self.folders.add(where)
+        is_device = isinstance(self.tree.link(f"{where}/subsystem"), str)
+        for name in names:
+            child = f"{where}/{name}" if where else name
+            # Of a device's own folder, only its links are looked for.
+            if self._text(child) is None and not is_device:
+                self.folders.add(child)
+        return names
+
+    def real(self, path: str) -> str | Unknown:
+        # Links such as /proc/self mean nothing on another host.
+        is_proc = path.startswith("proc/")
+        return path if is_proc else chroot_path.resolved(path, self._text)
+
+    def gather(
+        self, folder: str, files: Sequence[str], links: Sequence[str] = ()
+    ) -> tuple[list[bytes | Unknown], list[str | Unknown | None]]:
+        return (
+            [self.read(f"{folder}/{name}") for name in files],
+            [self.link(f"{folder}/{name}") for name in links],
+        )
+
+    def _text(self, path: str) -> str | None:
+        link = self.tree.link(path)
+        if not isinstance(link, str):
+            return None
+        self.links[path] = link
+        return link
+
+    def _note(self, path: str, unknown: Unknown) -> None:
+        if unknown.why is Why.UNREADABLE:
+            self.unreadable[path] = unknown.detail

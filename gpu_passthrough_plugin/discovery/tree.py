@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from gpu_passthrough_plugin.discovery.recorded import (
+from gpu_passthrough_plugin.discovery.host_tree import HostTree as HostTree
+from gpu_passthrough_plugin.discovery.recorded_tree import (
     RecordedTree as RecordedTree,
 )
-from gpu_passthrough_plugin.discovery.rooted import HostTree as HostTree
-from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.reading import Unknown, decoded
 
 
 class Tree(Protocol):
@@ -42,11 +42,6 @@ class Tree(Protocol):
         Each as ``read`` and ``link`` have it, for the price of finding the
         folder once.
         """
-
-
-def decoded(data: bytes) -> str:
-    """Text of a file, without the newline at its end."""
-    return data.decode("utf-8", "surrogateescape").rstrip("\n")
 
 
 def text(tree: Tree, path: str) -> str | Unknown:

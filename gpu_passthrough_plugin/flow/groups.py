@@ -5,7 +5,7 @@ from __future__ import annotations
 from gpu_passthrough_plugin.discovery import facts as host_facts
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.discovery.tree import Tree
-from gpu_passthrough_plugin.isolation import judge, partition
+from gpu_passthrough_plugin.isolation import partition, verdict
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.group import Group
 
@@ -20,7 +20,7 @@ def groups(
     """
     facts = host_facts.facts(tree)
     return tuple(
-        judge.group(_read_whole(tree, part), facts, policy)
+        verdict.group(_read_whole(tree, part), facts, policy)
         for part in partition.parts(discovery.functions(tree), policy)
         if part.has_primary or not with_primary_only
     )

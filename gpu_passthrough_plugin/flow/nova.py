@@ -11,7 +11,7 @@ from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.flow import groups
 from gpu_passthrough_plugin.flow.parts import Part
-from gpu_passthrough_plugin.isolation import judge, partition
+from gpu_passthrough_plugin.isolation import partition, verdict
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.isolation.units import unit
 from gpu_passthrough_plugin.model.finding import Finding
@@ -194,6 +194,6 @@ def _whole(tree: Tree, policy: Policy) -> tuple[Group, ...]:
     functions = discovery.functions(tree)
     details = {f.address: discovery.detail(tree, f) for f in functions}
     return tuple(
-        judge.group(partition.detailed(part, details), facts, policy)
+        verdict.group(partition.detailed(part, details), facts, policy)
         for part in partition.parts(functions, policy)
     )

@@ -8,7 +8,7 @@ from gpu_passthrough_plugin.discovery import facts as host_facts
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.discovery.installation import installation
 from gpu_passthrough_plugin.discovery.tree import Tree
-from gpu_passthrough_plugin.isolation import partition, prospects
+from gpu_passthrough_plugin.isolation import partition, verdict
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.facts import HostFacts
 from gpu_passthrough_plugin.model.group import Group, Member
@@ -42,11 +42,11 @@ def survey(tree: Tree, policy: Policy) -> Survey:
     facts = host_facts.facts(tree)
     functions = discovery.functions(tree)
     details = {f.address: discovery.detail(tree, f) for f in functions}
-    parts = prospects.parts(partition.parts(functions, policy))
+    parts = partition.predicted_parts(partition.parts(functions, policy))
     whole = (partition.detailed(part, details) for part in parts)
     return Survey(
         facts,
-        tuple(prospects.group(part, facts, policy) for part in whole),
+        tuple(verdict.predicted_group(part, facts, policy) for part in whole),
         installation(tree),
         host_facts.boot_id(tree),
     )

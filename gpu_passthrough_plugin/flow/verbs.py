@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery import machine
+from gpu_passthrough_plugin.discovery import facts as host_facts
 from gpu_passthrough_plugin.flow import release as releases
 from gpu_passthrough_plugin.flow import sanitise
 from gpu_passthrough_plugin.flow.recovery import quiet
@@ -27,7 +27,7 @@ def publish(site: Site, *, replaces: bool = False) -> SyncReport:
             site.host,
             site.units(),
             aggregates=site.aggregates,
-            machine=known(machine.identity(site.tree)) or "",
+            machine=known(host_facts.identity(site.tree)) or "",
             replaces=replaces,
         )
 

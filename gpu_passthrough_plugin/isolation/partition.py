@@ -86,6 +86,17 @@ def detailed(part: Part, details: Mapping[Address, Detail]) -> Part:
     )
 
 
+def predicted_parts(found: Sequence[Part]) -> tuple[Part, ...]:
+    """The kernel's parts, and those that are in none by card."""
+    cards: dict[tuple[int, int, int], list[Member]] = {}
+    for part in found:
+        if part.number is None:
+            card = part.members[0].address.card
+            cards.setdefault(card, []).extend(part.members)
+    numbered = (part for part in found if part.number is not None)
+    return (*numbered, *(Part(None, tuple(c)) for c in cards.values()))
+
+
 def _role(function: Function, policy: Policy) -> Role:
     if function.is_bridge:
         return Role.BRIDGE

@@ -56,6 +56,11 @@ class Unknown:
 MISSING = Unknown(Why.MISSING)
 
 
+def decoded(data: bytes) -> str:
+    """Text of a file, without the newline at its end."""
+    return data.decode("utf-8", "surrogateescape").rstrip("\n")
+
+
 def known(value: T | Unknown) -> T | None:
     """The value, or None where it is not known."""
     return None if isinstance(value, Unknown) else value

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_passthrough_plugin.discovery import recording
+from gpu_passthrough_plugin.discovery import recorded_tree
 
 _COMMAND = (
     sys.executable,
@@ -99,7 +99,7 @@ def test_a_root_that_is_not_there(cli: Cli, tmp_path: Path) -> None:
 def test_a_recording_cut_in_half(
     cli: Cli, tmp_path: Path, share: float
 ) -> None:
-    whole = Path(recording.SEED).read_bytes()
+    whole = Path(recorded_tree.SEED).read_bytes()
     half = tmp_path / "half.umockdev"
     half.write_bytes(whole[: int(len(whole) * share)])
     done = cli("--recording", str(half), "group", "list")
@@ -124,7 +124,7 @@ def test_a_host_elsewhere_is_not_changed(cli: Cli, ledger: Path) -> None:
         ("inventory", "sync"),
         ("instance", "release", str(uuid.uuid4())),
     ):
-        for option in ("--recording", recording.SEED), ("--root", "/usr"):
+        for option in ("--recording", recorded_tree.SEED), ("--root", "/usr"):
             said = complaint(cli(*option, *argv), 2)
             assert f"{' '.join(option)} is a host to look at" in said
 
@@ -247,8 +247,8 @@ def test_a_state_path_that_is_a_file(cli: Cli, state: Path) -> None:
 
 def test_an_address_that_is_none(cli: Cli, ledger: Path) -> None:
     assert "no PCI address" in complaint(
-        cli("--recording", recording.SEED, "device", "show", "6"), 2
+        cli("--recording", recorded_tree.SEED, "device", "show", "6"), 2
     )
     assert "device list" in complaint(
-        cli("--recording", recording.SEED, "device", "show", "00:1e.7"), 1
+        cli("--recording", recorded_tree.SEED, "device", "show", "00:1e.7"), 1
     )

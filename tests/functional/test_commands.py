@@ -14,7 +14,7 @@ import pytest
 
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
-from gpu_passthrough_plugin.discovery import recording
+from gpu_passthrough_plugin.discovery import recorded_tree
 from gpu_passthrough_plugin.flow.units import units
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
@@ -46,7 +46,7 @@ def cli(tmp_path: Path) -> Cli:
     ledger.sync()
     loud = Given(selector.parse(CARDS[1]), frozenset({"CUSTOM_LOUD"}))
     policy = Policy((selector.parse("class=03*"),), traits=(loud,))
-    tree = recording.load(recording.SEED)
+    tree = recorded_tree.load(recorded_tree.SEED)
     ledger.publish(
         "hyhive",
         units(tree, policy, "hyhive"),
@@ -88,7 +88,7 @@ def test_columns(cli: Cli) -> None:
     assert list(made) == ["Consumer", "Host", "Units", "State"]
     assert asked(cli, "allocation", "list") == [made]
     assert list(asked(cli, "unit", "list")[0]) == ["Unit", "State", "Reason"]
-    host = ("--recording", recording.SEED)
+    host = ("--recording", recorded_tree.SEED)
     assert list(asked(cli, *host, "device", "list")[0]) == [
         "Address", "Class", "Vendor ID", "Product ID", "Name", "Driver",
         "IOMMU Group", "NUMA Node", "Reset Methods",
@@ -224,7 +224,7 @@ def test_lists_in_one_line(cli: Cli) -> None:
 
 
 def test_one_thing_as_csv(cli: Cli) -> None:
-    show = ("--recording", recording.SEED, "group", "show", "18")
+    show = ("--recording", recorded_tree.SEED, "group", "show", "18")
     status, out, _ = cli(*show, "-f", "csv", "-c", "Group", "-c", "Primary")
     assert (status, out) == (0, f'"Group","Primary"\n"18","{CARDS[0]}"\n')
 

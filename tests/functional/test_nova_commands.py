@@ -13,7 +13,7 @@ import pytest
 
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
-from gpu_passthrough_plugin.discovery import recording
+from gpu_passthrough_plugin.discovery import recorded_tree
 from gpu_passthrough_plugin.flow.units import units
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
@@ -27,7 +27,7 @@ _COMMAND = (
     " sys.exit(main())",
 )
 GPUS = Policy((selector.parse("class=03*"),))
-SEED = ("--recording", recording.SEED)
+SEED = ("--recording", recorded_tree.SEED)
 FILES = [
     "gpu-compute.conf", "gpu-alias.conf", "gpu-scheduler.conf",
     "gpu-placement.conf", "gpu-flavors.sh",
@@ -228,7 +228,7 @@ def ledger(cli: Cli, tmp_path: Path) -> Path:
     made = SqlLedger(LedgerSettings(f"sqlite:///{path}"))
     made.sync()
     for host, name in (("c1", "seed"), ("c2", "shared-group")):
-        tree = recording.load(str(recordings.path(name)))
+        tree = recorded_tree.load(str(recordings.path(name)))
         made.publish(host, units(tree, GPUS, host), machine=host)
     made.close()
     return path
@@ -349,7 +349,7 @@ def test_files_that_are_none_are_told_together(
 
 def test_a_reader_that_has_enough(cli: Cli) -> None:
     """The text is not a table: it is printed by this command itself."""
-    line = f'"$0" -c "$1" --recording {recording.SEED} nova config | true'
+    line = f'"$0" -c "$1" --recording {recorded_tree.SEED} nova config | true'
     done = subprocess.run(
         ("bash", "-o", "pipefail", "-c", line, *_COMMAND[::2]),
         capture_output=True,

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from gpu_passthrough_plugin.cli import main
-from gpu_passthrough_plugin.discovery import kernel_log, record
+from gpu_passthrough_plugin.discovery import record
 from gpu_passthrough_plugin.flow import report
 from gpu_passthrough_plugin.flow.verification import Known
+from gpu_passthrough_plugin.formats import kernel_log
 from gpu_passthrough_plugin.host import report as files
 from gpu_passthrough_plugin.model.reading import MISSING
 from tests.trees import seed_logs

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin.discovery import functions as discovery
-from gpu_passthrough_plugin.discovery import recording
+from gpu_passthrough_plugin.discovery import recorded_tree
 from gpu_passthrough_plugin.model.reading import known
 
 RECORDINGS = sorted(
@@ -30,7 +30,7 @@ def listed(path: str) -> list[str]:
 def shown(path: str) -> list[str]:
     """The same, as discovery reads it."""
     lines = []
-    for found in discovery.functions(recording.load(path)):
+    for found in discovery.functions(recorded_tree.load(path)):
         code = known(found.class_code)
         vendor, product = known(found.vendor_id), known(found.product_id)
         assert code is not None
@@ -40,7 +40,7 @@ def shown(path: str) -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("path", [recording.SEED, *map(str, RECORDINGS)])
+@pytest.mark.parametrize("path", [recorded_tree.SEED, *map(str, RECORDINGS)])
 def test_umockdev_replays_what_we_wrote(path: str) -> None:
     assert listed(path) == shown(path)
 

@@ -10,20 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery import (
-    grammar,
-    parser,
-    record,
-    recording,
-)
+from gpu_passthrough_plugin.discovery import record, recorded_tree
 from gpu_passthrough_plugin.discovery.facts import facts
 from gpu_passthrough_plugin.discovery.functions import detail, functions
-from gpu_passthrough_plugin.discovery.grammar import Device, Kind, Line
 from gpu_passthrough_plugin.discovery.tree import (
     HostTree,
     RecordedTree,
     Tree,
 )
+from gpu_passthrough_plugin.formats import umockdev
+from gpu_passthrough_plugin.formats.umockdev import Device, Kind, Line
 from tests.trees.host import written
 from tests.trees.hosts import HOSTS
 
@@ -62,18 +58,18 @@ RECORDINGS = st.lists(
 
 @given(RECORDINGS)
 def test_what_is_printed_parses_back(devices: list[Device]) -> None:
-    assert parser.parse(grammar.printed(devices), "x") == tuple(devices)
+    assert umockdev.parse(umockdev.printed(devices), "x") == tuple(devices)
 
 
 @given(st.binary(max_size=200))
 def test_any_text_is_read_or_refused_in_one_line(data: bytes) -> None:
     text = b"P: /devices/a\nE: SUBSYSTEM=pci\n" + data
     try:
-        devices = parser.parse(text, "x")
+        devices = umockdev.parse(text, "x")
     except errors.Faults as refused:
         assert "\n" not in str(refused)
     else:
-        assert parser.parse(grammar.printed(devices), "x") == devices
+        assert umockdev.parse(umockdev.printed(devices), "x") == devices
 
 
 BASES = {name: host().tree() for name, host in HOSTS.items()}
@@ -146,7 +142,7 @@ def discovered(tree: Tree) -> object:
 @given(trees())
 def test_a_recording_says_what_the_host_says(tree: RecordedTree) -> None:
     text = record.written(tree)
-    again = recording.parse(text, "again")
+    again = recorded_tree.parse(text, "again")
     assert discovered(again) == discovered(tree)
     assert record.written(again) == text
 

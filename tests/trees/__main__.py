@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.discovery import grammar
+from gpu_passthrough_plugin.formats import umockdev
 from tests.trees import recordings
 from tests.trees.hosts import HOSTS
 
 if __name__ == "__main__":
     for name, host in HOSTS.items():
-        text = grammar.printed(host().devices())
+        text = umockdev.printed(host().devices())
         recordings.path(name).write_bytes(text)

@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gpu_passthrough_plugin.discovery import replay
-from gpu_passthrough_plugin.discovery.grammar import Device, Kind, Line
-from gpu_passthrough_plugin.discovery.recorded import RecordedTree
+from gpu_passthrough_plugin.discovery import recorded_tree
+from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
+from gpu_passthrough_plugin.formats.umockdev import Device, Kind, Line
 from tests.trees import config
 
 Values = Mapping[str, str | bytes]
@@ -142,12 +142,12 @@ class Host:
 
     def file(self, path: str, contents: str | bytes) -> None:
         """Add a file of the host that is not a device's."""
-        key = f"{replay.ROOT}{path}"
+        key = f"{recorded_tree.ROOT}{path}"
         self._root[key] = _attribute(key, contents)
 
     def link(self, path: str, text: str) -> None:
         """Add a symbolic link of the host that is not a device's."""
-        key = f"{replay.ROOT}{path}"
+        key = f"{recorded_tree.ROOT}{path}"
         self._root[key] = Line(Kind.LINK, key, text.encode())
 
     def folder(self, path: str) -> None:
@@ -169,12 +169,12 @@ class Host:
             lines.append(_attribute("folders", _joined(self._folders)))
         if self._notes:
             lines.append(_attribute("note", _joined(self._notes)))
-        host = Device(replay.HOST, tuple(_sorted(lines)))
+        host = Device(recorded_tree.HOST, tuple(_sorted(lines)))
         return (host, *self._devices.values())
 
     def tree(self) -> RecordedTree:
         """The host in memory."""
-        return replay.tree(self.devices(), "the described host")
+        return recorded_tree.tree(self.devices(), "the described host")
 
     def write(self, root: Path) -> Path:
         """The host on disk below ``root``, which need not exist."""

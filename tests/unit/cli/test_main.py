@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin.cli import main, version
-from gpu_passthrough_plugin.discovery import recording
+from gpu_passthrough_plugin.discovery import recorded_tree
 from tests.trees import software
 from tests.trees.host import Host
 
 # What costs more than a whole listing may.
 HEAVY = {"sqlalchemy", "alembic", "tooz", "libvirt", "lxml"}
-SEED = ("--recording", recording.SEED)
+SEED = ("--recording", recorded_tree.SEED)
 _MAIN = """
 import sys
 from gpu_passthrough_plugin.cli.main import main
@@ -53,7 +53,7 @@ def imported(*argv: str) -> set[str]:
     ],
 )
 def test_a_listing_imports_nothing_heavy(argv: tuple[str, ...]) -> None:
-    found = imported("--recording", recording.SEED, *argv)
+    found = imported("--recording", recorded_tree.SEED, *argv)
     assert found & HEAVY == set()
     # The check itself sees what is imported.
     assert "gpu_passthrough_plugin" in found
@@ -152,7 +152,7 @@ def test_a_full_disk_is_said_in_one_line() -> None:
 def test_closed_streams(closed: str) -> None:
     line = f'"$0" -c "$1" --recording "$2" group list -f value {closed}'
     done = subprocess.run(
-        ("sh", "-c", line, sys.executable, _MAIN, recording.SEED),
+        ("sh", "-c", line, sys.executable, _MAIN, recorded_tree.SEED),
         capture_output=True,
         check=False,
     )

@@ -10,7 +10,7 @@ import pytest
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import wishes
 from gpu_passthrough_plugin.cli.wishes import Wishes
-from gpu_passthrough_plugin.discovery import recording
+from gpu_passthrough_plugin.discovery import recorded_tree
 from gpu_passthrough_plugin.model.request import NumaPolicy
 from gpu_passthrough_plugin.nova.asked import Asked, Mode
 from gpu_passthrough_plugin.nova.release import Release
@@ -81,7 +81,7 @@ def test_full_mode_on_a_release_that_cannot() -> None:
 
 def test_neither_command_imports_a_ledger(tmp_path: Path) -> None:
     """Only ``--from inventory`` needs one."""
-    seed = ("--recording", recording.SEED, "nova")
+    seed = ("--recording", recorded_tree.SEED, "nova")
     config = (*seed, "config", "-o", str(tmp_path))
     assert imported(*config) & HEAVY == set()
     check = (*seed, "check", str(tmp_path / "gpu-compute.conf"))

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin.cli import quick
-from gpu_passthrough_plugin.discovery import recording
+from gpu_passthrough_plugin.discovery import recorded_tree
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"
 HOSTS = (
-    recording.SEED,
+    recorded_tree.SEED,
     str(RECORDINGS / "shared-group.umockdev"),
     str(RECORDINGS / "firmware-off.umockdev"),
 )

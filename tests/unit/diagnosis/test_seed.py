@@ -5,7 +5,7 @@ from __future__ import annotations
 from gpu_passthrough_plugin.diagnosis import verify
 from gpu_passthrough_plugin.diagnosis.evidence import Confidence, Evidence
 from gpu_passthrough_plugin.diagnosis.verify import Verified
-from gpu_passthrough_plugin.discovery import kernel_log
+from gpu_passthrough_plugin.formats import kernel_log
 from gpu_passthrough_plugin.model.enablement import Target
 from gpu_passthrough_plugin.model.finding import Status
 from tests.trees import seed_logs

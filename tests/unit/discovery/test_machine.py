@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_passthrough_plugin.discovery.machine import identity
+from gpu_passthrough_plugin.discovery.facts import identity
 from gpu_passthrough_plugin.discovery.tree import RecordedTree, Tree
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 

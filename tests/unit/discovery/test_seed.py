@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.discovery import recording
+from gpu_passthrough_plugin.discovery import recorded_tree
 from gpu_passthrough_plugin.discovery.facts import facts
 from gpu_passthrough_plugin.discovery.functions import detail, functions
-from gpu_passthrough_plugin.discovery.names import Names
+from gpu_passthrough_plugin.discovery.pci_ids import Names
 from gpu_passthrough_plugin.model.reading import Unknown
 
 LISTING = """
@@ -27,7 +27,7 @@ GM206 High Definition Audio Controller [10de:0fba] (rev a1)
 
 
 def test_its_cards_and_console() -> None:
-    tree, names = recording.load(recording.SEED), Names(())
+    tree, names = recorded_tree.load(recorded_tree.SEED), Names(())
     lines = [""]
     for function in functions(tree):
         code = function.class_code
@@ -45,7 +45,7 @@ def test_its_cards_and_console() -> None:
 
 
 def test_each_group_of_the_story_is_by_itself() -> None:
-    found = functions(recording.load(recording.SEED))
+    found = functions(recorded_tree.load(recorded_tree.SEED))
     members: dict[object, int] = {}
     for function in found:
         group = function.iommu_group
@@ -57,7 +57,7 @@ def test_each_group_of_the_story_is_by_itself() -> None:
 
 
 def test_its_kernel() -> None:
-    found = facts(recording.load(recording.SEED))
+    found = facts(recorded_tree.load(recorded_tree.SEED))
     assert not isinstance(found.kernel_arguments, Unknown)
     assert found.kernel_arguments[-2:] == (
         "rd.driver.pre=vfio-pci",

@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from gpu_passthrough_plugin.discovery.kernel_log import parsed
+from gpu_passthrough_plugin.formats.kernel_log import parsed
 from gpu_passthrough_plugin.host import kernel_log
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 

@@ -10,7 +10,8 @@ import pytest
 import zstandard
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery import kernel_log, record, recording
+from gpu_passthrough_plugin.discovery import record, recorded_tree
+from gpu_passthrough_plugin.formats import kernel_log
 from gpu_passthrough_plugin.host import report
 from tests.trees import seed_logs, software
 from tests.trees.hosts import HOSTS
@@ -131,7 +132,7 @@ def test_the_seed_as_a_report(tmp_path: Path) -> None:
         "kernel.log": "\n".join(lines).encode(),
     }
     found = report.read(sent(tmp_path, report.written(parts)))
-    tree = recording.parse(found["host.umockdev"], "report")
+    tree = recorded_tree.parse(found["host.umockdev"], "report")
     assert tree.read("etc/modprobe.d/vfio.conf") == (
         b"options vfio-pci ids=10de:1430\n"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.isolation import partition, prospects
+from gpu_passthrough_plugin.isolation import partition, verdict
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.facts import Use
@@ -27,10 +27,12 @@ def prospective(
 ) -> list[Group]:
     details = {f.address: detail(f) for f in functions}
     return [
-        prospects.group(
+        verdict.predicted_group(
             partition.detailed(part, details), OFF._replace(uses=uses), policy
         )
-        for part in prospects.parts(partition.parts(functions, policy))
+        for part in partition.predicted_parts(
+            partition.parts(functions, policy)
+        )
     ]
 
 

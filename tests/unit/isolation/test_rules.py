@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpu_passthrough_plugin.isolation import judge, partition
+from gpu_passthrough_plugin.isolation import partition, verdict
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.isolation.rules import RULES
 from gpu_passthrough_plugin.model import address, selector
@@ -55,7 +55,7 @@ def test_a_function_that_may_be_a_member() -> None:
     part, _ = partition.parts(functions, GPUS)
     found = [
         (r.rule, r.text)
-        for r in judge.group(part, facts(), GPUS).verdict.reasons
+        for r in verdict.group(part, facts(), GPUS).verdict.reasons
     ]
     assert found == [
         (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpu_passthrough_plugin.isolation import judge, partition
+from gpu_passthrough_plugin.isolation import partition, verdict
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import address, selector
 from gpu_passthrough_plugin.model.facts import CpuVendor, HostFacts
@@ -101,7 +101,7 @@ def judged(
             for f in functions
         },
     )
-    return judge.group(whole, facts, policy)
+    return verdict.group(whole, facts, policy)
 
 
 def rules(group: Group) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from gpu_passthrough_plugin.discovery import facts as host_facts
 from gpu_passthrough_plugin.discovery import functions as discovery
-from gpu_passthrough_plugin.isolation import judge, partition
+from gpu_passthrough_plugin.isolation import partition, verdict
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.finding import Finding, Status
@@ -25,7 +25,7 @@ def groups(host: Host, policy: Policy = GPUS) -> tuple[Group, ...]:
     tree = host.tree()
     facts = host_facts.facts(tree)
     return tuple(
-        judge.group(
+        verdict.group(
             partition.detailed(
                 part,
                 {

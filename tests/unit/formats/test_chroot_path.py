@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_passthrough_plugin.discovery import paths
+from gpu_passthrough_plugin.formats import chroot_path
 from gpu_passthrough_plugin.model.reading import Unknown, Why
 
 LINKS = {
@@ -27,16 +27,16 @@ LINKS = {
     ],
 )
 def test_resolves_links_as_text_below_the_root(path: str, wanted: str) -> None:
-    assert paths.resolved(path, LINKS.get) == wanted
+    assert chroot_path.resolved(path, LINKS.get) == wanted
 
 
 def test_gives_a_loop_up() -> None:
-    found = paths.resolved("devices/loop", LINKS.get)
+    found = chroot_path.resolved("devices/loop", LINKS.get)
     assert found == Unknown(Why.UNREADABLE, "too many symbolic links")
 
 
 def test_a_link_leads_on_from_its_folder() -> None:
-    assert paths.joined("sys/class/net/eth0", "../../devices/eth0") == (
+    assert chroot_path.joined("sys/class/net/eth0", "../../devices/eth0") == (
         "sys/devices/eth0"
     )
-    assert paths.joined("sys/a", "/devices/eth0") == "devices/eth0"
+    assert chroot_path.joined("sys/a", "/devices/eth0") == "devices/eth0"

@@ -1,17 +1,119 @@
-"""From umockdev's text to devices, or to everything that is wrong in it."""
+"""umockdev's text format: devices with their attributes, line by line.
+
+Source: umockdev 0.17, ``umockdev_testbed_add_from_string`` and
+``umockdev-record``.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import re
+from collections.abc import Iterable
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery.escapes import text, unescaped
-from gpu_passthrough_plugin.discovery.grammar import (
-    KEYED,
-    Device,
-    Kind,
-    Line,
-)
+
+# Source: GLib, g_strescape and g_strcompress.
+_LETTERS = {b"b": 8, b"t": 9, b"n": 10, b"v": 11, b"f": 12, b"r": 13}
+_TO_ESCAPE = re.compile(rb"[^ !#-\[\]-~]")
+_ESCAPED = re.compile(rb"\\([0-7]{1,3}|.|$)", re.DOTALL)
+_ESCAPES = {
+    **{bytes([n]): b"\\%03o" % n for n in range(256)},
+    **{bytes([code]): b"\\" + char for char, code in _LETTERS.items()},
+    b'"': b'\\"',
+    b"\\": b"\\\\",
+}
+
+
+def escaped(value: bytes) -> bytes:
+    """An attribute's contents as they stand in an ``A:`` line."""
+    return _TO_ESCAPE.sub(lambda match: _ESCAPES[match[0]], value)
+
+
+def unescaped(value: bytes) -> bytes:
+    """The contents that an ``A:`` line has.
+
+    :raises ValueError: when it breaks off after a backslash.
+    """
+    return _ESCAPED.sub(_original, value)
+
+
+def _original(match: re.Match[bytes]) -> bytes:
+    code = match[1]
+    if not code:
+        raise ValueError("breaks off after a backslash")
+    if code.isdigit() and code[0] < ord("8"):
+        return bytes([int(code, 8) & 0xFF])
+    return bytes([_LETTERS[code]]) if code in _LETTERS else code
+
+
+def text(data: bytes) -> str:
+    """Bytes as text, so that ``raw`` gives the same bytes back."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def raw(text: str) -> bytes:
+    """Text as bytes."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+class Kind(enum.StrEnum):
+    """What a line below ``P:`` tells of its device."""
+
+    NODE = "N"
+    PROPERTY = "E"
+    SYMLINK = "S"
+    ATTRIBUTE = "A"
+    BINARY = "H"
+    LINK = "L"
+
+
+KEYED = frozenset({Kind.PROPERTY, Kind.ATTRIBUTE, Kind.BINARY, Kind.LINK})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Line:
+    """One line: ``value`` is an attribute's contents, or the text.
+
+    :param key: empty for ``N:`` and ``S:``.
+    """
+
+    kind: Kind
+    key: str
+    value: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Device:
+    """A paragraph: a path that begins with ``/devices/``, and its lines."""
+
+    path: str
+    lines: tuple[Line, ...]
+
+    def values(self, kind: Kind) -> dict[str, bytes]:
+        """Values by key of the lines of one kind."""
+        return {ln.key: ln.value for ln in self.lines if ln.kind is kind}
+
+
+def printed(devices: Iterable[Device]) -> bytes:
+    """The text of a recording, an empty line after each device."""
+    return b"".join(
+        b"P: %s\n%s\n"
+        % (raw(device.path), b"".join(map(_printed_line, device.lines)))
+        for device in devices
+    )
+
+
+def _printed_line(line: Line) -> bytes:
+    if line.kind is Kind.ATTRIBUTE:
+        value = escaped(line.value)
+    elif line.kind is Kind.BINARY:
+        value = line.value.hex().upper().encode()
+    else:
+        value = line.value
+    key = raw(line.key) + b"=" if line.kind in KEYED else b""
+    return b"%s: %s%s\n" % (line.kind.encode(), key, value)
+
 
 _MOST_FAULTS = 20
 _KINDS = {f"{kind}: ": kind for kind in Kind}

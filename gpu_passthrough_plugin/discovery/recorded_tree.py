@@ -1,14 +1,107 @@
-"""From a recording's devices to the files of the host they were on."""
+"""A recorded host, read like a tree: from umockdev's text to files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery import endpoints, paths
-from gpu_passthrough_plugin.discovery.escapes import text
-from gpu_passthrough_plugin.discovery.grammar import Device, Kind
-from gpu_passthrough_plugin.discovery.recorded import RecordedTree
+from gpu_passthrough_plugin.formats import chroot_path, sysfs_path, umockdev
+from gpu_passthrough_plugin.formats.umockdev import Device, Kind, text
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
+
+
+class RecordedTree:
+    """A tree in memory, of canonical paths (no links in their folders).
+
+    :param files: contents by path.
+    :param links: texts of symbolic links by path.
+    :param folders: those that would not be known by what is in them.
+    :param unreadable: what could not be read when this was recorded, by
+        path, and the system's error.
+    :param title: what an error message calls it.
+    """
+
+    def __init__(
+        self,
+        files: Mapping[str, bytes],
+        links: Mapping[str, str],
+        folders: Iterable[str] = (),
+        unreadable: Mapping[str, str] | None = None,
+        title: str = "the recording",
+    ) -> None:
+        self.files = files
+        self.links = links
+        self.unreadable = unreadable or {}
+        self.title = title
+        self._folders: dict[str, set[str]] = {"": set()}
+        for folder in folders:
+            self._folders.setdefault(folder, set())
+            self._enter(folder)
+        for path in (*files, *links, *self.unreadable):
+            self._enter(path)
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Every folder, those above before those in them."""
+        return tuple(sorted(self._folders))
+
+    def __str__(self) -> str:
+        return self.title
+
+    def _enter(self, path: str) -> None:
+        while path:
+            folder, _, name = path.rpartition("/")
+            known = folder in self._folders
+            self._folders.setdefault(folder, set()).add(name)
+            if known:
+                return
+            path = folder
+
+    def read(self, path: str, limit: int | None = None) -> bytes | Unknown:
+        where = self.real(path)
+        if isinstance(where, Unknown):
+            return where
+        if where in self.unreadable:
+            return Unknown(Why.UNREADABLE, self.unreadable[where])
+        if where in self._folders:
+            return Unknown(Why.UNREADABLE, "Is a directory")
+        data = self.files.get(where)
+        return MISSING if data is None else data[:limit]
+
+    def link(self, path: str) -> str | Unknown | None:
+        folder, _, name = path.rpartition("/")
+        where = self.real(folder)
+        if isinstance(where, Unknown):
+            return where
+        where = f"{where}/{name}" if where else name
+        if where in self.unreadable:
+            return Unknown(Why.UNREADABLE, self.unreadable[where])
+        if where in self.files or where in self._folders:
+            return Unknown(Why.MALFORMED, "not a symbolic link")
+        return self.links.get(where)
+
+    def names(self, path: str) -> tuple[str, ...] | Unknown:
+        where = self.real(path)
+        if isinstance(where, Unknown):
+            return where
+        if where in self.unreadable:
+            return Unknown(Why.UNREADABLE, self.unreadable[where])
+        if where in self._folders:
+            return tuple(sorted(self._folders[where]))
+        return MISSING
+
+    def real(self, path: str) -> str | Unknown:
+        return chroot_path.resolved(path, self.links.get)
+
+    def gather(
+        self, folder: str, files: Sequence[str], links: Sequence[str] = ()
+    ) -> tuple[list[bytes | Unknown], list[str | Unknown | None]]:
+        return (
+            [self.read(f"{folder}/{name}") for name in files],
+            [self.link(f"{folder}/{name}") for name in links],
+        )
+
 
 HOST = "/devices/virtual/recorded_host/host"
 """A device that no kernel has: it carries what is not below sys/devices.
@@ -107,7 +200,7 @@ def _links(device: Device) -> dict[str, str]:
 
 def _places(device: Device, subsystem: str, kind: str) -> Iterator[str]:
     """Paths of the links that lead to a device."""
-    name = paths.name(device.path)
+    name = chroot_path.name(device.path)
     if kind == "bus":
         yield f"sys/bus/{subsystem}/devices/{name}"
     else:
@@ -118,7 +211,7 @@ def _places(device: Device, subsystem: str, kind: str) -> Iterator[str]:
         yield f"sys/dev/{kind}/{number}"
     group = device.values(Kind.LINK).get("iommu_group")
     if subsystem == "pci" and group is not None:
-        number = paths.name(text(group))
+        number = chroot_path.name(text(group))
         yield f"sys/kernel/iommu_groups/{number}/devices/{name}"
 
 
@@ -150,7 +243,9 @@ def _gaps(devices: Sequence[Device], title: str) -> Iterator[str]:
     for device in devices:
         folder = device.path.rpartition("/")[0]
         while folder:
-            if folder not in known and endpoints.functions(paths.name(folder)):
+            if folder not in known and sysfs_path.functions(
+                chroot_path.name(folder)
+            ):
                 missing.setdefault(folder, device.path)
             folder = folder.rpartition("/")[0]
     for folder, below in missing.items():
@@ -158,3 +253,46 @@ def _gaps(devices: Sequence[Device], title: str) -> Iterator[str]:
             f"{title} has {below} without {folder} above it;"
             " copy it anew, whole"
         )
+
+
+SEED = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+    "data",
+    "seed.umockdev",
+)
+"""A recording that comes with the package: three cards, two sockets."""
+
+# Ten thousand functions take a few MiB; a device file never ends.
+_MAX_BYTES = 256 << 20
+
+
+def load(path: str) -> RecordedTree:
+    """The recorded host in a file.
+
+    :raises ReadFailed: when it cannot be read, or is no recording.
+    :raises Faults: with every line that is wrong.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise errors.ReadFailed(
+            f"{path} cannot be read ({error.strerror}); wanted a recording"
+            " that umockdev-record or 'host record' wrote"
+        ) from error
+    if len(data) > _MAX_BYTES:
+        raise errors.ReadFailed(
+            f"{path} is larger than {_MAX_BYTES} bytes; wanted a recording"
+            " that umockdev-record or 'host record' wrote"
+        )
+    return parse(data, path)
+
+
+def parse(data: bytes, title: str) -> RecordedTree:
+    """The recorded host in ``data``.
+
+    :param title: what messages call it.
+    :raises ReadFailed: when it is no recording.
+    :raises Faults: with every line that is wrong.
+    """
+    return tree(umockdev.parse(data, title), title)

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gpu_passthrough_plugin.discovery import (
-    facts,
-    installation,
-    modules,
-    mounts,
-    routes,
-)
-from gpu_passthrough_plugin.discovery.escapes import raw
-from gpu_passthrough_plugin.discovery.tree import decoded
-from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.discovery import facts, installation, modules
+from gpu_passthrough_plugin.formats import mountinfo, routes
+from gpu_passthrough_plugin.formats.umockdev import raw
+from gpu_passthrough_plugin.model.reading import Unknown, decoded
 
 # In the place of a network's own: 192.0.2.0/24 and 2001:db8::/32.
 # Source: RFC 5737, RFC 3849.
@@ -78,7 +72,7 @@ def _mounts(data: bytes) -> bytes:
     for line in decoded(data).split("\n"):
         if not line:
             continue
-        source = mounts.mounted(line)
+        source = mountinfo.mounted(line)
         if isinstance(source, Unknown):
             return data
         before, _, after = line.partition(" - ")

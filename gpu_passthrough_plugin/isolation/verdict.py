@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gpu_passthrough_plugin.isolation import iommu
 from gpu_passthrough_plugin.isolation.partition import Part, Policy
 from gpu_passthrough_plugin.isolation.rules import RULES, Case, case
 from gpu_passthrough_plugin.model.facts import HostFacts
@@ -32,3 +33,14 @@ def _notes(of: Case) -> Iterator[str]:
                 f"the NUMA node of {member.address} is unknown:"
                 f" {member.function.numa_node}"
             )
+
+
+def predicted_group(part: Part, facts: HostFacts, policy: Policy) -> Group:
+    """The part with its verdict, but for what an IOMMU will cure."""
+    judged = group(part, facts, policy)
+    reasons = tuple(
+        reason
+        for reason in judged.verdict.reasons
+        if reason.rule != iommu.RULE
+    )
+    return judged._replace(verdict=Verdict(reasons, judged.verdict.notes))

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery import paths
+from gpu_passthrough_plugin.formats import chroot_path
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
@@ -71,7 +71,7 @@ class HostTree:
             return _unknown(error)
 
     def real(self, path: str) -> str | Unknown:
-        return paths.resolved(path, self._text)
+        return chroot_path.resolved(path, self._text)
 
     def gather(
         self, folder: str, files: Sequence[str], links: Sequence[str] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_passthrough_plugin.discovery import uses
+from gpu_passthrough_plugin.discovery import host_dependencies
 from gpu_passthrough_plugin.discovery.tree import RecordedTree
 from gpu_passthrough_plugin.model.reading import Unknown, Why, known
 from tests.trees import software
@@ -35,7 +35,7 @@ class Network:
 
     def used(self, *ipv4: str, ipv6: str = "") -> set[str] | Unknown:
         software.routes(self.host, ipv4, [ipv6] if ipv6 else [])
-        found = uses.uses(self.host.tree())
+        found = host_dependencies.uses(self.host.tree())
         if isinstance(found, Unknown):
             return found
         return {str(use.address) for use in found}
@@ -69,7 +69,7 @@ def test_every_route_that_works_counts(network: Network) -> None:
         "virbr0\t00010000\t0\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n",
     )
     network.virtual("virbr0")
-    found = uses.uses(network.host.tree())
+    found = host_dependencies.uses(network.host.tree())
     assert not isinstance(found, Unknown)
     assert [(str(use.address), use.what) for use in found] == [
         (FIRST, "route (eno1)")
@@ -90,7 +90,7 @@ def test_a_link_that_is_only_up(
         f"{destination:0<32} 40 {zero} 00 {zero} 00000100 00000001 00000000"
         " 00000001     eno1\n",
     )
-    found = uses.uses(network.host.tree())
+    found = host_dependencies.uses(network.host.tree())
     assert not isinstance(found, Unknown)
     assert bool(found) == is_used
 
@@ -103,7 +103,7 @@ def test_a_bridge_over_a_bond_over_two_nics(network: Network) -> None:
     )
     network.virtual("br0", lower_bond0=f"/sys{bond}")
     assert network.used("br0") == {FIRST, SECOND}
-    found = uses.uses(network.host.tree())
+    found = host_dependencies.uses(network.host.tree())
     assert not isinstance(found, Unknown)
     assert [use.via for use in found] == [
         ("eno1", "bond0", "br0"),
@@ -163,7 +163,9 @@ def test_a_kernel_without_ipv6_has_no_table_of_it(network: Network) -> None:
     tree = network.host.tree()
     files = dict(tree.files)
     del files["proc/1/net/ipv6_route"]
-    (use,) = known(uses.uses(RecordedTree(files, tree.links))) or ()
+    (use,) = (
+        known(host_dependencies.uses(RecordedTree(files, tree.links))) or ()
+    )
     assert (str(use.address), use.what) == (FIRST, "default route (eno1)")
 
 
@@ -176,7 +178,7 @@ def test_a_malformed_table_is_unknown(
 ) -> None:
     software.routes(network.host, ["eno1"])
     network.host.file(f"proc/1/net/{name}", table)
-    found = uses.uses(network.host.tree())
+    found = host_dependencies.uses(network.host.tree())
     assert isinstance(found, Unknown)
     assert found.why is Why.MALFORMED
 
@@ -192,7 +194,7 @@ def test_routes_that_cannot_be_read_are_unknown(network: Network) -> None:
             tree.links,
             unreadable={f"proc/net/{name}": "Permission denied"},
         )
-        assert uses.uses(hidden) == Unknown(
+        assert host_dependencies.uses(hidden) == Unknown(
             Why.UNREADABLE,
             f"proc/net/{name}: unreadable (Permission denied)",
         )

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery import grammar, record, recording
+from gpu_passthrough_plugin.discovery import record, recorded_tree
 from gpu_passthrough_plugin.discovery.facts import facts
 from gpu_passthrough_plugin.discovery.functions import detail, functions
 from gpu_passthrough_plugin.discovery.tree import HostTree, Tree
+from gpu_passthrough_plugin.formats import umockdev
 from gpu_passthrough_plugin.model.reading import Unknown
 from tests.trees import recordings
 from tests.trees.hosts import HOSTS
@@ -26,13 +27,13 @@ def discovered(tree: Tree) -> object:
 @pytest.mark.parametrize("name", sorted(HOSTS))
 def test_the_kept_recordings_are_current(name: str) -> None:
     """Else: python -m tests.trees"""
-    wanted = grammar.printed(HOSTS[name]().devices())
+    wanted = umockdev.printed(HOSTS[name]().devices())
     assert recordings.path(name).read_bytes() == wanted
 
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_a_kept_recording_replays(name: str) -> None:
-    tree = recording.load(str(recordings.path(name)))
+    tree = recorded_tree.load(str(recordings.path(name)))
     found = functions(tree)
     assert len(found) > 5
     assert not isinstance(facts(tree).uses, Unknown)
@@ -40,9 +41,9 @@ def test_a_kept_recording_replays(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*RECORDED, "seed"])
 def test_a_recording_of_a_host_says_what_the_host_says(name: str) -> None:
-    tree = recording.load(str(recordings.path(name)))
+    tree = recorded_tree.load(str(recordings.path(name)))
     text = record.written(tree)
-    again = recording.parse(text, "again")
+    again = recorded_tree.parse(text, "again")
     assert discovered(again) == discovered(tree)
     assert record.written(again) == text
 
@@ -51,7 +52,7 @@ def test_a_recording_of_a_tree_on_disk(tmp_path: Path) -> None:
     host = HOSTS["wide-domain"]()
     disk = HostTree(str(host.write(tmp_path)))
     text = record.written(disk)
-    assert discovered(recording.parse(text, "again")) == discovered(disk)
+    assert discovered(recorded_tree.parse(text, "again")) == discovered(disk)
     assert text == record.written(host.tree())
 
 
@@ -93,13 +94,13 @@ def test_a_recording_trims_files_to_their_lines() -> None:
     assert b"/boot" in text
     assert b"1111111" not in text
     assert b"s3cret" not in text
-    again = recording.parse(text, "again")
+    again = recorded_tree.parse(text, "again")
     assert discovered(again) == discovered(host.tree())
 
 
 def test_a_plain_recording_lacks_what_umockdev_does_not_record() -> None:
     devices = HOSTS["seed"]().devices()[1:]
-    tree = recording.parse(grammar.printed(devices), "plain")
+    tree = recorded_tree.parse(umockdev.printed(devices), "plain")
     assert functions(tree) == functions(HOSTS["seed"]().tree())
     found = facts(tree)
     for value in (found.cpu_vendor, found.kernel_arguments, found.uses):
@@ -109,7 +110,7 @@ def test_a_plain_recording_lacks_what_umockdev_does_not_record() -> None:
 
 
 def test_the_kernels_groups_are_listed_as_well() -> None:
-    tree = recording.load(recording.SEED)
+    tree = recorded_tree.load(recorded_tree.SEED)
     assert tree.names("sys/kernel/iommu_groups/38/devices") == (
         "0000:82:00.0",
         "0000:82:00.1",
@@ -122,7 +123,7 @@ def test_a_recording_cut_in_half_is_refused() -> None:
     data = recordings.path("seed").read_bytes()
     for part in (data[: len(data) // 2], b"\n".join(data.split(b"\n")[:200])):
         with pytest.raises(errors.Faults, match="breaks off in"):
-            recording.parse(part, "half")
+            recorded_tree.parse(part, "half")
 
 
 def test_a_recording_cut_between_devices_is_refused() -> None:
@@ -130,7 +131,7 @@ def test_a_recording_cut_between_devices_is_refused() -> None:
     paragraphs = data.split(b"\n\n")
     part = b"\n\n".join(paragraphs[:9]) + b"\n\n"
     with pytest.raises(errors.Faults, match=r"holds 8 devices; its begin"):
-        recording.parse(part, "half")
+        recorded_tree.parse(part, "half")
 
 
 def test_a_plain_recording_without_a_parent_is_refused() -> None:
@@ -140,7 +141,7 @@ def test_a_plain_recording_without_a_parent_is_refused() -> None:
         if not device.path.endswith("/0000:00:02.0")
     ]
     with pytest.raises(errors.Faults) as caught:
-        recording.parse(grammar.printed(devices), "half")
+        recorded_tree.parse(umockdev.printed(devices), "half")
     (fault,) = caught.value.faults
     assert fault == (
         "half has /devices/pci0000:00/0000:00:02.0/pci_bus/0000:06 without"
@@ -151,9 +152,9 @@ def test_a_plain_recording_without_a_parent_is_refused() -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     path = tmp_path / "none"
     with pytest.raises(errors.ReadFailed, match="none cannot be read"):
-        recording.load(str(path))
+        recorded_tree.load(str(path))
     with pytest.raises(errors.ReadFailed, match="cannot be read"):
-        recording.load(str(tmp_path))
+        recorded_tree.load(str(tmp_path))
 
 
 def test_a_host_without_pci_cannot_be_recorded(tmp_path: Path) -> None:

@@ -5,12 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from gpu_passthrough_plugin.discovery.tree import Tree, decoded
-from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
+from gpu_passthrough_plugin.model.reading import Unknown, Why, decoded
 
-# The first process has the host's own mounts, wherever this one is.
-_TABLES = ("proc/1/mountinfo", "proc/self/mountinfo")
-_SWAPS = "proc/swaps"
 # File systems over several block devices have numbers of their own.
 POOLED = frozenset({"btrfs", "zfs", "bcachefs"})
 # A root that has its files from other mounts, seen or not.
@@ -33,38 +29,7 @@ class Source(NamedTuple):
     kind: str
 
 
-def sources(tree: Tree) -> tuple[Source, ...] | Unknown:
-    """Every block device that is mounted or swapped to, once each.
-
-    ``Unknown`` when the mounts cannot be read.  A kernel without swap has
-    no file for it.
-    """
-    table = _mount_table(tree)
-    if isinstance(table, Unknown):
-        return Unknown(table.why, f"{_TABLES[-1]}: {table}")
-    found: dict[tuple[str, str], Source] = {}
-    for line in decoded(table).split("\n"):
-        if not line:
-            continue
-        source = mounted(line)
-        if isinstance(source, Unknown):
-            return source
-        if source is not None:
-            found.setdefault((source.number, source.name), source)
-    if not found and not _is_networked(table):
-        return Unknown(
-            Why.MALFORMED,
-            f"{_TABLES[-1]} names no disk: these are a container's mounts",
-        )
-    swap = tree.read(_SWAPS)
-    if isinstance(swap, Unknown):
-        if swap is not MISSING:
-            return Unknown(swap.why, f"{_SWAPS}: {swap}")
-        return tuple(found.values())
-    return (*found.values(), *_swapped(swap))
-
-
-def _is_networked(table: bytes) -> bool:
+def is_networked(table: bytes) -> bool:
     """Whether the root is one that no disk is under: NFS, or memory."""
     for line in decoded(table).split("\n"):
         before, _, after = line.partition(" - ")
@@ -72,15 +37,6 @@ def _is_networked(table: bytes) -> bool:
         if len(words) > 4 and words[4] == "/":
             return after.split(" ")[0] not in _HIDING
     return False
-
-
-def _mount_table(tree: Tree) -> bytes | Unknown:
-    data: bytes | Unknown = MISSING
-    for path in _TABLES:
-        data = tree.read(path)
-        if not isinstance(data, Unknown):
-            return data
-    return data
 
 
 def mounted(line: str) -> Source | Unknown | None:
@@ -92,7 +48,7 @@ def mounted(line: str) -> Source | Unknown | None:
     before, dash, after = line.partition(" - ")
     words, rest = before.split(" "), after.split(" ")
     if not dash or len(words) < 6 or len(rest) < 2:
-        return Unknown(Why.MALFORMED, f"{_TABLES[-1]}: {line}")
+        return Unknown(Why.MALFORMED, f"proc/self/mountinfo: {line}")
     number, point = words[2], _plain(words[4])
     kind, name = rest[0], _plain(rest[1])
     what = f"mount {point} ({name})"
@@ -103,7 +59,7 @@ def mounted(line: str) -> Source | Unknown | None:
     return Source(what, number, name, kind)
 
 
-def _swapped(table: bytes) -> list[Source]:
+def swapped(table: bytes) -> list[Source]:
     """Partitions: a swap file's disk is mounted.  Source: proc(5)."""
     rows = [line.split() for line in decoded(table).split("\n")[1:]]
     return [

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery import grammar, parser
-from gpu_passthrough_plugin.discovery.grammar import Device, Kind, Line
+from gpu_passthrough_plugin.formats import umockdev
+from gpu_passthrough_plugin.formats.umockdev import Device, Kind, Line
 
 # What umockdev-record 0.17 writes, shortened.
 TEXT = rb"""P: /devices/pci0000:00/0000:00:01.0
@@ -33,7 +33,7 @@ E: SUBSYSTEM=usb
 
 
 def test_reads_what_umockdev_writes() -> None:
-    pci, kvm, usb = parser.parse(TEXT, "host")
+    pci, kvm, usb = umockdev.parse(TEXT, "host")
     assert pci.path == "/devices/pci0000:00/0000:00:01.0"
     assert pci.values(Kind.PROPERTY) == {
         "PCI_ID": b"1AF4:1045",
@@ -54,25 +54,25 @@ def test_reads_what_umockdev_writes() -> None:
 
 
 def test_prints_it_back() -> None:
-    assert grammar.printed(parser.parse(TEXT, "host")) == TEXT
+    assert umockdev.printed(umockdev.parse(TEXT, "host")) == TEXT
 
 
 def test_empty_lines_may_be_many() -> None:
-    assert parser.parse(TEXT.replace(b"\n\n", b"\n\n\n"), "host") == (
-        parser.parse(TEXT, "host")
+    assert umockdev.parse(TEXT.replace(b"\n\n", b"\n\n\n"), "host") == (
+        umockdev.parse(TEXT, "host")
     )
 
 
 def test_unusual_escapes_are_read_as_glib_does() -> None:
     text = rb"P: /devices/a" + b"\nE: SUBSYSTEM=x\n"
     text += rb"A: a=\b\f\v\r\7\078\q\"" + b"\n\n"
-    (device,) = parser.parse(text, "host")
+    (device,) = umockdev.parse(text, "host")
     assert device.values(Kind.ATTRIBUTE) == {"a": b'\b\f\v\r\7\x078q"'}
 
 
 def faults(text: bytes) -> tuple[str, ...]:
     with pytest.raises(errors.Faults) as caught:
-        parser.parse(text, "host")
+        umockdev.parse(text, "host")
     assert "\n" not in str(caught.value)
     return caught.value.faults
 
@@ -135,7 +135,7 @@ def test_a_bad_device_is_named(text: bytes, wanted: str) -> None:
 def test_a_cut_is_noticed_unless_between_devices(at: int) -> None:
     text = TEXT[:at]
     if text.endswith(b"\n\n"):
-        assert parser.parse(text, "host")
+        assert umockdev.parse(text, "host")
         return
     assert "breaks off in" in faults(text)[-1]
 
@@ -145,9 +145,9 @@ def test_a_cut_is_noticed_unless_between_devices(at: int) -> None:
 )
 def test_something_else_is_no_recording(data: bytes) -> None:
     with pytest.raises(errors.ReadFailed, match="host is no recording: it"):
-        parser.parse(data, "host")
+        umockdev.parse(data, "host")
 
 
 def test_binary_lines_stay_binary() -> None:
     device = Device("/devices/a", (Line(Kind.BINARY, "a", b"text"),))
-    assert b"H: a=74657874\n" in grammar.printed([device])
+    assert b"H: a=74657874\n" in umockdev.printed([device])

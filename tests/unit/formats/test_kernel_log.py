@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_passthrough_plugin.discovery.kernel_log import parsed, relevant
+from gpu_passthrough_plugin.formats.kernel_log import parsed, relevant
 from tests.trees import seed_logs
 
 SAID = "vfio-pci 0000:06:00.0: enabling device (0000 -> 0003)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_passthrough_plugin.discovery import uses
+from gpu_passthrough_plugin.discovery import host_dependencies
 from gpu_passthrough_plugin.discovery.tree import RecordedTree
 from gpu_passthrough_plugin.model.reading import Unknown, Why, known
 from tests.trees import software
@@ -40,7 +40,7 @@ class Storage:
         return self.used()
 
     def used(self) -> set[str] | Unknown:
-        found = uses.uses(self.host.tree())
+        found = host_dependencies.uses(self.host.tree())
         if isinstance(found, Unknown):
             return found
         return {str(use.address) for use in found}
@@ -65,7 +65,7 @@ def test_the_way_from_the_function_to_what_is_mounted(
 ) -> None:
     software.mapped(storage.host, 0, "vg-root", [storage.sda2, storage.nvme])
     storage.mounted("/dev/mapper/vg-root", "253:0")
-    found = uses.uses(storage.host.tree())
+    found = host_dependencies.uses(storage.host.tree())
     assert not isinstance(found, Unknown)
     assert {str(use.address): use.via for use in found} == {
         SATA: ("sda", "sda2", "dm-0"),
@@ -152,7 +152,7 @@ def test_swap_on_a_partition(storage: Storage) -> None:
 
 
 def test_a_disk_behind_vmd_needs_both_functions() -> None:
-    found = uses.uses(HOSTS["wide-domain"]().tree())
+    found = host_dependencies.uses(HOSTS["wide-domain"]().tree())
     assert not isinstance(found, Unknown)
     srv = {str(u.address) for u in found if u.what.startswith("mount /srv")}
     assert srv == {"0000:00:0e.0", "10000:e1:00.0"}
@@ -185,7 +185,7 @@ def test_file_systems_without_disks_are_passed_over(storage: Storage) -> None:
 def test_a_tree_without_block_devices_is_unknown() -> None:
     host = Host()
     software.mounts(host, {"/": ("8:1", "/dev/sda1", "ext4")})
-    assert uses.uses(host.tree()) == Unknown(
+    assert host_dependencies.uses(host.tree()) == Unknown(
         Why.MISSING, "mount / (/dev/sda1): missing"
     )
 
@@ -197,7 +197,7 @@ def test_unreadable_mounts_are_unknown(storage: Storage) -> None:
         tree.links,
         unreadable={"proc/self/mountinfo": "Permission denied"},
     )
-    assert uses.uses(hidden) == Unknown(
+    assert host_dependencies.uses(hidden) == Unknown(
         Why.UNREADABLE,
         "proc/self/mountinfo: unreadable (Permission denied)",
     )
@@ -205,7 +205,7 @@ def test_unreadable_mounts_are_unknown(storage: Storage) -> None:
 
 def test_a_malformed_mount_is_unknown(storage: Storage) -> None:
     storage.host.file("proc/1/mountinfo", "20 1 8:1 / /\n")
-    found = uses.uses(storage.host.tree())
+    found = host_dependencies.uses(storage.host.tree())
     assert isinstance(found, Unknown)
     assert found.why is Why.MALFORMED
 
@@ -214,7 +214,7 @@ def test_names_with_blanks_are_shown_as_they_are(storage: Storage) -> None:
     software.mounts(
         storage.host, {r"/my\040disk": ("8:1", "/dev/sda1", "ext4")}
     )
-    (use,) = known(uses.uses(storage.host.tree())) or ()
+    (use,) = known(host_dependencies.uses(storage.host.tree())) or ()
     assert use.what == "mount /my disk (/dev/sda1)"
     assert str(use.address) == SATA
 
@@ -227,7 +227,7 @@ def test_a_disk_mounted_often_is_one_use(storage: Storage) -> None:
             "/var/lib/containers": ("8:1", "/dev/sda1", "ext4"),
         },
     )
-    (use,) = known(uses.uses(storage.host.tree())) or ()
+    (use,) = known(host_dependencies.uses(storage.host.tree())) or ()
     assert use.what == "mount / (/dev/sda1)"
 
 
@@ -236,7 +236,7 @@ def test_a_containers_mounts_tell_nothing(kind: str) -> None:
     host = Host()
     software.mounts(host, {"/": ("0:50", kind, kind)})
     software.routes(host, ())
-    found = uses.uses(host.tree())
+    found = host_dependencies.uses(host.tree())
     assert isinstance(found, Unknown)
     assert "a container's" in found.detail
 
@@ -245,4 +245,4 @@ def test_no_mounts_at_all_tell_nothing() -> None:
     host = Host()
     host.file("proc/1/mountinfo", "")
     software.routes(host, ())
-    assert isinstance(uses.uses(host.tree()), Unknown)
+    assert isinstance(host_dependencies.uses(host.tree()), Unknown)

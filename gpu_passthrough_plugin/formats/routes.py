@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gpu_passthrough_plugin.discovery.tree import Tree, decoded
-from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
+from gpu_passthrough_plugin.model.reading import decoded
 
-# The first process is in the host's namespace wherever this one is; its
-# files may be closed to us.
-_FOLDERS = ("proc/1/net", "proc/net")
 # Source: Linux, include/uapi/linux/route.h.
 _UP, _REJECT = 0x0001, 0x0200
 _ZEROS = "0" * 32
@@ -28,34 +24,6 @@ class Route(NamedTuple):
     interface: str
     is_default: bool
     line: str
-
-
-def routes(tree: Tree) -> tuple[Route, ...] | Unknown:
-    """The host's routes, but those over ``lo`` and those of every link.
-
-    IPv4's main table and all of IPv6's: the kernel shows no more here.
-    A kernel without IPv6 has no file for it.
-    """
-    ipv4, ipv6 = _table(tree, "route"), _table(tree, "ipv6_route")
-    if isinstance(ipv4, Unknown):
-        return Unknown(ipv4.why, f"{_FOLDERS[-1]}/route: {ipv4}")
-    if isinstance(ipv6, Unknown):
-        if ipv6 is not MISSING:
-            return Unknown(ipv6.why, f"{_FOLDERS[-1]}/ipv6_route: {ipv6}")
-        ipv6 = b""
-    try:
-        return (*routes4(ipv4), *routes6(ipv6))
-    except (ValueError, IndexError) as error:
-        return Unknown(Why.MALFORMED, f"a table of routes: {error}")
-
-
-def _table(tree: Tree, name: str) -> bytes | Unknown:
-    data: bytes | Unknown = MISSING
-    for folder in _FOLDERS:
-        data = tree.read(f"{folder}/{name}")
-        if not isinstance(data, Unknown):
-            return data
-    return data
 
 
 def routes4(table: bytes) -> Iterator[Route]:
