@@ -7,15 +7,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery import (
-    facts,
-    kernel_log,
-    record,
-    recording,
-)
+from gpu_passthrough_plugin.discovery import facts, record, recorded_tree
 from gpu_passthrough_plugin.discovery.installation import installation
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.flow.verification import Known, Names
+from gpu_passthrough_plugin.formats import kernel_log
 from gpu_passthrough_plugin.host import document
 from gpu_passthrough_plugin.host import report as files
 from gpu_passthrough_plugin.model.enablement import Enablement
@@ -68,7 +64,9 @@ def read(path: str) -> Reported:
         log = kernel_log.parsed(parts[files.LOG].decode(errors="replace"))
     images = _read_json(path, parts, files.IMAGES)
     return Reported(
-        recording.parse(parts[files.RECORDING], f"{path}: {files.RECORDING}"),
+        recorded_tree.parse(
+            parts[files.RECORDING], f"{path}: {files.RECORDING}"
+        ),
         Known(log, _enablement(path, parts), _Listed(images)),
     )
 

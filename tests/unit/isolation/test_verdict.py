@@ -1,91 +1,75 @@
+"""Groups of a host whose IOMMU is off yet."""
+
 from __future__ import annotations
 
-from gpu_passthrough_plugin.isolation import units
-from gpu_passthrough_plugin.model import address, selector
-from gpu_passthrough_plugin.model.function import Physical, Virtual
-from gpu_passthrough_plugin.model.reading import Unknown, Why
-from gpu_passthrough_plugin.model.trait import Given
-from gpu_passthrough_plugin.model.unit import DeviceType, UnitFunction, UnitKey
-from tests.unit.isolation.values import audio, facts, gpu, judged, port
+from gpu_passthrough_plugin.isolation import partition, verdict
+from gpu_passthrough_plugin.isolation.partition import Policy
+from gpu_passthrough_plugin.model import selector
+from gpu_passthrough_plugin.model.facts import Use
+from gpu_passthrough_plugin.model.function import Function
+from gpu_passthrough_plugin.model.group import Group
+from tests.unit.isolation.values import (
+    GPUS,
+    audio,
+    detail,
+    facts,
+    function,
+    gpu,
+    port,
+    rules,
+)
 
-LOST = Unknown(Why.MALFORMED, "x")
-
-
-def test_two_cards_behind_a_bridge_are_one_unit() -> None:
-    group = judged(
-        port("05:00.0"),
-        gpu("06:01.0"),
-        audio("06:01.1"),
-        gpu("06:02.0"),
-        audio("06:02.1"),
-    )
-    assert group.verdict.is_assignable
-    assert group.verdict.notes == (
-        "2 primaries share the group and are handed out together, as one unit",
-    )
-    unit = units.unit("node-1", group, facts())
-    assert unit.key == UnitKey("node-1", address.parse("06:01.0"))
-    assert [str(f.address)[5:] for f in unit.functions] == [
-        "06:01.0", "06:01.1", "06:02.0", "06:02.1",
-    ]  # fmt: skip
-    assert [f.is_primary for f in unit.functions] == [
-        True, False, True, False,
-    ]  # fmt: skip
+OFF = facts(acpi_tables=frozenset({"FACP"}), iommus=())
 
 
-def test_what_a_unit_says_of_a_group() -> None:
-    ports = (address.parse("00:02.0"), address.parse("05:00.0"))
-    group = judged(
-        gpu(numa_node=1, iommu_group=18),
-        audio(numa_node=1, iommu_group=18),
-        details={"06:00.0": {"bridges": ports}},
-    )
-    unit = units.unit("node-1", group, facts(sockets={0: 0, 1: 1}))
-    assert (unit.iommu_group, unit.numa_node, unit.socket) == (18, 1, 1)
-    assert unit.switch == ports[0]
-    assert unit.functions[0] == UnitFunction(
-        address.parse("06:00.0"), 0x10DE, 0x1430, 0x030000,
-        DeviceType.PCI, True,
-    )  # fmt: skip
-
-
-def test_a_unit_has_the_traits_of_what_goes_to_the_guest() -> None:
-    group = judged(port("05:00.0"), gpu("06:01.0"), audio("06:01.1"))
-    given = [
-        Given(selector.parse(text), frozenset({name}))
-        for text, name in (
-            ("class=0403", "CUSTOM_SOUND"),
-            ("class=0604", "CUSTOM_BRIDGE"),
+def prospective(
+    *functions: Function, policy: Policy = GPUS, uses: tuple[Use, ...] = ()
+) -> list[Group]:
+    details = {f.address: detail(f) for f in functions}
+    return [
+        verdict.predicted_group(
+            partition.detailed(part, details), OFF._replace(uses=uses), policy
+        )
+        for part in partition.predicted_parts(
+            partition.parts(functions, policy)
         )
     ]
-    unit = units.unit("node-1", group, facts(), given)
-    assert unit.traits == {"CUSTOM_SOUND"}
-    assert units.unit("node-1", group, facts()).traits == frozenset()
 
 
-def test_a_unit_whose_node_or_socket_is_not_known() -> None:
-    for node, sockets, wanted in (
-        (None, {0: 0}, (None, None)),
-        (3, {0: 0}, (3, None)),
-        (0, LOST, (0, None)),
-        (LOST, {0: 0}, (None, None)),
-    ):
-        group = judged(gpu(numa_node=node))
-        unit = units.unit("node-1", group, facts(sockets=sockets))
-        assert (unit.numa_node, unit.socket) == wanted
-        assert unit.switch is None
-    assert judged(gpu(numa_node=LOST)).verdict.notes == (
-        "the NUMA node of 0000:06:00.0 is unknown: malformed (x)",
+def test_the_functions_of_a_card_are_taken_for_a_group() -> None:
+    groups = prospective(
+        port(iommu_group=None),
+        gpu(iommu_group=None),
+        audio(iommu_group=None),
+        gpu("07:00.0", iommu_group=None),
+        audio("07:00.1", iommu_group=None),
     )
+    fit = [g for g in groups if g.verdict.is_assignable]
+    assert [[str(m.address)[5:] for m in g.endpoints] for g in fit] == [
+        ["06:00.0", "06:00.1"],
+        ["07:00.0", "07:00.1"],
+    ]
+    assert [rules(g) for g in groups if g not in fit] == [["no-primary"]]
 
 
-def test_device_types_are_novas() -> None:
-    for role, wanted in (
-        (None, DeviceType.PCI),
-        (Physical(16, 0), DeviceType.PF),
-        (Physical(0, 0), DeviceType.PCI),
-        (Virtual(address.parse("06:00.4")), DeviceType.VF),
-    ):
-        group = judged(gpu(), details={"06:00.0": {"sriov": role}})
-        unit = units.unit("node-1", group, facts())
-        assert unit.functions[0].device_type is wanted
+def test_the_kernels_groups_stay_as_they_are() -> None:
+    (group,) = prospective(gpu(), audio("07:00.1"))
+    assert group.number == 1
+    assert rules(group) == ["not-selected"]
+
+
+def test_what_the_host_needs_is_kept_all_the_same() -> None:
+    disk = function("06:00.2", "144d:a80a", 0x010802, iommu_group=None)
+    (group,) = prospective(
+        gpu(iommu_group=None),
+        disk,
+        uses=(Use(disk.address, "mount / (/dev/nvme0n1p1)"),),
+    )
+    assert rules(group) == ["host-critical"]
+
+
+def test_a_bmc_display_is_kept_all_the_same() -> None:
+    bmc = function("0a:03.0", "102b:0532", 0x030000, iommu_group=None)
+    policy = Policy((selector.parse("102b:*"),))
+    (group,) = prospective(bmc, policy=policy)
+    assert rules(group) == ["bmc-display"]
