@@ -182,7 +182,7 @@ class Story:
             self.detail(f"   kept by the host: {reason.text}")
 
     def _booted(self, site: Site, name: str, wanted: request.Request) -> str:
-        from gpu_passthrough_plugin.compute import domain
+        from gpu_passthrough_plugin.formats import domain_xml as domain
 
         text = _DOMAIN.format(name=name).encode()
         held = boot.boot(site, domain.parse(text, name), wanted)

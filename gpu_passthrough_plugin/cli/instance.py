@@ -50,8 +50,8 @@ class InstanceBoot(Shower):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        from gpu_passthrough_plugin.compute import domain as domains
         from gpu_passthrough_plugin.flow import boot
+        from gpu_passthrough_plugin.formats import domain_xml as domains
 
         context = self.context
         path = parsed_args.domain

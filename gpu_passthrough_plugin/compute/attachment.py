@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lxml import etree
 
-from gpu_passthrough_plugin.compute.domain import Domain, tree
 from gpu_passthrough_plugin.compute.slots import GuestSlot
+from gpu_passthrough_plugin.formats.domain_xml import Domain, tree
 from gpu_passthrough_plugin.model.address import Address
 
 _INDENT = "  "

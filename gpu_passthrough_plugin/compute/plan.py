@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.compute.domain import Domain
+from gpu_passthrough_plugin.formats.domain_xml import Domain
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.effect import VFIO, Binding, Rebind
 from gpu_passthrough_plugin.model.unit import Unit, UnitRecord

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute import plan, slots
 from gpu_passthrough_plugin.compute.attachment import attached
-from gpu_passthrough_plugin.compute.domain import Domain
 from gpu_passthrough_plugin.flow.recovery import quiet
 from gpu_passthrough_plugin.flow.release import give_back, guest_faults
 from gpu_passthrough_plugin.flow.site import Site, require_current
+from gpu_passthrough_plugin.formats.domain_xml import Domain
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.effect import Rebind

@@ -6,9 +6,10 @@ import dataclasses
 import uuid as uuids
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.compute import domain, plan
+from gpu_passthrough_plugin.compute import plan
 from gpu_passthrough_plugin.flow.sanitise import inspect, sanitise
 from gpu_passthrough_plugin.flow.site import Site
+from gpu_passthrough_plugin.formats import domain_xml as domain
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord

@@ -8,9 +8,9 @@ from contextlib import nullcontext
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.compute import domain
 from gpu_passthrough_plugin.flow import verbs
 from gpu_passthrough_plugin.flow.boot import boot
+from gpu_passthrough_plugin.formats import domain_xml as domain
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.effect import VFIO, Binding

@@ -18,9 +18,9 @@ import libvirt
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import Driver, LedgerSettings
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
-from gpu_passthrough_plugin.compute import domain
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.flow.site import Site
+from gpu_passthrough_plugin.formats import domain_xml as domain
 from gpu_passthrough_plugin.host.devices import Replayed
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.journal import Journal

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.compute import domain
 from gpu_passthrough_plugin.compute.attachment import attached
 from gpu_passthrough_plugin.compute.slots import GuestSlot
+from gpu_passthrough_plugin.formats import domain_xml as domain
 from gpu_passthrough_plugin.model.address import Address
 
 _QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"

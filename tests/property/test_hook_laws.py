@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.compute import domain as whole_domain
 from gpu_passthrough_plugin.compute.hook import decision, document, script
 from gpu_passthrough_plugin.compute.hook.decision import Patterns, Rules
+from gpu_passthrough_plugin.formats import domain_xml as whole_domain
 from gpu_passthrough_plugin.model.guard import (
     HOOK,
     MODES,

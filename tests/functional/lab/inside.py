@@ -21,10 +21,10 @@ import libvirt
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.cli import app as _app
 from gpu_passthrough_plugin.cli.main import main
-from gpu_passthrough_plugin.compute import domain as _domain
 from gpu_passthrough_plugin.flow import boot as _boot
 from gpu_passthrough_plugin.flow import enablement as _enablement
 from gpu_passthrough_plugin.flow import verbs as _verbs
+from gpu_passthrough_plugin.formats import domain_xml as _domain
 from gpu_passthrough_plugin.host import locks as _locks
 from gpu_passthrough_plugin.host.changes import Changes
 from gpu_passthrough_plugin.host.commands import Commands

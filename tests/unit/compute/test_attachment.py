@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_passthrough_plugin.compute import domain
 from gpu_passthrough_plugin.compute.attachment import attached
 from gpu_passthrough_plugin.compute.slots import GuestSlot
+from gpu_passthrough_plugin.formats import domain_xml as domain
 from gpu_passthrough_plugin.model import address
 
 UUID = "5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11"

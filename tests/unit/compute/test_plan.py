@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.compute import domain, plan
+from gpu_passthrough_plugin.compute import plan
+from gpu_passthrough_plugin.formats import domain_xml as domain
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.effect import VFIO, Binding, Rebind
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
