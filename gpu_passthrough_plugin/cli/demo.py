@@ -182,10 +182,10 @@ class Story:
             self.detail(f"   kept by the host: {reason.text}")
 
     def _booted(self, site: Site, name: str, wanted: request.Request) -> str:
-        from gpu_passthrough_plugin.formats import domain_xml as domain
+        from gpu_passthrough_plugin.formats import domain_xml
 
         text = _DOMAIN.format(name=name).encode()
-        held = boot.boot(site, domain.parse(text, name), wanted)
+        held = boot.boot(site, domain_xml.parse(text, name), wanted)
         with site.connect() as hypervisor:
             xml = hypervisor.live_xml(held.consumer) or ""
         for line in xml.splitlines():

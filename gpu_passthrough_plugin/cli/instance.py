@@ -51,11 +51,11 @@ class InstanceBoot(Shower):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.flow import boot
-        from gpu_passthrough_plugin.formats import domain_xml as domains
+        from gpu_passthrough_plugin.formats import domain_xml
 
         context = self.context
         path = parsed_args.domain
-        domain = domains.parse(read_document(path), path)
+        domain = domain_xml.parse(read_document(path), path)
         request = candidate.asked(context, parsed_args, domain.numa_nodes)
         held = boot.boot(context.site, domain, request)
         units = tuple(str(r.unit.key.address) for r in held.units)

@@ -9,7 +9,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute import plan
 from gpu_passthrough_plugin.flow.sanitise import inspect, sanitise
 from gpu_passthrough_plugin.flow.site import Site
-from gpu_passthrough_plugin.formats import domain_xml as domain
+from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
@@ -22,7 +22,7 @@ def guest_faults(
     live = hypervisor.live_xml(instance.uuid)
     if live is None:
         return ("the guest is not running",)
-    there = domain.hostdevs(live.encode(), instance.uuid)
+    there = domain_xml.hostdevs(live.encode(), instance.uuid)
     units = tuple(record.unit for record in site.held(instance.uuid))
     try:
         bindings = site.bindings(units)

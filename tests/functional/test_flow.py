@@ -10,7 +10,7 @@ import pytest
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.flow import verbs
 from gpu_passthrough_plugin.flow.boot import boot
-from gpu_passthrough_plugin.formats import domain_xml as domain
+from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.effect import VFIO, Binding
@@ -63,7 +63,7 @@ def test_from_a_bare_host_to_a_guest_and_back(world: World) -> None:
     assert [str(r.unit.key) for r in held.units] == [f"{HOST}/0000:06:00.0"]
     xml = world.hypervisor.live_xml(UUID)
     assert xml is not None
-    assert domain.hostdevs(xml.encode(), "live") == (GPU, AUDIO)
+    assert domain_xml.hostdevs(xml.encode(), "live") == (GPU, AUDIO)
     assert world.kernel.binding(GPU) == world.kernel.binding(AUDIO) == VFIO
     instance = world.journal.read(UUID)
     assert instance is not None
@@ -202,7 +202,7 @@ def test_a_hostdev_of_the_operators_own_goes_along(world: World) -> None:
     site = world.site()
     boot(site, guest(devices=hostdev("01")), wanted())
     xml = world.hypervisor.live_xml(UUID) or ""
-    assert domain.hostdevs(xml.encode(), "live") == (
+    assert domain_xml.hostdevs(xml.encode(), "live") == (
         place("01:00.1"), GPU, AUDIO,
     )  # fmt: skip
     verbs.release(site, UUID)
@@ -417,7 +417,7 @@ def test_a_card_comes_after_the_documents_own_buses(world: World) -> None:
     port = "<controller type='pci' index='5' model='pcie-root-port'/>"
     boot(world.site(), guest(devices=port), wanted())
     xml = world.hypervisor.live_xml(UUID) or ""
-    parsed = domain.parse(xml.encode(), "live")
+    parsed = domain_xml.parse(xml.encode(), "live")
     assert max(parsed.buses) == 6
 
 

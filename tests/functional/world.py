@@ -20,7 +20,7 @@ from gpu_passthrough_plugin.allocation.driver import Driver, LedgerSettings
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.flow.site import Site
-from gpu_passthrough_plugin.formats import domain_xml as domain
+from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.host.devices import Replayed
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.journal import Journal
@@ -412,13 +412,13 @@ def wanted(text: str = "gpu:1") -> Request:
 
 def guest(
     uuid: str = UUID, name: str = "guest", devices: str = ""
-) -> domain.Domain:
+) -> domain_xml.Domain:
     text = (
         f"<domain type='test'><name>{name}</name><uuid>{uuid}</uuid>"
         "<memory>1024</memory><os><type machine='q35'>hvm</type></os>"
         f"<devices>{devices}</devices></domain>"
     )
-    return domain.parse(text.encode(), f"{name}.xml")
+    return domain_xml.parse(text.encode(), f"{name}.xml")
 
 
 def place(text: str) -> Address:

@@ -11,7 +11,7 @@ from lxml import etree
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute.attachment import attached
 from gpu_passthrough_plugin.compute.slots import GuestSlot
-from gpu_passthrough_plugin.formats import domain_xml as domain
+from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.model.address import Address
 
 _QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
@@ -135,7 +135,7 @@ def test_all_but_what_is_added_is_as_it_was(
     text: bytes, places: tuple[GuestSlot, ...]
 ) -> None:
     try:
-        parsed = domain.parse(text, "guest.xml")
+        parsed = domain_xml.parse(text, "guest.xml")
     except errors.Invalid:
         # A <hostdev> of the document's own with an address that is none.
         return
@@ -161,11 +161,11 @@ def _trimmed(root: etree._Element) -> object:
 def test_the_functions_are_in_it_once_and_in_order(
     text: bytes, places: tuple[GuestSlot, ...]
 ) -> None:
-    parsed = domain.parse(text, "guest.xml")
-    again = domain.parse(attached(parsed, places).encode(), "guest.xml")
+    parsed = domain_xml.parse(text, "guest.xml")
+    again = domain_xml.parse(attached(parsed, places).encode(), "guest.xml")
     added = [function for place in places for function in place.functions]
-    own = domain.hostdevs(text, "guest.xml")
-    assert domain.hostdevs(again.text, "guest.xml") == (*own, *added)
+    own = domain_xml.hostdevs(text, "guest.xml")
+    assert domain_xml.hostdevs(again.text, "guest.xml") == (*own, *added)
     assert again.uuid == parsed.uuid
     assert again.name == parsed.name
     assert parsed.buses <= again.buses
@@ -176,6 +176,6 @@ def test_any_bytes_are_a_domain_or_are_refused_in_one_line(
     text: bytes,
 ) -> None:
     try:
-        domain.parse(text, "guest.xml")
+        domain_xml.parse(text, "guest.xml")
     except errors.Invalid as error:
         assert len(str(error).splitlines()) == 1

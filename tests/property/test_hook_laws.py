@@ -12,7 +12,7 @@ from lxml import etree
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute.hook import decision, document, script
 from gpu_passthrough_plugin.compute.hook.decision import Patterns, Rules
-from gpu_passthrough_plugin.formats import domain_xml as whole_domain
+from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.model.guard import (
     HOOK,
     MODES,
@@ -105,7 +105,7 @@ def domains(draw: st.DrawFn) -> str:
 def by_lxml(text: str) -> set[str] | None:
     """What the reader of ``instance boot`` finds; None where it refuses."""
     try:
-        found = whole_domain.parse(text.encode(), "g.xml")
+        found = domain_xml.parse(text.encode(), "g.xml")
     except errors.Invalid:
         return None
     return {str(address) for address in found.hostdevs}

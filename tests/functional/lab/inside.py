@@ -24,7 +24,7 @@ from gpu_passthrough_plugin.cli.main import main
 from gpu_passthrough_plugin.flow import boot as _boot
 from gpu_passthrough_plugin.flow import enablement as _enablement
 from gpu_passthrough_plugin.flow import verbs as _verbs
-from gpu_passthrough_plugin.formats import domain_xml as _domain
+from gpu_passthrough_plugin.formats import domain_xml as _domain_xml
 from gpu_passthrough_plugin.host import locks as _locks
 from gpu_passthrough_plugin.host.changes import Changes
 from gpu_passthrough_plugin.host.commands import Commands
@@ -34,7 +34,7 @@ from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.journal import Journal
 
 # What a child needs is here before it is forked.
-_IMPORTED = (_app, _domain, _boot, _enablement, _verbs, _locks)
+_IMPORTED = (_app, _domain_xml, _boot, _enablement, _verbs, _locks)
 
 _TIMEOUT_S = 300
 STATE = "/var/lib/gpu-passthrough"

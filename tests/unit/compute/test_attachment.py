@@ -4,7 +4,7 @@ import pytest
 
 from gpu_passthrough_plugin.compute.attachment import attached
 from gpu_passthrough_plugin.compute.slots import GuestSlot
-from gpu_passthrough_plugin.formats import domain_xml as domain
+from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.model import address
 
 UUID = "5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11"
@@ -14,7 +14,7 @@ CARD = (GPU, AUDIO)
 
 
 def text(document: str, *places: GuestSlot) -> str:
-    return attached(domain.parse(document.encode(), "guest.xml"), places)
+    return attached(domain_xml.parse(document.encode(), "guest.xml"), places)
 
 
 DOCUMENT = f"""<!-- before --><domain \
@@ -76,15 +76,15 @@ def test_a_domain_above_16_bits() -> None:
 
 @pytest.mark.parametrize("there", ["", "<uuid/>", "<uuid> </uuid>"])
 def test_libvirt_is_told_the_uuid_that_the_ledger_has(there: str) -> None:
-    parsed = domain.parse(
+    parsed = domain_xml.parse(
         f"<domain><name>a</name>{there}<devices/></domain>".encode(), "a.xml"
     )
-    again = domain.parse(attached(parsed, ()).encode(), "a.xml")
+    again = domain_xml.parse(attached(parsed, ()).encode(), "a.xml")
     assert again.uuid == parsed.uuid
 
 
 def test_a_uuid_is_put_after_the_name() -> None:
-    parsed = domain.parse(
+    parsed = domain_xml.parse(
         b"<domain>\n  <name>a</name>\n  <os/>\n</domain>", "a.xml"
     )
     assert attached(parsed, ()) == (
@@ -99,7 +99,7 @@ def test_devices_are_made_where_there_are_none() -> None:
         f"<domain><name>a</name><uuid>{UUID}</uuid><devices/></domain>",
     ):
         whole = text(document, GuestSlot(1, 0, CARD))
-        assert domain.hostdevs(whole.encode(), "a.xml") == CARD
+        assert domain_xml.hostdevs(whole.encode(), "a.xml") == CARD
         assert whole.endswith("</devices>\n</domain>") or whole.endswith(
             "</devices></domain>"
         )
@@ -116,7 +116,7 @@ def test_a_hostdev_of_the_operators_own_stays() -> None:
     )
     whole = text(document, GuestSlot(1, 0, CARD))
     assert own in whole
-    assert domain.hostdevs(whole.encode(), "a.xml") == (
+    assert domain_xml.hostdevs(whole.encode(), "a.xml") == (
         address.parse("07:00.0"),
         *CARD,
     )

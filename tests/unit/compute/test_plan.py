@@ -4,7 +4,7 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute import plan
-from gpu_passthrough_plugin.formats import domain_xml as domain
+from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.effect import VFIO, Binding, Rebind
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
@@ -42,7 +42,7 @@ def record(of: Unit, consumer: str | None) -> UnitRecord:
     return UnitRecord(of, state, consumer, 1, False, "")
 
 
-def guest(*hostdevs: str) -> domain.Domain:
+def guest(*hostdevs: str) -> domain_xml.Domain:
     inside = "".join(
         "<hostdev type='pci'><source>"
         f"<address bus='0x{place[:2]}' slot='0x00' function='0x{place[-1]}'/>"
@@ -50,7 +50,7 @@ def guest(*hostdevs: str) -> domain.Domain:
         for place in hostdevs
     )
     text = f"<domain><name>a</name><devices>{inside}</devices></domain>"
-    return domain.parse(text.encode(), "a.xml")
+    return domain_xml.parse(text.encode(), "a.xml")
 
 
 def test_a_hostdev_of_a_unit_is_refused_with_who_has_it() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.formats import domain_xml as domain
+from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.model import address
 
 UUID = "5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11"
@@ -16,13 +16,13 @@ def document(*inside: str, name: str = "<name>guest</name>") -> bytes:
     return f"<domain type='kvm'>{name}{''.join(inside)}</domain>".encode()
 
 
-def parsed(*inside: str) -> domain.Domain:
-    return domain.parse(document(*inside), "guest.xml")
+def parsed(*inside: str) -> domain_xml.Domain:
+    return domain_xml.parse(document(*inside), "guest.xml")
 
 
 def refused(text: bytes) -> str:
     with pytest.raises(errors.Invalid) as caught:
-        domain.parse(text, "guest.xml")
+        domain_xml.parse(text, "guest.xml")
     message = str(caught.value)
     assert message.startswith("guest.xml: ")
     assert "\n" not in message
@@ -31,7 +31,7 @@ def refused(text: bytes) -> str:
 
 def test_the_least_that_a_domain_says() -> None:
     found = parsed(f"<uuid>{UUID}</uuid>")
-    assert found == domain.Domain(
+    assert found == domain_xml.Domain(
         text=document(f"<uuid>{UUID}</uuid>"),
         uuid=UUID,
         name="guest",
@@ -78,7 +78,7 @@ def test_other_encodings_are_read() -> None:
     )
     for encoding in ("iso-8859-1", "utf-8", "utf-16"):
         raw = text.format(encoding).encode(encoding)
-        assert domain.parse(raw, "guest.xml").name == "gäst"
+        assert domain_xml.parse(raw, "guest.xml").name == "gäst"
 
 
 LAUGHS = "".join(
@@ -125,7 +125,7 @@ def test_deep_nesting_is_refused() -> None:
 def test_a_long_attribute_is_only_long() -> None:
     long = "x" * 3_000_000
     text = document(f"<metadata a='{long}'/>")
-    assert domain.parse(text, "guest.xml").name == "guest"
+    assert domain_xml.parse(text, "guest.xml").name == "guest"
 
 
 def test_nothing_is_included() -> None:
@@ -133,7 +133,7 @@ def test_nothing_is_included() -> None:
         "<xi:include xmlns:xi='http://www.w3.org/2001/XInclude'"
         " href='/etc/hostname' parse='text'/>"
     )
-    assert domain.parse(text, "guest.xml").name == "guest"
+    assert domain_xml.parse(text, "guest.xml").name == "guest"
 
 
 HOSTDEV = """<hostdev mode='subsystem' type='pci' managed='yes'><source>
@@ -172,7 +172,7 @@ def test_a_running_guests_hostdevs_are_those_of_that_name() -> None:
         "<interface type='hostdev'><source><address type='pci' bus='0x08'/>"
         "</source></interface></devices>",
     )
-    assert domain.hostdevs(text, "guest") == (address.parse("06:00.1"),)
+    assert domain_xml.hostdevs(text, "guest") == (address.parse("06:00.1"),)
 
 
 def test_a_hostdev_without_an_address() -> None:
