@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.compute import plan, slots
-from gpu_passthrough_plugin.compute.attachment import attached
+from gpu_passthrough_plugin.compute import attachment, plan
 from gpu_passthrough_plugin.flow.recovery import quiet
 from gpu_passthrough_plugin.flow.release import give_back, guest_faults
 from gpu_passthrough_plugin.flow.site import Site, require_current
@@ -92,7 +91,7 @@ def _started(
     step: Step,
 ) -> None:
     step("start")
-    places = slots.places(
+    places = attachment.places(
         _units(records),
         is_pcie=domain.is_pcie,
         buses=domain.buses,
@@ -100,7 +99,7 @@ def _started(
     )
     instance = dataclasses.replace(instance, was_started=True)
     site.journal.write(instance)
-    hypervisor.start(attached(domain, places))
+    hypervisor.start(attachment.attached(domain, places))
     site.say(f"started guest {domain.name} ({domain.uuid})")
     step("check the guest")
     faults = guest_faults(site, hypervisor, instance)

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.compute.attachment import attached
-from gpu_passthrough_plugin.compute.slots import GuestSlot
+from gpu_passthrough_plugin.compute.attachment import GuestSlot, attached
 from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.model.address import Address
 

@@ -8,7 +8,7 @@ from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.effect import VFIO, Binding, Rebind
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
-from tests.unit.compute.test_slots import unit
+from tests.unit.compute.build import unit
 
 NOUVEAU = Binding("nouveau", None)
 GPU = address.parse("06:00.0")

@@ -4,7 +4,7 @@ from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.identity import Identity
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 from gpu_passthrough_plugin.release import clean
-from tests.unit.compute.test_slots import unit
+from tests.unit.compute.build import unit
 
 CARD = unit("06:00.0*", "06:00.1")
 GPU = address.parse("06:00.0")

@@ -6,7 +6,7 @@ from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 from gpu_passthrough_plugin.release import resets
 from gpu_passthrough_plugin.release.resets import FunctionReset, HotReset
-from tests.unit.compute.test_slots import unit
+from tests.unit.compute.build import unit
 
 CARD = dataclasses.replace(unit("06:00.0*", "06:00.1"), iommu_group=18)
 GPU = address.parse("06:00.0")
