@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.compute import attachment, plan
+from gpu_passthrough_plugin.compute import assignment, attachment
 from gpu_passthrough_plugin.flow.recovery import quiet
 from gpu_passthrough_plugin.flow.release import give_back, guest_faults
 from gpu_passthrough_plugin.flow.site import Site, require_current
@@ -30,7 +30,7 @@ def boot(site: Site, domain: Domain, request: Request) -> Allocation:
         undone in reverse.
     """
     with quiet(site), site.connect() as hypervisor:
-        plan.refuse_taken(domain, site.records())
+        assignment.refuse_taken(domain, site.records())
         _refuse_present(site, hypervisor, domain)
         instance = Instance(
             uuid=domain.uuid,
@@ -70,7 +70,7 @@ def _prepared(
     step("prepare")
     units = _units(records)
     instance = dataclasses.replace(
-        instance, rebinds=plan.rebinds(units, site.bindings(units))
+        instance, rebinds=assignment.rebinds(units, site.bindings(units))
     )
     site.journal.write(instance)
     records = _moved(site, records, State.PREPARING)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.compute import plan
+from gpu_passthrough_plugin.compute import assignment
 from gpu_passthrough_plugin.flow.release import give_back, guest_faults
 from gpu_passthrough_plugin.flow.site import Site
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
@@ -74,7 +74,7 @@ def _unknown(site: Site, uuid: str) -> Instance:
             return instance
         for unit in units:
             site.devices.require_idle(unit.key.address)
-        rebinds = plan.rebinds(units, site.bindings(units))
+        rebinds = assignment.rebinds(units, site.bindings(units))
     except errors.Error:
         return instance
     return dataclasses.replace(

@@ -6,7 +6,7 @@ import dataclasses
 import uuid as uuids
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.compute import plan
+from gpu_passthrough_plugin.compute import assignment
 from gpu_passthrough_plugin.flow.sanitise import inspect, sanitise
 from gpu_passthrough_plugin.flow.site import Site
 from gpu_passthrough_plugin.formats import domain_xml
@@ -28,7 +28,7 @@ def guest_faults(
         bindings = site.bindings(units)
     except errors.ReadFailed as error:
         return (str(error),)
-    return plan.faults(units, set(there) - set(instance.own), bindings)
+    return assignment.faults(units, set(there) - set(instance.own), bindings)
 
 
 def give_back(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.compute import plan
+from gpu_passthrough_plugin.compute import assignment
 from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.effect import VFIO, Binding, Rebind
@@ -20,7 +20,7 @@ CARD = unit("06:00.0*", "06:00.1")
 def test_every_endpoint_goes_to_vfio_by_address() -> None:
     late = unit("82:00.0*")
     was = {GPU: NOUVEAU, AUDIO: Binding(None, None), OTHER: VFIO}
-    assert plan.rebinds([late, CARD], was) == (
+    assert assignment.rebinds([late, CARD], was) == (
         Rebind(GPU, NOUVEAU, VFIO),
         Rebind(AUDIO, Binding(None, None), VFIO),
         Rebind(OTHER, VFIO, VFIO),
@@ -61,7 +61,7 @@ def test_a_hostdev_of_a_unit_is_refused_with_who_has_it() -> None:
     ):
         records = (record(unit("82:00.0*"), None), record(CARD, consumer))
         with pytest.raises(errors.Invalid) as caught:
-            plan.refuse_taken(guest("07:00.0", place), records)
+            assignment.refuse_taken(guest("07:00.0", place), records)
         assert str(caught.value) == (
             f"domain 'a' already has a <hostdev> for 0000:{place}, of unit"
             f" node/0000:06:00.0, which {who}; take it out and ask with"
@@ -70,25 +70,25 @@ def test_a_hostdev_of_a_unit_is_refused_with_who_has_it() -> None:
 
 
 def test_a_hostdev_of_no_unit_is_the_operators_own() -> None:
-    plan.refuse_taken(guest("07:00.0"), (record(CARD, "5f0c"),))
-    plan.refuse_taken(guest(), (record(CARD, "5f0c"),))
+    assignment.refuse_taken(guest("07:00.0"), (record(CARD, "5f0c"),))
+    assignment.refuse_taken(guest(), (record(CARD, "5f0c"),))
 
 
 def test_how_a_guest_differs_from_its_claim() -> None:
     on_vfio = {GPU: VFIO, AUDIO: Binding("vfio-pci", None)}
-    assert plan.faults([CARD], [AUDIO, GPU], on_vfio) == ()
-    assert plan.faults([CARD], [GPU], on_vfio) == (
+    assert assignment.faults([CARD], [AUDIO, GPU], on_vfio) == ()
+    assert assignment.faults([CARD], [GPU], on_vfio) == (
         "0000:06:00.1 was claimed and is not in the running guest",
     )
-    assert plan.faults([CARD], [GPU, AUDIO, OTHER], on_vfio) == (
+    assert assignment.faults([CARD], [GPU, AUDIO, OTHER], on_vfio) == (
         "0000:82:00.0 is in the running guest and was not claimed",
     )
     was = {GPU: NOUVEAU, AUDIO: Binding(None, "vfio-pci")}
-    assert plan.faults([CARD], [GPU, AUDIO], was) == (
+    assert assignment.faults([CARD], [GPU, AUDIO], was) == (
         "0000:06:00.0 is on nouveau, not on vfio-pci",
         "0000:06:00.1 is on no driver, not on vfio-pci",
     )
-    assert plan.faults([], [], {}) == ()
-    assert plan.faults([], [GPU], {}) == (
+    assert assignment.faults([], [], {}) == ()
+    assert assignment.faults([], [GPU], {}) == (
         "0000:06:00.0 is in the running guest and was not claimed",
     )
