@@ -9,7 +9,6 @@ from typing import NamedTuple
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.nova.lint import (
-    alias_match,
     alias_rules,
     entry_rules,
     group_rules,
@@ -80,8 +79,8 @@ _ALIASES = (
         "entries of one name go together",
     ),
     Check(
-        alias_match.CHECK,
-        (alias_match.matches,),
+        alias_rules.ALIAS_MATCHES,
+        (alias_rules.matches,),
         "some function of this host satisfies every alias",
     ),
 )
