@@ -19,8 +19,8 @@ from gpu_passthrough_plugin.model.function import (
 )
 from gpu_passthrough_plugin.model.group import Group, Member, Role, Verdict
 from gpu_passthrough_plugin.nova.lint import check, options, pattern
-from gpu_passthrough_plugin.nova.lint.device import devices
 from gpu_passthrough_plugin.nova.lint.options import Options, Value
+from gpu_passthrough_plugin.nova.lint.whitelist import devices
 
 addresses = st.builds(
     Address,

@@ -15,9 +15,8 @@ from gpu_passthrough_plugin.model.group import Role
 from gpu_passthrough_plugin.model.unit import DeviceType
 from gpu_passthrough_plugin.nova.lint import entry, resource_class
 from gpu_passthrough_plugin.nova.lint.alias_entry import AliasEntry, traits
-from gpu_passthrough_plugin.nova.lint.case import Case
-from gpu_passthrough_plugin.nova.lint.device import Device
 from gpu_passthrough_plugin.nova.lint.device_spec import DeviceSpec
+from gpu_passthrough_plugin.nova.lint.whitelist import Case, Device
 from gpu_passthrough_plugin.nova.release import Feature
 
 ALIASES, ALIAS_NAMES = "aliases", "alias names"

@@ -10,11 +10,11 @@ from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.nova.lint import (
     alias_rules,
-    entry_rules,
+    device_spec_rules,
     group_rules,
 )
-from gpu_passthrough_plugin.nova.lint.case import Case, case
 from gpu_passthrough_plugin.nova.lint.options import Options
+from gpu_passthrough_plugin.nova.lint.whitelist import Case, case
 from gpu_passthrough_plugin.nova.release import NEWEST, Release
 
 Rule = Callable[[Case], Iterator[Finding]]
@@ -33,18 +33,18 @@ class Check(NamedTuple):
 
 _SPECS = (
     Check(
-        entry_rules.VALUES,
-        (entry_rules.values,),
+        device_spec_rules.VALUES,
+        (device_spec_rules.values,),
         "Nova reads every device_spec",
     ),
     Check(
-        entry_rules.MATCHES,
-        (entry_rules.matches,),
+        device_spec_rules.MATCHES,
+        (device_spec_rules.matches,),
         "every device_spec matches a function of this host",
     ),
     Check(
-        entry_rules.GREEDY,
-        (entry_rules.greedy,),
+        device_spec_rules.GREEDY,
+        (device_spec_rules.greedy,),
         "no device_spec matches more than it seems to mean",
     ),
     Check(
@@ -64,7 +64,9 @@ _SPECS = (
         "whatever is listed can be handed out",
     ),
     Check(
-        entry_rules.KEYS, (entry_rules.keys,), "the release knows every key"
+        device_spec_rules.KEYS,
+        (device_spec_rules.keys,),
+        "the release knows every key",
     ),
 )
 _ALIASES = (
@@ -86,8 +88,8 @@ _ALIASES = (
 )
 _BOTH = (
     Check(
-        entry_rules.TRAITS,
-        (entry_rules.spaces,),
+        device_spec_rules.TRAITS,
+        (device_spec_rules.spaces,),
         "Placement takes every trait",
     ),
 )
@@ -112,7 +114,7 @@ def findings(
     if not checks:
         return (
             Finding(
-                entry_rules.VALUES,
+                device_spec_rules.VALUES,
                 Status.WARN,
                 "neither device_spec nor alias stands in [pci]",
                 "name the files that nova-compute and nova-api read",

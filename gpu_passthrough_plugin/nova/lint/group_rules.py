@@ -8,8 +8,8 @@ from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.group import Group, Role
 from gpu_passthrough_plugin.model.unit import DeviceType
-from gpu_passthrough_plugin.nova.lint.case import Case, Pair
 from gpu_passthrough_plugin.nova.lint.device_spec import SIZE_TAG
+from gpu_passthrough_plugin.nova.lint.whitelist import Case, Pair
 
 GROUPS, SRIOV, BRIDGES, HOST = "groups", "sriov", "bridges", "host"
 

@@ -9,7 +9,6 @@ from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.group import Role
 from gpu_passthrough_plugin.model.unit import DeviceType
 from gpu_passthrough_plugin.nova.lint.alias_entry import traits
-from gpu_passthrough_plugin.nova.lint.case import Case
 from gpu_passthrough_plugin.nova.lint.device_spec import (
     GROUP_TAG,
     NETWORK_TAG,
@@ -18,8 +17,8 @@ from gpu_passthrough_plugin.nova.lint.device_spec import (
     TRAITS_TAG,
     DeviceSpec,
 )
-from gpu_passthrough_plugin.nova.lint.listing import Listed
 from gpu_passthrough_plugin.nova.lint.pattern import ANY
+from gpu_passthrough_plugin.nova.lint.whitelist import Case, Listed
 from gpu_passthrough_plugin.nova.release import Feature
 
 VALUES, MATCHES, GREEDY = "values", "matches", "greedy"
