@@ -14,9 +14,9 @@ from gpu_passthrough_plugin.model.finding import Status
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.cli.wishes import Wishes
-    from gpu_passthrough_plugin.flow.parts import Part
-    from gpu_passthrough_plugin.nova.asked import Host
+    from gpu_passthrough_plugin.flow.config_files import Part
     from gpu_passthrough_plugin.nova.lint.options import Options
+    from gpu_passthrough_plugin.nova.options import Host
 
 SHOWN = ("File", "Goes To", "Contents")
 WRITTEN = ("File", "Action", "Goes To")
@@ -97,7 +97,7 @@ def _written(folder: str, parts: tuple[Part, ...]) -> Any:
 
     :raises Invalid: when the folder is something else.
     """
-    from gpu_passthrough_plugin.flow import parts as flow
+    from gpu_passthrough_plugin.flow import config_files
     from gpu_passthrough_plugin.host.files import Files
 
     path, files = os.path.abspath(folder), Files()
@@ -108,8 +108,8 @@ def _written(folder: str, parts: tuple[Part, ...]) -> Any:
             f"-o: {what} is no folder; wanted one to put files in, there or"
             " not"
         )
-    writes = flow.planned(files, path, parts)
-    flow.put(files, writes)
+    writes = config_files.planned(files, path, parts)
+    config_files.put(files, writes)
     return rows(*((w.path, str(w.action), w.step) for w in writes))
 
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import NamedTuple, TypeVar
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.formats.nova_release import NEWEST, Release, parse
 from gpu_passthrough_plugin.model import trait
 from gpu_passthrough_plugin.model.request import NumaPolicy
-from gpu_passthrough_plugin.nova.asked import Asked, Mode
-from gpu_passthrough_plugin.nova.release import NEWEST, Release, parse
+from gpu_passthrough_plugin.nova.options import Asked, Mode
 
 T = TypeVar("T")
 

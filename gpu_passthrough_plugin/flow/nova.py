@@ -10,7 +10,8 @@ from gpu_passthrough_plugin.discovery import facts as host_facts
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.flow import groups
-from gpu_passthrough_plugin.flow.parts import Part
+from gpu_passthrough_plugin.flow.config_files import Part
+from gpu_passthrough_plugin.formats.nova_release import Release
 from gpu_passthrough_plugin.isolation import partition, verdict
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.isolation.units import unit
@@ -18,12 +19,11 @@ from gpu_passthrough_plugin.model.finding import Finding
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.model.reading import known
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
-from gpu_passthrough_plugin.nova import compute, document
-from gpu_passthrough_plugin.nova.asked import Asked, Host, has_acs_override
-from gpu_passthrough_plugin.nova.control import DEFAULT_FILTERS
+from gpu_passthrough_plugin.nova import compute, render
+from gpu_passthrough_plugin.nova.control_plane import DEFAULT_FILTERS
 from gpu_passthrough_plugin.nova.lint import check
 from gpu_passthrough_plugin.nova.lint.options import Options
-from gpu_passthrough_plugin.nova.release import Release
+from gpu_passthrough_plugin.nova.options import Asked, Host, has_acs_override
 
 # Read by every service of Nova's besides its own file, unless it is told
 # otherwise.  Source: oslo.config, cfg.py (find_config_dirs).
@@ -103,7 +103,7 @@ def parts(
             Part(
                 f"gpu-compute{f'-{host.name}' if by_name else ''}.conf",
                 f"{_FOLDER} of nova-compute on {host.name}",
-                document.compute_file(host, asked),
+                render.compute_file(host, asked),
             )
             for host in hosts
         ),
@@ -111,22 +111,22 @@ def parts(
         Part(
             "gpu-alias.conf",
             f"{_FOLDER} of nova-api and every nova-compute",
-            document.alias_file(hosts, asked),
+            render.alias_file(hosts, asked),
         ),
         Part(
             "gpu-scheduler.conf",
             f"{_FOLDER} of nova-scheduler, nova-api and nova-conductor",
-            document.scheduler_file(asked, filters),
+            render.scheduler_file(asked, filters),
         ),
         Part(
             "gpu-placement.conf",
             "the end of /etc/placement/placement.conf",
-            document.placement_file(hosts, asked),
+            render.placement_file(hosts, asked),
         ),
         Part(
             "gpu-flavors.sh",
             "a shell with an administrator's credentials",
-            document.flavors_file(hosts, asked),
+            render.flavors_file(hosts, asked),
             mode=0o755,
         ),
     )
@@ -140,7 +140,7 @@ def _providers(hosts: Sequence[Host], asked: Asked) -> Iterator[Part]:
     yield Part(
         "gpu-provider.yaml",
         f"/etc/nova/provider_config/ of nova-compute on {', '.join(names)}",
-        document.provider_file(asked.host_trait),
+        render.provider_file(asked.host_trait),
     )
 
 

@@ -9,12 +9,18 @@ everything else (CPUs, memory, disks) is kept.
 
 from __future__ import annotations
 
+import collections
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
-from gpu_passthrough_plugin.nova import cover, pieces
-from gpu_passthrough_plugin.nova.cover import Locality, Share
+from gpu_passthrough_plugin.nova import exact_cover
+from gpu_passthrough_plugin.nova.exact_cover import (
+    Locality,
+    Piece,
+    Share,
+    Vector,
+)
 from gpu_passthrough_plugin.nova.pools import Ask, Pool
 
 # The scheduler claims the first one that other filters leave, and each
@@ -80,16 +86,16 @@ def build(
         return ()
     mapped = [a for a in asks if _is_mapped(a, offered[0])]
     named = [_named(ask, offered) for ask in mapped]
-    takers = pieces.takers(pools, mapped, named)
+    takers = _takers(pools, mapped, named)
     if not any(takers.get(p.provider or "") for p in can_choose):
         return None
     wanted = tuple(ask.count for ask in mapped)
-    whole = pieces.pieces(pools, takers, wanted, frozenset().union(*named))
+    whole = _pieces(pools, takers, wanted, frozenset().union(*named))
     slots = [slots_of(ask, offered[0]) for ask in mapped]
     bases = _bases(offered, list(itertools.chain(*slots)))
     built = (
         _candidate(base, slots, share)
-        for share in cover.shares(whole, wanted, locality)
+        for share in exact_cover.shares(whole, wanted, locality)
         for base in bases
     )
     return tuple(itertools.islice(built, _MOST))
@@ -162,3 +168,110 @@ def _candidate(
                 "resources": {**had, base.classes[slot]: count}
             }
     return {"allocations": allocations, "mappings": mappings}
+
+
+def _takers(
+    pools: Iterable[Pool],
+    asks: Sequence[Ask],
+    named: Sequence[frozenset[str]],
+) -> Mapping[str, tuple[int, ...]]:
+    """Which aliases each provider can count for.
+
+    Resource class and traits are Placement's to check, and it checks
+    traits only when it is asked for candidates.  So a provider is taken
+    that it named, or one of the kind of those whose tag has the traits.
+    """
+    pools = [pool for pool in pools if pool.provider is not None]
+    kinds = [
+        frozenset(p.kind for p in pools if p.provider in providers)
+        for providers in named
+    ]
+    return {
+        pool.provider or "": tuple(
+            number
+            for number, ask in enumerate(asks)
+            if ask.suits(pool)
+            and (
+                pool.provider in named[number]
+                or (pool.kind in kinds[number] and ask.traits <= pool.traits)
+            )
+        )
+        for pool in pools
+    }
+
+
+def _pieces(
+    pools: Iterable[Pool],
+    taken_for: Mapping[str, tuple[int, ...]],
+    wanted: Vector,
+    named: frozenset[str],
+) -> list[Piece]:
+    """What is handed out as one and suits, the largest first."""
+    groups: dict[tuple[str | None, str | None], list[Pool]] = {}
+    for pool in pools:
+        groups.setdefault(pool.piece, []).append(pool)
+    found = []
+    for (group, _), members in groups.items():
+        ways = _ways(members, taken_for, wanted, is_whole=group is not None)
+        if ways:
+            nodes = [p.node for p in members if p.node is not None]
+            switches = [p.switch for p in members if p.switch is not None]
+            found.append(
+                Piece(
+                    name=members[0].address,
+                    node=nodes[0] if nodes else None,
+                    switch=switches[0] if switches else None,
+                    is_offered=any(p.provider in named for p in members),
+                    ways=ways,
+                )
+            )
+    return sorted(found, key=lambda p: (-max(map(sum, p.ways)), p.name))
+
+
+def _ways(
+    members: Sequence[Pool],
+    taken_for: Mapping[str, tuple[int, ...]],
+    wanted: Vector,
+    is_whole: bool,
+) -> Mapping[Vector, Share]:
+    """What the pools of one piece can count for; nothing if they do not.
+
+    :param is_whole: whether all of them have to be taken.
+    """
+    total = sum(pool.count for pool in members)
+    if any(p.size not in (None, total) for p in members):
+        return {}
+    nothing: Share = tuple(() for _ in wanted)
+    ways = {tuple(0 for _ in wanted): nothing}
+    for pool in members:
+        ways = dict(_with(pool, ways, taken_for, wanted, is_whole))
+    return {way: share for way, share in ways.items() if any(way)}
+
+
+def _with(
+    pool: Pool,
+    ways: Mapping[Vector, Share],
+    taken_for: Mapping[str, tuple[int, ...]],
+    wanted: Vector,
+    is_whole: bool,
+) -> Iterator[tuple[Vector, Share]]:
+    """The ways, each with the functions of one pool more."""
+    if pool.provider is None:
+        return
+    most = min(pool.count, sum(wanted))
+    least = pool.count if is_whole else 0
+    for way, share in ways.items():
+        for number in range(least, most + 1):
+            for taken in itertools.combinations_with_replacement(
+                taken_for[pool.provider], number
+            ):
+                more = collections.Counter(taken)
+                sums = tuple(n + more[i] for i, n in enumerate(way))
+                if all(n <= w for n, w in zip(sums, wanted, strict=True)):
+                    yield (
+                        sums,
+                        tuple(
+                            (*had, *itertools.repeat(pool.provider, more[i]))
+                            for i, had in enumerate(share)
+                        ),
+                    )

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from gpu_passthrough_plugin.formats.nova_release import Feature
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.unit import DeviceType, Unit, UnitFunction
 from gpu_passthrough_plugin.nova import naming
-from gpu_passthrough_plugin.nova.asked import Asked, Host, Mode
-from gpu_passthrough_plugin.nova.release import Feature
+from gpu_passthrough_plugin.nova.options import Asked, Host, Mode
 from gpu_passthrough_plugin.nova.spec import DeviceSpec
 
 ACS_OVERRIDE = "CUSTOM_PCI_ACS_OVERRIDE"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from gpu_passthrough_plugin.nova import candidates, extra_specs, pools
+from gpu_passthrough_plugin.nova import candidates, pools, validation
 
 # Without Nova nobody loads the filter; the rest of it works all the same.
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _built(
     if not requests or not requests.requests or not host_state.pci_stats:
         return None
     found = host_state.pci_stats.pools
-    locality = extra_specs.locality(spec_obj.flavor.extra_specs)
+    locality = validation.locality(spec_obj.flavor.extra_specs)
     if not locality and not any(pools.GROUP in pool for pool in found):
         return None
     return candidates.build(

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from gpu_passthrough_plugin.model.unit import DeviceType, Unit, UnitFunction
-from gpu_passthrough_plugin.nova.asked import Mode
+from gpu_passthrough_plugin.nova.options import Mode
 
 # Base classes of displays and of processing accelerators.
 # Source: PCI Code and ID Assignment 1.11.

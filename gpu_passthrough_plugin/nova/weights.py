@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from oslo_config import cfg
 
-from gpu_passthrough_plugin.nova import packing, pools
+from gpu_passthrough_plugin.nova import pools, weigher_cost
 
 LOG = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class GpuAffinityWeigher(_BaseHostWeigher):
         self, weighed_obj_list: Sequence[Any], weight_properties: Any
     ) -> list[float]:
         """A weight for each host, which Nova brings between 0 and 1."""
-        return packing.weights(
+        return weigher_cost.weights(
             [
                 self._weigh_object(weighed.obj, weight_properties)
                 for weighed in weighed_obj_list
@@ -74,13 +74,13 @@ class GpuAffinityWeigher(_BaseHostWeigher):
 
     def _weigh_object(
         self, host_state: Any, weight_properties: Any
-    ) -> packing.Cost | None:
+    ) -> weigher_cost.Cost | None:
         """What the request costs one host; None where that is not known."""
         try:
             requests = weight_properties.pci_requests
             if not requests or not requests.requests:
                 return None
-            return packing.cost(
+            return weigher_cost.cost(
                 pools.pools(host_state.pci_stats.pools),
                 pools.asks(requests.requests),
                 host_state.allocation_candidates,

@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 from oslo_config import cfg
 
-from gpu_passthrough_plugin.nova import control, notification
-from gpu_passthrough_plugin.nova.asked import Asked, Mode
-from gpu_passthrough_plugin.nova.control import GROUP_FILTER, NOVAS_FILTERS
+from gpu_passthrough_plugin.nova import control_plane, notification
+from gpu_passthrough_plugin.nova.control_plane import (
+    GROUP_FILTER,
+    NOVAS_FILTERS,
+)
+from gpu_passthrough_plugin.nova.options import Asked, Mode
 from tests.functional.devstack.node import (
     COMPUTE,
     CONTROL,
@@ -77,9 +80,9 @@ def test_all_phases_and_back(node: Node, mode: str) -> None:
         assert sum(card[:-1] in spec for spec in specs) == 1 + is_full
     assert len(found.pci.alias) == 1 + is_full
     assert found.filter_scheduler.pci_in_placement
-    assert tuple(found.filter_scheduler.enabled_filters) == control.filters(
-        Asked(mode=Mode(mode)), FILTERS.split(",")
-    )
+    assert tuple(
+        found.filter_scheduler.enabled_filters
+    ) == control_plane.filters(Asked(mode=Mode(mode)), FILTERS.split(","))
     assert found.filter_scheduler.available_filters == (
         [NOVAS_FILTERS, GROUP_FILTER] if is_full else None
     )

@@ -11,6 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.formats.nova_release import (
+    CYCLES,
+    Feature,
+    Release,
+)
 from gpu_passthrough_plugin.model import alias, trait
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.unit import (
@@ -19,9 +24,8 @@ from gpu_passthrough_plugin.model.unit import (
     UnitFunction,
     UnitKey,
 )
-from gpu_passthrough_plugin.nova import compute, control, document
-from gpu_passthrough_plugin.nova.asked import Asked, Host, Mode
-from gpu_passthrough_plugin.nova.release import CYCLES, Feature, Release
+from gpu_passthrough_plugin.nova import compute, control_plane, render
+from gpu_passthrough_plugin.nova.options import Asked, Host, Mode
 
 addresses = st.builds(
     Address,
@@ -97,7 +101,7 @@ def matches(entry: dict[str, str], function: UnitFunction) -> bool:
 
 
 def entries(host: Host, asked: Asked) -> list[dict[str, str]]:
-    text = document.compute_file(host, asked)
+    text = render.compute_file(host, asked)
     return [
         json.loads(line.partition(" = ")[2])
         for line in text.splitlines()
@@ -178,14 +182,14 @@ def test_the_order_of_hosts_and_units_changes_nothing(
         for host in reversed(fleet)
     ]
     for write in (
-        document.alias_file,
-        document.placement_file,
-        document.flavors_file,
+        render.alias_file,
+        render.placement_file,
+        render.flavors_file,
     ):
         assert write(turned, asked) == write(fleet, asked)
         # A host that is named twice is no other fleet.
         assert write([*fleet, *fleet], asked) == write(fleet, asked)
-    assert document.compute_file(turned[1], asked) == document.compute_file(
+    assert render.compute_file(turned[1], asked) == render.compute_file(
         fleet[0], asked
     )
 
@@ -194,10 +198,10 @@ def test_the_order_of_hosts_and_units_changes_nothing(
 def test_a_flavor_asks_for_what_is_there(
     fleet: list[Host], asked: Asked
 ) -> None:
-    lines = [str(entry) for entry in control.aliases(fleet, asked)]
+    lines = [str(entry) for entry in control_plane.aliases(fleet, asked)]
     known = alias.parse(lines)
     assert len(known) == len(lines)
-    flavors = control.flavors(fleet, asked)
+    flavors = control_plane.flavors(fleet, asked)
     assert len({flavor.name for flavor in flavors}) == len(flavors)
     asked_for = {name for flavor in flavors for name, _ in flavor.items}
     assert asked_for == known.keys()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from gpu_passthrough_plugin.formats.nova_release import Feature
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.group import Role
 from gpu_passthrough_plugin.model.unit import DeviceType
@@ -17,7 +18,6 @@ from gpu_passthrough_plugin.nova.lint import entry, resource_class
 from gpu_passthrough_plugin.nova.lint.alias_entry import AliasEntry, traits
 from gpu_passthrough_plugin.nova.lint.device_spec import DeviceSpec
 from gpu_passthrough_plugin.nova.lint.whitelist import Case, Device
-from gpu_passthrough_plugin.nova.release import Feature
 
 ALIASES, ALIAS_NAMES = "aliases", "alias names"
 ALIAS_MATCHES = "alias matches"

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from gpu_passthrough_plugin.formats.nova_release import NEWEST, Release
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.nova.lint import (
@@ -15,7 +16,6 @@ from gpu_passthrough_plugin.nova.lint import (
 )
 from gpu_passthrough_plugin.nova.lint.options import Options
 from gpu_passthrough_plugin.nova.lint.whitelist import Case, case
-from gpu_passthrough_plugin.nova.release import NEWEST, Release
 
 Rule = Callable[[Case], Iterator[Finding]]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from gpu_passthrough_plugin.formats.nova_release import Feature
 from gpu_passthrough_plugin.model import trait
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.group import Role
@@ -19,7 +20,6 @@ from gpu_passthrough_plugin.nova.lint.device_spec import (
 )
 from gpu_passthrough_plugin.nova.lint.pattern import ANY
 from gpu_passthrough_plugin.nova.lint.whitelist import Case, Listed
-from gpu_passthrough_plugin.nova.release import Feature
 
 VALUES, MATCHES, GREEDY = "values", "matches", "greedy"
 KEYS, TRAITS = "keys", "traits"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from gpu_passthrough_plugin.formats.nova_release import Release
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Physical, Virtual
 from gpu_passthrough_plugin.model.group import Group, Member, Role
@@ -19,7 +20,6 @@ from gpu_passthrough_plugin.nova.lint.device_spec import DeviceSpec
 from gpu_passthrough_plugin.nova.lint.entry import Fault
 from gpu_passthrough_plugin.nova.lint.options import Options
 from gpu_passthrough_plugin.nova.lint.pattern import ANY
-from gpu_passthrough_plugin.nova.release import Release
 
 
 class Device(NamedTuple):

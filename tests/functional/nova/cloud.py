@@ -17,8 +17,8 @@ import fixtures
 
 from gpu_passthrough_plugin.model.unit import DeviceType, Unit
 from gpu_passthrough_plugin.nova import compute, naming
-from gpu_passthrough_plugin.nova.asked import Asked, Host, Mode
-from gpu_passthrough_plugin.nova.control import DEFAULT_FILTERS
+from gpu_passthrough_plugin.nova.control_plane import DEFAULT_FILTERS
+from gpu_passthrough_plugin.nova.options import Asked, Host, Mode
 from nova import objects
 from nova.tests.functional.libvirt import test_pci_sriov_servers
 from tests.functional.nova import fleet, generated

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from gpu_passthrough_plugin.model.address import Address, parse
 from gpu_passthrough_plugin.model.unit import DeviceType, Unit, UnitFunction
-from gpu_passthrough_plugin.nova.asked import Host
+from gpu_passthrough_plugin.nova.options import Host
 from nova.tests.fixtures import libvirt
 from tests.trees import hosts
 from tests.unit.nova.fleet import cards, handed

@@ -14,9 +14,9 @@ from oslo_config import cfg
 
 import nova.conf.pci
 import nova.conf.scheduler
-from gpu_passthrough_plugin.nova import document
-from gpu_passthrough_plugin.nova.asked import Asked, Host
-from gpu_passthrough_plugin.nova.control import DEFAULT_FILTERS, Size
+from gpu_passthrough_plugin.nova import render
+from gpu_passthrough_plugin.nova.control_plane import DEFAULT_FILTERS, Size
+from gpu_passthrough_plugin.nova.options import Asked, Host
 
 # Nova's functional hosts are small.
 SMALL = Size(vcpus=1, ram_mib=64, disk_gib=1)
@@ -26,13 +26,13 @@ Options = Mapping[str, Any]
 
 def compute(folder: Path, host: Host, asked: Asked) -> Options:
     """``[pci]`` of one host's nova-compute: what the file sets."""
-    text = document.compute_file(host, asked)
+    text = render.compute_file(host, asked)
     return _read(folder, text, nova.conf.pci, "pci")
 
 
 def aliases(folder: Path, hosts: Sequence[Host], asked: Asked) -> Options:
     """``[pci]`` of nova-api."""
-    text = document.alias_file(hosts, asked)
+    text = render.alias_file(hosts, asked)
     return _read(folder, text, nova.conf.pci, "pci")
 
 
@@ -40,7 +40,7 @@ def scheduler(
     folder: Path, asked: Asked, enabled: Iterable[str] = DEFAULT_FILTERS
 ) -> Options:
     """``[filter_scheduler]``."""
-    text = document.scheduler_file(asked, tuple(enabled))
+    text = render.scheduler_file(asked, tuple(enabled))
     return _read(folder, text, nova.conf.scheduler, "filter_scheduler")
 
 
@@ -48,7 +48,7 @@ def candidates(
     folder: Path, hosts: Sequence[Host], asked: Asked
 ) -> Mapping[str, Options]:
     """What Placement's file sets, by section."""
-    text = document.placement_file(hosts, asked)
+    text = render.placement_file(hosts, asked)
     return {
         "placement": _read(
             folder, text, placement.conf.placement, "placement"
@@ -62,7 +62,7 @@ def candidates(
 def flavors(hosts: Sequence[Host], asked: Asked) -> Mapping[str, str]:
     """The ``pci_passthrough:alias`` of each flavor, by its name."""
     found = {}
-    for line in document.flavors_file(hosts, asked, SMALL).splitlines():
+    for line in render.flavors_file(hosts, asked, SMALL).splitlines():
         words = shlex.split(line, comments=True)
         if words:
             key, _, value = words[words.index("--property") + 1].partition("=")

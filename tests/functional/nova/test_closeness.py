@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from gpu_passthrough_plugin.nova import control
+from gpu_passthrough_plugin.nova import control_plane
 from tests.functional.nova import fleet
 from tests.functional.nova.cloud import PRIMARY, Cloud
 
-GROUP_FILTER = control.GROUP_FILTER.rpartition(".")[2]
+GROUP_FILTER = control_plane.GROUP_FILTER.rpartition(".")[2]
 
 
 class Locality(Cloud):
@@ -56,11 +56,14 @@ class LocalityInPrimaryMode(Cloud):
 
     asked = PRIMARY
     overridden: ClassVar[Mapping[str, Any]] = {
-        "available_filters": [control.NOVAS_FILTERS, control.GROUP_FILTER],
+        "available_filters": [
+            control_plane.NOVAS_FILTERS,
+            control_plane.GROUP_FILTER,
+        ],
         "enabled_filters": [
-            *control.DEFAULT_FILTERS,
+            *control_plane.DEFAULT_FILTERS,
             GROUP_FILTER,
-            control.PCI_FILTER,
+            control_plane.PCI_FILTER,
         ],
     }
 
@@ -113,7 +116,7 @@ class StockWeighers(TwoHosts):
     """The control: the same without our weigher."""
 
     overridden: ClassVar[Mapping[str, Any]] = {
-        "weight_classes": [control.NOVAS_WEIGHERS],
+        "weight_classes": [control_plane.NOVAS_WEIGHERS],
     }
 
     def test_the_host_with_more_memory_is_taken(self) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from gpu_passthrough_plugin.nova import control, naming
+from gpu_passthrough_plugin.nova import control_plane, naming
 from tests.functional.nova import fleet
 from tests.functional.nova.cloud import Cloud
 
@@ -140,7 +140,7 @@ class WideHostUntuned(WideHost):
 class InstanceOnANode(Cloud):
     """Instances whose memory is on one node, and cards that have to be."""
 
-    enabled = (*control.DEFAULT_FILTERS, control.NUMA_FILTER)
+    enabled = (*control_plane.DEFAULT_FILTERS, control_plane.NUMA_FILTER)
     tuning = DEPTH_FIRST
 
     def two_cards(self) -> str:
@@ -169,10 +169,10 @@ class FilterTooLate(InstanceOnANode):
 
     overridden: ClassVar[Mapping[str, Any]] = {
         "enabled_filters": [
-            *control.DEFAULT_FILTERS,
-            control.NUMA_FILTER,
-            control.GROUP_FILTER.rpartition(".")[2],
-            control.PCI_FILTER,
+            *control_plane.DEFAULT_FILTERS,
+            control_plane.NUMA_FILTER,
+            control_plane.GROUP_FILTER.rpartition(".")[2],
+            control_plane.PCI_FILTER,
         ],
     }
 
@@ -184,9 +184,12 @@ class StockNova(Cloud):
     """The control: the same entries and requests, without our filter."""
 
     overridden: ClassVar[Mapping[str, Any]] = {
-        "available_filters": [control.NOVAS_FILTERS],
-        "weight_classes": [control.NOVAS_WEIGHERS],
-        "enabled_filters": [*control.DEFAULT_FILTERS, control.PCI_FILTER],
+        "available_filters": [control_plane.NOVAS_FILTERS],
+        "weight_classes": [control_plane.NOVAS_WEIGHERS],
+        "enabled_filters": [
+            *control_plane.DEFAULT_FILTERS,
+            control_plane.PCI_FILTER,
+        ],
     }
 
     def test_it_splits_groups(self) -> None:

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.nova import document
-from gpu_passthrough_plugin.nova.asked import Asked
+from gpu_passthrough_plugin.nova import render
+from gpu_passthrough_plugin.nova.options import Asked
 from tests.functional.nova import fleet
 from tests.functional.nova.cloud import PRIMARY, Cloud
 
@@ -72,7 +72,7 @@ class HostTrait(Cloud):
         self.flags(group="compute", provider_config_location=str(folder))
         self.start_compute("plain")
         (folder / "gpu-provider.yaml").write_text(
-            document.provider_file("CUSTOM_GPU_HOST")
+            render.provider_file("CUSTOM_GPU_HOST")
         )
         self.start(fleet.three_cards("c1"))
         for name, has_it in (("plain", False), ("c1", True)):

@@ -11,9 +11,9 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import wishes
 from gpu_passthrough_plugin.cli.wishes import Wishes
 from gpu_passthrough_plugin.discovery import recorded_tree
+from gpu_passthrough_plugin.formats.nova_release import Release
 from gpu_passthrough_plugin.model.request import NumaPolicy
-from gpu_passthrough_plugin.nova.asked import Asked, Mode
-from gpu_passthrough_plugin.nova.release import Release
+from gpu_passthrough_plugin.nova.options import Asked, Mode
 from tests.unit.cli.test_main import HEAVY, imported
 
 

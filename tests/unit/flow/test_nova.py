@@ -10,14 +10,14 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.flow import nova
+from gpu_passthrough_plugin.formats.nova_release import NEWEST, Release
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.finding import Status
 from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
-from gpu_passthrough_plugin.nova import control
-from gpu_passthrough_plugin.nova.asked import Asked, Host, Mode
+from gpu_passthrough_plugin.nova import control_plane
 from gpu_passthrough_plugin.nova.lint import options
-from gpu_passthrough_plugin.nova.release import NEWEST, Release
+from gpu_passthrough_plugin.nova.options import Asked, Host, Mode
 from tests.trees import host as described
 from tests.trees import hosts
 
@@ -95,7 +95,8 @@ def test_filters_of_the_operators() -> None:
         if line.startswith("enabled_filters = ")
     )
     assert line == (
-        f"enabled_filters = MyFilter,IommuGroupFilter,{control.PCI_FILTER}"
+        "enabled_filters ="
+        f" MyFilter,IommuGroupFilter,{control_plane.PCI_FILTER}"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gpu_passthrough_plugin.flow import groups, units
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
-from gpu_passthrough_plugin.nova.asked import Host
+from gpu_passthrough_plugin.nova.options import Host
 from tests.trees import host as described
 from tests.trees import hosts
 

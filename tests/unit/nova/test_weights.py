@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gpu_passthrough_plugin.nova import packing, pools
-from gpu_passthrough_plugin.nova.packing import Cost
+from gpu_passthrough_plugin.nova import pools, weigher_cost
+from gpu_passthrough_plugin.nova.weigher_cost import Cost
 from gpu_passthrough_plugin.nova.weights import GpuAffinityWeigher
 from tests.unit.nova import scheduler
 from tests.unit.nova.scheduler import Request, card, cards, pool, request
@@ -18,7 +18,7 @@ def cost(
     found: Sequence[Any], requests: Sequence[Request], which: int = 0
 ) -> Cost | None:
     offered = scheduler.placement(found, requests)[which : which + 1]
-    return packing.cost(pools.pools(found), pools.asks(requests), offered)
+    return weigher_cost.cost(pools.pools(found), pools.asks(requests), offered)
 
 
 def host(found: Sequence[Any], requests: Sequence[Request]) -> Any:
@@ -80,9 +80,11 @@ def test_without_placement_the_first_that_suit_are_taken() -> None:
         for n in range(3)
     ]
     asks = pools.asks([request("1e04"), request("1e04", 1, "other")])
-    assert packing.cost(pools.pools(found), asks, []) == Cost(1, 1, 0, 0)
+    assert weigher_cost.cost(pools.pools(found), asks, []) == Cost(1, 1, 0, 0)
     unlike = scheduler.placement([pool("0000:30:00.0", "1")], [request("1")])
-    assert packing.cost(pools.pools(found), asks, unlike) == Cost(1, 1, 0, 0)
+    assert weigher_cost.cost(pools.pools(found), asks, unlike) == Cost(
+        1, 1, 0, 0
+    )
 
 
 def test_the_better_fit_weighs_more() -> None:

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 from gpu_passthrough_plugin.discovery import facts as host_facts
 from gpu_passthrough_plugin.discovery import functions as discovery
+from gpu_passthrough_plugin.formats.nova_release import NEWEST, Release
 from gpu_passthrough_plugin.isolation import partition, verdict
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.nova.lint import check, options
-from gpu_passthrough_plugin.nova.release import NEWEST, Release
 from tests.trees.host import Host
 
 GPUS = Policy((selector.parse("class=03"),))

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from gpu_passthrough_plugin.formats.nova_release import Release
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.nova.lint import check, options
-from gpu_passthrough_plugin.nova.release import Release
 from tests.trees import hosts
 from tests.trees.host import Host
 from tests.unit.nova.lint.build import FILTER, faults, findings, groups, pci

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from gpu_passthrough_plugin.formats.nova_release import CYCLES, Release
 from gpu_passthrough_plugin.model.finding import Status
-from gpu_passthrough_plugin.nova import document
-from gpu_passthrough_plugin.nova.asked import Asked, Mode
+from gpu_passthrough_plugin.nova import render
 from gpu_passthrough_plugin.nova.lint import check, options
-from gpu_passthrough_plugin.nova.release import CYCLES, Release
+from gpu_passthrough_plugin.nova.options import Asked, Mode
 from tests.trees.hosts import HOSTS
 from tests.unit.nova.fleet import handed
 from tests.unit.nova.lint.build import groups
@@ -27,9 +27,9 @@ def test_what_is_generated_is_fine(name: str) -> None:
             Release(number), mode, managed=True, live_migratable=False
         )
         files = (
-            document.compute_file(host, asked),
-            document.alias_file([host], asked),
-            document.scheduler_file(asked),
+            render.compute_file(host, asked),
+            render.alias_file([host], asked),
+            render.scheduler_file(asked),
         )
         read = options.read([("nova.conf", f.encode()) for f in files])
         faults = [

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from gpu_passthrough_plugin.formats.nova_release import Feature
 from gpu_passthrough_plugin.model.unit import Unit, UnitFunction
 from gpu_passthrough_plugin.nova import compute, naming
-from gpu_passthrough_plugin.nova.asked import Asked, Host, Mode
-from gpu_passthrough_plugin.nova.release import Feature
+from gpu_passthrough_plugin.nova.options import Asked, Host, Mode
 from gpu_passthrough_plugin.nova.spec import AliasEntry
 
 # The scheduler's own, by default.  Source: nova, conf/scheduler.py, the

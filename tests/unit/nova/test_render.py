@@ -11,15 +11,15 @@ from collections.abc import Iterable
 import pytest
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.formats.nova_release import Release
 from gpu_passthrough_plugin.model import alias, trait
-from gpu_passthrough_plugin.nova import compute, control, document
-from gpu_passthrough_plugin.nova.asked import (
+from gpu_passthrough_plugin.nova import compute, control_plane, render
+from gpu_passthrough_plugin.nova.options import (
     Asked,
     Host,
     Mode,
     has_acs_override,
 )
-from gpu_passthrough_plugin.nova.release import Release
 from tests.trees import hosts
 from tests.unit.nova.fleet import cards, handed
 
@@ -43,7 +43,7 @@ def said(text: str) -> str:
 
 
 def specs(host: Host, asked: Asked) -> list[dict[str, str]]:
-    text = document.compute_file(host, asked)
+    text = render.compute_file(host, asked)
     return [json.loads(value) for value in values(text, "device_spec")]
 
 
@@ -52,7 +52,7 @@ def addresses(entries: Iterable[dict[str, str]]) -> list[str]:
 
 
 def properties(host: Host, asked: Asked) -> list[str]:
-    text = document.flavors_file([host], asked)
+    text = render.flavors_file([host], asked)
     return [
         shlex.split(line)[10].removeprefix("pci_passthrough:alias=")
         for line in text.splitlines()
@@ -62,7 +62,7 @@ def properties(host: Host, asked: Asked) -> list[str]:
 
 def test_one_function_stands_for_its_group() -> None:
     host = handed(hosts.four_functions())
-    assert document.compute_file(host, Asked(managed=False)) == (
+    assert render.compute_file(host, Asked(managed=False)) == (
         "# For nova-compute on c1, Nova 34 (2026.2), primary mode. It reads"
         " its devices\n# once: restart it after a change. The first entry"
         " that matches a device wins,\n# so none of another origin may match"
@@ -102,7 +102,7 @@ def test_primary_mode_has_no_tag() -> None:
 def test_a_physical_function_is_asked_for_as_one() -> None:
     host = handed(hosts.virtual_functions())
     assert addresses(specs(host, Asked())) == ["04:00.0"]
-    (line,) = values(document.alias_file([host], Asked()), "alias")
+    (line,) = values(render.alias_file([host], Asked()), "alias")
     assert json.loads(line)["device_type"] == "type-PF"
     assert properties(host, Asked()) == ["gpu-8086-56c0-pf:1"]
 
@@ -117,7 +117,7 @@ def test_virtual_functions_have_no_one_time_use() -> None:
         None,
         None,
     ]
-    text = said(document.compute_file(host, asked))
+    text = said(render.compute_file(host, asked))
     assert text.count("one_time_use, which no virtual function may") == 2
 
 
@@ -133,14 +133,14 @@ def test_a_trait_that_not_every_virtual_function_has() -> None:
         ),
     )
     assert [e["traits"] for e in specs(host, Asked())] == ["CUSTOM_A"] * 2
-    text = said(document.compute_file(host, Asked()))
+    text = said(render.compute_file(host, Asked()))
     assert "IOMMU group 23; left out: CUSTOM_B, which not every" in text
 
 
 def test_the_physical_function_of_enabled_ones_is_not_listed() -> None:
     host = handed(hosts.virtual_functions(), "c1", "15b3:*")
     assert addresses(specs(host, Asked())) == ["05:00.1", "05:00.2"]
-    text = said(document.compute_file(host, Asked()))
+    text = said(render.compute_file(host, Asked()))
     assert "0000:05:00.0 has 2 virtual functions enabled" in text
 
 
@@ -151,12 +151,12 @@ def test_two_cards_in_a_group_are_a_class_of_their_own() -> None:
     assert two["address"] == "0000:05:01.0"
     assert two["resource_class"] == own
     assert "resource_class" not in one
-    lines = values(document.alias_file([host], Asked()), "alias")
+    lines = values(render.alias_file([host], Asked()), "alias")
     assert [json.loads(ln).get("resource_class") for ln in lines] == [
         own,
         None,
     ]
-    assert "2 primaries as one" in document.compute_file(host, Asked())
+    assert "2 primaries as one" in render.compute_file(host, Asked())
 
 
 def test_two_cards_whole() -> None:
@@ -174,7 +174,7 @@ def test_two_cards_whole() -> None:
     assert properties(host, FULL)[0] == (
         f"gpu-10de-1430{of}:1,gpu-10de-1431{of}:1,pci-10de-0fba{of}:2"
     )
-    assert [flavor.name for flavor in control.flavors([host], FULL)] == [
+    assert [flavor.name for flavor in control_plane.flavors([host], FULL)] == [
         f"gpu-10de-1430{of}+gpu-10de-1431+pci-10de-0fba-x2",
         "gpu-10de-24b0+pci-10de-228b",
     ]
@@ -183,14 +183,14 @@ def test_two_cards_whole() -> None:
 def test_zed_cannot_tell_two_cards_from_one() -> None:
     host = handed(hosts.shared_group())
     assert addresses(specs(host, ZED)) == ["06:00.0"]
-    text = said(document.compute_file(host, ZED))
+    text = said(render.compute_file(host, ZED))
     assert "0000:05:01.0 (IOMMU group 20): it has 2 primaries" in text
 
 
 def test_what_zed_lacks_is_said_and_not_written() -> None:
     asked = Asked(Release(26), managed=False, one_time_use=True)
     host = handed(hosts.four_functions(), acs=True)
-    text = document.compute_file(host, asked)
+    text = render.compute_file(host, asked)
     assert specs(host, asked) == [
         {
             "address": "0000:04:00.0",
@@ -206,7 +206,7 @@ def test_what_zed_lacks_is_said_and_not_written() -> None:
         "Left out: traits.",
     ):
         assert words in said(text)
-    assert "pci_in_placement =" not in document.scheduler_file(asked)
+    assert "pci_in_placement =" not in render.scheduler_file(asked)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_keys_by_release(number: int, keys: set[str]) -> None:
     host = handed(hosts.four_functions())
     (entry,) = specs(host, asked)
     assert entry.keys() == {"address", "vendor_id", "product_id"} | keys
-    (line,) = values(document.alias_file([host], asked), "alias")
+    (line,) = values(render.alias_file([host], asked), "alias")
     assert ("live_migratable" in line) == (number >= 31)
 
 
@@ -254,9 +254,9 @@ def test_nova_takes_no_wide_domain() -> None:
     unit = dataclasses.replace(unit, functions=moved)
     host = Host("c1", (unit,))
     assert not specs(host, Asked())
-    text = said(document.compute_file(host, Asked()))
+    text = said(render.compute_file(host, Asked()))
     assert "the domain of 10000:04:00.0 is above ffff" in text
-    assert not control.aliases([host], Asked())
+    assert not control_plane.aliases([host], Asked())
 
 
 def test_a_request_that_no_flavor_can_hold() -> None:
@@ -289,18 +289,18 @@ def test_ways_to_take_two_of_a_kind() -> None:
         host.units[0], key=host.units[0].key._replace(host="c0")
     )
     # Both of two, both of two, and four of four audio functions in order.
-    assert control.most_candidates(
+    assert control_plane.most_candidates(
         [Host("c1", (host.units[0], twice))], FULL
     ) == 2 * 2 * (4 * 3 * 2)
     # Where there is no second, one of one, and two of two.
     one = Host("c1", (host.units[0],))
-    assert control.most_candidates([one], FULL) == 1 * 1 * 2
+    assert control_plane.most_candidates([one], FULL) == 1 * 1 * 2
 
 
 def test_a_wide_host_needs_placement_tuned() -> None:
     wide = [handed(cards(8))]
-    assert control.most_candidates(wide, FULL) == (8 * 7) ** 4
-    assert control.tuning(wide, FULL) == {
+    assert control_plane.most_candidates(wide, FULL) == (8 * 7) ** 4
+    assert control_plane.tuning(wide, FULL) == {
         "placement": {
             "max_allocation_candidates": "1000",
             "allocation_candidates_generation_strategy": "breadth-first",
@@ -308,45 +308,45 @@ def test_a_wide_host_needs_placement_tuned() -> None:
         "workarounds": {"optimize_for_wide_provider_trees": "true"},
     }
     older = Asked(Release(32), Mode.FULL)
-    assert control.tuning(wide, older).keys() == {"placement"}
-    text = document.placement_file(wide, older)
+    assert control_plane.tuning(wide, older).keys() == {"placement"}
+    text = render.placement_file(wide, older)
     assert "no [workarounds] optimize_for_wide_provider_trees" in said(text)
-    assert control.tuning(wide, Asked())
+    assert control_plane.tuning(wide, Asked())
     narrow = [handed(cards(2))]
-    assert control.most_candidates(narrow, FULL) == 2**4
-    assert not control.tuning(narrow, FULL)
-    text = document.placement_file(narrow, FULL)
+    assert control_plane.most_candidates(narrow, FULL) == 2**4
+    assert not control_plane.tuning(narrow, FULL)
+    text = render.placement_file(narrow, FULL)
     assert "Nothing has to be changed" in text
     old = Asked(Release(27), Mode.FULL)
-    assert not control.tuning(wide, old)
-    text = document.placement_file(wide, old)
+    assert not control_plane.tuning(wide, old)
+    text = render.placement_file(wide, old)
     assert "no [placement] max_allocation_candidates" in said(text)
 
 
 def test_our_filter_is_before_novas() -> None:
-    mine = ("ComputeFilter", control.PCI_FILTER, "NUMATopologyFilter")
-    assert control.filters(Asked(), mine) == mine
-    whole = control.filters(FULL, mine)
+    mine = ("ComputeFilter", control_plane.PCI_FILTER, "NUMATopologyFilter")
+    assert control_plane.filters(Asked(), mine) == mine
+    whole = control_plane.filters(FULL, mine)
     assert whole == (mine[0], "IommuGroupFilter", *mine[1:])
-    assert control.filters(FULL, whole) == whole
-    assert control.filters(Asked(), whole) == mine
-    text = document.scheduler_file(FULL, mine)
+    assert control_plane.filters(FULL, whole) == whole
+    assert control_plane.filters(Asked(), whole) == mine
+    text = render.scheduler_file(FULL, mine)
     assert values(text, "available_filters") == [
         "nova.scheduler.filters.all_filters",
-        control.GROUP_FILTER,
+        control_plane.GROUP_FILTER,
     ]
     assert values(text, "enabled_filters") == [",".join(whole)]
     assert values(text, "weight_classes") == [
-        f"nova.scheduler.weights.all_weighers,{control.WEIGHER}"
+        f"nova.scheduler.weights.all_weighers,{control_plane.WEIGHER}"
     ]
 
 
 def test_primary_mode_needs_nothing_of_ours_in_the_scheduler() -> None:
-    text = document.scheduler_file(Asked())
+    text = render.scheduler_file(Asked())
     options = [ln for ln in text.splitlines() if not ln.startswith("#")]
     assert "gpu_passthrough" not in "".join(options)
-    assert f"# available_filters = {control.GROUP_FILTER}\n" in text
-    assert "weigher" not in document.scheduler_file(ZED)
+    assert f"# available_filters = {control_plane.GROUP_FILTER}\n" in text
+    assert "weigher" not in render.scheduler_file(ZED)
 
 
 def test_a_switch_is_a_tag_where_it_is_shared() -> None:
@@ -373,7 +373,7 @@ def test_a_group_with_a_virtual_function_is_not_split_into_pools() -> None:
     both = dataclasses.replace(first, functions=(*first.functions, other))
     host = dataclasses.replace(host, units=(both,))
     assert specs(host, FULL) == []
-    text = said(document.compute_file(host, FULL))
+    text = said(render.compute_file(host, FULL))
     assert "list it in primary mode" in text
     assert len(specs(host, Asked())) == 1
 
@@ -393,20 +393,20 @@ def test_hosts_merge_without_a_clash() -> None:
         handed(hosts.virtual_functions(), "c4", *VIRTUAL),
     ]
     for asked in (Asked(), FULL):
-        lines = values(document.alias_file(fleet, asked), "alias")
+        lines = values(render.alias_file(fleet, asked), "alias")
         known = alias.parse(lines)
         assert len(known) == len(lines)
-        for flavor in control.flavors(fleet, asked):
+        for flavor in control_plane.flavors(fleet, asked):
             assert {name for name, _ in flavor.items} <= known.keys()
 
 
 def test_ini_can_be_read() -> None:
     host = handed(hosts.shared_group(), acs=True)
     for text, section in (
-        (document.compute_file(host, FULL), "pci"),
-        (document.alias_file([host], FULL), "pci"),
-        (document.scheduler_file(FULL), "filter_scheduler"),
-        (document.placement_file([host], FULL), "placement"),
+        (render.compute_file(host, FULL), "pci"),
+        (render.alias_file([host], FULL), "pci"),
+        (render.scheduler_file(FULL), "filter_scheduler"),
+        (render.placement_file([host], FULL), "placement"),
     ):
         read = configparser.RawConfigParser(strict=False)
         read.read_string(text)
@@ -415,15 +415,15 @@ def test_ini_can_be_read() -> None:
 
 def test_a_name_cannot_leave_its_comment() -> None:
     host = Host("c1\n[DEFAULT]\ndebug = true", ())
-    text = document.compute_file(host, Asked())
+    text = render.compute_file(host, Asked())
     assert "\n[DEFAULT]" not in text
     assert "No group of this host can be handed out" in text
 
 
 def test_what_placement_is_told_of_hosts() -> None:
     asked = Asked(host_trait="CUSTOM_GPU_HOST")
-    assert "\n        - CUSTOM_GPU_HOST\n" in document.provider_file(
+    assert "\n        - CUSTOM_GPU_HOST\n" in render.provider_file(
         "CUSTOM_GPU_HOST"
     )
-    made = document.flavors_file([handed(hosts.four_functions())], asked)
+    made = render.flavors_file([handed(hosts.four_functions())], asked)
     assert " --property trait:CUSTOM_GPU_HOST=required gpu-10de-1e87\n" in made

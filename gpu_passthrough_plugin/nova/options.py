@@ -6,10 +6,14 @@ import dataclasses
 import enum
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.formats.nova_release import (
+    NEWEST,
+    Feature,
+    Release,
+)
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.model.request import NumaPolicy
 from gpu_passthrough_plugin.model.unit import Unit
-from gpu_passthrough_plugin.nova.release import NEWEST, Feature, Release
 
 
 class Mode(enum.StrEnum):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.flow import parts
-from gpu_passthrough_plugin.flow.parts import Part
+from gpu_passthrough_plugin.flow import config_files
+from gpu_passthrough_plugin.flow.config_files import Part
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.model.change import Action
 
@@ -17,16 +17,16 @@ SCRIPT = Part("b.sh", "a shell", "#!/bin/sh -e\necho\n", mode=0o755)
 
 
 def put(folder: Path, *which: Part) -> list[Action]:
-    writes = parts.planned(Files(), str(folder), which)
-    parts.put(Files(), writes)
+    writes = config_files.planned(Files(), str(folder), which)
+    config_files.put(Files(), writes)
     return [write.action for write in writes]
 
 
 def test_a_mark_stands_first_or_behind_the_interpreter() -> None:
-    first, rest = parts.marked(CONF.text).split(b"\n", 1)
+    first, rest = config_files.marked(CONF.text).split(b"\n", 1)
     assert first.startswith(b"# Written by 'gpu-passthrough nova config' (")
     assert rest == CONF.text.encode()
-    lines = parts.marked(SCRIPT.text).split(b"\n")
+    lines = config_files.marked(SCRIPT.text).split(b"\n")
     assert lines[0] == b"#!/bin/sh -e"
     assert lines[1].startswith(b"# Written by ")
     assert lines[2:] == [b"echo", b""]
@@ -36,11 +36,11 @@ def test_a_mark_stands_first_or_behind_the_interpreter() -> None:
     "text", [CONF.text, SCRIPT.text, "", "#!\n", "\ud800"]
 )
 def test_only_what_nobody_edited_is_ours(text: str) -> None:
-    data = parts.marked(text)
-    assert parts.is_unedited(data)
-    assert not parts.is_unedited(data + b"#")
-    assert not parts.is_unedited(b"#\n" + data)
-    assert not parts.is_unedited(text.encode(errors="replace"))
+    data = config_files.marked(text)
+    assert config_files.is_unedited(data)
+    assert not config_files.is_unedited(data + b"#")
+    assert not config_files.is_unedited(b"#\n" + data)
+    assert not config_files.is_unedited(text.encode(errors="replace"))
 
 
 def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
@@ -59,7 +59,9 @@ def test_ours_is_replaced(tmp_path: Path) -> None:
     put(tmp_path, CONF, SCRIPT)
     other = CONF._replace(text="[pci]\nalias = x\n")
     assert put(tmp_path, other, SCRIPT) == [Action.CHANGE, Action.KEEP]
-    assert (tmp_path / "a.conf").read_bytes() == parts.marked(other.text)
+    assert (tmp_path / "a.conf").read_bytes() == config_files.marked(
+        other.text
+    )
 
 
 @pytest.mark.parametrize("theirs", [b"", b"[pci]\n", None])

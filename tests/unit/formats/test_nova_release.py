@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.nova import release
-from gpu_passthrough_plugin.nova.release import Feature, Release
+from gpu_passthrough_plugin.formats import nova_release
+from gpu_passthrough_plugin.formats.nova_release import Feature, Release
 
 
 @pytest.mark.parametrize(
@@ -23,18 +23,18 @@ from gpu_passthrough_plugin.nova.release import Feature, Release
     ],
 )
 def test_names(text: str, number: int) -> None:
-    assert release.parse(text) == Release(number)
+    assert nova_release.parse(text) == Release(number)
 
 
 @pytest.mark.parametrize("text", ["", "25", "35", "2022.1", "x", "3", "."])
 def test_no_release(text: str) -> None:
     with pytest.raises(errors.Invalid, match="wanted 26 to 34"):
-        release.parse(text)
+        nova_release.parse(text)
 
 
 def test_every_feature_is_dated() -> None:
-    assert set(release.SINCE) == set(Feature)
-    assert set(release.SINCE.values()) <= set(release.CYCLES)
+    assert set(nova_release.SINCE) == set(Feature)
+    assert set(nova_release.SINCE.values()) <= set(nova_release.CYCLES)
 
 
 def test_debian_12() -> None:
@@ -49,4 +49,4 @@ def test_debian_12() -> None:
 
 
 def test_the_newest_knows_all() -> None:
-    assert all(map(release.NEWEST.knows, Feature))
+    assert all(map(nova_release.NEWEST.knows, Feature))
