@@ -15,7 +15,7 @@ from gpu_passthrough_plugin.model.finding import Status
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.cli.wishes import Wishes
     from gpu_passthrough_plugin.flow.config_files import Part
-    from gpu_passthrough_plugin.nova.lint.options import Options
+    from gpu_passthrough_plugin.nova.lint.configuration import Options
     from gpu_passthrough_plugin.nova.options import Host
 
 SHOWN = ("File", "Goes To", "Contents")
@@ -158,13 +158,16 @@ class NovaCheck(Lister):
 
 def _read(paths: Sequence[str], faults: list[str]) -> Options:
     """What the files say, as far as they can be read; a fault for the rest."""
-    from gpu_passthrough_plugin.nova.lint import options
+    from gpu_passthrough_plugin.formats import oslo_config_file
+    from gpu_passthrough_plugin.nova.lint import configuration
 
     files = []
     for path in paths:
         try:
             with open(path, "rb") as file:
-                files.append((path, file.read(options.MOST_BYTES + 1)))
+                files.append(
+                    (path, file.read(oslo_config_file.MOST_BYTES + 1))
+                )
         except IsADirectoryError:
             faults.append(
                 f"{path}: is a folder; wanted the files in it, such as"
@@ -177,7 +180,7 @@ def _read(paths: Sequence[str], faults: list[str]) -> Options:
                 " can be read"
             )
     try:
-        return options.read(files)
+        return configuration.read(files)
     except errors.Faults as error:
         faults.extend(error.faults)
-        return options.Options()
+        return configuration.Options()

@@ -22,7 +22,7 @@ from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 from gpu_passthrough_plugin.nova import compute, render
 from gpu_passthrough_plugin.nova.control_plane import DEFAULT_FILTERS
 from gpu_passthrough_plugin.nova.lint import check
-from gpu_passthrough_plugin.nova.lint.options import Options
+from gpu_passthrough_plugin.nova.lint.configuration import Options
 from gpu_passthrough_plugin.nova.options import Asked, Host, has_acs_override
 
 # Read by every service of Nova's besides its own file, unless it is told

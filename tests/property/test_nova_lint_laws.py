@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.formats import nova_pci_address
+from gpu_passthrough_plugin.formats.oslo_config_file import Value
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.finding import Status
 from gpu_passthrough_plugin.model.function import (
@@ -18,8 +20,8 @@ from gpu_passthrough_plugin.model.function import (
     Physical,
 )
 from gpu_passthrough_plugin.model.group import Group, Member, Role, Verdict
-from gpu_passthrough_plugin.nova.lint import check, options, pattern
-from gpu_passthrough_plugin.nova.lint.options import Options, Value
+from gpu_passthrough_plugin.nova.lint import check, configuration
+from gpu_passthrough_plugin.nova.lint.configuration import Options
 from gpu_passthrough_plugin.nova.lint.whitelist import devices
 
 addresses = st.builds(
@@ -91,7 +93,7 @@ def said(
     lines += [f"alias = {one}" for one in dict.fromkeys(aliases)]
     text = "\n".join(["[filter_scheduler]", "pci_in_placement = True",
                       "[pci]", *lines])  # fmt: skip
-    read = options.read([("nova.conf", text.encode())])
+    read = configuration.read([("nova.conf", text.encode())])
     return [
         f.detail
         for f in check.findings(read, groups)
@@ -138,7 +140,9 @@ def test_any_other_part_of_a_group_is_not(
 @given(st.lists(st.binary() | st.text().map(str.encode), max_size=3))
 def test_no_file_raises_anything_but_faults(files: list[bytes]) -> None:
     try:
-        options.read([("nova.conf", b"[pci]\n" + data) for data in files])
+        configuration.read(
+            [("nova.conf", b"[pci]\n" + data) for data in files]
+        )
     except errors.Faults as faults:
         assert all("\n" not in fault for fault in faults.faults)
 
@@ -179,9 +183,9 @@ def test_no_value_raises(
 
 @given(addresses)
 def test_an_address_means_itself(address: Address) -> None:
-    found = pattern.parse(str(address))
+    found = nova_pci_address.parse(str(address))
     assert found.matches(address)
     assert found.single == str(address)
     other = address._replace(function=address.function ^ 1)
     assert not found.matches(other)
-    assert pattern.parse(f"*:*:*.{address.function}").matches(address)
+    assert nova_pci_address.parse(f"*:*:*.{address.function}").matches(address)

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from gpu_passthrough_plugin.formats import nova_entry
+from gpu_passthrough_plugin.formats.nova_alias import AliasEntry, traits
+from gpu_passthrough_plugin.formats.nova_device_spec import DeviceSpec
 from gpu_passthrough_plugin.formats.nova_release import Feature
+from gpu_passthrough_plugin.model import resource_class
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.group import Role
 from gpu_passthrough_plugin.model.unit import DeviceType
-from gpu_passthrough_plugin.nova.lint import entry, resource_class
-from gpu_passthrough_plugin.nova.lint.alias_entry import AliasEntry, traits
-from gpu_passthrough_plugin.nova.lint.device_spec import DeviceSpec
 from gpu_passthrough_plugin.nova.lint.whitelist import Case, Device
 
 ALIASES, ALIAS_NAMES = "aliases", "alias names"
@@ -229,7 +230,7 @@ def _lacking(alias: AliasEntry, spec: DeviceSpec) -> frozenset[str]:
         ("live_migratable", _MIGRATABLE),
         ("one_time_use", _ONCE),
     ):
-        if entry.truth(key, spec.tags.get(key)):
+        if nova_entry.truth(key, spec.tags.get(key)):
             given |= {name}
     return traits(alias.traits) - given
 
@@ -248,7 +249,7 @@ def _why_traits(alias: AliasEntry, left: Sequence[Offered], of: Case) -> Why:
 def _fits_migration(alias: AliasEntry, one: Offered, of: Case) -> bool:
     if alias.live_migratable is None or one.spec is None:
         return True
-    said = entry.truth("", one.spec.tags.get("live_migratable"))
+    said = nova_entry.truth("", one.spec.tags.get("live_migratable"))
     return said is alias.live_migratable
 
 

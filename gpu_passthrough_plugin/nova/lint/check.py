@@ -14,7 +14,7 @@ from gpu_passthrough_plugin.nova.lint import (
     device_spec_rules,
     group_rules,
 )
-from gpu_passthrough_plugin.nova.lint.options import Options
+from gpu_passthrough_plugin.nova.lint.configuration import Options
 from gpu_passthrough_plugin.nova.lint.whitelist import Case, case
 
 Rule = Callable[[Case], Iterator[Finding]]

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from gpu_passthrough_plugin.formats.nova_release import Feature
-from gpu_passthrough_plugin.model import trait
-from gpu_passthrough_plugin.model.finding import Finding, Status
-from gpu_passthrough_plugin.model.group import Role
-from gpu_passthrough_plugin.model.unit import DeviceType
-from gpu_passthrough_plugin.nova.lint.alias_entry import traits
-from gpu_passthrough_plugin.nova.lint.device_spec import (
+from gpu_passthrough_plugin.formats.nova_alias import traits
+from gpu_passthrough_plugin.formats.nova_device_spec import (
     GROUP_TAG,
     NETWORK_TAG,
     SIZE_TAG,
@@ -18,7 +13,12 @@ from gpu_passthrough_plugin.nova.lint.device_spec import (
     TRAITS_TAG,
     DeviceSpec,
 )
-from gpu_passthrough_plugin.nova.lint.pattern import ANY
+from gpu_passthrough_plugin.formats.nova_pci_address import ANY
+from gpu_passthrough_plugin.formats.nova_release import Feature
+from gpu_passthrough_plugin.model import trait
+from gpu_passthrough_plugin.model.finding import Finding, Status
+from gpu_passthrough_plugin.model.group import Role
+from gpu_passthrough_plugin.model.unit import DeviceType
 from gpu_passthrough_plugin.nova.lint.whitelist import Case, Listed
 
 VALUES, MATCHES, GREEDY = "values", "matches", "greedy"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from gpu_passthrough_plugin.formats.nova_device_spec import SIZE_TAG
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.group import Group, Role
 from gpu_passthrough_plugin.model.unit import DeviceType
-from gpu_passthrough_plugin.nova.lint.device_spec import SIZE_TAG
 from gpu_passthrough_plugin.nova.lint.whitelist import Case, Pair
 
 GROUPS, SRIOV, BRIDGES, HOST = "groups", "sriov", "bridges", "host"

@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from gpu_passthrough_plugin.formats import nova_alias, nova_device_spec
+from gpu_passthrough_plugin.formats.nova_alias import AliasEntry
+from gpu_passthrough_plugin.formats.nova_device_spec import DeviceSpec
+from gpu_passthrough_plugin.formats.nova_entry import Fault
+from gpu_passthrough_plugin.formats.nova_pci_address import ANY
 from gpu_passthrough_plugin.formats.nova_release import Release
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Physical, Virtual
 from gpu_passthrough_plugin.model.group import Group, Member, Role
 from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.model.unit import DeviceType
-from gpu_passthrough_plugin.nova.lint import alias_entry, device_spec
-from gpu_passthrough_plugin.nova.lint.alias_entry import AliasEntry
-from gpu_passthrough_plugin.nova.lint.device_spec import DeviceSpec
-from gpu_passthrough_plugin.nova.lint.entry import Fault
-from gpu_passthrough_plugin.nova.lint.options import Options
-from gpu_passthrough_plugin.nova.lint.pattern import ANY
+from gpu_passthrough_plugin.nova.lint.configuration import Options
 
 
 class Device(NamedTuple):
@@ -160,8 +160,8 @@ def case(options: Options, groups: Sequence[Group], release: Release) -> Case:
     :raises Invalid: when it has more entries than any host has devices.
     """
     host = devices(groups)
-    specs, spec_faults = device_spec.parse(options.device_spec)
-    aliases, alias_faults = alias_entry.parse(options.alias)
+    specs, spec_faults = nova_device_spec.parse(options.device_spec)
+    aliases, alias_faults = nova_alias.parse(options.alias)
     listed = listing(specs, host)
     pairs = tuple(
         Pair(device, found.spec)

@@ -16,7 +16,7 @@ from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.finding import Status
 from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
 from gpu_passthrough_plugin.nova import control_plane
-from gpu_passthrough_plugin.nova.lint import options
+from gpu_passthrough_plugin.nova.lint import configuration
 from gpu_passthrough_plugin.nova.options import Asked, Host, Mode
 from tests.trees import host as described
 from tests.trees import hosts
@@ -183,7 +183,7 @@ def test_functions_of_every_group_are_looked_at() -> None:
     found = nova.checked(
         hosts.four_functions().tree(),
         GPUS,
-        options.read([("nova.conf", text.encode())]),
+        configuration.read([("nova.conf", text.encode())]),
         NEWEST,
     )
     (fault,) = (f for f in found if f.status is Status.FAIL)

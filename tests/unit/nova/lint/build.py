@@ -13,7 +13,7 @@ from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.group import Group
-from gpu_passthrough_plugin.nova.lint import check, options
+from gpu_passthrough_plugin.nova.lint import check, configuration
 from tests.trees.host import Host
 
 GPUS = Policy((selector.parse("class=03"),))
@@ -56,7 +56,7 @@ def findings(
     host: Host, text: str, release: Release = NEWEST
 ) -> tuple[Finding, ...]:
     """What is said of a file ``nova.conf``."""
-    read = options.read([("nova.conf", text.encode())])
+    read = configuration.read([("nova.conf", text.encode())])
     return check.findings(read, groups(host), release)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from gpu_passthrough_plugin.formats.nova_release import Release
 from gpu_passthrough_plugin.model.finding import Finding, Status
-from gpu_passthrough_plugin.nova.lint import check, options
+from gpu_passthrough_plugin.nova.lint import check, configuration
 from tests.trees import hosts
 from tests.trees.host import Host
 from tests.unit.nova.lint.build import FILTER, faults, findings, groups, pci
@@ -232,7 +232,9 @@ def test_several_faults_are_reported_together() -> None:
 
 
 def test_a_files_name_is_shown_in_one_line() -> None:
-    read = options.read([("no\nva\x1b.conf", b"[pci]\ndevice_spec = 5\n")])
+    read = configuration.read(
+        [("no\nva\x1b.conf", b"[pci]\ndevice_spec = 5\n")]
+    )
     found = check.findings(read, groups(hosts.server()))
     assert only(found).where == "no\\nva\\x1b.conf:2"
 

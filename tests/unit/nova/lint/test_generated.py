@@ -7,7 +7,7 @@ import pytest
 from gpu_passthrough_plugin.formats.nova_release import CYCLES, Release
 from gpu_passthrough_plugin.model.finding import Status
 from gpu_passthrough_plugin.nova import render
-from gpu_passthrough_plugin.nova.lint import check, options
+from gpu_passthrough_plugin.nova.lint import check, configuration
 from gpu_passthrough_plugin.nova.options import Asked, Mode
 from tests.trees.hosts import HOSTS
 from tests.unit.nova.fleet import handed
@@ -31,7 +31,7 @@ def test_what_is_generated_is_fine(name: str) -> None:
             render.alias_file([host], asked),
             render.scheduler_file(asked),
         )
-        read = options.read([("nova.conf", f.encode()) for f in files])
+        read = configuration.read([("nova.conf", f.encode()) for f in files])
         faults = [
             f
             for f in check.findings(read, found, asked.release)

@@ -5,16 +5,22 @@ import json
 import pytest
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.formats import (
+    nova_alias,
+    nova_device_spec,
+    oslo_config_file,
+)
+from gpu_passthrough_plugin.formats.oslo_config_file import Value
 from gpu_passthrough_plugin.model.finding import Finding, Status
-from gpu_passthrough_plugin.nova.lint import alias_entry, device_spec, options
-from gpu_passthrough_plugin.nova.lint.options import Options, Value
+from gpu_passthrough_plugin.nova.lint import configuration
+from gpu_passthrough_plugin.nova.lint.configuration import Options
 from tests.trees import hosts
 from tests.unit.nova.lint.build import findings
 
 
 def read(*texts: str) -> Options:
     names = ("a.conf", "b.conf")
-    return options.read(
+    return configuration.read(
         [(n, t.encode()) for n, t in zip(names, texts, strict=False)]
     )
 
@@ -67,7 +73,7 @@ def test_every_line_that_is_none_is_reported() -> None:
     "data",
     [
         b"[pci]\nalias = \xff\n",
-        b"[pci]\n" + b"x" * options.MOST_BYTES,
+        b"[pci]\n" + b"x" * oslo_config_file.MOST_BYTES,
         b"\x00" * 100,
         b"[" * 10_000,
         "[pci]\nalias = \ud800".encode("utf-8", "surrogatepass"),
@@ -76,7 +82,7 @@ def test_every_line_that_is_none_is_reported() -> None:
 )
 def test_what_is_no_configuration_is_refused_in_a_line(data: bytes) -> None:
     with pytest.raises(errors.Faults) as caught:
-        options.read([("a.conf", data)])
+        configuration.read([("a.conf", data)])
     (fault,) = caught.value.faults
     assert fault.startswith("a.conf:")
     assert "\n" not in fault
@@ -138,6 +144,6 @@ def only(text: str) -> Finding:
 def test_more_entries_than_a_host_has_devices_are_refused() -> None:
     many = [Value("alias", "a:1", "[" + "{}," * 1000 + "{}]")]
     with pytest.raises(errors.Invalid, match="more than 1000"):
-        device_spec.parse(many)
+        nova_device_spec.parse(many)
     with pytest.raises(errors.Invalid, match="more than 1000"):
-        alias_entry.parse(many * 1001)
+        nova_alias.parse(many * 1001)

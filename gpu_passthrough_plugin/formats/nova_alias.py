@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.formats import nova_entry
+from gpu_passthrough_plugin.formats.nova_entry import Fault
+from gpu_passthrough_plugin.formats.oslo_config_file import Value
 from gpu_passthrough_plugin.model import trait
 from gpu_passthrough_plugin.model.request import NumaPolicy
 from gpu_passthrough_plugin.model.unit import DeviceType
-from gpu_passthrough_plugin.nova.lint import entry
-from gpu_passthrough_plugin.nova.lint.entry import Fault
-from gpu_passthrough_plugin.nova.lint.options import Value
 
 _MOST = 1000
 _ID = re.compile(r"[0-9a-fA-F]{4}")
@@ -72,7 +72,7 @@ def parse(
     faults: list[Fault] = []
     for value in values:
         try:
-            read = entry.loaded(value.text)
+            read = nova_entry.loaded(value.text)
         except errors.Invalid as error:
             faults.append(Fault(value.place, str(error)))
             continue
@@ -99,7 +99,7 @@ def _name(said: str) -> str:
 
 def _truth(said: str) -> str:
     try:
-        entry.truth("", said)
+        nova_entry.truth("", said)
     except errors.Invalid:
         return "wanted yes or no"
     return ""
@@ -149,6 +149,6 @@ def _entry(place: str, read: Mapping[str, str]) -> AliasEntry:
         numa_policy=read.get("numa_policy") or NumaPolicy.LEGACY,
         resource_class=read.get("resource_class") or None,
         traits=read.get("traits", ""),
-        live_migratable=entry.truth("", read.get("live_migratable")),
+        live_migratable=nova_entry.truth("", read.get("live_migratable")),
         keys=frozenset(read),
     )

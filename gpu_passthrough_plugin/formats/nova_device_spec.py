@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.nova.lint import entry, pattern
-from gpu_passthrough_plugin.nova.lint.entry import Fault
-from gpu_passthrough_plugin.nova.lint.options import Value
-from gpu_passthrough_plugin.nova.lint.pattern import ANY, Pattern
+from gpu_passthrough_plugin.formats import nova_entry, nova_pci_address
+from gpu_passthrough_plugin.formats.nova_entry import Fault
+from gpu_passthrough_plugin.formats.nova_pci_address import ANY, Pattern
+from gpu_passthrough_plugin.formats.oslo_config_file import Value
 
 GROUP_TAG = "iommu_group"
 SIZE_TAG = "iommu_group_size"
@@ -76,12 +76,12 @@ def parse(
     faults: list[Fault] = []
     for value in values:
         try:
-            objects = list(_objects(entry.loaded(value.text)))
+            objects = list(_objects(nova_entry.loaded(value.text)))
         except errors.Invalid as error:
             faults.append(Fault(value.place, str(error)))
             continue
         for item in objects:
-            unread = pattern.intricate(item.get("address"))
+            unread = nova_pci_address.intricate(item.get("address"))
             if unread:
                 faults.append(Fault(value.place, unread, _UNREAD))
                 continue
@@ -111,23 +111,23 @@ def _spec(place: str, item: Mapping[str, object]) -> DeviceSpec:
     if devname and address:
         raise errors.Invalid("it has both address and devname; keep one")
     for name in _YES_OR_NO:
-        entry.truth(name, item.get(name))
+        nova_entry.truth(name, item.get(name))
     for name in _TEXTS:
         if item.get(name) is not None:
-            entry.text(name, item[name])
+            nova_entry.text(name, item[name])
     return DeviceSpec(
         place=place,
         vendor_id=vendor,
         product_id=product,
-        pattern=pattern.parse(address),
-        devname=entry.text("devname", devname) if devname else None,
+        pattern=nova_pci_address.parse(address),
+        devname=nova_entry.text("devname", devname) if devname else None,
         tags={k: v for k, v in item.items() if k not in _MATCHED},
     )
 
 
 def _id(item: Mapping[str, object], name: str) -> str:
-    said = entry.text(name, item.get(name, ANY))
+    said = nova_entry.text(name, item.get(name, ANY))
     # Nova strips a vendor only; a product's spaces matter beside a *.
     if name == "vendor_id":
         said = said.strip()
-    return pattern.hexadecimal(name, said, 0xFFFF, 4)
+    return nova_pci_address.hexadecimal(name, said, 0xFFFF, 4)
