@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Collection
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation import refusals
 from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.unit import (
     EDGES,
@@ -40,11 +41,7 @@ def require_machine(known: str, shown: Shown) -> None:
     """
     if known in ("", shown.machine) or not shown.machine or shown.replaces:
         return
-    raise errors.Refused(
-        f"another machine published units as host {shown.host}: give this one"
-        " a name of its own ([DEFAULT] host); or, when it has taken the"
-        " other's place, run 'gpu-passthrough inventory sync --replace'"
-    )
+    raise refusals.host_name_taken(shown.host)
 
 
 def require_edge(record: UnitRecord, state: State) -> None:
@@ -52,25 +49,16 @@ def require_edge(record: UnitRecord, state: State) -> None:
 
     :raises Refused: when it has not, or only a claim takes it.
     """
-    key, now = record.unit.key, record.state
-    if (now, state) == (State.FREE, State.CLAIMED):
-        raise errors.Refused(
-            f"unit {key} is free, and only a claim for a consumer takes it;"
-            " run gpu-passthrough allocation create"
-        )
-    if state not in EDGES[now]:
-        possible = ", ".join(s for s in State if s in EDGES[now])
-        raise errors.Refused(
-            f"unit {key} is {now} and cannot become {state} from there;"
-            f" possible: {possible}"
-        )
+    if (record.state, state) == (State.FREE, State.CLAIMED):
+        raise refusals.unit_only_claimed(record.unit.key)
+    if state not in EDGES[record.state]:
+        possible = [s for s in State if s in EDGES[record.state]]
+        raise refusals.unit_cannot_become(record, state, possible)
 
 
 def gone(key: UnitKey) -> errors.Refused:
     """What to say of a unit that the ledger has not."""
-    return errors.Refused(
-        f"the ledger has no unit {key}; see 'gpu-passthrough inventory list'"
-    )
+    return refusals.unit_unknown(key)
 
 
 def require_same(held: Allocation, keys: Collection[UnitKey]) -> None:
@@ -79,9 +67,8 @@ def require_same(held: Allocation, keys: Collection[UnitKey]) -> None:
     :raises Refused: when it holds others.
     """
     if {record.unit.key for record in held.units} != set(keys):
-        raise errors.Refused(
-            f"consumer {held.consumer} holds {held.request} on host"
-            f" {held.host}; release that before it claims anything else"
+        raise refusals.consumer_holds_other(
+            held.consumer, held.request, held.host
         )
 
 
@@ -91,18 +78,12 @@ def require_enabled(host: str, disabled_reason: str | None) -> None:
     :raises Refused: when they are not.
     """
     if disabled_reason is not None:
-        raise errors.Refused(
-            f"host {host} is disabled ({disabled_reason}); see"
-            " 'gpu-passthrough inventory hosts'"
-        )
+        raise refusals.host_cordoned(host, disabled_reason)
 
 
 def faster(record: UnitRecord) -> errors.Conflict:
     """What to say of a unit that was to be taken, and is not free."""
-    return errors.Conflict(
-        f"unit {record.unit.key} is not free by now; see 'gpu-passthrough"
-        " inventory list'"
-    )
+    return refusals.unit_not_free(record)
 
 
 def consumer(text: str) -> str:
@@ -113,7 +94,4 @@ def consumer(text: str) -> str:
     try:
         return str(uuid.UUID(text))
     except ValueError as error:
-        raise errors.Invalid(
-            f"consumer {text!r} is no UUID; wanted such as"
-            " 5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11"
-        ) from error
+        raise refusals.consumer_invalid(text) from error

@@ -181,9 +181,11 @@ def test_candidates_are_what_a_claim_takes(ledger: SqlLedger) -> None:
 def test_a_claim_that_does_not_fit_changes_nothing(ledger: SqlLedger) -> None:
     ledger.publish("h", [unit(1), unit(2)])
     before = ledger.records()
-    with pytest.raises(errors.NoValidHost, match=r"^no host has the free"):
+    with pytest.raises(
+        errors.NoValidHost, match=r"gpu:3: 2 matching units, 2 free"
+    ):
         ledger.claim(request("gpu:3"), A)
-    with pytest.raises(errors.NoValidHost, match=r"^host g does not have"):
+    with pytest.raises(errors.NoValidHost, match="no host g"):
         ledger.claim(request("gpu:1"), A, host="g")
     assert ledger.records() == before
     with pytest.raises(errors.Refused, match="holds nothing"):
@@ -209,16 +211,18 @@ def test_a_consumer_claims_once(
 ) -> None:
     ledger.publish("h", [unit(1), unit(2), unit(3)])
     held = ledger.claim(request("gpu:1"), A)
-    with pytest.raises(errors.Refused, match=f"{A} holds gpu:1 on host h"):
+    with pytest.raises(
+        errors.Refused, match=f"{A} already holds gpu:1 on host h"
+    ):
         ledger.claim(request(text, *nodes), A, host=host)
     assert ledger.allocations() == (held,)
 
 
 @pytest.mark.parametrize("text", ["", "x", "123", f"{A}x"])
 def test_a_consumer_is_a_uuid(ledger: SqlLedger, text: str) -> None:
-    with pytest.raises(errors.Invalid, match="is no UUID"):
+    with pytest.raises(errors.Invalid, match="UUID"):
         ledger.claim(request("gpu:1"), text)
-    with pytest.raises(errors.Invalid, match="is no UUID"):
+    with pytest.raises(errors.Invalid, match="UUID"):
         ledger.allocation(text)
 
 
@@ -260,7 +264,7 @@ def test_an_older_record_moves_nothing(ledger: SqlLedger) -> None:
     ledger.move(record, State.PREPARING)
     with pytest.raises(
         errors.Conflict,
-        match="is preparing at generation 3 by now, not claimed at 2",
+        match="preparing at generation 3, no longer claimed at generation 2",
     ):
         ledger.move(record, State.FREE)
     assert ledger.allocation(A).states == (State.PREPARING,)
@@ -269,12 +273,11 @@ def test_an_older_record_moves_nothing(ledger: SqlLedger) -> None:
 def test_moves_that_no_edge_allows(ledger: SqlLedger) -> None:
     ledger.publish("h", [unit(1)])
     (record,) = ledger.records()
-    with pytest.raises(errors.Refused, match="only a claim for a consumer"):
+    with pytest.raises(errors.Refused, match=r"0000:01:00\.0.* claim"):
         ledger.move(record, State.CLAIMED)
     with pytest.raises(
         errors.Refused,
-        match="is free and cannot become active from there; possible:"
-        " claimed, quarantined",
+        match="cannot become active; possible: claimed, quarantined",
     ):
         ledger.move(record, State.ACTIVE)
     ledger.publish("h", [])
@@ -372,7 +375,7 @@ def test_what_is_not_free_is_not_taken_nor_anything_with_it(
         with pytest.raises(errors.Conflict):
             ledger.take([second, wrong], B, "hook")
     for keys in ([second], [first, second]):
-        with pytest.raises(errors.Refused, match="holds hook on host h"):
+        with pytest.raises(errors.Refused, match="hook on host h"):
             ledger.take(keys, A, "hook")
     gone = UnitKey("h", unit(9).key.address)
     nowhere = UnitKey("nowhere", unit(1).key.address)
@@ -382,7 +385,7 @@ def test_what_is_not_free_is_not_taken_nor_anything_with_it(
     with pytest.raises(errors.Invalid):
         ledger.take([second], "nobody", "hook")
     ledger.disable("h", "new roof")
-    with pytest.raises(errors.Refused, match="disabled"):
+    with pytest.raises(errors.Refused, match="new roof"):
         ledger.take([second], B, "hook")
     assert ledger.records() == before
     assert [a.consumer for a in ledger.allocations()] == [A]

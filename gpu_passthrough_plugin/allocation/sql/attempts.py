@@ -9,7 +9,14 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation.sql import cards, claim
+from gpu_passthrough_plugin.allocation import refusals
+from gpu_passthrough_plugin.allocation.sql import (
+    cards,
+    claim,
+    hosts,
+    rows,
+    statements,
+)
 from gpu_passthrough_plugin.allocation.sql.cards import Cards
 from gpu_passthrough_plugin.allocation.sql.database import Database
 from gpu_passthrough_plugin.allocation.sql.look import Look
@@ -47,7 +54,7 @@ class Attempts:
             if found is not None:
                 return found
             if not is_known:
-                raise _nowhere(wanted)
+                raise self._database.read(lambda c: _no_valid_host(c, wanted))
         raise errors.Conflict(
             f"consumer {consumer} is claimed for and released at the same"
             " time; try again"
@@ -88,12 +95,19 @@ class Attempts:
         )
 
 
-def _nowhere(wanted: Look) -> errors.NoValidHost:
-    host = wanted.host
-    where = "no host has" if host is None else f"host {host} does not have"
-    within = wanted.request.aggregate
-    inside = "" if within is None else f" in aggregate {within}"
-    return errors.NoValidHost(
-        f"{where} the free units that {wanted.request} asks for{inside}; see"
-        " 'gpu-passthrough inventory list'"
+def _no_valid_host(
+    connection: sa.Connection, wanted: Look
+) -> errors.NoValidHost:
+    """Return why nothing fits, with the numbers of a fleet of usual size."""
+    units = None
+    if wanted.host is not None:
+        bound = {"host": wanted.host}
+        units = rows.stored(connection.execute(statements.HOST_UNITS, bound))
+    elif hosts.unit_count(connection) <= refusals.MAX_COUNTED_UNITS:
+        units = rows.stored(connection.execute(statements.ALL_UNITS))
+    return refusals.no_valid_host(
+        wanted.request,
+        wanted.host,
+        hosts.records(connection, wanted.host),
+        None if units is None else [s.record for s in units],
     )

@@ -18,8 +18,7 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from oslo_db import exception
 
-from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation import choice
+from gpu_passthrough_plugin.allocation import choice, refusals
 from gpu_passthrough_plugin.allocation.sql import (
     counters,
     look,
@@ -254,12 +253,7 @@ def _mark(
             statements.CLAIM, {"units": [i for i, _ in free], "free": free}
         )
     if result.rowcount != len(taken):
-        raise exception.RetryRequest(
-            errors.Conflict(
-                "others were faster at each attempt to claim what"
-                f" {request} asks for; try again"
-            )
-        )
+        raise exception.RetryRequest(refusals.claim_lost(str(request)))
 
 
 def _claimed(record: UnitRecord, consumer: str) -> UnitRecord:
@@ -295,10 +289,7 @@ def held(
         and host in (None, row.host)
     )
     if not is_same:
-        raise errors.Refused(
-            f"consumer {consumer} holds {row.request} on host {row.host};"
-            " release that before it claims anything else"
-        )
+        raise refusals.consumer_holds_other(consumer, row.request, row.host)
     return allocation(connection, consumer)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation import refusals
 from gpu_passthrough_plugin.allocation.sql import (
     counters,
     rows,
@@ -16,9 +16,18 @@ from gpu_passthrough_plugin.allocation.sql import (
 from gpu_passthrough_plugin.model.allocation import HostRecord
 
 
-def records(connection: sa.Connection) -> tuple[HostRecord, ...]:
-    """Every host, by name."""
-    return _records(connection.execute(statements.HOSTS))
+def records(
+    connection: sa.Connection, name: str | None = None
+) -> tuple[HostRecord, ...]:
+    """Return every host, or the named one if there is one; by name."""
+    if name is None:
+        return _records(connection.execute(statements.HOSTS))
+    return _records(connection.execute(statements.ONE_HOST, {"host": name}))
+
+
+def unit_count(connection: sa.Connection) -> int:
+    """Return how many units the ledger has."""
+    return int(connection.execute(statements.UNIT_COUNT).scalar_one())
 
 
 def _records(found: Iterable[sa.Row[Any]]) -> tuple[HostRecord, ...]:
@@ -60,15 +69,10 @@ def enable(connection: sa.Connection, name: str) -> HostRecord:
 def _set(connection: sa.Connection, name: str, why: str | None) -> HostRecord:
     host = connection.execute(statements.LOCK_NAMED, {"host": name}).first()
     if host is None:
-        raise errors.Refused(
-            f"the ledger has no host {name}; see 'gpu-passthrough inventory"
-            " hosts'"
-        )
+        raise refusals.host_unknown(name)
     connection.execute(statements.DISABLE, {"host_id": host.id, "why": why})
     count(connection, host.id, is_disabled=why is not None)
-    (found,) = _records(
-        connection.execute(statements.ONE_HOST, {"host": name})
-    )
+    (found,) = records(connection, name)
     return found
 
 
@@ -79,14 +83,14 @@ def count(
     found = rows.stored(
         connection.execute(statements.FREE_AND_TAKEN, {"host_id": host_id})
     )
-    records = [s.record for s in found]
+    units = [s.record for s in found]
     offered = [
-        r.unit for r in records if counters.is_offered(r) and not is_disabled
+        r.unit for r in units if counters.is_offered(r) and not is_disabled
     ]
     keys = {unit.key for unit in offered}
     counters.rewrite(
         connection,
         host_id,
         offered,
-        [r.unit for r in records if r.unit.key not in keys],
+        [r.unit for r in units if r.unit.key not in keys],
     )

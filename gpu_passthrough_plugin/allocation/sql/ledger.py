@@ -7,8 +7,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation import inventory, rules
+from gpu_passthrough_plugin.allocation import inventory, refusals, rules
 from gpu_passthrough_plugin.allocation.driver import Driver, LedgerSettings
 from gpu_passthrough_plugin.allocation.rules import Shown
 from gpu_passthrough_plugin.allocation.sql import (
@@ -78,7 +77,7 @@ class SqlLedger(Driver):
         return self._write(lambda c: publish.publish(c, shown))
 
     def hosts(self) -> tuple[HostRecord, ...]:
-        return self._read(hosts.records)
+        return self._read(lambda c: hosts.records(c))
 
     def disable(self, host: str, reason: str) -> HostRecord:
         return self._write(lambda c: hosts.disable(c, host, reason))
@@ -137,10 +136,7 @@ class SqlLedger(Driver):
         name = rules.consumer(consumer)
         found = self._read(lambda c: claim.allocation(c, name))
         if found is None:
-            raise errors.Refused(
-                f"consumer {name} holds nothing; see"
-                " 'gpu-passthrough allocation list'"
-            )
+            raise refusals.consumer_holds_nothing(name)
         return found
 
     def move(
@@ -156,7 +152,7 @@ class SqlLedger(Driver):
             statements.ONE_UNIT, host=key.host, unit_address=str(key.address)
         )
         if not found:
-            raise rules.gone(key)
+            raise refusals.unit_unknown(key)
         return found[0]
 
     def _read(self, work: Callable[[sa.Connection], T]) -> T:

@@ -8,7 +8,7 @@ import uuid
 import sqlalchemy as sa
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation import rules
+from gpu_passthrough_plugin.allocation import refusals, rules
 from gpu_passthrough_plugin.allocation.sql import (
     cards,
     counters,
@@ -87,7 +87,7 @@ class Move:
         bound = {"host": key.host, "unit_address": str(key.address)}
         now = connection.execute(statements.MOVED, bound).first()
         if now is None:
-            raise rules.gone(key)
+            raise refusals.unit_unknown(key)
         if self._is_unsure and now.token == self._token:
             return
         if self._is_unsure and now.generation > self.after.generation:
@@ -97,10 +97,8 @@ class Move:
                 " it again"
             )
         (found,) = rows.stored(connection.execute(statements.ONE_UNIT, bound))
-        raise errors.Conflict(
-            f"unit {key} is {found.record.state} at generation"
-            f" {found.record.generation} by now, not {record.state} at"
-            f" {record.generation}; read it again"
+        raise refusals.unit_changed(
+            record, found.record.state, found.record.generation
         )
 
 

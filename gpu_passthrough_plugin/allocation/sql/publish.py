@@ -9,8 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from oslo_db import exception
 
-from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation import inventory, rules
+from gpu_passthrough_plugin.allocation import inventory, refusals, rules
 from gpu_passthrough_plugin.allocation.inventory import Change, Plan
 from gpu_passthrough_plugin.allocation.rules import Shown
 from gpu_passthrough_plugin.allocation.sql import hosts, rows, statements
@@ -220,9 +219,4 @@ def _add(
 
 def _one(result: sa.CursorResult[Any], host: str) -> None:
     if result.rowcount != 1:
-        raise exception.RetryRequest(
-            errors.Conflict(
-                f"the inventory of host {host} was changed by others at"
-                " each attempt; try again"
-            )
-        )
+        raise exception.RetryRequest(refusals.inventory_lost(host))

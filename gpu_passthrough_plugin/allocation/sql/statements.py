@@ -85,6 +85,7 @@ HOST_UNITS_IN = _records.where(_of_host, _in_states)
 ONE_UNIT = _records.where(_this)
 HELD_UNITS = _records.where(consumer.c.id.is_not(None))
 UNITS_OF = _records.where(consumer.c.uuid == sa.bindparam("uuid"))
+UNIT_COUNT = sa.select(sa.func.count(unit.c.id))
 # Of a host that a claim looks at: who holds what does not matter to it.
 FREE_AND_TAKEN = _units.where(unit.c.host_id == sa.bindparam("host_id"))
 

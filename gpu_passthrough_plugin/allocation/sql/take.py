@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from oslo_db import exception
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation import rules
+from gpu_passthrough_plugin.allocation import refusals, rules
 from gpu_passthrough_plugin.allocation.sql import (
     cards,
     claim,
@@ -42,21 +42,21 @@ def take(
         statements.LOCK_NAMED, {"host": next(iter(keys)).host}
     ).first()
     if host is None:
-        raise rules.gone(min(keys))
+        raise refusals.unit_unknown(min(keys))
     rules.require_enabled(host.name, host.disabled_reason)
     bound = {"host_id": host.id}
     units = rows.stored(connection.execute(statements.FREE_AND_TAKEN, bound))
     taken = [s for s in units if s.record.unit.key in keys]
     for key in sorted(set(keys) - {s.record.unit.key for s in taken}):
-        raise rules.gone(key)
+        raise refusals.unit_unknown(key)
     for unit in taken:
         if not counters.is_offered(unit.record):
-            raise rules.faster(unit.record)
+            raise refusals.unit_not_free(unit.record)
     _write(connection, host.id, taken, consumer, request)
     _count(connection, host.id, units, keys)
     found = claim.allocation(connection, consumer)
     if found is None:
-        raise rules.gone(min(keys))
+        raise refusals.unit_unknown(min(keys))
     return found
 
 
@@ -83,7 +83,7 @@ def _write(
     for unit in taken:
         bound = {"unit_id": unit.id, "old": unit.record.generation}
         if connection.execute(statements.CLAIM_ONE, bound).rowcount != 1:
-            raise rules.faster(unit.record)
+            raise refusals.unit_not_free(unit.record)
     consumer_id = rows.key(added)
     connection.execute(
         statements.ADD_ALLOCATIONS,
