@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.model import iommu
+from gpu_passthrough_plugin.formats import iommu_arguments as iommu
 from gpu_passthrough_plugin.model.facts import (
     IOMMU_TABLES,
     CpuVendor,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
 from gpu_passthrough_plugin.diagnosis.reboot import is_same_boot
 from gpu_passthrough_plugin.diagnosis.words import is_said, lacking
-from gpu_passthrough_plugin.model import iommu
+from gpu_passthrough_plugin.formats import iommu_arguments as iommu
 from gpu_passthrough_plugin.model.reading import Unknown, known
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gpu_passthrough_plugin.diagnosis import log
 from gpu_passthrough_plugin.diagnosis.causes import arguments
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
-from gpu_passthrough_plugin.model import iommu
+from gpu_passthrough_plugin.formats import iommu_arguments as iommu
 from gpu_passthrough_plugin.model.facts import IOMMU_TABLES, CpuVendor
 from gpu_passthrough_plugin.model.reading import Unknown, known
 

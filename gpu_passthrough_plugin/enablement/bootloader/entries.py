@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gpu_passthrough_plugin.enablement import words
+from gpu_passthrough_plugin.formats import kernel_cmdline as words
 from gpu_passthrough_plugin.model.arguments import Arguments
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reads import Folder, Reads

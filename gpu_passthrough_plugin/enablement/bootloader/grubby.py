@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.enablement import words
 from gpu_passthrough_plugin.enablement.bootloader import (
     call,
     cmdline,
@@ -28,6 +27,7 @@ from gpu_passthrough_plugin.enablement.driver import (
     BootPlan,
     Configured,
 )
+from gpu_passthrough_plugin.formats import kernel_cmdline as words
 from gpu_passthrough_plugin.model.arguments import Arguments
 from gpu_passthrough_plugin.model.change import Change, Run
 from gpu_passthrough_plugin.model.installation import Installation

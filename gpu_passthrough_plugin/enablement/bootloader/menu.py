@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from gpu_passthrough_plugin.enablement import words
+from gpu_passthrough_plugin.formats import kernel_cmdline as words
 
 _LINUX = re.compile(r"\s*linux(?:16|efi)?\s+\S+\s*(.*)")
 _BLS = re.compile(r"^\s*blscfg\b", re.MULTILINE)

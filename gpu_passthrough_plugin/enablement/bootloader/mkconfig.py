@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.enablement import words
 from gpu_passthrough_plugin.enablement.bootloader import defaults, menu
 from gpu_passthrough_plugin.enablement.bootloader.defaults import Source
 from gpu_passthrough_plugin.enablement.driver import BootPlan, Configured
+from gpu_passthrough_plugin.formats import kernel_cmdline as words
 from gpu_passthrough_plugin.model.arguments import Arguments
 from gpu_passthrough_plugin.model.change import (
     BESIDE,

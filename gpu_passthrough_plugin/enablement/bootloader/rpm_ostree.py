@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.enablement import words
 from gpu_passthrough_plugin.enablement.bootloader import mkconfig
 from gpu_passthrough_plugin.enablement.bootloader.difference import (
     Difference,
@@ -20,6 +19,7 @@ from gpu_passthrough_plugin.enablement.driver import (
     BootPlan,
     Configured,
 )
+from gpu_passthrough_plugin.formats import kernel_cmdline as words
 from gpu_passthrough_plugin.model.arguments import Arguments
 from gpu_passthrough_plugin.model.change import Run
 from gpu_passthrough_plugin.model.installation import Installation

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from gpu_passthrough_plugin.enablement import words
 from gpu_passthrough_plugin.enablement.bootloader import (
     cmdline,
     defaults,
@@ -25,6 +24,7 @@ from gpu_passthrough_plugin.enablement.driver import (
     BootPlan,
     Configured,
 )
+from gpu_passthrough_plugin.formats import kernel_cmdline as words
 from gpu_passthrough_plugin.model.arguments import Arguments
 from gpu_passthrough_plugin.model.change import Run
 from gpu_passthrough_plugin.model.installation import Installation

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.enablement import words
 from gpu_passthrough_plugin.enablement.bootloader import cmdline, mkconfig
 from gpu_passthrough_plugin.enablement.bootloader.entries import (
     READS as ENTRIES,
@@ -18,6 +17,7 @@ from gpu_passthrough_plugin.enablement.driver import (
     BootPlan,
     Configured,
 )
+from gpu_passthrough_plugin.formats import kernel_cmdline as words
 from gpu_passthrough_plugin.model.arguments import Arguments
 from gpu_passthrough_plugin.model.change import Change, Run, Write
 from gpu_passthrough_plugin.model.installation import Installation, encoded

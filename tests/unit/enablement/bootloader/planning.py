@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from gpu_passthrough_plugin.discovery.installation import installation
-from gpu_passthrough_plugin.enablement import words
 from gpu_passthrough_plugin.enablement.bootloader.debian import Debian
 from gpu_passthrough_plugin.enablement.bootloader.grub2 import Grub2
 from gpu_passthrough_plugin.enablement.bootloader.grubby import Grubby
@@ -16,6 +15,7 @@ from gpu_passthrough_plugin.enablement.bootloader.systemd_boot import (
     SystemdBoot,
 )
 from gpu_passthrough_plugin.enablement.driver import Bootloader, BootPlan
+from gpu_passthrough_plugin.formats import kernel_cmdline as words
 from gpu_passthrough_plugin.model.arguments import Arguments
 from gpu_passthrough_plugin.model.change import BESIDE, Run, Write
 from gpu_passthrough_plugin.model.installation import Installation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_passthrough_plugin.enablement import words
+from gpu_passthrough_plugin.formats import kernel_cmdline as words
 from gpu_passthrough_plugin.model.arguments import Arguments
 from gpu_passthrough_plugin.model.change import Action, Run, Write
 from tests.trees import boot

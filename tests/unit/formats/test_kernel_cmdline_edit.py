@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_passthrough_plugin.enablement import words
+from gpu_passthrough_plugin.formats import kernel_cmdline as words
 from gpu_passthrough_plugin.model.arguments import Arguments
 
 ON = Arguments(("intel_iommu=on",), ("intel_iommu=off", "iommu=off"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from gpu_passthrough_plugin.enablement import typos
-from gpu_passthrough_plugin.enablement.word import Word, parsed
+from gpu_passthrough_plugin.formats import typos
+from gpu_passthrough_plugin.formats.word import Word, parsed
 from gpu_passthrough_plugin.model.arguments import Arguments
 
 Fates = tuple[str | None, ...]

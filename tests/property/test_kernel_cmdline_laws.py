@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_passthrough_plugin.enablement import corrections, words
-from gpu_passthrough_plugin.enablement.word import parsed
+from gpu_passthrough_plugin.formats import kernel_cmdline as words
+from gpu_passthrough_plugin.formats import kernel_cmdline_edit as corrections
+from gpu_passthrough_plugin.formats.word import parsed
 from gpu_passthrough_plugin.model.arguments import Arguments
 
 _FOREIGN = (

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_passthrough_plugin.model import iommu
+from gpu_passthrough_plugin.formats import iommu_arguments as iommu
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gpu_passthrough_plugin.enablement import corrections
-from gpu_passthrough_plugin.enablement.word import parsed
+from gpu_passthrough_plugin.formats import kernel_cmdline_edit as corrections
+from gpu_passthrough_plugin.formats.word import parsed
 from gpu_passthrough_plugin.model.arguments import Arguments
 
 # Source: Linux, lib/cmdline.c (next_arg): blanks between double quotes
