@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gpu_passthrough_plugin.diagnosis.evidence import Evidence, is_vfio
-from gpu_passthrough_plugin.diagnosis.words import lacking
+from gpu_passthrough_plugin.formats import kernel_cmdline
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.reading import Unknown
 
@@ -81,7 +82,8 @@ def finding(evidence: Evidence) -> Finding:
 def _arguments(evidence: Evidence) -> Iterator[str]:
     words, enablement = evidence.facts.kernel_arguments, evidence.enablement
     if enablement is not None and not isinstance(words, Unknown):
-        for word in lacking(words, enablement.arguments):
+        required = Requirements(enablement.arguments)
+        for word in kernel_cmdline.missing(words, required):
             yield f"the running kernel lacks {word}"
 
 

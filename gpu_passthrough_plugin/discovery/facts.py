@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from gpu_passthrough_plugin.discovery import host_dependencies
 from gpu_passthrough_plugin.discovery.tree import Tree, text
+from gpu_passthrough_plugin.formats import kernel_cmdline
 from gpu_passthrough_plugin.model.facts import CpuVendor, HostFacts
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why, decoded
 
@@ -31,7 +32,7 @@ def facts(tree: Tree) -> HostFacts:
     return HostFacts(
         cpu_vendor=_cpu_vendor(tree),
         kernel_release=text(tree, "proc/sys/kernel/osrelease"),
-        kernel_arguments=_words(text(tree, "proc/cmdline")),
+        kernel_arguments=_arguments(text(tree, "proc/cmdline")),
         acpi_tables=_tables(tree.names("sys/firmware/acpi/tables")),
         iommus=tree.names("sys/class/iommu"),
         uses=host_dependencies.uses(tree),
@@ -43,6 +44,10 @@ def facts(tree: Tree) -> HostFacts:
 def boot_id(tree: Tree) -> str | Unknown:
     """What the kernel calls this boot; another one has another id."""
     return text(tree, "proc/sys/kernel/random/boot_id")
+
+
+def _arguments(line: str | Unknown) -> tuple[str, ...] | Unknown:
+    return line if isinstance(line, Unknown) else kernel_cmdline.split(line)
 
 
 def _words(line: str | Unknown) -> tuple[str, ...] | Unknown:

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
-from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Build, Change, Run, Write
 from gpu_passthrough_plugin.model.enablement import Early, Target
 from gpu_passthrough_plugin.model.facts import HostFacts
@@ -36,7 +36,7 @@ class Iommu(Driver):
         """Why the host's IOMMU is this one; None when it is not."""
 
     @abc.abstractmethod
-    def arguments(self, *, passthrough: bool) -> Arguments:
+    def arguments(self, *, passthrough: bool) -> Requirements:
         """What turns it on.
 
         :param passthrough: whether the host's own DMA is to bypass it
@@ -85,7 +85,7 @@ class Bootloader(Driver):
         """What is on disk now."""
 
     @abc.abstractmethod
-    def plan(self, found: Installation, wanted: Arguments) -> BootPlan:
+    def plan(self, found: Installation, wanted: Requirements) -> BootPlan:
         """What makes every kernel boot with these arguments.
 
         Changes that would change nothing are in it, to be kept.
@@ -98,7 +98,7 @@ class Bootloader(Driver):
 class Initramfs(Driver):
     """What builds the images that kernels start from."""
 
-    arguments: ClassVar[Arguments] = Arguments()
+    arguments: ClassVar[Requirements] = Requirements()
     """What its images want to be told on the kernel's command line."""
 
     @abc.abstractmethod
@@ -140,7 +140,7 @@ class BindingPlan(NamedTuple):
     """How the targets get to vfio-pci, for boot loader and initramfs too."""
 
     changes: tuple[Write, ...]
-    arguments: Arguments
+    arguments: Requirements
     early: Early
 
 

@@ -7,7 +7,7 @@ Source: kernel, Documentation/admin-guide/kernel-parameters.txt
 from __future__ import annotations
 
 from gpu_passthrough_plugin.enablement.driver import Iommu
-from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.facts import (
     IOMMU_TABLES,
     CpuVendor,
@@ -15,7 +15,7 @@ from gpu_passthrough_plugin.model.facts import (
 )
 from gpu_passthrough_plugin.model.reading import Unknown
 
-_BYPASS = Arguments(("iommu=pt",), ("iommu=nopt", "iommu.passthrough=0"))
+_BYPASS = Requirements(("iommu=pt",), ("iommu=nopt", "iommu.passthrough=0"))
 
 
 class Intel(Iommu):
@@ -26,8 +26,10 @@ class Intel(Iommu):
     def claims(self, facts: HostFacts) -> str | None:
         return _claim(facts, CpuVendor.INTEL)
 
-    def arguments(self, *, passthrough: bool) -> Arguments:
-        on = Arguments(("intel_iommu=on",), ("intel_iommu=off", "iommu=off"))
+    def arguments(self, *, passthrough: bool) -> Requirements:
+        on = Requirements(
+            ("intel_iommu=on",), ("intel_iommu=off", "iommu=off")
+        )
         return on | _BYPASS if passthrough else on
 
 
@@ -42,8 +44,8 @@ class Amd(Iommu):
     def claims(self, facts: HostFacts) -> str | None:
         return _claim(facts, CpuVendor.AMD)
 
-    def arguments(self, *, passthrough: bool) -> Arguments:
-        on = Arguments((), ("amd_iommu=off", "iommu=off"))
+    def arguments(self, *, passthrough: bool) -> Requirements:
+        on = Requirements((), ("amd_iommu=off", "iommu=off"))
         return on | _BYPASS if passthrough else on
 
 
@@ -57,13 +59,13 @@ class Arm(Iommu):
             return "the CPU is ARM's, whose IOMMU needs no argument"
         return None
 
-    def arguments(self, *, passthrough: bool) -> Arguments:
+    def arguments(self, *, passthrough: bool) -> Requirements:
         # ``iommu=pt`` is x86's.
         if passthrough:
-            return Arguments(
+            return Requirements(
                 ("iommu.passthrough=1",), ("iommu.passthrough=0",)
             )
-        return Arguments()
+        return Requirements()
 
 
 def _claim(facts: HostFacts, vendor: CpuVendor) -> str | None:

@@ -9,6 +9,8 @@ HEADER = (
     "# Written by 'gpu-passthrough host enable', taken away by 'host"
     " disable'.\n"
 )
+MODPROBE = "/etc/modprobe.d/gpu-passthrough.conf"
+"""Where ``ids=`` and the order of modules are written."""
 MODULES = ("vfio", "vfio_iommu_type1", "vfio_pci")
 """What binding to vfio-pci needs, in the order in which it is loaded."""
 VFIO_PCI = "vfio_pci"

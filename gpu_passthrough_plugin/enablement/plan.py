@@ -16,7 +16,7 @@ from gpu_passthrough_plugin.enablement.driver import (
     Initramfs,
     Iommu,
 )
-from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import (
     Action,
     Build,
@@ -122,7 +122,9 @@ def plan(
     )
     words = _words(wanted)
     stale = tuple(word for word in earlier if word not in words)
-    booted = drivers.bootloader.plan(found, wanted | Arguments(never=stale))
+    booted = drivers.bootloader.plan(
+        found, wanted | Requirements(forbidden=stale)
+    )
     builds = _builds(drivers.initramfs, found, early, writes, built)
     copies = _copies(booted, (*writes, *builds))
     again = {run.argv for run in copies}
@@ -193,6 +195,6 @@ def _digest(early: Early, writes: Sequence[Write]) -> str:
     return found.hexdigest()
 
 
-def _words(wanted: Arguments) -> tuple[str, ...]:
+def _words(wanted: Requirements) -> tuple[str, ...]:
     lists = (f"{name}={','.join(values)}" for name, values in wanted.lists)
-    return (*wanted.words, *lists)
+    return (*wanted.arguments, *lists)

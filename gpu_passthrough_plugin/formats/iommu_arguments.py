@@ -1,15 +1,15 @@
-"""How the kernel is told to use its IOMMU, as its command line says it.
+"""What the kernel's command line tells its IOMMU drivers.
 
-Source: kernel, Documentation/admin-guide/kernel-parameters.txt,
+Source: Linux, Documentation/admin-guide/kernel-parameters.txt,
 drivers/iommu/intel/iommu.c (intel_iommu_setup), drivers/iommu/amd/init.c
-(parse_amd_iommu_options), arch/x86/kernel/pci-dma.c (iommu_setup) and
-kernel/params.c (parameq: ``-`` and ``_`` in a name are the same).
+(parse_amd_iommu_options), arch/x86/kernel/pci-dma.c (iommu_setup).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from gpu_passthrough_plugin.formats import kernel_cmdline
 from gpu_passthrough_plugin.model.facts import (
     IOMMU_TABLES,
     CpuVendor,
@@ -18,27 +18,24 @@ from gpu_passthrough_plugin.model.facts import (
 from gpu_passthrough_plugin.model.reading import Unknown
 
 INTEL = "intel_iommu"
-ON = f"{INTEL}=on"
+INTEL_ON = f"{INTEL}=on"
 
-# ``iommu=off`` stops every maker's.
+# ``iommu=off`` stops the IOMMU of every maker.
 _ANY = "iommu"
 _PARAMETERS = {CpuVendor.INTEL: INTEL, CpuVendor.AMD: "amd_iommu"}
-_OPTIONS = frozenset(
-    {
-        "forcedac", "igfx_off", "off", "on", "sm_off", "sm_on", "sp_off",
-        "strict", "tboot_noforce",
-    }
+_OPTIONS = (
+    "forcedac", "igfx_off", "off", "on", "sm_off", "sm_on", "sp_off",
+    "strict", "tboot_noforce",
 )  # fmt: skip
-# Written for it, and nothing that turns it on.
-_MISTAKEN = frozenset({"iommu=on", "iommu=1"})
-_MOST_EDITS = 2
+# Written to turn it on, and ignored.
+_IGNORED = frozenset({"iommu=on", "iommu=1"})
 
 
 def parameter(facts: HostFacts) -> str:
-    """The parameter that the host's IOMMU obeys; empty where none is known.
+    """Return the parameter that the host's IOMMU obeys, or "" if unknown.
 
-    The firmware's table decides before the CPU's maker does: an emulated
-    host mixes them.
+    The firmware's table decides before the CPU's vendor does: an emulated
+    host has a CPU of one vendor and an IOMMU of the other.
     """
     tables, vendor = facts.acpi_tables, facts.cpu_vendor
     if not isinstance(tables, Unknown):
@@ -48,54 +45,46 @@ def parameter(facts: HostFacts) -> str:
     return "" if isinstance(vendor, Unknown) else _PARAMETERS.get(vendor, "")
 
 
-def turned_off(words: Sequence[str], parameter: str) -> str | None:
-    """What turns it off, such as ``iommu=off``; None where nothing does.
+def turned_off_by(words: Sequence[str], parameter: str) -> str | None:
+    """Return the argument that turns it off, such as ``iommu=off``, or None.
 
-    Of Intel's the last switch counts; the others are never taken back.
+    Of Intel's switches the last one counts; no other is ever revoked.
     """
     for name in (_ANY, parameter):
-        said = list(switches(words, name))
+        values = list(switches(words, name))
         if name == INTEL:
-            said = said[-1:]
-        if "off" in said:
+            values = values[-1:]
+        if "off" in values:
             return f"{name}=off"
     return None
 
 
 def switches(words: Sequence[str], name: str) -> Iterator[str]:
-    """Each ``on`` and ``off`` that a parameter is given, in order.
+    """Yield each ``on`` and ``off`` that a parameter is given, in order.
 
-    Values are lists with commas, such as ``intel_iommu=on,sm_on``.
+    Values are lists with commas, such as ``intel_iommu=on,sm_on``; the
+    kernel compares no more letters than those of its own word.
     """
-    for word in words:
-        spelled, _, values = word.partition("=")
-        if name and spelled.replace("-", "_") == name:
-            yield from (v for v in values.split(",") if v in ("on", "off"))
+    for argument in kernel_cmdline.arguments(words):
+        if name and argument.name == name:
+            for value in argument.values or ():
+                yield from (s for s in ("on", "off") if value.startswith(s))
 
 
-def misspelt(words: Sequence[str]) -> str | None:
-    """A word that was to be ``intel_iommu=on`` and is not."""
-    return next((word for word in words if _is_misspelt(word)), None)
+def ineffective(words: Sequence[str]) -> str | None:
+    """Return a word that was meant to be ``intel_iommu=on``, or None.
 
-
-def _is_misspelt(word: str) -> bool:
-    if word in _MISTAKEN:
-        return True
-    spelled, _, values = word.partition("=")
-    name = spelled.replace("-", "_")
-    if name == INTEL:
-        return not _OPTIONS.intersection(values.split(","))
-    return 0 < _edits(name, INTEL) <= _MOST_EDITS
-
-
-def _edits(one: str, other: str) -> int:
-    """How many letters have to be put in, taken out or changed."""
-    if abs(len(one) - len(other)) > _MOST_EDITS:
-        return _MOST_EDITS + 1
-    row = list(range(len(other) + 1))
-    for at, letter in enumerate(one, 1):
-        before, row = row, [at]
-        for to, wanted in enumerate(other, 1):
-            changed = before[to - 1] + (letter != wanted)
-            row.append(min(changed, before[to] + 1, row[to - 1] + 1))
-    return row[-1]
+    That is a misspelt name, a name without a value that the kernel knows,
+    or ``iommu=on``.
+    """
+    for word in kernel_cmdline.kernel_words(words):
+        argument = kernel_cmdline.parse(word)
+        if argument.name == INTEL:
+            values = argument.values or ()
+            if not any(value.startswith(_OPTIONS) for value in values):
+                return word
+        elif word in _IGNORED or kernel_cmdline.intended_name(
+            argument.name, (INTEL,)
+        ):
+            return word
+    return None

@@ -1,159 +1,225 @@
-"""What is done with each kernel argument that is wrong where it stands."""
+"""Make a kernel command line say what is required, and keep the rest.
+
+An argument is edited as a whole word where it stands; every other byte of
+the line stays.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from gpu_passthrough_plugin.formats import typos
-from gpu_passthrough_plugin.formats.word import Word, parsed
-from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.formats.kernel_cmdline import (
+    Argument,
+    Requirements,
+    Word,
+    forbidden,
+    includes,
+    includes_list,
+    insertion_index,
+    intended_name,
+    is_forbidden,
+    missing,
+    parse,
+    words_in,
+)
 
+# What becomes of each word; None: it is removed.
 Fates = tuple[str | None, ...]
 
 
-class Corrected(NamedTuple):
-    """What becomes of each word, in their order; None: it goes."""
+class EditedWords(NamedTuple):
+    """The words of a command line after an edit.
 
-    words: Fates
+    :param notes: what an operator should know of the edit, a line each.
+    """
+
+    words: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+class EditedText(NamedTuple):
+    """The text of a command line after an edit, and notes as above."""
+
+    text: str
+    notes: tuple[str, ...] = ()
+
+
+class _Corrected(NamedTuple):
+    fates: Fates
     notes: tuple[str, ...]
 
 
-def corrected(words: Sequence[str], wanted: Arguments) -> Corrected:
-    """Each word as it should stand; those that are right stay as they are."""
-    mended, notes = _spelled(tuple(words), wanted)
-    merged, more = _merged(_turned(mended, wanted), wanted)
-    return Corrected(merged, tuple(dict.fromkeys((*notes, *more))))
+def edit_words(
+    words: Sequence[str], requirements: Requirements
+) -> EditedWords:
+    """Return the words corrected, followed by those that were missing.
 
-
-def is_said(words: Iterable[Word], text: str) -> bool:
-    """Whether a whole word, or one that lists it with more, is there."""
-    wanted = parsed(text)
-    same = [w for w in words if w.name == wanted.name]
-    # A module takes the last one, and forgets those before it.
-    if "." in wanted.name and not wanted.name.startswith("rd."):
-        same = same[-1:]
-    return any(w.says(wanted) for w in same)
-
-
-def is_listed(words: Iterable[Word], name: str, values: Sequence[str]) -> bool:
-    """Whether the last list of that name has all these values."""
-    wanted = parsed(name).name
-    same = [w.values or () for w in words if w.name == wanted]
-    return bool(same) and set(values) <= set(same[-1])
-
-
-def is_against(word: Word, wanted: Arguments) -> bool:
-    """Whether a word, or a value in its list, must never be there."""
-    return any(word.says(one) for one in _never(wanted))
-
-
-def _never(wanted: Arguments) -> tuple[Word, ...]:
-    """What must never be there; of a list that is wanted, value by value.
-
-    One that had fewer values before is against nothing that it has now.
+    Nothing is added behind ``--``, and what init reads is not touched.
     """
-    lists = {parsed(name).name: values for name, values in wanted.lists}
-    found: list[Word] = []
-    for word in map(parsed, wanted.never):
-        if word.name not in lists:
-            found.append(word)
-            continue
-        found += (
-            word._replace(values=(value,))
-            for value in word.values or ()
-            if value not in lists[word.name]
-        )
-    return tuple(found)
+    end = insertion_index(words)
+    corrected = _correct(words[:end], requirements)
+    ours = tuple(word for word in corrected.fates if word is not None)
+    added = missing(ours, requirements)
+    return EditedWords((*ours, *added, *words[end:]), corrected.notes)
 
 
-def _spelled(words: Fates, wanted: Arguments) -> Corrected:
-    """Misspelt names put right."""
-    by_name = {parsed(text).name: text for text in wanted.words}
-    lists = {parsed(name).name: name for name, _ in wanted.lists}
-    never = (parsed(text).name for text in wanted.never)
-    names = {*by_name, *lists, *never}
+def edit_text(text: str, requirements: Requirements) -> EditedText:
+    """Return the line corrected and completed as ``edit_words`` does."""
+    return _edit_text(text, requirements, is_completed=True)
+
+
+def correct_text(text: str, requirements: Requirements) -> EditedText:
+    """Return the line without what is wrong in it; add nothing."""
+    return _edit_text(text, requirements, is_completed=False)
+
+
+def _edit_text(
+    text: str, requirements: Requirements, *, is_completed: bool
+) -> EditedText:
+    places = words_in(text)
+    words = [word.text for word in places]
+    end = insertion_index(words)
+    corrected = _correct(words[:end], requirements)
+    added: tuple[str, ...] = ()
+    if is_completed:
+        ours = [word for word in corrected.fates if word is not None]
+        added = missing(ours, requirements)
+    fates = (*corrected.fates, *added, *words[end:])
+    gaps = _gaps(text, places)
+    gaps[end:end] = [" "] * len(added)
+    kept = [(g, w) for g, w in zip(gaps, fates, strict=True) if w is not None]
+    rest = "".join((gap or " ") + word for gap, word in kept[1:])
+    body = kept[0][1] + rest if kept else ""
+    head = text[: places[0].start] if places else ""
+    tail = text[places[-1].end :] if places else text
+    return EditedText(f"{head}{body}{tail}", corrected.notes)
+
+
+def _gaps(text: str, places: Sequence[Word]) -> list[str]:
+    """Return what stands before each word."""
+    ends = (0, *(word.end for word in places))
+    return [
+        text[end : word.start] for end, word in zip(ends, places, strict=False)
+    ]
+
+
+def _correct(words: Sequence[str], requirements: Requirements) -> _Corrected:
+    spelled, notes = _correct_spelling(tuple(words), requirements)
+    merged, more = _merge_lists(
+        _replace_forbidden(spelled, requirements), requirements
+    )
+    return _Corrected(merged, tuple(dict.fromkeys((*notes, *more))))
+
+
+def _correct_spelling(words: Fates, requirements: Requirements) -> _Corrected:
+    """Replace misspelt arguments by the required ones of that name.
+
+    A misspelt list stays: it never had an effect, and its values may name
+    what the host needs.
+    """
+    by_name = {parse(text).name: text for text in requirements.arguments}
+    lists = {parse(name).name: name for name, _ in requirements.lists}
+    names = {
+        *by_name,
+        *lists,
+        *(parse(text).name for text in requirements.forbidden),
+    }
     fates, notes = list(words), []
-    for at, text in _there(words):
-        one = parsed(text)
-        name = typos.meant(one.name, names)
+    for index, text in _present(words):
+        argument = parse(text)
+        name = intended_name(argument.name, names)
+        if argument.values is None and _needs_value(argument, by_name):
+            name = argument.name
         if name in lists:
-            right = one._replace(spelled=lists[name])
-            fates[at] = right.with_values(one.values or ())
+            notes.append(
+                f"{text} has no effect, as the kernel knows no such argument;"
+                f" {lists[name]}= is used instead"
+            )
         elif name in by_name:
-            right_text = by_name[name]
-            is_there = is_said(_words(fates), right_text)
-            fates[at] = None if is_there else right_text
-        else:
-            continue
-        notes.append(
-            f"{text} is nothing that the kernel knows, and it does not"
-            f" complain: {fates[at] or 'nothing'} in its place"
-        )
-    return Corrected(tuple(fates), tuple(notes))
+            is_there = includes(_arguments(fates), by_name[name])
+            fates[index] = None if is_there else by_name[name]
+            notes.append(
+                f"{text} has no effect, as the kernel knows no such argument;"
+                f" {'removed' if is_there else f'now {by_name[name]}'}"
+            )
+    return _Corrected(tuple(fates), tuple(notes))
 
 
-def _turned(words: Fates, wanted: Arguments) -> Fates:
-    """Without what must never be there; ``off`` becomes ``on`` in place."""
-    never = _never(wanted)
+def _needs_value(argument: Argument, by_name: Mapping[str, str]) -> bool:
+    """Return whether the kernel rejects the argument without a value."""
+    required = by_name.get(argument.name)
+    return required is not None and parse(required).values is not None
+
+
+def _replace_forbidden(words: Fates, requirements: Requirements) -> Fates:
+    """Remove forbidden values; ``off`` becomes ``on`` where it stands."""
+    bad = forbidden(requirements)
     fates = list(words)
-    for at, text in _there(words):
-        one = parsed(text)
-        bad = [n for n in never if one.says(n)]
-        if bad:
-            said = [w for w in _words(fates) if not is_against(w, wanted)]
-            fates[at] = _cleaned(one, bad, _instead(one, said, wanted))
+    for index, text in _present(words):
+        argument = parse(text)
+        matched = [f for f in bad if argument.includes(f)]
+        if not matched:
+            continue
+        allowed = [
+            a for a in _arguments(fates) if not is_forbidden(a, requirements)
+        ]
+        fates[index] = _without(
+            argument, matched, _replacement(argument, allowed, requirements)
+        )
     return tuple(fates)
 
 
-def _instead(
-    one: Word, said: Sequence[Word], wanted: Arguments
+def _replacement(
+    argument: Argument,
+    present: Sequence[Argument],
+    requirements: Requirements,
 ) -> tuple[str, ...]:
-    """Values of what is wanted of that parameter and not said yet."""
-    for text in wanted.words:
-        word = parsed(text)
-        if word.name == one.name and not is_said(said, text):
-            return word.values or ()
+    """Return the values required of that name that are not present yet."""
+    for text in requirements.arguments:
+        required = parse(text)
+        if required.name == argument.name and not includes(present, text):
+            return required.values or ()
     return ()
 
 
-def _cleaned(
-    one: Word, bad: Sequence[Word], instead: tuple[str, ...]
+def _without(
+    argument: Argument, bad: Sequence[Argument], instead: tuple[str, ...]
 ) -> str | None:
-    wrong = {value for word in bad for value in word.values or ()}
+    wrong = {value for one in bad for value in one.values or ()}
     values: list[str] = []
-    for value in one.values or ():
+    for value in argument.values or ():
         values += instead if value in wrong else (value,)
-    return one.with_values(tuple(dict.fromkeys(values)))
+    return argument.with_values(dict.fromkeys(values))
 
 
-def _merged(words: Fates, wanted: Arguments) -> Corrected:
-    """Lists of one name as one, where the last one lacks something."""
+def _merge_lists(words: Fates, requirements: Requirements) -> _Corrected:
+    """Merge lists of one name where the last one lacks a required value."""
     fates, notes = list(words), []
-    for name, values in wanted.lists:
+    for name, values in requirements.lists:
         places = [
-            (at, parsed(text))
-            for at, text in _there(fates)
-            if parsed(text).name == parsed(name).name
+            (index, parse(text))
+            for index, text in _present(fates)
+            if parse(text).name == parse(name).name
         ]
-        if not places or is_listed([w for _, w in places], name, values):
+        if not places or includes_list([a for _, a in places], name, values):
             continue
-        first, one = places[0]
-        found = [v for _, w in places for v in w.values or () if v]
-        for at, _ in places:
-            fates[at] = None
-        fates[first] = one.with_values(tuple(dict.fromkeys((*found, *values))))
+        first, argument = places[0]
+        listed = [v for _, a in places for v in a.values or () if v]
+        for index, _ in places:
+            fates[index] = None
+        fates[first] = argument.with_values(dict.fromkeys((*listed, *values)))
         if len(places) > 1:
             notes.append(
-                f"{name}= stood there {len(places)} times, and the kernel"
-                f" takes the last: {fates[first]} in their place"
+                f"{name}= was there {len(places)} times, of which the kernel"
+                f" uses the last; merged into {fates[first]}"
             )
-    return Corrected(tuple(fates), tuple(notes))
+    return _Corrected(tuple(fates), tuple(notes))
 
 
-def _there(words: Iterable[str | None]) -> list[tuple[int, str]]:
-    return [(at, w) for at, w in enumerate(words) if w is not None]
+def _present(words: Iterable[str | None]) -> list[tuple[int, str]]:
+    return [(index, w) for index, w in enumerate(words) if w is not None]
 
 
-def _words(words: Iterable[str | None]) -> list[Word]:
-    return [parsed(text) for _, text in _there(words)]
+def _arguments(words: Iterable[str | None]) -> list[Argument]:
+    return [parse(text) for _, text in _present(words)]

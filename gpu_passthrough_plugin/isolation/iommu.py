@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.formats import iommu_arguments as iommu
+from gpu_passthrough_plugin.formats import iommu_arguments
+from gpu_passthrough_plugin.formats.iommu_arguments import (
+    INTEL,
+    INTEL_ON,
+)
 from gpu_passthrough_plugin.model.facts import (
     IOMMU_TABLES,
     CpuVendor,
@@ -63,7 +67,9 @@ def _switched_off(facts: HostFacts) -> Reason | None:
     words = facts.kernel_arguments
     if isinstance(words, Unknown):
         return None
-    off = iommu.turned_off(words, iommu.parameter(facts))
+    off = iommu_arguments.turned_off_by(
+        words, iommu_arguments.parameter(facts)
+    )
     if off is None:
         return None
     return Reason(
@@ -75,23 +81,23 @@ def _switched_off(facts: HostFacts) -> Reason | None:
 
 def _not_switched_on(facts: HostFacts) -> Reason | None:
     words = facts.kernel_arguments
-    parameter = iommu.parameter(facts)
-    if isinstance(words, Unknown) or parameter != iommu.INTEL:
+    parameter = iommu_arguments.parameter(facts)
+    if isinstance(words, Unknown) or parameter != INTEL:
         return None
-    if any(iommu.switches(words, parameter)):
+    if any(iommu_arguments.switches(words, parameter)):
         return None
-    typo = iommu.misspelt(words)
+    typo = iommu_arguments.ineffective(words)
     if typo:
         return Reason(
             RULE,
             f"in no IOMMU group: the kernel was started with {typo},"
             " which it does not know and does not complain of",
-            f"write {iommu.ON} in its place and reboot",
+            f"write {INTEL_ON} in its place and reboot",
         )
     return Reason(
         RULE,
-        f"in no IOMMU group: the kernel was started without {iommu.ON}",
-        f"add {iommu.ON} to the kernel command line and reboot",
+        f"in no IOMMU group: the kernel was started without {INTEL_ON}",
+        f"add {INTEL_ON} to the kernel command line and reboot",
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_passthrough_plugin.formats import kernel_cmdline as words
-from gpu_passthrough_plugin.formats import kernel_cmdline_edit as corrections
-from gpu_passthrough_plugin.formats.word import parsed
-from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.formats import (
+    kernel_cmdline,
+    kernel_cmdline_edit,
+)
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 
 _FOREIGN = (
     "ro", "quiet", "rhgb", "root=/dev/sda1", 'foo="a b"', "iommu=pt",
@@ -24,6 +25,7 @@ OURS = st.sampled_from(
         "intel_opmmu=on", "vfio-pci.ids=10de:1430", "vfio_pci.ids=1002:67df",
         "vfio-pci.ids=", "vfoi-pci.ids=1:2", "rd.driver.pre=vfio-pci",
         "rd.driver.pre=ahci,vfio-pci", "rd.driverpre=vfio-pci",
+        "intel_iommu", "intel_iommuu=on", "Intel_IOMMU=on", "iommu=1",
     )
 )  # fmt: skip
 LINES = st.builds(
@@ -32,7 +34,7 @@ LINES = st.builds(
     st.one_of(st.just(()), st.just(("--", "single", "intel_iommu=off"))),
 )
 WANTED = st.builds(
-    Arguments,
+    Requirements,
     st.sampled_from(
         ((), ("intel_iommu=on",), ("intel_iommu=on", "rd.driver.pre=vfio-pci"))
     ),
@@ -57,33 +59,37 @@ def _kernels(line: tuple[str, ...]) -> tuple[str, ...]:
 
 @given(LINES, WANTED)
 def test_what_is_edited_says_what_is_wanted(
-    line: tuple[str, ...], wanted: Arguments
+    line: tuple[str, ...], wanted: Requirements
 ) -> None:
-    assert words.is_satisfied(words.edited(line, wanted).words, wanted)
+    assert kernel_cmdline.is_satisfied(
+        kernel_cmdline_edit.edit_words(line, wanted).words, wanted
+    )
 
 
 @given(LINES, WANTED)
 def test_editing_twice_is_editing_once(
-    line: tuple[str, ...], wanted: Arguments
+    line: tuple[str, ...], wanted: Requirements
 ) -> None:
-    once = words.edited(line, wanted).words
-    assert words.edited(once, wanted) == words.Edited(once)
+    once = kernel_cmdline_edit.edit_words(line, wanted).words
+    assert kernel_cmdline_edit.edit_words(once, wanted).words == once
 
 
 @given(LINES, WANTED)
 def test_nothing_against_it_is_left(
-    line: tuple[str, ...], wanted: Arguments
+    line: tuple[str, ...], wanted: Requirements
 ) -> None:
-    for word in _kernels(words.edited(line, wanted).words):
-        assert not corrections.is_against(parsed(word), wanted)
+    for word in _kernels(kernel_cmdline_edit.edit_words(line, wanted).words):
+        assert not kernel_cmdline.is_forbidden(
+            kernel_cmdline.parse(word), wanted
+        )
 
 
 @given(LINES, WANTED)
 def test_what_is_not_ours_stays_in_order(
-    line: tuple[str, ...], wanted: Arguments
+    line: tuple[str, ...], wanted: Requirements
 ) -> None:
     foreign = set(_FOREIGN) | {"--", "single"}
-    after = words.edited(line, wanted).words
+    after = kernel_cmdline_edit.edit_words(line, wanted).words
     assert [w for w in after if w in foreign] == [
         w for w in line if w in foreign
     ]
@@ -93,10 +99,10 @@ def test_what_is_not_ours_stays_in_order(
 
 @given(LINES, WANTED)
 def test_no_wanted_word_is_added_twice(
-    line: tuple[str, ...], wanted: Arguments
+    line: tuple[str, ...], wanted: Requirements
 ) -> None:
-    after = _kernels(words.edited(line, wanted).words)
-    for word in wanted.words:
+    after = _kernels(kernel_cmdline_edit.edit_words(line, wanted).words)
+    for word in wanted.arguments:
         before = sum(w == word for w in _kernels(line))
         assert sum(w == word for w in after) <= max(1, before)
 
@@ -104,16 +110,16 @@ def test_no_wanted_word_is_added_twice(
 @given(LINES, WANTED, BLANKS, BLANKS, ENDS)
 def test_text_is_edited_as_its_words_are(
     line: tuple[str, ...],
-    wanted: Arguments,
+    wanted: Requirements,
     lead: str,
     blank: str,
     end: str,
 ) -> None:
     text = lead + blank.join(line) + end
-    assert words.split(text) == line
-    found = words.rewritten(text, wanted)
-    edited = words.edited(line, wanted)
-    assert words.split(found.text) == edited.words
+    assert kernel_cmdline.split(text) == line
+    found = kernel_cmdline_edit.edit_text(text, wanted)
+    edited = kernel_cmdline_edit.edit_words(line, wanted)
+    assert kernel_cmdline.split(found.text) == edited.words
     assert found.notes == edited.notes
     if edited.words == line:
         assert found.text == text

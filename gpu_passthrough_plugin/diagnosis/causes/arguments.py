@@ -6,14 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
 from gpu_passthrough_plugin.diagnosis.reboot import is_same_boot
-from gpu_passthrough_plugin.diagnosis.words import is_said, lacking
-from gpu_passthrough_plugin.formats import iommu_arguments as iommu
+from gpu_passthrough_plugin.formats import iommu_arguments, kernel_cmdline
+from gpu_passthrough_plugin.formats.iommu_arguments import INTEL, INTEL_ON
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.reading import Unknown, known
 
 
 def word_of(words: Sequence[str], wanted: str) -> str:
     """The word that says it, as it stands there."""
-    return next((w for w in reversed(words) if is_said([w], wanted)), wanted)
+    return next(
+        (w for w in reversed(words) if kernel_cmdline.contains([w], wanted)),
+        wanted,
+    )
 
 
 def is_pending(case: Case) -> bool:
@@ -25,7 +29,9 @@ def is_on_its_way(case: Case, word: str) -> bool:
     """Whether a place on disk says it, or it is pending."""
     evidence = case.evidence
     places = (*evidence.configured.values(), *evidence.entries.values())
-    return is_pending(case) or any(is_said(words, word) for words in places)
+    return is_pending(case) or any(
+        kernel_cmdline.contains(words, word) for words in places
+    )
 
 
 def not_rebooted(case: Case) -> Cause | None:
@@ -119,9 +125,11 @@ def _missing(case: Case) -> Iterator[str]:
     wanted: tuple[str, ...] = ()
     if evidence.enablement is not None:
         wanted = evidence.enablement.arguments
-    elif _made_none(case) and iommu.parameter(evidence.facts) == iommu.INTEL:
-        wanted = (iommu.ON,)
-    yield from lacking(words, wanted)
+    elif (
+        _made_none(case) and iommu_arguments.parameter(evidence.facts) == INTEL
+    ):
+        wanted = (INTEL_ON,)
+    yield from kernel_cmdline.missing(words, Requirements(wanted))
 
 
 def _made_none(case: Case) -> bool:
@@ -131,11 +139,19 @@ def _made_none(case: Case) -> bool:
 
 
 def _with(places: Mapping[str, tuple[str, ...]], word: str) -> list[str]:
-    return [p for p, words in places.items() if is_said(words, word)]
+    return [
+        p
+        for p, words in places.items()
+        if kernel_cmdline.contains(words, word)
+    ]
 
 
 def _without(places: Mapping[str, tuple[str, ...]], word: str) -> list[str]:
-    return [p for p, words in places.items() if not is_said(words, word)]
+    return [
+        p
+        for p, words in places.items()
+        if not kernel_cmdline.contains(words, word)
+    ]
 
 
 def _shown(places: Mapping[str, tuple[str, ...]], word: str) -> str:
@@ -160,7 +176,7 @@ def _other_menu(case: Case, word: str) -> str | None:
             if isinstance(data, Unknown)
             else data.decode("utf-8", "replace").splitlines()
         )
-        if any(is_said(line.split(), word) for line in lines):
+        if any(kernel_cmdline.contains(line.split(), word) for line in lines):
             return path
     return None
 

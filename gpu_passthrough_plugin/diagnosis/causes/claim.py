@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.diagnosis import log, modprobe
+from gpu_passthrough_plugin.diagnosis import log
 from gpu_passthrough_plugin.diagnosis.evidence import (
     Case,
     Cause,
     Confidence,
     is_vfio,
 )
-from gpu_passthrough_plugin.diagnosis.modprobe import Ids
 from gpu_passthrough_plugin.diagnosis.reboot import is_same_boot
+from gpu_passthrough_plugin.diagnosis.vfio_ids import given_ids, taken_ids
+from gpu_passthrough_plugin.formats import modprobe
+from gpu_passthrough_plugin.formats.vfio_pci_ids import IdList
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.reading import Unknown
@@ -73,13 +75,13 @@ def ids_incomplete(case: Case) -> Cause | None:
     if modprobe.unread(evidence.installation):
         sure = Confidence.POSSIBLE
     names = ", ".join(f"{ids} ({group[ids]})" for ids in lacking)
-    values = [v for ids in given for v in ids.values]
+    values = [v for ids in given for v in ids.models]
     whole = ",".join(dict.fromkeys((*values, *lacking)))
     return Cause(
         "ids-incomplete",
         sure,
         f"ids= of vfio-pci lacks {names} of this group",
-        given[0].where,
+        given[0].source,
         f"'options vfio-pci ids={whole}' in"
         f" {given[0].path or '/etc/modprobe.d/vfio.conf'}, rebuild the"
         " initramfs and reboot; or run 'gpu-passthrough host enable"
@@ -89,7 +91,7 @@ def ids_incomplete(case: Case) -> Cause | None:
 
 def ids_stale(case: Case) -> Cause | None:
     """vfio-pci was loaded with other ids than the files have now."""
-    taken = modprobe.taken_ids(case.evidence)
+    taken = taken_ids(case.evidence)
     if taken is None or _is_by_address(case):
         return None
     ids = case.target.ids
@@ -101,7 +103,7 @@ def ids_stale(case: Case) -> Cause | None:
         Confidence.LIKELY,
         f"vfio-pci was loaded without {ids}: the initramfs has an older copy"
         f" of {now[0].path}",
-        f"{now[0].where}; the log: {taken.where}",
+        f"{now[0].source}; the log: {taken.source}",
         "rebuild the initramfs ('gpu-passthrough host enable' does), then"
         " reboot",
     )
@@ -145,8 +147,8 @@ def override_lost(case: Case) -> Cause | None:
     )
 
 
-def _given(case: Case) -> tuple[Ids, ...]:
-    return modprobe.given_ids(case.evidence)
+def _given(case: Case) -> tuple[IdList, ...]:
+    return given_ids(case.evidence)
 
 
 def _is_by_address(case: Case) -> bool:

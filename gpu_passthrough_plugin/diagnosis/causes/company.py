@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.diagnosis import modprobe
 from gpu_passthrough_plugin.diagnosis.evidence import (
     Case,
     Cause,
     Confidence,
     is_vfio,
 )
+from gpu_passthrough_plugin.diagnosis.vfio_ids import given_ids
 from gpu_passthrough_plugin.model.group import Member, Role
 from gpu_passthrough_plugin.model.reading import Unknown
 
@@ -50,8 +50,8 @@ def group_shared(case: Case) -> Cause | None:
 def identical_captured(case: Case) -> Cause | None:
     """``ids=`` also took a card of the same model that was not asked for."""
     ids = case.target.ids
-    given = modprobe.given_ids(case.evidence)
-    where = next((g.where for g in given if g.covers(ids)), None)
+    given = given_ids(case.evidence)
+    where = next((g.source for g in given if g.covers(ids)), None)
     other = next((m for m in case.evidence.members if _is_twin(case, m)), None)
     if where is None or other is None:
         return None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from gpu_passthrough_plugin.diagnosis import modprobe
 from gpu_passthrough_plugin.diagnosis.causes import claim
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
+from gpu_passthrough_plugin.diagnosis.vfio_ids import is_builtin_vfio, told_ids
+from gpu_passthrough_plugin.formats import vfio_pci_ids
 from gpu_passthrough_plugin.model.reading import Unknown
 
 _MODULE = re.compile(r"(^|/)vfio[-_]pci\.ko")
@@ -20,7 +21,7 @@ def vfio_not_in_image(case: Case) -> Cause | None:
     names = _names(case)
     if names is None or any(map(_MODULE.search, names)):
         return None
-    if not claim.is_claimed(case) or modprobe.is_builtin(case.evidence):
+    if not claim.is_claimed(case) or is_builtin_vfio(case.evidence):
         return None
     function = case.function
     is_taken = function is not None and isinstance(function.driver, str)
@@ -56,9 +57,9 @@ def options_not_in_image(case: Case) -> Cause | None:
     names = _names(case)
     if names is None or not any(map(_MODULE.search, names)):
         return None
-    if any(modprobe.told_ids(case.evidence)):
+    if any(told_ids(case.evidence)):
         return None
-    for ids in modprobe.configured_ids(case.evidence.installation):
+    for ids in vfio_pci_ids.from_modprobe(case.evidence.installation):
         path = ids.path.rpartition("/")[2]
         there = any(n.endswith(f"modprobe.d/{path}") for n in names)
         if ids.covers(case.target.ids) and not there:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from gpu_passthrough_plugin.diagnosis import log
 from gpu_passthrough_plugin.diagnosis.causes import arguments
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
-from gpu_passthrough_plugin.formats import iommu_arguments as iommu
+from gpu_passthrough_plugin.formats import iommu_arguments
+from gpu_passthrough_plugin.formats.iommu_arguments import (
+    INTEL,
+    INTEL_ON,
+)
 from gpu_passthrough_plugin.model.facts import IOMMU_TABLES, CpuVendor
 from gpu_passthrough_plugin.model.reading import Unknown, known
 
@@ -56,7 +60,7 @@ def firmware_off(case: Case) -> Cause | None:
 def iommu_off(case: Case) -> Cause | None:
     """The kernel was told not to use it."""
     words, parameter = told(case)
-    off = iommu.turned_off(words, parameter)
+    off = iommu_arguments.turned_off_by(words, parameter)
     if off is None or not _is_stopped(case) or _is_overridden(words, off):
         return None
     return Cause(
@@ -72,14 +76,14 @@ def iommu_off(case: Case) -> Cause | None:
 def argument_overridden(case: Case) -> Cause | None:
     """It was told to, and later on the line not to."""
     words, parameter = told(case)
-    off = iommu.turned_off(words, parameter)
+    off = iommu_arguments.turned_off_by(words, parameter)
     if not off or not _is_stopped(case) or not _is_overridden(words, off):
         return None
     return Cause(
         "argument-overridden",
         Confidence.CERTAIN,
-        f"{iommu.ON} is taken back by {off} later on the command line",
-        f"/proc/cmdline: {arguments.word_of(words, iommu.ON)} …"
+        f"{INTEL_ON} is taken back by {off} later on the command line",
+        f"/proc/cmdline: {arguments.word_of(words, INTEL_ON)} …"
         f" {arguments.word_of(words, off)}",
         f"take {off} off the kernel command line:"
         f" 'gpu-passthrough host enable' does; then reboot",
@@ -89,7 +93,7 @@ def argument_overridden(case: Case) -> Cause | None:
 def argument_misspelt(case: Case) -> Cause | None:
     """A word that the kernel does not know stands for the one wanted."""
     words, _ = told(case)
-    typo = iommu.misspelt(words)
+    typo = iommu_arguments.ineffective(words)
     if typo is None or not _wants_switch(case) or arguments.is_pending(case):
         return None
     return Cause(
@@ -97,7 +101,7 @@ def argument_misspelt(case: Case) -> Cause | None:
         Confidence.CERTAIN,
         f"the kernel was started with {typo}, which it does not know",
         f"/proc/cmdline: {typo}",
-        f"write {iommu.ON} in its place: 'gpu-passthrough host enable'"
+        f"write {INTEL_ON} in its place: 'gpu-passthrough host enable'"
         " does; then reboot",
     )
 
@@ -109,9 +113,9 @@ def argument_missing(case: Case) -> Cause | None:
     alone is no cause: the kernel must really have made none.
     """
     words, _ = told(case)
-    if not _wants_switch(case) or iommu.misspelt(words):
+    if not _wants_switch(case) or iommu_arguments.ineffective(words):
         return None
-    if arguments.is_on_its_way(case, iommu.ON):
+    if arguments.is_on_its_way(case, INTEL_ON):
         return None
     facts = case.evidence.facts
     is_sure = "DMAR" in (known(facts.acpi_tables) or ()) and not isinstance(
@@ -120,7 +124,7 @@ def argument_missing(case: Case) -> Cause | None:
     return Cause(
         "argument-missing",
         Confidence.LIKELY if is_sure else Confidence.POSSIBLE,
-        f"the kernel made no IOMMU group, and was started without {iommu.ON}",
+        f"the kernel made no IOMMU group, and was started without {INTEL_ON}",
         f"/proc/cmdline: {' '.join(words)}",
         ENABLE,
     )
@@ -133,7 +137,9 @@ def _runs(case: Case) -> bool:
 def told(case: Case) -> tuple[tuple[str, ...], str]:
     """What the kernel was told, and the parameter that matters."""
     facts = case.evidence.facts
-    return known(facts.kernel_arguments) or (), iommu.parameter(facts)
+    return known(facts.kernel_arguments) or (), iommu_arguments.parameter(
+        facts
+    )
 
 
 def _is_stopped(case: Case) -> bool:
@@ -142,8 +148,8 @@ def _is_stopped(case: Case) -> bool:
 
 
 def _is_overridden(words: tuple[str, ...], off: str) -> bool:
-    said = list(iommu.switches(words, iommu.INTEL))
-    return off.startswith(iommu.INTEL) and "on" in said
+    said = list(iommu_arguments.switches(words, INTEL))
+    return off.startswith(INTEL) and "on" in said
 
 
 def _wants_switch(case: Case) -> bool:
@@ -153,7 +159,7 @@ def _wants_switch(case: Case) -> bool:
         return False
     return (
         is_without(case)
-        and parameter == iommu.INTEL
-        and not any(iommu.switches(words, parameter))
-        and iommu.turned_off(words, parameter) is None
+        and parameter == INTEL
+        and not any(iommu_arguments.switches(words, parameter))
+        and iommu_arguments.turned_off_by(words, parameter) is None
     )

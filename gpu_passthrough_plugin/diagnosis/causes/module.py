@@ -5,14 +5,15 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 
-from gpu_passthrough_plugin.diagnosis import log, modprobe
+from gpu_passthrough_plugin.diagnosis import log
 from gpu_passthrough_plugin.diagnosis.evidence import (
     Case,
     Cause,
     Confidence,
     Evidence,
 )
-from gpu_passthrough_plugin.diagnosis.modprobe import VFIO
+from gpu_passthrough_plugin.diagnosis.vfio_ids import is_builtin_vfio, told_ids
+from gpu_passthrough_plugin.formats import modprobe, vfio_pci_ids
 from gpu_passthrough_plugin.model.reading import known
 
 # Kept by editors and package managers, and meant for nobody.
@@ -29,7 +30,7 @@ def vfio_missing(case: Case) -> Cause | None:
         r"gpu-passthrough: vfio-pci cannot be loaded",
     )
     is_known = evidence.has_vfio is False
-    if modprobe.is_builtin(evidence) or evidence.has_vfio is True:
+    if is_builtin_vfio(evidence) or evidence.has_vfio is True:
         return None
     if line is None and not is_known:
         return None
@@ -47,7 +48,7 @@ def vfio_missing(case: Case) -> Cause | None:
 def vfio_blacklisted(case: Case) -> Cause | None:
     """Something keeps vfio-pci from being loaded."""
     found = next(_kept_away(case.evidence), None)
-    if found is None or modprobe.is_builtin(case.evidence):
+    if found is None or is_builtin_vfio(case.evidence):
         return None
     sure, shown = found
     return Cause(
@@ -83,18 +84,18 @@ def modprobe_unread(case: Case) -> Cause | None:
 def builtin_vfio(case: Case) -> Cause | None:
     """Built in, vfio-pci never sees what modprobe is told."""
     evidence = case.evidence
-    if not modprobe.is_builtin(evidence) or any(modprobe.told_ids(evidence)):
+    if not is_builtin_vfio(evidence) or any(told_ids(evidence)):
         return None
     ids = case.target.ids
-    for given in modprobe.configured_ids(evidence.installation):
+    for given in vfio_pci_ids.from_modprobe(evidence.installation):
         if given.covers(ids):
-            values = ",".join(given.values)
+            values = ",".join(given.models)
             return Cause(
                 "builtin-vfio",
                 Confidence.CERTAIN,
                 "vfio-pci is built into the kernel, which does not read"
                 " modprobe.d",
-                given.where,
+                given.source,
                 f"put vfio-pci.ids={values} on the kernel command line:"
                 " 'gpu-passthrough host enable --binding ids' does",
             )
@@ -105,38 +106,37 @@ def _kept_away(evidence: Evidence) -> Iterator[tuple[Confidence, str]]:
     for word in known(evidence.facts.kernel_arguments) or ():
         name, _, values = word.partition("=")
         names = {v.replace("-", "_") for v in values.split(",")}
-        if VFIO in names and name == "module_blacklist":
+        if vfio_pci_ids.MODULE in names and name == "module_blacklist":
             yield Confidence.CERTAIN, f"/proc/cmdline: {word}"
-        elif VFIO in names and name in (
+        elif vfio_pci_ids.MODULE in names and name in (
             "modprobe.blacklist",
             "rd.driver.blacklist",
         ):
             yield Confidence.LIKELY, f"/proc/cmdline: {word}"
-    for line in modprobe.lines(evidence.installation):
-        if line.module != VFIO:
+    for line in modprobe.configuration(evidence.installation):
+        if line.module != vfio_pci_ids.MODULE:
             continue
-        if line.words[0] == "blacklist":
+        if line.command == "blacklist":
             yield Confidence.LIKELY, str(line)
-        elif line.words[0] == "install" and line.words[2:3] in (
-            ("/bin/false",),
-            ("/bin/true",),
-            ("/usr/bin/false",),
-            ("/usr/bin/true",),
+        elif line.command == "install" and line.rest.split()[:1] in (
+            ["/bin/false"],
+            ["/bin/true"],
+            ["/usr/bin/false"],
+            ["/usr/bin/true"],
         ):
             yield Confidence.CERTAIN, str(line)
 
 
 def _bad_lines(evidence: Evidence) -> Iterator[str]:
     """Lines about vfio-pci that begin with no command of modprobe's."""
-    for line in modprobe.lines(evidence.installation):
-        is_command = line.words[0] in modprobe.COMMANDS
-        if not is_command and line.module == VFIO:
+    for line in modprobe.configuration(evidence.installation):
+        if not line.is_valid and line.module == vfio_pci_ids.MODULE:
             yield str(line)
 
 
 def _options(evidence: Evidence) -> Iterator[object]:
-    yield from modprobe.told_ids(evidence)
-    yield from modprobe.configured_ids(evidence.installation)
+    yield from told_ids(evidence)
+    yield from vfio_pci_ids.from_modprobe(evidence.installation)
 
 
 def _passed_over(evidence: Evidence) -> Iterator[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.diagnosis import log, modprobe
+from gpu_passthrough_plugin.diagnosis import log
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
+from gpu_passthrough_plugin.formats import modprobe, vfio_pci_ids
 from gpu_passthrough_plugin.model.function import Header, Physical
 from gpu_passthrough_plugin.model.reading import Unknown
 
@@ -88,8 +89,8 @@ def probe_failed(case: Case) -> Cause | None:
 
 def _is_allowed(case: Case) -> bool:
     return any(
-        line.words[0] == "options"
-        and line.module == modprobe.VFIO
-        and "disable_denylist=1" in line.words
-        for line in modprobe.lines(case.evidence.installation)
+        line.command == "options"
+        and line.module == vfio_pci_ids.MODULE
+        and "disable_denylist=1" in line.rest.split()
+        for line in modprobe.configuration(case.evidence.installation)
     )

@@ -5,7 +5,10 @@ from __future__ import annotations
 from gpu_passthrough_plugin.diagnosis import log
 from gpu_passthrough_plugin.diagnosis.causes.iommu import is_without, told
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
-from gpu_passthrough_plugin.formats import iommu_arguments as iommu
+from gpu_passthrough_plugin.formats import iommu_arguments
+from gpu_passthrough_plugin.formats.iommu_arguments import (
+    INTEL,
+)
 from gpu_passthrough_plugin.model.facts import IOMMU_TABLES
 from gpu_passthrough_plugin.model.reading import Unknown, known
 
@@ -27,7 +30,7 @@ def iommu_driver_missing(case: Case) -> Cause | None:
         return None
     line = log.first(
         case.evidence,
-        rf"unknown kernel command line parameters .*{iommu.INTEL}=",
+        rf"unknown kernel command line parameters .*{INTEL}=",
     )
     if line is None and _failure(case):
         return None
@@ -84,9 +87,11 @@ def _is_asked_for(case: Case) -> bool:
         return False
     if not is_without(case) or not there & {*IOMMU_TABLES.values()}:
         return False
-    if iommu.turned_off(words, parameter):
+    if iommu_arguments.turned_off_by(words, parameter):
         return False
-    return parameter != iommu.INTEL or any(iommu.switches(words, parameter))
+    return parameter != INTEL or any(
+        iommu_arguments.switches(words, parameter)
+    )
 
 
 def _failure(case: Case) -> str | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.diagnosis import log, modprobe
+from gpu_passthrough_plugin.diagnosis import log
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
+from gpu_passthrough_plugin.formats import modprobe
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, known
 
 _FRAMEBUFFERS = (r"\befifb\b", r"simpledrm", r"simple-framebuffer", r"vesafb")
@@ -101,10 +102,10 @@ def _is_allowed_unsafe(case: Case) -> bool:
     words = known(case.evidence.facts.kernel_arguments) or ()
     parameter = "vfio_iommu_type1.allow_unsafe_interrupts=1"
     return parameter in words or any(
-        line.words[0] == "options"
+        line.command == "options"
         and line.module == "vfio_iommu_type1"
-        and "allow_unsafe_interrupts=1" in line.words
-        for line in modprobe.lines(case.evidence.installation)
+        and "allow_unsafe_interrupts=1" in line.rest.split()
+        for line in modprobe.configuration(case.evidence.installation)
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement import ours
-from gpu_passthrough_plugin.enablement.binding import options, strangers
+from gpu_passthrough_plugin.enablement.binding import strangers
 from gpu_passthrough_plugin.enablement.driver import (
     Binding,
     BindingCase,
     BindingPlan,
 )
-from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.formats import modprobe
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.enablement import Early
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import Unknown
@@ -23,7 +24,7 @@ class IdsBinding(Binding):
     """``ids=`` and ``softdep``, in a file that the image has as well."""
 
     name = "ids"
-    reads = options.READS | Reads(files=(_OSTREE,))
+    reads = modprobe.READS | Reads(files=(_OSTREE,))
 
     def plan(self, case: BindingCase) -> BindingPlan:
         """What is needed.
@@ -39,10 +40,10 @@ class IdsBinding(Binding):
         _refuse_built_in(case)
         return BindingPlan(
             ours.write(
-                case.found, "bind by ids", options.OURS, _text(case, ids)
+                case.found, "bind by ids", ours.MODPROBE, _text(case, ids)
             ),
             _arguments(case.found, ids),
-            Early("", ours.MODULES, (options.OURS,)),
+            Early("", ours.MODULES, (ours.MODPROBE,)),
         )
 
 
@@ -56,7 +57,7 @@ def _text(case: BindingCase, ids: tuple[str, ...]) -> str:
     return ours.HEADER + "".join(f"{row}\n" for row in rows)
 
 
-def _arguments(found: Installation, ids: tuple[str, ...]) -> Arguments:
+def _arguments(found: Installation, ids: tuple[str, ...]) -> Requirements:
     """A vfio-pci that is built in reads no file: it is told the ids too.
 
     So is one that may be, a module takes them as well, and one whose image
@@ -66,13 +67,13 @@ def _arguments(found: Installation, ids: tuple[str, ...]) -> Arguments:
         isinstance(k.builtin, Unknown) or ours.VFIO_PCI in k.builtin
         for k in found.kernels
     ):
-        return Arguments(lists=(("vfio-pci.ids", ids),))
-    return Arguments()
+        return Requirements(lists=(("vfio-pci.ids", ids),))
+    return Requirements()
 
 
 def _refuse_other(found: Installation, ids: tuple[str, ...]) -> None:
     """Of several lists of ids the module takes one, the last."""
-    for line in options.lines(found):
+    for line in strangers.foreign_lists(found):
         if set(line.ids) != set(ids):
             raise errors.Refused(
                 f"{line.path} gives vfio-pci ids={','.join(line.ids)}, and"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.enablement.binding import options
+from gpu_passthrough_plugin.enablement import ours
 from gpu_passthrough_plugin.enablement.driver import BindingCase
+from gpu_passthrough_plugin.formats import vfio_pci_ids
 from gpu_passthrough_plugin.model.function import Function
+from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import Unknown
 
 _NOBODY = (0, 0xFFFF)
@@ -29,18 +31,29 @@ def refuse_unknown(case: BindingCase) -> None:
         )
 
 
+def foreign_lists(
+    installation: Installation,
+) -> tuple[vfio_pci_ids.IdList, ...]:
+    """Return the lists of ids in files that are not this product's own."""
+    return tuple(
+        id_list
+        for id_list in vfio_pci_ids.from_modprobe(installation)
+        if id_list.path != ours.MODPROBE
+    )
+
+
 def refuse_captured(case: BindingCase) -> None:
     """Nothing, where no file of the host's takes what stays with it.
 
     :raises Refused: naming the file, the ids and the functions.
     """
     faults = []
-    for line in options.lines(case.found):
+    for line in foreign_lists(case.found):
         for text in line.ids:
             taken = list(_taken(text, case))
             if taken:
                 faults.append(
-                    f"{line.path} gives vfio-pci the ids {text}, which take"
+                    f"{line.source} gives vfio-pci the ids {text}, which take"
                     f" {', '.join(taken)} as well: take {text} out of that"
                     " file, or select what they take"
                 )
@@ -67,11 +80,11 @@ def refuse_identical(case: BindingCase) -> None:
 
 def _taken(text: str, case: BindingCase) -> Iterator[str]:
     """Addresses of functions that stay with the host, and that ids take."""
-    parsed = options.parse(text)
+    parsed = vfio_pci_ids.parse(text)
     if parsed is None:
         return
     for function in case.others:
-        if parsed.takes(function):
+        if parsed.matches(function):
             yield f"{function.address}{_doubt(function)}"
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.formats import kernel_cmdline as words
-from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.formats import (
+    kernel_cmdline,
+    kernel_cmdline_edit,
+)
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Write
 from gpu_passthrough_plugin.model.installation import Installation, encoded
 from gpu_passthrough_plugin.model.reads import Reads
@@ -19,11 +22,13 @@ def said(
 ) -> tuple[str, ...]:
     """The words of the file; none where there is no file."""
     lines = _lines(found.text(PATH) or "", is_first_line)
-    return words.split(" ".join(line for line, is_read in lines if is_read))
+    return kernel_cmdline.split(
+        " ".join(line for line, is_read in lines if is_read)
+    )
 
 
 def write(
-    found: Installation, wanted: Arguments, *, is_first_line: bool = False
+    found: Installation, wanted: Requirements, *, is_first_line: bool = False
 ) -> tuple[Write, tuple[str, ...]]:
     """The file with what is wanted in it, and notes.
 
@@ -42,14 +47,20 @@ def write(
     fixed: list[tuple[str, bool]] = []
     notes: list[str] = []
     for line, is_read in lines:
-        right = words.corrected(line, wanted) if is_read else words.Text(line)
+        right = (
+            kernel_cmdline_edit.correct_text(line, wanted)
+            if is_read
+            else kernel_cmdline_edit.EditedText(line)
+        )
         fixed.append((right.text, is_read))
         notes += right.notes
-    now = words.split(" ".join(line for line, is_read in fixed if is_read))
-    missing = Arguments(words.missing(now, wanted))
+    now = kernel_cmdline.split(
+        " ".join(line for line, is_read in fixed if is_read)
+    )
+    missing = Requirements(kernel_cmdline.missing(now, wanted))
     at = next((n for n, (_, is_read) in enumerate(fixed) if is_read), 0)
     rows = [line for line, _ in fixed] or [""]
-    rows[at] = words.rewritten(rows[at], missing).text
+    rows[at] = kernel_cmdline_edit.edit_text(rows[at], missing).text
     becomes = encoded("".join(rows))
     change = Write(STEP, PATH, encoded(text), becomes)
     return change, tuple(dict.fromkeys(notes))

@@ -15,8 +15,8 @@ from gpu_passthrough_plugin.enablement.driver import (
     BootPlan,
     Configured,
 )
-from gpu_passthrough_plugin.formats import kernel_cmdline as words
-from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.formats import kernel_cmdline
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Change, Write
 from gpu_passthrough_plugin.model.installation import Installation, encoded
 from gpu_passthrough_plugin.model.reads import Reads
@@ -49,14 +49,14 @@ class Debian(Bootloader):
         files = defaults.sources(found, beside=True)
         return mkconfig.configured(found, files, MENU)
 
-    def plan(self, found: Installation, wanted: Arguments) -> BootPlan:
+    def plan(self, found: Installation, wanted: Requirements) -> BootPlan:
         argv = (mkconfig.tool(found, _TOOL),)
         said = edited(found, wanted)
         run = mkconfig.generated(found, said.changes, argv, MENU, wanted)
         return said._replace(changes=(*said.changes, run))
 
 
-def edited(found: Installation, wanted: Arguments) -> BootPlan:
+def edited(found: Installation, wanted: Requirements) -> BootPlan:
     """Wrong words put right where they stand, and the rest in a drop-in.
 
     :raises Refused: when a file cannot be edited safely.
@@ -64,7 +64,9 @@ def edited(found: Installation, wanted: Arguments) -> BootPlan:
     every = defaults.sources(found, beside=True)
     files = [file for file in every if file.path != OURS]
     fixed = defaults.corrected(files, wanted)
-    missing = words.missing(defaults.values(fixed.files).every, wanted)
+    missing = kernel_cmdline.missing(
+        defaults.values(fixed.files).every, wanted
+    )
     ours = _drop_in(missing)
     after = [*fixed.files, *([Source(OURS, ours)] if ours else [])]
     mkconfig.verified(_ordered(after), wanted)

@@ -12,8 +12,11 @@ from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement.bootloader import shell
-from gpu_passthrough_plugin.formats import kernel_cmdline as words
-from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.formats import (
+    kernel_cmdline,
+    kernel_cmdline_edit,
+)
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reads import Folder, Reads
 
@@ -44,10 +47,10 @@ class Values(NamedTuple):
     every: tuple[str, ...]
     usual: tuple[str, ...]
 
-    def is_satisfied(self, wanted: Arguments) -> bool:
-        return words.is_satisfied(self.every, wanted) and words.is_satisfied(
-            (*self.every, *self.usual), wanted
-        )
+    def is_satisfied(self, wanted: Requirements) -> bool:
+        return kernel_cmdline.is_satisfied(
+            self.every, wanted
+        ) and kernel_cmdline.is_satisfied((*self.every, *self.usual), wanted)
 
 
 def sources(found: Installation, *, beside: bool) -> tuple[Source, ...]:
@@ -78,8 +81,8 @@ def values(files: Sequence[Source]) -> Values:
             if one.name in (EVERY, USUAL) and variables[one.name] is None:
                 raise _refusal(file.path, f"{one.name}={one.written}")
     return Values(
-        words.split(variables.get(EVERY) or ""),
-        words.split(variables.get(USUAL) or ""),
+        kernel_cmdline.split(variables.get(EVERY) or ""),
+        kernel_cmdline.split(variables.get(USUAL) or ""),
     )
 
 
@@ -90,7 +93,7 @@ class Corrected(NamedTuple):
     notes: tuple[str, ...]
 
 
-def corrected(files: Sequence[Source], wanted: Arguments) -> Corrected:
+def corrected(files: Sequence[Source], wanted: Requirements) -> Corrected:
     """Wrong words put right where they stand; nothing is added."""
     fixed: list[Source] = []
     notes: list[str] = []
@@ -100,7 +103,7 @@ def corrected(files: Sequence[Source], wanted: Arguments) -> Corrected:
         for one in reversed(shell.assignments(text)):
             if one.name not in (EVERY, USUAL) or one.is_expression:
                 continue
-            body = words.corrected(one.body, wanted)
+            body = kernel_cmdline_edit.correct_text(one.body, wanted)
             notes += body.notes
             if body.text != one.body:
                 text = shell.replaced(text, one, body.text)
@@ -108,12 +111,12 @@ def corrected(files: Sequence[Source], wanted: Arguments) -> Corrected:
     return Corrected(tuple(fixed), tuple(dict.fromkeys(notes)))
 
 
-def completed(file: Source, wanted: Arguments) -> Source:
+def completed(file: Source, wanted: Requirements) -> Source:
     """The file with what is missing in its last ``EVERY``.
 
     :raises Refused: when it has none.
     """
-    missing = words.missing(values([file]).every, wanted)
+    missing = kernel_cmdline.missing(values([file]).every, wanted)
     if not missing:
         return file
     last = next(
@@ -130,7 +133,7 @@ def completed(file: Source, wanted: Arguments) -> Source:
             f' {" ".join(missing)} to: write {EVERY}="" into it and run'
             " this again"
         )
-    body = words.rewritten(last.body, Arguments(missing)).text
+    body = kernel_cmdline_edit.edit_text(last.body, Requirements(missing)).text
     return Source(file.path, shell.replaced(file.text, last, body))
 
 

@@ -10,8 +10,11 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gpu_passthrough_plugin.formats import kernel_cmdline as words
-from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.formats import (
+    kernel_cmdline,
+    kernel_cmdline_edit,
+)
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reads import Folder, Reads
 
@@ -41,7 +44,9 @@ class Entry(NamedTuple):
     @property
     def words(self) -> tuple[str, ...]:
         """All of its options."""
-        return words.split(" ".join(m[2] for m in _options(self.text)))
+        return kernel_cmdline.split(
+            " ".join(m[2] for m in _options(self.text))
+        )
 
     @property
     def version(self) -> str:
@@ -71,19 +76,23 @@ def loader(found: Installation) -> str | None:
     return next((path for path in paths if path in found.files), None)
 
 
-def rewritten(entry: Entry, wanted: Arguments) -> words.Text:
+def rewritten(
+    entry: Entry, wanted: Requirements
+) -> kernel_cmdline_edit.EditedText:
     """The entry's text with what is wanted in its options."""
     notes: list[str] = []
 
     def right(match: re.Match[str]) -> str:
-        found = words.corrected(match[2], wanted)
+        found = kernel_cmdline_edit.correct_text(match[2], wanted)
         notes.extend(found.notes)
         return f"{match[1]}{found.text}{match[3]}"
 
     text = _OPTIONS.sub(right, entry.text)
     fixed = entry._replace(text=text)
-    missing = words.missing(fixed.words, wanted)
-    return words.Text(_extended(text, missing), tuple(dict.fromkeys(notes)))
+    missing = kernel_cmdline.missing(fixed.words, wanted)
+    return kernel_cmdline_edit.EditedText(
+        _extended(text, missing), tuple(dict.fromkeys(notes))
+    )
 
 
 def _extended(text: str, missing: tuple[str, ...]) -> str:
@@ -95,7 +104,7 @@ def _extended(text: str, missing: tuple[str, ...]) -> str:
         end = "" if text.endswith("\n") else "\n"
         return f"{text}{end}options {' '.join(missing)}\n"
     last = places[-1]
-    more = words.rewritten(last[2], Arguments(missing)).text
+    more = kernel_cmdline_edit.edit_text(last[2], Requirements(missing)).text
     return text[: last.start(2)] + more + text[last.end(2) :]
 
 

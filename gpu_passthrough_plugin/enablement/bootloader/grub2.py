@@ -13,7 +13,7 @@ from gpu_passthrough_plugin.enablement.driver import (
     BootPlan,
     Configured,
 )
-from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reads import Reads
 
@@ -41,7 +41,7 @@ class Grub2(Bootloader):
         files = defaults.sources(found, beside=False)
         return mkconfig.configured(found, files, read_menu(found))
 
-    def plan(self, found: Installation, wanted: Arguments) -> BootPlan:
+    def plan(self, found: Installation, wanted: Requirements) -> BootPlan:
         path = output(found)
         if menu.has_loader_entries(found.text(path) or ""):
             raise errors.Refused(
@@ -52,7 +52,7 @@ class Grub2(Bootloader):
         return planned(found, wanted, path)
 
 
-def planned(found: Installation, wanted: Arguments, path: str) -> BootPlan:
+def planned(found: Installation, wanted: Requirements, path: str) -> BootPlan:
     """What edits /etc/default/grub and makes the menu at ``path`` of it."""
     argv = (mkconfig.tool(found, *_TOOLS),)
     said = mkconfig.edited(found, wanted)

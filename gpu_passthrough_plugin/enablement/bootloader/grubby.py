@@ -27,8 +27,11 @@ from gpu_passthrough_plugin.enablement.driver import (
     BootPlan,
     Configured,
 )
-from gpu_passthrough_plugin.formats import kernel_cmdline as words
-from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.formats import (
+    kernel_cmdline,
+    kernel_cmdline_edit,
+)
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Change, Run
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reads import Reads
@@ -65,18 +68,23 @@ class Grubby(Bootloader):
             sources[cmdline.PATH] = cmdline.said(found)
         shared = _environment(found).get(_SHARED)
         if shared:
-            sources[f"{_GRUBENV} {_SHARED}"] = words.split(shared)
+            sources[f"{_GRUBENV} {_SHARED}"] = kernel_cmdline.split(shared)
         return Configured(sources, _entries(found))
 
-    def plan(self, found: Installation, wanted: Arguments) -> BootPlan:
+    def plan(self, found: Installation, wanted: Requirements) -> BootPlan:
         _refuse_what_grubby_leaves(found, wanted)
         changes, notes = _sources(found, wanted)
         lines = _lines(found)
-        right = {k: words.edited(line, wanted) for k, line in lines.items()}
+        right = {
+            k: kernel_cmdline_edit.edit_words(line, wanted)
+            for k, line in lines.items()
+        }
         after = {k: r.words for k, r in right.items()}
         due = call.difference(lines, after)
         tool = found.tools[_TOOL]
-        shown = due or Difference(words.missing((), wanted), wanted.never)
+        shown = due or Difference(
+            kernel_cmdline.missing((), wanted), wanted.forbidden
+        )
         run = Run(
             mkconfig.ARGUMENTS,
             call.argv(tool, shown),
@@ -88,14 +96,16 @@ class Grubby(Bootloader):
         return BootPlan((*changes, run), tuple(dict.fromkeys(noted)))
 
 
-def _refuse_what_grubby_leaves(found: Installation, wanted: Arguments) -> None:
+def _refuse_what_grubby_leaves(
+    found: Installation, wanted: Requirements
+) -> None:
     """Nothing, where grubby reaches all that the entries say.
 
     :raises Refused: when it does not.
     """
     for entry in _own(found):
         for place, line in _beyond(entry, _environment(found)):
-            right = words.edited(line, wanted)
+            right = kernel_cmdline_edit.edit_words(line, wanted)
             wrong = set(line) - set(right.words)
             if wrong:
                 raise errors.Refused(
@@ -126,11 +136,11 @@ def _beyond(
     for word in entry.words:
         name = word.removeprefix("$")
         if word != shared and name != word and name in variables:
-            yield f"{_GRUBENV} {name}", words.split(variables[name])
+            yield f"{_GRUBENV} {name}", kernel_cmdline.split(variables[name])
 
 
 def _sources(
-    found: Installation, wanted: Arguments
+    found: Installation, wanted: Requirements
 ) -> tuple[tuple[Change, ...], tuple[str, ...]]:
     """What new entries and a new environment block are made from.
 
@@ -189,13 +199,13 @@ def _expanded(word: str, variables: Mapping[str, str]) -> tuple[str, ...]:
     name = word.removeprefix("$")
     if name == word or name not in variables:
         return (word,)
-    return words.split(variables[name])
+    return kernel_cmdline.split(variables[name])
 
 
 def _lines(found: Installation) -> dict[str, tuple[str, ...]]:
     """Every line of words that grubby edits."""
     shared = _environment(found).get(_SHARED, "")
-    lines = {_SHARED: words.split(shared)} if shared else {}
+    lines = {_SHARED: kernel_cmdline.split(shared)} if shared else {}
     return lines | {
         entry.path: entry.words
         for entry in _own(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from gpu_passthrough_plugin.formats import kernel_cmdline as words
+from gpu_passthrough_plugin.formats import kernel_cmdline
 
 _LINUX = re.compile(r"\s*linux(?:16|efi)?\s+\S+\s*(.*)")
 _BLS = re.compile(r"^\s*blscfg\b", re.MULTILINE)
@@ -30,7 +30,7 @@ def entries(path: str, text: str | None) -> dict[str, tuple[str, ...]]:
             is_own = section[1] == "BEGIN" and section[2].startswith(_OWN)
         linux = _LINUX.fullmatch(line)
         if linux and (is_own or not has_sections):
-            found[f"{path}:{number}"] = words.split(linux[1])
+            found[f"{path}:{number}"] = kernel_cmdline.split(linux[1])
     return found
 
 

@@ -8,8 +8,8 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement.bootloader import defaults, menu
 from gpu_passthrough_plugin.enablement.bootloader.defaults import Source
 from gpu_passthrough_plugin.enablement.driver import BootPlan, Configured
-from gpu_passthrough_plugin.formats import kernel_cmdline as words
-from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.formats import kernel_cmdline
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import (
     BESIDE,
     Action,
@@ -44,7 +44,7 @@ def configured(
     return Configured(said, entries)
 
 
-def edited(found: Installation, wanted: Arguments) -> BootPlan:
+def edited(found: Installation, wanted: Requirements) -> BootPlan:
     """What puts the arguments into /etc/default/grub itself.
 
     :raises Refused: when it cannot be edited safely.
@@ -68,20 +68,21 @@ def write(before: Source, after: Source) -> Write:
     )
 
 
-def verified(files: Sequence[Source], wanted: Arguments) -> None:
+def verified(files: Sequence[Source], wanted: Requirements) -> None:
     """Nothing, where the files will say what is wanted.
 
     :raises Refused: where one of them would still say something else.
     """
     if defaults.values(files).is_satisfied(wanted):
         return
+    required = " ".join(kernel_cmdline.missing((), wanted))
     last = next(
         (file for file in reversed(files) if defaults.EVERY in file.text),
         files[-1],
     )
     raise errors.Refused(
         f"{last.path} sets {defaults.EVERY} so that what is set before it is"
-        f" lost; wanted {' '.join(words.missing((), wanted))} in every entry:"
+        f" lost; wanted {required} in every entry:"
         f' have it say {defaults.EVERY}="${defaults.EVERY} …", and run this'
         " again"
     )
@@ -92,7 +93,7 @@ def generated(
     changes: Sequence[Change],
     argv: tuple[str, ...],
     output: str,
-    wanted: Arguments,
+    wanted: Requirements,
 ) -> Run:
     """What writes the menu anew, where it does not say what is wanted.
 
@@ -106,7 +107,9 @@ def generated(
     argv = (*argv, "-o", BESIDE)
     text = found.text(output)
     said = menu.entries(output, text)
-    is_said = all(words.is_satisfied(line, wanted) for line in said.values())
+    is_said = all(
+        kernel_cmdline.is_satisfied(line, wanted) for line in said.values()
+    )
     is_needed = text is None or not is_said or any(map(is_change, changes))
     return Run(MENU, argv, (output,), argv, is_needed, output)
 

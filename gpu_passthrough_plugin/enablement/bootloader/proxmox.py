@@ -13,7 +13,7 @@ from gpu_passthrough_plugin.enablement.driver import (
     BootPlan,
     Configured,
 )
-from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Change, Run
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reads import Reads
@@ -56,7 +56,7 @@ class Proxmox(Bootloader):
             sources[cmdline.PATH] = said
         return Configured(sources, {})
 
-    def plan(self, found: Installation, wanted: Arguments) -> BootPlan:
+    def plan(self, found: Installation, wanted: Requirements) -> BootPlan:
         if not _is_copied(found):
             return debian.Debian().plan(found, wanted)
         changes: tuple[Change, ...] = ()

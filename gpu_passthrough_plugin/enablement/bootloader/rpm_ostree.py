@@ -19,8 +19,11 @@ from gpu_passthrough_plugin.enablement.driver import (
     BootPlan,
     Configured,
 )
-from gpu_passthrough_plugin.formats import kernel_cmdline as words
-from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.formats import (
+    kernel_cmdline,
+    kernel_cmdline_edit,
+)
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Run
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reads import Reads
@@ -55,10 +58,10 @@ class RpmOstree(Bootloader):
         source = {"rpm-ostree kargs": _next(found)} if ours else {}
         return Configured(source, {e.path: e.words for e in ours})
 
-    def plan(self, found: Installation, wanted: Arguments) -> BootPlan:
+    def plan(self, found: Installation, wanted: Requirements) -> BootPlan:
         tool = mkconfig.tool(found, _TOOL)
         now = _next(found)
-        right = words.edited(now, wanted)
+        right = kernel_cmdline_edit.edit_words(now, wanted)
         due = difference(now, right.words)
         # What is there already is asked for again, to be shown as kept.
         argv = (tool, "kargs", *_options(due or _whole(wanted)))
@@ -74,8 +77,8 @@ def _options(due: Difference) -> tuple[str, ...]:
     )
 
 
-def _whole(wanted: Arguments) -> Difference:
-    return Difference(words.missing((), wanted), wanted.never)
+def _whole(wanted: Requirements) -> Difference:
+    return Difference(kernel_cmdline.missing((), wanted), wanted.forbidden)
 
 
 def _next(found: Installation) -> tuple[str, ...]:

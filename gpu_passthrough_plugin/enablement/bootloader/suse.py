@@ -24,8 +24,8 @@ from gpu_passthrough_plugin.enablement.driver import (
     BootPlan,
     Configured,
 )
-from gpu_passthrough_plugin.formats import kernel_cmdline as words
-from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.formats import kernel_cmdline
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Run
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reads import Reads
@@ -68,14 +68,16 @@ class Suse(Bootloader):
             {e.path: e.words for e in entries(found)},
         )
 
-    def plan(self, found: Installation, wanted: Arguments) -> BootPlan:
+    def plan(self, found: Installation, wanted: Requirements) -> BootPlan:
         if not _has_entries(found):
             return grub2.planned(found, wanted, grub2.output(found))
         change, notes = cmdline.write(found, wanted)
         tool = found.tools[_SDBOOTUTIL]
         argv = (tool, "update-all-entries")
         mine = _of_this_snapshot(entries(found))
-        is_said = all(words.is_satisfied(e.words, wanted) for e in mine)
+        is_said = all(
+            kernel_cmdline.is_satisfied(e.words, wanted) for e in mine
+        )
         run = Run(
             mkconfig.MENU,
             argv,

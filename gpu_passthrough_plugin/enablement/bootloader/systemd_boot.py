@@ -17,8 +17,8 @@ from gpu_passthrough_plugin.enablement.driver import (
     BootPlan,
     Configured,
 )
-from gpu_passthrough_plugin.formats import kernel_cmdline as words
-from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.formats import kernel_cmdline
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Change, Run, Write
 from gpu_passthrough_plugin.model.installation import Installation, encoded
 from gpu_passthrough_plugin.model.reads import Reads
@@ -54,7 +54,7 @@ class SystemdBoot(Bootloader):
         ours = (*_installed(found), *_by_hand(found))
         return Configured(sources, {e.path: e.words for e in ours})
 
-    def plan(self, found: Installation, wanted: Arguments) -> BootPlan:
+    def plan(self, found: Installation, wanted: Requirements) -> BootPlan:
         installed = _installed(found)
         changes: list[Change] = []
         notes: list[str] = []
@@ -107,7 +107,7 @@ def _write(entry: Entry, text: str) -> Write:
 
 
 def _run(
-    found: Installation, entry: Entry, wanted: Arguments, is_changed: bool
+    found: Installation, entry: Entry, wanted: Requirements, is_changed: bool
 ) -> Run:
     release = entry.version
     # Debian's kernels are in /boot, Fedora's and Arch's with their modules.
@@ -120,5 +120,5 @@ def _run(
         argv,
         (entry.path, *entry.files),
         argv,
-        is_changed or not words.is_satisfied(entry.words, wanted),
+        is_changed or not kernel_cmdline.is_satisfied(entry.words, wanted),
     )

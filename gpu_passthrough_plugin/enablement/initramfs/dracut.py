@@ -13,7 +13,7 @@ from gpu_passthrough_plugin.enablement.initramfs.initramfs_tools import (
     InitramfsTools,
 )
 from gpu_passthrough_plugin.enablement.initramfs.mkinitcpio import Mkinitcpio
-from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import BESIDE, Build, Write
 from gpu_passthrough_plugin.model.enablement import Early
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
@@ -67,7 +67,7 @@ class Dracut(Initramfs):
         | InitramfsTools.reads
         | Mkinitcpio.reads
     )
-    arguments = Arguments(words=("rd.driver.pre=vfio-pci",))
+    arguments = Requirements(arguments=("rd.driver.pre=vfio-pci",))
 
     def claims(self, found: Installation) -> str | None:
         path = found.tools.get("dracut")

@@ -60,7 +60,7 @@ def test_its_failure() -> None:
         assert second.name == "ids-incomplete"
         assert "10de:0fba" in second.text
         assert second.evidence == (
-            "/etc/modprobe.d/vfio.conf: options vfio-pci ids=10de:1430"
+            "/etc/modprobe.d/vfio.conf:1: options vfio-pci ids=10de:1430"
         )
         assert "ids=10de:1430,10de:0fba" in second.fix
 

@@ -4,7 +4,7 @@ import pytest
 
 from gpu_passthrough_plugin.enablement.driver import Iommu
 from gpu_passthrough_plugin.enablement.iommu import Amd, Arm, Intel
-from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.facts import CpuVendor
 from gpu_passthrough_plugin.model.reading import MISSING
 from tests.unit.isolation.values import facts
@@ -49,16 +49,16 @@ def test_without_the_tables_the_cpu_decides() -> None:
 def test_what_each_needs() -> None:
     plain = [d.arguments(passthrough=False) for d in DRIVERS]
     assert plain == [
-        Arguments(("intel_iommu=on",), ("intel_iommu=off", "iommu=off")),
-        Arguments((), ("amd_iommu=off", "iommu=off")),
-        Arguments(),
+        Requirements(("intel_iommu=on",), ("intel_iommu=off", "iommu=off")),
+        Requirements((), ("amd_iommu=off", "iommu=off")),
+        Requirements(),
     ]
 
 
 def test_what_bypassing_needs() -> None:
     intel, amd, arm = (d.arguments(passthrough=True) for d in DRIVERS)
-    assert intel.words == ("intel_iommu=on", "iommu=pt")
-    assert amd.words == ("iommu=pt",)
-    assert arm.words == ("iommu.passthrough=1",)
+    assert intel.arguments == ("intel_iommu=on", "iommu=pt")
+    assert amd.arguments == ("iommu=pt",)
+    assert arm.arguments == ("iommu.passthrough=1",)
     for wanted in (intel, amd, arm):
-        assert "iommu.passthrough=0" in wanted.never
+        assert "iommu.passthrough=0" in wanted.forbidden

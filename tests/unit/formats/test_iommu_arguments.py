@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_passthrough_plugin.formats import iommu_arguments as iommu
+from gpu_passthrough_plugin.formats import iommu_arguments
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from gpu_passthrough_plugin.formats import iommu_arguments as iommu
     ],
 )
 def test_what_was_to_turn_it_on(word: str) -> None:
-    assert iommu.misspelt(("quiet", word)) == word
+    assert iommu_arguments.ineffective(("quiet", word)) == word
 
 
 @pytest.mark.parametrize(
@@ -39,21 +39,28 @@ def test_what_was_to_turn_it_on(word: str) -> None:
     ],
 )
 def test_what_the_kernel_knows_is_no_mistake(word: str) -> None:
-    assert iommu.misspelt((word,)) is None
+    assert iommu_arguments.ineffective((word,)) is None
 
 
 def test_a_hyphen_is_an_underscore_to_the_kernel() -> None:
-    assert list(iommu.switches(("intel-iommu=sm_on,off",), iommu.INTEL)) == [
-        "off"
-    ]
-    assert list(iommu.switches(("quiet=on",), "")) == []
+    assert list(
+        iommu_arguments.switches(
+            ("intel-iommu=sm_on,off",), iommu_arguments.INTEL
+        )
+    ) == ["off"]
+    assert list(iommu_arguments.switches(("quiet=on",), "")) == []
 
 
 def test_what_turns_it_off() -> None:
-    assert iommu.turned_off(("intel_iommu=on,off",), iommu.INTEL) == (
-        "intel_iommu=off"
-    )
+    assert iommu_arguments.turned_off_by(
+        ("intel_iommu=on,off",), iommu_arguments.INTEL
+    ) == ("intel_iommu=off")
     back = ("intel_iommu=off", "intel_iommu=on")
-    assert iommu.turned_off(back, iommu.INTEL) is None
-    assert iommu.turned_off(("amd_iommu=off",), iommu.INTEL) is None
-    assert iommu.turned_off(("iommu=pt,off",), "") == "iommu=off"
+    assert iommu_arguments.turned_off_by(back, iommu_arguments.INTEL) is None
+    assert (
+        iommu_arguments.turned_off_by(
+            ("amd_iommu=off",), iommu_arguments.INTEL
+        )
+        is None
+    )
+    assert iommu_arguments.turned_off_by(("iommu=pt,off",), "") == "iommu=off"

@@ -190,7 +190,7 @@ def test_what_keeps_vfio_pci_away() -> None:
     line = cause(name, case(**conf("blacklist vfio_pci")))
     assert (line.confidence, line.evidence) == (
         "likely",
-        f"{PATH}: blacklist vfio_pci",
+        f"{PATH}:1: blacklist vfio_pci",
     )
     assert said(name, case(**conf("install vfio-pci /bin/false"))) == "certain"
     assert said(name, case(**conf("remove vfio-pci /bin/false"))) == ""

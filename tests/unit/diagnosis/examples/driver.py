@@ -75,7 +75,7 @@ DRIVER = {
     "modprobe-unread": Example(
         case(**conf(HALF.replace("options", "option"))),
         Confidence.CERTAIN,
-        f"{PATH}: option vfio-pci ids=10de:1430",
+        f"{PATH}:1: option vfio-pci ids=10de:1430",
         (
             case(**conf(BOTH)),
             case(**conf("softdep nouveau pre: vfio-pci")),
@@ -88,7 +88,7 @@ DRIVER = {
     "builtin-vfio": Example(
         case(**conf(BOTH, builtin=["vfio_pci"])),
         Confidence.CERTAIN,
-        f"{PATH}: {BOTH}",
+        f"{PATH}:1: {BOTH}",
         (
             case(**conf(BOTH)),
             case(**conf("options vfio-pci ids=1002:1", builtin=["vfio_pci"])),
@@ -113,7 +113,7 @@ DRIVER = {
     "ids-incomplete": Example(
         case(AUDIO, GPU, **conf(HALF)),
         Confidence.CERTAIN,
-        f"{PATH}: {HALF}",
+        f"{PATH}:1: {HALF}",
         (
             case(AUDIO, GPU, **conf(BOTH)),
             case(AUDIO, GPU, **conf("options vfio-pci ids=10de:ffffffff")),

@@ -7,7 +7,7 @@ import pytest
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement.binding.address import AddressBinding
 from gpu_passthrough_plugin.enablement.driver import BindingCase, BindingPlan
-from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Action
 from gpu_passthrough_plugin.model.reading import MISSING
 from tests.unit.enablement.values import case, target
@@ -24,7 +24,7 @@ def planned(of: BindingCase) -> BindingPlan:
 def test_a_twin_is_no_matter() -> None:
     plan = planned(case(TWIN))
     assert plan.changes == ()
-    assert plan.arguments == Arguments()
+    assert plan.arguments == Requirements()
     assert plan.early.modules == ("vfio", "vfio_iommu_type1", "vfio_pci")
     assert plan.early.configuration == ()
 
@@ -60,7 +60,7 @@ def test_a_binding_by_ids_makes_place() -> None:
 def test_a_file_that_takes_the_twin_is_named(line: str) -> None:
     with pytest.raises(errors.Refused) as caught:
         planned(case(TWIN, files={OPERATORS: f"{line}\n"}))
-    assert str(caught.value).startswith("/etc/modprobe.d/vfio.conf gives")
+    assert str(caught.value).startswith("/etc/modprobe.d/vfio.conf:")
     assert "which take 0000:07:00.0 as well" in str(caught.value)
     assert "\n" not in str(caught.value)
 

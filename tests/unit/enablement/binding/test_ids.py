@@ -8,7 +8,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery.installation import installation
 from gpu_passthrough_plugin.enablement.binding.ids import IdsBinding
 from gpu_passthrough_plugin.enablement.driver import BindingCase, BindingPlan
-from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Action
 from gpu_passthrough_plugin.model.reading import MISSING
 from tests.trees import boot
@@ -43,7 +43,7 @@ def test_every_function_is_in_it_once_in_order() -> None:
         "softdep snd_hda_intel pre: vfio-pci",
     ]
     assert plan.changes[0].action is Action.CREATE
-    assert plan.arguments == Arguments()
+    assert plan.arguments == Requirements()
     assert plan.early.script == ""
     assert plan.early.configuration == (PATH,)
     assert plan.early.modules[-1] == "vfio_pci"
@@ -58,7 +58,7 @@ def test_a_second_plan_changes_nothing() -> None:
 
 def test_a_vfio_that_is_built_in_is_told_by_the_kernel() -> None:
     plan = planned(case(is_vfio_builtin=True))
-    assert plan.arguments == Arguments(lists=(("vfio-pci.ids", IDS),))
+    assert plan.arguments == Requirements(lists=(("vfio-pci.ids", IDS),))
 
 
 def test_a_vfio_that_may_be_built_in_is_told_as_well() -> None:

@@ -15,8 +15,8 @@ from gpu_passthrough_plugin.enablement.bootloader.systemd_boot import (
     SystemdBoot,
 )
 from gpu_passthrough_plugin.enablement.driver import Bootloader, BootPlan
-from gpu_passthrough_plugin.formats import kernel_cmdline as words
-from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.formats import kernel_cmdline_edit
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import BESIDE, Run, Write
 from gpu_passthrough_plugin.model.installation import Installation
 from tests.trees.host import Host
@@ -26,8 +26,8 @@ DRIVERS: tuple[Bootloader, ...] = (
     Debian(), Grub2(), Grubby(), Proxmox(), RpmOstree(), Suse(),
     SystemdBoot(),
 )  # fmt: skip
-ON = Arguments(("intel_iommu=on",), ("intel_iommu=off", "iommu=off"))
-ALL = ON | Arguments(
+ON = Requirements(("intel_iommu=on",), ("intel_iommu=off", "iommu=off"))
+ALL = ON | Requirements(
     ("rd.driver.pre=vfio-pci",),
     (),
     (("vfio-pci.ids", ("10de:24b0", "10de:228b")),),
@@ -56,7 +56,7 @@ def chosen(here: Installation) -> Bootloader:
     return next(driver for driver in ordered if driver.claims(here))
 
 
-def plan(here: Installation, wanted: Arguments = ALL) -> BootPlan:
+def plan(here: Installation, wanted: Requirements = ALL) -> BootPlan:
     return chosen(here).plan(here, wanted)
 
 
@@ -101,7 +101,7 @@ def written(here: Installation, of: BootPlan) -> Installation:
 
 
 def booted(
-    here: Installation, of: BootPlan, wanted: Arguments
+    here: Installation, of: BootPlan, wanted: Requirements
 ) -> Installation:
     """The system after the whole plan: menus and entries say it too."""
     after = written(here, of)
@@ -112,11 +112,11 @@ def booted(
     return after._replace(files=files)
 
 
-def _told(text: str, wanted: Arguments) -> str:
+def _told(text: str, wanted: Requirements) -> str:
     return _LINE.sub(lambda m: m[1] + _line(m[2], wanted), text)
 
 
-def _line(line: str, wanted: Arguments) -> str:
+def _line(line: str, wanted: Requirements) -> str:
     if line.startswith("$kernelopts"):
         return line
-    return words.rewritten(line, wanted).text
+    return kernel_cmdline_edit.edit_text(line, wanted).text

@@ -6,7 +6,7 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement.bootloader import rpm_ostree
-from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Action
 from tests.trees import arch, boot, debian, redhat, suse
 from tests.trees.host import Host
@@ -56,7 +56,7 @@ def test_grubby_takes_back_what_it_took_off() -> None:
 
 def test_grubby_keeps_other_words_of_a_name_that_it_adds() -> None:
     """It would put the added word in the place of all of them."""
-    early = Arguments(("rd.driver.pre=vfio-pci",))
+    early = Requirements(("rd.driver.pre=vfio-pci",))
     here = planning.found(fedora("ro rd.driver.pre=ahci"))
     assert planning.argv(planning.plan(here, early)) == [
         (*GRUBBY, "--args=rd.driver.pre=ahci rd.driver.pre=vfio-pci")

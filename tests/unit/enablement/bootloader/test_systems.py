@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_passthrough_plugin.formats import kernel_cmdline as words
-from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.formats import kernel_cmdline
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Action, Run, Write
 from tests.trees import boot
 from tests.trees.systems import SYSTEMS
@@ -146,13 +146,13 @@ def test_what_is_done_is_kept(name: str) -> None:
     assert {change.action for change in rows} == {Action.KEEP}
     said = planning.chosen(after).configured(after)
     for place, line in said.entries.items():
-        assert words.is_satisfied(line, planning.ALL), place
+        assert kernel_cmdline.is_satisfied(line, planning.ALL), place
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_what_was_there_before_us_is_kept(name: str) -> None:
     """Nothing is wanted that the system does not have."""
-    plan = planning.plan(planning.system(name), Arguments())
+    plan = planning.plan(planning.system(name), Requirements())
     assert {change.action for change in plan.changes} == {Action.KEEP}
 
 

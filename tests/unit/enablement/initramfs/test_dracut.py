@@ -14,7 +14,7 @@ from gpu_passthrough_plugin.enablement.initramfs.dracut import (
     SETUP,
     Dracut,
 )
-from gpu_passthrough_plugin.model.arguments import Arguments
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Action
 from gpu_passthrough_plugin.model.enablement import Early
 from gpu_passthrough_plugin.model.installation import Installation
@@ -139,7 +139,9 @@ def test_the_listing_shows_what_is_missing(early: Early, missing: str) -> None:
 
 
 def test_the_kernel_loads_vfio_pci_before_other_drivers() -> None:
-    assert DRIVER.arguments == Arguments(words=("rd.driver.pre=vfio-pci",))
+    assert DRIVER.arguments == Requirements(
+        arguments=("rd.driver.pre=vfio-pci",)
+    )
 
 
 def test_whose_host_it_is() -> None:

@@ -1,0 +1,218 @@
+"""modprobe's configuration: files in modprobe.d, and the command line.
+
+Source: kmod, libkmod/libkmod-config.c, modprobe.d(5), and what
+``modprobe --showconfig -C`` of kmod 30 prints, which the tests compare.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from gpu_passthrough_plugin.formats import kernel_cmdline
+from gpu_passthrough_plugin.model.installation import Installation
+from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.reads import Folder, Reads
+
+FOLDERS = (
+    "/etc/modprobe.d",
+    "/run/modprobe.d",
+    "/usr/local/lib/modprobe.d",
+    "/usr/lib/modprobe.d",
+    "/lib/modprobe.d",
+)
+"""A file hides those of its name in the folders after its own."""
+SUFFIX = ".conf"
+READS = Reads(folders=tuple(Folder(f, (SUFFIX,)) for f in FOLDERS))
+
+# How many words each command has at least, itself included.
+_COMMANDS = {
+    "alias": 3,
+    "blacklist": 2,
+    "config": 1,
+    "include": 1,
+    "install": 3,
+    "options": 3,
+    "remove": 3,
+    "softdep": 3,
+    "weakdep": 3,
+}
+# What separates words; a carriage return does not.
+_BLANK = re.compile(r"[\t ]+")
+_COMMENT = "#"
+
+
+class Directive(NamedTuple):
+    """One logical line of a file in modprobe.d.
+
+    :param line: number of its last physical line, as modprobe reports it.
+    :param text: the line as it is written, with single blanks.
+    :param command: the first word.
+    :param module: the second word with ``_`` for ``-``, as modprobe has
+        it; empty where there is none.
+    :param rest: the text behind that, blanks at its ends removed.
+    """
+
+    path: str
+    line: int
+    text: str
+    command: str
+    module: str
+    rest: str
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether modprobe takes it; it ignores any other with an error."""
+        count = 1 + bool(self.module) + bool(self.rest)
+        return count >= _COMMANDS.get(self.command, len(_COMMANDS))
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.text}"
+
+
+class Option(NamedTuple):
+    """One parameter that a module is loaded with.
+
+    :param value: None where it is a name alone.
+    :param source: the line or argument that says so, with its place.
+    :param path: of the file; empty for the kernel's command line.
+    """
+
+    name: str
+    value: str | None
+    source: str
+    path: str = ""
+
+
+def directives(path: str, text: str) -> Iterator[Directive]:
+    """Yield the logical lines of one file, comments left out, in order.
+
+    A backslash joins the next line with nothing between, also behind a
+    comment; before any other character it is dropped.
+    """
+    for number, line in _logical_lines(text):
+        words = [word for word in _BLANK.split(line) if word]
+        if not words or words[0].startswith(_COMMENT):
+            continue
+        parts = _BLANK.split(line.strip("\t "), maxsplit=2)
+        command, module, rest = (*parts, "", "")[:3]
+        if command != "alias":
+            module = normalise(module)
+        yield Directive(path, number, " ".join(words), command, module, rest)
+
+
+def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    number = 1
+    parts: list[str] = []
+    characters = iter(text)
+    for character in characters:
+        if character == "\\":
+            character = next(characters, "")
+            if character == "\n":
+                number += 1
+                continue
+        elif character == "\n":
+            yield number, "".join(parts)
+            number += 1
+            parts.clear()
+            continue
+        parts.append(character)
+    if parts:
+        yield number, "".join(parts)
+
+
+def normalise(module: str) -> str:
+    """Return a module's name with ``_`` for ``-``, but between brackets."""
+    parts = re.split(r"(\[[^\]]*\])", module)
+    return "".join(
+        part if part.startswith("[") else part.replace("-", "_")
+        for part in parts
+    )
+
+
+def read_order(paths: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the files in ``FOLDERS`` that modprobe reads, in order.
+
+    Files are read by name, whichever folder they are in; the folder only
+    decides which of two files of one name is read.
+    """
+    ranks = {folder: rank for rank, folder in enumerate(FOLDERS)}
+    by_name: dict[str, str] = {}
+    candidates = [
+        path
+        for path in paths
+        if posixpath.dirname(path) in ranks
+        and path.endswith(SUFFIX)
+        and not posixpath.basename(path).startswith(".")
+    ]
+    for path in sorted(
+        candidates, key=lambda path: ranks[posixpath.dirname(path)]
+    ):
+        by_name.setdefault(posixpath.basename(path), path)
+    return tuple(by_name[name] for name in sorted(by_name, key=_bytes))
+
+
+def _bytes(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
+
+
+def configuration(installation: Installation) -> Iterator[Directive]:
+    """Yield what modprobe reads on a host, in its order."""
+    for path in read_order(installation.files):
+        content = installation.files[path]
+        if not isinstance(content, Unknown):
+            yield from directives(
+                path, content.decode("utf-8", "surrogateescape")
+            )
+
+
+def unread(installation: Installation) -> tuple[str, ...]:
+    """Return paths of configuration that is there and could not be read."""
+    return tuple(
+        path
+        for path in read_order(installation.files)
+        if isinstance(installation.files[path], Unknown)
+    )
+
+
+def options(configured: Iterable[Directive], module: str) -> Iterator[Option]:
+    """Yield the parameters that files give a module, in their order.
+
+    The kernel splits them as it splits its command line.
+
+    :param module: its name with ``_`` for ``-``.
+    """
+    for directive in configured:
+        if directive.command == "options" and directive.module == module:
+            for word in kernel_cmdline.split(directive.rest):
+                argument = kernel_cmdline.parse(word)
+                yield Option(
+                    argument.name,
+                    _value(argument),
+                    str(directive),
+                    directive.path,
+                )
+
+
+def cmdline_options(words: Sequence[str], module: str) -> Iterator[Option]:
+    """Yield the parameters that the command line gives a module, in order.
+
+    Both the kernel, for a module that is built in, and modprobe read them;
+    modprobe reads those behind ``--`` as well.
+    """
+    for word in words:
+        argument = kernel_cmdline.parse(word)
+        name, dot, parameter = argument.name.partition(".")
+        if dot and name == module and word.count('"') % 2 == 0:
+            yield Option(parameter, _value(argument), f"/proc/cmdline: {word}")
+
+
+def _value(argument: kernel_cmdline.Argument) -> str | None:
+    return None if argument.values is None else ",".join(argument.values)
+
+
+def last_values(given: Iterable[Option]) -> Mapping[str, Option]:
+    """Return by name the option that the kernel uses: the last one."""
+    return {option.name: option for option in given}
