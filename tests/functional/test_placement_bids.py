@@ -12,12 +12,15 @@ from gpu_passthrough_plugin.allocation.placement import (
     names,
     reading,
 )
-from gpu_passthrough_plugin.allocation.placement.failure import Json, Reply
-from gpu_passthrough_plugin.allocation.placement.fleet import Stored
 from gpu_passthrough_plugin.allocation.placement.ledger import (
     PlacementLedger,
 )
-from gpu_passthrough_plugin.allocation.placement.service import Service
+from gpu_passthrough_plugin.allocation.placement.reading import Stored
+from gpu_passthrough_plugin.allocation.placement.service import (
+    Json,
+    Reply,
+    Service,
+)
 from gpu_passthrough_plugin.model.unit import State
 from tests.functional.placement.server import settings_of
 from tests.functional.test_ledger import RELEASE, moved

@@ -11,7 +11,7 @@ A host is its compute node's provider, and below it a provider of ours,
 ``<host>_gpu-passthrough``: Nova rewrites the inventory of its own.  A unit
 is a provider next to that, ``<host>_<ADDRESS>``, as Nova would name it.
 
-* *Facts* (functions, group, node …) are traits of the unit (``facts``):
+* *Facts* (functions, group, node …) are traits of the unit (``names``):
   they are few, hosts of one make share them, and one PUT sets them all.
 * *State* is the inventory of a second class on the unit, a **lease**
   (``lease``): its total counts each change and says which step the unit is

@@ -26,22 +26,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.placement import (
-    ends,
+    consumers,
     names,
     reading,
 )
-from gpu_passthrough_plugin.allocation.placement.failure import (
+from gpu_passthrough_plugin.allocation.placement.consumers import Consumer
+from gpu_passthrough_plugin.allocation.placement.move import Move
+from gpu_passthrough_plugin.allocation.placement.reading import Stored
+from gpu_passthrough_plugin.allocation.placement.service import (
     Again,
     Clash,
     Reply,
+    Service,
+    changed,
     clash,
     detail,
 )
-from gpu_passthrough_plugin.allocation.placement.fleet import Stored
-from gpu_passthrough_plugin.allocation.placement.move import Move
-from gpu_passthrough_plugin.allocation.placement.providers import changed
-from gpu_passthrough_plugin.allocation.placement.reading import Consumer
-from gpu_passthrough_plugin.allocation.placement.service import Service
 from gpu_passthrough_plugin.model.unit import State, UnitRecord
 
 # From then on a consumer without allocations is one whose maker died, and
@@ -68,12 +68,12 @@ def claimed(
     :raises Again: when others were faster.
     :raises Unavailable: when Placement does not understand the claim.
     """
-    ends.finish(service, units)
+    consumers.finish(service, units)
     if attempt >= PATIENT_ATTEMPTS:
         turn_down(service, units)
     bid = body(units, asked, _generation(attempt), is_typed=service.is_typed)
     _put(service, consumer, bid, asked)
-    found = reading.consumer(service, consumer)
+    found = consumers.consumer(service, consumer)
     if found is None or not found.is_bidding:
         # Another one claims for the same consumer.
         raise faster(asked)
@@ -87,7 +87,7 @@ def turn_down(service: Service, units: Iterable[Stored]) -> None:
     """
     for unit in units:
         if unit.is_free and not unit.is_offered:
-            ends.turn_down(service, unit.uuid)
+            consumers.turn_down(service, unit.uuid)
 
 
 def holding(
@@ -99,7 +99,7 @@ def holding(
     :raises Refused: when what it has is not this ledger's.
     :raises Again: when others were faster.
     """
-    found = reading.consumer(service, consumer)
+    found = consumers.consumer(service, consumer)
     if found is None:
         return None
     if not found.is_ours:
@@ -108,14 +108,14 @@ def holding(
             " this ledger's, such as an instance's of Nova; claim for another"
             " UUID"
         )
-    units = reading.holds(service, found)
+    units = consumers.holds(service, found)
     if units:
         return found, units
-    bids = reading.bids(service, found)
+    bids = consumers.bids(service, found)
     is_whole = len(bids) == len(found.allocations)
     if bids and is_whole and is_wanted(found, bids):
         return found, _held(service, found, bids)
-    ends.clear(service, found)
+    consumers.clear(service, found)
     return None
 
 
@@ -156,7 +156,7 @@ def _held(
     for unit in units:
         takers = reading.holders(service, unit.uuid)
         if not is_alone(found.uuid, unit, now.get(unit.uuid), takers):
-            ends.clear(service, found)
+            consumers.clear(service, found)
             raise faster(found.asked)
     holds = {unit.uuid: _resources(unit, unit.lease.hold) for unit in units}
     _put(service, found.uuid, found.body(holds), found.asked)
@@ -212,9 +212,9 @@ def _give_back(service: Service, consumer: str, won: Sequence[Stored]) -> None:
         moving = Move(_record(unit, consumer), State.FREE, "")
         with contextlib.suppress(errors.Conflict, errors.Refused):
             _free(service, moving)
-    found = reading.consumer(service, consumer)
+    found = consumers.consumer(service, consumer)
     if found is not None:
-        ends.clear(service, found)
+        consumers.clear(service, found)
 
 
 def _free(service: Service, moving: Move) -> None:

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation.placement import (
-    bids,
-    order,
-    reading,
-    terms,
-)
-from gpu_passthrough_plugin.allocation.placement.fleet import Fleet, Stored
-from gpu_passthrough_plugin.allocation.placement.reading import Consumer
+from gpu_passthrough_plugin.allocation import choice, rules, supply
+from gpu_passthrough_plugin.allocation.placement import bids, names, reading
+from gpu_passthrough_plugin.allocation.placement.consumers import Consumer
+from gpu_passthrough_plugin.allocation.placement.reading import Fleet, Stored
 from gpu_passthrough_plugin.allocation.placement.service import Service
 from gpu_passthrough_plugin.model.allocation import (
     Allocation,
     Candidate,
+    FreeUnit,
     Weight,
 )
 from gpu_passthrough_plugin.model.request import Request
+from gpu_passthrough_plugin.model.unit import State, UnitKey
 
 # Of so many of the best, one is taken by chance once others were faster.
 _FEW = 4
@@ -48,7 +46,7 @@ def claim(service: Service, look: Look, attempt: int) -> Allocation:
     :raises Refused: when the consumer holds something else.
     :raises Again: when others were faster.
     """
-    asked = terms.written(look.request)
+    asked = names.written(look.request)
     held = _held(service, look, asked)
     if held is not None:
         return held
@@ -56,7 +54,7 @@ def claim(service: Service, look: Look, attempt: int) -> Allocation:
     found = reading.read(
         service, look.host, is_offered=True, aggregate=request.aggregate
     )
-    best = order.candidates(found, request, look.weight, _FEW)
+    best = candidates(found, request, look.weight, _FEW)
     if not best:
         raise _none_left(service, found, look, attempt)
     units = _units(found, best[0] if attempt == 0 else _any_of(best))
@@ -76,7 +74,7 @@ def _none_left(
     What others bid for may become theirs, or free again.
     """
     free = found.without_bids()
-    best = order.candidates(free, look.request, look.weight, 1)
+    best = candidates(free, look.request, look.weight, 1)
     if not best:
         return _no_valid_host(look)
     if attempt >= bids.PATIENT_ATTEMPTS:
@@ -104,17 +102,17 @@ def _held(service: Service, look: Look, asked: str) -> Allocation | None:
     found, units = held
     host = units[0].unit.key.host
     is_same = (
-        terms.are_same(found.asked, look.request)
+        names.are_same(found.asked, look.request)
         and look.host in (None, host)
         and _is_in(service, host, look.request.aggregate)
     )
     if not is_same:
         raise errors.Refused(
-            f"consumer {look.consumer} holds {terms.request_in(found.asked)}"
+            f"consumer {look.consumer} holds {names.request_in(found.asked)}"
             f" on host {host}; release that before it claims anything else"
         )
     return Allocation(
-        look.consumer, host, terms.request_in(found.asked), units
+        look.consumer, host, names.request_in(found.asked), units
     )
 
 
@@ -141,3 +139,128 @@ def _any_of(best: Sequence[Candidate]) -> Candidate:
 def _units(found: Fleet, best: Candidate) -> list[Stored]:
     wanted = {free.unit.key for free in best.units}
     return [s for s in found.units if s.record.unit.key in wanted]
+
+
+def take(
+    service: Service,
+    keys: Collection[UnitKey],
+    consumer: str,
+    request: str,
+    attempt: int,
+) -> Allocation:
+    """What the consumer holds then.
+
+    :param attempt: how often this was tried before.
+    :raises Refused: when the host is disabled, a unit is gone, or the
+        consumer holds others.
+    :raises Conflict: when another one holds a unit.
+    :raises Again: when others changed one meanwhile.
+    :raises Unavailable: when Placement does not understand the claim.
+    """
+    held = _taken(service, consumer, keys)
+    if held is not None:
+        rules.require_same(held, keys)
+        return held
+    units = _offered(service, keys)
+    return Allocation(
+        consumer=consumer,
+        host=units[0].record.unit.key.host,
+        request=request,
+        units=bids.claimed(service, consumer, units, request, attempt),
+    )
+
+
+def _taken(
+    service: Service, consumer: str, keys: Collection[UnitKey]
+) -> Allocation | None:
+    def is_wanted(_: Consumer, units: Sequence[Stored]) -> bool:
+        of = {unit.record.unit.key for unit in units}
+        name = units[0].record.unit.key.host
+        return of == set(keys) and reading.is_offered(service, name)
+
+    held = bids.holding(service, consumer, is_wanted)
+    if held is None:
+        return None
+    found, units = held
+    return Allocation(consumer, units[0].unit.key.host, found.asked, units)
+
+
+def _offered(service: Service, keys: Collection[UnitKey]) -> list[Stored]:
+    name = next(iter(keys)).host
+    fleet = reading.read(service, name)
+    for host in fleet.hosts:
+        if host.record.is_disabled:
+            rules.require_enabled(name, host.record.reason)
+    units = [s for s in fleet.units if s.record.unit.key in keys]
+    for key in sorted(set(keys) - {s.record.unit.key for s in units}):
+        raise rules.gone(key)
+    for unit in units:
+        if unit.record.state is not State.FREE or unit.record.is_missing:
+            raise rules.faster(unit.record)
+    return units
+
+
+def candidates(
+    found: Fleet, request: Request, weight: Weight, limit: int
+) -> tuple[Candidate, ...]:
+    """Where the request fits, in the order in which a claim takes it."""
+    of_host: dict[str, list[Stored]] = {h.name: [] for h in found.hosts}
+    for stored in found.units:
+        of_host[stored.record.unit.key.host].append(stored)
+    best: list[Candidate] = []
+    for host in _hosts(of_host, request, weight):
+        best += _candidates(of_host[host], request, limit)
+        if len(best) >= limit:
+            break
+    return tuple(best[:limit])
+
+
+def _candidates(
+    units: Sequence[Stored], request: Request, limit: int
+) -> tuple[Candidate, ...]:
+    return choice.candidates(
+        request,
+        [
+            FreeUnit(s.record.unit, s.record.generation)
+            for s in units
+            if s.is_offered
+        ],
+        [s.record.unit for s in units if not s.is_offered],
+        limit=limit,
+    )
+
+
+def _hosts(
+    of_host: dict[str, list[Stored]], request: Request, weight: Weight
+) -> Iterator[str]:
+    """Hosts that may have what is asked for, each once."""
+    all_units = [s.record.unit for units in of_host.values() for s in units]
+    wanted = supply.wanted(request, supply.cards(all_units))
+    if wanted is None:
+        return
+    counts = {
+        host: supply.count(s.record.unit for s in units if s.is_offered)
+        for host, units in of_host.items()
+    }
+    seen: set[str] = set()
+    for need in wanted.needs:
+        share = -(-need.number // len(wanted.cards))
+        for card in wanted.cards:
+            free = {
+                host: count.get((card, need.place), 0)
+                for host, count in counts.items()
+            }
+            for host in _by_weight(free, weight, share):
+                if host not in seen:
+                    seen.add(host)
+                    yield host
+
+
+def _by_weight(
+    free: dict[str, int], weight: Weight, share: int
+) -> Iterable[str]:
+    sign = 1 if weight is Weight.PACK else -1
+    return sorted(
+        (host for host, number in free.items() if number >= share),
+        key=lambda host: (sign * free[host], host),
+    )

@@ -10,12 +10,11 @@ from gpu_passthrough_plugin.allocation import inventory, rules
 from gpu_passthrough_plugin.allocation.driver import Driver, LedgerSettings
 from gpu_passthrough_plugin.allocation.placement import (
     claim,
-    hosts,
-    order,
+    consumers,
+    names,
+    providers,
     publish,
     reading,
-    take,
-    terms,
     version,
 )
 from gpu_passthrough_plugin.allocation.placement.claim import Look
@@ -75,10 +74,12 @@ class PlacementLedger(Driver):
         return tuple(host.record for host in found.hosts)
 
     def disable(self, host: str, reason: str) -> HostRecord:
-        return self._asked(lambda _: hosts.disable(self.service, host, reason))
+        return self._asked(
+            lambda _: providers.disable(self.service, host, reason)
+        )
 
     def enable(self, host: str) -> HostRecord:
-        return self._asked(lambda _: hosts.enable(self.service, host))
+        return self._asked(lambda _: providers.enable(self.service, host))
 
     def records(
         self, *, host: str | None = None, states: Collection[State] = ()
@@ -108,7 +109,7 @@ class PlacementLedger(Driver):
                 aggregate=request.aggregate,
             )
         )
-        return order.candidates(found, request, self._weight, limit)
+        return claim.candidates(found, request, self._weight, limit)
 
     def claim(
         self, request: Request, consumer: str, *, host: str | None = None
@@ -121,7 +122,7 @@ class PlacementLedger(Driver):
     ) -> Allocation:
         name = rules.consumer(consumer)
         return self._asked(
-            lambda n: take.take(self.service, keys, name, request, n)
+            lambda n: claim.take(self.service, keys, name, request, n)
         )
 
     def allocations(self) -> tuple[Allocation, ...]:
@@ -134,9 +135,9 @@ class PlacementLedger(Driver):
                 held.setdefault(record.consumer, []).append(record)
         found = []
         for name, units in sorted(held.items()):
-            consumer = reading.consumer(self.service, name)
+            consumer = consumers.consumer(self.service, name)
             if consumer is not None:
-                asked = terms.request_in(consumer.asked)
+                asked = names.request_in(consumer.asked)
                 asked = asked if consumer.is_ours else ""
                 host = units[0].unit.key.host
                 found.append(Allocation(name, host, asked, tuple(units)))
@@ -147,16 +148,16 @@ class PlacementLedger(Driver):
         return self._asked(lambda _: self._allocation(name))
 
     def _allocation(self, name: str) -> Allocation:
-        found = reading.consumer(self.service, name)
+        found = consumers.consumer(self.service, name)
         units: tuple[UnitRecord, ...] = ()
         if found is not None and found.is_ours:
-            units = reading.holds(self.service, found)
+            units = consumers.holds(self.service, found)
         if found is None or not units:
             raise errors.Refused(
                 f"consumer {name} holds nothing; see"
                 " 'gpu-passthrough allocation list'"
             )
-        asked = terms.request_in(found.asked)
+        asked = names.request_in(found.asked)
         return Allocation(name, units[0].unit.key.host, asked, units)
 
     def move(

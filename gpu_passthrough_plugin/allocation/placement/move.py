@@ -14,21 +14,18 @@ from collections.abc import Mapping
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import rules
 from gpu_passthrough_plugin.allocation.placement import (
-    ends,
-    facts,
+    consumers,
     lease,
     names,
     reading,
-    text,
 )
-from gpu_passthrough_plugin.allocation.placement.failure import Again
 from gpu_passthrough_plugin.allocation.placement.lease import Lease, Taken
 from gpu_passthrough_plugin.allocation.placement.providers import (
     delete_traits,
     put_inventory,
     put_traits,
 )
-from gpu_passthrough_plugin.allocation.placement.service import Service
+from gpu_passthrough_plugin.allocation.placement.service import Again, Service
 from gpu_passthrough_plugin.model.unit import (
     State,
     UnitKey,
@@ -102,7 +99,7 @@ class Move:
         if self._done is None:
             self._done = self._decided(service, found)
         if self._state in _NOBODYS:
-            ends.end(service, found.uuid, self._done)
+            consumers.end(service, found.uuid, self._done)
         if self._record.state is State.QUARANTINED:
             _forget_reason(service, found.uuid)
         is_over = self._state in _NOBODYS
@@ -185,7 +182,7 @@ def _read(service: Service, key: UnitKey) -> Found:
 def _write_reason(service: Service, found: Found, reason: str) -> Found:
     has = service.get(f"/resource_providers/{found.uuid}/traits")
     kept = _without_reason(has["traits"])
-    said = text.traits(facts.REASON, [reason])
+    said = names.text_traits(names.REASON, [reason])
     # With the generation of what was decided on, not of these traits.
     generation = put_traits(service, found.uuid, found.generation, kept | said)
     return dataclasses.replace(found, generation=generation)
@@ -206,5 +203,5 @@ def _forget_reason(service: Service, uuid: str) -> None:
 
 
 def _without_reason(traits: list[str]) -> frozenset[str]:
-    begin = f"{names.FACT}{facts.REASON}_"
+    begin = f"{names.FACT}{names.REASON}_"
     return frozenset(t for t in traits if not t.startswith(begin))

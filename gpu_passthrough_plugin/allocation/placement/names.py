@@ -1,14 +1,33 @@
-"""What things of ours are called in Placement."""
+"""What things of ours are called in Placement.
+
+A unit is written as traits: ``CUSTOM_GPUPT_`` and one of
+
+* ``GROUP_<number>``, ``NODE_<number>``, ``SOCKET_<number>``
+* ``SWITCH_<address>``
+* ``F_<address>_<vendor>_<product>_<class>_<PCI, PF or VF>_<P or C>``, of
+  each function: a primary or a companion
+* ``REASON_…``, why it is quarantined (``text``)
+
+The unit's own traits stand beside them as they are.
+"""
 
 from __future__ import annotations
 
+import base64
 import re
 import uuid
+from collections.abc import Iterable, Iterator
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.unit import UnitKey
+from gpu_passthrough_plugin.model.request import Request
+from gpu_passthrough_plugin.model.unit import (
+    DeviceType,
+    Unit,
+    UnitFunction,
+    UnitKey,
+)
 
 # Resource classes.
 HOST = "CUSTOM_GPU_PASSTHROUGH_HOST"
@@ -85,3 +104,171 @@ def address_in(parts: list[str]) -> Address:
     """The address that four parts of a trait name."""
     domain, bus, slot, function = (int(part, 16) for part in parts)
     return Address(domain, bus, slot, function)
+
+
+# Of base32's letters, with room for what stands before them.
+_CHUNK = 200
+
+
+def text_traits(kind: str, texts: Iterable[str]) -> frozenset[str]:
+    """Traits that together say ``texts``, each of them in pieces.
+
+    ``CUSTOM_GPUPT_<kind>_<which text>_<which piece>_<base32>``
+    """
+    return frozenset(
+        f"{FACT}{kind}_{number}_{piece}_{letters}"
+        for number, text in enumerate(sorted(texts))
+        for piece, letters in enumerate(_pieces(text))
+    )
+
+
+def _pieces(text: str) -> Iterator[str]:
+    letters = base64.b32encode(text.encode()).decode().rstrip("=")
+    for start in range(0, len(letters), _CHUNK):
+        yield letters[start : start + _CHUNK]
+
+
+def texts_in(kind: str, found: Iterable[str]) -> tuple[str, ...]:
+    """What traits of that kind say; empty texts are not kept."""
+    pieces: dict[int, dict[int, str]] = {}
+    begin = f"{FACT}{kind}_"
+    for trait in found:
+        if trait.startswith(begin):
+            number, piece, letters = trait.removeprefix(begin).split("_")
+            pieces.setdefault(int(number), {})[int(piece)] = letters
+    return tuple(
+        _text("".join(letters for _, letters in sorted(found.items())))
+        for _, found in sorted(pieces.items())
+    )
+
+
+def _text(letters: str) -> str:
+    padding = "=" * (-len(letters) % 8)
+    return base64.b32decode(letters + padding).decode(errors="replace")
+
+
+REASON = "REASON"
+_TYPE = "type-"
+
+
+def unit_traits(unit: Unit, reason: str = "") -> frozenset[str]:
+    """Every trait of a unit's provider."""
+    numbers = {
+        "GROUP": unit.iommu_group,
+        "NODE": unit.numa_node,
+        "SOCKET": unit.socket,
+    }
+    words = {
+        f"{name}_{number}"
+        for name, number in numbers.items()
+        if number is not None
+    }
+    if unit.switch is not None:
+        words.add(f"SWITCH_{address_text(unit.switch)}")
+    words |= {_function_text(function) for function in unit.functions}
+    own = {f"{FACT}{word}" for word in words}
+    said = text_traits(REASON, [reason])
+    return frozenset(own | said | unit.traits | {IS_UNIT})
+
+
+def _function_text(function: UnitFunction) -> str:
+    kind = function.device_type.value.removeprefix(_TYPE)
+    return (
+        f"F_{address_text(function.address)}"
+        f"_{function.vendor_id:04X}_{function.product_id:04X}"
+        f"_{function.class_code:06X}_{kind}"
+        f"_{'P' if function.is_primary else 'C'}"
+    )
+
+
+def unit_in(host: str, found: Iterable[str]) -> Unit | None:
+    """The unit of a host that these traits tell of; None if of none."""
+    found = frozenset(found)
+    words: dict[str, list[list[str]]] = {}
+    for trait in found:
+        if trait.startswith(FACT):
+            name, *parts = trait.removeprefix(FACT).split("_")
+            words.setdefault(name, []).append(parts)
+    functions = sorted(
+        (_function(parts) for parts in words.get("F", ())),
+        key=lambda function: function.address,
+    )
+    primaries = [f.address for f in functions if f.is_primary]
+    group = _number(words.get("GROUP"))
+    if not primaries or group is None:
+        return None
+    switches = words.get("SWITCH")
+    return Unit(
+        key=UnitKey(host, primaries[0]),
+        iommu_group=group,
+        functions=tuple(functions),
+        numa_node=_number(words.get("NODE")),
+        socket=_number(words.get("SOCKET")),
+        switch=address_in(switches[0]) if switches else None,
+        traits=frozenset(
+            trait for trait in found - {IS_UNIT} if not trait.startswith(FACT)
+        ),
+    )
+
+
+def _function(parts: list[str]) -> UnitFunction:
+    vendor, product, code, kind, role = parts[4:]
+    return UnitFunction(
+        address=address_in(parts[:4]),
+        vendor_id=int(vendor, 16),
+        product_id=int(product, 16),
+        class_code=int(code, 16),
+        device_type=DeviceType(f"{_TYPE}{kind}"),
+        is_primary=role == "P",
+    )
+
+
+def _number(found: list[list[str]] | None) -> int | None:
+    return int(found[0][0]) if found else None
+
+
+def reason_in(found: Iterable[str]) -> str:
+    """Why a unit was quarantined, if it was."""
+    return "".join(texts_in(REASON, found))
+
+
+MAX_LENGTH = 255
+"""Source: placement, schemas/allocation.py."""
+_BETWEEN = "; "
+
+
+def written(request: Request) -> str:
+    """The request and what else it asks for: ``gpu:1,nic:1; nodes 0,1``.
+
+    :raises Invalid: when that is longer than Placement keeps.
+    """
+    words = [str(request)]
+    if request.numa_nodes is not None:
+        nodes = ",".join(map(str, sorted(request.numa_nodes)))
+        words.append(f"nodes {nodes}")
+    if request.same_switch:
+        words.append("same switch")
+    words += [f"not {trait}" for trait in sorted(request.forbidden_traits)]
+    found = _BETWEEN.join(words)
+    if len(found) > MAX_LENGTH:
+        raise errors.Invalid(
+            f"the request {str(request)[:40]}… with its conditions is"
+            f" {len(found)} characters long, and Placement keeps"
+            f" {MAX_LENGTH}; use shorter names in [pci] alias"
+        )
+    return found
+
+
+def request_in(asked: str) -> str:
+    """The request itself, such as ``gpu:1``."""
+    return asked.partition(_BETWEEN)[0]
+
+
+def are_same(asked: str, request: Request) -> bool:
+    """Whether that was asked for, in whatever order."""
+    return _sorted(asked) == _sorted(written(request))
+
+
+def _sorted(asked: str) -> tuple[list[str], str]:
+    request, _, rest = asked.partition(_BETWEEN)
+    return sorted(request.split(",")), rest

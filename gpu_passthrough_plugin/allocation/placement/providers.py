@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation.placement import names
-from gpu_passthrough_plugin.allocation.placement.failure import (
-    Again,
+from gpu_passthrough_plugin.allocation.placement import lease, names, reading
+from gpu_passthrough_plugin.allocation.placement.lease import Inventory
+from gpu_passthrough_plugin.allocation.placement.reading import Host, Stored
+from gpu_passthrough_plugin.allocation.placement.service import (
     Clash,
     Reply,
+    Service,
+    changed,
     clash,
     detail,
 )
-from gpu_passthrough_plugin.allocation.placement.lease import Inventory
-from gpu_passthrough_plugin.allocation.placement.service import Service
+from gpu_passthrough_plugin.allocation.rules import Shown
+from gpu_passthrough_plugin.model.allocation import HostRecord
 
 
 def made(service: Service, name: str, parent: str | None) -> tuple[str, int]:
@@ -93,15 +96,144 @@ def _refused(service: Service, what: str, reply: Reply) -> Exception:
     return changed(what, detail(reply))
 
 
-def changed(what: str, words: str) -> Again:
-    """What to raise when others were faster."""
-    return Again(
-        errors.Conflict(f"{what} changed at each attempt ({words}); try again")
-    )
-
-
 def delete_traits(service: Service, traits: Iterable[str]) -> None:
     """Take traits of ours away from Placement, where nobody has them."""
     for trait in traits:
         service.delete(f"/traits/{trait}")
     service.forget()
+
+
+def unchanged(service: Service, stored: Stored) -> int:
+    """The generation of a unit's provider, where it is what it was.
+
+    :raises Again: when it is not.
+    """
+    path = f"/resource_providers/{stored.uuid}/inventories"
+    found = service.found(path)
+    own = found["inventories"].get(names.LEASE) if found else None
+    if found is None or own is None or own["total"] != stored.lease.total:
+        raise changed(f"unit {stored.record.unit.key}", "another count")
+    generation = int(found["resource_provider_generation"])
+    has = reading.holders(service, stored.uuid).values()
+    if lease.taken(has) != stored.taken:
+        raise changed(f"unit {stored.record.unit.key}", "another holder")
+    return generation
+
+
+def ensure(service: Service, host: str) -> Host:
+    """A host, made if there is none, below the compute node's provider.
+
+    :raises Again: when others make it just now.
+    """
+    found = reading.read(service, host).hosts
+    if found:
+        return found[0]
+    root, _ = made(service, host, None)
+    uuid, generation = made(service, names.host_provider(host), root)
+    generation = put_traits(
+        service, uuid, generation, frozenset({names.IS_HOST})
+    )
+    put_inventory(service, uuid, generation, lease.host_inventory(0, 0))
+    return reading.read(service, host).hosts[0]
+
+
+def disable(service: Service, name: str, reason: str) -> HostRecord:
+    """Offer nothing of a host.
+
+    :raises Refused: when there is no such host.
+    :raises Again: when others changed it meanwhile.
+    """
+    host = _known(service, name)
+    said = names.text_traits(reading.WHY, [reason]) | {names.IS_DISABLED}
+    put_traits(service, host.node, host.version, _without_why(host) | said)
+    return _known(service, name).record
+
+
+def enable(service: Service, name: str) -> HostRecord:
+    """Offer a host's free units again.
+
+    :raises Refused: when there is no such host, or Nova disabled it.
+    :raises Again: when others changed it meanwhile.
+    """
+    host = _known(service, name)
+    kept = _without_why(host)
+    if kept != host.traits:
+        put_traits(service, host.node, host.version, kept)
+        delete_traits(service, host.traits - kept - {names.IS_DISABLED})
+    found = _known(service, name).record
+    if host.is_disabled_by_nova:
+        raise errors.Refused(f"host {name} stays disabled: {found.reason}")
+    return found
+
+
+def _known(service: Service, name: str) -> Host:
+    found = reading.read(service, name).hosts
+    if not found:
+        raise errors.Refused(
+            f"the ledger has no host {name}; see 'gpu-passthrough inventory"
+            " hosts'"
+        )
+    return found[0]
+
+
+def _without_why(host: Host) -> frozenset[str]:
+    begin = f"{names.FACT}{reading.WHY}_"
+    return frozenset(
+        trait
+        for trait in host.traits - {names.IS_DISABLED}
+        if not trait.startswith(begin)
+    )
+
+
+def host_traits(host: Host, shown: Shown) -> frozenset[str]:
+    """The traits of our provider of the host, once it published."""
+    kept = frozenset(t for t in host.traits if not _is_said(t))
+    machine = shown.machine or host.machine
+    return (
+        kept
+        | names.text_traits(reading.MACHINE, [machine])
+        | names.text_traits(reading.AGGREGATE, shown.aggregates)
+    )
+
+
+def _is_said(trait: str) -> bool:
+    kinds = (reading.MACHINE, reading.AGGREGATE)
+    return any(trait.startswith(f"{names.FACT}{kind}_") for kind in kinds)
+
+
+def write(service: Service, host: Host, shown: Shown, generation: int) -> int:
+    """Write machine and aggregates down; our provider's generation then.
+
+    The aggregates first: the traits tell which of them were ours.
+
+    :raises Again: when others changed either meanwhile.
+    """
+    if shown.aggregates != host.aggregates:
+        _write_aggregates(service, host, shown)
+    wanted = host_traits(host, shown)
+    if wanted == host.traits:
+        return generation
+    generation = put_traits(service, host.node, generation, wanted)
+    delete_traits(service, host.traits - wanted)
+    return generation
+
+
+def _write_aggregates(service: Service, host: Host, shown: Shown) -> None:
+    path = f"/resource_providers/{host.root}/aggregates"
+    found = service.get(path)
+    has = set(found["aggregates"])
+    left = has - {names.aggregate(name) for name in host.aggregates}
+    wanted = left | {names.aggregate(name) for name in shown.aggregates}
+    if wanted == has:
+        return
+    reply = service.put(
+        path,
+        {
+            "aggregates": sorted(wanted),
+            "resource_provider_generation": found[
+                "resource_provider_generation"
+            ],
+        },
+    )
+    if reply.status != 200:
+        raise changed(f"the aggregates of host {host.name}", detail(reply))

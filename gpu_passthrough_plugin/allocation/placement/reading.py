@@ -8,14 +8,237 @@ generation that a move names.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from gpu_passthrough_plugin.allocation.placement import fleet, lease, names
-from gpu_passthrough_plugin.allocation.placement.fleet import Fleet, Stored
-from gpu_passthrough_plugin.allocation.placement.lease import Lease
-from gpu_passthrough_plugin.allocation.placement.providers import changed
-from gpu_passthrough_plugin.allocation.placement.service import Service
-from gpu_passthrough_plugin.model.unit import UnitRecord
+from gpu_passthrough_plugin.allocation.placement import lease, names
+from gpu_passthrough_plugin.allocation.placement.lease import Lease, Taken
+from gpu_passthrough_plugin.allocation.placement.service import (
+    Json,
+    Service,
+    changed,
+)
+from gpu_passthrough_plugin.model.allocation import HostRecord
+from gpu_passthrough_plugin.model.unit import State, UnitRecord
+
+WHY, MACHINE, AGGREGATE = "WHY", "MACHINE", "AGGREGATE"
+_BY_NOVA = (
+    "its compute service is disabled; run 'openstack compute service set"
+    " --enable'"
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Host:
+    """A host, and where it is in Placement.
+
+    :param node: UUID of our provider of it.
+    :param version: generation of that provider.
+    :param root: UUID of the compute node's.
+    :param generation: of the host's inventory.
+    :param traits: of our provider.
+    """
+
+    name: str
+    node: str
+    version: int
+    root: str
+    generation: int
+    traits: frozenset[str]
+    is_disabled_by_nova: bool
+
+    @property
+    def machine(self) -> str:
+        return "".join(names.texts_in(MACHINE, self.traits))
+
+    @property
+    def aggregates(self) -> frozenset[str]:
+        return frozenset(names.texts_in(AGGREGATE, self.traits))
+
+    @property
+    def record(self) -> HostRecord:
+        is_ours = names.IS_DISABLED in self.traits
+        why = "".join(names.texts_in(WHY, self.traits))
+        return HostRecord(
+            name=self.name,
+            generation=self.generation,
+            is_disabled=is_ours or self.is_disabled_by_nova,
+            reason=why
+            if is_ours or not self.is_disabled_by_nova
+            else _BY_NOVA,
+            aggregates=self.aggregates,
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stored:
+    """A unit, and where it is in Placement.
+
+    :param uuid: of its provider.
+    :param record: its consumer is None as long as nobody looked.
+    """
+
+    uuid: str
+    record: UnitRecord
+    lease: Lease
+    taken: Taken
+
+    @property
+    def is_offered(self) -> bool:
+        return self.is_free and (not self.taken.amount or self.is_ended)
+
+    @property
+    def is_nobodys(self) -> bool:
+        return self.record.state in (State.FREE, State.QUARANTINED)
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it is offered, but perhaps for somebody's bid."""
+        return self.record.state is State.FREE and not self.record.is_missing
+
+    @property
+    def is_ended(self) -> bool:
+        return lease.is_ended(self.lease, self.taken.amount)
+
+    def held_by(self, consumer: str | None) -> UnitRecord:
+        """The record, held by that consumer."""
+        return dataclasses.replace(self.record, consumer=consumer)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fleet:
+    """Hosts by name, and their units by host and address."""
+
+    hosts: tuple[Host, ...] = ()
+    units: tuple[Stored, ...] = ()
+
+    def without_bids(self) -> Fleet:
+        """The same, had nobody bid for what is free."""
+        units = tuple(
+            dataclasses.replace(unit, taken=Taken()) if unit.is_free else unit
+            for unit in self.units
+        )
+        return dataclasses.replace(self, units=units)
+
+
+def shared(candidates: Json) -> list[str]:
+    """The providers of units that several have something of.
+
+    Summaries give the sums only.
+    """
+    summaries: Mapping[str, Json] = candidates["provider_summaries"]
+    return [
+        uuid
+        for uuid, summary in summaries.items()
+        if names.LEASE in summary["resources"]
+        and _takers(summary["resources"]) > 1
+    ]
+
+
+def _takers(resources: Mapping[str, Json]) -> int:
+    """How many have a unit's own class: it has one, and each one of it."""
+    return sum(
+        int(of["used"])
+        for name, of in resources.items()
+        if name != names.LEASE
+    )
+
+
+def fleet(
+    providers: Json, candidates: Json, known: Mapping[str, Taken]
+) -> Fleet:
+    """What is known of the hosts whose providers are listed.
+
+    :param providers: our providers of hosts, by GET /resource_providers.
+    :param candidates: of GET /allocation_candidates for our class of
+        hosts, whose summaries hold every provider of their trees.
+    :param known: what is taken of those that are ``shared``.
+    """
+    summaries: Mapping[str, Json] = candidates["provider_summaries"]
+    hosts = sorted(
+        _hosts(providers["resource_providers"], summaries),
+        key=lambda host: host.name,
+    )
+    of_root = {host.root: host.name for host in hosts}
+    units = sorted(
+        _units(summaries, of_root, known),
+        key=lambda stored: stored.record.unit.key,
+    )
+    return Fleet(tuple(hosts), tuple(units))
+
+
+def _hosts(
+    listed: Iterable[Json], summaries: Mapping[str, Json]
+) -> Iterator[Host]:
+    for entry in listed:
+        node = summaries.get(entry["uuid"])
+        capacity = _capacity(node, names.HOST)
+        if node is None or capacity is None:
+            continue
+        root = str(node["root_provider_uuid"])
+        of_root = summaries.get(root, {"traits": ()})
+        yield Host(
+            name=names.host_of(entry["name"]),
+            node=entry["uuid"],
+            version=entry["generation"],
+            root=root,
+            generation=capacity - 1,
+            traits=frozenset(node["traits"]),
+            is_disabled_by_nova=names.NOVA_DISABLED in of_root["traits"],
+        )
+
+
+def _capacity(summary: Json | None, resource_class: str) -> int | None:
+    found = (summary or {}).get("resources", {}).get(resource_class)
+    return None if found is None else int(found["capacity"])
+
+
+def _units(
+    summaries: Mapping[str, Json],
+    of_root: Mapping[str, str],
+    known: Mapping[str, Taken],
+) -> Iterator[Stored]:
+    for uuid, summary in summaries.items():
+        host = of_root.get(str(summary["root_provider_uuid"]))
+        total = _capacity(summary, names.LEASE)
+        # One without a lease is being made, and no unit yet.
+        if host is None or total is None:
+            continue
+        resources = summary["resources"]
+        amount = int(resources[names.LEASE]["used"])
+        found = stored(
+            uuid,
+            host,
+            frozenset(summary["traits"]),
+            lease.of_total(total),
+            known.get(uuid) or Taken(amount, _takers(resources)),
+        )
+        if found is not None:
+            yield found
+
+
+def stored(
+    uuid: str, host: str, traits: frozenset[str], found: Lease, of: Taken
+) -> Stored | None:
+    """A unit of a host; None when its traits tell of none."""
+    unit = names.unit_in(host, traits)
+    if unit is None:
+        return None
+    state = lease.state(found, of)
+    is_quarantined = state is State.QUARANTINED
+    return Stored(
+        uuid=uuid,
+        record=UnitRecord(
+            unit=unit,
+            state=state,
+            consumer=None,
+            generation=lease.generation(found, of),
+            is_missing=found.is_missing,
+            reason=names.reason_in(traits) if is_quarantined else "",
+        ),
+        lease=found,
+        taken=of,
+    )
+
 
 # How often a unit is looked at that others change meanwhile.
 _LOOKS = 5
@@ -54,9 +277,9 @@ def read(
     candidates = service.get("/allocation_candidates", *query)
     known = {
         uuid: lease.taken(holders(service, uuid).values())
-        for uuid in fleet.shared(candidates)
+        for uuid in shared(candidates)
     }
-    return fleet.fleet(providers, candidates, known)
+    return fleet(providers, candidates, known)
 
 
 def is_offered(
@@ -110,109 +333,6 @@ def holders(service: Service, uuid: str) -> dict[str, int]:
         consumer: int(entry["resources"].get(names.LEASE, 0))
         for consumer, entry in allocations.items()
     }
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Consumer:
-    """A consumer that Placement has allocations of.
-
-    :param generation: of the consumer.
-    :param project: ``project_id``.
-    :param asked: ``user_id``: what a consumer of ours asked for.
-    :param type: None below microversion 1.38.
-    :param allocations: amounts by provider and resource class.
-    """
-
-    uuid: str
-    generation: int
-    project: str
-    asked: str
-    type: str | None
-    allocations: dict[str, dict[str, int]]
-
-    @property
-    def is_ours(self) -> bool:
-        return self.project == names.PROJECT
-
-    @property
-    def is_bidding(self) -> bool:
-        """Whether bids are all that it has."""
-        return all(lease.is_bid(self.amount(u)) for u in self.allocations)
-
-    def amount(self, uuid: str) -> int:
-        """How much of a unit's lease it has; 0 for nothing."""
-        return self.allocations.get(uuid, {}).get(names.LEASE, 0)
-
-    def body(
-        self, allocations: Mapping[str, Mapping[str, int]]
-    ) -> dict[str, object]:
-        """What makes these its allocations, and leaves it as it is."""
-        return {
-            "allocations": {
-                uuid: {"resources": resources}
-                for uuid, resources in allocations.items()
-            },
-            "project_id": self.project,
-            "user_id": self.asked,
-            "consumer_generation": self.generation,
-            **({} if self.type is None else {"consumer_type": self.type}),
-        }
-
-
-def consumer(service: Service, uuid: str) -> Consumer | None:
-    """What a consumer has; None when that is nothing."""
-    found = service.get(f"/allocations/{uuid}")
-    if not found["allocations"]:
-        return None
-    return Consumer(
-        uuid=uuid,
-        generation=found["consumer_generation"],
-        project=found["project_id"],
-        asked=found["user_id"],
-        type=found.get("consumer_type"),
-        allocations={
-            provider: dict(entry["resources"])
-            for provider, entry in found["allocations"].items()
-        },
-    )
-
-
-def holds(service: Service, found: Consumer) -> tuple[UnitRecord, ...]:
-    """The units that a consumer holds, by address.
-
-    Not those that are left in its allocations after its hold ended.
-    """
-    host = _host(service, found)
-    if host is None:
-        return ()
-    return tuple(
-        unit.held_by(found.uuid)
-        for unit in read(service, host).units
-        if found.amount(unit.uuid) == unit.taken.amount
-        and unit.lease.is_held_by(unit.taken.amount)
-    )
-
-
-def bids(service: Service, found: Consumer) -> tuple[Stored, ...]:
-    """The units that a consumer bids for, by address."""
-    host = _host(service, found)
-    if host is None:
-        return ()
-    return tuple(
-        unit
-        for unit in read(service, host).units
-        if unit.is_free and found.amount(unit.uuid) == unit.lease.bid
-    )
-
-
-def _host(service: Service, found: Consumer) -> str | None:
-    """The host that has a consumer's units: they are all of one."""
-    for uuid in found.allocations:
-        provider = service.found(f"/resource_providers/{uuid}")
-        key = names.unit_of(provider["name"]) if provider else None
-        if key is not None:
-            return key.host
-    return None
 
 
 def lease_of(service: Service, uuid: str) -> Lease | None:

@@ -2,25 +2,124 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from keystoneauth1 import discover, exceptions
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation.placement import failure, session
-from gpu_passthrough_plugin.allocation.placement.failure import (
-    Again,
-    Busy,
-    Json,
-    Lost,
-    Reply,
-    require,
-)
+from gpu_passthrough_plugin.allocation.placement import session
+
+Json = Mapping[str, Any]
+
+
+class Reply(NamedTuple):
+    """What Placement answered.
+
+    :param body: empty where there is none.
+    """
+
+    status: int
+    body: Json
+
+
+class Clash(enum.StrEnum):
+    """Why Placement refused what would have been right.
+
+    Source: placement, errors.py.
+    """
+
+    # Others took it, or it is not what it was: choose another.
+    CAPACITY = "placement.undefined_code"
+    # A generation is another by now: read again.
+    CONCURRENT = "placement.concurrent_update"
+    # Somebody holds what was to go.
+    INVENTORY_IN_USE = "placement.inventory.inuse"
+    PROVIDER_IN_USE = "placement.resource_provider.inuse"
+    # There is one of that name.
+    DUPLICATE = "placement.duplicate_name"
+    OTHER = ""
+
+
+class Busy(session.Lost):
+    """The server is there, and answers that it cannot just now."""
+
+
+class Again(Exception):
+    """Others were faster: read again, and do it again.
+
+    :param error: what is to be said after the last attempt.
+    """
+
+    def __init__(self, error: errors.Conflict) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def clash(reply: Reply) -> Clash | None:
+    """Which refusal a 409 is; None when it is none."""
+    if reply.status != 409:
+        return None
+    found = code(reply)
+    return Clash(found) if found in set(Clash) else Clash.OTHER
+
+
+def code(reply: Reply) -> str:
+    """Placement's own code of an error; empty when it has none."""
+    return str(_first(reply).get("code", ""))
+
+
+def detail(reply: Reply) -> str:
+    """Placement's own words, in one line."""
+    words = str(_first(reply).get("detail", "")).split()
+    return " ".join(words) or f"status {reply.status}"
+
+
+def _first(reply: Reply) -> Json:
+    found = reply.body.get("errors")
+    if isinstance(found, list) and found and isinstance(found[0], Mapping):
+        return found[0]
+    return {}
+
+
+def require(reply: Reply, name: str, *statuses: int) -> Json:
+    """The body of an answer with one of these statuses; 200 by default.
+
+    :param name: of the ledger, for the message.
+    :raises Lost: when the server had a fault.
+    :raises Unavailable: when it is any other.
+    """
+    if reply.status in (statuses or (200,)):
+        return reply.body
+    if reply.status >= 500:
+        raise Busy(
+            f"Placement {name} answers with status {reply.status}"
+            f" ({detail(reply)}); see its log"
+        )
+    if reply.status in (401, 403):
+        raise errors.Unavailable(
+            f"Placement {name} does not let this in (status {reply.status}:"
+            f" {detail(reply)}); check [placement] auth_type, its"
+            " credentials, and that they have the role admin or service"
+        )
+    raise errors.Unavailable(
+        f"Placement {name} answers with status {reply.status}"
+        f" ({detail(reply)}), wanted {statuses or (200,)}; check [placement]"
+        " endpoint_override, and the releases of both"
+    )
+
+
+def changed(what: str, words: str) -> Again:
+    """What to raise when others were faster."""
+    return Again(
+        errors.Conflict(f"{what} changed at each attempt ({words}); try again")
+    )
+
 
 T = TypeVar("T")
 
@@ -71,7 +170,7 @@ class Service:
 
         :raises Unavailable: when it is no Placement, or too old a one.
         """
-        with failure.translated(self.name):
+        with session.translated(self.name):
             try:
                 data = self._adapter.get_endpoint_data()
             except exceptions.DiscoveryFailure:
@@ -113,7 +212,7 @@ class Service:
         :raises Lost: when there is no answer.
         """
         version = self.microversion
-        with failure.translated(self.name):
+        with session.translated(self.name):
             answer = self._adapter.request(
                 path,
                 method,
@@ -198,8 +297,8 @@ class Service:
         while True:
             try:
                 return once(attempt)
-            except (Again, Lost) as error:
-                silent += isinstance(error, Lost) and not isinstance(
+            except (Again, session.Lost) as error:
+                silent += isinstance(error, session.Lost) and not isinstance(
                     error, Busy
                 )
                 is_over = (
@@ -215,7 +314,7 @@ class Service:
             attempt += 1
 
 
-def _last(error: Again | Lost, attempts: int) -> errors.Error:
+def _last(error: Again | session.Lost, attempts: int) -> errors.Error:
     if isinstance(error, Again):
         return error.error
     return errors.Unavailable(f"{error} (tried {attempts} times)")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from keystoneauth1 import adapter, loading
-from keystoneauth1 import exceptions as ksa
+from keystoneauth1 import adapter, exceptions, loading
 
 from gpu_passthrough_plugin import errors
 
@@ -62,7 +62,7 @@ def _session(auth: Any, options: Mapping[str, Any]) -> Any:
         return loading.session.Session().load_from_options(
             auth=auth, **options
         )
-    except (ksa.ClientException, ValueError) as error:
+    except (exceptions.ClientException, ValueError) as error:
         raise errors.Invalid(f"[placement]: {error}") from error
 
 
@@ -81,13 +81,61 @@ def _auth(given: Mapping[str, Any]) -> Any:
         return loader.load_from_options(
             **{k: v for k, v in given.items() if k in own}
         )
-    except ksa.MissingRequiredOptions as error:
+    except exceptions.MissingRequiredOptions as error:
         missing = ", ".join(sorted(option.dest for option in error.options))
         raise errors.Invalid(
             f"[placement] auth_type {name} wants {missing} as well"
         ) from error
-    except ksa.NoMatchingPlugin as error:
+    except exceptions.NoMatchingPlugin as error:
         raise errors.Invalid(
             f"[placement] auth_type {str(name)!r} is none of keystoneauth's;"
             " wanted such as password, v3applicationcredential or none"
         ) from error
+
+
+class Lost(errors.Unavailable):
+    """No answer, or none of Placement's: it may have been done, or not."""
+
+
+@contextlib.contextmanager
+def translated(name: str) -> Iterator[None]:
+    """Raise keystoneauth's errors as ours.
+
+    :param name: of the ledger, without a password.
+    :raises Lost: when there was no answer.
+    :raises Unavailable: when no credentials or no endpoint is right.
+    """
+    try:
+        yield
+    except exceptions.ConnectionError as error:
+        raise Lost(
+            f"Placement {name} does not answer ({_kind(error)}); check"
+            " [placement] and that its server runs"
+        ) from error
+    except (exceptions.Unauthorized, exceptions.Forbidden) as error:
+        raise errors.Unavailable(
+            f"Keystone refuses the credentials for Placement {name}"
+            f" ({_kind(error)}); check [placement] auth_type and what goes"
+            " with it"
+        ) from error
+    except (
+        exceptions.EndpointNotFound,
+        exceptions.CatalogException,
+        exceptions.DiscoveryFailure,
+    ) as error:
+        raise errors.Unavailable(
+            f"there is no Placement {name} ({_kind(error)}); check"
+            " [placement] endpoint_override or the service catalog"
+        ) from error
+    except exceptions.ClientException as error:
+        raise errors.Unavailable(
+            f"Placement {name} cannot be asked ({_kind(error)}); check"
+            " [placement]"
+        ) from error
+
+
+def _kind(error: Exception) -> str:
+    """What went wrong, without a URL: that may hold a password."""
+    inner = error.__cause__ or error.__context__
+    kind = type(error).__name__
+    return f"{kind}: {type(inner).__name__}" if inner else kind

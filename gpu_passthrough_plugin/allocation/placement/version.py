@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.placement import (
-    changes,
-    ends,
+    consumers,
     lease,
     names,
+    providers,
     reading,
 )
-from gpu_passthrough_plugin.allocation.placement.providers import (
+from gpu_passthrough_plugin.allocation.placement.service import (
+    Service,
     changed,
-    put_inventory,
 )
-from gpu_passthrough_plugin.allocation.placement.service import Service
 
 # The layout in which a claim was no bid first.
 _WITHOUT_BIDS = 1
@@ -79,12 +78,12 @@ def _let_bid(service: Service) -> None:
         )
     for unit in units:
         if unit.taken.amount:
-            ends.end(service, unit.uuid, unit.lease)
+            consumers.end(service, unit.uuid, unit.lease)
             raise changed(f"unit {unit.record.unit.key}", "a hold that ended")
-        generation = changes.unchanged(service, unit)
+        generation = providers.unchanged(service, unit)
         resource_class = unit.record.unit.resource_class
         inventory = lease.inventory(unit.lease, resource_class)
-        put_inventory(service, unit.uuid, generation, inventory)
+        providers.put_inventory(service, unit.uuid, generation, inventory)
 
 
 def _layout(service: Service) -> int:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_passthrough_plugin.allocation.placement import facts, names, text
+from gpu_passthrough_plugin.allocation.placement import names
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.unit import (
     DeviceType,
@@ -17,7 +17,7 @@ from gpu_passthrough_plugin.model.unit import (
     UnitFunction,
     UnitKey,
 )
-from tests.unit.allocation.build import unit
+from tests.unit.allocation.build import request, unit
 
 TRAIT = re.compile(r"[A-Z0-9_]{1,255}")
 ADDRESSES = st.builds(
@@ -67,21 +67,23 @@ def units(draw: st.DrawFn) -> Unit:
 
 @given(units(), st.text(max_size=700))
 def test_traits_tell_the_unit_and_the_reason(found: Unit, reason: str) -> None:
-    traits = facts.traits(found, reason)
-    assert facts.unit("h", traits) == found
-    assert facts.reason(traits) == reason
+    traits = names.unit_traits(found, reason)
+    assert names.unit_in("h", traits) == found
+    assert names.reason_in(traits) == reason
     assert all(TRAIT.fullmatch(trait) for trait in traits)
 
 
 @given(st.frozensets(st.text(min_size=1, max_size=300), max_size=4))
 def test_texts_are_kept_apart(texts: frozenset[str]) -> None:
-    assert set(text.texts("WORD", text.traits("WORD", texts))) == texts
+    assert (
+        set(names.texts_in("WORD", names.text_traits("WORD", texts))) == texts
+    )
 
 
 def test_what_is_no_unit_is_none() -> None:
-    traits = facts.traits(unit(1))
-    assert facts.unit("h", {names.IS_UNIT}) is None
-    assert facts.unit("h", {t for t in traits if "GROUP" not in t}) is None
+    traits = names.unit_traits(unit(1))
+    assert names.unit_in("h", {names.IS_UNIT}) is None
+    assert names.unit_in("h", {t for t in traits if "GROUP" not in t}) is None
 
 
 @pytest.mark.parametrize(
@@ -103,3 +105,20 @@ def test_an_aggregate_that_is_a_uuid_is_its_own() -> None:
     own = "11111111-2222-4333-8444-555555555555"
     assert names.aggregate(own) == own
     assert names.aggregate("rack") == names.aggregate("rack") != "rack"
+
+
+def test_what_was_asked_for_is_compared_whatever_its_order() -> None:
+    asked = names.written(request("gpu:2,nic:1", 1, 0))
+    assert asked == "gpu:2,nic:1; nodes 0,1"
+    assert names.request_in(asked) == "gpu:2,nic:1"
+    assert names.are_same(asked, request("nic:1,gpu:2", 0, 1))
+    assert not names.are_same(asked, request("nic:1,gpu:2"))
+    with_terms = dataclasses.replace(
+        request("gpu:2,nic:1", 0, 1),
+        same_switch=True,
+        forbidden_traits=frozenset({"CUSTOM_B", "CUSTOM_A"}),
+    )
+    assert names.written(with_terms).endswith(
+        "; same switch; not CUSTOM_A; not CUSTOM_B"
+    )
+    assert not names.are_same(asked, with_terms)

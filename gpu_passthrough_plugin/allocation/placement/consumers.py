@@ -1,0 +1,201 @@
+"""What consumers have; taking what is left of holds that ended.
+
+Placement refuses allocations that a lease does not take any more, even
+when they are only left as they were: all that hold nothing go together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from gpu_passthrough_plugin.allocation.placement import lease, names, reading
+from gpu_passthrough_plugin.allocation.placement.lease import Lease
+from gpu_passthrough_plugin.allocation.placement.reading import Stored
+from gpu_passthrough_plugin.allocation.placement.service import (
+    Clash,
+    Service,
+    changed,
+    clash,
+    detail,
+)
+from gpu_passthrough_plugin.model.unit import UnitRecord
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Consumer:
+    """A consumer that Placement has allocations of.
+
+    :param generation: of the consumer.
+    :param project: ``project_id``.
+    :param asked: ``user_id``: what a consumer of ours asked for.
+    :param type: None below microversion 1.38.
+    :param allocations: amounts by provider and resource class.
+    """
+
+    uuid: str
+    generation: int
+    project: str
+    asked: str
+    type: str | None
+    allocations: dict[str, dict[str, int]]
+
+    @property
+    def is_ours(self) -> bool:
+        return self.project == names.PROJECT
+
+    @property
+    def is_bidding(self) -> bool:
+        """Whether bids are all that it has."""
+        return all(lease.is_bid(self.amount(u)) for u in self.allocations)
+
+    def amount(self, uuid: str) -> int:
+        """How much of a unit's lease it has; 0 for nothing."""
+        return self.allocations.get(uuid, {}).get(names.LEASE, 0)
+
+    def body(
+        self, allocations: Mapping[str, Mapping[str, int]]
+    ) -> dict[str, object]:
+        """What makes these its allocations, and leaves it as it is."""
+        return {
+            "allocations": {
+                uuid: {"resources": resources}
+                for uuid, resources in allocations.items()
+            },
+            "project_id": self.project,
+            "user_id": self.asked,
+            "consumer_generation": self.generation,
+            **({} if self.type is None else {"consumer_type": self.type}),
+        }
+
+
+def consumer(service: Service, uuid: str) -> Consumer | None:
+    """What a consumer has; None when that is nothing."""
+    found = service.get(f"/allocations/{uuid}")
+    if not found["allocations"]:
+        return None
+    return Consumer(
+        uuid=uuid,
+        generation=found["consumer_generation"],
+        project=found["project_id"],
+        asked=found["user_id"],
+        type=found.get("consumer_type"),
+        allocations={
+            provider: dict(entry["resources"])
+            for provider, entry in found["allocations"].items()
+        },
+    )
+
+
+def holds(service: Service, found: Consumer) -> tuple[UnitRecord, ...]:
+    """The units that a consumer holds, by address.
+
+    Not those that are left in its allocations after its hold ended.
+    """
+    host = _host(service, found)
+    if host is None:
+        return ()
+    return tuple(
+        unit.held_by(found.uuid)
+        for unit in reading.read(service, host).units
+        if found.amount(unit.uuid) == unit.taken.amount
+        and unit.lease.is_held_by(unit.taken.amount)
+    )
+
+
+def bids(service: Service, found: Consumer) -> tuple[Stored, ...]:
+    """The units that a consumer bids for, by address."""
+    host = _host(service, found)
+    if host is None:
+        return ()
+    return tuple(
+        unit
+        for unit in reading.read(service, host).units
+        if unit.is_free and found.amount(unit.uuid) == unit.lease.bid
+    )
+
+
+def _host(service: Service, found: Consumer) -> str | None:
+    """The host that has a consumer's units: they are all of one."""
+    for uuid in found.allocations:
+        provider = service.found(f"/resource_providers/{uuid}")
+        key = names.unit_of(provider["name"]) if provider else None
+        if key is not None:
+            return key.host
+    return None
+
+
+def finish(service: Service, units: Iterable[Stored]) -> None:
+    """End what holds of these units ended, and somebody died at.
+
+    :raises Again: when others changed the same allocations meanwhile.
+    """
+    for unit in units:
+        if unit.is_ended:
+            end(service, unit.uuid, unit.lease)
+
+
+def end(service: Service, uuid: str, found: Lease) -> None:
+    """Take a unit out of the allocations of holds that ended.
+
+    :param found: its lease, or one that it had.
+    :raises Again: when others changed the same allocations meanwhile.
+    """
+    for name in reading.holders(service, uuid):
+        taker = consumer(service, name)
+        if taker is None:
+            continue
+        if not lease.is_ended(found, taker.amount(uuid)):
+            continue
+        _keep_holds(service, taker)
+
+
+def turn_down(service: Service, uuid: str) -> None:
+    """Take away what of a unit's allocations is no hold.
+
+    Whoever bid learns it when he makes it one.
+
+    :raises Again: when others changed the same allocations meanwhile.
+    """
+    for name in reading.holders(service, uuid):
+        taker = consumer(service, name)
+        amount = taker.amount(uuid) if taker is not None else 0
+        found = reading.lease_of(service, uuid)
+        is_held = found is not None and found.is_held_by(amount)
+        if taker is not None and amount and not is_held:
+            _keep_holds(service, taker)
+
+
+def clear(service: Service, consumer: Consumer) -> None:
+    """Take everything out of a consumer's allocations.
+
+    :raises Again: when others changed them meanwhile.
+    """
+    _put(service, consumer, {})
+
+
+def _keep_holds(service: Service, consumer: Consumer) -> None:
+    """Take out of a consumer's allocations what holds nothing."""
+    kept = {}
+    for uuid, resources in consumer.allocations.items():
+        found = reading.lease_of(service, uuid)
+        if found is not None and found.is_held_by(consumer.amount(uuid)):
+            kept[uuid] = resources
+    _put(service, consumer, kept)
+
+
+def _put(
+    service: Service,
+    consumer: Consumer,
+    kept: Mapping[str, Mapping[str, int]],
+) -> None:
+    reply = service.put(f"/allocations/{consumer.uuid}", consumer.body(kept))
+    if reply.status == 204:
+        return
+    if not kept and clash(reply) is Clash.CAPACITY:
+        # Placement checks even what is to go, and its inventory is gone.
+        service.delete(f"/allocations/{consumer.uuid}")
+    else:
+        raise changed(
+            f"what consumer {consumer.uuid} has in Placement", detail(reply)
+        )

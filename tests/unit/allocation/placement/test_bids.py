@@ -1,0 +1,93 @@
+"""Bids as requests, and what becomes of them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation.placement import bids
+from gpu_passthrough_plugin.allocation.placement.lease import Lease, Step
+from gpu_passthrough_plugin.allocation.placement.names import LEASE
+from gpu_passthrough_plugin.allocation.placement.service import Again, Reply
+from tests.unit.allocation.build import unit
+from tests.unit.allocation.placement.build import A, B, stored
+from tests.unit.allocation.placement.test_service import refusal
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (refusal(409, "placement.undefined_code"), "others were faster"),
+        (
+            refusal(409, "placement.concurrent_update"),
+            f"what consumer {A} has",
+        ),
+        (refusal(400, "", "provider x that does not exist"), "others were"),
+    ],
+)
+def test_a_claim_that_is_worth_another_try(reply: Reply, said: str) -> None:
+    found = bids.refused(reply, A, "gpu:1")
+    assert isinstance(found, Again)
+    assert said in str(found.error)
+
+
+def test_a_claim_that_is_not() -> None:
+    found = bids.refused(
+        refusal(400, "", "JSON does not validate"), A, "gpu:1"
+    )
+    assert isinstance(found, errors.Unavailable)
+
+
+@pytest.mark.parametrize("is_typed", [False, True])
+def test_a_bid_is_one_request(is_typed: bool) -> None:
+    units = [stored(unit(1)), stored(unit(2), Lease(7, Step.OPEN, False))]
+    body = bids.body(units, "gpu:2", None, is_typed=is_typed)
+    gpu = "CUSTOM_PCI_10DE_1430"
+    expected = {
+        "allocations": {
+            "h/0000:01:00.0": {"resources": {gpu: 1, LEASE: 2}},
+            "h/0000:02:00.0": {"resources": {gpu: 1, LEASE: 14}},
+        },
+        "project_id": "gpu-passthrough-plugin",
+        "user_id": "gpu:2",
+        "consumer_generation": None,
+    }
+    typed = {"consumer_type": "GPU_PASSTHROUGH"}
+    assert body == expected | (typed if is_typed else {})
+
+
+@pytest.mark.parametrize(
+    ("takers", "is_alone", "is_won"),
+    [
+        ({A: 2}, True, False),
+        ({A: 3}, False, True),
+        # Both bid, and Placement gave it to both.
+        ({A: 2, B: 2}, False, False),
+        ({A: 2, B: 3}, False, False),
+        # A bid that came late holds nothing; a hold does.
+        ({A: 3, B: 2}, False, True),
+        ({A: 3, B: 3}, False, False),
+        # One who knows nothing of leases.
+        ({A: 2, B: 0}, False, False),
+        ({A: 3, B: 0}, False, False),
+        # Of another, as a node of a cluster may answer that is behind.
+        ({B: 2}, False, False),
+        ({B: 3}, False, False),
+        ({}, False, False),
+    ],
+)
+def test_a_bid_is_alone_and_a_hold_nobody_elses(
+    takers: dict[str, int], is_alone: bool, is_won: bool
+) -> None:
+    bid = stored(unit(1))
+    assert bids.is_alone(A, bid, bid, takers) is is_alone
+    assert bids.is_won(A, bid, bid, takers) is is_won
+    later = dataclasses.replace(bid, lease=Lease(2, Step.OPEN, False))
+    for now in (later, None):
+        assert not bids.is_alone(A, bid, now, takers)
+        assert not bids.is_won(A, bid, now, takers)
+    # Somebody takes it along its life already.
+    used = dataclasses.replace(bid, lease=Lease(2, Step.PREPARING, False))
+    assert bids.is_won(A, bid, used, takers) is is_won
