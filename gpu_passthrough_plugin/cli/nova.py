@@ -4,23 +4,120 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli.command import Lister, rows
 from gpu_passthrough_plugin.cli.context import Context, say
+from gpu_passthrough_plugin.formats.nova_release import NEWEST, Release, parse
+from gpu_passthrough_plugin.model import trait
 from gpu_passthrough_plugin.model.finding import Status
+from gpu_passthrough_plugin.model.request import NumaPolicy
+from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
 
 if TYPE_CHECKING:
-    from gpu_passthrough_plugin.cli.wishes import Wishes
-    from gpu_passthrough_plugin.flow.config_files import Part
+    from gpu_passthrough_plugin.flow.config_files import ConfigFile
+    from gpu_passthrough_plugin.nova.compute import ComputeHost
     from gpu_passthrough_plugin.nova.lint.configuration import Options
-    from gpu_passthrough_plugin.nova.options import Host
 
 SHOWN = ("File", "Goes To", "Contents")
 WRITTEN = ("File", "Action", "Goes To")
 FINDINGS = ("Check", "Status", "Where", "Detail", "Remedy")
+
+_LEDGER = "inventory"
+_YES_NO = {"yes": True, "no": False}
+# The configuration has the same rule for its own.
+_HOST = re.compile(r"[^\s/\0]{1,255}")
+_FILTER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+
+
+class ConfigArguments(NamedTuple):
+    """What the options of ``nova config`` ask for.
+
+    :param filters: the scheduler's filters; None for Nova's default.
+    :param is_from_ledger: whether to write for every host of the ledger.
+    :param host: Nova's name of the host that is read; empty if not given.
+    """
+
+    options: NovaOptions
+    filters: tuple[str, ...] | None
+    is_from_ledger: bool
+    host: str
+
+
+class _Option(NamedTuple):
+    """One option.
+
+    :param values: what each accepted text stands for; None where the text
+        is free, and ``metavar`` names it then.
+    """
+
+    name: str
+    help: str
+    values: Mapping[str, Any] | None = None
+    metavar: str = ""
+
+    @property
+    def dest(self) -> str:
+        return self.name.removeprefix("--").replace("-", "_")
+
+
+_OPTIONS = (
+    _Option(
+        "--mode",
+        "give Nova one function of each group, its companions reserved with"
+        " it; or every function, which the scheduler's IommuGroupFilter keeps"
+        " together (default: primary)",
+        {mode.value: mode for mode in Mode},
+    ),
+    _Option(
+        "--from",
+        "write for every host of the ledger instead of this one",
+        {_LEDGER: True},
+    ),
+    _Option(
+        "--host",
+        "what Nova calls the host that is read (default: [DEFAULT] host)",
+        metavar="NAME",
+    ),
+    _Option(
+        "--managed",
+        "whether libvirt binds the functions to vfio-pci and back"
+        " (default: Nova's own, yes)",
+        _YES_NO,
+    ),
+    _Option(
+        "--live-migratable",
+        "whether instances may be live-migrated with their functions",
+        _YES_NO,
+    ),
+    _Option(
+        "--one-time-use",
+        "whether a card stays reserved after its instance until somebody"
+        " looked at it",
+        _YES_NO,
+    ),
+    _Option(
+        "--numa-policy",
+        "how near to an instance's NUMA nodes its cards have to be"
+        " (default: Nova's own, legacy)",
+        {policy.value: policy for policy in NumaPolicy},
+    ),
+    _Option(
+        "--host-trait",
+        "have Placement say this of the hosts, and flavors require it,"
+        " such as CUSTOM_GPU_HOST (default: nothing)",
+        metavar="TRAIT",
+    ),
+    _Option(
+        "--enabled-filters",
+        "the scheduler's enabled_filters that you have, divided by commas"
+        " (default: Nova's own)",
+        metavar="LIST",
+    ),
+)
 
 
 class NovaConfig(Lister):
@@ -32,10 +129,8 @@ class NovaConfig(Lister):
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        from gpu_passthrough_plugin.cli import wishes
-
         parser = super().get_parser(prog_name)
-        wishes.add_to(parser)
+        add_options(parser)
         parser.add_argument(
             "-o",
             dest="folder",
@@ -46,29 +141,30 @@ class NovaConfig(Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        from gpu_passthrough_plugin.cli import wishes
         from gpu_passthrough_plugin.flow import nova
 
-        wished = wishes.read(parsed_args)
-        hosts = self._hosts(wished)
-        parts = nova.parts(
-            hosts, wished.asked, wished.filters, by_name=wished.is_of_ledger
+        arguments = read_options(parsed_args)
+        files = nova.generate(
+            self._hosts(arguments),
+            arguments.options,
+            arguments.filters,
+            by_name=arguments.is_from_ledger,
         )
         if parsed_args.folder is None:
-            return SHOWN, rows(*((p.name, p.goes_to, p.text) for p in parts))
-        return WRITTEN, _written(parsed_args.folder, parts)
+            return SHOWN, rows(*((f.name, f.goes_to, f.text) for f in files))
+        return WRITTEN, _written(parsed_args.folder, files)
 
-    def _hosts(self, wished: Wishes) -> tuple[Host, ...]:
+    def _hosts(self, arguments: ConfigArguments) -> tuple[ComputeHost, ...]:
         from gpu_passthrough_plugin.flow import nova
 
         context = self.context
-        if wished.is_of_ledger:
-            return nova.published(context.ledger.records(), say)
-        name = wished.host or self._name(context)
-        return (nova.here(context.tree, context.policy, name),)
+        if arguments.is_from_ledger:
+            return nova.ledger_hosts(context.ledger.records(), say)
+        name = arguments.host or self._name(context)
+        return (nova.this_host(context.tree, context.policy, name),)
 
     def _name(self, context: Context) -> str:
-        """The host's; one to look at has that of what is looked at."""
+        """Return this host's name; of a recording or root that of its path."""
         if context.is_here:
             return context.settings.host
         options = self.app.options
@@ -78,7 +174,7 @@ class NovaConfig(Lister):
     def produce_output(
         self, parsed_args: argparse.Namespace, names: Any, data: Any
     ) -> int:
-        """The files as they are, unless it is the list that is wanted."""
+        """Print the files' text, or the list where a list is asked for."""
         is_list = parsed_args.folder is not None or parsed_args.columns
         if is_list or parsed_args.formatter != "table":
             return super().produce_output(parsed_args, names, data)
@@ -92,8 +188,8 @@ class NovaConfig(Lister):
         return 0
 
 
-def _written(folder: str, parts: tuple[Part, ...]) -> Any:
-    """A row for each file, when all of them are there.
+def _written(folder: str, generated: tuple[ConfigFile, ...]) -> Any:
+    """Write the files; return a row for each.
 
     :raises Invalid: when the folder is something else.
     """
@@ -108,7 +204,7 @@ def _written(folder: str, parts: tuple[Part, ...]) -> Any:
             f"-o: {what} is no folder; wanted one to put files in, there or"
             " not"
         )
-    writes = config_files.planned(files, path, parts)
+    writes = config_files.planned(files, path, generated)
     config_files.put(files, writes)
     return rows(*((w.path, str(w.action), w.step) for w in writes))
 
@@ -122,10 +218,8 @@ class NovaCheck(Lister):
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        from gpu_passthrough_plugin.cli import wishes
-
         parser = super().get_parser(prog_name)
-        wishes.add_release(parser)
+        _add_release(parser)
         parser.add_argument(
             "files",
             nargs="+",
@@ -136,28 +230,29 @@ class NovaCheck(Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        from gpu_passthrough_plugin.cli import wishes
         from gpu_passthrough_plugin.flow import nova
 
         faults: list[str] = []
-        release = wishes.read_release(parsed_args, faults)
+        release = _read_release(parsed_args, faults)
         options = _read(parsed_args.files, faults)
         if faults:
             raise errors.Faults(tuple(faults))
         context = self.context
-        found = nova.checked(context.tree, context.policy, options, release)
-        if any(f.status is Status.FAIL for f in found):
+        findings = nova.check_files(
+            context.tree, context.policy, options, release
+        )
+        if any(f.status is Status.FAIL for f in findings):
             self.status = 1
         return FINDINGS, rows(
             *(
                 (f.check, str(f.status), f.where, f.detail, f.remedy)
-                for f in found
+                for f in findings
             )
         )
 
 
 def _read(paths: Sequence[str], faults: list[str]) -> Options:
-    """What the files say, as far as they can be read; a fault for the rest."""
+    """Return the options in the files; add a fault for each unreadable one."""
     from gpu_passthrough_plugin.formats import oslo_config_file
     from gpu_passthrough_plugin.nova.lint import configuration
 
@@ -184,3 +279,109 @@ def _read(paths: Sequence[str], faults: list[str]) -> Options:
     except errors.Faults as error:
         faults.extend(error.faults)
         return configuration.Options()
+
+
+def _add_release(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names a release of Nova."""
+    parser.add_argument(
+        "--release",
+        metavar="RELEASE",
+        help="of Nova, such as 31, 31.2.0 or 2025.1"
+        f" (default: the newest known, {NEWEST.number})",
+    )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add all options that ``read_options`` reads."""
+    _add_release(parser)
+    for option in _OPTIONS:
+        parser.add_argument(
+            option.name,
+            dest=option.dest,
+            metavar=option.metavar or "|".join(option.values or ()),
+            help=option.help,
+        )
+
+
+def read_options(arguments: argparse.Namespace) -> ConfigArguments:
+    """Return what the options ask for.
+
+    :raises Faults: with each value that is not valid.
+    :raises Refused: for what the release cannot do.
+    """
+    faults: list[str] = []
+    release = _read_release(arguments, faults)
+    values = {
+        option.dest: _value(option, getattr(arguments, option.dest), faults)
+        for option in _OPTIONS
+    }
+    is_from_ledger = values.pop("from") or False
+    host_trait = _trait(values.pop("host_trait"), faults)
+    filters = _filters(values.pop("enabled_filters"), faults)
+    host = _host(values.pop("host"), is_from_ledger, faults)
+    mode = values.pop("mode") or Mode.PRIMARY
+    if faults:
+        raise errors.Faults(tuple(faults))
+    options = NovaOptions(release, mode, host_trait=host_trait, **values)
+    return ConfigArguments(options, filters, is_from_ledger, host)
+
+
+def _read_release(arguments: argparse.Namespace, faults: list[str]) -> Release:
+    """Return the release that is named, or the newest; add any fault."""
+    try:
+        text: str | None = arguments.release
+        return NEWEST if text is None else parse(text)
+    except errors.Invalid as error:
+        faults.append(f"--release {error}")
+        return NEWEST
+
+
+def _value(option: _Option, text: str | None, faults: list[str]) -> Any:
+    """Return what the text stands for; None if not given or not valid."""
+    if text is None or option.values is None:
+        return text
+    if text not in option.values:
+        wanted = " or ".join(option.values)
+        faults.append(f"{option.name} is {text!r}; wanted {wanted}")
+    return option.values.get(text)
+
+
+def _trait(text: str | None, faults: list[str]) -> str | None:
+    """Return the trait; Nova accepts only custom ones for a host."""
+    if text is not None and not (
+        text.startswith("CUSTOM_") and trait.is_trait(text)
+    ):
+        faults.append(
+            f"--host-trait is {text!r}; wanted CUSTOM_ with capitals, digits"
+            " and _, 255 characters at most"
+        )
+    return text
+
+
+def _filters(text: str | None, faults: list[str]) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if not _FILTER.fullmatch(name):
+            faults.append(
+                f"--enabled-filters has {name!r} in it; wanted names of"
+                " filters such as ComputeFilter, divided by commas"
+            )
+    return names
+
+
+def _host(text: str | None, is_from_ledger: bool, faults: list[str]) -> str:
+    if text is None:
+        return ""
+    if is_from_ledger:
+        faults.append(
+            "--host names the host that is read; with --from inventory each"
+            " has the name that it published under"
+        )
+    elif not _HOST.fullmatch(text):
+        faults.append(
+            f"--host is {text!r}; wanted a name of 1 to 255 characters"
+            " without blanks and slashes"
+        )
+    return text

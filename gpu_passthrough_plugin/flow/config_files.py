@@ -1,4 +1,8 @@
-"""Files that an operator takes to where they belong, and may edit."""
+"""Generated files that an operator copies to a service, and may edit.
+
+Each carries a mark with a digest of its contents, which tells a file that
+was edited since from one that may be replaced.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,8 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.model.change import Action, Write
 
-# What tells a file of ours that nobody edited from any other.
+# A file that has this with the right digest was written here, and nobody
+# edited it.
 _MARK = re.compile(
     rb"^# Written by 'gpu-passthrough nova config' \(([0-9a-f]{16})\)[^\n]*\n",
     re.MULTILINE,
@@ -20,11 +25,11 @@ _MARK = re.compile(
 _HEAD_BYTES = 256
 
 
-class Part(NamedTuple):
-    """One file.
+class ConfigFile(NamedTuple):
+    """One generated file.
 
     :param name: without a folder.
-    :param goes_to: who reads it, and where.
+    :param goes_to: which service reads it, and where.
     """
 
     name: str
@@ -34,7 +39,10 @@ class Part(NamedTuple):
 
 
 def marked(text: str) -> bytes:
-    """The text with a line that says whose it is, and of what contents."""
+    """Return the text with the mark, as UTF-8.
+
+    The mark is the first line, or the second below a ``#!``.
+    """
     data = text.encode(errors="backslashreplace")
     first = b""
     if data.startswith(b"#!"):
@@ -47,28 +55,30 @@ def marked(text: str) -> bytes:
 
 
 def is_unedited(data: bytes) -> bool:
-    """Whether ``marked`` made it, and nobody changed it since."""
-    found = _MARK.search(data, 0, _HEAD_BYTES)
-    if found is None:
+    """Return whether ``marked`` made it and nothing changed it since."""
+    mark = _MARK.search(data, 0, _HEAD_BYTES)
+    if mark is None:
         return False
-    rest = data[: found.start()] + data[found.end() :]
-    return _digest(rest) == found[1].decode()
+    rest = data[: mark.start()] + data[mark.end() :]
+    return _digest(rest) == mark[1].decode()
 
 
 def planned(
-    files: Files, folder: str, parts: Sequence[Part]
+    files: Files, folder: str, generated: Sequence[ConfigFile]
 ) -> tuple[Write, ...]:
-    """What puts the parts into a folder; nothing is written yet.
+    """Return the writes that put generated files into a folder.
 
-    :param folder: an absolute path; it need not be there.
-    :raises Refused: when a file of that name is somebody else's.
+    Nothing is written yet.
+
+    :param folder: an absolute path; it may be missing.
+    :raises Refused: when a file of that name was edited or is not ours.
     """
     writes = []
     foreign = []
-    for part in parts:
-        path = posixpath.join(folder, part.name)
-        was, becomes = files.read(path), marked(part.text)
-        writes.append(Write(part.goes_to, path, was, becomes, part.mode))
+    for file in generated:
+        path = posixpath.join(folder, file.name)
+        was, becomes = files.read(path), marked(file.text)
+        writes.append(Write(file.goes_to, path, was, becomes, file.mode))
         if was not in (None, becomes) and not is_unedited(was or b""):
             foreign.append(path)
     if foreign:
@@ -80,7 +90,7 @@ def planned(
 
 
 def put(files: Files, writes: Sequence[Write]) -> None:
-    """Write them, each whole or not at all; what is right is left alone.
+    """Write each file whole or not at all; leave what is unchanged.
 
     :raises Unavailable: when one cannot be written.
     """

@@ -1,4 +1,4 @@
-"""``nova config`` and ``nova check``: hosts, and Nova's files for them."""
+"""Generate Nova's configuration for hosts, and check one that exists."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gpu_passthrough_plugin.discovery import facts as host_facts
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.flow import groups
-from gpu_passthrough_plugin.flow.config_files import Part
+from gpu_passthrough_plugin.flow.config_files import ConfigFile
 from gpu_passthrough_plugin.formats.nova_release import Release
 from gpu_passthrough_plugin.isolation import partition, verdict
 from gpu_passthrough_plugin.isolation.partition import Policy
@@ -20,44 +20,46 @@ from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.model.reading import known
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 from gpu_passthrough_plugin.nova import compute, render
+from gpu_passthrough_plugin.nova.compute import ComputeHost
 from gpu_passthrough_plugin.nova.control_plane import DEFAULT_FILTERS
 from gpu_passthrough_plugin.nova.lint import check
 from gpu_passthrough_plugin.nova.lint.configuration import Options
-from gpu_passthrough_plugin.nova.options import Asked, Host, has_acs_override
+from gpu_passthrough_plugin.nova.options import NovaOptions
 
-# Read by every service of Nova's besides its own file, unless it is told
-# otherwise.  Source: oslo.config, cfg.py (find_config_dirs).
+# Every service of Nova reads it in addition to its own file, by default.
+# Source: oslo.config, cfg.py (find_config_dirs).
 _FOLDER = "/etc/nova/nova.conf.d/"
 _FILE_NAME = re.compile(r"[^\s/\0]{1,200}")
 
 
-def here(tree: Tree, policy: Policy, name: str) -> Host:
-    """The host as it is read now.
+def this_host(tree: Tree, policy: Policy, name: str) -> ComputeHost:
+    """Return the host as it is read now.
 
     :param name: as Nova calls it.
     """
     facts = host_facts.facts(tree)
-    found = groups.groups(tree, policy, with_primary_only=True)
-    return Host(
+    candidates = groups.groups(tree, policy, with_primary_only=True)
+    return ComputeHost(
         name,
         tuple(
             unit(name, group, facts, policy.traits)
-            for group in found
+            for group in candidates
             if group.verdict.is_assignable
         ),
-        tuple(group for group in found if not group.verdict.is_assignable),
-        has_acs_override(known(facts.kernel_arguments) or ()),
+        tuple(g for g in candidates if not g.verdict.is_assignable),
+        compute.has_acs_override(known(facts.kernel_arguments) or ()),
     )
 
 
-def published(
+def ledger_hosts(
     records: Iterable[UnitRecord], say: Callable[[str], None]
-) -> tuple[Host, ...]:
-    """Every host of the ledger, by name.
+) -> tuple[ComputeHost, ...]:
+    """Return every host of the ledger, by name.
 
-    :param say: told of each unit that nobody can be given.
+    :param say: called with a message for each unit that is left out
+        because it cannot be allocated.
     :raises Refused: when there is none.
-    :raises Invalid: when a name can be no file's.
+    :raises Invalid: when a name cannot be part of a file's name.
     """
     hosts: dict[str, list[Unit]] = {}
     for record in records:
@@ -78,76 +80,80 @@ def published(
                 f"host {name!r} of the ledger cannot be part of a file's"
                 " name; publish it under another"
             )
-    return tuple(Host(name, tuple(hosts[name])) for name in sorted(hosts))
+    return tuple(ComputeHost(n, tuple(hosts[n])) for n in sorted(hosts))
 
 
-def parts(
-    hosts: Sequence[Host],
-    asked: Asked,
+def generate(
+    hosts: Sequence[ComputeHost],
+    options: NovaOptions,
     enabled: Sequence[str] | None = None,
     *,
     by_name: bool = False,
-) -> tuple[Part, ...]:
-    """Every file that Nova, Placement and an operator need.
+) -> tuple[ConfigFile, ...]:
+    """Return every file that Nova, Placement and an operator need.
 
-    :param enabled: the scheduler's filters that an operator has; None for
-        Nova's own.
-    :param by_name: name the compute hosts' files by them.
+    :param enabled: the scheduler's filters that an operator has enabled;
+        None for Nova's default.
+    :param by_name: whether each compute host's file is named after it.
     :raises Refused: when no host has anything for Nova.
     """
-    if not any(compute.offers(host, asked) for host in hosts):
-        raise errors.Refused(_nothing(hosts, asked))
+    if not any(compute.offers(host, options) for host in hosts):
+        raise errors.Refused(_nothing_to_offer(hosts, options))
     filters = DEFAULT_FILTERS if enabled is None else enabled
     return (
         *(
-            Part(
+            ConfigFile(
                 f"gpu-compute{f'-{host.name}' if by_name else ''}.conf",
                 f"{_FOLDER} of nova-compute on {host.name}",
-                render.compute_file(host, asked),
+                render.compute_file(host, options),
             )
             for host in hosts
         ),
-        *_providers(hosts, asked),
-        Part(
+        *_provider_files(hosts, options),
+        ConfigFile(
             "gpu-alias.conf",
             f"{_FOLDER} of nova-api and every nova-compute",
-            render.alias_file(hosts, asked),
+            render.alias_file(hosts, options),
         ),
-        Part(
+        ConfigFile(
             "gpu-scheduler.conf",
             f"{_FOLDER} of nova-scheduler, nova-api and nova-conductor",
-            render.scheduler_file(asked, filters),
+            render.scheduler_file(options, filters),
         ),
-        Part(
+        ConfigFile(
             "gpu-placement.conf",
             "the end of /etc/placement/placement.conf",
-            render.placement_file(hosts, asked),
+            render.placement_file(hosts, options),
         ),
-        Part(
+        ConfigFile(
             "gpu-flavors.sh",
             "a shell with an administrator's credentials",
-            render.flavors_file(hosts, asked),
+            render.flavors_file(hosts, options),
             mode=0o755,
         ),
     )
 
 
-def _providers(hosts: Sequence[Host], asked: Asked) -> Iterator[Part]:
-    """What Placement is told of hosts, where that is wanted."""
-    if asked.host_trait is None:
+def _provider_files(
+    hosts: Sequence[ComputeHost], options: NovaOptions
+) -> Iterator[ConfigFile]:
+    """Yield the file that reports the hosts' trait, if there is a trait."""
+    if options.host_trait is None:
         return
-    names = [host.name for host in hosts if compute.offers(host, asked)]
-    yield Part(
+    names = [host.name for host in hosts if compute.offers(host, options)]
+    yield ConfigFile(
         "gpu-provider.yaml",
         f"/etc/nova/provider_config/ of nova-compute on {', '.join(names)}",
-        render.provider_file(asked.host_trait),
+        render.provider_file(options.host_trait),
     )
 
 
-def _nothing(hosts: Sequence[Host], asked: Asked) -> str:
-    """Why no host has anything for Nova, and what to do, in one line."""
+def _nothing_to_offer(
+    hosts: Sequence[ComputeHost], options: NovaOptions
+) -> str:
+    """Return why no host has anything for Nova, and what to do."""
     whose = hosts[0].name if len(hosts) == 1 else f"any of {len(hosts)} hosts"
-    why = [reason for host in hosts for reason in _reasons(host, asked)]
+    why = [reason for host in hosts for reason in _reasons(host, options)]
     if not why:
         return (
             f"no group of {whose} has a function that [discovery] select"
@@ -160,35 +166,34 @@ def _nothing(hosts: Sequence[Host], asked: Asked) -> str:
     )
 
 
-def _reasons(host: Host, asked: Asked) -> Iterator[str]:
-    """Of each group why not, with a remedy; last what was to be expected."""
-    for left in compute.left_out(host, asked):
-        yield f"{left.unit.key.address}: {left.why}"
+def _reasons(host: ComputeHost, options: NovaOptions) -> Iterator[str]:
+    """Yield why each group is left out, with a remedy; consoles last."""
+    for left in compute.left_out(host, options):
+        yield f"{left.unit.key.address}: {left.reason}"
     for group in sorted(host.refused, key=_is_console):
-        first, reason = group.primaries[0], group.verdict.reasons[0]
-        names = str(first.address)
-        of = "" if names in reason.text else f"{names}: "
-        yield f"{of}{reason.text}; {reason.remedy}"
+        address, reason = group.primaries[0].address, group.verdict.reasons[0]
+        prefix = "" if str(address) in reason.text else f"{address}: "
+        yield f"{prefix}{reason.text}; {reason.remedy}"
 
 
 def _is_console(group: Group) -> bool:
     return any(r.rule == "bmc-display" for r in group.verdict.reasons)
 
 
-def checked(
+def check_files(
     tree: Tree,
     policy: Policy,
     options: Options,
     release: Release,
 ) -> tuple[Finding, ...]:
-    """What is wrong on this host with what Nova's files say.
+    """Return what is wrong on this host with Nova's configuration files.
 
     :raises Invalid: when there are more entries than any host has devices.
     """
-    return check.findings(options, _whole(tree, policy), release)
+    return check.findings(options, _all_groups(tree, policy), release)
 
 
-def _whole(tree: Tree, policy: Policy) -> tuple[Group, ...]:
+def _all_groups(tree: Tree, policy: Policy) -> tuple[Group, ...]:
     """All groups, every member read whole: Nova may list any function."""
     facts = host_facts.facts(tree)
     functions = discovery.functions(tree)

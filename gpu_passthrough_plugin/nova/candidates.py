@@ -16,21 +16,21 @@ from typing import NamedTuple, TypedDict
 
 from gpu_passthrough_plugin.nova import exact_cover
 from gpu_passthrough_plugin.nova.exact_cover import (
+    AllocatableGroup,
+    Counts,
     Locality,
-    Piece,
-    Share,
-    Vector,
+    Providers,
 )
-from gpu_passthrough_plugin.nova.pools import Ask, Pool
+from gpu_passthrough_plugin.nova.pools import AliasRequest, Pool
 
 # The scheduler claims the first one that other filters leave, and each
 # costs those filters their time.
-_BASES = 8
-_MOST = 128
+_MAX_BASES = 8
+_MAX_CANDIDATES = 128
 
 
 class Resources(TypedDict):
-    """Of one provider: an amount of each class."""
+    """What is allocated of one provider: an amount of each class."""
 
     resources: dict[str, int]
 
@@ -58,81 +58,83 @@ class _Base(NamedTuple):
 
 def build(
     pools: Sequence[Pool],
-    asks: Sequence[Ask],
+    requests: Sequence[AliasRequest],
     offered: Sequence[Candidate],
     locality: Locality | None = None,
 ) -> tuple[Candidate, ...] | None:
-    """Candidates of whole groups, the best first; none where none fits.
+    """Return candidates of whole groups, the best first; none if none fits.
 
     None when the host's candidates can stay as they are: none of its
-    functions that suit are in a group with a tag, and the flavor does not
-    want them together.
+    functions that fit are in a group with a tag, and the flavor does not
+    require a locality.
 
     Below one switch before several, on one NUMA node before two, on the
-    node and switch with the fewest pieces left that suit, then by address.
+    node and switch with the fewest groups left that fit, then by address.
     What Placement named goes before what it did not name, which may be
     claimed already.
 
     :param pools: free functions of the host.
-    :param asks: what the flavor asks for.
-    :param offered: what Placement said of the host.
-    :param locality: where all of them have to be together.
+    :param requests: what the flavor asks for.
+    :param offered: Placement's candidates for the host.
+    :param locality: how close to each other all of them have to be.
     """
-    can_choose = [p for p in pools if p.group or locality]
-    suited = [a for a in asks if any(a.suits(p) for p in can_choose)]
-    if not suited:
+    grouped = [p for p in pools if p.group or locality]
+    relevant = [r for r in requests if any(r.accepts(p) for p in grouped)]
+    if not relevant:
         return None
-    if not offered or not all(_is_mapped(a, offered[0]) for a in suited):
+    if not offered or not all(_is_mapped(r, offered[0]) for r in relevant):
         return ()
-    mapped = [a for a in asks if _is_mapped(a, offered[0])]
-    named = [_named(ask, offered) for ask in mapped]
-    takers = _takers(pools, mapped, named)
-    if not any(takers.get(p.provider or "") for p in can_choose):
+    mapped = [r for r in requests if _is_mapped(r, offered[0])]
+    named = [_named(request, offered) for request in mapped]
+    aliases = _aliases_of_providers(pools, mapped, named)
+    if not any(aliases.get(p.provider or "") for p in grouped):
         return None
-    wanted = tuple(ask.count for ask in mapped)
-    whole = _pieces(pools, takers, wanted, frozenset().union(*named))
-    slots = [slots_of(ask, offered[0]) for ask in mapped]
+    counts = tuple(request.count for request in mapped)
+    groups = _groups(pools, aliases, counts, frozenset().union(*named))
+    slots = [slots_of(request, offered[0]) for request in mapped]
     bases = _bases(offered, list(itertools.chain(*slots)))
     built = (
-        _candidate(base, slots, share)
-        for share in exact_cover.shares(whole, wanted, locality)
+        _candidate(base, slots, providers)
+        for providers in exact_cover.provider_sets(groups, counts, locality)
         for base in bases
     )
-    return tuple(itertools.islice(built, _MOST))
+    return tuple(itertools.islice(built, _MAX_CANDIDATES))
 
 
-def slots_of(ask: Ask, candidate: Candidate) -> list[str]:
-    """The request groups of an alias: one for each function.
+def slots_of(request: AliasRequest, candidate: Candidate) -> list[str]:
+    """Return the request groups of an alias: one for each function.
 
     Source: nova, objects/request_spec.py: the request's id, ``-`` and a
     number.
     """
-    begin = f"{ask.key}-"
-    return sorted(s for s in candidate["mappings"] if s.startswith(begin))
+    prefix = f"{request.request_id}-"
+    return sorted(s for s in candidate["mappings"] if s.startswith(prefix))
 
 
-def _is_mapped(ask: Ask, candidate: Candidate) -> bool:
-    return len(slots_of(ask, candidate)) == ask.count
+def _is_mapped(request: AliasRequest, candidate: Candidate) -> bool:
+    return len(slots_of(request, candidate)) == request.count
 
 
-def _named(ask: Ask, offered: Iterable[Candidate]) -> frozenset[str]:
-    """Every provider that Placement named for the alias."""
+def _named(
+    request: AliasRequest, offered: Iterable[Candidate]
+) -> frozenset[str]:
+    """Return every provider that Placement named for the alias."""
     return frozenset(
         provider
         for candidate in offered
-        for slot in slots_of(ask, candidate)
+        for slot in slots_of(request, candidate)
         for provider in candidate["mappings"][slot]
     )
 
 
 def _bases(offered: Iterable[Candidate], slots: Sequence[str]) -> list[_Base]:
-    """What the candidates have beside PCI functions, each once."""
+    """Return what candidates have in addition to PCI functions, each once."""
     bases: list[_Base] = []
     for candidate in offered:
         base = _base(candidate, slots)
         if base not in bases:
             bases.append(base)
-        if len(bases) == _BASES:
+        if len(bases) == _MAX_BASES:
             break
     return bases
 
@@ -154,32 +156,33 @@ def _base(candidate: Candidate, slots: Sequence[str]) -> _Base:
 
 
 def _candidate(
-    base: _Base, slots: Sequence[Sequence[str]], share: Share
+    base: _Base, slots: Sequence[Sequence[str]], providers: Providers
 ) -> Candidate:
-    """The base, with these providers in the aliases' request groups."""
+    """Return the base with these providers in the aliases' request groups."""
     allocations = dict(base.candidate["allocations"])
     mappings = dict(base.candidate["mappings"])
-    for of_ask, providers in zip(slots, share, strict=True):
-        for slot, provider in zip(of_ask, providers, strict=True):
+    for slots_of_alias, of_alias in zip(slots, providers, strict=True):
+        for slot, provider in zip(slots_of_alias, of_alias, strict=True):
             mappings[slot] = [provider]
-            had = allocations.get(provider, {"resources": {}})["resources"]
-            count = had.get(base.classes[slot], 0) + 1
+            allocated = allocations.get(provider, {"resources": {}})
+            amounts = allocated["resources"]
+            count = amounts.get(base.classes[slot], 0) + 1
             allocations[provider] = {
-                "resources": {**had, base.classes[slot]: count}
+                "resources": {**amounts, base.classes[slot]: count}
             }
     return {"allocations": allocations, "mappings": mappings}
 
 
-def _takers(
+def _aliases_of_providers(
     pools: Iterable[Pool],
-    asks: Sequence[Ask],
+    requests: Sequence[AliasRequest],
     named: Sequence[frozenset[str]],
 ) -> Mapping[str, tuple[int, ...]]:
-    """Which aliases each provider can count for.
+    """Return which aliases, by number, each provider can count for.
 
     Resource class and traits are Placement's to check, and it checks
-    traits only when it is asked for candidates.  So a provider is taken
-    that it named, or one of the kind of those whose tag has the traits.
+    traits only when it is asked for candidates.  So a provider counts that
+    it named, or one of the kind of those whose tag has the traits.
     """
     pools = [pool for pool in pools if pool.provider is not None]
     kinds = [
@@ -189,89 +192,92 @@ def _takers(
     return {
         pool.provider or "": tuple(
             number
-            for number, ask in enumerate(asks)
-            if ask.suits(pool)
+            for number, request in enumerate(requests)
+            if request.accepts(pool)
             and (
                 pool.provider in named[number]
-                or (pool.kind in kinds[number] and ask.traits <= pool.traits)
+                or (
+                    pool.kind in kinds[number]
+                    and request.traits <= pool.traits
+                )
             )
         )
         for pool in pools
     }
 
 
-def _pieces(
+def _groups(
     pools: Iterable[Pool],
-    taken_for: Mapping[str, tuple[int, ...]],
-    wanted: Vector,
+    aliases: Mapping[str, tuple[int, ...]],
+    counts: Counts,
     named: frozenset[str],
-) -> list[Piece]:
-    """What is handed out as one and suits, the largest first."""
-    groups: dict[tuple[str | None, str | None], list[Pool]] = {}
+) -> list[AllocatableGroup]:
+    """Return the groups that fit the request, the largest first."""
+    members_by_key: dict[tuple[str | None, str | None], list[Pool]] = {}
     for pool in pools:
-        groups.setdefault(pool.piece, []).append(pool)
-    found = []
-    for (group, _), members in groups.items():
-        ways = _ways(members, taken_for, wanted, is_whole=group is not None)
-        if ways:
-            nodes = [p.node for p in members if p.node is not None]
+        members_by_key.setdefault(pool.group_key, []).append(pool)
+    groups = []
+    for (group, _), members in members_by_key.items():
+        choices = _choices(members, aliases, counts, group is not None)
+        if choices:
+            nodes = [p.numa_node for p in members if p.numa_node is not None]
             switches = [p.switch for p in members if p.switch is not None]
-            found.append(
-                Piece(
+            groups.append(
+                AllocatableGroup(
                     name=members[0].address,
-                    node=nodes[0] if nodes else None,
+                    numa_node=nodes[0] if nodes else None,
                     switch=switches[0] if switches else None,
-                    is_offered=any(p.provider in named for p in members),
-                    ways=ways,
+                    is_named=any(p.provider in named for p in members),
+                    choices=choices,
                 )
             )
-    return sorted(found, key=lambda p: (-max(map(sum, p.ways)), p.name))
+    return sorted(groups, key=lambda g: (-max(map(sum, g.choices)), g.name))
 
 
-def _ways(
+def _choices(
     members: Sequence[Pool],
-    taken_for: Mapping[str, tuple[int, ...]],
-    wanted: Vector,
+    aliases: Mapping[str, tuple[int, ...]],
+    counts: Counts,
     is_whole: bool,
-) -> Mapping[Vector, Share]:
-    """What the pools of one piece can count for; nothing if they do not.
+) -> Mapping[Counts, Providers]:
+    """Return what the pools of one group can count for; nothing if nothing.
 
     :param is_whole: whether all of them have to be taken.
     """
     total = sum(pool.count for pool in members)
-    if any(p.size not in (None, total) for p in members):
+    if any(p.group_size not in (None, total) for p in members):
         return {}
-    nothing: Share = tuple(() for _ in wanted)
-    ways = {tuple(0 for _ in wanted): nothing}
+    nothing: Providers = tuple(() for _ in counts)
+    choices = {tuple(0 for _ in counts): nothing}
     for pool in members:
-        ways = dict(_with(pool, ways, taken_for, wanted, is_whole))
-    return {way: share for way, share in ways.items() if any(way)}
+        choices = dict(_with_pool(pool, choices, aliases, counts, is_whole))
+    return {taken: made_of for taken, made_of in choices.items() if any(taken)}
 
 
-def _with(
+def _with_pool(
     pool: Pool,
-    ways: Mapping[Vector, Share],
-    taken_for: Mapping[str, tuple[int, ...]],
-    wanted: Vector,
+    choices: Mapping[Counts, Providers],
+    aliases: Mapping[str, tuple[int, ...]],
+    counts: Counts,
     is_whole: bool,
-) -> Iterator[tuple[Vector, Share]]:
-    """The ways, each with the functions of one pool more."""
+) -> Iterator[tuple[Counts, Providers]]:
+    """Yield the choices, each with functions of one pool more."""
     if pool.provider is None:
         return
-    most = min(pool.count, sum(wanted))
+    most = min(pool.count, sum(counts))
     least = pool.count if is_whole else 0
-    for way, share in ways.items():
+    for taken, providers in choices.items():
         for number in range(least, most + 1):
-            for taken in itertools.combinations_with_replacement(
-                taken_for[pool.provider], number
+            for added in itertools.combinations_with_replacement(
+                aliases[pool.provider], number
             ):
-                more = collections.Counter(taken)
-                sums = tuple(n + more[i] for i, n in enumerate(way))
-                if all(n <= w for n, w in zip(sums, wanted, strict=True)):
+                more = collections.Counter(added)
+                sums = tuple(n + more[i] for i, n in enumerate(taken))
+                if all(n <= w for n, w in zip(sums, counts, strict=True)):
                     yield (
                         sums,
                         tuple(
                             (*had, *itertools.repeat(pool.provider, more[i]))
-                            for i, had in enumerate(share)
+                            for i, had in enumerate(providers)
                         ),
                     )

@@ -1,4 +1,4 @@
-"""What the compute service of one host may hand out."""
+"""Which functions nova-compute of one host may hand out, and as what."""
 
 from __future__ import annotations
 
@@ -8,54 +8,81 @@ from typing import NamedTuple
 
 from gpu_passthrough_plugin.formats.nova_release import Feature
 from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.model.unit import DeviceType, Unit, UnitFunction
 from gpu_passthrough_plugin.nova import naming
-from gpu_passthrough_plugin.nova.options import Asked, Host, Mode
+from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
 from gpu_passthrough_plugin.nova.spec import DeviceSpec
 
 ACS_OVERRIDE = "CUSTOM_PCI_ACS_OVERRIDE"
 
 # Source: nova, pci/devspec.py (MAX_DOMAIN).
-_LAST_DOMAIN = 0xFFFF
+_MAX_DOMAIN = 0xFFFF
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ComputeHost:
+    """A compute host and what its assignable groups make.
+
+    :param name: as Nova calls it.
+    :param refused: its groups that are not assignable, to say why.
+    :param has_acs_override: whether its kernel was told to treat functions
+        as isolated that do not report so themselves.
+    """
+
+    name: str
+    units: tuple[Unit, ...]
+    refused: tuple[Group, ...] = ()
+    has_acs_override: bool = False
 
 
 class Offer(NamedTuple):
-    """A unit that Nova is told of, and the entries that do."""
+    """A unit that Nova may hand out, and the entries that list it."""
 
     unit: Unit
     specs: tuple[DeviceSpec, ...]
 
 
 class LeftOut(NamedTuple):
-    """A unit that Nova is not told of, and why."""
+    """A unit that Nova may not hand out, and why."""
 
     unit: Unit
-    why: str
+    reason: str
 
 
-def offers(host: Host, asked: Asked) -> tuple[Offer, ...]:
-    """Every unit that Nova can have, by address."""
+def has_acs_override(kernel_arguments: tuple[str, ...]) -> bool:
+    """Return whether the kernel was told to assume isolation.
+
+    Its groups may isolate less than they claim then.  The argument is no
+    option of the mainline kernel: those who patch it in have it.
+    Source: https://lkml.org/lkml/2013/5/30/513
+    """
+    return any(a.startswith("pcie_acs_override=") for a in kernel_arguments)
+
+
+def offers(host: ComputeHost, options: NovaOptions) -> tuple[Offer, ...]:
+    """Return every unit that Nova can have, by address."""
     return tuple(
-        Offer(unit, tuple(_specs(host, unit, asked)))
+        Offer(unit, tuple(_specs(host, unit, options)))
         for unit in _units(host)
-        if not reason(unit, asked)
+        if not reason(unit, options)
     )
 
 
-def left_out(host: Host, asked: Asked) -> tuple[LeftOut, ...]:
-    """Every unit that it cannot, by address."""
-    found = ((unit, reason(unit, asked)) for unit in _units(host))
-    return tuple(LeftOut(unit, why) for unit, why in found if why)
+def left_out(host: ComputeHost, options: NovaOptions) -> tuple[LeftOut, ...]:
+    """Return every unit that Nova cannot have, by address."""
+    reasons = ((unit, reason(unit, options)) for unit in _units(host))
+    return tuple(LeftOut(unit, text) for unit, text in reasons if text)
 
 
-def reason(unit: Unit, asked: Asked) -> str:
-    """Why Nova cannot have the unit; empty when it can."""
-    return next(filter(None, (rule(unit, asked) for rule in _RULES)), "")
+def reason(unit: Unit, options: NovaOptions) -> str:
+    """Return why Nova cannot have the unit; empty when it can."""
+    return next(filter(None, (rule(unit, options) for rule in _RULES)), "")
 
 
-def _wide_domain(unit: Unit, asked: Asked) -> str:
-    for function in naming.listed(unit, asked.mode):
-        if function.address.domain > _LAST_DOMAIN:
+def _wide_domain(unit: Unit, options: NovaOptions) -> str:
+    for function in naming.listed_functions(unit, options.mode):
+        if function.address.domain > _MAX_DOMAIN:
             return (
                 f"the domain of {function.address} is above ffff, which"
                 " nova-compute does not start with"
@@ -63,16 +90,16 @@ def _wide_domain(unit: Unit, asked: Asked) -> str:
     return ""
 
 
-def _no_own_class(unit: Unit, asked: Asked) -> str:
-    if len(unit.primaries) < 2 or asked.release.knows(Feature.ALIAS_CLASS):
+def _no_own_class(unit: Unit, options: NovaOptions) -> str:
+    if len(unit.primaries) < 2 or options.release.knows(Feature.ALIAS_CLASS):
         return ""
     return (
-        f"it has {len(unit.primaries)} primaries, and {asked.release} cannot"
+        f"it has {len(unit.primaries)} primaries, and {options.release} cannot"
         f" tell it from one card: {Feature.ALIAS_CLASS} came later"
     )
 
 
-def _virtual_own_class(unit: Unit, asked: Asked) -> str:
+def _virtual_own_class(unit: Unit, options: NovaOptions) -> str:
     """Source: nova, compute/pci_placement_translator.py (add_child)."""
     if len(unit.primaries) < 2 or not any(map(_is_virtual, unit.functions)):
         return ""
@@ -82,10 +109,10 @@ def _virtual_own_class(unit: Unit, asked: Asked) -> str:
     )
 
 
-def _virtual_group(unit: Unit, asked: Asked) -> str:
+def _virtual_group(unit: Unit, options: NovaOptions) -> str:
     """Source: nova, pci/stats.py (_assert_one_pool_per_rp_uuid)."""
     if (
-        asked.mode is Mode.PRIMARY
+        options.mode is Mode.PRIMARY
         or len(unit.functions) < 2
         or not any(map(_is_virtual, unit.functions))
     ):
@@ -97,18 +124,18 @@ def _virtual_group(unit: Unit, asked: Asked) -> str:
     )
 
 
-def _long_request(unit: Unit, asked: Asked) -> str:
-    wanted = naming.items(unit, asked.mode)
-    texts = naming.alias_text(wanted), naming.flavor(wanted)
-    if max(map(len, texts)) <= naming.MOST:
+def _long_request(unit: Unit, options: NovaOptions) -> str:
+    items = naming.items(unit, options.mode)
+    texts = naming.alias_text(items), naming.flavor(items)
+    if max(map(len, texts)) <= naming.MAX_LENGTH:
         return ""
     return (
         f"it has {len(unit.functions)} functions, and what a flavor asks"
-        f" for them with is longer than {naming.MOST} characters"
+        f" for them with is longer than {naming.MAX_LENGTH} characters"
     )
 
 
-_RULES: tuple[Callable[[Unit, Asked], str], ...] = (
+_RULES: tuple[Callable[[Unit, NovaOptions], str], ...] = (
     _wide_domain,
     _no_own_class,
     _virtual_own_class,
@@ -117,12 +144,14 @@ _RULES: tuple[Callable[[Unit, Asked], str], ...] = (
 )
 
 
-def _units(host: Host) -> list[Unit]:
+def _units(host: ComputeHost) -> list[Unit]:
     return sorted(host.units, key=lambda unit: unit.key)
 
 
-def _specs(host: Host, unit: Unit, asked: Asked) -> Iterator[DeviceSpec]:
-    functions = naming.listed(unit, asked.mode)
+def _specs(
+    host: ComputeHost, unit: Unit, options: NovaOptions
+) -> Iterator[DeviceSpec]:
+    functions = naming.listed_functions(unit, options.mode)
     for function in functions:
         traits = _traits(host, unit, function)
         spec = DeviceSpec(
@@ -131,13 +160,13 @@ def _specs(host: Host, unit: Unit, asked: Asked) -> Iterator[DeviceSpec]:
             product_id=function.product_id,
             resource_class=naming.resource_class(unit, function),
             traits=traits,
-            managed=asked.managed,
-            live_migratable=asked.live_migratable,
-            one_time_use=asked.one_time_use,
+            managed=options.managed,
+            live_migratable=options.live_migratable,
+            one_time_use=options.one_time_use,
             switch=_shared_switch(host, unit),
         )
         # A virtual function is a group of its own here (``_virtual_group``).
-        if asked.mode is Mode.FULL and not _is_virtual(function):
+        if options.mode is Mode.FULL and not _is_virtual(function):
             spec = dataclasses.replace(
                 spec,
                 # The kernel's number changes between boots.
@@ -145,21 +174,24 @@ def _specs(host: Host, unit: Unit, asked: Asked) -> Iterator[DeviceSpec]:
                 group_size=len(functions),
                 group_traits=traits,
             )
-        yield _known(spec, function, asked)
+        yield _supported(spec, function, options)
 
 
-def _shared_switch(host: Host, unit: Unit) -> Address | None:
-    """The switch above it; None where nothing else of Nova's is below."""
+def _shared_switch(host: ComputeHost, unit: Unit) -> Address | None:
+    """Return the switch above the unit; None if no other unit is below it."""
     if any(u.switch == unit.switch and u != unit for u in host.units):
         return unit.switch
     return None
 
 
-def _traits(host: Host, unit: Unit, function: UnitFunction) -> frozenset[str]:
-    """Those of its unit; of a virtual function what all of its kind have.
+def _traits(
+    host: ComputeHost, unit: Unit, function: UnitFunction
+) -> frozenset[str]:
+    """Return the unit's traits that the function's entry may have.
 
-    All below one physical function are of a kind and share a provider, and
-    Nova ends its service where they differ.
+    Virtual functions below one physical function are of one kind and share
+    a provider, and nova-compute stops where their traits differ: they get
+    those that all units with functions of that kind have.
     Source: nova, compute/pci_placement_translator.py (add_child).
     """
     traits = unit.traits
@@ -178,22 +210,22 @@ def _kind(function: UnitFunction) -> tuple[int, int, DeviceType]:
     return function.vendor_id, function.product_id, function.device_type
 
 
-def _known(
-    spec: DeviceSpec, function: UnitFunction, asked: Asked
+def _supported(
+    spec: DeviceSpec, function: UnitFunction, options: NovaOptions
 ) -> DeviceSpec:
-    """The entry without what the release does not know, or not of it.
+    """Return the entry without what the release or the function cannot have.
 
-    Nova wants no ``one_time_use`` of a virtual function, not even ``no``.
+    Nova refuses ``one_time_use`` of a virtual function, even ``no``.
     Source: nova, compute/pci_placement_translator.py (add_child).
     """
-    release = asked.release
+    release = options.release
     can_once = release.knows(Feature.SPEC_ONCE)
     can_once = can_once and not _is_virtual(function)
     can_managed = release.knows(Feature.SPEC_MANAGED)
     can_migrate = release.knows(Feature.SPEC_MIGRATABLE)
     return dataclasses.replace(
         spec,
-        # Without Placement nobody could ask for either.
+        # Without Placement no alias could ask for either.
         resource_class=spec.resource_class if release.has_placement else None,
         traits=spec.traits if release.has_placement else frozenset(),
         managed=spec.managed if can_managed else None,

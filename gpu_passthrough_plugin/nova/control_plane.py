@@ -10,7 +10,8 @@ from typing import NamedTuple
 from gpu_passthrough_plugin.formats.nova_release import Feature
 from gpu_passthrough_plugin.model.unit import Unit, UnitFunction
 from gpu_passthrough_plugin.nova import compute, naming
-from gpu_passthrough_plugin.nova.options import Asked, Host, Mode
+from gpu_passthrough_plugin.nova.compute import ComputeHost
+from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
 from gpu_passthrough_plugin.nova.spec import AliasEntry
 
 # The scheduler's own, by default.  Source: nova, conf/scheduler.py, the
@@ -24,65 +25,72 @@ DEFAULT_FILTERS = (
 )
 PCI_FILTER = "PciPassthroughFilter"
 NOVAS_FILTERS = "nova.scheduler.filters.all_filters"
-GROUP_FILTER = "gpu_passthrough_plugin.nova.filters.IommuGroupFilter"
+GROUP_FILTER = "IommuGroupFilter"
+GROUP_FILTER_PATH = f"gpu_passthrough_plugin.nova.filters.{GROUP_FILTER}"
 # It checks each candidate against the instance's NUMA nodes.
 NUMA_FILTER = "NUMATopologyFilter"
 NOVAS_WEIGHERS = "nova.scheduler.weights.all_weighers"
 WEIGHER = "gpu_passthrough_plugin.nova.weights.GpuAffinityWeigher"
 
-# So many candidates the scheduler asks Placement for.  Source: nova,
+# How many candidates the scheduler asks Placement for.  Source: nova,
 # conf/scheduler.py ([scheduler] max_placement_results).
-MOST_RESULTS = 1000
+MAX_CANDIDATES = 1000
 
 
 class Flavor(NamedTuple):
-    """What asks for one unit of a kind.
+    """A flavor that asks for one unit of a kind.
 
     :param items: aliases, and how many functions of each.
     """
 
     name: str
-    items: tuple[tuple[str, int], ...]
+    items: naming.Items
 
 
-class Size(NamedTuple):
-    """What a flavor gives beside its unit."""
+class FlavorSize(NamedTuple):
+    """What a flavor gives in addition to its unit."""
 
     vcpus: int = 8
     ram_mib: int = 16384
     disk_gib: int = 40
 
 
-DEFAULT_SIZE = Size()
+DEFAULT_SIZE = FlavorSize()
 
 
-def aliases(hosts: Iterable[Host], asked: Asked) -> tuple[AliasEntry, ...]:
-    """One entry for each kind of function on any host, by name.
+def aliases(
+    hosts: Iterable[ComputeHost], options: NovaOptions
+) -> tuple[AliasEntry, ...]:
+    """Return one entry for each kind of function on any host, by name.
 
-    No name is there twice: with devices in Placement Nova refuses that.
+    No name occurs twice: with devices in Placement Nova refuses that.
     Source: nova, pci/request.py.
     """
-    found = {
+    entries = {
         entry.name: entry
-        for unit in _offered(hosts, asked)
-        for function in naming.listed(unit, asked.mode)
-        for entry in [_alias(unit, function, asked)]
+        for unit in _offered(hosts, options)
+        for function in naming.listed_functions(unit, options.mode)
+        for entry in [_alias(unit, function, options)]
     }
-    return tuple(found[name] for name in sorted(found))
+    return tuple(entries[name] for name in sorted(entries))
 
 
-def flavors(hosts: Iterable[Host], asked: Asked) -> tuple[Flavor, ...]:
-    """One for each kind of unit on any host, by name."""
-    wanted = {naming.items(u, asked.mode) for u in _offered(hosts, asked)}
-    return tuple(sorted(Flavor(naming.flavor(i), i) for i in wanted))
+def flavors(
+    hosts: Iterable[ComputeHost], options: NovaOptions
+) -> tuple[Flavor, ...]:
+    """Return one flavor for each kind of unit on any host, by name."""
+    kinds = {naming.items(u, options.mode) for u in _offered(hosts, options)}
+    return tuple(sorted(Flavor(naming.flavor(i), i) for i in kinds))
 
 
-def command(
-    flavor: Flavor, size: Size = DEFAULT_SIZE, host_trait: str | None = None
+def flavor_command(
+    flavor: Flavor,
+    size: FlavorSize = DEFAULT_SIZE,
+    host_trait: str | None = None,
 ) -> tuple[str, ...]:
-    """The words that make the flavor, not quoted.
+    """Return the arguments that create the flavor, not quoted.
 
-    :param host_trait: what its hosts have to have.
+    :param host_trait: a trait that its hosts need.
     """
     required = f"trait:{host_trait}=required"
     return (
@@ -100,96 +108,101 @@ def command(
 
 
 def filters(
-    asked: Asked, enabled: Iterable[str] = DEFAULT_FILTERS
+    options: NovaOptions, enabled: Iterable[str] = DEFAULT_FILTERS
 ) -> tuple[str, ...]:
-    """The scheduler's filters with those that this needs, in order.
+    """Return the scheduler's filters, in order, with those needed here.
 
-    Ours makes candidates of whole groups, and has to be before those that
-    choose among candidates.
+    IommuGroupFilter makes candidates of whole groups, and has to precede
+    the filters that choose among candidates.
 
-    :param enabled: what the operator has; ours goes where it has to be.
+    :param enabled: the filters that the operator has enabled.
     """
-    group = GROUP_FILTER.rpartition(".")[2]
-    names = [name for name in enabled if name != group]
+    names = [name for name in enabled if name != GROUP_FILTER]
     if PCI_FILTER not in names:
         names.append(PCI_FILTER)
-    if asked.mode is Mode.FULL:
+    if options.mode is Mode.FULL:
         choosing = names.index(PCI_FILTER)
         if NUMA_FILTER in names:
             choosing = min(choosing, names.index(NUMA_FILTER))
-        names.insert(choosing, group)
+        names.insert(choosing, GROUP_FILTER)
     return tuple(names)
 
 
-def most_candidates(hosts: Iterable[Host], asked: Asked) -> int:
-    """How many ways there are at most to take what is on one host.
+def most_candidates(hosts: Iterable[ComputeHost], options: NovaOptions) -> int:
+    """Return how many ways there are at most to take one host's devices.
 
     In primary mode by the flavor that takes every card of a kind; in full
     mode by one that takes one unit or two of a kind, as Nova counts them:
     function by function, of any group.
     """
-    return max((_candidates(host, asked) for host in hosts), default=0)
+    return max((_candidates(host, options) for host in hosts), default=0)
 
 
-def tuning(
-    hosts: Iterable[Host], asked: Asked
+def placement_options(
+    hosts: Iterable[ComputeHost], options: NovaOptions
 ) -> Mapping[str, Mapping[str, str]]:
-    """Placement's options by section; none where none is needed.
+    """Return Placement's options by section; none where none is needed.
 
-    Breadth first, or one wide host's ways fill the answer and no other
-    host is in it.  No more ways than Nova looks at: all are made before
-    any is sent, and of two cards out of eight there are millions.
+    Breadth first, or the ways of one wide host fill the answer and no other
+    host is in it.  No more ways than Nova looks at: all are made before any
+    is sent, and of two cards out of eight there are millions.
     Source: placement, conf/placement.py and conf/workarounds.py.
     """
-    if most_candidates(hosts, asked) <= MOST_RESULTS:
+    if most_candidates(hosts, options) <= MAX_CANDIDATES:
         return {}
-    options: dict[str, Mapping[str, str]] = {}
-    if asked.release.knows(Feature.CANDIDATES):
-        options["placement"] = {
-            "max_allocation_candidates": str(MOST_RESULTS),
+    sections: dict[str, Mapping[str, str]] = {}
+    if options.release.knows(Feature.CANDIDATES):
+        sections["placement"] = {
+            "max_allocation_candidates": str(MAX_CANDIDATES),
             "allocation_candidates_generation_strategy": "breadth-first",
         }
-    if asked.release.knows(Feature.WIDE_TREES):
-        options["workarounds"] = {"optimize_for_wide_provider_trees": "true"}
-    return options
+    if options.release.knows(Feature.WIDE_TREES):
+        sections["workarounds"] = {"optimize_for_wide_provider_trees": "true"}
+    return sections
 
 
-def _offered(hosts: Iterable[Host], asked: Asked) -> Iterator[Unit]:
+def _offered(
+    hosts: Iterable[ComputeHost], options: NovaOptions
+) -> Iterator[Unit]:
     for host in hosts:
-        for offer in compute.offers(host, asked):
+        for offer in compute.offers(host, options):
             yield offer.unit
 
 
-def _alias(unit: Unit, function: UnitFunction, asked: Asked) -> AliasEntry:
-    own = naming.resource_class(unit, function)
-    can_migrate = asked.release.knows(Feature.ALIAS_MIGRATABLE)
+def _alias(
+    unit: Unit, function: UnitFunction, options: NovaOptions
+) -> AliasEntry:
+    can_migrate = options.release.knows(Feature.ALIAS_MIGRATABLE)
     return AliasEntry(
         name=naming.alias(unit, function),
         vendor_id=function.vendor_id,
         product_id=function.product_id,
         device_type=function.device_type,
-        numa_policy=asked.numa_policy,
-        resource_class=own,
+        numa_policy=options.numa_policy,
+        resource_class=naming.resource_class(unit, function),
         # An alias that does not ask for it cannot be migrated.
         live_migratable=True
-        if asked.live_migratable and can_migrate
+        if options.live_migratable and can_migrate
         else None,
     )
 
 
-def _candidates(host: Host, asked: Asked) -> int:
-    units = [offer.unit for offer in compute.offers(host, asked)]
-    have = Counter(
+def _candidates(host: ComputeHost, options: NovaOptions) -> int:
+    units = [offer.unit for offer in compute.offers(host, options)]
+    available = Counter(
         naming.alias(unit, function)
         for unit in units
-        for function in naming.listed(unit, asked.mode)
+        for function in naming.listed_functions(unit, options.mode)
     )
-    if asked.mode is Mode.PRIMARY:
-        return max(map(math.factorial, have.values()), default=0)
+    if options.mode is Mode.PRIMARY:
+        return max(map(math.factorial, available.values()), default=0)
     return max(
         (
-            math.prod(math.perm(have[name], times * n) for name, n in wanted)
-            for wanted in {naming.items(unit, asked.mode) for unit in units}
+            math.prod(
+                math.perm(available[name], times * count)
+                for name, count in items
+            )
+            for items in {naming.items(unit, options.mode) for unit in units}
             for times in (1, 2)
         ),
         default=0,

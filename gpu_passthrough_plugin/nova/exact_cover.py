@@ -1,4 +1,4 @@
-"""Sets of whole pieces that hold exactly what is asked for."""
+"""Which sets of allocatable groups hold exactly what is requested."""
 
 from __future__ import annotations
 
@@ -7,135 +7,151 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-# Other filters drop some of them: there have to be some on each node, and
-# each costs those filters their time.
-_PER_PLACE = 16
+# Other filters drop some of the sets: there have to be some on each node,
+# and each costs those filters their time.
+_MAX_SETS_PER_PLACE = 16
 
-# How many functions of each alias, in the order of the aliases.
-Vector = tuple[int, ...]
-# Providers for each alias, a provider once for each function of it.
-Share = tuple[tuple[str, ...], ...]
+Counts = tuple[int, ...]
+"""How many functions of each alias, in the order of the aliases."""
+
+Providers = tuple[tuple[str, ...], ...]
+"""Providers for each alias: a provider once for each function of it."""
 
 
 class Locality(enum.StrEnum):
-    """How close to each other all pieces of a set have to be.
+    """How close to each other all groups of a set have to be.
 
-    One piece alone always is; of several it has to be known.
+    One group alone always is; of several it has to be known.
     """
 
     SAME_SWITCH = "same-switch"
     SAME_NODE = "same-node"
 
 
-class Piece(NamedTuple):
-    """What is handed out as one: a group, or a function outside of any.
+class AllocatableGroup(NamedTuple):
+    """An IOMMU group, or a function outside of any: what is handed out whole.
 
-    :param node: its NUMA node.
-    :param switch: what names the PCIe switch that it shares with others.
-    :param is_offered: whether Placement named a provider of it.
-    :param ways: what it can count for, each with how that is made up.
+    :param numa_node: None when it has none.
+    :param switch: name of the PCIe switch that it shares with others.
+    :param is_named: whether Placement named a provider of it.
+    :param choices: the counts that it can satisfy, each with the providers
+        that make it up.
     """
 
     name: str
-    node: int | None
+    numa_node: int | None
     switch: str | None
-    is_offered: bool
-    ways: Mapping[Vector, Share]
+    is_named: bool
+    choices: Mapping[Counts, Providers]
 
 
-Cover = tuple[tuple[Piece, Vector], ...]
-Place = Sequence[Piece]
+Cover = tuple[tuple[AllocatableGroup, Counts], ...]
+"""Groups, each with the counts that it is taken for."""
+
+Place = Sequence[AllocatableGroup]
+"""Groups among which a set is searched."""
 
 
-def shares(
-    pieces: Sequence[Piece], wanted: Vector, locality: Locality | None = None
-) -> Iterator[Share]:
-    """The providers of each alias, of the best set of pieces first."""
+def provider_sets(
+    groups: Sequence[AllocatableGroup],
+    counts: Counts,
+    locality: Locality | None = None,
+) -> Iterator[Providers]:
+    """Yield the providers of sets that hold ``counts``, the best first.
+
+    Sets of groups that Placement named come before others.
+    """
     seen = set()
-    offered = [piece for piece in pieces if piece.is_offered]
-    for among in (offered, pieces):
-        for places in _places(among, locality):
+    named = [group for group in groups if group.is_named]
+    for candidates in (named, groups):
+        for places in _places(candidates, locality):
             found = itertools.chain.from_iterable(
-                covers(place, wanted) for place in places
+                covers(place, counts) for place in places
             )
-            some = itertools.islice(found, _PER_PLACE)
-            for chosen in sorted(some, key=len):
-                parts = [piece.ways[way] for piece, way in chosen]
-                share = tuple(
-                    tuple(itertools.chain(*of_ask))
-                    for of_ask in zip(*parts, strict=True)
+            some = itertools.islice(found, _MAX_SETS_PER_PLACE)
+            for cover in sorted(some, key=len):
+                parts = [group.choices[taken] for group, taken in cover]
+                providers = tuple(
+                    tuple(itertools.chain(*of_alias))
+                    for of_alias in zip(*parts, strict=True)
                 )
-                if share not in seen:
-                    seen.add(share)
-                    yield share
+                if providers not in seen:
+                    seen.add(providers)
+                    yield providers
 
 
 def _places(
-    pieces: Sequence[Piece], locality: Locality | None
+    groups: Sequence[AllocatableGroup], locality: Locality | None
 ) -> Iterator[Sequence[Place]]:
-    """The places that are searched for a set, some of them as one.
+    """Yield the places that are searched for a set, some of them as one.
 
-    Those below one switch of each NUMA node, each node, each two nodes,
-    and all.  A node with few pieces goes first, so that others stay whole
-    for who asks for more.
+    The groups below one switch of each NUMA node, of each node, of each two
+    nodes, and all.  A node with few groups goes first, so that other nodes
+    stay whole for larger requests.
     """
-    on: dict[int | None, list[Piece]] = {}
-    for piece in pieces:
-        on.setdefault(piece.node, []).append(piece)
+    by_node: dict[int | None, list[AllocatableGroup]] = {}
+    for group in groups:
+        by_node.setdefault(group.numa_node, []).append(group)
     nodes = sorted(
-        on, key=lambda n: (n is None, len(on[n]), -1 if n is None else n)
+        by_node,
+        key=lambda n: (n is None, len(by_node[n]), -1 if n is None else n),
     )
     for node in nodes:
-        yield _below_switches(on[node])
+        yield _by_switch(by_node[node])
     if locality is Locality.SAME_SWITCH:
         return
     for node in nodes:
         if node is not None or locality is None:
-            yield [on[node]]
+            yield [by_node[node]]
     if locality is Locality.SAME_NODE:
         return
-    for some in itertools.combinations(nodes, 2):
-        yield [[piece for piece in pieces if piece.node in some]]
-    yield [pieces]
+    for two in itertools.combinations(nodes, 2):
+        yield [[group for group in groups if group.numa_node in two]]
+    yield [groups]
 
 
-def _below_switches(pieces: Sequence[Piece]) -> list[Place]:
-    """Those below each switch, the fewest first; below none, each alone."""
-    below: dict[tuple[str | None, str], list[Piece]] = {}
-    for piece in pieces:
-        alone = piece.name if piece.switch is None else ""
-        below.setdefault((piece.switch, alone), []).append(piece)
+def _by_switch(groups: Sequence[AllocatableGroup]) -> list[Place]:
+    """Return the groups below each switch, the fewest first.
+
+    A group below no known switch is a place of its own.
+    """
+    below: dict[tuple[str | None, str], list[AllocatableGroup]] = {}
+    for group in groups:
+        alone = group.name if group.switch is None else ""
+        below.setdefault((group.switch, alone), []).append(group)
     return sorted(below.values(), key=len)
 
 
-def covers(pieces: Sequence[Piece], wanted: Vector) -> Iterator[Cover]:
-    """Each set of pieces whose counts add up to ``wanted``.
+def covers(
+    groups: Sequence[AllocatableGroup], counts: Counts
+) -> Iterator[Cover]:
+    """Yield each set of groups whose counts add up to ``counts``.
 
-    Those with pieces that come first in ``pieces`` come first.
+    Those with groups that come first in ``groups`` come first.
     """
-    yield from _covers(pieces, wanted, 0, set())
+    yield from _covers(groups, counts, 0, set())
 
 
 def _covers(
-    pieces: Sequence[Piece],
-    wanted: Vector,
+    groups: Sequence[AllocatableGroup],
+    counts: Counts,
     start: int,
-    barren: set[tuple[int, Vector]],
+    barren: set[tuple[int, Counts]],
 ) -> Iterator[Cover]:
     """:param barren: starts from which nothing was found, to skip them."""
-    if not any(wanted):
+    if not any(counts):
         yield ()
         return
-    if (start, wanted) in barren:
+    if (start, counts) in barren:
         return
     is_barren = True
-    for index in range(start, len(pieces)):
-        for way in pieces[index].ways:
-            left = tuple(w - n for w, n in zip(wanted, way, strict=True))
+    for index in range(start, len(groups)):
+        for taken in groups[index].choices:
+            left = tuple(w - n for w, n in zip(counts, taken, strict=True))
             if min(left) < 0:
                 continue
-            for rest in _covers(pieces, left, index + 1, barren):
+            for rest in _covers(groups, left, index + 1, barren):
                 is_barren = False
-                yield (pieces[index], way), *rest
+                yield (groups[index], taken), *rest
     if is_barren:
-        barren.add((start, wanted))
+        barren.add((start, counts))

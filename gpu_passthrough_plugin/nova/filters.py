@@ -1,9 +1,9 @@
 """Nova's scheduler filter: whole groups, and units close to each other.
 
-It goes into ``[filter_scheduler] available_filters`` by its path and into
-``enabled_filters`` before NUMATopologyFilter and PciPassthroughFilter,
-which then choose among whole groups only.  It needs Nova 27,
-``[filter_scheduler] pci_in_placement`` and, on the hosts, ``[pci]
+An operator adds it to ``[filter_scheduler] available_filters`` by its path
+and to ``enabled_filters`` before NUMATopologyFilter and
+PciPassthroughFilter, which then choose among whole groups only.  It needs
+Nova 27, ``[filter_scheduler] pci_in_placement`` and, on the hosts, ``[pci]
 report_in_placement``.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpu_passthrough_plugin.nova import candidates, pools, validation
 
-# Without Nova nobody loads the filter; the rest of it works all the same.
+# Without Nova nothing loads the filter; importing it works all the same.
 if TYPE_CHECKING:
     _BaseHostFilter = object
 else:
@@ -27,14 +27,14 @@ LOG = logging.getLogger(__name__)
 
 
 class IommuGroupFilter(_BaseHostFilter):
-    """Leaves a host the candidates that are whole IOMMU groups.
+    """Replace a host's candidates by those that are whole IOMMU groups.
 
-    And of those the ones that are as close to each other as the flavor
-    wants (``extra_specs``).  Hosts without the tag ``iommu_group``, and
-    requests for none of the functions that have it, are not touched, if
-    the flavor does not want that.  Everything else fails closed: a host
-    is passed over when no whole group is free, or when what Nova says of
-    it cannot be understood.
+    Where the flavor requires a locality (``validation``), only by those
+    that are that close to each other.  Without one, hosts without the tag
+    ``iommu_group``, and requests for none of the functions that have it,
+    are not touched.  Everything else fails closed: a host is rejected when
+    no whole group is free, or when what Nova reports of it cannot be
+    understood.
     """
 
     # Each instance of a request takes groups from the next.
@@ -43,10 +43,10 @@ class IommuGroupFilter(_BaseHostFilter):
     RUN_ON_REBUILD = False
 
     def host_passes(self, host_state: Any, spec_obj: Any) -> bool:
-        """Whether the host can take it; replaces the host's candidates."""
+        """Return whether the host can take it; replace its candidates."""
         try:
             built = _built(host_state, spec_obj)
-        # What is raised here ends the request on every other host, too.
+        # An exception here would end the request on every other host, too.
         except Exception:
             LOG.exception(
                 "%s is passed over: what Nova says of its PCI functions or"
@@ -64,17 +64,17 @@ class IommuGroupFilter(_BaseHostFilter):
 def _built(
     host_state: Any, spec_obj: Any
 ) -> tuple[candidates.Candidate, ...] | None:
-    """The host's candidates; None where they can stay as they are."""
+    """Return the host's candidates; None if they can stay as they are."""
     requests = spec_obj.pci_requests
     if not requests or not requests.requests or not host_state.pci_stats:
         return None
-    found = host_state.pci_stats.pools
+    host_pools = host_state.pci_stats.pools
     locality = validation.locality(spec_obj.flavor.extra_specs)
-    if not locality and not any(pools.GROUP in pool for pool in found):
+    if not locality and not any(pools.GROUP_TAG in p for p in host_pools):
         return None
     return candidates.build(
-        pools.pools(found),
-        pools.asks(requests.requests),
+        pools.read_pools(host_pools),
+        pools.read_requests(requests.requests),
         host_state.allocation_candidates,
         locality,
     )

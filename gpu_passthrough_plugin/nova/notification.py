@@ -1,8 +1,8 @@
-"""Nova's notifications as an audit trail, and as a sign to reconcile.
+"""Nova's notifications as an audit trail, and as a trigger to reconcile.
 
 ``[oslo_messaging_notifications] driver = gpu_passthrough`` in nova-compute's
-configuration, beside what is there, makes a line of JSON of each instance
-that was built or deleted, in the service's own log.  With
+configuration, in addition to other drivers, logs a line of JSON for each
+instance that was built or deleted, in the service's own log.  With
 ``[gpu_passthrough] marker`` it also touches that file, for a systemd path
 unit to start a reconciliation.  It guards nothing: an event comes after
 the fact, or never.
@@ -18,7 +18,7 @@ from typing import Any
 
 from oslo_config import cfg
 
-# Named apart, so that an operator's logging can send it elsewhere.
+# A logger of its own, so that an operator can send it elsewhere.
 AUDIT = logging.getLogger("gpu_passthrough_plugin.audit")
 LOG = logging.getLogger(__name__)
 
@@ -30,10 +30,10 @@ OPTS = (
         " folder has to be there, and writable to the service.",
     ),
 )
-# What a versioned notification's own fields are in.
+# The key that holds a versioned notification's own fields.
 VERSIONED = "nova_object.data"
 EVENTS = frozenset({"instance.create.end", "instance.delete.end"})
-# Before the same names of unversioned ones.  Source: nova,
+# Prefix of the same names in unversioned notifications.  Source: nova,
 # compute/utils.py, notify_about_instance_usage.
 _UNVERSIONED = "compute."
 
@@ -41,13 +41,13 @@ _UNVERSIONED = "compute."
 class AuditDriver:
     """A driver of ``oslo.messaging.notify.drivers``.
 
-    Takes Nova's unversioned notifications and the versioned ones.
+    Handles Nova's unversioned and versioned notifications.
     """
 
     def __init__(self, conf: Any, topics: Any, transport: Any) -> None:
         conf.register_opts(OPTS, group=GROUP)
         self._marker: str | None = conf[GROUP].marker
-        # Each event comes in both formats then.
+        # Each event then comes in both formats.
         self._is_doubled = (
             "notifications" in conf
             and conf.notifications.notification_format == "both"
@@ -56,7 +56,7 @@ class AuditDriver:
     def notify(
         self, ctxt: Any, message: Mapping[str, Any], priority: str, retry: Any
     ) -> None:
-        """Write the line and touch the file; never raises, nor waits."""
+        """Log the event and touch the file; never raise or wait."""
         try:
             if event(message) not in EVENTS:
                 return
@@ -65,23 +65,23 @@ class AuditDriver:
             AUDIT.info("%s", line(ctxt, message))
             if self._marker:
                 touch(self._marker)
-        # Whatever it is, the instance is built or deleted all the same.
+        # Whatever it is, the instance was built or deleted all the same.
         except Exception:
             LOG.exception("a notification was not taken down")
 
 
 def event(message: Mapping[str, Any]) -> str:
-    """What happened, by the name that versioned notifications have."""
+    """Return the event's name, as versioned notifications spell it."""
     name: str = message["event_type"]
     return name.removeprefix(_UNVERSIONED)
 
 
 def line(ctxt: Any, message: Mapping[str, Any]) -> str:
-    """What happened, as one line of JSON; None stands for not said."""
+    """Return the event as one line of JSON; null for what is not given."""
     payload = message["payload"]
     data = payload.get(VERSIONED, payload)
     flavor = data.get("flavor", {}).get(VERSIONED, {})
-    said = {
+    record = {
         "event": event(message),
         "at": message.get("timestamp"),
         "instance": data.get("uuid", data.get("instance_id")),
@@ -92,17 +92,17 @@ def line(ctxt: Any, message: Mapping[str, Any]) -> str:
         "user": data.get("user_id"),
         "request": ctxt.get("request_id"),
     }
-    return json.dumps(said)
+    return json.dumps(record)
 
 
 def touch(path: str) -> None:
-    """Set the file's time to now; make it where it is not there.
+    """Set the file's time to now; create it if it is missing.
 
-    Nothing that is not a plain file is opened, or waited for.
+    Anything but a regular file is neither opened nor waited for.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-    number = os.open(path, flags | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o644)
     try:
-        os.utime(number)
+        os.utime(descriptor)
     finally:
-        os.close(number)
+        os.close(descriptor)

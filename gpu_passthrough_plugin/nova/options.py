@@ -1,4 +1,4 @@
-"""What an operator wants Nova to be told, and of which hosts."""
+"""Which choices an operator has when Nova's configuration is generated."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ from gpu_passthrough_plugin.formats.nova_release import (
     Feature,
     Release,
 )
-from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.model.request import NumaPolicy
-from gpu_passthrough_plugin.model.unit import Unit
 
 
 class Mode(enum.StrEnum):
-    """How much of a group Nova sees.
+    """How much of an IOMMU group Nova sees.
 
-    Primary: one function, which stands for all of them; its companions
-    are reserved on the host, and no guest gets them.  Full: every
-    endpoint, which takes a scheduler filter that keeps them together.
+    Primary: one function, which stands for the whole group; its companions
+    are reserved on the host and never passed to a guest.  Full: every
+    endpoint, which needs a scheduler filter that keeps them together.
     """
 
     PRIMARY = "primary"
@@ -29,14 +27,14 @@ class Mode(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Asked:
-    """The choices; None leaves one to Nova's own default.
+class NovaOptions:
+    """An operator's choices; None leaves one to Nova's own default.
 
     :param managed: whether libvirt binds and unbinds the functions.
-    :param one_time_use: whether a unit stays reserved after its instance,
-        until somebody has looked at it.
-    :param host_trait: what Placement is to say of every host with units,
-        and every flavor to require.
+    :param one_time_use: whether a unit stays reserved after its instance
+        is deleted, until an operator releases it.
+    :param host_trait: a trait for Placement to report of every host with
+        units, and for every flavor to require.
     :raises Refused: for full mode on a release that cannot do it.
     """
 
@@ -55,29 +53,3 @@ class Asked:
                 f" Placement ({Feature.SCHEDULE} came later), which full"
                 " mode needs to keep a group together; use primary mode"
             )
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Host:
-    """A compute host as it is handed to Nova.
-
-    :param name: as Nova calls it.
-    :param units: what its assignable groups make.
-    :param refused: its groups that are not assignable, to say why.
-    :param has_acs_override: its kernel was told to take functions for
-        isolated that do not say so themselves.
-    """
-
-    name: str
-    units: tuple[Unit, ...]
-    refused: tuple[Group, ...] = ()
-    has_acs_override: bool = False
-
-
-def has_acs_override(kernel_arguments: tuple[str, ...]) -> bool:
-    """Whether a kernel started with these may isolate less than it says.
-
-    It is no option of the kernel's own: those who patch it in have it.
-    Source: https://lkml.org/lkml/2013/5/30/513
-    """
-    return any(a.startswith("pcie_acs_override=") for a in kernel_arguments)

@@ -19,16 +19,22 @@ from gpu_passthrough_plugin.model import trait
 
 # Tags of the full mode: which group a function is in, how many functions
 # Nova was given of it, and its traits.
-GROUP = "iommu_group"
-SIZE = "iommu_group_size"
-TRAITS = "iommu_group_traits"
+GROUP_TAG = "iommu_group"
+SIZE_TAG = "iommu_group_size"
+TRAITS_TAG = "iommu_group_traits"
 # A tag of both modes: the PCIe switch that it is below.
-SWITCH = "pci_switch"
+SWITCH_TAG = "pci_switch"
 
-# Placement looks at these, and pools do not have them.
+# Placement checks these, and pools do not have them.
 _OF_PLACEMENT = frozenset({"resource_class", "traits", "rp_uuids", "rp_uuid"})
-# These say which of its kind it is, where, or what is looked at otherwise.
-_OWN = _OF_PLACEMENT | {"address", "numa_node", GROUP, TRAITS, SWITCH}
+# These tell one function from others of its kind, or are checked otherwise.
+_OWN = _OF_PLACEMENT | {
+    "address",
+    "numa_node",
+    GROUP_TAG,
+    TRAITS_TAG,
+    SWITCH_TAG,
+}
 
 Properties = frozenset[tuple[str, object]]
 
@@ -38,28 +44,28 @@ class Pool:
     """Free functions of one resource provider.
 
     :param provider: its UUID; None where Nova does not report it.
-    :param group: what names its IOMMU group; None without the tag.
-    :param size: functions of that group that Nova was given, free or not;
-        None where that is not known.
-    :param traits: those that a tag says; Placement may know more.
-    :param node: the NUMA node; None where it has none.
-    :param switch: what names its PCIe switch; None without the tag.
+    :param group: name of its IOMMU group; None without the tag.
+    :param group_size: functions of that group that Nova was given, free or
+        not; None where that is not known.
+    :param traits: those that a tag names; Placement may know more.
+    :param numa_node: None where it has none.
+    :param switch: name of its PCIe switch; None without the tag.
     :param properties: all that a request can name, in lower case.
     """
 
     provider: str | None
     count: int
     group: str | None
-    size: int | None
+    group_size: int | None
     traits: frozenset[str]
-    node: int | None
+    numa_node: int | None
     switch: str | None
     address: str
     properties: Properties
 
     @property
-    def piece(self) -> tuple[str | None, str | None]:
-        """What it is handed out with: its group, or it alone."""
+    def group_key(self) -> tuple[str | None, str | None]:
+        """What it is handed out with: its group, or the pool alone."""
         alone = None if self.group else self.provider or self.address
         return self.group, alone
 
@@ -70,44 +76,47 @@ class Pool:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Ask:
+class AliasRequest:
     """One alias of a flavor, with its count.
 
-    :param key: what the names of its request groups begin with.
-    :param specs: alternatives, each the properties that it wants.
-    :param traits: what its provider has to have.
+    :param request_id: what the names of its request groups begin with.
+    :param specs: alternatives, each the properties that it requires.
+    :param traits: those that its provider has to have.
     """
 
-    key: str
+    request_id: str
     count: int
     specs: tuple[Properties, ...]
     traits: frozenset[str]
 
-    def suits(self, pool: Pool) -> bool:
-        """Whether the functions are what it names, as far as Nova sees."""
+    def accepts(self, pool: Pool) -> bool:
+        """Return whether the functions are what it names.
+
+        Resource class and traits are Placement's to check.
+        """
         return any(spec <= pool.properties for spec in self.specs)
 
 
-def pools(found: Iterable[Mapping[str, Any]]) -> tuple[Pool, ...]:
-    """The pools that have a function left, by address.
+def read_pools(pools: Iterable[Mapping[str, Any]]) -> tuple[Pool, ...]:
+    """Return the pools that have a function left, by address.
 
     :raises LookupError, TypeError, ValueError: when one is not as Nova
         makes them.
     """
-    parsed = (_pool(pool) for pool in found if pool["count"] > 0)
+    parsed = (_pool(pool) for pool in pools if pool["count"] > 0)
     return tuple(sorted(parsed, key=lambda p: (p.address, p.provider or "")))
 
 
-def asks(requests: Iterable[Any]) -> tuple[Ask, ...]:
-    """What a flavor asks for.
+def read_requests(requests: Iterable[Any]) -> tuple[AliasRequest, ...]:
+    """Return what a flavor asks for.
 
     A request without an alias is a network port's: it is left alone.
 
     :param requests: Nova's ``InstancePCIRequest`` objects.
     """
     return tuple(
-        Ask(
-            key=request.request_id,
+        AliasRequest(
+            request_id=request.request_id,
             count=request.count,
             specs=tuple(_properties(spec) for spec in request.spec),
             traits=frozenset().union(
@@ -120,15 +129,15 @@ def asks(requests: Iterable[Any]) -> tuple[Ask, ...]:
 
 
 def _pool(pool: Mapping[str, Any]) -> Pool:
-    size = pool.get(SIZE)
+    size = pool.get(SIZE_TAG)
     return Pool(
         provider=pool.get("rp_uuid"),
         count=pool["count"],
-        group=pool.get(GROUP) or None,
-        size=None if size is None else int(size),
-        traits=_traits(pool.get(TRAITS)),
-        node=pool.get("numa_node"),
-        switch=pool.get(SWITCH) or None,
+        group=pool.get(GROUP_TAG) or None,
+        group_size=None if size is None else int(size),
+        traits=_traits(pool.get(TRAITS_TAG)),
+        numa_node=pool.get("numa_node"),
+        switch=pool.get(SWITCH_TAG) or None,
         address=str(pool.get("address", "")),
         properties=_properties(pool) - {("count", pool["count"])},
     )
@@ -139,13 +148,13 @@ def _traits(names: str | None) -> frozenset[str]:
     return frozenset(map(trait.normal, names.split(",") if names else ()))
 
 
-def _properties(of: Mapping[str, Any]) -> Properties:
-    """Source: nova, pci/utils.py (``pci_device_prop_match``).
+def _properties(mapping: Mapping[str, Any]) -> Properties:
+    """Return what Nova compares; a key whose value is None counts as absent.
 
-    What is there and None is as good as what is not there.
+    Source: nova, pci/utils.py (``pci_device_prop_match``).
     """
     return frozenset(
         (key, value.lower() if isinstance(value, str) else value)
-        for key, value in of.items()
+        for key, value in mapping.items()
         if key not in _OF_PLACEMENT and key != "devices" and value is not None
     )

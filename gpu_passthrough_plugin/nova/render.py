@@ -8,109 +8,109 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from gpu_passthrough_plugin.formats.nova_release import SINCE, Feature
 from gpu_passthrough_plugin.nova import compute, control_plane
+from gpu_passthrough_plugin.nova.compute import ComputeHost
 from gpu_passthrough_plugin.nova.control_plane import (
     DEFAULT_FILTERS,
     DEFAULT_SIZE,
-    MOST_RESULTS,
-    Size,
+    MAX_CANDIDATES,
+    FlavorSize,
 )
-from gpu_passthrough_plugin.nova.options import Asked, Host, Mode
+from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
 
 _WIDTH = 78
 
 
-def compute_file(host: Host, asked: Asked) -> str:
-    """``[pci]`` of one host's nova-compute: what it may hand out."""
-    offers = compute.offers(host, asked)
-    lines = comment(
-        f"For nova-compute on {host.name}, {asked.release}, {asked.mode}"
+def compute_file(host: ComputeHost, options: NovaOptions) -> str:
+    """Return ``[pci]`` of one host's nova-compute: what it may hand out."""
+    offers = compute.offers(host, options)
+    lines = _comment(
+        f"For nova-compute on {host.name}, {options.release}, {options.mode}"
         " mode. It reads its devices once: restart it after a change. The"
         " first entry that matches a device wins, so none of another"
         " origin may match these."
     )
-    lines += lacks(asked, wished(asked))
-    lines += [*traits(host, asked), "[pci]", *report(asked)]
+    lines += _unsupported(options, _requested_features(options))
+    lines += [*_trait_comments(host, options), "[pci]"]
+    lines += _report_in_placement(options)
     for offer in offers:
-        lines += ["", *offered(offer, asked)]
+        lines += ["", *_offer_comment(offer, options)]
         lines += [f"device_spec = {spec}" for spec in offer.specs]
     if not offers:
-        nothing = "No group of this host can be handed out."
-        lines += ["", *comment(nothing)]
-    return _text(lines + left_out(host, asked))
+        lines += ["", *_comment("No group of this host can be handed out.")]
+    return _text(lines + _left_out_comments(host, options))
 
 
-def alias_file(hosts: Sequence[Host], asked: Asked) -> str:
-    """``[pci] alias`` for nova-api and for every nova-compute."""
-    lines = comment(
+def alias_file(hosts: Sequence[ComputeHost], options: NovaOptions) -> str:
+    """Return ``[pci] alias`` for nova-api and for every nova-compute."""
+    lines = _comment(
         "For nova-api and every nova-compute, the same everywhere. Give it"
         " to a service once: Nova refuses a name that it reads twice."
     )
     lines += ["[pci]"]
-    lines += [
-        f"alias = {entry}" for entry in control_plane.aliases(hosts, asked)
-    ]
+    entries = control_plane.aliases(hosts, options)
+    lines += [f"alias = {entry}" for entry in entries]
     return _text(lines)
 
 
 def scheduler_file(
-    asked: Asked, enabled: Sequence[str] = DEFAULT_FILTERS
+    options: NovaOptions, enabled: Sequence[str] = DEFAULT_FILTERS
 ) -> str:
-    """``[filter_scheduler]`` for scheduler, API and conductors.
+    """Return ``[filter_scheduler]`` for scheduler, API and conductors.
 
-    :param enabled: the filters that the operator has.
+    :param enabled: the filters that the operator has enabled.
     """
-    lines = comment(
+    lines = _comment(
         "For nova-scheduler, nova-api and every nova-conductor. If you have"
         " enabled_filters of your own, put into it what this adds."
     )
-    lines += lacks(asked, (Feature.SCHEDULE,))
+    lines += _unsupported(options, (Feature.SCHEDULE,))
     lines += ["[filter_scheduler]"]
-    if asked.release.has_placement:
+    if options.release.has_placement:
         lines.append("pci_in_placement = true")
-    ours = [
+    extension = [
         f"available_filters = {control_plane.NOVAS_FILTERS}",
-        f"available_filters = {control_plane.GROUP_FILTER}",
+        f"available_filters = {control_plane.GROUP_FILTER_PATH}",
         "weight_classes ="
         f" {control_plane.NOVAS_WEIGHERS},{control_plane.WEIGHER}",
     ]
-    if asked.mode is Mode.FULL:
-        lines += ours
-    filters = ",".join(control_plane.filters(asked, enabled))
+    if options.mode is Mode.FULL:
+        lines += extension
+    filters = ",".join(control_plane.filters(options, enabled))
     lines.append(f"enabled_filters = {filters}")
-    if asked.mode is Mode.PRIMARY and asked.release.has_placement:
-        group = control_plane.GROUP_FILTER.rpartition(".")[2]
-        lines += ["", *together(group, control_plane.PCI_FILTER, ours)]
+    if options.mode is Mode.PRIMARY and options.release.has_placement:
+        lines += ["", *_locality_comment(extension)]
     return _text(lines)
 
 
-def placement_file(hosts: Sequence[Host], asked: Asked) -> str:
-    """What Placement itself needs, which is something for wide hosts."""
-    lines = comment("For Placement's own configuration, not Nova's.")
-    if control_plane.most_candidates(hosts, asked) <= MOST_RESULTS:
-        lines += comment(
-            f"Nothing has to be changed: Nova looks at {MOST_RESULTS} ways"
+def placement_file(hosts: Sequence[ComputeHost], options: NovaOptions) -> str:
+    """Return Placement's own options, which wide hosts need."""
+    lines = _comment("For Placement's own configuration, not Nova's.")
+    if control_plane.most_candidates(hosts, options) <= MAX_CANDIDATES:
+        lines += _comment(
+            f"Nothing has to be changed: Nova looks at {MAX_CANDIDATES} ways"
             " to take what a host has, and no host has more."
         )
         return _text([*lines, "[placement]"])
-    lines += comment(
+    lines += _comment(
         "There are more ways to take what one host has than the"
-        f" {MOST_RESULTS} that Nova looks at: other hosts have to be among"
+        f" {MAX_CANDIDATES} that Nova looks at: other hosts have to be among"
         " these too, and no more be made than are looked at."
     )
-    lines += lacks(asked, (Feature.CANDIDATES, Feature.WIDE_TREES))
-    for section, options in control_plane.tuning(hosts, asked).items():
+    lines += _unsupported(options, (Feature.CANDIDATES, Feature.WIDE_TREES))
+    sections = control_plane.placement_options(hosts, options)
+    for section, values in sections.items():
         lines += [f"[{section}]"]
-        lines += [f"{key} = {value}" for key, value in options.items()]
+        lines += [f"{key} = {value}" for key, value in values.items()]
     return _text(lines)
 
 
 def provider_file(trait: str) -> str:
-    """What each nova-compute tells Placement of its host, in YAML.
+    """Return what nova-compute reports of its host to Placement, in YAML.
 
     Source: nova, doc/source/admin/managing-resource-providers.rst, and
     compute/provider_config.py.
     """
-    lines = comment(
+    lines = _comment(
         "For every nova-compute with cards, the same everywhere; it reads it"
         " when it starts. The flavors require the trait. To keep all others"
         f" off these hosts put them into an aggregate with trait:{trait}"
@@ -131,38 +131,38 @@ def provider_file(trait: str) -> str:
 
 
 def flavors_file(
-    hosts: Sequence[Host], asked: Asked, size: Size = DEFAULT_SIZE
+    hosts: Sequence[ComputeHost],
+    options: NovaOptions,
+    size: FlavorSize = DEFAULT_SIZE,
 ) -> str:
-    """Commands for a shell that make a flavor for each kind of unit."""
+    """Return a shell script that makes a flavor for each kind of unit."""
     lines = ["#!/bin/sh -e"]
-    lines += comment(
+    lines += _comment(
         "Change vcpus, ram and disk as you like. Ask for more cards of a"
         " kind by a higher number behind the alias."
-        if asked.mode is Mode.PRIMARY
+        if options.mode is Mode.PRIMARY
         else "Change vcpus, ram and disk as you like. Leave the aliases:"
         " they are what a whole group has."
     )
     lines += [
-        shlex.join(control_plane.command(flavor, size, asked.host_trait))
-        for flavor in control_plane.flavors(hosts, asked)
+        shlex.join(
+            control_plane.flavor_command(flavor, size, options.host_trait)
+        )
+        for flavor in control_plane.flavors(hosts, options)
     ]
     return _text(lines)
 
 
-def _text(lines: Iterable[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)
-
-
-def report(asked: Asked) -> list[str]:
-    """``report_in_placement``, or why it is not there."""
-    if not asked.release.has_placement:
-        return comment(
-            f"Left out: report_in_placement. {asked.release} schedules"
+def _report_in_placement(options: NovaOptions) -> list[str]:
+    """Return the option ``report_in_placement``, or why it is not there."""
+    if not options.release.has_placement:
+        return _comment(
+            f"Left out: report_in_placement. {options.release} schedules"
             f" nothing by it, {SINCE[Feature.SCHEDULE]} does, and Nova does"
             " not take it back."
         )
     return [
-        *comment(
+        *_comment(
             "Set it on every compute host before [filter_scheduler]"
             " pci_in_placement. Nova does not take it back."
         ),
@@ -170,51 +170,55 @@ def report(asked: Asked) -> list[str]:
     ]
 
 
-def traits(host: Host, asked: Asked) -> list[str]:
-    """What an operator should know of the host's traits, if anything."""
+def _trait_comments(host: ComputeHost, options: NovaOptions) -> list[str]:
+    """Return what an operator should know of the host's traits, if anything.
+
+    A kernel that was told to assume isolation is reported as a trait.
+    """
     lines = []
     if host.has_acs_override:
-        lines += comment(
+        lines += _comment(
             "The kernel was started with pcie_acs_override: what its groups"
             " say of isolation rests on that, not on the hardware. The"
             f" trait {compute.ACS_OVERRIDE} says so."
         )
-    if not asked.release.has_placement and (
+    if not options.release.has_placement and (
         host.has_acs_override or any(unit.traits for unit in host.units)
     ):
-        lines += comment(
-            f"Left out: traits. {asked.release} has no {Feature.ALIAS_TRAITS}"
-            " to ask for them with."
+        lines += _comment(
+            f"Left out: traits. {options.release} has no"
+            f" {Feature.ALIAS_TRAITS} to ask for them with."
         )
     return lines
 
 
-def wished(asked: Asked) -> Iterator[Feature]:
-    """What of the features was asked for."""
+def _requested_features(options: NovaOptions) -> Iterator[Feature]:
     for value, feature in (
-        (asked.managed, Feature.SPEC_MANAGED),
-        (asked.live_migratable, Feature.SPEC_MIGRATABLE),
-        (asked.one_time_use, Feature.SPEC_ONCE),
+        (options.managed, Feature.SPEC_MANAGED),
+        (options.live_migratable, Feature.SPEC_MIGRATABLE),
+        (options.one_time_use, Feature.SPEC_ONCE),
     ):
         if value is not None:
             yield feature
 
 
-def lacks(asked: Asked, features: Iterable[Feature]) -> list[str]:
-    """Which of these the release does not have, and when they came."""
+def _unsupported(
+    options: NovaOptions, features: Iterable[Feature]
+) -> list[str]:
+    """Return which of these the release does not have, and when they came."""
     return [
         line
         for feature in features
-        if not asked.release.knows(feature)
-        for line in comment(
-            f"Left out: {asked.release} has no {feature}, which came with"
+        if not options.release.knows(feature)
+        for line in _comment(
+            f"Left out: {options.release} has no {feature}, which came with"
             f" {SINCE[feature]}."
         )
     ]
 
 
-def offered(offer: compute.Offer, asked: Asked) -> list[str]:
-    """What the entries of a unit stand for, and what they lack."""
+def _offer_comment(offer: compute.Offer, options: NovaOptions) -> list[str]:
+    """Return what the entries of a unit stand for, and what they lack."""
     unit = offer.unit
     text = f"IOMMU group {unit.iommu_group}"
     if len(unit.primaries) > 1:
@@ -225,14 +229,16 @@ def offered(offer: compute.Offer, asked: Asked) -> list[str]:
     ]
     if others:
         text += f"; reserved with it, never listed: {', '.join(others)}"
-    return comment(f"{'; '.join((text, *_virtual(offer, asked)))}.")
+    return _comment(f"{'; '.join((text, *_not_of_virtual(offer, options)))}.")
 
 
-def _virtual(offer: compute.Offer, asked: Asked) -> Iterator[str]:
-    """What is left out because a function is a virtual one."""
-    specs, release = offer.specs, asked.release
+def _not_of_virtual(
+    offer: compute.Offer, options: NovaOptions
+) -> Iterator[str]:
+    """Yield what is left out because a function is a virtual one."""
+    specs, release = offer.specs, options.release
     if release.knows(Feature.SPEC_ONCE) and any(
-        asked.one_time_use != spec.one_time_use for spec in specs
+        options.one_time_use != spec.one_time_use for spec in specs
     ):
         yield "left out: one_time_use, which no virtual function may have"
     lost = {t for spec in specs for t in offer.unit.traits - spec.traits}
@@ -243,25 +249,30 @@ def _virtual(offer: compute.Offer, asked: Asked) -> Iterator[str]:
         )
 
 
-def together(group: str, before: str, options: Iterable[str]) -> list[str]:
-    """What an operator may add who wants cards close to each other."""
+def _locality_comment(extension: Iterable[str]) -> list[str]:
+    """Return what an operator may add who wants cards close to each other.
+
+    :param extension: the options that load this package's filter and
+        weigher.
+    """
     return [
-        *comment(
+        *_comment(
             "For several cards close to each other this package has a filter"
             " and a weigher, which primary mode does without. To have them"
             " install it where nova-scheduler runs, write these lines"
-            f" without the # and put {group} into enabled_filters before"
-            f" NUMATopologyFilter and {before}."
+            f" without the # and put {control_plane.GROUP_FILTER} into"
+            " enabled_filters before"
+            f" NUMATopologyFilter and {control_plane.PCI_FILTER}."
         ),
-        *(f"# {option}" for option in options),
+        *(f"# {option}" for option in extension),
     ]
 
 
-def left_out(host: Host, asked: Asked) -> list[str]:
-    """Why what is on the host is not among what it may hand out."""
+def _left_out_comments(host: ComputeHost, options: NovaOptions) -> list[str]:
+    """Return why groups of the host are not among those listed."""
     texts = [
-        f"{unit.key.address} (IOMMU group {unit.iommu_group}): {why}"
-        for unit, why in compute.left_out(host, asked)
+        f"{unit.key.address} (IOMMU group {unit.iommu_group}): {reason}"
+        for unit, reason in compute.left_out(host, options)
     ]
     for group in host.refused:
         addresses = ", ".join(str(m.address) for m in group.primaries)
@@ -269,12 +280,12 @@ def left_out(host: Host, asked: Asked) -> list[str]:
         number = "none" if group.number is None else group.number
         if addresses:
             texts.append(f"{addresses} (IOMMU group {number}): {reasons}")
-    lines = [line for text in texts for line in comment(f"Left out: {text}.")]
+    lines = [line for text in texts for line in _comment(f"Left out: {text}.")]
     return ["", *lines] if lines else []
 
 
-def comment(text: str) -> list[str]:
-    """Lines of comment; no word of the text gets out of them."""
+def _comment(text: str) -> list[str]:
+    """Return the text as lines of comment; no word can leave its comment."""
     return textwrap.wrap(
         text,
         width=_WIDTH,
@@ -282,3 +293,7 @@ def comment(text: str) -> list[str]:
         subsequent_indent="# ",
         break_on_hyphens=False,
     )
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)

@@ -1,13 +1,13 @@
-"""What a flavor's extra specs of ours say, and how Nova's API checks them.
+"""The extra specs that this project adds to flavors, and their validator.
 
 ``gpu_passthrough:locality`` is how close to each other all the functions
-have to be that ``pci_passthrough:alias`` names.  IommuGroupFilter keeps
+have to be that ``pci_passthrough:alias`` names.  IommuGroupFilter enforces
 it, in either mode; nothing else does.
 
-Nova's API refuses a flavor with an extra spec of ours that is wrong.
-``register`` is loaded by ``nova.api.extra_spec_validators``, an entry
-point; with it a name below ``gpu_passthrough:`` that nothing reads is
-refused, too.  Nova checks since microversion 2.86.
+Nova's API loads ``register`` by the entry point
+``nova.api.extra_spec_validators`` and then refuses a flavor with a wrong
+value, and any other name below ``gpu_passthrough:``.  Nova checks since
+microversion 2.86.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ DESCRIPTION = (
 
 
 def locality(extra_specs: Mapping[str, str] | None) -> Locality | None:
-    """What a flavor asks for; None where it leaves that open.
+    """Return the locality that a flavor requires; None if it requires none.
 
-    :raises Invalid: when it asks for what there is not.
+    :raises Invalid: when the value is not a locality.
     """
     text = (extra_specs or {}).get(LOCALITY)
     if text is None:
@@ -37,18 +37,18 @@ def locality(extra_specs: Mapping[str, str] | None) -> Locality | None:
     try:
         return Locality(text)
     except ValueError as error:
-        wanted = " or ".join(Locality)
+        values = " or ".join(Locality)
         raise errors.Invalid(
-            f"{LOCALITY} is {text!r}; wanted {wanted}"
+            f"{LOCALITY} is {text!r}; wanted {values}"
         ) from error
 
 
 def register() -> list[Any]:
-    """Nova's ``ExtraSpecValidator`` of each extra spec of ours.
+    """Return Nova's ``ExtraSpecValidator`` of each extra spec.
 
     Source: nova, api/validation/extra_specs/base.py.
     """
-    # Nova ships no types, and is only here where it loads this.
+    # Nova ships no types, and is installed only where it loads this.
     from nova.api.validation.extra_specs import (  # type: ignore[import-not-found,unused-ignore]
         base,
     )

@@ -1,7 +1,8 @@
-"""Nova's weigher for units: the host that a request fits best.
+"""Nova's weigher for units: which host a request fits best.
 
-It goes into ``[filter_scheduler] weight_classes`` by its path, behind
-Nova's own ``nova.scheduler.weights.all_weighers``.  Both modes have it.
+An operator adds it to ``[filter_scheduler] weight_classes`` by its path,
+behind Nova's own ``nova.scheduler.weights.all_weighers``.  Both modes have
+it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ OPT = cfg.FloatOpt(
     " goes before it; 0 turns it off.",
 )
 
-# Without Nova nobody loads the weigher; the rest of it works all the same.
+# Without Nova nothing loads the weigher; importing it works all the same.
 if TYPE_CHECKING:
     _BaseHostWeigher = object
     CONF: Any
@@ -45,17 +46,17 @@ else:
 
 
 class GpuAffinityWeigher(_BaseHostWeigher):
-    """Prefers hosts where the units are close, and where they fill a gap.
+    """Prefer hosts where the units are close, and where they fill a gap.
 
     Below one PCIe switch before several, on one NUMA node before two, and
-    where the fewest stay free beside them: larger gaps are for who asks
-    for more.  All hosts are equal to a request for no PCI function.  It
-    weighs what the scheduler will claim, and so is of no use before
-    IommuGroupFilter has put that first.
+    where the fewest stay free next to them: larger gaps are kept for
+    larger requests.  All hosts are equal for a request without a PCI
+    function.  It weighs the candidate that the scheduler will claim, which
+    IommuGroupFilter has put first.
     """
 
     def weight_multiplier(self, host_state: Any) -> float:
-        """An aggregate's value; the option's where none has one."""
+        """Return an aggregate's value; the option's where none has one."""
         value: float = utils.get_weight_multiplier(
             host_state, MULTIPLIER, CONF[GROUP][MULTIPLIER]
         )
@@ -64,7 +65,7 @@ class GpuAffinityWeigher(_BaseHostWeigher):
     def weigh_objects(
         self, weighed_obj_list: Sequence[Any], weight_properties: Any
     ) -> list[float]:
-        """A weight for each host, which Nova brings between 0 and 1."""
+        """Return a weight for each host; Nova scales it to 0 to 1."""
         return weigher_cost.weights(
             [
                 self._weigh_object(weighed.obj, weight_properties)
@@ -75,17 +76,17 @@ class GpuAffinityWeigher(_BaseHostWeigher):
     def _weigh_object(
         self, host_state: Any, weight_properties: Any
     ) -> weigher_cost.Cost | None:
-        """What the request costs one host; None where that is not known."""
+        """Return what the request costs one host; None if not known."""
         try:
             requests = weight_properties.pci_requests
             if not requests or not requests.requests:
                 return None
             return weigher_cost.cost(
-                pools.pools(host_state.pci_stats.pools),
-                pools.asks(requests.requests),
+                pools.read_pools(host_state.pci_stats.pools),
+                pools.read_requests(requests.requests),
                 host_state.allocation_candidates,
             )
-        # What is raised here ends the request.
+        # An exception here would end the request.
         except Exception:
             LOG.exception(
                 "%s is weighed last: what Nova says of its PCI functions or"

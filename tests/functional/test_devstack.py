@@ -16,7 +16,7 @@ from gpu_passthrough_plugin.nova.control_plane import (
     GROUP_FILTER,
     NOVAS_FILTERS,
 )
-from gpu_passthrough_plugin.nova.options import Asked, Mode
+from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
 from tests.functional.devstack.node import (
     COMPUTE,
     CONTROL,
@@ -82,7 +82,9 @@ def test_all_phases_and_back(node: Node, mode: str) -> None:
     assert found.filter_scheduler.pci_in_placement
     assert tuple(
         found.filter_scheduler.enabled_filters
-    ) == control_plane.filters(Asked(mode=Mode(mode)), FILTERS.split(","))
+    ) == control_plane.filters(
+        NovaOptions(mode=Mode(mode)), FILTERS.split(",")
+    )
     assert found.filter_scheduler.available_filters == (
         [NOVAS_FILTERS, GROUP_FILTER] if is_full else None
     )

@@ -52,7 +52,9 @@ def built(
     found: list[Any], flavor: list[Request], limit: int
 ) -> tuple[candidates.Candidate, ...] | None:
     offered = scheduler.placement(found, flavor, limit)
-    return candidates.build(pools.pools(found), pools.asks(flavor), offered)
+    return candidates.build(
+        pools.read_pools(found), pools.read_requests(flavor), offered
+    )
 
 
 @given(hosts(), flavors(), st.integers(1, 200))
@@ -98,7 +100,9 @@ def test_the_same_is_built_whatever_the_order(
     first = built(found, flavor, 200)
     mixed = random.sample(found, len(found))
     offered = scheduler.placement(found, flavor, 200)
-    again = candidates.build(pools.pools(mixed), pools.asks(flavor), offered)
+    again = candidates.build(
+        pools.read_pools(mixed), pools.read_requests(flavor), offered
+    )
     assert first == again
 
 

@@ -25,7 +25,8 @@ from gpu_passthrough_plugin.model.unit import (
     UnitKey,
 )
 from gpu_passthrough_plugin.nova import compute, control_plane, render
-from gpu_passthrough_plugin.nova.options import Asked, Host, Mode
+from gpu_passthrough_plugin.nova.compute import ComputeHost
+from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
 
 addresses = st.builds(
     Address,
@@ -46,7 +47,7 @@ functions = st.builds(
 
 
 @st.composite
-def hosts(draw: st.DrawFn, name: str = "c1") -> Host:
+def hosts(draw: st.DrawFn, name: str = "c1") -> ComputeHost:
     """Units that share no function, each with a primary."""
     found = draw(
         st.lists(functions, max_size=9, unique_by=lambda f: f.address)
@@ -71,15 +72,15 @@ def hosts(draw: st.DrawFn, name: str = "c1") -> Host:
                 draw(st.sampled_from([frozenset(), frozenset({"CUSTOM_A"})])),
             )
         )
-    return Host(name, tuple(units), (), draw(st.booleans()))
+    return ComputeHost(name, tuple(units), (), draw(st.booleans()))
 
 
 @st.composite
-def choices(draw: st.DrawFn) -> Asked:
+def choices(draw: st.DrawFn) -> NovaOptions:
     release = Release(draw(st.sampled_from(sorted(CYCLES))))
     can_be_whole = release.has_placement
     wish = st.sampled_from([None, False, True])
-    return Asked(
+    return NovaOptions(
         release,
         draw(st.sampled_from([*Mode] if can_be_whole else [Mode.PRIMARY])),
         draw(wish),
@@ -100,8 +101,8 @@ def matches(entry: dict[str, str], function: UnitFunction) -> bool:
     )
 
 
-def entries(host: Host, asked: Asked) -> list[dict[str, str]]:
-    text = render.compute_file(host, asked)
+def entries(host: ComputeHost, options: NovaOptions) -> list[dict[str, str]]:
+    text = render.compute_file(host, options)
     return [
         json.loads(line.partition(" = ")[2])
         for line in text.splitlines()
@@ -111,10 +112,10 @@ def entries(host: Host, asked: Asked) -> list[dict[str, str]]:
 
 @given(hosts(), choices())
 def test_an_entry_matches_one_function_and_that_is_ours(
-    host: Host, asked: Asked
+    host: ComputeHost, options: NovaOptions
 ) -> None:
     mine = [f for unit in host.units for f in unit.functions]
-    for entry in entries(host, asked):
+    for entry in entries(host, options):
         assert len([f for f in mine if matches(entry, f)]) == 1
         assert all(isinstance(value, str) for value in entry.values())
         assert " " not in entry.get("traits", "")
@@ -128,24 +129,24 @@ def test_an_entry_matches_one_function_and_that_is_ours(
 
 @given(hosts(), choices())
 def test_a_unit_is_offered_or_left_out_with_a_reason(
-    host: Host, asked: Asked
+    host: ComputeHost, options: NovaOptions
 ) -> None:
-    offered = [offer.unit.key for offer in compute.offers(host, asked)]
-    out = [entry.unit.key for entry in compute.left_out(host, asked)]
+    offered = [offer.unit.key for offer in compute.offers(host, options)]
+    out = [entry.unit.key for entry in compute.left_out(host, options)]
     assert sorted(offered + out) == sorted(unit.key for unit in host.units)
-    assert all(entry.why for entry in compute.left_out(host, asked))
+    assert all(entry.reason for entry in compute.left_out(host, options))
 
 
 @given(hosts(), choices())
 def test_nova_sees_one_function_of_a_unit_or_all(
-    host: Host, asked: Asked
+    host: ComputeHost, options: NovaOptions
 ) -> None:
-    for unit, specs in compute.offers(host, asked):
+    for unit, specs in compute.offers(host, options):
         listed = [spec.address for spec in specs]
         is_virtual = any(
             f.device_type is DeviceType.VF for f in unit.functions
         )
-        if asked.mode is Mode.FULL and not is_virtual:
+        if options.mode is Mode.FULL and not is_virtual:
             assert listed == [f.address for f in unit.functions]
             assert len({spec.iommu_group for spec in specs}) == 1
             assert {spec.group_size for spec in specs} == {len(specs)}
@@ -157,23 +158,25 @@ def test_nova_sees_one_function_of_a_unit_or_all(
             assert not specs[0].group_traits
     tags = [
         o.specs[0].iommu_group
-        for o in compute.offers(host, asked)
+        for o in compute.offers(host, options)
         if o.specs[0].iommu_group
     ]
     assert len(set(tags)) == len(tags)
 
 
 @given(hosts(), choices())
-def test_a_switch_is_said_where_it_is_shared(host: Host, asked: Asked) -> None:
+def test_a_switch_is_said_where_it_is_shared(
+    host: ComputeHost, options: NovaOptions
+) -> None:
     below = collections.Counter(unit.switch for unit in host.units)
-    for unit, specs in compute.offers(host, asked):
+    for unit, specs in compute.offers(host, options):
         shared = unit.switch if below[unit.switch] > 1 else None
         assert {spec.switch for spec in specs} == {shared}
 
 
 @given(fleets, choices(), st.randoms(use_true_random=False))
 def test_the_order_of_hosts_and_units_changes_nothing(
-    fleet: list[Host], asked: Asked, chance: random.Random
+    fleet: list[ComputeHost], options: NovaOptions, chance: random.Random
 ) -> None:
     turned = [
         dataclasses.replace(
@@ -186,22 +189,22 @@ def test_the_order_of_hosts_and_units_changes_nothing(
         render.placement_file,
         render.flavors_file,
     ):
-        assert write(turned, asked) == write(fleet, asked)
+        assert write(turned, options) == write(fleet, options)
         # A host that is named twice is no other fleet.
-        assert write([*fleet, *fleet], asked) == write(fleet, asked)
-    assert render.compute_file(turned[1], asked) == render.compute_file(
-        fleet[0], asked
+        assert write([*fleet, *fleet], options) == write(fleet, options)
+    assert render.compute_file(turned[1], options) == render.compute_file(
+        fleet[0], options
     )
 
 
 @given(fleets, choices())
 def test_a_flavor_asks_for_what_is_there(
-    fleet: list[Host], asked: Asked
+    fleet: list[ComputeHost], options: NovaOptions
 ) -> None:
-    lines = [str(entry) for entry in control_plane.aliases(fleet, asked)]
+    lines = [str(entry) for entry in control_plane.aliases(fleet, options)]
     known = alias.parse(lines)
     assert len(known) == len(lines)
-    flavors = control_plane.flavors(fleet, asked)
+    flavors = control_plane.flavors(fleet, options)
     assert len({flavor.name for flavor in flavors}) == len(flavors)
     asked_for = {name for flavor in flavors for name, _ in flavor.items}
     assert asked_for == known.keys()
@@ -209,13 +212,13 @@ def test_a_flavor_asks_for_what_is_there(
 
 @given(fleets, choices())
 def test_one_card_is_never_asked_for_and_two_had(
-    fleet: list[Host], asked: Asked
+    fleet: list[ComputeHost], options: NovaOptions
 ) -> None:
     """With Placement, units of one and of several cards share no class."""
     alone: set[str] = set()
     several: set[str] = set()
     for host in fleet:
-        for unit, specs in compute.offers(host, asked):
+        for unit, specs in compute.offers(host, options):
             classes = {
                 spec.resource_class
                 or f"CUSTOM_PCI_{spec.vendor_id:04X}_{spec.product_id:04X}"
@@ -227,9 +230,9 @@ def test_one_card_is_never_asked_for_and_two_had(
 
 @given(hosts(), choices())
 def test_a_release_reads_nothing_that_it_does_not_know(
-    host: Host, asked: Asked
+    host: ComputeHost, options: NovaOptions
 ) -> None:
-    keys = {key for entry in entries(host, asked) for key in entry}
+    keys = {key for entry in entries(host, options) for key in entry}
     for key, feature in (
         ("managed", Feature.SPEC_MANAGED),
         ("live_migratable", Feature.SPEC_MIGRATABLE),
@@ -237,12 +240,12 @@ def test_a_release_reads_nothing_that_it_does_not_know(
         ("traits", Feature.ALIAS_TRAITS),
         ("resource_class", Feature.ALIAS_CLASS),
     ):
-        assert key not in keys or asked.release.knows(feature)
+        assert key not in keys or options.release.knows(feature)
 
 
 @given(hosts(), choices())
 def test_virtual_functions_of_one_kind_are_told_of_alike(
-    host: Host, asked: Asked
+    host: ComputeHost, options: NovaOptions
 ) -> None:
     """Those of one physical function are one provider of Placement's."""
     virtual = {
@@ -252,7 +255,7 @@ def test_virtual_functions_of_one_kind_are_told_of_alike(
         if f.device_type is DeviceType.VF
     }
     told: dict[tuple[int, int], set[object]] = {}
-    for _, specs in compute.offers(host, asked):
+    for _, specs in compute.offers(host, options):
         for spec in specs:
             if spec.address in virtual:
                 kind = told.setdefault(virtual[spec.address], set())
@@ -263,8 +266,8 @@ def test_virtual_functions_of_one_kind_are_told_of_alike(
 @given(st.sampled_from(sorted(CYCLES)))
 def test_full_mode_is_refused_or_can_be_done(number: int) -> None:
     try:
-        asked = Asked(Release(number), Mode.FULL)
+        options = NovaOptions(Release(number), Mode.FULL)
     except errors.Refused:
         assert not Release(number).knows(Feature.SCHEDULE)
     else:
-        assert asked.release.knows(Feature.SCHEDULE)
+        assert options.release.knows(Feature.SCHEDULE)

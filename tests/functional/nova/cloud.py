@@ -17,25 +17,26 @@ import fixtures
 
 from gpu_passthrough_plugin.model.unit import DeviceType, Unit
 from gpu_passthrough_plugin.nova import compute, naming
+from gpu_passthrough_plugin.nova.compute import ComputeHost
 from gpu_passthrough_plugin.nova.control_plane import DEFAULT_FILTERS
-from gpu_passthrough_plugin.nova.options import Asked, Host, Mode
+from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
 from nova import objects
 from nova.tests.functional.libvirt import test_pci_sriov_servers
 from tests.functional.nova import fleet, generated
 
-FULL, PRIMARY = Asked(mode=Mode.FULL), Asked()
+FULL, PRIMARY = NovaOptions(mode=Mode.FULL), NovaOptions()
 
 
 class Cloud(test_pci_sriov_servers._PCIServersTestBase):
     """Tests of hosts that ``start`` starts.
 
-    :cvar asked: how Nova is configured.
+    :cvar options: how Nova is configured.
     :cvar enabled: the scheduler's filters that an operator has.
     :cvar overridden: of ``[filter_scheduler]``, against what is generated.
     :cvar tuning: of Placement, the same; without it what it needs.
     """
 
-    asked: ClassVar[Asked] = FULL
+    options: ClassVar[NovaOptions] = FULL
     enabled: ClassVar[tuple[str, ...]] = DEFAULT_FILTERS
     overridden: ClassVar[Mapping[str, Any]] = {}
     tuning: ClassVar[Mapping[str, Mapping[str, Any]] | None] = None
@@ -45,7 +46,7 @@ class Cloud(test_pci_sriov_servers._PCIServersTestBase):
 
     def setUp(self) -> None:
         self.folder = Path(self.useFixture(fixtures.TempDir()).path)
-        self.hosts: dict[str, Host] = {}
+        self.hosts: dict[str, ComputeHost] = {}
         super().setUp()
         self.useFixture(
             fixtures.MockPatch(
@@ -54,7 +55,7 @@ class Cloud(test_pci_sriov_servers._PCIServersTestBase):
         )
 
     def _setup_scheduler_service(self) -> Any:
-        options = generated.scheduler(self.folder, self.asked, self.enabled)
+        options = generated.scheduler(self.folder, self.options, self.enabled)
         options = {**options, **self.overridden}
         self.flags(group="filter_scheduler", **options)
         return self.start_service("scheduler")
@@ -68,12 +69,12 @@ class Cloud(test_pci_sriov_servers._PCIServersTestBase):
             for devices in map(fleet.devices, self.hosts.values())
         )
 
-    def start(self, *hosts: Host, **traits: str) -> None:
+    def start(self, *hosts: ComputeHost, **traits: str) -> None:
         """Start each host's nova-compute, all as they are generated for.
 
         :param traits: what an operator adds to the alias of that name.
         """
-        options = generated.aliases(self.folder, hosts, self.asked)
+        options = generated.aliases(self.folder, hosts, self.options)
         entries = [json.loads(entry) for entry in options["alias"]]
         for entry in entries:
             if entry["name"] in traits:
@@ -81,21 +82,21 @@ class Cloud(test_pci_sriov_servers._PCIServersTestBase):
         self.flags(group="pci", alias=[json.dumps(e) for e in entries])
         tuning = self.tuning
         if tuning is None:
-            tuning = generated.candidates(self.folder, hosts, self.asked)
+            tuning = generated.candidates(self.folder, hosts, self.options)
         for group, options in tuning.items():
             self.placement_fixture.conf_fixture.config(group=group, **options)
         for host in hosts:
             self.hosts[host.name] = host
-            options = generated.compute(self.folder, host, self.asked)
+            options = generated.compute(self.folder, host, self.options)
             self.flags(group="pci", **options)
             self.start_compute(host.name, pci_info=fleet.devices(host))
             self.assert_reported(host)
 
-    def assert_reported(self, host: Host) -> None:
+    def assert_reported(self, host: ComputeHost) -> None:
         """Placement has what is listed, by class, and with its traits."""
         inventories: dict[str, dict[str, int]] = {}
         traits = {}
-        for offer in compute.offers(host, self.asked):
+        for offer in compute.offers(host, self.options):
             for spec in offer.specs:
                 function = next(
                     f
@@ -119,8 +120,8 @@ class Cloud(test_pci_sriov_servers._PCIServersTestBase):
 
         :param extra_specs: others, with two underlines for the colon.
         """
-        name = naming.flavor(naming.items(unit, self.asked.mode))
-        found = generated.flavors(tuple(self.hosts.values()), self.asked)
+        name = naming.flavor(naming.items(unit, self.options.mode))
+        found = generated.flavors(tuple(self.hosts.values()), self.options)
         aliases = ",".join(
             f"{alias}:{int(count) * times}"
             for alias, _, count in (
@@ -187,7 +188,7 @@ class Cloud(test_pci_sriov_servers._PCIServersTestBase):
         wanted = [
             str(function.address)
             for unit in taken
-            for function in naming.listed(unit, self.asked.mode)
+            for function in naming.listed_functions(unit, self.options.mode)
         ]
         self.assertEqual(sorted(wanted), functions)
         return taken

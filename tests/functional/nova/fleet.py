@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from gpu_passthrough_plugin.model.address import Address, parse
 from gpu_passthrough_plugin.model.unit import DeviceType, Unit, UnitFunction
-from gpu_passthrough_plugin.nova.options import Host
+from gpu_passthrough_plugin.nova.compute import ComputeHost
 from nova.tests.fixtures import libvirt
 from tests.trees import hosts
 from tests.unit.nova.fleet import cards, handed
@@ -23,12 +23,12 @@ _KINDS: Mapping[DeviceType, str] = {
 _VFS = {DeviceType.PCI: None, DeviceType.PF: 0, DeviceType.VF: 2}
 
 
-def three_cards(name: str) -> Host:
+def three_cards(name: str) -> ComputeHost:
     """Graphics and audio each; one on the first node, two on the other."""
     return handed(hosts.HOSTS["seed"](), name)
 
 
-def wide(name: str) -> Host:
+def wide(name: str) -> ComputeHost:
     """Eight cards of four functions: four a node, two below a switch."""
     host = handed(cards(8), name)
     units = [
@@ -38,7 +38,7 @@ def wide(name: str) -> Host:
     return dataclasses.replace(host, units=tuple(units))
 
 
-def of_nodes(name: str, *nodes: int) -> Host:
+def of_nodes(name: str, *nodes: int) -> ComputeHost:
     """Cards of four functions, one on each of the nodes that are named."""
     host = handed(cards(len(nodes)), name)
     units = [
@@ -48,12 +48,12 @@ def of_nodes(name: str, *nodes: int) -> Host:
     return dataclasses.replace(host, units=tuple(units))
 
 
-def shared_group(name: str) -> Host:
+def shared_group(name: str) -> ComputeHost:
     """Two cards in one group, and one in its own."""
     return handed(hosts.shared_group(), name)
 
 
-def sriov(name: str) -> Host:
+def sriov(name: str) -> ComputeHost:
     """A GPU that can do SR-IOV, and two virtual functions of a NIC."""
     return handed(hosts.virtual_functions(), name, "class=03", "15b3:1018")
 
@@ -64,7 +64,7 @@ def placed(unit: Unit, node: int, switch: str | None = None) -> Unit:
     return dataclasses.replace(unit, numa_node=node, switch=above)
 
 
-def devices(host: Host) -> libvirt.HostPCIDevicesInfo:
+def devices(host: ComputeHost) -> libvirt.HostPCIDevicesInfo:
     """What libvirt lists of the host: every function of each unit."""
     found = libvirt.HostPCIDevicesInfo(num_pfs=0, num_vfs=0)
     for unit in host.units:

@@ -15,40 +15,48 @@ from oslo_config import cfg
 import nova.conf.pci
 import nova.conf.scheduler
 from gpu_passthrough_plugin.nova import render
-from gpu_passthrough_plugin.nova.control_plane import DEFAULT_FILTERS, Size
-from gpu_passthrough_plugin.nova.options import Asked, Host
+from gpu_passthrough_plugin.nova.compute import ComputeHost
+from gpu_passthrough_plugin.nova.control_plane import (
+    DEFAULT_FILTERS,
+    FlavorSize,
+)
+from gpu_passthrough_plugin.nova.options import NovaOptions
 
 # Nova's functional hosts are small.
-SMALL = Size(vcpus=1, ram_mib=64, disk_gib=1)
+SMALL = FlavorSize(vcpus=1, ram_mib=64, disk_gib=1)
 
 Options = Mapping[str, Any]
 
 
-def compute(folder: Path, host: Host, asked: Asked) -> Options:
+def compute(folder: Path, host: ComputeHost, options: NovaOptions) -> Options:
     """``[pci]`` of one host's nova-compute: what the file sets."""
-    text = render.compute_file(host, asked)
+    text = render.compute_file(host, options)
     return _read(folder, text, nova.conf.pci, "pci")
 
 
-def aliases(folder: Path, hosts: Sequence[Host], asked: Asked) -> Options:
+def aliases(
+    folder: Path, hosts: Sequence[ComputeHost], options: NovaOptions
+) -> Options:
     """``[pci]`` of nova-api."""
-    text = render.alias_file(hosts, asked)
+    text = render.alias_file(hosts, options)
     return _read(folder, text, nova.conf.pci, "pci")
 
 
 def scheduler(
-    folder: Path, asked: Asked, enabled: Iterable[str] = DEFAULT_FILTERS
+    folder: Path,
+    options: NovaOptions,
+    enabled: Iterable[str] = DEFAULT_FILTERS,
 ) -> Options:
     """``[filter_scheduler]``."""
-    text = render.scheduler_file(asked, tuple(enabled))
+    text = render.scheduler_file(options, tuple(enabled))
     return _read(folder, text, nova.conf.scheduler, "filter_scheduler")
 
 
 def candidates(
-    folder: Path, hosts: Sequence[Host], asked: Asked
+    folder: Path, hosts: Sequence[ComputeHost], options: NovaOptions
 ) -> Mapping[str, Options]:
     """What Placement's file sets, by section."""
-    text = render.placement_file(hosts, asked)
+    text = render.placement_file(hosts, options)
     return {
         "placement": _read(
             folder, text, placement.conf.placement, "placement"
@@ -59,10 +67,12 @@ def candidates(
     }
 
 
-def flavors(hosts: Sequence[Host], asked: Asked) -> Mapping[str, str]:
+def flavors(
+    hosts: Sequence[ComputeHost], options: NovaOptions
+) -> Mapping[str, str]:
     """The ``pci_passthrough:alias`` of each flavor, by its name."""
     found = {}
-    for line in render.flavors_file(hosts, asked, SMALL).splitlines():
+    for line in render.flavors_file(hosts, options, SMALL).splitlines():
         words = shlex.split(line, comments=True)
         if words:
             key, _, value = words[words.index("--property") + 1].partition("=")

@@ -10,7 +10,7 @@ from gpu_passthrough_plugin.nova import control_plane
 from tests.functional.nova import fleet
 from tests.functional.nova.cloud import PRIMARY, Cloud
 
-GROUP_FILTER = control_plane.GROUP_FILTER.rpartition(".")[2]
+GROUP_FILTER = control_plane.GROUP_FILTER
 
 
 class Locality(Cloud):
@@ -54,11 +54,11 @@ class Locality(Cloud):
 class LocalityInPrimaryMode(Cloud):
     """As an operator does who follows the comment in the file."""
 
-    asked = PRIMARY
+    options = PRIMARY
     overridden: ClassVar[Mapping[str, Any]] = {
         "available_filters": [
             control_plane.NOVAS_FILTERS,
-            control_plane.GROUP_FILTER,
+            control_plane.GROUP_FILTER_PATH,
         ],
         "enabled_filters": [
             *control_plane.DEFAULT_FILTERS,

@@ -24,7 +24,7 @@ CHECKING = "2.86"
 
 
 class ExtraSpecs(Cloud):
-    asked = PRIMARY
+    options = PRIMARY
 
     def set_up(self, **extra_specs: str) -> Any:
         api = self.api_fixture.admin_api
@@ -58,7 +58,7 @@ class ExtraSpecs(Cloud):
 class Notifications(Cloud):
     """Nova's own, through a notifier of oslo.messaging's."""
 
-    asked = PRIMARY
+    options = PRIMARY
 
     def audited(self, attribute: str, form: str) -> list[Any]:
         """The events of one instance's life, as they are written down.

@@ -171,7 +171,7 @@ class FilterTooLate(InstanceOnANode):
         "enabled_filters": [
             *control_plane.DEFAULT_FILTERS,
             control_plane.NUMA_FILTER,
-            control_plane.GROUP_FILTER.rpartition(".")[2],
+            control_plane.GROUP_FILTER,
             control_plane.PCI_FILTER,
         ],
     }

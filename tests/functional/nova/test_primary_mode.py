@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from gpu_passthrough_plugin.nova import render
-from gpu_passthrough_plugin.nova.options import Asked
+from gpu_passthrough_plugin.nova.options import NovaOptions
 from tests.functional.nova import fleet
 from tests.functional.nova.cloud import PRIMARY, Cloud
 
 
 class PrimaryMode(Cloud):
-    asked = PRIMARY
+    options = PRIMARY
 
     def test_three_cards_and_no_fourth(self) -> None:
         host = fleet.three_cards("c1")
@@ -64,7 +64,7 @@ class PrimaryMode(Cloud):
 
 
 class HostTrait(Cloud):
-    asked = Asked(host_trait="CUSTOM_GPU_HOST")
+    options = NovaOptions(host_trait="CUSTOM_GPU_HOST")
 
     def test_only_hosts_with_cards_have_it(self) -> None:
         folder = self.folder / "provider_config"

@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.cli import wishes
-from gpu_passthrough_plugin.cli.wishes import Wishes
+from gpu_passthrough_plugin.cli import nova
+from gpu_passthrough_plugin.cli.nova import ConfigArguments
 from gpu_passthrough_plugin.discovery import recorded_tree
 from gpu_passthrough_plugin.formats.nova_release import Release
 from gpu_passthrough_plugin.model.request import NumaPolicy
-from gpu_passthrough_plugin.nova.options import Asked, Mode
+from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
 from tests.unit.cli.test_main import HEAVY, imported
 
 
-def read(line: str) -> Wishes:
+def read(line: str) -> ConfigArguments:
     parser = argparse.ArgumentParser()
-    wishes.add_to(parser)
-    return wishes.read(parser.parse_args(line.split()))
+    nova.add_options(parser)
+    return nova.read_options(parser.parse_args(line.split()))
 
 
 def faults(line: str) -> tuple[str, ...]:
@@ -30,7 +30,9 @@ def faults(line: str) -> tuple[str, ...]:
 
 
 def test_nothing_is_asked_for_by_default() -> None:
-    assert read("") == Wishes(Asked(), None, is_of_ledger=False, host="")
+    assert read("") == ConfigArguments(
+        NovaOptions(), None, is_from_ledger=False, host=""
+    )
 
 
 def test_everything_that_can_be_asked_for() -> None:
@@ -40,15 +42,15 @@ def test_everything_that_can_be_asked_for() -> None:
         " --enabled-filters ComputeFilter,MyFilter --host-trait CUSTOM_GPU"
     )
     policy = NumaPolicy.SOCKET
-    assert read(line) == Wishes(
-        Asked(
+    assert read(line) == ConfigArguments(
+        NovaOptions(
             Release(32), Mode.FULL, False, True, False, policy, "CUSTOM_GPU"
         ),
         ("ComputeFilter", "MyFilter"),
-        is_of_ledger=False,
+        is_from_ledger=False,
         host="c1",
     )
-    assert read("--from inventory").is_of_ledger
+    assert read("--from inventory").is_from_ledger
 
 
 def test_all_faults_are_told_together() -> None:

@@ -8,15 +8,15 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.flow import config_files
-from gpu_passthrough_plugin.flow.config_files import Part
+from gpu_passthrough_plugin.flow.config_files import ConfigFile
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.model.change import Action
 
-CONF = Part("a.conf", "a service", "# For it.\n[pci]\n")
-SCRIPT = Part("b.sh", "a shell", "#!/bin/sh -e\necho\n", mode=0o755)
+CONF = ConfigFile("a.conf", "a service", "# For it.\n[pci]\n")
+SCRIPT = ConfigFile("b.sh", "a shell", "#!/bin/sh -e\necho\n", mode=0o755)
 
 
-def put(folder: Path, *which: Part) -> list[Action]:
+def put(folder: Path, *which: ConfigFile) -> list[Action]:
     writes = config_files.planned(Files(), str(folder), which)
     config_files.put(Files(), writes)
     return [write.action for write in writes]

@@ -16,27 +16,30 @@ from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.finding import Status
 from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
 from gpu_passthrough_plugin.nova import control_plane
+from gpu_passthrough_plugin.nova.compute import ComputeHost
 from gpu_passthrough_plugin.nova.lint import configuration
-from gpu_passthrough_plugin.nova.options import Asked, Host, Mode
+from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
 from tests.trees import host as described
 from tests.trees import hosts
 
 GPUS = Policy((selector.parse("class=03"),))
 
 
-def here(host: described.Host, name: str = "c1") -> Host:
-    return nova.here(host.tree(), GPUS, name)
+def here(host: described.Host, name: str = "c1") -> ComputeHost:
+    return nova.this_host(host.tree(), GPUS, name)
 
 
 def record(
-    host: Host, state: State = State.FREE, *, is_missing: bool = False
+    host: ComputeHost, state: State = State.FREE, *, is_missing: bool = False
 ) -> UnitRecord:
     """The host's first unit, as the ledger has it."""
     return UnitRecord(host.units[0], state, None, 1, is_missing, "")
 
 
-def texts(hosts: Sequence[Host], asked: Asked | None = None) -> dict[str, str]:
-    parts = nova.parts(hosts, asked or Asked(), by_name=True)
+def texts(
+    hosts: Sequence[ComputeHost], options: NovaOptions | None = None
+) -> dict[str, str]:
+    parts = nova.generate(hosts, options or NovaOptions(), by_name=True)
     return {part.name: part.text for part in parts}
 
 
@@ -55,7 +58,7 @@ def test_a_kernel_that_takes_functions_for_isolated() -> None:
 
 def test_every_file_once() -> None:
     host = here(hosts.four_functions())
-    parts = nova.parts([host], Asked())
+    parts = nova.generate([host], NovaOptions())
     assert [part.name for part in parts] == [
         "gpu-compute.conf", "gpu-alias.conf", "gpu-scheduler.conf",
         "gpu-placement.conf", "gpu-flavors.sh",
@@ -88,7 +91,7 @@ def test_one_control_plane_for_all_hosts() -> None:
 
 def test_filters_of_the_operators() -> None:
     host = here(hosts.four_functions())
-    parts = nova.parts([host], Asked(mode=Mode.FULL), ("MyFilter",))
+    parts = nova.generate([host], NovaOptions(mode=Mode.FULL), ("MyFilter",))
     (line,) = (
         line
         for line in parts[2].text.splitlines()
@@ -103,7 +106,7 @@ def test_filters_of_the_operators() -> None:
 def test_what_the_ledger_has_by_host() -> None:
     one, two = here(hosts.four_functions(), "b"), here(hosts.amd(), "a")
     said: list[str] = []
-    found = nova.published(
+    found = nova.ledger_hosts(
         [record(one), record(two, State.ACTIVE)], said.append
     )
     assert [(h.name, h.units) for h in found] == [
@@ -120,23 +123,23 @@ def test_what_nobody_can_be_given_is_left_out_and_said() -> None:
         (record(host, State.ACTIVE, is_missing=True), "missing"),
     ):
         said: list[str] = []
-        (found,) = nova.published([left], said.append)
+        (found,) = nova.ledger_hosts([left], said.append)
         assert found.units == ()
         assert said == [f"left out: c1/0000:04:00.0, which is {word}"]
 
 
 def test_a_ledger_without_units() -> None:
     with pytest.raises(errors.Refused, match="inventory sync"):
-        nova.published([], print)
+        nova.ledger_hosts([], print)
 
 
 @pytest.mark.parametrize("name", ["a/b", "", "a\n[pci]", "x" * 201])
 def test_a_host_whose_name_can_be_no_files(name: str) -> None:
     (unit,) = here(hosts.four_functions()).units
     key = UnitKey(name, unit.key.address)
-    odd = Host(name, (dataclasses.replace(unit, key=key),))
+    odd = ComputeHost(name, (dataclasses.replace(unit, key=key),))
     with pytest.raises(errors.Invalid, match="publish it under another"):
-        nova.published([record(odd)], print)
+        nova.ledger_hosts([record(odd)], print)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +154,7 @@ def test_nothing_to_hand_out_is_one_line(
     made: Callable[[], described.Host], said: str
 ) -> None:
     with pytest.raises(errors.Refused) as caught:
-        nova.parts([here(made())], Asked())
+        nova.generate([here(made())], NovaOptions())
     line = str(caught.value)
     assert line.startswith("no group of c1 can be handed to Nova: ")
     assert said in line
@@ -161,26 +164,26 @@ def test_nothing_to_hand_out_is_one_line(
 
 def test_nothing_for_this_release() -> None:
     host = here(hosts.shared_group())
-    two = Host("c1", host.units[:1])
+    two = ComputeHost("c1", host.units[:1])
     with pytest.raises(
         errors.Refused, match="it has 2 primaries, and Nova 26"
     ):
-        nova.parts([two], Asked(Release(26)))
-    assert nova.parts([two], Asked(Release(27)))
+        nova.generate([two], NovaOptions(Release(26)))
+    assert nova.generate([two], NovaOptions(Release(27)))
 
 
 def test_nothing_that_is_selected() -> None:
-    none = Host("c1", ())
+    none = ComputeHost("c1", ())
     for fleet, who in (([none], "c1"), ([none, none], "any of 2 hosts")):
         with pytest.raises(errors.Refused, match=f"no group of {who} has"):
-            nova.parts(fleet, Asked())
+            nova.generate(fleet, NovaOptions())
 
 
 def test_functions_of_every_group_are_looked_at() -> None:
     """Of the disk's group, which holds no primary, as well."""
     text = '[pci]\nalias = {"name": "a", "vendor_id": "144d",'
     text += ' "product_id": "a80a", "device_type": "type-PF"}\n'
-    found = nova.checked(
+    found = nova.check_files(
         hosts.four_functions().tree(),
         GPUS,
         configuration.read([("nova.conf", text.encode())]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gpu_passthrough_plugin.flow import groups, units
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
-from gpu_passthrough_plugin.nova.options import Host
+from gpu_passthrough_plugin.nova.compute import ComputeHost
 from tests.trees import host as described
 from tests.trees import hosts
 
@@ -14,12 +14,12 @@ DISPLAYS = ("class=03",)
 
 def handed(
     host: described.Host, name: str = "c1", *select: str, acs: bool = False
-) -> Host:
+) -> ComputeHost:
     """What is read of a described host, as the commands would."""
     policy = Policy(tuple(map(selector.parse, select or DISPLAYS)))
     tree = host.tree()
     found = groups.groups(tree, policy)
-    return Host(
+    return ComputeHost(
         name,
         units.units(tree, policy, name),
         tuple(g for g in found if not g.verdict.is_assignable),

@@ -69,8 +69,8 @@ def cards(count: int) -> list[Request]:
     return [request(product, count) for product in CARD]
 
 
-def asks(requests: Sequence[Request]) -> tuple[pools.Ask, ...]:
-    return pools.asks(requests)
+def asks(requests: Sequence[Request]) -> tuple[pools.AliasRequest, ...]:
+    return pools.read_requests(requests)
 
 
 def placement(

@@ -18,7 +18,9 @@ def built(
 ) -> tuple[Candidate, ...] | None:
     if offered is None:
         offered = scheduler.placement(found, requests)
-    return candidates.build(pools.pools(found), pools.asks(requests), offered)
+    return candidates.build(
+        pools.read_pools(found), pools.read_requests(requests), offered
+    )
 
 
 def first(found: Sequence[Any], requests: Sequence[Request]) -> list[str]:
@@ -225,8 +227,8 @@ def test_two_cards_are_below_one_switch() -> None:
 
 def test_a_resource_class_is_for_placement_to_check() -> None:
     ours = [pool("0000:30:00.0", "0443", of_class="QAT")]
-    asked = Request("qat", 1, [{"resource_class": "QAT"}])
-    assert built([*ours, *EIGHT], [asked]) is None
+    qat = Request("qat", 1, [{"resource_class": "QAT"}])
+    assert built([*ours, *EIGHT], [qat]) is None
 
 
 def test_each_way_to_the_rest_is_kept_for_each_group() -> None:

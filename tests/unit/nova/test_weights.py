@@ -18,7 +18,9 @@ def cost(
     found: Sequence[Any], requests: Sequence[Request], which: int = 0
 ) -> Cost | None:
     offered = scheduler.placement(found, requests)[which : which + 1]
-    return weigher_cost.cost(pools.pools(found), pools.asks(requests), offered)
+    return weigher_cost.cost(
+        pools.read_pools(found), pools.read_requests(requests), offered
+    )
 
 
 def host(found: Sequence[Any], requests: Sequence[Request]) -> Any:
@@ -79,10 +81,12 @@ def test_without_placement_the_first_that_suit_are_taken() -> None:
         {**pool(f"0000:0{n}:00.0", "1e04", n), "rp_uuid": None}
         for n in range(3)
     ]
-    asks = pools.asks([request("1e04"), request("1e04", 1, "other")])
-    assert weigher_cost.cost(pools.pools(found), asks, []) == Cost(1, 1, 0, 0)
+    asks = pools.read_requests([request("1e04"), request("1e04", 1, "other")])
+    assert weigher_cost.cost(pools.read_pools(found), asks, []) == Cost(
+        1, 1, 0, 0
+    )
     unlike = scheduler.placement([pool("0000:30:00.0", "1")], [request("1")])
-    assert weigher_cost.cost(pools.pools(found), asks, unlike) == Cost(
+    assert weigher_cost.cost(pools.read_pools(found), asks, unlike) == Cost(
         1, 1, 0, 0
     )
 
