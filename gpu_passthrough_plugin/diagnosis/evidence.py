@@ -9,7 +9,7 @@ from typing import NamedTuple
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.enablement import Enablement, Target
 from gpu_passthrough_plugin.model.facts import HostFacts
-from gpu_passthrough_plugin.model.function import Detail, Function
+from gpu_passthrough_plugin.model.function import VFIO_PCI, Detail, Function
 from gpu_passthrough_plugin.model.group import Group, Member, Role
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown
@@ -61,6 +61,8 @@ class Evidence(NamedTuple):
     :param boot_id: of the running boot.
     :param has_vfio: whether the running kernel has vfio-pci, as a module or
         built in.
+    :param vfio_drivers: names of the kernel's other VFIO drivers, as far as
+        they are known, with ``_``.
     """
 
     facts: HostFacts
@@ -74,6 +76,7 @@ class Evidence(NamedTuple):
     enablement: Enablement | None
     boot_id: str | Unknown
     has_vfio: bool | Unknown = MISSING
+    vfio_drivers: frozenset[str] = frozenset()
 
     @property
     def kernel(self) -> Kernel | None:
@@ -112,11 +115,8 @@ class Case(NamedTuple):
 
     @property
     def is_unbound(self) -> bool:
-        """Whether it is known not to be on vfio-pci, or a variant of it."""
-        function = self.function
-        if function is None or isinstance(function.driver, Unknown):
-            return False
-        return not is_vfio(function.driver)
+        """Whether no VFIO driver is known to have it."""
+        return self.member is not None and self.member.is_on_vfio is False
 
     @property
     def fellows(self) -> tuple[Member, ...]:
@@ -133,16 +133,14 @@ class Case(NamedTuple):
             if m.role is not Role.BRIDGE and _are_one(m.function, function)
         )
 
+    def is_vfio_driver(self, name: str) -> bool:
+        """Return whether a driver, such as of an override, is VFIO's."""
+        return name == VFIO_PCI or (
+            name.replace("-", "_") in self.evidence.vfio_drivers
+        )
+
     def is_target(self, address: Address) -> bool:
         return any(t.address == address for t in (self.target, *self.targets))
-
-
-def is_vfio(driver: str | None) -> bool:
-    """Whether a driver is vfio-pci, or one that a vendor made of it.
-
-    Source: kernel, drivers/vfio/pci, such as ``mlx5_vfio_pci``.
-    """
-    return (driver or "").replace("_", "-").endswith("vfio-pci")
 
 
 def _are_one(one: Function, other: Function) -> bool:

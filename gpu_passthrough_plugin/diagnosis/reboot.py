@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gpu_passthrough_plugin.diagnosis.evidence import Evidence, is_vfio
+from gpu_passthrough_plugin.diagnosis.evidence import Evidence
 from gpu_passthrough_plugin.formats import kernel_cmdline
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.finding import Finding, Status
@@ -88,14 +88,14 @@ def _arguments(evidence: Evidence) -> Iterator[str]:
 
 
 def _bindings(evidence: Evidence) -> Iterator[str]:
-    drivers = {m.address: m.function.driver for m in evidence.members}
+    members = {m.address: m for m in evidence.members}
     for target in evidence.enablement.targets if evidence.enablement else ():
-        if target.address not in drivers:
+        member = members.get(target.address)
+        if member is None:
             yield f"{target.address} is not there"
-            continue
-        driver = drivers[target.address]
-        if not isinstance(driver, Unknown) and not is_vfio(driver):
-            yield f"{target.address} is on {driver or 'no driver'}"
+        elif member.is_on_vfio is False:
+            driver = member.function.driver or "no driver"
+            yield f"{target.address} is on {driver}"
 
 
 def _unread(evidence: Evidence) -> Iterator[str]:
@@ -106,6 +106,6 @@ def _unread(evidence: Evidence) -> Iterator[str]:
         yield f"the kernel's arguments are {words}"
     wanted = {target.address for target in enablement.targets}
     for member in evidence.members:
-        driver = member.function.driver
-        if member.address in wanted and isinstance(driver, Unknown):
-            yield f"the driver of {member.address} is {driver}"
+        is_on_vfio = member.is_on_vfio
+        if member.address in wanted and isinstance(is_on_vfio, Unknown):
+            yield f"the driver of {member.address} is {is_on_vfio}"

@@ -11,7 +11,6 @@ from gpu_passthrough_plugin.diagnosis.evidence import (
     Cause,
     Confidence,
     Evidence,
-    is_vfio,
 )
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.enablement import Target
@@ -93,14 +92,14 @@ def _found(case: Case) -> str:
 
 def _status(case: Case, found: Sequence[Cause]) -> Status:
     """Right driver and in a group is a pass, unless something was seen."""
-    function = case.function
+    member = case.member
     sure = [c for c in found if c.confidence is not Confidence.POSSIBLE]
-    if function is None or _LOST & {c.name for c in sure}:
+    if member is None or _LOST & {c.name for c in sure}:
         return Status.FAIL
-    driver, group = function.driver, function.iommu_group
-    if isinstance(driver, Unknown):
+    group = member.function.iommu_group
+    if isinstance(member.is_on_vfio, Unknown):
         return Status.WARN
-    if not is_vfio(driver) or group is None:
+    if not member.is_on_vfio or group is None:
         return Status.FAIL
     if isinstance(group, Unknown) or sure:
         return Status.WARN

@@ -13,6 +13,7 @@ from gpu_passthrough_plugin.model import address as addresses
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import (
     BRIDGE_BASE_CLASS,
+    VFIO_PCI,
     Detail,
     Function,
     Header,
@@ -226,7 +227,31 @@ def detail(tree: Tree, function: Function) -> Detail:
         bar_bytes=_bar_bytes(resource),
         sriov=_virtual(links[0]) or _physical(total, enabled),
         bridges=_bridges(tree, folder),
+        is_on_vfio=_is_on_vfio(tree, folder, function.driver),
     )
+
+
+def _is_on_vfio(
+    tree: Tree, folder: str, driver: str | Unknown | None
+) -> bool | Unknown:
+    """Return whether a VFIO driver has the function.
+
+    The kernel makes a folder ``vfio-dev`` for it from 6.1 on, whichever
+    driver it is; before that, modules.alias names the drivers.  Source:
+    Linux, Documentation/ABI/testing/sysfs-devices-vfio-dev.
+    """
+    if driver is None or isinstance(driver, Unknown):
+        return False if driver is None else driver
+    if driver == VFIO_PCI:
+        return True
+    devices = tree.names(f"{folder}/vfio-dev")
+    if devices and not isinstance(devices, Unknown):
+        return True
+    drivers = modules.vfio_drivers(tree)
+    if isinstance(drivers, Unknown):
+        # Any other name is of a driver of the host's.
+        return drivers if "vfio" in driver else False
+    return driver.replace("-", "_") in drivers
 
 
 def reset_methods(tree: Tree, function: Function) -> tuple[str, ...] | Unknown:

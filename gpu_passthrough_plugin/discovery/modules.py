@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import fnmatch
 import functools
 from collections.abc import Iterator
 
 from gpu_passthrough_plugin.discovery.tree import Tree, text
+from gpu_passthrough_plugin.formats import modules_alias
 from gpu_passthrough_plugin.model.reading import Unknown
-
-# ``pci:v000010DEd00001430…``: up to the vendor, and up to the product.
-_VENDOR_END = len("pci:v000010DE")
-_PRODUCT_END = len("pci:v000010DEd00001430")
 
 
 def modules(tree: Tree, modalias: str | Unknown) -> tuple[str, ...] | Unknown:
@@ -29,6 +25,17 @@ def modules(tree: Tree, modalias: str | Unknown) -> tuple[str, ...] | Unknown:
     if isinstance(aliases, Unknown):
         return aliases
     return _matching_names(aliases, modalias)
+
+
+def vfio_drivers(tree: Tree) -> frozenset[str] | Unknown:
+    """Return the names of the running kernel's VFIO drivers, with ``_``."""
+    release = text(tree, "proc/sys/kernel/osrelease")
+    if isinstance(release, Unknown):
+        return release
+    aliases = _aliases(tree, release)
+    if isinstance(aliases, Unknown):
+        return aliases
+    return _vfio_drivers(aliases)
 
 
 def has(tree: Tree, release: str | Unknown, name: str) -> bool | Unknown:
@@ -63,48 +70,16 @@ def _paths(index: bytes) -> Iterator[str]:
 # Cards of one model share a modalias.
 @functools.lru_cache(maxsize=256)
 def _matching_names(aliases: bytes, modalias: str) -> tuple[str, ...]:
-    found = {line.split()[2] for line in matching(aliases, modalias)}
-    return tuple(sorted(found))
+    lines = modules_alias.matching(aliases, modalias)
+    return tuple(sorted({line.split()[2] for line in lines}))
+
+
+@functools.lru_cache(maxsize=2)
+def _vfio_drivers(aliases: bytes) -> frozenset[str]:
+    return modules_alias.vfio_drivers(aliases)
 
 
 @functools.lru_cache(maxsize=2)
 def _aliases(tree: Tree, release: str) -> bytes | Unknown:
     """Read once for all functions: it is a megabyte."""
     return tree.read(f"lib/modules/{release}/modules.alias")
-
-
-def matching(aliases: bytes, modalias: str) -> list[str]:
-    """The lines of ``modules.alias`` that match one function.
-
-    Only lines that begin as its modalias does are compared whole: one
-    vendor has thousands, and comparing a pattern takes a tenth of a
-    millisecond.
-    """
-    if not modalias.startswith("pci:v"):
-        return []
-    vendor = modalias[:_VENDOR_END]
-    prefixes = {modalias[:_PRODUCT_END], f"{vendor}d*", "pci:v*"}
-    lines = [
-        line
-        for prefix in prefixes
-        for line in _beginning(aliases, f"alias {prefix}".encode())
-    ]
-    return [
-        line
-        for line in lines
-        if fnmatch.fnmatchcase(modalias, line.split()[1])
-    ]
-
-
-def _beginning(aliases: bytes, prefix: bytes) -> list[str]:
-    """Lines of three words that begin so."""
-    lines = []
-    at = aliases.find(prefix)
-    while at >= 0:
-        end = aliases.find(b"\n", at)
-        end = len(aliases) if end < 0 else end
-        line = aliases[at:end].decode("utf-8", "surrogateescape")
-        if len(line.split()) == 3:
-            lines.append(line)
-        at = aliases.find(prefix, end)
-    return lines

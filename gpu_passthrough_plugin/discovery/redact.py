@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gpu_passthrough_plugin.discovery import facts, installation, modules
-from gpu_passthrough_plugin.formats import mountinfo, routes
+from gpu_passthrough_plugin.discovery import facts, installation
+from gpu_passthrough_plugin.formats import modules_alias, mountinfo, routes
 from gpu_passthrough_plugin.formats.umockdev import raw
 from gpu_passthrough_plugin.model.reading import Unknown, decoded
 
@@ -61,9 +61,9 @@ def _aliases(data: bytes, modaliases: Iterable[str]) -> bytes:
     lines = {
         line
         for modalias in set(modaliases)
-        for line in modules.matching(data, modalias)
+        for line in modules_alias.matching(data, modalias)
     }
-    return _joined(sorted(lines))
+    return _joined(sorted(lines.union(modules_alias.vfio_lines(data))))
 
 
 def _mounts(data: bytes) -> bytes:

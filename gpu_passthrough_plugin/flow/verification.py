@@ -95,6 +95,7 @@ def listed(commands: Commands, found: Installation, release: str) -> Names:
 
 def _evidence(tree: Tree, found: Survey, known: Known) -> Evidence:
     configured = _configured(found.installation, known.enablement)
+    vfio_drivers = modules.vfio_drivers(tree)
     return Evidence(
         facts=found.facts,
         members=found.members,
@@ -106,6 +107,9 @@ def _evidence(tree: Tree, found: Survey, known: Known) -> Evidence:
         images={},
         enablement=known.enablement,
         boot_id=found.boot_id,
+        vfio_drivers=frozenset()
+        if isinstance(vfio_drivers, Unknown)
+        else vfio_drivers,
         has_vfio=modules.has(tree, found.facts.kernel_release, "vfio_pci"),
     )
 

@@ -11,6 +11,9 @@ from gpu_passthrough_plugin.model.reading import Unknown
 DISPLAY_BASE_CLASS = 0x03
 BRIDGE_BASE_CLASS = 0x06
 
+VFIO_PCI = "vfio-pci"
+"""The driver that functions are bound to for a guest, as sysfs names it."""
+
 
 class Header(enum.StrEnum):
     """What the header type says, ``config[0x0e] & 0x7f``.
@@ -81,6 +84,7 @@ class Detail(NamedTuple):
     :param boot_vga: None for a function that is no VGA device.
     :param bar_bytes: size of each BAR that is in use.
     :param bridges: from the root port down to the nearest.
+    :param is_on_vfio: whether vfio-pci, or another VFIO driver, has it.
     """
 
     revision: int | Unknown
@@ -92,3 +96,4 @@ class Detail(NamedTuple):
     bar_bytes: tuple[int, ...] | Unknown
     sriov: Physical | Virtual | Unknown | None
     bridges: tuple[Address, ...]
+    is_on_vfio: bool | Unknown

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Detail, Function
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 
 
 class Role(enum.StrEnum):
@@ -40,6 +41,11 @@ class Member(NamedTuple):
     @property
     def address(self) -> Address:
         return self.function.address
+
+    @property
+    def is_on_vfio(self) -> bool | Unknown:
+        """Whether a VFIO driver has it; unknown where it was not read."""
+        return MISSING if self.detail is None else self.detail.is_on_vfio
 
 
 class Verdict(NamedTuple):

@@ -41,7 +41,7 @@ def member(address: Address, number: int, vendor: int, *, pf: bool) -> Member:
     )
     detail = Detail(
         0, Header.ENDPOINT, (), None, (), None, (),
-        Physical(4, 0) if pf else None, (),
+        Physical(4, 0) if pf else None, (), False,
     )  # fmt: skip
     return Member(function, Role.COMPANION, detail)
 

@@ -7,13 +7,11 @@ from gpu_passthrough_plugin.diagnosis.evidence import (
     Case,
     Cause,
     Confidence,
-    is_vfio,
 )
 from gpu_passthrough_plugin.diagnosis.reboot import is_same_boot
 from gpu_passthrough_plugin.diagnosis.vfio_ids import given_ids, taken_ids
 from gpu_passthrough_plugin.formats import modprobe
 from gpu_passthrough_plugin.formats.vfio_pci_ids import IdList
-from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.reading import Unknown
 
@@ -34,7 +32,7 @@ def not_enabled(case: Case) -> Cause | None:
     if detail is None or evidence.enablement is not None:
         return None
     override = detail.driver_override
-    if isinstance(override, str) and is_vfio(override):
+    if isinstance(override, str) and case.is_vfio_driver(override):
         return None
     wanted = [case.target.ids, *map(_ids, _company(case))]
     if any(ids.covers(one) for ids in _given(case) for one in wanted):
@@ -66,7 +64,7 @@ def ids_incomplete(case: Case) -> Cause | None:
     lacking = [i for i in group if not any(g.covers(i) for g in given)]
     if len(lacking) == len(group):
         return None
-    there = {_ids(m) for m in _company(case) if _is_bound(m.function)}
+    there = {_ids(m) for m in _company(case) if m.is_on_vfio is True}
     lacking = [ids for ids in lacking if ids not in there]
     if not lacking:
         return None
@@ -113,7 +111,7 @@ def override_other(case: Case) -> Cause | None:
     """It is held to another driver by its address."""
     detail = case.detail
     override = None if detail is None else detail.driver_override
-    if not isinstance(override, str) or is_vfio(override):
+    if not isinstance(override, str) or case.is_vfio_driver(override):
         return None
     address = case.target.address
     return Cause(
@@ -164,10 +162,6 @@ def _company(case: Case) -> list[Member]:
         if not isinstance(m.function.vendor_id, Unknown)
         and not isinstance(m.function.product_id, Unknown)
     ]
-
-
-def _is_bound(function: Function) -> bool:
-    return isinstance(function.driver, str) and is_vfio(function.driver)
 
 
 def _ids(member: Member) -> str:

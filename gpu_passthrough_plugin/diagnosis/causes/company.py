@@ -6,7 +6,6 @@ from gpu_passthrough_plugin.diagnosis.evidence import (
     Case,
     Cause,
     Confidence,
-    is_vfio,
 )
 from gpu_passthrough_plugin.diagnosis.vfio_ids import given_ids
 from gpu_passthrough_plugin.model.group import Member, Role
@@ -56,7 +55,7 @@ def identical_captured(case: Case) -> Cause | None:
     if where is None or other is None:
         return None
     override = None if other.detail is None else other.detail.driver_override
-    if isinstance(override, str) and is_vfio(override):
+    if isinstance(override, str) and case.is_vfio_driver(override):
         return None
     is_known = other.detail is not None and override is None
     return Cause(
@@ -102,11 +101,9 @@ def group_renumbered(case: Case) -> Cause | None:
 
 def _is_in_the_way(case: Case, member: Member) -> bool:
     driver = member.function.driver
-    if case.is_target(member.address):
+    if case.is_target(member.address) or member.is_on_vfio is True:
         return False
-    if isinstance(driver, Unknown):
-        return True
-    return driver is not None and not (is_vfio(driver) or driver in _HARMLESS)
+    return driver is not None and driver not in _HARMLESS
 
 
 def _is_twin(case: Case, member: Member) -> bool:
@@ -117,8 +114,7 @@ def _is_twin(case: Case, member: Member) -> bool:
     )
     return (
         is_same
-        and isinstance(function.driver, str)
-        and is_vfio(function.driver)
+        and member.is_on_vfio is True
         and member.role is not Role.BRIDGE
         and not case.is_target(member.address)
     )

@@ -233,7 +233,46 @@ def test_the_seeds_card() -> None:
         bar_bytes=(16 << 20, 256 << 20, 32 << 20, 128),
         sriov=None,
         bridges=(address.parse("80:02.0"),),
+        is_on_vfio=True,
     )
+
+
+ALIASES = (
+    "alias vfio_pci:v000015B3d0000101Esv*sd*bc*sc*i* mlx5_vfio_pci\n"
+    "alias pci:v000010DEd*sv*sd*bc03sc*i* nouveau\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("driver", "aliases", "is_on_vfio"),
+    [
+        (None, None, False),
+        ("vfio-pci", None, True),
+        ("nouveau", None, False),
+        ("mlx5_vfio_pci", ALIASES, True),
+        ("mlx5-vfio-pci", ALIASES, True),
+        ("nouveau", ALIASES, False),
+        # A name is no evidence, either way.
+        ("not-vfio-pci", ALIASES, False),
+        ("mlx5_vfio_pci", None, MISSING),
+    ],
+)
+def test_a_vfio_driver_is_known_by_modules_alias(
+    driver: str | None, aliases: str | None, is_on_vfio: bool | Unknown
+) -> None:
+    host = Host("5.15.0")
+    host.function(GPU, "10de:1430", "030000", driver=driver)
+    if aliases is not None:
+        host.file("lib/modules/5.15.0/modules.alias", aliases)
+    assert detail_of(host.tree()).is_on_vfio == is_on_vfio
+
+
+def test_a_vfio_driver_is_known_by_the_vfio_device_below() -> None:
+    """NVIDIA's vGPUs from release 17 on stay on the driver nvidia."""
+    host = Host("6.8.0")
+    path = host.function(GPU, "10de:1430", "030000", driver="nvidia")
+    host.device(f"{path}/vfio-dev/vfio0", "vfio-dev")
+    assert detail_of(host.tree()).is_on_vfio is True
 
 
 def test_old_kernels_show_the_revision_in_config_only() -> None:

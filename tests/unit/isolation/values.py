@@ -8,8 +8,14 @@ from gpu_passthrough_plugin.isolation import partition, verdict
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import address, selector
 from gpu_passthrough_plugin.model.facts import CpuVendor, HostFacts
-from gpu_passthrough_plugin.model.function import Detail, Function, Header
+from gpu_passthrough_plugin.model.function import (
+    VFIO_PCI,
+    Detail,
+    Function,
+    Header,
+)
 from gpu_passthrough_plugin.model.group import Group
+from gpu_passthrough_plugin.model.reading import Unknown
 
 GPUS = Policy((selector.parse("class=03"),))
 
@@ -48,6 +54,10 @@ def port(place: str = "00:02.0", **fields: Fields) -> Function:
     return function(place, "8086:0e04", 0x060400, **fields)
 
 
+def on_vfio(driver: str | Unknown | None) -> bool | Unknown:
+    return driver if isinstance(driver, Unknown) else driver == VFIO_PCI
+
+
 def detail(of: Function, **fields: Fields) -> Detail:
     """What a healthy function of that kind says."""
     made: Fields = dict(
@@ -60,6 +70,7 @@ def detail(of: Function, **fields: Fields) -> Detail:
         bar_bytes=(),
         sriov=None,
         bridges=(),
+        is_on_vfio=on_vfio(of.driver),
     )
     return Detail(**made | fields)
 
