@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from benchmarks.own import Own
-from gpu_passthrough_plugin.allocation.sql import sqlite
+from gpu_passthrough_plugin.allocation.sql import backends
 from tests.unit.allocation.build import request
 
 
@@ -38,7 +38,7 @@ def record(own: Own, units: int, count: int) -> list[list[Transaction]]:
 
     def began(connection: sa.Connection) -> None:
         options = connection.get_execution_options()
-        said.append(Transaction(bool(options.get(sqlite.WRITES)), []))
+        said.append(Transaction(bool(options.get(backends.WRITES)), []))
 
     def executed(
         _: sa.Connection, clause: Any, several: Any, values: Any, __: Any
@@ -64,7 +64,7 @@ class Floor:
     def __init__(self, own: Own, claims: list[list[Transaction]]) -> None:
         engine = own.ledger.database.engine
         self._reading = engine
-        self._writing = engine.execution_options(**{sqlite.WRITES: True})
+        self._writing = engine.execution_options(**{backends.WRITES: True})
         self._left = iter(claims)
 
     def claim(self) -> None:

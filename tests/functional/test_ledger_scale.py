@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
-from gpu_passthrough_plugin.allocation.sql import look, statements
+from gpu_passthrough_plugin.allocation.sql import host_query, statements
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.allocation.supply import Place
 from gpu_passthrough_plugin.model.allocation import Weight
@@ -161,15 +161,15 @@ def test_a_host_that_is_just_taken_out_of_use_is_not_held(
 
 
 def test_others_hold_more_than_a_page(served: SqlLedger) -> None:
-    grow(served, range(look.PAGE + 3), 1)
+    grow(served, range(host_query.PAGE + 3), 1)
     said(served, "gpu:1")
     engine = served.database.engine
     with engine.begin() as other:
-        for host_id in range(2, look.PAGE + 3):
+        for host_id in range(2, host_query.PAGE + 3):
             held = {"host_id": host_id}
             assert other.execute(statements.LOCK_IF_IDLE, held).first()
         allocation = served.claim(request("gpu:1"), str(uuid.uuid4()))
-    assert allocation.host == f"h{look.PAGE + 2:04}"
+    assert allocation.host == f"h{host_query.PAGE + 2:04}"
 
 
 @pytest.mark.parametrize("hosts", [1, 2, 60])
@@ -200,7 +200,7 @@ def page_of(weight: Weight) -> dict[str, int]:
         "need": 1,
         "from_free": 1,
         "after": -1,
-        "most": look.PAGE,
+        "most": host_query.PAGE,
     }
     if weight is Weight.SPREAD:
         bound |= {"from_free": 2**31 - 1, "after": 2**31 - 1}

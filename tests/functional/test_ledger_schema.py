@@ -184,7 +184,7 @@ def test_locked_for_too_long(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "gpu_passthrough_plugin.allocation.sql.sqlite.BUSY_TIMEOUT_S", 1
+        "gpu_passthrough_plugin.allocation.sql.backends.BUSY_TIMEOUT_S", 1
     )
     ledger = ledger_of(file)
     holder = sqlite3.connect(file, isolation_level=None)

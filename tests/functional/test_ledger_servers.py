@@ -184,7 +184,7 @@ def test_one_row_held_for_too_long(
     server: MariaDB | PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "gpu_passthrough_plugin.allocation.sql.server.LOCK_TIMEOUT_S", 1
+        "gpu_passthrough_plugin.allocation.sql.backends.LOCK_TIMEOUT_S", 1
     )
     url = server.new_database()
     ledger = SqlLedger(LedgerSettings(url, {"db_max_retries": 1}))

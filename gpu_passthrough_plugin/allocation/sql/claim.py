@@ -12,21 +12,24 @@ SQLite has one writer at a time, which has begun before anything is read.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import sqlalchemy as sa
-from oslo_db import exception
 
-from gpu_passthrough_plugin.allocation import choice, refusals
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation import choice
 from gpu_passthrough_plugin.allocation.sql import (
-    counters,
-    look,
+    capacity_counters,
+    claim_units,
+    host_query,
     rows,
     statements,
 )
-from gpu_passthrough_plugin.allocation.sql.cards import Cards
-from gpu_passthrough_plugin.allocation.sql.look import Look
+from gpu_passthrough_plugin.allocation.sql.capacity_counters import Cards
+from gpu_passthrough_plugin.allocation.sql.database import Database
+from gpu_passthrough_plugin.allocation.sql.host_query import Look
 from gpu_passthrough_plugin.allocation.sql.rows import Stored
 from gpu_passthrough_plugin.model.allocation import (
     Allocation,
@@ -34,7 +37,6 @@ from gpu_passthrough_plugin.model.allocation import (
     FreeUnit,
 )
 from gpu_passthrough_plugin.model.request import Request
-from gpu_passthrough_plugin.model.unit import State, UnitRecord
 
 
 class Busy(Exception):
@@ -46,10 +48,6 @@ class Busy(Exception):
     def __init__(self, hosts: tuple[int, ...]) -> None:
         super().__init__(hosts)
         self.hosts = hosts
-
-
-class Known(Exception):
-    """The ledger has the consumer already."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ def candidates(
 ) -> tuple[Candidate, ...]:
     """Where the request fits, in the order in which a claim looks."""
     found: list[Candidate] = []
-    for page in look.pages(connection, wanted, known):
+    for page in host_query.pages(connection, wanted, known):
         for host_id in page:
             here = _look(connection, wanted.request, host_id, limit)
             found += here.found
@@ -125,13 +123,13 @@ def _held(
     :param busy: gets those that others hold, or have taken out of use:
         waiting for them will tell.
     """
-    pages = look.pages(connection, wanted, known)
+    pages = host_query.pages(connection, wanted, known)
     if connection.dialect.name == "sqlite":
         for page in pages:
             yield from page
         return
     seen: set[int] = set()
-    for host_id in look.idle(connection, wanted, known):
+    for host_id in host_query.idle(connection, wanted, known):
         seen.add(host_id)
         yield host_id
     for page in pages:
@@ -164,13 +162,13 @@ def _look(
     )
 
 
-_free = counters.is_offered
+_free = capacity_counters.is_offered
 
 
 def _recount(connection: sa.Connection, here: Here) -> None:
     """Put right what sent a claim here, if that was wrong."""
     records = [s.record for s in here.units]
-    counters.correct(
+    capacity_counters.correct(
         connection,
         here.id,
         [r.unit for r in records if _free(r)],
@@ -187,13 +185,15 @@ def _take(
 ) -> Allocation:
     keys = {free.unit.key for free in here.found[0].units}
     taken = [s for s in here.units if s.record.unit.key in keys]
-    consumer_id = _add(connection, wanted.request, consumer, here.id)
-    _mark(connection, wanted.request, taken)
+    consumer_id = claim_units.add_consumer(
+        connection, wanted.request, consumer, here.id
+    )
+    claim_units.mark(connection, wanted.request, taken)
     connection.execute(
         statements.ADD_ALLOCATIONS,
         [{"unit_id": s.id, "consumer_id": consumer_id} for s in taken],
     )
-    counters.change(
+    capacity_counters.change(
         connection,
         here.id,
         known,
@@ -213,119 +213,78 @@ def _take(
         consumer=consumer,
         host=here.found[0].host,
         request=str(wanted.request),
-        units=tuple(_claimed(s.record, consumer) for s in taken),
+        units=tuple(claim_units.claimed(s.record, consumer) for s in taken),
     )
 
 
-def _add(
-    connection: sa.Connection, request: Request, consumer: str, host_id: int
-) -> int:
-    try:
-        return rows.key(
-            connection.execute(
-                statements.ADD_CONSUMER,
-                {
-                    "uuid": consumer,
-                    "host_id": host_id,
-                    "request": str(request),
-                    "numa_nodes": _nodes(request),
-                    "terms": _terms(request),
-                },
+Found = Allocation | None
+
+# A consumer that is there when it is added and gone when it is read.
+_MOST = 5
+
+
+class Attempts:
+    """Claims on one database; remembers which cards there are."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._cards: Cards = {}
+
+    def run(self, wanted: Look, consumer: str) -> Allocation:
+        """What the consumer holds then, by this claim or one before."""
+        read_held = functools.partial(
+            claim_units.held,
+            request=wanted.request,
+            consumer=consumer,
+            host=wanted.host,
+        )
+        for _ in range(_MOST):
+            try:
+                found = self._claimed(wanted, consumer)
+                is_known = False
+            except claim_units.Known:
+                found = None
+                is_known = True
+            found = found or self._database.read(read_held)
+            if found is not None:
+                return found
+            if not is_known:
+                raise self._database.read(
+                    lambda c: host_query.no_valid_host(c, wanted)
+                )
+        raise errors.Conflict(
+            f"consumer {consumer} is claimed for and released at the same"
+            " time; try again"
+        )
+
+    def _claimed(self, wanted: Look, consumer: str) -> Found:
+        found = None
+        if self._cards:
+            found = self._once(wanted, consumer)
+        if found is None:
+            # A host may have brought another card in meanwhile.
+            known = self._database.read(capacity_counters.read)
+            if known != self._cards:
+                self._cards = known
+                found = self._once(wanted, consumer)
+        return found
+
+    def _once(self, wanted: Look, consumer: str) -> Found:
+        known = self._cards
+        try:
+            return self._database.write(
+                lambda c: claim(c, wanted, known, consumer)
             )
-        )
-    except exception.DBDuplicateEntry as error:
-        raise Known from error
-
-
-def _mark(
-    connection: sa.Connection, request: Request, taken: list[Stored]
-) -> None:
-    """Take the units, each at the generation that it was read with."""
-    if len(taken) == 1:
-        (one,) = taken
-        result = connection.execute(
-            statements.CLAIM_ONE,
-            {"unit_id": one.id, "old": one.record.generation},
-        )
-    else:
-        free = [(s.id, s.record.generation) for s in taken]
-        result = connection.execute(
-            statements.CLAIM, {"units": [i for i, _ in free], "free": free}
-        )
-    if result.rowcount != len(taken):
-        raise exception.RetryRequest(refusals.claim_lost(str(request)))
-
-
-def _claimed(record: UnitRecord, consumer: str) -> UnitRecord:
-    return dataclasses.replace(
-        record,
-        state=State.CLAIMED,
-        consumer=consumer,
-        generation=record.generation + 1,
-    )
-
-
-def held(
-    connection: sa.Connection,
-    request: Request,
-    consumer: str,
-    host: str | None,
-) -> Allocation | None:
-    """What the consumer holds already; None if nothing.
-
-    :raises Refused: when that is not what it asks for now.
-    """
-    row = connection.execute(
-        statements.CONSUMER,
-        {"uuid": consumer, "aggregate": request.aggregate},
-    ).first()
-    if row is None:
+        except Busy as error:
+            left = list(error.hosts)
+        random.shuffle(left)
+        for host_id in left:
+            found = self._database.write(self._on(wanted, consumer, host_id))
+            if found is not None:
+                return found
         return None
-    is_same = (
-        sorted(row.request.split(",")) == sorted(str(request).split(","))
-        and row.numa_nodes == _nodes(request)
-        and row.terms == _terms(request)
-        and (request.aggregate is None or row.is_in_aggregate)
-        and host in (None, row.host)
-    )
-    if not is_same:
-        raise refusals.consumer_holds_other(consumer, row.request, row.host)
-    return allocation(connection, consumer)
 
-
-def allocation(connection: sa.Connection, consumer: str) -> Allocation | None:
-    """What a consumer holds; None if nothing."""
-    found = rows.stored(
-        connection.execute(statements.UNITS_OF, {"uuid": consumer})
-    )
-    return allocations(found)[0] if found else None
-
-
-def allocations(found: tuple[Stored, ...]) -> tuple[Allocation, ...]:
-    """What the consumers of these units hold, by consumer."""
-    of: dict[str, list[Stored]] = {}
-    for one in found:
-        of.setdefault(str(one.record.consumer), []).append(one)
-    return tuple(
-        Allocation(
-            consumer,
-            units[0].record.unit.key.host,
-            str(units[0].request),
-            tuple(s.record for s in units),
-        )
-        for consumer, units in sorted(of.items())
-    )
-
-
-def _nodes(request: Request) -> str | None:
-    """The instance's NUMA nodes as the ledger keeps them."""
-    nodes = request.numa_nodes
-    return None if nodes is None else ",".join(map(str, sorted(nodes)))
-
-
-def _terms(request: Request) -> str | None:
-    """What else a request asks for, as the ledger keeps it."""
-    words = sorted(f"!{trait}" for trait in request.forbidden_traits)
-    if request.same_switch:
-        words.append("same-switch")
-    return " ".join(words) or None
+    def _on(
+        self, wanted: Look, consumer: str, host_id: int
+    ) -> Callable[[sa.Connection], Found]:
+        return lambda c: claim_on(c, wanted, self._cards, consumer, host_id)

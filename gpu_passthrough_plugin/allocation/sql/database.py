@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from oslo_db.sqlalchemy import engines
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
-from gpu_passthrough_plugin.allocation.sql import failure, server, sqlite
+from gpu_passthrough_plugin.allocation.sql import backends
 
 T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
@@ -71,7 +72,7 @@ class Database:
                 f"[database] connection needs a driver ({error}); install it"
             ) from error
         self.name = given.render_as_string(hide_password=True)
-        self.file = sqlite.path(self.url)
+        self.file = backends.path(self.url)
         if self.file is not None:
             self.name = str(self.file)
 
@@ -119,10 +120,10 @@ class Database:
         }
         if self.url.get_backend_name() == "sqlite":
             is_synchronous = bool(options["sqlite_synchronous"])
-            return sqlite.engine(self.url, is_synchronous=is_synchronous)
-        url = self.url.update_query_dict(server.timeouts(self.url))
+            return backends.engine(self.url, is_synchronous=is_synchronous)
+        url = self.url.update_query_dict(backends.timeouts(self.url))
         engine = _created(url, options)
-        server.listen(engine)
+        backends.listen(engine)
         # Whether the server is there was tried on a connection that is not
         # set up.
         engine.dispose()
@@ -130,7 +131,7 @@ class Database:
 
     @property
     def _writer(self) -> sa.Engine:
-        return self.engine.execution_options(**{sqlite.WRITES: True})
+        return self.engine.execution_options(**{backends.WRITES: True})
 
     def _once(
         self,
@@ -144,7 +145,7 @@ class Database:
                 result = work(connection)
                 is_done = True
         except Exception as error:
-            if is_done and unsure and failure.is_lost(error):
+            if is_done and unsure and is_lost(error):
                 unsure()
             raise
         return result
@@ -152,7 +153,7 @@ class Database:
     def _repeated(self, once: Callable[[], T]) -> T:
         until = time.monotonic() + _PATIENCE_S
         repeats = 0
-        with failure.translated(self.name):
+        with translated(self.name):
             while True:
                 try:
                     return once()
@@ -225,9 +226,110 @@ _FAILURES = (
 
 def _may_help(error: Exception) -> bool:
     """Whether the same again may succeed."""
-    return failure.is_lost(error) or isinstance(
+    return is_lost(error) or isinstance(
         error,
         exception.DBDeadlock
         | exception.DBDuplicateEntry
         | exception.RetryRequest,
     )
+
+
+# SQLite has no error classes for these, only its own texts.
+# Source: https://www.sqlite.org/rescode.html; the first is PostgreSQL's.
+_TEXTS = (
+    (
+        "due to lock timeout",
+        "has a host whose row another process holds for too long; see what"
+        " that one does, and try again",
+    ),
+    (
+        "database is locked",
+        "is locked by another process for too long; see who has it open"
+        " (fuser), and try again",
+    ),
+    (
+        "readonly database",
+        "is read-only; make the file and its folder writable",
+    ),
+    (
+        "not a database",
+        "is no SQLite database; check [database] connection, or move the"
+        " file away and run 'gpu-passthrough db sync'",
+    ),
+    (
+        "malformed",
+        "is damaged; put a copy in its place, or move it away and run"
+        " 'gpu-passthrough db sync', then 'gpu-passthrough inventory sync' on"
+        " each host",
+    ),
+    (
+        "unable to open",
+        "cannot be opened; check that the file can be read and its folder"
+        " written, where SQLite keeps what is not in the file yet",
+    ),
+)
+
+
+# oslo.db knows psycopg2's words; these are psycopg's and the server's.
+# Source: PostgreSQL's libpq, fe-connect.c and fe-misc.c; errcodes 57P01 to
+# 57P03; psycopg, connection.py and generators.py.
+_LOST = (
+    "connection refused",
+    "connection reset",
+    "connection is closed",
+    "connection is lost",
+    "connection timeout",
+    "server closed the connection",
+    "could not receive data",
+    "could not send data",
+    "terminating connection",
+    "the database system is",
+)
+
+
+def is_lost(error: Exception) -> bool:
+    """Whether the server went away, or is not there yet."""
+    if isinstance(error, exception.DBConnectionError):
+        return True
+    inner = getattr(error, "inner_exception", None) or error
+    if not isinstance(inner, sa.exc.DBAPIError):
+        return False
+    line = str(inner.orig).lower()
+    return inner.connection_invalidated or any(w in line for w in _LOST)
+
+
+@contextlib.contextmanager
+def translated(name: str) -> Iterator[None]:
+    """Raise a database's errors as ours.
+
+    :param name: of the ledger, without a password.
+    :raises Unavailable: when it does not answer, or not as it should.
+    :raises Conflict: when others changed the same rows time and again.
+    """
+    try:
+        yield
+    except (exception.DBDuplicateEntry, exception.DBDeadlock) as error:
+        raise errors.Conflict(
+            f"the ledger {name} was changed by others at each attempt"
+            f" ({_line(error)}); try again"
+        ) from error
+    except (exception.DBError, sa.exc.SQLAlchemyError) as error:
+        raise errors.Unavailable(_message(name, error)) from error
+
+
+def _message(name: str, error: Exception) -> str:
+    line = _line(error)
+    for text, meaning in _TEXTS:
+        if text in line:
+            return f"the ledger {name} {meaning}"
+    return (
+        f"the ledger {name} does not answer ({line}); check [database]"
+        " connection and that its server runs"
+    )
+
+
+def _line(error: Exception) -> str:
+    """The driver's own words, without the statement."""
+    inner = getattr(error, "inner_exception", None) or error
+    origin = getattr(inner, "orig", None) or inner
+    return str(origin).partition("\n")[0]

@@ -11,18 +11,18 @@ from gpu_passthrough_plugin.allocation import inventory, refusals, rules
 from gpu_passthrough_plugin.allocation.driver import Driver, LedgerSettings
 from gpu_passthrough_plugin.allocation.rules import Shown
 from gpu_passthrough_plugin.allocation.sql import (
-    cards,
+    capacity_counters,
     claim,
-    hosts,
+    claim_units,
+    host_query,
     publish,
     rows,
     statements,
-    take,
     version,
 )
-from gpu_passthrough_plugin.allocation.sql.attempts import Attempts
+from gpu_passthrough_plugin.allocation.sql.claim import Attempts
 from gpu_passthrough_plugin.allocation.sql.database import Database
-from gpu_passthrough_plugin.allocation.sql.look import Look
+from gpu_passthrough_plugin.allocation.sql.host_query import Look
 from gpu_passthrough_plugin.allocation.sql.move import Move
 from gpu_passthrough_plugin.model.allocation import (
     Allocation,
@@ -77,13 +77,13 @@ class SqlLedger(Driver):
         return self._write(lambda c: publish.publish(c, shown))
 
     def hosts(self) -> tuple[HostRecord, ...]:
-        return self._read(lambda c: hosts.records(c))
+        return self._read(lambda c: host_query.records(c))
 
     def disable(self, host: str, reason: str) -> HostRecord:
-        return self._write(lambda c: hosts.disable(c, host, reason))
+        return self._write(lambda c: publish.disable(c, host, reason))
 
     def enable(self, host: str) -> HostRecord:
-        return self._write(lambda c: hosts.enable(c, host))
+        return self._write(lambda c: publish.enable(c, host))
 
     def records(
         self, *, host: str | None = None, states: Collection[State] = ()
@@ -109,7 +109,9 @@ class SqlLedger(Driver):
     ) -> tuple[Candidate, ...]:
         wanted = Look(request, host, self._weight)
         return self._read(
-            lambda c: claim.candidates(c, wanted, cards.read(c), limit)
+            lambda c: claim.candidates(
+                c, wanted, capacity_counters.read(c), limit
+            )
         )
 
     def claim(
@@ -123,18 +125,18 @@ class SqlLedger(Driver):
         self, keys: Collection[UnitKey], consumer: str, request: str
     ) -> Allocation:
         name = rules.consumer(consumer)
-        return self._write(lambda c: take.take(c, keys, name, request))
+        return self._write(lambda c: claim_units.take(c, keys, name, request))
 
     def allocations(self) -> tuple[Allocation, ...]:
         return self._read(
-            lambda c: claim.allocations(
+            lambda c: claim_units.allocations(
                 rows.stored(c.execute(statements.HELD_UNITS))
             )
         )
 
     def allocation(self, consumer: str) -> Allocation:
         name = rules.consumer(consumer)
-        found = self._read(lambda c: claim.allocation(c, name))
+        found = self._read(lambda c: claim_units.allocation(c, name))
         if found is None:
             raise refusals.consumer_holds_nothing(name)
         return found

@@ -10,8 +10,7 @@ import sqlalchemy as sa
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import refusals, rules
 from gpu_passthrough_plugin.allocation.sql import (
-    cards,
-    counters,
+    capacity_counters,
     rows,
     statements,
 )
@@ -114,11 +113,11 @@ def _count(connection: sa.Connection, host_id: int, key: UnitKey) -> None:
         connection.execute(statements.FREE_AND_TAKEN, {"host_id": host_id})
     )
     records = [s.record for s in found]
-    counters.change(
+    capacity_counters.change(
         connection,
         host_id,
-        cards.read(connection),
-        [r.unit for r in records if counters.is_offered(r)],
-        [r.unit for r in records if not counters.is_offered(r)],
+        capacity_counters.read(connection),
+        [r.unit for r in records if capacity_counters.is_offered(r)],
+        [r.unit for r in records if not capacity_counters.is_offered(r)],
         [r.unit for r in records if r.unit.key == key and not r.is_missing],
     )

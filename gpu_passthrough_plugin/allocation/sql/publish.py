@@ -12,9 +12,14 @@ from oslo_db import exception
 from gpu_passthrough_plugin.allocation import inventory, refusals, rules
 from gpu_passthrough_plugin.allocation.inventory import Change, Plan
 from gpu_passthrough_plugin.allocation.rules import Shown
-from gpu_passthrough_plugin.allocation.sql import hosts, rows, statements
+from gpu_passthrough_plugin.allocation.sql import (
+    capacity_counters,
+    host_query,
+    rows,
+    statements,
+)
 from gpu_passthrough_plugin.allocation.sql.rows import Stored
-from gpu_passthrough_plugin.model.allocation import SyncReport
+from gpu_passthrough_plugin.model.allocation import HostRecord, SyncReport
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
 
@@ -62,7 +67,7 @@ def publish(connection: sa.Connection, shown: Shown) -> SyncReport:
     )
     _one(result, shown.host)
     is_disabled = host.disabled_reason is not None
-    hosts.count(connection, host.id, is_disabled=is_disabled)
+    capacity_counters.count(connection, host.id, is_disabled=is_disabled)
     return SyncReport(
         added=plan.added,
         changed=tuple(change.after.unit for change in plan.changed),
@@ -220,3 +225,29 @@ def _add(
 def _one(result: sa.CursorResult[Any], host: str) -> None:
     if result.rowcount != 1:
         raise exception.RetryRequest(refusals.inventory_lost(host))
+
+
+def disable(connection: sa.Connection, name: str, reason: str) -> HostRecord:
+    """Offer nothing of a host.
+
+    :raises Refused: when there is no such host.
+    """
+    return _set(connection, name, reason)
+
+
+def enable(connection: sa.Connection, name: str) -> HostRecord:
+    """Offer a host's free units again.
+
+    :raises Refused: when there is no such host.
+    """
+    return _set(connection, name, None)
+
+
+def _set(connection: sa.Connection, name: str, why: str | None) -> HostRecord:
+    host = connection.execute(statements.LOCK_NAMED, {"host": name}).first()
+    if host is None:
+        raise refusals.host_unknown(name)
+    connection.execute(statements.DISABLE, {"host_id": host.id, "why": why})
+    capacity_counters.count(connection, host.id, is_disabled=why is not None)
+    (found,) = host_query.records(connection, name)
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation.sql import server, sqlite
+from gpu_passthrough_plugin.allocation.sql import backends
 from gpu_passthrough_plugin.allocation.sql.database import Database
 
 KNOWN = ("0001", "0002")
@@ -19,7 +19,7 @@ _VERSION = sa.table("alembic_version", sa.column("version_num", sa.String))
 def found(database: Database) -> str:
     """The schema that a database has; empty when it has none."""
     if database.file is not None:
-        sqlite.check(database.file)
+        backends.check(database.file)
     return database.read(_found)
 
 
@@ -55,10 +55,10 @@ def sync(database: Database) -> str:
     :raises Unavailable: when it is newer than this code.
     """
     if database.file is not None:
-        sqlite.create(database.file)
+        backends.create(database.file)
     _refuse_newer(database, found(database))
     if database.url.get_backend_name() == "sqlite":
-        database.outside(sqlite.use_wal)
+        database.outside(backends.use_wal)
     database.write(_upgrade)
     return found(database)
 
@@ -80,5 +80,5 @@ def _upgrade(connection: sa.Connection) -> None:
     settings = config.Config()
     settings.set_main_option("script_location", _MIGRATIONS)
     settings.attributes["connection"] = connection
-    with server.alone(connection):
+    with backends.alone(connection):
         command.upgrade(settings, "head")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from gpu_passthrough_plugin.allocation import supply
-from gpu_passthrough_plugin.allocation.sql import statements
-from gpu_passthrough_plugin.allocation.sql.cards import Cards
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation import refusals, supply
+from gpu_passthrough_plugin.allocation.sql import rows, statements
+from gpu_passthrough_plugin.allocation.sql.capacity_counters import Cards
 from gpu_passthrough_plugin.allocation.supply import Card
-from gpu_passthrough_plugin.model.allocation import Weight
+from gpu_passthrough_plugin.model.allocation import HostRecord, Weight
 from gpu_passthrough_plugin.model.request import Request
 
 # Rows of an index that are next to each other, read at once: more than
@@ -146,3 +147,55 @@ def _named(connection: sa.Connection, look: Look) -> list[int]:
         statement = statements.NAMED_IN_AGGREGATE
         bound["aggregate"] = look.request.aggregate
     return [row.host_id for row in connection.execute(statement, bound)]
+
+
+def records(
+    connection: sa.Connection, name: str | None = None
+) -> tuple[HostRecord, ...]:
+    """Return every host, or the named one if there is one; by name."""
+    if name is None:
+        return _records(connection.execute(statements.HOSTS))
+    return _records(connection.execute(statements.ONE_HOST, {"host": name}))
+
+
+def unit_count(connection: sa.Connection) -> int:
+    """Return how many units the ledger has."""
+    return int(connection.execute(statements.UNIT_COUNT).scalar_one())
+
+
+def _records(found: Iterable[sa.Row[Any]]) -> tuple[HostRecord, ...]:
+    aggregates: dict[str, set[str]] = {}
+    hosts: dict[str, sa.Row[Any]] = {}
+    for row in found:
+        hosts[row.name] = row
+        of_host = aggregates.setdefault(row.name, set())
+        if row.aggregate is not None:
+            of_host.add(row.aggregate)
+    return tuple(
+        HostRecord(
+            name=name,
+            generation=row.generation,
+            is_disabled=row.disabled_reason is not None,
+            reason=row.disabled_reason or "",
+            aggregates=frozenset(aggregates[name]),
+        )
+        for name, row in sorted(hosts.items())
+    )
+
+
+def no_valid_host(
+    connection: sa.Connection, wanted: Look
+) -> errors.NoValidHost:
+    """Return why nothing fits, with the numbers of a fleet of usual size."""
+    units = None
+    if wanted.host is not None:
+        bound = {"host": wanted.host}
+        units = rows.stored(connection.execute(statements.HOST_UNITS, bound))
+    elif unit_count(connection) <= refusals.MAX_COUNTED_UNITS:
+        units = rows.stored(connection.execute(statements.ALL_UNITS))
+    return refusals.no_valid_host(
+        wanted.request,
+        wanted.host,
+        records(connection, wanted.host),
+        None if units is None else [s.record for s in units],
+    )

@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 
 import sqlalchemy as sa
 
 from gpu_passthrough_plugin.allocation import supply
-from gpu_passthrough_plugin.allocation.sql import cards, statements
-from gpu_passthrough_plugin.allocation.sql.cards import Cards
-from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
+from gpu_passthrough_plugin.allocation.sql import rows, statements
+from gpu_passthrough_plugin.allocation.supply import Card
+from gpu_passthrough_plugin.model.unit import (
+    DeviceType,
+    State,
+    Unit,
+    UnitRecord,
+)
+
+Cards = Mapping[Card, int]
+
+
+def read(connection: sa.Connection) -> Cards:
+    """Every card that the ledger has; none is ever removed."""
+    return {
+        Card(row.vendor_id, row.product_id, DeviceType(row.device_type)): (
+            row.id
+        )
+        for row in connection.execute(statements.CARDS)
+    }
+
+
+def with_ids(connection: sa.Connection, wanted: Iterable[Card]) -> Cards:
+    """The cards, after those that are new were added."""
+    wanted = frozenset(wanted)
+    known = read(connection)
+    new = sorted(wanted - known.keys())
+    if not new:
+        return known
+    connection.execute(
+        statements.ADD_CARDS,
+        [
+            {
+                "vendor_id": card.vendor_id,
+                "product_id": card.product_id,
+                "device_type": card.device_type.value,
+            }
+            for card in new
+        ],
+    )
+    return read(connection)
 
 
 def is_offered(record: UnitRecord) -> bool:
@@ -35,7 +73,7 @@ def change(
     if not moved:
         return
     if not all(card in known for card, _ in moved):
-        known = cards.read(connection)
+        known = read(connection)
     bound: dict[str, int] = {"of_host": host_id}
     for number, (card, place) in enumerate(moved):
         bound[f"card_{number}"] = known[card]
@@ -63,7 +101,7 @@ def correct(
 ) -> None:
     """Write all that a host supplies, if the ledger counts otherwise."""
     bound = {"host_id": host_id}
-    names = {key: card for card, key in cards.read(connection).items()}
+    names = {key: card for card, key in read(connection).items()}
     found = {
         (names[row.card_id], row.place): row.free
         for row in connection.execute(statements.SUPPLY, bound)
@@ -88,11 +126,29 @@ def rewrite(
     connection.execute(statements.REMOVE_SUPPLY, bound)
     if not counted:
         return
-    known = cards.with_ids(connection, (card for card, _ in counted))
+    known = with_ids(connection, (card for card, _ in counted))
     connection.execute(
         statements.ADD_SUPPLY,
         [
             bound | {"card_id": known[card], "place": place, "free": number}
             for (card, place), number in sorted(counted.items())
         ],
+    )
+
+
+def count(
+    connection: sa.Connection, host_id: int, *, is_disabled: bool
+) -> None:
+    """Write what a host supplies; nothing, where it is disabled."""
+    found = rows.stored(
+        connection.execute(statements.FREE_AND_TAKEN, {"host_id": host_id})
+    )
+    units = [s.record for s in found]
+    offered = [r.unit for r in units if is_offered(r) and not is_disabled]
+    keys = {unit.key for unit in offered}
+    rewrite(
+        connection,
+        host_id,
+        offered,
+        [r.unit for r in units if r.unit.key not in keys],
     )
