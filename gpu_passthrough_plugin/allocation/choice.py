@@ -33,8 +33,12 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gpu_passthrough_plugin.allocation.cost import Found
+from gpu_passthrough_plugin.allocation.host_signature import (
+    Matcher,
+    Shape,
+    shape,
+)
 from gpu_passthrough_plugin.allocation.search import search
-from gpu_passthrough_plugin.allocation.shape import Matcher, Shape, shape
 from gpu_passthrough_plugin.model.allocation import Candidate, FreeUnit
 from gpu_passthrough_plugin.model.request import Request
 from gpu_passthrough_plugin.model.unit import Unit

@@ -11,7 +11,7 @@ import collections
 from typing import NamedTuple
 
 from gpu_passthrough_plugin.allocation.affinity import Place
-from gpu_passthrough_plugin.allocation.shape import Shape, Slot
+from gpu_passthrough_plugin.allocation.host_signature import Shape, Slot
 from gpu_passthrough_plugin.model.request import Request
 
 # Wide enough that no sum over one host's units runs into the next field.

@@ -11,16 +11,36 @@ from __future__ import annotations
 import heapq
 import itertools
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from gpu_passthrough_plugin.allocation import affinity
 from gpu_passthrough_plugin.allocation.affinity import Fit
 from gpu_passthrough_plugin.allocation.cost import Found, Tariff
-from gpu_passthrough_plugin.allocation.groups import Group, Supply, groups
-from gpu_passthrough_plugin.allocation.matching import satisfied
-from gpu_passthrough_plugin.allocation.shape import Shape, Slot
+from gpu_passthrough_plugin.allocation.host_signature import (
+    Kind,
+    Shape,
+    Slot,
+)
 from gpu_passthrough_plugin.model.request import Request
+
+Supply = tuple[int, ...]
+"""How many primaries there are of each kind."""
+
+
+class Group(NamedTuple):
+    """Units alike in kinds, primaries, NUMA node and switch.
+
+    :param supply: what each of them supplies.
+    :param slots: their positions, by address.
+    """
+
+    supply: Supply
+    slots: tuple[int, ...]
+
+
+Tree = Mapping[int | None, Mapping[int | None, Sequence[Group]]]
+"""Groups by NUMA node and switch."""
 
 
 class _State(NamedTuple):
@@ -192,3 +212,84 @@ class _Search:
             met = satisfied(self._kinds, supply, self._counts)
             self._met[supply] = met
         return met
+
+
+def groups(
+    shape: Shape, among: Iterable[int], fits: Sequence[Fit]
+) -> tuple[list[Kind], Tree]:
+    """The kinds of primaries, and the groups; units of no use left out.
+
+    :param among: positions of the slots to choose among, ascending.
+    :param fits: a predicate for each of the request's items.
+    """
+    usable = {index: _usable(shape.slots[index], fits) for index in among}
+    kinds = sorted({k for found in usable.values() for k in found}, key=sorted)
+    alike: dict[tuple[Supply, Slot], list[int]] = {}
+    for index, found in usable.items():
+        if found:
+            supply = tuple(found.count(kind) for kind in kinds)
+            alike.setdefault((supply, shape.slots[index]), []).append(index)
+    tree: dict[int | None, dict[int | None, list[Group]]] = {}
+    for (supply, slot), slots in alike.items():
+        switches = tree.setdefault(slot.place.node, {})
+        switches.setdefault(slot.switch, []).append(
+            Group(supply, tuple(slots))
+        )
+    return kinds, tree
+
+
+def _usable(slot: Slot, fits: Sequence[Fit]) -> list[Kind]:
+    """The kinds of a unit's primaries, where the policies let them count."""
+    kinds = (
+        frozenset(i for i in kind if fits[i](slot.place))
+        for kind in slot.matches
+    )
+    return [kind for kind in kinds if kind]
+
+
+def satisfied(
+    kinds: Sequence[Kind], supply: Sequence[int], counts: Sequence[int]
+) -> int:
+    """How many of the ``counts`` can be met at once; their sum at best.
+
+    A primary counts for one item only: a bipartite matching, found by
+    augmenting paths.
+
+    :param supply: how many primaries there are of each kind.
+    :param counts: how many each item asks for.
+    """
+    left = list(supply)
+    given = [[0] * len(counts) for _ in kinds]
+    met = 0
+    for item, count in enumerate(counts):
+        for _ in range(count):
+            if not _augment(item, kinds, left, given, set()):
+                break
+            met += 1
+    return met
+
+
+def _augment(
+    item: int,
+    kinds: Sequence[Kind],
+    left: list[int],
+    given: list[list[int]],
+    seen: set[int],
+) -> bool:
+    """Whether ``item`` got one more, if need be from one that has a choice."""
+    for index, kind in enumerate(kinds):
+        if item not in kind or index in seen:
+            continue
+        seen.add(index)
+        if left[index]:
+            left[index] -= 1
+            given[index][item] += 1
+            return True
+        for other in kind:
+            if given[index][other] and _augment(
+                other, kinds, left, given, seen
+            ):
+                given[index][other] -= 1
+                given[index][item] += 1
+                return True
+    return False

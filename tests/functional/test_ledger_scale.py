@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
+from gpu_passthrough_plugin.allocation.capacity import Place
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 from gpu_passthrough_plugin.allocation.sql import host_query, statements
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
-from gpu_passthrough_plugin.allocation.supply import Place
 from gpu_passthrough_plugin.model.allocation import Weight
 from tests.unit.allocation.build import request, unit
 

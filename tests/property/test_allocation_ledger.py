@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 )
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation import supply
+from gpu_passthrough_plugin.allocation import capacity
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 from gpu_passthrough_plugin.allocation.sql import schema
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
@@ -155,12 +155,12 @@ class Ledger(RuleBasedStateMachine):
                 for r, is_it in zip(records, is_free, strict=True)
                 if is_it
             ]
-            wanted = supply.count(free, [r.unit for r in records])
+            wanted = capacity.count(free, [r.unit for r in records])
             assert self.supplied(host.name) == {
                 key: number for key, number in wanted.items() if number
             }
 
-    def supplied(self, host: str) -> dict[tuple[supply.Card, int], int]:
+    def supplied(self, host: str) -> dict[tuple[capacity.Card, int], int]:
         """What the ledger counts of a host; zeros left out."""
         asked = (
             sa.select(schema.card, schema.supply)
@@ -170,7 +170,7 @@ class Ledger(RuleBasedStateMachine):
         )
         return {
             (
-                supply.Card(
+                capacity.Card(
                     row.vendor_id,
                     row.product_id,
                     DeviceType(row.device_type),

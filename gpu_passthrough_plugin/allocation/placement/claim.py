@@ -7,7 +7,7 @@ import random
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation import choice, rules, supply
+from gpu_passthrough_plugin.allocation import capacity, choice, validation
 from gpu_passthrough_plugin.allocation.placement import bids, names, reading
 from gpu_passthrough_plugin.allocation.placement.consumers import Consumer
 from gpu_passthrough_plugin.allocation.placement.reading import Fleet, Stored
@@ -159,7 +159,7 @@ def take(
     """
     held = _taken(service, consumer, keys)
     if held is not None:
-        rules.require_same(held, keys)
+        validation.require_same(held, keys)
         return held
     units = _offered(service, keys)
     return Allocation(
@@ -190,13 +190,13 @@ def _offered(service: Service, keys: Collection[UnitKey]) -> list[Stored]:
     fleet = reading.read(service, name)
     for host in fleet.hosts:
         if host.record.is_disabled:
-            rules.require_enabled(name, host.record.reason)
+            validation.require_enabled(name, host.record.reason)
     units = [s for s in fleet.units if s.record.unit.key in keys]
     for key in sorted(set(keys) - {s.record.unit.key for s in units}):
-        raise rules.gone(key)
+        raise validation.gone(key)
     for unit in units:
         if unit.record.state is not State.FREE or unit.record.is_missing:
-            raise rules.faster(unit.record)
+            raise validation.faster(unit.record)
     return units
 
 
@@ -235,11 +235,11 @@ def _hosts(
 ) -> Iterator[str]:
     """Hosts that may have what is asked for, each once."""
     all_units = [s.record.unit for units in of_host.values() for s in units]
-    wanted = supply.wanted(request, supply.cards(all_units))
+    wanted = capacity.wanted(request, capacity.cards(all_units))
     if wanted is None:
         return
     counts = {
-        host: supply.count(s.record.unit for s in units if s.is_offered)
+        host: capacity.count(s.record.unit for s in units if s.is_offered)
         for host, units in of_host.items()
     }
     seen: set[str] = set()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation import inventory, rules
+from gpu_passthrough_plugin.allocation import inventory, validation
 from gpu_passthrough_plugin.allocation.driver import Driver, LedgerSettings
 from gpu_passthrough_plugin.allocation.placement import (
     claim,
@@ -20,7 +20,7 @@ from gpu_passthrough_plugin.allocation.placement import (
 from gpu_passthrough_plugin.allocation.placement.claim import Look
 from gpu_passthrough_plugin.allocation.placement.move import Move
 from gpu_passthrough_plugin.allocation.placement.service import Service
-from gpu_passthrough_plugin.allocation.rules import Shown
+from gpu_passthrough_plugin.allocation.validation import Shown
 from gpu_passthrough_plugin.model.allocation import (
     Allocation,
     Candidate,
@@ -114,13 +114,13 @@ class PlacementLedger(Driver):
     def claim(
         self, request: Request, consumer: str, *, host: str | None = None
     ) -> Allocation:
-        look = Look(request, rules.consumer(consumer), host, self._weight)
+        look = Look(request, validation.consumer(consumer), host, self._weight)
         return self._asked(lambda n: claim.claim(self.service, look, n))
 
     def take(
         self, keys: Collection[UnitKey], consumer: str, request: str
     ) -> Allocation:
-        name = rules.consumer(consumer)
+        name = validation.consumer(consumer)
         return self._asked(
             lambda n: claim.take(self.service, keys, name, request, n)
         )
@@ -144,7 +144,7 @@ class PlacementLedger(Driver):
         return tuple(found)
 
     def allocation(self, consumer: str) -> Allocation:
-        name = rules.consumer(consumer)
+        name = validation.consumer(consumer)
         return self._asked(lambda _: self._allocation(name))
 
     def _allocation(self, name: str) -> Allocation:
@@ -170,7 +170,7 @@ class PlacementLedger(Driver):
         for record in self.records(host=key.host):
             if record.unit.key == key:
                 return record
-        raise rules.gone(key)
+        raise validation.gone(key)
 
     def _asked(self, once: Callable[[int], T]) -> T:
         """What ``once`` returns; repeated where that may help."""

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation import rules
+from gpu_passthrough_plugin.allocation import validation
 from gpu_passthrough_plugin.allocation.placement import (
     consumers,
     lease,
@@ -81,7 +81,7 @@ class Move:
 
         :raises Refused: when no such edge exists.
         """
-        rules.require_edge(record, state)
+        validation.require_edge(record, state)
         self._record = record
         self._state = state
         self._reason = reason if state is State.QUARANTINED else ""
@@ -162,11 +162,11 @@ def _read(service: Service, key: UnitKey) -> Found:
         ("required", names.IS_UNIT),
     )["resource_providers"]
     if not listed:
-        raise rules.gone(key)
+        raise validation.gone(key)
     uuid = listed[0]["uuid"]
     found = service.found(f"/resource_providers/{uuid}/inventories")
     if found is None or names.LEASE not in found["inventories"]:
-        raise rules.gone(key)
+        raise validation.gone(key)
     inventories = found["inventories"]
     classes = [name for name in inventories if name != names.LEASE]
     own = inventories[names.LEASE]

@@ -16,7 +16,7 @@ from gpu_passthrough_plugin.allocation.placement.service import (
     clash,
     detail,
 )
-from gpu_passthrough_plugin.allocation.rules import Shown
+from gpu_passthrough_plugin.allocation.validation import Shown
 from gpu_passthrough_plugin.model.allocation import HostRecord
 
 

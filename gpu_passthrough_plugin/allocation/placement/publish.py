@@ -17,7 +17,7 @@ import dataclasses
 from collections.abc import Collection, Sequence
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation import inventory, rules
+from gpu_passthrough_plugin.allocation import inventory, validation
 from gpu_passthrough_plugin.allocation.inventory import Change, Plan
 from gpu_passthrough_plugin.allocation.placement import (
     consumers,
@@ -46,7 +46,7 @@ from gpu_passthrough_plugin.allocation.placement.service import (
     changed,
     detail,
 )
-from gpu_passthrough_plugin.allocation.rules import Shown
+from gpu_passthrough_plugin.allocation.validation import Shown
 from gpu_passthrough_plugin.model.allocation import SyncReport
 from gpu_passthrough_plugin.model.unit import State, Unit
 
@@ -59,7 +59,7 @@ def publish(service: Service, shown: Shown) -> SyncReport:
     :raises Again: when others changed the same meanwhile.
     """
     host = providers.ensure(service, shown.host)
-    rules.require_machine(host.machine, shown)
+    validation.require_machine(host.machine, shown)
     found = _units(service, host, shown)
     planned = _plan(found, shown)
     if planned.is_empty and providers.host_traits(host, shown) == host.traits:

@@ -1,4 +1,4 @@
-"""Writing what a host supplies, as ``allocation.supply`` counts it."""
+"""Writing what a host supplies, as ``allocation.capacity`` counts it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Mapping
 
 import sqlalchemy as sa
 
-from gpu_passthrough_plugin.allocation import supply
+from gpu_passthrough_plugin.allocation import capacity
+from gpu_passthrough_plugin.allocation.capacity import Card
 from gpu_passthrough_plugin.allocation.sql import rows, statements
-from gpu_passthrough_plugin.allocation.supply import Card
 from gpu_passthrough_plugin.model.unit import (
     DeviceType,
     State,
@@ -67,8 +67,8 @@ def change(
 
     :param free: the host's free units; :param taken: its other units.
     """
-    before = supply.count(_toggled(free, changed), (*free, *taken))
-    after = supply.count(free, (*free, *taken))
+    before = capacity.count(_toggled(free, changed), (*free, *taken))
+    after = capacity.count(free, (*free, *taken))
     moved = sorted(key for key in after if after[key] != before[key])
     if not moved:
         return
@@ -106,7 +106,7 @@ def correct(
         (names[row.card_id], row.place): row.free
         for row in connection.execute(statements.SUPPLY, bound)
     }
-    if found != supply.count(free, (*free, *taken)):
+    if found != capacity.count(free, (*free, *taken)):
         rewrite(connection, host_id, free, taken)
 
 
@@ -121,7 +121,7 @@ def rewrite(
     :param free: its free units; none when nothing of it is offered.
     :param taken: its other units.
     """
-    counted = supply.count(free, (*free, *taken))
+    counted = capacity.count(free, (*free, *taken))
     bound = {"host_id": host_id}
     connection.execute(statements.REMOVE_SUPPLY, bound)
     if not counted:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from oslo_db import exception
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation import refusals, rules
+from gpu_passthrough_plugin.allocation import refusals, validation
 from gpu_passthrough_plugin.allocation.sql import (
     capacity_counters,
     rows,
@@ -40,14 +40,14 @@ def take(
     """
     held = allocation(connection, consumer)
     if held is not None:
-        rules.require_same(held, keys)
+        validation.require_same(held, keys)
         return held
     host = connection.execute(
         statements.LOCK_NAMED, {"host": next(iter(keys)).host}
     ).first()
     if host is None:
         raise refusals.unit_unknown(min(keys))
-    rules.require_enabled(host.name, host.disabled_reason)
+    validation.require_enabled(host.name, host.disabled_reason)
     bound = {"host_id": host.id}
     units = rows.stored(connection.execute(statements.FREE_AND_TAKEN, bound))
     taken = [s for s in units if s.record.unit.key in keys]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 SCHEMA = "0002"
 """The newest of ``version.KNOWN``."""
 
-# Places below zero.  Source: allocation.supply.
+# Places below zero.  Source: allocation.capacity.
 _ANYWHERE, _ONE_NODE, _NO_NODE = -3, -2, -1
 _BUSY_TIMEOUT_S = 30
 _FREE = "free"

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation import refusals, supply
+from gpu_passthrough_plugin.allocation import capacity, refusals
+from gpu_passthrough_plugin.allocation.capacity import Card
 from gpu_passthrough_plugin.allocation.sql import rows, statements
 from gpu_passthrough_plugin.allocation.sql.capacity_counters import Cards
-from gpu_passthrough_plugin.allocation.supply import Card
 from gpu_passthrough_plugin.model.allocation import HostRecord, Weight
 from gpu_passthrough_plugin.model.request import Request
 
@@ -136,8 +136,10 @@ def _after(row: sa.Row[tuple[int, int]]) -> dict[str, int]:
 
 
 @functools.lru_cache(256)
-def _wanted(request: Request, known: tuple[Card, ...]) -> supply.Wanted | None:
-    return supply.wanted(request, known)
+def _wanted(
+    request: Request, known: tuple[Card, ...]
+) -> capacity.Wanted | None:
+    return capacity.wanted(request, known)
 
 
 def _named(connection: sa.Connection, look: Look) -> list[int]:

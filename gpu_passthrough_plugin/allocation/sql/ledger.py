@@ -7,9 +7,8 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from gpu_passthrough_plugin.allocation import inventory, refusals, rules
+from gpu_passthrough_plugin.allocation import inventory, refusals, validation
 from gpu_passthrough_plugin.allocation.driver import Driver, LedgerSettings
-from gpu_passthrough_plugin.allocation.rules import Shown
 from gpu_passthrough_plugin.allocation.sql import (
     capacity_counters,
     claim,
@@ -24,6 +23,7 @@ from gpu_passthrough_plugin.allocation.sql.claim import Attempts
 from gpu_passthrough_plugin.allocation.sql.database import Database
 from gpu_passthrough_plugin.allocation.sql.host_query import Look
 from gpu_passthrough_plugin.allocation.sql.move import Move
+from gpu_passthrough_plugin.allocation.validation import Shown
 from gpu_passthrough_plugin.model.allocation import (
     Allocation,
     Candidate,
@@ -117,14 +117,14 @@ class SqlLedger(Driver):
     def claim(
         self, request: Request, consumer: str, *, host: str | None = None
     ) -> Allocation:
-        name = rules.consumer(consumer)
+        name = validation.consumer(consumer)
         self._check()
         return self._attempts.run(Look(request, host, self._weight), name)
 
     def take(
         self, keys: Collection[UnitKey], consumer: str, request: str
     ) -> Allocation:
-        name = rules.consumer(consumer)
+        name = validation.consumer(consumer)
         return self._write(lambda c: claim_units.take(c, keys, name, request))
 
     def allocations(self) -> tuple[Allocation, ...]:
@@ -135,7 +135,7 @@ class SqlLedger(Driver):
         )
 
     def allocation(self, consumer: str) -> Allocation:
-        name = rules.consumer(consumer)
+        name = validation.consumer(consumer)
         found = self._read(lambda c: claim_units.allocation(c, name))
         if found is None:
             raise refusals.consumer_holds_nothing(name)

@@ -8,7 +8,7 @@ import uuid
 import sqlalchemy as sa
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation import refusals, rules
+from gpu_passthrough_plugin.allocation import refusals, validation
 from gpu_passthrough_plugin.allocation.sql import (
     capacity_counters,
     rows,
@@ -34,7 +34,7 @@ class Move:
 
         :raises Refused: when no such edge exists.
         """
-        rules.require_edge(record, state)
+        validation.require_edge(record, state)
         self._record = record
         self._token = uuid.uuid4().hex
         self._is_unsure = False

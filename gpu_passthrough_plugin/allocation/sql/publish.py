@@ -9,9 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 from oslo_db import exception
 
-from gpu_passthrough_plugin.allocation import inventory, refusals, rules
+from gpu_passthrough_plugin.allocation import inventory, refusals, validation
 from gpu_passthrough_plugin.allocation.inventory import Change, Plan
-from gpu_passthrough_plugin.allocation.rules import Shown
 from gpu_passthrough_plugin.allocation.sql import (
     capacity_counters,
     host_query,
@@ -19,6 +18,7 @@ from gpu_passthrough_plugin.allocation.sql import (
     statements,
 )
 from gpu_passthrough_plugin.allocation.sql.rows import Stored
+from gpu_passthrough_plugin.allocation.validation import Shown
 from gpu_passthrough_plugin.model.allocation import HostRecord, SyncReport
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
@@ -33,7 +33,7 @@ def unchanged(connection: sa.Connection, shown: Shown) -> SyncReport | None:
     row = connection.execute(statements.HOST, {"host": shown.host}).first()
     if row is None:
         return None
-    rules.require_machine(row.machine, shown)
+    validation.require_machine(row.machine, shown)
     is_new = shown.machine not in ("", row.machine)
     if row.published != _digest(shown) or is_new:
         return None
@@ -114,7 +114,7 @@ def _held(connection: sa.Connection, shown: Shown) -> sa.Row[Any]:
             statements.ADD_HOST, {"name": shown.host, "generation": 0}
         )
         row = connection.execute(statements.LOCK_NAMED, bound).one()
-    rules.require_machine(row.machine, shown)
+    validation.require_machine(row.machine, shown)
     return row
 
 

@@ -130,7 +130,7 @@ supply = sa.Table(
     metadata,
     sa.Column("host_id", sa.ForeignKey(host.c.id), primary_key=True),
     sa.Column("card_id", sa.ForeignKey(card.c.id), primary_key=True),
-    # A NUMA node, or below zero one of allocation.supply's others.
+    # A NUMA node, or below zero one of allocation.capacity's others.
     sa.Column("place", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("free", sa.Integer, nullable=False),
     sa.Index(None, "card_id", "place", "free", "host_id"),

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from gpu_passthrough_plugin.allocation.capacity import Place
 from gpu_passthrough_plugin.allocation.sql.schema import (
     allocation,
     card,
@@ -21,7 +22,6 @@ from gpu_passthrough_plugin.allocation.sql.schema import (
     unit,
     unit_function,
 )
-from gpu_passthrough_plugin.allocation.supply import Place
 from gpu_passthrough_plugin.model.allocation import Weight
 from gpu_passthrough_plugin.model.unit import State
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_passthrough_plugin.allocation import supply
+from gpu_passthrough_plugin.allocation import capacity
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 from gpu_passthrough_plugin.allocation.sql import direct, version
 from gpu_passthrough_plugin.allocation.sql.direct import Direct, Unsuited
@@ -96,9 +96,9 @@ def test_constants_are_the_ledgers() -> None:
     assert places == tuple(
         place.value
         for place in (
-            supply.Place.ANYWHERE,
-            supply.Place.ONE_NODE,
-            supply.Place.NO_NODE,
+            capacity.Place.ANYWHERE,
+            capacity.Place.ONE_NODE,
+            capacity.Place.NO_NODE,
         )
     )
 

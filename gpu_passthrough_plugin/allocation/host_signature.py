@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from gpu_passthrough_plugin.allocation.affinity import Place
-from gpu_passthrough_plugin.allocation.matching import Kind
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.request import Request
 from gpu_passthrough_plugin.model.unit import (
@@ -18,6 +17,9 @@ from gpu_passthrough_plugin.model.unit import (
     Unit,
     UnitFunction,
 )
+
+Kind = frozenset[int]
+"""The positions of a request's items that one primary could count for."""
 
 
 class Slot(NamedTuple):

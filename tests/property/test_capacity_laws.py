@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpu_passthrough_plugin.allocation import choice, supply
+from gpu_passthrough_plugin.allocation import capacity, choice
 from gpu_passthrough_plugin.model.request import Request
 from gpu_passthrough_plugin.model.unit import Unit
 from tests.property.test_allocation_choice import hosts, requests
@@ -14,12 +14,14 @@ from tests.unit.allocation.build import free
 
 def is_looked_at(request: Request, units: list[Unit]) -> bool:
     """Whether a host with these free units stands in some page."""
-    wanted = supply.wanted(request, supply.cards(units))
+    wanted = capacity.wanted(request, capacity.cards(units))
     if wanted is None:
         return False
-    counted = supply.count(units)
+    counted = capacity.count(units)
     for cards, number in wanted.others:
-        anywhere = (counted.get((c, supply.Place.ANYWHERE), 0) for c in cards)
+        anywhere = (
+            counted.get((c, capacity.Place.ANYWHERE), 0) for c in cards
+        )
         if sum(anywhere) < number:
             return False
     return any(
@@ -44,17 +46,17 @@ def test_what_is_taken_is_missing(
     units: list[Unit], data: st.DataObject
 ) -> None:
     left = data.draw(st.lists(st.sampled_from(units), unique=True))
-    before = supply.count(units, units)
-    after = supply.count(left, units)
+    before = capacity.count(units, units)
+    after = capacity.count(left, units)
     assert before.keys() == after.keys()
     assert all(0 <= after[key] <= before[key] for key in before)
     for (card, place), number in after.items():
         nodes = [
             free
             for (other, node), free in after.items()
-            if other == card and node >= supply.Place.NO_NODE
+            if other == card and node >= capacity.Place.NO_NODE
         ]
-        if place == supply.Place.ANYWHERE:
+        if place == capacity.Place.ANYWHERE:
             assert number == sum(nodes)
-        if place == supply.Place.ONE_NODE:
+        if place == capacity.Place.ONE_NODE:
             assert number == max(nodes)

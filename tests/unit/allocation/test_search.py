@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_passthrough_plugin.allocation.matching import satisfied
+from gpu_passthrough_plugin.allocation.search import satisfied
 
 BOTH, FIRST, SECOND = frozenset({0, 1}), frozenset({0}), frozenset({1})
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_passthrough_plugin.allocation import supply
-from gpu_passthrough_plugin.allocation.supply import Card, Need, Place
+from gpu_passthrough_plugin.allocation import capacity
+from gpu_passthrough_plugin.allocation.capacity import Card, Need, Place
 from gpu_passthrough_plugin.model.unit import DeviceType
 from tests.unit.allocation.build import GPU, NIC, NVIDIA, request, unit
 
@@ -16,7 +16,7 @@ BOTH = (GPU_CARD, NIC_CARD)
 
 def test_primaries_are_counted_by_place() -> None:
     units = [unit(1, node=0), unit(2, GPU, NIC, node=1), unit(3, node=None)]
-    assert supply.count(units) == {
+    assert capacity.count(units) == {
         (GPU_CARD, 0): 1,
         (GPU_CARD, 1): 1,
         (GPU_CARD, Place.NO_NODE): 1,
@@ -29,12 +29,12 @@ def test_primaries_are_counted_by_place() -> None:
 
 
 def test_what_is_there_and_not_free_counts_as_none() -> None:
-    assert supply.count([], [unit(1, node=1)]) == {
+    assert capacity.count([], [unit(1, node=1)]) == {
         (GPU_CARD, 1): 0,
         (GPU_CARD, Place.ANYWHERE): 0,
         (GPU_CARD, Place.ONE_NODE): 0,
     }
-    assert supply.count([]) == {}
+    assert capacity.count([]) == {}
 
 
 @pytest.mark.parametrize(
@@ -55,14 +55,14 @@ def test_what_is_there_and_not_free_counts_as_none() -> None:
 def test_where_to_look(
     text: str, nodes: tuple[int, ...], needs: list[tuple[int, int]]
 ) -> None:
-    wanted = supply.wanted(request(text, *nodes), BOTH)
+    wanted = capacity.wanted(request(text, *nodes), BOTH)
     assert wanted is not None
     assert wanted.cards == (GPU_CARD,)
     assert list(wanted.needs) == [Need(*need) for need in needs]
 
 
 def test_the_item_that_fewest_cards_satisfy_leads() -> None:
-    wanted = supply.wanted(request("any:5,nic:1,gpu:2"), BOTH)
+    wanted = capacity.wanted(request("any:5,nic:1,gpu:2"), BOTH)
     assert wanted is not None
     assert wanted.cards == (GPU_CARD,)
     assert wanted.others == (
@@ -72,4 +72,4 @@ def test_the_item_that_fewest_cards_satisfy_leads() -> None:
 
 
 def test_what_no_host_has_is_looked_for_nowhere() -> None:
-    assert supply.wanted(request("gpu:1,nic:1"), [GPU_CARD]) is None
+    assert capacity.wanted(request("gpu:1,nic:1"), [GPU_CARD]) is None
