@@ -1,4 +1,4 @@
-"""What must happen to a host's functions before a guest may have them."""
+"""What assigning a unit to a guest asks of the guest and of the host."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.formats.domain_xml import Domain
+from gpu_passthrough_plugin.formats.host_devices import HostFunctions
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.effect import VFIO, Binding, Rebind
 from gpu_passthrough_plugin.model.unit import Unit, UnitRecord
@@ -14,10 +15,10 @@ from gpu_passthrough_plugin.model.unit import Unit, UnitRecord
 def rebinds(
     units: Sequence[Unit], bindings: Mapping[Address, Binding]
 ) -> tuple[Rebind, ...]:
-    """The change for every endpoint of the units, by address.
+    """Return the change to vfio-pci for every endpoint, by address.
 
-    One that is on vfio-pci already is in it as well: it must be given
-    back as it was.
+    Endpoints that are on vfio-pci already are included: they must be given
+    back as they were.
 
     :param bindings: of each endpoint as the host shows it now.
     """
@@ -26,14 +27,20 @@ def rebinds(
 
 
 def refuse_taken(domain: Domain, records: Collection[UnitRecord]) -> None:
-    """Nothing, where the domain names no function of any unit itself.
+    """Raise if the domain's own XML passes through a function of a unit.
 
     :param records: every unit of this host.
-    :raises Invalid: when a ``<hostdev>`` of it is of a unit.
+    :raises Invalid: also when the XML may do so and cannot be read.
     """
+    if domain.host_functions.unreadable:
+        raise errors.Invalid(
+            f"domain {domain.name!r} may take a PCI function that cannot be"
+            f" identified: {domain.host_functions.doubts}; remove it, or"
+            " write it as a <hostdev> with an address"
+        )
     for record in records:
         owned = {f.address for f in record.unit.functions}
-        for address in domain.hostdevs:
+        for address in domain.host_functions.addresses:
             if address in owned:
                 holder = (
                     f"instance {record.consumer} holds"
@@ -41,33 +48,41 @@ def refuse_taken(domain: Domain, records: Collection[UnitRecord]) -> None:
                     else "the ledger hands out"
                 )
                 raise errors.Invalid(
-                    f"domain {domain.name!r} already has a <hostdev> for"
-                    f" {address}, of unit {record.unit.key}, which"
-                    f" {holder}; take it out and ask with --request"
+                    f"domain {domain.name!r} itself passes through {address}"
+                    f" of unit {record.unit.key}, which {holder}; remove it"
+                    " from the XML and use --request"
                 )
 
 
 def faults(
     units: Sequence[Unit],
-    live: Collection[Address],
+    live: HostFunctions,
+    own: Collection[Address],
     bindings: Mapping[Address, Binding],
 ) -> tuple[str, ...]:
-    """How a running guest differs from its claim; empty when it does not.
+    """Return how a running guest differs from its claim, a line each.
 
-    :param live: functions in the live domain's XML, less those that the
-        operator's own document named.
+    :param live: what the live domain's XML takes of the host.
+    :param own: functions that the operator's own document named.
     :param bindings: of every endpoint of the units, read after the start.
     """
     claimed = {f.address for u in units for f in u.functions}
+    present = set(live.addresses) - set(own)
+    doubts = (
+        (f"the running guest may have another PCI function: {live.doubts}",)
+        if live.unreadable
+        else ()
+    )
     return (
         *(
             f"{address} was claimed and is not in the running guest"
-            for address in sorted(claimed.difference(live))
+            for address in sorted(claimed - present)
         ),
         *(
             f"{address} is in the running guest and was not claimed"
-            for address in sorted(set(live) - claimed)
+            for address in sorted(present - claimed)
         ),
+        *doubts,
         *(
             f"{address} is on {bindings[address].driver or 'no driver'},"
             " not on vfio-pci"

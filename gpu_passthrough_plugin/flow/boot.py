@@ -39,7 +39,7 @@ def boot(site: Site, domain: Domain, request: Request) -> Allocation:
             phase=Phase.BOOTING,
             keeps_claim=bool(site.held(domain.uuid)),
             was_started=False,
-            own=domain.hostdevs,
+            own=domain.host_functions.addresses,
         )
         site.journal.write(instance)
         with _undone(site, hypervisor, instance) as step:

@@ -10,6 +10,7 @@ from gpu_passthrough_plugin.compute import assignment
 from gpu_passthrough_plugin.flow.sanitise import inspect, sanitise
 from gpu_passthrough_plugin.flow.site import Site
 from gpu_passthrough_plugin.formats import domain_xml
+from gpu_passthrough_plugin.formats.host_devices import host_functions
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
@@ -22,13 +23,15 @@ def guest_faults(
     live = hypervisor.live_xml(instance.uuid)
     if live is None:
         return ("the guest is not running",)
-    there = domain_xml.hostdevs(live.encode(), instance.uuid)
+    root = domain_xml.tree(live.encode(), instance.uuid).getroot()
     units = tuple(record.unit for record in site.held(instance.uuid))
     try:
         bindings = site.bindings(units)
     except errors.ReadFailed as error:
         return (str(error),)
-    return assignment.faults(units, set(there) - set(instance.own), bindings)
+    return assignment.faults(
+        units, host_functions(root), instance.own, bindings
+    )
 
 
 def give_back(

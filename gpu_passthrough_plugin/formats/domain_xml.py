@@ -1,4 +1,7 @@
-"""An operator's domain XML, parsed once."""
+"""A libvirt domain's document: what it is called, has, and takes.
+
+Source: libvirt, formatdomain.html.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,20 @@ import uuid as uuids
 from lxml import etree
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.model import address
-from gpu_passthrough_plugin.model.address import Address
-
-_ADDRESS_PARTS = ("domain", "bus", "slot", "function")
-# Each way in which a document hands a function of the host over.
-# Source: libvirt, formatdomain.html (host device assignment; PCI
-# passthrough of host network devices; NVMe disks).
-_HANDED_OVER = (
-    "devices/hostdev[@type='pci']/source/address",
-    "devices/interface[@type='hostdev']/source/address[@type='pci']",
-    "devices/disk[@type='nvme']/source/address",
+from gpu_passthrough_plugin.formats.host_devices import (
+    HostFunctions,
+    host_functions,
+    number,
 )
-_HOSTDEV = _HANDED_OVER[:1]
+
+MAX_BYTES = 16 << 20
+"""libvirt takes documents of 4 MiB; what it makes of one is longer.
+
+Source: libvirt, src/remote/remote_protocol.x (REMOTE_STRING_MAX).
+"""
+# An element or an attribute takes up to 200 bytes of memory; a guest with a
+# thousand disks has 30,000 of them.
+_MAX_MARKUP = 250_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -29,8 +33,7 @@ class Domain:
     """A libvirt domain before anything is attached to it.
 
     :param uuid: the document's own, or a new one where it has none.
-    :param hostdevs: PCI functions of the host that it already names, in
-        whichever kind of element.
+    :param host_functions: what it takes of the host without a request.
     :param numa_nodes: host nodes its memory is tied to, or None.
     :param is_pcie: whether its machine has PCI Express slots (q35, virt).
     :param buses: numbers of guest PCI buses that it uses.
@@ -40,7 +43,7 @@ class Domain:
     text: bytes
     uuid: str
     name: str
-    hostdevs: tuple[Address, ...]
+    host_functions: HostFunctions
     numa_nodes: frozenset[int] | None
     is_pcie: bool
     buses: frozenset[int]
@@ -48,25 +51,22 @@ class Domain:
 
 
 def parse(text: bytes, source: str) -> Domain:
-    """The domain that ``text`` describes.
+    """Return the domain that a document describes.
 
     :param source: the document's name, for messages.
-    :raises Invalid: when it is no domain XML.
+    :raises Invalid: when it is not a domain's XML.
     """
     root = tree(text, source).getroot()
-    if root.tag != "domain":
-        raise errors.Invalid(
-            f"{source}: found <{root.tag}>; wanted libvirt's <domain>"
-        )
-    name = (root.findtext("name") or "").strip()
-    if not name:
+    # As libvirt takes it: all text below, whatever stands between.
+    name = str(root.xpath("string(name)"))
+    if not name.strip():
         raise errors.Invalid(f"{source}: <domain> has no <name>; add one")
     buses, slots = _guest_places(root)
     return Domain(
         text=text,
-        uuid=_uuid(root, source),
+        uuid=guest_uuid(root, source) or str(uuids.uuid4()),
         name=name,
-        hostdevs=_addresses(root, source, _HANDED_OVER),
+        host_functions=host_functions(root),
         numa_nodes=_numa_nodes(root, source),
         is_pcie=_is_pcie(root),
         buses=buses,
@@ -74,66 +74,57 @@ def parse(text: bytes, source: str) -> Domain:
     )
 
 
-def hostdevs(text: bytes, source: str) -> tuple[Address, ...]:
-    """The PCI functions in the ``<hostdev>`` elements of a domain's XML."""
-    return _addresses(tree(text, source).getroot(), source, _HOSTDEV)
-
-
 def tree(text: bytes, source: str) -> etree._ElementTree:
-    """The document, its comments and namespaces kept.
+    """Return a domain's document, its comments and namespaces kept.
 
-    :raises Invalid: when it is not XML, or declares a document type: a
-        domain has none, and entities are only good for attacks.
+    :raises Invalid: when it is not a ``<domain>``, is too large, or
+        declares a document type: a domain has none, and entities are only
+        good for attacks.
     """
+    markup = text.count(b"<") + text.count(b"=")
+    if len(text) > MAX_BYTES or markup > _MAX_MARKUP:
+        raise errors.Invalid(
+            f"{source}: too large for a libvirt domain; expected up to"
+            f" {MAX_BYTES >> 20} MiB and {_MAX_MARKUP} tags and attributes"
+        )
     # No entities, no network, no huge trees: the document is a stranger's.
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, huge_tree=False
     )
     try:
-        found = etree.fromstring(text, parser).getroottree()
+        document = etree.fromstring(text, parser).getroottree()
     except etree.XMLSyntaxError as error:
         raise errors.Invalid(
-            f"{source}: not XML ({error.msg}); wanted a libvirt domain"
+            f"{source}: not well-formed XML ({error.msg}); expected a libvirt"
+            " domain"
         ) from error
-    if found.docinfo.internalDTD is not None:
+    if document.docinfo.internalDTD is not None:
         raise errors.Invalid(
-            f"{source}: found a <!DOCTYPE>; wanted a libvirt domain, which"
-            " has none: take it out"
+            f"{source}: has a <!DOCTYPE>, which no libvirt domain has;"
+            " remove it"
         )
-    return found
+    tag = document.getroot().tag
+    if tag != "domain":
+        raise errors.Invalid(
+            f"{source}: the document is a <{tag}>; expected a libvirt <domain>"
+        )
+    return document
 
 
-def _uuid(root: etree._Element, source: str) -> str:
-    text = (root.findtext("uuid") or "").strip()
+def guest_uuid(root: etree._Element, source: str) -> str:
+    """Return the domain's UUID in lower case; empty where it has none.
+
+    :raises Invalid: when it is not a UUID.
+    """
+    text = str(root.xpath("string(uuid)")).strip()
     if not text:
-        return str(uuids.uuid4())
+        return ""
     try:
         return str(uuids.UUID(text))
     except ValueError as error:
         raise errors.Invalid(
-            f"{source}: <uuid> is {text!r}; wanted a UUID or none"
-        ) from error
-
-
-def _addresses(
-    root: etree._Element, source: str, paths: tuple[str, ...]
-) -> tuple[Address, ...]:
-    return tuple(
-        _host_address(element, source)
-        for path in paths
-        for element in root.iterfind(path)
-    )
-
-
-def _host_address(element: etree._Element, source: str) -> Address:
-    try:
-        parts = [int(element.get(p, "0"), 0) for p in _ADDRESS_PARTS]
-        # What is out of bounds would be written down and not read again.
-        return address.parse(str(address.Address(*parts)))
-    except (ValueError, errors.Invalid) as error:
-        shown = etree.tostring(element, encoding="unicode", with_tail=False)
-        raise errors.Invalid(
-            f"{source}: {shown} is no PCI address of a <hostdev>"
+            f"{source}: <uuid> {text[:40]!r} is not a valid UUID; expected"
+            " one such as 5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11"
         ) from error
 
 
@@ -152,21 +143,18 @@ def _guest_places(
 ) -> tuple[frozenset[int], frozenset[int]]:
     buses, slots = {0}, set()
     for controller in root.iterfind("devices/controller[@type='pci']"):
-        buses.add(_number(controller.get("index", "0")))
+        buses.add(_guest_number(controller.get("index", "0")))
     for place in root.iterfind("devices/*/address[@type='pci']"):
-        bus = _number(place.get("bus", "0"))
+        bus = _guest_number(place.get("bus", "0"))
         buses.add(bus)
         if bus == 0:
-            slots.add(_number(place.get("slot", "0")))
+            slots.add(_guest_number(place.get("slot", "0")))
     return frozenset(buses), frozenset(slots)
 
 
-def _number(text: str) -> int:
-    """libvirt itself complains of what is no number; 0 until it does."""
-    try:
-        return int(text, 0)
-    except ValueError:
-        return 0
+def _guest_number(text: str) -> int:
+    """libvirt itself complains about what is not a number; 0 until then."""
+    return number(text) or 0
 
 
 def _numa_nodes(root: etree._Element, source: str) -> frozenset[int] | None:
@@ -180,8 +168,8 @@ def _numa_nodes(root: etree._Element, source: str) -> frozenset[int] | None:
         match = re.fullmatch(r"\s*(\^?)(\d{1,4})(?:-(\d{1,4}))?\s*", part)
         if match is None:
             raise errors.Invalid(
-                f"{source}: <numatune> nodeset is {nodeset!r};"
-                " wanted such as 0-1,3"
+                f"{source}: <numatune> nodeset {nodeset!r} is not a valid set"
+                " of nodes; expected one such as 0-1,3"
             )
         without, first, last = match.groups()
         named = set(range(int(first), int(last or first) + 1))
@@ -189,6 +177,6 @@ def _numa_nodes(root: etree._Element, source: str) -> frozenset[int] | None:
     if not nodes:
         raise errors.Invalid(
             f"{source}: <numatune> nodeset {nodeset!r} names no node;"
-            " wanted such as 0-1,3"
+            " expected one such as 0-1,3"
         )
     return frozenset(nodes)

@@ -166,18 +166,18 @@ def test_a_request_that_is_none(
 
 
 @pytest.mark.parametrize(
-    ("xml", "word"),
+    "xml",
     [
-        ("", "not XML"),
-        ("hello", "not XML"),
-        ("<domain", "not XML"),
-        ("<network/>", "wanted libvirt's <domain>"),
-        ("<domain/>", "<name>"),
-        ("<domain><name>a</name><uuid>7</uuid></domain>", "<uuid>"),
+        "",
+        "hello",
+        "<domain",
+        "<network/>",
+        "<domain/>",
+        "<domain><name>a</name><uuid>7</uuid></domain>",
     ],
 )
 def test_a_domain_that_is_none(
-    cli: Cli, ledger: Path, tmp_path: Path, xml: str, word: str
+    cli: Cli, ledger: Path, tmp_path: Path, xml: str
 ) -> None:
     path = tmp_path / "domain.xml"
     path.write_text(xml)
@@ -185,7 +185,7 @@ def test_a_domain_that_is_none(
     said = complaint(
         cli("instance", "boot", str(path), "--request", "gpu:1"), 2
     )
-    assert word in said
+    assert "domain.xml: " in said
     assert tables(ledger) == before
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import uuid
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.formats import domain_xml
-from gpu_passthrough_plugin.model import address
+from gpu_passthrough_plugin.formats.host_devices import HostFunctions
+from tests.golden import assert_golden, sections
 
 UUID = "5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11"
 
@@ -35,7 +37,7 @@ def test_the_least_that_a_domain_says() -> None:
         text=document(f"<uuid>{UUID}</uuid>"),
         uuid=UUID,
         name="guest",
-        hostdevs=(),
+        host_functions=HostFunctions((), ()),
         numa_nodes=None,
         is_pcie=False,
         buses=frozenset({0}),
@@ -49,27 +51,64 @@ def test_a_uuid_is_kept_in_one_form_or_made() -> None:
     for missing in ("", "<uuid/>", "<uuid> </uuid>"):
         first, second = parsed(missing).uuid, parsed(missing).uuid
         assert str(uuid.UUID(first)) == first != second
-    assert "<uuid> is 'seven'" in refused(document("<uuid>seven</uuid>"))
+    assert "'seven'" in refused(document("<uuid>seven</uuid>"))
+    # As libvirt takes it: all text, whatever stands between.
+    cut = f"<uuid>{UUID[:9]}<!-- a --><![CDATA[{UUID[9:]}]]></uuid>"
+    assert parsed(cut).uuid == UUID
 
 
-def test_what_is_no_domain() -> None:
-    for text, found in (
-        (b"", "not XML"),
-        (b"   ", "not XML"),
-        (b"\0", "not XML"),
-        (b"gpu", "not XML"),
-        (b"<domain>", "not XML"),
-        (b"<domain><name>a</name></domain><domain/>", "not XML"),
-        (b"\xff\xfe<domain/>", "not XML"),
-        (b"<domain><name>\xe9</name></domain>", "not XML"),
-        (b"<?xml version='1.0' encoding='none'?><domain/>", "not XML"),
-        (b"<domain><name>&nothing;</name></domain>", "not XML"),
-        (b"<network><name>a</name></network>", "found <network>"),
-        (b"<domain xmlns='urn:x'><name>a</name></domain>", "found <{urn:x}"),
-        (b"<domain/>", "no <name>"),
-        (b"<domain><name> </name></domain>", "no <name>"),
-    ):
-        assert found in refused(text), text
+def test_a_name_is_all_text_in_it() -> None:
+    name = "<name>good<!-- a -->evil</name>"
+    assert domain_xml.parse(document(name=name), "x").name == "goodevil"
+    spaced = domain_xml.parse(document(name="<name> a b </name>"), "x")
+    assert spaced.name == " a b "
+
+
+NOT_DOMAINS = {
+    "empty": b"",
+    "blanks": b"   ",
+    "a zero": b"\0",
+    "text": b"gpu",
+    "an open element": b"<domain>",
+    "two roots": b"<domain><name>a</name></domain><domain/>",
+    "a stray mark of UTF-16": b"\xff\xfe<domain/>",
+    "Latin-1 undeclared": b"<domain><name>\xe9</name></domain>",
+    "an unknown encoding": b"<?xml version='1.0' encoding='none'?><domain/>",
+    "an undefined entity": b"<domain><name>&nothing;</name></domain>",
+    "too deep": document("<a>" * 100_000 + "</a>" * 100_000),
+    "too many tags": document("<a/>" * 260_000),
+    "too many attributes": document(
+        "<a " + " ".join(f"a{n}=''" for n in range(260_000)) + "/>"
+    ),
+    "too long": document("x" * domain_xml.MAX_BYTES),
+    "another root": b"<network><name>a</name></network>",
+    "a namespace": b"<domain xmlns='urn:x'><name>a</name></domain>",
+    "a prefix": b"<x:domain xmlns:x='u'><name>a</name></x:domain>",
+    "no name": b"<domain/>",
+    "a blank name": b"<domain><name> </name></domain>",
+    "a document type": b"<!DOCTYPE domain>" + document(),
+    "no UUID": document("<uuid>seven</uuid>"),
+    "a long UUID": document(f"<uuid>{'9' * 5000}</uuid>"),
+    "no node set": document("<numatune><memory nodeset='x'/></numatune>"),
+    "no node left": document("<numatune><memory nodeset='1,^1'/></numatune>"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_DOMAINS)
+def test_what_is_no_domain(name: str) -> None:
+    assert len(refused(NOT_DOMAINS[name])) < 200
+
+
+def test_the_words_of_refusals() -> None:
+    texts = {
+        # libxml2's own words differ from release to release.
+        re.sub(r"XML \(.*\);", "XML (…);", refused(text)): name
+        for name, text in NOT_DOMAINS.items()
+    }
+    assert_golden(
+        Path(__file__).with_name("domain_xml.txt"),
+        sections({name: text for text, name in texts.items()}),
+    )
 
 
 def test_other_encodings_are_read() -> None:
@@ -90,22 +129,22 @@ def test_hostile_documents_are_refused() -> None:
     name = "<name>{}</name>"
     laughs = f"<!ENTITY l0 'ha'>{LAUGHS}"
     for types, inside, found in (
-        ("<!ENTITY e 'guest'>", name.format("&e;"), "found a <!DOCTYPE>"),
-        ("<!ENTITY e 'guest'>", name.format("guest"), "found a <!DOCTYPE>"),
+        ("<!ENTITY e 'guest'>", name.format("&e;"), "<!DOCTYPE>"),
+        ("<!ENTITY e 'guest'>", name.format("guest"), "<!DOCTYPE>"),
         # Where it is not even looked for.
         (
             "<!ENTITY f SYSTEM 'file:///nonexistent'>",
             name.format("&f;"),
-            "found a <!DOCTYPE>",
+            "<!DOCTYPE>",
         ),
-        (laughs, name.format("&l9;"), "not XML"),
-        (laughs, "<name a='&l9;'>guest</name>", "not XML"),
+        (laughs, name.format("&l9;"), "not well-formed"),
+        (laughs, "<name a='&l9;'>guest</name>", "not well-formed"),
     ):
         text = f"<!DOCTYPE domain [{types}]><domain>{inside}</domain>"
         assert found in refused(text.encode()), inside
     for types in ("SYSTEM 'http://127.0.0.1:1/x.dtd'", "SYSTEM '/etc/passwd'"):
         text = f"<!DOCTYPE domain {types}>{document().decode()}"
-        assert "found a <!DOCTYPE>" in refused(text.encode())
+        assert "<!DOCTYPE>" in refused(text.encode())
 
 
 def test_no_other_file_is_read(tmp_path: Path) -> None:
@@ -114,12 +153,7 @@ def test_no_other_file_is_read(tmp_path: Path) -> None:
         f"<!DOCTYPE domain [<!ENTITY f SYSTEM 'file://{tmp_path}/other'>]>"
         "<domain><name>&f;</name></domain>"
     )
-    assert "found a <!DOCTYPE>" in refused(text.encode())
-
-
-def test_deep_nesting_is_refused() -> None:
-    deep = "<a>" * 100_000 + "</a>" * 100_000
-    assert "not XML" in refused(document(deep))
+    assert "<!DOCTYPE>" in refused(text.encode())
 
 
 def test_a_long_attribute_is_only_long() -> None:
@@ -141,56 +175,10 @@ HOSTDEV = """<hostdev mode='subsystem' type='pci' managed='yes'><source>
 </source><address type='pci' bus='0x05' slot='0x00'/></hostdev>"""
 
 
-def test_functions_that_the_document_hands_over_itself() -> None:
-    found = parsed(
-        "<devices>",
-        HOSTDEV.format(bus="06"),
-        "<hostdev type='usb'><source><address bus='1' device='2'/></source>"
-        "</hostdev>",
-        "<hostdev mode='subsystem' type='pci'><source>"
-        "<address bus='7' slot='31'/></source></hostdev>",
-        "<interface type='hostdev'><source>"
-        "<address type='pci' domain='0x10000' bus='0x08' slot='0x00'"
-        " function='0x0'/></source></interface>",
-        "<interface type='network'><source network='default'/></interface>",
-        "<disk type='nvme'><source type='pci' namespace='1'>"
-        "<address bus='0x09' slot='0x00'/></source></disk>",
-        "</devices>",
-    )
-    assert [str(place) for place in found.hostdevs] == [
-        "0000:06:00.1",
-        "0000:07:1f.0",
-        "10000:08:00.0",
-        "0000:09:00.0",
-    ]
-
-
-def test_a_running_guests_hostdevs_are_those_of_that_name() -> None:
-    text = document(
-        "<devices>",
-        HOSTDEV.format(bus="06"),
-        "<interface type='hostdev'><source><address type='pci' bus='0x08'/>"
-        "</source></interface></devices>",
-    )
-    assert domain_xml.hostdevs(text, "guest") == (address.parse("06:00.1"),)
-
-
-def test_a_hostdev_without_an_address() -> None:
-    for wrong in (
-        "bus='zz'",
-        "bus=''",
-        "slot='0x'",
-        "function='1.5'",
-        "domain='-5'",
-        "bus='0x100'",
-        "slot='0x20'",
-        "function='8'",
-    ):
-        text = document(
-            "<devices><hostdev type='pci'><source>"
-            f"<address {wrong}/></source></hostdev></devices>"
-        )
-        assert f"<address {wrong.replace(chr(39), chr(34))}/>" in refused(text)
+def test_functions_that_the_document_takes_itself() -> None:
+    text = "".join(("<devices>", HOSTDEV.format(bus="06"), "</devices>"))
+    found = parsed(text).host_functions
+    assert [str(place) for place in found.addresses] == ["0000:06:00.1"]
 
 
 def test_machines_with_pci_express() -> None:

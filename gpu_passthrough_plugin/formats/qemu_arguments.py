@@ -1,0 +1,232 @@
+"""Which PCI functions of the host QEMU's own arguments hand to a guest.
+
+A libvirt domain may carry arguments that libvirt gives to QEMU as they
+are.  Source: libvirt, drvqemu.html (pass-through of arbitrary QEMU
+commands); qemu, qemu-options.hx, util/qemu-option.c, hw/vfio/pci.c and
+block/nvme.c.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.model import address as addresses
+from gpu_passthrough_plugin.model.address import Address
+
+# Device models that take a function of the host, with their properties that
+# name it: where several are given, QEMU uses the first of these.
+_MODELS = {
+    "vfio-pci": ("sysfsdev", "host"),
+    "vfio-pci-nohotplug": ("sysfsdev", "host"),
+    # Of Xen, and of QEMU before 3.0.
+    "xen-pci-passthrough": ("hostaddr",),
+    "pci-assign": ("host",),
+    "kvm-pci-assign": ("host",),
+}
+# A dummy that goes with an integrated card, and takes nothing itself.
+_DUMMY = "vfio-pci-igd-lpc-bridge"
+# A model that a later QEMU may have.
+_LIKELY = re.compile(r"vfio-pci|pci-(?:assign|passthrough)")
+# Properties that decide which function it is.
+_NAMING = frozenset({"driver", "fd", "host", "hostaddr", "sysfsdev"})
+
+# Source: qemu, qdev-properties-system.c (set_pci_host_devaddr): numbers in
+# hexadecimal, of any length, the domain optional.
+_HOST = re.compile(
+    r"(?:([0-9a-fA-F]+):)?([0-9a-fA-F]+):([0-9a-fA-F]+)\.([0-7])"
+)
+_MOST = (0xFFFFFFFF, 0xFF, 0x1F)
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_NVME_URL = re.compile(r"nvme://([^/]*)")
+_JSON_FILE = "json:"
+# Longer ones have no use, and would cost much to take apart.
+_MAX_LENGTH = 1 << 16
+_SHOWN = 80
+
+
+class ArgumentFunctions(NamedTuple):
+    """PCI functions that arguments hand over.
+
+    :param unreadable: arguments that may hand one over as well, and do not
+        say which, shortened for a message.
+    """
+
+    functions: tuple[Address, ...]
+    unreadable: tuple[str, ...]
+
+
+class _Unreadable(Exception):
+    """An argument may name a function, and cannot be read."""
+
+
+def host_functions(arguments: Sequence[str]) -> ArgumentFunctions:
+    """Return the PCI functions of the host that QEMU's arguments name.
+
+    Every pair of neighbours is read, so that an argument is read as an
+    option's value also where another option took it for its own: that
+    names a function too many, and never one too few.
+    """
+    functions: dict[Address, None] = {}
+    unreadable: dict[str, None] = {}
+    for argument, follower in itertools.pairwise((*arguments, "")):
+        try:
+            functions.update(dict.fromkeys(_functions(argument, follower)))
+        except _Unreadable as error:
+            unreadable[_shortened(str(error))] = None
+    return ArgumentFunctions(tuple(functions), tuple(unreadable))
+
+
+def _functions(argument: str, follower: str) -> Iterator[Address]:
+    # The name of an image may stand without any option.
+    for place in _NVME_URL.findall(argument):
+        yield _sysfs_name(place, argument)
+    option = _option(argument)
+    if option == "device":
+        yield from _device(follower)
+    elif option == "global":
+        yield from _default(follower)
+    elif option in ("drive", "blockdev"):
+        yield from _block(follower)
+    elif option == "readconfig" or (
+        option == "set" and _changes_device(follower)
+    ):
+        raise _Unreadable(f"{argument} {follower}")
+    elif argument.startswith(_JSON_FILE):
+        yield from _block(argument.removeprefix(_JSON_FILE))
+
+
+def _option(argument: str) -> str:
+    """The name of an option; QEMU takes one dash for as good as two."""
+    match = re.fullmatch(r"--?([a-z]+)", argument)
+    return match[1] if match else ""
+
+
+def _device(text: str) -> Iterator[Address]:
+    """``-device``: ``MODEL,PROPERTY=VALUE…`` or JSON."""
+    properties = _json(text) if text.startswith("{") else _options(text)
+    model = properties.get("driver", "")
+    if model not in _MODELS:
+        if _LIKELY.search(model) and model != _DUMMY:
+            raise _Unreadable(text)
+        return
+    # An open file of a function (fd) does not tell which one it is.
+    names = [name for name in _MODELS[model] if name in properties]
+    if not names or "fd" in properties:
+        raise _Unreadable(text)
+    yield from _named(names[0], properties[names[0]])
+
+
+def _default(text: str) -> Iterator[Address]:
+    """``-global``: ``MODEL.PROPERTY=VALUE``, for each of that model."""
+    model, dot, rest = text.partition(".")
+    name, _, value = rest.partition("=")
+    if not dot or "," in model or "=" in model:
+        options = _options(text)
+        model = options.get("driver", "")
+        name, value = options.get("property", ""), options.get("value", "")
+    if _LIKELY.search(model) and name in _NAMING:
+        yield from _named(name, value)
+
+
+def _changes_device(text: str) -> bool:
+    """``-set``: ``GROUP.ID.PROPERTY=VALUE``, of something given before."""
+    group, _, rest = text.partition(".")
+    name = rest.partition("=")[0].rpartition(".")[2]
+    return (group == "device" and name in _NAMING) or "nvme" in text
+
+
+def _named(name: str, value: str) -> Iterator[Address]:
+    """The function that a property names, unless it is a mediated device."""
+    if name == "sysfsdev":
+        # The last part of the path is the device; what it is below of may
+        # be its parent, and stays with the host.
+        last = value.rstrip("/").rpartition("/")[2]
+        if not _UUID.fullmatch(last):
+            yield _sysfs_name(last, f"{name}={value}")
+    elif name in ("host", "hostaddr"):
+        yield _host(value)
+    else:
+        raise _Unreadable(f"{name}={value}")
+
+
+def _block(text: str) -> Iterator[Address]:
+    """``-drive`` and ``-blockdev``: nodes in nodes, by dotted names."""
+    options = _json(text) if text.startswith("{") else _options(text)
+    for name, value in options.items():
+        prefix, _, last = name.rpartition("driver")
+        if not last and value == "nvme" and prefix[-1:] in ("", "."):
+            device = options.get(f"{prefix}device", "")
+            yield _sysfs_name(device, text)
+        elif value.startswith(_JSON_FILE):
+            yield from _block(value.removeprefix(_JSON_FILE))
+        for place in _NVME_URL.findall(value):
+            yield _sysfs_name(place, text)
+
+
+def _options(text: str) -> dict[str, str]:
+    """``NAME=VALUE,…``; of a name given twice the last one counts.
+
+    The first one may be a value alone, the driver's; ``,,`` is a comma.
+    """
+    if len(text) > _MAX_LENGTH:
+        raise _Unreadable(text)
+    options = {}
+    # No argument of a process has a zero in it.
+    for number, part in enumerate(text.replace(",,", "\0").split(",")):
+        name, equals, value = part.replace("\0", ",").partition("=")
+        if not equals and not number:
+            name, value = "driver", name
+        options[name] = value
+    return options
+
+
+def _json(text: str) -> dict[str, str]:
+    """Members of an object; what is nested in it under dotted names."""
+    if len(text) > _MAX_LENGTH:
+        raise _Unreadable(text)
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        # QEMU takes strings in single quotes as well.
+        raise _Unreadable(text) from error
+    options: dict[str, str] = {}
+    todo: list[tuple[str, object]] = [("", document)]
+    while todo:
+        name, value = todo.pop()
+        if isinstance(value, list):
+            value = dict(enumerate(value))
+        if not isinstance(value, dict):
+            options[name] = str(value)
+            continue
+        prefix = f"{name}." if name else ""
+        todo += [(f"{prefix}{key}", member) for key, member in value.items()]
+    return options
+
+
+def _host(text: str) -> Address:
+    match = _HOST.fullmatch(text)
+    if match is None:
+        raise _Unreadable(f"host={text}")
+    *place, function = match.groups(default="0")
+    numbers = [int(number, 16) for number in place]
+    if any(n > most for n, most in zip(numbers, _MOST, strict=True)):
+        raise _Unreadable(f"host={text}")
+    domain, bus, slot = numbers
+    return Address(domain, bus, slot, int(function))
+
+
+def _sysfs_name(name: str, argument: str) -> Address:
+    """The function of that name in sysfs."""
+    try:
+        return addresses.parse(name)
+    except errors.Invalid as error:
+        raise _Unreadable(argument) from error
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
