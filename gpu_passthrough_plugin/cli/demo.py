@@ -14,7 +14,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli.command import Command
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.discovery.tree import Tree
-from gpu_passthrough_plugin.flow import boot, groups, verbs
+from gpu_passthrough_plugin.flow import boot, host_snapshot, verbs
 from gpu_passthrough_plugin.flow.site import Site
 from gpu_passthrough_plugin.host.devices import Replayed
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
@@ -165,7 +165,7 @@ class Story:
 
     def _discovered(self, tree: Tree, site: Site) -> None:
         self.stage("Discover: what PCI functions does the host have")
-        found = groups.groups(tree, site.policy)
+        found = host_snapshot.read(tree, site.policy).groups()
         number = sum(len(g.members) for g in found)
         self.detail(f"{number} functions in {len(found)} IOMMU groups")
         self.stage("Isolate: which groups can be handed out whole")

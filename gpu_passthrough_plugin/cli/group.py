@@ -8,7 +8,7 @@ from typing import Any
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import listings
 from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
-from gpu_passthrough_plugin.flow import groups
+from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.model.group import Group, Member
 from gpu_passthrough_plugin.model.reading import shown
 
@@ -44,7 +44,8 @@ class GroupShow(Shower):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         context = self.context
-        for group in groups.groups(context.tree, context.policy):
+        snapshot = host_snapshot.read(context.tree, context.policy)
+        for group in snapshot.groups():
             if group.number == parsed_args.group:
                 return self.fields(_all(group))
         raise errors.Refused(

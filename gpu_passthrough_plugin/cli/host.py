@@ -9,7 +9,7 @@ from typing import Any
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli.command import Command, Lister, rows
-from gpu_passthrough_plugin.cli.context import Context
+from gpu_passthrough_plugin.cli.context import Context, say
 from gpu_passthrough_plugin.flow import readiness
 from gpu_passthrough_plugin.flow.readiness import Door
 from gpu_passthrough_plugin.model.finding import Status
@@ -75,8 +75,12 @@ class HostRecord(Command):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.discovery import record
+        from gpu_passthrough_plugin.flow import boot_state
 
-        save(parsed_args.file, record.written(self.context.tree))
+        reads, faults = boot_state.declared_reads()
+        for fault in faults:
+            say(f"not recorded for this driver: {fault}")
+        save(parsed_args.file, record.written(self.context.tree, reads))
 
 
 def save(path: str, content: bytes) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from gpu_passthrough_plugin.cli.context import Context
 from gpu_passthrough_plugin.discovery import functions as discovery
-from gpu_passthrough_plugin.flow import groups
+from gpu_passthrough_plugin.flow import host_snapshot
+from gpu_passthrough_plugin.flow.host_snapshot import Scope
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.model.reading import Unknown
@@ -63,9 +64,9 @@ def devices(context: Context) -> Iterator[Row]:
 
 def of_groups(context: Context, *, assignable_only: bool) -> Iterator[Row]:
     """A row for every group of the host, by number."""
-    for group in groups.groups(
-        context.tree, context.policy, with_primary_only=assignable_only
-    ):
+    scope = Scope.PRIMARIES if assignable_only else Scope.LISTING
+    snapshot = host_snapshot.read(context.tree, context.policy, scope)
+    for group in snapshot.groups():
         if group.verdict.is_assignable or not assignable_only:
             yield of_group(group)
 

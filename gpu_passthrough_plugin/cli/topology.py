@@ -8,7 +8,7 @@ from typing import Any
 
 from gpu_passthrough_plugin.cli.command import Command
 from gpu_passthrough_plugin.discovery import functions as discovery
-from gpu_passthrough_plugin.flow import groups as flow
+from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.group import Group
@@ -22,7 +22,7 @@ class Topology(Command):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         context = self.context
-        groups = flow.groups(context.tree, context.policy)
+        groups = host_snapshot.read(context.tree, context.policy).groups()
         functions = sorted(
             (m.function for g in groups for m in g.members),
             key=lambda f: f.address,

@@ -2,113 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from gpu_passthrough_plugin.discovery.tree import Tree, text
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, decoded
+from gpu_passthrough_plugin.model.reads import Reads
 
-_FILES = (
-    "boot/efi/loader/loader.conf",
-    "boot/grub/grub.cfg",
-    "boot/grub2/grub.cfg",
-    "boot/grub2/grubenv",
-    "boot/loader/loader.conf",
-    "efi/loader/loader.conf",
-    "etc/default/grub",
-    "etc/dracut.conf",
-    "etc/initramfs-tools/initramfs.conf",
-    "etc/initramfs-tools/modules",
-    "etc/kernel/cmdline",
-    "etc/kernel/install.conf",
-    "etc/kernel/proxmox-boot-uuids",
-    "etc/mkinitcpio.conf",
-    "etc/modules",
-    "etc/os-release",
-    "etc/sysconfig/bootloader",
-    "etc/sysconfig/grub",
-    "run/ostree-booted",
-    "run/ostree/staged-deployment",
-)
-# Folders, and the ends of the names of the files in them that are read.
-_FOLDERS = (
-    ("boot/efi/loader/entries", (".conf",)),
-    ("boot/loader/entries", (".conf",)),
-    ("efi/loader/entries", (".conf",)),
-    ("etc/default/grub.d", (".cfg",)),
-    ("etc/dracut.conf.d", (".conf",)),
-    ("etc/initcpio/hooks", ("",)),
-    ("etc/initcpio/install", ("",)),
-    ("etc/initramfs-tools/conf.d", ("",)),
-    ("etc/initramfs-tools/hooks", ("",)),
-    ("etc/initramfs-tools/scripts/init-top", ("",)),
-    ("etc/kernel/postinst.d", ()),
-    ("etc/mkinitcpio.conf.d", (".conf",)),
-    ("etc/mkinitcpio.d", (".preset",)),
-    ("etc/modprobe.d", (".conf",)),
-    ("etc/modules-load.d", (".conf",)),
-    ("lib/modprobe.d", (".conf",)),
-    ("run/modprobe.d", (".conf",)),
-    ("sys/firmware/efi", ()),
-    ("usr/lib/dracut/modules.d/90gpu-passthrough", ("",)),
-    ("usr/lib/modules-load.d", (".conf",)),
-)
-# Vendors' folders on the EFI system partition hold a grub.cfg each.
-_EFI = "boot/efi/EFI"
+# Where commands are, the first of them that has one.
 _BIN = ("usr/sbin", "usr/bin", "sbin", "bin")
-_TOOLS = (
-    "bootctl", "dracut", "grub-mkconfig", "grub2-mkconfig", "grubby",
-    "kernel-install", "lsinitcpio", "lsinitramfs", "lsinitrd", "mkinitcpio",
-    "mkinitramfs", "proxmox-boot-tool", "restorecon", "rpm-ostree",
-    "sdbootutil", "update-grub", "update-initramfs",
-)  # fmt: skip
 _MODULES = "lib/modules"
 # Beside each kernel's modules: what is built in, and its package's name.
 _BUILTIN, _BASE, _KERNEL = "modules.builtin", "pkgbase", "vmlinuz"
-# Names of images.  Source: initramfs-tools, update-initramfs(8); dracut(8);
-# SUSE, mkinitrd(8); mkinitcpio(8), whose images are named by package.
-_IMAGES = ("initrd.img-{}", "initramfs-{}.img", "initrd-{}")
+# Read of every host, whoever asks: which firmware booted it, and what is
+# beside the kernels.
+_EFI, _BOOT = "/sys/firmware/efi", "/boot"
 
 
-def installation(tree: Tree) -> Installation:
-    """Everything that enabling looks at; what is missing is left out."""
+def installation(tree: Tree, reads: Reads) -> Installation:
+    """Return how the host boots; what does not exist is left out.
+
+    :param reads: what every reader of it declares.
+    """
+    folders: dict[str, tuple[str, ...]] = {}
+    for folder in (_EFI, _BOOT):
+        _list(tree, folder, folders)
+    paths = dict.fromkeys(_paths(tree, reads, folders))
     files: dict[str, bytes | Unknown] = {}
     links: dict[str, str] = {}
-    folders: dict[str, tuple[str, ...]] = {}
-    for path in (*_FILES, *_listed(tree, folders)):
-        data = tree.read(path)
+    for path in paths:
+        data = tree.read(path[1:])
         if data is MISSING:
             continue
-        files[f"/{path}"] = data
-        real = tree.real(path)
-        if isinstance(real, str) and real != path:
-            links[f"/{path}"] = f"/{real}"
-    boot = tree.names("boot")
-    folders["/boot"] = () if isinstance(boot, Unknown) else boot
+        files[path] = data
+        real = tree.real(path[1:])
+        if isinstance(real, str) and f"/{real}" != path:
+            links[path] = f"/{real}"
+    folders.setdefault(_BOOT, ())
     return Installation(
-        files, links, folders, _tools(tree), _kernels(tree, folders["/boot"])
+        files,
+        links,
+        folders,
+        _tools(tree, reads.tools),
+        _kernels(tree, folders[_BOOT], reads.images),
     )
 
 
-def _listed(tree: Tree, folders: dict[str, tuple[str, ...]]) -> Iterator[str]:
-    """Paths of the files to read in folders, which are noted."""
-    for folder, ends in _FOLDERS:
-        names = tree.names(folder)
-        if isinstance(names, Unknown):
+def _paths(
+    tree: Tree, reads: Reads, folders: dict[str, tuple[str, ...]]
+) -> Iterator[str]:
+    """Yield the paths of the files to read; note the folders listed."""
+    for path in reads.files:
+        folder, star, rest = path.partition("/*/")
+        if not star:
+            yield path
             continue
-        folders[f"/{folder}"] = names
-        if ends:
-            yield from (f"{folder}/{n}" for n in names if n.endswith(ends))
-    vendors = tree.names(_EFI)
-    if not isinstance(vendors, Unknown):
-        folders[f"/{_EFI}"] = vendors
-        yield from (f"{_EFI}/{vendor}/grub.cfg" for vendor in vendors)
+        for name in _list(tree, folder, folders):
+            yield f"{folder}/{name}/{rest}"
+    for entry in reads.folders:
+        names = _list(tree, entry.path, folders)
+        if entry.suffixes:
+            yield from (
+                f"{entry.path}/{name}"
+                for name in names
+                if name.endswith(entry.suffixes)
+            )
 
 
-def _tools(tree: Tree) -> dict[str, str]:
+def _list(
+    tree: Tree, folder: str, folders: dict[str, tuple[str, ...]]
+) -> tuple[str, ...]:
+    names = tree.names(folder[1:])
+    if isinstance(names, Unknown):
+        return ()
+    folders[folder] = names
+    return names
+
+
+def _tools(tree: Tree, tools: Iterable[str]) -> dict[str, str]:
     """Where commands are; a byte of each is read, for it to be recorded."""
     found = {}
-    for name in _TOOLS:
+    for name in sorted(tools):
         for folder in _BIN:
             path = f"{folder}/{name}"
             if tree.read(path, 1) is not MISSING:
@@ -117,14 +91,16 @@ def _tools(tree: Tree) -> dict[str, str]:
     return found
 
 
-def _kernels(tree: Tree, boot: tuple[str, ...]) -> tuple[Kernel, ...]:
+def _kernels(
+    tree: Tree, boot: tuple[str, ...], images: tuple[str, ...]
+) -> tuple[Kernel, ...]:
     """Kernels that can be booted; modules of removed ones may be left."""
     names = tree.names(_MODULES)
     if isinstance(names, Unknown):
         return ()
     found = []
     for release in names:
-        image = _image(tree, release, boot)
+        image = _image(tree, release, boot, images)
         is_there = f"vmlinuz-{release}" in boot or image is not None
         kernel = f"{_MODULES}/{release}/{_KERNEL}"
         if is_there or tree.read(kernel, 1) is not MISSING:
@@ -132,12 +108,19 @@ def _kernels(tree: Tree, boot: tuple[str, ...]) -> tuple[Kernel, ...]:
     return tuple(found)
 
 
-def _image(tree: Tree, release: str, boot: tuple[str, ...]) -> str | None:
-    base = text(tree, f"{_MODULES}/{release}/{_BASE}")
-    names = [form.format(release) for form in _IMAGES]
-    if not isinstance(base, Unknown):
-        names.append(f"initramfs-{base}.img")
-    return next((f"/boot/{name}" for name in names if name in boot), None)
+def _image(
+    tree: Tree, release: str, boot: tuple[str, ...], images: tuple[str, ...]
+) -> str | None:
+    """Return the path of the kernel's initramfs: the first name there is."""
+    package = text(tree, f"{_MODULES}/{release}/{_BASE}")
+    for form in images:
+        if isinstance(package, Unknown) and "{package}" in form:
+            continue
+        name = form.replace("{release}", release)
+        name = name.replace("{package}", str(package))
+        if name in boot:
+            return f"{_BOOT}/{name}"
+    return None
 
 
 def _builtin(tree: Tree, release: str) -> frozenset[str] | Unknown:

@@ -16,23 +16,25 @@ from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.formats import chroot_path, umockdev
 from gpu_passthrough_plugin.formats.umockdev import Device, Kind, Line, raw
 from gpu_passthrough_plugin.model.reading import Unknown, Why, decoded
+from gpu_passthrough_plugin.model.reads import Reads
 
 _NODES = "sys/dev/"
 _FOR_OTHERS = ("vendor", "device", "class", "irq")
 
 
-def written(tree: Tree) -> bytes:
+def written(tree: Tree, reads: Reads) -> bytes:
     """A recording of the host, with what discovery reads and no more.
 
     So it holds no serial numbers, hardware addresses or vital product
     data; of files with more in them than is read, those lines only.
 
+    :param reads: what every reader of how the host boots declares.
     :raises ReadFailed: when ``tree`` has no PCI bus.
     """
-    return umockdev.printed(devices(tree))
+    return umockdev.printed(devices(tree, reads))
 
 
-def devices(tree: Tree) -> tuple[Device, ...]:
+def devices(tree: Tree, reads: Reads) -> tuple[Device, ...]:
     """The recording's devices, what belongs to none of them first."""
     watched = WatchedTree(tree)
     found = functions(watched)
@@ -44,7 +46,7 @@ def devices(tree: Tree) -> tuple[Device, ...]:
     host = facts(watched)
     modules.has(watched, host.kernel_release, "vfio_pci")
     boot_id(watched)
-    installation(watched)
+    installation(watched, reads)
     modaliases = [
         function.modalias
         for function in found

@@ -10,6 +10,7 @@ from typing import TypeVar
 from stevedore import driver, exception
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.enablement import modules
 from gpu_passthrough_plugin.enablement.driver import (
     Binding,
     Bootloader,
@@ -19,6 +20,7 @@ from gpu_passthrough_plugin.enablement.driver import (
 )
 from gpu_passthrough_plugin.model.facts import HostFacts
 from gpu_passthrough_plugin.model.installation import Installation
+from gpu_passthrough_plugin.model.reads import Reads
 
 AUTO = "auto"
 
@@ -70,6 +72,23 @@ def binding(name: str) -> Binding:
     mine = [d for d in made if isinstance(d, Binding)]
     _refuse_others(kind, made, mine)
     return mine[0]
+
+
+def declared_reads() -> tuple[Reads, tuple[errors.Invalid, ...]]:
+    """Return what every installed driver reads of a host, as one value.
+
+    A driver that does not load reads nothing; its error comes second, and
+    is raised as well by whatever asks for that driver.
+    """
+    reads = modules.READS
+    faults: list[errors.Invalid] = []
+    for kind in ("bootloader", "initramfs", "binding", "iommu"):
+        for name in _names(kind):
+            try:
+                reads |= _load(kind, name).reads
+            except errors.Invalid as error:
+                faults.append(error)
+    return reads, tuple(faults)
 
 
 def _first(

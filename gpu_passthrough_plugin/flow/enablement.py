@@ -8,17 +8,19 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery.installation import installation
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.enablement import edits, load, plan, targets
 from gpu_passthrough_plugin.enablement.undo import undo
-from gpu_passthrough_plugin.flow.survey import Survey, survey
+from gpu_passthrough_plugin.flow import boot_state, host_snapshot
+from gpu_passthrough_plugin.flow.boot_state import BootState
+from gpu_passthrough_plugin.flow.host_snapshot import HostSnapshot, Scope
 from gpu_passthrough_plugin.host.carry import Carrier
 from gpu_passthrough_plugin.host.recall import Recall
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.change import Action, Build, Change
 from gpu_passthrough_plugin.model.enablement import Enablement, Target
+from gpu_passthrough_plugin.model.facts import HostFacts
 from gpu_passthrough_plugin.model.reading import known
 from gpu_passthrough_plugin.model.record import History
 from gpu_passthrough_plugin.model.undo import Edit, Rebuild, Undo
@@ -95,23 +97,26 @@ def planned(bench: Bench, wanted: Wanted) -> Planned:
     if wanted.select:
         select = tuple(map(selector.parse, wanted.select))
         policy = Policy(select, policy.exclude)
-    found = survey(bench.tree, policy)
-    selection = targets.selection(found.groups, _strict(wanted, policy))
+    snapshot = host_snapshot.read(bench.tree, policy, Scope.ALL)
+    boot = boot_state.read(bench.tree, snapshot.facts)
+    selection = targets.selection(
+        snapshot.predicted_groups(), _strict(wanted, policy)
+    )
     if not selection.targets:
         raise errors.Refused(_nothing(selection.kept))
     history = bench.carrier.history() if bench.carrier else None
-    drivers, evidence = _drivers(bench, wanted, found)
+    drivers, evidence = _drivers(bench, wanted, snapshot.facts, boot)
     _require_same(drivers, history)
-    wish = _wish(bench, wanted, found, selection.targets)
+    wish = _wish(bench, wanted, snapshot, selection.targets)
     made = plan.plan(
         wish,
         drivers,
-        found.installation,
+        boot.installation,
         bench.carrier.built(history) if bench.carrier else {},
         history.enablement.arguments if history else (),
     )
     changes = edits.resumed(made.changes, history)
-    boot_id = known(found.boot_id) or ""
+    boot_id = known(boot.boot_id) or ""
     if history and _is_kept(history, changes):
         # Of the boot in which the last change was made.
         boot_id = history.enablement.boot_id
@@ -182,7 +187,7 @@ def disable(bench: Bench) -> tuple[Undo, ...]:
 def _steps(
     bench: Bench, carrier: Carrier, history: History
 ) -> tuple[Undo, ...]:
-    kernels = installation(bench.tree).kernels
+    kernels = boot_state.read_installation(bench.tree).kernels
     images = {kernel.release: kernel.image for kernel in kernels}
     return undo(history, carrier.seen(history), images)
 
@@ -191,7 +196,7 @@ def _image(
     bench: Bench, names: Mapping[str, str], step: Rebuild
 ) -> Build | None:
     """What builds one image, by the host's files as they are by now."""
-    found = installation(bench.tree)
+    found = boot_state.read_installation(bench.tree)
     driver, _ = load.initramfs(found, names["initramfs"])
     return next(iter(plan.images(driver, found, (step.image,))), None)
 
@@ -219,13 +224,13 @@ def _nothing(kept: Iterable[str]) -> str:
 
 
 def _drivers(
-    bench: Bench, wanted: Wanted, found: Survey
+    bench: Bench, wanted: Wanted, facts: HostFacts, boot: BootState
 ) -> tuple[plan.Drivers, tuple[str, ...]]:
     """Who plans, and why it is them."""
     choice = bench.choice
-    iommu, of_iommu = load.iommu(found.facts, choice.iommu)
-    loader, of_loader = load.bootloader(found.installation, choice.bootloader)
-    images, of_images = load.initramfs(found.installation, choice.initramfs)
+    iommu, of_iommu = load.iommu(facts, choice.iommu)
+    loader, of_loader = load.bootloader(boot.installation, choice.bootloader)
+    images, of_images = load.initramfs(boot.installation, choice.initramfs)
     binding = load.binding(wanted.binding or choice.binding)
     drivers = plan.Drivers(iommu, loader, images, binding)
     pairs = ((iommu, of_iommu), (loader, of_loader), (images, of_images))
@@ -253,14 +258,14 @@ def _shown(names: Mapping[str, str]) -> str:
 def _wish(
     bench: Bench,
     wanted: Wanted,
-    found: Survey,
+    snapshot: HostSnapshot,
     chosen: tuple[Target, ...],
 ) -> plan.Wish:
     taken = {target.address for target in chosen}
     choice = bench.choice
     return plan.Wish(
         targets=chosen,
-        others=tuple(m for m in found.members if m.address not in taken),
+        others=tuple(m for m in snapshot.members() if m.address not in taken),
         blacklist=(*choice.blacklist, *wanted.blacklist),
         iommu_passthrough=choice.iommu_passthrough,
         allow_unsafe_interrupts=choice.allow_unsafe_interrupts,

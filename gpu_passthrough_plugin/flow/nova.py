@@ -6,15 +6,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery import facts as host_facts
-from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.discovery.tree import Tree
-from gpu_passthrough_plugin.flow import groups
+from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.flow.config_files import ConfigFile
+from gpu_passthrough_plugin.flow.host_snapshot import Scope
 from gpu_passthrough_plugin.formats.nova_release import Release
-from gpu_passthrough_plugin.isolation import partition, verdict
 from gpu_passthrough_plugin.isolation.partition import Policy
-from gpu_passthrough_plugin.isolation.units import unit
 from gpu_passthrough_plugin.model.finding import Finding
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.model.reading import known
@@ -37,17 +34,12 @@ def this_host(tree: Tree, policy: Policy, name: str) -> ComputeHost:
 
     :param name: as Nova calls it.
     """
-    facts = host_facts.facts(tree)
-    candidates = groups.groups(tree, policy, with_primary_only=True)
+    snapshot = host_snapshot.read(tree, policy, Scope.PRIMARIES)
     return ComputeHost(
         name,
-        tuple(
-            unit(name, group, facts, policy.traits)
-            for group in candidates
-            if group.verdict.is_assignable
-        ),
-        tuple(g for g in candidates if not g.verdict.is_assignable),
-        compute.has_acs_override(known(facts.kernel_arguments) or ()),
+        snapshot.units(name),
+        tuple(g for g in snapshot.groups() if not g.verdict.is_assignable),
+        compute.has_acs_override(known(snapshot.facts.kernel_arguments) or ()),
     )
 
 
@@ -190,15 +182,6 @@ def check_files(
 
     :raises Invalid: when there are more entries than any host has devices.
     """
-    return check.findings(options, _all_groups(tree, policy), release)
-
-
-def _all_groups(tree: Tree, policy: Policy) -> tuple[Group, ...]:
-    """All groups, every member read whole: Nova may list any function."""
-    facts = host_facts.facts(tree)
-    functions = discovery.functions(tree)
-    details = {f.address: discovery.detail(tree, f) for f in functions}
-    return tuple(
-        verdict.group(partition.detailed(part, details), facts, policy)
-        for part in partition.parts(functions, policy)
-    )
+    # Nova may list any function.
+    snapshot = host_snapshot.read(tree, policy, Scope.ALL)
+    return check.findings(options, snapshot.groups(), release)

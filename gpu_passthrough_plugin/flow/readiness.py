@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.diagnosis import readiness
-from gpu_passthrough_plugin.discovery import facts as host_facts
 from gpu_passthrough_plugin.discovery import modules
 from gpu_passthrough_plugin.discovery.tree import Tree
-from gpu_passthrough_plugin.flow import groups, verification
+from gpu_passthrough_plugin.flow import host_snapshot, verification
+from gpu_passthrough_plugin.flow.host_snapshot import HostSnapshot
 from gpu_passthrough_plugin.flow.verification import Known
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.facts import HostFacts
@@ -43,11 +43,10 @@ def findings(
     :param doors: what the host depends on; each is opened once.
     :param known: of a host that may wait for a reboot; may raise.
     """
-    found = groups.groups(tree, policy)
-    facts = host_facts.facts(tree)
-    yield from readiness.findings(facts, found)
-    yield _vfio(tree, facts)
-    yield from _reboot(tree, policy, known)
+    snapshot = host_snapshot.read(tree, policy)
+    yield from readiness.findings(snapshot.facts, snapshot.groups())
+    yield _vfio(tree, snapshot.facts)
+    yield from _reboot(tree, snapshot, known)
     for door in doors:
         yield _opened(door)
 
@@ -59,7 +58,7 @@ def _vfio(tree: Tree, facts: HostFacts) -> Finding:
 
 
 def _reboot(
-    tree: Tree, policy: Policy, known: Callable[[], Known]
+    tree: Tree, snapshot: HostSnapshot, known: Callable[[], Known]
 ) -> Iterator[Finding]:
     """Nothing of a host that was never enabled."""
     try:
@@ -73,7 +72,7 @@ def _reboot(
         )
         return
     if found.enablement:
-        yield verification.rebooted(tree, policy, found)
+        yield verification.rebooted(tree, snapshot, found)
 
 
 def _opened(door: Door) -> Finding:

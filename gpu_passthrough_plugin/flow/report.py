@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import facts, record, recorded_tree
-from gpu_passthrough_plugin.discovery.installation import installation
 from gpu_passthrough_plugin.discovery.tree import Tree
+from gpu_passthrough_plugin.flow import boot_state
 from gpu_passthrough_plugin.flow.verification import Known, Names
 from gpu_passthrough_plugin.formats import kernel_log
 from gpu_passthrough_plugin.host import document
@@ -31,7 +31,8 @@ class Reported(NamedTuple):
 
 def written(tree: Tree, known: Known) -> bytes:
     """The report's file."""
-    parts = {files.RECORDING: record.written(tree)}
+    reads, _ = boot_state.declared_reads()
+    parts = {files.RECORDING: record.written(tree, reads)}
     if not isinstance(known.log, Unknown):
         lines = kernel_log.relevant(known.log)
         parts[files.LOG] = "".join(f"{line}\n" for line in lines).encode()
@@ -41,7 +42,7 @@ def written(tree: Tree, known: Known) -> bytes:
         )
     release = facts.facts(tree).kernel_release
     if not isinstance(release, Unknown):
-        names = known.images(installation(tree), release)
+        names = known.images(boot_state.read_installation(tree), release)
         if not isinstance(names, Unknown):
             told = [n for n in names if any(word in n for word in _TOLD)]
             parts[files.IMAGES] = _json({release: told})

@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import Driver
 from gpu_passthrough_plugin.discovery.tree import Tree
-from gpu_passthrough_plugin.flow import units
+from gpu_passthrough_plugin.flow import host_snapshot
+from gpu_passthrough_plugin.flow.host_snapshot import Scope
 from gpu_passthrough_plugin.host.devices import Devices
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.journal import Journal
@@ -50,7 +51,8 @@ class Site:
 
     def units(self) -> tuple[Unit, ...]:
         """What this host can hand out, read from it now."""
-        return units.units(self.tree, self.policy, self.host)
+        snapshot = host_snapshot.read(self.tree, self.policy, Scope.PRIMARIES)
+        return snapshot.units(self.host)
 
     def records(
         self, states: Collection[State] = ()

@@ -9,11 +9,12 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.diagnosis import reboot, verify
 from gpu_passthrough_plugin.diagnosis.evidence import Evidence
 from gpu_passthrough_plugin.diagnosis.verify import Verified
-from gpu_passthrough_plugin.discovery import modules
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.enablement import load, targets
 from gpu_passthrough_plugin.enablement.driver import Configured
-from gpu_passthrough_plugin.flow.survey import Survey, survey
+from gpu_passthrough_plugin.flow import boot_state, host_snapshot
+from gpu_passthrough_plugin.flow.boot_state import BootState
+from gpu_passthrough_plugin.flow.host_snapshot import HostSnapshot, Scope
 from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.change import BESIDE
@@ -47,9 +48,10 @@ def verified(tree: Tree, policy: Policy, known: Known) -> tuple[Verified, ...]:
 
     :raises Refused: when that is none.
     """
-    found = survey(tree, policy)
-    evidence = _evidence(tree, found, known)
-    chosen = targets.selection(found.groups, ()).targets
+    snapshot = host_snapshot.read(tree, policy, Scope.ALL)
+    boot = boot_state.read(tree, snapshot.facts)
+    evidence = _evidence(snapshot, boot, known)
+    chosen = targets.selection(evidence.groups, ()).targets
     wanted = verify.expected(evidence, chosen)
     if not wanted:
         raise errors.Refused(
@@ -59,22 +61,23 @@ def verified(tree: Tree, policy: Policy, known: Known) -> tuple[Verified, ...]:
     findings = verify.findings(evidence, wanted)
     if all(row.status is Status.PASS for row in findings):
         return findings
-    images = looked_into(found, known)
+    images = looked_into(evidence, known)
     return verify.findings(evidence._replace(images=images), wanted)
 
 
-def rebooted(tree: Tree, policy: Policy, known: Known) -> Finding:
+def rebooted(tree: Tree, snapshot: HostSnapshot, known: Known) -> Finding:
     """Whether what was enabled waits for a reboot."""
-    found = survey(tree, policy)
-    return reboot.finding(_evidence(tree, found, known))
+    whole = host_snapshot.completed(tree, snapshot)
+    boot = boot_state.read(tree, snapshot.facts)
+    return reboot.finding(_evidence(whole, boot, known))
 
 
-def looked_into(found: Survey, known: Known) -> Images:
+def looked_into(evidence: Evidence, known: Known) -> Images:
     """What the running kernel's initramfs holds, by its release."""
-    release = found.facts.kernel_release
+    release = evidence.facts.kernel_release
     if isinstance(release, Unknown):
         return {}
-    return {release: known.images(found.installation, release)}
+    return {release: known.images(evidence.installation, release)}
 
 
 def listed(commands: Commands, found: Installation, release: str) -> Names:
@@ -93,24 +96,26 @@ def listed(commands: Commands, found: Installation, release: str) -> Names:
     return tuple(line.split()[-1] for line in said.split("\n") if line.strip())
 
 
-def _evidence(tree: Tree, found: Survey, known: Known) -> Evidence:
-    configured = _configured(found.installation, known.enablement)
-    vfio_drivers = modules.vfio_drivers(tree)
+def _evidence(
+    snapshot: HostSnapshot, boot: BootState, known: Known
+) -> Evidence:
+    configured = _configured(boot.installation, known.enablement)
+    vfio_drivers = boot.vfio_drivers
     return Evidence(
-        facts=found.facts,
-        members=found.members,
-        groups=found.groups,
-        installation=found.installation,
+        facts=snapshot.facts,
+        members=snapshot.members(),
+        groups=snapshot.predicted_groups(),
+        installation=boot.installation,
         log=known.log,
         configured=configured.sources,
         entries=configured.entries,
         images={},
         enablement=known.enablement,
-        boot_id=found.boot_id,
+        boot_id=boot.boot_id,
         vfio_drivers=frozenset()
         if isinstance(vfio_drivers, Unknown)
         else vfio_drivers,
-        has_vfio=modules.has(tree, found.facts.kernel_release, "vfio_pci"),
+        has_vfio=boot.has_vfio_pci,
     )
 
 

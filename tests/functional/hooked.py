@@ -7,11 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from gpu_passthrough_plugin.flow.units import units
+
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.compute.hook import script
 from gpu_passthrough_plugin.discovery.tree import HostTree
-from gpu_passthrough_plugin.flow.units import units
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from tests.trees.host import Host

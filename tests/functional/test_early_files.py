@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from gpu_passthrough_plugin.discovery.installation import installation
 from gpu_passthrough_plugin.enablement.binding.script import script
 from gpu_passthrough_plugin.enablement.initramfs import (
     dracut,
@@ -19,6 +18,7 @@ from gpu_passthrough_plugin.model.enablement import Early
 from tests.functional.early import target
 from tests.trees import arch, debian, redhat
 from tests.trees.host import Host
+from tests.trees.installed import installation
 
 EARLY = Early(
     script([target("0000:06:00.0", "10de:1430")]),

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from gpu_passthrough_plugin.cli import main
-from gpu_passthrough_plugin.discovery import record
-from tests.trees import boot
+from tests.trees import boot, installed
 from tests.trees.host import Host
 from tests.trees.systems import SYSTEMS
 
@@ -27,7 +26,7 @@ def planned(
 ) -> tuple[int, list[str]]:
     """The call's status, and the words of it."""
     path = tmp_path / "host.umockdev"
-    path.write_bytes(record.written(host.tree()))
+    path.write_bytes(installed.recorded(host.tree()))
     argv = ["--recording", str(path), "host", "enable", "--dry-run"]
     return main.main([*argv, *options]), argv
 
@@ -84,7 +83,7 @@ def test_a_recording_is_not_enabled(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "host.umockdev"
-    path.write_bytes(record.written(SYSTEMS["debian12"]().tree()))
+    path.write_bytes(installed.recorded(SYSTEMS["debian12"]().tree()))
     for words in (["enable"], ["disable"], ["disable", "--dry-run"]):
         assert main.main(["--recording", str(path), "host", *words]) == 2
         said = capsys.readouterr().err.splitlines()

@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 
 from gpu_passthrough_plugin.cli import main
-from gpu_passthrough_plugin.discovery import record
 from gpu_passthrough_plugin.flow import report
 from gpu_passthrough_plugin.flow.verification import Known
 from gpu_passthrough_plugin.formats import kernel_log
 from gpu_passthrough_plugin.host import report as files
 from gpu_passthrough_plugin.model.reading import MISSING
-from tests.trees import seed_logs
+from tests.trees import installed, seed_logs
 from tests.trees.host import Host
 from tests.trees.seed import failed, seed
 
@@ -87,7 +86,7 @@ def test_a_report_with_a_strange_part_is_one_line(
     tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parts = {
-        files.RECORDING: record.written(seed().tree()),
+        files.RECORDING: installed.recorded(seed().tree()),
         files.ENABLEMENT: text.encode(),
     }
     path = tmp_path / "strange.tar.zst"

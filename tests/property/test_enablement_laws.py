@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery.installation import installation
 from gpu_passthrough_plugin.enablement.binding.address import AddressBinding
 from gpu_passthrough_plugin.enablement.binding.ids import IdsBinding
 from gpu_passthrough_plugin.enablement.driver import BindingCase
@@ -20,6 +19,7 @@ from gpu_passthrough_plugin.model.enablement import Early
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.installation import Installation
 from tests.trees.arch import arch
+from tests.trees.installed import installation
 from tests.unit.enablement.values import found, target
 from tests.unit.isolation.values import function
 

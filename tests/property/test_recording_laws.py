@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery import record, recorded_tree
+from gpu_passthrough_plugin.discovery import recorded_tree
 from gpu_passthrough_plugin.discovery.facts import facts
 from gpu_passthrough_plugin.discovery.functions import detail, functions
 from gpu_passthrough_plugin.discovery.tree import (
@@ -20,6 +20,7 @@ from gpu_passthrough_plugin.discovery.tree import (
 )
 from gpu_passthrough_plugin.formats import umockdev
 from gpu_passthrough_plugin.formats.umockdev import Device, Kind, Line
+from tests.trees import installed
 from tests.trees.host import written
 from tests.trees.hosts import HOSTS
 
@@ -141,10 +142,10 @@ def discovered(tree: Tree) -> object:
 @settings(max_examples=60)
 @given(trees())
 def test_a_recording_says_what_the_host_says(tree: RecordedTree) -> None:
-    text = record.written(tree)
+    text = installed.recorded(tree)
     again = recorded_tree.parse(text, "again")
     assert discovered(again) == discovered(tree)
-    assert record.written(again) == text
+    assert installed.recorded(again) == text
 
 
 @settings(max_examples=10)
@@ -156,4 +157,4 @@ def test_a_tree_on_disk_says_what_one_in_memory_says(
     with tempfile.TemporaryDirectory() as folder:
         disk = HostTree(str(written(readable, Path(folder))))
         assert discovered(disk) == discovered(readable)
-        assert record.written(disk) == record.written(readable)
+        assert installed.recorded(disk) == installed.recorded(readable)

@@ -12,9 +12,10 @@ import os
 import sys
 from pathlib import Path
 
+from gpu_passthrough_plugin.flow.units import units
+
 from gpu_passthrough_plugin.cli import main
 from gpu_passthrough_plugin.cli.context import Context
-from gpu_passthrough_plugin.flow.units import units
 
 NODE = Path(os.environ["NODE"])
 HOST = NODE / "host.umockdev"

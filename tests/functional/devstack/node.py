@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from gpu_passthrough_plugin.discovery import record
+from tests.trees import installed
 from tests.trees.debian import debian12
 from tests.trees.host import Host
 from tests.trees.seed import seed
@@ -137,7 +137,7 @@ class Node:
     def show(self, name: str, host: Host) -> None:
         """Be this host from now on: what runs, or how it boots."""
         path = self.folder / f"{name}.umockdev"
-        path.write_bytes(record.written(host.tree()))
+        path.write_bytes(installed.recorded(host.tree()))
 
     def write_nova_conf(self) -> None:
         """Begin as each ``stack.sh`` does."""

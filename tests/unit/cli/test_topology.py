@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpu_passthrough_plugin.cli.topology import drawn
 from gpu_passthrough_plugin.discovery import functions as discovery
-from gpu_passthrough_plugin.flow import groups as flow
+from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from tests.trees.seed import seed
@@ -12,7 +12,9 @@ from tests.trees.seed import seed
 
 def test_the_seeds_second_socket() -> None:
     tree = seed().tree()
-    found = flow.groups(tree, Policy((selector.parse("class=03*"),)))
+    found = host_snapshot.read(
+        tree, Policy((selector.parse("class=03*"),))
+    ).groups()
     functions = sorted(
         (m.function for g in found for m in g.members),
         key=lambda f: f.address,

@@ -9,7 +9,6 @@ from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Evidence
 from gpu_passthrough_plugin.discovery.facts import facts as host_facts
 from gpu_passthrough_plugin.discovery.functions import detail as host_detail
 from gpu_passthrough_plugin.discovery.functions import functions
-from gpu_passthrough_plugin.discovery.installation import installation
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.enablement import Enablement, Target
@@ -17,6 +16,7 @@ from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.group import Member, Role
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
 from gpu_passthrough_plugin.model.reading import MISSING
+from tests.trees.installed import installation
 from tests.unit.isolation.values import audio, detail, facts, gpu
 
 RELEASE = "6.1.0"

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import pytest
 
 from gpu_passthrough_plugin.discovery import functions
-from gpu_passthrough_plugin.discovery.installation import installation
 from gpu_passthrough_plugin.model.installation import Installation
 from tests.trees import boot
 from tests.trees.host import Host
+from tests.trees.installed import installation
 from tests.trees.systems import SYSTEMS
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery import record, recorded_tree
+from gpu_passthrough_plugin.discovery import recorded_tree
 from gpu_passthrough_plugin.discovery.facts import facts
 from gpu_passthrough_plugin.discovery.functions import detail, functions
 from gpu_passthrough_plugin.discovery.tree import HostTree, Tree
 from gpu_passthrough_plugin.formats import umockdev
 from gpu_passthrough_plugin.model.reading import Unknown
-from tests.trees import recordings
+from tests.trees import installed, recordings
 from tests.trees.hosts import HOSTS
 
 RECORDED = sorted(path.stem for path in recordings.FOLDER.glob("*.umockdev"))
@@ -42,18 +42,18 @@ def test_a_kept_recording_replays(name: str) -> None:
 @pytest.mark.parametrize("name", [*RECORDED, "seed"])
 def test_a_recording_of_a_host_says_what_the_host_says(name: str) -> None:
     tree = recorded_tree.load(str(recordings.path(name)))
-    text = record.written(tree)
+    text = installed.recorded(tree)
     again = recorded_tree.parse(text, "again")
     assert discovered(again) == discovered(tree)
-    assert record.written(again) == text
+    assert installed.recorded(again) == text
 
 
 def test_a_recording_of_a_tree_on_disk(tmp_path: Path) -> None:
     host = HOSTS["wide-domain"]()
     disk = HostTree(str(host.write(tmp_path)))
-    text = record.written(disk)
+    text = installed.recorded(disk)
     assert discovered(recorded_tree.parse(text, "again")) == discovered(disk)
-    assert text == record.written(host.tree())
+    assert text == installed.recorded(host.tree())
 
 
 def test_a_recording_holds_nothing_that_is_not_read() -> None:
@@ -66,7 +66,7 @@ def test_a_recording_holds_nothing_that_is_not_read() -> None:
     path = host.function("0000:08:00.0", "15b3:1017", "020000", more=private)
     host.device(f"{path}/net/eth9", "net", {"address": "02:00:00:s3:cr:et\n"})
     host.file("etc/shadow", "s3cret\n")
-    text = record.written(host.tree())
+    text = installed.recorded(host.tree())
     assert b"0000:08:00.0" in text
     assert b"s3cret" not in text
     assert b"cr:et" not in text
@@ -89,7 +89,7 @@ def test_a_recording_trims_files_to_their_lines() -> None:
         "alias pci:v000010DEd*sv*sd*bc03sc*i* nouveau\n"
         "alias usb:v0000p0000* s3cret\n",
     )
-    text = record.written(host.tree())
+    text = installed.recorded(host.tree())
     assert b"nouveau" in text
     assert b"/boot" in text
     assert b"1111111" not in text
@@ -159,4 +159,4 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_host_without_pci_cannot_be_recorded(tmp_path: Path) -> None:
     with pytest.raises(errors.ReadFailed, match="has no sys/bus/pci"):
-        record.written(HostTree(str(tmp_path)))
+        installed.recorded(HostTree(str(tmp_path)))

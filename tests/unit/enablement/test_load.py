@@ -8,12 +8,12 @@ import pytest
 import stevedore.extension
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery.installation import installation
 from gpu_passthrough_plugin.enablement import load
 from gpu_passthrough_plugin.enablement.binding.address import AddressBinding
 from gpu_passthrough_plugin.enablement.initramfs.dracut import Dracut
 from gpu_passthrough_plugin.enablement.initramfs.mkinitcpio import Mkinitcpio
 from tests.trees.debian import debian12
+from tests.trees.installed import installation
 from tests.trees.redhat import rhel9
 from tests.unit.enablement import values
 from tests.unit.isolation.values import HEALTHY

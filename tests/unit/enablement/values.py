@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gpu_passthrough_plugin.discovery.installation import installation
 from gpu_passthrough_plugin.enablement.driver import BindingCase
 from gpu_passthrough_plugin.model.change import Write
 from gpu_passthrough_plugin.model.enablement import Target
@@ -13,6 +12,7 @@ from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import known
 from tests.trees import boot
 from tests.trees.host import Host
+from tests.trees.installed import installation
 from tests.unit.isolation.values import audio, gpu
 
 RELEASE = "6.1.0-18-amd64"

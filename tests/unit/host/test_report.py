@@ -10,10 +10,10 @@ import pytest
 import zstandard
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery import record, recorded_tree
+from gpu_passthrough_plugin.discovery import recorded_tree
 from gpu_passthrough_plugin.formats import kernel_log
 from gpu_passthrough_plugin.host import report
-from tests.trees import seed_logs, software
+from tests.trees import installed, seed_logs, software
 from tests.trees.hosts import HOSTS
 from tests.trees.seed import failed, seed
 
@@ -83,7 +83,7 @@ def test_a_part_with_another_name_is_refused() -> None:
 
 @pytest.mark.parametrize("name", list(HOSTS))
 def test_a_recording_is_the_same_afterwards(tmp_path: Path, name: str) -> None:
-    text = record.written(HOSTS[name]().tree())
+    text = installed.recorded(HOSTS[name]().tree())
     data = report.written({"host.umockdev": text})
     found = report.read(sent(tmp_path, data))["host.umockdev"]
     assert found == text
@@ -107,7 +107,7 @@ def test_it_names_no_part_of_the_machine(tmp_path: Path) -> None:
         f"[ 1.2] nvme 0000:01:00.0: SerialNumber: {serial}\n"
     )
     parts = {
-        "host.umockdev": record.written(host.tree()),
+        "host.umockdev": installed.recorded(host.tree()),
         "kernel.log": log.encode(),
         "enablement.json": json.dumps(
             {"was": mac, "sn": f"SN: {serial}"}
@@ -128,7 +128,7 @@ def test_it_names_no_part_of_the_machine(tmp_path: Path) -> None:
 def test_the_seed_as_a_report(tmp_path: Path) -> None:
     lines = kernel_log.relevant(kernel_log.parsed(seed_logs.FAILURE))
     parts = {
-        "host.umockdev": record.written(failed().tree()),
+        "host.umockdev": installed.recorded(failed().tree()),
         "kernel.log": "\n".join(lines).encode(),
     }
     found = report.read(sent(tmp_path, report.written(parts)))

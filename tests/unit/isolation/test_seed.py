@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.flow import groups
+from gpu_passthrough_plugin.flow import host_snapshot
+from gpu_passthrough_plugin.flow.host_snapshot import Scope
 from tests.trees.seed import seed
 from tests.unit.isolation.values import GPUS, rules
 
 
 def test_three_cards_are_assignable_and_the_console_is_kept() -> None:
-    found = {g.number: g for g in groups.groups(seed().tree(), GPUS)}
+    found = {
+        g.number: g for g in host_snapshot.read(seed().tree(), GPUS).groups()
+    }
     fit = {n: g for n, g in found.items() if g.verdict.is_assignable}
     assert {
         number: [str(m.address)[5:] for m in group.endpoints]
@@ -28,5 +31,5 @@ def test_three_cards_are_assignable_and_the_console_is_kept() -> None:
 
 
 def test_only_groups_with_a_primary_where_no_more_is_wanted() -> None:
-    found = groups.groups(seed().tree(), GPUS, with_primary_only=True)
+    found = host_snapshot.read(seed().tree(), GPUS, Scope.PRIMARIES).groups()
     assert [group.number for group in found] == [18, 19, 38, 39]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.flow import groups, units
+from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.nova.compute import ComputeHost
@@ -18,10 +18,10 @@ def handed(
     """What is read of a described host, as the commands would."""
     policy = Policy(tuple(map(selector.parse, select or DISPLAYS)))
     tree = host.tree()
-    found = groups.groups(tree, policy)
+    found = host_snapshot.read(tree, policy).groups()
     return ComputeHost(
         name,
-        units.units(tree, policy, name),
+        host_snapshot.read(tree, policy).units(name),
         tuple(g for g in found if not g.verdict.is_assignable),
         acs,
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery.installation import installation
 from gpu_passthrough_plugin.enablement.binding.ids import IdsBinding
 from gpu_passthrough_plugin.enablement.driver import BindingCase, BindingPlan
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Action
 from gpu_passthrough_plugin.model.reading import MISSING
 from tests.trees import boot
+from tests.trees.installed import installation
 from tests.unit.enablement.values import CARD, case, host, target, written
 from tests.unit.isolation.values import audio, function, gpu, port
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from gpu_passthrough_plugin.discovery.installation import installation
 from gpu_passthrough_plugin.enablement.bootloader.debian import Debian
 from gpu_passthrough_plugin.enablement.bootloader.grub2 import Grub2
 from gpu_passthrough_plugin.enablement.bootloader.grubby import Grubby
@@ -20,6 +19,7 @@ from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import BESIDE, Run, Write
 from gpu_passthrough_plugin.model.installation import Installation
 from tests.trees.host import Host
+from tests.trees.installed import installation
 from tests.trees.systems import SYSTEMS
 
 DRIVERS: tuple[Bootloader, ...] = (

@@ -7,7 +7,6 @@ import re
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery.installation import installation
 from gpu_passthrough_plugin.enablement.initramfs.dracut import (
     CONFIGURATION,
     SCRIPT,
@@ -21,6 +20,7 @@ from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import MISSING
 from tests.trees import arch, debian, redhat
 from tests.trees.host import Host
+from tests.trees.installed import installation
 from tests.unit.enablement.values import found, written
 
 DRIVER = Dracut()

@@ -7,7 +7,6 @@ import re
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery.installation import installation
 from gpu_passthrough_plugin.enablement.initramfs.initramfs_tools import (
     HOOK,
     SCRIPT,
@@ -18,6 +17,7 @@ from gpu_passthrough_plugin.model.enablement import Early
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import MISSING
 from tests.trees.debian import debian12
+from tests.trees.installed import installation
 from tests.unit.enablement.values import found, host, written
 
 DRIVER = InitramfsTools()

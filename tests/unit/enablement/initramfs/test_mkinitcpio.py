@@ -7,7 +7,6 @@ import re
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery.installation import installation
 from gpu_passthrough_plugin.enablement.initramfs.mkinitcpio import (
     CONFIGURATION,
     DROP_IN,
@@ -20,6 +19,7 @@ from gpu_passthrough_plugin.model.enablement import Early
 from gpu_passthrough_plugin.model.installation import Installation
 from tests.trees.arch import arch
 from tests.trees.host import Host
+from tests.trees.installed import installation
 from tests.unit.enablement.values import found, written
 
 DRIVER = Mkinitcpio()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_passthrough_plugin.discovery.installation import installation
 from gpu_passthrough_plugin.enablement.binding.ids import IdsBinding
 from gpu_passthrough_plugin.enablement.driver import BindingCase
 from gpu_passthrough_plugin.enablement.initramfs.dracut import Dracut
@@ -12,6 +11,7 @@ from gpu_passthrough_plugin.enablement.initramfs.initramfs_tools import (
     InitramfsTools,
 )
 from gpu_passthrough_plugin.enablement.initramfs.mkinitcpio import Mkinitcpio
+from tests.trees.installed import installation
 from tests.trees.systems import SYSTEMS
 from tests.unit.enablement.values import CARD
 

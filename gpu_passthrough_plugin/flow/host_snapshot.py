@@ -1,0 +1,108 @@
+"""One host as it is now: read once, and passed on to every verb."""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+from gpu_passthrough_plugin.discovery import facts as host_facts
+from gpu_passthrough_plugin.discovery import functions as discovery
+from gpu_passthrough_plugin.discovery.tree import Tree
+from gpu_passthrough_plugin.isolation import partition, verdict
+from gpu_passthrough_plugin.isolation.partition import Part, Policy
+from gpu_passthrough_plugin.isolation.units import unit
+from gpu_passthrough_plugin.model.facts import HostFacts
+from gpu_passthrough_plugin.model.group import Group, Member
+from gpu_passthrough_plugin.model.unit import Unit
+
+
+class Scope(enum.Enum):
+    """Which groups a snapshot has, and which of them are read in full.
+
+    Reading a function in full opens its config space, which takes up to a
+    millisecond a function.
+    """
+
+    PRIMARIES = "only groups that hold a primary, in full"
+    LISTING = "every group; in full those that hold a primary"
+    ALL = "every group in full"
+
+
+class HostSnapshot(NamedTuple):
+    """What a host shows, under one policy.
+
+    :param parts: the members of each group, by the group's number.
+    """
+
+    facts: HostFacts
+    policy: Policy
+    parts: tuple[Part, ...]
+
+    def groups(self) -> tuple[Group, ...]:
+        """Return the kernel's groups with their verdicts, by number."""
+        return tuple(
+            verdict.group(part, self.facts, self.policy) for part in self.parts
+        )
+
+    def predicted_groups(self) -> tuple[Group, ...]:
+        """Return the groups that the host will have with its IOMMU on."""
+        return tuple(
+            verdict.predicted_group(part, self.facts, self.policy)
+            for part in partition.predicted_parts(self.parts)
+        )
+
+    def members(self) -> tuple[Member, ...]:
+        """Return every function, by address."""
+        members = (member for part in self.parts for member in part.members)
+        return tuple(sorted(members, key=lambda member: member.address))
+
+    def units(self, host: str) -> tuple[Unit, ...]:
+        """Return the units that the assignable groups make.
+
+        :param host: the host's name in the ledger.
+        """
+        return tuple(
+            unit(host, group, self.facts, self.policy.traits)
+            for group in self.groups()
+            if group.verdict.is_assignable
+        )
+
+
+def read(
+    tree: Tree, policy: Policy, scope: Scope = Scope.LISTING
+) -> HostSnapshot:
+    """Return the host, read now."""
+    facts = host_facts.facts(tree)
+    parts = partition.parts(discovery.functions(tree), policy)
+    if scope is Scope.PRIMARIES:
+        parts = tuple(part for part in parts if part.has_primary)
+    return HostSnapshot(
+        facts,
+        policy,
+        tuple(
+            _read_in_full(tree, part)
+            if part.has_primary or scope is Scope.ALL
+            else part
+            for part in parts
+        ),
+    )
+
+
+def completed(tree: Tree, snapshot: HostSnapshot) -> HostSnapshot:
+    """Return the snapshot with what was not read in full yet read now."""
+    return snapshot._replace(
+        parts=tuple(
+            part
+            if all(member.detail is not None for member in part.members)
+            else _read_in_full(tree, part)
+            for part in snapshot.parts
+        )
+    )
+
+
+def _read_in_full(tree: Tree, part: Part) -> Part:
+    details = {
+        member.address: discovery.detail(tree, member.function)
+        for member in part.members
+    }
+    return partition.detailed(part, details)
