@@ -7,12 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gpu_passthrough_plugin.flow.units import units
-
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.compute.hook import script
 from gpu_passthrough_plugin.discovery.tree import HostTree
+from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from tests.trees.host import Host
@@ -75,7 +74,9 @@ class HookedHost:
         ledger = self.ledger()
         ledger.sync()
         policy = Policy((selector.parse("class=03*"),))
-        ledger.publish(HOST, units(HostTree(str(root)), policy, HOST))
+        ledger.publish(
+            HOST, host_snapshot.read(HostTree(str(root)), policy).units(HOST)
+        )
         ledger.close()
 
     def configure(self, more: str = "") -> None:

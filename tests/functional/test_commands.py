@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gpu_passthrough_plugin.flow.units import units
 
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.discovery import recorded_tree
+from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.trait import Given
@@ -49,7 +49,7 @@ def cli(tmp_path: Path) -> Cli:
     tree = recorded_tree.load(recorded_tree.SEED)
     ledger.publish(
         "hyhive",
-        units(tree, policy, "hyhive"),
+        host_snapshot.read(tree, policy).units("hyhive"),
         aggregates=frozenset({"rack-1"}),
         machine="another",
     )

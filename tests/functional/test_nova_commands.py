@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gpu_passthrough_plugin.flow.units import units
 
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.discovery import recorded_tree
+from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.unit import State
@@ -229,7 +229,9 @@ def ledger(cli: Cli, tmp_path: Path) -> Path:
     made.sync()
     for host, name in (("c1", "seed"), ("c2", "shared-group")):
         tree = recorded_tree.load(str(recordings.path(name)))
-        made.publish(host, units(tree, GPUS, host), machine=host)
+        made.publish(
+            host, host_snapshot.read(tree, GPUS).units(host), machine=host
+        )
     made.close()
     return path
 

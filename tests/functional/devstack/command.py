@@ -12,10 +12,9 @@ import os
 import sys
 from pathlib import Path
 
-from gpu_passthrough_plugin.flow.units import units
-
 from gpu_passthrough_plugin.cli import main
 from gpu_passthrough_plugin.cli.context import Context
+from gpu_passthrough_plugin.flow import host_snapshot
 
 NODE = Path(os.environ["NODE"])
 HOST = NODE / "host.umockdev"
@@ -64,7 +63,7 @@ def _disable(is_dry_run: bool) -> int:
 def _publish(files: list[str]) -> int:
     context = Context("/", str(HOST), files)
     host = context.settings.host
-    found = units(context.tree, context.policy, host)
+    found = host_snapshot.read(context.tree, context.policy).units(host)
     context.ledger.publish(host, found, machine=host)
     return 0
 

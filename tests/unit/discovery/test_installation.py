@@ -8,7 +8,9 @@ from typing import NamedTuple
 import pytest
 
 from gpu_passthrough_plugin.discovery import functions
+from gpu_passthrough_plugin.discovery import installation as discovery
 from gpu_passthrough_plugin.model.installation import Installation
+from gpu_passthrough_plugin.model.reads import Reads
 from tests.trees import boot
 from tests.trees.host import Host
 from tests.trees.installed import installation
@@ -174,3 +176,43 @@ def test_what_is_built_in() -> None:
     assert isinstance(built, frozenset)
     assert isinstance(apart, frozenset)
     assert built - apart == {"vfio", "vfio_iommu_type1", "vfio_pci"}
+
+
+def test_a_star_stands_for_every_name_in_a_folder() -> None:
+    host = Host()
+    for vendor in ("acme", "other"):
+        host.file(f"boot/efi/EFI/{vendor}/menu.cfg", vendor)
+    host.file("boot/efi/EFI/acme/more.cfg", "not asked for")
+    found = discovery.installation(
+        host.tree(), Reads(files=("/boot/efi/EFI/*/menu.cfg",))
+    )
+    assert found.files == {
+        "/boot/efi/EFI/acme/menu.cfg": b"acme",
+        "/boot/efi/EFI/other/menu.cfg": b"other",
+    }
+    assert found.names("/boot/efi/EFI") == ("acme", "other")
+
+
+def test_nothing_is_read_that_nobody_declared() -> None:
+    found = discovery.installation(SYSTEMS["debian12"]().tree(), Reads())
+    assert found.files == {}
+    assert found.tools == {}
+    assert set(found.folders) == {"/boot"}
+    assert [kernel.image for kernel in found.kernels] == [None, None]
+
+
+def test_the_first_image_name_there_is_counts() -> None:
+    host = Host()
+    boot.kernel(host, "6.1", "initrd-6.1", package="linux")
+    host.file("boot/initramfs-linux.img", "an image")
+    for images, wanted in (
+        (
+            ("initramfs-{package}.img", "initrd-{release}"),
+            "initramfs-linux.img",
+        ),
+        (("gone-{release}", "initrd-{release}"), "initrd-6.1"),
+        (("gone-{release}",), None),
+    ):
+        found = discovery.installation(host.tree(), Reads(images=images))
+        image = found.kernels[0].image
+        assert image == (wanted and f"/boot/{wanted}")

@@ -1,0 +1,75 @@
+"""Each driver declares all that it reads: with no more it does the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.discovery.installation import installation
+from gpu_passthrough_plugin.enablement import modules
+from gpu_passthrough_plugin.enablement.driver import (
+    Binding,
+    BindingCase,
+    Bootloader,
+    Driver,
+    Initramfs,
+)
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
+from gpu_passthrough_plugin.model.enablement import Early
+from gpu_passthrough_plugin.model.installation import Installation
+from gpu_passthrough_plugin.model.reads import Reads
+from tests.trees import installed
+from tests.trees.systems import SYSTEMS
+
+EARLY = Early("true\n", ("vfio", "vfio_pci"), ("/etc/modprobe.d/x.conf",))
+ON = Requirements(("intel_iommu=on",), ("intel_iommu=off",))
+
+
+def answers(driver: Driver, found: Installation) -> list[object]:
+    """All that a driver says of a host, refusals included."""
+    questions: list[Callable[[], object]] = []
+    if isinstance(driver, Bootloader):
+        questions = [
+            lambda: driver.claims(found),
+            lambda: driver.configured(found),
+            lambda: driver.plan(found, ON),
+        ]
+    elif isinstance(driver, Initramfs):
+        questions = [
+            lambda: driver.claims(found),
+            lambda: driver.files(found, EARLY),
+            lambda: driver.files(found, Early()),
+            *(
+                lambda k=k: driver.build(found, k, EARLY)
+                for k in found.kernels
+            ),
+        ]
+    elif isinstance(driver, Binding):
+        questions = [lambda: driver.plan(BindingCase((), (), found))]
+    return [answer(question) for question in questions]
+
+
+def answer(question: Callable[[], object]) -> object:
+    try:
+        return question()
+    except (errors.Error, KeyError) as error:
+        return repr(error)
+
+
+@pytest.mark.parametrize("driver", installed.drivers(), ids=lambda d: d.name)
+def test_a_driver_reads_what_it_declares(driver: Driver) -> None:
+    for name, system in SYSTEMS.items():
+        tree = system().tree()
+        # Which image a kernel has is everybody's to know.
+        images = Reads(images=installed.reads().images)
+        own = installation(tree, driver.reads | images)
+        assert answers(driver, own) == answers(
+            driver, installation(tree, installed.reads())
+        ), name
+
+
+def test_what_all_share_is_declared() -> None:
+    everything = installed.reads()
+    assert everything | modules.READS == everything
