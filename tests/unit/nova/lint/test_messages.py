@@ -1,0 +1,198 @@
+"""Everything that ``nova check`` can say, in one golden file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.formats import oslo_config_file
+from gpu_passthrough_plugin.formats.nova_release import NEWEST, Release
+from gpu_passthrough_plugin.model.finding import Status
+from gpu_passthrough_plugin.nova.lint import check, configuration
+from tests.golden import assert_golden, sections
+from tests.trees import hosts
+from tests.trees.host import Host
+from tests.unit.nova.lint.build import FILTER, groups, pci
+
+CARD = {"address": "0000:04:00.0"}
+FOUR = [{"address": f"0000:04:00.{n}", "iommu_group": "a"} for n in range(4)]
+GPU = {"name": "gpu", "vendor_id": "10de", "product_id": "1e87",
+       "device_type": "type-PCI"}  # fmt: skip
+FLEX = {"name": "flex", "vendor_id": "8086", "product_id": "56c0",
+        "device_type": "type-PCI"}  # fmt: skip
+OFF = "[filter_scheduler]\npci_in_placement = no\n"
+REPORT_OFF = "[pci]\nreport_in_placement = no\n"
+REPORT = "[pci]\nreport_in_placement = yes\n"
+NEEDED = "a function that the host needs"
+
+
+class Case(NamedTuple):
+    text: str
+    host: Callable[[], Host] = hosts.four_functions
+    release: Release = NEWEST
+
+
+def spec(*entries: object, extra: str = "") -> str:
+    return extra + pci(entries)
+
+
+def alias(*entries: object, extra: str = "") -> str:
+    return extra + pci([CARD], entries)
+
+
+def raw(text: str) -> str:
+    return f"[pci]\ndevice_spec = {text}\n"
+
+
+def without(entry: Mapping[str, str], key: str) -> dict[str, str]:
+    return {k: v for k, v in entry.items() if k != key}
+
+
+FINE = {"nothing is wrong": Case(alias(GPU, extra=FILTER))}
+
+CASES: Mapping[str, Case] = {
+    "neither option": Case("[DEFAULT]\ndebug = True\n"),
+    # device_spec: what Nova fails to start with.
+    "device_spec: not JSON": Case(raw("{")),
+    "device_spec: nested": Case(raw("[" * 100_000)),
+    "device_spec: no object": Case(raw("null")),
+    "device_spec: in a list": Case(raw("[[{}]]")),
+    "device_spec: long": Case(spec({"vendor_id": "z" * 10_000})),
+    "vendor_id: a number": Case(spec({"vendor_id": 4318})),
+    "vendor_id: null": Case(spec({"vendor_id": None})),
+    "product_id: too large": Case(spec({"product_id": "10de0"})),
+    "product_id: spaces": Case(spec({"product_id": " * "})),
+    "address: a list": Case(spec({"address": ["0000:06:00.0"]})),
+    "address: five parts": Case(spec({"address": "1:2:3:4.5"})),
+    "address: domain": Case(spec({"address": "10000:06:00.0"})),
+    "address: function": Case(spec({"address": "0000:06:00.8"})),
+    "address: glob": Case(spec({"address": "0000:05:0*.0"})),
+    "address: no regex": Case(spec({"address": {"bus": "(" * 30}})),
+    "address: a number": Case(spec({"address": {"bus": 6}})),
+    "address: intricate": Case(spec({"address": {"bus": "((.*)*)*" * 3}})),
+    "address and devname": Case(spec({**CARD, "devname": "eno1"})),
+    "devname: a number": Case(spec({"devname": 1})),
+    "managed: perhaps": Case(spec({**CARD, "managed": "perhaps"})),
+    "traits: a list": Case(spec({**CARD, "traits": ["A"]})),
+    # device_spec: what it does on this host.
+    "matches nothing": Case(spec({"address": "0000:09:00.0"})),
+    "devname": Case(spec({"devname": "eno1"})),
+    "hidden": Case(spec({"product_id": "1e87"}, CARD)),
+    "everything": Case(spec({})),
+    "two cards": Case(spec({"address": ":00.0"}), hosts.shared_group),
+    "older name": Case('[pci]\npassthrough_whitelist = {"devname": "a"}\n'),
+    "devname with Placement": Case(REPORT + raw('{"devname": "eno1"}')),
+    "key: unknown": Case(spec({**CARD, "trait": "X"})),
+    "key: later": Case(spec({**CARD, "managed": "no"}), release=Release(30)),
+    "key: for Placement": Case(
+        REPORT_OFF + raw(json.dumps({**CARD, "traits": "CUSTOM_A"}))
+    ),
+    "key: one_time_use": Case(
+        REPORT_OFF + raw(json.dumps({**CARD, "one_time_use": "yes"}))
+    ),
+    "traits: a space": Case(spec({**CARD, "traits": "CUSTOM_A, B"})),
+    "traits: no name": Case(spec({**CARD, "traits": "CUSTOM_A,"})),
+    # What is listed of groups.
+    "half a group": Case(spec(*FOUR[:2])),
+    "a companion": Case(spec({"address": "0000:04:00.1"})),
+    "no tag": Case(spec({"address": "0000:04:00"})),
+    "two tags": Case(spec(*FOUR[:3], {**FOUR[3], "iommu_group": "b"})),
+    "size": Case(spec(*({**s, "iommu_group_size": "3"} for s in FOUR))),
+    "no Placement": Case(spec(*FOUR, extra=OFF)),
+    "no filter": Case(spec(*FOUR, extra=f"{FILTER}enabled_filters = A\n")),
+    "one tag for two groups": Case(
+        spec(
+            {"address": "0000:05:01.0", "iommu_group": "a"},
+            {"address": "0000:06:00.0", "iommu_group": "a"},
+        ),
+        hosts.shared_group,
+    ),
+    "physical and virtual": Case(
+        spec({"address": "0000:05:00.0"}), hosts.virtual_functions
+    ),
+    "one_time_use of virtual": Case(
+        spec({"product_id": "1018", "one_time_use": "yes"}),
+        hosts.virtual_functions,
+    ),
+    "bridge": Case(spec(CARD, {"address": "0000:00:01.0"})),
+    NEEDED: Case(spec({"address": "0000:01:00.0"})),
+    # alias: what Nova fails to start with.
+    "alias: not JSON": Case("[pci]\nalias = {\n"),
+    "alias: no object": Case("[pci]\nalias = []\n"),
+    "alias: no name": Case(alias({"nam": "x"})),
+    "alias: empty name": Case(alias({**GPU, "name": ""})),
+    "alias: a number": Case(alias({**GPU, "vendor_id": 4318})),
+    "alias: 0x": Case(alias({**GPU, "vendor_id": "0x10de"})),
+    "alias: capability": Case(alias({**GPU, "capability_type": "usb"})),
+    "alias: device type": Case(alias({**GPU, "device_type": "type-GPU"})),
+    "alias: policy": Case(alias({**GPU, "numa_policy": "near"})),
+    "alias: migratable": Case(alias({**GPU, "live_migratable": "perhaps"})),
+    "alias: class of 26": Case(
+        alias({**GPU, "resource_class": "A"}), release=Release(26)
+    ),
+    "alias: no ids": Case(alias(without(GPU, "vendor_id"))),
+    "alias: class only": Case(
+        alias({"name": "a", "resource_class": "A"}, extra=OFF)
+    ),
+    "alias: no device type": Case(alias(without(GPU, "device_type"))),
+    "twice: policy": Case(alias(GPU, {**GPU, "numa_policy": "socket"})),
+    "twice: type": Case(alias(GPU, {**GPU, "device_type": "type-VF"})),
+    "twice: no type": Case(alias(GPU, without(GPU, "device_type"))),
+    "twice: Placement": Case(alias(GPU, GPU, extra=FILTER)),
+    # alias: what it finds on this host.
+    "never: not here": Case(alias({**GPU, "product_id": "ffff"})),
+    "never: not listed": Case(alias({**GPU, "product_id": "10f8"})),
+    "never: device type": Case(
+        spec(CARD) + f"alias = {json.dumps(FLEX)}\n", hosts.virtual_functions
+    ),
+    "never: no device type": Case(
+        spec(CARD) + f"alias = {json.dumps(without(FLEX, 'device_type'))}\n",
+        hosts.virtual_functions,
+    ),
+    "never: class": Case(alias({**GPU, "resource_class": "big"})),
+    "never: traits": Case(alias({**GPU, "traits": "CUSTOM_BLUE"})),
+    "never: migratable": Case(alias({**GPU, "live_migratable": "yes"})),
+    "elsewhere": Case(
+        alias(GPU, {**GPU, "name": "b", "resource_class": "B"}, extra=FILTER)
+    ),
+    # Files that cannot be read.
+    "file: section": Case("[pci\n"),
+    "file: no option": Case("foo\n= x\n"),
+    "file: a name": Case("[pci]\nalias = $host\n"),
+    "file: large": Case("#" * (oslo_config_file.MOST_BYTES + 1)),
+    "too many entries": Case(raw("[" + "{}," * 1000 + "{}]")),
+    "too many aliases": Case("[pci]\n" + "alias = {}\n" * 1001),
+}
+
+
+def said(case: Case, *statuses: Status) -> Iterator[str]:
+    """The lines of one case: its findings of these statuses, or its error."""
+    try:
+        read = configuration.read([("nova.conf", case.text.encode())])
+        findings = check.findings(read, groups(case.host()), case.release)
+    except errors.Faults as error:
+        yield from error.faults
+    except errors.Invalid as error:
+        yield str(error)
+    else:
+        for found in findings:
+            # Why a group is refused is worded elsewhere: once is enough.
+            if found.check == "host" and case != CASES[NEEDED]:
+                continue
+            if found.status in statuses:
+                where = f" {found.where}:" if found.where else ""
+                yield f"{found.check}: {found.status}:{where} {found.detail}"
+                if found.remedy:
+                    yield f"    {found.remedy}"
+
+
+def test_messages() -> None:
+    texts = {name: said(case, *Status) for name, case in FINE.items()}
+    texts |= {
+        name: said(case, Status.FAIL, Status.WARN)
+        for name, case in CASES.items()
+    }
+    assert_golden(Path(__file__).with_name("messages.txt"), sections(texts))

@@ -1,0 +1,94 @@
+"""Every generated file as an operator sees it, in one golden file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gpu_passthrough_plugin.formats.nova_release import Release
+from gpu_passthrough_plugin.model.request import NumaPolicy
+from gpu_passthrough_plugin.nova import render
+from gpu_passthrough_plugin.nova.compute import ComputeHost
+from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
+from tests.golden import assert_golden, sections
+from tests.trees import hosts
+from tests.unit.nova.fleet import cards, handed
+
+EVERYTHING = NovaOptions(
+    managed=False,
+    live_migratable=True,
+    one_time_use=True,
+    numa_policy=NumaPolicy.PREFERRED,
+    host_trait="CUSTOM_GPU_HOST",
+)
+VIRTUAL = ("class=03", "15b3:1018")
+
+
+ALL = ("compute", "alias", "scheduler", "placement", "flavors", "provider")
+
+
+class Case(NamedTuple):
+    """A host, how Nova is configured, and the files that show something."""
+
+    host: ComputeHost
+    options: NovaOptions
+    files: tuple[str, ...] = ("compute",)
+
+
+def text(case: Case, file: str) -> str:
+    """The text of one file that is made for a host."""
+    host, options, _ = case
+    files: dict[str, Callable[[], str]] = {
+        "compute": lambda: render.compute_file(host, options),
+        "alias": lambda: render.alias_file([host], options),
+        "scheduler": lambda: render.scheduler_file(options),
+        "placement": lambda: render.placement_file([host], options),
+        "flavors": lambda: render.flavors_file([host], options),
+        "provider": lambda: render.provider_file(options.host_trait or ""),
+    }
+    return files[file]()
+
+
+def bare(host: ComputeHost, **changes: Any) -> ComputeHost:
+    """The host without groups that are refused, which is worded elsewhere."""
+    return dataclasses.replace(host, refused=(), **changes)
+
+
+def cases() -> Mapping[str, Case]:
+    card = handed(hosts.four_functions())
+    acs = bare(card, has_acs_override=True)
+    full = NovaOptions(mode=Mode.FULL)
+    old = dataclasses.replace(EVERYTHING, release=Release(26))
+    shared = bare(handed(hosts.shared_group()))
+    first, second, third = handed(
+        hosts.virtual_functions(), "c1", *VIRTUAL
+    ).units
+    blue = dataclasses.replace(second, traits=frozenset({"CUSTOM_A"}))
+    virtual = ComputeHost("c1", (first, blue, third))
+    once = NovaOptions(one_time_use=True)
+    wide = bare(handed(cards(8)))
+    older = NovaOptions(Release(32), Mode.FULL)
+    return {
+        "primary mode": Case(card, NovaOptions(), ALL[:-1]),
+        "full mode": Case(bare(card), full, ALL[:-1]),
+        "everything": Case(acs, EVERYTHING, ALL),
+        "Nova 26": Case(acs, old, ("compute", "alias", "scheduler")),
+        "Nova 26, shared group": Case(shared, NovaOptions(Release(26))),
+        "shared group": Case(shared, full, ("compute", "alias", "flavors")),
+        "virtual functions": Case(virtual, once, ("compute", "alias")),
+        "wide": Case(wide, full, ("placement",)),
+        "wide, Nova 32": Case(wide, older, ("placement",)),
+        "nothing": Case(ComputeHost("c1", ()), NovaOptions()),
+    }
+
+
+def test_generated_files() -> None:
+    texts = {
+        f"{title}: {file}": text(case, file)
+        for title, case in cases().items()
+        for file in case.files
+    }
+    golden = Path(__file__).with_name("generated_files.txt")
+    assert_golden(golden, sections(texts))
