@@ -16,12 +16,13 @@ from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.flow import boot, host_snapshot, verbs
 from gpu_passthrough_plugin.flow.site import Site
+from gpu_passthrough_plugin.formats import nova_alias
 from gpu_passthrough_plugin.host.devices import Replayed
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.journal import Journal
 from gpu_passthrough_plugin.host.locks import host_lock
 from gpu_passthrough_plugin.isolation.partition import Policy
-from gpu_passthrough_plugin.model import alias, request, selector
+from gpu_passthrough_plugin.model import request, selector
 from gpu_passthrough_plugin.model.effect import Binding
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.model.identity import Identity
@@ -142,7 +143,7 @@ class Story:
         self.detail(f"ledger at schema {site.ledger.sync()}")
         for unit in verbs.publish(site).added:
             self.detail(f"{unit.key} {unit.resource_class}")
-        aliases = alias.parse([_ALIAS])
+        aliases = nova_alias.parse_aliases([_ALIAS])
         self.stage("Choose: where does 'gpu:1' fit, best first")
         for candidate in site.ledger.candidates(
             request.parse("gpu:1", aliases)

@@ -20,7 +20,7 @@ from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.flow.config_files import ConfigFile
     from gpu_passthrough_plugin.nova.compute import ComputeHost
-    from gpu_passthrough_plugin.nova.lint.configuration import Options
+    from gpu_passthrough_plugin.nova.lint.configuration import NovaConf
 
 SHOWN = ("File", "Goes To", "Contents")
 WRITTEN = ("File", "Action", "Goes To")
@@ -234,12 +234,12 @@ class NovaCheck(Lister):
 
         faults: list[str] = []
         release = _read_release(parsed_args, faults)
-        options = _read(parsed_args.files, faults)
+        conf = _read(parsed_args.files, faults)
         if faults:
             raise errors.Faults(tuple(faults))
         context = self.context
         findings = nova.check_files(
-            context.tree, context.policy, options, release
+            context.tree, context.policy, conf, release
         )
         if any(f.status is Status.FAIL for f in findings):
             self.status = 1
@@ -251,7 +251,7 @@ class NovaCheck(Lister):
         )
 
 
-def _read(paths: Sequence[str], faults: list[str]) -> Options:
+def _read(paths: Sequence[str], faults: list[str]) -> NovaConf:
     """Return the options in the files; add a fault for each unreadable one."""
     from gpu_passthrough_plugin.formats import oslo_config_file
     from gpu_passthrough_plugin.nova.lint import configuration
@@ -278,7 +278,7 @@ def _read(paths: Sequence[str], faults: list[str]) -> Options:
         return configuration.read(files)
     except errors.Faults as error:
         faults.extend(error.faults)
-        return configuration.Options()
+        return configuration.NovaConf()
 
 
 def _add_release(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""``[pci]``: what instances may ask for, in Nova's own words."""
+"""``[pci]``: what instances may request, in Nova's own syntax."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from oslo_config import cfg
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.conf.section import Section
-from gpu_passthrough_plugin.model import alias
+from gpu_passthrough_plugin.formats import nova_alias
 from gpu_passthrough_plugin.model.request import Alias
 
 GROUP = "pci"
@@ -43,15 +43,15 @@ OPTS = (ALIAS,)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pci:
-    """What ``[pci]`` says: the aliases by name."""
+    """The values of ``[pci]``: the aliases by name."""
 
     aliases: Mapping[str, Alias]
 
 
 def parse(section: Section) -> Pci:
-    """The group's values; what is wrong in it is in ``section.faults``."""
+    """Return the group's values; add what is wrong to ``section.faults``."""
     try:
-        return Pci(alias.parse(section.value(ALIAS)))
+        return Pci(nova_alias.parse_aliases(section.value(ALIAS)))
     except errors.Faults as faults:
         path = section.place(ALIAS)
         section.faults.extend(f"{path}: {line}" for line in faults.faults)

@@ -20,7 +20,7 @@ from gpu_passthrough_plugin.nova import compute, render
 from gpu_passthrough_plugin.nova.compute import ComputeHost
 from gpu_passthrough_plugin.nova.control_plane import DEFAULT_FILTERS
 from gpu_passthrough_plugin.nova.lint import check
-from gpu_passthrough_plugin.nova.lint.configuration import Options
+from gpu_passthrough_plugin.nova.lint.configuration import NovaConf
 from gpu_passthrough_plugin.nova.options import NovaOptions
 
 # Every service of Nova reads it in addition to its own file, by default.
@@ -175,7 +175,7 @@ def _is_console(group: Group) -> bool:
 def check_files(
     tree: Tree,
     policy: Policy,
-    options: Options,
+    conf: NovaConf,
     release: Release,
 ) -> tuple[Finding, ...]:
     """Return what is wrong on this host with Nova's configuration files.
@@ -184,4 +184,4 @@ def check_files(
     """
     # Nova may list any function.
     snapshot = host_snapshot.read(tree, policy, Scope.ALL)
-    return check.findings(options, snapshot.groups(), release)
+    return check.findings(conf, snapshot.groups(), release)

@@ -1,133 +1,220 @@
-"""``[pci] device_spec`` values as Nova reads them.
+"""Nova's ``[pci] device_spec``: entries as Nova reads and writes them.
 
 Source: nova, pci/whitelist.py and pci/devspec.py (PciDeviceSpec).
+
+What Nova accepts and this does not: ``devname``, ``resource_class`` and
+``traits`` that are no text, which fail later or match nothing; and regular
+expressions that would take long to try.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.formats import nova_entry, nova_pci_address
-from gpu_passthrough_plugin.formats.nova_entry import Fault
-from gpu_passthrough_plugin.formats.nova_pci_address import ANY, Pattern
-from gpu_passthrough_plugin.formats.oslo_config_file import Value
+from gpu_passthrough_plugin.formats import (
+    nova_entry,
+    nova_pci_address,
+    pci_ids,
+)
+from gpu_passthrough_plugin.formats.nova_entry import Key
+from gpu_passthrough_plugin.formats.nova_pci_address import (
+    ANY,
+    EVERYTHING,
+    AddressPattern,
+)
+from gpu_passthrough_plugin.formats.nova_release import Feature
+from gpu_passthrough_plugin.model import trait
+from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.reading import Unknown
 
-GROUP_TAG = "iommu_group"
-SIZE_TAG = "iommu_group_size"
-TRAITS_TAG = "iommu_group_traits"
-SWITCH_TAG = "pci_switch"
+_MAX_ID = 0xFFFF
 NETWORK_TAG = "physical_network"
 
-# A host has some dozens of devices that it hands out.
-_MOST = 1000
-_IDS = ("vendor_id", "product_id")
-_MATCHED = frozenset({*_IDS, "address", "devname"})
-_YES_OR_NO = ("managed", "live_migratable", "one_time_use")
-_TEXTS = ("resource_class", "traits")
-_UNREAD = (
-    "write a simpler one, or an entry for each address: what this one"
-    " matches was not looked at"
-)
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeviceSpec:
+    """One entry: which devices Nova may hand out, and what it says of them.
 
-class DeviceSpec(NamedTuple):
-    """One entry: which functions it means, and what it says of them.
+    What is None the entry does not set.  ``str()`` is the entry's JSON.
 
-    :param place: file and line of the value that it is in.
-    :param vendor_id: four lower hexadecimal digits, or ``*``.
-    :param devname: of a network interface, in the address's stead.
-    :param tags: everything else that it says.
+    :param vendor_id: None for any, as ``product_id``.
+    :param devname: a network interface, instead of an address.
+    :param traits: names as written between the commas.
+    :param tags: every other key: a free-form tag of each device.
     """
 
-    place: str
-    vendor_id: str
-    product_id: str
-    pattern: Pattern
-    devname: str | None
-    tags: Mapping[str, object]
+    address: AddressPattern = EVERYTHING
+    vendor_id: int | None = None
+    product_id: int | None = None
+    devname: str | None = None
+    resource_class: str | None = None
+    traits: tuple[str, ...] = ()
+    managed: bool | None = None
+    live_migratable: bool | None = None
+    one_time_use: bool | None = None
+    tags: Mapping[str, object] = dataclasses.field(
+        default_factory=dict, hash=False
+    )
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether it matches every device."""
+        return (
+            self.vendor_id is None
+            and self.product_id is None
+            and self.devname is None
+            and self.address.is_everything
+        )
 
     @property
     def is_network(self) -> bool:
-        """Whether Neutron asks for these, and Placement never does."""
+        """Whether Neutron asks for its devices, and Placement never does."""
         return bool(self.tags.get(NETWORK_TAG))
 
     @property
-    def group_tag(self) -> str | None:
-        """What says which group a function is of, to a filter."""
-        tag = self.tags.get(GROUP_TAG)
-        return None if tag is None else str(tag)
+    def given_traits(self) -> frozenset[str]:
+        """The traits that Nova makes of the names."""
+        return frozenset(map(trait.normal, self.traits))
 
-    def tag(self, name: str) -> str:
-        """What a tag says; empty where there is none."""
-        said = self.tags.get(name)
-        return said if isinstance(said, str) else ""
+    def matches(
+        self,
+        address: Address,
+        vendor_id: int | Unknown,
+        product_id: int | Unknown,
+        physical: Address | None,
+        is_physical: Callable[[str], bool],
+    ) -> bool:
+        """Return whether it matches a device; never by ``devname``.
+
+        The address of a physical function matches its virtual functions
+        too.
+
+        :param physical: of a virtual function, the one it belongs to.
+        :param is_physical: whether an address is a physical function's.
+        """
+        if (
+            self.devname is not None
+            or self.vendor_id not in (None, vendor_id)
+            or self.product_id not in (None, product_id)
+        ):
+            return False
+        if self.address.matches(address):
+            return True
+        single = self.address.single
+        return (
+            physical is not None
+            and single != ""
+            and self.address.matches(physical)
+            and is_physical(single)
+        )
+
+    def __str__(self) -> str:
+        ids = (self.vendor_id, self.product_id)
+        vendor, product = (None if n is None else pci_ids.text(n) for n in ids)
+        address = None if self.address == EVERYTHING else self.address.value
+        return nova_entry.dump(
+            {
+                "address": address,
+                "vendor_id": vendor,
+                "product_id": product,
+                "devname": self.devname,
+                "resource_class": self.resource_class,
+                "traits": ",".join(self.traits) or None,
+                "managed": nova_entry.spelled(self.managed),
+                "live_migratable": nova_entry.spelled(self.live_migratable),
+                "one_time_use": nova_entry.spelled(self.one_time_use),
+                **self.tags,
+            }
+        )
 
 
-def parse(
-    values: Sequence[Value],
-) -> tuple[tuple[DeviceSpec, ...], tuple[Fault, ...]]:
-    """The entries in the order in which Nova tries them, and the faults.
+def _anything(value: object) -> str:
+    return ""
 
-    :raises Invalid: when there are more than any host has devices.
+
+def _text_or_null(value: object) -> str:
+    return "" if value is None else nova_entry.text(value)
+
+
+MATCHED = ("vendor_id", "product_id", "address", "devname")
+"""The keys that devices are matched by; all others are tags."""
+
+KEYS: Mapping[str, Key] = {
+    "vendor_id": Key(nova_entry.text),
+    "product_id": Key(nova_entry.text),
+    "address": Key(_anything),
+    "devname": Key(_text_or_null),
+    "resource_class": Key(_text_or_null, Feature.SPEC_CLASS, True),
+    "traits": Key(_text_or_null, Feature.SPEC_TRAITS, True),
+    "managed": Key(nova_entry.yes_or_no, Feature.SPEC_MANAGED),
+    "live_migratable": Key(nova_entry.yes_or_no, Feature.SPEC_MIGRATABLE),
+    "one_time_use": Key(nova_entry.yes_or_no, Feature.SPEC_ONCE, True),
+    NETWORK_TAG: Key(_anything),
+    "trusted": Key(_anything),
+    "remote_managed": Key(_anything),
+}
+"""Every key that Nova itself reads: any other is a tag that it keeps."""
+
+_TAGS = (NETWORK_TAG, "trusted", "remote_managed")
+_FIELDS = frozenset(KEYS) - {*_TAGS}
+
+
+def load(text: str) -> Iterator[Mapping[str, object]]:
+    """Yield the JSON objects of a value, which is one or a list of them.
+
+    :raises Invalid: when it is anything else.
     """
-    specs: list[DeviceSpec] = []
-    faults: list[Fault] = []
-    for value in values:
+    value = nova_entry.load(text)
+    for entry in value if isinstance(value, list) else [value]:
+        if not isinstance(entry, dict):
+            raise errors.Invalid("not a JSON object; expected {…}")
+        yield entry
+
+
+def read(entry: Mapping[str, object]) -> DeviceSpec:
+    """Return the entry that a JSON object is.
+
+    :raises Faults: with everything in it that Nova refuses.
+    """
+    faults = list(nova_entry.faults(entry, KEYS))
+    if entry.get("devname") and entry.get("address"):
+        faults.append("the entry has both address and devname; keep one")
+    address, ids = EVERYTHING, dict[str, int | None]()
+    try:
+        address = nova_pci_address.parse(entry.get("address"))
+    except errors.Invalid as error:
+        faults.append(str(error))
+    for name in ("vendor_id", "product_id"):
         try:
-            objects = list(_objects(nova_entry.loaded(value.text)))
+            ids[name] = _id(name, entry.get(name, ANY))
         except errors.Invalid as error:
-            faults.append(Fault(value.place, str(error)))
-            continue
-        for item in objects:
-            unread = nova_pci_address.intricate(item.get("address"))
-            if unread:
-                faults.append(Fault(value.place, unread, _UNREAD))
-                continue
-            try:
-                specs.append(_spec(value.place, item))
-            except errors.Invalid as error:
-                faults.append(Fault(value.place, str(error)))
-        if len(specs) + len(faults) > _MOST:
-            raise errors.Invalid(
-                f"{value.place}: more than {_MOST} device_spec entries;"
-                " wanted those of one host"
-            )
-    return tuple(specs), tuple(faults)
-
-
-def _objects(read: object) -> Iterator[dict[str, object]]:
-    """A value is one object or a list of them."""
-    for item in read if isinstance(read, list) else [read]:
-        if not isinstance(item, dict):
-            raise errors.Invalid("wanted a JSON object such as {...}")
-        yield item
-
-
-def _spec(place: str, item: Mapping[str, object]) -> DeviceSpec:
-    vendor, product = (_id(item, name) for name in _IDS)
-    devname, address = item.get("devname"), item.get("address")
-    if devname and address:
-        raise errors.Invalid("it has both address and devname; keep one")
-    for name in _YES_OR_NO:
-        nova_entry.truth(name, item.get(name))
-    for name in _TEXTS:
-        if item.get(name) is not None:
-            nova_entry.text(name, item[name])
+            faults.append(str(error))
+    if faults:
+        raise errors.Faults(tuple(faults))
     return DeviceSpec(
-        place=place,
-        vendor_id=vendor,
-        product_id=product,
-        pattern=nova_pci_address.parse(address),
-        devname=nova_entry.text("devname", devname) if devname else None,
-        tags={k: v for k, v in item.items() if k not in _MATCHED},
+        address=address,
+        vendor_id=ids["vendor_id"],
+        product_id=ids["product_id"],
+        devname=_text(entry, "devname"),
+        resource_class=_text(entry, "resource_class"),
+        traits=nova_entry.names(_text(entry, "traits") or ""),
+        managed=nova_entry.boolean(entry.get("managed")),
+        live_migratable=nova_entry.boolean(entry.get("live_migratable")),
+        one_time_use=nova_entry.boolean(entry.get("one_time_use")),
+        tags={k: v for k, v in entry.items() if k not in _FIELDS},
     )
 
 
-def _id(item: Mapping[str, object], name: str) -> str:
-    said = nova_entry.text(name, item.get(name, ANY))
-    # Nova strips a vendor only; a product's spaces matter beside a *.
-    if name == "vendor_id":
-        said = said.strip()
-    return nova_pci_address.hexadecimal(name, said, 0xFFFF, 4)
+def _id(name: str, value: object) -> int | None:
+    if not isinstance(value, str):
+        return None
+    # Nova strips a vendor only: " * " is no product.
+    text = value.strip() if name == "vendor_id" else value
+    return nova_pci_address.hexadecimal(name, text, _MAX_ID)
+
+
+def _text(entry: Mapping[str, object], name: str) -> str | None:
+    value = entry.get(name)
+    return str(value) if value else None

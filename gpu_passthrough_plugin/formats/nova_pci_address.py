@@ -1,4 +1,4 @@
-"""How a device_spec names addresses.
+"""How a device_spec names addresses: a glob, or regular expressions.
 
 Source: nova, pci/devspec.py (PciAddressGlobSpec, PciAddressRegexSpec).
 """
@@ -11,46 +11,39 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.formats.nova_entry import not_valid
 from gpu_passthrough_plugin.model.address import Address
 
 ANY = "*"
+_ANY_REGEX = ".*"
 _NAMES = ("domain", "bus", "slot", "function")
-# The highest that each may be, and its digits.
+# The highest number that each may be, and its digits.
 _LIMITS = ((0xFFFF, 4), (0xFF, 2), (0x1F, 2), (0x7, 1))
 _HEX = frozenset("0123456789abcdefABCDEF")
-# What is tried here on texts of four letters has to end.
-_LONGEST = 64
-_MOST_REPEATS = 6
+# Regular expressions are tried on texts of up to four letters; these bounds
+# keep that from taking longer than an instant.
+_MAX_REGEX = 64
+_MAX_REPEATS = 6
 _REPEATS = re.compile(r"[*+?{]")
 _LARGE_COUNT = re.compile(r"\{[^}]*\d\d")
 
 Texts = tuple[str, str, str, str]
 
 
-class Pattern(NamedTuple):
+class AddressPattern(NamedTuple):
     """Which addresses a device_spec means.
 
-    :param texts: of domain, bus, slot and function.
-    :param regexes: of each, where they are regular expressions.
-    :param is_plain: whether somebody wrote it without any wildcard below
-        the domain, and so means one card.
+    :param texts: of domain, bus, slot and function, each hexadecimal
+        digits or ``*``; or regular expressions, where ``regexes`` has them.
     """
 
-    texts: Texts
-    regexes: tuple[re.Pattern[str], ...] | None
-    is_plain: bool
+    texts: Texts = (ANY, ANY, ANY, ANY)
+    regexes: tuple[re.Pattern[str], ...] | None = None
 
-    def matches(self, address: Address) -> bool:
-        """Whether it means this one; never one of a domain above ffff."""
-        if address.domain > _LIMITS[0][0]:
-            return False
-        return self.accepts(fields(address))
-
-    def accepts(self, shown: Texts) -> bool:
-        """Whether each part of an address fits; regexes at its start."""
-        if self.regexes is not None:
-            return all(map(_begins, self.regexes, shown))
-        return all(map(_is, self.texts, shown))
+    @property
+    def is_everything(self) -> bool:
+        """Whether it matches every address."""
+        return {*self.texts} <= {ANY, _ANY_REGEX}
 
     @property
     def single(self) -> str:
@@ -62,118 +55,151 @@ class Pattern(NamedTuple):
             return ""
         return "{}:{}:{}.{}".format(*self.texts)
 
+    @property
+    def value(self) -> str | dict[str, str]:
+        """The pattern as the value of ``address``."""
+        if self.regexes is not None:
+            return dict(zip(_NAMES, self.texts, strict=True))
+        return "{}:{}:{}.{}".format(*self.texts)
 
-def _is(text: str, part: str) -> bool:
+    def matches(self, address: Address) -> bool:
+        """Return whether it matches; never a domain above ffff."""
+        if address.domain > _LIMITS[0][0]:
+            return False
+        return self.matches_texts(fields(address))
+
+    def matches_texts(self, texts: Texts) -> bool:
+        """Return whether each part of an address fits.
+
+        A regular expression has to match from the start, not to the end.
+        """
+        if self.regexes is not None:
+            return all(map(_matches_start, self.regexes, texts))
+        return all(map(_matches_text, self.texts, texts))
+
+
+EVERYTHING = AddressPattern()
+"""What a device_spec without an address means."""
+
+
+def _matches_text(text: str, part: str) -> bool:
     return text in (ANY, part)
 
 
+# A host's parts are few, and asked for again and again.
 @functools.lru_cache(maxsize=4096)
-def _begins(regex: re.Pattern[str], part: str) -> bool:
-    """Whether it fits; a host's parts are few, and asked for again."""
+def _matches_start(regex: re.Pattern[str], part: str) -> bool:
     return regex.match(part) is not None
 
 
 @functools.lru_cache(maxsize=4096)
 def fields(address: Address) -> Texts:
-    """The four parts as Nova spells them."""
+    """Return the four parts as Nova spells them."""
     domain, bus, slot, function = address
     return f"{domain:04x}", f"{bus:02x}", f"{slot:02x}", f"{function:x}"
 
 
-def everything() -> Pattern:
-    """What a device_spec without an address means."""
-    return Pattern((ANY, ANY, ANY, ANY), None, is_plain=False)
+def exactly(address: Address) -> AddressPattern:
+    """Return the pattern that matches one address.
+
+    Of a physical function Nova matches the virtual functions as well.
+    """
+    return AddressPattern(fields(address))
 
 
-def parse(value: object) -> Pattern:
-    """The pattern that an ``address`` is.
+def parse(value: object) -> AddressPattern:
+    """Return the pattern that the value of ``address`` is.
 
     :raises Invalid: when Nova would not start with it, or when it would
         take too long to try.
     """
     if not value:
-        return everything()
+        return EVERYTHING
     if isinstance(value, str):
         return _glob(value)
     if isinstance(value, dict):
-        return _regex(value)
-    raise errors.Invalid(f"address is {value!r}; wanted a text or an object")
+        return _regexes(value)
+    expected = "a text, or an object of regular expressions"
+    raise errors.Invalid(not_valid("address", value, expected))
 
 
-def intricate(value: object) -> str:
-    """Why an ``address`` is not looked at, though Nova may take it."""
+def too_intricate(value: object) -> str:
+    """Return why a value is not tried, though Nova may take it, or nothing."""
     for name, text in value.items() if isinstance(value, dict) else ():
         if isinstance(text, str) and _is_intricate(text):
             return (
-                f"{name} of address is too intricate to be tried; wanted a"
-                f" regular expression of {_LONGEST} characters and"
-                f" {_MOST_REPEATS} repetitions at most"
+                f"address {name} is too intricate to be tried: a regular"
+                f" expression may have {_MAX_REGEX} characters and"
+                f" {_MAX_REPEATS} repetitions"
             )
     return ""
 
 
 def _is_intricate(text: str) -> bool:
     return (
-        len(text) > _LONGEST
-        or len(_REPEATS.findall(text)) > _MOST_REPEATS
+        len(text) > _MAX_REGEX
+        or len(_REPEATS.findall(text)) > _MAX_REPEATS
         or _LARGE_COUNT.search(text) is not None
     )
 
 
-def hexadecimal(name: str, text: str, limit: int, digits: int) -> str:
-    """The number as Nova writes it, or ``*``.
+def hexadecimal(name: str, text: str, limit: int) -> int | None:
+    """Return the number that Nova reads, or None for ``*``.
+
+    Nova reads what Python's ``int`` reads: in any case, with ``0x``, a sign
+    or underscores.
 
     :raises Invalid: when it is neither, or above the limit.
     """
     if text == ANY:
-        return ANY
+        return None
     try:
         number = int(text, 16)
     except ValueError:
-        raise errors.Invalid(
-            f"{name} is {text!r}; wanted hexadecimal digits or *"
-        ) from None
+        expected = f"hexadecimal digits or {ANY}"
+        raise errors.Invalid(not_valid(name, text, expected)) from None
     if number > limit:
-        raise errors.Invalid(f"{name} is {text!r}; wanted {limit:x} at most")
-    return f"{number:0{digits}x}"
+        raise errors.Invalid(not_valid(name, text, f"{limit:x} or less"))
+    return number
 
 
-def _glob(text: str) -> Pattern:
-    """``[[[DOMAIN:]BUS:]SLOT][.FUNCTION]``; what is left out is any."""
+def _glob(text: str) -> AddressPattern:
+    """Read ``[[[DOMAIN:]BUS:]SLOT][.FUNCTION]``; what is left out is any."""
     front, _, function = text.partition(".")
     parts = front.split(":")
     if len(parts) > 3:
-        raise errors.Invalid(
-            f"address is {text!r}; wanted DOMAIN:BUS:SLOT.FUNCTION"
-        )
+        expected = "DOMAIN:BUS:SLOT.FUNCTION"
+        raise errors.Invalid(not_valid("address", text, expected))
     parts = [ANY] * (3 - len(parts)) + [part.strip() or ANY for part in parts]
     parts.append(function.strip() if function else ANY)
     domain, bus, slot, function = (
-        hexadecimal(name, part, *limit)
+        _part(name, part, *limit)
         for name, part, limit in zip(_NAMES, parts, _LIMITS, strict=True)
     )
-    return Pattern((domain, bus, slot, function), None, ANY not in text)
+    return AddressPattern((domain, bus, slot, function))
 
 
-def _regex(given: Mapping[str, object]) -> Pattern:
-    texts = [given.get(name, ".*") for name in _NAMES]
+def _part(name: str, text: str, limit: int, digits: int) -> str:
+    number = hexadecimal(f"address {name}", text, limit)
+    return ANY if number is None else f"{number:0{digits}x}"
+
+
+def _regexes(value: Mapping[str, object]) -> AddressPattern:
     regexes = tuple(
-        _compiled(name, text) for name, text in zip(_NAMES, texts, strict=True)
+        _compiled(name, value.get(name, _ANY_REGEX)) for name in _NAMES
     )
     domain, bus, slot, function = (regex.pattern for regex in regexes)
-    written = [str(given[name]) for name in _NAMES[1:] if name in given]
-    is_plain = "bus" in given and all(map(_HEX.issuperset, written))
-    return Pattern((domain, bus, slot, function), regexes, is_plain)
+    return AddressPattern((domain, bus, slot, function), regexes)
 
 
 def _compiled(name: str, text: object) -> re.Pattern[str]:
+    name = f"address {name}"
     if not isinstance(text, str):
-        raise errors.Invalid(f"{name} of address is {text!r}; wanted a text")
+        raise errors.Invalid(not_valid(name, text, "a text"))
     if _is_intricate(text):
-        raise errors.Invalid(f"{name} of address is too intricate")
+        raise errors.Invalid(f"{name} is too intricate to be tried")
     try:
         return re.compile(text)
     except (re.error, RecursionError, OverflowError) as error:
-        raise errors.Invalid(
-            f"{name} of address is {text!r}, no regular expression ({error})"
-        ) from error
+        expected = f"a regular expression ({error})"
+        raise errors.Invalid(not_valid(name, text, expected)) from error

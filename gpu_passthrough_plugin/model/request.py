@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.model import resource_class
 from gpu_passthrough_plugin.model.unit import DeviceType, UnitFunction
 
 
@@ -37,13 +38,13 @@ class Spec:
 
     def matches(self, function: UnitFunction, traits: frozenset[str]) -> bool:
         """Whether an endpoint of a unit with ``traits`` satisfies this."""
-        ids = f"{function.vendor_id:04X}_{function.product_id:04X}"
+        own = resource_class.of_ids(function.vendor_id, function.product_id)
         return (
             self.traits <= traits
             and self.vendor_id in (None, function.vendor_id)
             and self.product_id in (None, function.product_id)
             and self.device_type is function.device_type
-            and self.resource_class in (None, f"CUSTOM_PCI_{ids}")
+            and self.resource_class in (None, own)
         )
 
 

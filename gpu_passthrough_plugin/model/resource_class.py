@@ -1,4 +1,4 @@
-"""Placement's resource classes as Nova makes them of a configuration."""
+"""Names of Placement's resource classes as Nova makes them."""
 
 from __future__ import annotations
 
@@ -32,13 +32,20 @@ _STANDARD = frozenset(
 )
 
 
-def normal(name: str | None, vendor_id: str, product_id: str) -> str:
-    """The class that Nova reads from a name, or makes of the ids.
+def of_ids(vendor_id: int, product_id: int) -> str:
+    """Return the class that Nova makes of a device's ids.
 
     Source: nova, compute/pci_placement_translator.py (get_resource_class).
     """
-    if not name:
-        return f"CUSTOM_PCI_{vendor_id}_{product_id}".upper()
+    return f"CUSTOM_PCI_{vendor_id:04X}_{product_id:04X}"
+
+
+def normal(name: str) -> str:
+    """Return the class that Nova reads from a name in its configuration.
+
+    Source: nova, compute/pci_placement_translator.py
+    (_normalize_resource_class).
+    """
     upper = name.upper()
     if upper in _STANDARD or upper.startswith("CUSTOM_"):
         return upper

@@ -6,6 +6,7 @@ import dataclasses
 import enum
 from typing import NamedTuple
 
+from gpu_passthrough_plugin.model import resource_class
 from gpu_passthrough_plugin.model.address import Address
 
 
@@ -97,12 +98,9 @@ class Unit:
 
     @property
     def resource_class(self) -> str:
-        """``CUSTOM_PCI_VVVV_PPPP`` of its lowest primary, as Nova names it.
-
-        Source: nova, compute/pci_placement_translator.py.
-        """
+        """``CUSTOM_PCI_VVVV_PPPP`` of its lowest primary, as Nova names it."""
         first = self.primaries[0]
-        return f"CUSTOM_PCI_{first.vendor_id:04X}_{first.product_id:04X}"
+        return resource_class.of_ids(first.vendor_id, first.product_id)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
+from gpu_passthrough_plugin.formats import nova_pci_address
+from gpu_passthrough_plugin.formats.nova_device_spec import DeviceSpec
 from gpu_passthrough_plugin.formats.nova_release import Feature
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.model.unit import DeviceType, Unit, UnitFunction
-from gpu_passthrough_plugin.nova import naming
+from gpu_passthrough_plugin.nova import naming, pools
 from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
-from gpu_passthrough_plugin.nova.spec import DeviceSpec
 
 ACS_OVERRIDE = "CUSTOM_PCI_ACS_OVERRIDE"
 
@@ -37,9 +38,14 @@ class ComputeHost:
 
 
 class Offer(NamedTuple):
-    """A unit that Nova may hand out, and the entries that list it."""
+    """A unit that Nova may hand out.
+
+    :param functions: those that are listed, by address.
+    :param specs: the entry of each.
+    """
 
     unit: Unit
+    functions: tuple[UnitFunction, ...]
     specs: tuple[DeviceSpec, ...]
 
 
@@ -63,7 +69,7 @@ def has_acs_override(kernel_arguments: tuple[str, ...]) -> bool:
 def offers(host: ComputeHost, options: NovaOptions) -> tuple[Offer, ...]:
     """Return every unit that Nova can have, by address."""
     return tuple(
-        Offer(unit, tuple(_specs(host, unit, options)))
+        _offer(host, unit, options)
         for unit in _units(host)
         if not reason(unit, options)
     )
@@ -148,14 +154,40 @@ def _units(host: ComputeHost) -> list[Unit]:
     return sorted(host.units, key=lambda unit: unit.key)
 
 
-def _specs(
-    host: ComputeHost, unit: Unit, options: NovaOptions
-) -> Iterator[DeviceSpec]:
+def _offer(host: ComputeHost, unit: Unit, options: NovaOptions) -> Offer:
     functions = naming.listed_functions(unit, options.mode)
-    for function in functions:
-        traits = _traits(host, unit, function)
-        spec = DeviceSpec(
-            address=function.address,
+    specs = (_spec(host, unit, function, options) for function in functions)
+    return Offer(unit, functions, tuple(specs))
+
+
+def _spec(
+    host: ComputeHost,
+    unit: Unit,
+    function: UnitFunction,
+    options: NovaOptions,
+) -> DeviceSpec:
+    """Return the entry that lists one function.
+
+    The ids stand next to the address because a physical function's address
+    alone matches its virtual functions too, and because another card may be
+    in that slot one day.
+    """
+    traits = tuple(sorted(_traits(host, unit, function)))
+    tags = {}
+    # A virtual function is a group of its own here (``_virtual_group``).
+    if options.mode is Mode.FULL and not _is_virtual(function):
+        size = len(naming.listed_functions(unit, options.mode))
+        # The kernel's number of the group changes between boots.
+        tags[pools.GROUP_TAG] = str(unit.key.address)
+        tags[pools.SIZE_TAG] = str(size)
+        if traits:
+            tags[pools.TRAITS_TAG] = ",".join(traits)
+    switch = _shared_switch(host, unit)
+    if switch is not None:
+        tags[pools.SWITCH_TAG] = str(switch)
+    return _supported(
+        DeviceSpec(
+            address=nova_pci_address.exactly(function.address),
             vendor_id=function.vendor_id,
             product_id=function.product_id,
             resource_class=naming.resource_class(unit, function),
@@ -163,18 +195,11 @@ def _specs(
             managed=options.managed,
             live_migratable=options.live_migratable,
             one_time_use=options.one_time_use,
-            switch=_shared_switch(host, unit),
-        )
-        # A virtual function is a group of its own here (``_virtual_group``).
-        if options.mode is Mode.FULL and not _is_virtual(function):
-            spec = dataclasses.replace(
-                spec,
-                # The kernel's number changes between boots.
-                iommu_group=str(unit.key.address),
-                group_size=len(functions),
-                group_traits=traits,
-            )
-        yield _supported(spec, function, options)
+            tags=tags,
+        ),
+        function,
+        options,
+    )
 
 
 def _shared_switch(host: ComputeHost, unit: Unit) -> Address | None:
@@ -227,7 +252,7 @@ def _supported(
         spec,
         # Without Placement no alias could ask for either.
         resource_class=spec.resource_class if release.has_placement else None,
-        traits=spec.traits if release.has_placement else frozenset(),
+        traits=spec.traits if release.has_placement else (),
         managed=spec.managed if can_managed else None,
         live_migratable=spec.live_migratable if can_migrate else None,
         one_time_use=spec.one_time_use if can_once else None,

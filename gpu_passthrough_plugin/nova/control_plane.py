@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from gpu_passthrough_plugin.formats.nova_alias import AliasEntry
 from gpu_passthrough_plugin.formats.nova_release import Feature
 from gpu_passthrough_plugin.model.unit import Unit, UnitFunction
 from gpu_passthrough_plugin.nova import compute, naming
 from gpu_passthrough_plugin.nova.compute import ComputeHost
 from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
-from gpu_passthrough_plugin.nova.spec import AliasEntry
 
 # The scheduler's own, by default.  Source: nova, conf/scheduler.py, the
 # same in 26.3.0 and 34.0.0.
@@ -172,6 +172,11 @@ def _offered(
 def _alias(
     unit: Unit, function: UnitFunction, options: NovaOptions
 ) -> AliasEntry:
+    """Return the entry for a function.
+
+    The device type is always there: Nova assumes type-PCI in one place, and
+    fails without one in another.  Source: nova, pci/request.py.
+    """
     can_migrate = options.release.knows(Feature.ALIAS_MIGRATABLE)
     return AliasEntry(
         name=naming.alias(unit, function),

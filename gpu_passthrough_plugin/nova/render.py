@@ -223,9 +223,8 @@ def _offer_comment(offer: compute.Offer, options: NovaOptions) -> list[str]:
     text = f"IOMMU group {unit.iommu_group}"
     if len(unit.primaries) > 1:
         text += f", {len(unit.primaries)} primaries as one"
-    listed = {spec.address for spec in offer.specs}
     others = [
-        str(f.address) for f in unit.functions if f.address not in listed
+        str(f.address) for f in unit.functions if f not in offer.functions
     ]
     if others:
         text += f"; reserved with it, never listed: {', '.join(others)}"
@@ -241,7 +240,7 @@ def _not_of_virtual(
         options.one_time_use != spec.one_time_use for spec in specs
     ):
         yield "left out: one_time_use, which no virtual function may have"
-    lost = {t for spec in specs for t in offer.unit.traits - spec.traits}
+    lost = {t for s in specs for t in offer.unit.traits - {*s.traits}}
     if release.has_placement and lost:
         yield (
             f"left out: {', '.join(sorted(lost))}, which not every virtual"

@@ -20,13 +20,13 @@ from gpu_passthrough_plugin.allocation.driver import Driver, LedgerSettings
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.flow.site import Site
-from gpu_passthrough_plugin.formats import domain_xml
+from gpu_passthrough_plugin.formats import domain_xml, nova_alias
 from gpu_passthrough_plugin.host.devices import Replayed
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.journal import Journal
 from gpu_passthrough_plugin.host.locks import host_lock
 from gpu_passthrough_plugin.isolation.partition import Policy
-from gpu_passthrough_plugin.model import address, alias, request, selector
+from gpu_passthrough_plugin.model import address, request, selector
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.allocation import (
     Allocation,
@@ -49,7 +49,7 @@ URI = "test:///default"
 UUID = "5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11"
 OTHER = "0aaaaaaa-8d1f-4c8e-9a57-0d6b6e0f4a11"
 POLICY = Policy((selector.parse("class=03"),))
-ALIASES = alias.parse(
+ALIASES = nova_alias.parse_aliases(
     ['{"name": "gpu", "vendor_id": "10de", "product_id": "1430"}']
 )
 

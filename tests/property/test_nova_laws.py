@@ -6,17 +6,20 @@ import collections
 import dataclasses
 import json
 import random
+from collections.abc import Iterable
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.formats import nova_alias, nova_device_spec
+from gpu_passthrough_plugin.formats.nova_device_spec import DeviceSpec
 from gpu_passthrough_plugin.formats.nova_release import (
     CYCLES,
     Feature,
     Release,
 )
-from gpu_passthrough_plugin.model import alias, trait
+from gpu_passthrough_plugin.model import resource_class, trait
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.unit import (
     DeviceType,
@@ -24,7 +27,7 @@ from gpu_passthrough_plugin.model.unit import (
     UnitFunction,
     UnitKey,
 )
-from gpu_passthrough_plugin.nova import compute, control_plane, render
+from gpu_passthrough_plugin.nova import compute, control_plane, pools, render
 from gpu_passthrough_plugin.nova.compute import ComputeHost
 from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
 
@@ -137,29 +140,46 @@ def test_a_unit_is_offered_or_left_out_with_a_reason(
     assert all(entry.reason for entry in compute.left_out(host, options))
 
 
+def tagged(specs: Iterable[DeviceSpec], tag: str) -> set[object]:
+    """The values of a tag; None stands for an entry without it."""
+    return {spec.tags.get(tag) for spec in specs}
+
+
+@given(hosts(), choices())
+def test_what_is_written_is_read_back(
+    host: ComputeHost, options: NovaOptions
+) -> None:
+    for offer in compute.offers(host, options):
+        for spec in offer.specs:
+            (entry,) = nova_device_spec.load(str(spec))
+            assert nova_device_spec.read(entry) == spec
+    for alias in control_plane.aliases([host], options):
+        assert nova_alias.read(nova_alias.load(str(alias))) == alias
+
+
 @given(hosts(), choices())
 def test_nova_sees_one_function_of_a_unit_or_all(
     host: ComputeHost, options: NovaOptions
 ) -> None:
-    for unit, specs in compute.offers(host, options):
-        listed = [spec.address for spec in specs]
+    for unit, functions, specs in compute.offers(host, options):
+        listed = [function.address for function in functions]
+        assert [s.address.single for s in specs] == list(map(str, listed))
         is_virtual = any(
             f.device_type is DeviceType.VF for f in unit.functions
         )
         if options.mode is Mode.FULL and not is_virtual:
             assert listed == [f.address for f in unit.functions]
-            assert len({spec.iommu_group for spec in specs}) == 1
-            assert {spec.group_size for spec in specs} == {len(specs)}
-            assert {spec.group_traits for spec in specs} == {specs[0].traits}
+            assert len(tagged(specs, pools.GROUP_TAG)) == 1
+            assert tagged(specs, pools.SIZE_TAG) == {str(len(specs))}
+            traits = ",".join(specs[0].traits) or None
+            assert tagged(specs, pools.TRAITS_TAG) == {traits}
         else:
             assert listed == [unit.key.address]
-            assert specs[0].iommu_group is None
-            assert specs[0].group_size is None
-            assert not specs[0].group_traits
+            assert {*specs[0].tags} <= {pools.SWITCH_TAG}
     tags = [
-        o.specs[0].iommu_group
-        for o in compute.offers(host, options)
-        if o.specs[0].iommu_group
+        offer.specs[0].tags[pools.GROUP_TAG]
+        for offer in compute.offers(host, options)
+        if pools.GROUP_TAG in offer.specs[0].tags
     ]
     assert len(set(tags)) == len(tags)
 
@@ -169,9 +189,10 @@ def test_a_switch_is_said_where_it_is_shared(
     host: ComputeHost, options: NovaOptions
 ) -> None:
     below = collections.Counter(unit.switch for unit in host.units)
-    for unit, specs in compute.offers(host, options):
-        shared = unit.switch if below[unit.switch] > 1 else None
-        assert {spec.switch for spec in specs} == {shared}
+    for unit, _, specs in compute.offers(host, options):
+        is_shared = unit.switch is not None and below[unit.switch] > 1
+        shared = str(unit.switch) if is_shared else None
+        assert tagged(specs, pools.SWITCH_TAG) == {shared}
 
 
 @given(fleets, choices(), st.randoms(use_true_random=False))
@@ -202,7 +223,7 @@ def test_a_flavor_asks_for_what_is_there(
     fleet: list[ComputeHost], options: NovaOptions
 ) -> None:
     lines = [str(entry) for entry in control_plane.aliases(fleet, options)]
-    known = alias.parse(lines)
+    known = nova_alias.parse_aliases(lines)
     assert len(known) == len(lines)
     flavors = control_plane.flavors(fleet, options)
     assert len({flavor.name for flavor in flavors}) == len(flavors)
@@ -218,11 +239,11 @@ def test_one_card_is_never_asked_for_and_two_had(
     alone: set[str] = set()
     several: set[str] = set()
     for host in fleet:
-        for unit, specs in compute.offers(host, options):
+        for unit, functions, specs in compute.offers(host, options):
             classes = {
                 spec.resource_class
-                or f"CUSTOM_PCI_{spec.vendor_id:04X}_{spec.product_id:04X}"
-                for spec in specs
+                or resource_class.of_ids(f.vendor_id, f.product_id)
+                for f, spec in zip(functions, specs, strict=True)
             }
             (several if len(unit.primaries) > 1 else alone).update(classes)
     assert not alone & several
@@ -255,10 +276,10 @@ def test_virtual_functions_of_one_kind_are_told_of_alike(
         if f.device_type is DeviceType.VF
     }
     told: dict[tuple[int, int], set[object]] = {}
-    for _, specs in compute.offers(host, options):
-        for spec in specs:
-            if spec.address in virtual:
-                kind = told.setdefault(virtual[spec.address], set())
+    for _, functions, specs in compute.offers(host, options):
+        for function, spec in zip(functions, specs, strict=True):
+            if function.address in virtual:
+                kind = told.setdefault(virtual[function.address], set())
                 kind.add((spec.resource_class, spec.traits))
     assert all(len(ways) == 1 for ways in told.values())
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.formats import nova_pci_address
+from gpu_passthrough_plugin.formats.nova_alias import AliasEntry
 from gpu_passthrough_plugin.formats.oslo_config_file import Value
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.finding import Status
@@ -21,8 +22,8 @@ from gpu_passthrough_plugin.model.function import (
 )
 from gpu_passthrough_plugin.model.group import Group, Member, Role, Verdict
 from gpu_passthrough_plugin.nova.lint import check, configuration
-from gpu_passthrough_plugin.nova.lint.configuration import Options
-from gpu_passthrough_plugin.nova.lint.whitelist import devices
+from gpu_passthrough_plugin.nova.lint.configuration import NovaConf
+from gpu_passthrough_plugin.nova.lint.host_view import devices
 
 addresses = st.builds(
     Address,
@@ -70,15 +71,11 @@ def spec(one: Member, **tags: str) -> str:
 
 def alias(one: Member) -> str:
     (device,) = devices([Group(0, (one,), Verdict((), ()))])
-    vendor, product = device.ids
-    return json.dumps(
-        {
-            "name": f"{vendor}-{device.kind}",
-            "vendor_id": vendor,
-            "product_id": product,
-            "device_type": device.kind,
-        }
-    )
+    vendor, product = device.vendor_id, device.product_id
+    assert isinstance(vendor, int)
+    assert isinstance(product, int)
+    name = f"{vendor}-{device.device_type}"
+    return str(AliasEntry(name, vendor, product, device.device_type))
 
 
 def aliases_of(members: Sequence[Member]) -> list[str]:
@@ -170,11 +167,11 @@ json_values = st.recursive(
 def test_no_value_raises(
     groups: tuple[Group, ...], specs: list[object], aliases: list[object]
 ) -> None:
-    given = Options(
+    conf = NovaConf(
         tuple(Value("device_spec", "a:1", json.dumps(s)) for s in specs),
         tuple(Value("alias", "a:2", json.dumps(a)) for a in aliases),
     )
-    for finding in check.findings(given, groups):
+    for finding in check.findings(conf, groups):
         assert "\n" not in finding.detail
         is_fine = finding.status is Status.PASS
         assert bool(finding.where) != is_fine or not specs + aliases

@@ -3,115 +3,85 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from gpu_passthrough_plugin.formats.nova_release import NEWEST, Release
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.nova.lint import (
+    alias_matching,
     alias_rules,
     device_spec_rules,
     group_rules,
+    host_view,
 )
-from gpu_passthrough_plugin.nova.lint.configuration import Options
-from gpu_passthrough_plugin.nova.lint.whitelist import Case, case
+from gpu_passthrough_plugin.nova.lint.configuration import NovaConf
+from gpu_passthrough_plugin.nova.lint.host_view import HostView
 
-Rule = Callable[[Case], Iterator[Finding]]
+RULES = (
+    *device_spec_rules.RULES,
+    *group_rules.RULES,
+    *alias_rules.RULES,
+    *alias_matching.RULES,
+    *device_spec_rules.TRAIT_RULES,
+)
 
 
 class Check(NamedTuple):
-    """Rules that are reported under one name.
+    """A name that rules are reported under.
 
-    :param fine: what is said when none of them finds anything.
+    :param passed: what is reported when none of them finds anything.
+    :param options: it is of no use where none of these is set.
     """
 
-    name: str
-    rules: tuple[Rule, ...]
-    fine: str
+    passed: str
+    options: tuple[str, ...]
 
 
-_SPECS = (
-    Check(
-        device_spec_rules.VALUES,
-        (device_spec_rules.values,),
-        "Nova reads every device_spec",
+_SPEC, _ALIAS = ("device_spec",), ("alias",)
+# In the order in which they are reported.
+_CHECKS: Mapping[str, Check] = {
+    device_spec_rules.VALUES: Check("Nova reads every device_spec", _SPEC),
+    device_spec_rules.MATCHES: Check(
+        "every device_spec matches a function of this host", _SPEC
     ),
-    Check(
-        device_spec_rules.MATCHES,
-        (device_spec_rules.matches,),
-        "every device_spec matches a function of this host",
+    device_spec_rules.GREEDY: Check(
+        "no device_spec matches more than it seems to mean", _SPEC
     ),
-    Check(
-        device_spec_rules.GREEDY,
-        (device_spec_rules.greedy,),
-        "no device_spec matches more than it seems to mean",
+    group_rules.GROUPS: Check(
+        "no two instances can get parts of one group", _SPEC
     ),
-    Check(
-        group_rules.GROUPS,
-        (group_rules.split, group_rules.tags),
-        "no two instances can get parts of one group",
+    group_rules.SRIOV: Check(
+        "no physical function is listed beside its virtual ones", _SPEC
     ),
-    Check(
-        group_rules.SRIOV,
-        (group_rules.sriov,),
-        "no physical function is listed beside its virtual ones",
+    group_rules.BRIDGES: Check("no bridge is listed", _SPEC),
+    group_rules.HOST: Check("whatever is listed can be handed out", _SPEC),
+    device_spec_rules.KEYS_CHECK: Check("the release knows every key", _SPEC),
+    alias_rules.ALIASES: Check("Nova reads every alias", _ALIAS),
+    alias_rules.ALIAS_NAMES: Check("entries of one name go together", _ALIAS),
+    alias_matching.ALIAS_MATCHES: Check(
+        "some function of this host satisfies every alias", _ALIAS
     ),
-    Check(group_rules.BRIDGES, (group_rules.bridges,), "no bridge is listed"),
-    Check(
-        group_rules.HOST,
-        (group_rules.assignable,),
-        "whatever is listed can be handed out",
+    device_spec_rules.TRAITS: Check(
+        "Placement takes every trait", (*_SPEC, *_ALIAS)
     ),
-    Check(
-        device_spec_rules.KEYS,
-        (device_spec_rules.keys,),
-        "the release knows every key",
-    ),
-)
-_ALIASES = (
-    Check(
-        alias_rules.ALIASES,
-        (alias_rules.values, alias_rules.kinds),
-        "Nova reads every alias",
-    ),
-    Check(
-        alias_rules.ALIAS_NAMES,
-        (alias_rules.names,),
-        "entries of one name go together",
-    ),
-    Check(
-        alias_rules.ALIAS_MATCHES,
-        (alias_rules.matches,),
-        "some function of this host satisfies every alias",
-    ),
-)
-_BOTH = (
-    Check(
-        device_spec_rules.TRAITS,
-        (device_spec_rules.spaces,),
-        "Placement takes every trait",
-    ),
-)
+}
 
 
 def findings(
-    options: Options, groups: Sequence[Group], release: Release = NEWEST
+    conf: NovaConf, groups: Sequence[Group], release: Release = NEWEST
 ) -> tuple[Finding, ...]:
-    """A finding a fault, and one a check where nothing is wrong.
+    """Return a finding a fault, and one a check where nothing is wrong.
 
     :param groups: all of the host's, with the details of every member:
         without one nothing is said of its device type.
     :raises Invalid: when there are more entries than any host has
         devices.
     """
-    looked_at = case(options, groups, release)
-    checks = [
-        *(_SPECS if options.device_spec else ()),
-        *(_ALIASES if options.alias else ()),
-        *(_BOTH if options.device_spec or options.alias else ()),
-    ]
-    if not checks:
+    view = host_view.apply(conf, groups, release)
+    options = {"device_spec": conf.device_spec, "alias": conf.alias}
+    if not any(options.values()):
         return (
             Finding(
                 device_spec_rules.VALUES,
@@ -120,23 +90,32 @@ def findings(
                 "name the files that nova-compute and nova-api read",
             ),
         )
-    return tuple(f for check in checks for f in _found(check, looked_at))
-
-
-def _found(check: Check, looked_at: Case) -> tuple[Finding, ...]:
-    found = tuple(
-        _printable(f) for rule in check.rules for f in rule(looked_at)
+    return tuple(
+        finding
+        for name, check in _CHECKS.items()
+        if any(options[option] for option in check.options)
+        for finding in _of_check(name, view)
     )
-    return found or (Finding(check.name, Status.PASS, check.fine),)
+
+
+def _of_check(name: str, view: HostView) -> Sequence[Finding]:
+    found = [*_faults(name, view)]
+    return found or [Finding(name, Status.PASS, _CHECKS[name].passed)]
+
+
+def _faults(name: str, view: HostView) -> Iterator[Finding]:
+    for rule in RULES:
+        if rule.check == name:
+            yield from map(_printable, rule.findings(view))
 
 
 def _printable(finding: Finding) -> Finding:
-    """It in one line, whatever the names in the files have in them."""
-    detail, where = _shown(finding.detail), _shown(finding.where)
+    """Return it in one line, whatever the names in the files contain."""
+    detail, where = _escaped(finding.detail), _escaped(finding.where)
     return dataclasses.replace(finding, detail=detail, where=where)
 
 
-def _shown(text: str) -> str:
+def _escaped(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(

@@ -1,4 +1,4 @@
-"""What configuration files say of Nova's PCI devices, with line numbers.
+"""What Nova's configuration files set of PCI devices, with line numbers.
 
 Source: oslo.config, cfg.py; nova, conf/pci.py.
 """
@@ -6,12 +6,21 @@ Source: oslo.config, cfg.py; nova, conf/pci.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.formats import oslo_config_file
+from gpu_passthrough_plugin.formats import (
+    nova_alias,
+    nova_device_spec,
+    nova_pci_address,
+    oslo_config_file,
+)
+from gpu_passthrough_plugin.formats.nova_alias import AliasEntry
+from gpu_passthrough_plugin.formats.nova_device_spec import DeviceSpec
 from gpu_passthrough_plugin.formats.oslo_config_file import Line, Value
+
+T = TypeVar("T")
 
 _PCI, _FILTERS = "pci", "filter_scheduler"
 _NAME = re.compile(r"\$\{?[_a-zA-Z]")
@@ -27,8 +36,18 @@ _SPELLINGS: Mapping[str, tuple[tuple[str, str], ...]] = {
 }
 
 
-class Options(NamedTuple):
-    """What the files say, together; None for what none of them says.
+# A host has some dozens of devices that it hands out, a cloud some dozens
+# of aliases.
+_MAX_ENTRIES = 1000
+_NOVA_FAILS = "mend the entry: Nova does not start with it as it stands"
+_NOT_TRIED = (
+    "write a simpler one, or an entry for each address: what this one"
+    " matches was not looked at"
+)
+
+
+class NovaConf(NamedTuple):
+    """What the files set, together; None for what none of them sets.
 
     :param device_spec: in the order in which Nova tries them.
     :param filters: names of ``enabled_filters``.
@@ -41,26 +60,111 @@ class Options(NamedTuple):
     filters: tuple[str, ...] | None = None
 
 
-def read(files: Sequence[tuple[str, bytes]]) -> Options:
-    """What files of that name and contents say; a later one is stronger.
+class Placed(NamedTuple, Generic[T]):
+    """An entry of a file.
 
-    :raises Faults: with each line that is none of oslo.config's, and each
-        file that is too large or no text.
+    :param place: file and line of the value that it is in.
+    :param written: the JSON object that it was read from.
+    """
+
+    place: str
+    entry: T
+    written: Mapping[str, object]
+
+
+class Fault(NamedTuple):
+    """A value or entry that cannot be read, most often not by Nova either."""
+
+    place: str
+    text: str
+    remedy: str = _NOVA_FAILS
+
+
+def read(files: Sequence[tuple[str, bytes]]) -> NovaConf:
+    """Return what files of these names and contents set; the last one wins.
+
+    :raises Faults: with each line that oslo.config cannot read, and each
+        file that is too large or not a text.
     """
     faults: list[str] = []
-    read = [oslo_config_file.lines(name, data, faults) for name, data in files]
-    lines = [line for found in read for line in found]
+    by_file = [
+        oslo_config_file.lines(name, data, faults) for name, data in files
+    ]
+    lines = [line for of_file in by_file for line in of_file]
     faults += [fault for line in lines if (fault := _substitution(line))]
     if faults:
         raise errors.Faults(tuple(faults))
     filters = _last(lines, _FILTERS, "enabled_filters")
-    return Options(
-        device_spec=tuple(v for f in read for v in _values(f, "device_spec")),
-        alias=tuple(v for f in read for v in _values(f, "alias")),
+    return NovaConf(
+        device_spec=tuple(
+            v for f in by_file for v in _values(f, "device_spec")
+        ),
+        alias=tuple(v for f in by_file for v in _values(f, "alias")),
         report_in_placement=_truth(_last(lines, _PCI, "report_in_placement")),
         pci_in_placement=_truth(_last(lines, _FILTERS, "pci_in_placement")),
         filters=_names(filters),
     )
+
+
+def device_specs(
+    values: Iterable[Value],
+) -> tuple[tuple[Placed[DeviceSpec], ...], tuple[Fault, ...]]:
+    """Return the entries in the order in which Nova tries them, and faults.
+
+    :raises Invalid: when there are more than any host has devices.
+    """
+
+    def not_tried(entry: Mapping[str, object]) -> str:
+        return nova_pci_address.too_intricate(entry.get("address"))
+
+    return _entries(
+        values, nova_device_spec.load, nova_device_spec.read, not_tried
+    )
+
+
+def aliases(
+    values: Iterable[Value],
+) -> tuple[tuple[Placed[AliasEntry], ...], tuple[Fault, ...]]:
+    """Return the entries in their order, and the faults.
+
+    :raises Invalid: when there are too many to be one cloud's.
+    """
+    return _entries(
+        values, lambda text: [nova_alias.load(text)], nova_alias.read
+    )
+
+
+def _entries(
+    values: Iterable[Value],
+    load: Callable[[str], Iterable[Mapping[str, object]]],
+    read: Callable[[Mapping[str, object]], T],
+    not_tried: Callable[[Mapping[str, object]], str] = lambda _: "",
+) -> tuple[tuple[Placed[T], ...], tuple[Fault, ...]]:
+    entries: list[Placed[T]] = []
+    faults: list[Fault] = []
+    total = 0
+    for value in values:
+        try:
+            objects = list(load(value.text))
+        except errors.Invalid as error:
+            objects = []
+            faults.append(Fault(value.place, str(error)))
+        total += max(len(objects), 1)
+        if total > _MAX_ENTRIES:
+            raise errors.Invalid(
+                f"{value.place}: more than {_MAX_ENTRIES} entries of"
+                f" {value.spelled}"
+            )
+        for item in objects:
+            reason = not_tried(item)
+            if reason:
+                faults.append(Fault(value.place, reason, _NOT_TRIED))
+                continue
+            try:
+                entries.append(Placed(value.place, read(item), item))
+            except errors.Faults as error:
+                faults += (Fault(value.place, text) for text in error.faults)
+    return tuple(entries), tuple(faults)
 
 
 def _values(lines: Sequence[Line], option: str) -> Iterator[Value]:
@@ -71,20 +175,20 @@ def _values(lines: Sequence[Line], option: str) -> Iterator[Value]:
 
 
 def _last(lines: Sequence[Line], section: str, spelled: str) -> str | None:
-    found = None
+    text = None
     for line in lines:
         if (line.section, line.value.spelled) == (section, spelled):
-            found = line.value.text
-    return found
+            text = line.value.text
+    return text
 
 
 def _substitution(line: Line) -> str:
-    """oslo.config puts another option's value where $NAME stands."""
+    """Return a fault for $NAME, which oslo.config replaces; or nothing."""
     value = line.value
-    is_ours = any(
-        (line.section, value.spelled) in named for named in _SPELLINGS.values()
+    is_read = any(
+        (line.section, value.spelled) in names for names in _SPELLINGS.values()
     )
-    if not is_ours or not _NAME.search(re.sub(r"\\\$|\$\$", "", value.text)):
+    if not is_read or not _NAME.search(re.sub(r"\\\$|\$\$", "", value.text)):
         return ""
     return (
         f"{value.place}: {value.spelled} has $NAME in it, which stands for"

@@ -4,212 +4,235 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from gpu_passthrough_plugin.formats.nova_alias import traits
-from gpu_passthrough_plugin.formats.nova_device_spec import (
-    GROUP_TAG,
-    NETWORK_TAG,
-    SIZE_TAG,
-    SWITCH_TAG,
-    TRAITS_TAG,
-    DeviceSpec,
-)
-from gpu_passthrough_plugin.formats.nova_pci_address import ANY
-from gpu_passthrough_plugin.formats.nova_release import Feature
+from gpu_passthrough_plugin.formats import nova_device_spec
+from gpu_passthrough_plugin.formats.nova_device_spec import KEYS
 from gpu_passthrough_plugin.model import trait
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.group import Role
 from gpu_passthrough_plugin.model.unit import DeviceType
-from gpu_passthrough_plugin.nova.lint.whitelist import Case, Listed
+from gpu_passthrough_plugin.nova import pools
+from gpu_passthrough_plugin.nova.lint.host_view import (
+    Condition,
+    HostView,
+    Listed,
+    Rule,
+)
 
 VALUES, MATCHES, GREEDY = "values", "matches", "greedy"
-KEYS, TRAITS = "keys", "traits"
+KEYS_CHECK, TRAITS = "keys", "traits"
 
-# Source: nova, conf/pci.py and pci/devspec.py.
-_SINCE: Mapping[str, Feature] = {
-    "resource_class": Feature.SPEC_CLASS,
-    "traits": Feature.SPEC_TRAITS,
-    "managed": Feature.SPEC_MANAGED,
-    "live_migratable": Feature.SPEC_MIGRATABLE,
-    "one_time_use": Feature.SPEC_ONCE,
-}
-_TAGS = frozenset(
-    {
-        *_SINCE,
-        GROUP_TAG,
-        SIZE_TAG,
-        TRAITS_TAG,
-        SWITCH_TAG,
-        NETWORK_TAG,
-        "trusted",
-        "remote_managed",
-    }
+# Tags that this project's own filter and weigher read.
+_OWN_TAGS = frozenset(
+    {pools.GROUP_TAG, pools.SIZE_TAG, pools.TRAITS_TAG, pools.SWITCH_TAG}
 )
-_PLACED = ("resource_class", "traits", "one_time_use")
+_HEX = frozenset("0123456789abcdefABCDEF")
 
 
-def values(of: Case) -> Iterator[Finding]:
-    """Entries that Nova does not start with."""
-    for fault in of.spec_faults:
-        yield fault.finding(VALUES)
+def unreadable(view: HostView) -> Iterator[Finding]:
+    """Find entries that Nova does not start with, or that are not tried."""
+    for fault in view.spec_faults:
+        yield Finding(
+            VALUES, Status.FAIL, fault.text, fault.remedy, fault.place
+        )
 
 
-def matches(of: Case) -> Iterator[Finding]:
-    """Entries that list nothing here."""
-    for number, found in enumerate(of.listed):
-        spec = found.spec
-        if spec.devname:
-            yield Finding(
+def network_device(view: HostView) -> Iterator[Finding]:
+    """Find entries that name a network interface, which is not looked up."""
+    for entry in view.listed:
+        spec = entry.line.entry
+        if spec.devname is not None:
+            yield _warn(
                 MATCHES,
-                Status.WARN,
+                entry,
                 f"which function {spec.devname!r} is was not looked at",
                 "name it by its address: a network device's name changes",
-                spec.place,
             )
-        elif not found.matched:
-            yield Finding(
+
+
+def matches_nothing(view: HostView) -> Iterator[Finding]:
+    """Find entries that match no function of this host."""
+    for entry in view.listed:
+        if not entry.matched and entry.line.entry.devname is None:
+            yield _warn(
                 MATCHES,
-                Status.WARN,
+                entry,
                 "matches no function of this host",
                 "compare it with 'gpu-passthrough device list'; take it out"
                 " unless another host needs it",
-                spec.place,
             )
-        elif not found.taken:
-            yield _hidden(found, of.listed[:number])
 
 
-def _hidden(found: Listed, before: tuple[Listed, ...]) -> Finding:
-    lost = {device.address for device in found.matched}
-    places = dict.fromkeys(
-        other.spec.place
-        for other in before
-        if any(device.address in lost for device in other.taken)
-    )
-    return Finding(
-        MATCHES,
-        Status.WARN,
-        f"has no effect: {', '.join(places)} matches all of the same"
-        " functions first",
-        "put the narrower entry first, or take it out",
-        found.spec.place,
-    )
+def hidden(view: HostView) -> Iterator[Finding]:
+    """Find entries whose functions all match an entry before them.
+
+    Source: nova, pci/whitelist.py (device_assignable): the first wins.
+    """
+    for number, entry in enumerate(view.listed):
+        if not entry.matched or entry.taken:
+            continue
+        matched = {device.address for device in entry.matched}
+        places = dict.fromkeys(
+            other.line.place
+            for other in view.listed[:number]
+            if any(device.address in matched for device in other.taken)
+        )
+        yield _warn(
+            MATCHES,
+            entry,
+            f"has no effect: {', '.join(places)} matches all of the same"
+            " functions first",
+            "put the narrower entry first, or take it out",
+        )
 
 
-def greedy(of: Case) -> Iterator[Finding]:
-    """Entries that mean one card, as it seems, and match more."""
-    for found in of.listed:
-        spec = found.spec
-        if _is_everything(spec):
-            yield Finding(
+def everything(view: HostView) -> Iterator[Finding]:
+    """Find entries that match every function of the host."""
+    for entry in view.listed:
+        if entry.line.entry.is_everything:
+            yield _fail(
                 GREEDY,
-                Status.FAIL,
+                entry,
                 "has neither ids nor an address, and so matches all"
-                f" {len(found.matched)} functions of the host",
+                f" {len(entry.matched)} functions of the host",
                 "say vendor_id and product_id, or an address",
-                spec.place,
             )
+
+
+def several_cards(view: HostView) -> Iterator[Finding]:
+    """Find entries that seem to mean one card, and match more."""
+    for entry in view.listed:
+        if entry.line.entry.is_everything:
+            continue
+        if not _names_one_card(entry.line.written.get("address")):
             continue
         cards = sorted(
             {
                 device.address.card: str(device.address)[:-2]
-                for device in found.matched
+                for device in entry.matched
                 if device.role is not Role.BRIDGE
-                and device.kind is not DeviceType.VF
+                and device.device_type is not DeviceType.VF
             }.values()
         )
-        if spec.pattern.is_plain and len(cards) > 1:
-            yield Finding(
+        if len(cards) > 1:
+            yield _warn(
                 GREEDY,
-                Status.WARN,
+                entry,
                 f"its address has no wildcard, and matches {len(cards)}"
                 f" cards: {', '.join(cards)}",
                 "write the whole address as a text, such as 0000:06:00.0; or"
                 " * for each part where any will do",
-                spec.place,
             )
 
 
-def _is_everything(spec: DeviceSpec) -> bool:
-    ids = {spec.vendor_id, spec.product_id, *spec.pattern.texts}
-    return not spec.devname and ids <= {ANY, ".*"}
+def _names_one_card(address: object) -> bool:
+    """Return whether somebody wrote no wildcard below the domain."""
+    if isinstance(address, Mapping):
+        written = [
+            str(address[name])
+            for name in ("bus", "slot", "function")
+            if name in address
+        ]
+        return "bus" in address and all(map(_HEX.issuperset, written))
+    return bool(address) and "*" not in str(address)
 
 
-def keys(of: Case) -> Iterator[Finding]:
-    """Keys that do not do what somebody may think."""
-    for value in of.options.device_spec:
+def older_name(view: HostView) -> Iterator[Finding]:
+    """Find values of an option by the name that it had before."""
+    for value in view.conf.device_spec:
         if value.spelled != "device_spec":
             yield Finding(
-                KEYS,
+                KEYS_CHECK,
                 Status.WARN,
                 f"{value.spelled} is an older name",
                 "call it device_spec, in [pci]",
                 value.place,
             )
-    for found in of.listed:
-        for key in found.spec.tags:
-            yield from _key(key, found.spec, of)
-        if found.spec.devname and of.options.report_in_placement:
-            yield Finding(
-                KEYS,
-                Status.FAIL,
-                "nova-compute takes no devname where report_in_placement is"
-                " on",
-                "name the function by its address",
-                found.spec.place,
+
+
+def later_key(view: HostView) -> Iterator[Finding]:
+    """Find keys that this release does not know yet."""
+    for entry, name in _keys(view):
+        key = KEYS.get(name)
+        if key and key.feature and not view.release.knows(key.feature):
+            yield _warn(
+                KEYS_CHECK,
+                entry,
+                f"{view.release} does not know {name}, and does not heed it",
+                "take it out, or upgrade Nova",
             )
 
 
-def _key(key: str, spec: DeviceSpec, of: Case) -> Iterator[Finding]:
-    feature = _SINCE.get(key)
-    if feature and not of.release.knows(feature):
-        yield Finding(
-            KEYS,
-            Status.WARN,
-            f"{of.release} does not know {key}, and does not heed it",
-            "take it out, or upgrade Nova",
-            spec.place,
-        )
-    elif key in _PLACED and of.options.report_in_placement is False:
-        once = key == "one_time_use"
-        yield Finding(
-            KEYS,
-            Status.FAIL if once else Status.WARN,
-            f"{key} does nothing while report_in_placement is off",
+def unreported_key(view: HostView) -> Iterator[Finding]:
+    """Find keys that Nova reads only where it reports to Placement.
+
+    It refuses ``one_time_use`` without.
+    Source: nova, pci/devspec.py (_init_dev_details).
+    """
+    for entry, name in _keys(view):
+        key = KEYS.get(name)
+        if key is None or not key.is_for_placement:
+            continue
+        if key.feature and not view.release.knows(key.feature):
+            continue
+        report = _fail if name == "one_time_use" else _warn
+        yield report(
+            KEYS_CHECK,
+            entry,
+            f"{name} does nothing while report_in_placement is off",
             "set [pci] report_in_placement = True",
-            spec.place,
-        )
-    elif key not in _TAGS:
-        yield Finding(
-            KEYS,
-            Status.WARN,
-            f"{key!r} is no key that Nova heeds; it is only a tag, and"
-            " matches nothing less",
-            "look at its spelling: vendor_id, product_id, address, devname",
-            spec.place,
         )
 
 
-def spaces(of: Case) -> Iterator[Finding]:
-    """Traits that become others than somebody meant."""
-    for found in of.listed:
-        yield from trait_findings(found.spec.place, found.spec.tag("traits"))
-    for alias in of.aliases:
-        yield from trait_findings(alias.place, alias.traits)
+def unknown_key(view: HostView) -> Iterator[Finding]:
+    """Find keys that neither Nova nor this project's filter reads."""
+    for entry, name in _keys(view):
+        if name not in KEYS and name not in _OWN_TAGS:
+            yield _warn(
+                KEYS_CHECK,
+                entry,
+                f"{name!r} is no key that Nova heeds; it is only a tag, and"
+                " matches nothing less",
+                "look at its spelling: vendor_id, product_id, address,"
+                " devname",
+            )
 
 
-def trait_findings(place: str, names: str) -> Iterator[Finding]:
-    """Names with a space at an end, or that are none to Placement."""
-    for name in names.split(",") if names else ():
-        (read,) = traits(name) or {""}
+def reported_network_device(view: HostView) -> Iterator[Finding]:
+    """Find network interfaces, which Nova does not report to Placement.
+
+    Source: nova, compute/pci_placement_translator.py
+    (ensure_no_dev_spec_with_devname).
+    """
+    for entry in view.listed:
+        if entry.line.entry.devname is not None:
+            yield _fail(
+                KEYS_CHECK,
+                entry,
+                "nova-compute takes no devname where report_in_placement is"
+                " on",
+                "name the function by its address",
+            )
+
+
+def trait_with_space(view: HostView) -> Iterator[Finding]:
+    """Find names of traits with a space at an end, which Nova keeps."""
+    for place, name in _traits(view):
         if name != name.strip():
             yield Finding(
                 TRAITS,
                 Status.FAIL,
-                f"Nova keeps the space in {name!r} and reads {read}",
+                f"Nova keeps the space in {name!r} and reads"
+                f" {trait.normal(name)}",
                 "write no spaces beside the commas in traits",
                 place,
             )
-        elif not trait.is_trait(read) or not name:
+
+
+def not_a_trait(view: HostView) -> Iterator[Finding]:
+    """Find names that Placement does not take for a trait."""
+    for place, name in _traits(view):
+        is_valid = name and trait.is_trait(trait.normal(name))
+        if not is_valid and name == name.strip():
             yield Finding(
                 TRAITS,
                 Status.FAIL,
@@ -217,3 +240,50 @@ def trait_findings(place: str, names: str) -> Iterator[Finding]:
                 trait.WANTED,
                 place,
             )
+
+
+RULES = (
+    Rule(VALUES, unreadable),
+    Rule(MATCHES, network_device),
+    Rule(MATCHES, matches_nothing),
+    Rule(MATCHES, hidden),
+    Rule(GREEDY, everything),
+    Rule(GREEDY, several_cards),
+    Rule(KEYS_CHECK, older_name),
+    Rule(KEYS_CHECK, later_key),
+    Rule(KEYS_CHECK, unreported_key, Condition(report_in_placement=False)),
+    Rule(KEYS_CHECK, unknown_key),
+    Rule(
+        KEYS_CHECK,
+        reported_network_device,
+        Condition(report_in_placement=True),
+    ),
+)
+TRAIT_RULES = (Rule(TRAITS, trait_with_space), Rule(TRAITS, not_a_trait))
+"""Of ``device_spec`` and ``alias`` alike."""
+
+
+def _keys(view: HostView) -> Iterator[tuple[Listed, str]]:
+    """Yield each entry with each key of it that is a tag."""
+    for entry in view.listed:
+        for name in entry.line.written:
+            if name not in nova_device_spec.MATCHED:
+                yield entry, name
+
+
+def _traits(view: HostView) -> Iterator[tuple[str, str]]:
+    """Yield each name of a trait as written, with its place."""
+    for entry in view.listed:
+        for name in entry.line.entry.traits:
+            yield entry.line.place, name
+    for line in view.aliases:
+        for name in line.entry.traits:
+            yield line.place, name
+
+
+def _warn(check: str, entry: Listed, detail: str, remedy: str) -> Finding:
+    return Finding(check, Status.WARN, detail, remedy, entry.line.place)
+
+
+def _fail(check: str, entry: Listed, detail: str, remedy: str) -> Finding:
+    return Finding(check, Status.FAIL, detail, remedy, entry.line.place)

@@ -2,206 +2,307 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
-from gpu_passthrough_plugin.formats.nova_device_spec import SIZE_TAG
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.group import Group, Role
 from gpu_passthrough_plugin.model.unit import DeviceType
-from gpu_passthrough_plugin.nova.lint.whitelist import Case, Pair
+from gpu_passthrough_plugin.nova import pools
+from gpu_passthrough_plugin.nova.control_plane import GROUP_FILTER, PCI_FILTER
+from gpu_passthrough_plugin.nova.lint.host_view import (
+    Assignable,
+    HostView,
+    Rule,
+)
 
 GROUPS, SRIOV, BRIDGES, HOST = "groups", "sriov", "bridges", "host"
 
-_FILTER = "IommuGroupFilter"
-_ONE = (
-    "list one function of the group (a primary), or all of its endpoints,"
-    " tagged with one iommu_group, for full mode's scheduler filter"
+_MAX_SHOWN = 8
+
+
+class ListedGroup(NamedTuple):
+    """An IOMMU group, and what is listed of its endpoints."""
+
+    group: Group
+    listed: tuple[Assignable, ...]
+    view: HostView
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has several endpoints and all are listed."""
+        return len(self.listed) == len(self.group.endpoints) > 1
+
+    @property
+    def tags(self) -> frozenset[str | None]:
+        return frozenset(map(_group_tag, self.listed))
+
+    @property
+    def sizes(self) -> frozenset[str]:
+        """The sizes that the entries name; without one it is right."""
+        count = len(self.listed)
+        return frozenset(
+            str(entry.spec.tags.get(pools.SIZE_TAG, count))
+            for entry in self.listed
+        )
+
+
+class _GroupReason(NamedTuple):
+    """Why instances could get parts of one group."""
+
+    applies: Callable[[ListedGroup], bool]
+    detail: Callable[[ListedGroup], str]
+    remedy: Callable[[ListedGroup], str]
+
+
+def _is_companion(of: ListedGroup) -> bool:
+    """One function stands for all, unless another is the group's primary."""
+    is_primary = of.listed[0].device.role is Role.PRIMARY
+    return len(of.listed) == 1 and bool(of.group.primaries) and not is_primary
+
+
+def _companion(of: ListedGroup) -> str:
+    device, primary = of.listed[0].device, of.group.primaries[0]
+    return (
+        f"lists {device.address}, a companion of {primary.address}: half of"
+        f" group {of.group.number}"
+    )
+
+
+def _is_part(of: ListedGroup) -> bool:
+    return 1 < len(of.listed) < len(of.group.endpoints)
+
+
+def _part(of: ListedGroup) -> str:
+    return (
+        f"lists {_addresses(of.listed)}: half of group {of.group.number},"
+        f" which is {_endpoints(of.group)}"
+    )
+
+
+def _has_wrong_size(of: ListedGroup) -> bool:
+    return of.is_whole and of.sizes != {str(len(of.listed))}
+
+
+def _is_unscheduled(of: ListedGroup) -> bool:
+    is_off = of.view.conf.pci_in_placement is False
+    return of.is_whole and (is_off or not of.view.release.has_placement)
+
+
+def _is_unfiltered(of: ListedGroup) -> bool:
+    """The filter is off; where no file sets the filters it may be on."""
+    names = of.view.conf.filters
+    return of.is_whole and names is not None and GROUP_FILTER not in names
+
+
+def _whole(text: Callable[[ListedGroup], str]) -> Callable[[ListedGroup], str]:
+    return lambda of: (
+        f"lists all of group {of.group.number} ({_endpoints(of.group)}),"
+        f" {text(of)}"
+    )
+
+
+def _one_or_all(of: ListedGroup) -> str:
+    return (
+        "list one function of the group (a primary), or all of its endpoints,"
+        " tagged with one iommu_group, for full mode's scheduler filter"
+    )
+
+
+# The first that applies to a group is reported.
+_GROUP_REASONS = (
+    _GroupReason(_is_companion, _companion, _one_or_all),
+    _GroupReason(_is_part, _part, _one_or_all),
+    _GroupReason(
+        lambda of: of.is_whole and of.tags == {None},
+        _whole(lambda of: "and nothing keeps them together"),
+        _one_or_all,
+    ),
+    _GroupReason(
+        lambda of: of.is_whole and len(of.tags) > 1,
+        _whole(lambda of: "with different iommu_group tags"),
+        lambda of: "give all of them the same iommu_group",
+    ),
+    _GroupReason(
+        _has_wrong_size,
+        _whole(
+            lambda of: f"with an iommu_group_size that is not {len(of.listed)}"
+        ),
+        lambda of: (
+            f"give all of them the same iommu_group_size, {len(of.listed)}"
+        ),
+    ),
+    _GroupReason(
+        _is_unscheduled,
+        _whole(
+            lambda of: (
+                "for a filter that needs [filter_scheduler] pci_in_placement"
+            )
+        ),
+        lambda of: "turn it on (Nova 27 and later), or list primaries only",
+    ),
+    _GroupReason(
+        _is_unfiltered,
+        _whole(lambda of: f"and enabled_filters has no {GROUP_FILTER}"),
+        lambda of: f"add {GROUP_FILTER} before {PCI_FILTER}",
+    ),
 )
 
 
-def by_group(of: Case) -> Mapping[int, list[Pair]]:
-    """What is listed of each group, by the kernel's number."""
-    groups: dict[int, list[Pair]] = {}
-    for pair in of.pairs:
-        number = pair.device.group.number
-        if number is not None:
-            groups.setdefault(number, []).append(pair)
-    return groups
+def split_group(view: HostView) -> Iterator[Finding]:
+    """Find groups that Nova could give to several instances, in parts."""
+    for group in _listed_groups(view):
+        for reason in _GROUP_REASONS:
+            if reason.applies(group):
+                yield _fail(
+                    GROUPS,
+                    group.listed,
+                    reason.detail(group),
+                    reason.remedy(group),
+                )
+                break
 
 
-def split(of: Case) -> Iterator[Finding]:
-    """Groups that Nova could give to several instances, a part to each."""
-    for pairs in by_group(of).values():
-        group = pairs[0].device.group
-        if len(pairs) == 1:
-            yield from _lone(pairs[0])
-        elif len(pairs) < len(group.endpoints):
+def shared_tag(view: HostView) -> Iterator[Finding]:
+    """Find a tag on several groups: the filter takes them for one."""
+    tagged: dict[str, list[Assignable]] = {}
+    for entry in view.assignable:
+        tag = _group_tag(entry)
+        if tag is not None:
+            tagged.setdefault(tag, []).append(entry)
+    for tag, entries in tagged.items():
+        if len({str(entry.device.group.number) for entry in entries}) > 1:
             yield _fail(
-                pairs,
-                f"lists {_shown(pairs)}: half of group {group.number}, which"
-                f" is {_endpoints(group)}",
-                _ONE,
-            )
-        else:
-            yield from _whole(pairs, of)
-
-
-def _lone(pair: Pair) -> Iterator[Finding]:
-    """One function stands for all, where it is one that is asked for."""
-    group, primaries = pair.device.group, pair.device.group.primaries
-    if primaries and pair.device.role is not Role.PRIMARY:
-        yield _fail(
-            [pair],
-            f"lists {pair.device.address}, a companion of"
-            f" {primaries[0].address}: half of group {group.number}",
-            _ONE,
-        )
-
-
-def _whole(pairs: Sequence[Pair], of: Case) -> Iterator[Finding]:
-    """All endpoints are listed: does anything keep them together?"""
-    tags = {pair.spec.group_tag for pair in pairs}
-    sizes = {str(pair.spec.tags.get(SIZE_TAG, len(pairs))) for pair in pairs}
-    group = pairs[0].device.group
-    what = f"lists all of group {group.number} ({_endpoints(group)})"
-    if tags == {None}:
-        yield _fail(pairs, f"{what}, and nothing keeps them together", _ONE)
-    elif len(tags) > 1:
-        yield _fail(
-            pairs,
-            f"{what}, with different iommu_group tags",
-            "give all of them the same iommu_group",
-        )
-    elif sizes != {str(len(pairs))}:
-        yield _fail(
-            pairs,
-            f"{what}, with an iommu_group_size that is not {len(pairs)}",
-            f"give all of them the same iommu_group_size, {len(pairs)}",
-        )
-    elif not of.release.has_placement or of.options.pci_in_placement is False:
-        yield _fail(
-            pairs,
-            f"{what}, for a filter that needs [filter_scheduler]"
-            " pci_in_placement",
-            "turn it on (Nova 27 and later), or list primaries only",
-        )
-    elif not _has_filter(of):
-        yield _fail(
-            pairs,
-            f"{what}, and enabled_filters has no {_FILTER}",
-            f"add {_FILTER} before PciPassthroughFilter",
-        )
-
-
-def _has_filter(of: Case) -> bool:
-    """Whether the filter is on, or no file says which are."""
-    names = of.options.filters
-    return names is None or _FILTER in names
-
-
-def tags(of: Case) -> Iterator[Finding]:
-    """One tag for several groups: a filter takes them for one."""
-    tagged: dict[str, list[Pair]] = {}
-    for pair in of.pairs:
-        if pair.spec.group_tag is not None:
-            tagged.setdefault(pair.spec.group_tag, []).append(pair)
-    for tag, pairs in tagged.items():
-        numbers = {str(pair.device.group.number) for pair in pairs}
-        if len(numbers) > 1:
-            yield _fail(
-                pairs,
+                GROUPS,
+                entries,
                 f"the iommu_group tag {tag!r} is on functions of several"
-                f" groups: {_shown(pairs)}",
+                f" groups: {_addresses(entries)}",
                 "give each group a tag of its own, such as the address of"
                 " its first function",
             )
 
 
-def sriov(of: Case) -> Iterator[Finding]:
-    """A physical function beside its own virtual ones."""
-    listed: dict[Address, Pair] = {p.device.address: p for p in of.pairs}
-    children: dict[Address, list[Pair]] = {}
-    for pair in of.pairs:
-        parent = pair.device.physical
-        if parent in listed and not pair.spec.is_network:
-            children.setdefault(parent, []).append(pair)
-    for parent, pairs in children.items():
-        yield Finding(
+def physical_and_virtual(view: HostView) -> Iterator[Finding]:
+    """Find physical functions listed together with their virtual ones.
+
+    Source: nova, compute/pci_placement_translator.py (add_child).
+    """
+    by_address = {entry.device.address: entry for entry in view.assignable}
+    children: dict[Address, list[Assignable]] = {}
+    for entry in view.assignable:
+        parent = entry.device.physical
+        if parent in by_address and not entry.spec.is_network:
+            children.setdefault(parent, []).append(entry)
+    for parent, entries in children.items():
+        yield _fail(
             SRIOV,
-            Status.FAIL,
-            f"lists {parent} and its virtual functions {_shown(pairs)} as"
-            " well",
+            [by_address[parent], *entries],
+            f"lists {parent} and its virtual functions"
+            f" {_addresses(entries)} as well",
             "list either; the address of a physical function matches its"
             " virtual ones too, unless its product_id stands beside it",
-            _places([listed[parent], *pairs]),
         )
-    for pair in of.pairs:
-        is_once = "one_time_use" in pair.spec.tags
-        if pair.device.kind is DeviceType.VF and is_once:
+
+
+def one_time_virtual(view: HostView) -> Iterator[Finding]:
+    """Find virtual functions with ``one_time_use``, whatever its value.
+
+    Source: nova, compute/pci_placement_translator.py (add_child).
+    """
+    for entry in view.assignable:
+        is_virtual = entry.device.device_type is DeviceType.VF
+        if is_virtual and "one_time_use" in entry.line.written:
             yield _fail(
-                [pair],
-                f"one_time_use is on {pair.device.address}, which is a"
+                SRIOV,
+                [entry],
+                f"one_time_use is on {entry.device.address}, which is a"
                 " virtual function",
                 "take it out: Placement is told nothing of the host else",
-                SRIOV,
             )
 
 
-def bridges(of: Case) -> Iterator[Finding]:
-    """Bridges, which no guest can have."""
-    for found in of.listed:
-        lost = [d for d in found.taken if d.role is Role.BRIDGE]
+def bridges(view: HostView) -> Iterator[Finding]:
+    """Find entries that list bridges, which no guest can have."""
+    for entry in view.listed:
+        lost = [
+            str(device.address)
+            for device in entry.taken
+            if device.role is Role.BRIDGE
+        ]
         if lost:
-            named = _some([str(device.address) for device in lost])
             yield Finding(
                 BRIDGES,
                 Status.FAIL,
-                f"lists {named}, which no guest can have: bridges",
+                f"lists {_some(lost)}, which no guest can have: bridges",
                 "say product_id too, or an address that only endpoints have",
-                found.spec.place,
+                entry.line.place,
             )
 
 
-def assignable(of: Case) -> Iterator[Finding]:
-    """Functions of groups that cannot be handed out, with every reason."""
-    said = set()
-    for pair in of.pairs:
-        device = pair.device
-        for reason in device.group.verdict.reasons:
-            is_ours = reason.rule == "sriov-enabled" and pair.spec.is_network
-            if reason.rule == "no-primary" or is_ours:
+def not_assignable(view: HostView) -> Iterator[Finding]:
+    """Find functions of groups that cannot be handed out, and each reason."""
+    reported = set()
+    for entry in view.assignable:
+        for reason in entry.device.group.verdict.reasons:
+            # Neutron's virtual functions need their physical one enabled.
+            is_meant = reason.rule == "sriov-enabled" and entry.spec.is_network
+            if reason.rule == "no-primary" or is_meant:
                 continue
-            if (pair.spec.place, reason) in said:
+            if (entry.line.place, reason) in reported:
                 continue
-            said.add((pair.spec.place, reason))
+            reported.add((entry.line.place, reason))
             yield _fail(
-                [pair],
-                f"lists {device.address}, but {reason.text}",
-                f"take it out of device_spec; or {reason.remedy}",
                 HOST,
+                [entry],
+                f"lists {entry.device.address}, but {reason.text}",
+                f"take it out of device_spec; or {reason.remedy}",
             )
+
+
+RULES = (
+    Rule(GROUPS, split_group),
+    Rule(GROUPS, shared_tag),
+    Rule(SRIOV, physical_and_virtual),
+    Rule(SRIOV, one_time_virtual),
+    Rule(BRIDGES, bridges),
+    Rule(HOST, not_assignable),
+)
+
+
+def _listed_groups(view: HostView) -> Iterator[ListedGroup]:
+    """Yield each group that something is listed of, by its number."""
+    groups: dict[int, list[Assignable]] = {}
+    for entry in view.assignable:
+        number = entry.device.group.number
+        if number is not None:
+            groups.setdefault(number, []).append(entry)
+    for listed in groups.values():
+        yield ListedGroup(listed[0].device.group, tuple(listed), view)
+
+
+def _group_tag(entry: Assignable) -> str | None:
+    tag = entry.spec.tags.get(pools.GROUP_TAG)
+    return None if tag is None else str(tag)
 
 
 def _fail(
-    pairs: Sequence[Pair], text: str, remedy: str, check: str = GROUPS
+    check: str, entries: Sequence[Assignable], detail: str, remedy: str
 ) -> Finding:
-    return Finding(check, Status.FAIL, text, remedy, _places(pairs))
+    places = dict.fromkeys(entry.line.place for entry in entries)
+    return Finding(check, Status.FAIL, detail, remedy, _some([*places]))
 
 
-def _places(pairs: Sequence[Pair]) -> str:
-    return _some(list(dict.fromkeys(pair.spec.place for pair in pairs)))
-
-
-def _shown(pairs: Sequence[Pair]) -> str:
-    return _some([str(pair.device.address) for pair in pairs])
+def _addresses(entries: Sequence[Assignable]) -> str:
+    return _some([str(entry.device.address) for entry in entries])
 
 
 def _endpoints(group: Group) -> str:
     return _some([str(member.address) for member in group.endpoints])
 
 
-def _some(names: Sequence[str], most: int = 8) -> str:
-    """The names; of many, some and how many there are besides."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def _some(names: Sequence[str]) -> str:
+    """Return the names; of many, some and the number of the others."""
+    rest = len(names) - _MAX_SHOWN
+    more = f" and {rest} more" if rest > 0 else ""
+    return ", ".join(names[:_MAX_SHOWN]) + more

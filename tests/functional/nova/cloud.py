@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import fixtures
 
+from gpu_passthrough_plugin.model import resource_class
 from gpu_passthrough_plugin.model.unit import DeviceType, Unit
 from gpu_passthrough_plugin.nova import compute, naming
 from gpu_passthrough_plugin.nova.compute import ComputeHost
@@ -97,21 +98,19 @@ class Cloud(test_pci_sriov_servers._PCIServersTestBase):
         inventories: dict[str, dict[str, int]] = {}
         traits = {}
         for offer in compute.offers(host, self.options):
-            for spec in offer.specs:
-                function = next(
-                    f
-                    for f in offer.unit.functions
-                    if f.address == spec.address
-                )
+            for function, spec in zip(
+                offer.functions, offer.specs, strict=True
+            ):
                 # Nova writes a provider's name in capitals.
-                place = str(spec.address).upper()
+                place = str(function.address).upper()
                 if function.device_type is DeviceType.VF:
                     place = f"{place[:-1]}0"
-                ids = f"{spec.vendor_id:04X}_{spec.product_id:04X}"
-                name = spec.resource_class or f"CUSTOM_PCI_{ids}"
+                name = spec.resource_class or resource_class.of_ids(
+                    function.vendor_id, function.product_id
+                )
                 had = inventories.setdefault(place, {})
                 had[name] = had.get(name, 0) + 1
-                traits[place] = spec.traits
+                traits[place] = spec.given_traits
         self.assertTrue(inventories)
         self.assert_placement_pci_view(host.name, inventories, traits)
 

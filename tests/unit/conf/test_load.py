@@ -205,7 +205,7 @@ restore_drivers = perhaps
         f"{path}: [DEFAULT] host is 'a b'; wanted a name",
         f"{path}: [discovery] select is 'nvidia'; wanted VENDOR:PRODUCT",
         f"{path}: [pci] alias number 1: ",
-        f"{path}: [pci] alias number 2: vendor_id is '0x10de'; wanted 4",
+        f"{path}: [pci] alias number 2: vendor_id '0x10de' is not",
         f"{path}: [allocation] driver is 'sqll'; wanted one of: ",
         f"{path}: [allocation] weight is 'heavy'; wanted one of: pack, spr",
         f"{path}: [allocation] aggregates is 'a\\tb'; wanted names",

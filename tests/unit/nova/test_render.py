@@ -11,8 +11,9 @@ from collections.abc import Iterable
 import pytest
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.formats import nova_alias
 from gpu_passthrough_plugin.formats.nova_release import Release
-from gpu_passthrough_plugin.model import alias, trait
+from gpu_passthrough_plugin.model import trait
 from gpu_passthrough_plugin.nova import compute, control_plane, render
 from gpu_passthrough_plugin.nova.compute import ComputeHost, has_acs_override
 from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
@@ -392,7 +393,7 @@ def test_hosts_merge_without_a_clash() -> None:
     ]
     for options in (NovaOptions(), FULL):
         lines = values(render.alias_file(fleet, options), "alias")
-        known = alias.parse(lines)
+        known = nova_alias.parse_aliases(lines)
         assert len(known) == len(lines)
         for flavor in control_plane.flavors(fleet, options):
             assert {name for name, _ in flavor.items} <= known.keys()

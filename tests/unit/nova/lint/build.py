@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from gpu_passthrough_plugin.discovery import facts as host_facts
 from gpu_passthrough_plugin.discovery import functions as discovery
@@ -18,6 +18,14 @@ from tests.trees.host import Host
 
 GPUS = Policy((selector.parse("class=03"),))
 FILTER = "[filter_scheduler]\npci_in_placement = True\n"
+GPU = {"name": "gpu", "vendor_id": "10de", "product_id": "1e87",
+       "device_type": "type-PCI"}  # fmt: skip
+FLEX = {"name": "flex", "vendor_id": "8086", "product_id": "56c0",
+        "device_type": "type-PF"}  # fmt: skip
+
+
+def without(entry: Mapping[str, str], key: str) -> dict[str, str]:
+    return {k: v for k, v in entry.items() if k != key}
 
 
 def groups(host: Host, policy: Policy = GPUS) -> tuple[Group, ...]:
@@ -56,16 +64,25 @@ def findings(
     host: Host, text: str, release: Release = NEWEST
 ) -> tuple[Finding, ...]:
     """What is said of a file ``nova.conf``."""
-    read = configuration.read([("nova.conf", text.encode())])
-    return check.findings(read, groups(host), release)
+    conf = configuration.read([("nova.conf", text.encode())])
+    return check.findings(conf, groups(host), release)
 
 
-def faults(
+def faults(host: Host, text: str, release: Release = NEWEST) -> list[Finding]:
+    """Each finding that is not fine."""
+    return [
+        f for f in findings(host, text, release) if f.status is not Status.PASS
+    ]
+
+
+def fault(host: Host, text: str, release: Release = NEWEST) -> Finding:
+    """The only finding that is not fine."""
+    (found,) = faults(host, text, release)
+    return found
+
+
+def kinds(
     host: Host, text: str, release: Release = NEWEST
 ) -> list[tuple[str, Status]]:
     """Check and status of each finding that is not fine."""
-    return [
-        (f.check, f.status)
-        for f in findings(host, text, release)
-        if f.status is not Status.PASS
-    ]
+    return [(f.check, f.status) for f in faults(host, text, release)]

@@ -1,3 +1,5 @@
+"""What configuration files set of PCI devices, and its places."""
+
 from __future__ import annotations
 
 import json
@@ -5,20 +7,13 @@ import json
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.formats import (
-    nova_alias,
-    nova_device_spec,
-    oslo_config_file,
-)
+from gpu_passthrough_plugin.formats import oslo_config_file
 from gpu_passthrough_plugin.formats.oslo_config_file import Value
-from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.nova.lint import configuration
-from gpu_passthrough_plugin.nova.lint.configuration import Options
-from tests.trees import hosts
-from tests.unit.nova.lint.build import findings
+from gpu_passthrough_plugin.nova.lint.configuration import NovaConf
 
 
-def read(*texts: str) -> Options:
+def read(*texts: str) -> NovaConf:
     names = ("a.conf", "b.conf")
     return configuration.read(
         [(n, t.encode()) for n, t in zip(names, texts, strict=False)]
@@ -57,7 +52,7 @@ def test_the_last_of_a_switch_counts() -> None:
     found = read(first, second)
     assert (found.report_in_placement, found.pci_in_placement) == (True, False)
     assert found.filters == ("A", "B")
-    assert read("[pci]\nenabled_filters = A\n") == Options()
+    assert read("[pci]\nenabled_filters = A\n") == NovaConf()
 
 
 def test_every_line_that_is_none_is_reported() -> None:
@@ -89,61 +84,52 @@ def test_what_is_no_configuration_is_refused_in_a_line(data: bytes) -> None:
     assert len(fault) < 200
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "[" * 100_000,
-        '{"a":' * 100_000,
-        "9" * 10_000,
-        "null",
-        "[[{}]]",
-        json.dumps({"address": {"bus": "(" * 30}}),
-        json.dumps({"address": {"bus": 6}}),
-        json.dumps({"address": ["0000:06:00.0"]}),
-        json.dumps({"address": "0000:06:00.0", "devname": "eno1"}),
-        json.dumps({"address": "1:2:3:4.5"}),
-        json.dumps({"address": "10000:06:00.0"}),
-        json.dumps({"address": "0000:06:00.8"}),
-        json.dumps({"address": "0000:06:20.0"}),
-        json.dumps({"vendor_id": None}),
-        json.dumps({"product_id": "10de0"}),
-        json.dumps({"product_id": " * "}),
-        json.dumps({"devname": 1}),
-        json.dumps({"managed": "perhaps"}),
-        json.dumps({"traits": ["A"]}),
-        json.dumps({"vendor_id": "z" * 10_000}),
-    ],
-    ids=lambda text: text[:20],
-)
-def test_a_hostile_value_is_one_finding(text: str) -> None:
-    fault = only(text)
-    assert "Nova does not start with it" in fault.remedy
+def spec(text: str) -> Value:
+    return Value("device_spec", "a:1", text)
+
+
+def test_entries_keep_their_place_and_what_was_written() -> None:
+    text = '[{"vendor_id": "10DE", "x": 1}, {"address": ""}]'
+    entries, faults = configuration.device_specs([spec(text)])
+    assert [(e.place, dict(e.written)) for e in entries] == [
+        ("a:1", {"vendor_id": "10DE", "x": 1}),
+        ("a:1", {"address": ""}),
+    ]
+    assert entries[0].entry.vendor_id == 0x10DE
+    assert not faults
+    entries, faults = configuration.device_specs([spec("[]")])
+    assert not entries
+    assert not faults
+
+
+def test_each_fault_has_its_place() -> None:
+    values = [
+        spec("{"),
+        Value("device_spec", "a:2", '[{"vendor_id": 1, "address": 1}, {}]'),
+    ]
+    entries, faults = configuration.device_specs(values)
+    assert [fault.place for fault in faults] == ["a:1", "a:2", "a:2"]
+    assert [e.place for e in entries] == ["a:2"]
+    aliases, faults = configuration.aliases([Value("alias", "b:1", "{}")])
+    assert not aliases
+    assert [fault.place for fault in faults] == ["b:1"]
 
 
 @pytest.mark.parametrize(
     "text", ["(" * 60 + ")" * 60, "((.*)*)*" * 3, ".{1,9999}", "0" * 65]
 )
-def test_what_takes_too_long_to_try_is_said_to_be_unread(text: str) -> None:
-    """Nova may start with it; what it matches there nobody knows."""
-    fault = only(json.dumps({"address": {"bus": text}}))
-    assert "too intricate" in fault.detail
-    assert "was not looked at" in fault.remedy
-
-
-def only(text: str) -> Finding:
-    """The one fault of a file with this device_spec, in a short line."""
-    found = findings(hosts.server(), f"[pci]\ndevice_spec = {text}\n")
-    (fault,) = (f for f in found if f.status is not Status.PASS)
-    assert (fault.check, fault.status) == ("values", Status.FAIL)
-    assert fault.where == "nova.conf:2"
-    assert "\n" not in fault.detail
-    assert len(fault.detail) < 300
-    return fault
+def test_what_takes_too_long_to_try_has_another_remedy(text: str) -> None:
+    """Nova may start with it; what it matches there is not known."""
+    long, short = ({"address": {"bus": bus}} for bus in (text, "("))
+    _, faults = configuration.device_specs(
+        [spec(json.dumps(long)), spec(json.dumps(short))]
+    )
+    assert len({fault.remedy for fault in faults}) == 2
 
 
 def test_more_entries_than_a_host_has_devices_are_refused() -> None:
-    many = [Value("alias", "a:1", "[" + "{}," * 1000 + "{}]")]
+    many = spec("[" + "{}," * 1000 + "{}]")
+    with pytest.raises(errors.Invalid, match="a:1: more than 1000"):
+        configuration.device_specs([many])
     with pytest.raises(errors.Invalid, match="more than 1000"):
-        nova_device_spec.parse(many)
-    with pytest.raises(errors.Invalid, match="more than 1000"):
-        nova_alias.parse(many * 1001)
+        configuration.aliases([Value("alias", "a:1", "{")] * 1001)

@@ -15,14 +15,10 @@ from gpu_passthrough_plugin.nova.lint import check, configuration
 from tests.golden import assert_golden, sections
 from tests.trees import hosts
 from tests.trees.host import Host
-from tests.unit.nova.lint.build import FILTER, groups, pci
+from tests.unit.nova.lint.build import FILTER, FLEX, GPU, groups, pci, without
 
 CARD = {"address": "0000:04:00.0"}
 FOUR = [{"address": f"0000:04:00.{n}", "iommu_group": "a"} for n in range(4)]
-GPU = {"name": "gpu", "vendor_id": "10de", "product_id": "1e87",
-       "device_type": "type-PCI"}  # fmt: skip
-FLEX = {"name": "flex", "vendor_id": "8086", "product_id": "56c0",
-        "device_type": "type-PCI"}  # fmt: skip
 OFF = "[filter_scheduler]\npci_in_placement = no\n"
 REPORT_OFF = "[pci]\nreport_in_placement = no\n"
 REPORT = "[pci]\nreport_in_placement = yes\n"
@@ -45,10 +41,6 @@ def alias(*entries: object, extra: str = "") -> str:
 
 def raw(text: str) -> str:
     return f"[pci]\ndevice_spec = {text}\n"
-
-
-def without(entry: Mapping[str, str], key: str) -> dict[str, str]:
-    return {k: v for k, v in entry.items() if k != key}
 
 
 FINE = {"nothing is wrong": Case(alias(GPU, extra=FILTER))}
@@ -146,11 +138,10 @@ CASES: Mapping[str, Case] = {
     "never: not here": Case(alias({**GPU, "product_id": "ffff"})),
     "never: not listed": Case(alias({**GPU, "product_id": "10f8"})),
     "never: device type": Case(
-        spec(CARD) + f"alias = {json.dumps(FLEX)}\n", hosts.virtual_functions
+        alias({**FLEX, "device_type": "type-PCI"}), hosts.virtual_functions
     ),
     "never: no device type": Case(
-        spec(CARD) + f"alias = {json.dumps(without(FLEX, 'device_type'))}\n",
-        hosts.virtual_functions,
+        alias(without(FLEX, "device_type")), hosts.virtual_functions
     ),
     "never: class": Case(alias({**GPU, "resource_class": "big"})),
     "never: traits": Case(alias({**GPU, "traits": "CUSTOM_BLUE"})),

@@ -1,0 +1,220 @@
+"""A configuration applied to a host, and what a rule about it is.
+
+Which functions of the host the configuration lists, and by which entry.
+Source: nova, pci/whitelist.py (device_assignable).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from gpu_passthrough_plugin.formats.nova_alias import AliasEntry
+from gpu_passthrough_plugin.formats.nova_device_spec import DeviceSpec
+from gpu_passthrough_plugin.formats.nova_release import Feature, Release
+from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.finding import Finding
+from gpu_passthrough_plugin.model.function import Physical, Virtual
+from gpu_passthrough_plugin.model.group import Group, Member, Role
+from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.unit import DeviceType
+from gpu_passthrough_plugin.nova.lint import configuration
+from gpu_passthrough_plugin.nova.lint.configuration import (
+    Fault,
+    NovaConf,
+    Placed,
+)
+
+
+class Device(NamedTuple):
+    """A function as nova-compute sees it, and the group that it is in.
+
+    :param device_type: None when it is not known whether it does SR-IOV.
+    :param physical: of a virtual function, the one that it belongs to.
+    """
+
+    address: Address
+    vendor_id: int | Unknown
+    product_id: int | Unknown
+    device_type: DeviceType | None
+    physical: Address | None
+    role: Role
+    group: Group
+
+
+class Listed(NamedTuple):
+    """An entry, and what it matches.
+
+    :param matched: every function that it matches.
+    :param taken: those that no entry before it matches.
+    """
+
+    line: Placed[DeviceSpec]
+    matched: tuple[Device, ...]
+    taken: tuple[Device, ...]
+
+
+class Assignable(NamedTuple):
+    """A function that Nova may hand out, and the entry that lists it."""
+
+    device: Device
+    line: Placed[DeviceSpec]
+
+    @property
+    def spec(self) -> DeviceSpec:
+        return self.line.entry
+
+
+class HostView(NamedTuple):
+    """A configuration applied to a host: everything a rule may look at.
+
+    :param listed: the ``device_spec`` entries in Nova's order.
+    :param assignable: the endpoints that they list, by entry, then address.
+    :param aliases: the ``alias`` entries in their order.
+    :param spec_faults: of entries that cannot be read, as ``alias_faults``.
+    """
+
+    conf: NovaConf
+    release: Release
+    devices: tuple[Device, ...]
+    listed: tuple[Listed, ...]
+    assignable: tuple[Assignable, ...]
+    aliases: tuple[Placed[AliasEntry], ...]
+    spec_faults: tuple[Fault, ...]
+    alias_faults: tuple[Fault, ...]
+
+
+class Condition(NamedTuple):
+    """When a rule applies; a field that is None does not matter.
+
+    An option that no file sets fulfils no condition on it.
+
+    :param unknown: what the release must not know yet.
+    :param report_in_placement: what ``[pci]`` has to set it to.
+    :param pci_in_placement: what ``[filter_scheduler]`` has to set it to.
+    """
+
+    unknown: Feature | None = None
+    report_in_placement: bool | None = None
+    pci_in_placement: bool | None = None
+
+    def holds(self, view: HostView) -> bool:
+        """Return whether a configuration and its release fulfil it."""
+        pairs = (
+            (self.report_in_placement, view.conf.report_in_placement),
+            (self.pci_in_placement, view.conf.pci_in_placement),
+        )
+        is_unknown = self.unknown is None or not view.release.knows(
+            self.unknown
+        )
+        return is_unknown and all(
+            required is None or required is actual
+            for required, actual in pairs
+        )
+
+
+ALWAYS = Condition()
+
+
+class Rule(NamedTuple):
+    """One reason to find fault with a configuration.
+
+    :param check: the name that its findings are reported under.
+    :param find: yields what is wrong for this reason.
+    """
+
+    check: str
+    find: Callable[[HostView], Iterator[Finding]]
+    condition: Condition = ALWAYS
+
+    def findings(self, view: HostView) -> Iterator[Finding]:
+        """Yield what is wrong, if the rule applies to the configuration."""
+        if self.condition.holds(view):
+            yield from self.find(view)
+
+
+def apply(
+    conf: NovaConf, groups: Sequence[Group], release: Release
+) -> HostView:
+    """Return the configuration applied to a host with these groups.
+
+    :raises Invalid: when it has more entries than any host has devices.
+    """
+    host = devices(groups)
+    specs, spec_faults = configuration.device_specs(conf.device_spec)
+    aliases, alias_faults = configuration.aliases(conf.alias)
+    listed = whitelist(specs, host)
+    assignable = tuple(
+        Assignable(device, entry.line)
+        for entry in listed
+        for device in entry.taken
+        if device.role is not Role.BRIDGE
+    )
+    return HostView(
+        conf, release, host, listed, assignable, aliases, spec_faults,
+        alias_faults,
+    )  # fmt: skip
+
+
+def devices(groups: Iterable[Group]) -> tuple[Device, ...]:
+    """Return every function of the host, bridges included, by address.
+
+    libvirt lists bridges too, and Nova takes what libvirt lists.
+    """
+    unsorted = (_device(member, group) for group in groups
+                for member in group.members)  # fmt: skip
+    return tuple(sorted(unsorted, key=lambda device: device.address))
+
+
+def whitelist(
+    specs: Iterable[Placed[DeviceSpec]], devices: Sequence[Device]
+) -> tuple[Listed, ...]:
+    """Return each entry with its functions: the first that matches has it."""
+    physical = {
+        str(device.address)
+        for device in devices
+        if device.device_type is DeviceType.PF
+    }
+    seen: set[Address] = set()
+    listed = []
+    for line in specs:
+        matched = tuple(
+            device
+            for device in devices
+            if line.entry.matches(
+                device.address,
+                device.vendor_id,
+                device.product_id,
+                device.physical,
+                physical.__contains__,
+            )
+        )
+        taken = tuple(d for d in matched if d.address not in seen)
+        seen.update(d.address for d in taken)
+        listed.append(Listed(line, matched, taken))
+    return tuple(listed)
+
+
+def _device(member: Member, group: Group) -> Device:
+    sriov = member.detail.sriov if member.detail else None
+    return Device(
+        address=member.address,
+        vendor_id=member.function.vendor_id,
+        product_id=member.function.product_id,
+        device_type=_device_type(member),
+        physical=sriov.physical if isinstance(sriov, Virtual) else None,
+        role=member.role,
+        group=group,
+    )
+
+
+def _device_type(member: Member) -> DeviceType | None:
+    """Source: nova, virt/libvirt/host.py (_get_device_type)."""
+    if member.detail is None or isinstance(member.detail.sriov, Unknown):
+        return None
+    sriov = member.detail.sriov
+    if isinstance(sriov, Virtual):
+        return DeviceType.VF
+    if isinstance(sriov, Physical) and sriov.total_vfs:
+        return DeviceType.PF
+    return DeviceType.PCI

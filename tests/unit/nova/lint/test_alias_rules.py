@@ -1,0 +1,82 @@
+"""Aliases with one fault each, whatever the host has."""
+
+from __future__ import annotations
+
+import pytest
+
+from gpu_passthrough_plugin.formats.nova_release import Release
+from gpu_passthrough_plugin.model.finding import Status
+from tests.trees import hosts
+from tests.unit.nova.lint.build import FILTER, GPU, fault, faults, pci, without
+
+FAIL, WARN = Status.FAIL, Status.WARN
+CARD = {"address": "0000:04:00.0"}
+OFF = "[filter_scheduler]\npci_in_placement = False\n"
+
+
+@pytest.mark.parametrize(
+    ("alias", "status"),
+    [
+        (without(GPU, "device_type"), WARN),
+        (without(GPU, "vendor_id"), FAIL),
+        (GPU | {"vendor_id": "0x10de"}, FAIL),
+        (GPU | {"class": "03"}, FAIL),
+    ],
+)
+def test_an_alias_with_one_fault(
+    alias: dict[str, str], status: Status
+) -> None:
+    found = fault(hosts.four_functions(), pci([CARD], [alias]))
+    assert (found.check, found.status) == ("aliases", status)
+    assert found.where == "nova.conf:3"
+
+
+@pytest.mark.parametrize(
+    ("other", "extra", "datum"),
+    [
+        (GPU, "", ""),
+        (GPU, FILTER, "pci_in_placement"),
+        (GPU | {"numa_policy": "socket"}, "", "numa_policy legacy and socket"),
+        (GPU | {"device_type": "type-VF"}, "", "type-PCI and type-VF"),
+        (without(GPU, "device_type"), "", "device_type"),
+        (GPU | {"name": " gpu "}, FILTER, "pci_in_placement"),
+    ],
+)
+def test_aliases_of_one_name(
+    other: dict[str, str], extra: str, datum: str
+) -> None:
+    text = extra + pci([CARD], [GPU, other])
+    first = 3 + extra.count("\n")
+    found = [
+        f
+        for f in faults(hosts.four_functions(), text)
+        if f.check == "alias names"
+    ]
+    assert len(found) == bool(datum)
+    for one in found:
+        assert one.status is FAIL
+        assert one.where == f"nova.conf:{first}, nova.conf:{first + 1}"
+        assert datum in one.detail
+
+
+@pytest.mark.parametrize(
+    ("release", "key", "value"),
+    [(26, "resource_class", "A"), (26, "traits", "CUSTOM_A"),
+     (30, "live_migratable", "no")],
+)  # fmt: skip
+def test_keys_that_a_release_refuses(
+    release: int, key: str, value: str
+) -> None:
+    text = pci([], [GPU | {key: value}])
+    found = fault(hosts.four_functions(), text, Release(release))
+    assert (found.check, found.status) == ("aliases", FAIL)
+    assert key in found.detail
+    assert faults(hosts.four_functions(), text, Release(31)) == []
+
+
+def test_a_class_for_ids_needs_placement() -> None:
+    alias = {"name": "a", "resource_class": "A", "device_type": "type-PCI"}
+    text = pci([], [alias])
+    found = fault(hosts.four_functions(), OFF + text)
+    assert (found.check, found.status) == ("aliases", FAIL)
+    assert faults(hosts.four_functions(), FILTER + text) == []

@@ -1,0 +1,123 @@
+"""device_spec entries with one fault each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from gpu_passthrough_plugin.formats.nova_release import Release
+from gpu_passthrough_plugin.model.finding import Status
+from tests.trees import hosts
+from tests.trees.host import Host
+from tests.unit.nova.lint.build import GPU, fault, faults, kinds, pci
+
+FAIL, WARN = Status.FAIL, Status.WARN
+DISPLAY = {"address": "0000:04:00.0"}
+
+
+@pytest.mark.parametrize(
+    ("host", "specs", "check", "status", "datum"),
+    [
+        (hosts.four_functions, [{"address": "0000:09:00.0"}], "matches", WARN,
+         "nova.conf:2"),
+        (hosts.four_functions, [{"product_id": "1e87"}, DISPLAY], "matches",
+         WARN, "nova.conf:3: has no effect: nova.conf:2"),
+        (hosts.four_functions, [{"devname": "eno1"}], "matches", WARN,
+         "'eno1'"),
+        (hosts.shared_group, [{"address": "0000:05:0*.0"}], "values", FAIL,
+         "'0*'"),
+        (hosts.virtual_functions, [DISPLAY | {"vendor_id": "8086",
+                                              "trait": "X"}],
+         "keys", WARN, "'trait'"),
+        (hosts.four_functions, [DISPLAY | {"traits": "CUSTOM_A, CUSTOM_B"}],
+         "traits", FAIL, "' CUSTOM_B' and reads CUSTOM__CUSTOM_B"),
+        (hosts.four_functions, [DISPLAY | {"traits": "CUSTOM_A,"}],
+         "traits", FAIL, "''"),
+    ],
+)  # fmt: skip
+def test_an_entry_with_one_fault(
+    host: Callable[[], Host],
+    specs: list[object],
+    check: str,
+    status: Status,
+    datum: str,
+) -> None:
+    found = fault(host(), pci(specs))
+    assert (found.check, found.status) == (check, status)
+    assert datum in f"{found.where}: {found.detail}"
+    assert found.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "cards"),
+    [
+        ("04:00.0", ""),
+        ("00.0", "7 cards"),
+        (":00.0", "7 cards"),
+        ({"bus": "0", "slot": "00", "function": "0"}, "7 cards"),
+        ({"domain": ".*", "bus": "0", "function": "0"}, "7 cards"),
+        ({"bus": "04", "slot": "00", "function": "0"}, ""),
+        ({"bus": "0[45]", "slot": "00", "function": "0"}, ""),
+        ({"slot": "00", "function": "0"}, ""),
+        ("*:*:00.0", ""),
+    ],
+)
+def test_an_address_that_means_one_card_and_matches_more(
+    text: object, cards: str
+) -> None:
+    greedy = [
+        f
+        for f in faults(hosts.shared_group(), pci([{"address": text}]))
+        if (f.check, f.status) == ("greedy", WARN)
+    ]
+    assert len(greedy) == bool(cards)
+
+
+@pytest.mark.parametrize("spec", [{}, {"address": ""}, {"managed": "no"}])
+def test_an_entry_that_matches_everything(spec: dict[str, str]) -> None:
+    greedy = [
+        f
+        for f in faults(hosts.four_functions(), pci([spec]))
+        if f.check == "greedy"
+    ]
+    assert [f.status for f in greedy] == [FAIL]
+    assert "12 functions" in greedy[0].detail
+
+
+@pytest.mark.parametrize(
+    ("release", "key", "is_known"),
+    [
+        (30, "managed", False),
+        (31, "managed", True),
+        (31, "one_time_use", False),
+        (32, "one_time_use", True),
+        (30, "live_migratable", False),
+    ],
+)
+def test_keys_that_a_release_does_not_know(
+    release: int, key: str, is_known: bool
+) -> None:
+    text = pci([DISPLAY | {key: "yes"}])
+    found = kinds(hosts.four_functions(), text, Release(release))
+    assert found == ([] if is_known else [("keys", WARN)])
+
+
+def test_an_older_spelling_and_a_switch_that_is_off() -> None:
+    text = (
+        '[pci]\npassthrough_whitelist = {"address": "0000:04:00.0",'
+        ' "one_time_use": "yes"}\nreport_in_placement = False\n'
+    )
+    found = kinds(hosts.four_functions(), text)
+    assert found == [("keys", WARN), ("keys", FAIL)]
+
+
+def test_a_network_interface_where_nova_reports_to_placement() -> None:
+    text = pci([{"devname": "eno1"}]) + "report_in_placement = True\n"
+    found = kinds(hosts.four_functions(), text)
+    assert found == [("matches", WARN), ("keys", FAIL)]
+
+
+def test_traits_of_aliases_are_looked_at_too() -> None:
+    text = pci([], [GPU | {"traits": "CUSTOM_A, CUSTOM_B"}])
+    assert kinds(hosts.four_functions(), text) == [("traits", FAIL)]
