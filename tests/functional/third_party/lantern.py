@@ -1,0 +1,79 @@
+"""A boot loader that nobody has, as a third party would bring its driver.
+
+Lantern's settings are ``key = value`` lines; the kernel arguments are the
+value of ``arguments``.  ``lantern-install`` writes /boot/lantern.map, which
+the loader reads, from them.
+"""
+
+from __future__ import annotations
+
+import re
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.enablement.driver import (
+    Bootloader,
+    BootPlan,
+    Configured,
+)
+from gpu_passthrough_plugin.formats import kernel_cmdline, kernel_cmdline_edit
+from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
+from gpu_passthrough_plugin.model.change import Action, Run, Write
+from gpu_passthrough_plugin.model.installation import Installation, encoded
+from gpu_passthrough_plugin.model.reads import Folder, Reads
+
+SETTINGS = "/etc/lantern.conf"
+DROP_INS = "/etc/lantern.d"
+MAP = "/boot/lantern.map"
+TOOL = "lantern-install"
+_ARGUMENTS = re.compile(r"^(arguments *= *)(.*)$", re.MULTILINE)
+
+
+class Lantern(Bootloader):
+    """Arguments are one line of its settings; a command installs them."""
+
+    name = "lantern"
+    precedence = 5
+    reads = Reads(
+        files=(SETTINGS, MAP),
+        folders=(Folder(DROP_INS, (".conf",)),),
+        tools=(TOOL,),
+    )
+
+    def claims(self, found: Installation) -> str | None:
+        if TOOL in found.tools and SETTINGS in found.files:
+            return f"{found.tools[TOOL]} and {SETTINGS} exist"
+        return None
+
+    def configured(self, found: Installation) -> Configured:
+        sources = {}
+        for path in (SETTINGS, *found.paths(DROP_INS, ".conf")):
+            match = _ARGUMENTS.search(found.text(path) or "")
+            if match:
+                sources[path] = kernel_cmdline.split(match[2])
+        return Configured(
+            sources, {MAP: kernel_cmdline.split(found.text(MAP) or "")}
+        )
+
+    def plan(self, found: Installation, wanted: Requirements) -> BootPlan:
+        text = found.text(SETTINGS) or ""
+        match = _ARGUMENTS.search(text)
+        if match is None:
+            raise errors.Refused(
+                f"{SETTINGS} has no line 'arguments ='; add one"
+            )
+        edited = kernel_cmdline_edit.edit_text(match[2], wanted)
+        becomes = text[: match.start(2)] + edited.text + text[match.end(2) :]
+        write = Write(
+            "kernel arguments", SETTINGS, encoded(text), encoded(becomes)
+        )
+        words = kernel_cmdline.split(found.text(MAP) or "")
+        is_installed = kernel_cmdline.is_satisfied(words, wanted)
+        argv = (found.tools[TOOL],)
+        run = Run(
+            "boot map",
+            argv,
+            touches=(MAP,),
+            undo=argv,
+            is_needed=write.action is not Action.KEEP or not is_installed,
+        )
+        return BootPlan((write, run), edited.notes)
