@@ -10,7 +10,7 @@ from typing import TypeVar
 from stevedore import driver, exception
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.enablement import modules
+from gpu_passthrough_plugin.enablement import kernel_modules
 from gpu_passthrough_plugin.enablement.driver import (
     Binding,
     Bootloader,
@@ -80,7 +80,7 @@ def declared_reads() -> tuple[Reads, tuple[errors.Invalid, ...]]:
     A driver that does not load reads nothing; its error comes second, and
     is raised as well by whatever asks for that driver.
     """
-    reads = modules.READS
+    reads = kernel_modules.READS
     faults: list[errors.Invalid] = []
     for kind in ("bootloader", "initramfs", "binding", "iommu"):
         for name in _names(kind):

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from gpu_passthrough_plugin.enablement import modules
+from gpu_passthrough_plugin.enablement import kernel_modules
 from gpu_passthrough_plugin.enablement.driver import (
     Binding,
     BindingCase,
@@ -108,8 +108,10 @@ def plan(
     bound = drivers.binding.plan(case)
     before = (
         *bound.changes,
-        *modules.changes(wish.targets, wish.others, found, wish.blacklist),
-        *modules.unsafe_interrupts(
+        *kernel_modules.changes(
+            wish.targets, wish.others, found, wish.blacklist
+        ),
+        *kernel_modules.unsafe_interrupts(
             found, is_wanted=wish.allow_unsafe_interrupts
         ),
     )

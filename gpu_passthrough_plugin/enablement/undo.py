@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gpu_passthrough_plugin.enablement import merge
-from gpu_passthrough_plugin.enablement.edits import edit, is_foreign
+from gpu_passthrough_plugin.enablement import diff3
+from gpu_passthrough_plugin.enablement.foreign_edits import edit, is_foreign
 from gpu_passthrough_plugin.model.change import BESIDE
 from gpu_passthrough_plugin.model.record import (
     ANY,
@@ -151,7 +151,7 @@ def _edited(step: str, path: str, kept: Kept, seen: Seen) -> Undo | None:
 
 
 def _meeting(path: str, seen: Seen) -> str:
-    words = merge.added(
+    words = diff3.added(
         seen.was or b"", seen.left or b"", seen.contents or b""
     )
     told = f"{path} was edited since where it was changed, and stays as it is"

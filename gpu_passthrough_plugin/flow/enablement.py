@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery.tree import Tree
-from gpu_passthrough_plugin.enablement import edits, load, plan, targets
+from gpu_passthrough_plugin.enablement import (
+    foreign_edits,
+    load,
+    plan,
+    targets,
+)
 from gpu_passthrough_plugin.enablement.undo import undo
 from gpu_passthrough_plugin.flow import boot_state, host_snapshot
 from gpu_passthrough_plugin.flow.boot_state import BootState
@@ -115,7 +120,7 @@ def planned(bench: Bench, wanted: Wanted) -> Planned:
         bench.carrier.built(history) if bench.carrier else {},
         history.enablement.arguments if history else (),
     )
-    changes = edits.resumed(made.changes, history)
+    changes = foreign_edits.resumed(made.changes, history)
     boot_id = known(boot.boot_id) or ""
     if history and _is_kept(history, changes):
         # Of the boot in which the last change was made.
@@ -275,4 +280,4 @@ def _wish(
 def _edits(bench: Bench, history: History | None) -> tuple[Edit, ...]:
     if bench.carrier is None or history is None:
         return ()
-    return edits.edits(history, bench.carrier.seen(history))
+    return foreign_edits.edits(history, bench.carrier.seen(history))

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gpu_passthrough_plugin.enablement.edits import edits, resumed
+from gpu_passthrough_plugin.enablement.foreign_edits import edits, resumed
 from gpu_passthrough_plugin.enablement.undo import undo
 from gpu_passthrough_plugin.host.carry import Carrier
 from gpu_passthrough_plugin.host.changes import Changes

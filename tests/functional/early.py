@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpu_passthrough_plugin.enablement.binding.script import script
+from gpu_passthrough_plugin.enablement.binding.address import script
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.enablement import Target
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_passthrough_plugin.enablement.binding.script import script
+from gpu_passthrough_plugin.enablement.binding.address import script
 from gpu_passthrough_plugin.enablement.initramfs import (
     dracut,
     initramfs_tools,

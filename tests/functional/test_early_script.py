@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_passthrough_plugin.enablement.binding.script import script
+from gpu_passthrough_plugin.enablement.binding.address import script
 from tests.functional.early import SHELLS, Sysfs, target
 
 GPU = target("0000:06:00.0", "10de:1430")

@@ -10,8 +10,8 @@ from pathlib import Path
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gpu_passthrough_plugin.enablement.edits import edits
-from gpu_passthrough_plugin.enablement.merge import merged
+from gpu_passthrough_plugin.enablement.diff3 import merged
+from gpu_passthrough_plugin.enablement.foreign_edits import edits
 from gpu_passthrough_plugin.enablement.undo import undo
 from gpu_passthrough_plugin.host.carry import Carrier
 from gpu_passthrough_plugin.host.changes import Changes

@@ -10,7 +10,7 @@ from pathlib import Path
 from gpu_passthrough_plugin.discovery import installation as discovery
 from gpu_passthrough_plugin.discovery import record
 from gpu_passthrough_plugin.discovery.tree import Tree
-from gpu_passthrough_plugin.enablement import modules
+from gpu_passthrough_plugin.enablement import kernel_modules
 from gpu_passthrough_plugin.enablement.driver import Driver
 from gpu_passthrough_plugin.formats import modprobe
 from gpu_passthrough_plugin.model.installation import Installation
@@ -38,7 +38,7 @@ def drivers() -> tuple[Driver, ...]:
 def reads() -> Reads:
     """All that is read of how a host boots."""
     declared = (driver.reads for driver in drivers())
-    return functools.reduce(Reads.__or__, declared, modules.READS) | (
+    return functools.reduce(Reads.__or__, declared, kernel_modules.READS) | (
         modprobe.READS
     )
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.enablement import ours
-from gpu_passthrough_plugin.enablement.binding import strangers
+from gpu_passthrough_plugin.enablement import own_files
+from gpu_passthrough_plugin.enablement.binding import conflicts
 from gpu_passthrough_plugin.enablement.driver import (
     Binding,
     BindingCase,
@@ -32,18 +32,18 @@ class IdsBinding(Binding):
         :raises Refused: besides, when a driver that is built in would be
             first, or another file gives vfio-pci other ids.
         """
-        strangers.refuse_unknown(case)
-        strangers.refuse_identical(case)
-        strangers.refuse_captured(case)
+        conflicts.refuse_unknown(case)
+        conflicts.refuse_identical(case)
+        conflicts.refuse_captured(case)
         ids = tuple(dict.fromkeys(target.ids for target in case.targets))
         _refuse_other(case.found, ids)
         _refuse_built_in(case)
         return BindingPlan(
-            ours.write(
-                case.found, "bind by ids", ours.MODPROBE, _text(case, ids)
+            own_files.write(
+                case.found, "bind by ids", own_files.MODPROBE, _text(case, ids)
             ),
             _arguments(case.found, ids),
-            Early("", ours.MODULES, (ours.MODPROBE,)),
+            Early("", own_files.MODULES, (own_files.MODPROBE,)),
         )
 
 
@@ -54,7 +54,7 @@ def _text(case: BindingCase, ids: tuple[str, ...]) -> str:
         f"options vfio-pci ids={','.join(ids)}",
         *(f"softdep {name} pre: vfio-pci" for name in rivals),
     )
-    return ours.HEADER + "".join(f"{row}\n" for row in rows)
+    return own_files.HEADER + "".join(f"{row}\n" for row in rows)
 
 
 def _arguments(found: Installation, ids: tuple[str, ...]) -> Requirements:
@@ -64,7 +64,7 @@ def _arguments(found: Installation, ids: tuple[str, ...]) -> Requirements:
     is not built on this host, so that no file of ours gets into it.
     """
     if _OSTREE in found.files or any(
-        isinstance(k.builtin, Unknown) or ours.VFIO_PCI in k.builtin
+        isinstance(k.builtin, Unknown) or own_files.VFIO_PCI in k.builtin
         for k in found.kernels
     ):
         return Requirements(lists=(("vfio-pci.ids", ids),))
@@ -73,7 +73,7 @@ def _arguments(found: Installation, ids: tuple[str, ...]) -> Requirements:
 
 def _refuse_other(found: Installation, ids: tuple[str, ...]) -> None:
     """Of several lists of ids the module takes one, the last."""
-    for line in strangers.foreign_lists(found):
+    for line in conflicts.foreign_lists(found):
         if set(line.ids) != set(ids):
             raise errors.Refused(
                 f"{line.path} gives vfio-pci ids={','.join(line.ids)}, and"

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpu_passthrough_plugin.enablement.bootloader import (
-    defaults,
-    mkconfig,
-    system,
-)
-from gpu_passthrough_plugin.enablement.bootloader.defaults import Source
+from gpu_passthrough_plugin.enablement.bootloader import grub_config
 from gpu_passthrough_plugin.enablement.driver import (
     Bootloader,
     BootPlan,
     Configured,
 )
-from gpu_passthrough_plugin.formats import kernel_cmdline
+from gpu_passthrough_plugin.formats import (
+    grub_defaults,
+    kernel_cmdline,
+    os_release,
+)
+from gpu_passthrough_plugin.formats.grub_defaults import Source
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Change, Write
 from gpu_passthrough_plugin.model.installation import Installation, encoded
 from gpu_passthrough_plugin.model.reads import Reads
 
 MENU = "/boot/grub/grub.cfg"
-OURS = f"{defaults.FOLDER}/90-gpu-passthrough.cfg"
+OURS = f"{grub_defaults.FOLDER}/90-gpu-passthrough.cfg"
 _HEAD = "# Written by 'gpu-passthrough host enable'; 'host disable' undoes it."
 _TOOL = "update-grub"
 
@@ -37,22 +37,26 @@ class Debian(Bootloader):
     name = "debian"
     precedence = 60
     reads = (
-        system.READS | defaults.READS | Reads(files=(MENU,), tools=(_TOOL,))
+        os_release.READS
+        | grub_defaults.READS
+        | Reads(files=(MENU,), tools=(_TOOL,))
     )
 
     def claims(self, found: Installation) -> str | None:
-        if _TOOL in found.tools and system.is_like(found, "debian", "ubuntu"):
+        if _TOOL in found.tools and os_release.is_like(
+            found, "debian", "ubuntu"
+        ):
             return f"{found.tools[_TOOL]} is there, and the system is Debian's"
         return None
 
     def configured(self, found: Installation) -> Configured:
-        files = defaults.sources(found, beside=True)
-        return mkconfig.configured(found, files, MENU)
+        files = grub_defaults.sources(found, beside=True)
+        return grub_config.configured(found, files, MENU)
 
     def plan(self, found: Installation, wanted: Requirements) -> BootPlan:
-        argv = (mkconfig.tool(found, _TOOL),)
+        argv = (grub_config.tool(found, _TOOL),)
         said = edited(found, wanted)
-        run = mkconfig.generated(found, said.changes, argv, MENU, wanted)
+        run = grub_config.generated(found, said.changes, argv, MENU, wanted)
         return said._replace(changes=(*said.changes, run))
 
 
@@ -61,24 +65,24 @@ def edited(found: Installation, wanted: Requirements) -> BootPlan:
 
     :raises Refused: when a file cannot be edited safely.
     """
-    every = defaults.sources(found, beside=True)
+    every = grub_defaults.sources(found, beside=True)
     files = [file for file in every if file.path != OURS]
-    fixed = defaults.corrected(files, wanted)
+    fixed = grub_config.corrected(files, wanted)
     missing = kernel_cmdline.missing(
-        defaults.values(fixed.files).every, wanted
+        grub_defaults.values(fixed.files).every, wanted
     )
     ours = _drop_in(missing)
     after = [*fixed.files, *([Source(OURS, ours)] if ours else [])]
-    mkconfig.verified(_ordered(after), wanted)
+    grub_config.verified(_ordered(after), wanted)
     changes: list[Change] = [
-        mkconfig.write(before, now)
+        grub_config.write(before, now)
         for before, now in zip(files, fixed.files, strict=True)
-        if before != now or before.path == defaults.PATH
+        if before != now or before.path == grub_defaults.PATH
     ]
     was = found.content(OURS)
     if ours or was is not None:
         becomes = encoded(ours) if ours else None
-        changes.append(Write(mkconfig.ARGUMENTS, OURS, was, becomes))
+        changes.append(Write(grub_config.ARGUMENTS, OURS, was, becomes))
     return BootPlan(tuple(changes), fixed.notes)
 
 
@@ -86,10 +90,10 @@ def _drop_in(missing: Sequence[str]) -> str:
     """A file that appends; empty when there is nothing to append."""
     if not missing:
         return ""
-    name = defaults.EVERY
+    name = grub_defaults.EVERY
     return f'{_HEAD}\n{name}="${name} {" ".join(missing)}"\n'
 
 
 def _ordered(files: Sequence[Source]) -> list[Source]:
     """As the shell sources them: the main one first, the rest by name."""
-    return sorted(files, key=lambda f: (f.path != defaults.PATH, f.path))
+    return sorted(files, key=lambda f: (f.path != grub_defaults.PATH, f.path))

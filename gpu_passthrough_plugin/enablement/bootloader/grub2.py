@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.enablement.bootloader import (
-    defaults,
-    menu,
-    mkconfig,
-)
+from gpu_passthrough_plugin.enablement.bootloader import grub_config
 from gpu_passthrough_plugin.enablement.driver import (
     Bootloader,
     BootPlan,
     Configured,
 )
+from gpu_passthrough_plugin.formats import grub_defaults, grub_menu
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reads import Reads
@@ -27,23 +24,23 @@ class Grub2(Bootloader):
 
     name = "grub2"
     precedence = 70
-    reads = defaults.READS | Reads(
+    reads = grub_defaults.READS | Reads(
         files=(*_MENUS, f"{_EFI}/*/grub.cfg"), tools=_TOOLS
     )
 
     def claims(self, found: Installation) -> str | None:
         tool = next((t for t in _TOOLS if t in found.tools), None)
-        if tool is None or defaults.PATH not in found.files:
+        if tool is None or grub_defaults.PATH not in found.files:
             return None
-        return f"{found.tools[tool]} and {defaults.PATH} are there"
+        return f"{found.tools[tool]} and {grub_defaults.PATH} are there"
 
     def configured(self, found: Installation) -> Configured:
-        files = defaults.sources(found, beside=False)
-        return mkconfig.configured(found, files, read_menu(found))
+        files = grub_defaults.sources(found, beside=False)
+        return grub_config.configured(found, files, read_menu(found))
 
     def plan(self, found: Installation, wanted: Requirements) -> BootPlan:
         path = output(found)
-        if menu.has_loader_entries(found.text(path) or ""):
+        if grub_menu.has_loader_entries(found.text(path) or ""):
             raise errors.Refused(
                 f"{path} takes its entries from /boot/loader/entries, which"
                 f" {_TOOLS[0]} does not write; wanted grubby for that: install"
@@ -54,9 +51,9 @@ class Grub2(Bootloader):
 
 def planned(found: Installation, wanted: Requirements, path: str) -> BootPlan:
     """What edits /etc/default/grub and makes the menu at ``path`` of it."""
-    argv = (mkconfig.tool(found, *_TOOLS),)
-    said = mkconfig.edited(found, wanted)
-    run = mkconfig.generated(found, said.changes, argv, path, wanted)
+    argv = (grub_config.tool(found, *_TOOLS),)
+    said = grub_config.edited(found, wanted)
+    run = grub_config.generated(found, said.changes, argv, path, wanted)
     return said._replace(changes=(*said.changes, run))
 
 
@@ -74,7 +71,7 @@ def output(found: Installation) -> str:
     :raises Refused: when there is none, or it cannot be told which.
     """
     paths = (f"{_EFI}/{vendor}/grub.cfg" for vendor in found.names(_EFI))
-    menus = [p for p in paths if menu.is_whole(found.text(p) or "")]
+    menus = [p for p in paths if grub_menu.is_whole(found.text(p) or "")]
     if found.is_efi and len(menus) > 1:
         raise errors.Refused(
             f"{' and '.join(menus)} are menus; wanted one on the EFI system"

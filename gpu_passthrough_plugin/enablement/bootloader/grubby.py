@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement.bootloader import (
-    call,
-    cmdline,
-    defaults,
-    menu,
-    mkconfig,
-)
-from gpu_passthrough_plugin.enablement.bootloader.difference import (
-    Difference,
-)
-from gpu_passthrough_plugin.enablement.bootloader.entries import (
-    READS as ENTRIES,
-)
-from gpu_passthrough_plugin.enablement.bootloader.entries import (
-    Entry,
-    entries,
+    grub_config,
+    kernel_cmdline_file,
 )
 from gpu_passthrough_plugin.enablement.driver import (
     Bootloader,
@@ -28,8 +16,11 @@ from gpu_passthrough_plugin.enablement.driver import (
     Configured,
 )
 from gpu_passthrough_plugin.formats import (
+    grub_defaults,
+    grub_menu,
     kernel_cmdline,
     kernel_cmdline_edit,
+    loader_entries,
 )
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Change, Run
@@ -51,9 +42,9 @@ class Grubby(Bootloader):
     name = "grubby"
     precedence = 50
     reads = (
-        cmdline.READS
-        | defaults.READS
-        | ENTRIES
+        kernel_cmdline_file.READS
+        | grub_defaults.READS
+        | loader_entries.READS
         | Reads(files=(_GRUBENV,), tools=(_TOOL,))
     )
 
@@ -64,8 +55,8 @@ class Grubby(Bootloader):
 
     def configured(self, found: Installation) -> Configured:
         sources = {}
-        if cmdline.PATH in found.files:
-            sources[cmdline.PATH] = cmdline.said(found)
+        if kernel_cmdline_file.PATH in found.files:
+            sources[kernel_cmdline_file.PATH] = kernel_cmdline_file.said(found)
         shared = _environment(found).get(_SHARED)
         if shared:
             sources[f"{_GRUBENV} {_SHARED}"] = kernel_cmdline.split(shared)
@@ -80,16 +71,16 @@ class Grubby(Bootloader):
             for k, line in lines.items()
         }
         after = {k: r.words for k, r in right.items()}
-        due = call.difference(lines, after)
+        due = _difference(lines, after)
         tool = found.tools[_TOOL]
-        shown = due or Difference(
+        shown = due or kernel_cmdline_edit.Difference(
             kernel_cmdline.missing((), wanted), wanted.forbidden
         )
         run = Run(
-            mkconfig.ARGUMENTS,
-            call.argv(tool, shown),
+            grub_config.ARGUMENTS,
+            _argv(tool, shown),
             _touched(found),
-            call.undo(tool, lines, after),
+            _undo(tool, lines, after),
             bool(due),
         )
         noted = (*notes, *(n for r in right.values() for n in r.notes))
@@ -116,7 +107,7 @@ def _refuse_what_grubby_leaves(
 
 
 def _beyond(
-    entry: Entry, variables: Mapping[str, str]
+    entry: loader_entries.Entry, variables: Mapping[str, str]
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Words of an entry, and of what it takes in, that grubby leaves.
 
@@ -148,13 +139,13 @@ def _sources(
     """
     changes: list[Change] = []
     notes: list[str] = []
-    if cmdline.PATH in found.files:
-        change, said = cmdline.write(found, wanted)
+    if kernel_cmdline_file.PATH in found.files:
+        change, said = kernel_cmdline_file.write(found, wanted)
         changes.append(change)
         notes += said
-    if defaults.PATH in found.files:
+    if grub_defaults.PATH in found.files:
         try:
-            edited = mkconfig.edited(found, wanted)
+            edited = grub_config.edited(found, wanted)
         except errors.Refused as error:
             # The entries are what counts: this is said, and left alone.
             notes.append(str(error))
@@ -164,10 +155,12 @@ def _sources(
     return tuple(changes), tuple(notes)
 
 
-def _own(found: Installation) -> tuple[Entry, ...]:
+def _own(found: Installation) -> tuple[loader_entries.Entry, ...]:
     """Entries that grubby edits: not those of an EFI system partition."""
     return tuple(
-        entry for entry in entries(found) if entry.path.startswith(_FOLDER)
+        entry
+        for entry in loader_entries.entries(found)
+        if entry.path.startswith(_FOLDER)
     )
 
 
@@ -175,13 +168,13 @@ def _touched(found: Installation) -> tuple[str, ...]:
     return (
         *found.paths(_FOLDER, ".conf"),
         found.real(_GRUBENV),
-        found.real(defaults.PATH),
-        cmdline.PATH,
+        found.real(grub_defaults.PATH),
+        kernel_cmdline_file.PATH,
     )
 
 
 def _environment(found: Installation) -> Mapping[str, str]:
-    return menu.environment(found.text(_GRUBENV))
+    return grub_menu.environment(found.text(_GRUBENV))
 
 
 def _entries(found: Installation) -> dict[str, tuple[str, ...]]:
@@ -211,3 +204,77 @@ def _lines(found: Installation) -> dict[str, tuple[str, ...]]:
         for entry in _own(found)
         if f"${_SHARED}" not in entry.words
     }
+
+
+_Lines = Mapping[str, Sequence[str]]
+
+
+def _argv(tool: str, due: kernel_cmdline_edit.Difference) -> tuple[str, ...]:
+    """The call, for all entries."""
+    options = [f"--args={' '.join(due.added)}"] if due.added else []
+    if due.removed:
+        options.append(f"--remove-args={' '.join(due.removed)}")
+    return (tool, "--update-kernel=ALL", *options)
+
+
+def _undo(tool: str, before: _Lines, after: _Lines) -> tuple[str, ...]:
+    """The call that takes it back; empty when no one call does, or need be."""
+    try:
+        due = _difference(after, before)
+    except errors.Refused:
+        return ()
+    return _argv(tool, due) if due else ()
+
+
+def _difference(
+    before: _Lines, after: _Lines
+) -> kernel_cmdline_edit.Difference:
+    """What grubby has to be told for every line to become what it should.
+
+    It puts each word that it adds in the place of all of that name, so
+    that others of that name have to be named as well.
+
+    :raises Refused: when the lines differ so that no one call does it.
+    """
+    due = [kernel_cmdline_edit.difference(before[k], after[k]) for k in before]
+    removed = _union([d.removed for d in due])
+    names = {_name(w) for d in due for w in d.added}
+    added = _union(
+        [[w for w in line if _name(w) in names] for line in after.values()]
+    )
+    found = kernel_cmdline_edit.Difference(added, removed)
+    for key, line in before.items():
+        if Counter(_grubbied(line, found)) != Counter(after[key]):
+            raise errors.Refused(
+                f"{key} differs from other entries in what it says of"
+                f" {', '.join(sorted(names | set(removed)))}; wanted one"
+                " change for all of them: make them agree with grubby, and"
+                " run this again"
+            )
+    return found
+
+
+def _grubbied(
+    line: Sequence[str], due: kernel_cmdline_edit.Difference
+) -> tuple[str, ...]:
+    """The words that grubby leaves of a line."""
+    names = {_name(word) for word in due.added}
+    left = list(line)
+    for word in due.removed:
+        if word in left:
+            left.remove(word)
+    return (*(w for w in left if _name(w) not in names), *due.added)
+
+
+def _name(word: str) -> str:
+    """What grubby takes for the name: all before the last ``=``."""
+    return word.rpartition("=")[0] or word
+
+
+def _union(parts: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Each word as often as the part has it that has it most often."""
+    most: Counter[str] = Counter()
+    for part in parts:
+        most |= Counter(part)
+    order = dict.fromkeys(word for part in parts for word in part)
+    return tuple(word for word in order for _ in range(most[word]))

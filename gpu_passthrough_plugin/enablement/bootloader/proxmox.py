@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from gpu_passthrough_plugin.enablement.bootloader import (
-    cmdline,
     debian,
-    defaults,
-    mkconfig,
+    grub_config,
+    kernel_cmdline_file,
 )
 from gpu_passthrough_plugin.enablement.driver import (
     Bootloader,
     BootPlan,
     Configured,
 )
+from gpu_passthrough_plugin.formats import grub_defaults
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Change, Run
 from gpu_passthrough_plugin.model.installation import Installation
@@ -35,7 +35,7 @@ class Proxmox(Bootloader):
     precedence = 20
     reads = (
         debian.Debian.reads
-        | cmdline.READS
+        | kernel_cmdline_file.READS
         | Reads(files=(_UUIDS,), tools=(_TOOL, "bootctl"))
     )
 
@@ -51,9 +51,9 @@ class Proxmox(Bootloader):
         if not _is_copied(found):
             return grub
         sources = dict(grub.sources)
-        if cmdline.PATH in found.files:
-            said = cmdline.said(found, is_first_line=True)
-            sources[cmdline.PATH] = said
+        if kernel_cmdline_file.PATH in found.files:
+            said = kernel_cmdline_file.said(found, is_first_line=True)
+            sources[kernel_cmdline_file.PATH] = said
         return Configured(sources, {})
 
     def plan(self, found: Installation, wanted: Requirements) -> BootPlan:
@@ -62,18 +62,20 @@ class Proxmox(Bootloader):
         changes: tuple[Change, ...] = ()
         notes: tuple[str, ...] = ()
         if _is_systemd_boot(found):
-            change, notes = cmdline.write(found, wanted, is_first_line=True)
+            change, notes = kernel_cmdline_file.write(
+                found, wanted, is_first_line=True
+            )
             changes = (change,)
-        if defaults.PATH in found.files:
+        if grub_defaults.PATH in found.files:
             said = debian.edited(found, wanted)
             changes = (*changes, *said.changes)
             notes = tuple(dict.fromkeys((*notes, *said.notes)))
         argv = (found.tools[_TOOL], "refresh")
         run = Run(
-            mkconfig.MENU,
+            grub_config.MENU,
             argv,
             undo=argv,
-            is_needed=any(map(mkconfig.is_change, changes)),
+            is_needed=any(map(grub_config.is_change, changes)),
         )
         return BootPlan((*changes, run), notes, (run,))
 
@@ -85,5 +87,5 @@ def _is_copied(found: Installation) -> bool:
 def _is_systemd_boot(found: Installation) -> bool:
     """Whether systemd-boot may be what starts the kernels."""
     return found.is_efi and (
-        cmdline.PATH in found.files or "bootctl" in found.tools
+        kernel_cmdline_file.PATH in found.files or "bootctl" in found.tools
     )

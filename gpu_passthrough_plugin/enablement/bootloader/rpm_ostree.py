@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.enablement.bootloader import mkconfig
-from gpu_passthrough_plugin.enablement.bootloader.difference import (
-    Difference,
-    difference,
-)
-from gpu_passthrough_plugin.enablement.bootloader.entries import (
-    READS as ENTRIES,
-)
-from gpu_passthrough_plugin.enablement.bootloader.entries import (
-    Entry,
-    entries,
-)
+from gpu_passthrough_plugin.enablement.bootloader import grub_config
 from gpu_passthrough_plugin.enablement.driver import (
     Bootloader,
     BootPlan,
@@ -22,6 +11,7 @@ from gpu_passthrough_plugin.enablement.driver import (
 from gpu_passthrough_plugin.formats import (
     kernel_cmdline,
     kernel_cmdline_edit,
+    loader_entries,
 )
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Run
@@ -48,37 +38,41 @@ class RpmOstree(Bootloader):
 
     name = "rpm_ostree"
     precedence = 10
-    reads = ENTRIES | Reads(files=(_BOOTED, STAGED), tools=(_TOOL,))
+    reads = loader_entries.READS | Reads(
+        files=(_BOOTED, STAGED), tools=(_TOOL,)
+    )
 
     def claims(self, found: Installation) -> str | None:
         return f"{_BOOTED} is there" if _BOOTED in found.files else None
 
     def configured(self, found: Installation) -> Configured:
-        ours = entries(found)
+        ours = loader_entries.entries(found)
         source = {"rpm-ostree kargs": _next(found)} if ours else {}
         return Configured(source, {e.path: e.words for e in ours})
 
     def plan(self, found: Installation, wanted: Requirements) -> BootPlan:
-        tool = mkconfig.tool(found, _TOOL)
+        tool = grub_config.tool(found, _TOOL)
         now = _next(found)
         right = kernel_cmdline_edit.edit_words(now, wanted)
-        due = difference(now, right.words)
+        due = kernel_cmdline_edit.difference(now, right.words)
         # What is there already is asked for again, to be shown as kept.
         argv = (tool, "kargs", *_options(due or _whole(wanted)))
         undo = (tool, "kargs", *_options(due.inverse)) if due else ()
-        run = Run(mkconfig.ARGUMENTS, argv, (), undo, bool(due))
+        run = Run(grub_config.ARGUMENTS, argv, (), undo, bool(due))
         return BootPlan((run,), (*right.notes, _IMAGES))
 
 
-def _options(due: Difference) -> tuple[str, ...]:
+def _options(due: kernel_cmdline_edit.Difference) -> tuple[str, ...]:
     return (
         *(f"--append-if-missing={word}" for word in due.added),
         *(f"--delete-if-present={word}" for word in due.removed),
     )
 
 
-def _whole(wanted: Requirements) -> Difference:
-    return Difference(kernel_cmdline.missing((), wanted), wanted.forbidden)
+def _whole(wanted: Requirements) -> kernel_cmdline_edit.Difference:
+    return kernel_cmdline_edit.Difference(
+        kernel_cmdline.missing((), wanted), wanted.forbidden
+    )
 
 
 def _next(found: Installation) -> tuple[str, ...]:
@@ -86,7 +80,7 @@ def _next(found: Installation) -> tuple[str, ...]:
     staged = found.content(STAGED)
     if staged is not None:
         return _staged(staged)
-    newest = max(entries(found), key=_priority, default=None)
+    newest = max(loader_entries.entries(found), key=_priority, default=None)
     return newest.words if newest else ()
 
 
@@ -96,6 +90,6 @@ def _staged(data: bytes) -> tuple[str, ...]:
     return tuple(part for part in parts if part.isprintable() and part)
 
 
-def _priority(entry: Entry) -> int:
+def _priority(entry: loader_entries.Entry) -> int:
     """ostree numbers its entries: the default has the highest version."""
     return int(entry.version) if entry.version.isdecimal() else 0

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.enablement.bootloader import cmdline, mkconfig
-from gpu_passthrough_plugin.enablement.bootloader.entries import (
-    READS as ENTRIES,
-)
-from gpu_passthrough_plugin.enablement.bootloader.entries import (
-    Entry,
-    entries,
-    loader,
-    rewritten,
+from gpu_passthrough_plugin.enablement.bootloader import (
+    grub_config,
+    kernel_cmdline_file,
 )
 from gpu_passthrough_plugin.enablement.driver import (
     Bootloader,
     BootPlan,
     Configured,
 )
-from gpu_passthrough_plugin.formats import kernel_cmdline
+from gpu_passthrough_plugin.formats import kernel_cmdline, loader_entries
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Change, Run, Write
 from gpu_passthrough_plugin.model.installation import Installation, encoded
@@ -36,21 +30,21 @@ class SystemdBoot(Bootloader):
     name = "systemd_boot"
     precedence = 40
     reads = (
-        cmdline.READS
-        | ENTRIES
+        kernel_cmdline_file.READS
+        | loader_entries.READS
         | Reads(files=("/etc/kernel/install.conf",), tools=(_TOOL,))
     )
 
     def claims(self, found: Installation) -> str | None:
-        path = loader(found)
-        if path is None or not entries(found):
+        path = loader_entries.loader(found)
+        if path is None or not loader_entries.entries(found):
             return None
         return f"{path} and loader entries are there"
 
     def configured(self, found: Installation) -> Configured:
         sources = {}
-        if cmdline.PATH in found.files:
-            sources[cmdline.PATH] = cmdline.said(found)
+        if kernel_cmdline_file.PATH in found.files:
+            sources[kernel_cmdline_file.PATH] = kernel_cmdline_file.said(found)
         ours = (*_installed(found), *_by_hand(found))
         return Configured(sources, {e.path: e.words for e in ours})
 
@@ -58,16 +52,18 @@ class SystemdBoot(Bootloader):
         installed = _installed(found)
         changes: list[Change] = []
         notes: list[str] = []
-        if installed or cmdline.PATH in found.files:
-            source, said = cmdline.write(found, wanted)
+        if installed or kernel_cmdline_file.PATH in found.files:
+            source, said = kernel_cmdline_file.write(found, wanted)
             changes.append(source)
             notes += said
         for entry in _by_hand(found):
-            text = rewritten(entry, wanted)
+            text = loader_entries.rewritten(entry, wanted)
             notes += text.notes
             changes.append(_write(entry, text.text))
         is_changed = any(
-            mkconfig.is_change(c) for c in changes if c.target == cmdline.PATH
+            grub_config.is_change(c)
+            for c in changes
+            if c.target == kernel_cmdline_file.PATH
         )
         runs = tuple(
             _run(found, entry, wanted, is_changed) for entry in installed
@@ -77,37 +73,42 @@ class SystemdBoot(Bootloader):
         return BootPlan((*changes, *runs), noted, runs)
 
 
-def _installed(found: Installation) -> tuple[Entry, ...]:
+def _installed(found: Installation) -> tuple[loader_entries.Entry, ...]:
     """Entries that kernel-install made for kernels that are there."""
     if _TOOL not in found.tools:
         return ()
     releases = {kernel.release for kernel in found.kernels}
     return tuple(
         entry
-        for entry in entries(found)
+        for entry in loader_entries.entries(found)
         if entry.version in releases and _is_made(entry)
     )
 
 
-def _by_hand(found: Installation) -> tuple[Entry, ...]:
+def _by_hand(found: Installation) -> tuple[loader_entries.Entry, ...]:
     """Entries that nobody makes anew, and that no other system did."""
-    return tuple(entry for entry in entries(found) if not _is_made(entry))
+    return tuple(
+        entry for entry in loader_entries.entries(found) if not _is_made(entry)
+    )
 
 
-def _is_made(entry: Entry) -> bool:
+def _is_made(entry: loader_entries.Entry) -> bool:
     """Whether it is of a machine, or its kernel where kernel-install is."""
     return "machine-id" in entry.fields or entry.fields["linux"].endswith(
         f"/{entry.version}/linux"
     )
 
 
-def _write(entry: Entry, text: str) -> Write:
+def _write(entry: loader_entries.Entry, text: str) -> Write:
     was, becomes = encoded(entry.text), encoded(text)
-    return Write(mkconfig.ARGUMENTS, entry.path, was, becomes)
+    return Write(grub_config.ARGUMENTS, entry.path, was, becomes)
 
 
 def _run(
-    found: Installation, entry: Entry, wanted: Requirements, is_changed: bool
+    found: Installation,
+    entry: loader_entries.Entry,
+    wanted: Requirements,
+    is_changed: bool,
 ) -> Run:
     release = entry.version
     # Debian's kernels are in /boot, Fedora's and Arch's with their modules.
@@ -116,7 +117,7 @@ def _run(
         image = f"/boot/vmlinuz-{release}"
     argv = (found.tools[_TOOL], "add", release, image)
     return Run(
-        mkconfig.MENU,
+        grub_config.MENU,
         argv,
         (entry.path, *entry.files),
         argv,

@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterator
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.enablement import ours
+from gpu_passthrough_plugin.enablement import own_files
 from gpu_passthrough_plugin.enablement.driver import Initramfs
 from gpu_passthrough_plugin.enablement.initramfs import image
 from gpu_passthrough_plugin.enablement.initramfs.initramfs_tools import (
@@ -29,7 +29,7 @@ _OSTREE = "/run/ostree-booted"
 # Source: dracut.modules(7), dracut.bootup(7).
 _SETUP = f"""\
 #!/bin/bash
-{ours.HEADER}
+{own_files.HEADER}
 check() {{
     return 0
 }}
@@ -89,20 +89,20 @@ class Dracut(Initramfs):
         has_script = bool(early.script)
         text = "".join(_configuration(found, early))
         return (
-            *ours.write(
+            *own_files.write(
                 found,
                 "vfio in the image",
                 CONFIGURATION,
-                ours.HEADER + text if text else None,
+                own_files.HEADER + text if text else None,
             ),
-            *ours.write(
+            *own_files.write(
                 found,
                 "early script in the image",
                 SETUP,
                 _SETUP if has_script else None,
                 0o755,
             ),
-            *ours.write(
+            *own_files.write(
                 found,
                 "bind before udev",
                 SCRIPT,
@@ -129,7 +129,7 @@ def _configuration(found: Installation, early: Early) -> Iterator[str]:
     ``/etc/modprobe.d`` is in images for this host only, not in general
     ones.  Source: dracut.conf(5), where the blanks matter.
     """
-    modules = ours.loadable(found, early.modules)
+    modules = own_files.loadable(found, early.modules)
     if modules:
         yield f'force_drivers+=" {" ".join(modules)} "\n'
     if early.configuration:

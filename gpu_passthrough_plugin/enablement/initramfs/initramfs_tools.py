@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.enablement import ours
+from gpu_passthrough_plugin.enablement import own_files
 from gpu_passthrough_plugin.enablement.driver import Initramfs
 from gpu_passthrough_plugin.enablement.initramfs import image
 from gpu_passthrough_plugin.model.change import BESIDE, Build, Write
@@ -21,7 +21,7 @@ _KERNEL_HOOKS = "/etc/kernel/postinst.d"
 
 _FRAME = f"""\
 #!/bin/sh
-{ours.HEADER}PREREQ=""
+{own_files.HEADER}PREREQ=""
 
 prereqs() {{
     echo "$PREREQ"
@@ -70,8 +70,8 @@ class InitramfsTools(Initramfs):
         script = f"{_FRAME}{early.script}" if early.script else None
         hook = _hook(early.modules) if early.modules else None
         return (
-            *ours.write(found, "bind before udev", SCRIPT, script, 0o755),
-            *ours.write(found, "vfio in the image", HOOK, hook, 0o755),
+            *own_files.write(found, "bind before udev", SCRIPT, script, 0o755),
+            *own_files.write(found, "vfio in the image", HOOK, hook, 0o755),
         )
 
     def build(

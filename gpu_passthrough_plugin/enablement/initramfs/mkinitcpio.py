@@ -6,9 +6,10 @@ import posixpath
 import re
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.enablement import ours
+from gpu_passthrough_plugin.enablement import own_files
 from gpu_passthrough_plugin.enablement.driver import Initramfs
-from gpu_passthrough_plugin.enablement.initramfs import image, presets
+from gpu_passthrough_plugin.enablement.initramfs import image
+from gpu_passthrough_plugin.formats import mkinitcpio_config
 from gpu_passthrough_plugin.model.change import BESIDE, Build, Write
 from gpu_passthrough_plugin.model.enablement import Early
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
@@ -23,12 +24,12 @@ HOOK = "/etc/initcpio/hooks/gpu-passthrough"
 
 _END = "# gpu-passthrough: end\n"
 _BLOCK = re.compile(
-    rf"\n?{re.escape(ours.HEADER)}.*?{re.escape(_END)}", re.DOTALL
+    rf"\n?{re.escape(own_files.HEADER)}.*?{re.escape(_END)}", re.DOTALL
 )
 _HOOKS = re.compile(r"^[ \t]*HOOKS(\+?)=(\([^)]*\)|[^\n]*)", re.MULTILINE)
 _INSTALL = f"""\
 #!/bin/bash
-{ours.HEADER}
+{own_files.HEADER}
 build() {{
     add_runscript
 }}
@@ -52,7 +53,7 @@ class Mkinitcpio(Initramfs):
         files=(CONFIGURATION,),
         folders=(
             Folder(_DROP_INS, (".conf",)),
-            Folder(presets.FOLDER, (".preset",)),
+            Folder(mkinitcpio_config.FOLDER, (".preset",)),
             Folder(posixpath.dirname(INSTALL)),
             Folder(posixpath.dirname(HOOK)),
         ),
@@ -63,7 +64,7 @@ class Mkinitcpio(Initramfs):
     def claims(self, found: Installation) -> str | None:
         path = found.tools.get("mkinitcpio")
         is_other = "dracut" in found.tools or "mkinitramfs" in found.tools
-        preset = found.paths(presets.FOLDER, ".preset")[:1]
+        preset = found.paths(mkinitcpio_config.FOLDER, ".preset")[:1]
         if path is None or (is_other and not preset):
             return None
         return f"{path} is installed" + "".join(f", and {p}" for p in preset)
@@ -81,13 +82,13 @@ class Mkinitcpio(Initramfs):
         hook = f"run_earlyhook() {{\n{early.script}}}\n"
         has_script = bool(early.script)
         return (
-            *ours.write(
+            *own_files.write(
                 found,
                 "early script in the image",
                 INSTALL,
                 _INSTALL if has_script else None,
             ),
-            *ours.write(
+            *own_files.write(
                 found,
                 "bind before udev",
                 HOOK,
@@ -100,7 +101,7 @@ class Mkinitcpio(Initramfs):
         self, found: Installation, kernel: Kernel, early: Early
     ) -> Build | None:
         argv = (image.tool(found, "mkinitcpio"), "-k", kernel.release)
-        for preset in presets.presets(found):
+        for preset in mkinitcpio_config.presets(found):
             if preset.image and preset.image == kernel.image:
                 config = ("-c", preset.config) if preset.config else ()
                 argv = (*argv, *config, *preset.options)
@@ -117,13 +118,15 @@ def _configured(found: Installation, block: str) -> tuple[Write, ...]:
     """The block where it is read, and nowhere else."""
     step = "vfio in the image"
     has_drop_ins = _DROP_INS in found.folders
-    if has_drop_ins and not any(p.config for p in presets.presets(found)):
+    if has_drop_ins and not any(
+        p.config for p in mkinitcpio_config.presets(found)
+    ):
         drop_in, within = block, ""
     else:
         _refuse_config(found)
         drop_in, within = "", block
     return (
-        *ours.write(found, step, DROP_IN, drop_in or None),
+        *own_files.write(found, step, DROP_IN, drop_in or None),
         *_rewritten(found, step, within),
     )
 
@@ -141,9 +144,13 @@ def _rewritten(
     rest = _BLOCK.sub("", text)
     if not block:
         is_ours = rest != text
-        return ours.write(found, step, CONFIGURATION, rest) if is_ours else ()
+        return (
+            own_files.write(found, step, CONFIGURATION, rest)
+            if is_ours
+            else ()
+        )
     end = "" if rest.endswith("\n") else "\n"
-    return ours.write(found, step, CONFIGURATION, f"{rest}{end}\n{block}")
+    return own_files.write(found, step, CONFIGURATION, f"{rest}{end}\n{block}")
 
 
 def _block(early: Early) -> str:
@@ -162,7 +169,7 @@ def _block(early: Early) -> str:
             "HOOKS=(${_gpupt/ udev / gpu-passthrough udev })",
             "unset _gpupt",
         )
-    return ours.HEADER + "".join(f"{row}\n" for row in rows) + _END
+    return own_files.HEADER + "".join(f"{row}\n" for row in rows) + _END
 
 
 def _refuse_no_udev(found: Installation) -> None:
@@ -190,13 +197,13 @@ def _hooks(found: Installation) -> tuple[str, ...]:
     for path in (CONFIGURATION, *paths):
         text = _BLOCK.sub("", found.text(path) or "")
         for more, value in _HOOKS.findall(text):
-            said = " ".join(presets.words(value)).split()
+            said = " ".join(mkinitcpio_config.words(value)).split()
             hooks = (*(hooks if more else ()), *said)
     return hooks
 
 
 def _refuse_unified(found: Installation) -> None:
-    for preset in presets.presets(found):
+    for preset in mkinitcpio_config.presets(found):
         if preset.unified:
             raise errors.Refused(
                 f"{preset.path} builds the unified kernel image"
@@ -206,7 +213,7 @@ def _refuse_unified(found: Installation) -> None:
 
 
 def _refuse_config(found: Installation) -> None:
-    for preset in presets.presets(found):
+    for preset in mkinitcpio_config.presets(found):
         if preset.config not in ("", CONFIGURATION):
             raise errors.Refused(
                 f"{preset.path} builds {preset.image} by {preset.config}, and"

@@ -8,7 +8,7 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery.installation import installation
-from gpu_passthrough_plugin.enablement import modules
+from gpu_passthrough_plugin.enablement import kernel_modules
 from gpu_passthrough_plugin.enablement.driver import (
     Binding,
     BindingCase,
@@ -72,4 +72,4 @@ def test_a_driver_reads_what_it_declares(driver: Driver) -> None:
 
 def test_what_all_share_is_declared() -> None:
     everything = installed.reads()
-    assert everything | modules.READS == everything
+    assert everything | kernel_modules.READS == everything

@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 
-from gpu_passthrough_plugin.enablement.edits import edits, resumed
+from gpu_passthrough_plugin.enablement.foreign_edits import edits, resumed
 from gpu_passthrough_plugin.enablement.undo import undo
 from gpu_passthrough_plugin.model.change import Action, Build, Run, Write
 from gpu_passthrough_plugin.model.enablement import Enablement

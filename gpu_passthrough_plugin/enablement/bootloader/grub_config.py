@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.enablement.bootloader import defaults, menu
-from gpu_passthrough_plugin.enablement.bootloader.defaults import Source
 from gpu_passthrough_plugin.enablement.driver import BootPlan, Configured
-from gpu_passthrough_plugin.formats import kernel_cmdline
+from gpu_passthrough_plugin.formats import (
+    grub_defaults,
+    grub_menu,
+    kernel_cmdline,
+    kernel_cmdline_edit,
+    shell_assignments,
+)
+from gpu_passthrough_plugin.formats.grub_defaults import EVERY, USUAL, Source
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import (
     BESIDE,
@@ -32,15 +38,15 @@ def configured(
     """
     said = {}
     try:
-        now = defaults.values(files)
+        now = grub_defaults.values(files)
     except errors.Refused:
         pass
     else:
         said = {
-            f"{defaults.PATH} {defaults.EVERY}": now.every,
-            f"{defaults.PATH} {defaults.USUAL}": now.usual,
+            f"{grub_defaults.PATH} {EVERY}": now.every,
+            f"{grub_defaults.PATH} {USUAL}": now.usual,
         }
-    entries = menu.entries(output, found.text(output)) if output else {}
+    entries = grub_menu.entries(output, found.text(output)) if output else {}
     return Configured(said, entries)
 
 
@@ -49,16 +55,69 @@ def edited(found: Installation, wanted: Requirements) -> BootPlan:
 
     :raises Refused: when it cannot be edited safely.
     """
-    files = defaults.sources(found, beside=False)
+    files = grub_defaults.sources(found, beside=False)
     if not files:
         raise errors.Refused(
-            f"{defaults.PATH} is not there; wanted GRUB's settings in it:"
-            f' write {defaults.EVERY}="" into it and run this again'
+            f"{grub_defaults.PATH} is not there; wanted GRUB's settings in it:"
+            f' write {EVERY}="" into it and run this again'
         )
-    fixed = defaults.corrected(files, wanted)
-    after = defaults.completed(fixed.files[0], wanted)
+    fixed = corrected(files, wanted)
+    after = completed(fixed.files[0], wanted)
     verified((after,), wanted)
     return BootPlan((write(files[0], after),), fixed.notes)
+
+
+class Corrected(NamedTuple):
+    """The files without what is wrong in them."""
+
+    files: tuple[Source, ...]
+    notes: tuple[str, ...]
+
+
+def corrected(files: Sequence[Source], wanted: Requirements) -> Corrected:
+    """Wrong words put right where they stand; nothing is added."""
+    fixed: list[Source] = []
+    notes: list[str] = []
+    for file in files:
+        text = file.text
+        # From the last one on, so that places before it stay what they are.
+        for one in reversed(shell_assignments.assignments(text)):
+            if one.name not in (EVERY, USUAL) or one.is_expression:
+                continue
+            body = kernel_cmdline_edit.correct_text(one.body, wanted)
+            notes += body.notes
+            if body.text != one.body:
+                text = shell_assignments.replaced(text, one, body.text)
+        fixed.append(Source(file.path, text))
+    return Corrected(tuple(fixed), tuple(dict.fromkeys(notes)))
+
+
+def completed(file: Source, wanted: Requirements) -> Source:
+    """The file with what is missing in its last ``EVERY``.
+
+    :raises Refused: when it has none.
+    """
+    missing = kernel_cmdline.missing(
+        grub_defaults.values([file]).every, wanted
+    )
+    if not missing:
+        return file
+    last = next(
+        (
+            one
+            for one in reversed(shell_assignments.assignments(file.text))
+            if one.name == EVERY
+        ),
+        None,
+    )
+    if last is None:
+        raise errors.Refused(
+            f"{file.path} has no line {EVERY}=; wanted one to add"
+            f' {" ".join(missing)} to: write {EVERY}="" into it and run'
+            " this again"
+        )
+    body = kernel_cmdline_edit.edit_text(last.body, Requirements(missing)).text
+    return Source(file.path, shell_assignments.replaced(file.text, last, body))
 
 
 def write(before: Source, after: Source) -> Write:
@@ -73,17 +132,17 @@ def verified(files: Sequence[Source], wanted: Requirements) -> None:
 
     :raises Refused: where one of them would still say something else.
     """
-    if defaults.values(files).is_satisfied(wanted):
+    if grub_defaults.values(files).is_satisfied(wanted):
         return
     required = " ".join(kernel_cmdline.missing((), wanted))
     last = next(
-        (file for file in reversed(files) if defaults.EVERY in file.text),
+        (file for file in reversed(files) if EVERY in file.text),
         files[-1],
     )
     raise errors.Refused(
-        f"{last.path} sets {defaults.EVERY} so that what is set before it is"
+        f"{last.path} sets {EVERY} so that what is set before it is"
         f" lost; wanted {required} in every entry:"
-        f' have it say {defaults.EVERY}="${defaults.EVERY} …", and run this'
+        f' have it say {EVERY}="${EVERY} …", and run this'
         " again"
     )
 
@@ -106,7 +165,7 @@ def generated(
     """
     argv = (*argv, "-o", BESIDE)
     text = found.text(output)
-    said = menu.entries(output, text)
+    said = grub_menu.entries(output, text)
     is_said = all(
         kernel_cmdline.is_satisfied(line, wanted) for line in said.values()
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-from gpu_passthrough_plugin.enablement import merge
+from gpu_passthrough_plugin.enablement import diff3
 from gpu_passthrough_plugin.model.change import Change, Write
 from gpu_passthrough_plugin.model.record import (
     ANY,
@@ -43,7 +43,7 @@ def edit(path: str, kept: Kept, seen: Seen) -> Edit | None:
         return None
     if kept.left is None:
         return Edit(path, seen.contents)
-    found = merge.merged(seen.left, seen.was, seen.contents)
+    found = diff3.merged(seen.left, seen.was, seen.contents)
     if found is None:
         return None
     is_empty = kept.was is None and not found.strip()
@@ -93,7 +93,7 @@ def resumed(
 
 
 def _mixed(path: str, kept: Kept, seen: Seen) -> Edit:
-    words = merge.added(
+    words = diff3.added(
         seen.was or b"", seen.left or b"", seen.contents or b""
     )
     return Edit(

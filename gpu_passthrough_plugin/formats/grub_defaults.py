@@ -11,11 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.enablement.bootloader import shell
-from gpu_passthrough_plugin.formats import (
-    kernel_cmdline,
-    kernel_cmdline_edit,
-)
+from gpu_passthrough_plugin.formats import kernel_cmdline, shell_assignments
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reads import Folder, Reads
@@ -73,68 +69,17 @@ def values(files: Sequence[Source]) -> Values:
     variables: dict[str, str | None] = {}
     for file in files:
         for name in (EVERY, USUAL):
-            line = shell.stray(file.text, name)
+            line = shell_assignments.stray(file.text, name)
             if line:
                 raise _refusal(file.path, line)
-        for one in shell.assignments(file.text):
-            variables[one.name] = shell.value(one, variables)
+        for one in shell_assignments.assignments(file.text):
+            variables[one.name] = shell_assignments.value(one, variables)
             if one.name in (EVERY, USUAL) and variables[one.name] is None:
                 raise _refusal(file.path, f"{one.name}={one.written}")
     return Values(
         kernel_cmdline.split(variables.get(EVERY) or ""),
         kernel_cmdline.split(variables.get(USUAL) or ""),
     )
-
-
-class Corrected(NamedTuple):
-    """The files without what is wrong in them."""
-
-    files: tuple[Source, ...]
-    notes: tuple[str, ...]
-
-
-def corrected(files: Sequence[Source], wanted: Requirements) -> Corrected:
-    """Wrong words put right where they stand; nothing is added."""
-    fixed: list[Source] = []
-    notes: list[str] = []
-    for file in files:
-        text = file.text
-        # From the last one on, so that places before it stay what they are.
-        for one in reversed(shell.assignments(text)):
-            if one.name not in (EVERY, USUAL) or one.is_expression:
-                continue
-            body = kernel_cmdline_edit.correct_text(one.body, wanted)
-            notes += body.notes
-            if body.text != one.body:
-                text = shell.replaced(text, one, body.text)
-        fixed.append(Source(file.path, text))
-    return Corrected(tuple(fixed), tuple(dict.fromkeys(notes)))
-
-
-def completed(file: Source, wanted: Requirements) -> Source:
-    """The file with what is missing in its last ``EVERY``.
-
-    :raises Refused: when it has none.
-    """
-    missing = kernel_cmdline.missing(values([file]).every, wanted)
-    if not missing:
-        return file
-    last = next(
-        (
-            one
-            for one in reversed(shell.assignments(file.text))
-            if one.name == EVERY
-        ),
-        None,
-    )
-    if last is None:
-        raise errors.Refused(
-            f"{file.path} has no line {EVERY}=; wanted one to add"
-            f' {" ".join(missing)} to: write {EVERY}="" into it and run'
-            " this again"
-        )
-    body = kernel_cmdline_edit.edit_text(last.body, Requirements(missing)).text
-    return Source(file.path, shell.replaced(file.text, last, body))
 
 
 def _refusal(path: str, line: str) -> errors.Refused:

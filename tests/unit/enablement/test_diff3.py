@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_passthrough_plugin.enablement.merge import added, merged
+from gpu_passthrough_plugin.enablement.diff3 import added, merged
 
 LINE = b'TIMEOUT=5\nGRUB_CMDLINE_LINUX="%s"\nTERMINAL=console\n'
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.enablement import ours
+from gpu_passthrough_plugin.enablement import own_files
 from gpu_passthrough_plugin.enablement.driver import BindingCase
 from gpu_passthrough_plugin.formats import vfio_pci_ids
 from gpu_passthrough_plugin.model.function import Function
@@ -38,7 +38,7 @@ def foreign_lists(
     return tuple(
         id_list
         for id_list in vfio_pci_ids.from_modprobe(installation)
-        if id_list.path != ours.MODPROBE
+        if id_list.path != own_files.MODPROBE
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.enablement import modules
+from gpu_passthrough_plugin.enablement import kernel_modules
 from gpu_passthrough_plugin.model.change import Action
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.group import Member, Role
@@ -21,8 +21,8 @@ def member(of: Function, **fields: Fields) -> Member:
 
 
 def blacklisted(*others: Member, name: str = "nouveau") -> str | None:
-    writes = modules.changes(CARD, others, NOWHERE, (name,))
-    return written(writes).get(modules.BLACKLIST)
+    writes = kernel_modules.changes(CARD, others, NOWHERE, (name,))
+    return written(writes).get(kernel_modules.BLACKLIST)
 
 
 def rows(text: str | None) -> list[str]:
@@ -31,7 +31,7 @@ def rows(text: str | None) -> list[str]:
 
 
 def test_vfio_is_loaded_in_order() -> None:
-    (change,) = modules.changes(CARD, (), NOWHERE, ())
+    (change,) = kernel_modules.changes(CARD, (), NOWHERE, ())
     assert change.path == "/etc/modules-load.d/gpu-passthrough.conf"
     assert rows(written((change,))[change.path]) == [
         "vfio",
@@ -42,10 +42,10 @@ def test_vfio_is_loaded_in_order() -> None:
 
 def test_what_is_built_into_every_kernel_is_not_loaded() -> None:
     there = found(is_vfio_builtin=True)
-    assert modules.changes(CARD, (), there, ()) == ()
+    assert kernel_modules.changes(CARD, (), there, ()) == ()
     old = there.kernels[0]._replace(builtin=frozenset({"vfio"}))
     both = there._replace(kernels=(*there.kernels, old))
-    (change,) = modules.changes(CARD, (), both, ())
+    (change,) = kernel_modules.changes(CARD, (), both, ())
     assert rows(written((change,))[change.path]) == [
         "vfio_iommu_type1",
         "vfio_pci",
@@ -54,23 +54,23 @@ def test_what_is_built_into_every_kernel_is_not_loaded() -> None:
 
 def test_a_second_plan_keeps_the_files() -> None:
     asked = ("nouveau",)
-    first = written(modules.changes(CARD, (), NOWHERE, asked))
+    first = written(kernel_modules.changes(CARD, (), NOWHERE, asked))
     there = found({path: text or "" for path, text in first.items()})
-    again = modules.changes(CARD, (), there, asked)
+    again = kernel_modules.changes(CARD, (), there, asked)
     assert [w.action for w in again] == [Action.KEEP, Action.KEEP]
 
 
 def test_a_blacklist_that_is_no_longer_asked_for_goes() -> None:
-    there = found({modules.BLACKLIST: "blacklist nouveau\n"})
-    (_, change) = modules.changes(CARD, (), there, ())
-    assert change.path == modules.BLACKLIST
+    there = found({kernel_modules.BLACKLIST: "blacklist nouveau\n"})
+    (_, change) = kernel_modules.changes(CARD, (), there, ())
+    assert change.path == kernel_modules.BLACKLIST
     assert change.action is Action.REMOVE
 
 
 def test_a_blacklist_has_each_driver_once() -> None:
     names = ("snd-hda-intel", "nouveau", "snd_hda_intel")
-    writes = modules.changes(CARD, (), NOWHERE, names)
-    text = written(writes)[modules.BLACKLIST]
+    writes = kernel_modules.changes(CARD, (), NOWHERE, names)
+    text = written(writes)[kernel_modules.BLACKLIST]
     assert rows(text) == ["blacklist nouveau", "blacklist snd_hda_intel"]
 
 
@@ -122,10 +122,10 @@ def test_a_hyphen_hides_nothing() -> None:
 
 
 def test_unsafe_interrupts_only_when_they_are_asked_for() -> None:
-    assert modules.unsafe_interrupts(NOWHERE, is_wanted=False) == ()
-    (change,) = modules.unsafe_interrupts(NOWHERE, is_wanted=True)
-    text = written((change,))[modules.UNSAFE]
+    assert kernel_modules.unsafe_interrupts(NOWHERE, is_wanted=False) == ()
+    (change,) = kernel_modules.unsafe_interrupts(NOWHERE, is_wanted=True)
+    text = written((change,))[kernel_modules.UNSAFE]
     assert rows(text) == ["options vfio_iommu_type1 allow_unsafe_interrupts=1"]
-    there = found({modules.UNSAFE: text or ""})
-    (change,) = modules.unsafe_interrupts(there, is_wanted=False)
+    there = found({kernel_modules.UNSAFE: text or ""})
+    (change,) = kernel_modules.unsafe_interrupts(there, is_wanted=False)
     assert change.action is Action.REMOVE

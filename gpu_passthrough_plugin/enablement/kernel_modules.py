@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.enablement import ours
+from gpu_passthrough_plugin.enablement import own_files
 from gpu_passthrough_plugin.model.change import Write
 from gpu_passthrough_plugin.model.enablement import Target
 from gpu_passthrough_plugin.model.group import Member
@@ -39,9 +39,11 @@ def changes(
     :raises Refused: when a driver of ``blacklist`` serves a display that
         stays with the host; it says which.
     """
-    names = ours.loadable(found, ours.MODULES) if targets else ()
+    names = own_files.loadable(found, own_files.MODULES) if targets else ()
     return (
-        *ours.write(found, "load vfio at boot", LOADED, _lines("", names)),
+        *own_files.write(
+            found, "load vfio at boot", LOADED, _lines("", names)
+        ),
         *_blacklisted(others, found, blacklist),
     )
 
@@ -55,7 +57,7 @@ def unsafe_interrupts(
     """
     option = ("vfio_iommu_type1 allow_unsafe_interrupts=1",)
     text = _lines("options ", option if is_wanted else ())
-    return ours.write(found, "allow unsafe interrupts", UNSAFE, text)
+    return own_files.write(found, "allow unsafe interrupts", UNSAFE, text)
 
 
 def _blacklisted(
@@ -67,7 +69,7 @@ def _blacklisted(
     if faults:
         raise errors.Refused("; ".join(faults))
     text = _lines("blacklist ", names)
-    return ours.write(found, "keep drivers from loading", BLACKLIST, text)
+    return own_files.write(found, "keep drivers from loading", BLACKLIST, text)
 
 
 def _served(name: str, others: Sequence[Member]) -> Iterator[str]:
@@ -107,4 +109,4 @@ def _lines(prefix: str, values: Sequence[str]) -> str | None:
     """A file of a line each; None where there is nothing to say."""
     if not values:
         return None
-    return ours.HEADER + "".join(f"{prefix}{value}\n" for value in values)
+    return own_files.HEADER + "".join(f"{prefix}{value}\n" for value in values)
