@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     # libvirt in, and ``conf`` oslo.config.
     from gpu_passthrough_plugin import conf
     from gpu_passthrough_plugin.allocation.driver import Driver
-    from gpu_passthrough_plugin.discovery.pci_ids import Names
+    from gpu_passthrough_plugin.discovery.pci_names import Names
     from gpu_passthrough_plugin.flow.enablement import Bench
     from gpu_passthrough_plugin.flow.site import Site
     from gpu_passthrough_plugin.flow.verification import Known
@@ -80,7 +80,7 @@ class Context:
 
     @functools.cached_property
     def names(self) -> Names:
-        from gpu_passthrough_plugin.discovery.pci_ids import SYSTEM, Names
+        from gpu_passthrough_plugin.discovery.pci_names import SYSTEM, Names
 
         path = defaults.PCI_IDS
         if self._is_configured:

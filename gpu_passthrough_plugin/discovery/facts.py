@@ -1,4 +1,4 @@
-"""What a host says of itself beyond its PCI functions."""
+"""What a host is beyond its PCI functions: CPU, kernel, firmware, identity."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 
 from gpu_passthrough_plugin.discovery import host_dependencies
+from gpu_passthrough_plugin.discovery.modules import OSRELEASE
 from gpu_passthrough_plugin.discovery.tree import Tree, text
 from gpu_passthrough_plugin.formats import kernel_cmdline
 from gpu_passthrough_plugin.model.facts import CpuVendor, HostFacts
@@ -19,19 +20,22 @@ _VENDORS = {
     "AuthenticAMD": CpuVendor.AMD,
     "HygonGenuine": CpuVendor.AMD,
 }
-# Folders beside the tables.  Source: Linux, drivers/acpi/sysfs.c.
+# Folders among the tables.  Source: Linux, drivers/acpi/sysfs.c.
 _NO_TABLES = frozenset({"data", "dynamic"})
 CPUINFO = "proc/cpuinfo"
+_MACHINE_ID = "etc/machine-id"
+_ID = re.compile(r"[0-9a-f]{32}")
+_PROJECT = b"gpu-passthrough"
 _NODES = "sys/devices/system/node"
 # The first processor's lines are within this.
 _CPUINFO_BYTES = 4096
 
 
 def facts(tree: Tree) -> HostFacts:
-    """The host's facts; whatever could not be read is ``Unknown`` in it."""
+    """Return the host's facts; what could not be read is ``Unknown``."""
     return HostFacts(
         cpu_vendor=_cpu_vendor(tree),
-        kernel_release=text(tree, "proc/sys/kernel/osrelease"),
+        kernel_release=text(tree, OSRELEASE),
         kernel_arguments=_arguments(text(tree, "proc/cmdline")),
         acpi_tables=_tables(tree.names("sys/firmware/acpi/tables")),
         iommus=tree.names("sys/class/iommu"),
@@ -42,7 +46,7 @@ def facts(tree: Tree) -> HostFacts:
 
 
 def boot_id(tree: Tree) -> str | Unknown:
-    """What the kernel calls this boot; another one has another id."""
+    """Return the id of the running boot, which no other boot has."""
     return text(tree, "proc/sys/kernel/random/boot_id")
 
 
@@ -74,7 +78,7 @@ def _cpu_vendor(tree: Tree) -> CpuVendor | Unknown:
 
 
 def cpu_line(cpuinfo: bytes) -> str | None:
-    """The line of ``/proc/cpuinfo`` that tells who made the CPU."""
+    """Return the line of ``/proc/cpuinfo`` that names the CPU's maker."""
     for line in decoded(cpuinfo).split("\n"):
         if line.partition(":")[0].strip() in {"vendor_id", "CPU implementer"}:
             return line
@@ -82,7 +86,10 @@ def cpu_line(cpuinfo: bytes) -> str | None:
 
 
 def _sockets(tree: Tree) -> Mapping[int, int] | Unknown:
-    """CPU socket of each node that has CPUs, from the first of them."""
+    """Return the CPU socket of each NUMA node, by its first CPU.
+
+    A node without CPUs has none.
+    """
     names = tree.names(_NODES)
     if isinstance(names, Unknown):
         return names
@@ -100,7 +107,7 @@ def _sockets(tree: Tree) -> Mapping[int, int] | Unknown:
 
 
 def _socket(tree: Tree, node: str) -> int | Unknown | None:
-    """None for a node of memory only."""
+    """Return a node's CPU socket; None for a node of memory only."""
     cpus = text(tree, f"{_NODES}/{node}/cpulist")
     if isinstance(cpus, Unknown):
         return cpus
@@ -112,27 +119,22 @@ def _socket(tree: Tree, node: str) -> int | Unknown | None:
     if isinstance(socket, Unknown):
         return socket
     try:
-        # -1 is what the kernel says where the firmware does not tell.
+        # The kernel shows -1 where the firmware does not say.
         return int(socket) if int(socket) >= 0 else MISSING
     except ValueError:
         return Unknown(Why.MALFORMED, socket)
 
 
-_PATH = "etc/machine-id"
-_ID = re.compile(r"[0-9a-f]{32}")
-_PROJECT = b"gpu-passthrough"
+def machine_identity(tree: Tree) -> str | Unknown:
+    """Return 64 digits that identify this installation and no other.
 
-
-def identity(tree: Tree) -> str | Unknown:
-    """What tells this installation from any other, in 64 digits.
-
-    The id itself is nobody else's to know.  Source: systemd,
-    machine-id(5), and sd_id128_get_machine_app_specific(3).
+    Derived from the machine id, which is not to be shown to others.
+    Source: systemd, machine-id(5), sd_id128_get_machine_app_specific(3).
     """
-    found = text(tree, _PATH)
-    if isinstance(found, Unknown):
-        return found
-    if not _ID.fullmatch(found):
+    machine_id = text(tree, _MACHINE_ID)
+    if isinstance(machine_id, Unknown):
+        return machine_id
+    if not _ID.fullmatch(machine_id):
         # Such as "uninitialized", before the first boot is over.
-        return Unknown(Why.MALFORMED, f"no id in {_PATH}")
-    return hmac.digest(bytes.fromhex(found), _PROJECT, "sha256").hex()
+        return Unknown(Why.MALFORMED, f"no id in {_MACHINE_ID}")
+    return hmac.digest(bytes.fromhex(machine_id), _PROJECT, "sha256").hex()

@@ -1,41 +1,100 @@
-"""From a block device down to the functions that it is on."""
+"""Which PCI functions are below the host's mounted disks and swap."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from gpu_passthrough_plugin.discovery.tree import Tree, text
 from gpu_passthrough_plugin.formats import chroot_path, mountinfo, sysfs_path
-from gpu_passthrough_plugin.formats.mountinfo import Source
+from gpu_passthrough_plugin.formats.mountinfo import Mount
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why, decoded
+from gpu_passthrough_plugin.model.reading import (
+    MISSING,
+    Unknown,
+    Why,
+    decoded,
+)
 
+# The first process has the host's own mounts, wherever this one runs.
+_MOUNTS = ("proc/1/mountinfo", "proc/self/mountinfo")
+_SWAPS = "proc/swaps"
+_BY_NUMBER, _BY_NAME = "sys/dev/block", "sys/class/block"
+_BTRFS = "sys/fs/btrfs"
+_UDEV = "run/udev/data"
 _CONTROLLER = re.compile(r"nvme[0-9]+")
 _BLOCKS = re.compile(r"/(?:block|nvme|nvme-subsystem)/")
 
 Chain = tuple[str, ...]
+"""Names of block devices, from a whole disk up to what is mounted."""
+
+
+class Source(NamedTuple):
+    """A block device that the host uses, and what an operator calls it.
+
+    :param what: such as ``mount / (/dev/sda2)``.
+    :param number: ``MAJOR:MINOR``; empty where only ``name`` identifies it.
+    :param name: what is mounted, such as ``/dev/sda2`` or ``rpool/ROOT``.
+    :param kind: the file system, or ``swap``.
+    """
+
+    what: str
+    number: str
+    name: str
+    kind: str
+
+
+def sources(tree: Tree) -> tuple[Source, ...] | Unknown:
+    """Return every block device that is mounted or swapped to, once each.
+
+    ``Unknown`` when the mounts cannot be read.  A kernel without swap has
+    no file for it.
+    """
+    mounts = _mounts(tree)
+    if isinstance(mounts, Unknown):
+        return Unknown(mounts.why, f"{_MOUNTS[-1]}: {mounts}")
+    disks: dict[tuple[str, str], Source] = {}
+    for mount in mounts:
+        if mount.is_on_block_device:
+            source = _source(mount)
+            disks.setdefault((source.number, source.name), source)
+    if not disks and not _has_diskless_root(mounts):
+        return Unknown(
+            Why.MALFORMED,
+            f"{_MOUNTS[-1]} names no disk: these are a container's mounts",
+        )
+    swaps = text(tree, _SWAPS)
+    if isinstance(swaps, Unknown):
+        if swaps is not MISSING:
+            return Unknown(swaps.why, f"{_SWAPS}: {swaps}")
+        return tuple(disks.values())
+    swapped = (
+        Source(f"swap ({name})", "", name, "swap")
+        for name in mountinfo.swap_partitions(swaps)
+    )
+    return (*disks.values(), *swapped)
 
 
 def functions(tree: Tree, source: Source) -> Mapping[Address, Chain] | Unknown:
-    """Functions of the disks below what is mounted or swapped to.
+    """Return the functions that the disks of ``source`` are on.
 
-    With the names of the devices that lead from each up to the source.
-    Through partitions, device mapper, MD, bcache and NVMe multipath.  None
-    for a device on a bus other than PCI, or for one that is gone.
+    Each with the names of the devices that lead from it up to the source:
+    through partitions, device mapper, MD, bcache and NVMe multipath.  None
+    for a device on a bus other than PCI, or for one that is unplugged.
     """
+    steps: list[tuple[str | Unknown, Chain]] = []
     if source.kind in mountinfo.POOLED:
         members = _pool_members(tree, source)
         if isinstance(members, Unknown):
             return members
-        todo = [_named(tree, name) for name in members]
+        steps = [(_named(tree, name), ()) for name in members]
     elif source.number:
-        todo = [_numbered(tree, source.number)]
+        steps = [(_numbered(tree, source.number), ())]
     else:
-        todo = [_named(tree, source.name)]
-    found: dict[Address, Chain] = {}
+        steps = [(_named(tree, source.name), ())]
+    chains: dict[Address, Chain] = {}
     seen: set[str] = set()
-    steps: list[tuple[str | Unknown, Chain]] = [(path, ()) for path in todo]
     while steps:
         path, above = steps.pop()
         if isinstance(path, Unknown):
@@ -44,18 +103,45 @@ def functions(tree: Tree, source: Source) -> Mapping[Address, Chain] | Unknown:
             continue
         seen.add(path)
         chain = (*_names(path), *above)
-        for address in sysfs_path.on_path(path):
-            found.setdefault(address, chain)
+        for address in sysfs_path.endpoints(path):
+            chains.setdefault(address, chain)
         steps += [(lower, chain) for lower in _lower(tree, path)]
-    return found
+    return chains
+
+
+def _mounts(tree: Tree) -> tuple[Mount, ...] | Unknown:
+    table: str | Unknown = MISSING
+    for path in _MOUNTS:
+        table = text(tree, path)
+        if not isinstance(table, Unknown):
+            break
+    if isinstance(table, Unknown):
+        return table
+    try:
+        return mountinfo.parse(table)
+    except ValueError as error:
+        return Unknown(Why.MALFORMED, str(error))
+
+
+def _source(mount: Mount) -> Source:
+    number = "" if mount.kind in mountinfo.POOLED else mount.number
+    what = f"mount {mount.point} ({mount.name})"
+    return Source(what, number, mount.name, mount.kind)
+
+
+def _has_diskless_root(mounts: tuple[Mount, ...]) -> bool:
+    """Return whether the root is on the network or in memory."""
+    root = next((mount for mount in mounts if mount.point == "/"), None)
+    return root is not None and not root.is_stacked
 
 
 def _names(path: str) -> Chain:
-    """Of the devices on a block device's path, the whole disk first."""
+    """Return the block devices on a path, the whole disk first."""
     return tuple(_BLOCKS.split(path)[-1].split("/"))
 
 
 def _lower(tree: Tree, path: str) -> list[str | Unknown]:
+    """Return the paths of the devices that this one is made of."""
     slaves = tree.names(f"{path}/slaves")
     lower: list[str | Unknown] = []
     if not isinstance(slaves, Unknown):
@@ -67,7 +153,7 @@ def _lower(tree: Tree, path: str) -> list[str | Unknown]:
 
 
 def _controllers(tree: Tree, path: str) -> list[str | Unknown]:
-    """Of an NVMe namespace with several paths, that stands above them."""
+    """Return the controllers of an NVMe namespace with several paths."""
     head, _, rest = path.partition("/nvme-subsystem/")
     subsystem = f"{head}/nvme-subsystem/{rest.partition('/')[0]}"
     names = tree.names(subsystem)
@@ -78,142 +164,88 @@ def _controllers(tree: Tree, path: str) -> list[str | Unknown]:
     ]
 
 
-# The first process has the host's own mounts, wherever this one is.
-_TABLES = ("proc/1/mountinfo", "proc/self/mountinfo")
-_SWAPS = "proc/swaps"
-
-
-def sources(tree: Tree) -> tuple[Source, ...] | Unknown:
-    """Every block device that is mounted or swapped to, once each.
-
-    ``Unknown`` when the mounts cannot be read.  A kernel without swap has
-    no file for it.
-    """
-    table = _mount_table(tree)
-    if isinstance(table, Unknown):
-        return Unknown(table.why, f"{_TABLES[-1]}: {table}")
-    found: dict[tuple[str, str], Source] = {}
-    for line in decoded(table).split("\n"):
-        if not line:
-            continue
-        source = mountinfo.mounted(line)
-        if isinstance(source, Unknown):
-            return source
-        if source is not None:
-            found.setdefault((source.number, source.name), source)
-    if not found and not mountinfo.is_networked(table):
-        return Unknown(
-            Why.MALFORMED,
-            f"{_TABLES[-1]} names no disk: these are a container's mounts",
-        )
-    swap = tree.read(_SWAPS)
-    if isinstance(swap, Unknown):
-        if swap is not MISSING:
-            return Unknown(swap.why, f"{_SWAPS}: {swap}")
-        return tuple(found.values())
-    return (*found.values(), *mountinfo.swapped(swap))
-
-
-def _mount_table(tree: Tree) -> bytes | Unknown:
-    data: bytes | Unknown = MISSING
-    for path in _TABLES:
-        data = tree.read(path)
-        if not isinstance(data, Unknown):
-            return data
-    return data
-
-
-_NUMBERS = "sys/dev/block"
-_CLASS = "sys/class/block"
-
-
 def _numbered(tree: Tree, number: str) -> str | Unknown:
-    """The device's path; empty for one that was unplugged while mounted."""
-    link = tree.link(f"{_NUMBERS}/{number}")
+    """Return a device's path; empty for one unplugged while mounted."""
+    link = tree.link(f"{_BY_NUMBER}/{number}")
     if isinstance(link, Unknown):
         return link
     if link is None:
-        known = tree.names(_NUMBERS)
-        return known if isinstance(known, Unknown) else ""
-    return tree.real(f"{_NUMBERS}/{number}")
+        numbers = tree.names(_BY_NUMBER)
+        return numbers if isinstance(numbers, Unknown) else ""
+    return tree.real(f"{_BY_NUMBER}/{number}")
 
 
 def _named(tree: Tree, name: str) -> str | Unknown:
-    """The path of ``/dev/sda2`` or ``/dev/mapper/root``."""
-    short = chroot_path.name(name)
+    """Return the path of ``/dev/sda2`` or ``/dev/mapper/root``."""
+    block = chroot_path.name(name)
     if name.startswith("/dev/mapper/"):
-        short = _mapped(tree, short) or short
-    if tree.link(f"{_CLASS}/{short}") is None:
-        return Unknown(Why.MISSING, f"{_CLASS}/{short}")
-    return tree.real(f"{_CLASS}/{short}")
+        block = _mapped(tree, block) or block
+    if tree.link(f"{_BY_NAME}/{block}") is None:
+        return Unknown(Why.MISSING, f"{_BY_NAME}/{block}")
+    return tree.real(f"{_BY_NAME}/{block}")
 
 
 def _mapped(tree: Tree, name: str) -> str:
-    """``dm-N`` of a mapped device, or nothing."""
-    blocks = tree.names(_CLASS)
+    """Return ``dm-N`` of a mapped device; empty if there is none."""
+    blocks = tree.names(_BY_NAME)
     for block in () if isinstance(blocks, Unknown) else blocks:
         if not block.startswith("dm-"):
             continue
-        if text(tree, f"{_CLASS}/{block}/dm/name") == name:
+        if text(tree, f"{_BY_NAME}/{block}/dm/name") == name:
             return block
     return ""
 
 
-_BTRFS = "sys/fs/btrfs"
-_UDEV = "run/udev/data"
-
-
 def _pool_members(tree: Tree, source: Source) -> tuple[str, ...] | Unknown:
-    """Names of the block devices below a pooled file system."""
+    """Return the block devices of a file system over several of them."""
     if source.kind == "zfs":
-        return _zfs(tree, source.name.partition("/")[0])
+        return _zfs_members(tree, source.name.partition("/")[0])
     # bcachefs names all of its devices: /dev/sda:/dev/sdb.
-    named = tuple(source.name.split(":"))
-    return _btrfs(tree, named[0]) if source.kind == "btrfs" else named
+    names = tuple(source.name.split(":"))
+    return _btrfs_members(tree, names[0]) if source.kind == "btrfs" else names
 
 
-def _btrfs(tree: Tree, name: str) -> tuple[str, ...]:
-    """Every device of the file system that ``name`` is one of.
+def _btrfs_members(tree: Tree, name: str) -> tuple[str, ...]:
+    """Return every device of the file system that ``name`` belongs to.
 
     Source: Linux, fs/btrfs/sysfs.c (``devices``).
     """
-    where = _named(tree, name)
-    identities = tree.names(_BTRFS)
-    for uuid in () if isinstance(identities, Unknown) else identities:
+    path = _named(tree, name)
+    uuids = tree.names(_BTRFS)
+    for uuid in () if isinstance(uuids, Unknown) else uuids:
         folder = f"{_BTRFS}/{uuid}/devices"
         devices = tree.names(folder)
         if isinstance(devices, Unknown):
             continue
-        if any(tree.real(f"{folder}/{one}") == where for one in devices):
+        if any(tree.real(f"{folder}/{device}") == path for device in devices):
             return tuple(devices)
     return (name,)
 
 
-def _zfs(tree: Tree, pool: str) -> tuple[str, ...] | Unknown:
-    """Devices that udev found labelled as the pool's.
+def _zfs_members(tree: Tree, pool: str) -> tuple[str, ...] | Unknown:
+    """Return the devices that udev found labelled as the pool's.
 
     ZFS shows them in no file of its own.
     """
-    wanted = {"ID_FS_TYPE=zfs_member", f"ID_FS_LABEL={pool}"}
-    names = tree.names(_CLASS)
-    found = []
-    for block in () if isinstance(names, Unknown) else names:
-        if wanted <= _properties(tree, block):
-            found.append(block)
-    if not found:
-        return Unknown(
-            Why.MISSING, f"udev names no disk of the ZFS pool {pool}"
-        )
-    return tuple(found)
+    label = {"ID_FS_TYPE=zfs_member", f"ID_FS_LABEL={pool}"}
+    blocks = tree.names(_BY_NAME)
+    members = tuple(
+        block
+        for block in (() if isinstance(blocks, Unknown) else blocks)
+        if label <= _properties(tree, block)
+    )
+    return members or Unknown(
+        Why.MISSING, f"udev names no disk of the ZFS pool {pool}"
+    )
 
 
 def _properties(tree: Tree, block: str) -> set[str]:
-    """udev's: in its database, or in a recording with the kernel's."""
-    (uevent, number), _ = tree.gather(f"{_CLASS}/{block}", ("uevent", "dev"))
+    """Return udev's properties, which a recording has in ``uevent``."""
+    (uevent, number), _ = tree.gather(f"{_BY_NAME}/{block}", ("uevent", "dev"))
     if isinstance(number, Unknown) or isinstance(uevent, Unknown):
         return set()
-    data = tree.read(f"{_UDEV}/b{decoded(number)}")
+    database = text(tree, f"{_UDEV}/b{decoded(number)}")
     lines = decoded(uevent).split("\n")
-    if not isinstance(data, Unknown):
-        lines += [line[2:] for line in decoded(data).split("\n")]
+    if not isinstance(database, Unknown):
+        lines += [line[2:] for line in database.split("\n")]
     return set(lines)

@@ -71,7 +71,7 @@ class HostTree:
             return _unknown(error)
 
     def real(self, path: str) -> str | Unknown:
-        return chroot_path.resolved(path, self._text)
+        return chroot_path.resolve(path, self._text)
 
     def gather(
         self, folder: str, files: Sequence[str], links: Sequence[str] = ()

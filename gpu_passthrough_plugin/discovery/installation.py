@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from gpu_passthrough_plugin.discovery.modules import module_name
 from gpu_passthrough_plugin.discovery.tree import Tree, text
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, decoded
@@ -127,10 +128,4 @@ def _builtin(tree: Tree, release: str) -> frozenset[str] | Unknown:
     data = tree.read(f"{_MODULES}/{release}/{_BUILTIN}")
     if isinstance(data, Unknown):
         return data
-    return frozenset(map(module, decoded(data).split()))
-
-
-def module(path: str) -> str:
-    """The name of the module that a file holds, with ``_`` for ``-``."""
-    name = path.rpartition("/")[2].partition(".")[0]
-    return name.replace("-", "_")
+    return frozenset(map(module_name, decoded(data).split()))

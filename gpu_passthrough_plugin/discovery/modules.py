@@ -1,27 +1,26 @@
-"""Which kernel modules offer themselves for a function."""
+"""Which kernel modules the running kernel has, and which fit a function."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 
 from gpu_passthrough_plugin.discovery.tree import Tree, text
 from gpu_passthrough_plugin.formats import modules_alias
-from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.reading import Unknown, decoded
+
+OSRELEASE = "proc/sys/kernel/osrelease"
+_MODULES = "lib/modules"
 
 
 def modules(tree: Tree, modalias: str | Unknown) -> tuple[str, ...] | Unknown:
-    """Names of the running kernel's modules that match, sorted.
+    """Return the names of the running kernel's modules that match, sorted.
 
     Built-in drivers are not among them: they have no module.
     Source: modprobe(8), modules.alias of depmod(8).
     """
     if isinstance(modalias, Unknown):
         return modalias
-    release = text(tree, "proc/sys/kernel/osrelease")
-    if isinstance(release, Unknown):
-        return release
-    aliases = _aliases(tree, release)
+    aliases = _running_aliases(tree)
     if isinstance(aliases, Unknown):
         return aliases
     return _matching_names(aliases, modalias)
@@ -29,42 +28,39 @@ def modules(tree: Tree, modalias: str | Unknown) -> tuple[str, ...] | Unknown:
 
 def vfio_drivers(tree: Tree) -> frozenset[str] | Unknown:
     """Return the names of the running kernel's VFIO drivers, with ``_``."""
-    release = text(tree, "proc/sys/kernel/osrelease")
-    if isinstance(release, Unknown):
-        return release
-    aliases = _aliases(tree, release)
-    if isinstance(aliases, Unknown):
-        return aliases
-    return _vfio_drivers(aliases)
+    aliases = _running_aliases(tree)
+    return aliases if isinstance(aliases, Unknown) else _vfio_drivers(aliases)
 
 
 def has(tree: Tree, release: str | Unknown, name: str) -> bool | Unknown:
-    """Whether a kernel has a module, built in or to be loaded.
+    """Return whether a kernel has a module, built in or to be loaded.
 
-    :param name: with ``_``, whatever the file is called.
+    :param name: with ``_``, whatever its file is called.
     """
     if isinstance(release, Unknown):
         return release
-    found: bool | Unknown = False
+    missing: bool | Unknown = False
+    # Lines of modules.dep name the modules that one needs behind a colon.
     for index in ("modules.dep", "modules.builtin"):
-        data = tree.read(f"lib/modules/{release}/{index}")
+        data = tree.read(f"{_MODULES}/{release}/{index}")
         if isinstance(data, Unknown):
-            found = data
-        elif any(is_of(line, name) for line in _paths(data)):
+            missing = data
+            continue
+        paths = (line.partition(":")[0] for line in decoded(data).split("\n"))
+        if any(module_name(path) == name for path in paths):
             return True
-    return found
+    return missing
 
 
-def is_of(path: str, name: str) -> bool:
-    """Whether a module's file is called that."""
-    file = path.rpartition("/")[2].partition(".")[0]
-    return file.replace("-", "_") == name
+def module_name(path: str) -> str:
+    """Return the name of the module in a file, with ``_`` for ``-``."""
+    file = path.rpartition("/")[2]
+    return file.partition(".")[0].replace("-", "_")
 
 
-def _paths(index: bytes) -> Iterator[str]:
-    """Of ``modules.dep``'s lines what stands before the colon."""
-    for line in index.decode("utf-8", "surrogateescape").split("\n"):
-        yield line.partition(":")[0]
+def _running_aliases(tree: Tree) -> bytes | Unknown:
+    release = text(tree, OSRELEASE)
+    return release if isinstance(release, Unknown) else _aliases(tree, release)
 
 
 # Cards of one model share a modalias.
@@ -79,7 +75,7 @@ def _vfio_drivers(aliases: bytes) -> frozenset[str]:
     return modules_alias.vfio_drivers(aliases)
 
 
+# A megabyte: read once for all functions.
 @functools.lru_cache(maxsize=2)
 def _aliases(tree: Tree, release: str) -> bytes | Unknown:
-    """Read once for all functions: it is a megabyte."""
-    return tree.read(f"lib/modules/{release}/modules.alias")
+    return tree.read(f"{_MODULES}/{release}/modules.alias")

@@ -14,8 +14,13 @@ from gpu_passthrough_plugin.discovery.functions import (
 from gpu_passthrough_plugin.discovery.installation import installation
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.formats import chroot_path, umockdev
-from gpu_passthrough_plugin.formats.umockdev import Device, Kind, Line, raw
-from gpu_passthrough_plugin.model.reading import Unknown, Why, decoded
+from gpu_passthrough_plugin.formats.umockdev import Device, Kind, Line
+from gpu_passthrough_plugin.model.reading import (
+    Unknown,
+    Why,
+    decoded,
+    encoded,
+)
 from gpu_passthrough_plugin.model.reads import Reads
 
 _NODES = "sys/dev/"
@@ -101,12 +106,12 @@ class _Sorter:
             )
         subsystem = self._subsystems[path]
         if subsystem:
-            line = Line(Kind.PROPERTY, "SUBSYSTEM", raw(subsystem))
+            line = Line(Kind.PROPERTY, "SUBSYSTEM", encoded(subsystem))
             self._devices[path] = [line]
         return bool(subsystem)
 
     def _file(self, path: str, data: bytes) -> None:
-        data = redact.trimmed(path, data, self._modaliases)
+        data = redact.redacted(path, data, self._modaliases)
         device = self._of(path)
         if device:
             key = path.removeprefix(f"{device}/")
@@ -119,17 +124,19 @@ class _Sorter:
         if device:
             key = path.removeprefix(f"{device}/")
             if key != "subsystem":
-                self._devices[device].append(Line(Kind.LINK, key, raw(text)))
+                self._devices[device].append(
+                    Line(Kind.LINK, key, encoded(text))
+                )
             return
-        target = self._of(f"{chroot_path.joined(path, text)}/")
+        target = self._of(f"{chroot_path.link_target(path, text)}/")
         if path.startswith(_NODES) and target:
-            number = raw(f"{chroot_path.name(path)}\n")
+            number = encoded(f"{chroot_path.name(path)}\n")
             line = Line(Kind.ATTRIBUTE, "dev", number)
             if line not in self._devices[target]:
                 self._devices[target].append(line)
         elif not path.startswith(("sys/bus/", "sys/class/")):
             key = f"{recorded_tree.ROOT}{path}"
-            self._host.append(Line(Kind.LINK, key, raw(text)))
+            self._host.append(Line(Kind.LINK, key, encoded(text)))
 
     def _rest(self, count: int) -> None:
         """What is only known to be there, or that it cannot be read."""
@@ -145,7 +152,7 @@ class _Sorter:
         for key, rows in lists.items():
             if rows:
                 data = "".join(f"{row}\n" for row in rows)
-                self._host.append(Line(Kind.ATTRIBUTE, key, raw(data)))
+                self._host.append(Line(Kind.ATTRIBUTE, key, encoded(data)))
 
     def _implied(self) -> set[str]:
         """Folders that are known by what is in them."""
@@ -166,7 +173,7 @@ def _lines(key: str, data: bytes) -> Iterator[Line]:
         properties = {name: value for name, equals, value in pairs if equals}
         for name, value in properties.items():
             if name not in {"", "SUBSYSTEM"}:
-                yield Line(Kind.PROPERTY, name, raw(value))
+                yield Line(Kind.PROPERTY, name, encoded(value))
         return
     is_text = b"\0" not in data and chroot_path.name(key) != "config"
     yield Line(Kind.ATTRIBUTE if is_text else Kind.BINARY, key, data)
@@ -242,7 +249,7 @@ class WatchedTree:
     def real(self, path: str) -> str | Unknown:
         # Links such as /proc/self mean nothing on another host.
         is_proc = path.startswith("proc/")
-        return path if is_proc else chroot_path.resolved(path, self._text)
+        return path if is_proc else chroot_path.resolve(path, self._text)
 
     def gather(
         self, folder: str, files: Sequence[str], links: Sequence[str] = ()

@@ -7,8 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.formats import chroot_path, sysfs_path, umockdev
-from gpu_passthrough_plugin.formats.umockdev import Device, Kind, text
-from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
+from gpu_passthrough_plugin.formats.umockdev import Device, Kind
+from gpu_passthrough_plugin.model.reading import (
+    MISSING,
+    Unknown,
+    Why,
+    as_text,
+)
 
 
 class RecordedTree:
@@ -92,7 +97,7 @@ class RecordedTree:
         return MISSING
 
     def real(self, path: str) -> str | Unknown:
-        return chroot_path.resolved(path, self.links.get)
+        return chroot_path.resolve(path, self.links.get)
 
     def gather(
         self, folder: str, files: Sequence[str], links: Sequence[str] = ()
@@ -159,12 +164,12 @@ def _with_host(
             files[key.removeprefix(ROOT)] = value
     for key, value in host.values(Kind.LINK).items():
         if key.startswith(ROOT):
-            links[key.removeprefix(ROOT)] = text(value)
+            links[key.removeprefix(ROOT)] = as_text(value)
     unreadable = {}
-    for line in text(attributes.get("unreadable", b"")).splitlines():
+    for line in as_text(attributes.get("unreadable", b"")).splitlines():
         path, _, why = line.partition("\t")
         unreadable[path] = why
-    folders = text(attributes.get("folders", b"")).splitlines()
+    folders = as_text(attributes.get("folders", b"")).splitlines()
     return RecordedTree(files, links, folders, unreadable, title)
 
 
@@ -185,10 +190,10 @@ def _links(device: Device) -> dict[str, str]:
     base = f"sys{device.path}"
     up = "../" * device.path.count("/")
     properties = device.values(Kind.PROPERTY)
-    subsystem = text(properties["SUBSYSTEM"])
+    subsystem = as_text(properties["SUBSYSTEM"])
     kind = "bus" if subsystem in _BUSES else "class"
     links = {
-        f"{base}/{key}": text(value)
+        f"{base}/{key}": as_text(value)
         for key, value in device.values(Kind.LINK).items()
     }
     links[f"{base}/subsystem"] = f"{up}{kind}/{subsystem}"
@@ -211,7 +216,7 @@ def _places(device: Device, subsystem: str, kind: str) -> Iterator[str]:
         yield f"sys/dev/{kind}/{number}"
     group = device.values(Kind.LINK).get("iommu_group")
     if subsystem == "pci" and group is not None:
-        number = chroot_path.name(text(group))
+        number = chroot_path.name(as_text(group))
         yield f"sys/kernel/iommu_groups/{number}/devices/{name}"
 
 
@@ -219,8 +224,8 @@ def _number(device: Device) -> str:
     """``MAJOR:MINOR``, or nothing for a device without a node."""
     properties = device.values(Kind.PROPERTY)
     if "MAJOR" in properties and "MINOR" in properties:
-        return text(properties["MAJOR"] + b":" + properties["MINOR"])
-    return text(device.values(Kind.ATTRIBUTE).get("dev", b"")).strip()
+        return as_text(properties["MAJOR"] + b":" + properties["MINOR"])
+    return as_text(device.values(Kind.ATTRIBUTE).get("dev", b"")).strip()
 
 
 def _count_faults(
@@ -228,7 +233,7 @@ def _count_faults(
 ) -> Iterator[str]:
     if host is None:
         return
-    wanted = text(host.values(Kind.ATTRIBUTE).get("devices", b"")).strip()
+    wanted = as_text(host.values(Kind.ATTRIBUTE).get("devices", b"")).strip()
     if wanted and wanted != str(len(others)):
         yield (
             f"{title} holds {len(others)} devices; its beginning says"

@@ -27,7 +27,7 @@ def publish(site: Site, *, replaces: bool = False) -> SyncReport:
             site.host,
             site.units(),
             aggregates=site.aggregates,
-            machine=known(host_facts.identity(site.tree)) or "",
+            machine=known(host_facts.machine_identity(site.tree)) or "",
             replaces=replaces,
         )
 

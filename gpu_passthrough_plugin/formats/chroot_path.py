@@ -1,4 +1,9 @@
-"""Paths below a tree's root, as text: relative, with ``/`` between parts."""
+"""Which file a path names inside a root folder, with symbolic links followed.
+
+The same file as the kernel opens below that root with openat2(2) and
+``RESOLVE_IN_ROOT``: an absolute link starts at the root, and ``..`` of the
+root is the root, so that no link leads out of it.
+"""
 
 from __future__ import annotations
 
@@ -10,47 +15,52 @@ from gpu_passthrough_plugin.model.reading import Unknown, Why
 _MAX_LINKS = 40
 
 
-def resolved(path: str, link: Callable[[str], str | None]) -> str | Unknown:
-    """``path`` without any symbolic link in it, nor ``.`` or ``..``.
+def resolve(
+    path: str, read_link: Callable[[str], str | None]
+) -> str | Unknown:
+    """Return ``path`` without symbolic links, ``.`` and ``..``.
 
-    Links are text: an absolute one starts at the tree's root, and ``..``
-    stays there, so that no link leads out of a tree.
+    The file need not exist.  Paths are relative to the root, without a
+    leading ``/``; the root itself is ``""``.
 
-    :param link: a link's text, None for what is no link; is only given
-        paths whose folder is resolved already.
+    :param read_link: the target of a link, None for what is not a link;
+        is only called with paths whose folder is resolved already.
     """
-    done = ""
-    todo = path.split("/")[::-1]
+    resolved = ""
+    pending = path.split("/")[::-1]
     links = 0
-    while todo:
-        part = todo.pop()
+    while pending:
+        part = pending.pop()
         if part in {"", "."}:
             continue
         if part == "..":
-            done = done.rpartition("/")[0]
+            resolved = resolved.rpartition("/")[0]
             continue
-        here = f"{done}/{part}" if done else part
-        text = link(here)
-        if text is None:
-            done = here
+        here = f"{resolved}/{part}" if resolved else part
+        target = read_link(here)
+        if target is None:
+            resolved = here
             continue
         links += 1
         if links > _MAX_LINKS:
             return Unknown(Why.UNREADABLE, "too many symbolic links")
-        if text.startswith("/"):
-            done = ""
-        todo.extend(text.split("/")[::-1])
-    return done
+        if target.startswith("/"):
+            resolved = ""
+        pending.extend(target.split("/")[::-1])
+    return resolved
 
 
 def name(path: str) -> str:
-    """The last part of a path."""
+    """Return the last component of a path."""
     return path.rpartition("/")[2]
 
 
-def joined(link: str, text: str) -> str:
-    """Where a link leads to, when no other link is on the way."""
+def link_target(link: str, text: str) -> str:
+    """Return the path that a link names, if no folder of it is a link.
+
+    :param link: path of the link; ``text`` is what it says.
+    """
     folder = link.rpartition("/")[0]
-    target = text if text.startswith("/") else f"{folder}/{text}"
-    found = resolved(target, lambda _: None)
-    return found if isinstance(found, str) else ""
+    path = text if text.startswith("/") else f"{folder}/{text}"
+    target = resolve(path, lambda _: None)
+    return target if isinstance(target, str) else ""

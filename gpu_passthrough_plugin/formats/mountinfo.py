@@ -1,74 +1,90 @@
-"""What is mounted and swapped to, and on which block devices."""
+"""What is mounted and swapped to: ``/proc/PID/mountinfo`` and ``/proc/swaps``.
+
+Source: Linux, fs/proc_namespace.c (show_mountinfo), mm/swapfile.c
+(swap_show); proc(5).
+"""
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
 
-from gpu_passthrough_plugin.model.reading import Unknown, Why, decoded
-
 # File systems over several block devices have numbers of their own.
 POOLED = frozenset({"btrfs", "zfs", "bcachefs"})
 # A root that has its files from other mounts, seen or not.
-_HIDING = frozenset({"overlay", "aufs", "fuse-overlayfs"})
+_STACKED = frozenset({"overlay", "aufs", "fuse-overlayfs"})
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
-class Source(NamedTuple):
-    """A block device that the host uses, and how an operator calls it.
+class Mount(NamedTuple):
+    """One mounted file system.
 
-    :param what: such as ``mount / (/dev/sda2)``.
-    :param number: ``MAJOR:MINOR``; empty where only ``name`` tells.
-    :param name: what is mounted, such as ``/dev/sda2`` or ``rpool/ROOT``.
-    :param kind: the file system, or ``swap``.
+    :param number: ``MAJOR:MINOR`` of its device.
+    :param point: where it is mounted.
+    :param kind: the file system's type, such as ``ext4``.
+    :param name: what is mounted, such as ``/dev/sda2``; empty for what the
+        kernel shows no name of.
     """
 
-    what: str
     number: str
-    name: str
+    point: str
     kind: str
+    name: str
+
+    @property
+    def is_on_block_device(self) -> bool:
+        """Whether a block device, or a pool of them, is under it.
+
+        The kernel numbers what is on none ``0:…``, and pools as well.
+        """
+        return self.kind in POOLED or not self.number.startswith("0:")
+
+    @property
+    def is_stacked(self) -> bool:
+        """Whether its files come from other mounts, seen or not."""
+        return self.kind in _STACKED
 
 
-def is_networked(table: bytes) -> bool:
-    """Whether the root is one that no disk is under: NFS, or memory."""
-    for line in decoded(table).split("\n"):
-        before, _, after = line.partition(" - ")
-        words = before.split(" ")
-        if len(words) > 4 and words[4] == "/":
-            return after.split(" ")[0] not in _HIDING
-    return False
+def parse_line(line: str) -> Mount:
+    """Return the mount of one line of ``mountinfo``.
 
+    Fields: id, parent, number, root, mount point, options, optional fields
+    up to ``-``, file system, name, its options.
 
-def mounted(line: str) -> Source | Unknown | None:
-    """None for what is on no block device.
-
-    Source: proc(5): id, parent, number, root, mount point, options,
-    optional fields up to ``-``, file system, source, its options.
+    :raises ValueError: when the line has other fields.
     """
     before, dash, after = line.partition(" - ")
     words, rest = before.split(" "), after.split(" ")
     if not dash or len(words) < 6 or len(rest) < 2:
-        return Unknown(Why.MALFORMED, f"proc/self/mountinfo: {line}")
-    number, point = words[2], _plain(words[4])
-    kind, name = rest[0], _plain(rest[1])
-    what = f"mount {point} ({name})"
-    if kind in POOLED:
-        return Source(what, "", name, kind)
-    if number.startswith("0:"):
-        return None
-    return Source(what, number, name, kind)
+        raise ValueError(f"{line!r} is not a line of mountinfo")
+    return Mount(words[2], unescape(words[4]), rest[0], unescape(rest[1]))
 
 
-def swapped(table: bytes) -> list[Source]:
-    """Partitions: a swap file's disk is mounted.  Source: proc(5)."""
-    rows = [line.split() for line in decoded(table).split("\n")[1:]]
-    return [
-        Source(f"swap ({_plain(row[0])})", "", _plain(row[0]), "swap")
+def parse(table: str) -> tuple[Mount, ...]:
+    """Return the mounts of a ``mountinfo``, in its order.
+
+    :raises ValueError: when a line has other fields.
+    """
+    return tuple(parse_line(line) for line in table.split("\n") if line)
+
+
+def swap_partitions(table: str) -> tuple[str, ...]:
+    """Return the partitions of ``/proc/swaps``.
+
+    A swap file is not among them: its file system is mounted.
+    """
+    rows = [line.split() for line in table.split("\n")[1:]]
+    return tuple(
+        unescape(row[0])
         for row in rows
         if len(row) > 1 and row[1] == "partition"
-    ]
+    )
 
 
-def _plain(text: str) -> str:
-    """The kernel writes blanks and backslashes in octal."""
+def unescape(text: str) -> str:
+    """Return the text with the kernel's octal escapes replaced.
+
+    It writes blanks, tabs, newlines, backslashes and ``#`` so.
+    Source: Linux, lib/string_helpers.c (string_escape_mem, ESCAPE_OCTAL).
+    """
     return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)

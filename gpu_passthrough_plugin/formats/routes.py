@@ -1,24 +1,27 @@
-"""Interfaces that the host's routes go over."""
+"""Which interfaces the host's routes use: ``/proc/net/route``, ``ipv6_route``.
+
+IPv4's main table and every IPv6 table, as the kernel shows them there; of a
+multipath route IPv4 shows the first next hop only.
+Source: Linux, net/ipv4/fib_trie.c (fib_route_seq_show), net/ipv6/route.c
+(rt6_info_route); include/uapi/linux/route.h.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gpu_passthrough_plugin.model.reading import decoded
-
-# Source: Linux, include/uapi/linux/route.h.
 _UP, _REJECT = 0x0001, 0x0200
 _ZEROS = "0" * 32
-# Every interface that is up has these: link-local and multicast.
+# Every interface that is up has link-local and multicast routes.
 # Source: RFC 4291, 2.4.
-_OF_EVERY_LINK = ("fe8", "fe9", "fea", "feb", "ff")
+_EVERY_LINK = ("fe8", "fe9", "fea", "feb", "ff")
 
 
 class Route(NamedTuple):
-    """One that is up and rejects nothing.
+    """A route that is up and does not reject packets.
 
-    :param line: of the kernel's table, as it is.
+    :param line: the line of the kernel's table, unchanged.
     """
 
     interface: str
@@ -26,33 +29,42 @@ class Route(NamedTuple):
     line: str
 
 
-def routes4(table: bytes) -> Iterator[Route]:
-    """The routes of ``/proc/net/route``.
+def parse_ipv4(table: str) -> Iterator[Route]:
+    """Yield the routes of ``/proc/net/route``, except those over ``lo``.
 
     Columns: interface, destination, gateway, flags, …, mask (the 8th).
 
     :raises ValueError: when a line has other columns.
     """
-    for line in decoded(table).split("\n")[1:]:
+    for line in table.split("\n")[1:]:
         words = line.split()
-        if words and _is_active(words[3]) and words[0] != "lo":
+        if not words:
+            continue
+        if len(words) < 8:
+            raise ValueError(f"{line!r} has {len(words)} columns")
+        if _is_active(words[3]) and words[0] != "lo":
             is_default = int(words[1], 16) == int(words[7], 16) == 0
             yield Route(words[0], is_default, line)
 
 
-def routes6(table: bytes) -> Iterator[Route]:
-    """The routes of ``/proc/net/ipv6_route``.
+def parse_ipv6(table: str) -> Iterator[Route]:
+    """Yield the routes of ``/proc/net/ipv6_route``, except those over ``lo``
+    and the link-local and multicast ones that every interface has.
 
     Columns: destination, its prefix, …, flags (the 9th), interface.
 
     :raises ValueError: when a line has other columns.
     """
-    for line in decoded(table).split("\n"):
+    for line in table.split("\n"):
         words = line.split()
-        if not words or not _is_active(words[8]) or words[9] == "lo":
+        if not words:
+            continue
+        if len(words) < 10:
+            raise ValueError(f"{line!r} has {len(words)} columns")
+        if not _is_active(words[8]) or words[9] == "lo":
             continue
         is_default = words[0] == _ZEROS and int(words[1], 16) == 0
-        if not words[0].startswith(_OF_EVERY_LINK):
+        if not words[0].startswith(_EVERY_LINK):
             yield Route(words[9], is_default, line)
 
 

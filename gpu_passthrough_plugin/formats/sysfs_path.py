@@ -1,4 +1,8 @@
-"""Endpoints on a device's path."""
+"""Which PCI functions a device's path in sysfs leads through.
+
+Such as ``/devices/pci0000:00/0000:00:01.0/0000:01:00.0/nvme/nvme0``.
+Source: Linux, Documentation/filesystems/sysfs.rst.
+"""
 
 from __future__ import annotations
 
@@ -13,23 +17,23 @@ from gpu_passthrough_plugin.model.address import Address
 _HIERARCHY = re.compile(r"/pci[0-9a-f]{4,8}:[0-9a-f]{2}(?=/)")
 
 
-def on_path(path: str) -> list[Address]:
-    """The last function of each PCI hierarchy that the path leads through.
+def endpoints(path: str) -> list[Address]:
+    """Return the last function of each PCI hierarchy on the path.
 
-    Those before it are bridges.  Usually one; two where a function such
-    as Intel's VMD hides a hierarchy of its own; none for a device that is
-    not below PCI.
+    Those before it are bridges.  Usually one; two where a function such as
+    Intel's VMD hides a hierarchy of its own; none for a device that is not
+    below PCI.
     """
     hierarchies = _HIERARCHY.split(path)[1:]
     return [found[-1] for found in map(functions, hierarchies) if found]
 
 
 def functions(path: str) -> list[Address]:
-    """Every function that the path leads through, topmost first."""
-    found = []
+    """Return every function on the path, topmost first."""
+    addresses_on_path = []
     for part in path.split("/"):
         try:
-            found.append(addresses.parse(part))
+            addresses_on_path.append(addresses.parse(part))
         except errors.Invalid:
             continue
-    return found
+    return addresses_on_path

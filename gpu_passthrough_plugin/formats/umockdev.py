@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.model.reading import as_text, encoded
 
 # Source: GLib, g_strescape and g_strcompress.
 _LETTERS = {b"b": 8, b"t": 9, b"n": 10, b"v": 11, b"f": 12, b"r": 13}
@@ -45,16 +46,6 @@ def _original(match: re.Match[bytes]) -> bytes:
     if code.isdigit() and code[0] < ord("8"):
         return bytes([int(code, 8) & 0xFF])
     return bytes([_LETTERS[code]]) if code in _LETTERS else code
-
-
-def text(data: bytes) -> str:
-    """Bytes as text, so that ``raw`` gives the same bytes back."""
-    return data.decode("utf-8", "surrogateescape")
-
-
-def raw(text: str) -> bytes:
-    """Text as bytes."""
-    return text.encode("utf-8", "surrogateescape")
 
 
 class Kind(enum.StrEnum):
@@ -99,7 +90,7 @@ def printed(devices: Iterable[Device]) -> bytes:
     """The text of a recording, an empty line after each device."""
     return b"".join(
         b"P: %s\n%s\n"
-        % (raw(device.path), b"".join(map(_printed_line, device.lines)))
+        % (encoded(device.path), b"".join(map(_printed_line, device.lines)))
         for device in devices
     )
 
@@ -111,7 +102,7 @@ def _printed_line(line: Line) -> bytes:
         value = line.value.hex().upper().encode()
     else:
         value = line.value
-    key = raw(line.key) + b"=" if line.kind in KEYED else b""
+    key = encoded(line.key) + b"=" if line.kind in KEYED else b""
     return b"%s: %s%s\n" % (line.kind.encode(), key, value)
 
 
@@ -183,11 +174,11 @@ class _Reader:
             raise errors.Faults(tuple(self._faults))
 
     def _fault(self, number: int, line: bytes, wanted: str) -> None:
-        found = f"{text(line[:40])!r}: " if line else ""
+        found = f"{as_text(line[:40])!r}: " if line else ""
         self._faults.append(f"{self._title}, line {number}: {found}{wanted}")
 
     def _open(self, number: int, line: bytes) -> None:
-        path = text(line[3:])
+        path = as_text(line[3:])
         if self._path:
             self._fault(number, line, "wanted an empty line before it")
             self._close()
@@ -229,17 +220,17 @@ def _parsed_line(line: bytes) -> Line:
 
     :raises ValueError: with what was wanted instead.
     """
-    mark, rest = text(line[:3]), line[3:]
+    mark, rest = as_text(line[:3]), line[3:]
     kind = _KINDS.get(mark)
     if kind is None:
         wanted = ", ".join(f"{kind}:" for kind in Kind)
         raise ValueError(f"wanted a line that begins with one of P:, {wanted}")
     if kind not in KEYED:
-        if kind is Kind.NODE and not _NODE.fullmatch(text(rest)):
+        if kind is Kind.NODE and not _NODE.fullmatch(as_text(rest)):
             raise ValueError("wanted NAME or NAME=HEX")
         return Line(kind, "", rest)
     raw_key, equals, value = rest.partition(b"=")
-    key = text(raw_key)
+    key = as_text(raw_key)
     if not key or not equals:
         raise ValueError("wanted KEY=VALUE")
     if kind is not Kind.PROPERTY and _climbs(key):
@@ -251,7 +242,7 @@ def _decoded(kind: Kind, value: bytes) -> bytes:
     if kind is Kind.ATTRIBUTE:
         return unescaped(value)
     if kind is Kind.BINARY:
-        digits = text(value)
+        digits = as_text(value)
         if not _HEX.fullmatch(digits):
             raise ValueError("wanted pairs of hexadecimal digits")
         return bytes.fromhex(digits)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.reading import Unknown, as_text
+from gpu_passthrough_plugin.model.reading import encoded as encoded
 
 
 class Kernel(NamedTuple):
@@ -58,7 +59,7 @@ class Installation(NamedTuple):
     def text(self, path: str) -> str | None:
         """The same as text, in which every byte can be told again."""
         found = self.content(path)
-        return None if found is None else found.decode(*_CODEC)
+        return None if found is None else as_text(found)
 
     def real(self, path: str) -> str:
         """The path that a file really has."""
@@ -78,11 +79,3 @@ class Installation(NamedTuple):
     def is_efi(self) -> bool:
         """Whether the firmware that booted it is UEFI."""
         return "/sys/firmware/efi" in self.folders
-
-
-_CODEC = ("utf-8", "surrogateescape")
-
-
-def encoded(text: str) -> bytes:
-    """The bytes of what ``Installation.text`` returned."""
-    return text.encode(*_CODEC)

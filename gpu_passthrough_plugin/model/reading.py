@@ -56,9 +56,19 @@ class Unknown:
 MISSING = Unknown(Why.MISSING)
 
 
+def as_text(data: bytes) -> str:
+    """Return the bytes as text; ``encoded`` gives the same bytes back."""
+    return data.decode("utf-8", "surrogateescape")
+
+
 def decoded(data: bytes) -> str:
-    """Text of a file, without the newline at its end."""
-    return data.decode("utf-8", "surrogateescape").rstrip("\n")
+    """Return the text of a file, without the newline at its end."""
+    return as_text(data).rstrip("\n")
+
+
+def encoded(text: str) -> bytes:
+    """Return the bytes of what ``as_text`` returned."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def known(value: T | Unknown) -> T | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gpu_passthrough_plugin.discovery import recorded_tree
 from gpu_passthrough_plugin.discovery.facts import facts
 from gpu_passthrough_plugin.discovery.functions import detail, functions
-from gpu_passthrough_plugin.discovery.pci_ids import Names
+from gpu_passthrough_plugin.discovery.pci_names import Names
 from gpu_passthrough_plugin.model.reading import Unknown
 
 LISTING = """

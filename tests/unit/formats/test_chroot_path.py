@@ -27,16 +27,16 @@ LINKS = {
     ],
 )
 def test_resolves_links_as_text_below_the_root(path: str, wanted: str) -> None:
-    assert chroot_path.resolved(path, LINKS.get) == wanted
+    assert chroot_path.resolve(path, LINKS.get) == wanted
 
 
 def test_gives_a_loop_up() -> None:
-    found = chroot_path.resolved("devices/loop", LINKS.get)
+    found = chroot_path.resolve("devices/loop", LINKS.get)
     assert found == Unknown(Why.UNREADABLE, "too many symbolic links")
 
 
 def test_a_link_leads_on_from_its_folder() -> None:
-    assert chroot_path.joined("sys/class/net/eth0", "../../devices/eth0") == (
-        "sys/devices/eth0"
-    )
-    assert chroot_path.joined("sys/a", "/devices/eth0") == "devices/eth0"
+    assert chroot_path.link_target(
+        "sys/class/net/eth0", "../../devices/eth0"
+    ) == ("sys/devices/eth0")
+    assert chroot_path.link_target("sys/a", "/devices/eth0") == "devices/eth0"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin.discovery.functions import functions
-from gpu_passthrough_plugin.discovery.pci_ids import Names
+from gpu_passthrough_plugin.discovery.pci_names import Names
 from gpu_passthrough_plugin.model.reading import MISSING
 from tests.trees.host import Host
 
