@@ -13,6 +13,9 @@ from typing import NamedTuple
 
 _UP, _REJECT = 0x0001, 0x0200
 _ZEROS = "0" * 32
+# The loopback interface, and what the kernel shows for a route without an
+# interface: it drops packets (blackhole), and is not flagged as rejecting.
+_NO_DEVICE = frozenset({"lo", "*"})
 # Every interface that is up has link-local and multicast routes.
 # Source: RFC 4291, 2.4.
 _EVERY_LINK = ("fe8", "fe9", "fea", "feb", "ff")
@@ -30,7 +33,7 @@ class Route(NamedTuple):
 
 
 def parse_ipv4(table: str) -> Iterator[Route]:
-    """Yield the routes of ``/proc/net/route``, except those over ``lo``.
+    """Yield the routes of ``/proc/net/route``, without those over ``lo``.
 
     Columns: interface, destination, gateway, flags, …, mask (the 8th).
 
@@ -42,14 +45,16 @@ def parse_ipv4(table: str) -> Iterator[Route]:
             continue
         if len(words) < 8:
             raise ValueError(f"{line!r} has {len(words)} columns")
-        if _is_active(words[3]) and words[0] != "lo":
+        if _is_active(words[3]) and words[0] not in _NO_DEVICE:
             is_default = int(words[1], 16) == int(words[7], 16) == 0
             yield Route(words[0], is_default, line)
 
 
 def parse_ipv6(table: str) -> Iterator[Route]:
-    """Yield the routes of ``/proc/net/ipv6_route``, except those over ``lo``
-    and the link-local and multicast ones that every interface has.
+    """Yield the routes of ``/proc/net/ipv6_route``.
+
+    Without those over ``lo``, and without the link-local and multicast ones
+    that every interface has.
 
     Columns: destination, its prefix, …, flags (the 9th), interface.
 
@@ -61,7 +66,7 @@ def parse_ipv6(table: str) -> Iterator[Route]:
             continue
         if len(words) < 10:
             raise ValueError(f"{line!r} has {len(words)} columns")
-        if not _is_active(words[8]) or words[9] == "lo":
+        if not _is_active(words[8]) or words[9] in _NO_DEVICE:
             continue
         is_default = words[0] == _ZEROS and int(words[1], 16) == 0
         if not words[0].startswith(_EVERY_LINK):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import IO
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host import rooted
+from gpu_passthrough_plugin.host import chroot_path
 
 # Nothing of the operator's: not the language, nor where programs are.
 # LVM's tools complain of descriptors that they did not open.
@@ -100,7 +100,7 @@ class Commands:
         said: IO[bytes],
         log: IO[bytes],
     ) -> None:
-        program = rooted.disk(self._root, argv[0])
+        program = chroot_path.local(self._root, argv[0])
         with self._locked(title) as lock:
             with contextlib.suppress(OSError):
                 log.write(f"\n# {title}: {' '.join(argv)}\n".encode())

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host import rooted
+from gpu_passthrough_plugin.host import chroot_path
 from gpu_passthrough_plugin.host.attributes import apply, attributes
 from gpu_passthrough_plugin.model.record import Attributes, Entry
 
@@ -35,7 +35,7 @@ class Files:
 
     def real(self, path: str) -> str:
         """The path that a file really has, behind every link."""
-        return rooted.real(self.root, path)
+        return chroot_path.real(self.root, path)
 
     def entry(self, path: str) -> Entry | None:
         """What is there; None for no file.
@@ -180,7 +180,7 @@ class Files:
 
     def disk(self, real: str) -> str:
         """Where a real path is for this process."""
-        return rooted.disk(self.root, real)
+        return chroot_path.local(self.root, real)
 
     @contextlib.contextmanager
     def _opened(self, path: str) -> Iterator[io.BufferedReader | None]:

@@ -134,12 +134,12 @@ def test_links_that_go_round(files: Files) -> None:
         files.remove,
         lambda path: files.put(path, b""),
     ):
-        with pytest.raises(errors.Unavailable, match="/etc/a is a link that"):
+        with pytest.raises(errors.Unavailable, match=r"^/etc/a "):
             act("/etc/a")
 
 
 def test_a_relative_path(files: Files) -> None:
-    with pytest.raises(errors.Invalid, match="'etc/x' is relative"):
+    with pytest.raises(errors.Invalid, match=r"^'etc/x' "):
         files.read("etc/x")
 
 

@@ -1,0 +1,46 @@
+"""Real paths of a host's files below a root folder of this machine."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.formats import chroot_path
+from gpu_passthrough_plugin.model.reading import Unknown
+
+
+def real(root: str, path: str) -> str:
+    """Return the path behind every symbolic link, in the host's terms.
+
+    No link leads out of ``root``.  The file need not exist.
+
+    :raises Invalid: when the path is not absolute.
+    :raises Unavailable: when its links form a circle.
+    """
+    if not path.startswith("/"):
+        raise errors.Invalid(
+            f"{path!r} is not an absolute path; expected one that starts"
+            " with /"
+        )
+    resolved = chroot_path.resolve(
+        path, lambda link: _read_link(local(root, f"/{link}"))
+    )
+    if isinstance(resolved, Unknown):
+        raise errors.Unavailable(
+            f"{path} cannot be opened ({resolved.detail}); 'namei {path}'"
+            " shows where its symbolic links lead"
+        )
+    return f"/{resolved}"
+
+
+def local(root: str, path: str) -> str:
+    """Return where a real path of the host is for this process."""
+    return posixpath.join(root, path.lstrip("/")) if root != "/" else path
+
+
+def _read_link(path: str) -> str | None:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
