@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.formats import nova_entry, pci_ids
+from gpu_passthrough_plugin.formats import device_ids, nova_entry
 from gpu_passthrough_plugin.formats.nova_entry import Key
 from gpu_passthrough_plugin.formats.nova_release import Feature
 from gpu_passthrough_plugin.model import resource_class, trait
@@ -53,7 +53,9 @@ class AliasEntry:
 
     def __str__(self) -> str:
         ids = (self.vendor_id, self.product_id)
-        vendor, product = (None if n is None else pci_ids.text(n) for n in ids)
+        vendor, product = (
+            None if n is None else device_ids.text(n) for n in ids
+        )
         return nova_entry.dump(
             {
                 "name": self.name,
@@ -77,9 +79,9 @@ def _name(value: object) -> str:
 
 def _id(value: object) -> str:
     try:
-        pci_ids.parse(str(value))
+        device_ids.parse(str(value))
     except errors.Invalid:
-        return nova_entry.text(value) or pci_ids.EXPECTED
+        return nova_entry.text(value) or device_ids.EXPECTED
     return nova_entry.text(value)
 
 
@@ -132,8 +134,8 @@ def read(entry: Mapping[str, object]) -> AliasEntry:
     device_type, policy = texts.get("device_type"), texts.get("numa_policy")
     return AliasEntry(
         name=texts["name"].strip(),
-        vendor_id=None if vendor is None else pci_ids.parse(vendor),
-        product_id=None if product is None else pci_ids.parse(product),
+        vendor_id=None if vendor is None else device_ids.parse(vendor),
+        product_id=None if product is None else device_ids.parse(product),
         device_type=DeviceType(device_type) if device_type else None,
         numa_policy=NumaPolicy(policy) if policy else None,
         resource_class=texts.get("resource_class"),

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.formats import (
+    device_ids,
     nova_entry,
     nova_pci_address,
-    pci_ids,
 )
 from gpu_passthrough_plugin.formats.nova_entry import Key
 from gpu_passthrough_plugin.formats.nova_pci_address import (
@@ -112,7 +112,9 @@ class DeviceSpec:
 
     def __str__(self) -> str:
         ids = (self.vendor_id, self.product_id)
-        vendor, product = (None if n is None else pci_ids.text(n) for n in ids)
+        vendor, product = (
+            None if n is None else device_ids.text(n) for n in ids
+        )
         address = None if self.address == EVERYTHING else self.address.value
         return nova_entry.dump(
             {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from gpu_passthrough_plugin.formats import pci_ids
+from gpu_passthrough_plugin.formats import device_ids
 from gpu_passthrough_plugin.formats.nova_alias import AliasEntry
 from gpu_passthrough_plugin.formats.nova_device_spec import DeviceSpec
 from gpu_passthrough_plugin.model import resource_class
@@ -90,7 +90,7 @@ def _has_ids(alias: AliasEntry, device: Device) -> bool:
 def _why_ids(
     alias: AliasEntry, left: Sequence[Offered], view: HostView
 ) -> _Mismatch:
-    ids = pci_ids.pair(alias.vendor_id, alias.product_id)
+    ids = device_ids.pair(alias.vendor_id, alias.product_id)
     if any(_has_ids(alias, device) for device in view.devices):
         return _Mismatch(
             Status.WARN,
