@@ -260,9 +260,7 @@ def _read(paths: Sequence[str], faults: list[str]) -> NovaConf:
     for path in paths:
         try:
             with open(path, "rb") as file:
-                files.append(
-                    (path, file.read(oslo_config_file.MOST_BYTES + 1))
-                )
+                files.append((path, file.read(oslo_config_file.MAX_BYTES + 1)))
         except IsADirectoryError:
             faults.append(
                 f"{path}: is a folder; wanted the files in it, such as"

@@ -1,100 +1,102 @@
-"""Files of oslo.config's, as lines with their places.
+"""oslo.config's configuration files: each value, and the line it is on.
 
-Source: oslo.config, iniparser.py.
+oslo.config's own parser reads them.  Where it stops at the first line that
+it cannot read, this goes on, so that all such lines are reported together.
+Source: oslo.config, iniparser.py and cfg.py (ConfigParser).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from oslo_config import iniparser
+
+DEFAULT = "DEFAULT"
+
 # An operator's longest file has some thousand lines.
-MOST_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 _SHOWN = 60
 
 
 class Value(NamedTuple):
-    """One value of an option that may have several.
+    """One value of an option.
 
-    :param spelled: the option as the file names it.
+    :param section: in lower case, but for ``DEFAULT``.
+    :param option: its name as written.
     :param place: file and line, such as ``nova.conf:12``.
+    :param text: of several lines where the value goes on below.
     """
 
-    spelled: str
+    section: str
+    option: str
     place: str
     text: str
 
 
-class Line(NamedTuple):
-    section: str
-    value: Value
+def read(name: str, data: bytes, faults: list[str]) -> tuple[Value, ...]:
+    """Return the values in a file, in their order.
 
-
-def lines(name: str, data: bytes, faults: list[str]) -> tuple[Line, ...]:
-    if len(data) > MOST_BYTES:
-        faults.append(
-            f"{name}: more than {MOST_BYTES} bytes; wanted a configuration"
-            " file"
-        )
+    :param name: the file's, for places.
+    :param faults: gets one line for each line that is not valid, or one
+        for a file that is too large or not text.
+    """
+    if len(data) > MAX_BYTES:
+        faults.append(f"{name}: larger than {MAX_BYTES} bytes")
         return ()
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         faults.append(
-            f"{name}: byte {error.start} is no UTF-8; wanted a text file"
+            f"{name}: byte {error.start} is not valid UTF-8; expected a"
+            " configuration file"
         )
         return ()
-    return tuple(_assignments(name, text, faults))
+    # What Python makes of line ends when it opens a text file.
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    parser = _Parser(name, faults)
+    rest = iter(text.split("\n"))
+    while True:
+        try:
+            parser.parse(rest)
+        except iniparser.ParseError as error:
+            parser.fault(error.lineno, error.msg, error.line)
+        else:
+            return tuple(parser.values)
 
 
-def _assignments(name: str, text: str, faults: list[str]) -> Iterator[Line]:
-    """The options of a file; a line that begins with a space goes on."""
-    section, current, more = "DEFAULT", None, list[str]()
-    for number, raw in enumerate(text.split("\n"), 1):
-        line, place = raw.rstrip(), f"{name}:{number}"
-        if current and line.startswith((" ", "\t")):
-            more.append(line.lstrip())
-            continue
-        if current:
-            yield _joined(current, more)
-            current, more = None, []
-        if line.startswith("["):
-            section = _section(line, place, faults)
-        elif line and not line.startswith(("#", ";")):
-            current = _assignment(section, line, place, faults)
-    if current:
-        yield _joined(current, more)
+class _Parser(iniparser.BaseParser):
+    """Collects the values; each call of ``parse`` goes on from the last."""
 
+    def __init__(self, name: str, faults: list[str]) -> None:
+        super().__init__()
+        self.values: list[Value] = []
+        self._name = name
+        self._faults = faults
+        self._section = ""
+        self._begun = 0
 
-def _joined(line: Line, more: Sequence[str]) -> Line:
-    text = "\n".join([line.value.text, *more])
-    return line._replace(value=line.value._replace(text=text))
-
-
-def _section(line: str, place: str, faults: list[str]) -> str:
-    if not line.endswith("]") or len(line) < 3:
-        faults.append(f"{place}: {_cut(line)} is no [section]")
-    name = line[1:-1]
-    return name if name == "DEFAULT" else name.lower()
-
-
-def _assignment(
-    section: str, line: str, place: str, faults: list[str]
-) -> Line | None:
-    mark = re.search("[:=]", line)
-    if mark is None or not line[: mark.start()].strip():
-        faults.append(
-            f"{place}: {_cut(line)} is no option; wanted NAME = VALUE, or"
-            " spaces before what goes on from the line above"
+    def fault(self, number: int, why: str, line: str) -> None:
+        shown = repr(line)
+        if len(shown) > _SHOWN:
+            shown = f"{shown[:_SHOWN]}…"
+        self._faults.append(
+            f"{self._name}:{number}: {shown} is not valid: {why}"
         )
-        return None
-    text = line[mark.end() :].strip()
-    if text and text[0] == text[-1] and text[0] in "\"'":
-        text = text[1:-1]
-    return Line(section, Value(line[: mark.start()].strip(), place, text))
 
+    def _split_key_value(self, line: str) -> tuple[str, list[str]]:
+        # A value that goes on below is complete only some lines later.
+        self._begun = self.lineno
+        return super()._split_key_value(line)
 
-def _cut(line: str) -> str:
-    shown = repr(line)
-    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…'"
+    def new_section(self, section: str) -> None:
+        is_default = section == DEFAULT
+        self._section = section if is_default else section.lower()
+
+    def assignment(self, key: str, value: list[str]) -> None:
+        # Source: oslo.config, cfg.py (ConfigParser.assignment).
+        if not self._section:
+            why = "Section must be started before assignment"
+            self.fault(self._begun, why, key)
+            return
+        place = f"{self._name}:{self._begun}"
+        self.values.append(Value(self._section, key, place, "\n".join(value)))

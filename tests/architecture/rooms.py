@@ -158,7 +158,7 @@ ROOMS = {
         ),
     ),
     # Readers of texts that somebody else defines: pure, and for everybody.
-    "formats": Room(packages=frozenset({"lxml"})),
+    "formats": Room(packages=frozenset({"lxml", "oslo_config.iniparser"})),
     **{stage: Room() for stage in STAGES},
     "discovery": Room(doors=READING_OS | {"builtins.open"}),
     "compute": Room(packages=frozenset({"lxml"})),

@@ -168,8 +168,10 @@ def test_no_value_raises(
     groups: tuple[Group, ...], specs: list[object], aliases: list[object]
 ) -> None:
     conf = NovaConf(
-        tuple(Value("device_spec", "a:1", json.dumps(s)) for s in specs),
-        tuple(Value("alias", "a:2", json.dumps(a)) for a in aliases),
+        tuple(
+            Value("pci", "device_spec", "a:1", json.dumps(s)) for s in specs
+        ),
+        tuple(Value("pci", "alias", "a:2", json.dumps(a)) for a in aliases),
     )
     for finding in check.findings(conf, groups):
         assert "\n" not in finding.detail

@@ -18,7 +18,7 @@ from gpu_passthrough_plugin.formats import (
 )
 from gpu_passthrough_plugin.formats.nova_alias import AliasEntry
 from gpu_passthrough_plugin.formats.nova_device_spec import DeviceSpec
-from gpu_passthrough_plugin.formats.oslo_config_file import Line, Value
+from gpu_passthrough_plugin.formats.oslo_config_file import Value
 
 T = TypeVar("T")
 
@@ -88,20 +88,20 @@ def read(files: Sequence[tuple[str, bytes]]) -> NovaConf:
     """
     faults: list[str] = []
     by_file = [
-        oslo_config_file.lines(name, data, faults) for name, data in files
+        oslo_config_file.read(name, data, faults) for name, data in files
     ]
-    lines = [line for of_file in by_file for line in of_file]
-    faults += [fault for line in lines if (fault := _substitution(line))]
+    values = [value for of_file in by_file for value in of_file]
+    faults += [fault for value in values if (fault := _substitution(value))]
     if faults:
         raise errors.Faults(tuple(faults))
-    filters = _last(lines, _FILTERS, "enabled_filters")
+    filters = _last(values, _FILTERS, "enabled_filters")
     return NovaConf(
         device_spec=tuple(
             v for f in by_file for v in _values(f, "device_spec")
         ),
         alias=tuple(v for f in by_file for v in _values(f, "alias")),
-        report_in_placement=_truth(_last(lines, _PCI, "report_in_placement")),
-        pci_in_placement=_truth(_last(lines, _FILTERS, "pci_in_placement")),
+        report_in_placement=_truth(_last(values, _PCI, "report_in_placement")),
+        pci_in_placement=_truth(_last(values, _FILTERS, "pci_in_placement")),
         filters=_names(filters),
     )
 
@@ -153,7 +153,7 @@ def _entries(
         if total > _MAX_ENTRIES:
             raise errors.Invalid(
                 f"{value.place}: more than {_MAX_ENTRIES} entries of"
-                f" {value.spelled}"
+                f" {value.option}"
             )
         for item in objects:
             reason = not_tried(item)
@@ -167,31 +167,30 @@ def _entries(
     return tuple(entries), tuple(faults)
 
 
-def _values(lines: Sequence[Line], option: str) -> Iterator[Value]:
-    for section, spelled in _SPELLINGS[option]:
-        for line in lines:
-            if (line.section, line.value.spelled) == (section, spelled):
-                yield line.value
+def _values(values: Sequence[Value], option: str) -> Iterator[Value]:
+    for spelling in _SPELLINGS[option]:
+        for value in values:
+            if (value.section, value.option) == spelling:
+                yield value
 
 
-def _last(lines: Sequence[Line], section: str, spelled: str) -> str | None:
+def _last(values: Sequence[Value], section: str, option: str) -> str | None:
     text = None
-    for line in lines:
-        if (line.section, line.value.spelled) == (section, spelled):
-            text = line.value.text
+    for value in values:
+        if (value.section, value.option) == (section, option):
+            text = value.text
     return text
 
 
-def _substitution(line: Line) -> str:
+def _substitution(value: Value) -> str:
     """Return a fault for $NAME, which oslo.config replaces; or nothing."""
-    value = line.value
     is_read = any(
-        (line.section, value.spelled) in names for names in _SPELLINGS.values()
+        (value.section, value.option) in names for names in _SPELLINGS.values()
     )
     if not is_read or not _NAME.search(re.sub(r"\\\$|\$\$", "", value.text)):
         return ""
     return (
-        f"{value.place}: {value.spelled} has $NAME in it, which stands for"
+        f"{value.place}: {value.option} has $NAME in it, which stands for"
         " another option; write the value itself, or $$ for a dollar sign"
     )
 

@@ -139,11 +139,11 @@ def _names_one_card(address: object) -> bool:
 def older_name(view: HostView) -> Iterator[Finding]:
     """Find values of an option by the name that it had before."""
     for value in view.conf.device_spec:
-        if value.spelled != "device_spec":
+        if value.option != "device_spec":
             yield Finding(
                 KEYS_CHECK,
                 Status.WARN,
-                f"{value.spelled} is an older name",
+                f"{value.option} is an older name",
                 "call it device_spec, in [pci]",
                 value.place,
             )

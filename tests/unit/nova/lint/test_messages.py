@@ -152,8 +152,10 @@ CASES: Mapping[str, Case] = {
     # Files that cannot be read.
     "file: section": Case("[pci\n"),
     "file: no option": Case("foo\n= x\n"),
+    "file: no section": Case("a = b\n"),
+    "file: indented": Case("[pci]\n\n  alias = x\n"),
     "file: a name": Case("[pci]\nalias = $host\n"),
-    "file: large": Case("#" * (oslo_config_file.MOST_BYTES + 1)),
+    "file: large": Case("#" * (oslo_config_file.MAX_BYTES + 1)),
     "too many entries": Case(raw("[" + "{}," * 1000 + "{}]")),
     "too many aliases": Case("[pci]\n" + "alias = {}\n" * 1001),
 }
