@@ -77,7 +77,7 @@ def asked(
     """
     forbidden = frozenset(parsed_args.forbid_trait)
     faults = [
-        f"--forbid-trait is {name!r}; {trait.WANTED}"
+        f"--forbid-trait {name!r} is not valid; expected {trait.EXPECTED}"
         for name in sorted(forbidden)
         if not trait.is_trait(name)
     ]

@@ -28,7 +28,7 @@ FINDINGS = ("Check", "Status", "Where", "Detail", "Remedy")
 
 _LEDGER = "inventory"
 _YES_NO = {"yes": True, "no": False}
-# The configuration has the same rule for its own.
+# The same rule as for [DEFAULT] host.
 _HOST = re.compile(r"[^\s/\0]{1,255}")
 _FILTER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
@@ -67,9 +67,9 @@ class _Option(NamedTuple):
 _OPTIONS = (
     _Option(
         "--mode",
-        "give Nova one function of each group, its companions reserved with"
-        " it; or every function, which the scheduler's IommuGroupFilter keeps"
-        " together (default: primary)",
+        "list one function of each group in Nova, and reserve its companions"
+        " with it; or list every function, which the scheduler's"
+        " IommuGroupFilter keeps together (default: primary)",
         {mode.value: mode for mode in Mode},
     ),
     _Option(
@@ -79,13 +79,13 @@ _OPTIONS = (
     ),
     _Option(
         "--host",
-        "what Nova calls the host that is read (default: [DEFAULT] host)",
+        "Nova's name of the host that is read (default: [DEFAULT] host)",
         metavar="NAME",
     ),
     _Option(
         "--managed",
         "whether libvirt binds the functions to vfio-pci and back"
-        " (default: Nova's own, yes)",
+        " (default: Nova's default, yes)",
         _YES_NO,
     ),
     _Option(
@@ -95,37 +95,37 @@ _OPTIONS = (
     ),
     _Option(
         "--one-time-use",
-        "whether a card stays reserved after its instance until somebody"
-        " looked at it",
+        "keep the card reserved after its instance is deleted until an"
+        " operator releases it",
         _YES_NO,
     ),
     _Option(
         "--numa-policy",
-        "how near to an instance's NUMA nodes its cards have to be"
-        " (default: Nova's own, legacy)",
+        "how close to an instance's NUMA nodes its cards have to be"
+        " (default: Nova's default, legacy)",
         {policy.value: policy for policy in NumaPolicy},
     ),
     _Option(
         "--host-trait",
-        "have Placement say this of the hosts, and flavors require it,"
-        " such as CUSTOM_GPU_HOST (default: nothing)",
+        "report this trait of the hosts to Placement, and require it in"
+        " flavors, such as CUSTOM_GPU_HOST (default: none)",
         metavar="TRAIT",
     ),
     _Option(
         "--enabled-filters",
-        "the scheduler's enabled_filters that you have, divided by commas"
-        " (default: Nova's own)",
+        "your scheduler's enabled_filters, separated by commas"
+        " (default: Nova's default)",
         metavar="LIST",
     ),
 )
 
 
 class NovaConfig(Lister):
-    """Write what Nova, Placement and the flavors need for whole groups.
+    """Write the configuration of Nova and Placement, and flavors.
 
-    Prints every part below a line that says who reads it; with -o each
-    becomes a file. Nothing of Nova's own is touched. Ends with 1 when no
-    group can be handed out.
+    Prints each file below a line that says which service reads it; -o
+    writes them to a directory. Nova's own files are not touched. The exit
+    status is 1 when no group can be listed.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -135,8 +135,8 @@ class NovaConfig(Lister):
             "-o",
             dest="folder",
             metavar="DIR",
-            help="write files there instead; one that somebody edited is not"
-            " replaced",
+            help="write the files to this directory instead; a file that was"
+            " edited is not replaced",
         )
         return parser
 
@@ -201,8 +201,8 @@ def _written(folder: str, generated: tuple[ConfigFile, ...]) -> Any:
     if not folder or (absent and os.path.lexists(absent[0])):
         what = repr(absent[0] if absent else folder)
         raise errors.Invalid(
-            f"-o: {what} is no folder; wanted one to put files in, there or"
-            " not"
+            f"-o: {what} is not a directory; give a directory (it is created"
+            " if missing)"
         )
     writes = config_files.planned(files, path, generated)
     config_files.put(files, writes)
@@ -210,11 +210,12 @@ def _written(folder: str, generated: tuple[ConfigFile, ...]) -> Any:
 
 
 class NovaCheck(Lister):
-    """Check Nova's configuration against this host; ends with 1 on a fail.
+    """Check Nova's configuration against this host.
 
-    Says which [pci] device_spec and alias entries do something else than
-    somebody meant: match nothing, half a group, two cards, or what the host
-    needs. Several files are read as Nova reads them, the last one strongest.
+    Reports [pci] device_spec and alias entries that do not do what they
+    seem to: that match nothing, part of a group, two cards, or a device
+    that the host needs. Several files are read as Nova reads them: the last
+    one wins. The exit status is 1 if any check fails.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -224,8 +225,8 @@ class NovaCheck(Lister):
             "files",
             nargs="+",
             metavar="FILE",
-            help="such as /etc/nova/nova.conf; all that nova-compute reads, in"
-            " its order",
+            help="such as /etc/nova/nova.conf; all files that nova-compute"
+            " reads, in its order",
         )
         return parser
 
@@ -263,14 +264,14 @@ def _read(paths: Sequence[str], faults: list[str]) -> NovaConf:
                 files.append((path, file.read(oslo_config_file.MAX_BYTES + 1)))
         except IsADirectoryError:
             faults.append(
-                f"{path}: is a folder; wanted the files in it, such as"
+                f"{path}: is a directory; give the files in it, such as"
                 f" {os.path.join(path, '*.conf')}"
             )
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or error
             faults.append(
-                f"{path}: {why}; wanted a configuration file of Nova's that"
-                " can be read"
+                f"{path}: {why}; give configuration files of Nova that can be"
+                " read"
             )
     try:
         return configuration.read(files)
@@ -284,7 +285,7 @@ def _add_release(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--release",
         metavar="RELEASE",
-        help="of Nova, such as 31, 31.2.0 or 2025.1"
+        help="Nova's release, such as 31, 31.2.0 or 2025.1"
         f" (default: the newest known, {NEWEST.number})",
     )
 
@@ -339,8 +340,10 @@ def _value(option: _Option, text: str | None, faults: list[str]) -> Any:
     if text is None or option.values is None:
         return text
     if text not in option.values:
-        wanted = " or ".join(option.values)
-        faults.append(f"{option.name} is {text!r}; wanted {wanted}")
+        expected = " or ".join(option.values)
+        faults.append(
+            f"{option.name} {text!r} is not valid; expected {expected}"
+        )
     return option.values.get(text)
 
 
@@ -350,8 +353,8 @@ def _trait(text: str | None, faults: list[str]) -> str | None:
         text.startswith("CUSTOM_") and trait.is_trait(text)
     ):
         faults.append(
-            f"--host-trait is {text!r}; wanted CUSTOM_ with capitals, digits"
-            " and _, 255 characters at most"
+            f"--host-trait {text!r} is not valid; expected CUSTOM_ with"
+            " capitals, digits and _, of at most 255 characters"
         )
     return text
 
@@ -363,8 +366,8 @@ def _filters(text: str | None, faults: list[str]) -> tuple[str, ...] | None:
     for name in names:
         if not _FILTER.fullmatch(name):
             faults.append(
-                f"--enabled-filters has {name!r} in it; wanted names of"
-                " filters such as ComputeFilter, divided by commas"
+                f"--enabled-filters: {name!r} is not valid; expected names of"
+                " filters such as ComputeFilter, separated by commas"
             )
     return names
 
@@ -375,11 +378,11 @@ def _host(text: str | None, is_from_ledger: bool, faults: list[str]) -> str:
     if is_from_ledger:
         faults.append(
             "--host names the host that is read; with --from inventory each"
-            " has the name that it published under"
+            " host has the name under which it was published"
         )
     elif not _HOST.fullmatch(text):
         faults.append(
-            f"--host is {text!r}; wanted a name of 1 to 255 characters"
-            " without blanks and slashes"
+            f"--host {text!r} is not valid; expected a name of 1 to 255"
+            " characters without blanks and slashes"
         )
     return text

@@ -146,7 +146,7 @@ def _given(section: Section) -> Iterator[Given]:
         traits = frozenset(name.strip() for name in names.split(","))
         for name in sorted(traits):
             if not trait.is_trait(name):
-                wanted = f"{trait.WANTED}; not {name!r}"
+                wanted = f"wanted a trait: {trait.EXPECTED}; not {name!r}"
                 section.fault(TRAITS, wanted, line)
         try:
             yield Given(selector.parse(text), traits)

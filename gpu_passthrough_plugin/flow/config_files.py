@@ -49,7 +49,7 @@ def marked(text: str) -> bytes:
         first = data[: data.index(b"\n") + 1]
     mark = (
         f"# Written by 'gpu-passthrough nova config' ({_digest(data)}), which"
-        " replaces it until somebody edits it.\n"
+        " replaces it unless it was edited.\n"
     )
     return first + mark.encode() + data[len(first) :]
 
@@ -83,8 +83,8 @@ def planned(
             foreign.append(path)
     if foreign:
         raise errors.Refused(
-            f"edited, or not ours: {', '.join(foreign)}; nothing was written:"
-            " move that away, or name another folder"
+            f"{', '.join(foreign)}: edited, or not written by 'nova config';"
+            " nothing was written. Move it away, or use another directory"
         )
     return tuple(writes)
 

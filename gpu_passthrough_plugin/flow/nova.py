@@ -58,7 +58,7 @@ def ledger_hosts(
         units = hosts.setdefault(record.unit.key.host, [])
         if record.is_missing or record.state is State.QUARANTINED:
             what = "missing" if record.is_missing else record.state
-            say(f"left out: {record.unit.key}, which is {what}")
+            say(f"skipped {record.unit.key}: {what}")
         else:
             units.append(record.unit)
     if not hosts:
@@ -69,8 +69,8 @@ def ledger_hosts(
     for name in hosts:
         if not _FILE_NAME.fullmatch(name):
             raise errors.Invalid(
-                f"host {name!r} of the ledger cannot be part of a file's"
-                " name; publish it under another"
+                f"host {name!r} of the ledger cannot be part of a file name;"
+                " publish the host under another name"
             )
     return tuple(ComputeHost(n, tuple(hosts[n])) for n in sorted(hosts))
 
@@ -148,12 +148,12 @@ def _nothing_to_offer(
     why = [reason for host in hosts for reason in _reasons(host, options)]
     if not why:
         return (
-            f"no group of {whose} has a function that [discovery] select"
-            " names; see 'gpu-passthrough device list', and set it"
+            f"no function of {whose} matches [discovery] select; see"
+            " 'gpu-passthrough device list', and set it"
         )
-    rest = "" if len(why) == 1 else f", for {len(why) - 1} more as well"
+    rest = "" if len(why) == 1 else f" (and {len(why) - 1} more)"
     return (
-        f"no group of {whose} can be handed to Nova: {why[0]}; see"
+        f"no group of {whose} can be listed for Nova: {why[0]}; see"
         f" 'gpu-passthrough group list'{rest}"
     )
 

@@ -1,4 +1,4 @@
-"""What each release of Nova knows of PCI devices."""
+"""Releases of Nova: their names, and which knows which option and key."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from gpu_passthrough_plugin import errors
 
 
 class Feature(enum.StrEnum):
-    """What not every release knows, as an operator writes it."""
+    """An option or key that not every release knows."""
 
     REPORT = "[pci] report_in_placement"
     SCHEDULE = "[filter_scheduler] pci_in_placement"
-    SPEC_CLASS = "resource_class of a device_spec"
-    SPEC_TRAITS = "traits of a device_spec"
-    SPEC_MANAGED = "managed of a device_spec"
-    SPEC_MIGRATABLE = "live_migratable of a device_spec"
-    SPEC_ONCE = "one_time_use of a device_spec"
-    ALIAS_CLASS = "resource_class of an alias"
-    ALIAS_TRAITS = "traits of an alias"
-    ALIAS_MIGRATABLE = "live_migratable of an alias"
+    SPEC_CLASS = "resource_class in device_spec"
+    SPEC_TRAITS = "traits in device_spec"
+    SPEC_MANAGED = "managed in device_spec"
+    SPEC_MIGRATABLE = "live_migratable in device_spec"
+    SPEC_ONCE = "one_time_use in device_spec"
+    ALIAS_CLASS = "resource_class in alias"
+    ALIAS_TRAITS = "traits in alias"
+    ALIAS_MIGRATABLE = "live_migratable in alias"
     CANDIDATES = "[placement] max_allocation_candidates"
     WIDE_TREES = "[workarounds] optimize_for_wide_provider_trees"
 
@@ -67,12 +67,12 @@ class Release(NamedTuple):
     number: int
 
     def knows(self, feature: Feature) -> bool:
-        """Whether it takes this, and does what it says."""
+        """Return whether it reads this, and acts on it."""
         return self.number >= SINCE[feature]
 
     @property
     def has_placement(self) -> bool:
-        """Whether it schedules PCI devices by what Placement says."""
+        """Whether it can schedule PCI devices by Placement."""
         return self.knows(Feature.SCHEDULE)
 
     def __str__(self) -> str:
@@ -83,16 +83,18 @@ OLDEST, NEWEST = Release(min(CYCLES)), Release(max(CYCLES))
 
 
 def parse(text: str) -> Release:
-    """The release that ``text`` names: ``31``, ``31.2.0`` or ``2025.1``.
+    """Return the release that ``text`` names.
 
-    :raises Invalid: when it is none that something is known of.
+    :param text: a number or version such as ``31`` or ``31.2.0``, or a
+        cycle such as ``2025.1`` or ``zed``.
+    :raises Invalid: when it names none of ``CYCLES``.
     """
-    wanted = text.strip().lower()
+    name = text.strip().lower()
     for number, cycle in CYCLES.items():
-        if wanted == cycle or wanted.split(".")[0] == str(number):
+        if name == cycle or name.split(".")[0] == str(number):
             return Release(number)
     raise errors.Invalid(
-        f"{text!r} is no release of Nova that can be written for; wanted"
+        f"{text!r} is not a supported release of Nova; expected"
         f" {OLDEST.number} to {NEWEST.number}, or a cycle such as"
         f" {CYCLES[NEWEST.number]}"
     )

@@ -1,4 +1,4 @@
-"""What an instance asks for, in Nova's own syntax."""
+"""What an instance requests, in Nova's own syntax."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Spec:
     traits: frozenset[str]
 
     def matches(self, function: UnitFunction, traits: frozenset[str]) -> bool:
-        """Whether an endpoint of a unit with ``traits`` satisfies this."""
+        """Return whether an endpoint of a unit with ``traits`` fits."""
         own = resource_class.of_ids(function.vendor_id, function.product_id)
         return (
             self.traits <= traits
@@ -57,7 +57,7 @@ class Alias:
     specs: tuple[Spec, ...]
 
     def matches(self, function: UnitFunction, traits: frozenset[str]) -> bool:
-        """Whether an endpoint counts towards this alias: primaries do.
+        """Return whether an endpoint counts for this alias: primaries do.
 
         :param traits: of the unit that it belongs to.
         """
@@ -68,7 +68,7 @@ class Alias:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Item:
-    """So many functions of one alias."""
+    """A number of functions of one alias."""
 
     alias: Alias
     count: int
@@ -76,7 +76,7 @@ class Item:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """Everything an instance asks for, from one host.
+    """Everything that an instance requests, from one host.
 
     :param numa_nodes: host NUMA nodes that the instance's memory is on;
         None when it is not tied to any.
@@ -127,7 +127,7 @@ def parse(
     aliases: Mapping[str, Alias],
     numa_nodes: frozenset[int] | None = None,
 ) -> Request:
-    """The request that ``text``, such as ``gpu:2,nic:1``, names.
+    """Return the request that ``text`` names, such as ``gpu:2,nic:1``.
 
     Source: nova, pci/request.py (``pci_passthrough:alias``).
 
@@ -156,7 +156,10 @@ def _item_fault(
         return f"{part!r} is not ALIAS:COUNT, such as gpu:1"
     name, count = match.groups()
     if not re.fullmatch(r"[0-9]{1,4}", count) or int(count) < 1:
-        return f"{count!r} of alias {name!r}: wanted a count of 1 or more"
+        return (
+            f"count {count!r} of alias {name!r} is not valid; expected 1 to"
+            " 9999"
+        )
     if name not in aliases:
         names = ", ".join(sorted(aliases)) or "none"
         return (
@@ -164,5 +167,5 @@ def _item_fault(
             " add it to [pci] alias"
         )
     if any(item.alias.name == name for item in items):
-        return f"alias {name!r} is named twice; add the counts up"
+        return f"alias {name!r} occurs twice; use it once, with the sum"
     return ""

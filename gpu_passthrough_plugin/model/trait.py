@@ -14,9 +14,9 @@ from gpu_passthrough_plugin.model.selector import Selector
 _NAME = re.compile(r"(?:CUSTOM|COMPUTE|HW|MISC|OWNER|STORAGE)_[A-Z0-9_]+")
 _MOST = 255
 
-WANTED = (
-    "wanted a trait: CUSTOM_ with capitals, digits and _, or a standard one"
-    f" such as HW_GPU_API_VULKAN; {_MOST} characters at most"
+EXPECTED = (
+    "CUSTOM_ with capitals, digits and _, or a standard trait such as"
+    f" HW_GPU_API_VULKAN, of at most {_MOST} characters"
 )
 
 

@@ -90,8 +90,8 @@ def _wide_domain(unit: Unit, options: NovaOptions) -> str:
     for function in naming.listed_functions(unit, options.mode):
         if function.address.domain > _MAX_DOMAIN:
             return (
-                f"the domain of {function.address} is above ffff, which"
-                " nova-compute does not start with"
+                f"the domain of {function.address} is above ffff, with which"
+                " nova-compute does not start"
             )
     return ""
 
@@ -101,7 +101,7 @@ def _no_own_class(unit: Unit, options: NovaOptions) -> str:
         return ""
     return (
         f"it has {len(unit.primaries)} primaries, and {options.release} cannot"
-        f" tell it from one card: {Feature.ALIAS_CLASS} came later"
+        f" tell it from one card: it does not know {Feature.ALIAS_CLASS}"
     )
 
 
@@ -110,8 +110,8 @@ def _virtual_own_class(unit: Unit, options: NovaOptions) -> str:
     if len(unit.primaries) < 2 or not any(map(_is_virtual, unit.functions)):
         return ""
     return (
-        "it has several primaries, and virtual functions, which Nova wants"
-        " to be of one resource class below one physical function"
+        "it has several primaries and virtual functions, but Nova requires"
+        " one resource class for all virtual functions of a physical function"
     )
 
 
@@ -124,9 +124,9 @@ def _virtual_group(unit: Unit, options: NovaOptions) -> str:
     ):
         return ""
     return (
-        "it has a virtual function and others, and Nova wants the same tags"
-        " on all virtual functions below one physical function: list it in"
-        " primary mode"
+        "it has a virtual function and others, but Nova requires the same"
+        " tags on all virtual functions of a physical function: use primary"
+        " mode"
     )
 
 
@@ -136,8 +136,8 @@ def _long_request(unit: Unit, options: NovaOptions) -> str:
     if max(map(len, texts)) <= naming.MAX_LENGTH:
         return ""
     return (
-        f"it has {len(unit.functions)} functions, and what a flavor asks"
-        f" for them with is longer than {naming.MAX_LENGTH} characters"
+        f"it has {len(unit.functions)} functions, and a flavor's request for"
+        f" them would be longer than {naming.MAX_LENGTH} characters"
     )
 
 

@@ -49,14 +49,18 @@ class IommuGroupFilter(_BaseHostFilter):
         # An exception here would end the request on every other host, too.
         except Exception:
             LOG.exception(
-                "%s is passed over: what Nova says of its PCI functions or"
-                " of the request for them is not what this filter knows",
+                "%s is rejected: this filter cannot read its PCI pools, or"
+                " the request for PCI devices",
                 host_state,
             )
             return False
         if built is None:
             return True
-        LOG.debug("%s has %d ways to whole groups", host_state, len(built))
+        LOG.debug(
+            "%s has %d candidates of whole IOMMU groups",
+            host_state,
+            len(built),
+        )
         host_state.allocation_candidates = list(built)
         return bool(built)
 

@@ -27,7 +27,7 @@ OPTS = (
     cfg.StrOpt(
         "marker",
         help="A file to touch when an instance was built or deleted. Its"
-        " folder has to be there, and writable to the service.",
+        " directory has to exist and be writable by nova-compute.",
     ),
 )
 # The key that holds a versioned notification's own fields.
@@ -67,7 +67,7 @@ class AuditDriver:
                 touch(self._marker)
         # Whatever it is, the instance was built or deleted all the same.
         except Exception:
-            LOG.exception("a notification was not taken down")
+            LOG.exception("a notification could not be recorded")
 
 
 def event(message: Mapping[str, Any]) -> str:

@@ -49,7 +49,7 @@ class NovaOptions:
     def __post_init__(self) -> None:
         if self.mode is Mode.FULL and not self.release.has_placement:
             raise errors.Refused(
-                f"{self.release} does not schedule PCI devices by"
-                f" Placement ({Feature.SCHEDULE} came later), which full"
-                " mode needs to keep a group together; use primary mode"
+                f"full mode needs {Feature.SCHEDULE} to keep a group"
+                f" together, which {self.release} does not have; use primary"
+                " mode"
             )

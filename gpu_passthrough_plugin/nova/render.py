@@ -25,9 +25,9 @@ def compute_file(host: ComputeHost, options: NovaOptions) -> str:
     offers = compute.offers(host, options)
     lines = _comment(
         f"For nova-compute on {host.name}, {options.release}, {options.mode}"
-        " mode. It reads its devices once: restart it after a change. The"
-        " first entry that matches a device wins, so none of another"
-        " origin may match these."
+        " mode. nova-compute reads its devices only when it starts: restart"
+        " it after a change. The first entry that matches a device wins, so"
+        " no device_spec in another file may match these devices."
     )
     lines += _unsupported(options, _requested_features(options))
     lines += [*_trait_comments(host, options), "[pci]"]
@@ -36,15 +36,15 @@ def compute_file(host: ComputeHost, options: NovaOptions) -> str:
         lines += ["", *_offer_comment(offer, options)]
         lines += [f"device_spec = {spec}" for spec in offer.specs]
     if not offers:
-        lines += ["", *_comment("No group of this host can be handed out.")]
+        lines += ["", *_comment("No group of this host can be assigned.")]
     return _text(lines + _left_out_comments(host, options))
 
 
 def alias_file(hosts: Sequence[ComputeHost], options: NovaOptions) -> str:
     """Return ``[pci] alias`` for nova-api and for every nova-compute."""
     lines = _comment(
-        "For nova-api and every nova-compute, the same everywhere. Give it"
-        " to a service once: Nova refuses a name that it reads twice."
+        "For nova-api and every nova-compute, the same everywhere. Load this"
+        " file only once per service: Nova rejects duplicate alias names."
     )
     lines += ["[pci]"]
     entries = control_plane.aliases(hosts, options)
@@ -60,8 +60,8 @@ def scheduler_file(
     :param enabled: the filters that the operator has enabled.
     """
     lines = _comment(
-        "For nova-scheduler, nova-api and every nova-conductor. If you have"
-        " enabled_filters of your own, put into it what this adds."
+        "For nova-scheduler, nova-api and every nova-conductor. If you set"
+        " enabled_filters yourself, add the PCI filters below to your list."
     )
     lines += _unsupported(options, (Feature.SCHEDULE,))
     lines += ["[filter_scheduler]"]
@@ -84,17 +84,18 @@ def scheduler_file(
 
 def placement_file(hosts: Sequence[ComputeHost], options: NovaOptions) -> str:
     """Return Placement's own options, which wide hosts need."""
-    lines = _comment("For Placement's own configuration, not Nova's.")
+    lines = _comment("For Placement's own configuration, not for Nova's.")
     if control_plane.most_candidates(hosts, options) <= MAX_CANDIDATES:
         lines += _comment(
-            f"Nothing has to be changed: Nova looks at {MAX_CANDIDATES} ways"
-            " to take what a host has, and no host has more."
+            f"No change is needed: Nova looks at {MAX_CANDIDATES} allocation"
+            " candidates, and no host here has more ways to take its devices."
         )
         return _text([*lines, "[placement]"])
     lines += _comment(
-        "There are more ways to take what one host has than the"
-        f" {MAX_CANDIDATES} that Nova looks at: other hosts have to be among"
-        " these too, and no more be made than are looked at."
+        "One host has more ways to take its devices than the"
+        f" {MAX_CANDIDATES} allocation candidates that Nova looks at. With"
+        " these options other hosts are among the candidates too, and"
+        " Placement makes no more of them than Nova looks at."
     )
     lines += _unsupported(options, (Feature.CANDIDATES, Feature.WIDE_TREES))
     sections = control_plane.placement_options(hosts, options)
@@ -111,10 +112,10 @@ def provider_file(trait: str) -> str:
     compute/provider_config.py.
     """
     lines = _comment(
-        "For every nova-compute with cards, the same everywhere; it reads it"
-        " when it starts. The flavors require the trait. To keep all others"
-        f" off these hosts put them into an aggregate with trait:{trait}"
-        "=required, and turn on [scheduler]"
+        "For every nova-compute with cards, the same everywhere; it is read"
+        " when nova-compute starts. The flavors require the trait. To keep"
+        " other instances off these hosts, put the hosts into an aggregate"
+        f" with trait:{trait}=required, and turn on [scheduler]"
         " enable_isolated_aggregate_filtering."
     )
     lines += [
@@ -138,11 +139,11 @@ def flavors_file(
     """Return a shell script that makes a flavor for each kind of unit."""
     lines = ["#!/bin/sh -e"]
     lines += _comment(
-        "Change vcpus, ram and disk as you like. Ask for more cards of a"
-        " kind by a higher number behind the alias."
+        "Change vcpus, ram and disk as needed. For several cards of a kind,"
+        " raise the number after the alias."
         if options.mode is Mode.PRIMARY
-        else "Change vcpus, ram and disk as you like. Leave the aliases:"
-        " they are what a whole group has."
+        else "Change vcpus, ram and disk as needed. Do not change the"
+        " aliases: together they are one whole group."
     )
     lines += [
         shlex.join(
@@ -157,14 +158,14 @@ def _report_in_placement(options: NovaOptions) -> list[str]:
     """Return the option ``report_in_placement``, or why it is not there."""
     if not options.release.has_placement:
         return _comment(
-            f"Left out: report_in_placement. {options.release} schedules"
-            f" nothing by it, {SINCE[Feature.SCHEDULE]} does, and Nova does"
-            " not take it back."
+            f"Omitted: report_in_placement. {options.release} does not"
+            f" schedule by it (Nova {SINCE[Feature.SCHEDULE]} does), and it"
+            " cannot be turned off again."
         )
     return [
         *_comment(
-            "Set it on every compute host before [filter_scheduler]"
-            " pci_in_placement. Nova does not take it back."
+            "Set this on every compute host before [filter_scheduler]"
+            " pci_in_placement. It cannot be turned off again."
         ),
         "report_in_placement = true",
     ]
@@ -178,16 +179,16 @@ def _trait_comments(host: ComputeHost, options: NovaOptions) -> list[str]:
     lines = []
     if host.has_acs_override:
         lines += _comment(
-            "The kernel was started with pcie_acs_override: what its groups"
-            " say of isolation rests on that, not on the hardware. The"
-            f" trait {compute.ACS_OVERRIDE} says so."
+            "The kernel was started with pcie_acs_override: the isolation"
+            " between its groups is assumed, not provided by the hardware."
+            f" The trait {compute.ACS_OVERRIDE} marks these devices."
         )
     if not options.release.has_placement and (
         host.has_acs_override or any(unit.traits for unit in host.units)
     ):
         lines += _comment(
-            f"Left out: traits. {options.release} has no"
-            f" {Feature.ALIAS_TRAITS} to ask for them with."
+            f"Omitted: traits. {options.release} does not know"
+            f" {Feature.ALIAS_TRAITS}, so no request could name them."
         )
     return lines
 
@@ -211,8 +212,8 @@ def _unsupported(
         for feature in features
         if not options.release.knows(feature)
         for line in _comment(
-            f"Left out: {options.release} has no {feature}, which came with"
-            f" {SINCE[feature]}."
+            f"Omitted: {feature}, which {options.release} does not have (new"
+            f" in {SINCE[feature]})."
         )
     ]
 
@@ -222,12 +223,12 @@ def _offer_comment(offer: compute.Offer, options: NovaOptions) -> list[str]:
     unit = offer.unit
     text = f"IOMMU group {unit.iommu_group}"
     if len(unit.primaries) > 1:
-        text += f", {len(unit.primaries)} primaries as one"
+        text += f", {len(unit.primaries)} primaries as one unit"
     others = [
         str(f.address) for f in unit.functions if f not in offer.functions
     ]
     if others:
-        text += f"; reserved with it, never listed: {', '.join(others)}"
+        text += f"; also reserved, not listed: {', '.join(others)}"
     return _comment(f"{'; '.join((text, *_not_of_virtual(offer, options)))}.")
 
 
@@ -239,11 +240,11 @@ def _not_of_virtual(
     if release.knows(Feature.SPEC_ONCE) and any(
         options.one_time_use != spec.one_time_use for spec in specs
     ):
-        yield "left out: one_time_use, which no virtual function may have"
+        yield "omitted: one_time_use, which no virtual function may have"
     lost = {t for s in specs for t in offer.unit.traits - {*s.traits}}
     if release.has_placement and lost:
         yield (
-            f"left out: {', '.join(sorted(lost))}, which not every virtual"
+            f"omitted: {', '.join(sorted(lost))}, which not every virtual"
             " function of its kind has"
         )
 
@@ -256,12 +257,13 @@ def _locality_comment(extension: Iterable[str]) -> list[str]:
     """
     return [
         *_comment(
-            "For several cards close to each other this package has a filter"
-            " and a weigher, which primary mode does without. To have them"
-            " install it where nova-scheduler runs, write these lines"
-            f" without the # and put {control_plane.GROUP_FILTER} into"
+            "To place several cards of an instance close to each other,"
+            " gpu-passthrough-plugin has a scheduler filter and a weigher,"
+            " which primary mode does not need otherwise. To use them,"
+            " install the package where nova-scheduler runs, remove the #"
+            f" from these lines and add {control_plane.GROUP_FILTER} to"
             " enabled_filters before"
-            f" NUMATopologyFilter and {control_plane.PCI_FILTER}."
+            f" {control_plane.NUMA_FILTER} and {control_plane.PCI_FILTER}."
         ),
         *(f"# {option}" for option in extension),
     ]
@@ -279,7 +281,9 @@ def _left_out_comments(host: ComputeHost, options: NovaOptions) -> list[str]:
         number = "none" if group.number is None else group.number
         if addresses:
             texts.append(f"{addresses} (IOMMU group {number}): {reasons}")
-    lines = [line for text in texts for line in _comment(f"Left out: {text}.")]
+    lines = [
+        line for text in texts for line in _comment(f"Not listed: {text}.")
+    ]
     return ["", *lines] if lines else []
 
 

@@ -39,7 +39,7 @@ def locality(extra_specs: Mapping[str, str] | None) -> Locality | None:
     except ValueError as error:
         values = " or ".join(Locality)
         raise errors.Invalid(
-            f"{LOCALITY} is {text!r}; wanted {values}"
+            f"{LOCALITY} {text!r} is not valid; expected {values}"
         ) from error
 
 

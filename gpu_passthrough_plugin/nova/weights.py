@@ -24,9 +24,9 @@ OPT = cfg.FloatOpt(
     # A host with more units in use has less memory left, for which Nova's
     # own weighers avoid it, up to 1.0 each.
     default=10.0,
-    help="How much it weighs, beside Nova's other weighers, that a host's"
-    " free GPUs fit a request closely. Aggregate metadata of the same name"
-    " goes before it; 0 turns it off.",
+    help="How much weight a close fit of a host's free GPUs to a request has,"
+    " in comparison with Nova's other weighers. Aggregate metadata of the same"
+    " name overrides it; 0 turns it off.",
 )
 
 # Without Nova nothing loads the weigher; importing it works all the same.
@@ -89,8 +89,8 @@ class GpuAffinityWeigher(_BaseHostWeigher):
         # An exception here would end the request.
         except Exception:
             LOG.exception(
-                "%s is weighed last: what Nova says of its PCI functions or"
-                " of the request for them is not what this weigher knows",
+                "%s is weighed last: this weigher cannot read its PCI pools,"
+                " or the request for PCI devices",
                 host_state,
             )
             return None

@@ -94,14 +94,14 @@ def _why_ids(
     if any(_has_ids(alias, device) for device in view.devices):
         return _Mismatch(
             Status.WARN,
-            f"no device_spec lists {ids}, which is here",
-            "list it in device_spec, or take the alias out",
+            f"no device_spec lists {ids}, which this host has",
+            "list it in device_spec, or remove the alias",
         )
     return _Mismatch(
         Status.WARN,
         f"no function of this host is {ids}",
-        "compare it with 'gpu-passthrough device list'; it may be another"
-        " host's",
+        "compare it with 'gpu-passthrough device list'; the alias may be for"
+        " another host",
     )
 
 
@@ -122,12 +122,11 @@ def _why_type(
         {o.device.device_type for o in left if o.device.device_type}
     )
     own = alias.device_type
-    says = f"says {own}" if own else "has no device_type"
+    asks = f"asks for {own}" if own else "has no device_type"
     return _Mismatch(
         Status.FAIL,
-        f"it {says}, and {left[0].device.address} shows up as"
-        f" {' or '.join(types)}",
-        f'say "device_type": "{types[0]}"',
+        f"it {asks}, and {left[0].device.address} is {' or '.join(types)}",
+        f'set "device_type": "{types[0]}"',
     )
 
 
@@ -155,8 +154,8 @@ def _why_class(
     return _Mismatch(
         Status.FAIL,
         f"it asks Placement for {_requested_class(alias)}, and device_spec"
-        f" offers {', '.join(offered) or 'no class at all'}",
-        "say the same resource_class in both",
+        f" offers {', '.join(offered) or 'no class'}",
+        "use the same resource_class in both",
     )
 
 
@@ -172,8 +171,8 @@ def _why_traits(
     )
     return _Mismatch(
         Status.FAIL,
-        f"no device_spec gives it {', '.join(sorted(missing))}",
-        "name the same traits in both, without spaces",
+        f"no device_spec has the traits {', '.join(sorted(missing))}",
+        "use the same traits in both, without spaces",
     )
 
 
@@ -191,8 +190,8 @@ def _why_migration(
     required = "yes" if alias.live_migratable else "no"
     return _Mismatch(
         Status.FAIL,
-        f"no device_spec says live_migratable {required}",
-        f'say "live_migratable": "{required}" there, or take it out here',
+        f"no device_spec has live_migratable {required}",
+        f'set "live_migratable": "{required}" there, or remove it here',
     )
 
 
@@ -232,11 +231,13 @@ def matches_nothing(view: HostView) -> Iterator[Finding]:
         if status is Status.FAIL and is_matched:
             status = Status.WARN
             remedy = (
-                "leave it if another host has such functions: another alias"
-                " finds those of this one"
+                "keep it if another host has such functions: another alias"
+                " matches the ones of this host"
             )
         says = (
-            "never matches" if status is Status.FAIL else "finds nothing here"
+            "never matches"
+            if status is Status.FAIL
+            else "matches nothing on this host"
         )
         detail = f"alias {line.entry.name!r} {says}: {text}"
         yield Finding(ALIAS_MATCHES, status, detail, remedy, line.place)

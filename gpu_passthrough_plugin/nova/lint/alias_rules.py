@@ -35,8 +35,8 @@ def later_key(view: HostView) -> Iterator[Finding]:
             if feature and not view.release.knows(feature):
                 yield _fail(
                     line,
-                    f"{view.release} refuses {name}",
-                    "take it out, or upgrade Nova",
+                    f"sets {name}, which {view.release} refuses",
+                    "remove it, or upgrade Nova",
                 )
 
 
@@ -50,7 +50,7 @@ def no_ids(view: HostView) -> Iterator[Finding]:
             yield _fail(
                 line,
                 "has neither both ids nor a resource_class",
-                "say vendor_id and product_id",
+                "set vendor_id and product_id",
             )
 
 
@@ -63,10 +63,9 @@ def class_for_ids(view: HostView) -> Iterator[Finding]:
         if not line.entry.has_ids and line.entry.resource_class is not None:
             yield _fail(
                 line,
-                "has a resource_class for its ids while pci_in_placement is"
-                " off",
-                "say both ids, or set [filter_scheduler] pci_in_placement ="
-                " True",
+                "has a resource_class instead of ids, while pci_in_placement"
+                " is off",
+                "set both ids, or [filter_scheduler] pci_in_placement = true",
             )
 
 
@@ -81,8 +80,8 @@ def no_device_type(view: HostView) -> Iterator[Finding]:
                 ALIASES,
                 Status.WARN,
                 f"alias {line.entry.name!r} has no device_type",
-                "say type-PCI, or what the card is: a second entry of that"
-                " name would keep Nova from starting",
+                "set type-PCI, or the type that the card has: Nova does not"
+                " start with a second entry of this name otherwise",
                 line.place,
             )
 
@@ -94,12 +93,13 @@ class _Conflict(NamedTuple):
     """
 
     text: Callable[[AliasEntry, AliasEntry], str]
+    remedy: str
     condition: Condition = ALWAYS
 
 
 def _untyped(first: AliasEntry, other: AliasEntry) -> str:
     is_typed = first.device_type and other.device_type
-    return "" if is_typed else "and not each time with a device_type"
+    return "" if is_typed else "and not both entries have a device_type"
 
 
 def _different(first: AliasEntry, other: AliasEntry) -> str:
@@ -110,10 +110,11 @@ def _different(first: AliasEntry, other: AliasEntry) -> str:
 # Source: nova, pci/request.py (get_alias_from_config, _validate_multispec).
 # The first that applies to two entries is reported.
 _CONFLICTS = (
-    _Conflict(_different),
-    _Conflict(_untyped),
+    _Conflict(_different, "use the same in both, or rename one"),
+    _Conflict(_untyped, "set it in both, or rename one"),
     _Conflict(
         lambda first, other: "which pci_in_placement does not allow",
+        "remove one of them, or rename it",
         Condition(pci_in_placement=True),
     ),
 )
@@ -126,20 +127,17 @@ def same_name(view: HostView) -> Iterator[Finding]:
         first = firsts.setdefault(line.entry.name, line)
         if first is line:
             continue
-        reasons = (
-            conflict.text(first.entry, line.entry)
-            for conflict in _CONFLICTS
-            if conflict.condition.holds(view)
-        )
-        reason = next(filter(None, reasons), "")
-        if reason:
-            yield Finding(
-                ALIAS_NAMES,
-                Status.FAIL,
-                f"alias {line.entry.name!r} stands twice, {reason}",
-                "give both the same, or another name to one of them",
-                f"{first.place}, {line.place}",
-            )
+        for conflict in _CONFLICTS:
+            text = conflict.text(first.entry, line.entry)
+            if text and conflict.condition.holds(view):
+                yield Finding(
+                    ALIAS_NAMES,
+                    Status.FAIL,
+                    f"alias {line.entry.name!r} is defined twice, {text}",
+                    conflict.remedy,
+                    f"{first.place}, {line.place}",
+                )
+                break
 
 
 RULES = (

@@ -42,29 +42,31 @@ class Check(NamedTuple):
 _SPEC, _ALIAS = ("device_spec",), ("alias",)
 # In the order in which they are reported.
 _CHECKS: Mapping[str, Check] = {
-    device_spec_rules.VALUES: Check("Nova reads every device_spec", _SPEC),
+    device_spec_rules.VALUES: Check("Nova can read every device_spec", _SPEC),
     device_spec_rules.MATCHES: Check(
         "every device_spec matches a function of this host", _SPEC
     ),
     device_spec_rules.GREEDY: Check(
-        "no device_spec matches more than it seems to mean", _SPEC
+        "no device_spec matches more devices than intended", _SPEC
     ),
     group_rules.GROUPS: Check(
-        "no two instances can get parts of one group", _SPEC
+        "no IOMMU group can be split between instances", _SPEC
     ),
     group_rules.SRIOV: Check(
-        "no physical function is listed beside its virtual ones", _SPEC
+        "no physical function is listed together with its virtual ones", _SPEC
     ),
     group_rules.BRIDGES: Check("no bridge is listed", _SPEC),
-    group_rules.HOST: Check("whatever is listed can be handed out", _SPEC),
-    device_spec_rules.KEYS_CHECK: Check("the release knows every key", _SPEC),
-    alias_rules.ALIASES: Check("Nova reads every alias", _ALIAS),
-    alias_rules.ALIAS_NAMES: Check("entries of one name go together", _ALIAS),
+    group_rules.HOST: Check("every listed function can be assigned", _SPEC),
+    device_spec_rules.KEYS_CHECK: Check("this release knows every key", _SPEC),
+    alias_rules.ALIASES: Check("Nova can read every alias", _ALIAS),
+    alias_rules.ALIAS_NAMES: Check(
+        "entries with the same name are compatible", _ALIAS
+    ),
     alias_matching.ALIAS_MATCHES: Check(
-        "some function of this host satisfies every alias", _ALIAS
+        "every alias matches a function of this host", _ALIAS
     ),
     device_spec_rules.TRAITS: Check(
-        "Placement takes every trait", (*_SPEC, *_ALIAS)
+        "Placement accepts every trait", (*_SPEC, *_ALIAS)
     ),
 }
 
@@ -86,8 +88,8 @@ def findings(
             Finding(
                 device_spec_rules.VALUES,
                 Status.WARN,
-                "neither device_spec nor alias stands in [pci]",
-                "name the files that nova-compute and nova-api read",
+                "neither device_spec nor alias is set in [pci]",
+                "give the files that nova-compute and nova-api read",
             ),
         )
     return tuple(

@@ -39,10 +39,10 @@ _SPELLINGS: Mapping[str, tuple[tuple[str, str], ...]] = {
 # A host has some dozens of devices that it hands out, a cloud some dozens
 # of aliases.
 _MAX_ENTRIES = 1000
-_NOVA_FAILS = "mend the entry: Nova does not start with it as it stands"
+_NOVA_FAILS = "fix this entry: Nova fails to start with it"
 _NOT_TRIED = (
-    "write a simpler one, or an entry for each address: what this one"
-    " matches was not looked at"
+    "use a simpler expression, or one entry per address: which devices this"
+    " one matches was not checked"
 )
 
 
@@ -190,8 +190,9 @@ def _substitution(value: Value) -> str:
     if not is_read or not _NAME.search(re.sub(r"\\\$|\$\$", "", value.text)):
         return ""
     return (
-        f"{value.place}: {value.option} has $NAME in it, which stands for"
-        " another option; write the value itself, or $$ for a dollar sign"
+        f"{value.place}: {value.option} contains $NAME, which oslo.config"
+        " replaces by another option; write the value itself, or $$ for a"
+        " dollar sign"
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from gpu_passthrough_plugin.formats import nova_device_spec
 from gpu_passthrough_plugin.formats.nova_device_spec import KEYS
+from gpu_passthrough_plugin.formats.nova_release import Feature
 from gpu_passthrough_plugin.model import trait
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.group import Role
@@ -44,8 +45,8 @@ def network_device(view: HostView) -> Iterator[Finding]:
             yield _warn(
                 MATCHES,
                 entry,
-                f"which function {spec.devname!r} is was not looked at",
-                "name it by its address: a network device's name changes",
+                f"devname {spec.devname!r} was not resolved to a function",
+                "use its PCI address: the name of a network device can change",
             )
 
 
@@ -57,7 +58,7 @@ def matches_nothing(view: HostView) -> Iterator[Finding]:
                 MATCHES,
                 entry,
                 "matches no function of this host",
-                "compare it with 'gpu-passthrough device list'; take it out"
+                "compare it with 'gpu-passthrough device list'; remove it"
                 " unless another host needs it",
             )
 
@@ -79,9 +80,9 @@ def hidden(view: HostView) -> Iterator[Finding]:
         yield _warn(
             MATCHES,
             entry,
-            f"has no effect: {', '.join(places)} matches all of the same"
-            " functions first",
-            "put the narrower entry first, or take it out",
+            f"has no effect: {', '.join(places)} already matches all of its"
+            " functions",
+            "put the narrower entry first, or remove it",
         )
 
 
@@ -92,9 +93,9 @@ def everything(view: HostView) -> Iterator[Finding]:
             yield _fail(
                 GREEDY,
                 entry,
-                "has neither ids nor an address, and so matches all"
+                "has neither ids nor an address, so it matches all"
                 f" {len(entry.matched)} functions of the host",
-                "say vendor_id and product_id, or an address",
+                "set vendor_id and product_id, or an address",
             )
 
 
@@ -117,15 +118,15 @@ def several_cards(view: HostView) -> Iterator[Finding]:
             yield _warn(
                 GREEDY,
                 entry,
-                f"its address has no wildcard, and matches {len(cards)}"
+                f"its address has no wildcard, yet it matches {len(cards)}"
                 f" cards: {', '.join(cards)}",
-                "write the whole address as a text, such as 0000:06:00.0; or"
-                " * for each part where any will do",
+                "write the full address, such as 0000:06:00.0; or * for each"
+                " part that may be anything",
             )
 
 
 def _names_one_card(address: object) -> bool:
-    """Return whether somebody wrote no wildcard below the domain."""
+    """Return whether an address is written without a wildcard."""
     if isinstance(address, Mapping):
         written = [
             str(address[name])
@@ -143,8 +144,8 @@ def older_name(view: HostView) -> Iterator[Finding]:
             yield Finding(
                 KEYS_CHECK,
                 Status.WARN,
-                f"{value.option} is an older name",
-                "call it device_spec, in [pci]",
+                f"{value.option} is a deprecated name",
+                "use device_spec in [pci]",
                 value.place,
             )
 
@@ -157,30 +158,43 @@ def later_key(view: HostView) -> Iterator[Finding]:
             yield _warn(
                 KEYS_CHECK,
                 entry,
-                f"{view.release} does not know {name}, and does not heed it",
-                "take it out, or upgrade Nova",
+                f"{view.release} does not know {name}, and ignores it",
+                "remove it, or upgrade Nova",
             )
 
 
 def unreported_key(view: HostView) -> Iterator[Finding]:
-    """Find keys that Nova reads only where it reports to Placement.
-
-    It refuses ``one_time_use`` without.
-    Source: nova, pci/devspec.py (_init_dev_details).
-    """
+    """Find keys that Nova reads only where it reports to Placement."""
     for entry, name in _keys(view):
         key = KEYS.get(name)
         if key is None or not key.is_for_placement:
             continue
         if key.feature and not view.release.knows(key.feature):
             continue
-        report = _fail if name == "one_time_use" else _warn
-        yield report(
-            KEYS_CHECK,
-            entry,
-            f"{name} does nothing while report_in_placement is off",
-            "set [pci] report_in_placement = True",
-        )
+        if name != "one_time_use" or not entry.line.entry.one_time_use:
+            yield _warn(
+                KEYS_CHECK,
+                entry,
+                f"{name} has no effect while report_in_placement is off",
+                "set [pci] report_in_placement = true",
+            )
+
+
+def unreported_one_time_use(view: HostView) -> Iterator[Finding]:
+    """Find one-time use where Nova does not report to Placement.
+
+    Source: nova, pci/devspec.py (_init_dev_details).
+    """
+    for entry in view.listed:
+        is_known = view.release.knows(Feature.SPEC_ONCE)
+        if entry.line.entry.one_time_use and is_known:
+            yield _fail(
+                KEYS_CHECK,
+                entry,
+                "nova-compute does not start with one_time_use while"
+                " report_in_placement is off",
+                "set [pci] report_in_placement = true",
+            )
 
 
 def unknown_key(view: HostView) -> Iterator[Finding]:
@@ -190,10 +204,10 @@ def unknown_key(view: HostView) -> Iterator[Finding]:
             yield _warn(
                 KEYS_CHECK,
                 entry,
-                f"{name!r} is no key that Nova heeds; it is only a tag, and"
-                " matches nothing less",
-                "look at its spelling: vendor_id, product_id, address,"
-                " devname",
+                f"Nova does not know the key {name!r}: it is only a tag, and"
+                " restricts nothing",
+                "check its spelling: devices are matched by vendor_id,"
+                " product_id, address and devname",
             )
 
 
@@ -208,9 +222,9 @@ def reported_network_device(view: HostView) -> Iterator[Finding]:
             yield _fail(
                 KEYS_CHECK,
                 entry,
-                "nova-compute takes no devname where report_in_placement is"
-                " on",
-                "name the function by its address",
+                "nova-compute does not accept devname while"
+                " report_in_placement is on",
+                "use its PCI address",
             )
 
 
@@ -221,9 +235,9 @@ def trait_with_space(view: HostView) -> Iterator[Finding]:
             yield Finding(
                 TRAITS,
                 Status.FAIL,
-                f"Nova keeps the space in {name!r} and reads"
+                f"Nova keeps the space in {name!r} and reads it as"
                 f" {trait.normal(name)}",
-                "write no spaces beside the commas in traits",
+                "remove the spaces next to the commas in traits",
                 place,
             )
 
@@ -236,8 +250,8 @@ def not_a_trait(view: HostView) -> Iterator[Finding]:
             yield Finding(
                 TRAITS,
                 Status.FAIL,
-                f"{name!r} is no trait",
-                trait.WANTED,
+                f"{name!r} is not a valid trait",
+                f"use {trait.EXPECTED}",
                 place,
             )
 
@@ -252,6 +266,11 @@ RULES = (
     Rule(KEYS_CHECK, older_name),
     Rule(KEYS_CHECK, later_key),
     Rule(KEYS_CHECK, unreported_key, Condition(report_in_placement=False)),
+    Rule(
+        KEYS_CHECK,
+        unreported_one_time_use,
+        Condition(report_in_placement=False),
+    ),
     Rule(KEYS_CHECK, unknown_key),
     Rule(
         KEYS_CHECK,

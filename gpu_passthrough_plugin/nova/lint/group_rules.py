@@ -65,8 +65,8 @@ def _is_companion(of: ListedGroup) -> bool:
 def _companion(of: ListedGroup) -> str:
     device, primary = of.listed[0].device, of.group.primaries[0]
     return (
-        f"lists {device.address}, a companion of {primary.address}: half of"
-        f" group {of.group.number}"
+        f"lists {device.address}, a companion of {primary.address}: only"
+        f" part of group {of.group.number}"
     )
 
 
@@ -76,8 +76,8 @@ def _is_part(of: ListedGroup) -> bool:
 
 def _part(of: ListedGroup) -> str:
     return (
-        f"lists {_addresses(of.listed)}: half of group {of.group.number},"
-        f" which is {_endpoints(of.group)}"
+        f"lists {_addresses(of.listed)}: only part of group"
+        f" {of.group.number}, which is {_endpoints(of.group)}"
     )
 
 
@@ -105,8 +105,8 @@ def _whole(text: Callable[[ListedGroup], str]) -> Callable[[ListedGroup], str]:
 
 def _one_or_all(of: ListedGroup) -> str:
     return (
-        "list one function of the group (a primary), or all of its endpoints,"
-        " tagged with one iommu_group, for full mode's scheduler filter"
+        "list one function of the group (a primary), or all of its endpoints"
+        " with the same iommu_group tag, for full mode's scheduler filter"
     )
 
 
@@ -116,35 +116,38 @@ _GROUP_REASONS = (
     _GroupReason(_is_part, _part, _one_or_all),
     _GroupReason(
         lambda of: of.is_whole and of.tags == {None},
-        _whole(lambda of: "and nothing keeps them together"),
+        _whole(lambda of: "but nothing keeps them together"),
         _one_or_all,
     ),
     _GroupReason(
         lambda of: of.is_whole and len(of.tags) > 1,
-        _whole(lambda of: "with different iommu_group tags"),
-        lambda of: "give all of them the same iommu_group",
+        _whole(lambda of: "but with different iommu_group tags"),
+        lambda of: "use the same iommu_group for all of them",
     ),
     _GroupReason(
         _has_wrong_size,
         _whole(
-            lambda of: f"with an iommu_group_size that is not {len(of.listed)}"
+            lambda of: (
+                f"but with an iommu_group_size other than {len(of.listed)}"
+            )
         ),
-        lambda of: (
-            f"give all of them the same iommu_group_size, {len(of.listed)}"
-        ),
+        lambda of: f"set iommu_group_size to {len(of.listed)} for all of them",
     ),
     _GroupReason(
         _is_unscheduled,
         _whole(
             lambda of: (
-                "for a filter that needs [filter_scheduler] pci_in_placement"
+                "but the scheduler filter that keeps them together needs"
+                " [filter_scheduler] pci_in_placement"
             )
         ),
-        lambda of: "turn it on (Nova 27 and later), or list primaries only",
+        lambda of: "turn it on (Nova 27 or later), or list primaries only",
     ),
     _GroupReason(
         _is_unfiltered,
-        _whole(lambda of: f"and enabled_filters has no {GROUP_FILTER}"),
+        _whole(
+            lambda of: f"but enabled_filters does not contain {GROUP_FILTER}"
+        ),
         lambda of: f"add {GROUP_FILTER} before {PCI_FILTER}",
     ),
 )
@@ -176,9 +179,9 @@ def shared_tag(view: HostView) -> Iterator[Finding]:
             yield _fail(
                 GROUPS,
                 entries,
-                f"the iommu_group tag {tag!r} is on functions of several"
-                f" groups: {_addresses(entries)}",
-                "give each group a tag of its own, such as the address of"
+                f"the iommu_group tag {tag!r} is used for functions of"
+                f" several groups: {_addresses(entries)}",
+                "use a different tag for each group, such as the address of"
                 " its first function",
             )
 
@@ -198,10 +201,10 @@ def physical_and_virtual(view: HostView) -> Iterator[Finding]:
         yield _fail(
             SRIOV,
             [by_address[parent], *entries],
-            f"lists {parent} and its virtual functions"
-            f" {_addresses(entries)} as well",
-            "list either; the address of a physical function matches its"
-            " virtual ones too, unless its product_id stands beside it",
+            f"lists {parent} together with its virtual functions"
+            f" {_addresses(entries)}",
+            "list one or the other; the address of a physical function also"
+            " matches its virtual functions, unless product_id is set too",
         )
 
 
@@ -216,9 +219,10 @@ def one_time_virtual(view: HostView) -> Iterator[Finding]:
             yield _fail(
                 SRIOV,
                 [entry],
-                f"one_time_use is on {entry.device.address}, which is a"
+                f"one_time_use is set for {entry.device.address}, which is a"
                 " virtual function",
-                "take it out: Placement is told nothing of the host else",
+                "remove it: nova-compute cannot report this host's devices to"
+                " Placement with it",
             )
 
 
@@ -234,8 +238,9 @@ def bridges(view: HostView) -> Iterator[Finding]:
             yield Finding(
                 BRIDGES,
                 Status.FAIL,
-                f"lists {_some(lost)}, which no guest can have: bridges",
-                "say product_id too, or an address that only endpoints have",
+                "lists bridges, which cannot be assigned to a guest:"
+                f" {_some(lost)}",
+                "set product_id too, or an address that only endpoints have",
                 entry.line.place,
             )
 
@@ -256,7 +261,7 @@ def not_assignable(view: HostView) -> Iterator[Finding]:
                 HOST,
                 [entry],
                 f"lists {entry.device.address}, but {reason.text}",
-                f"take it out of device_spec; or {reason.remedy}",
+                f"remove it from device_spec; or {reason.remedy}",
             )
 
 

@@ -53,7 +53,7 @@ def fault(tmp_path: Path, group: str, line: str) -> str:
         ("allocation", "weight = tight", "wanted one of: pack, spread"),
         ("allocation", f"aggregates = {'a' * 256}", "wanted names of 1 to"),
         ("allocation", "aggregates = a\tb", "that can be printed"),
-        ("allocation", "traits = 10de:*=GOLD", "a standard one such as"),
+        ("allocation", "traits = 10de:*=GOLD", "standard trait such as"),
         ("allocation", "traits = 10de:*=", "wanted a trait"),
         ("allocation", "traits = 10de=CUSTOM_A", "wanted SELECTOR=TRAIT"),
         ("allocation", "traits = CUSTOM_A", "wanted SELECTOR=TRAIT"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,7 @@ from gpu_passthrough_plugin.nova import control_plane
 from gpu_passthrough_plugin.nova.compute import ComputeHost
 from gpu_passthrough_plugin.nova.lint import configuration
 from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
+from tests.golden import assert_golden, sections
 from tests.trees import host as described
 from tests.trees import hosts
 
@@ -80,7 +82,7 @@ def test_one_control_plane_for_all_hosts() -> None:
     assert list(found)[:4] == files
     assert found[files[0]].count("device_spec = ") == 1
     assert found[files[1]].count("device_spec = ") == 2
-    assert "No group of this host can be handed out." in found[files[3]]
+    assert "device_spec =" not in found[files[3]]
     names = [
         json.loads(line.partition(" = ")[2])["name"]
         for line in found["gpu-alias.conf"].splitlines()
@@ -125,7 +127,9 @@ def test_what_nobody_can_be_given_is_left_out_and_said() -> None:
         said: list[str] = []
         (found,) = nova.ledger_hosts([left], said.append)
         assert found.units == ()
-        assert said == [f"left out: c1/0000:04:00.0, which is {word}"]
+        assert len(said) == 1
+        assert "c1/0000:04:00.0" in said[0]
+        assert word in said[0]
 
 
 def test_a_ledger_without_units() -> None:
@@ -138,36 +142,32 @@ def test_a_host_whose_name_can_be_no_files(name: str) -> None:
     (unit,) = here(hosts.four_functions()).units
     key = UnitKey(name, unit.key.address)
     odd = ComputeHost(name, (dataclasses.replace(unit, key=key),))
-    with pytest.raises(errors.Invalid, match="publish it under another"):
+    with pytest.raises(errors.Invalid, match="file name"):
         nova.ledger_hosts([record(odd)], print)
 
 
 @pytest.mark.parametrize(
-    ("made", "said"),
-    [
-        (hosts.dead_card, "0000:04:00.0 does not answer: its config"),
-        (hosts.firmware_off, "turn VT-d on in the firmware's setup"),
-        (hosts.wide_domain, "move that off the device first"),
-    ],
+    "made", [hosts.dead_card, hosts.firmware_off, hosts.wide_domain]
 )
-def test_nothing_to_hand_out_is_one_line(
-    made: Callable[[], described.Host], said: str
+def test_the_first_reason_is_given_and_no_console_s(
+    made: Callable[[], described.Host],
 ) -> None:
+    host = here(made())
+    reasons = [
+        group.verdict.reasons[0].text
+        for group in host.refused
+        if not any(r.rule == "bmc-display" for r in group.verdict.reasons)
+    ]
     with pytest.raises(errors.Refused) as caught:
-        nova.generate([here(made())], NovaOptions())
-    line = str(caught.value)
-    assert line.startswith("no group of c1 can be handed to Nova: ")
-    assert said in line
-    assert "management controller" not in line
-    assert "\n" not in line
+        nova.generate([host], NovaOptions())
+    assert any(reason in str(caught.value) for reason in reasons)
+    assert "\n" not in str(caught.value)
 
 
 def test_nothing_for_this_release() -> None:
     host = here(hosts.shared_group())
     two = ComputeHost("c1", host.units[:1])
-    with pytest.raises(
-        errors.Refused, match="it has 2 primaries, and Nova 26"
-    ):
+    with pytest.raises(errors.Refused, match=r"0000:05:01\.0: .* Nova 26"):
         nova.generate([two], NovaOptions(Release(26)))
     assert nova.generate([two], NovaOptions(Release(27)))
 
@@ -175,7 +175,7 @@ def test_nothing_for_this_release() -> None:
 def test_nothing_that_is_selected() -> None:
     none = ComputeHost("c1", ())
     for fleet, who in (([none], "c1"), ([none, none], "any of 2 hosts")):
-        with pytest.raises(errors.Refused, match=f"no group of {who} has"):
+        with pytest.raises(errors.Refused, match=rf"{who} .*device list"):
             nova.generate(fleet, NovaOptions())
 
 
@@ -190,4 +190,30 @@ def test_functions_of_every_group_are_looked_at() -> None:
         NEWEST,
     )
     (fault,) = (f for f in found if f.status is Status.FAIL)
-    assert "0000:01:00.0 shows up as type-PCI" in fault.detail
+    assert "0000:01:00.0" in fault.detail
+
+
+def test_messages() -> None:
+    host, two = here(hosts.shared_group()), ComputeHost("c1", ())
+    (unit, *_) = host.units
+    odd = dataclasses.replace(unit, key=UnitKey("a/b", unit.key.address))
+    said: list[str] = []
+    nova.ledger_hosts([record(host, State.QUARANTINED)], said.append)
+    zed = NovaOptions(Release(26))
+    calls: dict[str, Callable[[], object]] = {
+        "no units": lambda: nova.ledger_hosts([], print),
+        "file name": lambda: nova.ledger_hosts(
+            [record(ComputeHost("a/b", (odd,)))], print
+        ),
+        "nothing selected": lambda: nova.generate([two], NovaOptions()),
+        "two hosts": lambda: nova.generate([two, two], NovaOptions()),
+        "left out": lambda: nova.generate([ComputeHost("c1", (unit,))], zed),
+        "full mode": lambda: NovaOptions(Release(26), Mode.FULL),
+    }
+    texts = {"skipped": said}
+    for title, call in calls.items():
+        with pytest.raises(errors.Error) as caught:
+            call()
+        texts[title] = [str(caught.value)]
+    golden = Path(__file__).with_name("nova_messages.txt")
+    assert_golden(golden, sections(texts))

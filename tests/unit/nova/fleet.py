@@ -10,6 +10,7 @@ from tests.trees import host as described
 from tests.trees import hosts
 
 DISPLAYS = ("class=03",)
+VIRTUAL = (*DISPLAYS, "15b3:1018")
 
 
 def handed(

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from gpu_passthrough_plugin.formats.nova_release import Release
 from gpu_passthrough_plugin.model.request import NumaPolicy
-from gpu_passthrough_plugin.nova import render
+from gpu_passthrough_plugin.nova import compute, render
 from gpu_passthrough_plugin.nova.compute import ComputeHost
 from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
 from tests.golden import assert_golden, sections
 from tests.trees import hosts
-from tests.unit.nova.fleet import cards, handed
+from tests.unit.nova.fleet import VIRTUAL, cards, handed
 
 EVERYTHING = NovaOptions(
     managed=False,
@@ -23,7 +23,6 @@ EVERYTHING = NovaOptions(
     numa_policy=NumaPolicy.PREFERRED,
     host_trait="CUSTOM_GPU_HOST",
 )
-VIRTUAL = ("class=03", "15b3:1018")
 
 
 ALL = ("compute", "alias", "scheduler", "placement", "flavors", "provider")
@@ -91,4 +90,37 @@ def test_generated_files() -> None:
         for file in case.files
     }
     golden = Path(__file__).with_name("generated_files.txt")
+    assert_golden(golden, sections(texts))
+
+
+def test_reasons_why_a_unit_is_not_listed() -> None:
+    card = handed(hosts.four_functions()).units[0]
+    first, second = handed(hosts.virtual_functions(), "c1", "15b3:1018").units
+    both = first.functions + second.functions
+    companion = dataclasses.replace(second.functions[0], is_primary=False)
+    far = card.functions[0].address._replace(domain=0x10000)
+    many = tuple(
+        dataclasses.replace(
+            function, product_id=bus, address=far._replace(domain=0, bus=bus)
+        )
+        for bus, function in enumerate(card.functions * 6)
+    )
+    full = NovaOptions(mode=Mode.FULL)
+    units = {
+        "wide domain": (
+            (dataclasses.replace(card.functions[0], address=far),),
+            full,
+        ),
+        "several primaries": (both, NovaOptions(Release(26))),
+        "several virtual primaries": (both, full),
+        "virtual and others": ((*first.functions, companion), full),
+        "long request": (many, full),
+    }
+    texts = {
+        title: compute.reason(
+            dataclasses.replace(first, functions=functions), options
+        )
+        for title, (functions, options) in units.items()
+    }
+    golden = Path(__file__).with_name("reasons.txt")
     assert_golden(golden, sections(texts))
