@@ -41,13 +41,13 @@ class HostSnapshot(NamedTuple):
     def groups(self) -> tuple[Group, ...]:
         """Return the kernel's groups with their verdicts, by number."""
         return tuple(
-            verdict.group(part, self.facts, self.policy) for part in self.parts
+            verdict.judge(part, self.facts, self.policy) for part in self.parts
         )
 
     def predicted_groups(self) -> tuple[Group, ...]:
         """Return the groups that the host will have with its IOMMU on."""
         return tuple(
-            verdict.predicted_group(part, self.facts, self.policy)
+            verdict.judge_predicted(part, self.facts, self.policy)
             for part in partition.predicted_parts(self.parts)
         )
 

@@ -1,4 +1,4 @@
-"""Why a host has no IOMMU groups."""
+"""Why a function is in no IOMMU group: firmware, kernel argument, start-up."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from gpu_passthrough_plugin.model.group import Reason
 from gpu_passthrough_plugin.model.reading import Unknown
 
 RULE = "no-iommu"
+AS_ROOT = "run this on the host as root"
 
 FEATURE = {CpuVendor.INTEL: "VT-d", CpuVendor.AMD: "AMD-Vi (IOMMU)"}
 
 
 def absence(facts: HostFacts) -> Reason:
-    """The first of firmware, kernel argument and start-up that explains it."""
+    """Return why the kernel put a function in no group, and what to do."""
     return (
         _not_covered(facts)
         or _firmware(facts)
@@ -30,9 +31,9 @@ def absence(facts: HostFacts) -> Reason:
         or _not_started(facts)
         or Reason(
             RULE,
-            "in no IOMMU group; why is unknown: the host's facts could not"
-            " be read",
-            "run this on the host itself as root",
+            "not in an IOMMU group; the cause is unknown because the host's"
+            " facts could not be read",
+            AS_ROOT,
         )
     )
 
@@ -42,8 +43,8 @@ def _not_covered(facts: HostFacts) -> Reason | None:
         return None
     return Reason(
         RULE,
-        "in no IOMMU group, although the kernel runs"
-        f" {', '.join(facts.iommus)}: none of them covers this function",
+        "not in an IOMMU group: no active IOMMU"
+        f" ({', '.join(facts.iommus)}) covers this function",
         "leave it to the host, or move the card to another slot",
     )
 
@@ -58,8 +59,8 @@ def _firmware(facts: HostFacts) -> Reason | None:
         return None
     return Reason(
         RULE,
-        f"in no IOMMU group: the firmware has no {table} table",
-        f"turn {FEATURE[vendor]} on in the firmware's setup",
+        f"not in an IOMMU group: the firmware has no ACPI table {table}",
+        f"enable {FEATURE[vendor]} in the firmware setup",
     )
 
 
@@ -74,8 +75,8 @@ def _switched_off(facts: HostFacts) -> Reason | None:
         return None
     return Reason(
         RULE,
-        f"in no IOMMU group: the kernel was started with {off}",
-        f"take {off} off the kernel command line and reboot",
+        f"not in an IOMMU group: the kernel was started with {off}",
+        f"remove {off} from the kernel command line and reboot",
     )
 
 
@@ -90,13 +91,14 @@ def _not_switched_on(facts: HostFacts) -> Reason | None:
     if typo:
         return Reason(
             RULE,
-            f"in no IOMMU group: the kernel was started with {typo},"
-            " which it does not know and does not complain of",
-            f"write {INTEL_ON} in its place and reboot",
+            f"not in an IOMMU group: the kernel was started with {typo},"
+            " which it ignores without a message",
+            f"replace {typo} with {INTEL_ON} on the kernel command line and"
+            " reboot",
         )
     return Reason(
         RULE,
-        f"in no IOMMU group: the kernel was started without {INTEL_ON}",
+        f"not in an IOMMU group: the kernel was started without {INTEL_ON}",
         f"add {INTEL_ON} to the kernel command line and reboot",
     )
 
@@ -106,8 +108,8 @@ def _not_started(facts: HostFacts) -> Reason | None:
         return None
     return Reason(
         RULE,
-        "in no IOMMU group: the kernel started no IOMMU"
-        " (/sys/class/iommu is empty)",
-        "look for DMAR or AMD-Vi in the kernel's log, and whether the"
-        " kernel was built with the IOMMU's driver",
+        "not in an IOMMU group: no IOMMU is active (/sys/class/iommu is"
+        " empty)",
+        "search the kernel log for DMAR or AMD-Vi, and check that the kernel"
+        " was built with the IOMMU's driver",
     )

@@ -1,4 +1,4 @@
-"""Functions, closed over the kernel's IOMMU groups."""
+"""Which functions form a group: the kernel's, or a prediction by card."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from gpu_passthrough_plugin.model.trait import Given
 
 
 class Policy(NamedTuple):
-    """What the operator hands out, what never, and what is said of it.
+    """Which functions the operator selects and excludes, and their traits.
 
     :param select: a function that any of these matches is a primary.
     :param exclude: a function that any of these matches stays with the
         host, and its whole group with it.
-    :param traits: what units are given beside what is seen of them.
+    :param traits: traits that units get in addition to their own.
     """
 
     select: tuple[Selector, ...]
@@ -38,7 +38,7 @@ def _any(selectors: Iterable[Selector], function: Function) -> bool:
 
 
 class Part(NamedTuple):
-    """The members of one group, not judged yet.
+    """The members of one group, without a verdict.
 
     :param number: None for a function that is in no group: each such
         function is a part of its own.
@@ -55,7 +55,7 @@ class Part(NamedTuple):
 
 
 def parts(functions: Sequence[Function], policy: Policy) -> tuple[Part, ...]:
-    """Every function in exactly one part; parts by number, then address.
+    """Return the groups: every function in one, by number, then address.
 
     :param functions: of one host, each address once.
     """
@@ -78,7 +78,7 @@ def parts(functions: Sequence[Function], policy: Policy) -> tuple[Part, ...]:
 
 
 def detailed(part: Part, details: Mapping[Address, Detail]) -> Part:
-    """The part with what was read of its members put to each."""
+    """Return the group with the given details of its members."""
     return part._replace(
         members=tuple(
             _with_detail(m, details.get(m.address)) for m in part.members
@@ -86,14 +86,18 @@ def detailed(part: Part, details: Mapping[Address, Detail]) -> Part:
     )
 
 
-def predicted_parts(found: Sequence[Part]) -> tuple[Part, ...]:
-    """The kernel's parts, and those that are in none by card."""
+def predicted_parts(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """Return the groups that a host will have once its IOMMU is on.
+
+    The kernel's own, and functions in none by card: a card in a slot of its
+    own is a group, or a part of one.
+    """
     cards: dict[tuple[int, int, int], list[Member]] = {}
-    for part in found:
+    for part in parts:
         if part.number is None:
             card = part.members[0].address.card
             cards.setdefault(card, []).extend(part.members)
-    numbered = (part for part in found if part.number is not None)
+    numbered = (part for part in parts if part.number is not None)
     return (*numbered, *(Part(None, tuple(c)) for c in cards.values()))
 
 
@@ -106,7 +110,7 @@ def _role(function: Function, policy: Policy) -> Role:
 
 
 def _with_detail(member: Member, detail: Detail | None) -> Member:
-    """The header decides what a bridge is; the listing only guessed."""
+    """Return the member with its detail: its header says what a bridge is."""
     role = member.role
     if detail is not None and not isinstance(detail.header, Unknown):
         if detail.header is Header.BRIDGE:

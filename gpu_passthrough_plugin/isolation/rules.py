@@ -1,4 +1,4 @@
-"""What speaks against handing a group out: one rule a reason."""
+"""Why a group cannot be passed through: one rule for each reason."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _CARRIES_HOST = frozenset({0x00, 0x01, 0x02, 0x0C, 0x0D})
 
 
 class Case(NamedTuple):
-    """One part and all that its judgement may look at.
+    """One group and all that a rule may look at.
 
-    :param endpoints: the part's members that are no bridges.
+    :param endpoints: the members that are not bridges.
     """
 
     part: Part
@@ -31,58 +31,60 @@ class Case(NamedTuple):
     policy: Policy
 
 
-def case(part: Part, facts: HostFacts, policy: Policy) -> Case:
-    """What the rules look at; the endpoints are found once for all."""
+def make_case(part: Part, facts: HostFacts, policy: Policy) -> Case:
+    """Return what the rules look at, the endpoints found once for all."""
     endpoints = [m for m in part.members if m.role is not Role.BRIDGE]
     return Case(part, tuple(endpoints), facts, policy)
 
 
-def no_iommu(of: Case) -> Iterator[Reason]:
-    """In no group: nothing isolates it from the rest of the host."""
-    if of.part.number is not None:
+def no_iommu(case: Case) -> Iterator[Reason]:
+    """Refuse a function in no group: nothing isolates it from the host."""
+    if case.part.number is not None:
         return
-    group = of.part.members[0].function.iommu_group
+    group = case.part.members[0].function.iommu_group
     if isinstance(group, Unknown):
         yield Reason(
             iommu.RULE,
-            f"its IOMMU group is unknown: {group}",
-            "run this as root on the host itself",
+            f"the IOMMU group of {case.part.members[0].address} is unknown:"
+            f" {group}",
+            iommu.AS_ROOT,
         )
         return
-    yield iommu.absence(of.facts)
+    yield iommu.absence(case.facts)
 
 
-def strays(of: Case) -> Iterator[Reason]:
-    """Another function may be a member: nobody could read of which."""
-    for address in of.part.strays:
+def strays(case: Case) -> Iterator[Reason]:
+    """Refuse a group that may have another member: its group is unknown."""
+    for address in case.part.strays:
         yield Reason(
             "incomplete",
-            f"{address} may be in this group: its own is unknown",
-            "run this as root on the host itself",
+            f"{address} may belong to this group: which group it is in is"
+            " unknown",
+            iommu.AS_ROOT,
         )
 
 
-def no_primary(of: Case) -> Iterator[Reason]:
-    """Nothing in it that an operator asks for."""
-    if not of.part.has_primary:
+def no_primary(case: Case) -> Iterator[Reason]:
+    """Refuse a group without a function that the operator selected."""
+    if not case.part.has_primary:
         yield Reason(
             "no-primary",
-            "no member is selected",
-            "name one in [discovery] select to hand this group out",
+            "not selected by [discovery] select",
+            "add a member to [discovery] select to offer this group",
         )
 
 
-def host_critical(of: Case) -> Iterator[Reason]:
-    """The host itself lives on a member: whatever was selected."""
-    uses = of.facts.uses
-    for member in of.endpoints:
+def host_critical(case: Case) -> Iterator[Reason]:
+    """Refuse a group that the host needs, whatever was selected."""
+    uses = case.facts.uses
+    for member in case.endpoints:
         if isinstance(uses, Unknown):
             if _may_carry_host(member):
                 yield Reason(
                     "host-critical",
-                    f"{member.address} may carry the host's disks or"
-                    f" network: what it uses is unknown ({uses})",
-                    "run this on the host itself, or record it with"
+                    f"{member.address} may carry the host's disks or network:"
+                    f" which functions these use is unknown ({uses})",
+                    "run this on the host, or on a recording made with"
                     " 'gpu-passthrough host record'",
                 )
             continue
@@ -92,55 +94,55 @@ def host_critical(of: Case) -> Iterator[Reason]:
                 yield Reason(
                     "host-critical",
                     f"the host needs {member.address} for {use.what}{over}",
-                    "move that off the device first, or leave the group"
+                    "move that to another device first, or leave the group"
                     " to the host",
                 )
 
 
-def console(of: Case) -> Iterator[Reason]:
-    """The only console, or a BMC's display, which is its remote console."""
-    for member in of.endpoints:
+def console(case: Case) -> Iterator[Reason]:
+    """Refuse the only console, and a BMC's display: the remote console."""
+    for member in case.endpoints:
         if is_bmc(member.function):
             yield Reason(
                 "bmc-display",
-                f"{member.address} is the display of the host's"
-                " management controller",
-                "leave it to the host; it is the remote console",
+                f"{member.address} is the BMC display (remote console)",
+                "leave it to the host",
             )
-        elif is_only_console(member, of.facts):
+        elif is_only_console(member, case.facts):
             yield Reason(
                 "only-console",
                 f"{member.address} shows the host's only console",
-                "add a serial console (console=tty0 console=ttyS0) or make"
-                " another display the firmware's primary",
+                "add a serial console (console=tty0 console=ttyS0), or select"
+                " another primary display in the firmware setup",
             )
 
 
-def dead(of: Case) -> Iterator[Reason]:
-    """A member that does not answer, or whose answer is not known."""
-    for member in of.endpoints:
+def dead(case: Case) -> Iterator[Reason]:
+    """Refuse a member that does not respond, or whose state is unknown."""
+    for member in case.endpoints:
         if member.detail is None:
             continue
         header = member.detail.header
         if header is Header.DEAD:
             yield Reason(
                 "dead",
-                f"{member.address} does not answer: its config space reads ff",
-                "power-cycle the host; look for D3cold or a failed reset in"
-                " the kernel's log",
+                f"{member.address} does not respond: its config space reads"
+                " ff",
+                "power-cycle the host; search the kernel log for D3cold or a"
+                " failed reset",
             )
         elif isinstance(header, Unknown):
             yield Reason(
                 "dead",
-                f"whether {member.address} answers is unknown: config"
-                f" space {header}",
-                "run this as root on the host itself",
+                f"whether {member.address} responds is unknown: config space"
+                f" {header}",
+                iommu.AS_ROOT,
             )
 
 
-def identity(of: Case) -> Iterator[Reason]:
-    """A member whose ids or class could not be read."""
-    for member in of.endpoints:
+def identity(case: Case) -> Iterator[Reason]:
+    """Refuse a member whose ids, class or driver could not be read."""
+    for member in case.endpoints:
         function = member.function
         for name, value in (
             ("vendor id", function.vendor_id),
@@ -152,48 +154,49 @@ def identity(of: Case) -> Iterator[Reason]:
                 yield Reason(
                     "identity",
                     f"the {name} of {member.address} is unknown: {value}",
-                    "run this as root on the host itself",
+                    iommu.AS_ROOT,
                 )
 
 
-def sriov(of: Case) -> Iterator[Reason]:
-    """A physical function whose virtual functions are in use."""
-    for member in of.endpoints:
+def sriov(case: Case) -> Iterator[Reason]:
+    """Refuse a physical function whose virtual functions are enabled."""
+    for member in case.endpoints:
         role = member.detail.sriov if member.detail else None
         if isinstance(role, Physical) and role.enabled_vfs:
             yield Reason(
                 "sriov-enabled",
                 f"{member.address} has {role.enabled_vfs} virtual functions"
                 " enabled",
-                "write 0 to its sriov_numvfs, or hand out the virtual"
-                " functions instead",
+                f"write 0 to sriov_numvfs of {member.address}, or select the"
+                " virtual functions instead",
             )
         elif isinstance(role, Unknown):
             yield Reason(
                 "sriov-enabled",
                 f"whether {member.address} has virtual functions enabled"
                 f" is unknown: {role}",
-                "run this as root on the host itself",
+                iommu.AS_ROOT,
             )
 
 
-def outside_policy(of: Case) -> Iterator[Reason]:
-    """A member that the operator did not mean to hand out."""
-    cards = {m.address.card for m in of.endpoints if m.role is Role.PRIMARY}
-    for member in of.endpoints:
-        if of.policy.is_excluded(member.function):
+def outside_policy(case: Case) -> Iterator[Reason]:
+    """Refuse a member that the operator excluded or did not select."""
+    cards = {m.address.card for m in case.endpoints if m.role is Role.PRIMARY}
+    for member in case.endpoints:
+        if case.policy.is_excluded(member.function):
             yield Reason(
                 "excluded",
                 f"{member.address} is excluded by [discovery] exclude",
-                "take it out of exclude to hand the group out",
+                f"remove {member.address} from [discovery] exclude to offer"
+                " the group",
             )
         elif cards and member.address.card not in cards:
             yield Reason(
                 "not-selected",
-                f"{member.address} is on no selected card, and would leave"
-                " the host with the group",
-                "name it in [discovery] select to let it go along, or move"
-                " the card to another slot",
+                f"{member.address} is in the group, but not on a selected"
+                " card; the host would lose it",
+                f"add {member.address} to [discovery] select to pass it"
+                " through as well, or move the card to another slot",
             )
 
 
@@ -238,12 +241,12 @@ _VIRTUAL_TERMINAL = re.compile(r"tty[0-9]+")
 
 
 def is_bmc(function: Function) -> bool:
-    """Whether it is the display of a management controller, by its ids."""
+    """Return whether it is a management controller's display, by its ids."""
     return (function.vendor_id, function.product_id) in _BMC_DISPLAYS
 
 
 def is_only_console(member: Member, facts: HostFacts) -> bool:
-    """Whether the host would be left without a console.
+    """Return whether passing it through leaves the host without a console.
 
     True for the firmware's primary display where the kernel has no
     console but virtual terminals, and where that is not known.

@@ -1,4 +1,4 @@
-"""The units that assignable groups make."""
+"""What an assignable group is in the ledger: a unit."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from gpu_passthrough_plugin.model.unit import (
 def unit(
     host: str, group: Group, facts: HostFacts, given: Iterable[Given] = ()
 ) -> Unit:
-    """What an assignable group is in the ledger.
+    """Return the unit that an assignable group makes.
 
-    :param given: the traits that an operator gives to some.
+    :param given: the traits that the operator adds to some units.
     """
     first = group.primaries[0]
     numa_node = known(first.function.numa_node)
@@ -53,7 +53,7 @@ def _unit_function(member: Member) -> UnitFunction:
 
 
 def _device_type(member: Member) -> DeviceType:
-    """As Nova types it: a function that can do SR-IOV is a type-PF."""
+    """Return Nova's type: a function that can do SR-IOV is a type-PF."""
     role = member.detail.sriov if member.detail else None
     if isinstance(role, Virtual):
         return DeviceType.VF

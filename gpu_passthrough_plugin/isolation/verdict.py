@@ -1,4 +1,4 @@
-"""The verdict on each part."""
+"""Whether a group can be passed through: all reasons against it."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Iterator
 
 from gpu_passthrough_plugin.isolation import iommu
 from gpu_passthrough_plugin.isolation.partition import Part, Policy
-from gpu_passthrough_plugin.isolation.rules import RULES, Case, case
+from gpu_passthrough_plugin.isolation.rules import RULES, Case, make_case
 from gpu_passthrough_plugin.model.facts import HostFacts
 from gpu_passthrough_plugin.model.group import Group, Role, Verdict
 from gpu_passthrough_plugin.model.reading import Unknown
 
 
-def group(part: Part, facts: HostFacts, policy: Policy) -> Group:
-    """The part with its verdict: every reason, and notes where it is fit."""
-    looked_at = case(part, facts, policy)
-    reasons = tuple(reason for rule in RULES for reason in rule(looked_at))
-    notes = () if reasons else tuple(_notes(looked_at))
+def judge(part: Part, facts: HostFacts, policy: Policy) -> Group:
+    """Return the group with its verdict: every reason, or else notes."""
+    case = make_case(part, facts, policy)
+    reasons = tuple(reason for rule in RULES for reason in rule(case))
+    notes = () if reasons else tuple(_notes(case))
     return Group(part.number, part.members, Verdict(reasons, notes))
 
 
-def _notes(of: Case) -> Iterator[str]:
-    primaries = [m for m in of.endpoints if m.role is Role.PRIMARY]
+def _notes(case: Case) -> Iterator[str]:
+    primaries = [m for m in case.endpoints if m.role is Role.PRIMARY]
     if len(primaries) > 1:
         yield (
-            f"{len(primaries)} primaries share the group and are handed out"
+            f"{len(primaries)} primaries share the group and are assigned"
             " together, as one unit"
         )
     for member in primaries:
@@ -35,12 +35,13 @@ def _notes(of: Case) -> Iterator[str]:
             )
 
 
-def predicted_group(part: Part, facts: HostFacts, policy: Policy) -> Group:
-    """The part with its verdict, but for what an IOMMU will cure."""
-    judged = group(part, facts, policy)
+def judge_predicted(part: Part, facts: HostFacts, policy: Policy) -> Group:
+    """Return the verdict on a group that the host will have.
+
+    Without the reasons that an active IOMMU removes.
+    """
+    group = judge(part, facts, policy)
     reasons = tuple(
-        reason
-        for reason in judged.verdict.reasons
-        if reason.rule != iommu.RULE
+        reason for reason in group.verdict.reasons if reason.rule != iommu.RULE
     )
-    return judged._replace(verdict=Verdict(reasons, judged.verdict.notes))
+    return group._replace(verdict=Verdict(reasons, group.verdict.notes))

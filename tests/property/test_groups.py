@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gpu_passthrough_plugin.isolation import partition, units, verdict
 from gpu_passthrough_plugin.isolation.partition import Policy
-from gpu_passthrough_plugin.isolation.rules import RULES, case
+from gpu_passthrough_plugin.isolation.rules import RULES, make_case
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.facts import CpuVendor, HostFacts, Use
@@ -131,8 +131,8 @@ def test_a_verdict_is_assignable_when_no_rule_speaks_against_it(
     for part in partition.parts(host, policy):
         read = {m.address: data.draw(details) for m in part.members}
         whole = partition.detailed(part, read)
-        group = verdict.group(whole, facts, policy)
-        looked_at = case(whole, facts, policy)
+        group = verdict.judge(whole, facts, policy)
+        looked_at = make_case(whole, facts, policy)
         spoken = [reason for rule in RULES for reason in rule(looked_at)]
         assert group.verdict.is_assignable == (not spoken)
         assert list(group.verdict.reasons) == spoken
@@ -145,7 +145,7 @@ def _check_unit(
     *, group_number: int | None, unit_of: partition.Part, facts: HostFacts
 ) -> None:
     """An assignable group makes a whole unit of answering endpoints."""
-    group = verdict.group(unit_of, facts, Policy((selector.parse("*:*"),)))
+    group = verdict.judge(unit_of, facts, Policy((selector.parse("*:*"),)))
     assert group_number is not None
     unit = units.unit("host", group, facts)
     assert unit.key.address == group.primaries[0].address
@@ -164,4 +164,4 @@ def test_more_reasons_never_come_from_a_smaller_selection(
     """Without a selection, nothing at all is handed out."""
     nothing = policy._replace(select=())
     for part in partition.parts(host, nothing):
-        assert not verdict.group(part, facts, nothing).verdict.is_assignable
+        assert not verdict.judge(part, facts, nothing).verdict.is_assignable

@@ -71,7 +71,7 @@ def test_no_groups_have_the_first_reason() -> None:
     groups = found(alone)["groups"]
     assert groups.status is Status.FAIL
     assert "intel_opmmu=on" in groups.detail
-    assert groups.remedy == "write intel_iommu=on in its place and reboot"
+    assert "intel_iommu=on" in groups.remedy
     nothing = found()["groups"]
     assert nothing.detail == "no PCI function is in an IOMMU group"
 

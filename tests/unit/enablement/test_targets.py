@@ -67,7 +67,7 @@ def test_a_pattern_leaves_what_the_host_needs() -> None:
     found = targets.selection([card("06:00", 1, of), bmc], of.select)
     assert addresses(found) == ["06:00.0", "06:00.1"]
     (line,) = found.kept
-    assert line.startswith("0000:0a:03.0 is the display of the host's")
+    assert line.startswith("0000:0a:03.0 ")
 
 
 def test_a_card_that_is_named_and_critical_is_refused() -> None:
@@ -81,10 +81,10 @@ def test_a_card_that_is_named_and_critical_is_refused() -> None:
     )
     with pytest.raises(errors.Refused) as refused:
         targets.selection([card("06:00", 1, of), critical], of.select)
-    assert str(refused.value) == (
-        "07:00.0 cannot be taken: 0000:07:00.0 goes with all of group 2: the"
-        " host needs 0000:07:00.2 for mount / (/dev/sda2); move that off the"
-        " device first, or leave the group to the host"
+    said = str(refused.value)
+    assert said.startswith("07:00.0 ")
+    assert "group 2: the host needs 0000:07:00.2 for mount / (/dev/sda2)" in (
+        said
     )
 
 

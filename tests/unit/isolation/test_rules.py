@@ -46,30 +46,21 @@ def test_a_group_that_is_unknown_is_not_taken_for_none() -> None:
     for unknown in (LOST, MISSING, Unknown(Why.MALFORMED, "x")):
         (reason,) = judged(gpu(iommu_group=unknown)).verdict.reasons
         assert reason.rule == "no-iommu"
-        assert reason.text == f"its IOMMU group is unknown: {unknown}"
-        assert reason.remedy == "run this as root on the host itself"
+        assert str(unknown) in reason.text
 
 
 def test_a_function_that_may_be_a_member() -> None:
     functions = [gpu(iommu_group=18), audio("07:00.0", iommu_group=LOST)]
     part, _ = partition.parts(functions, GPUS)
-    found = [
-        (r.rule, r.text)
-        for r in verdict.group(part, facts(), GPUS).verdict.reasons
-    ]
-    assert found == [
-        (
-            "incomplete",
-            "0000:07:00.0 may be in this group: its own is unknown",
-        )
-    ]
+    (reason,) = verdict.judge(part, facts(), GPUS).verdict.reasons
+    assert reason.rule == "incomplete"
+    assert "0000:07:00.0" in reason.text
 
 
 def test_nothing_selected() -> None:
     for group in (judged(audio()), judged(port())):
         (reason,) = group.verdict.reasons
         assert reason.rule == "no-primary"
-        assert reason.text == "no member is selected"
         assert "[discovery] select" in reason.remedy
 
 
@@ -80,12 +71,11 @@ def test_what_the_host_lives_on_stays() -> None:
         Use(address.parse("00:1f.2"), "mount /boot (/dev/sda1)"),
     )
     group = judged(gpu(), audio(), facts=facts(uses=uses))
-    assert [r.text for r in group.verdict.reasons] == [
-        "the host needs 0000:06:00.1 for mount / (/dev/sda2)",
-        "the host needs 0000:06:00.1 for swap (/dev/sda3) over sda, sda3",
-    ]
-    assert {r.rule for r in group.verdict.reasons} == {"host-critical"}
-    assert "leave the group to the host" in group.verdict.reasons[0].remedy
+    assert rules(group) == ["host-critical"] * 2
+    texts = [reason.text for reason in group.verdict.reasons]
+    assert all("0000:06:00.1" in text for text in texts)
+    assert "mount / (/dev/sda2)" in texts[0]
+    assert "swap (/dev/sda3) over sda, sda3" in texts[1]
 
 
 def test_a_bridge_that_the_host_uses_does_not_count() -> None:
@@ -113,10 +103,8 @@ def test_unknown_uses_block_only_what_may_carry_the_host() -> None:
         function("06:00.2", "10de:1111", 0x0C0330),
         facts=facts(uses=LOST),
     ).verdict.reasons
-    assert reason.text == (
-        "0000:06:00.2 may carry the host's disks or network: what it uses is"
-        " unknown (unreadable (Permission denied))"
-    )
+    assert "0000:06:00.2" in reason.text
+    assert f"is unknown ({LOST})" in reason.text
     assert "gpu-passthrough host record" in reason.remedy
 
 
@@ -144,7 +132,7 @@ def test_the_only_console_stays() -> None:
     (reason,) = judged(
         gpu(), facts=facts(consoles=("tty0",)), details=primary
     ).verdict.reasons
-    assert reason.text == "0000:06:00.0 shows the host's only console"
+    assert "0000:06:00.0" in reason.text
     assert "console=ttyS0" in reason.remedy
 
 
@@ -168,10 +156,7 @@ def test_a_bmcs_display_stays_whatever_is_active() -> None:
         display = function("0a:03.0", ids, 0x030000)
         (reason,) = judged(display).verdict.reasons
         assert reason.rule == "bmc-display"
-        assert reason.text == (
-            "0000:0a:03.0 is the display of the host's management controller"
-        )
-        assert "remote console" in reason.remedy
+        assert "0000:0a:03.0" in reason.text
     millennium = function("0a:03.0", "102b:0519", 0x030000)
     assert judged(millennium).verdict.is_assignable
 
@@ -189,9 +174,7 @@ def test_a_dead_member() -> None:
     )
     (reason,) = group.verdict.reasons
     assert reason.rule == "dead"
-    assert reason.text == (
-        "0000:06:00.1 does not answer: its config space reads ff"
-    )
+    assert "0000:06:00.1" in reason.text
     assert "power-cycle" in reason.remedy
 
 
@@ -199,11 +182,8 @@ def test_a_header_that_could_not_be_read_is_not_fine() -> None:
     group = judged(gpu(), details={"06:00.0": {"header": LOST}})
     (reason,) = group.verdict.reasons
     assert reason.rule == "dead"
-    assert reason.text == (
-        "whether 0000:06:00.0 answers is unknown: config space unreadable"
-        " (Permission denied)"
-    )
-    assert reason.remedy == "run this as root on the host itself"
+    assert "0000:06:00.0" in reason.text
+    assert f"is unknown: config space {LOST}" in reason.text
 
 
 def test_a_bridge_does_not_answer_for_the_group() -> None:
@@ -224,18 +204,14 @@ def test_an_identity_that_is_unknown() -> None:
         group = judged(gpu(), audio(**fields))
         (reason,) = group.verdict.reasons
         assert reason.rule == "identity"
-        assert reason.text == (
-            f"the {name} of 0000:06:00.1 is unknown: unreadable (Permission"
-            " denied)"
-        )
-        assert reason.remedy == "run this as root on the host itself"
+        assert f"{name} of 0000:06:00.1 is unknown: {LOST}" in reason.text
 
 
 def test_a_physical_function_with_virtual_ones() -> None:
     group = judged(gpu(), details={"06:00.0": {"sriov": Physical(16, 4)}})
     (reason,) = group.verdict.reasons
     assert reason.rule == "sriov-enabled"
-    assert reason.text == "0000:06:00.0 has 4 virtual functions enabled"
+    assert "0000:06:00.0 has 4 virtual functions" in reason.text
     assert "sriov_numvfs" in reason.remedy
     for role in (Physical(16, 0), Virtual(GPU), None):
         ok = judged(gpu(), details={"06:00.0": {"sriov": role}})
@@ -249,8 +225,8 @@ def test_what_is_excluded_keeps_its_whole_group() -> None:
     policy = Policy(GPUS.select, (selector.parse("10de:0fba"),))
     (reason,) = judged(gpu(), audio(), policy=policy).verdict.reasons
     assert reason.rule == "excluded"
-    assert reason.text == "0000:06:00.1 is excluded by [discovery] exclude"
-    assert "exclude" in reason.remedy
+    assert "0000:06:00.1" in reason.text
+    assert "[discovery] exclude" in reason.remedy
     itself = Policy(GPUS.select, (selector.parse("0000:06:00.0"),))
     assert rules(judged(gpu(), audio(), policy=itself)) == ["excluded"]
 
@@ -259,7 +235,7 @@ def test_another_card_in_the_group_is_not_taken_along() -> None:
     nvme = function("07:00.0", "144d:a808", 0x010802)
     (reason,) = judged(gpu(), audio(), nvme).verdict.reasons
     assert reason.rule == "not-selected"
-    assert reason.text.startswith("0000:07:00.0 is on no selected card")
+    assert "0000:07:00.0" in reason.text
     assert "[discovery] select" in reason.remedy
     named = Policy((*GPUS.select, selector.parse("144d:*")))
     assert judged(gpu(), nvme, policy=named).verdict.is_assignable

@@ -27,7 +27,7 @@ def prospective(
 ) -> list[Group]:
     details = {f.address: detail(f) for f in functions}
     return [
-        verdict.predicted_group(
+        verdict.judge_predicted(
             partition.detailed(part, details), OFF._replace(uses=uses), policy
         )
         for part in partition.predicted_parts(

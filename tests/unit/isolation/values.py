@@ -112,7 +112,7 @@ def judged(
             for f in functions
         },
     )
-    return verdict.group(whole, facts, policy)
+    return verdict.judge(whole, facts, policy)
 
 
 def rules(group: Group) -> list[str]:

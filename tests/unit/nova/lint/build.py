@@ -33,7 +33,7 @@ def groups(host: Host, policy: Policy = GPUS) -> tuple[Group, ...]:
     tree = host.tree()
     facts = host_facts.facts(tree)
     return tuple(
-        verdict.group(
+        verdict.judge(
             partition.detailed(
                 part,
                 {
