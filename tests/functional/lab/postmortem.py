@@ -13,7 +13,7 @@ from .qemu import MONITOR
 
 _ANSWER_S = 5.0
 _BETWEEN_S = 1.0
-_QUESTIONS = ("info status", "info registers -a")
+_QUESTIONS = ("info status", "info registers -a", "info lapic")
 _KEYS = ("sendkey alt-sysrq-w", "sendkey alt-sysrq-l")
 """The kernel lists what is blocked, and what each processor is at."""
 
