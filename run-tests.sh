@@ -97,7 +97,7 @@ case ${1---every} in
     tests "functional tests" tests/functional -m "not lab" \
         -n 4 --dist loadfile --durations 15 "$@"
     # Each host that a module boots is its own; a core serves one.
-    ((is_quick)) || told "tests on the emulated host" run_lab \
+    ((is_quick)) || tests "tests on the emulated host" \
         tests/functional -m lab -n 2 --dist loadfile --durations 20 "$@"
     ;;
 *)

@@ -21,16 +21,9 @@ step() {
 
 # tests TITLE ARGUMENT…: pytest, whose last line is shown again at the end.
 tests() {
-    local title=$1
+    local title=$1 log=$LOGS/pytest
     shift
-    told "$title" run_pytest "$@"
-}
-
-# told TITLE FUNCTION ARGUMENT…: one that runs pytest.
-told() {
-    local title=$1 function=$2 log=$LOGS/pytest
-    shift 2
-    step "$title" "$function" "$log" "$@"
+    step "$title" run_pytest "$log" "$@"
     SUMMARIES+=("$title: $(tail -n 1 "$log")")
 }
 
@@ -38,19 +31,6 @@ run_pytest() {
     local log=$1
     shift
     pytest "$@" | tee "$log"
-}
-
-# run_lab LOG ARGUMENT…: once more for those whose emulated machine stood
-# still, if nothing else failed.
-run_lab() {
-    local log=$1
-    # Wide enough that the summary says why.
-    export COLUMNS=160
-    run_pytest "$@" && return
-    grep -qE '^(FAILED|ERROR) .*HostHung' "$log" || return
-    grep -E '^(FAILED|ERROR) ' "$log" | grep -qv HostHung && return 1
-    say "an emulated machine stood still: what it did, once more"
-    run_pytest "$@" --last-failed --last-failed-no-failures none
 }
 
 report() {

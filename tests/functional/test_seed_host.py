@@ -362,7 +362,6 @@ def test_the_story_of_the_quickstart(clean: Product) -> None:
 def test_a_machine_that_stands_still_is_told_from_a_command(
     ours: Product, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is the emulator's fault, and the run is made once more."""
     step: Step = {"argv": ["group", "list"]}
     with product.running(ours.host) as other:
         with ours.host.frozen(), monkeypatch.context() as brief:

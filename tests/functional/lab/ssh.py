@@ -22,10 +22,9 @@ class LabError(Exception):
 
 
 class HostHung(LabError):
-    """The emulated machine answers nobody any more.
+    """The emulated machine does not answer, and its QEMU still runs.
 
-    That is the emulator's doing, or the machine's under it, and seen once
-    in a thousand commands: ./run-tests.sh runs such a test once more.
+    The message holds what ``postmortem`` found.
     """
 
 
