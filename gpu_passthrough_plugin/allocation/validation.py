@@ -6,7 +6,6 @@ import dataclasses
 import uuid
 from collections.abc import Collection
 
-from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import refusals
 from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.unit import (
@@ -56,11 +55,6 @@ def require_edge(record: UnitRecord, state: State) -> None:
         raise refusals.unit_cannot_become(record, state, possible)
 
 
-def gone(key: UnitKey) -> errors.Refused:
-    """What to say of a unit that the ledger has not."""
-    return refusals.unit_unknown(key)
-
-
 def require_same(held: Allocation, keys: Collection[UnitKey]) -> None:
     """Return when a consumer holds these very units.
 
@@ -79,11 +73,6 @@ def require_enabled(host: str, disabled_reason: str | None) -> None:
     """
     if disabled_reason is not None:
         raise refusals.host_cordoned(host, disabled_reason)
-
-
-def faster(record: UnitRecord) -> errors.Conflict:
-    """What to say of a unit that was to be taken, and is not free."""
-    return refusals.unit_not_free(record)
 
 
 def consumer(text: str) -> str:

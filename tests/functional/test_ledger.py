@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from gpu_passthrough_plugin.allocation.driver import Driver, LedgerSettings
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
+from tests.golden import assert_golden, sections
 from tests.unit.allocation.build import GPU, NIC, request, unit
 
 A = "aaaaaaaa-0000-4000-8000-000000000001"
@@ -389,3 +391,71 @@ def test_what_is_not_free_is_not_taken_nor_anything_with_it(
         ledger.take([second], B, "hook")
     assert ledger.records() == before
     assert [a.consumer for a in ledger.allocations()] == [A]
+
+
+def error_of(action: Callable[[], object]) -> str:
+    """Return the class and the text of the error that an action raises."""
+    with pytest.raises(errors.Error) as caught:
+        action()
+    return f"{type(caught.value).__name__}: {caught.value}"
+
+
+def test_every_driver_words_a_refusal_alike(ledger: Driver) -> None:
+    """One golden file for all drivers: same request, same fleet, same text."""
+    ledger.publish("h", [unit(1), unit(2)], aggregates=frozenset({"rack"}))
+    ledger.publish("c", [unit(1, host="c")])
+    ledger.disable("c", "fan is replaced")
+    first, second = (r.unit.key for r in ledger.records(host="h"))
+    (record,) = ledger.take([first], A, "hook").units
+    in_rack = dataclasses.replace(request("gpu:2"), aggregate="rack")
+    unknown = dataclasses.replace(request("gpu:1"), aggregate="attic")
+    nowhere = UnitKey("nowhere", first.address)
+    free = ledger.unit(second)
+    ledger.move(record, State.PREPARING)
+    of_action: dict[str, Callable[[], object]] = {
+        "claim": lambda: ledger.claim(request("gpu:2"), B),
+        "claim, no such card": lambda: ledger.claim(request("nic:1"), B),
+        "claim, host": lambda: ledger.claim(request("gpu:2"), B, host="h"),
+        "claim, cordoned host": lambda: ledger.claim(
+            request("gpu:1"), B, host="c"
+        ),
+        "claim, no such host": lambda: ledger.claim(
+            request("gpu:1"), B, host="g"
+        ),
+        "claim, aggregate": lambda: ledger.claim(in_rack, B),
+        "claim, no such aggregate": lambda: ledger.claim(unknown, B),
+        "claim, consumer": lambda: ledger.claim(request("gpu:2"), A),
+        "claim, no UUID": lambda: ledger.claim(request("gpu:1"), "x"),
+        "take, not free": lambda: ledger.take([first], B, "hook"),
+        "take, consumer": lambda: ledger.take([second], A, "hook"),
+        "take, cordoned host": lambda: ledger.take(
+            [UnitKey("c", first.address)], B, "hook"
+        ),
+        "take, no such unit": lambda: ledger.take(
+            [UnitKey("h", Address(0, 9, 0, 0))], B, "hook"
+        ),
+        "take, no such host": lambda: ledger.take([nowhere], B, "hook"),
+        "allocation": lambda: ledger.allocation(B),
+        "unit": lambda: ledger.unit(nowhere),
+        "move, outdated": lambda: ledger.move(record, State.FREE),
+        "move, no edge": lambda: ledger.move(free, State.ACTIVE),
+        "move, claim": lambda: ledger.move(free, State.CLAIMED),
+        "move, no such unit": lambda: ledger.move(
+            dataclasses.replace(
+                free, unit=dataclasses.replace(free.unit, key=nowhere)
+            ),
+            State.QUARANTINED,
+        ),
+        "disable": lambda: ledger.disable("g", "x"),
+        "enable": lambda: ledger.enable("g"),
+        "publish": lambda: ledger.publish("h", [unit(1, host="g"), unit(1)]),
+    }
+    texts = {name: error_of(action) for name, action in of_action.items()}
+    texts["publish, another machine"] = two_machines(ledger)
+    path = Path(__file__).with_name("ledger_refusals.txt")
+    assert_golden(path, sections(texts))
+
+
+def two_machines(ledger: Driver) -> str:
+    ledger.publish("m", [], machine="1")
+    return error_of(lambda: ledger.publish("m", [], machine="2"))

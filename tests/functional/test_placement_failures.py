@@ -278,7 +278,7 @@ def test_a_unit_that_another_guest_has_taken_meanwhile(
         held = placement_ledger.take([key], A, "hook")
         assert [r.unit.key for r in held.units] == [key]
     else:
-        with pytest.raises(errors.Conflict, match="is not free by now"):
+        with pytest.raises(errors.Conflict, match=r"01:00\.0 is not free"):
             placement_ledger.take([key], A, "hook")
     assert seen
     (allocation,) = placement_ledger.allocations()

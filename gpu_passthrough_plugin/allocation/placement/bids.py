@@ -25,6 +25,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation import refusals
 from gpu_passthrough_plugin.allocation.placement import (
     consumers,
     names,
@@ -265,12 +266,7 @@ def refused(reply: Reply, consumer: str, asked: str) -> Exception:
 
 def faster(asked: str) -> Again:
     """What to raise when others want the same units."""
-    return Again(
-        errors.Conflict(
-            "others were faster at each attempt to claim what"
-            f" {asked} asks for; try again"
-        )
-    )
+    return Again(refusals.claim_lost(names.request_in(asked)))
 
 
 def _generation(attempt: int) -> int | None:

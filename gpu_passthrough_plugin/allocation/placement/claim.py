@@ -7,7 +7,12 @@ import random
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation import capacity, choice, validation
+from gpu_passthrough_plugin.allocation import (
+    capacity,
+    choice,
+    refusals,
+    validation,
+)
 from gpu_passthrough_plugin.allocation.placement import bids, names, reading
 from gpu_passthrough_plugin.allocation.placement.consumers import Consumer
 from gpu_passthrough_plugin.allocation.placement.reading import Fleet, Stored
@@ -76,7 +81,7 @@ def _none_left(
     free = found.without_bids()
     best = candidates(free, look.request, look.weight, 1)
     if not best:
-        return _no_valid_host(look)
+        return _no_valid_host(service, look)
     if attempt >= bids.PATIENT_ATTEMPTS:
         bids.turn_down(service, _units(found, best[0]))
     return bids.faster(str(look.request))
@@ -107,9 +112,8 @@ def _held(service: Service, look: Look, asked: str) -> Allocation | None:
         and _is_in(service, host, look.request.aggregate)
     )
     if not is_same:
-        raise errors.Refused(
-            f"consumer {look.consumer} holds {names.request_in(found.asked)}"
-            f" on host {host}; release that before it claims anything else"
+        raise refusals.consumer_holds_other(
+            look.consumer, names.request_in(found.asked), host
         )
     return Allocation(
         look.consumer, host, names.request_in(found.asked), units
@@ -122,13 +126,30 @@ def _is_in(service: Service, host: str, aggregate: str | None) -> bool:
     return bool(reading.read(service, host, aggregate=aggregate).hosts)
 
 
-def _no_valid_host(look: Look) -> errors.NoValidHost:
-    where, has = "no host", " has"
-    if look.host is not None:
-        where, has = f"host {look.host} does not have", ""
-    return errors.NoValidHost(
-        f"{where}{has} the free units that {look.request} asks for; see"
-        " 'gpu-passthrough inventory list'"
+def _no_valid_host(service: Service, look: Look) -> errors.NoValidHost:
+    """Return why nothing fits, with the numbers of a fleet of usual size."""
+    fleet = reading.read(service, look.host)
+    hosts = [host.record for host in fleet.hosts]
+    aggregate = look.request.aggregate
+    if aggregate is not None:
+        # The records do not have aggregates that Nova mirrors here.
+        within = reading.read(service, look.host, aggregate=aggregate)
+        members = {host.name for host in within.hosts}
+        hosts = [
+            dataclasses.replace(
+                host,
+                aggregates=frozenset(
+                    {aggregate} if host.name in members else ()
+                ),
+            )
+            for host in hosts
+        ]
+    is_counted = look.host or len(fleet.units) <= refusals.MAX_COUNTED_UNITS
+    return refusals.no_valid_host(
+        look.request,
+        look.host,
+        hosts,
+        [stored.record for stored in fleet.units] if is_counted else None,
     )
 
 
@@ -193,10 +214,10 @@ def _offered(service: Service, keys: Collection[UnitKey]) -> list[Stored]:
             validation.require_enabled(name, host.record.reason)
     units = [s for s in fleet.units if s.record.unit.key in keys]
     for key in sorted(set(keys) - {s.record.unit.key for s in units}):
-        raise validation.gone(key)
+        raise refusals.unit_unknown(key)
     for unit in units:
         if unit.record.state is not State.FREE or unit.record.is_missing:
-            raise validation.faster(unit.record)
+            raise refusals.unit_not_free(unit.record)
     return units
 
 

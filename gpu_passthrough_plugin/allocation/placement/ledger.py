@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
-from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation import inventory, validation
+from gpu_passthrough_plugin.allocation import inventory, refusals, validation
 from gpu_passthrough_plugin.allocation.driver import Driver, LedgerSettings
 from gpu_passthrough_plugin.allocation.placement import (
     claim,
@@ -153,10 +152,7 @@ class PlacementLedger(Driver):
         if found is not None and found.is_ours:
             units = consumers.holds(self.service, found)
         if found is None or not units:
-            raise errors.Refused(
-                f"consumer {name} holds nothing; see"
-                " 'gpu-passthrough allocation list'"
-            )
+            raise refusals.consumer_holds_nothing(name)
         asked = names.request_in(found.asked)
         return Allocation(name, units[0].unit.key.host, asked, units)
 
@@ -170,7 +166,7 @@ class PlacementLedger(Driver):
         for record in self.records(host=key.host):
             if record.unit.key == key:
                 return record
-        raise validation.gone(key)
+        raise refusals.unit_unknown(key)
 
     def _asked(self, once: Callable[[int], T]) -> T:
         """What ``once`` returns; repeated where that may help."""

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation import validation
+from gpu_passthrough_plugin.allocation import refusals, validation
 from gpu_passthrough_plugin.allocation.placement import (
     consumers,
     lease,
@@ -119,10 +119,8 @@ class Move:
         record = self._record
         now = (found.record_generation, found.state)
         if now != (record.generation, record.state):
-            raise errors.Conflict(
-                f"unit {record.unit.key} is {found.state} at generation"
-                f" {found.record_generation} by now, not {record.state} at"
-                f" {record.generation}; read it again"
+            raise refusals.unit_changed(
+                record, found.state, found.record_generation
             )
         if found.is_anothers(record):
             raise errors.Conflict(
@@ -162,11 +160,11 @@ def _read(service: Service, key: UnitKey) -> Found:
         ("required", names.IS_UNIT),
     )["resource_providers"]
     if not listed:
-        raise validation.gone(key)
+        raise refusals.unit_unknown(key)
     uuid = listed[0]["uuid"]
     found = service.found(f"/resource_providers/{uuid}/inventories")
     if found is None or names.LEASE not in found["inventories"]:
-        raise validation.gone(key)
+        raise refusals.unit_unknown(key)
     inventories = found["inventories"]
     classes = [name for name in inventories if name != names.LEASE]
     own = inventories[names.LEASE]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation import refusals
 from gpu_passthrough_plugin.allocation.placement import lease, names, reading
 from gpu_passthrough_plugin.allocation.placement.lease import Inventory
 from gpu_passthrough_plugin.allocation.placement.reading import Host, Stored
@@ -169,10 +170,7 @@ def enable(service: Service, name: str) -> HostRecord:
 def _known(service: Service, name: str) -> Host:
     found = reading.read(service, name).hosts
     if not found:
-        raise errors.Refused(
-            f"the ledger has no host {name}; see 'gpu-passthrough inventory"
-            " hosts'"
-        )
+        raise refusals.host_unknown(name)
     return found[0]
 
 

@@ -19,12 +19,12 @@ from tests.unit.allocation.placement.test_service import refusal
 @pytest.mark.parametrize(
     ("reply", "said"),
     [
-        (refusal(409, "placement.undefined_code"), "others were faster"),
+        (refusal(409, "placement.undefined_code"), "gpu:1"),
         (
             refusal(409, "placement.concurrent_update"),
             f"what consumer {A} has",
         ),
-        (refusal(400, "", "provider x that does not exist"), "others were"),
+        (refusal(400, "", "provider x that does not exist"), "gpu:1"),
     ],
 )
 def test_a_claim_that_is_worth_another_try(reply: Reply, said: str) -> None:
