@@ -8,10 +8,10 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.placement import (
-    lease,
     names,
     providers,
     reading,
+    state_counter,
 )
 from gpu_passthrough_plugin.allocation.placement.ledger import (
     PlacementLedger,
@@ -169,12 +169,12 @@ def ended(ledger: PlacementLedger, record: UnitRecord) -> None:
     )
     path = f"/resource_providers/{stored.uuid}/inventories"
     found = ledger.service.get(path)
-    after = lease.moved(stored.lease, stored.taken, State.FREE)
+    after = state_counter.moved(stored.lease, stored.taken, State.FREE)
     providers.put_inventory(
         ledger.service,
         stored.uuid,
         found["resource_provider_generation"],
-        lease.inventory(after, record.unit.resource_class),
+        state_counter.inventory(after, record.unit.resource_class),
     )
 
 

@@ -13,7 +13,11 @@ from gpu_passthrough_plugin.allocation import (
     refusals,
     validation,
 )
-from gpu_passthrough_plugin.allocation.placement import bids, names, reading
+from gpu_passthrough_plugin.allocation.placement import (
+    names,
+    reading,
+    reservations,
+)
 from gpu_passthrough_plugin.allocation.placement.consumers import Consumer
 from gpu_passthrough_plugin.allocation.placement.reading import Fleet, Stored
 from gpu_passthrough_plugin.allocation.placement.service import Service
@@ -67,7 +71,9 @@ def claim(service: Service, look: Look, attempt: int) -> Allocation:
         consumer=look.consumer,
         host=units[0].record.unit.key.host,
         request=str(request),
-        units=bids.claimed(service, look.consumer, units, asked, attempt),
+        units=reservations.claimed(
+            service, look.consumer, units, asked, attempt
+        ),
     )
 
 
@@ -82,9 +88,9 @@ def _none_left(
     best = candidates(free, look.request, look.weight, 1)
     if not best:
         return _no_valid_host(service, look)
-    if attempt >= bids.PATIENT_ATTEMPTS:
-        bids.turn_down(service, _units(found, best[0]))
-    return bids.faster(str(look.request))
+    if attempt >= reservations.PATIENT_ATTEMPTS:
+        reservations.turn_down(service, _units(found, best[0]))
+    return reservations.faster(str(look.request))
 
 
 def _held(service: Service, look: Look, asked: str) -> Allocation | None:
@@ -101,7 +107,7 @@ def _held(service: Service, look: Look, asked: str) -> Allocation | None:
             and reading.is_offered(service, name, look.request.aggregate)
         )
 
-    held = bids.holding(service, look.consumer, is_wanted)
+    held = reservations.holding(service, look.consumer, is_wanted)
     if held is None:
         return None
     found, units = held
@@ -187,7 +193,7 @@ def take(
         consumer=consumer,
         host=units[0].record.unit.key.host,
         request=request,
-        units=bids.claimed(service, consumer, units, request, attempt),
+        units=reservations.claimed(service, consumer, units, request, attempt),
     )
 
 
@@ -199,7 +205,7 @@ def _taken(
         name = units[0].record.unit.key.host
         return of == set(keys) and reading.is_offered(service, name)
 
-    held = bids.holding(service, consumer, is_wanted)
+    held = reservations.holding(service, consumer, is_wanted)
     if held is None:
         return None
     found, units = held

@@ -9,8 +9,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-from gpu_passthrough_plugin.allocation.placement import lease, names, reading
-from gpu_passthrough_plugin.allocation.placement.lease import Lease
+from gpu_passthrough_plugin.allocation.placement import (
+    names,
+    reading,
+    state_counter,
+)
 from gpu_passthrough_plugin.allocation.placement.reading import Stored
 from gpu_passthrough_plugin.allocation.placement.service import (
     Clash,
@@ -19,6 +22,7 @@ from gpu_passthrough_plugin.allocation.placement.service import (
     clash,
     detail,
 )
+from gpu_passthrough_plugin.allocation.placement.state_counter import Lease
 from gpu_passthrough_plugin.model.unit import UnitRecord
 
 
@@ -47,7 +51,9 @@ class Consumer:
     @property
     def is_bidding(self) -> bool:
         """Whether bids are all that it has."""
-        return all(lease.is_bid(self.amount(u)) for u in self.allocations)
+        return all(
+            state_counter.is_bid(self.amount(u)) for u in self.allocations
+        )
 
     def amount(self, uuid: str) -> int:
         """How much of a unit's lease it has; 0 for nothing."""
@@ -145,7 +151,7 @@ def end(service: Service, uuid: str, found: Lease) -> None:
         taker = consumer(service, name)
         if taker is None:
             continue
-        if not lease.is_ended(found, taker.amount(uuid)):
+        if not state_counter.is_ended(found, taker.amount(uuid)):
             continue
         _keep_holds(service, taker)
 

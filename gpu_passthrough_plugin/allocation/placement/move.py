@@ -15,17 +15,20 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import refusals, validation
 from gpu_passthrough_plugin.allocation.placement import (
     consumers,
-    lease,
     names,
     reading,
+    state_counter,
 )
-from gpu_passthrough_plugin.allocation.placement.lease import Lease, Taken
 from gpu_passthrough_plugin.allocation.placement.providers import (
     delete_traits,
     put_inventory,
     put_traits,
 )
 from gpu_passthrough_plugin.allocation.placement.service import Again, Service
+from gpu_passthrough_plugin.allocation.placement.state_counter import (
+    Lease,
+    Taken,
+)
 from gpu_passthrough_plugin.model.unit import (
     State,
     UnitKey,
@@ -52,7 +55,7 @@ class Found:
 
     @property
     def taken(self) -> Taken:
-        return lease.taken(self.holders.values())
+        return state_counter.taken(self.holders.values())
 
     def is_anothers(self, record: UnitRecord) -> bool:
         """Whether the one that a record names has not what is held."""
@@ -63,11 +66,11 @@ class Found:
 
     @property
     def state(self) -> State:
-        return lease.state(self.lease, self.taken)
+        return state_counter.state(self.lease, self.taken)
 
     @property
     def record_generation(self) -> int:
-        return lease.generation(self.lease, self.taken)
+        return state_counter.generation(self.lease, self.taken)
 
 
 class Move:
@@ -107,7 +110,7 @@ class Move:
             self._record,
             state=self._state,
             consumer=None if is_over else self._record.consumer,
-            generation=lease.generation(self._done, Taken()),
+            generation=state_counter.generation(self._done, Taken()),
             reason=self._reason,
         )
 
@@ -127,21 +130,21 @@ class Move:
                 f"unit {record.unit.key} is no longer {record.consumer}'s;"
                 " read it again"
             )
-        if lease.is_foreign(found.lease, found.taken):
+        if state_counter.is_foreign(found.lease, found.taken):
             raise errors.Refused(
                 f"unit {record.unit.key} was allocated in Placement by"
                 " somebody else, such as Nova; free it there"
             )
         if self._reason:
             found = _write_reason(service, found, self._reason)
-        after = lease.moved(found.lease, found.taken, self._state)
+        after = state_counter.moved(found.lease, found.taken, self._state)
         self._tried = after
         try:
             put_inventory(
                 service,
                 found.uuid,
                 found.generation,
-                lease.inventory(after, found.resource_class),
+                state_counter.inventory(after, found.resource_class),
             )
         except Again:
             self._tried = None
@@ -172,7 +175,7 @@ def _read(service: Service, key: UnitKey) -> Found:
         uuid=uuid,
         generation=found["resource_provider_generation"],
         resource_class=classes[0],
-        lease=lease.of_total(own["total"], own["min_unit"]),
+        lease=state_counter.of_total(own["total"], own["min_unit"]),
         holders=reading.holders(service, uuid),
     )
 

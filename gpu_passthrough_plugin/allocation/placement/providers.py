@@ -6,8 +6,11 @@ from collections.abc import Iterable
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import refusals
-from gpu_passthrough_plugin.allocation.placement import lease, names, reading
-from gpu_passthrough_plugin.allocation.placement.lease import Inventory
+from gpu_passthrough_plugin.allocation.placement import (
+    names,
+    reading,
+    state_counter,
+)
 from gpu_passthrough_plugin.allocation.placement.reading import Host, Stored
 from gpu_passthrough_plugin.allocation.placement.service import (
     Clash,
@@ -17,6 +20,7 @@ from gpu_passthrough_plugin.allocation.placement.service import (
     clash,
     detail,
 )
+from gpu_passthrough_plugin.allocation.placement.state_counter import Inventory
 from gpu_passthrough_plugin.allocation.validation import Shown
 from gpu_passthrough_plugin.model.allocation import HostRecord
 
@@ -116,7 +120,7 @@ def unchanged(service: Service, stored: Stored) -> int:
         raise changed(f"unit {stored.record.unit.key}", "another count")
     generation = int(found["resource_provider_generation"])
     has = reading.holders(service, stored.uuid).values()
-    if lease.taken(has) != stored.taken:
+    if state_counter.taken(has) != stored.taken:
         raise changed(f"unit {stored.record.unit.key}", "another holder")
     return generation
 
@@ -134,7 +138,9 @@ def ensure(service: Service, host: str) -> Host:
     generation = put_traits(
         service, uuid, generation, frozenset({names.IS_HOST})
     )
-    put_inventory(service, uuid, generation, lease.host_inventory(0, 0))
+    put_inventory(
+        service, uuid, generation, state_counter.host_inventory(0, 0)
+    )
     return reading.read(service, host).hosts[0]
 
 

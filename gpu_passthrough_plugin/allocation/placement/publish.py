@@ -21,14 +21,10 @@ from gpu_passthrough_plugin.allocation import inventory, validation
 from gpu_passthrough_plugin.allocation.inventory import Change, Plan
 from gpu_passthrough_plugin.allocation.placement import (
     consumers,
-    lease,
     names,
     providers,
     reading,
-)
-from gpu_passthrough_plugin.allocation.placement.lease import (
-    Inventory,
-    Lease,
+    state_counter,
 )
 from gpu_passthrough_plugin.allocation.placement.providers import (
     made,
@@ -45,6 +41,10 @@ from gpu_passthrough_plugin.allocation.placement.service import (
     Service,
     changed,
     detail,
+)
+from gpu_passthrough_plugin.allocation.placement.state_counter import (
+    Inventory,
+    Lease,
 )
 from gpu_passthrough_plugin.allocation.validation import Shown
 from gpu_passthrough_plugin.model.allocation import SyncReport
@@ -71,7 +71,7 @@ def publish(service: Service, shown: Shown) -> SyncReport:
         service,
         host.node,
         host.version,
-        lease.host_inventory(generation, highest),
+        state_counter.host_inventory(generation, highest),
     )
     version = providers.write(service, host, shown, version)
     # What others did before they could see that this began.
@@ -103,7 +103,7 @@ def _plan(found: Fleet, shown: Shown) -> Plan:
 def _highest(service: Service, host: Host) -> int:
     """The highest count that a unit of the host had when it went."""
     found = service.get(f"/resource_providers/{host.node}/inventories")
-    return lease.highest(found["inventories"])
+    return state_counter.highest(found["inventories"])
 
 
 def _counts(found: Fleet, planned: Plan) -> list[int]:
@@ -130,7 +130,7 @@ def _carry_out(
         if opening is not None:
             openings.append(opening)
     for unit in planned.added:
-        first = lease.first(highest)
+        first = state_counter.first(highest)
         openings.append(add(service, host.root, unit, first))
     return openings
 
@@ -204,20 +204,22 @@ def alter(service: Service, stored: Stored, planned: Change) -> Opening | None:
     if after.state is State.QUARANTINED and not planned.before.reason:
         before = names.unit_traits(planned.before.unit) | said
         generation = put_traits(service, stored.uuid, generation, before)
-    wanted = lease.moved(
+    wanted = state_counter.moved(
         stored.lease, stored.taken, after.state, is_missing=after.is_missing
     )
     is_opening = after.state is State.FREE and not after.is_missing
     first = _closed(wanted) if is_opening else wanted
     of = after.unit.resource_class
     generation = put_inventory(
-        service, stored.uuid, generation, lease.inventory(first, of)
+        service, stored.uuid, generation, state_counter.inventory(first, of)
     )
     if traits != names.unit_traits(planned.before.unit) or said:
         generation = put_traits(service, stored.uuid, generation, traits)
     if not is_opening:
         return None
-    return Opening(stored.uuid, generation, lease.inventory(wanted, of))
+    return Opening(
+        stored.uuid, generation, state_counter.inventory(wanted, of)
+    )
 
 
 def add(service: Service, root: str, unit: Unit, first: Lease) -> Opening:
@@ -229,7 +231,7 @@ def add(service: Service, root: str, unit: Unit, first: Lease) -> Opening:
     """
     uuid, generation = made(service, names.unit_provider(unit.key), root)
     generation = put_traits(service, uuid, generation, names.unit_traits(unit))
-    inventory = lease.inventory(first, unit.resource_class)
+    inventory = state_counter.inventory(first, unit.resource_class)
     return Opening(uuid, generation, inventory)
 
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 
-from gpu_passthrough_plugin.allocation.placement import lease, names
-from gpu_passthrough_plugin.allocation.placement.lease import Lease, Taken
+from gpu_passthrough_plugin.allocation.placement import names, state_counter
 from gpu_passthrough_plugin.allocation.placement.service import (
     Json,
     Service,
     changed,
+)
+from gpu_passthrough_plugin.allocation.placement.state_counter import (
+    Lease,
+    Taken,
 )
 from gpu_passthrough_plugin.model.allocation import HostRecord
 from gpu_passthrough_plugin.model.unit import State, UnitRecord
@@ -97,7 +100,7 @@ class Stored:
 
     @property
     def is_ended(self) -> bool:
-        return lease.is_ended(self.lease, self.taken.amount)
+        return state_counter.is_ended(self.lease, self.taken.amount)
 
     def held_by(self, consumer: str | None) -> UnitRecord:
         """The record, held by that consumer."""
@@ -209,7 +212,7 @@ def _units(
             uuid,
             host,
             frozenset(summary["traits"]),
-            lease.of_total(total),
+            state_counter.of_total(total),
             known.get(uuid) or Taken(amount, _takers(resources)),
         )
         if found is not None:
@@ -223,7 +226,7 @@ def stored(
     unit = names.unit_in(host, traits)
     if unit is None:
         return None
-    state = lease.state(found, of)
+    state = state_counter.state(found, of)
     is_quarantined = state is State.QUARANTINED
     return Stored(
         uuid=uuid,
@@ -231,7 +234,7 @@ def stored(
             unit=unit,
             state=state,
             consumer=None,
-            generation=lease.generation(found, of),
+            generation=state_counter.generation(found, of),
             is_missing=found.is_missing,
             reason=names.reason_in(traits) if is_quarantined else "",
         ),
@@ -276,7 +279,7 @@ def read(
         query.append(("in_tree", listed[0]["root_provider_uuid"]))
     candidates = service.get("/allocation_candidates", *query)
     known = {
-        uuid: lease.taken(holders(service, uuid).values())
+        uuid: state_counter.taken(holders(service, uuid).values())
         for uuid in shared(candidates)
     }
     return fleet(providers, candidates, known)
@@ -341,4 +344,4 @@ def lease_of(service: Service, uuid: str) -> Lease | None:
     own = found["inventories"].get(names.LEASE) if found else None
     if own is None:
         return None
-    return lease.of_total(own["total"], own["min_unit"])
+    return state_counter.of_total(own["total"], own["min_unit"])

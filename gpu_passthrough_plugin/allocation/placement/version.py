@@ -5,10 +5,10 @@ from __future__ import annotations
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.placement import (
     consumers,
-    lease,
     names,
     providers,
     reading,
+    state_counter,
 )
 from gpu_passthrough_plugin.allocation.placement.service import (
     Service,
@@ -82,7 +82,7 @@ def _let_bid(service: Service) -> None:
             raise changed(f"unit {unit.record.unit.key}", "a hold that ended")
         generation = providers.unchanged(service, unit)
         resource_class = unit.record.unit.resource_class
-        inventory = lease.inventory(unit.lease, resource_class)
+        inventory = state_counter.inventory(unit.lease, resource_class)
         providers.put_inventory(service, unit.uuid, generation, inventory)
 
 

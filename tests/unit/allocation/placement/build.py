@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.allocation.placement import lease, names, reading
-from gpu_passthrough_plugin.allocation.placement.lease import Lease, Taken
+from gpu_passthrough_plugin.allocation.placement import (
+    names,
+    reading,
+    state_counter,
+)
 from gpu_passthrough_plugin.allocation.placement.reading import Fleet, Stored
+from gpu_passthrough_plugin.allocation.placement.state_counter import (
+    Lease,
+    Taken,
+)
 from gpu_passthrough_plugin.model.unit import Unit
 from tests.unit.allocation.build import unit
 
-FIRST = lease.first(0)
+FIRST = state_counter.first(0)
 A = "aaaaaaaa-0000-4000-8000-000000000001"
 B = "bbbbbbbb-0000-4000-8000-000000000002"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from gpu_passthrough_plugin.allocation.placement import reading
-from gpu_passthrough_plugin.allocation.placement.lease import Taken
 from gpu_passthrough_plugin.allocation.placement.names import LEASE
+from gpu_passthrough_plugin.allocation.placement.state_counter import Taken
 from tests.unit.allocation.placement.build import found_on
 
 

@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_passthrough_plugin.allocation.placement import lease
-from gpu_passthrough_plugin.allocation.placement.lease import (
+from gpu_passthrough_plugin.allocation.placement import state_counter
+from gpu_passthrough_plugin.allocation.placement.names import LEASE
+from gpu_passthrough_plugin.allocation.placement.state_counter import (
     Lease,
     Step,
     Taken,
 )
-from gpu_passthrough_plugin.allocation.placement.names import LEASE
 from gpu_passthrough_plugin.model.unit import EDGES, State
 
-FIRST = lease.first(0)
+FIRST = state_counter.first(0)
 GPU = "CUSTOM_PCI_10DE_1430"
 LEASES = st.builds(
     Lease, st.integers(1, 2**27 - 1), st.sampled_from(Step), st.booleans()
@@ -24,9 +24,9 @@ LEASES = st.builds(
 
 @given(LEASES)
 def test_its_total_says_it_all(found: Lease) -> None:
-    assert lease.of_total(found.total) == found
-    assert lease.is_bid(found.bid)
-    assert not lease.is_bid(found.hold)
+    assert state_counter.of_total(found.total) == found
+    assert state_counter.is_bid(found.bid)
+    assert not state_counter.is_bid(found.hold)
     # Source: placement, db/constants.py, MAX_INT.
     assert found.total <= 2**31 - 1
 
@@ -52,8 +52,8 @@ def test_its_total_says_it_all(found: Lease) -> None:
 def test_states(
     found: Lease, taken: Taken, state: State, generation: int
 ) -> None:
-    assert lease.state(found, taken) is state
-    assert lease.generation(found, taken) == generation
+    assert state_counter.state(found, taken) is state
+    assert state_counter.generation(found, taken) == generation
 
 
 @given(
@@ -65,16 +65,18 @@ def test_a_move_is_to_that_state_and_later(
     found: Lease, is_held: bool, data: st.DataObject
 ) -> None:
     taken = Taken(found.hold, 1) if is_held else Taken()
-    now = lease.state(found, taken)
+    now = state_counter.state(found, taken)
     to = data.draw(st.sampled_from(sorted(EDGES[now])))
-    after = lease.moved(found, taken, to)
-    left = lease.state(after, taken)
+    after = state_counter.moved(found, taken, to)
+    left = state_counter.state(after, taken)
     # A free unit is claimed by an allocation alone.
     assert left is to
     assert after.is_missing == found.is_missing
-    assert lease.generation(after, taken) > lease.generation(found, taken)
+    assert state_counter.generation(after, taken) > state_counter.generation(
+        found, taken
+    )
     if to in (State.FREE, State.QUARANTINED):
-        assert lease.is_ended(after, taken.amount) == is_held
+        assert state_counter.is_ended(after, taken.amount) == is_held
     elif is_held:
         assert after.token == taken.amount
 
@@ -93,7 +95,7 @@ def test_a_move_is_to_that_state_and_later(
 def test_inventories(
     found: Lease, reserved: int, units: tuple[int, int]
 ) -> None:
-    inventory = lease.inventory(found, GPU)
+    inventory = state_counter.inventory(found, GPU)
     assert inventory[GPU]["total"] == 1
     assert inventory[GPU]["reserved"] == reserved
     own = inventory[LEASE]
@@ -105,18 +107,19 @@ def test_inventories(
 def test_a_later_hold_than_was_read_is_not_ended() -> None:
     now = Lease(4, Step.OPEN, False)
     assert not any(
-        lease.is_ended(now, amount) for amount in (11, 10, now.hold, now.bid)
+        state_counter.is_ended(now, amount)
+        for amount in (11, 10, now.hold, now.bid)
     )
-    assert not lease.is_ended(Lease(4, Step.ACTIVE, False), 7)
-    assert lease.is_ended(Lease(4, Step.QUARANTINED, False), 7)
+    assert not state_counter.is_ended(Lease(4, Step.ACTIVE, False), 7)
+    assert state_counter.is_ended(Lease(4, Step.QUARANTINED, False), 7)
     # A bid of before counts as little as a hold.
-    assert lease.is_ended(now, 6)
+    assert state_counter.is_ended(now, 6)
 
 
 def test_the_newest_of_several_is_the_one_that_counts() -> None:
-    found = lease.taken([5, 9, 0])
+    found = state_counter.taken([5, 9, 0])
     assert found == Taken(9, 3)
-    assert lease.taken([]) == Taken()
+    assert state_counter.taken([]) == Taken()
 
 
 def test_a_hold_is_the_token_of_what_is_in_use() -> None:
@@ -129,11 +132,11 @@ def test_a_hold_is_the_token_of_what_is_in_use() -> None:
 
 @pytest.mark.parametrize("highest", [0, 7])
 def test_who_comes_is_later_than_who_went(highest: int) -> None:
-    host = lease.host_inventory(3, highest)
+    host = state_counter.host_inventory(3, highest)
     # Source: placement, GET .../inventories.
     read = {
         name: {k: int(v) for k, v in of.items()} for name, of in host.items()
     }
-    assert lease.highest(read) == highest
-    assert lease.first(highest).count == highest + 1
-    assert lease.highest({}) == 0
+    assert state_counter.highest(read) == highest
+    assert state_counter.first(highest).count == highest + 1
+    assert state_counter.highest({}) == 0

@@ -8,9 +8,9 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.placement import (
-    bids,
     names,
     reading,
+    reservations,
 )
 from gpu_passthrough_plugin.allocation.placement.ledger import (
     PlacementLedger,
@@ -55,7 +55,7 @@ def bid(
     ledger: PlacementLedger, consumer: str, *units: Stored, asked: str
 ) -> None:
     """Bid as one would who dies right after it."""
-    body = bids.body(units, asked, None, is_typed=True)
+    body = reservations.body(units, asked, None, is_typed=True)
     reply = ledger.service.put(f"/allocations/{consumer}", body)
     assert reply.status == 204
 

@@ -7,10 +7,13 @@ import dataclasses
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation.placement import bids
-from gpu_passthrough_plugin.allocation.placement.lease import Lease, Step
+from gpu_passthrough_plugin.allocation.placement import reservations
 from gpu_passthrough_plugin.allocation.placement.names import LEASE
 from gpu_passthrough_plugin.allocation.placement.service import Again, Reply
+from gpu_passthrough_plugin.allocation.placement.state_counter import (
+    Lease,
+    Step,
+)
 from tests.unit.allocation.build import unit
 from tests.unit.allocation.placement.build import A, B, stored
 from tests.unit.allocation.placement.test_service import refusal
@@ -28,13 +31,13 @@ from tests.unit.allocation.placement.test_service import refusal
     ],
 )
 def test_a_claim_that_is_worth_another_try(reply: Reply, said: str) -> None:
-    found = bids.refused(reply, A, "gpu:1")
+    found = reservations.refused(reply, A, "gpu:1")
     assert isinstance(found, Again)
     assert said in str(found.error)
 
 
 def test_a_claim_that_is_not() -> None:
-    found = bids.refused(
+    found = reservations.refused(
         refusal(400, "", "JSON does not validate"), A, "gpu:1"
     )
     assert isinstance(found, errors.Unavailable)
@@ -43,7 +46,7 @@ def test_a_claim_that_is_not() -> None:
 @pytest.mark.parametrize("is_typed", [False, True])
 def test_a_bid_is_one_request(is_typed: bool) -> None:
     units = [stored(unit(1)), stored(unit(2), Lease(7, Step.OPEN, False))]
-    body = bids.body(units, "gpu:2", None, is_typed=is_typed)
+    body = reservations.body(units, "gpu:2", None, is_typed=is_typed)
     gpu = "CUSTOM_PCI_10DE_1430"
     expected = {
         "allocations": {
@@ -82,12 +85,12 @@ def test_a_bid_is_alone_and_a_hold_nobody_elses(
     takers: dict[str, int], is_alone: bool, is_won: bool
 ) -> None:
     bid = stored(unit(1))
-    assert bids.is_alone(A, bid, bid, takers) is is_alone
-    assert bids.is_won(A, bid, bid, takers) is is_won
+    assert reservations.is_alone(A, bid, bid, takers) is is_alone
+    assert reservations.is_won(A, bid, bid, takers) is is_won
     later = dataclasses.replace(bid, lease=Lease(2, Step.OPEN, False))
     for now in (later, None):
-        assert not bids.is_alone(A, bid, now, takers)
-        assert not bids.is_won(A, bid, now, takers)
+        assert not reservations.is_alone(A, bid, now, takers)
+        assert not reservations.is_won(A, bid, now, takers)
     # Somebody takes it along its life already.
     used = dataclasses.replace(bid, lease=Lease(2, Step.PREPARING, False))
-    assert bids.is_won(A, bid, used, takers) is is_won
+    assert reservations.is_won(A, bid, used, takers) is is_won
