@@ -11,7 +11,6 @@ from gpu_passthrough_plugin.allocation.placement import (
     names,
     providers,
     reading,
-    state_counter,
 )
 from gpu_passthrough_plugin.allocation.placement.ledger import (
     PlacementLedger,
@@ -80,7 +79,7 @@ def test_units_are_named_as_nova_names_them(ledger: PlacementLedger) -> None:
 
 def test_novas_compute_node_stays_as_it_is(ledger: PlacementLedger) -> None:
     service = ledger.service
-    uuid, generation = providers.made(service, "h", None)
+    uuid, generation = providers.ensure_provider(service, "h", None)
     vcpu = {"VCPU": {"total": 8}}
     providers.put_inventory(service, uuid, generation, vcpu)
     before = service.get(f"/resource_providers/{uuid}")
@@ -102,8 +101,8 @@ def test_two_ledgers_for_one_device_are_refused(
     ledger: PlacementLedger, address: str, marks: set[str]
 ) -> None:
     service = ledger.service
-    root, _ = providers.made(service, "h", None)
-    uuid, generation = providers.made(service, f"h_{address}", root)
+    root, _ = providers.ensure_provider(service, "h", None)
+    uuid, generation = providers.ensure_provider(service, f"h_{address}", root)
     inventory = {"VGPU": {"total": 1}}
     generation = providers.put_inventory(service, uuid, generation, inventory)
     providers.put_traits(service, uuid, generation, frozenset(marks))
@@ -143,9 +142,12 @@ def test_a_claim_decided_on_what_changed_is_refused(
     ledger: PlacementLedger,
 ) -> None:
     ledger.publish("h", [unit(1, node=0)])
-    (before,) = reading.read(ledger.service).units
+    (before,) = reading.read_fleet(ledger.service).units
     ledger.publish("h", [unit(1, node=1)])
-    resources = {"CUSTOM_PCI_10DE_1430": 1, names.LEASE: before.lease.count}
+    resources = {
+        "CUSTOM_PCI_10DE_1430": 1,
+        names.STATE_COUNTER: before.counter.count,
+    }
     reply = ledger.service.put(
         f"/allocations/{A}",
         {
@@ -164,17 +166,17 @@ def ended(ledger: PlacementLedger, record: UnitRecord) -> None:
     """Free a unit as one would who dies before its allocation is gone."""
     (stored,) = (
         s
-        for s in reading.read(ledger.service).units
+        for s in reading.read_fleet(ledger.service).units
         if s.record.unit.key == record.unit.key
     )
     path = f"/resource_providers/{stored.uuid}/inventories"
     found = ledger.service.get(path)
-    after = state_counter.moved(stored.lease, stored.taken, State.FREE)
+    after = stored.counter.moved(stored.usage, State.FREE)
     providers.put_inventory(
         ledger.service,
         stored.uuid,
         found["resource_provider_generation"],
-        state_counter.inventory(after, record.unit.resource_class),
+        after.inventory(record.unit.resource_class),
     )
 
 
@@ -223,9 +225,11 @@ def test_one_who_died_while_adding_is_no_hindrance(
     root = listed(ledger)["h"]
     for bus in ("02", "03", "04"):
         name = f"h_0000:{bus}:00.0"
-        uuid, generation = providers.made(ledger.service, name, root)
+        uuid, generation = providers.ensure_provider(
+            ledger.service, name, root
+        )
         if bus != "04":
-            mark = frozenset({names.IS_UNIT})
+            mark = frozenset({names.UNIT_TRAIT})
             providers.put_traits(ledger.service, uuid, generation, mark)
     assert [r.unit for r in ledger.records()] == [unit(1)]
     report = ledger.publish("h", [unit(1), unit(2), unit(4)])
@@ -259,7 +263,7 @@ def test_novas_disabled_hosts_are_not_offered(
     ledger.publish("h", [unit(1)])
     root = listed(ledger)["h"]
     has = ledger.service.get(f"/resource_providers/{root}")["generation"]
-    disabled = frozenset({names.NOVA_DISABLED})
+    disabled = frozenset({names.NOVA_DISABLED_TRAIT})
     providers.put_traits(ledger.service, root, has, disabled)
     (host,) = ledger.hosts()
     assert host.is_disabled
@@ -293,8 +297,8 @@ def test_the_schema_is_classes_and_traits(
     placement_server: PlacementServer, ledger: PlacementLedger
 ) -> None:
     assert re.fullmatch(r"1\.\d+", ledger.version())
-    newer = f"{names.LAYOUT}{names.KNOWN_LAYOUT + 1}"
-    ledger.service.make_traits({newer})
+    newer = f"{names.LAYOUT_PREFIX}{names.LAYOUT + 1}"
+    ledger.service.create_traits({newer})
     try:
         other = PlacementLedger(placement_server.settings(Weight.PACK))
         with pytest.raises(errors.Unavailable, match="newer than"):

@@ -34,7 +34,7 @@ Answer = Callable[[str, str], tuple[int, Any]]
 
 def ledger_at(url: str, **placement: object) -> PlacementLedger:
     return PlacementLedger(
-        settings_of(url, Weight.PACK, token=SECRET, **placement)
+        settings_of(url, Weight.PACK, holder_amount=SECRET, **placement)
     )
 
 
@@ -198,7 +198,7 @@ def test_it_cannot_just_now_and_then_can() -> None:
         if len(asked) < 3:
             return 503, {"errors": [{"detail": "wait"}]}
         if path.startswith("/traits"):
-            known = f"{names.LAYOUT}{names.KNOWN_LAYOUT}"
+            known = f"{names.LAYOUT_PREFIX}{names.LAYOUT}"
             return 200, {"traits": [known]}
         return 200, {"resource_providers": []}
 

@@ -15,7 +15,7 @@ from gpu_passthrough_plugin.allocation.placement import (
 from gpu_passthrough_plugin.allocation.placement.ledger import (
     PlacementLedger,
 )
-from gpu_passthrough_plugin.allocation.placement.reading import Stored
+from gpu_passthrough_plugin.allocation.placement.reading import StoredUnit
 from gpu_passthrough_plugin.allocation.placement.service import (
     Json,
     Reply,
@@ -47,15 +47,15 @@ def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def stored(ledger: PlacementLedger) -> list[Stored]:
-    return list(reading.read(ledger.service).units)
+def stored(ledger: PlacementLedger) -> list[StoredUnit]:
+    return list(reading.read_fleet(ledger.service).units)
 
 
 def bid(
-    ledger: PlacementLedger, consumer: str, *units: Stored, asked: str
+    ledger: PlacementLedger, consumer: str, *units: StoredUnit, asked: str
 ) -> None:
     """Bid as one would who dies right after it."""
-    body = reservations.body(units, asked, None, is_typed=True)
+    body = reservations.request_body(units, asked, None, is_typed=True)
     reply = ledger.service.put(f"/allocations/{consumer}", body)
     assert reply.status == 204
 
@@ -148,13 +148,13 @@ def test_who_is_gone_when_he_is_asked_for_is_asked_for_again(
 ) -> None:
     ledger.publish("h", [unit(1)])
     (record,) = ledger.claim(request("gpu:1"), A).units
-    holders = reading.holders
+    counter_amounts = reading.counter_amounts
     answers: list[dict[str, int]] = [{}, {B: 1}]
 
     def late(service: Service, uuid: str) -> dict[str, int]:
-        return answers.pop() if answers else holders(service, uuid)
+        return answers.pop() if answers else counter_amounts(service, uuid)
 
-    monkeypatch.setattr(reading, "holders", late)
+    monkeypatch.setattr(reading, "counter_amounts", late)
     assert ledger.records() == (record,)
     assert answers == []
 
@@ -200,7 +200,7 @@ def test_of_two_bids_for_a_unit_one_wins(ledger: PlacementLedger) -> None:
     ledger.publish("h", [unit(1)])
     bid(ledger, A, *stored(ledger), asked="gpu:1")
     bid_of_two(ledger, B, "gpu:1")
-    assert stored(ledger)[0].taken.takers == 2
+    assert stored(ledger)[0].usage.consumers == 2
     assert ledger.records()[0].state is State.FREE
     held = ledger.claim(request("gpu:1"), A)
     assert ledger.allocations() == (held,)
@@ -217,7 +217,10 @@ def test_a_bid_beside_a_hold_is_nothing(ledger: PlacementLedger) -> None:
     held = ledger.claim(request("gpu:1"), A)
     bid_of_two(ledger, B, "gpu:1")
     (found,) = stored(ledger)
-    assert (found.taken.takers, found.taken.amount) == (2, found.lease.hold)
+    assert (found.usage.consumers, found.usage.amount) == (
+        2,
+        found.counter.hold,
+    )
     assert ledger.records() == held.units
     assert ledger.allocations() == (held,)
     with pytest.raises(errors.Refused, match="holds nothing"):
@@ -244,12 +247,12 @@ def older(ledger: PlacementLedger) -> None:
     for unit_ in stored(ledger):
         path = f"/resource_providers/{unit_.uuid}/inventories"
         found = service.get(path)
-        own = found["inventories"][names.LEASE]
-        own["min_unit"] = own["max_unit"] = unit_.lease.count
+        own = found["inventories"][names.STATE_COUNTER]
+        own["min_unit"] = own["max_unit"] = unit_.counter.count
         assert service.put(path, found).status == 200
-    service.delete(f"/traits/{names.LAYOUT}{names.KNOWN_LAYOUT}")
+    service.delete(f"/traits/{names.LAYOUT_PREFIX}{names.LAYOUT}")
     service.forget()
-    service.make_traits({f"{names.LAYOUT}1"})
+    service.create_traits({f"{names.LAYOUT_PREFIX}1"})
 
 
 def test_an_older_ledger_is_brought_up_to_date(
@@ -282,7 +285,7 @@ def test_unless_units_are_in_use(
     ):
         later.sync()
     ledger.service.forget()
-    ledger.service.make_traits({f"{names.LAYOUT}{names.KNOWN_LAYOUT}"})
+    ledger.service.create_traits({f"{names.LAYOUT_PREFIX}{names.LAYOUT}"})
 
 
 def test_a_claim_that_lost_a_unit_gives_back_the_other(

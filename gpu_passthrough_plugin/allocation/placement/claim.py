@@ -19,7 +19,10 @@ from gpu_passthrough_plugin.allocation.placement import (
     reservations,
 )
 from gpu_passthrough_plugin.allocation.placement.consumers import Consumer
-from gpu_passthrough_plugin.allocation.placement.reading import Fleet, Stored
+from gpu_passthrough_plugin.allocation.placement.reading import (
+    Fleet,
+    StoredUnit,
+)
 from gpu_passthrough_plugin.allocation.placement.service import Service
 from gpu_passthrough_plugin.model.allocation import (
     Allocation,
@@ -35,7 +38,7 @@ _FEW = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Look:
+class ClaimRequest:
     """What is to be claimed, for whom, and where.
 
     :param host: the one host that it is to be; None for any.
@@ -47,99 +50,112 @@ class Look:
     weight: Weight
 
 
-def claim(service: Service, look: Look, attempt: int) -> Allocation:
+def claim(
+    service: Service, claim_request: ClaimRequest, attempt: int
+) -> Allocation:
     """What the consumer holds then.
 
     :param attempt: how often this was tried before.
     :raises NoValidHost: when nothing fits.
     :raises Refused: when the consumer holds something else.
-    :raises Again: when others were faster.
+    :raises Retry: when others were faster.
     """
-    asked = names.written(look.request)
-    held = _held(service, look, asked)
+    asked = names.user_id(claim_request.request)
+    held = _held(service, claim_request, asked)
     if held is not None:
         return held
-    request = look.request
-    found = reading.read(
-        service, look.host, is_offered=True, aggregate=request.aggregate
+    request = claim_request.request
+    found = reading.read_fleet(
+        service,
+        claim_request.host,
+        is_offered=True,
+        aggregate=request.aggregate,
     )
-    best = candidates(found, request, look.weight, _FEW)
+    best = candidates(found, request, claim_request.weight, _FEW)
     if not best:
-        raise _none_left(service, found, look, attempt)
+        raise _none_left(service, found, claim_request, attempt)
     units = _units(found, best[0] if attempt == 0 else _any_of(best))
     return Allocation(
-        consumer=look.consumer,
+        consumer=claim_request.consumer,
         host=units[0].record.unit.key.host,
         request=str(request),
-        units=reservations.claimed(
-            service, look.consumer, units, asked, attempt
+        units=reservations.acquire(
+            service, claim_request.consumer, units, asked, attempt
         ),
     )
 
 
 def _none_left(
-    service: Service, found: Fleet, look: Look, attempt: int
+    service: Service, found: Fleet, claim_request: ClaimRequest, attempt: int
 ) -> Exception:
     """What to raise when nothing that is offered fits.
 
     What others bid for may become theirs, or free again.
     """
-    free = found.without_bids()
-    best = candidates(free, look.request, look.weight, 1)
+    free = found.without_reservations()
+    best = candidates(free, claim_request.request, claim_request.weight, 1)
     if not best:
-        return _no_valid_host(service, look)
+        return _no_valid_host(service, claim_request)
     if attempt >= reservations.PATIENT_ATTEMPTS:
-        reservations.turn_down(service, _units(found, best[0]))
-    return reservations.faster(str(look.request))
+        reservations.withdraw(service, _units(found, best[0]))
+    return reservations.lost_race(str(claim_request.request))
 
 
-def _held(service: Service, look: Look, asked: str) -> Allocation | None:
+def _held(
+    service: Service, claim_request: ClaimRequest, asked: str
+) -> Allocation | None:
     """What the consumer holds already; None if nothing.
 
     :raises Refused: when that is not what it asks for now.
     """
 
-    def is_wanted(bidder: Consumer, units: Sequence[Stored]) -> bool:
+    def is_wanted(bidder: Consumer, units: Sequence[StoredUnit]) -> bool:
         name = units[0].record.unit.key.host
         return (
             bidder.asked == asked
-            and look.host in (None, name)
-            and reading.is_offered(service, name, look.request.aggregate)
+            and claim_request.host in (None, name)
+            and reading.is_offered(
+                service, name, claim_request.request.aggregate
+            )
         )
 
-    held = reservations.holding(service, look.consumer, is_wanted)
+    held = reservations.resume(service, claim_request.consumer, is_wanted)
     if held is None:
         return None
     found, units = held
     host = units[0].unit.key.host
     is_same = (
-        names.are_same(found.asked, look.request)
-        and look.host in (None, host)
-        and _is_in(service, host, look.request.aggregate)
+        names.is_same_request(found.asked, claim_request.request)
+        and claim_request.host in (None, host)
+        and _is_in(service, host, claim_request.request.aggregate)
     )
     if not is_same:
         raise refusals.consumer_holds_other(
-            look.consumer, names.request_in(found.asked), host
+            claim_request.consumer, names.request_in(found.asked), host
         )
     return Allocation(
-        look.consumer, host, names.request_in(found.asked), units
+        claim_request.consumer, host, names.request_in(found.asked), units
     )
 
 
 def _is_in(service: Service, host: str, aggregate: str | None) -> bool:
     if aggregate is None:
         return True
-    return bool(reading.read(service, host, aggregate=aggregate).hosts)
+    return bool(reading.read_fleet(service, host, aggregate=aggregate).hosts)
 
 
-def _no_valid_host(service: Service, look: Look) -> errors.NoValidHost:
+def _no_valid_host(
+    service: Service, claim_request: ClaimRequest
+) -> errors.NoValidHost:
     """Return why nothing fits, with the numbers of a fleet of usual size."""
-    fleet = reading.read(service, look.host)
+    fleet = reading.read_fleet(service, claim_request.host)
     hosts = [host.record for host in fleet.hosts]
-    aggregate = look.request.aggregate
+    aggregate = claim_request.request.aggregate
     if aggregate is not None:
         # The records do not have aggregates that Nova mirrors here.
-        within = reading.read(service, look.host, aggregate=aggregate)
+        within = reading.read_fleet(
+            service, claim_request.host, aggregate=aggregate
+        )
         members = {host.name for host in within.hosts}
         hosts = [
             dataclasses.replace(
@@ -150,10 +166,12 @@ def _no_valid_host(service: Service, look: Look) -> errors.NoValidHost:
             )
             for host in hosts
         ]
-    is_counted = look.host or len(fleet.units) <= refusals.MAX_COUNTED_UNITS
+    is_counted = (
+        claim_request.host or len(fleet.units) <= refusals.MAX_COUNTED_UNITS
+    )
     return refusals.no_valid_host(
-        look.request,
-        look.host,
+        claim_request.request,
+        claim_request.host,
         hosts,
         [stored.record for stored in fleet.units] if is_counted else None,
     )
@@ -163,12 +181,12 @@ def _any_of(best: Sequence[Candidate]) -> Candidate:
     return random.choice(best)  # noqa: S311 - no secret
 
 
-def _units(found: Fleet, best: Candidate) -> list[Stored]:
+def _units(found: Fleet, best: Candidate) -> list[StoredUnit]:
     wanted = {free.unit.key for free in best.units}
     return [s for s in found.units if s.record.unit.key in wanted]
 
 
-def take(
+def claim_units(
     service: Service,
     keys: Collection[UnitKey],
     consumer: str,
@@ -181,10 +199,10 @@ def take(
     :raises Refused: when the host is disabled, a unit is gone, or the
         consumer holds others.
     :raises Conflict: when another one holds a unit.
-    :raises Again: when others changed one meanwhile.
+    :raises Retry: when others changed one meanwhile.
     :raises Unavailable: when Placement does not understand the claim.
     """
-    held = _taken(service, consumer, keys)
+    held = _units_held(service, consumer, keys)
     if held is not None:
         validation.require_same(held, keys)
         return held
@@ -193,28 +211,28 @@ def take(
         consumer=consumer,
         host=units[0].record.unit.key.host,
         request=request,
-        units=reservations.claimed(service, consumer, units, request, attempt),
+        units=reservations.acquire(service, consumer, units, request, attempt),
     )
 
 
-def _taken(
+def _units_held(
     service: Service, consumer: str, keys: Collection[UnitKey]
 ) -> Allocation | None:
-    def is_wanted(_: Consumer, units: Sequence[Stored]) -> bool:
+    def is_wanted(_: Consumer, units: Sequence[StoredUnit]) -> bool:
         of = {unit.record.unit.key for unit in units}
         name = units[0].record.unit.key.host
         return of == set(keys) and reading.is_offered(service, name)
 
-    held = reservations.holding(service, consumer, is_wanted)
+    held = reservations.resume(service, consumer, is_wanted)
     if held is None:
         return None
     found, units = held
     return Allocation(consumer, units[0].unit.key.host, found.asked, units)
 
 
-def _offered(service: Service, keys: Collection[UnitKey]) -> list[Stored]:
+def _offered(service: Service, keys: Collection[UnitKey]) -> list[StoredUnit]:
     name = next(iter(keys)).host
-    fleet = reading.read(service, name)
+    fleet = reading.read_fleet(service, name)
     for host in fleet.hosts:
         if host.record.is_disabled:
             validation.require_enabled(name, host.record.reason)
@@ -231,7 +249,7 @@ def candidates(
     found: Fleet, request: Request, weight: Weight, limit: int
 ) -> tuple[Candidate, ...]:
     """Where the request fits, in the order in which a claim takes it."""
-    of_host: dict[str, list[Stored]] = {h.name: [] for h in found.hosts}
+    of_host: dict[str, list[StoredUnit]] = {h.name: [] for h in found.hosts}
     for stored in found.units:
         of_host[stored.record.unit.key.host].append(stored)
     best: list[Candidate] = []
@@ -243,7 +261,7 @@ def candidates(
 
 
 def _candidates(
-    units: Sequence[Stored], request: Request, limit: int
+    units: Sequence[StoredUnit], request: Request, limit: int
 ) -> tuple[Candidate, ...]:
     return choice.candidates(
         request,
@@ -258,7 +276,7 @@ def _candidates(
 
 
 def _hosts(
-    of_host: dict[str, list[Stored]], request: Request, weight: Weight
+    of_host: dict[str, list[StoredUnit]], request: Request, weight: Weight
 ) -> Iterator[str]:
     """Hosts that may have what is asked for, each once."""
     all_units = [s.record.unit for units in of_host.values() for s in units]

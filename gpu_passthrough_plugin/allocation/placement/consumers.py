@@ -14,15 +14,17 @@ from gpu_passthrough_plugin.allocation.placement import (
     reading,
     state_counter,
 )
-from gpu_passthrough_plugin.allocation.placement.reading import Stored
+from gpu_passthrough_plugin.allocation.placement.reading import StoredUnit
 from gpu_passthrough_plugin.allocation.placement.service import (
-    Clash,
+    ConflictCode,
     Service,
-    changed,
-    clash,
-    detail,
+    conflict_code,
+    error_detail,
+    retry_changed,
 )
-from gpu_passthrough_plugin.allocation.placement.state_counter import Lease
+from gpu_passthrough_plugin.allocation.placement.state_counter import (
+    StateCounter,
+)
 from gpu_passthrough_plugin.model.unit import UnitRecord
 
 
@@ -49,15 +51,16 @@ class Consumer:
         return self.project == names.PROJECT
 
     @property
-    def is_bidding(self) -> bool:
+    def has_only_reservations(self) -> bool:
         """Whether bids are all that it has."""
         return all(
-            state_counter.is_bid(self.amount(u)) for u in self.allocations
+            state_counter.is_reservation(self.amount(u))
+            for u in self.allocations
         )
 
     def amount(self, uuid: str) -> int:
         """How much of a unit's lease it has; 0 for nothing."""
-        return self.allocations.get(uuid, {}).get(names.LEASE, 0)
+        return self.allocations.get(uuid, {}).get(names.STATE_COUNTER, 0)
 
     def body(
         self, allocations: Mapping[str, Mapping[str, int]]
@@ -75,7 +78,7 @@ class Consumer:
         }
 
 
-def consumer(service: Service, uuid: str) -> Consumer | None:
+def read_consumer(service: Service, uuid: str) -> Consumer | None:
     """What a consumer has; None when that is nothing."""
     found = service.get(f"/allocations/{uuid}")
     if not found["allocations"]:
@@ -93,7 +96,7 @@ def consumer(service: Service, uuid: str) -> Consumer | None:
     )
 
 
-def holds(service: Service, found: Consumer) -> tuple[UnitRecord, ...]:
+def held_units(service: Service, found: Consumer) -> tuple[UnitRecord, ...]:
     """The units that a consumer holds, by address.
 
     Not those that are left in its allocations after its hold ended.
@@ -103,79 +106,81 @@ def holds(service: Service, found: Consumer) -> tuple[UnitRecord, ...]:
         return ()
     return tuple(
         unit.held_by(found.uuid)
-        for unit in reading.read(service, host).units
-        if found.amount(unit.uuid) == unit.taken.amount
-        and unit.lease.is_held_by(unit.taken.amount)
+        for unit in reading.read_fleet(service, host).units
+        if found.amount(unit.uuid) == unit.usage.amount
+        and unit.counter.is_held_by(unit.usage.amount)
     )
 
 
-def bids(service: Service, found: Consumer) -> tuple[Stored, ...]:
+def reserved_units(
+    service: Service, found: Consumer
+) -> tuple[StoredUnit, ...]:
     """The units that a consumer bids for, by address."""
     host = _host(service, found)
     if host is None:
         return ()
     return tuple(
         unit
-        for unit in reading.read(service, host).units
-        if unit.is_free and found.amount(unit.uuid) == unit.lease.bid
+        for unit in reading.read_fleet(service, host).units
+        if unit.is_free and found.amount(unit.uuid) == unit.counter.reservation
     )
 
 
 def _host(service: Service, found: Consumer) -> str | None:
     """The host that has a consumer's units: they are all of one."""
     for uuid in found.allocations:
-        provider = service.found(f"/resource_providers/{uuid}")
-        key = names.unit_of(provider["name"]) if provider else None
+        provider = service.get_if_found(f"/resource_providers/{uuid}")
+        key = names.unit_key_in(provider["name"]) if provider else None
         if key is not None:
             return key.host
     return None
 
 
-def finish(service: Service, units: Iterable[Stored]) -> None:
+def remove_leftovers(service: Service, units: Iterable[StoredUnit]) -> None:
     """End what holds of these units ended, and somebody died at.
 
-    :raises Again: when others changed the same allocations meanwhile.
+    :raises Retry: when others changed the same allocations meanwhile.
     """
     for unit in units:
-        if unit.is_ended:
-            end(service, unit.uuid, unit.lease)
+        if unit.has_leftovers:
+            end_holds(service, unit.uuid, unit.counter)
 
 
-def end(service: Service, uuid: str, found: Lease) -> None:
+def end_holds(service: Service, uuid: str, found: StateCounter) -> None:
     """Take a unit out of the allocations of holds that ended.
 
     :param found: its lease, or one that it had.
-    :raises Again: when others changed the same allocations meanwhile.
+    :raises Retry: when others changed the same allocations meanwhile.
     """
-    for name in reading.holders(service, uuid):
-        taker = consumer(service, name)
+    for name in reading.counter_amounts(service, uuid):
+        taker = read_consumer(service, name)
         if taker is None:
             continue
-        if not state_counter.is_ended(found, taker.amount(uuid)):
+        if not found.is_leftover(taker.amount(uuid)):
             continue
         _keep_holds(service, taker)
 
 
-def turn_down(service: Service, uuid: str) -> None:
+def withdraw(service: Service, uuid: str) -> None:
     """Take away what of a unit's allocations is no hold.
 
     Whoever bid learns it when he makes it one.
 
-    :raises Again: when others changed the same allocations meanwhile.
+    :raises Retry: when others changed the same allocations meanwhile.
     """
-    for name in reading.holders(service, uuid):
-        taker = consumer(service, name)
+    for name in reading.counter_amounts(service, uuid):
+        taker = read_consumer(service, name)
         amount = taker.amount(uuid) if taker is not None else 0
-        found = reading.lease_of(service, uuid)
+        found = reading.read_counter(service, uuid)
         is_held = found is not None and found.is_held_by(amount)
         if taker is not None and amount and not is_held:
             _keep_holds(service, taker)
 
 
-def clear(service: Service, consumer: Consumer) -> None:
+def remove_allocations(service: Service, consumer: Consumer) -> None:
     """Take everything out of a consumer's allocations.
 
-    :raises Again: when others changed them meanwhile.
+    :raises Retry: when others changed them meanwhile.
     """
     _put(service, consumer, {})
 
@@ -184,7 +189,7 @@ def _keep_holds(service: Service, consumer: Consumer) -> None:
     """Take out of a consumer's allocations what holds nothing."""
     kept = {}
     for uuid, resources in consumer.allocations.items():
-        found = reading.lease_of(service, uuid)
+        found = reading.read_counter(service, uuid)
         if found is not None and found.is_held_by(consumer.amount(uuid)):
             kept[uuid] = resources
     _put(service, consumer, kept)
@@ -198,10 +203,11 @@ def _put(
     reply = service.put(f"/allocations/{consumer.uuid}", consumer.body(kept))
     if reply.status == 204:
         return
-    if not kept and clash(reply) is Clash.CAPACITY:
+    if not kept and conflict_code(reply) is ConflictCode.CAPACITY:
         # Placement checks even what is to go, and its inventory is gone.
         service.delete(f"/allocations/{consumer.uuid}")
     else:
-        raise changed(
-            f"what consumer {consumer.uuid} has in Placement", detail(reply)
+        raise retry_changed(
+            f"what consumer {consumer.uuid} has in Placement",
+            error_detail(reply),
         )

@@ -16,7 +16,7 @@ from gpu_passthrough_plugin.allocation.placement import (
     reading,
     version,
 )
-from gpu_passthrough_plugin.allocation.placement.claim import Look
+from gpu_passthrough_plugin.allocation.placement.claim import ClaimRequest
 from gpu_passthrough_plugin.allocation.placement.move import Move
 from gpu_passthrough_plugin.allocation.placement.service import Service
 from gpu_passthrough_plugin.allocation.validation import Shown
@@ -46,10 +46,10 @@ class PlacementLedger(Driver):
         self._is_checked = False
 
     def sync(self) -> str:
-        return self.service.repeated(lambda _: version.sync(self.service))
+        return self.service.retried(lambda _: version.sync(self.service))
 
     def version(self) -> str:
-        return self.service.repeated(lambda _: version.found(self.service))
+        return self.service.retried(lambda _: version.found(self.service))
 
     def close(self) -> None:
         self._is_checked = False
@@ -69,16 +69,16 @@ class PlacementLedger(Driver):
         return self._asked(lambda _: publish.publish(self.service, shown))
 
     def hosts(self) -> tuple[HostRecord, ...]:
-        found = self._asked(lambda _: reading.read(self.service))
+        found = self._asked(lambda _: reading.read_fleet(self.service))
         return tuple(host.record for host in found.hosts)
 
     def disable(self, host: str, reason: str) -> HostRecord:
         return self._asked(
-            lambda _: providers.disable(self.service, host, reason)
+            lambda _: providers.cordon(self.service, host, reason)
         )
 
     def enable(self, host: str) -> HostRecord:
-        return self._asked(lambda _: providers.enable(self.service, host))
+        return self._asked(lambda _: providers.uncordon(self.service, host))
 
     def records(
         self, *, host: str | None = None, states: Collection[State] = ()
@@ -88,12 +88,12 @@ class PlacementLedger(Driver):
     def _records(
         self, host: str | None, states: Collection[State]
     ) -> tuple[UnitRecord, ...]:
-        found = reading.read(self.service, host).units
+        found = reading.read_fleet(self.service, host).units
         wanted = [s for s in found if not states or s.record.state in states]
         # One that was looked at again may be another's by now.
         return tuple(
             record
-            for record in reading.records(self.service, wanted)
+            for record in reading.read_records(self.service, wanted)
             if not states or record.state in states
         )
 
@@ -101,7 +101,7 @@ class PlacementLedger(Driver):
         self, request: Request, *, host: str | None = None, limit: int = 10
     ) -> tuple[Candidate, ...]:
         found = self._asked(
-            lambda _: reading.read(
+            lambda _: reading.read_fleet(
                 self.service,
                 host,
                 is_offered=True,
@@ -113,15 +113,19 @@ class PlacementLedger(Driver):
     def claim(
         self, request: Request, consumer: str, *, host: str | None = None
     ) -> Allocation:
-        look = Look(request, validation.consumer(consumer), host, self._weight)
-        return self._asked(lambda n: claim.claim(self.service, look, n))
+        claim_request = ClaimRequest(
+            request, validation.consumer(consumer), host, self._weight
+        )
+        return self._asked(
+            lambda n: claim.claim(self.service, claim_request, n)
+        )
 
     def take(
         self, keys: Collection[UnitKey], consumer: str, request: str
     ) -> Allocation:
         name = validation.consumer(consumer)
         return self._asked(
-            lambda n: claim.take(self.service, keys, name, request, n)
+            lambda n: claim.claim_units(self.service, keys, name, request, n)
         )
 
     def allocations(self) -> tuple[Allocation, ...]:
@@ -134,7 +138,7 @@ class PlacementLedger(Driver):
                 held.setdefault(record.consumer, []).append(record)
         found = []
         for name, units in sorted(held.items()):
-            consumer = consumers.consumer(self.service, name)
+            consumer = consumers.read_consumer(self.service, name)
             if consumer is not None:
                 asked = names.request_in(consumer.asked)
                 asked = asked if consumer.is_ours else ""
@@ -147,10 +151,10 @@ class PlacementLedger(Driver):
         return self._asked(lambda _: self._allocation(name))
 
     def _allocation(self, name: str) -> Allocation:
-        found = consumers.consumer(self.service, name)
+        found = consumers.read_consumer(self.service, name)
         units: tuple[UnitRecord, ...] = ()
         if found is not None and found.is_ours:
-            units = consumers.holds(self.service, found)
+            units = consumers.held_units(self.service, found)
         if found is None or not units:
             raise refusals.consumer_holds_nothing(name)
         asked = names.request_in(found.asked)
@@ -177,4 +181,4 @@ class PlacementLedger(Driver):
                 self._is_checked = True
             return once(attempt)
 
-        return self.service.repeated(checked)
+        return self.service.retried(checked)

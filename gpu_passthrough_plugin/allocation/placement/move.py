@@ -24,10 +24,10 @@ from gpu_passthrough_plugin.allocation.placement.providers import (
     put_inventory,
     put_traits,
 )
-from gpu_passthrough_plugin.allocation.placement.service import Again, Service
+from gpu_passthrough_plugin.allocation.placement.service import Retry, Service
 from gpu_passthrough_plugin.allocation.placement.state_counter import (
-    Lease,
-    Taken,
+    StateCounter,
+    Usage,
 )
 from gpu_passthrough_plugin.model.unit import (
     State,
@@ -39,7 +39,7 @@ _NOBODYS = (State.FREE, State.QUARANTINED)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Found:
+class UnitProvider:
     """A unit's provider.
 
     :param generation: of the provider.
@@ -50,27 +50,27 @@ class Found:
     uuid: str
     generation: int
     resource_class: str
-    lease: Lease
+    counter: StateCounter
     holders: Mapping[str, int]
 
     @property
-    def taken(self) -> Taken:
-        return state_counter.taken(self.holders.values())
+    def usage(self) -> Usage:
+        return state_counter.usage_of(self.holders.values())
 
     def is_anothers(self, record: UnitRecord) -> bool:
         """Whether the one that a record names has not what is held."""
-        amount = self.taken.amount
-        if record.consumer is None or not self.lease.is_held_by(amount):
+        amount = self.usage.amount
+        if record.consumer is None or not self.counter.is_held_by(amount):
             return False
         return self.holders.get(record.consumer) != amount
 
     @property
     def state(self) -> State:
-        return state_counter.state(self.lease, self.taken)
+        return self.counter.state(self.usage)
 
     @property
     def record_generation(self) -> int:
-        return state_counter.generation(self.lease, self.taken)
+        return self.counter.generation(self.usage)
 
 
 class Move:
@@ -88,21 +88,21 @@ class Move:
         self._record = record
         self._state = state
         self._reason = reason if state is State.QUARANTINED else ""
-        self._tried: Lease | None = None
-        self._done: Lease | None = None
+        self._tried: StateCounter | None = None
+        self._done: StateCounter | None = None
 
     def once(self, service: Service) -> UnitRecord:
         """Do it; the new record.
 
         :raises Conflict: when the ledger's generation is another.
         :raises Refused: when the unit is gone, or another ledger's.
-        :raises Again: when its provider changed meanwhile.
+        :raises Retry: when its provider changed meanwhile.
         """
         found = _read(service, self._record.unit.key)
         if self._done is None:
             self._done = self._decided(service, found)
         if self._state in _NOBODYS:
-            consumers.end(service, found.uuid, self._done)
+            consumers.end_holds(service, found.uuid, self._done)
         if self._record.state is State.QUARANTINED:
             _forget_reason(service, found.uuid)
         is_over = self._state in _NOBODYS
@@ -110,13 +110,16 @@ class Move:
             self._record,
             state=self._state,
             consumer=None if is_over else self._record.consumer,
-            generation=state_counter.generation(self._done, Taken()),
+            generation=self._done.generation(Usage()),
             reason=self._reason,
         )
 
-    def _decided(self, service: Service, found: Found) -> Lease:
+    def _decided(self, service: Service, found: UnitProvider) -> StateCounter:
         """The lease after the move."""
-        if self._tried is not None and self._tried.total == found.lease.total:
+        if (
+            self._tried is not None
+            and self._tried.total == found.counter.total
+        ):
             # It was done, and the answer lost.
             return self._tried
         record = self._record
@@ -130,29 +133,29 @@ class Move:
                 f"unit {record.unit.key} is no longer {record.consumer}'s;"
                 " read it again"
             )
-        if state_counter.is_foreign(found.lease, found.taken):
+        if found.counter.is_taken_elsewhere(found.usage):
             raise errors.Refused(
                 f"unit {record.unit.key} was allocated in Placement by"
                 " somebody else, such as Nova; free it there"
             )
         if self._reason:
             found = _write_reason(service, found, self._reason)
-        after = state_counter.moved(found.lease, found.taken, self._state)
+        after = found.counter.moved(found.usage, self._state)
         self._tried = after
         try:
             put_inventory(
                 service,
                 found.uuid,
                 found.generation,
-                state_counter.inventory(after, found.resource_class),
+                after.inventory(found.resource_class),
             )
-        except Again:
+        except Retry:
             self._tried = None
             raise
         return after
 
 
-def _read(service: Service, key: UnitKey) -> Found:
+def _read(service: Service, key: UnitKey) -> UnitProvider:
     """The provider of a unit, as it is now.
 
     :raises Refused: when there is none.
@@ -160,27 +163,29 @@ def _read(service: Service, key: UnitKey) -> Found:
     listed = service.get(
         "/resource_providers",
         ("name", names.unit_provider(key)),
-        ("required", names.IS_UNIT),
+        ("required", names.UNIT_TRAIT),
     )["resource_providers"]
     if not listed:
         raise refusals.unit_unknown(key)
     uuid = listed[0]["uuid"]
-    found = service.found(f"/resource_providers/{uuid}/inventories")
-    if found is None or names.LEASE not in found["inventories"]:
+    found = service.get_if_found(f"/resource_providers/{uuid}/inventories")
+    if found is None or names.STATE_COUNTER not in found["inventories"]:
         raise refusals.unit_unknown(key)
     inventories = found["inventories"]
-    classes = [name for name in inventories if name != names.LEASE]
-    own = inventories[names.LEASE]
-    return Found(
+    classes = [name for name in inventories if name != names.STATE_COUNTER]
+    own = inventories[names.STATE_COUNTER]
+    return UnitProvider(
         uuid=uuid,
         generation=found["resource_provider_generation"],
         resource_class=classes[0],
-        lease=state_counter.of_total(own["total"], own["min_unit"]),
-        holders=reading.holders(service, uuid),
+        counter=state_counter.from_total(own["total"], own["min_unit"]),
+        holders=reading.counter_amounts(service, uuid),
     )
 
 
-def _write_reason(service: Service, found: Found, reason: str) -> Found:
+def _write_reason(
+    service: Service, found: UnitProvider, reason: str
+) -> UnitProvider:
     has = service.get(f"/resource_providers/{found.uuid}/traits")
     kept = _without_reason(has["traits"])
     said = names.text_traits(names.REASON, [reason])
@@ -191,18 +196,18 @@ def _write_reason(service: Service, found: Found, reason: str) -> Found:
 
 def _forget_reason(service: Service, uuid: str) -> None:
     """Take away why a unit was quarantined; it says nothing any more."""
-    has = service.found(f"/resource_providers/{uuid}/traits")
+    has = service.get_if_found(f"/resource_providers/{uuid}/traits")
     if has is None:
         return
     kept = _without_reason(has["traits"])
     gone = frozenset(has["traits"]) - kept
     if not gone:
         return
-    with contextlib.suppress(Again):
+    with contextlib.suppress(Retry):
         put_traits(service, uuid, has["resource_provider_generation"], kept)
         delete_traits(service, gone)
 
 
 def _without_reason(traits: list[str]) -> frozenset[str]:
-    begin = f"{names.FACT}{names.REASON}_"
+    begin = f"{names.TRAIT_PREFIX}{names.REASON}_"
     return frozenset(t for t in traits if not t.startswith(begin))

@@ -30,23 +30,23 @@ from gpu_passthrough_plugin.model.unit import (
 )
 
 # Resource classes.
-HOST = "CUSTOM_GPU_PASSTHROUGH_HOST"
-LEASE = "CUSTOM_GPU_PASSTHROUGH_LEASE"
+HOST_CLASS = "CUSTOM_GPU_PASSTHROUGH_HOST"
+STATE_COUNTER = "CUSTOM_GPU_PASSTHROUGH_LEASE"
 
 # Traits that mark the providers of ours.
-IS_HOST = "CUSTOM_GPU_PASSTHROUGH_HOST"
-IS_UNIT = "CUSTOM_GPU_PASSTHROUGH_UNIT"
+HOST_TRAIT = "CUSTOM_GPU_PASSTHROUGH_HOST"
+UNIT_TRAIT = "CUSTOM_GPU_PASSTHROUGH_UNIT"
 
-LAYOUT = "CUSTOM_GPU_PASSTHROUGH_LAYOUT_"
+LAYOUT_PREFIX = "CUSTOM_GPU_PASSTHROUGH_LAYOUT_"
 """A trait of that name and a number says how all of this is laid out."""
-KNOWN_LAYOUT = 2
+LAYOUT = 2
 
-FACT = "CUSTOM_GPUPT_"
+TRAIT_PREFIX = "CUSTOM_GPUPT_"
 """Traits that begin with it are ours to add and to take away."""
-IS_DISABLED = f"{FACT}DISABLED"
+CORDONED_TRAIT = f"{TRAIT_PREFIX}DISABLED"
 
 # Nova's own.  Source: os-traits; nova, compute/pci_placement_translator.py.
-NOVA_DISABLED = "COMPUTE_STATUS_DISABLED"
+NOVA_DISABLED_TRAIT = "COMPUTE_STATUS_DISABLED"
 NOVA_OWNED = frozenset({"OWNER_NOVA", "COMPUTE_MANAGED_PCI_DEVICE"})
 
 PROJECT = "gpu-passthrough-plugin"
@@ -66,7 +66,7 @@ def host_provider(host: str) -> str:
     return f"{host}{_HOST_SUFFIX}"
 
 
-def host_of(provider: str) -> str:
+def host_in(provider: str) -> str:
     """The host that a provider of that name is of."""
     return provider.removesuffix(_HOST_SUFFIX)
 
@@ -79,7 +79,7 @@ def unit_provider(key: UnitKey) -> str:
     return f"{key.host}_{str(key.address).upper()}"
 
 
-def unit_of(provider: str) -> UnitKey | None:
+def unit_key_in(provider: str) -> UnitKey | None:
     """The unit or function that a provider names; None if none."""
     host, _, text = provider.rpartition("_")
     try:
@@ -95,12 +95,12 @@ def aggregate(name: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, name))
 
 
-def address_text(found: Address) -> str:
+def _address_text(found: Address) -> str:
     """An address in the letters that a trait may have."""
     return re.sub(r"[:.]", "_", str(found)).upper()
 
 
-def address_in(parts: list[str]) -> Address:
+def _address_in(parts: list[str]) -> Address:
     """The address that four parts of a trait name."""
     domain, bus, slot, function = (int(part, 16) for part in parts)
     return Address(domain, bus, slot, function)
@@ -116,7 +116,7 @@ def text_traits(kind: str, texts: Iterable[str]) -> frozenset[str]:
     ``CUSTOM_GPUPT_<kind>_<which text>_<which piece>_<base32>``
     """
     return frozenset(
-        f"{FACT}{kind}_{number}_{piece}_{letters}"
+        f"{TRAIT_PREFIX}{kind}_{number}_{piece}_{letters}"
         for number, text in enumerate(sorted(texts))
         for piece, letters in enumerate(_pieces(text))
     )
@@ -131,7 +131,7 @@ def _pieces(text: str) -> Iterator[str]:
 def texts_in(kind: str, found: Iterable[str]) -> tuple[str, ...]:
     """What traits of that kind say; empty texts are not kept."""
     pieces: dict[int, dict[int, str]] = {}
-    begin = f"{FACT}{kind}_"
+    begin = f"{TRAIT_PREFIX}{kind}_"
     for trait in found:
         if trait.startswith(begin):
             number, piece, letters = trait.removeprefix(begin).split("_")
@@ -164,17 +164,17 @@ def unit_traits(unit: Unit, reason: str = "") -> frozenset[str]:
         if number is not None
     }
     if unit.switch is not None:
-        words.add(f"SWITCH_{address_text(unit.switch)}")
+        words.add(f"SWITCH_{_address_text(unit.switch)}")
     words |= {_function_text(function) for function in unit.functions}
-    own = {f"{FACT}{word}" for word in words}
+    own = {f"{TRAIT_PREFIX}{word}" for word in words}
     said = text_traits(REASON, [reason])
-    return frozenset(own | said | unit.traits | {IS_UNIT})
+    return frozenset(own | said | unit.traits | {UNIT_TRAIT})
 
 
 def _function_text(function: UnitFunction) -> str:
     kind = function.device_type.value.removeprefix(_TYPE)
     return (
-        f"F_{address_text(function.address)}"
+        f"F_{_address_text(function.address)}"
         f"_{function.vendor_id:04X}_{function.product_id:04X}"
         f"_{function.class_code:06X}_{kind}"
         f"_{'P' if function.is_primary else 'C'}"
@@ -186,8 +186,8 @@ def unit_in(host: str, found: Iterable[str]) -> Unit | None:
     found = frozenset(found)
     words: dict[str, list[list[str]]] = {}
     for trait in found:
-        if trait.startswith(FACT):
-            name, *parts = trait.removeprefix(FACT).split("_")
+        if trait.startswith(TRAIT_PREFIX):
+            name, *parts = trait.removeprefix(TRAIT_PREFIX).split("_")
             words.setdefault(name, []).append(parts)
     functions = sorted(
         (_function(parts) for parts in words.get("F", ())),
@@ -204,9 +204,11 @@ def unit_in(host: str, found: Iterable[str]) -> Unit | None:
         functions=tuple(functions),
         numa_node=_number(words.get("NODE")),
         socket=_number(words.get("SOCKET")),
-        switch=address_in(switches[0]) if switches else None,
+        switch=_address_in(switches[0]) if switches else None,
         traits=frozenset(
-            trait for trait in found - {IS_UNIT} if not trait.startswith(FACT)
+            trait
+            for trait in found - {UNIT_TRAIT}
+            if not trait.startswith(TRAIT_PREFIX)
         ),
     )
 
@@ -214,7 +216,7 @@ def unit_in(host: str, found: Iterable[str]) -> Unit | None:
 def _function(parts: list[str]) -> UnitFunction:
     vendor, product, code, kind, role = parts[4:]
     return UnitFunction(
-        address=address_in(parts[:4]),
+        address=_address_in(parts[:4]),
         vendor_id=int(vendor, 16),
         product_id=int(product, 16),
         class_code=int(code, 16),
@@ -237,7 +239,7 @@ MAX_LENGTH = 255
 _BETWEEN = "; "
 
 
-def written(request: Request) -> str:
+def user_id(request: Request) -> str:
     """The request and what else it asks for: ``gpu:1,nic:1; nodes 0,1``.
 
     :raises Invalid: when that is longer than Placement keeps.
@@ -264,9 +266,9 @@ def request_in(asked: str) -> str:
     return asked.partition(_BETWEEN)[0]
 
 
-def are_same(asked: str, request: Request) -> bool:
+def is_same_request(asked: str, request: Request) -> bool:
     """Whether that was asked for, in whatever order."""
-    return _sorted(asked) == _sorted(written(request))
+    return _sorted(asked) == _sorted(user_id(request))
 
 
 def _sorted(asked: str) -> tuple[list[str], str]:

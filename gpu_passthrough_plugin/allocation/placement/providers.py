@@ -11,24 +11,29 @@ from gpu_passthrough_plugin.allocation.placement import (
     reading,
     state_counter,
 )
-from gpu_passthrough_plugin.allocation.placement.reading import Host, Stored
+from gpu_passthrough_plugin.allocation.placement.reading import (
+    Host,
+    StoredUnit,
+)
 from gpu_passthrough_plugin.allocation.placement.service import (
-    Clash,
+    ConflictCode,
     Reply,
     Service,
-    changed,
-    clash,
-    detail,
+    conflict_code,
+    error_detail,
+    retry_changed,
 )
 from gpu_passthrough_plugin.allocation.placement.state_counter import Inventory
 from gpu_passthrough_plugin.allocation.validation import Shown
 from gpu_passthrough_plugin.model.allocation import HostRecord
 
 
-def made(service: Service, name: str, parent: str | None) -> tuple[str, int]:
+def ensure_provider(
+    service: Service, name: str, parent: str | None
+) -> tuple[str, int]:
     """The UUID and generation of a provider, made if there is none.
 
-    :raises Again: when its name is taken, and nobody has it.
+    :raises Retry: when its name is taken, and nobody has it.
     """
     listed = service.get("/resource_providers", ("name", name))
     for entry in listed["resource_providers"]:
@@ -39,11 +44,14 @@ def made(service: Service, name: str, parent: str | None) -> tuple[str, int]:
     reply = service.post("/resource_providers", body)
     if reply.status == 200:
         return reply.body["uuid"], reply.body["generation"]
-    if clash(reply) in (Clash.DUPLICATE, Clash.CONCURRENT):
-        raise changed(f"provider {name}", detail(reply))
+    if conflict_code(reply) in (
+        ConflictCode.DUPLICATE,
+        ConflictCode.CONCURRENT,
+    ):
+        raise retry_changed(f"provider {name}", error_detail(reply))
     raise errors.Unavailable(
         f"Placement {service.name} does not take a provider {name}"
-        f" ({detail(reply)}); its name has at most {names.MAX_NAME}"
+        f" ({error_detail(reply)}); its name has at most {names.MAX_NAME}"
         " characters: check [DEFAULT] host"
     )
 
@@ -53,9 +61,9 @@ def put_inventory(
 ) -> int:
     """Make that the inventory of a provider; its generation then.
 
-    :raises Again: when its generation is another, or it is gone.
+    :raises Retry: when its generation is another, or it is gone.
     """
-    service.make_classes(inventory)
+    service.create_classes(inventory)
     reply = service.put(
         f"/resource_providers/{uuid}/inventories",
         {
@@ -73,9 +81,9 @@ def put_traits(
 ) -> int:
     """Make these the traits of a provider; its generation then.
 
-    :raises Again: when its generation is another, or it is gone.
+    :raises Retry: when its generation is another, or it is gone.
     """
-    service.make_traits(traits)
+    service.create_traits(traits)
     reply = service.put(
         f"/resource_providers/{uuid}/traits",
         {
@@ -90,15 +98,15 @@ def put_traits(
 
 def _refused(service: Service, what: str, reply: Reply) -> Exception:
     if reply.status != 400:
-        return changed(what, detail(reply))
-    if "No such" not in detail(reply):
+        return retry_changed(what, error_detail(reply))
+    if "No such" not in error_detail(reply):
         return errors.Unavailable(
-            f"Placement {service.name} refuses {what} ({detail(reply)});"
+            f"Placement {service.name} refuses {what} ({error_detail(reply)});"
             " check the releases of both"
         )
     # Somebody took a trait or class away that nobody had yet.
     service.forget()
-    return changed(what, detail(reply))
+    return retry_changed(what, error_detail(reply))
 
 
 def delete_traits(service: Service, traits: Iterable[str]) -> None:
@@ -108,90 +116,99 @@ def delete_traits(service: Service, traits: Iterable[str]) -> None:
     service.forget()
 
 
-def unchanged(service: Service, stored: Stored) -> int:
+def unchanged_generation(service: Service, stored: StoredUnit) -> int:
     """The generation of a unit's provider, where it is what it was.
 
-    :raises Again: when it is not.
+    :raises Retry: when it is not.
     """
     path = f"/resource_providers/{stored.uuid}/inventories"
-    found = service.found(path)
-    own = found["inventories"].get(names.LEASE) if found else None
-    if found is None or own is None or own["total"] != stored.lease.total:
-        raise changed(f"unit {stored.record.unit.key}", "another count")
+    found = service.get_if_found(path)
+    own = found["inventories"].get(names.STATE_COUNTER) if found else None
+    if found is None or own is None or own["total"] != stored.counter.total:
+        raise retry_changed(f"unit {stored.record.unit.key}", "another count")
     generation = int(found["resource_provider_generation"])
-    has = reading.holders(service, stored.uuid).values()
-    if state_counter.taken(has) != stored.taken:
-        raise changed(f"unit {stored.record.unit.key}", "another holder")
+    has = reading.counter_amounts(service, stored.uuid).values()
+    if state_counter.usage_of(has) != stored.usage:
+        raise retry_changed(f"unit {stored.record.unit.key}", "another holder")
     return generation
 
 
-def ensure(service: Service, host: str) -> Host:
+def ensure_host(service: Service, host: str) -> Host:
     """A host, made if there is none, below the compute node's provider.
 
-    :raises Again: when others make it just now.
+    :raises Retry: when others make it just now.
     """
-    found = reading.read(service, host).hosts
+    found = reading.read_fleet(service, host).hosts
     if found:
         return found[0]
-    root, _ = made(service, host, None)
-    uuid, generation = made(service, names.host_provider(host), root)
+    root, _ = ensure_provider(service, host, None)
+    uuid, generation = ensure_provider(
+        service, names.host_provider(host), root
+    )
     generation = put_traits(
-        service, uuid, generation, frozenset({names.IS_HOST})
+        service, uuid, generation, frozenset({names.HOST_TRAIT})
     )
     put_inventory(
         service, uuid, generation, state_counter.host_inventory(0, 0)
     )
-    return reading.read(service, host).hosts[0]
+    return reading.read_fleet(service, host).hosts[0]
 
 
-def disable(service: Service, name: str, reason: str) -> HostRecord:
+def cordon(service: Service, name: str, reason: str) -> HostRecord:
     """Offer nothing of a host.
 
     :raises Refused: when there is no such host.
-    :raises Again: when others changed it meanwhile.
+    :raises Retry: when others changed it meanwhile.
     """
-    host = _known(service, name)
-    said = names.text_traits(reading.WHY, [reason]) | {names.IS_DISABLED}
-    put_traits(service, host.node, host.version, _without_why(host) | said)
-    return _known(service, name).record
+    host = _existing_host(service, name)
+    said = names.text_traits(reading.CORDON_REASON, [reason]) | {
+        names.CORDONED_TRAIT
+    }
+    put_traits(
+        service,
+        host.provider,
+        host.provider_generation,
+        _traits_without_cordon(host) | said,
+    )
+    return _existing_host(service, name).record
 
 
-def enable(service: Service, name: str) -> HostRecord:
+def uncordon(service: Service, name: str) -> HostRecord:
     """Offer a host's free units again.
 
     :raises Refused: when there is no such host, or Nova disabled it.
-    :raises Again: when others changed it meanwhile.
+    :raises Retry: when others changed it meanwhile.
     """
-    host = _known(service, name)
-    kept = _without_why(host)
+    host = _existing_host(service, name)
+    kept = _traits_without_cordon(host)
     if kept != host.traits:
-        put_traits(service, host.node, host.version, kept)
-        delete_traits(service, host.traits - kept - {names.IS_DISABLED})
-    found = _known(service, name).record
+        put_traits(service, host.provider, host.provider_generation, kept)
+        delete_traits(service, host.traits - kept - {names.CORDONED_TRAIT})
+    found = _existing_host(service, name).record
     if host.is_disabled_by_nova:
         raise errors.Refused(f"host {name} stays disabled: {found.reason}")
     return found
 
 
-def _known(service: Service, name: str) -> Host:
-    found = reading.read(service, name).hosts
+def _existing_host(service: Service, name: str) -> Host:
+    found = reading.read_fleet(service, name).hosts
     if not found:
         raise refusals.host_unknown(name)
     return found[0]
 
 
-def _without_why(host: Host) -> frozenset[str]:
-    begin = f"{names.FACT}{reading.WHY}_"
+def _traits_without_cordon(host: Host) -> frozenset[str]:
+    begin = f"{names.TRAIT_PREFIX}{reading.CORDON_REASON}_"
     return frozenset(
         trait
-        for trait in host.traits - {names.IS_DISABLED}
+        for trait in host.traits - {names.CORDONED_TRAIT}
         if not trait.startswith(begin)
     )
 
 
-def host_traits(host: Host, shown: Shown) -> frozenset[str]:
+def published_host_traits(host: Host, shown: Shown) -> frozenset[str]:
     """The traits of our provider of the host, once it published."""
-    kept = frozenset(t for t in host.traits if not _is_said(t))
+    kept = frozenset(t for t in host.traits if not _is_published(t))
     machine = shown.machine or host.machine
     return (
         kept
@@ -200,24 +217,28 @@ def host_traits(host: Host, shown: Shown) -> frozenset[str]:
     )
 
 
-def _is_said(trait: str) -> bool:
+def _is_published(trait: str) -> bool:
     kinds = (reading.MACHINE, reading.AGGREGATE)
-    return any(trait.startswith(f"{names.FACT}{kind}_") for kind in kinds)
+    return any(
+        trait.startswith(f"{names.TRAIT_PREFIX}{kind}_") for kind in kinds
+    )
 
 
-def write(service: Service, host: Host, shown: Shown, generation: int) -> int:
+def write_host_metadata(
+    service: Service, host: Host, shown: Shown, generation: int
+) -> int:
     """Write machine and aggregates down; our provider's generation then.
 
     The aggregates first: the traits tell which of them were ours.
 
-    :raises Again: when others changed either meanwhile.
+    :raises Retry: when others changed either meanwhile.
     """
     if shown.aggregates != host.aggregates:
         _write_aggregates(service, host, shown)
-    wanted = host_traits(host, shown)
+    wanted = published_host_traits(host, shown)
     if wanted == host.traits:
         return generation
-    generation = put_traits(service, host.node, generation, wanted)
+    generation = put_traits(service, host.provider, generation, wanted)
     delete_traits(service, host.traits - wanted)
     return generation
 
@@ -240,4 +261,6 @@ def _write_aggregates(service: Service, host: Host, shown: Shown) -> None:
         },
     )
     if reply.status != 200:
-        raise changed(f"the aggregates of host {host.name}", detail(reply))
+        raise retry_changed(
+            f"the aggregates of host {host.name}", error_detail(reply)
+        )

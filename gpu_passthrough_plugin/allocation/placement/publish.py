@@ -27,24 +27,24 @@ from gpu_passthrough_plugin.allocation.placement import (
     state_counter,
 )
 from gpu_passthrough_plugin.allocation.placement.providers import (
-    made,
+    ensure_provider,
     put_inventory,
     put_traits,
 )
 from gpu_passthrough_plugin.allocation.placement.reading import (
     Fleet,
     Host,
-    Stored,
+    StoredUnit,
 )
 from gpu_passthrough_plugin.allocation.placement.service import (
     Json,
     Service,
-    changed,
-    detail,
+    error_detail,
+    retry_changed,
 )
 from gpu_passthrough_plugin.allocation.placement.state_counter import (
     Inventory,
-    Lease,
+    StateCounter,
 )
 from gpu_passthrough_plugin.allocation.validation import Shown
 from gpu_passthrough_plugin.model.allocation import SyncReport
@@ -56,43 +56,46 @@ def publish(service: Service, shown: Shown) -> SyncReport:
 
     :raises Refused: when another machine published under its name, or
         Nova reports the same functions.
-    :raises Again: when others changed the same meanwhile.
+    :raises Retry: when others changed the same meanwhile.
     """
-    host = providers.ensure(service, shown.host)
+    host = providers.ensure_host(service, shown.host)
     validation.require_machine(host.machine, shown)
     found = _units(service, host, shown)
     planned = _plan(found, shown)
-    if planned.is_empty and providers.host_traits(host, shown) == host.traits:
+    if (
+        planned.is_empty
+        and providers.published_host_traits(host, shown) == host.traits
+    ):
         return _report(planned, host.generation)
     is_counted = not planned.is_empty or shown.aggregates != host.aggregates
     generation = host.generation + is_counted
     highest = max((_highest(service, host), *_counts(found, planned)))
     version = put_inventory(
         service,
-        host.node,
-        host.version,
+        host.provider,
+        host.provider_generation,
         state_counter.host_inventory(generation, highest),
     )
-    version = providers.write(service, host, shown, version)
+    version = providers.write_host_metadata(service, host, shown, version)
     # What others did before they could see that this began.
     found = _units(service, host, shown)
     planned = _plan(found, shown)
     if max(_counts(found, planned), default=0) > highest:
-        raise changed(f"a unit of host {host.name}", "another count")
-    openings = _carry_out(service, host, found, planned, highest)
+        raise retry_changed(f"a unit of host {host.name}", "another count")
+    deferred = _carry_out(service, host, found, planned, highest)
     _require_version(service, host, version)
-    open_(service, openings)
+    put_deferred(service, deferred)
     return _report(planned, generation)
 
 
 def _units(service: Service, host: Host, shown: Shown) -> Fleet:
     """The host's units, with no hold left of them that ended."""
-    found = reading.read(service, host.name)
+    found = reading.read_fleet(service, host.name)
     known = {stored.uuid for stored in found.units}
-    clear(service, host, known, shown.units)
-    if any(stored.is_ended for stored in found.units):
-        consumers.finish(service, found.units)
-        found = reading.read(service, host.name)
+    _require_no_foreign_provider(service, host, known, shown.units)
+    if any(stored.has_leftovers for stored in found.units):
+        consumers.remove_leftovers(service, found.units)
+        found = reading.read_fleet(service, host.name)
     return found
 
 
@@ -102,19 +105,19 @@ def _plan(found: Fleet, shown: Shown) -> Plan:
 
 def _highest(service: Service, host: Host) -> int:
     """The highest count that a unit of the host had when it went."""
-    found = service.get(f"/resource_providers/{host.node}/inventories")
-    return state_counter.highest(found["inventories"])
+    found = service.get(f"/resource_providers/{host.provider}/inventories")
+    return state_counter.highest_count(found["inventories"])
 
 
 def _counts(found: Fleet, planned: Plan) -> list[int]:
     """The counts of the units that go."""
     gone = {record.unit.key for record in planned.removed}
-    return [s.lease.count for s in found.units if s.record.unit.key in gone]
+    return [s.counter.count for s in found.units if s.record.unit.key in gone]
 
 
 def _carry_out(
     service: Service, host: Host, found: Fleet, planned: Plan, highest: int
-) -> list[Opening]:
+) -> list[DeferredInventory]:
     """What goes first, what comes last: no function is in two units.
 
     :param highest: count of a unit that went; who comes begins after it,
@@ -122,24 +125,26 @@ def _carry_out(
     """
     stored = {s.record.unit.key: s for s in found.units}
     for record in planned.removed:
-        remove(service, stored[record.unit.key])
-    openings = []
+        _remove_unit(service, stored[record.unit.key])
+    deferred = []
     for change in planned.changed:
         of = stored[change.before.unit.key]
-        opening = alter(service, of, change)
-        if opening is not None:
-            openings.append(opening)
+        late = _change_unit(service, of, change)
+        if late is not None:
+            deferred.append(late)
     for unit in planned.added:
-        first = state_counter.first(highest)
-        openings.append(add(service, host.root, unit, first))
-    return openings
+        first = state_counter.first_after(highest)
+        deferred.append(_add_unit(service, host.root, unit, first))
+    return deferred
 
 
 def _require_version(service: Service, host: Host, version: int) -> None:
     """Return when nobody else publishes for the same host meanwhile."""
-    found = service.get(f"/resource_providers/{host.node}")
+    found = service.get(f"/resource_providers/{host.provider}")
     if found["generation"] != version:
-        raise changed(f"the inventory of host {host.name}", "another began")
+        raise retry_changed(
+            f"the inventory of host {host.name}", "another began"
+        )
 
 
 def _report(planned: Plan, generation: int) -> SyncReport:
@@ -154,7 +159,7 @@ def _report(planned: Plan, generation: int) -> SyncReport:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Opening:
+class DeferredInventory:
     """What lets a unit be claimed, once it is sure that it may be.
 
     :param generation: of its provider, until then.
@@ -165,82 +170,88 @@ class Opening:
     inventory: Inventory
 
 
-def open_(service: Service, openings: list[Opening]) -> None:
+def put_deferred(service: Service, deferred: list[DeferredInventory]) -> None:
     """Let units be claimed.
 
-    :raises Again: when others changed one of them meanwhile.
+    :raises Retry: when others changed one of them meanwhile.
     """
-    for opening in openings:
+    for opening in deferred:
         put_inventory(
             service, opening.uuid, opening.generation, opening.inventory
         )
 
 
-def remove(service: Service, stored: Stored) -> None:
+def _remove_unit(service: Service, stored: StoredUnit) -> None:
     """Take a unit away.
 
-    :raises Again: when it is not what it was read as.
+    :raises Retry: when it is not what it was read as.
     """
-    if stored.taken.takers:
-        consumers.turn_down(service, stored.uuid)
-        raise changed(f"unit {stored.record.unit.key}", "somebody's bid")
-    generation = providers.unchanged(service, stored)
+    if stored.usage.consumers:
+        consumers.withdraw(service, stored.uuid)
+        raise retry_changed(f"unit {stored.record.unit.key}", "somebody's bid")
+    generation = providers.unchanged_generation(service, stored)
     # Whoever is claiming it is refused from then on; a DELETE has no guard.
     put_inventory(service, stored.uuid, generation, {})
     reply = service.delete(f"/resource_providers/{stored.uuid}")
     if reply.status == 409:
-        raise changed(f"unit {stored.record.unit.key}", detail(reply))
+        raise retry_changed(
+            f"unit {stored.record.unit.key}", error_detail(reply)
+        )
 
 
-def alter(service: Service, stored: Stored, planned: Change) -> Opening | None:
+def _change_unit(
+    service: Service, stored: StoredUnit, planned: Change
+) -> DeferredInventory | None:
     """Make a unit what it is planned to be; how to open it, if that is left.
 
-    :raises Again: when it is not what it was read as.
+    :raises Retry: when it is not what it was read as.
     """
     after = planned.after
-    generation = providers.unchanged(service, stored)
+    generation = providers.unchanged_generation(service, stored)
     traits = names.unit_traits(after.unit, after.reason)
     said = names.text_traits(names.REASON, [after.reason])
     if after.state is State.QUARANTINED and not planned.before.reason:
         before = names.unit_traits(planned.before.unit) | said
         generation = put_traits(service, stored.uuid, generation, before)
-    wanted = state_counter.moved(
-        stored.lease, stored.taken, after.state, is_missing=after.is_missing
+    wanted = stored.counter.moved(
+        stored.usage, after.state, is_missing=after.is_missing
     )
-    is_opening = after.state is State.FREE and not after.is_missing
-    first = _closed(wanted) if is_opening else wanted
+    is_claimable = after.state is State.FREE and not after.is_missing
+    first = _unclaimable(wanted) if is_claimable else wanted
     of = after.unit.resource_class
     generation = put_inventory(
-        service, stored.uuid, generation, state_counter.inventory(first, of)
+        service, stored.uuid, generation, first.inventory(of)
     )
     if traits != names.unit_traits(planned.before.unit) or said:
         generation = put_traits(service, stored.uuid, generation, traits)
-    if not is_opening:
+    if not is_claimable:
         return None
-    return Opening(
-        stored.uuid, generation, state_counter.inventory(wanted, of)
-    )
+    return DeferredInventory(stored.uuid, generation, wanted.inventory(of))
 
 
-def add(service: Service, root: str, unit: Unit, first: Lease) -> Opening:
+def _add_unit(
+    service: Service, root: str, unit: Unit, first: StateCounter
+) -> DeferredInventory:
     """Make a unit's provider; how to open it.
 
     :param root: UUID of the compute node's provider.
     :param first: its lease.
-    :raises Again: when others make it just now.
+    :raises Retry: when others make it just now.
     """
-    uuid, generation = made(service, names.unit_provider(unit.key), root)
+    uuid, generation = ensure_provider(
+        service, names.unit_provider(unit.key), root
+    )
     generation = put_traits(service, uuid, generation, names.unit_traits(unit))
-    inventory = state_counter.inventory(first, unit.resource_class)
-    return Opening(uuid, generation, inventory)
+    inventory = first.inventory(unit.resource_class)
+    return DeferredInventory(uuid, generation, inventory)
 
 
-def _closed(found: Lease) -> Lease:
+def _unclaimable(found: StateCounter) -> StateCounter:
     """The same, but that nobody can claim it."""
     return dataclasses.replace(found, is_missing=True)
 
 
-def clear(
+def _require_no_foreign_provider(
     service: Service, host: Host, known: Collection[str], units: Sequence[Unit]
 ) -> None:
     """Return when nobody else has these functions in Placement.
@@ -255,11 +266,11 @@ def clear(
     wanted = {unit.key for unit in units}
     tree = service.get("/resource_providers", ("in_tree", host.root))
     for entry in tree["resource_providers"]:
-        key = names.unit_of(entry["name"])
+        key = names.unit_key_in(entry["name"])
         if key is None or entry["uuid"] in known:
             continue
         traits = _traits(service, entry["uuid"])
-        is_ours = names.IS_UNIT in traits
+        is_ours = names.UNIT_TRAIT in traits
         if (
             key.address in addresses
             and not is_ours
@@ -271,7 +282,7 @@ def clear(
 
 
 def _traits(service: Service, uuid: str) -> frozenset[str]:
-    found = service.found(f"/resource_providers/{uuid}/traits")
+    found = service.get_if_found(f"/resource_providers/{uuid}/traits")
     return frozenset(found["traits"]) if found else frozenset()
 
 
@@ -279,12 +290,14 @@ def _is_bare(service: Service, entry: Json, traits: frozenset[str]) -> bool:
     """Whether a provider is but a name: ours, a moment after it was made."""
     if traits:
         return False
-    found = service.found(f"/resource_providers/{entry['uuid']}/inventories")
+    found = service.get_if_found(
+        f"/resource_providers/{entry['uuid']}/inventories"
+    )
     return not found or not found["inventories"]
 
 
 def _remove_leftover(service: Service, uuid: str) -> None:
-    found = service.found(f"/resource_providers/{uuid}/inventories")
+    found = service.get_if_found(f"/resource_providers/{uuid}/inventories")
     if found is not None and not found["inventories"]:
         service.delete(f"/resource_providers/{uuid}")
 

@@ -14,16 +14,16 @@ from gpu_passthrough_plugin.allocation.placement import names, state_counter
 from gpu_passthrough_plugin.allocation.placement.service import (
     Json,
     Service,
-    changed,
+    retry_changed,
 )
 from gpu_passthrough_plugin.allocation.placement.state_counter import (
-    Lease,
-    Taken,
+    StateCounter,
+    Usage,
 )
 from gpu_passthrough_plugin.model.allocation import HostRecord
 from gpu_passthrough_plugin.model.unit import State, UnitRecord
 
-WHY, MACHINE, AGGREGATE = "WHY", "MACHINE", "AGGREGATE"
+CORDON_REASON, MACHINE, AGGREGATE = "WHY", "MACHINE", "AGGREGATE"
 _BY_NOVA = (
     "its compute service is disabled; run 'openstack compute service set"
     " --enable'"
@@ -34,16 +34,16 @@ _BY_NOVA = (
 class Host:
     """A host, and where it is in Placement.
 
-    :param node: UUID of our provider of it.
-    :param version: generation of that provider.
+    :param provider: UUID of our provider of it.
+    :param provider_generation: generation of that provider.
     :param root: UUID of the compute node's.
     :param generation: of the host's inventory.
     :param traits: of our provider.
     """
 
     name: str
-    node: str
-    version: int
+    provider: str
+    provider_generation: int
     root: str
     generation: int
     traits: frozenset[str]
@@ -59,8 +59,8 @@ class Host:
 
     @property
     def record(self) -> HostRecord:
-        is_ours = names.IS_DISABLED in self.traits
-        why = "".join(names.texts_in(WHY, self.traits))
+        is_ours = names.CORDONED_TRAIT in self.traits
+        why = "".join(names.texts_in(CORDON_REASON, self.traits))
         return HostRecord(
             name=self.name,
             generation=self.generation,
@@ -73,7 +73,7 @@ class Host:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Stored:
+class StoredUnit:
     """A unit, and where it is in Placement.
 
     :param uuid: of its provider.
@@ -82,15 +82,15 @@ class Stored:
 
     uuid: str
     record: UnitRecord
-    lease: Lease
-    taken: Taken
+    counter: StateCounter
+    usage: Usage
 
     @property
     def is_offered(self) -> bool:
-        return self.is_free and (not self.taken.amount or self.is_ended)
+        return self.is_free and (not self.usage.amount or self.has_leftovers)
 
     @property
-    def is_nobodys(self) -> bool:
+    def is_idle(self) -> bool:
         return self.record.state in (State.FREE, State.QUARANTINED)
 
     @property
@@ -99,8 +99,8 @@ class Stored:
         return self.record.state is State.FREE and not self.record.is_missing
 
     @property
-    def is_ended(self) -> bool:
-        return state_counter.is_ended(self.lease, self.taken.amount)
+    def has_leftovers(self) -> bool:
+        return self.counter.is_leftover(self.usage.amount)
 
     def held_by(self, consumer: str | None) -> UnitRecord:
         """The record, held by that consumer."""
@@ -112,18 +112,18 @@ class Fleet:
     """Hosts by name, and their units by host and address."""
 
     hosts: tuple[Host, ...] = ()
-    units: tuple[Stored, ...] = ()
+    units: tuple[StoredUnit, ...] = ()
 
-    def without_bids(self) -> Fleet:
+    def without_reservations(self) -> Fleet:
         """The same, had nobody bid for what is free."""
         units = tuple(
-            dataclasses.replace(unit, taken=Taken()) if unit.is_free else unit
+            dataclasses.replace(unit, usage=Usage()) if unit.is_free else unit
             for unit in self.units
         )
         return dataclasses.replace(self, units=units)
 
 
-def shared(candidates: Json) -> list[str]:
+def shared_units(candidates: Json) -> list[str]:
     """The providers of units that several have something of.
 
     Summaries give the sums only.
@@ -132,7 +132,7 @@ def shared(candidates: Json) -> list[str]:
     return [
         uuid
         for uuid, summary in summaries.items()
-        if names.LEASE in summary["resources"]
+        if names.STATE_COUNTER in summary["resources"]
         and _takers(summary["resources"]) > 1
     ]
 
@@ -142,12 +142,12 @@ def _takers(resources: Mapping[str, Json]) -> int:
     return sum(
         int(of["used"])
         for name, of in resources.items()
-        if name != names.LEASE
+        if name != names.STATE_COUNTER
     )
 
 
-def fleet(
-    providers: Json, candidates: Json, known: Mapping[str, Taken]
+def fleet_in(
+    providers: Json, candidates: Json, known: Mapping[str, Usage]
 ) -> Fleet:
     """What is known of the hosts whose providers are listed.
 
@@ -174,19 +174,19 @@ def _hosts(
 ) -> Iterator[Host]:
     for entry in listed:
         node = summaries.get(entry["uuid"])
-        capacity = _capacity(node, names.HOST)
+        capacity = _capacity(node, names.HOST_CLASS)
         if node is None or capacity is None:
             continue
         root = str(node["root_provider_uuid"])
         of_root = summaries.get(root, {"traits": ()})
         yield Host(
-            name=names.host_of(entry["name"]),
-            node=entry["uuid"],
-            version=entry["generation"],
+            name=names.host_in(entry["name"]),
+            provider=entry["uuid"],
+            provider_generation=entry["generation"],
             root=root,
             generation=capacity - 1,
             traits=frozenset(node["traits"]),
-            is_disabled_by_nova=names.NOVA_DISABLED in of_root["traits"],
+            is_disabled_by_nova=names.NOVA_DISABLED_TRAIT in of_root["traits"],
         )
 
 
@@ -198,48 +198,52 @@ def _capacity(summary: Json | None, resource_class: str) -> int | None:
 def _units(
     summaries: Mapping[str, Json],
     of_root: Mapping[str, str],
-    known: Mapping[str, Taken],
-) -> Iterator[Stored]:
+    known: Mapping[str, Usage],
+) -> Iterator[StoredUnit]:
     for uuid, summary in summaries.items():
         host = of_root.get(str(summary["root_provider_uuid"]))
-        total = _capacity(summary, names.LEASE)
+        total = _capacity(summary, names.STATE_COUNTER)
         # One without a lease is being made, and no unit yet.
         if host is None or total is None:
             continue
         resources = summary["resources"]
-        amount = int(resources[names.LEASE]["used"])
-        found = stored(
+        amount = int(resources[names.STATE_COUNTER]["used"])
+        found = stored_unit(
             uuid,
             host,
             frozenset(summary["traits"]),
-            state_counter.of_total(total),
-            known.get(uuid) or Taken(amount, _takers(resources)),
+            state_counter.from_total(total),
+            known.get(uuid) or Usage(amount, _takers(resources)),
         )
         if found is not None:
             yield found
 
 
-def stored(
-    uuid: str, host: str, traits: frozenset[str], found: Lease, of: Taken
-) -> Stored | None:
+def stored_unit(
+    uuid: str,
+    host: str,
+    traits: frozenset[str],
+    found: StateCounter,
+    of: Usage,
+) -> StoredUnit | None:
     """A unit of a host; None when its traits tell of none."""
     unit = names.unit_in(host, traits)
     if unit is None:
         return None
-    state = state_counter.state(found, of)
+    state = found.state(of)
     is_quarantined = state is State.QUARANTINED
-    return Stored(
+    return StoredUnit(
         uuid=uuid,
         record=UnitRecord(
             unit=unit,
             state=state,
             consumer=None,
-            generation=state_counter.generation(found, of),
+            generation=found.generation(of),
             is_missing=found.is_missing,
             reason=names.reason_in(traits) if is_quarantined else "",
         ),
-        lease=found,
-        taken=of,
+        counter=found,
+        usage=of,
     )
 
 
@@ -247,7 +251,7 @@ def stored(
 _LOOKS = 5
 
 
-def read(
+def read_fleet(
     service: Service,
     host: str | None = None,
     *,
@@ -262,86 +266,89 @@ def read(
     :param is_offered: leave disabled hosts out.
     :param aggregate: only hosts that are in it.
     """
-    asked = [("required", names.IS_HOST)]
+    asked = [("required", names.HOST_TRAIT)]
     if host is not None:
         asked.append(("name", names.host_provider(host)))
     providers = service.get("/resource_providers", *asked)
     listed = providers["resource_providers"]
     if not listed:
         return Fleet()
-    query = [("resources", f"{names.HOST}:1"), ("required", names.IS_HOST)]
+    query = [
+        ("resources", f"{names.HOST_CLASS}:1"),
+        ("required", names.HOST_TRAIT),
+    ]
     if is_offered:
-        query[-1] = ("required", f"{names.IS_HOST},!{names.IS_DISABLED}")
-        query.append(("root_required", f"!{names.NOVA_DISABLED}"))
+        query[-1] = ("required", f"{names.HOST_TRAIT},!{names.CORDONED_TRAIT}")
+        query.append(("root_required", f"!{names.NOVA_DISABLED_TRAIT}"))
     if aggregate is not None:
         query.append(("member_of", names.aggregate(aggregate)))
     if host is not None:
         query.append(("in_tree", listed[0]["root_provider_uuid"]))
     candidates = service.get("/allocation_candidates", *query)
     known = {
-        uuid: state_counter.taken(holders(service, uuid).values())
-        for uuid in shared(candidates)
+        uuid: state_counter.usage_of(counter_amounts(service, uuid).values())
+        for uuid in shared_units(candidates)
     }
-    return fleet(providers, candidates, known)
+    return fleet_in(providers, candidates, known)
 
 
 def is_offered(
     service: Service, host: str, aggregate: str | None = None
 ) -> bool:
     """Whether units of a host may be claimed, as one of the aggregate."""
-    found = read(service, host, is_offered=True, aggregate=aggregate)
+    found = read_fleet(service, host, is_offered=True, aggregate=aggregate)
     return bool(found.hosts)
 
 
-def records(
-    service: Service, units: Iterable[Stored]
+def read_records(
+    service: Service, units: Iterable[StoredUnit]
 ) -> tuple[UnitRecord, ...]:
     """The records of units, each with who holds it.
 
-    :raises Again: when one changed at each look.
+    :raises Retry: when one changed at each claim_request.
     """
     return tuple(_record(service, unit) for unit in units)
 
 
-def _record(service: Service, unit: Stored) -> UnitRecord:
+def _record(service: Service, unit: StoredUnit) -> UnitRecord:
     for _ in range(_LOOKS):
-        consumer = consumer_of(service, unit)
-        is_told = consumer is not None or not unit.taken.takers
-        if is_told or unit.is_nobodys:
+        consumer = _holder_of(service, unit)
+        is_told = consumer is not None or not unit.usage.consumers
+        if is_told or unit.is_idle:
             return unit.held_by(consumer)
         # Whoever had it when it was read has it no more.
         host = unit.record.unit.key.host
-        now = {u.uuid: u for u in read(service, host).units}
+        now = {u.uuid: u for u in read_fleet(service, host).units}
         if unit.uuid not in now:
             break
         unit = now[unit.uuid]
-    raise changed(f"unit {unit.record.unit.key}", "another holder")
+    raise retry_changed(f"unit {unit.record.unit.key}", "another holder")
 
 
-def consumer_of(service: Service, unit: Stored) -> str | None:
+def _holder_of(service: Service, unit: StoredUnit) -> str | None:
     """The UUID of who holds a unit; None when nobody does."""
-    if unit.is_nobodys:
+    if unit.is_idle:
         return None
-    for name, amount in holders(service, unit.uuid).items():
-        if amount == unit.taken.amount:
+    for name, amount in counter_amounts(service, unit.uuid).items():
+        if amount == unit.usage.amount:
             return name
     return None
 
 
-def holders(service: Service, uuid: str) -> dict[str, int]:
+def counter_amounts(service: Service, uuid: str) -> dict[str, int]:
     """How much of a unit's lease each consumer has that has some of it."""
-    found = service.found(f"/resource_providers/{uuid}/allocations")
+    found = service.get_if_found(f"/resource_providers/{uuid}/allocations")
     allocations = found["allocations"] if found else {}
     return {
-        consumer: int(entry["resources"].get(names.LEASE, 0))
+        consumer: int(entry["resources"].get(names.STATE_COUNTER, 0))
         for consumer, entry in allocations.items()
     }
 
 
-def lease_of(service: Service, uuid: str) -> Lease | None:
+def read_counter(service: Service, uuid: str) -> StateCounter | None:
     """The lease of a provider; None when it has none."""
-    found = service.found(f"/resource_providers/{uuid}/inventories")
-    own = found["inventories"].get(names.LEASE) if found else None
+    found = service.get_if_found(f"/resource_providers/{uuid}/inventories")
+    own = found["inventories"].get(names.STATE_COUNTER) if found else None
     if own is None:
         return None
-    return state_counter.of_total(own["total"], own["min_unit"])
+    return state_counter.from_total(own["total"], own["min_unit"])

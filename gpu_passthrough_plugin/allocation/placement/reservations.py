@@ -33,15 +33,15 @@ from gpu_passthrough_plugin.allocation.placement import (
 )
 from gpu_passthrough_plugin.allocation.placement.consumers import Consumer
 from gpu_passthrough_plugin.allocation.placement.move import Move
-from gpu_passthrough_plugin.allocation.placement.reading import Stored
+from gpu_passthrough_plugin.allocation.placement.reading import StoredUnit
 from gpu_passthrough_plugin.allocation.placement.service import (
-    Again,
-    Clash,
+    ConflictCode,
     Reply,
+    Retry,
     Service,
-    changed,
-    clash,
-    detail,
+    conflict_code,
+    error_detail,
+    retry_changed,
 )
 from gpu_passthrough_plugin.model.unit import State, UnitRecord
 
@@ -52,13 +52,13 @@ PATIENT_ATTEMPTS = 8
 # Of a provider.  Source: placement, exception.py; handlers/allocation.py.
 _GONE = ("does not exist", "No resource provider")
 
-Wanted = Callable[[Consumer, Sequence[Stored]], bool]
+Wanted = Callable[[Consumer, Sequence[StoredUnit]], bool]
 
 
-def claimed(
+def acquire(
     service: Service,
     consumer: str,
-    units: Sequence[Stored],
+    units: Sequence[StoredUnit],
     asked: str,
     attempt: int,
 ) -> tuple[UnitRecord, ...]:
@@ -66,41 +66,43 @@ def claimed(
 
     :param asked: what it asks for.
     :param attempt: how often this was tried before.
-    :raises Again: when others were faster.
+    :raises Retry: when others were faster.
     :raises Unavailable: when Placement does not understand the claim.
     """
-    consumers.finish(service, units)
+    consumers.remove_leftovers(service, units)
     if attempt >= PATIENT_ATTEMPTS:
-        turn_down(service, units)
-    bid = body(units, asked, _generation(attempt), is_typed=service.is_typed)
+        withdraw(service, units)
+    bid = request_body(
+        units, asked, _generation(attempt), is_typed=service.is_typed
+    )
     _put(service, consumer, bid, asked)
-    found = consumers.consumer(service, consumer)
-    if found is None or not found.is_bidding:
+    found = consumers.read_consumer(service, consumer)
+    if found is None or not found.has_only_reservations:
         # Another one claims for the same consumer.
-        raise faster(asked)
+        raise lost_race(asked)
     return _held(service, found, units)
 
 
-def turn_down(service: Service, units: Iterable[Stored]) -> None:
+def withdraw(service: Service, units: Iterable[StoredUnit]) -> None:
     """Take away what others bid for these units.
 
-    :raises Again: when they changed their bids meanwhile.
+    :raises Retry: when they changed their bids meanwhile.
     """
     for unit in units:
         if unit.is_free and not unit.is_offered:
-            consumers.turn_down(service, unit.uuid)
+            consumers.withdraw(service, unit.uuid)
 
 
-def holding(
+def resume(
     service: Service, consumer: str, is_wanted: Wanted
 ) -> tuple[Consumer, tuple[UnitRecord, ...]] | None:
     """A consumer that holds units, with these; None if it holds none.
 
     :param is_wanted: whether to go on from bids that it has.
     :raises Refused: when what it has is not this ledger's.
-    :raises Again: when others were faster.
+    :raises Retry: when others were faster.
     """
-    found = consumers.consumer(service, consumer)
+    found = consumers.read_consumer(service, consumer)
     if found is None:
         return None
     if not found.is_ours:
@@ -109,19 +111,19 @@ def holding(
             " this ledger's, such as an instance's of Nova; claim for another"
             " UUID"
         )
-    units = consumers.holds(service, found)
+    units = consumers.held_units(service, found)
     if units:
         return found, units
-    bids = consumers.bids(service, found)
+    bids = consumers.reserved_units(service, found)
     is_whole = len(bids) == len(found.allocations)
     if bids and is_whole and is_wanted(found, bids):
         return found, _held(service, found, bids)
-    consumers.clear(service, found)
+    consumers.remove_allocations(service, found)
     return None
 
 
-def body(
-    units: Sequence[Stored],
+def request_body(
+    units: Sequence[StoredUnit],
     asked: str,
     generation: int | None,
     *,
@@ -133,7 +135,9 @@ def body(
     """
     found: dict[str, object] = {
         "allocations": {
-            unit.uuid: {"resources": _resources(unit, unit.lease.bid)}
+            unit.uuid: {
+                "resources": _resources(unit, unit.counter.reservation)
+            }
             for unit in units
         },
         "project_id": names.PROJECT,
@@ -145,53 +149,61 @@ def body(
     return found
 
 
-def _resources(unit: Stored, amount: int) -> Mapping[str, int]:
-    return {unit.record.unit.resource_class: 1, names.LEASE: amount}
+def _resources(unit: StoredUnit, amount: int) -> Mapping[str, int]:
+    return {unit.record.unit.resource_class: 1, names.STATE_COUNTER: amount}
 
 
 def _held(
-    service: Service, found: Consumer, units: Sequence[Stored]
+    service: Service, found: Consumer, units: Sequence[StoredUnit]
 ) -> tuple[UnitRecord, ...]:
     """Make a consumer's bids for these units, all that it has, holds."""
     now = _read(service, units)
     for unit in units:
-        takers = reading.holders(service, unit.uuid)
-        if not is_alone(found.uuid, unit, now.get(unit.uuid), takers):
-            consumers.clear(service, found)
-            raise faster(found.asked)
-    holds = {unit.uuid: _resources(unit, unit.lease.hold) for unit in units}
+        takers = reading.counter_amounts(service, unit.uuid)
+        if not is_only_reservation(
+            found.uuid, unit, now.get(unit.uuid), takers
+        ):
+            consumers.remove_allocations(service, found)
+            raise lost_race(found.asked)
+    holds = {unit.uuid: _resources(unit, unit.counter.hold) for unit in units}
     _put(service, found.uuid, found.body(holds), found.asked)
     now = _read(service, units)
     won = [
         unit
         for unit in units
-        if is_won(
+        if is_only_hold(
             found.uuid,
             unit,
             now.get(unit.uuid),
-            reading.holders(service, unit.uuid),
+            reading.counter_amounts(service, unit.uuid),
         )
     ]
     if len(won) < len(units):
         _give_back(service, found.uuid, won)
-        raise faster(found.asked)
+        raise lost_race(found.asked)
     return tuple(_record(unit, found.uuid) for unit in units)
 
 
-def is_alone(
-    consumer: str, bid: Stored, now: Stored | None, takers: Mapping[str, int]
+def is_only_reservation(
+    consumer: str,
+    bid: StoredUnit,
+    now: StoredUnit | None,
+    takers: Mapping[str, int],
 ) -> bool:
     """Whether a bid is the only one, for what it was made for: pure.
 
     :param now: the unit as it was read after the bid.
     :param takers: how much of its lease each has, read then.
     """
-    is_same = now is not None and now.lease.total == bid.lease.total
-    return is_same and takers == {consumer: bid.lease.bid}
+    is_same = now is not None and now.counter.total == bid.counter.total
+    return is_same and takers == {consumer: bid.counter.reservation}
 
 
-def is_won(
-    consumer: str, bid: Stored, now: Stored | None, takers: Mapping[str, int]
+def is_only_hold(
+    consumer: str,
+    bid: StoredUnit,
+    now: StoredUnit | None,
+    takers: Mapping[str, int],
 ) -> bool:
     """Whether what was a bid is a hold, and nobody else's: pure.
 
@@ -201,40 +213,46 @@ def is_won(
     others = [amount for c, amount in takers.items() if c != consumer]
     return (
         now is not None
-        and now.lease.is_held_by(bid.lease.hold)
-        and takers.get(consumer) == bid.lease.hold
-        and all(amount and amount != bid.lease.hold for amount in others)
+        and now.counter.is_held_by(bid.counter.hold)
+        and takers.get(consumer) == bid.counter.hold
+        and all(amount and amount != bid.counter.hold for amount in others)
     )
 
 
-def _give_back(service: Service, consumer: str, won: Sequence[Stored]) -> None:
+def _give_back(
+    service: Service, consumer: str, won: Sequence[StoredUnit]
+) -> None:
     """End those holds of a claim that did not get all, and take out it all."""
     for unit in won:
         moving = Move(_record(unit, consumer), State.FREE, "")
         with contextlib.suppress(errors.Conflict, errors.Refused):
             _free(service, moving)
-    found = consumers.consumer(service, consumer)
+    found = consumers.read_consumer(service, consumer)
     if found is not None:
-        consumers.clear(service, found)
+        consumers.remove_allocations(service, found)
 
 
 def _free(service: Service, moving: Move) -> None:
-    service.repeated(lambda _: moving.once(service))
+    service.retried(lambda _: moving.once(service))
 
 
-def _read(service: Service, units: Sequence[Stored]) -> dict[str, Stored]:
+def _read(
+    service: Service, units: Sequence[StoredUnit]
+) -> dict[str, StoredUnit]:
     """The units of their host as they are now."""
     host = units[0].record.unit.key.host
-    return {unit.uuid: unit for unit in reading.read(service, host).units}
+    return {
+        unit.uuid: unit for unit in reading.read_fleet(service, host).units
+    }
 
 
-def _record(unit: Stored, consumer: str) -> UnitRecord:
+def _record(unit: StoredUnit, consumer: str) -> UnitRecord:
     """The record of a unit that was just claimed."""
     return dataclasses.replace(
         unit.record,
         state=State.CLAIMED,
         consumer=consumer,
-        generation=2 * unit.lease.count,
+        generation=2 * unit.counter.count,
     )
 
 
@@ -243,30 +261,30 @@ def _put(
 ) -> None:
     reply = service.put(f"/allocations/{consumer}", found)
     if reply.status != 204:
-        raise refused(reply, consumer, asked)
+        raise claim_error(reply, consumer, asked)
 
 
-def refused(reply: Reply, consumer: str, asked: str) -> Exception:
+def claim_error(reply: Reply, consumer: str, asked: str) -> Exception:
     """What to raise of a claim that Placement refused: pure.
 
     A 400 is of a unit that is gone.
     """
-    is_gone = any(words in detail(reply) for words in _GONE)
+    is_gone = any(words in error_detail(reply) for words in _GONE)
     if reply.status == 400 and not is_gone:
         return errors.Unavailable(
-            f"Placement does not understand the claim ({detail(reply)});"
+            f"Placement does not understand the claim ({error_detail(reply)});"
             " check the releases of both"
         )
-    if clash(reply) is Clash.CONCURRENT:
-        return changed(
-            f"what consumer {consumer} has in Placement", detail(reply)
+    if conflict_code(reply) is ConflictCode.CONCURRENT:
+        return retry_changed(
+            f"what consumer {consumer} has in Placement", error_detail(reply)
         )
-    return faster(asked)
+    return lost_race(asked)
 
 
-def faster(asked: str) -> Again:
+def lost_race(asked: str) -> Retry:
     """What to raise when others want the same units."""
-    return Again(refusals.claim_lost(names.request_in(asked)))
+    return Retry(refusals.claim_lost(names.request_in(asked)))
 
 
 def _generation(attempt: int) -> int | None:

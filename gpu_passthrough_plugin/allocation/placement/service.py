@@ -28,7 +28,7 @@ class Reply(NamedTuple):
     body: Json
 
 
-class Clash(enum.StrEnum):
+class ConflictCode(enum.StrEnum):
     """Why Placement refused what would have been right.
 
     Source: placement, errors.py.
@@ -46,11 +46,11 @@ class Clash(enum.StrEnum):
     OTHER = ""
 
 
-class Busy(session.Lost):
+class ServerBusy(session.NoAnswer):
     """The server is there, and answers that it cannot just now."""
 
 
-class Again(Exception):
+class Retry(Exception):
     """Others were faster: read again, and do it again.
 
     :param error: what is to be said after the last attempt.
@@ -61,20 +61,24 @@ class Again(Exception):
         self.error = error
 
 
-def clash(reply: Reply) -> Clash | None:
+def conflict_code(reply: Reply) -> ConflictCode | None:
     """Which refusal a 409 is; None when it is none."""
     if reply.status != 409:
         return None
-    found = code(reply)
-    return Clash(found) if found in set(Clash) else Clash.OTHER
+    found = _code(reply)
+    return (
+        ConflictCode(found)
+        if found in set(ConflictCode)
+        else ConflictCode.OTHER
+    )
 
 
-def code(reply: Reply) -> str:
+def _code(reply: Reply) -> str:
     """Placement's own code of an error; empty when it has none."""
     return str(_first(reply).get("code", ""))
 
 
-def detail(reply: Reply) -> str:
+def error_detail(reply: Reply) -> str:
     """Placement's own words, in one line."""
     words = str(_first(reply).get("detail", "")).split()
     return " ".join(words) or f"status {reply.status}"
@@ -87,36 +91,36 @@ def _first(reply: Reply) -> Json:
     return {}
 
 
-def require(reply: Reply, name: str, *statuses: int) -> Json:
+def require_status(reply: Reply, name: str, *statuses: int) -> Json:
     """The body of an answer with one of these statuses; 200 by default.
 
     :param name: of the ledger, for the message.
-    :raises Lost: when the server had a fault.
+    :raises NoAnswer: when the server had a fault.
     :raises Unavailable: when it is any other.
     """
     if reply.status in (statuses or (200,)):
         return reply.body
     if reply.status >= 500:
-        raise Busy(
+        raise ServerBusy(
             f"Placement {name} answers with status {reply.status}"
-            f" ({detail(reply)}); see its log"
+            f" ({error_detail(reply)}); see its log"
         )
     if reply.status in (401, 403):
         raise errors.Unavailable(
             f"Placement {name} does not let this in (status {reply.status}:"
-            f" {detail(reply)}); check [placement] auth_type, its"
+            f" {error_detail(reply)}); check [placement] auth_type, its"
             " credentials, and that they have the role admin or service"
         )
     raise errors.Unavailable(
         f"Placement {name} answers with status {reply.status}"
-        f" ({detail(reply)}), wanted {statuses or (200,)}; check [placement]"
-        " endpoint_override, and the releases of both"
+        f" ({error_detail(reply)}), wanted {statuses or (200,)}; check"
+        " [placement] endpoint_override, and the releases of both"
     )
 
 
-def changed(what: str, words: str) -> Again:
+def retry_changed(what: str, words: str) -> Retry:
     """What to raise when others were faster."""
-    return Again(
+    return Retry(
         errors.Conflict(f"{what} changed at each attempt ({words}); try again")
     )
 
@@ -148,7 +152,7 @@ class Service:
 
         :raises Invalid: when the settings are wrong.
         """
-        self._adapter = session.made(settings)
+        self._adapter = session.adapter_for(settings)
         self._connect_retries = int(
             str(settings.get("connect_retries") or _CONNECT_RETRIES)
         )
@@ -170,7 +174,7 @@ class Service:
 
         :raises Unavailable: when it is no Placement, or too old a one.
         """
-        with session.translated(self.name):
+        with session.errors_translated(self.name):
             try:
                 data = self._adapter.get_endpoint_data()
             except exceptions.DiscoveryFailure:
@@ -200,7 +204,7 @@ class Service:
         """Whether consumers have a type."""
         return self.microversion == discover.version_to_string(TYPED)
 
-    def ask(
+    def request(
         self,
         method: str,
         path: str,
@@ -209,10 +213,10 @@ class Service:
     ) -> Reply:
         """What Placement answers, whatever its status.
 
-        :raises Lost: when there is no answer.
+        :raises NoAnswer: when there is no answer.
         """
         version = self.microversion
-        with session.translated(self.name):
+        with session.errors_translated(self.name):
             answer = self._adapter.request(
                 path,
                 method,
@@ -228,14 +232,16 @@ class Service:
 
         :raises Unavailable: when that is nothing, or not let see.
         """
-        return require(self.ask("GET", path, params=params), self.name)
+        return require_status(
+            self.request("GET", path, params=params), self.name
+        )
 
-    def found(self, path: str) -> Json | None:
+    def get_if_found(self, path: str) -> Json | None:
         """The same; None when there is nothing."""
-        reply = self.ask("GET", path)
+        reply = self.request("GET", path)
         if reply.status == 404:
             return None
-        return require(reply, self.name)
+        return require_status(reply, self.name)
 
     def put(self, path: str, body: Json) -> Reply:
         """The answer to a PUT: done, or refused with a 400, 404 or 409."""
@@ -250,11 +256,11 @@ class Service:
         return self._change("DELETE", path, None)
 
     def _change(self, method: str, path: str, body: Json | None) -> Reply:
-        reply = self.ask(method, path, body)
-        require(reply, self.name, 200, 201, 204, 400, 404, 409)
+        reply = self.request(method, path, body)
+        require_status(reply, self.name, 200, 201, 204, 400, 404, 409)
         return reply
 
-    def make_traits(self, names: Iterable[str]) -> None:
+    def create_traits(self, names: Iterable[str]) -> None:
         """Make those traits that Placement has not.
 
         :raises Invalid: when it takes one of them for no trait.
@@ -272,20 +278,20 @@ class Service:
                     )
             self._known.update(some)
 
-    def make_classes(self, names: Iterable[str]) -> None:
+    def create_classes(self, names: Iterable[str]) -> None:
         """Make those resource classes that Placement has not."""
         own = {name for name in names if name.startswith("CUSTOM_")}
         for name in sorted(own - self._known_classes):
             reply = self.put(f"/resource_classes/{name}", {})
-            require(reply, self.name, 201, 204)
+            require_status(reply, self.name, 201, 204)
             self._known_classes.add(name)
 
     def forget(self) -> None:
-        """Look up again which traits and classes there are."""
+        """ClaimRequest up again which traits and classes there are."""
         self._known.clear()
         self._known_classes.clear()
 
-    def repeated(self, once: Callable[[int], T]) -> T:
+    def retried(self, once: Callable[[int], T]) -> T:
         """What ``once`` returns, done again while that may help.
 
         :param once: is told how often it was done before.
@@ -297,10 +303,10 @@ class Service:
         while True:
             try:
                 return once(attempt)
-            except (Again, session.Lost) as error:
-                silent += isinstance(error, session.Lost) and not isinstance(
-                    error, Busy
-                )
+            except (Retry, session.NoAnswer) as error:
+                silent += isinstance(
+                    error, session.NoAnswer
+                ) and not isinstance(error, ServerBusy)
                 is_over = (
                     attempt >= _RETRIES
                     or silent > self._connect_retries
@@ -314,8 +320,8 @@ class Service:
             attempt += 1
 
 
-def _last(error: Again | session.Lost, attempts: int) -> errors.Error:
-    if isinstance(error, Again):
+def _last(error: Retry | session.NoAnswer, attempts: int) -> errors.Error:
+    if isinstance(error, Retry):
         return error.error
     return errors.Unavailable(f"{error} (tried {attempts} times)")
 

@@ -32,7 +32,7 @@ _ADAPTER = {
 }
 
 
-def made(settings: Mapping[str, object]) -> adapter.Adapter:
+def adapter_for(settings: Mapping[str, object]) -> adapter.Adapter:
     """What asks Placement; nothing is asked yet.
 
     :param settings: options of keystoneauth's, by name.
@@ -93,22 +93,22 @@ def _auth(given: Mapping[str, Any]) -> Any:
         ) from error
 
 
-class Lost(errors.Unavailable):
+class NoAnswer(errors.Unavailable):
     """No answer, or none of Placement's: it may have been done, or not."""
 
 
 @contextlib.contextmanager
-def translated(name: str) -> Iterator[None]:
+def errors_translated(name: str) -> Iterator[None]:
     """Raise keystoneauth's errors as ours.
 
     :param name: of the ledger, without a password.
-    :raises Lost: when there was no answer.
+    :raises NoAnswer: when there was no answer.
     :raises Unavailable: when no credentials or no endpoint is right.
     """
     try:
         yield
     except exceptions.ConnectionError as error:
-        raise Lost(
+        raise NoAnswer(
             f"Placement {name} does not answer ({_kind(error)}); check"
             " [placement] and that its server runs"
         ) from error

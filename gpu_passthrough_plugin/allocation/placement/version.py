@@ -8,11 +8,10 @@ from gpu_passthrough_plugin.allocation.placement import (
     names,
     providers,
     reading,
-    state_counter,
 )
 from gpu_passthrough_plugin.allocation.placement.service import (
     Service,
-    changed,
+    retry_changed,
 )
 
 # The layout in which a claim was no bid first.
@@ -32,7 +31,7 @@ def check(service: Service) -> None:
     """
     layout = _layout(service)
     _refuse_newer(service, layout)
-    if layout < names.KNOWN_LAYOUT:
+    if layout < names.LAYOUT:
         raise errors.Unavailable(
             f"Placement {service.name} does not know this ledger's classes"
             " and traits yet, or those of an older release; run"
@@ -45,27 +44,29 @@ def sync(service: Service) -> str:
 
     :raises Unavailable: when a newer release made them.
     :raises Refused: when an older one did, and units are in use.
-    :raises Again: when others changed a unit meanwhile.
+    :raises Retry: when others changed a unit meanwhile.
     """
     layout = _layout(service)
     _refuse_newer(service, layout)
     if layout == _WITHOUT_BIDS:
         _let_bid(service)
-    service.make_classes({names.HOST, names.LEASE})
-    service.make_traits({names.IS_HOST, names.IS_UNIT, names.IS_DISABLED})
+    service.create_classes({names.HOST_CLASS, names.STATE_COUNTER})
+    service.create_traits(
+        {names.HOST_TRAIT, names.UNIT_TRAIT, names.CORDONED_TRAIT}
+    )
     # The last one: it says that the others are there.
-    service.make_traits({f"{names.LAYOUT}{names.KNOWN_LAYOUT}"})
+    service.create_traits({f"{names.LAYOUT_PREFIX}{names.LAYOUT}"})
     return service.microversion
 
 
 def _let_bid(service: Service) -> None:
     """Have the leases of all units take bids and holds."""
-    units = reading.read(service).units
+    units = reading.read_fleet(service).units
     # There, what is held is taken by as much as the lease counts.
     used = [
         s
         for s in units
-        if not s.lease.is_nobodys or s.taken.amount >= s.lease.count
+        if not s.counter.is_idle or s.usage.amount >= s.counter.count
     ]
     if used:
         some = ", ".join(str(s.record.unit.key) for s in used[:_FEW])
@@ -77,27 +78,34 @@ def _let_bid(service: Service) -> None:
             " sync' again"
         )
     for unit in units:
-        if unit.taken.amount:
-            consumers.end(service, unit.uuid, unit.lease)
-            raise changed(f"unit {unit.record.unit.key}", "a hold that ended")
-        generation = providers.unchanged(service, unit)
+        if unit.usage.amount:
+            consumers.end_holds(service, unit.uuid, unit.counter)
+            raise retry_changed(
+                f"unit {unit.record.unit.key}", "a hold that ended"
+            )
+        generation = providers.unchanged_generation(service, unit)
         resource_class = unit.record.unit.resource_class
-        inventory = state_counter.inventory(unit.lease, resource_class)
+        inventory = unit.counter.inventory(resource_class)
         providers.put_inventory(service, unit.uuid, generation, inventory)
 
 
 def _layout(service: Service) -> int:
-    listed = service.get("/traits", ("name", f"startswith:{names.LAYOUT}"))
+    listed = service.get(
+        "/traits", ("name", f"startswith:{names.LAYOUT_PREFIX}")
+    )
     return max(
-        (int(name.removeprefix(names.LAYOUT)) for name in listed["traits"]),
+        (
+            int(name.removeprefix(names.LAYOUT_PREFIX))
+            for name in listed["traits"]
+        ),
         default=0,
     )
 
 
 def _refuse_newer(service: Service, layout: int) -> None:
-    if layout > names.KNOWN_LAYOUT:
+    if layout > names.LAYOUT:
         raise errors.Unavailable(
             f"Placement {service.name} has this ledger in layout {layout},"
-            f" newer than {names.KNOWN_LAYOUT}, the newest that this release"
+            f" newer than {names.LAYOUT}, the newest that this release"
             " knows; upgrade gpu-passthrough-plugin on this host"
         )

@@ -7,22 +7,25 @@ from gpu_passthrough_plugin.allocation.placement import (
     reading,
     state_counter,
 )
-from gpu_passthrough_plugin.allocation.placement.reading import Fleet, Stored
+from gpu_passthrough_plugin.allocation.placement.reading import (
+    Fleet,
+    StoredUnit,
+)
 from gpu_passthrough_plugin.allocation.placement.state_counter import (
-    Lease,
-    Taken,
+    StateCounter,
+    Usage,
 )
 from gpu_passthrough_plugin.model.unit import Unit
 from tests.unit.allocation.build import unit
 
-FIRST = state_counter.first(0)
+FIRST = state_counter.first_after(0)
 A = "aaaaaaaa-0000-4000-8000-000000000001"
 B = "bbbbbbbb-0000-4000-8000-000000000002"
 
 
-def stored(found: Unit, of: Lease = FIRST) -> Stored:
-    made = reading.stored(
-        str(found.key), found.key.host, names.unit_traits(found), of, Taken()
+def stored(found: Unit, of: StateCounter = FIRST) -> StoredUnit:
+    made = reading.stored_unit(
+        str(found.key), found.key.host, names.unit_traits(found), of, Usage()
     )
     assert made is not None
     return made

@@ -82,7 +82,7 @@ def test_texts_are_kept_apart(texts: frozenset[str]) -> None:
 
 def test_what_is_no_unit_is_none() -> None:
     traits = names.unit_traits(unit(1))
-    assert names.unit_in("h", {names.IS_UNIT}) is None
+    assert names.unit_in("h", {names.UNIT_TRAIT}) is None
     assert names.unit_in("h", {t for t in traits if "GROUP" not in t}) is None
 
 
@@ -96,7 +96,7 @@ def test_what_is_no_unit_is_none() -> None:
     ],
 )
 def test_names_of_providers(name: str, key: UnitKey | None) -> None:
-    assert names.unit_of(name) == key
+    assert names.unit_key_in(name) == key
     if key is not None:
         assert names.unit_provider(key) == name
 
@@ -108,17 +108,17 @@ def test_an_aggregate_that_is_a_uuid_is_its_own() -> None:
 
 
 def test_what_was_asked_for_is_compared_whatever_its_order() -> None:
-    asked = names.written(request("gpu:2,nic:1", 1, 0))
+    asked = names.user_id(request("gpu:2,nic:1", 1, 0))
     assert asked == "gpu:2,nic:1; nodes 0,1"
     assert names.request_in(asked) == "gpu:2,nic:1"
-    assert names.are_same(asked, request("nic:1,gpu:2", 0, 1))
-    assert not names.are_same(asked, request("nic:1,gpu:2"))
+    assert names.is_same_request(asked, request("nic:1,gpu:2", 0, 1))
+    assert not names.is_same_request(asked, request("nic:1,gpu:2"))
     with_terms = dataclasses.replace(
         request("gpu:2,nic:1", 0, 1),
         same_switch=True,
         forbidden_traits=frozenset({"CUSTOM_B", "CUSTOM_A"}),
     )
-    assert names.written(with_terms).endswith(
+    assert names.user_id(with_terms).endswith(
         "; same switch; not CUSTOM_A; not CUSTOM_B"
     )
-    assert not names.are_same(asked, with_terms)
+    assert not names.is_same_request(asked, with_terms)

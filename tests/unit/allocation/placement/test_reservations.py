@@ -8,10 +8,10 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.placement import reservations
-from gpu_passthrough_plugin.allocation.placement.names import LEASE
-from gpu_passthrough_plugin.allocation.placement.service import Again, Reply
+from gpu_passthrough_plugin.allocation.placement.names import STATE_COUNTER
+from gpu_passthrough_plugin.allocation.placement.service import Reply, Retry
 from gpu_passthrough_plugin.allocation.placement.state_counter import (
-    Lease,
+    StateCounter,
     Step,
 )
 from tests.unit.allocation.build import unit
@@ -31,13 +31,13 @@ from tests.unit.allocation.placement.test_service import refusal
     ],
 )
 def test_a_claim_that_is_worth_another_try(reply: Reply, said: str) -> None:
-    found = reservations.refused(reply, A, "gpu:1")
-    assert isinstance(found, Again)
+    found = reservations.claim_error(reply, A, "gpu:1")
+    assert isinstance(found, Retry)
     assert said in str(found.error)
 
 
 def test_a_claim_that_is_not() -> None:
-    found = reservations.refused(
+    found = reservations.claim_error(
         refusal(400, "", "JSON does not validate"), A, "gpu:1"
     )
     assert isinstance(found, errors.Unavailable)
@@ -45,13 +45,16 @@ def test_a_claim_that_is_not() -> None:
 
 @pytest.mark.parametrize("is_typed", [False, True])
 def test_a_bid_is_one_request(is_typed: bool) -> None:
-    units = [stored(unit(1)), stored(unit(2), Lease(7, Step.OPEN, False))]
-    body = reservations.body(units, "gpu:2", None, is_typed=is_typed)
+    units = [
+        stored(unit(1)),
+        stored(unit(2), StateCounter(7, Step.OPEN, False)),
+    ]
+    body = reservations.request_body(units, "gpu:2", None, is_typed=is_typed)
     gpu = "CUSTOM_PCI_10DE_1430"
     expected = {
         "allocations": {
-            "h/0000:01:00.0": {"resources": {gpu: 1, LEASE: 2}},
-            "h/0000:02:00.0": {"resources": {gpu: 1, LEASE: 14}},
+            "h/0000:01:00.0": {"resources": {gpu: 1, STATE_COUNTER: 2}},
+            "h/0000:02:00.0": {"resources": {gpu: 1, STATE_COUNTER: 14}},
         },
         "project_id": "gpu-passthrough-plugin",
         "user_id": "gpu:2",
@@ -62,7 +65,7 @@ def test_a_bid_is_one_request(is_typed: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("takers", "is_alone", "is_won"),
+    ("takers", "is_only_reservation", "is_only_hold"),
     [
         ({A: 2}, True, False),
         ({A: 3}, False, True),
@@ -82,15 +85,20 @@ def test_a_bid_is_one_request(is_typed: bool) -> None:
     ],
 )
 def test_a_bid_is_alone_and_a_hold_nobody_elses(
-    takers: dict[str, int], is_alone: bool, is_won: bool
+    takers: dict[str, int], is_only_reservation: bool, is_only_hold: bool
 ) -> None:
     bid = stored(unit(1))
-    assert reservations.is_alone(A, bid, bid, takers) is is_alone
-    assert reservations.is_won(A, bid, bid, takers) is is_won
-    later = dataclasses.replace(bid, lease=Lease(2, Step.OPEN, False))
+    assert (
+        reservations.is_only_reservation(A, bid, bid, takers)
+        is is_only_reservation
+    )
+    assert reservations.is_only_hold(A, bid, bid, takers) is is_only_hold
+    later = dataclasses.replace(bid, counter=StateCounter(2, Step.OPEN, False))
     for now in (later, None):
-        assert not reservations.is_alone(A, bid, now, takers)
-        assert not reservations.is_won(A, bid, now, takers)
+        assert not reservations.is_only_reservation(A, bid, now, takers)
+        assert not reservations.is_only_hold(A, bid, now, takers)
     # Somebody takes it along its life already.
-    used = dataclasses.replace(bid, lease=Lease(2, Step.PREPARING, False))
-    assert reservations.is_won(A, bid, used, takers) is is_won
+    used = dataclasses.replace(
+        bid, counter=StateCounter(2, Step.PREPARING, False)
+    )
+    assert reservations.is_only_hold(A, bid, used, takers) is is_only_hold
