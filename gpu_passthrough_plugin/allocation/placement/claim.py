@@ -108,40 +108,26 @@ def _held(
 
     :raises Refused: when that is not what it asks for now.
     """
+    request = claim_request.request
+
+    def is_here(host: str) -> bool:
+        return claim_request.host in (
+            None,
+            host,
+        ) and reading.is_in_aggregate(service, host, request.aggregate)
 
     def is_wanted(bidder: Consumer, units: Sequence[StoredUnit]) -> bool:
-        name = units[0].record.unit.key.host
-        return (
-            bidder.asked == asked
-            and claim_request.host in (None, name)
-            and reading.is_offered(
-                service, name, claim_request.request.aggregate
-            )
-        )
+        return bidder.asked == asked and is_here(units[0].record.unit.key.host)
 
     held = reservations.resume(service, claim_request.consumer, is_wanted)
     if held is None:
         return None
-    found, units = held
-    host = units[0].unit.key.host
-    is_same = (
-        names.is_same_request(found.asked, claim_request.request)
-        and claim_request.host in (None, host)
-        and _is_in(service, host, claim_request.request.aggregate)
-    )
-    if not is_same:
+    text = names.request_in(held.asked)
+    if not (names.is_same_request(held.asked, request) and is_here(held.host)):
         raise refusals.consumer_holds_other(
-            claim_request.consumer, names.request_in(found.asked), host
+            claim_request.consumer, text, held.host
         )
-    return Allocation(
-        claim_request.consumer, host, names.request_in(found.asked), units
-    )
-
-
-def _is_in(service: Service, host: str, aggregate: str | None) -> bool:
-    if aggregate is None:
-        return True
-    return bool(reading.read_fleet(service, host, aggregate=aggregate).hosts)
+    return Allocation(claim_request.consumer, held.host, text, held.units)
 
 
 def _no_valid_host(
@@ -219,15 +205,12 @@ def _units_held(
     service: Service, consumer: str, keys: Collection[UnitKey]
 ) -> Allocation | None:
     def is_wanted(_: Consumer, units: Sequence[StoredUnit]) -> bool:
-        of = {unit.record.unit.key for unit in units}
-        name = units[0].record.unit.key.host
-        return of == set(keys) and reading.is_offered(service, name)
+        return {unit.record.unit.key for unit in units} == set(keys)
 
     held = reservations.resume(service, consumer, is_wanted)
     if held is None:
         return None
-    found, units = held
-    return Allocation(consumer, units[0].unit.key.host, found.asked, units)
+    return Allocation(consumer, held.host, held.asked, held.units)
 
 
 def _offered(service: Service, keys: Collection[UnitKey]) -> list[StoredUnit]:

@@ -9,12 +9,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
+from gpu_passthrough_plugin.allocation import refusals
 from gpu_passthrough_plugin.allocation.placement import (
     names,
     reading,
     state_counter,
 )
-from gpu_passthrough_plugin.allocation.placement.reading import StoredUnit
+from gpu_passthrough_plugin.allocation.placement.providers import read_counter
+from gpu_passthrough_plugin.allocation.placement.reading import (
+    Fleet,
+    StoredUnit,
+)
 from gpu_passthrough_plugin.allocation.placement.service import (
     ConflictCode,
     Service,
@@ -25,6 +30,7 @@ from gpu_passthrough_plugin.allocation.placement.service import (
 from gpu_passthrough_plugin.allocation.placement.state_counter import (
     StateCounter,
 )
+from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.unit import UnitRecord
 
 
@@ -62,6 +68,27 @@ class Consumer:
         """How much of a unit's lease it has; 0 for nothing."""
         return self.allocations.get(uuid, {}).get(names.STATE_COUNTER, 0)
 
+    def held(self, fleet: Fleet) -> tuple[UnitRecord, ...]:
+        """The units that it holds, by address.
+
+        Not those that are left in its allocations after its hold ended.
+        """
+        return tuple(
+            unit.held_by(self.uuid)
+            for unit in fleet.units
+            if self.amount(unit.uuid) == unit.usage.amount
+            and unit.counter.is_held_by(unit.usage.amount)
+        )
+
+    def reserved(self, fleet: Fleet) -> tuple[StoredUnit, ...]:
+        """The units that it bids for, by address."""
+        return tuple(
+            unit
+            for unit in fleet.units
+            if unit.is_free
+            and self.amount(unit.uuid) == unit.counter.reservation
+        )
+
     def body(
         self, allocations: Mapping[str, Mapping[str, int]]
     ) -> dict[str, object]:
@@ -96,44 +123,17 @@ def read_consumer(service: Service, uuid: str) -> Consumer | None:
     )
 
 
-def held_units(service: Service, found: Consumer) -> tuple[UnitRecord, ...]:
-    """The units that a consumer holds, by address.
+def read_fleet(service: Service, consumer: Consumer) -> Fleet:
+    """The host that has a consumer's units, and its units.
 
-    Not those that are left in its allocations after its hold ended.
+    They are all of one; empty where none of them is there any more.
     """
-    host = _host(service, found)
-    if host is None:
-        return ()
-    return tuple(
-        unit.held_by(found.uuid)
-        for unit in reading.read_fleet(service, host).units
-        if found.amount(unit.uuid) == unit.usage.amount
-        and unit.counter.is_held_by(unit.usage.amount)
-    )
-
-
-def reserved_units(
-    service: Service, found: Consumer
-) -> tuple[StoredUnit, ...]:
-    """The units that a consumer bids for, by address."""
-    host = _host(service, found)
-    if host is None:
-        return ()
-    return tuple(
-        unit
-        for unit in reading.read_fleet(service, host).units
-        if unit.is_free and found.amount(unit.uuid) == unit.counter.reservation
-    )
-
-
-def _host(service: Service, found: Consumer) -> str | None:
-    """The host that has a consumer's units: they are all of one."""
-    for uuid in found.allocations:
+    for uuid in consumer.allocations:
         provider = service.get_if_found(f"/resource_providers/{uuid}")
         key = names.unit_key_in(provider["name"]) if provider else None
         if key is not None:
-            return key.host
-    return None
+            return reading.read_fleet(service, key.host)
+    return Fleet()
 
 
 def remove_leftovers(service: Service, units: Iterable[StoredUnit]) -> None:
@@ -171,7 +171,7 @@ def withdraw(service: Service, uuid: str) -> None:
     for name in reading.counter_amounts(service, uuid):
         taker = read_consumer(service, name)
         amount = taker.amount(uuid) if taker is not None else 0
-        found = reading.read_counter(service, uuid)
+        found = read_counter(service, uuid)
         is_held = found is not None and found.is_held_by(amount)
         if taker is not None and amount and not is_held:
             _keep_holds(service, taker)
@@ -189,7 +189,7 @@ def _keep_holds(service: Service, consumer: Consumer) -> None:
     """Take out of a consumer's allocations what holds nothing."""
     kept = {}
     for uuid, resources in consumer.allocations.items():
-        found = reading.read_counter(service, uuid)
+        found = read_counter(service, uuid)
         if found is not None and found.is_held_by(consumer.amount(uuid)):
             kept[uuid] = resources
     _put(service, consumer, kept)
@@ -211,3 +211,40 @@ def _put(
             f"what consumer {consumer.uuid} has in Placement",
             error_detail(reply),
         )
+
+
+def read_allocation(service: Service, uuid: str) -> Allocation:
+    """What one consumer holds.
+
+    :raises Refused: when that is nothing.
+    """
+    consumer = read_consumer(service, uuid)
+    units: tuple[UnitRecord, ...] = ()
+    if consumer is not None and consumer.is_ours:
+        units = consumer.held(read_fleet(service, consumer))
+    if consumer is None or not units:
+        raise refusals.consumer_holds_nothing(uuid)
+    return _allocation(consumer, units)
+
+
+def read_allocations(
+    service: Service, records: Iterable[UnitRecord]
+) -> tuple[Allocation, ...]:
+    """What the consumers of these units hold, by consumer."""
+    held: dict[str, list[UnitRecord]] = {}
+    for record in records:
+        if record.consumer is not None:
+            held.setdefault(record.consumer, []).append(record)
+    allocations = []
+    for uuid, units in sorted(held.items()):
+        consumer = read_consumer(service, uuid)
+        if consumer is not None:
+            allocations.append(_allocation(consumer, tuple(units)))
+    return tuple(allocations)
+
+
+def _allocation(
+    consumer: Consumer, units: tuple[UnitRecord, ...]
+) -> Allocation:
+    request = names.request_in(consumer.asked) if consumer.is_ours else ""
+    return Allocation(consumer.uuid, units[0].unit.key.host, request, units)

@@ -10,7 +10,6 @@ from gpu_passthrough_plugin.allocation.driver import Driver, LedgerSettings
 from gpu_passthrough_plugin.allocation.placement import (
     claim,
     consumers,
-    names,
     providers,
     publish,
     reading,
@@ -129,36 +128,17 @@ class PlacementLedger(Driver):
         )
 
     def allocations(self) -> tuple[Allocation, ...]:
-        return self._asked(lambda _: self._allocations())
-
-    def _allocations(self) -> tuple[Allocation, ...]:
-        held: dict[str, list[UnitRecord]] = {}
-        for record in self._records(None, ()):
-            if record.consumer is not None:
-                held.setdefault(record.consumer, []).append(record)
-        found = []
-        for name, units in sorted(held.items()):
-            consumer = consumers.read_consumer(self.service, name)
-            if consumer is not None:
-                asked = names.request_in(consumer.asked)
-                asked = asked if consumer.is_ours else ""
-                host = units[0].unit.key.host
-                found.append(Allocation(name, host, asked, tuple(units)))
-        return tuple(found)
+        return self._asked(
+            lambda _: consumers.read_allocations(
+                self.service, self._records(None, ())
+            )
+        )
 
     def allocation(self, consumer: str) -> Allocation:
         name = validation.consumer(consumer)
-        return self._asked(lambda _: self._allocation(name))
-
-    def _allocation(self, name: str) -> Allocation:
-        found = consumers.read_consumer(self.service, name)
-        units: tuple[UnitRecord, ...] = ()
-        if found is not None and found.is_ours:
-            units = consumers.held_units(self.service, found)
-        if found is None or not units:
-            raise refusals.consumer_holds_nothing(name)
-        asked = names.request_in(found.asked)
-        return Allocation(name, units[0].unit.key.host, asked, units)
+        return self._asked(
+            lambda _: consumers.read_allocation(self.service, name)
+        )
 
     def move(
         self, record: UnitRecord, state: State, *, reason: str = ""

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import refusals, validation
 from gpu_passthrough_plugin.allocation.placement import (
     consumers,
     names,
-    reading,
-    state_counter,
 )
 from gpu_passthrough_plugin.allocation.placement.providers import (
+    UnitProvider,
     delete_traits,
     put_inventory,
     put_traits,
+    read_unit,
 )
 from gpu_passthrough_plugin.allocation.placement.service import Retry, Service
 from gpu_passthrough_plugin.allocation.placement.state_counter import (
@@ -36,41 +35,6 @@ from gpu_passthrough_plugin.model.unit import (
 )
 
 _NOBODYS = (State.FREE, State.QUARANTINED)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class UnitProvider:
-    """A unit's provider.
-
-    :param generation: of the provider.
-    :param resource_class: of the unit.
-    :param holders: how much of the lease each of its takers has.
-    """
-
-    uuid: str
-    generation: int
-    resource_class: str
-    counter: StateCounter
-    holders: Mapping[str, int]
-
-    @property
-    def usage(self) -> Usage:
-        return state_counter.usage_of(self.holders.values())
-
-    def is_anothers(self, record: UnitRecord) -> bool:
-        """Whether the one that a record names has not what is held."""
-        amount = self.usage.amount
-        if record.consumer is None or not self.counter.is_held_by(amount):
-            return False
-        return self.holders.get(record.consumer) != amount
-
-    @property
-    def state(self) -> State:
-        return self.counter.state(self.usage)
-
-    @property
-    def record_generation(self) -> int:
-        return self.counter.generation(self.usage)
 
 
 class Move:
@@ -165,22 +129,10 @@ def _read(service: Service, key: UnitKey) -> UnitProvider:
         ("name", names.unit_provider(key)),
         ("required", names.UNIT_TRAIT),
     )["resource_providers"]
-    if not listed:
+    provider = read_unit(service, listed[0]["uuid"]) if listed else None
+    if provider is None:
         raise refusals.unit_unknown(key)
-    uuid = listed[0]["uuid"]
-    found = service.get_if_found(f"/resource_providers/{uuid}/inventories")
-    if found is None or names.STATE_COUNTER not in found["inventories"]:
-        raise refusals.unit_unknown(key)
-    inventories = found["inventories"]
-    classes = [name for name in inventories if name != names.STATE_COUNTER]
-    own = inventories[names.STATE_COUNTER]
-    return UnitProvider(
-        uuid=uuid,
-        generation=found["resource_provider_generation"],
-        resource_class=classes[0],
-        counter=state_counter.from_total(own["total"], own["min_unit"]),
-        holders=reading.counter_amounts(service, uuid),
-    )
+    return provider
 
 
 def _write_reason(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Mapping
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import refusals
@@ -23,9 +24,14 @@ from gpu_passthrough_plugin.allocation.placement.service import (
     error_detail,
     retry_changed,
 )
-from gpu_passthrough_plugin.allocation.placement.state_counter import Inventory
+from gpu_passthrough_plugin.allocation.placement.state_counter import (
+    Inventory,
+    StateCounter,
+    Usage,
+)
 from gpu_passthrough_plugin.allocation.validation import Shown
 from gpu_passthrough_plugin.model.allocation import HostRecord
+from gpu_passthrough_plugin.model.unit import State, UnitRecord
 
 
 def ensure_provider(
@@ -116,21 +122,81 @@ def delete_traits(service: Service, traits: Iterable[str]) -> None:
     service.forget()
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class UnitProvider:
+    """A unit's provider.
+
+    :param generation: of the provider.
+    :param resource_class: of the unit.
+    :param holders: how much of the lease each of its takers has.
+    """
+
+    uuid: str
+    generation: int
+    resource_class: str
+    counter: StateCounter
+    holders: Mapping[str, int]
+
+    @property
+    def usage(self) -> Usage:
+        return state_counter.usage_of(self.holders.values())
+
+    def is_anothers(self, record: UnitRecord) -> bool:
+        """Whether the one that a record names has not what is held."""
+        amount = self.usage.amount
+        if record.consumer is None or not self.counter.is_held_by(amount):
+            return False
+        return self.holders.get(record.consumer) != amount
+
+    @property
+    def state(self) -> State:
+        return self.counter.state(self.usage)
+
+    @property
+    def record_generation(self) -> int:
+        return self.counter.generation(self.usage)
+
+
+def read_unit(service: Service, uuid: str) -> UnitProvider | None:
+    """A unit's provider as it is now; None when it is gone."""
+    found = service.get_if_found(f"/resource_providers/{uuid}/inventories")
+    if found is None or names.STATE_COUNTER not in found["inventories"]:
+        return None
+    inventories = found["inventories"]
+    classes = (name for name in inventories if name != names.STATE_COUNTER)
+    return UnitProvider(
+        uuid=uuid,
+        generation=int(found["resource_provider_generation"]),
+        resource_class=next(classes, ""),
+        counter=_counter_in(inventories),
+        holders=reading.counter_amounts(service, uuid),
+    )
+
+
+def read_counter(service: Service, uuid: str) -> StateCounter | None:
+    """The state counter of a provider; None when it has none."""
+    found = service.get_if_found(f"/resource_providers/{uuid}/inventories")
+    if found is None or names.STATE_COUNTER not in found["inventories"]:
+        return None
+    return _counter_in(found["inventories"])
+
+
+def _counter_in(inventories: Mapping[str, Mapping[str, int]]) -> StateCounter:
+    own = inventories[names.STATE_COUNTER]
+    return state_counter.from_total(own["total"], own["min_unit"])
+
+
 def unchanged_generation(service: Service, stored: StoredUnit) -> int:
     """The generation of a unit's provider, where it is what it was.
 
     :raises Retry: when it is not.
     """
-    path = f"/resource_providers/{stored.uuid}/inventories"
-    found = service.get_if_found(path)
-    own = found["inventories"].get(names.STATE_COUNTER) if found else None
-    if found is None or own is None or own["total"] != stored.counter.total:
+    now = read_unit(service, stored.uuid)
+    if now is None or now.counter.total != stored.counter.total:
         raise retry_changed(f"unit {stored.record.unit.key}", "another count")
-    generation = int(found["resource_provider_generation"])
-    has = reading.counter_amounts(service, stored.uuid).values()
-    if state_counter.usage_of(has) != stored.usage:
+    if now.usage != stored.usage:
         raise retry_changed(f"unit {stored.record.unit.key}", "another holder")
-    return generation
+    return now.generation
 
 
 def ensure_host(service: Service, host: str) -> Host:

@@ -292,12 +292,13 @@ def read_fleet(
     return fleet_in(providers, candidates, known)
 
 
-def is_offered(
-    service: Service, host: str, aggregate: str | None = None
+def is_in_aggregate(
+    service: Service, host: str, aggregate: str | None
 ) -> bool:
-    """Whether units of a host may be claimed, as one of the aggregate."""
-    found = read_fleet(service, host, is_offered=True, aggregate=aggregate)
-    return bool(found.hosts)
+    """Whether a host is in an aggregate; True for None."""
+    if aggregate is None:
+        return True
+    return bool(read_fleet(service, host, aggregate=aggregate).hosts)
 
 
 def read_records(
@@ -343,12 +344,3 @@ def counter_amounts(service: Service, uuid: str) -> dict[str, int]:
         consumer: int(entry["resources"].get(names.STATE_COUNTER, 0))
         for consumer, entry in allocations.items()
     }
-
-
-def read_counter(service: Service, uuid: str) -> StateCounter | None:
-    """The lease of a provider; None when it has none."""
-    found = service.get_if_found(f"/resource_providers/{uuid}/inventories")
-    own = found["inventories"].get(names.STATE_COUNTER) if found else None
-    if own is None:
-        return None
-    return state_counter.from_total(own["total"], own["min_unit"])

@@ -29,10 +29,13 @@ from gpu_passthrough_plugin.allocation import refusals
 from gpu_passthrough_plugin.allocation.placement import (
     consumers,
     names,
-    reading,
 )
 from gpu_passthrough_plugin.allocation.placement.consumers import Consumer
 from gpu_passthrough_plugin.allocation.placement.move import Move
+from gpu_passthrough_plugin.allocation.placement.providers import (
+    UnitProvider,
+    read_unit,
+)
 from gpu_passthrough_plugin.allocation.placement.reading import StoredUnit
 from gpu_passthrough_plugin.allocation.placement.service import (
     ConflictCode,
@@ -93,33 +96,50 @@ def withdraw(service: Service, units: Iterable[StoredUnit]) -> None:
             consumers.withdraw(service, unit.uuid)
 
 
-def resume(
-    service: Service, consumer: str, is_wanted: Wanted
-) -> tuple[Consumer, tuple[UnitRecord, ...]] | None:
-    """A consumer that holds units, with these; None if it holds none.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Holding:
+    """What a consumer holds.
+
+    :param asked: what it asked for, as its ``user_id``.
+    """
+
+    host: str
+    asked: str
+    units: tuple[UnitRecord, ...]
+
+
+def resume(service: Service, uuid: str, is_wanted: Wanted) -> Holding | None:
+    """What a consumer holds already; None for nothing.
 
     :param is_wanted: whether to go on from bids that it has.
     :raises Refused: when what it has is not this ledger's.
     :raises Retry: when others were faster.
     """
-    found = consumers.read_consumer(service, consumer)
-    if found is None:
+    consumer = consumers.read_consumer(service, uuid)
+    if consumer is None:
         return None
-    if not found.is_ours:
+    if not consumer.is_ours:
         raise errors.Refused(
-            f"consumer {consumer} has allocations in Placement that are not"
+            f"consumer {uuid} has allocations in Placement that are not"
             " this ledger's, such as an instance's of Nova; claim for another"
             " UUID"
         )
-    units = consumers.held_units(service, found)
-    if units:
-        return found, units
-    bids = consumers.reserved_units(service, found)
-    is_whole = len(bids) == len(found.allocations)
-    if bids and is_whole and is_wanted(found, bids):
-        return found, _held(service, found, bids)
-    consumers.remove_allocations(service, found)
-    return None
+    fleet = consumers.read_fleet(service, consumer)
+    units = consumer.held(fleet)
+    if not units:
+        reserved = consumer.reserved(fleet)
+        is_whole = len(reserved) == len(consumer.allocations)
+        is_offered = not any(host.record.is_disabled for host in fleet.hosts)
+        if not (
+            reserved
+            and is_whole
+            and is_offered
+            and is_wanted(consumer, reserved)
+        ):
+            consumers.remove_allocations(service, consumer)
+            return None
+        units = _held(service, consumer, reserved)
+    return Holding(units[0].unit.key.host, consumer.asked, units)
 
 
 def request_body(
@@ -154,67 +174,48 @@ def _resources(unit: StoredUnit, amount: int) -> Mapping[str, int]:
 
 
 def _held(
-    service: Service, found: Consumer, units: Sequence[StoredUnit]
+    service: Service, consumer: Consumer, units: Sequence[StoredUnit]
 ) -> tuple[UnitRecord, ...]:
     """Make a consumer's bids for these units, all that it has, holds."""
-    now = _read(service, units)
     for unit in units:
-        takers = reading.counter_amounts(service, unit.uuid)
-        if not is_only_reservation(
-            found.uuid, unit, now.get(unit.uuid), takers
-        ):
-            consumers.remove_allocations(service, found)
-            raise lost_race(found.asked)
+        now = read_unit(service, unit.uuid)
+        if now is None or not is_only_reservation(consumer.uuid, unit, now):
+            consumers.remove_allocations(service, consumer)
+            raise lost_race(consumer.asked)
     holds = {unit.uuid: _resources(unit, unit.counter.hold) for unit in units}
-    _put(service, found.uuid, found.body(holds), found.asked)
-    now = _read(service, units)
+    _put(service, consumer.uuid, consumer.body(holds), consumer.asked)
     won = [
         unit
         for unit in units
-        if is_only_hold(
-            found.uuid,
-            unit,
-            now.get(unit.uuid),
-            reading.counter_amounts(service, unit.uuid),
-        )
+        if (now := read_unit(service, unit.uuid)) is not None
+        and is_only_hold(consumer.uuid, unit, now)
     ]
     if len(won) < len(units):
-        _give_back(service, found.uuid, won)
-        raise lost_race(found.asked)
-    return tuple(_record(unit, found.uuid) for unit in units)
+        _give_back(service, consumer.uuid, won)
+        raise lost_race(consumer.asked)
+    return tuple(_record(unit, consumer.uuid) for unit in units)
 
 
 def is_only_reservation(
-    consumer: str,
-    bid: StoredUnit,
-    now: StoredUnit | None,
-    takers: Mapping[str, int],
+    consumer: str, bid: StoredUnit, now: UnitProvider
 ) -> bool:
     """Whether a bid is the only one, for what it was made for: pure.
 
     :param now: the unit as it was read after the bid.
-    :param takers: how much of its lease each has, read then.
     """
-    is_same = now is not None and now.counter.total == bid.counter.total
-    return is_same and takers == {consumer: bid.counter.reservation}
+    is_same = now.counter.total == bid.counter.total
+    return is_same and now.holders == {consumer: bid.counter.reservation}
 
 
-def is_only_hold(
-    consumer: str,
-    bid: StoredUnit,
-    now: StoredUnit | None,
-    takers: Mapping[str, int],
-) -> bool:
+def is_only_hold(consumer: str, bid: StoredUnit, now: UnitProvider) -> bool:
     """Whether what was a bid is a hold, and nobody else's: pure.
 
     :param now: the unit as it was read after the hold.
-    :param takers: how much of its lease each has, read then.
     """
-    others = [amount for c, amount in takers.items() if c != consumer]
+    others = [amount for c, amount in now.holders.items() if c != consumer]
     return (
-        now is not None
-        and now.counter.is_held_by(bid.counter.hold)
-        and takers.get(consumer) == bid.counter.hold
+        now.counter.is_held_by(bid.counter.hold)
+        and now.holders.get(consumer) == bid.counter.hold
         and all(amount and amount != bid.counter.hold for amount in others)
     )
 
@@ -234,16 +235,6 @@ def _give_back(
 
 def _free(service: Service, moving: Move) -> None:
     service.retried(lambda _: moving.once(service))
-
-
-def _read(
-    service: Service, units: Sequence[StoredUnit]
-) -> dict[str, StoredUnit]:
-    """The units of their host as they are now."""
-    host = units[0].record.unit.key.host
-    return {
-        unit.uuid: unit for unit in reading.read_fleet(service, host).units
-    }
 
 
 def _record(unit: StoredUnit, consumer: str) -> UnitRecord:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.placement import reservations
 from gpu_passthrough_plugin.allocation.placement.names import STATE_COUNTER
+from gpu_passthrough_plugin.allocation.placement.providers import UnitProvider
 from gpu_passthrough_plugin.allocation.placement.service import Reply, Retry
 from gpu_passthrough_plugin.allocation.placement.state_counter import (
     StateCounter,
     Step,
 )
 from tests.unit.allocation.build import unit
-from tests.unit.allocation.placement.build import A, B, stored
+from tests.unit.allocation.placement.build import FIRST, A, B, stored
 from tests.unit.allocation.placement.test_service import refusal
 
 
@@ -88,17 +87,22 @@ def test_a_bid_is_alone_and_a_hold_nobody_elses(
     takers: dict[str, int], is_only_reservation: bool, is_only_hold: bool
 ) -> None:
     bid = stored(unit(1))
+
+    def now(counter: StateCounter) -> UnitProvider:
+        return UnitProvider(
+            bid.uuid, 7, "CUSTOM_PCI_10DE_1430", counter, takers
+        )
+
     assert (
-        reservations.is_only_reservation(A, bid, bid, takers)
+        reservations.is_only_reservation(A, bid, now(FIRST))
         is is_only_reservation
     )
-    assert reservations.is_only_hold(A, bid, bid, takers) is is_only_hold
-    later = dataclasses.replace(bid, counter=StateCounter(2, Step.OPEN, False))
-    for now in (later, None):
-        assert not reservations.is_only_reservation(A, bid, now, takers)
-        assert not reservations.is_only_hold(A, bid, now, takers)
-    # Somebody takes it along its life already.
-    used = dataclasses.replace(
-        bid, counter=StateCounter(2, Step.PREPARING, False)
-    )
-    assert reservations.is_only_hold(A, bid, used, takers) is is_only_hold
+    assert reservations.is_only_hold(A, bid, now(FIRST)) is is_only_hold
+    later = now(StateCounter(2, Step.OPEN, False))
+    assert not reservations.is_only_reservation(A, bid, later)
+    assert not reservations.is_only_hold(A, bid, later)
+    # Somebody takes it along its life already: as this consumer's, or not.
+    used = now(StateCounter(2, Step.PREPARING, False, FIRST.hold))
+    assert reservations.is_only_hold(A, bid, used) is is_only_hold
+    lost = now(StateCounter(2, Step.PREPARING, False, FIRST.hold + 2))
+    assert not reservations.is_only_hold(A, bid, lost)
