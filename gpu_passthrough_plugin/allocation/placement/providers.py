@@ -18,7 +18,6 @@ from gpu_passthrough_plugin.allocation.placement.reading import (
 )
 from gpu_passthrough_plugin.allocation.placement.service import (
     ConflictCode,
-    Reply,
     Service,
     conflict_code,
     error_detail,
@@ -70,16 +69,15 @@ def put_inventory(
     :raises Retry: when its generation is another, or it is gone.
     """
     service.create_classes(inventory)
-    reply = service.put(
+    body = service.update(
         f"/resource_providers/{uuid}/inventories",
         {
             "resource_provider_generation": generation,
             "inventories": inventory,
         },
+        f"the inventory of provider {uuid}",
     )
-    if reply.status != 200:
-        raise _refused(service, f"the inventory of provider {uuid}", reply)
-    return int(reply.body["resource_provider_generation"])
+    return int(body["resource_provider_generation"])
 
 
 def put_traits(
@@ -90,29 +88,15 @@ def put_traits(
     :raises Retry: when its generation is another, or it is gone.
     """
     service.create_traits(traits)
-    reply = service.put(
+    body = service.update(
         f"/resource_providers/{uuid}/traits",
         {
             "resource_provider_generation": generation,
             "traits": sorted(traits),
         },
+        f"the traits of provider {uuid}",
     )
-    if reply.status != 200:
-        raise _refused(service, f"the traits of provider {uuid}", reply)
-    return int(reply.body["resource_provider_generation"])
-
-
-def _refused(service: Service, what: str, reply: Reply) -> Exception:
-    if reply.status != 400:
-        return retry_changed(what, error_detail(reply))
-    if "No such" not in error_detail(reply):
-        return errors.Unavailable(
-            f"Placement {service.name} refuses {what} ({error_detail(reply)});"
-            " check the releases of both"
-        )
-    # Somebody took a trait or class away that nobody had yet.
-    service.forget()
-    return retry_changed(what, error_detail(reply))
+    return int(body["resource_provider_generation"])
 
 
 def delete_traits(service: Service, traits: Iterable[str]) -> None:
@@ -317,7 +301,7 @@ def _write_aggregates(service: Service, host: Host, shown: Shown) -> None:
     wanted = left | {names.aggregate(name) for name in shown.aggregates}
     if wanted == has:
         return
-    reply = service.put(
+    service.update(
         path,
         {
             "aggregates": sorted(wanted),
@@ -325,8 +309,5 @@ def _write_aggregates(service: Service, host: Host, shown: Shown) -> None:
                 "resource_provider_generation"
             ],
         },
+        f"the aggregates of host {host.name}",
     )
-    if reply.status != 200:
-        raise retry_changed(
-            f"the aggregates of host {host.name}", error_detail(reply)
-        )

@@ -247,6 +247,27 @@ class Service:
         """The answer to a PUT: done, or refused with a 400, 404 or 409."""
         return self._change("PUT", path, body)
 
+    def update(self, path: str, body: Json, subject: str) -> Json:
+        """PUT what a generation guards; the body of the answer.
+
+        :param subject: what is changed, for messages.
+        :raises Retry: when others changed it meanwhile, or it is gone.
+        :raises Unavailable: when Placement does not understand it.
+        """
+        reply = self.put(path, body)
+        if reply.status == 200:
+            return reply.body
+        detail = error_detail(reply)
+        if reply.status == 400:
+            if "No such" not in detail:
+                raise errors.Unavailable(
+                    f"Placement {self.name} refuses {subject} ({detail});"
+                    " check the releases of both"
+                )
+            # Somebody took a trait or class away that nobody had yet.
+            self.forget()
+        raise retry_changed(subject, detail)
+
     def post(self, path: str, body: Json) -> Reply:
         """The same for a POST."""
         return self._change("POST", path, body)
