@@ -173,7 +173,7 @@ def test_an_older_one_has_no_types_of_consumers() -> None:
     with answering(lambda method, path: (200, versions("1.36"))) as url:
         found = ledger_at(url)
         assert found.service.microversion == "1.36"
-        assert not found.service.is_typed
+        assert not found.service.has_consumer_types
         found.close()
 
 

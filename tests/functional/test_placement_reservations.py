@@ -55,7 +55,7 @@ def bid(
     ledger: PlacementLedger, consumer: str, *units: StoredUnit, asked: str
 ) -> None:
     """Bid as one would who dies right after it."""
-    body = reservations.request_body(units, asked, None, is_typed=True)
+    body = reservations.reservation_body(units, asked, None, is_typed=True)
     reply = ledger.service.put(f"/allocations/{consumer}", body)
     assert reply.status == 204
 
@@ -148,13 +148,13 @@ def test_who_is_gone_when_he_is_asked_for_is_asked_for_again(
 ) -> None:
     ledger.publish("h", [unit(1)])
     (record,) = ledger.claim(request("gpu:1"), A).units
-    counter_amounts = reading.counter_amounts
+    read_amounts = reading.read_amounts
     answers: list[dict[str, int]] = [{}, {B: 1}]
 
     def late(service: Service, uuid: str) -> dict[str, int]:
-        return answers.pop() if answers else counter_amounts(service, uuid)
+        return answers.pop() if answers else read_amounts(service, uuid)
 
-    monkeypatch.setattr(reading, "counter_amounts", late)
+    monkeypatch.setattr(reading, "read_amounts", late)
     assert ledger.records() == (record,)
     assert answers == []
 

@@ -1,10 +1,16 @@
-"""Claiming: read what is free, choose, bid for it."""
+"""Claiming units: which hosts and units to try, in which order.
+
+A claim reads what is offered, chooses, and acquires what it chose (see
+``reservations``).  Hosts are tried in the order of ``allocation.capacity``, as
+with every ledger: first where the request finds what it prefers, then by the
+operator's weight, then by name.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import (
@@ -31,17 +37,19 @@ from gpu_passthrough_plugin.model.allocation import (
     Weight,
 )
 from gpu_passthrough_plugin.model.request import Request
-from gpu_passthrough_plugin.model.unit import State, UnitKey
+from gpu_passthrough_plugin.model.unit import UnitKey
 
-# Of so many of the best, one is taken by chance once others were faster.
-_FEW = 4
+# After a lost race, one of so many best candidates is taken at random.
+_RANDOM_CANDIDATES = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ClaimRequest:
-    """What is to be claimed, for whom, and where.
+class ClaimQuery:
+    """What to claim, for whom, and where.
 
-    :param host: the one host that it is to be; None for any.
+    :param consumer: a UUID.
+    :param host: the only host to use; None for any.
+    :param weight: which host is tried first.
     """
 
     request: Request
@@ -50,98 +58,91 @@ class ClaimRequest:
     weight: Weight
 
 
-def claim(
-    service: Service, claim_request: ClaimRequest, attempt: int
-) -> Allocation:
-    """What the consumer holds then.
+def claim(service: Service, query: ClaimQuery, attempt: int) -> Allocation:
+    """Claim the best candidate, or return what the consumer holds already.
 
-    :param attempt: how often this was tried before.
-    :raises NoValidHost: when nothing fits.
+    :param attempt: how many attempts were made before.
+    :raises NoValidHost: when no host can satisfy the request.
     :raises Refused: when the consumer holds something else.
-    :raises Retry: when others were faster.
+    :raises Retry: when another client was faster.
     """
-    asked = names.user_id(claim_request.request)
-    held = _held(service, claim_request, asked)
+    request = query.request
+    user_id = names.user_id(request)
+    held = _held(service, query, user_id)
     if held is not None:
         return held
-    request = claim_request.request
-    found = reading.read_fleet(
-        service,
-        claim_request.host,
-        is_offered=True,
-        aggregate=request.aggregate,
+    fleet = reading.read_fleet(
+        service, query.host, is_offered=True, aggregate=request.aggregate
     )
-    best = candidates(found, request, claim_request.weight, _FEW)
+    best = candidates(fleet, request, query.weight, _RANDOM_CANDIDATES)
     if not best:
-        raise _none_left(service, found, claim_request, attempt)
-    units = _units(found, best[0] if attempt == 0 else _any_of(best))
+        raise _none_offered(service, fleet, query, attempt)
+    # Clients that lost to one another are not to meet again.
+    chosen = random.choice(best) if attempt else best[0]  # noqa: S311
+    units = _units_of(fleet, chosen)
     return Allocation(
-        consumer=claim_request.consumer,
-        host=units[0].record.unit.key.host,
+        consumer=query.consumer,
+        host=chosen.host,
         request=str(request),
         units=reservations.acquire(
-            service, claim_request.consumer, units, asked, attempt
+            service, query.consumer, units, user_id, attempt
         ),
     )
 
 
-def _none_left(
-    service: Service, found: Fleet, claim_request: ClaimRequest, attempt: int
-) -> Exception:
-    """What to raise when nothing that is offered fits.
-
-    What others bid for may become theirs, or free again.
-    """
-    free = found.without_reservations()
-    best = candidates(free, claim_request.request, claim_request.weight, 1)
-    if not best:
-        return _no_valid_host(service, claim_request)
-    if attempt >= reservations.PATIENT_ATTEMPTS:
-        reservations.withdraw(service, _units(found, best[0]))
-    return reservations.lost_race(str(claim_request.request))
-
-
 def _held(
-    service: Service, claim_request: ClaimRequest, asked: str
+    service: Service, query: ClaimQuery, user_id: str
 ) -> Allocation | None:
-    """What the consumer holds already; None if nothing.
+    """Return what the consumer holds already, or None.
 
-    :raises Refused: when that is not what it asks for now.
+    :raises Refused: when that is not what it claims now.
     """
-    request = claim_request.request
 
-    def is_here(host: str) -> bool:
-        return claim_request.host in (
-            None,
-            host,
-        ) and reading.is_in_aggregate(service, host, request.aggregate)
+    def is_allowed(host: str) -> bool:
+        if query.host not in (None, host):
+            return False
+        aggregate = query.request.aggregate
+        return reading.is_in_aggregate(service, host, aggregate)
 
-    def is_wanted(bidder: Consumer, units: Sequence[StoredUnit]) -> bool:
-        return bidder.asked == asked and is_here(units[0].record.unit.key.host)
+    def matches_claim(consumer: Consumer, units: Sequence[StoredUnit]) -> bool:
+        is_same = consumer.user_id == user_id
+        return is_same and is_allowed(units[0].record.unit.key.host)
 
-    held = reservations.resume(service, claim_request.consumer, is_wanted)
+    held = reservations.resume(service, query.consumer, matches_claim)
     if held is None:
         return None
-    text = names.request_in(held.asked)
-    if not (names.is_same_request(held.asked, request) and is_here(held.host)):
-        raise refusals.consumer_holds_other(
-            claim_request.consumer, text, held.host
-        )
-    return Allocation(claim_request.consumer, held.host, text, held.units)
+    is_same = names.is_same_request(held.user_id, query.request)
+    request = names.request_in(held.user_id)
+    if not (is_same and is_allowed(held.host)):
+        raise refusals.consumer_holds_other(query.consumer, request, held.host)
+    return Allocation(query.consumer, held.host, request, held.units)
 
 
-def _no_valid_host(
-    service: Service, claim_request: ClaimRequest
-) -> errors.NoValidHost:
+def _none_offered(
+    service: Service, fleet: Fleet, query: ClaimQuery, attempt: int
+) -> Exception:
+    """Return the error of a claim for which too few units are offered.
+
+    Units that other clients reserved may become theirs, or free again.
+    """
+    best = candidates(
+        fleet.without_reservations(), query.request, query.weight, 1
+    )
+    if not best:
+        return _no_valid_host(service, query)
+    if attempt >= reservations.PATIENT_ATTEMPTS:
+        reservations.withdraw(service, _units_of(fleet, best[0]))
+    return reservations.lost_race(str(query.request))
+
+
+def _no_valid_host(service: Service, query: ClaimQuery) -> errors.NoValidHost:
     """Return why nothing fits, with the numbers of a fleet of usual size."""
-    fleet = reading.read_fleet(service, claim_request.host)
+    fleet = reading.read_fleet(service, query.host)
     hosts = [host.record for host in fleet.hosts]
-    aggregate = claim_request.request.aggregate
+    aggregate = query.request.aggregate
     if aggregate is not None:
         # The records do not have aggregates that Nova mirrors here.
-        within = reading.read_fleet(
-            service, claim_request.host, aggregate=aggregate
-        )
+        within = reading.read_fleet(service, query.host, aggregate=aggregate)
         members = {host.name for host in within.hosts}
         hosts = [
             dataclasses.replace(
@@ -152,24 +153,13 @@ def _no_valid_host(
             )
             for host in hosts
         ]
-    is_counted = (
-        claim_request.host or len(fleet.units) <= refusals.MAX_COUNTED_UNITS
-    )
+    is_counted = query.host or len(fleet.units) <= refusals.MAX_COUNTED_UNITS
     return refusals.no_valid_host(
-        claim_request.request,
-        claim_request.host,
+        query.request,
+        query.host,
         hosts,
         [stored.record for stored in fleet.units] if is_counted else None,
     )
-
-
-def _any_of(best: Sequence[Candidate]) -> Candidate:
-    return random.choice(best)  # noqa: S311 - no secret
-
-
-def _units(found: Fleet, best: Candidate) -> list[StoredUnit]:
-    wanted = {free.unit.key for free in best.units}
-    return [s for s in found.units if s.record.unit.key in wanted]
 
 
 def claim_units(
@@ -179,20 +169,27 @@ def claim_units(
     request: str,
     attempt: int,
 ) -> Allocation:
-    """What the consumer holds then.
+    """Claim the given units, which the caller chose (the libvirt hook).
 
-    :param attempt: how often this was tried before.
-    :raises Refused: when the host is disabled, a unit is gone, or the
-        consumer holds others.
-    :raises Conflict: when another one holds a unit.
-    :raises Retry: when others changed one meanwhile.
-    :raises Unavailable: when Placement does not understand the claim.
+    :param keys: of units of one host.
+    :param attempt: how many attempts were made before.
+    :raises Refused: when the host is cordoned, a unit is gone, or the
+        consumer holds other units.
+    :raises Conflict: when another consumer holds a unit.
+    :raises Retry: when another client was faster.
     """
-    held = _units_held(service, consumer, keys)
-    if held is not None:
+
+    def matches_claim(_: Consumer, units: Sequence[StoredUnit]) -> bool:
+        return {unit.record.unit.key for unit in units} == set(keys)
+
+    holding = reservations.resume(service, consumer, matches_claim)
+    if holding is not None:
+        held = Allocation(
+            consumer, holding.host, holding.user_id, holding.units
+        )
         validation.require_same(held, keys)
         return held
-    units = _offered(service, keys)
+    units = _read_free_units(service, keys)
     return Allocation(
         consumer=consumer,
         host=units[0].record.unit.key.host,
@@ -201,19 +198,9 @@ def claim_units(
     )
 
 
-def _units_held(
-    service: Service, consumer: str, keys: Collection[UnitKey]
-) -> Allocation | None:
-    def is_wanted(_: Consumer, units: Sequence[StoredUnit]) -> bool:
-        return {unit.record.unit.key for unit in units} == set(keys)
-
-    held = reservations.resume(service, consumer, is_wanted)
-    if held is None:
-        return None
-    return Allocation(consumer, held.host, held.asked, held.units)
-
-
-def _offered(service: Service, keys: Collection[UnitKey]) -> list[StoredUnit]:
+def _read_free_units(
+    service: Service, keys: Collection[UnitKey]
+) -> list[StoredUnit]:
     name = next(iter(keys)).host
     fleet = reading.read_fleet(service, name)
     for host in fleet.hosts:
@@ -223,27 +210,32 @@ def _offered(service: Service, keys: Collection[UnitKey]) -> list[StoredUnit]:
     for key in sorted(set(keys) - {s.record.unit.key for s in units}):
         raise refusals.unit_unknown(key)
     for unit in units:
-        if unit.record.state is not State.FREE or unit.record.is_missing:
+        if not unit.is_free:
             raise refusals.unit_not_free(unit.record)
     return units
 
 
+def _units_of(fleet: Fleet, candidate: Candidate) -> list[StoredUnit]:
+    keys = {free.unit.key for free in candidate.units}
+    return [s for s in fleet.units if s.record.unit.key in keys]
+
+
 def candidates(
-    found: Fleet, request: Request, weight: Weight, limit: int
+    fleet: Fleet, request: Request, weight: Weight, limit: int
 ) -> tuple[Candidate, ...]:
-    """Where the request fits, in the order in which a claim takes it."""
-    of_host: dict[str, list[StoredUnit]] = {h.name: [] for h in found.hosts}
-    for stored in found.units:
-        of_host[stored.record.unit.key.host].append(stored)
+    """Return where a request fits, in the order in which a claim tries it."""
+    units: dict[str, list[StoredUnit]] = {h.name: [] for h in fleet.hosts}
+    for stored in fleet.units:
+        units[stored.record.unit.key.host].append(stored)
     best: list[Candidate] = []
-    for host in _hosts(of_host, request, weight):
-        best += _candidates(of_host[host], request, limit)
+    for host in _ordered_hosts(units, request, weight):
+        best += _candidates_of(units[host], request, limit)
         if len(best) >= limit:
             break
     return tuple(best[:limit])
 
 
-def _candidates(
+def _candidates_of(
     units: Sequence[StoredUnit], request: Request, limit: int
 ) -> tuple[Candidate, ...]:
     return choice.candidates(
@@ -258,37 +250,42 @@ def _candidates(
     )
 
 
-def _hosts(
-    of_host: dict[str, list[StoredUnit]], request: Request, weight: Weight
+def _ordered_hosts(
+    units: Mapping[str, Sequence[StoredUnit]],
+    request: Request,
+    weight: Weight,
 ) -> Iterator[str]:
-    """Hosts that may have what is asked for, each once."""
-    all_units = [s.record.unit for units in of_host.values() for s in units]
-    wanted = capacity.wanted(request, capacity.cards(all_units))
-    if wanted is None:
+    """Yield the hosts that may satisfy a request, each once.
+
+    :param units: of each host.
+    """
+    all_units = [s.record.unit for of_host in units.values() for s in of_host]
+    needed = capacity.wanted(request, capacity.cards(all_units))
+    if needed is None:
         return
-    counts = {
-        host: capacity.count(s.record.unit for s in units if s.is_offered)
-        for host, units in of_host.items()
+    supplies = {
+        host: capacity.count(s.record.unit for s in of_host if s.is_offered)
+        for host, of_host in units.items()
     }
-    seen: set[str] = set()
-    for need in wanted.needs:
-        share = -(-need.number // len(wanted.cards))
-        for card in wanted.cards:
+    yielded: set[str] = set()
+    for need in needed.needs:
+        share = -(-need.number // len(needed.cards))
+        for card in needed.cards:
             free = {
-                host: count.get((card, need.place), 0)
-                for host, count in counts.items()
+                host: counts.get((card, need.place), 0)
+                for host, counts in supplies.items()
             }
             for host in _by_weight(free, weight, share):
-                if host not in seen:
-                    seen.add(host)
+                if host not in yielded:
+                    yielded.add(host)
                     yield host
 
 
 def _by_weight(
-    free: dict[str, int], weight: Weight, share: int
+    free: Mapping[str, int], weight: Weight, minimum: int
 ) -> Iterable[str]:
     sign = 1 if weight is Weight.PACK else -1
     return sorted(
-        (host for host, number in free.items() if number >= share),
+        (host for host, number in free.items() if number >= minimum),
         key=lambda host: (sign * free[host], host),
     )

@@ -1,7 +1,9 @@
-"""What consumers have; taking what is left of holds that ended.
+"""Consumers: what they hold, and removing what holds nothing any more.
 
-Placement refuses allocations that a lease does not take any more, even
-when they are only left as they were: all that hold nothing go together.
+A hold ends in the state counter of its unit; the allocation is removed
+afterwards, by any client that finds it.  Placement refuses to write
+allocations that a state counter does not accept any more, even unchanged
+ones: hence all that hold nothing are removed from a consumer at once.
 """
 
 from __future__ import annotations
@@ -33,45 +35,51 @@ from gpu_passthrough_plugin.allocation.placement.state_counter import (
 from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.unit import UnitRecord
 
+Allocations = Mapping[str, Mapping[str, int]]
+"""Amounts by the UUID of a provider and by resource class."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Consumer:
-    """A consumer that Placement has allocations of.
+    """A consumer that has allocations in Placement.
 
     :param generation: of the consumer.
-    :param project: ``project_id``.
-    :param asked: ``user_id``: what a consumer of ours asked for.
+    :param user_id: of this ledger's consumers, ``names.user_id`` of the
+        request.
     :param type: None below microversion 1.38.
-    :param allocations: amounts by provider and resource class.
     """
 
     uuid: str
     generation: int
-    project: str
-    asked: str
+    project_id: str
+    user_id: str
     type: str | None
-    allocations: dict[str, dict[str, int]]
+    allocations: Allocations
 
     @property
-    def is_ours(self) -> bool:
-        return self.project == names.PROJECT
+    def is_of_ledger(self) -> bool:
+        """Whether this driver made it, and not Nova or another service."""
+        return self.project_id == names.PROJECT
 
     @property
     def has_only_reservations(self) -> bool:
-        """Whether bids are all that it has."""
         return all(
-            state_counter.is_reservation(self.amount(u))
-            for u in self.allocations
+            state_counter.is_reservation(self.amount(uuid))
+            for uuid in self.allocations
         )
 
     def amount(self, uuid: str) -> int:
-        """How much of a unit's lease it has; 0 for nothing."""
+        """Return how much of a unit's state counter it has; 0 for none.
+
+        :param uuid: of the unit's provider.
+        """
         return self.allocations.get(uuid, {}).get(names.STATE_COUNTER, 0)
 
     def held(self, fleet: Fleet) -> tuple[UnitRecord, ...]:
-        """The units that it holds, by address.
+        """Return the units of a fleet that it holds, by address.
 
-        Not those that are left in its allocations after its hold ended.
+        Those are left out whose hold ended, although their allocation is
+        still there.
         """
         return tuple(
             unit.held_by(self.uuid)
@@ -81,7 +89,7 @@ class Consumer:
         )
 
     def reserved(self, fleet: Fleet) -> tuple[StoredUnit, ...]:
-        """The units that it bids for, by address."""
+        """Return the free units of a fleet that it reserved, by address."""
         return tuple(
             unit
             for unit in fleet.units
@@ -89,44 +97,42 @@ class Consumer:
             and self.amount(unit.uuid) == unit.counter.reservation
         )
 
-    def body(
-        self, allocations: Mapping[str, Mapping[str, int]]
-    ) -> dict[str, object]:
-        """What makes these its allocations, and leaves it as it is."""
+    def request_body(self, allocations: Allocations) -> dict[str, object]:
+        """Return the PUT that makes these all its allocations."""
         return {
             "allocations": {
                 uuid: {"resources": resources}
                 for uuid, resources in allocations.items()
             },
-            "project_id": self.project,
-            "user_id": self.asked,
+            "project_id": self.project_id,
+            "user_id": self.user_id,
             "consumer_generation": self.generation,
             **({} if self.type is None else {"consumer_type": self.type}),
         }
 
 
 def read_consumer(service: Service, uuid: str) -> Consumer | None:
-    """What a consumer has; None when that is nothing."""
-    found = service.get(f"/allocations/{uuid}")
-    if not found["allocations"]:
+    """Return a consumer; None when it has no allocations."""
+    body = service.get(f"/allocations/{uuid}")
+    if not body["allocations"]:
         return None
     return Consumer(
         uuid=uuid,
-        generation=found["consumer_generation"],
-        project=found["project_id"],
-        asked=found["user_id"],
-        type=found.get("consumer_type"),
+        generation=body["consumer_generation"],
+        project_id=body["project_id"],
+        user_id=body["user_id"],
+        type=body.get("consumer_type"),
         allocations={
             provider: dict(entry["resources"])
-            for provider, entry in found["allocations"].items()
+            for provider, entry in body["allocations"].items()
         },
     )
 
 
 def read_fleet(service: Service, consumer: Consumer) -> Fleet:
-    """The host that has a consumer's units, and its units.
+    """Return the host that has a consumer's units, with all its units.
 
-    They are all of one; empty where none of them is there any more.
+    Empty when none of the consumer's units exists any more.
     """
     for uuid in consumer.allocations:
         provider = service.get_if_found(f"/resource_providers/{uuid}")
@@ -136,115 +142,117 @@ def read_fleet(service: Service, consumer: Consumer) -> Fleet:
     return Fleet()
 
 
-def remove_leftovers(service: Service, units: Iterable[StoredUnit]) -> None:
-    """End what holds of these units ended, and somebody died at.
-
-    :raises Retry: when others changed the same allocations meanwhile.
-    """
-    for unit in units:
-        if unit.has_leftovers:
-            end_holds(service, unit.uuid, unit.counter)
-
-
-def end_holds(service: Service, uuid: str, found: StateCounter) -> None:
-    """Take a unit out of the allocations of holds that ended.
-
-    :param found: its lease, or one that it had.
-    :raises Retry: when others changed the same allocations meanwhile.
-    """
-    for name in reading.counter_amounts(service, uuid):
-        taker = read_consumer(service, name)
-        if taker is None:
-            continue
-        if not found.is_leftover(taker.amount(uuid)):
-            continue
-        _keep_holds(service, taker)
-
-
-def withdraw(service: Service, uuid: str) -> None:
-    """Take away what of a unit's allocations is no hold.
-
-    Whoever bid learns it when he makes it one.
-
-    :raises Retry: when others changed the same allocations meanwhile.
-    """
-    for name in reading.counter_amounts(service, uuid):
-        taker = read_consumer(service, name)
-        amount = taker.amount(uuid) if taker is not None else 0
-        found = read_counter(service, uuid)
-        is_held = found is not None and found.is_held_by(amount)
-        if taker is not None and amount and not is_held:
-            _keep_holds(service, taker)
-
-
-def remove_allocations(service: Service, consumer: Consumer) -> None:
-    """Take everything out of a consumer's allocations.
-
-    :raises Retry: when others changed them meanwhile.
-    """
-    _put(service, consumer, {})
-
-
-def _keep_holds(service: Service, consumer: Consumer) -> None:
-    """Take out of a consumer's allocations what holds nothing."""
-    kept = {}
-    for uuid, resources in consumer.allocations.items():
-        found = read_counter(service, uuid)
-        if found is not None and found.is_held_by(consumer.amount(uuid)):
-            kept[uuid] = resources
-    _put(service, consumer, kept)
-
-
-def _put(
-    service: Service,
-    consumer: Consumer,
-    kept: Mapping[str, Mapping[str, int]],
-) -> None:
-    reply = service.put(f"/allocations/{consumer.uuid}", consumer.body(kept))
-    if reply.status == 204:
-        return
-    if not kept and conflict_code(reply) is ConflictCode.CAPACITY:
-        # Placement checks even what is to go, and its inventory is gone.
-        service.delete(f"/allocations/{consumer.uuid}")
-    else:
-        raise retry_changed(
-            f"what consumer {consumer.uuid} has in Placement",
-            error_detail(reply),
-        )
-
-
 def read_allocation(service: Service, uuid: str) -> Allocation:
-    """What one consumer holds.
+    """Return what one consumer holds.
 
-    :raises Refused: when that is nothing.
+    :raises Refused: when it holds nothing.
     """
     consumer = read_consumer(service, uuid)
-    units: tuple[UnitRecord, ...] = ()
-    if consumer is not None and consumer.is_ours:
+    if consumer is not None and consumer.is_of_ledger:
         units = consumer.held(read_fleet(service, consumer))
-    if consumer is None or not units:
-        raise refusals.consumer_holds_nothing(uuid)
-    return _allocation(consumer, units)
+        if units:
+            return _allocation(consumer, units)
+    raise refusals.consumer_holds_nothing(uuid)
 
 
 def read_allocations(
     service: Service, records: Iterable[UnitRecord]
 ) -> tuple[Allocation, ...]:
-    """What the consumers of these units hold, by consumer."""
-    held: dict[str, list[UnitRecord]] = {}
+    """Return what the consumers of these units hold, by consumer.
+
+    :param records: of all units, or of all units of some hosts.
+    """
+    units: dict[str, list[UnitRecord]] = {}
     for record in records:
         if record.consumer is not None:
-            held.setdefault(record.consumer, []).append(record)
+            units.setdefault(record.consumer, []).append(record)
     allocations = []
-    for uuid, units in sorted(held.items()):
+    for uuid in sorted(units):
         consumer = read_consumer(service, uuid)
         if consumer is not None:
-            allocations.append(_allocation(consumer, tuple(units)))
+            allocations.append(_allocation(consumer, tuple(units[uuid])))
     return tuple(allocations)
 
 
 def _allocation(
     consumer: Consumer, units: tuple[UnitRecord, ...]
 ) -> Allocation:
-    request = names.request_in(consumer.asked) if consumer.is_ours else ""
+    request = ""
+    if consumer.is_of_ledger:
+        request = names.request_in(consumer.user_id)
     return Allocation(consumer.uuid, units[0].unit.key.host, request, units)
+
+
+def remove_leftovers(service: Service, units: Iterable[StoredUnit]) -> None:
+    """Remove allocations that are left of ended holds of these units.
+
+    :raises Retry: when another client changed the same allocations.
+    """
+    for unit in units:
+        if unit.has_leftovers:
+            end_holds(service, unit.uuid, unit.counter)
+
+
+def end_holds(service: Service, uuid: str, counter: StateCounter) -> None:
+    """Remove a unit from the allocations of consumers whose hold ended.
+
+    :param uuid: of the unit's provider.
+    :param counter: of the unit, now or earlier.
+    :raises Retry: when another client changed the same allocations.
+    """
+    for holder in reading.read_amounts(service, uuid):
+        consumer = read_consumer(service, holder)
+        if consumer and counter.is_leftover(consumer.amount(uuid)):
+            _keep_holds(service, consumer)
+
+
+def withdraw_reservations(service: Service, uuid: str) -> None:
+    """Remove from a unit's allocations those that do not hold it.
+
+    Their clients notice it when they turn the reservation into a hold.
+
+    :param uuid: of the unit's provider.
+    :raises Retry: when another client changed the same allocations.
+    """
+    for holder in reading.read_amounts(service, uuid):
+        consumer = read_consumer(service, holder)
+        amount = consumer.amount(uuid) if consumer else 0
+        counter = read_counter(service, uuid)
+        is_held = counter is not None and counter.is_held_by(amount)
+        if consumer and amount and not is_held:
+            _keep_holds(service, consumer)
+
+
+def remove_allocations(service: Service, consumer: Consumer) -> None:
+    """Remove all allocations of a consumer.
+
+    :raises Retry: when another client changed them.
+    """
+    _put(service, consumer, {})
+
+
+def _keep_holds(service: Service, consumer: Consumer) -> None:
+    """Remove those of a consumer's allocations that hold nothing."""
+    holds = {}
+    for uuid, resources in consumer.allocations.items():
+        counter = read_counter(service, uuid)
+        if counter and counter.is_held_by(consumer.amount(uuid)):
+            holds[uuid] = resources
+    _put(service, consumer, holds)
+
+
+def _put(
+    service: Service, consumer: Consumer, allocations: Allocations
+) -> None:
+    path = f"/allocations/{consumer.uuid}"
+    reply = service.put(path, consumer.request_body(allocations))
+    if reply.status == 204:
+        return
+    if not allocations and conflict_code(reply) is ConflictCode.CAPACITY:
+        # Placement checks even what is to be removed, against an inventory
+        # that is gone.
+        service.delete(path)
+        return
+    raise retry_changed(
+        f"the allocations of consumer {consumer.uuid}", error_detail(reply)
+    )

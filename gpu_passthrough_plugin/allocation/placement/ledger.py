@@ -1,4 +1,4 @@
-"""The ``placement`` driver: OpenStack Placement itself is the ledger."""
+"""The ``placement`` driver: the contract's methods, each as one operation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from gpu_passthrough_plugin.allocation.placement import (
     reading,
     version,
 )
-from gpu_passthrough_plugin.allocation.placement.claim import ClaimRequest
 from gpu_passthrough_plugin.allocation.placement.move import Move
 from gpu_passthrough_plugin.allocation.placement.service import Service
 from gpu_passthrough_plugin.allocation.validation import Shown
@@ -37,7 +36,7 @@ T = TypeVar("T")
 
 
 class PlacementLedger(Driver):
-    """The ledger in Placement; how, stands in the package's docstring."""
+    """The ledger in OpenStack Placement; see the package's docstring."""
 
     def __init__(self, settings: LedgerSettings) -> None:
         self.service = Service(settings.placement)
@@ -45,10 +44,10 @@ class PlacementLedger(Driver):
         self._is_checked = False
 
     def sync(self) -> str:
-        return self.service.retried(lambda _: version.sync(self.service))
+        return self.service.retry(lambda _: version.sync(self.service))
 
     def version(self) -> str:
-        return self.service.retried(lambda _: version.found(self.service))
+        return self.service.retry(lambda _: version.version(self.service))
 
     def close(self) -> None:
         self._is_checked = False
@@ -65,41 +64,40 @@ class PlacementLedger(Driver):
     ) -> SyncReport:
         inventory.check(host, units)
         shown = Shown(host, tuple(units), aggregates, machine, replaces)
-        return self._asked(lambda _: publish.publish(self.service, shown))
+        return self._retry(lambda _: publish.publish(self.service, shown))
 
     def hosts(self) -> tuple[HostRecord, ...]:
-        found = self._asked(lambda _: reading.read_fleet(self.service))
-        return tuple(host.record for host in found.hosts)
+        fleet = self._retry(lambda _: reading.read_fleet(self.service))
+        return tuple(host.record for host in fleet.hosts)
 
     def disable(self, host: str, reason: str) -> HostRecord:
-        return self._asked(
+        return self._retry(
             lambda _: providers.cordon(self.service, host, reason)
         )
 
     def enable(self, host: str) -> HostRecord:
-        return self._asked(lambda _: providers.uncordon(self.service, host))
+        return self._retry(lambda _: providers.uncordon(self.service, host))
 
     def records(
         self, *, host: str | None = None, states: Collection[State] = ()
     ) -> tuple[UnitRecord, ...]:
-        return self._asked(lambda _: self._records(host, states))
+        return self._retry(lambda _: self._read_records(host, states))
 
-    def _records(
+    def _read_records(
         self, host: str | None, states: Collection[State]
     ) -> tuple[UnitRecord, ...]:
-        found = reading.read_fleet(self.service, host).units
-        wanted = [s for s in found if not states or s.record.state in states]
-        # One that was looked at again may be another's by now.
-        return tuple(
-            record
-            for record in reading.read_records(self.service, wanted)
-            if not states or record.state in states
-        )
+        # No states at all stand for every state.
+        states = states or tuple(State)
+        units = reading.read_fleet(self.service, host).units
+        units = tuple(s for s in units if s.record.state in states)
+        records = reading.read_records(self.service, units)
+        # One that changed meanwhile was read again, in another state.
+        return tuple(record for record in records if record.state in states)
 
     def candidates(
         self, request: Request, *, host: str | None = None, limit: int = 10
     ) -> tuple[Candidate, ...]:
-        found = self._asked(
+        fleet = self._retry(
             lambda _: reading.read_fleet(
                 self.service,
                 host,
@@ -107,44 +105,45 @@ class PlacementLedger(Driver):
                 aggregate=request.aggregate,
             )
         )
-        return claim.candidates(found, request, self._weight, limit)
+        return claim.candidates(fleet, request, self._weight, limit)
 
     def claim(
         self, request: Request, consumer: str, *, host: str | None = None
     ) -> Allocation:
-        claim_request = ClaimRequest(
-            request, validation.consumer(consumer), host, self._weight
-        )
-        return self._asked(
-            lambda n: claim.claim(self.service, claim_request, n)
+        uuid = validation.consumer(consumer)
+        query = claim.ClaimQuery(request, uuid, host, self._weight)
+        return self._retry(
+            lambda attempt: claim.claim(self.service, query, attempt)
         )
 
     def take(
         self, keys: Collection[UnitKey], consumer: str, request: str
     ) -> Allocation:
-        name = validation.consumer(consumer)
-        return self._asked(
-            lambda n: claim.claim_units(self.service, keys, name, request, n)
+        uuid = validation.consumer(consumer)
+        return self._retry(
+            lambda attempt: claim.claim_units(
+                self.service, keys, uuid, request, attempt
+            )
         )
 
     def allocations(self) -> tuple[Allocation, ...]:
-        return self._asked(
+        return self._retry(
             lambda _: consumers.read_allocations(
-                self.service, self._records(None, ())
+                self.service, self._read_records(None, ())
             )
         )
 
     def allocation(self, consumer: str) -> Allocation:
-        name = validation.consumer(consumer)
-        return self._asked(
-            lambda _: consumers.read_allocation(self.service, name)
+        uuid = validation.consumer(consumer)
+        return self._retry(
+            lambda _: consumers.read_allocation(self.service, uuid)
         )
 
     def move(
         self, record: UnitRecord, state: State, *, reason: str = ""
     ) -> UnitRecord:
-        moving = Move(record, state, reason)
-        return self._asked(lambda _: moving.once(self.service))
+        move = Move(record, state, reason)
+        return self._retry(lambda _: move.attempt(self.service))
 
     def unit(self, key: UnitKey) -> UnitRecord:
         for record in self.records(host=key.host):
@@ -152,13 +151,13 @@ class PlacementLedger(Driver):
                 return record
         raise refusals.unit_unknown(key)
 
-    def _asked(self, once: Callable[[int], T]) -> T:
-        """What ``once`` returns; repeated where that may help."""
+    def _retry(self, operation: Callable[[int], T]) -> T:
+        """Check the layout once, then run an operation as often as needed."""
 
         def checked(attempt: int) -> T:
             if not self._is_checked:
                 version.check(self.service)
                 self._is_checked = True
-            return once(attempt)
+            return operation(attempt)
 
-        return self.service.retried(checked)
+        return self.service.retry(checked)

@@ -1,8 +1,9 @@
-"""Taking a unit along one edge of its life.
+"""Moving a unit along one edge of its life.
 
-One PUT of its inventory decides, with its provider's generation.  Why it
-is quarantined is written before, and says nothing until then; the end of
-its consumer's hold is written after, and by whoever meets it.
+One PUT of its inventory decides, with the generation of its provider.  The
+reason of a quarantine is written before, and means nothing until then; the
+consumer's allocation is removed after, by this client or by any that finds
+it.
 """
 
 from __future__ import annotations
@@ -12,10 +13,7 @@ import dataclasses
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import refusals, validation
-from gpu_passthrough_plugin.allocation.placement import (
-    consumers,
-    names,
-)
+from gpu_passthrough_plugin.allocation.placement import consumers, names
 from gpu_passthrough_plugin.allocation.placement.providers import (
     UnitProvider,
     delete_traits,
@@ -28,101 +26,106 @@ from gpu_passthrough_plugin.allocation.placement.state_counter import (
     StateCounter,
     Usage,
 )
-from gpu_passthrough_plugin.model.unit import (
-    State,
-    UnitKey,
-    UnitRecord,
-)
-
-_NOBODYS = (State.FREE, State.QUARANTINED)
+from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
 
 
 class Move:
-    """One move, to be done in one try or several.
+    """One move, whose attempts know of one another.
 
-    :param reason: why it is quarantined; in no other state kept.
+    An attempt whose answer was lost may have been carried out: the next one
+    recognises it by the state counter that it was to write.
+
+    :param reason: of a quarantine; ignored for any other state.
     """
 
     def __init__(self, record: UnitRecord, state: State, reason: str) -> None:
-        """Make one.
+        """Make a move; send nothing yet.
 
-        :raises Refused: when no such edge exists.
+        :raises Refused: when a unit's life has no such edge.
         """
         validation.require_edge(record, state)
         self._record = record
         self._state = state
         self._reason = reason if state is State.QUARANTINED else ""
-        self._tried: StateCounter | None = None
+        self._ends_hold = state in (State.FREE, State.QUARANTINED)
+        self._attempted: StateCounter | None = None
         self._done: StateCounter | None = None
 
-    def once(self, service: Service) -> UnitRecord:
-        """Do it; the new record.
+    def run(self, service: Service) -> UnitRecord:
+        """Carry it out in as many attempts as it takes; see ``attempt``."""
+        return service.retry(lambda _: self.attempt(service))
 
-        :raises Conflict: when the ledger's generation is another.
-        :raises Refused: when the unit is gone, or another ledger's.
-        :raises Retry: when its provider changed meanwhile.
+    def attempt(self, service: Service) -> UnitRecord:
+        """Carry it out once; return the new record.
+
+        :raises Conflict: when the record is outdated.
+        :raises Refused: when the unit is gone, or allocated by Nova.
+        :raises Retry: when the provider changed meanwhile.
         """
-        found = _read(service, self._record.unit.key)
+        provider = _read(service, self._record.unit.key)
         if self._done is None:
-            self._done = self._decided(service, found)
-        if self._state in _NOBODYS:
-            consumers.end_holds(service, found.uuid, self._done)
+            self._done = self._advance(service, provider)
+        if self._ends_hold:
+            consumers.end_holds(service, provider.uuid, self._done)
         if self._record.state is State.QUARANTINED:
-            _forget_reason(service, found.uuid)
-        is_over = self._state in _NOBODYS
+            _remove_reason(service, provider.uuid)
         return dataclasses.replace(
             self._record,
             state=self._state,
-            consumer=None if is_over else self._record.consumer,
+            consumer=None if self._ends_hold else self._record.consumer,
             generation=self._done.generation(Usage()),
             reason=self._reason,
         )
 
-    def _decided(self, service: Service, found: UnitProvider) -> StateCounter:
-        """The lease after the move."""
-        if (
-            self._tried is not None
-            and self._tried.total == found.counter.total
-        ):
-            # It was done, and the answer lost.
-            return self._tried
-        record = self._record
-        now = (found.record_generation, found.state)
-        if now != (record.generation, record.state):
-            raise refusals.unit_changed(
-                record, found.state, found.record_generation
-            )
-        if found.is_anothers(record):
-            raise errors.Conflict(
-                f"unit {record.unit.key} is no longer {record.consumer}'s;"
-                " read it again"
-            )
-        if found.counter.is_taken_elsewhere(found.usage):
-            raise errors.Refused(
-                f"unit {record.unit.key} was allocated in Placement by"
-                " somebody else, such as Nova; free it there"
-            )
+    def _advance(
+        self, service: Service, provider: UnitProvider
+    ) -> StateCounter:
+        """Advance the state counter and return it."""
+        is_done = (
+            self._attempted is not None
+            and self._attempted.total == provider.counter.total
+        )
+        if self._attempted is not None and is_done:
+            return self._attempted
+        self._require_unchanged(provider)
         if self._reason:
-            found = _write_reason(service, found, self._reason)
-        after = found.counter.moved(found.usage, self._state)
-        self._tried = after
+            provider = _put_reason(service, provider, self._reason)
+        counter = provider.counter.moved(provider.usage, self._state)
+        self._attempted = counter
         try:
             put_inventory(
                 service,
-                found.uuid,
-                found.generation,
-                after.inventory(found.resource_class),
+                provider.uuid,
+                provider.generation,
+                counter.inventory(provider.resource_class),
             )
         except Retry:
-            self._tried = None
+            self._attempted = None
             raise
-        return after
+        return counter
+
+    def _require_unchanged(self, provider: UnitProvider) -> None:
+        """Raise if the unit is not what the record says."""
+        record = self._record
+        state, generation = provider.state, provider.record_generation
+        if (state, generation) != (record.state, record.generation):
+            raise refusals.unit_changed(record, state, generation)
+        if provider.has_other_holder(record):
+            raise errors.Conflict(
+                f"unit {record.unit.key} is no longer held by consumer"
+                f" {record.consumer}; read the unit again"
+            )
+        if provider.counter.is_foreign(provider.usage):
+            raise errors.Refused(
+                f"unit {record.unit.key} was allocated in Placement by another"
+                " service, such as Nova; free it there"
+            )
 
 
 def _read(service: Service, key: UnitKey) -> UnitProvider:
-    """The provider of a unit, as it is now.
+    """Return the provider of a unit as it is now.
 
-    :raises Refused: when there is none.
+    :raises Refused: when the ledger has no such unit.
     """
     listed = service.get(
         "/resource_providers",
@@ -135,31 +138,31 @@ def _read(service: Service, key: UnitKey) -> UnitProvider:
     return provider
 
 
-def _write_reason(
-    service: Service, found: UnitProvider, reason: str
+def _put_reason(
+    service: Service, provider: UnitProvider, reason: str
 ) -> UnitProvider:
-    has = service.get(f"/resource_providers/{found.uuid}/traits")
-    kept = _without_reason(has["traits"])
-    said = names.text_traits(names.REASON, [reason])
-    # With the generation of what was decided on, not of these traits.
-    generation = put_traits(service, found.uuid, found.generation, kept | said)
-    return dataclasses.replace(found, generation=generation)
+    """Write why a unit is about to be quarantined."""
+    path = f"/resource_providers/{provider.uuid}/traits"
+    traits = names.without_texts(
+        service.get(path)["traits"], names.QUARANTINE_REASON
+    ) | names.text_traits(names.QUARANTINE_REASON, [reason])
+    # With the generation on which the move was decided, not of these traits.
+    generation = put_traits(
+        service, provider.uuid, provider.generation, traits
+    )
+    return dataclasses.replace(provider, generation=generation)
 
 
-def _forget_reason(service: Service, uuid: str) -> None:
-    """Take away why a unit was quarantined; it says nothing any more."""
-    has = service.get_if_found(f"/resource_providers/{uuid}/traits")
-    if has is None:
+def _remove_reason(service: Service, uuid: str) -> None:
+    """Remove why a unit was quarantined, if no other client changes it."""
+    body = service.get_if_found(f"/resource_providers/{uuid}/traits")
+    if body is None:
         return
-    kept = _without_reason(has["traits"])
-    gone = frozenset(has["traits"]) - kept
-    if not gone:
+    traits = names.without_texts(body["traits"], names.QUARANTINE_REASON)
+    removed = frozenset(body["traits"]) - traits
+    if not removed:
         return
     with contextlib.suppress(Retry):
-        put_traits(service, uuid, has["resource_provider_generation"], kept)
-        delete_traits(service, gone)
-
-
-def _without_reason(traits: list[str]) -> frozenset[str]:
-    begin = f"{names.TRAIT_PREFIX}{names.REASON}_"
-    return frozenset(t for t in traits if not t.startswith(begin))
+        generation = body["resource_provider_generation"]
+        put_traits(service, uuid, generation, traits)
+        delete_traits(service, removed)

@@ -1,14 +1,17 @@
-"""What things of ours are called in Placement.
+"""How hosts, units and requests are named and written in Placement.
 
-A unit is written as traits: ``CUSTOM_GPUPT_`` and one of
+A unit is written as traits of its provider: ``CUSTOM_GPUPT_`` and one of
 
 * ``GROUP_<number>``, ``NODE_<number>``, ``SOCKET_<number>``
 * ``SWITCH_<address>``
-* ``F_<address>_<vendor>_<product>_<class>_<PCI, PF or VF>_<P or C>``, of
-  each function: a primary or a companion
-* ``REASON_…``, why it is quarantined (``text``)
+* ``F_<address>_<vendor>_<product>_<class>_<PCI, PF or VF>_<P or C>``, one
+  for each function: a primary or a companion
+* ``REASON_…``, the text of why it is quarantined
 
-The unit's own traits stand beside them as they are.
+The traits that an operator gave the unit are written as they are.
+
+Every name here is stored in existing ledgers: a change needs a new layout
+(see ``version``).
 """
 
 from __future__ import annotations
@@ -29,50 +32,61 @@ from gpu_passthrough_plugin.model.unit import (
     UnitKey,
 )
 
-# Resource classes.
+# Resource classes of this driver.
 HOST_CLASS = "CUSTOM_GPU_PASSTHROUGH_HOST"
 STATE_COUNTER = "CUSTOM_GPU_PASSTHROUGH_LEASE"
 
-# Traits that mark the providers of ours.
+# Traits that mark this driver's providers.
 HOST_TRAIT = "CUSTOM_GPU_PASSTHROUGH_HOST"
 UNIT_TRAIT = "CUSTOM_GPU_PASSTHROUGH_UNIT"
 
 LAYOUT_PREFIX = "CUSTOM_GPU_PASSTHROUGH_LAYOUT_"
-"""A trait of that name and a number says how all of this is laid out."""
+"""The trait with this prefix and a number names the layout of the ledger."""
 LAYOUT = 2
 
 TRAIT_PREFIX = "CUSTOM_GPUPT_"
-"""Traits that begin with it are ours to add and to take away."""
+"""Only this driver adds and removes traits with this prefix."""
 CORDONED_TRAIT = f"{TRAIT_PREFIX}DISABLED"
 
-# Nova's own.  Source: os-traits; nova, compute/pci_placement_translator.py.
+# Kinds of texts that are written as traits.
+CORDON_REASON = "WHY"
+MACHINE = "MACHINE"
+AGGREGATE = "AGGREGATE"
+QUARANTINE_REASON = "REASON"
+
+# Source: os-traits.
 NOVA_DISABLED_TRAIT = "COMPUTE_STATUS_DISABLED"
-NOVA_OWNED = frozenset({"OWNER_NOVA", "COMPUTE_MANAGED_PCI_DEVICE"})
 
 PROJECT = "gpu-passthrough-plugin"
-"""``project_id`` of our consumers; no project of Keystone's."""
+"""``project_id`` of this driver's consumers; Keystone has no such project."""
 CONSUMER_TYPE = "GPU_PASSTHROUGH"
 
-MAX_NAME = 200
-"""Characters of a provider's name.  Source: placement, schemas."""
+MAX_PROVIDER_NAME = 200
+"""Characters.  Source: placement, schemas/resource_provider.py."""
+MAX_USER_ID = 255
+"""Characters.  Source: placement, schemas/allocation.py."""
 
 _NAMESPACE = uuid.UUID("6f6cf0a5-2e42-5a57-9f0c-0cf3a6a6e5a5")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _HOST_SUFFIX = "_gpu-passthrough"
+# base32 letters in one trait: 255 characters less what precedes them.
+_CHUNK = 200
+_DEVICE_TYPE_PREFIX = "type-"
+_CONDITION_SEPARATOR = "; "
 
 
 def host_provider(host: str) -> str:
-    """The name of our provider of a host, below the compute node's."""
+    """Return the name of a host's provider, below its compute node's."""
     return f"{host}{_HOST_SUFFIX}"
 
 
 def host_in(provider: str) -> str:
-    """The host that a provider of that name is of."""
+    """Return the host whose provider has this name."""
     return provider.removesuffix(_HOST_SUFFIX)
 
 
 def unit_provider(key: UnitKey) -> str:
-    """The name of a unit's provider.
+    """Return the name of a unit's provider.
 
     Source: nova, compute/pci_placement_translator.py.
     """
@@ -80,7 +94,7 @@ def unit_provider(key: UnitKey) -> str:
 
 
 def unit_key_in(provider: str) -> UnitKey | None:
-    """The unit or function that a provider names; None if none."""
+    """Return the unit or function in a provider's name; None if none."""
     host, _, text = provider.rpartition("_")
     try:
         return UnitKey(host, address.parse(text))
@@ -89,37 +103,52 @@ def unit_key_in(provider: str) -> UnitKey | None:
 
 
 def aggregate(name: str) -> str:
-    """The UUID of a host aggregate; a name that is one is its own."""
+    """Return the UUID of a host aggregate; a name may be its own UUID."""
     if _UUID.fullmatch(name):
         return name.lower()
     return str(uuid.uuid5(_NAMESPACE, name))
 
 
-def _address_text(found: Address) -> str:
-    """An address in the letters that a trait may have."""
-    return re.sub(r"[:.]", "_", str(found)).upper()
-
-
-def _address_in(parts: list[str]) -> Address:
-    """The address that four parts of a trait name."""
-    domain, bus, slot, function = (int(part, 16) for part in parts)
-    return Address(domain, bus, slot, function)
-
-
-# Of base32's letters, with room for what stands before them.
-_CHUNK = 200
-
-
 def text_traits(kind: str, texts: Iterable[str]) -> frozenset[str]:
-    """Traits that together say ``texts``, each of them in pieces.
+    """Return traits that together spell ``texts``.
 
-    ``CUSTOM_GPUPT_<kind>_<which text>_<which piece>_<base32>``
+    A trait has at most 255 characters, all of ``[A-Z0-9_]``; hence
+    ``CUSTOM_GPUPT_<kind>_<number of text>_<number of piece>_<base32>``.
     """
     return frozenset(
-        f"{TRAIT_PREFIX}{kind}_{number}_{piece}_{letters}"
+        f"{_text_prefix(kind)}{number}_{piece}_{letters}"
         for number, text in enumerate(sorted(texts))
         for piece, letters in enumerate(_pieces(text))
     )
+
+
+def texts_in(kind: str, traits: Iterable[str]) -> tuple[str, ...]:
+    """Return the texts of a kind that traits spell, without empty ones."""
+    prefix = _text_prefix(kind)
+    texts: dict[int, dict[int, str]] = {}
+    for trait in traits:
+        if trait.startswith(prefix):
+            number, piece, letters = trait.removeprefix(prefix).split("_")
+            texts.setdefault(int(number), {})[int(piece)] = letters
+    return tuple(
+        _decoded("".join(letters for _, letters in sorted(pieces.items())))
+        for _, pieces in sorted(texts.items())
+    )
+
+
+def text_in(kind: str, traits: Iterable[str]) -> str:
+    """Return the one text of a kind that traits spell, or an empty text."""
+    return "".join(texts_in(kind, traits))
+
+
+def without_texts(traits: Iterable[str], *kinds: str) -> frozenset[str]:
+    """Return the traits that spell no text of these kinds."""
+    prefixes = tuple(_text_prefix(kind) for kind in kinds)
+    return frozenset(t for t in traits if not t.startswith(prefixes))
+
+
+def _text_prefix(kind: str) -> str:
+    return f"{TRAIT_PREFIX}{kind}_"
 
 
 def _pieces(text: str) -> Iterator[str]:
@@ -128,149 +157,133 @@ def _pieces(text: str) -> Iterator[str]:
         yield letters[start : start + _CHUNK]
 
 
-def texts_in(kind: str, found: Iterable[str]) -> tuple[str, ...]:
-    """What traits of that kind say; empty texts are not kept."""
-    pieces: dict[int, dict[int, str]] = {}
-    begin = f"{TRAIT_PREFIX}{kind}_"
-    for trait in found:
-        if trait.startswith(begin):
-            number, piece, letters = trait.removeprefix(begin).split("_")
-            pieces.setdefault(int(number), {})[int(piece)] = letters
-    return tuple(
-        _text("".join(letters for _, letters in sorted(found.items())))
-        for _, found in sorted(pieces.items())
-    )
-
-
-def _text(letters: str) -> str:
+def _decoded(letters: str) -> str:
     padding = "=" * (-len(letters) % 8)
     return base64.b32decode(letters + padding).decode(errors="replace")
 
 
-REASON = "REASON"
-_TYPE = "type-"
-
-
-def unit_traits(unit: Unit, reason: str = "") -> frozenset[str]:
-    """Every trait of a unit's provider."""
+def unit_traits(unit: Unit, quarantine_reason: str = "") -> frozenset[str]:
+    """Return every trait of a unit's provider."""
     numbers = {
         "GROUP": unit.iommu_group,
         "NODE": unit.numa_node,
         "SOCKET": unit.socket,
     }
-    words = {
+    facts = {
         f"{name}_{number}"
         for name, number in numbers.items()
         if number is not None
     }
     if unit.switch is not None:
-        words.add(f"SWITCH_{_address_text(unit.switch)}")
-    words |= {_function_text(function) for function in unit.functions}
-    own = {f"{TRAIT_PREFIX}{word}" for word in words}
-    said = text_traits(REASON, [reason])
-    return frozenset(own | said | unit.traits | {UNIT_TRAIT})
-
-
-def _function_text(function: UnitFunction) -> str:
-    kind = function.device_type.value.removeprefix(_TYPE)
-    return (
-        f"F_{_address_text(function.address)}"
-        f"_{function.vendor_id:04X}_{function.product_id:04X}"
-        f"_{function.class_code:06X}_{kind}"
-        f"_{'P' if function.is_primary else 'C'}"
+        facts.add(f"SWITCH_{_address_fields(unit.switch)}")
+    facts |= {_function_fields(function) for function in unit.functions}
+    return frozenset(
+        {UNIT_TRAIT}
+        | {f"{TRAIT_PREFIX}{fact}" for fact in facts}
+        | text_traits(QUARANTINE_REASON, [quarantine_reason])
+        | unit.traits
     )
 
 
-def unit_in(host: str, found: Iterable[str]) -> Unit | None:
-    """The unit of a host that these traits tell of; None if of none."""
-    found = frozenset(found)
-    words: dict[str, list[list[str]]] = {}
-    for trait in found:
+def unit_in(host: str, traits: Iterable[str]) -> Unit | None:
+    """Return the unit of a host that traits describe; None if no unit."""
+    traits = frozenset(traits)
+    facts: dict[str, list[list[str]]] = {}
+    for trait in traits:
         if trait.startswith(TRAIT_PREFIX):
-            name, *parts = trait.removeprefix(TRAIT_PREFIX).split("_")
-            words.setdefault(name, []).append(parts)
+            name, *fields = trait.removeprefix(TRAIT_PREFIX).split("_")
+            facts.setdefault(name, []).append(fields)
     functions = sorted(
-        (_function(parts) for parts in words.get("F", ())),
+        (_function_in(fields) for fields in facts.get("F", ())),
         key=lambda function: function.address,
     )
     primaries = [f.address for f in functions if f.is_primary]
-    group = _number(words.get("GROUP"))
+    group = _number_in(facts.get("GROUP"))
     if not primaries or group is None:
         return None
-    switches = words.get("SWITCH")
+    switches = facts.get("SWITCH")
     return Unit(
         key=UnitKey(host, primaries[0]),
         iommu_group=group,
         functions=tuple(functions),
-        numa_node=_number(words.get("NODE")),
-        socket=_number(words.get("SOCKET")),
+        numa_node=_number_in(facts.get("NODE")),
+        socket=_number_in(facts.get("SOCKET")),
         switch=_address_in(switches[0]) if switches else None,
         traits=frozenset(
             trait
-            for trait in found - {UNIT_TRAIT}
+            for trait in traits - {UNIT_TRAIT}
             if not trait.startswith(TRAIT_PREFIX)
         ),
     )
 
 
-def _function(parts: list[str]) -> UnitFunction:
-    vendor, product, code, kind, role = parts[4:]
+def _function_fields(function: UnitFunction) -> str:
+    device_type = function.device_type.value.removeprefix(_DEVICE_TYPE_PREFIX)
+    return (
+        f"F_{_address_fields(function.address)}"
+        f"_{function.vendor_id:04X}_{function.product_id:04X}"
+        f"_{function.class_code:06X}_{device_type}"
+        f"_{'P' if function.is_primary else 'C'}"
+    )
+
+
+def _function_in(fields: list[str]) -> UnitFunction:
+    vendor_id, product_id, class_code, device_type, role = fields[4:]
     return UnitFunction(
-        address=_address_in(parts[:4]),
-        vendor_id=int(vendor, 16),
-        product_id=int(product, 16),
-        class_code=int(code, 16),
-        device_type=DeviceType(f"{_TYPE}{kind}"),
+        address=_address_in(fields[:4]),
+        vendor_id=int(vendor_id, 16),
+        product_id=int(product_id, 16),
+        class_code=int(class_code, 16),
+        device_type=DeviceType(f"{_DEVICE_TYPE_PREFIX}{device_type}"),
         is_primary=role == "P",
     )
 
 
-def _number(found: list[list[str]] | None) -> int | None:
-    return int(found[0][0]) if found else None
+def _address_fields(function: Address) -> str:
+    return re.sub(r"[:.]", "_", str(function)).upper()
 
 
-def reason_in(found: Iterable[str]) -> str:
-    """Why a unit was quarantined, if it was."""
-    return "".join(texts_in(REASON, found))
+def _address_in(fields: list[str]) -> Address:
+    domain, bus, slot, function = (int(field, 16) for field in fields)
+    return Address(domain, bus, slot, function)
 
 
-MAX_LENGTH = 255
-"""Source: placement, schemas/allocation.py."""
-_BETWEEN = "; "
+def _number_in(fields: list[list[str]] | None) -> int | None:
+    return int(fields[0][0]) if fields else None
 
 
 def user_id(request: Request) -> str:
-    """The request and what else it asks for: ``gpu:1,nic:1; nodes 0,1``.
+    """Return a request with its conditions: ``gpu:1,nic:1; nodes 0,1``.
 
-    :raises Invalid: when that is longer than Placement keeps.
+    :raises Invalid: when Placement does not store a text of that length.
     """
-    words = [str(request)]
+    terms = [str(request)]
     if request.numa_nodes is not None:
         nodes = ",".join(map(str, sorted(request.numa_nodes)))
-        words.append(f"nodes {nodes}")
+        terms.append(f"nodes {nodes}")
     if request.same_switch:
-        words.append("same switch")
-    words += [f"not {trait}" for trait in sorted(request.forbidden_traits)]
-    found = _BETWEEN.join(words)
-    if len(found) > MAX_LENGTH:
+        terms.append("same switch")
+    terms += [f"not {trait}" for trait in sorted(request.forbidden_traits)]
+    text = _CONDITION_SEPARATOR.join(terms)
+    if len(text) > MAX_USER_ID:
         raise errors.Invalid(
-            f"the request {str(request)[:40]}… with its conditions is"
-            f" {len(found)} characters long, and Placement keeps"
-            f" {MAX_LENGTH}; use shorter names in [pci] alias"
+            f"the request {str(request)[:40]}… with its conditions has"
+            f" {len(text)} characters, and Placement stores {MAX_USER_ID};"
+            " use shorter names in [pci] alias"
         )
-    return found
+    return text
 
 
-def request_in(asked: str) -> str:
-    """The request itself, such as ``gpu:1``."""
-    return asked.partition(_BETWEEN)[0]
+def request_in(user_id: str) -> str:
+    """Return the request without its conditions, such as ``gpu:1``."""
+    return user_id.partition(_CONDITION_SEPARATOR)[0]
 
 
-def is_same_request(asked: str, request: Request) -> bool:
-    """Whether that was asked for, in whatever order."""
-    return _sorted(asked) == _sorted(user_id(request))
+def is_same_request(stored_id: str, request: Request) -> bool:
+    """Whether a stored ``user_id`` is this request, in any order of items."""
+    return _sorted_items(stored_id) == _sorted_items(user_id(request))
 
 
-def _sorted(asked: str) -> tuple[list[str], str]:
-    request, _, rest = asked.partition(_BETWEEN)
-    return sorted(request.split(",")), rest
+def _sorted_items(text: str) -> tuple[list[str], str]:
+    items, _, conditions = text.partition(_CONDITION_SEPARATOR)
+    return sorted(items.split(",")), conditions

@@ -1,4 +1,8 @@
-"""Requests that change one provider, each guarded by its generation."""
+"""One provider at a time: a unit's or a host's, read and changed.
+
+Each change names the generation of the provider that it was decided on;
+Placement refuses it when another client changed the provider since.
+"""
 
 from __future__ import annotations
 
@@ -36,27 +40,30 @@ from gpu_passthrough_plugin.model.unit import State, UnitRecord
 def ensure_provider(
     service: Service, name: str, parent: str | None
 ) -> tuple[str, int]:
-    """The UUID and generation of a provider, made if there is none.
+    """Return the UUID and generation of a provider; create it if needed.
 
-    :raises Retry: when its name is taken, and nobody has it.
+    :param parent: UUID of the provider to create it below; None for a root.
+    :raises Retry: when another client created it meanwhile.
+    :raises Unavailable: when Placement rejects the name.
     """
-    listed = service.get("/resource_providers", ("name", name))
-    for entry in listed["resource_providers"]:
+    body = service.get("/resource_providers", ("name", name))
+    for entry in body["resource_providers"]:
         return entry["uuid"], entry["generation"]
-    body = {"name": name}
+    new = {"name": name}
     if parent is not None:
-        body["parent_provider_uuid"] = parent
-    reply = service.post("/resource_providers", body)
+        new["parent_provider_uuid"] = parent
+    reply = service.post("/resource_providers", new)
     if reply.status == 200:
         return reply.body["uuid"], reply.body["generation"]
+    detail = error_detail(reply)
     if conflict_code(reply) in (
         ConflictCode.DUPLICATE,
         ConflictCode.CONCURRENT,
     ):
-        raise retry_changed(f"provider {name}", error_detail(reply))
+        raise retry_changed(f"provider {name}", detail)
     raise errors.Unavailable(
-        f"Placement {service.name} does not take a provider {name}"
-        f" ({error_detail(reply)}); its name has at most {names.MAX_NAME}"
+        f"Placement {service.name} rejects a provider named {name}"
+        f" ({detail}); a name has at most {names.MAX_PROVIDER_NAME}"
         " characters: check [DEFAULT] host"
     )
 
@@ -64,9 +71,10 @@ def ensure_provider(
 def put_inventory(
     service: Service, uuid: str, generation: int, inventory: Inventory
 ) -> int:
-    """Make that the inventory of a provider; its generation then.
+    """Replace all inventories of a provider; return its new generation.
 
-    :raises Retry: when its generation is another, or it is gone.
+    :param generation: of the provider.
+    :raises Retry: when the provider changed, or is gone.
     """
     service.create_classes(inventory)
     body = service.update(
@@ -83,9 +91,10 @@ def put_inventory(
 def put_traits(
     service: Service, uuid: str, generation: int, traits: frozenset[str]
 ) -> int:
-    """Make these the traits of a provider; its generation then.
+    """Replace all traits of a provider; return its new generation.
 
-    :raises Retry: when its generation is another, or it is gone.
+    :param generation: of the provider.
+    :raises Retry: when the provider changed, or is gone.
     """
     service.create_traits(traits)
     body = service.update(
@@ -100,7 +109,7 @@ def put_traits(
 
 
 def delete_traits(service: Service, traits: Iterable[str]) -> None:
-    """Take traits of ours away from Placement, where nobody has them."""
+    """Delete traits of this driver that no provider has any more."""
     for trait in traits:
         service.delete(f"/traits/{trait}")
     service.forget()
@@ -108,29 +117,22 @@ def delete_traits(service: Service, traits: Iterable[str]) -> None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UnitProvider:
-    """A unit's provider.
+    """A unit's provider, and what consumers have of it.
 
     :param generation: of the provider.
     :param resource_class: of the unit.
-    :param holders: how much of the lease each of its takers has.
+    :param amounts: how much of the state counter each consumer has.
     """
 
     uuid: str
     generation: int
     resource_class: str
     counter: StateCounter
-    holders: Mapping[str, int]
+    amounts: Mapping[str, int]
 
     @property
     def usage(self) -> Usage:
-        return state_counter.usage_of(self.holders.values())
-
-    def is_anothers(self, record: UnitRecord) -> bool:
-        """Whether the one that a record names has not what is held."""
-        amount = self.usage.amount
-        if record.consumer is None or not self.counter.is_held_by(amount):
-            return False
-        return self.holders.get(record.consumer) != amount
+        return state_counter.usage_of(self.amounts.values())
 
     @property
     def state(self) -> State:
@@ -138,176 +140,174 @@ class UnitProvider:
 
     @property
     def record_generation(self) -> int:
+        """Return the generation of the unit's record."""
         return self.counter.generation(self.usage)
+
+    def has_other_holder(self, record: UnitRecord) -> bool:
+        """Whether another consumer than the record's holds the unit."""
+        amount = self.usage.amount
+        if record.consumer is None or not self.counter.is_held_by(amount):
+            return False
+        return self.amounts.get(record.consumer) != amount
 
 
 def read_unit(service: Service, uuid: str) -> UnitProvider | None:
-    """A unit's provider as it is now; None when it is gone."""
-    found = service.get_if_found(f"/resource_providers/{uuid}/inventories")
-    if found is None or names.STATE_COUNTER not in found["inventories"]:
+    """Return a unit's provider as it is now; None when it is gone.
+
+    The inventory is read first: an amount that does not match it belongs to
+    a later change.
+    """
+    body = service.get_if_found(f"/resource_providers/{uuid}/inventories")
+    if body is None or names.STATE_COUNTER not in body["inventories"]:
         return None
-    inventories = found["inventories"]
+    inventories = body["inventories"]
     classes = (name for name in inventories if name != names.STATE_COUNTER)
     return UnitProvider(
         uuid=uuid,
-        generation=int(found["resource_provider_generation"]),
+        generation=int(body["resource_provider_generation"]),
         resource_class=next(classes, ""),
         counter=_counter_in(inventories),
-        holders=reading.counter_amounts(service, uuid),
+        amounts=reading.read_amounts(service, uuid),
     )
 
 
 def read_counter(service: Service, uuid: str) -> StateCounter | None:
-    """The state counter of a provider; None when it has none."""
-    found = service.get_if_found(f"/resource_providers/{uuid}/inventories")
-    if found is None or names.STATE_COUNTER not in found["inventories"]:
+    """Return the state counter of a provider; None when it has none."""
+    body = service.get_if_found(f"/resource_providers/{uuid}/inventories")
+    if body is None or names.STATE_COUNTER not in body["inventories"]:
         return None
-    return _counter_in(found["inventories"])
+    return _counter_in(body["inventories"])
 
 
 def _counter_in(inventories: Mapping[str, Mapping[str, int]]) -> StateCounter:
-    own = inventories[names.STATE_COUNTER]
-    return state_counter.from_total(own["total"], own["min_unit"])
+    inventory = inventories[names.STATE_COUNTER]
+    return state_counter.from_total(inventory["total"], inventory["min_unit"])
 
 
 def unchanged_generation(service: Service, stored: StoredUnit) -> int:
-    """The generation of a unit's provider, where it is what it was.
+    """Return the generation of a unit's provider.
 
-    :raises Retry: when it is not.
+    :raises Retry: when the unit changed since ``stored`` was read.
     """
+    subject = f"unit {stored.record.unit.key}"
     now = read_unit(service, stored.uuid)
     if now is None or now.counter.total != stored.counter.total:
-        raise retry_changed(f"unit {stored.record.unit.key}", "another count")
+        raise retry_changed(subject, "another count")
     if now.usage != stored.usage:
-        raise retry_changed(f"unit {stored.record.unit.key}", "another holder")
+        raise retry_changed(subject, "another holder")
     return now.generation
 
 
-def ensure_host(service: Service, host: str) -> Host:
-    """A host, made if there is none, below the compute node's provider.
+def ensure_host(service: Service, name: str) -> Host:
+    """Return a host; create its providers if needed.
 
-    :raises Retry: when others make it just now.
+    :raises Retry: when another client creates them now.
     """
-    found = reading.read_fleet(service, host).hosts
-    if found:
-        return found[0]
-    root, _ = ensure_provider(service, host, None)
+    for host in reading.read_fleet(service, name).hosts:
+        return host
+    root, _ = ensure_provider(service, name, None)
     uuid, generation = ensure_provider(
-        service, names.host_provider(host), root
+        service, names.host_provider(name), root
     )
     generation = put_traits(
         service, uuid, generation, frozenset({names.HOST_TRAIT})
     )
-    put_inventory(
-        service, uuid, generation, state_counter.host_inventory(0, 0)
-    )
-    return reading.read_fleet(service, host).hosts[0]
+    inventory = state_counter.host_inventory(generation=0, highest=0)
+    put_inventory(service, uuid, generation, inventory)
+    return reading.read_fleet(service, name).hosts[0]
 
 
 def cordon(service: Service, name: str, reason: str) -> HostRecord:
-    """Offer nothing of a host.
+    """Offer no units of a host; return its new record.
 
-    :raises Refused: when there is no such host.
-    :raises Retry: when others changed it meanwhile.
+    :raises Refused: when the ledger has no such host.
+    :raises Retry: when another client changed it meanwhile.
     """
     host = _existing_host(service, name)
-    said = names.text_traits(reading.CORDON_REASON, [reason]) | {
-        names.CORDONED_TRAIT
-    }
+    cordon_traits = names.text_traits(names.CORDON_REASON, [reason])
     put_traits(
         service,
         host.provider,
         host.provider_generation,
-        _traits_without_cordon(host) | said,
+        _uncordoned_traits(host) | cordon_traits | {names.CORDONED_TRAIT},
     )
     return _existing_host(service, name).record
 
 
 def uncordon(service: Service, name: str) -> HostRecord:
-    """Offer a host's free units again.
+    """Offer a host's free units again; return its new record.
 
-    :raises Refused: when there is no such host, or Nova disabled it.
-    :raises Retry: when others changed it meanwhile.
+    :raises Refused: when the ledger has no such host, or Nova disabled it.
+    :raises Retry: when another client changed it meanwhile.
     """
     host = _existing_host(service, name)
-    kept = _traits_without_cordon(host)
-    if kept != host.traits:
-        put_traits(service, host.provider, host.provider_generation, kept)
-        delete_traits(service, host.traits - kept - {names.CORDONED_TRAIT})
-    found = _existing_host(service, name).record
+    traits = _uncordoned_traits(host)
+    if traits != host.traits:
+        put_traits(service, host.provider, host.provider_generation, traits)
+        delete_traits(service, host.traits - traits - {names.CORDONED_TRAIT})
+    record = _existing_host(service, name).record
     if host.is_disabled_by_nova:
-        raise errors.Refused(f"host {name} stays disabled: {found.reason}")
-    return found
+        raise errors.Refused(f"host {name} stays cordoned: {record.reason}")
+    return record
 
 
 def _existing_host(service: Service, name: str) -> Host:
-    found = reading.read_fleet(service, name).hosts
-    if not found:
-        raise refusals.host_unknown(name)
-    return found[0]
+    for host in reading.read_fleet(service, name).hosts:
+        return host
+    raise refusals.host_unknown(name)
 
 
-def _traits_without_cordon(host: Host) -> frozenset[str]:
-    begin = f"{names.TRAIT_PREFIX}{reading.CORDON_REASON}_"
-    return frozenset(
-        trait
-        for trait in host.traits - {names.CORDONED_TRAIT}
-        if not trait.startswith(begin)
-    )
+def _uncordoned_traits(host: Host) -> frozenset[str]:
+    traits = host.traits - {names.CORDONED_TRAIT}
+    return names.without_texts(traits, names.CORDON_REASON)
 
 
-def published_host_traits(host: Host, shown: Shown) -> frozenset[str]:
-    """The traits of our provider of the host, once it published."""
-    kept = frozenset(t for t in host.traits if not _is_published(t))
+def published_traits(host: Host, shown: Shown) -> frozenset[str]:
+    """Return the traits of a host's provider after it published."""
     machine = shown.machine or host.machine
     return (
-        kept
-        | names.text_traits(reading.MACHINE, [machine])
-        | names.text_traits(reading.AGGREGATE, shown.aggregates)
+        names.without_texts(host.traits, names.MACHINE, names.AGGREGATE)
+        | names.text_traits(names.MACHINE, [machine])
+        | names.text_traits(names.AGGREGATE, shown.aggregates)
     )
 
 
-def _is_published(trait: str) -> bool:
-    kinds = (reading.MACHINE, reading.AGGREGATE)
-    return any(
-        trait.startswith(f"{names.TRAIT_PREFIX}{kind}_") for kind in kinds
-    )
-
-
-def write_host_metadata(
+def put_host_metadata(
     service: Service, host: Host, shown: Shown, generation: int
 ) -> int:
-    """Write machine and aggregates down; our provider's generation then.
+    """Write the machine and the aggregates that a host publishes.
 
-    The aggregates first: the traits tell which of them were ours.
+    The aggregates come first, because the traits tell which of the
+    aggregates in Placement this driver wrote earlier.
 
-    :raises Retry: when others changed either meanwhile.
+    :param generation: of the host's provider.
+    :return: the new generation of the host's provider.
+    :raises Retry: when another client changed either meanwhile.
     """
     if shown.aggregates != host.aggregates:
-        _write_aggregates(service, host, shown)
-    wanted = published_host_traits(host, shown)
-    if wanted == host.traits:
+        _put_aggregates(service, host, shown)
+    traits = published_traits(host, shown)
+    if traits == host.traits:
         return generation
-    generation = put_traits(service, host.provider, generation, wanted)
-    delete_traits(service, host.traits - wanted)
+    generation = put_traits(service, host.provider, generation, traits)
+    delete_traits(service, host.traits - traits)
     return generation
 
 
-def _write_aggregates(service: Service, host: Host, shown: Shown) -> None:
+def _put_aggregates(service: Service, host: Host, shown: Shown) -> None:
     path = f"/resource_providers/{host.root}/aggregates"
-    found = service.get(path)
-    has = set(found["aggregates"])
-    left = has - {names.aggregate(name) for name in host.aggregates}
-    wanted = left | {names.aggregate(name) for name in shown.aggregates}
-    if wanted == has:
+    body = service.get(path)
+    present = set(body["aggregates"])
+    foreign = present - {names.aggregate(name) for name in host.aggregates}
+    new = foreign | {names.aggregate(name) for name in shown.aggregates}
+    if new == present:
         return
+    generation = body["resource_provider_generation"]
     service.update(
         path,
         {
-            "aggregates": sorted(wanted),
-            "resource_provider_generation": found[
-                "resource_provider_generation"
-            ],
+            "aggregates": sorted(new),
+            "resource_provider_generation": generation,
         },
         f"the aggregates of host {host.name}",
     )

@@ -1,14 +1,14 @@
-"""Carrying out what ``allocation.inventory`` decided, provider by provider.
+"""Publishing a host's units: the plan of ``allocation.inventory``, applied.
 
-No request spans them all, so that the order is what keeps the ledger right
-when this dies anywhere, or runs twice at once for one host:
+No single request covers all providers of a host.  The order of requests
+keeps the ledger right when a publisher dies, or two publish for one host:
 
-1. The host's generation is counted on.  Its units are read after that: one
-   who counted before is seen, or sees that others counted since.
-2. What goes, goes; what changes is closed, changed, and stays closed; what
-   comes has no inventory yet.  Nobody can claim what is closed.
-3. If the host's generation is the same still, what is closed is opened.
-   If not, all of it is done again.
+1. Advance the host's generation, and read its units after that: a client
+   that advanced it earlier is seen, or sees that it was advanced since.
+2. Remove units; make changed ones unclaimable, and change them; create the
+   providers of added ones without an inventory.  Nobody can claim these.
+3. If the host's generation is still the same, let all of these be claimed.
+   If not, do everything again.
 """
 
 from __future__ import annotations
@@ -26,11 +26,6 @@ from gpu_passthrough_plugin.allocation.placement import (
     reading,
     state_counter,
 )
-from gpu_passthrough_plugin.allocation.placement.providers import (
-    ensure_provider,
-    put_inventory,
-    put_traits,
-)
 from gpu_passthrough_plugin.allocation.placement.reading import (
     Fleet,
     Host,
@@ -42,127 +37,17 @@ from gpu_passthrough_plugin.allocation.placement.service import (
     error_detail,
     retry_changed,
 )
-from gpu_passthrough_plugin.allocation.placement.state_counter import (
-    Inventory,
-    StateCounter,
-)
+from gpu_passthrough_plugin.allocation.placement.state_counter import Inventory
 from gpu_passthrough_plugin.allocation.validation import Shown
 from gpu_passthrough_plugin.model.allocation import SyncReport
 from gpu_passthrough_plugin.model.unit import State, Unit
 
 
-def publish(service: Service, shown: Shown) -> SyncReport:
-    """Make ``shown`` the inventory of its host; what that changed.
-
-    :raises Refused: when another machine published under its name, or
-        Nova reports the same functions.
-    :raises Retry: when others changed the same meanwhile.
-    """
-    host = providers.ensure_host(service, shown.host)
-    validation.require_machine(host.machine, shown)
-    found = _units(service, host, shown)
-    planned = _plan(found, shown)
-    if (
-        planned.is_empty
-        and providers.published_host_traits(host, shown) == host.traits
-    ):
-        return _report(planned, host.generation)
-    is_counted = not planned.is_empty or shown.aggregates != host.aggregates
-    generation = host.generation + is_counted
-    highest = max((_highest(service, host), *_counts(found, planned)))
-    version = put_inventory(
-        service,
-        host.provider,
-        host.provider_generation,
-        state_counter.host_inventory(generation, highest),
-    )
-    version = providers.write_host_metadata(service, host, shown, version)
-    # What others did before they could see that this began.
-    found = _units(service, host, shown)
-    planned = _plan(found, shown)
-    if max(_counts(found, planned), default=0) > highest:
-        raise retry_changed(f"a unit of host {host.name}", "another count")
-    deferred = _carry_out(service, host, found, planned, highest)
-    _require_version(service, host, version)
-    put_deferred(service, deferred)
-    return _report(planned, generation)
-
-
-def _units(service: Service, host: Host, shown: Shown) -> Fleet:
-    """The host's units, with no hold left of them that ended."""
-    found = reading.read_fleet(service, host.name)
-    known = {stored.uuid for stored in found.units}
-    _require_no_foreign_provider(service, host, known, shown.units)
-    if any(stored.has_leftovers for stored in found.units):
-        consumers.remove_leftovers(service, found.units)
-        found = reading.read_fleet(service, host.name)
-    return found
-
-
-def _plan(found: Fleet, shown: Shown) -> Plan:
-    return inventory.plan([s.record for s in found.units], shown.units)
-
-
-def _highest(service: Service, host: Host) -> int:
-    """The highest count that a unit of the host had when it went."""
-    found = service.get(f"/resource_providers/{host.provider}/inventories")
-    return state_counter.highest_count(found["inventories"])
-
-
-def _counts(found: Fleet, planned: Plan) -> list[int]:
-    """The counts of the units that go."""
-    gone = {record.unit.key for record in planned.removed}
-    return [s.counter.count for s in found.units if s.record.unit.key in gone]
-
-
-def _carry_out(
-    service: Service, host: Host, found: Fleet, planned: Plan, highest: int
-) -> list[DeferredInventory]:
-    """What goes first, what comes last: no function is in two units.
-
-    :param highest: count of a unit that went; who comes begins after it,
-        so that no record of a unit is one of its next life.
-    """
-    stored = {s.record.unit.key: s for s in found.units}
-    for record in planned.removed:
-        _remove_unit(service, stored[record.unit.key])
-    deferred = []
-    for change in planned.changed:
-        of = stored[change.before.unit.key]
-        late = _change_unit(service, of, change)
-        if late is not None:
-            deferred.append(late)
-    for unit in planned.added:
-        first = state_counter.first_after(highest)
-        deferred.append(_add_unit(service, host.root, unit, first))
-    return deferred
-
-
-def _require_version(service: Service, host: Host, version: int) -> None:
-    """Return when nobody else publishes for the same host meanwhile."""
-    found = service.get(f"/resource_providers/{host.provider}")
-    if found["generation"] != version:
-        raise retry_changed(
-            f"the inventory of host {host.name}", "another began"
-        )
-
-
-def _report(planned: Plan, generation: int) -> SyncReport:
-    return SyncReport(
-        added=planned.added,
-        changed=tuple(change.after.unit for change in planned.changed),
-        removed=tuple(record.unit for record in planned.removed),
-        missing=planned.missing,
-        generation=generation,
-        withheld=planned.withheld,
-    )
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
-class DeferredInventory:
-    """What lets a unit be claimed, once it is sure that it may be.
+class Opening:
+    """What lets a unit be claimed, once its host's plan is carried out.
 
-    :param generation: of its provider, until then.
+    :param generation: of the unit's provider until then.
     """
 
     uuid: str
@@ -170,143 +55,253 @@ class DeferredInventory:
     inventory: Inventory
 
 
-def put_deferred(service: Service, deferred: list[DeferredInventory]) -> None:
-    """Let units be claimed.
+def publish(service: Service, shown: Shown) -> SyncReport:
+    """Make ``shown`` the inventory of its host; return what changed.
 
-    :raises Retry: when others changed one of them meanwhile.
+    :raises Refused: when another machine published under this host name, or
+        Nova reports one of the functions.
+    :raises Retry: when another client changed the host or a unit meanwhile.
     """
-    for opening in deferred:
-        put_inventory(
+    host = providers.ensure_host(service, shown.host)
+    validation.require_machine(host.machine, shown)
+    fleet = _read_units(service, host, shown)
+    plan = _plan(fleet, shown)
+    traits = providers.published_traits(host, shown)
+    if plan.is_empty and traits == host.traits:
+        return _report(plan, host.generation)
+    is_changed = not plan.is_empty or shown.aggregates != host.aggregates
+    generation = host.generation + is_changed
+    highest = max(
+        _highest_removed(service, host), *_counts_to_remove(fleet, plan)
+    )
+    provider_generation = providers.put_inventory(
+        service,
+        host.provider,
+        host.provider_generation,
+        state_counter.host_inventory(generation, highest),
+    )
+    provider_generation = providers.put_host_metadata(
+        service, host, shown, provider_generation
+    )
+    # Other clients may have changed units before they could notice this one.
+    fleet = _read_units(service, host, shown)
+    plan = _plan(fleet, shown)
+    if max(_counts_to_remove(fleet, plan)) > highest:
+        raise retry_changed(f"a unit of host {host.name}", "another count")
+    openings = _carry_out(service, host, fleet, plan, highest)
+    _require_only_publisher(service, host, provider_generation)
+    for opening in openings:
+        providers.put_inventory(
             service, opening.uuid, opening.generation, opening.inventory
         )
+    return _report(plan, generation)
 
 
-def _remove_unit(service: Service, stored: StoredUnit) -> None:
-    """Take a unit away.
+def _read_units(service: Service, host: Host, shown: Shown) -> Fleet:
+    """Return a host's units, after removing what is left of ended holds."""
+    fleet = reading.read_fleet(service, host.name)
+    uuids = {stored.uuid for stored in fleet.units}
+    _require_only_ledger(service, host, uuids, shown.units)
+    if any(stored.has_leftovers for stored in fleet.units):
+        consumers.remove_leftovers(service, fleet.units)
+        fleet = reading.read_fleet(service, host.name)
+    return fleet
 
-    :raises Retry: when it is not what it was read as.
+
+def _plan(fleet: Fleet, shown: Shown) -> Plan:
+    return inventory.plan([s.record for s in fleet.units], shown.units)
+
+
+def _highest_removed(service: Service, host: Host) -> int:
+    """Return the highest count that any removed unit of a host had."""
+    path = f"/resource_providers/{host.provider}/inventories"
+    return state_counter.highest_count(service.get(path)["inventories"])
+
+
+def _counts_to_remove(fleet: Fleet, plan: Plan) -> list[int]:
+    """Return 0 and the counts of the units that a plan removes."""
+    removed = {record.unit.key for record in plan.removed}
+    return [
+        0,
+        *(
+            s.counter.count
+            for s in fleet.units
+            if s.record.unit.key in removed
+        ),
+    ]
+
+
+def _carry_out(
+    service: Service, host: Host, fleet: Fleet, plan: Plan, highest: int
+) -> list[Opening]:
+    """Remove, change and add units; return what is left to be opened.
+
+    In this order, no function is in two units at any time.
+
+    :param highest: the highest count that any removed unit had.
     """
+    stored = {s.record.unit.key: s for s in fleet.units}
+    for record in plan.removed:
+        _remove(service, stored[record.unit.key])
+    openings = []
+    for change in plan.changed:
+        unit = stored[change.before.unit.key]
+        opening = _change(service, unit, change)
+        if opening is not None:
+            openings.append(opening)
+    for added in plan.added:
+        openings.append(_add(service, host, added, highest))
+    return openings
+
+
+def _remove(service: Service, stored: StoredUnit) -> None:
+    """Remove a unit that no consumer holds.
+
+    :raises Retry: when it changed since it was read, or was reserved.
+    """
+    subject = f"unit {stored.record.unit.key}"
     if stored.usage.consumers:
-        consumers.withdraw(service, stored.uuid)
-        raise retry_changed(f"unit {stored.record.unit.key}", "somebody's bid")
+        consumers.withdraw_reservations(service, stored.uuid)
+        raise retry_changed(subject, "a reservation")
     generation = providers.unchanged_generation(service, stored)
-    # Whoever is claiming it is refused from then on; a DELETE has no guard.
-    put_inventory(service, stored.uuid, generation, {})
+    # From now on no claim gets it; the DELETE has no generation.
+    providers.put_inventory(service, stored.uuid, generation, {})
     reply = service.delete(f"/resource_providers/{stored.uuid}")
     if reply.status == 409:
-        raise retry_changed(
-            f"unit {stored.record.unit.key}", error_detail(reply)
-        )
+        raise retry_changed(subject, error_detail(reply))
 
 
-def _change_unit(
-    service: Service, stored: StoredUnit, planned: Change
-) -> DeferredInventory | None:
-    """Make a unit what it is planned to be; how to open it, if that is left.
+def _change(
+    service: Service, stored: StoredUnit, change: Change
+) -> Opening | None:
+    """Change a unit as planned; return what is left to be opened, if any.
 
-    :raises Retry: when it is not what it was read as.
+    :raises Retry: when it changed since it was read.
     """
-    after = planned.after
+    after = change.after
+    resource_class = after.unit.resource_class
     generation = providers.unchanged_generation(service, stored)
-    traits = names.unit_traits(after.unit, after.reason)
-    said = names.text_traits(names.REASON, [after.reason])
-    if after.state is State.QUARANTINED and not planned.before.reason:
-        before = names.unit_traits(planned.before.unit) | said
-        generation = put_traits(service, stored.uuid, generation, before)
-    wanted = stored.counter.moved(
+    old_traits = names.unit_traits(change.before.unit)
+    new_traits = names.unit_traits(after.unit, after.reason)
+    reason = names.text_traits(names.QUARANTINE_REASON, [after.reason])
+    if after.state is State.QUARANTINED and not change.before.reason:
+        generation = providers.put_traits(
+            service, stored.uuid, generation, old_traits | reason
+        )
+    counter = stored.counter.moved(
         stored.usage, after.state, is_missing=after.is_missing
     )
     is_claimable = after.state is State.FREE and not after.is_missing
-    first = _unclaimable(wanted) if is_claimable else wanted
-    of = after.unit.resource_class
-    generation = put_inventory(
-        service, stored.uuid, generation, first.inventory(of)
+    # A missing unit cannot be claimed.
+    closed = dataclasses.replace(counter, is_missing=True)
+    generation = providers.put_inventory(
+        service,
+        stored.uuid,
+        generation,
+        (closed if is_claimable else counter).inventory(resource_class),
     )
-    if traits != names.unit_traits(planned.before.unit) or said:
-        generation = put_traits(service, stored.uuid, generation, traits)
+    if new_traits != old_traits or reason:
+        generation = providers.put_traits(
+            service, stored.uuid, generation, new_traits
+        )
     if not is_claimable:
         return None
-    return DeferredInventory(stored.uuid, generation, wanted.inventory(of))
+    return Opening(stored.uuid, generation, counter.inventory(resource_class))
 
 
-def _add_unit(
-    service: Service, root: str, unit: Unit, first: StateCounter
-) -> DeferredInventory:
-    """Make a unit's provider; how to open it.
+def _add(service: Service, host: Host, unit: Unit, highest: int) -> Opening:
+    """Create a unit's provider without an inventory; return what opens it.
 
-    :param root: UUID of the compute node's provider.
-    :param first: its lease.
-    :raises Retry: when others make it just now.
+    :param highest: the highest count that any removed unit had.
+    :raises Retry: when another client creates it now.
     """
-    uuid, generation = ensure_provider(
-        service, names.unit_provider(unit.key), root
+    uuid, generation = providers.ensure_provider(
+        service, names.unit_provider(unit.key), host.root
     )
-    generation = put_traits(service, uuid, generation, names.unit_traits(unit))
-    inventory = first.inventory(unit.resource_class)
-    return DeferredInventory(uuid, generation, inventory)
+    generation = providers.put_traits(
+        service, uuid, generation, names.unit_traits(unit)
+    )
+    counter = state_counter.first_after(highest)
+    return Opening(uuid, generation, counter.inventory(unit.resource_class))
 
 
-def _unclaimable(found: StateCounter) -> StateCounter:
-    """The same, but that nobody can claim it."""
-    return dataclasses.replace(found, is_missing=True)
-
-
-def _require_no_foreign_provider(
-    service: Service, host: Host, known: Collection[str], units: Sequence[Unit]
+def _require_only_publisher(
+    service: Service, host: Host, provider_generation: int
 ) -> None:
-    """Return when nobody else has these functions in Placement.
+    """Raise if another client publishes for the same host meanwhile."""
+    provider = service.get(f"/resource_providers/{host.provider}")
+    if provider["generation"] != provider_generation:
+        raise retry_changed(
+            f"the inventory of host {host.name}", "another publisher"
+        )
 
-    What somebody left who died while he added a unit, is taken away if it
-    is not to be added now.
 
-    :param known: UUIDs of the host's units.
-    :raises Refused: when Nova reports one of the functions itself.
+def _report(plan: Plan, generation: int) -> SyncReport:
+    return SyncReport(
+        added=plan.added,
+        changed=tuple(change.after.unit for change in plan.changed),
+        removed=tuple(record.unit for record in plan.removed),
+        missing=plan.missing,
+        generation=generation,
+        withheld=plan.withheld,
+    )
+
+
+def _require_only_ledger(
+    service: Service,
+    host: Host,
+    stored: Collection[str],
+    units: Sequence[Unit],
+) -> None:
+    """Raise if Nova already reports one of these functions.
+
+    Delete half-created unit providers that a crashed publisher left, unless
+    they are to be created now.
+
+    :param stored: UUIDs of the providers of the host's units.
+    :raises Refused: when Nova reports one.
     """
     addresses = {f.address for unit in units for f in unit.functions}
-    wanted = {unit.key for unit in units}
+    keys = {unit.key for unit in units}
     tree = service.get("/resource_providers", ("in_tree", host.root))
-    for entry in tree["resource_providers"]:
-        key = names.unit_key_in(entry["name"])
-        if key is None or entry["uuid"] in known:
+    for provider in tree["resource_providers"]:
+        key = names.unit_key_in(provider["name"])
+        if key is None or provider["uuid"] in stored:
             continue
-        traits = _traits(service, entry["uuid"])
-        is_ours = names.UNIT_TRAIT in traits
-        if (
-            key.address in addresses
-            and not is_ours
-            and not _is_bare(service, entry, traits)
+        traits = _read_traits(service, provider["uuid"])
+        if names.UNIT_TRAIT in traits:
+            if key not in keys:
+                _delete_half_created(service, provider["uuid"])
+        elif key.address in addresses and (
+            traits or _has_inventories(service, provider)
         ):
-            raise _two_ledgers(entry["name"], key.host)
-        if is_ours and key not in wanted:
-            _remove_leftover(service, entry["uuid"])
+            # Without either it is this driver's, from a moment ago.
+            raise _two_ledgers(provider["name"], key.host)
 
 
-def _traits(service: Service, uuid: str) -> frozenset[str]:
-    found = service.get_if_found(f"/resource_providers/{uuid}/traits")
-    return frozenset(found["traits"]) if found else frozenset()
+def _read_traits(service: Service, uuid: str) -> frozenset[str]:
+    body = service.get_if_found(f"/resource_providers/{uuid}/traits")
+    return frozenset(body["traits"]) if body else frozenset()
 
 
-def _is_bare(service: Service, entry: Json, traits: frozenset[str]) -> bool:
-    """Whether a provider is but a name: ours, a moment after it was made."""
-    if traits:
-        return False
-    found = service.get_if_found(
-        f"/resource_providers/{entry['uuid']}/inventories"
-    )
-    return not found or not found["inventories"]
+def _has_inventories(service: Service, provider: Json) -> bool:
+    path = f"/resource_providers/{provider['uuid']}/inventories"
+    body = service.get_if_found(path)
+    return bool(body and body["inventories"])
 
 
-def _remove_leftover(service: Service, uuid: str) -> None:
-    found = service.get_if_found(f"/resource_providers/{uuid}/inventories")
-    if found is not None and not found["inventories"]:
-        service.delete(f"/resource_providers/{uuid}")
+def _delete_half_created(service: Service, uuid: str) -> None:
+    path = f"/resource_providers/{uuid}"
+    body = service.get_if_found(f"{path}/inventories")
+    if body is not None and not body["inventories"]:
+        service.delete(path)
 
 
 def _two_ledgers(name: str, host: str) -> errors.Refused:
     return errors.Refused(
-        f"Placement has a provider {name} that is not this ledger's: Nova"
+        f"Placement has a provider {name} that is not of this ledger: Nova"
         " reports that device itself, and two ledgers would hand it out"
         " twice; either leave it to Nova ([allocation] driver = sql, and"
-        f" 'gpu-passthrough nova config'), or on host {host} take the device"
-        " out of Nova's [pci] device_spec and delete that provider"
+        f" 'gpu-passthrough nova config'), or on host {host} remove the"
+        " device from [pci] device_spec of Nova and delete that provider"
     )

@@ -1,21 +1,23 @@
-"""Making units a consumer's: a bid first, then the hold.
+"""Giving units to a consumer: a reservation first, then the hold.
 
-Where others were faster, Placement repeats a write in the same transaction:
-on a database that reads repeatably, such as MariaDB by default, it checks
-capacity by what was read before they were, and gives one inventory of 1 to
-two consumers (seen with 16.0.0; source: placement, objects/allocation.py,
-replace_all).  So a claim is not what it answers:
+When a claim loses a race, Placement repeats its write within the same
+transaction.  On a database with repeatable reads, such as MariaDB by
+default, it then checks the capacity against what the transaction read before
+the other claim, and gives one inventory of 1 to two consumers (seen with
+16.0.0; source: placement, objects/allocation.py, replace_all).  Therefore a
+claim does not rely on the answer of one PUT:
 
-1. *Bid*: one PUT takes what Placement gives.  It holds nothing.
-2. Read all of it again.  Of two that bid for a unit, the later one at least
-   sees the other, and takes its bid back.
-3. *Hold*: one PUT, with the consumer's generation, makes bids that were
-   alone holds; all of them, or none.
-4. Read again: no lease was counted on meanwhile, which Placement would have
-   overlooked in the same way.
+1. *Reserve*: one PUT takes what Placement gives.  It holds nothing.
+2. Read each unit again.  Of two consumers that reserved one unit, at least
+   the later one sees the other, and withdraws.
+3. *Hold*: one PUT, with the consumer's generation, turns reservations that
+   have no rival into holds; all of them, or none.
+4. Read each unit again: its state counter must not have been advanced
+   meanwhile, which Placement would have overlooked in the same way.
 
-Whoever dies in between leaves bids: the same consumer goes on from them,
-and others turn them down once they waited for long.
+A client that dies in between leaves reservations: the next claim by the same
+consumer resumes them, and other clients withdraw them after
+``PATIENT_ATTEMPTS``.
 """
 
 from __future__ import annotations
@@ -26,10 +28,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import refusals
-from gpu_passthrough_plugin.allocation.placement import (
-    consumers,
-    names,
-)
+from gpu_passthrough_plugin.allocation.placement import consumers, names
 from gpu_passthrough_plugin.allocation.placement.consumers import Consumer
 from gpu_passthrough_plugin.allocation.placement.move import Move
 from gpu_passthrough_plugin.allocation.placement.providers import (
@@ -48,112 +47,117 @@ from gpu_passthrough_plugin.allocation.placement.service import (
 )
 from gpu_passthrough_plugin.model.unit import State, UnitRecord
 
-# From then on a consumer without allocations is one whose maker died, and
-# so is one that has bids.
 PATIENT_ATTEMPTS = 8
+"""After so many attempts a rival's client is taken for dead."""
 
 # Of a provider.  Source: placement, exception.py; handlers/allocation.py.
 _GONE = ("does not exist", "No resource provider")
 
-Wanted = Callable[[Consumer, Sequence[StoredUnit]], bool]
-
-
-def acquire(
-    service: Service,
-    consumer: str,
-    units: Sequence[StoredUnit],
-    asked: str,
-    attempt: int,
-) -> tuple[UnitRecord, ...]:
-    """Make these units, which are offered, a new consumer's.
-
-    :param asked: what it asks for.
-    :param attempt: how often this was tried before.
-    :raises Retry: when others were faster.
-    :raises Unavailable: when Placement does not understand the claim.
-    """
-    consumers.remove_leftovers(service, units)
-    if attempt >= PATIENT_ATTEMPTS:
-        withdraw(service, units)
-    bid = request_body(
-        units, asked, _generation(attempt), is_typed=service.is_typed
-    )
-    _put(service, consumer, bid, asked)
-    found = consumers.read_consumer(service, consumer)
-    if found is None or not found.has_only_reservations:
-        # Another one claims for the same consumer.
-        raise lost_race(asked)
-    return _held(service, found, units)
-
-
-def withdraw(service: Service, units: Iterable[StoredUnit]) -> None:
-    """Take away what others bid for these units.
-
-    :raises Retry: when they changed their bids meanwhile.
-    """
-    for unit in units:
-        if unit.is_free and not unit.is_offered:
-            consumers.withdraw(service, unit.uuid)
+MatchesClaim = Callable[[Consumer, Sequence[StoredUnit]], bool]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Holding:
     """What a consumer holds.
 
-    :param asked: what it asked for, as its ``user_id``.
+    :param user_id: of the consumer, see ``names.user_id``.
     """
 
     host: str
-    asked: str
+    user_id: str
     units: tuple[UnitRecord, ...]
 
 
-def resume(service: Service, uuid: str, is_wanted: Wanted) -> Holding | None:
-    """What a consumer holds already; None for nothing.
+def resume(
+    service: Service, uuid: str, matches_claim: MatchesClaim
+) -> Holding | None:
+    """Return what a consumer holds already, or None.
 
-    :param is_wanted: whether to go on from bids that it has.
-    :raises Refused: when what it has is not this ledger's.
-    :raises Retry: when others were faster.
+    Reservations that an earlier claim of it left are turned into holds, or
+    removed.
+
+    :param matches_claim: whether these reservations are what is claimed now.
+    :raises Refused: when its allocations are not of this ledger.
+    :raises Retry: when another client was faster.
     """
     consumer = consumers.read_consumer(service, uuid)
     if consumer is None:
         return None
-    if not consumer.is_ours:
+    if not consumer.is_of_ledger:
         raise errors.Refused(
-            f"consumer {uuid} has allocations in Placement that are not"
-            " this ledger's, such as an instance's of Nova; claim for another"
-            " UUID"
+            f"consumer {uuid} has allocations in Placement that are not of"
+            " this ledger, such as those of a Nova instance; claim for"
+            " another UUID"
         )
     fleet = consumers.read_fleet(service, consumer)
     units = consumer.held(fleet)
     if not units:
         reserved = consumer.reserved(fleet)
         is_whole = len(reserved) == len(consumer.allocations)
-        is_offered = not any(host.record.is_disabled for host in fleet.hosts)
-        if not (
-            reserved
-            and is_whole
-            and is_offered
-            and is_wanted(consumer, reserved)
-        ):
+        is_cordoned = any(host.record.is_disabled for host in fleet.hosts)
+        is_resumed = bool(reserved) and is_whole and not is_cordoned
+        if not (is_resumed and matches_claim(consumer, reserved)):
             consumers.remove_allocations(service, consumer)
             return None
-        units = _held(service, consumer, reserved)
-    return Holding(units[0].unit.key.host, consumer.asked, units)
+        units = _hold(service, consumer, reserved)
+    return Holding(units[0].unit.key.host, consumer.user_id, units)
 
 
-def request_body(
+def acquire(
+    service: Service,
+    consumer: str,
     units: Sequence[StoredUnit],
-    asked: str,
+    user_id: str,
+    attempt: int,
+) -> tuple[UnitRecord, ...]:
+    """Reserve offered units for a new consumer, hold them, return them.
+
+    :param user_id: of the consumer, see ``names.user_id``.
+    :param attempt: how many attempts were made before.
+    :raises Retry: when another client was faster.
+    :raises Unavailable: when Placement does not understand the claim.
+    """
+    consumers.remove_leftovers(service, units)
+    if attempt >= PATIENT_ATTEMPTS:
+        withdraw(service, units)
+    body = reservation_body(
+        units,
+        user_id,
+        _new_generation(attempt),
+        is_typed=service.has_consumer_types,
+    )
+    _put(service, consumer, body, user_id)
+    reserved = consumers.read_consumer(service, consumer)
+    if reserved is None or not reserved.has_only_reservations:
+        # Another client claims for the same consumer.
+        raise lost_race(user_id)
+    return _hold(service, reserved, units)
+
+
+def withdraw(service: Service, units: Iterable[StoredUnit]) -> None:
+    """Remove the reservations that other consumers have of free units.
+
+    :raises Retry: when another client changed them meanwhile.
+    """
+    for unit in units:
+        if unit.is_free and not unit.is_offered:
+            consumers.withdraw_reservations(service, unit.uuid)
+
+
+def reservation_body(
+    units: Sequence[StoredUnit],
+    user_id: str,
     generation: int | None,
     *,
     is_typed: bool,
 ) -> dict[str, object]:
-    """The request that bids for these units, or for none of them.
+    """Return the PUT that reserves all of these units, or none.
 
     :param generation: of the consumer; None for a new one.
+    :param is_typed: whether Placement wants a ``consumer_type``.
     """
-    found: dict[str, object] = {
+    typed = {"consumer_type": names.CONSUMER_TYPE} if is_typed else {}
+    return {
         "allocations": {
             unit.uuid: {
                 "resources": _resources(unit, unit.counter.reservation)
@@ -161,29 +165,28 @@ def request_body(
             for unit in units
         },
         "project_id": names.PROJECT,
-        "user_id": asked,
+        "user_id": user_id,
         "consumer_generation": generation,
+        **typed,
     }
-    if is_typed:
-        found["consumer_type"] = names.CONSUMER_TYPE
-    return found
 
 
 def _resources(unit: StoredUnit, amount: int) -> Mapping[str, int]:
     return {unit.record.unit.resource_class: 1, names.STATE_COUNTER: amount}
 
 
-def _held(
+def _hold(
     service: Service, consumer: Consumer, units: Sequence[StoredUnit]
 ) -> tuple[UnitRecord, ...]:
-    """Make a consumer's bids for these units, all that it has, holds."""
+    """Turn a consumer's reservations, all that it has, into holds."""
     for unit in units:
         now = read_unit(service, unit.uuid)
         if now is None or not is_only_reservation(consumer.uuid, unit, now):
             consumers.remove_allocations(service, consumer)
-            raise lost_race(consumer.asked)
+            raise lost_race(consumer.user_id)
     holds = {unit.uuid: _resources(unit, unit.counter.hold) for unit in units}
-    _put(service, consumer.uuid, consumer.body(holds), consumer.asked)
+    body = consumer.request_body(holds)
+    _put(service, consumer.uuid, body, consumer.user_id)
     won = [
         unit
         for unit in units
@@ -192,53 +195,53 @@ def _held(
     ]
     if len(won) < len(units):
         _give_back(service, consumer.uuid, won)
-        raise lost_race(consumer.asked)
-    return tuple(_record(unit, consumer.uuid) for unit in units)
+        raise lost_race(consumer.user_id)
+    return tuple(_claimed(unit, consumer.uuid) for unit in units)
 
 
 def is_only_reservation(
-    consumer: str, bid: StoredUnit, now: UnitProvider
+    consumer: str, reserved: StoredUnit, now: UnitProvider
 ) -> bool:
-    """Whether a bid is the only one, for what it was made for: pure.
+    """Whether no other consumer has anything of a reserved unit.
 
-    :param now: the unit as it was read after the bid.
+    :param reserved: the unit as it was read before it was reserved.
+    :param now: the unit as it was read afterwards.
     """
-    is_same = now.counter.total == bid.counter.total
-    return is_same and now.holders == {consumer: bid.counter.reservation}
+    is_same = now.counter.total == reserved.counter.total
+    return is_same and now.amounts == {consumer: reserved.counter.reservation}
 
 
-def is_only_hold(consumer: str, bid: StoredUnit, now: UnitProvider) -> bool:
-    """Whether what was a bid is a hold, and nobody else's: pure.
+def is_only_hold(
+    consumer: str, reserved: StoredUnit, now: UnitProvider
+) -> bool:
+    """Whether a consumer holds a unit, and no other consumer does.
 
+    :param reserved: the unit as it was read before it was reserved.
     :param now: the unit as it was read after the hold.
     """
-    others = [amount for c, amount in now.holders.items() if c != consumer]
+    hold = reserved.counter.hold
+    rivals = [amount for c, amount in now.amounts.items() if c != consumer]
     return (
-        now.counter.is_held_by(bid.counter.hold)
-        and now.holders.get(consumer) == bid.counter.hold
-        and all(amount and amount != bid.counter.hold for amount in others)
+        now.counter.is_held_by(hold)
+        and now.amounts.get(consumer) == hold
+        and all(amount and amount != hold for amount in rivals)
     )
 
 
 def _give_back(
     service: Service, consumer: str, won: Sequence[StoredUnit]
 ) -> None:
-    """End those holds of a claim that did not get all, and take out it all."""
+    """Free the units that a claim got, as it did not get all of them."""
     for unit in won:
-        moving = Move(_record(unit, consumer), State.FREE, "")
         with contextlib.suppress(errors.Conflict, errors.Refused):
-            _free(service, moving)
-    found = consumers.read_consumer(service, consumer)
-    if found is not None:
-        consumers.remove_allocations(service, found)
+            Move(_claimed(unit, consumer), State.FREE, "").run(service)
+    left = consumers.read_consumer(service, consumer)
+    if left is not None:
+        consumers.remove_allocations(service, left)
 
 
-def _free(service: Service, moving: Move) -> None:
-    service.retried(lambda _: moving.once(service))
-
-
-def _record(unit: StoredUnit, consumer: str) -> UnitRecord:
-    """The record of a unit that was just claimed."""
+def _claimed(unit: StoredUnit, consumer: str) -> UnitRecord:
+    """Return the record of a unit that was claimed right now."""
     return dataclasses.replace(
         unit.record,
         state=State.CLAIMED,
@@ -248,41 +251,40 @@ def _record(unit: StoredUnit, consumer: str) -> UnitRecord:
 
 
 def _put(
-    service: Service, consumer: str, found: Mapping[str, object], asked: str
+    service: Service, consumer: str, body: Mapping[str, object], user_id: str
 ) -> None:
-    reply = service.put(f"/allocations/{consumer}", found)
+    reply = service.put(f"/allocations/{consumer}", body)
     if reply.status != 204:
-        raise claim_error(reply, consumer, asked)
+        raise claim_error(reply, consumer, user_id)
 
 
-def claim_error(reply: Reply, consumer: str, asked: str) -> Exception:
-    """What to raise of a claim that Placement refused: pure.
+def claim_error(reply: Reply, consumer: str, user_id: str) -> Exception:
+    """Return the error of a claim that Placement refused.
 
-    A 400 is of a unit that is gone.
+    A refusal with status 400 may also mean that a unit is gone.
     """
-    is_gone = any(words in error_detail(reply) for words in _GONE)
-    if reply.status == 400 and not is_gone:
+    detail = error_detail(reply)
+    if reply.status == 400 and not any(text in detail for text in _GONE):
         return errors.Unavailable(
-            f"Placement does not understand the claim ({error_detail(reply)});"
-            " check the releases of both"
+            f"Placement rejects the claim ({detail}); check the releases of"
+            " Placement and of this package"
         )
     if conflict_code(reply) is ConflictCode.CONCURRENT:
-        return retry_changed(
-            f"what consumer {consumer} has in Placement", error_detail(reply)
-        )
-    return lost_race(asked)
+        return retry_changed(f"the allocations of consumer {consumer}", detail)
+    return lost_race(user_id)
 
 
-def lost_race(asked: str) -> Retry:
-    """What to raise when others want the same units."""
-    return Retry(refusals.claim_lost(names.request_in(asked)))
+def lost_race(user_id: str) -> Retry:
+    """Return the error of a claim whose units another client took first."""
+    return Retry(refusals.claim_lost(names.request_in(user_id)))
 
 
-def _generation(attempt: int) -> int | None:
-    """The generation that a consumer without allocations has.
+def _new_generation(attempt: int) -> int | None:
+    """Return the generation of a consumer without allocations.
 
-    Placement makes a consumer before its allocations.  Whoever dies in
-    between leaves one of generation 0, which a new one collides with.
+    Placement creates a consumer before its allocations.  A client that dies
+    in between leaves a consumer of generation 0, with which a new one
+    collides: every other attempt is for such a consumer.
     """
-    is_left = attempt >= PATIENT_ATTEMPTS and attempt % 2
-    return 0 if is_left else None
+    is_left_by_dead = attempt >= PATIENT_ATTEMPTS and attempt % 2
+    return 0 if is_left_by_dead else None

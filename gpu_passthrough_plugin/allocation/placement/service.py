@@ -1,4 +1,9 @@
-"""Asking Placement: the one place where a request goes out."""
+"""Requests to Placement: the only place that sends them.
+
+What Placement refuses because another client was faster is raised as
+:class:`Retry`, and :meth:`Service.retry` runs the whole operation again,
+which then reads again.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +19,31 @@ from keystoneauth1 import discover, exceptions
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.placement import session
+from gpu_passthrough_plugin.allocation.placement.session import NoAnswer
 
+T = TypeVar("T")
 Json = Mapping[str, Any]
+
+_LOG = logging.getLogger(__name__)
+
+# 1.35 brought ``root_required``, 1.38 ``consumer_type``; 1.36 is the newest
+# of Ussuri.  Source: placement, rest_api_version_history.rst.
+OLDEST = (1, 36)
+WITH_CONSUMER_TYPES = (1, 38)
+
+_RETRIES = 20
+_CONNECT_RETRIES = 3
+_PATIENCE_S = 30.0
+_INTERVAL_S = 0.05
+_MAX_INTERVAL_S = 1.0
+# A request line has a maximum length.
+_TRAITS_IN_QUERY = 20
 
 
 class Reply(NamedTuple):
-    """What Placement answered.
+    """An answer of Placement.
 
-    :param body: empty where there is none.
+    :param body: empty where the answer has none.
     """
 
     status: int
@@ -29,31 +51,31 @@ class Reply(NamedTuple):
 
 
 class ConflictCode(enum.StrEnum):
-    """Why Placement refused what would have been right.
+    """Why Placement refused a request that was valid.
 
     Source: placement, errors.py.
     """
 
-    # Others took it, or it is not what it was: choose another.
+    # Another client took it, or its inventory changed: choose another.
     CAPACITY = "placement.undefined_code"
-    # A generation is another by now: read again.
+    # A generation is outdated: read again.
     CONCURRENT = "placement.concurrent_update"
-    # Somebody holds what was to go.
+    # A consumer has an allocation of what was to be removed.
     INVENTORY_IN_USE = "placement.inventory.inuse"
     PROVIDER_IN_USE = "placement.resource_provider.inuse"
-    # There is one of that name.
+    # The name is taken.
     DUPLICATE = "placement.duplicate_name"
     OTHER = ""
 
 
-class ServerBusy(session.NoAnswer):
-    """The server is there, and answers that it cannot just now."""
+class ServerBusy(NoAnswer):
+    """The server answered that it cannot serve requests now."""
 
 
 class Retry(Exception):
-    """Others were faster: read again, and do it again.
+    """Another client was faster: read again, then do it again.
 
-    :param error: what is to be said after the last attempt.
+    :param error: to raise after the last attempt.
     """
 
     def __init__(self, error: errors.Conflict) -> None:
@@ -61,148 +83,105 @@ class Retry(Exception):
         self.error = error
 
 
-def conflict_code(reply: Reply) -> ConflictCode | None:
-    """Which refusal a 409 is; None when it is none."""
-    if reply.status != 409:
-        return None
-    found = _code(reply)
-    return (
-        ConflictCode(found)
-        if found in set(ConflictCode)
-        else ConflictCode.OTHER
+def retry_changed(subject: str, detail: str) -> Retry:
+    """Return the error of something that other clients changed meanwhile."""
+    return Retry(
+        errors.Conflict(
+            f"other clients changed {subject} at each attempt ({detail});"
+            " try again"
+        )
     )
 
 
-def _code(reply: Reply) -> str:
-    """Placement's own code of an error; empty when it has none."""
-    return str(_first(reply).get("code", ""))
+def conflict_code(reply: Reply) -> ConflictCode | None:
+    """Return why a reply with status 409 refuses; None for other replies."""
+    if reply.status != 409:
+        return None
+    code = str(_first_error(reply).get("code", ""))
+    return (
+        ConflictCode(code)
+        if code in set(ConflictCode)
+        else (ConflictCode.OTHER)
+    )
 
 
 def error_detail(reply: Reply) -> str:
-    """Placement's own words, in one line."""
-    words = str(_first(reply).get("detail", "")).split()
+    """Return Placement's own text of an error, in one line."""
+    words = str(_first_error(reply).get("detail", "")).split()
     return " ".join(words) or f"status {reply.status}"
 
 
-def _first(reply: Reply) -> Json:
-    found = reply.body.get("errors")
-    if isinstance(found, list) and found and isinstance(found[0], Mapping):
-        return found[0]
+def _first_error(reply: Reply) -> Json:
+    listed = reply.body.get("errors")
+    if isinstance(listed, list) and listed and isinstance(listed[0], Mapping):
+        return listed[0]
     return {}
 
 
-def require_status(reply: Reply, name: str, *statuses: int) -> Json:
-    """The body of an answer with one of these statuses; 200 by default.
-
-    :param name: of the ledger, for the message.
-    :raises NoAnswer: when the server had a fault.
-    :raises Unavailable: when it is any other.
-    """
-    if reply.status in (statuses or (200,)):
-        return reply.body
-    if reply.status >= 500:
-        raise ServerBusy(
-            f"Placement {name} answers with status {reply.status}"
-            f" ({error_detail(reply)}); see its log"
-        )
-    if reply.status in (401, 403):
-        raise errors.Unavailable(
-            f"Placement {name} does not let this in (status {reply.status}:"
-            f" {error_detail(reply)}); check [placement] auth_type, its"
-            " credentials, and that they have the role admin or service"
-        )
-    raise errors.Unavailable(
-        f"Placement {name} answers with status {reply.status}"
-        f" ({error_detail(reply)}), wanted {statuses or (200,)}; check"
-        " [placement] endpoint_override, and the releases of both"
-    )
-
-
-def retry_changed(what: str, words: str) -> Retry:
-    """What to raise when others were faster."""
-    return Retry(
-        errors.Conflict(f"{what} changed at each attempt ({words}); try again")
-    )
-
-
-T = TypeVar("T")
-
-_LOG = logging.getLogger(__name__)
-
-# The base: candidates with a root's traits (1.35) and providers without
-# generation conflicts of their own making; 1.38 has ``consumer_type``.
-# Source: placement, rest_api_version_history.rst.
-BASE = (1, 36)
-TYPED = (1, 38)
-
-_RETRIES = 20
-_CONNECT_RETRIES = 3
-_PATIENCE_S = 30.0
-_INTERVAL_S = 0.05
-_MAX_INTERVAL_S = 1.0
-# Names of traits in one query: a request line has an end.
-_NAMES = 20
-
-
 class Service:
-    """Placement, asked in one microversion, over one session."""
+    """Placement, in one microversion and over one session.
+
+    :ivar name: where it is, for messages; without a password.
+    """
 
     def __init__(self, settings: Mapping[str, object]) -> None:
-        """Make one; nothing is asked yet.
+        """Make a client; send nothing yet.
 
-        :raises Invalid: when the settings are wrong.
+        :param settings: keystoneauth's options by name.
+        :raises Invalid: when a setting is wrong or missing.
         """
-        self._adapter = session.adapter_for(settings)
+        self._adapter = session.new_adapter(settings)
         self._connect_retries = int(
             str(settings.get("connect_retries") or _CONNECT_RETRIES)
         )
-        self._known: set[str] = set()
-        self._known_classes: set[str] = set()
-        self.name = _shown(settings)
+        self._existing_traits: set[str] = set()
+        self._existing_classes: set[str] = set()
+        self.name = session.location(settings)
 
     def close(self) -> None:
-        """Let go of what is open."""
+        """Close the connections; the next request opens them again."""
         self.__dict__.pop("microversion", None)
         self.forget()
-        opened = getattr(self._adapter.session, "_session", None)
-        if opened is not None:
-            opened.close()
+        connections = getattr(self._adapter.session, "_session", None)
+        if connections is not None:
+            connections.close()
 
     @functools.cached_property
     def microversion(self) -> str:
-        """The newest that both know.
+        """The newest microversion that both sides know.
 
-        :raises Unavailable: when it is no Placement, or too old a one.
+        :raises Unavailable: when the server is not a Placement, or too old.
         """
-        with session.errors_translated(self.name):
+        with session.translate_errors(self.name):
             try:
-                data = self._adapter.get_endpoint_data()
+                endpoint = self._adapter.get_endpoint_data()
             except exceptions.DiscoveryFailure:
-                # It says the same of a server that is not there at all.
+                # Raised for an unreachable server too: tell the two apart.
                 self._adapter.get("/", authenticated=False)
                 raise
-        if not (data and data.max_microversion and data.min_microversion):
+        oldest = endpoint.min_microversion if endpoint else None
+        newest = endpoint.max_microversion if endpoint else None
+        if not (oldest and newest):
             raise errors.Unavailable(
-                f"what answers {self.name} is no Placement; check"
+                f"the server {self.name} is not a Placement; check"
                 " [placement] endpoint_override or the service catalog"
             )
-        for wanted in (TYPED, BASE):
-            if discover.version_between(
-                data.min_microversion, data.max_microversion, wanted
-            ):
-                return discover.version_to_string(wanted)
+        for version in (WITH_CONSUMER_TYPES, OLDEST):
+            if discover.version_between(oldest, newest, version):
+                return discover.version_to_string(version)
         raise errors.Unavailable(
             f"Placement {self.name} has microversions"
-            f" {discover.version_to_string(data.min_microversion)} to"
-            f" {discover.version_to_string(data.max_microversion)}, wanted"
-            f" {discover.version_to_string(BASE)}; upgrade it (Ussuri or"
-            " newer)"
+            f" {discover.version_to_string(oldest)} to"
+            f" {discover.version_to_string(newest)}, and"
+            f" {discover.version_to_string(OLDEST)} is needed; upgrade it"
+            " (Ussuri or newer)"
         )
 
     @property
-    def is_typed(self) -> bool:
-        """Whether consumers have a type."""
-        return self.microversion == discover.version_to_string(TYPED)
+    def has_consumer_types(self) -> bool:
+        return self.microversion == discover.version_to_string(
+            WITH_CONSUMER_TYPES
+        )
 
     def request(
         self,
@@ -211,13 +190,13 @@ class Service:
         body: Json | None = None,
         params: Iterable[tuple[str, str]] = (),
     ) -> Reply:
-        """What Placement answers, whatever its status.
+        """Send a request and return the answer, of any status.
 
-        :raises NoAnswer: when there is no answer.
+        :raises NoAnswer: when no answer came.
         """
         version = self.microversion
-        with session.errors_translated(self.name):
-            answer = self._adapter.request(
+        with session.translate_errors(self.name):
+            response = self._adapter.request(
                 path,
                 method,
                 json=body,
@@ -225,34 +204,41 @@ class Service:
                 microversion=version,
                 headers={"Accept": "application/json"},
             )
-        return Reply(answer.status_code, _body(answer))
+        return Reply(response.status_code, _json_body(response))
 
     def get(self, path: str, *params: tuple[str, str]) -> Json:
-        """The body of what is there.
+        """Return the body of what is at a path.
 
-        :raises Unavailable: when that is nothing, or not let see.
+        :raises Unavailable: when nothing is there, or access is refused.
         """
-        return require_status(
-            self.request("GET", path, params=params), self.name
-        )
+        return self._body(self.request("GET", path, params=params), 200)
 
     def get_if_found(self, path: str) -> Json | None:
-        """The same; None when there is nothing."""
+        """Return the body of what is at a path; None when nothing is there.
+
+        :raises Unavailable: when access is refused.
+        """
         reply = self.request("GET", path)
-        if reply.status == 404:
-            return None
-        return require_status(reply, self.name)
+        return None if reply.status == 404 else self._body(reply, 200)
 
     def put(self, path: str, body: Json) -> Reply:
-        """The answer to a PUT: done, or refused with a 400, 404 or 409."""
+        """PUT and return the answer: done, or refused with 400, 404 or 409."""
         return self._change("PUT", path, body)
 
+    def post(self, path: str, body: Json) -> Reply:
+        """POST and return the answer: done, or refused with 400 or 409."""
+        return self._change("POST", path, body)
+
+    def delete(self, path: str) -> Reply:
+        """DELETE and return the answer: done, or refused with 404 or 409."""
+        return self._change("DELETE", path, None)
+
     def update(self, path: str, body: Json, subject: str) -> Json:
-        """PUT what a generation guards; the body of the answer.
+        """PUT a change that a generation guards; return the new body.
 
         :param subject: what is changed, for messages.
-        :raises Retry: when others changed it meanwhile, or it is gone.
-        :raises Unavailable: when Placement does not understand it.
+        :raises Retry: when another client changed or removed it.
+        :raises Unavailable: when Placement does not understand the request.
         """
         reply = self.put(path, body)
         if reply.status == 200:
@@ -261,107 +247,114 @@ class Service:
         if reply.status == 400:
             if "No such" not in detail:
                 raise errors.Unavailable(
-                    f"Placement {self.name} refuses {subject} ({detail});"
-                    " check the releases of both"
+                    f"Placement {self.name} rejects {subject} ({detail});"
+                    " check the releases of Placement and of this package"
                 )
-            # Somebody took a trait or class away that nobody had yet.
+            # Another client deleted a trait or class that was not yet used.
             self.forget()
         raise retry_changed(subject, detail)
 
-    def post(self, path: str, body: Json) -> Reply:
-        """The same for a POST."""
-        return self._change("POST", path, body)
-
-    def delete(self, path: str) -> Reply:
-        """The same for a DELETE."""
-        return self._change("DELETE", path, None)
-
     def _change(self, method: str, path: str, body: Json | None) -> Reply:
         reply = self.request(method, path, body)
-        require_status(reply, self.name, 200, 201, 204, 400, 404, 409)
+        self._body(reply, 200, 201, 204, 400, 404, 409)
         return reply
 
-    def create_traits(self, names: Iterable[str]) -> None:
-        """Make those traits that Placement has not.
+    def _body(self, reply: Reply, *expected: int) -> Json:
+        """Return the body of an answer that has an expected status.
 
-        :raises Invalid: when it takes one of them for no trait.
+        :raises ServerBusy: when the server had a fault.
+        :raises Unavailable: when it has any other status.
         """
-        missing = sorted(set(names) - self._known)
-        for start in range(0, len(missing), _NAMES):
-            some = missing[start : start + _NAMES]
-            found = self.get("/traits", ("name", f"in:{','.join(some)}"))
-            for name in set(some) - set(found["traits"]):
+        if reply.status in expected:
+            return reply.body
+        answer = f"status {reply.status}: {error_detail(reply)}"
+        if reply.status >= 500:
+            raise ServerBusy(
+                f"Placement {self.name} had an error ({answer}); see its log"
+            )
+        if reply.status in (401, 403):
+            raise errors.Unavailable(
+                f"Placement {self.name} refuses access ({answer}); check"
+                " [placement] auth_type, its credentials, and that they have"
+                " the role admin or service"
+            )
+        raise errors.Unavailable(
+            f"Placement {self.name} gave an unexpected answer ({answer});"
+            " check [placement] endpoint_override, and the releases of"
+            " Placement and of this package"
+        )
+
+    def create_traits(self, names: Iterable[str]) -> None:
+        """Create the traits that Placement does not have.
+
+        :raises Invalid: when one of them is not a valid trait.
+        """
+        missing = sorted(set(names) - self._existing_traits)
+        for start in range(0, len(missing), _TRAITS_IN_QUERY):
+            queried = missing[start : start + _TRAITS_IN_QUERY]
+            body = self.get("/traits", ("name", f"in:{','.join(queried)}"))
+            for name in set(queried) - set(body["traits"]):
                 reply = self.put(f"/traits/{name}", {})
                 if reply.status == 400:
                     raise errors.Invalid(
-                        f"Placement takes {name!r} for no trait; wanted one"
-                        " of os-traits' or CUSTOM_[A-Z0-9_]+"
+                        f"{name!r} is not a valid trait for Placement;"
+                        " expected one of os-traits, or CUSTOM_[A-Z0-9_]+"
                     )
-            self._known.update(some)
+            self._existing_traits.update(queried)
 
     def create_classes(self, names: Iterable[str]) -> None:
-        """Make those resource classes that Placement has not."""
-        own = {name for name in names if name.startswith("CUSTOM_")}
-        for name in sorted(own - self._known_classes):
+        """Create the resource classes that Placement does not have."""
+        custom = {name for name in names if name.startswith("CUSTOM_")}
+        for name in sorted(custom - self._existing_classes):
             reply = self.put(f"/resource_classes/{name}", {})
-            require_status(reply, self.name, 201, 204)
-            self._known_classes.add(name)
+            self._body(reply, 201, 204)
+            self._existing_classes.add(name)
 
     def forget(self) -> None:
-        """ClaimRequest up again which traits and classes there are."""
-        self._known.clear()
-        self._known_classes.clear()
+        """Look up again which traits and classes Placement has."""
+        self._existing_traits.clear()
+        self._existing_classes.clear()
 
-    def retried(self, once: Callable[[int], T]) -> T:
-        """What ``once`` returns, done again while that may help.
+    def retry(self, operation: Callable[[int], T]) -> T:
+        """Return what ``operation`` returns; repeat it while that may help.
 
-        :param once: is told how often it was done before.
-        :raises Conflict: when others were faster time and again.
-        :raises Unavailable: when there was no answer time and again.
+        Pauses between attempts have a random length that grows.
+
+        :param operation: is given the number of attempts before this one.
+        :raises Conflict: when other clients were faster at each attempt.
+        :raises Unavailable: when Placement did not answer, or was busy, at
+            each attempt.
         """
-        until = time.monotonic() + _PATIENCE_S
-        attempt = silent = 0
+        deadline = time.monotonic() + _PATIENCE_S
+        attempt = unanswered = 0
         while True:
             try:
-                return once(attempt)
-            except (Retry, session.NoAnswer) as error:
-                silent += isinstance(
-                    error, session.NoAnswer
-                ) and not isinstance(error, ServerBusy)
-                is_over = (
+                return operation(attempt)
+            except (Retry, NoAnswer) as error:
+                if not isinstance(error, (Retry, ServerBusy)):
+                    unanswered += 1
+                is_last = (
                     attempt >= _RETRIES
-                    or silent > self._connect_retries
-                    or time.monotonic() > until
+                    or unanswered > self._connect_retries
+                    or time.monotonic() > deadline
                 )
-                if is_over:
-                    raise _last(error, attempt + 1) from error
-                _LOG.debug("request to Placement repeated: %s", error)
+                if is_last:
+                    raise _final_error(error, attempt + 1) from error
+                _LOG.debug("repeating a request to Placement: %s", error)
             longest_s = min(_MAX_INTERVAL_S, _INTERVAL_S * 2**attempt)
             time.sleep(random.uniform(0, longest_s))  # noqa: S311
             attempt += 1
 
 
-def _last(error: Retry | session.NoAnswer, attempts: int) -> errors.Error:
+def _final_error(error: Retry | NoAnswer, attempts: int) -> errors.Error:
     if isinstance(error, Retry):
         return error.error
     return errors.Unavailable(f"{error} (tried {attempts} times)")
 
 
-def _body(answer: object) -> Json:
+def _json_body(response: Any) -> Json:
     try:
-        found = answer.json()  # type: ignore[attr-defined]
+        body = response.json()
     except ValueError:
         return {}
-    return found if isinstance(found, Mapping) else {}
-
-
-def _shown(settings: Mapping[str, object]) -> str:
-    """Where Placement is, for messages; a URL without its user."""
-    for name in ("endpoint_override", "endpoint", "auth_url"):
-        url = settings.get(name)
-        if url:
-            scheme, _, rest = str(url).partition("://")
-            place, slash, path = rest.partition("/")
-            shown = f"{scheme}://{place.rpartition('@')[2]}{slash}{path}"
-            return f"by {shown}" if name == "auth_url" else f"at {shown}"
-    return "of the service catalog"
+    return body if isinstance(body, Mapping) else {}

@@ -1,4 +1,4 @@
-"""From what ``[placement]`` says to something that asks Placement."""
+"""How keystoneauth reaches Placement, and what its errors mean here."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from keystoneauth1 import adapter, exceptions, loading
 from gpu_passthrough_plugin import errors
 
 TIMEOUT_S = 30.0
-_SERVICE = "placement"
-_SESSION = frozenset(
+_SERVICE_TYPE = "placement"
+_SESSION_OPTIONS = frozenset(
     {
         "cafile",
         "certfile",
@@ -23,7 +23,8 @@ _SESSION = frozenset(
         "tls_min_version",
     }
 )
-_ADAPTER = {
+# keystoneauth's option: the argument of its adapter.
+_ADAPTER_OPTIONS = {
     "service_type": "service_type",
     "service_name": "service_name",
     "region_name": "region_name",
@@ -32,32 +33,37 @@ _ADAPTER = {
 }
 
 
-def adapter_for(settings: Mapping[str, object]) -> adapter.Adapter:
-    """What asks Placement; nothing is asked yet.
+class NoAnswer(errors.Unavailable):
+    """Placement did not answer; the request may have been carried out."""
 
-    :param settings: options of keystoneauth's, by name.
-    :raises Invalid: when they are wrong, or something is missing.
+
+def new_adapter(settings: Mapping[str, object]) -> adapter.Adapter:
+    """Return an adapter for requests to Placement; send nothing yet.
+
+    :param settings: keystoneauth's options by name.
+    :raises Invalid: when a setting is wrong or missing.
     """
     given = {k: v for k, v in settings.items() if v is not None}
-    session = {k: given[k] for k in _SESSION & given.keys()}
-    session["timeout"] = float(str(session.get("timeout", TIMEOUT_S)))
-    asked: dict[str, Any] = {
-        _ADAPTER[k]: given[k] for k in _ADAPTER.keys() & given.keys()
+    session_options = {k: given[k] for k in _SESSION_OPTIONS & given.keys()}
+    timeout_s = float(str(session_options.get("timeout", TIMEOUT_S)))
+    session_options["timeout"] = timeout_s
+    adapter_options: dict[str, Any] = {
+        _ADAPTER_OPTIONS[k]: given[k]
+        for k in _ADAPTER_OPTIONS.keys() & given.keys()
     }
-    asked.setdefault("service_type", _SERVICE)
-    asked.setdefault("interface", ["internal", "public"])
+    adapter_options.setdefault("service_type", _SERVICE_TYPE)
+    adapter_options.setdefault("interface", ["internal", "public"])
     return adapter.Adapter(
-        session=_session(_auth(given), session),
+        session=_new_session(_auth_plugin(given), session_options),
         raise_exc=False,
-        # What is repeated, and how often, is the ledger's to decide: it
-        # reads again before it does so.
+        # The ledger repeats requests itself: it reads again before it does.
         connect_retries=0,
         status_code_retries=0,
-        **asked,
+        **adapter_options,
     )
 
 
-def _session(auth: Any, options: Mapping[str, Any]) -> Any:
+def _new_session(auth: Any, options: Mapping[str, Any]) -> Any:
     try:
         return loading.session.Session().load_from_options(
             auth=auth, **options
@@ -66,14 +72,14 @@ def _session(auth: Any, options: Mapping[str, Any]) -> Any:
         raise errors.Invalid(f"[placement]: {error}") from error
 
 
-def _auth(given: Mapping[str, Any]) -> Any:
-    """The plugin that ``auth_type`` names, with its own options."""
+def _auth_plugin(given: Mapping[str, Any]) -> Any:
+    """Return the plugin that ``auth_type`` names, with its own options."""
     name = given.get("auth_type")
     if not name:
         raise errors.Invalid(
-            "[placement] auth_type is not set; wanted such as password, with"
-            " auth_url, username, password, project_name, user_domain_name"
-            " and project_domain_name"
+            "[placement] auth_type is not set; set it to, for example,"
+            " password, with auth_url, username, password, project_name,"
+            " user_domain_name and project_domain_name"
         )
     try:
         loader: loading.BaseLoader[Any] = loading.get_plugin_loader(str(name))
@@ -84,39 +90,36 @@ def _auth(given: Mapping[str, Any]) -> Any:
     except exceptions.MissingRequiredOptions as error:
         missing = ", ".join(sorted(option.dest for option in error.options))
         raise errors.Invalid(
-            f"[placement] auth_type {name} wants {missing} as well"
+            f"[placement] auth_type {name} also needs {missing}"
         ) from error
     except exceptions.NoMatchingPlugin as error:
         raise errors.Invalid(
-            f"[placement] auth_type {str(name)!r} is none of keystoneauth's;"
-            " wanted such as password, v3applicationcredential or none"
+            f"[placement] auth_type {str(name)!r} is not an installed"
+            " keystoneauth plugin; expected for example password,"
+            " v3applicationcredential or none"
         ) from error
 
 
-class NoAnswer(errors.Unavailable):
-    """No answer, or none of Placement's: it may have been done, or not."""
-
-
 @contextlib.contextmanager
-def errors_translated(name: str) -> Iterator[None]:
-    """Raise keystoneauth's errors as ours.
+def translate_errors(name: str) -> Iterator[None]:
+    """Raise keystoneauth's errors as this project's.
 
-    :param name: of the ledger, without a password.
-    :raises NoAnswer: when there was no answer.
-    :raises Unavailable: when no credentials or no endpoint is right.
+    :param name: of this Placement, without a password.
+    :raises NoAnswer: when no answer came.
+    :raises Unavailable: when the credentials or the endpoint are wrong.
     """
     try:
         yield
     except exceptions.ConnectionError as error:
         raise NoAnswer(
-            f"Placement {name} does not answer ({_kind(error)}); check"
+            f"Placement {name} does not answer ({_class_names(error)}); check"
             " [placement] and that its server runs"
         ) from error
     except (exceptions.Unauthorized, exceptions.Forbidden) as error:
         raise errors.Unavailable(
             f"Keystone refuses the credentials for Placement {name}"
-            f" ({_kind(error)}); check [placement] auth_type and what goes"
-            " with it"
+            f" ({_class_names(error)}); check [placement] auth_type and its"
+            " options"
         ) from error
     except (
         exceptions.EndpointNotFound,
@@ -124,18 +127,30 @@ def errors_translated(name: str) -> Iterator[None]:
         exceptions.DiscoveryFailure,
     ) as error:
         raise errors.Unavailable(
-            f"there is no Placement {name} ({_kind(error)}); check"
+            f"there is no Placement {name} ({_class_names(error)}); check"
             " [placement] endpoint_override or the service catalog"
         ) from error
     except exceptions.ClientException as error:
         raise errors.Unavailable(
-            f"Placement {name} cannot be asked ({_kind(error)}); check"
-            " [placement]"
+            f"a request to Placement {name} failed ({_class_names(error)});"
+            " check [placement]"
         ) from error
 
 
-def _kind(error: Exception) -> str:
-    """What went wrong, without a URL: that may hold a password."""
+def _class_names(error: Exception) -> str:
+    """Return what went wrong without the URL, which may hold a password."""
     inner = error.__cause__ or error.__context__
-    kind = type(error).__name__
-    return f"{kind}: {type(inner).__name__}" if inner else kind
+    name = type(error).__name__
+    return f"{name}: {type(inner).__name__}" if inner else name
+
+
+def location(settings: Mapping[str, object]) -> str:
+    """Return where Placement is, for messages; its URL without the user."""
+    for name in ("endpoint_override", "endpoint", "auth_url"):
+        url = settings.get(name)
+        if url:
+            scheme, _, rest = str(url).partition("://")
+            host, slash, path = rest.partition("/")
+            shown = f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+            return f"by {shown}" if name == "auth_url" else f"at {shown}"
+    return "of the service catalog"

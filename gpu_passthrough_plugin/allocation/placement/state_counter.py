@@ -1,11 +1,13 @@
-"""The state counter of a unit: its state, and who may claim it.
+"""How the state of a unit is written as an inventory in Placement.
 
-``total`` is 16 * count + 2 * step, and 1 more where the host does not show
-the unit.
-The count goes up with each change.  As long as the unit is nobody's, or was
-just claimed, ``min_unit`` and ``max_unit`` let an allocation have one of two
-amounts: twice the count is a *reservation*, which holds nothing, and 1 more
-is a *hold*.  Afterwards they are the amount of its holder.
+Each unit's provider has the inventory of a state counter.  Its ``total`` is
+16 * count + 2 * step, plus 1 where the host does not report the unit.  The
+count rises with every change.
+
+While no consumer uses the unit, or one has just claimed it, ``min_unit`` and
+``max_unit`` allow an allocation of one of two amounts: twice the count is a
+*reservation*, which holds nothing, and 1 more is a *hold*.  Later they allow
+only the amount of the unit's holder.
 """
 
 from __future__ import annotations
@@ -14,15 +16,12 @@ import dataclasses
 import enum
 from collections.abc import Collection, Mapping
 
-from gpu_passthrough_plugin.allocation.placement.names import (
-    HOST_CLASS,
-    STATE_COUNTER,
-)
+from gpu_passthrough_plugin.allocation.placement import names
 from gpu_passthrough_plugin.model.unit import State
 
 
 class Step(enum.IntEnum):
-    """Where a unit is; an ``OPEN`` one is claimed once it is held."""
+    """Where a unit is in its life; an ``OPEN`` one with a hold is claimed."""
 
     OPEN = 0
     PREPARING = 1
@@ -45,9 +44,9 @@ Inventory = Mapping[str, Mapping[str, float]]
 class Usage:
     """What is allocated of a unit.
 
-    :param amount: of the state counter, the newest where there are
-        several; 0 by one who knows nothing of state counters.
-    :param consumers: how many have something of it.
+    :param amount: of the state counter, the highest of any consumer; 0 for a
+        client that allocates without the state counter, such as Nova.
+    :param consumers: how many consumers have an allocation of the unit.
     """
 
     amount: int = 0
@@ -56,10 +55,11 @@ class Usage:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StateCounter:
-    """What the inventory of a state counter says.
+    """The inventory of a state counter.
 
-    :param holder_amount: None where nobody has the unit, or only the
-        total was read.
+    :param count: how often the unit changed.
+    :param holder_amount: the amount that its holder has; None for an idle
+        unit, or where only the total was read.
     """
 
     count: int
@@ -73,86 +73,90 @@ class StateCounter:
 
     @property
     def reservation(self) -> int:
-        """How much of it whoever wants the unit takes first."""
+        """Return the amount that reserves the unit."""
         return 2 * self.count
 
     @property
     def hold(self) -> int:
-        """How much of it whoever claims the unit takes."""
+        """Return the amount that claims the unit."""
         return self.reservation + 1
 
     @property
     def is_idle(self) -> bool:
-        """Whether its step alone says that the unit is nobody's."""
+        """Whether the step alone says that no consumer uses the unit."""
         return self.step in (Step.OPEN, Step.QUARANTINED)
 
     def is_held_by(self, amount: int) -> bool:
-        """Whether an allocation of that much of it holds the unit."""
+        """Whether an allocation of this amount holds the unit."""
         if self.is_idle:
             return self.step is Step.OPEN and amount == self.hold
         return amount % 2 == 1 and self.holder_amount in (None, amount)
 
-    def is_taken_elsewhere(self, usage: Usage) -> bool:
-        """Whether somebody has the unit who knows nothing of counters."""
+    def is_foreign(self, usage: Usage) -> bool:
+        """Whether a client that ignores state counters allocated the unit."""
         is_open = self.step is Step.OPEN
         return is_open and usage.consumers > 0 and not usage.amount
 
     def is_leftover(self, amount: int) -> bool:
-        """Whether an allocation of that much is left of a hold that ended.
+        """Whether an allocation of this amount is left of an ended hold.
 
-        One of more than the counter counts is of a later hold than was
-        read.
+        A higher amount than the counter allows belongs to a hold that is
+        newer than this reading.
         """
         return self.is_idle and 0 < amount < self.reservation
 
     def state(self, usage: Usage) -> State:
-        """The state of a unit."""
+        """Return the state of the unit."""
         if self.step is not Step.OPEN:
             return State[self.step.name]
-        is_held = self.is_held_by(usage.amount)
-        is_claimed = is_held or self.is_taken_elsewhere(usage)
+        is_claimed = self.is_held_by(usage.amount) or self.is_foreign(usage)
         return State.CLAIMED if is_claimed else State.FREE
 
     def generation(self, usage: Usage) -> int:
-        """The generation of a unit's record: a claim is a change as well."""
-        is_fresh = self.step is Step.OPEN and (
-            self.state(usage) is State.CLAIMED
-        )
-        return 2 * self.count - 1 + is_fresh
+        """Return the generation of the unit's record: a claim counts too."""
+        is_claimed = self.state(usage) is State.CLAIMED
+        is_just_claimed = self.step is Step.OPEN and is_claimed
+        return 2 * self.count - 1 + is_just_claimed
 
     def moved(
-        self, usage: Usage, to: State, *, is_missing: bool | None = None
+        self, usage: Usage, state: State, *, is_missing: bool | None = None
     ) -> StateCounter:
-        """The counter once its unit is in that state.
+        """Return the counter of the unit once it is in ``state``.
 
-        :param is_missing: None for as it was.
+        :param usage: of the unit before the move.
+        :param is_missing: None leaves it as it is.
         """
         after = StateCounter(
             count=self.count + 1,
-            step=_STEPS[to],
+            step=_STEPS[state],
             is_missing=self.is_missing if is_missing is None else is_missing,
         )
         if after.is_idle:
             return after
-        # Nobody fits the hold of a unit that is in use, and allocated to
-        # none.
+        # A unit in use whose allocation was removed: this amount is nobody's.
         amount = usage.amount or after.hold
         return dataclasses.replace(after, holder_amount=amount)
 
     def inventory(self, resource_class: str) -> Inventory:
-        """The inventory of a unit's provider."""
-        units = (self.reservation, self.hold)
+        """Return all inventories of the unit's provider.
+
+        :param resource_class: of the unit.
+        """
+        amounts = (self.reservation, self.hold)
         if not self.is_idle:
-            units = (self.holder_amount or self.hold,) * 2
+            amounts = (self.holder_amount or self.hold,) * 2
         is_reserved = self.is_missing or self.step is Step.QUARANTINED
         return {
             resource_class: _inventory(1, (1, 1), int(is_reserved)),
-            STATE_COUNTER: _inventory(self.total, units, 0),
+            names.STATE_COUNTER: _inventory(self.total, amounts, 0),
         }
 
 
 def from_total(total: int, holder_amount: int | None = None) -> StateCounter:
-    """The state counter whose inventory has that total."""
+    """Return the state counter whose inventory has this total.
+
+    :param holder_amount: its ``min_unit``, if that was read.
+    """
     count, rest = divmod(total, 16)
     counter = StateCounter(count, Step(rest // 2), bool(rest % 2))
     if counter.is_idle:
@@ -161,46 +165,57 @@ def from_total(total: int, holder_amount: int | None = None) -> StateCounter:
 
 
 def first_after(highest: int) -> StateCounter:
-    """The state counter of a unit that comes: later than all that went."""
+    """Return the state counter of a new unit.
+
+    Its count exceeds every one that the host has used, so that no outdated
+    record or claim can match the unit.
+
+    :param highest: the ``highest_count`` of the host.
+    """
     return StateCounter(highest + 1, Step.OPEN, False)
 
 
 def usage_of(amounts: Collection[int]) -> Usage:
-    """What is allocated of a unit.
+    """Return what is allocated of a unit.
 
-    :param amounts: of its state counter, one of each of its consumers.
+    :param amounts: of its state counter, one for each consumer.
     """
     return Usage(max(amounts, default=0), len(amounts))
 
 
 def is_reservation(amount: int) -> bool:
-    """Whether an allocation of that much of any counter holds nothing yet."""
+    """Whether an allocation of this amount of any counter holds nothing."""
     return amount > 0 and amount % 2 == 0
 
 
 def host_inventory(generation: int, highest: int) -> Inventory:
-    """The inventory of our provider of a host; nobody allocates of it.
+    """Return the inventory of a host's provider, which nobody allocates.
 
-    :param highest: count that a unit of the host had when it went.
+    :param generation: of the host's inventory of units.
+    :param highest: the highest count that any removed unit had.
     """
-    return {HOST_CLASS: _inventory(generation + 1, (1, 1 + highest), 0)}
+    amounts = (1, 1 + highest)
+    return {names.HOST_CLASS: _inventory(generation + 1, amounts, 0)}
 
 
 def highest_count(inventories: Mapping[str, Mapping[str, int]]) -> int:
-    """The same, of our provider's inventories."""
-    if HOST_CLASS not in inventories:
+    """Return the highest count of a host's removed units; 0 if none.
+
+    :param inventories: of the host's provider.
+    """
+    if names.HOST_CLASS not in inventories:
         return 0
-    return inventories[HOST_CLASS]["max_unit"] - 1
+    return inventories[names.HOST_CLASS]["max_unit"] - 1
 
 
 def _inventory(
-    total: int, units: tuple[int, int], reserved: int
+    total: int, amounts: tuple[int, int], reserved: int
 ) -> Mapping[str, float]:
     return {
         "total": total,
         "reserved": reserved,
-        "min_unit": units[0],
-        "max_unit": units[1],
+        "min_unit": amounts[0],
+        "max_unit": amounts[1],
         "step_size": 1,
         "allocation_ratio": 1.0,
     }

@@ -1,4 +1,7 @@
-"""Whether Placement knows our classes and traits, and how we lay them out."""
+"""Whether Placement has this driver's classes and traits, in which layout.
+
+Layout 1 had no reservations; ``sync`` brings it to layout 2.
+"""
 
 from __future__ import annotations
 
@@ -14,68 +17,66 @@ from gpu_passthrough_plugin.allocation.placement.service import (
     retry_changed,
 )
 
-# The layout in which a claim was no bid first.
-_WITHOUT_BIDS = 1
-_FEW = 3
+_WITHOUT_RESERVATIONS = 1
+# How many units a refusal names.
+_NAMED_UNITS = 3
 
 
-def found(service: Service) -> str:
-    """The microversion used; empty as long as ``sync`` was not run."""
+def version(service: Service) -> str:
+    """Return the microversion that is used; empty before ``sync``."""
     return service.microversion if _layout(service) else ""
 
 
 def check(service: Service) -> None:
-    """Return when Placement has what this code needs.
+    """Raise if the layout in Placement is not this code's.
 
-    :raises Unavailable: when it has not, or what a newer release made.
+    :raises Unavailable: when it is older, newer, or there is none.
     """
     layout = _layout(service)
     _refuse_newer(service, layout)
     if layout < names.LAYOUT:
         raise errors.Unavailable(
-            f"Placement {service.name} does not know this ledger's classes"
-            " and traits yet, or those of an older release; run"
-            " 'gpu-passthrough db sync'"
+            f"Placement {service.name} does not have the resource classes and"
+            " traits of this release's ledger; run 'gpu-passthrough db sync'"
         )
 
 
 def sync(service: Service) -> str:
-    """Make the classes and traits of ours; the microversion used.
+    """Create this driver's classes and traits; return the microversion.
 
-    :raises Unavailable: when a newer release made them.
-    :raises Refused: when an older one did, and units are in use.
-    :raises Retry: when others changed a unit meanwhile.
+    :raises Unavailable: when a newer release created them.
+    :raises Refused: when an older release did, and units are in use.
+    :raises Retry: when another client changed a unit meanwhile.
     """
     layout = _layout(service)
     _refuse_newer(service, layout)
-    if layout == _WITHOUT_BIDS:
-        _let_bid(service)
+    if layout == _WITHOUT_RESERVATIONS:
+        _allow_reservations(service)
     service.create_classes({names.HOST_CLASS, names.STATE_COUNTER})
     service.create_traits(
         {names.HOST_TRAIT, names.UNIT_TRAIT, names.CORDONED_TRAIT}
     )
-    # The last one: it says that the others are there.
+    # The last one: it says that the others exist.
     service.create_traits({f"{names.LAYOUT_PREFIX}{names.LAYOUT}"})
     return service.microversion
 
 
-def _let_bid(service: Service) -> None:
-    """Have the leases of all units take bids and holds."""
+def _allow_reservations(service: Service) -> None:
+    """Let the state counters of all units accept reservations and holds."""
     units = reading.read_fleet(service).units
-    # There, what is held is taken by as much as the lease counts.
+    # In layout 1, a hold was an allocation of as much as the count.
     used = [
         s
         for s in units
         if not s.counter.is_idle or s.usage.amount >= s.counter.count
     ]
     if used:
-        some = ", ".join(str(s.record.unit.key) for s in used[:_FEW])
-        some += ", …" if len(used) > _FEW else ""
+        listed = ", ".join(str(s.record.unit.key) for s in used[:_NAMED_UNITS])
+        more = ", …" if len(used) > _NAMED_UNITS else ""
         raise errors.Refused(
-            f"Placement {service.name} has {len(used)} units in use, as an"
-            f" older release wrote it down ({some});"
-            " release them with that release, then run 'gpu-passthrough db"
-            " sync' again"
+            f"Placement {service.name} has {len(used)} units in use that an"
+            f" older release allocated ({listed}{more}); release them with"
+            " that release, then run 'gpu-passthrough db sync' again"
         )
     for unit in units:
         if unit.usage.amount:
@@ -84,20 +85,15 @@ def _let_bid(service: Service) -> None:
                 f"unit {unit.record.unit.key}", "a hold that ended"
             )
         generation = providers.unchanged_generation(service, unit)
-        resource_class = unit.record.unit.resource_class
-        inventory = unit.counter.inventory(resource_class)
+        inventory = unit.counter.inventory(unit.record.unit.resource_class)
         providers.put_inventory(service, unit.uuid, generation, inventory)
 
 
 def _layout(service: Service) -> int:
-    listed = service.get(
-        "/traits", ("name", f"startswith:{names.LAYOUT_PREFIX}")
-    )
+    prefix = names.LAYOUT_PREFIX
+    listed = service.get("/traits", ("name", f"startswith:{prefix}"))
     return max(
-        (
-            int(name.removeprefix(names.LAYOUT_PREFIX))
-            for name in listed["traits"]
-        ),
+        (int(name.removeprefix(prefix)) for name in listed["traits"]),
         default=0,
     )
 
@@ -106,6 +102,6 @@ def _refuse_newer(service: Service, layout: int) -> None:
     if layout > names.LAYOUT:
         raise errors.Unavailable(
             f"Placement {service.name} has this ledger in layout {layout},"
-            f" newer than {names.LAYOUT}, the newest that this release"
-            " knows; upgrade gpu-passthrough-plugin on this host"
+            f" and this release knows layouts up to {names.LAYOUT}; upgrade"
+            " gpu-passthrough-plugin on this host"
         )

@@ -69,7 +69,7 @@ def units(draw: st.DrawFn) -> Unit:
 def test_traits_tell_the_unit_and_the_reason(found: Unit, reason: str) -> None:
     traits = names.unit_traits(found, reason)
     assert names.unit_in("h", traits) == found
-    assert names.reason_in(traits) == reason
+    assert names.text_in(names.QUARANTINE_REASON, traits) == reason
     assert all(TRAIT.fullmatch(trait) for trait in traits)
 
 
