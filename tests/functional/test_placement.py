@@ -1,8 +1,10 @@
-"""The ledger in a real Placement: the suite of every ledger, and its own."""
+"""The ledger in a real Placement: every driver's tests, and its own."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +21,7 @@ from gpu_passthrough_plugin.model.allocation import Weight
 from gpu_passthrough_plugin.model.unit import State, UnitRecord
 from tests.functional import test_ledger as suite
 from tests.functional.placement.server import PlacementServer
+from tests.golden import assert_golden, sections
 from tests.unit.allocation.build import GPU, NIC, request, unit
 
 pytest_plugins = ("tests.functional.placement.fixtures",)
@@ -26,7 +29,7 @@ pytest_plugins = ("tests.functional.placement.fixtures",)
 A = "aaaaaaaa-0000-4000-8000-000000000001"
 B = "bbbbbbbb-0000-4000-8000-000000000002"
 
-# What holds of every ledger: pytest takes the ``ledger`` of this module.
+# The tests of every driver: they use the ``ledger`` of this module.
 globals().update(
     {name: of for name, of in vars(suite).items() if name.startswith("test_")}
 )
@@ -37,31 +40,30 @@ def ledger(placement_ledger: PlacementLedger) -> PlacementLedger:
     return placement_ledger
 
 
-def listed(ledger: PlacementLedger, *, of: str = "") -> dict[str, str]:
-    """UUIDs of providers by their names."""
-    asked = (("in_tree", of),) if of else ()
-    found = ledger.service.get("/resource_providers", *asked)
-    return {e["name"]: e["uuid"] for e in found["resource_providers"]}
+def uuids(ledger: PlacementLedger) -> dict[str, str]:
+    """Return the UUIDs of providers by their names."""
+    body = ledger.service.get("/resource_providers")
+    return {e["name"]: e["uuid"] for e in body["resource_providers"]}
 
 
 def traits(ledger: PlacementLedger, uuid: str) -> set[str]:
-    found = ledger.service.get(f"/resource_providers/{uuid}/traits")
-    return set(found["traits"])
+    body = ledger.service.get(f"/resource_providers/{uuid}/traits")
+    return set(body["traits"])
 
 
-def made_traits(ledger: PlacementLedger) -> set[str]:
-    found = ledger.service.get("/traits", ("name", "startswith:CUSTOM_GPUPT_"))
-    return set(found["traits"])
+def existing_traits(ledger: PlacementLedger) -> set[str]:
+    body = ledger.service.get("/traits", ("name", "startswith:CUSTOM_GPUPT_"))
+    return set(body["traits"])
 
 
 def test_units_are_named_as_nova_names_them(ledger: PlacementLedger) -> None:
     ledger.publish("h", [unit(0xA, GPU, NIC, node=1, socket=0, switch=4)])
-    found = listed(ledger)
-    assert set(found) == {"h", "h_gpu-passthrough", "h_0000:0A:00.0"}
-    uuid = found["h_0000:0A:00.0"]
+    of_name = uuids(ledger)
+    assert set(of_name) == {"h", "h_gpu-passthrough", "h_0000:0A:00.0"}
+    uuid = of_name["h_0000:0A:00.0"]
     path = f"/resource_providers/{uuid}"
     entry = ledger.service.get(path)
-    assert entry["parent_provider_uuid"] == found["h"]
+    assert entry["parent_provider_uuid"] == of_name["h"]
     inventories = ledger.service.get(f"{path}/inventories")["inventories"]
     assert inventories["CUSTOM_PCI_10DE_1430"]["total"] == 1
     assert traits(ledger, uuid) == {
@@ -86,7 +88,7 @@ def test_novas_compute_node_stays_as_it_is(ledger: PlacementLedger) -> None:
     ledger.publish("h", [unit(1)])
     ledger.claim(request("gpu:1"), A)
     assert service.get(f"/resource_providers/{uuid}") == before
-    assert listed(ledger)["h"] == uuid
+    assert uuids(ledger)["h"] == uuid
 
 
 @pytest.mark.parametrize(
@@ -106,18 +108,15 @@ def test_two_ledgers_for_one_device_are_refused(
     inventory = {"VGPU": {"total": 1}}
     generation = providers.put_inventory(service, uuid, generation, inventory)
     providers.put_traits(service, uuid, generation, frozenset(marks))
-    with pytest.raises(errors.Refused, match="Nova reports that device"):
+    with pytest.raises(errors.Refused, match=address):
         ledger.publish("h", [unit(1)])
     assert ledger.records() == ()
-    # Nova's other devices are none of ours to mind.
+    # Other devices of Nova do not matter.
     assert ledger.publish("h", [unit(2)]).added == (unit(2),)
 
 
-def test_what_nova_allocates_is_not_ours_to_free(
-    ledger: PlacementLedger,
-) -> None:
-    ledger.publish("h", [unit(1)])
-    uuid = listed(ledger)["h_0000:01:00.0"]
+def allocate_as_nova(ledger: PlacementLedger, consumer: str) -> None:
+    uuid = uuids(ledger)["h_0000:01:00.0"]
     body = {
         "allocations": {uuid: {"resources": {"CUSTOM_PCI_10DE_1430": 1}}},
         "project_id": "p",
@@ -125,20 +124,26 @@ def test_what_nova_allocates_is_not_ours_to_free(
         "consumer_generation": None,
         "consumer_type": "INSTANCE",
     }
-    assert ledger.service.put(f"/allocations/{B}", body).status == 204
+    reply = ledger.service.put(f"/allocations/{consumer}", body)
+    assert reply.status == 204
+
+
+def test_a_unit_that_nova_allocated(ledger: PlacementLedger) -> None:
+    ledger.publish("h", [unit(1)])
+    allocate_as_nova(ledger, B)
     (record,) = ledger.records()
     assert (record.state, record.consumer) == (State.CLAIMED, B)
     with pytest.raises(errors.NoValidHost):
         ledger.claim(request("gpu:1"), A)
-    with pytest.raises(errors.Refused, match="not this ledger's"):
+    with pytest.raises(errors.Refused, match=B):
         ledger.claim(request("gpu:1"), B)
-    with pytest.raises(errors.Refused, match="by somebody else"):
+    with pytest.raises(errors.Refused, match=r"01:00\.0 .* Nova"):
         ledger.move(record, State.FREE)
     with pytest.raises(errors.Refused, match="holds nothing"):
         ledger.allocation(B)
 
 
-def test_a_claim_decided_on_what_changed_is_refused(
+def test_placement_refuses_a_claim_of_an_outdated_count(
     ledger: PlacementLedger,
 ) -> None:
     ledger.publish("h", [unit(1, node=0)])
@@ -162,20 +167,20 @@ def test_a_claim_decided_on_what_changed_is_refused(
     assert ledger.claim(request("gpu:1"), A).units[0].unit.numa_node == 1
 
 
-def ended(ledger: PlacementLedger, record: UnitRecord) -> None:
-    """Free a unit as one would who dies before its allocation is gone."""
+def free_and_die(ledger: PlacementLedger, record: UnitRecord) -> None:
+    """Free a unit as a client does that dies before it removes the hold."""
     (stored,) = (
         s
         for s in reading.read_fleet(ledger.service).units
         if s.record.unit.key == record.unit.key
     )
     path = f"/resource_providers/{stored.uuid}/inventories"
-    found = ledger.service.get(path)
+    body = ledger.service.get(path)
     after = stored.counter.moved(stored.usage, State.FREE)
     providers.put_inventory(
         ledger.service,
         stored.uuid,
-        found["resource_provider_generation"],
+        body["resource_provider_generation"],
         after.inventory(record.unit.resource_class),
     )
 
@@ -185,44 +190,48 @@ def test_a_hold_ends_before_its_allocation_does(
 ) -> None:
     ledger.publish("h", [unit(1), unit(2)])
     first, second = ledger.claim(request("gpu:2"), A).units
-    ended(ledger, first)
+    free_and_die(ledger, first)
     assert [r.state for r in ledger.records()] == [
         State.FREE,
         State.CLAIMED,
     ]
     assert ledger.allocation(A).units == (second,)
-    ended(ledger, second)
+    free_and_die(ledger, second)
     assert ledger.allocations() == ()
     with pytest.raises(errors.Refused, match="holds nothing"):
         ledger.allocation(A)
-    # Whoever comes next finishes it, and so does the same consumer.
+    # The next claim removes what is left; so does the same consumer's.
     assert ledger.claim(request("gpu:1"), B).units[0].unit == unit(1)
     assert ledger.claim(request("gpu:1"), A).units[0].unit == unit(2)
 
 
-def test_freeing_one_unit_finishes_another(ledger: PlacementLedger) -> None:
+def test_freeing_a_unit_removes_what_is_left_of_another(
+    ledger: PlacementLedger,
+) -> None:
     ledger.publish("h", [unit(1), unit(2), unit(3)])
     first, second, third = ledger.claim(request("gpu:3"), A).units
-    ended(ledger, first)
+    free_and_die(ledger, first)
     ledger.move(second, State.FREE)
     assert ledger.allocation(A).units == (third,)
-    found = ledger.service.get(f"/allocations/{A}")["allocations"]
-    assert list(found) == [listed(ledger)["h_0000:03:00.0"]]
+    left = ledger.service.get(f"/allocations/{A}")["allocations"]
+    assert list(left) == [uuids(ledger)["h_0000:03:00.0"]]
 
 
-def test_publishing_finishes_what_ended(ledger: PlacementLedger) -> None:
+def test_publishing_removes_what_is_left_of_holds(
+    ledger: PlacementLedger,
+) -> None:
     ledger.publish("h", [unit(1)])
     (record,) = ledger.claim(request("gpu:1"), A).units
-    ended(ledger, record)
+    free_and_die(ledger, record)
     assert ledger.publish("h", []).removed == (unit(1),)
     assert ledger.service.get(f"/allocations/{A}")["allocations"] == {}
 
 
-def test_one_who_died_while_adding_is_no_hindrance(
+def test_units_that_a_dead_publisher_half_created(
     ledger: PlacementLedger,
 ) -> None:
     ledger.publish("h", [unit(1)])
-    root = listed(ledger)["h"]
+    root = uuids(ledger)["h"]
     for bus in ("02", "03", "04"):
         name = f"h_0000:{bus}:00.0"
         uuid, generation = providers.ensure_provider(
@@ -234,34 +243,34 @@ def test_one_who_died_while_adding_is_no_hindrance(
     assert [r.unit for r in ledger.records()] == [unit(1)]
     report = ledger.publish("h", [unit(1), unit(2), unit(4)])
     assert report.added == (unit(2), unit(4))
-    assert "h_0000:03:00.0" not in listed(ledger)
+    assert "h_0000:03:00.0" not in uuids(ledger)
 
 
-def test_a_reason_of_any_length_and_script_is_kept(
+def test_a_quarantine_reason_of_any_length_and_script(
     ledger: PlacementLedger,
 ) -> None:
     ledger.publish("h", [unit(1)])
-    before = made_traits(ledger)
+    before = existing_traits(ledger)
     reason = "läuft heiß — " * 60
     (record,) = ledger.records()
     locked = ledger.move(record, State.QUARANTINED, reason=reason)
     assert ledger.records() == (locked,)
     assert locked.reason == reason
     ledger.move(locked, State.FREE)
-    assert made_traits(ledger) == before
+    assert existing_traits(ledger) == before
 
 
-def test_a_request_that_is_too_long_is_told(ledger: PlacementLedger) -> None:
+def test_a_request_that_is_too_long(ledger: PlacementLedger) -> None:
     long = request("gpu:1", *range(200))
-    with pytest.raises(errors.Invalid, match="Placement keeps 255"):
+    with pytest.raises(errors.Invalid, match="255"):
         ledger.claim(long, A)
 
 
-def test_novas_disabled_hosts_are_not_offered(
+def test_hosts_that_nova_disabled_are_not_offered(
     ledger: PlacementLedger,
 ) -> None:
     ledger.publish("h", [unit(1)])
-    root = listed(ledger)["h"]
+    root = uuids(ledger)["h"]
     has = ledger.service.get(f"/resource_providers/{root}")["generation"]
     disabled = frozenset({names.NOVA_DISABLED_TRAIT})
     providers.put_traits(ledger.service, root, has, disabled)
@@ -270,30 +279,35 @@ def test_novas_disabled_hosts_are_not_offered(
     assert "compute service" in host.reason
     with pytest.raises(errors.NoValidHost):
         ledger.claim(request("gpu:1"), A)
-    with pytest.raises(errors.Refused, match="stays disabled"):
+    with pytest.raises(errors.Refused, match="host h "):
         ledger.enable("h")
 
 
-def test_aggregates_of_nova_are_kept(ledger: PlacementLedger) -> None:
-    novas = "11111111-2222-4333-8444-555555555555"
+def test_aggregates_of_nova_stay(ledger: PlacementLedger) -> None:
+    of_nova = "11111111-2222-4333-8444-555555555555"
     ledger.publish("h", [unit(1)], aggregates=frozenset({"rack"}))
-    root = listed(ledger)["h"]
+    root = uuids(ledger)["h"]
     path = f"/resource_providers/{root}/aggregates"
-    found = ledger.service.get(path)
+    has = ledger.service.get(path)
     body = {
-        "aggregates": [*found["aggregates"], novas],
-        "resource_provider_generation": found["resource_provider_generation"],
+        "aggregates": [*has["aggregates"], of_nova],
+        "resource_provider_generation": has["resource_provider_generation"],
     }
     assert ledger.service.put(path, body).status == 200
     ledger.publish("h", [unit(1)], aggregates=frozenset({"blue"}))
     assert set(ledger.service.get(path)["aggregates"]) == {
-        novas,
+        of_nova,
         names.aggregate("blue"),
     }
     assert ledger.hosts()[0].aggregates == {"blue"}
+    # A request may name an aggregate of Nova by its UUID.
+    within = dataclasses.replace(request("gpu:1"), aggregate=of_nova)
+    assert ledger.claim(within, A).host == "h"
+    with pytest.raises(errors.NoValidHost, match=f"in aggregate {of_nova}, 0"):
+        ledger.claim(within, B)
 
 
-def test_the_schema_is_classes_and_traits(
+def test_a_newer_layout_is_refused(
     placement_server: PlacementServer, ledger: PlacementLedger
 ) -> None:
     assert re.fullmatch(r"1\.\d+", ledger.version())
@@ -301,16 +315,16 @@ def test_the_schema_is_classes_and_traits(
     ledger.service.create_traits({newer})
     try:
         other = PlacementLedger(placement_server.settings(Weight.PACK))
-        with pytest.raises(errors.Unavailable, match="newer than"):
+        with pytest.raises(errors.Unavailable, match="layout 3"):
             other.records()
-        with pytest.raises(errors.Unavailable, match="newer than"):
+        with pytest.raises(errors.Unavailable, match="layout 3"):
             other.sync()
         other.close()
     finally:
         ledger.service.delete(f"/traits/{newer}")
 
 
-def test_a_placement_that_knows_no_types_of_consumers(
+def test_without_consumer_types(
     ledger: PlacementLedger,
 ) -> None:
     ledger.close()
@@ -321,3 +335,57 @@ def test_a_placement_that_knows_no_types_of_consumers(
     for record in held.units:
         ledger.move(record, State.FREE)
     assert ledger.allocations() == ()
+
+
+def test_golden_messages(ledger: PlacementLedger) -> None:
+    """What this driver refuses besides the refusals of every driver."""
+    ledger.publish("h", [unit(1), unit(2)])
+    held = ledger.take([unit(2).key], A, "hook").units[0]
+    ledger.service.delete(f"/allocations/{A}")
+    ledger.take([unit(2).key], "c" + A[1:], "hook")
+    allocate_as_nova(ledger, B)
+    nova_held = ledger.unit(unit(1).key)
+    root = uuids(ledger)["h"]
+    generation = ledger.service.get(f"/resource_providers/{root}")
+    disabled = frozenset({names.NOVA_DISABLED_TRAIT})
+    providers.put_traits(
+        ledger.service, root, generation["generation"], disabled
+    )
+    providers.ensure_provider(ledger.service, "g_0000:01:00.0", None)
+    root_of_g, _ = providers.ensure_provider(ledger.service, "g", None)
+    uuid, provider_generation = providers.ensure_provider(
+        ledger.service, "g_0000:02:00.0", root_of_g
+    )
+    providers.put_inventory(
+        ledger.service, uuid, provider_generation, {"VGPU": {"total": 1}}
+    )
+    error_of = suite.error_of
+    messages = {
+        "claim, consumer of Nova": error_of(
+            lambda: ledger.claim(request("gpu:1"), B)
+        ),
+        "move, held by Nova": error_of(
+            lambda: ledger.move(nova_held, State.FREE)
+        ),
+        "move, held by another consumer": error_of(
+            lambda: ledger.move(held, State.PREPARING)
+        ),
+        "enable, disabled in Nova": error_of(lambda: ledger.enable("h")),
+        "publish, reported by Nova": error_of(
+            lambda: ledger.publish("g", [unit(2, host="g")])
+        ),
+        "publish, trait": error_of(
+            lambda: ledger.publish("g", [unit(1, host="g", traits="lower")])
+        ),
+    }
+    texts = {
+        name: re.sub("[0-9a-f-]{36}", "UUID", text)
+        for name, text in messages.items()
+    }
+    path = Path(__file__).with_name("placement_refusals.txt")
+    assert_golden(path, sections(texts))
+
+
+def test_a_host_name_that_is_too_long(ledger: PlacementLedger) -> None:
+    with pytest.raises(errors.Unavailable, match=r"200 .* \[DEFAULT\] host"):
+        ledger.publish("g" * 201, [])

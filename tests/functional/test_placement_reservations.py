@@ -1,4 +1,4 @@
-"""Bids that somebody left, and units that Placement gave to two."""
+"""Reservations of dead clients, and units that Placement gave to two."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from gpu_passthrough_plugin.allocation.placement.service import (
     Reply,
     Service,
 )
+from gpu_passthrough_plugin.allocation.placement.state_counter import Usage
 from gpu_passthrough_plugin.model.unit import State
 from tests.functional.placement.server import settings_of
 from tests.functional.test_ledger import RELEASE, moved
@@ -39,8 +40,8 @@ def ledger(placement_ledger: PlacementLedger) -> PlacementLedger:
 
 
 @pytest.fixture(autouse=True)
-def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for others as often as ever, but for a shorter time."""
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repeat operations as often as ever, after shorter pauses."""
     monkeypatch.setattr(
         "gpu_passthrough_plugin.allocation.placement.service._INTERVAL_S",
         0.0001,
@@ -51,80 +52,84 @@ def stored(ledger: PlacementLedger) -> list[StoredUnit]:
     return list(reading.read_fleet(ledger.service).units)
 
 
-def bid(
-    ledger: PlacementLedger, consumer: str, *units: StoredUnit, asked: str
+def reserve(
+    ledger: PlacementLedger, consumer: str, *units: StoredUnit, user_id: str
 ) -> None:
-    """Bid as one would who dies right after it."""
-    body = reservations.reservation_body(units, asked, None, is_typed=True)
+    """Reserve units as a client does that dies right after it."""
+    body = reservations.reservation_body(units, user_id, None, is_typed=True)
     reply = ledger.service.put(f"/allocations/{consumer}", body)
     assert reply.status == 204
 
 
-def bid_of_two(ledger: PlacementLedger, consumer: str, asked: str) -> None:
-    """Have Placement take a bid for a unit that another one has.
+def reserve_in_parallel(
+    ledger: PlacementLedger, consumer: str, user_id: str
+) -> None:
+    """Have Placement accept a reservation of a unit that is allocated.
 
-    As it does by itself when both come at once: by more of the unit's
-    class than there is.
+    It does so by itself when both come at once; here there is more of the
+    unit's class for a moment.
     """
-    (found,) = stored(ledger)
-    path = f"/resource_providers/{found.uuid}/inventories"
-    resource_class = found.record.unit.resource_class
+    (unit_,) = stored(ledger)
+    path = f"/resource_providers/{unit_.uuid}/inventories"
+    resource_class = unit_.record.unit.resource_class
     for total in (2, 1):
         now = ledger.service.get(path)
         now["inventories"][resource_class]["total"] = total
         assert ledger.service.put(path, now).status == 200
         if total == 2:
-            bid(ledger, consumer, found, asked=asked)
+            reserve(ledger, consumer, unit_, user_id=user_id)
 
 
-def allocated(ledger: PlacementLedger, consumer: str) -> bool:
-    found = ledger.service.get(f"/allocations/{consumer}")
-    return bool(found["allocations"])
+def has_allocations(ledger: PlacementLedger, consumer: str) -> bool:
+    body = ledger.service.get(f"/allocations/{consumer}")
+    return bool(body["allocations"])
 
 
-def test_a_bid_holds_nothing(ledger: PlacementLedger) -> None:
+def test_a_reservation_holds_nothing(ledger: PlacementLedger) -> None:
     ledger.publish("h", [unit(1), unit(2)])
-    bid(ledger, A, stored(ledger)[0], asked="gpu:1")
+    reserve(ledger, A, stored(ledger)[0], user_id="gpu:1")
     assert {r.state for r in ledger.records()} == {State.FREE}
     assert {r.consumer for r in ledger.records()} == {None}
     assert ledger.allocations() == ()
     with pytest.raises(errors.Refused, match="holds nothing"):
         ledger.allocation(A)
-    # Others take what is left first.
+    # Other consumers get unreserved units first.
     (candidate,) = ledger.candidates(request("gpu:1"))
     assert candidate.units[0].unit == unit(2)
     assert ledger.claim(request("gpu:1"), B).units[0].unit == unit(2)
 
 
-def test_its_maker_goes_on_from_it(ledger: PlacementLedger) -> None:
+def test_the_same_claim_resumes_it(ledger: PlacementLedger) -> None:
     ledger.publish("h", [unit(1), unit(2), unit(3)])
-    bid(ledger, A, *stored(ledger)[1:], asked="gpu:2")
+    reserve(ledger, A, *stored(ledger)[1:], user_id="gpu:2")
     held = ledger.claim(request("gpu:2"), A)
     assert [r.unit for r in held.units] == [unit(2), unit(3)]
     assert ledger.allocation(A) == held
 
 
-def test_or_wants_something_else_by_now(ledger: PlacementLedger) -> None:
+def test_another_claim_of_the_consumer_replaces_it(
+    ledger: PlacementLedger,
+) -> None:
     ledger.publish("h", [unit(1), unit(2)])
-    bid(ledger, A, *stored(ledger), asked="gpu:2")
+    reserve(ledger, A, *stored(ledger), user_id="gpu:2")
     held = ledger.claim(request("gpu:1"), A)
     assert [r.unit for r in held.units] == [unit(1)]
-    bid(ledger, B, stored(ledger)[1], asked="gpu:1")
+    reserve(ledger, B, stored(ledger)[1], user_id="gpu:1")
     key = unit(2).key
     assert ledger.take([key], B, "gpu:1").units[0].unit == unit(2)
 
 
-def test_on_another_host_by_now(ledger: PlacementLedger) -> None:
+def test_a_claim_on_another_host_replaces_it(ledger: PlacementLedger) -> None:
     ledger.publish("h", [unit(1)])
-    bid(ledger, A, *stored(ledger), asked="gpu:1")
+    reserve(ledger, A, *stored(ledger), user_id="gpu:1")
     ledger.publish("g", [unit(1, host="g")])
     held = ledger.claim(request("gpu:1"), A, host="g")
     assert (held.host, len(ledger.allocations())) == ("g", 1)
-    bid(ledger, B, stored(ledger)[1], asked="gpu:1")
+    reserve(ledger, B, stored(ledger)[1], user_id="gpu:1")
     ledger.disable("h", "drawn")
     with pytest.raises(errors.NoValidHost):
         ledger.claim(request("gpu:1"), B)
-    bid(ledger, B, stored(ledger)[1], asked="gpu:1")
+    reserve(ledger, B, stored(ledger)[1], user_id="gpu:1")
     with pytest.raises(errors.Refused, match="drawn"):
         ledger.take([unit(1).key], B, "gpu:1")
 
@@ -132,7 +137,7 @@ def test_on_another_host_by_now(ledger: PlacementLedger) -> None:
 def test_a_record_of_another_claim_moves_nothing(
     ledger: PlacementLedger,
 ) -> None:
-    """Both are of one generation: the first was taken away by hand."""
+    """Both have one generation: the first was removed by hand."""
     ledger.publish("h", [unit(1)])
     (record,) = ledger.claim(request("gpu:1"), A).units
     ledger.service.delete(f"/allocations/{A}")
@@ -143,7 +148,7 @@ def test_a_record_of_another_claim_moves_nothing(
     assert ledger.records() == (other,)
 
 
-def test_who_is_gone_when_he_is_asked_for_is_asked_for_again(
+def test_a_holder_that_is_gone_when_it_is_read(
     ledger: PlacementLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger.publish("h", [unit(1)])
@@ -151,76 +156,75 @@ def test_who_is_gone_when_he_is_asked_for_is_asked_for_again(
     read_amounts = reading.read_amounts
     answers: list[dict[str, int]] = [{}, {B: 1}]
 
-    def late(service: Service, uuid: str) -> dict[str, int]:
+    def read_late(service: Service, uuid: str) -> dict[str, int]:
         return answers.pop() if answers else read_amounts(service, uuid)
 
-    monkeypatch.setattr(reading, "read_amounts", late)
+    monkeypatch.setattr(reading, "read_amounts", read_late)
     assert ledger.records() == (record,)
     assert answers == []
 
 
-def test_the_last_units_are_not_a_dead_ones(ledger: PlacementLedger) -> None:
+def test_a_dead_clients_reservations_are_withdrawn(
+    ledger: PlacementLedger,
+) -> None:
     ledger.publish("h", [unit(1), unit(2)])
-    bid(ledger, A, *stored(ledger), asked="gpu:2")
+    reserve(ledger, A, *stored(ledger), user_id="gpu:2")
     assert len(ledger.claim(request("gpu:2"), B).units) == 2
-    assert not allocated(ledger, A)
+    assert not has_allocations(ledger, A)
     with pytest.raises(errors.NoValidHost):
         ledger.claim(request("gpu:1"), C)
 
 
-def test_nor_are_those_that_a_guest_has_to_have(
+def test_so_they_are_for_given_units(
     ledger: PlacementLedger,
 ) -> None:
     ledger.publish("h", [unit(1), unit(2)])
-    bid(ledger, A, *stored(ledger), asked="gpu:2")
+    reserve(ledger, A, *stored(ledger), user_id="gpu:2")
     taken = ledger.take([unit(1).key], B, "gpu:1")
     assert [r.unit for r in taken.units] == [unit(1)]
-    assert not allocated(ledger, A)
+    assert not has_allocations(ledger, A)
 
 
-def test_a_unit_goes_although_somebody_bid_for_it(
+def test_a_reserved_unit_is_removed(
     ledger: PlacementLedger,
 ) -> None:
     ledger.publish("h", [unit(1), unit(2)])
-    bid(ledger, A, *stored(ledger), asked="gpu:2")
+    reserve(ledger, A, *stored(ledger), user_id="gpu:2")
     assert ledger.publish("h", [unit(2)]).removed == (unit(1),)
-    assert not allocated(ledger, A)
+    assert not has_allocations(ledger, A)
 
 
-def test_what_changed_since_is_no_bid_any_more(
+def test_a_reservation_of_a_changed_unit_is_void(
     ledger: PlacementLedger,
 ) -> None:
     ledger.publish("h", [unit(1), unit(2)])
-    bid(ledger, A, *stored(ledger), asked="gpu:2")
+    reserve(ledger, A, *stored(ledger), user_id="gpu:2")
     ledger.move(ledger.unit(unit(1).key), State.QUARANTINED)
     assert ledger.claim(request("gpu:1"), A).units[0].unit == unit(2)
 
 
-def test_of_two_bids_for_a_unit_one_wins(ledger: PlacementLedger) -> None:
+def test_one_of_two_reservations_wins(ledger: PlacementLedger) -> None:
     ledger.publish("h", [unit(1)])
-    bid(ledger, A, *stored(ledger), asked="gpu:1")
-    bid_of_two(ledger, B, "gpu:1")
+    reserve(ledger, A, *stored(ledger), user_id="gpu:1")
+    reserve_in_parallel(ledger, B, "gpu:1")
     assert stored(ledger)[0].usage.consumers == 2
     assert ledger.records()[0].state is State.FREE
     held = ledger.claim(request("gpu:1"), A)
     assert ledger.allocations() == (held,)
-    assert not allocated(ledger, B)
+    assert not has_allocations(ledger, B)
     with pytest.raises(errors.NoValidHost):
         ledger.claim(request("gpu:1"), B)
 
 
-def test_a_bid_beside_a_hold_is_nothing(ledger: PlacementLedger) -> None:
+def test_a_reservation_of_a_held_unit_is_void(ledger: PlacementLedger) -> None:
     ledger.publish("h", [unit(1)])
     free = stored(ledger)
-    bid(ledger, B, *free, asked="gpu:1")
+    reserve(ledger, B, *free, user_id="gpu:1")
     ledger.service.delete(f"/allocations/{B}")
     held = ledger.claim(request("gpu:1"), A)
-    bid_of_two(ledger, B, "gpu:1")
-    (found,) = stored(ledger)
-    assert (found.usage.consumers, found.usage.amount) == (
-        2,
-        found.counter.hold,
-    )
+    reserve_in_parallel(ledger, B, "gpu:1")
+    (unit_,) = stored(ledger)
+    assert unit_.usage == Usage(unit_.counter.hold, 2)
     assert ledger.records() == held.units
     assert ledger.allocations() == (held,)
     with pytest.raises(errors.Refused, match="holds nothing"):
@@ -229,56 +233,58 @@ def test_a_bid_beside_a_hold_is_nothing(ledger: PlacementLedger) -> None:
         ledger.claim(request("gpu:1"), C)
 
 
-def test_a_life_goes_on_beside_a_bid(ledger: PlacementLedger) -> None:
+def test_a_held_unit_moves_in_spite_of_a_reservation(
+    ledger: PlacementLedger,
+) -> None:
     ledger.publish("h", [unit(1)])
     (record,) = ledger.claim(request("gpu:1"), A).units
-    bid_of_two(ledger, B, "gpu:1")
+    reserve_in_parallel(ledger, B, "gpu:1")
     record = moved(ledger, record, *RELEASE)
     assert ledger.records() == (record,)
     ledger.move(record, State.FREE)
-    assert not allocated(ledger, A)
-    assert not allocated(ledger, B)
+    assert not has_allocations(ledger, A)
+    assert not has_allocations(ledger, B)
     assert ledger.claim(request("gpu:1"), B).consumer == B
 
 
-def older(ledger: PlacementLedger) -> None:
-    """Make it what a release wrote that knew no bids."""
+def make_layout_1(ledger: PlacementLedger) -> None:
+    """Write the ledger as the release before reservations did."""
     service = ledger.service
     for unit_ in stored(ledger):
         path = f"/resource_providers/{unit_.uuid}/inventories"
-        found = service.get(path)
-        own = found["inventories"][names.STATE_COUNTER]
+        body = service.get(path)
+        own = body["inventories"][names.STATE_COUNTER]
         own["min_unit"] = own["max_unit"] = unit_.counter.count
-        assert service.put(path, found).status == 200
+        assert service.put(path, body).status == 200
     service.delete(f"/traits/{names.LAYOUT_PREFIX}{names.LAYOUT}")
     service.forget()
     service.create_traits({f"{names.LAYOUT_PREFIX}1"})
 
 
-def test_an_older_ledger_is_brought_up_to_date(
+def test_sync_migrates_layout_1(
     ledger: PlacementLedger, placement_url: str
 ) -> None:
     ledger.publish("h", [unit(1), unit(2)])
     ledger.move(ledger.records()[1], State.QUARANTINED, reason="hot")
     before = ledger.records()
-    older(ledger)
+    make_layout_1(ledger)
     with closing(PlacementLedger(settings_of(placement_url))) as later:
-        with pytest.raises(errors.Unavailable, match="'gpu-passthrough db"):
+        with pytest.raises(errors.Unavailable, match="db sync"):
             later.records()
         later.sync()
         assert later.records() == before
         assert later.claim(request("gpu:1"), A).units[0].unit == unit(1)
-        # What is so already stays as it is.
+        # Once more changes nothing.
         later.sync()
         assert len(later.allocations()) == 1
 
 
-def test_unless_units_are_in_use(
+def test_sync_refuses_layout_1_with_units_in_use(
     ledger: PlacementLedger, placement_url: str
 ) -> None:
     ledger.publish("h", [unit(1), unit(2)])
     moved(ledger, ledger.claim(request("gpu:1"), A).units[0], State.PREPARING)
-    older(ledger)
+    make_layout_1(ledger)
     with (
         closing(PlacementLedger(settings_of(placement_url))) as later,
         pytest.raises(errors.Refused, match=r"1 units in use.*01:00\.0"),
@@ -288,30 +294,30 @@ def test_unless_units_are_in_use(
     ledger.service.create_traits({f"{names.LAYOUT_PREFIX}{names.LAYOUT}"})
 
 
-def test_a_claim_that_lost_a_unit_gives_back_the_other(
+def test_a_claim_that_loses_one_unit_frees_the_other(
     ledger: PlacementLedger,
     placement_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its bids were alone and are holds; then one is counted on."""
+    """Its reservations became holds; then one unit is moved."""
     ledger.publish("h", [unit(bus) for bus in (1, 2, 3, 4)])
     other = PlacementLedger(settings_of(placement_url))
     put = Service.put
-    is_meddling = True
+    is_to_move = True
 
-    def meddled(service: Service, path: str, body: Json) -> Reply:
-        nonlocal is_meddling
+    def put_and_move(service: Service, path: str, body: Json) -> Reply:
+        nonlocal is_to_move
         reply = put(service, path, body)
-        if is_meddling and path.endswith(A) and other.allocations():
-            is_meddling = False
+        if is_to_move and path.endswith(A) and other.allocations():
+            is_to_move = False
             other.move(other.allocation(A).units[0], State.FREE)
         return reply
 
-    monkeypatch.setattr(Service, "put", meddled)
+    monkeypatch.setattr(Service, "put", put_and_move)
     held = ledger.claim(request("gpu:2"), A)
     monkeypatch.undo()
     other.close()
-    assert not is_meddling
+    assert not is_to_move
     assert ledger.allocations() == (held,)
     assert len(held.units) == 2
     states = sorted(r.state for r in ledger.records())

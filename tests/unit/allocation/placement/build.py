@@ -1,4 +1,4 @@
-"""Units of a ledger in Placement, as the tests need them."""
+"""Units and hosts of a ledger in Placement, as the tests need them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from gpu_passthrough_plugin.allocation.placement.reading import (
     Fleet,
     StoredUnit,
 )
+from gpu_passthrough_plugin.allocation.placement.service import Reply
 from gpu_passthrough_plugin.allocation.placement.state_counter import (
     StateCounter,
     Usage,
@@ -19,20 +20,22 @@ from gpu_passthrough_plugin.model.unit import Unit
 from tests.unit.allocation.build import unit
 
 FIRST = state_counter.first_after(0)
+GPU_CLASS = "CUSTOM_PCI_10DE_1430"
 A = "aaaaaaaa-0000-4000-8000-000000000001"
 B = "bbbbbbbb-0000-4000-8000-000000000002"
 
 
-def stored(found: Unit, of: StateCounter = FIRST) -> StoredUnit:
-    made = reading.stored_unit(
-        str(found.key), found.key.host, names.unit_traits(found), of, Usage()
-    )
-    assert made is not None
-    return made
+def stored(published: Unit, counter: StateCounter = FIRST) -> StoredUnit:
+    """Return a unit of which nothing is allocated."""
+    key = published.key
+    traits = names.unit_traits(published)
+    read = reading.stored_unit(str(key), key.host, traits, counter, Usage())
+    assert read is not None
+    return read
 
 
-def found_on(*numbers: int) -> Fleet:
-    """Hosts a, b, … with so many free units."""
+def fleet(*numbers: int) -> Fleet:
+    """Return hosts a, b, … with so many free units each."""
     hosts = [
         reading.Host(name, name, 0, name, 0, frozenset(), False)
         for name in "abcdef"[: len(numbers)]
@@ -43,3 +46,8 @@ def found_on(*numbers: int) -> Fleet:
         for bus in range(1, number + 1)
     ]
     return Fleet(tuple(hosts), tuple(units))
+
+
+def refusal(status: int, code: str, detail: str = "no") -> Reply:
+    """Return an answer that refuses, as Placement words it."""
+    return Reply(status, {"errors": [{"code": code, "detail": detail}]})

@@ -1,14 +1,16 @@
-"""Units as traits: what is printed is what is read."""
+"""Hosts, units and requests as Placement stores them, and back."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.placement import names
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.unit import (
@@ -17,7 +19,8 @@ from gpu_passthrough_plugin.model.unit import (
     UnitFunction,
     UnitKey,
 )
-from tests.unit.allocation.build import request, unit
+from tests.golden import assert_golden, sections
+from tests.unit.allocation.build import GPU, NIC, request, unit
 
 TRAIT = re.compile(r"[A-Z0-9_]{1,255}")
 ADDRESSES = st.builds(
@@ -36,6 +39,11 @@ FUNCTIONS = st.builds(
     st.sampled_from(DeviceType),
     st.booleans(),
 )
+CONDITIONS = dataclasses.replace(
+    request("gpu:2,nic:1", 0, 1),
+    same_switch=True,
+    forbidden_traits=frozenset({"CUSTOM_B", "CUSTOM_A"}),
+)
 
 
 @st.composite
@@ -45,15 +53,15 @@ def units(draw: st.DrawFn) -> Unit:
     )
     functions.sort(key=lambda f: f.address)
     first = draw(st.integers(0, len(functions) - 1))
-    shown = tuple(
+    endpoints = tuple(
         dataclasses.replace(f, is_primary=n == first or f.is_primary)
         for n, f in enumerate(functions)
     )
-    primary = next(f.address for f in shown if f.is_primary)
+    primary = next(f.address for f in endpoints if f.is_primary)
     return Unit(
         key=UnitKey("h", primary),
         iommu_group=draw(st.integers(0, 9999)),
-        functions=shown,
+        functions=endpoints,
         numa_node=draw(st.none() | st.integers(0, 63)),
         socket=draw(st.none() | st.integers(0, 7)),
         switch=draw(st.none() | ADDRESSES),
@@ -65,22 +73,55 @@ def units(draw: st.DrawFn) -> Unit:
     )
 
 
+def test_stored_names_do_not_change() -> None:
+    """Ledgers that exist were written with these."""
+    published = unit(0xA, GPU, NIC, node=1, socket=0, switch=4)
+    stored = {
+        "resource classes": [names.HOST_CLASS, names.STATE_COUNTER],
+        "traits": [
+            names.HOST_TRAIT,
+            names.UNIT_TRAIT,
+            f"{names.LAYOUT_PREFIX}{names.LAYOUT}",
+            names.CORDONED_TRAIT,
+        ],
+        "unit": sorted(names.unit_traits(published, "läuft heiß")),
+        "host": sorted(
+            names.text_traits(names.CORDON_REASON, ["fan is replaced"])
+            | names.text_traits(names.MACHINE, ["1" * 32])
+            | names.text_traits(names.AGGREGATE, ["rack", "a" * 150])
+        ),
+        "providers": [
+            names.host_provider("h"),
+            names.unit_provider(published.key),
+        ],
+        "aggregate": names.aggregate("rack"),
+        "consumers": [
+            names.PROJECT,
+            names.CONSUMER_TYPE,
+            names.user_id(request("gpu:1")),
+            names.user_id(CONDITIONS),
+        ],
+    }
+    assert_golden(Path(__file__).with_name("stored.txt"), sections(stored))
+
+
 @given(units(), st.text(max_size=700))
-def test_traits_tell_the_unit_and_the_reason(found: Unit, reason: str) -> None:
-    traits = names.unit_traits(found, reason)
-    assert names.unit_in("h", traits) == found
+def test_traits_keep_a_unit_and_its_reason(kept: Unit, reason: str) -> None:
+    traits = names.unit_traits(kept, reason)
+    assert names.unit_in("h", traits) == kept
     assert names.text_in(names.QUARANTINE_REASON, traits) == reason
     assert all(TRAIT.fullmatch(trait) for trait in traits)
+    without = names.without_texts(traits, names.QUARANTINE_REASON)
+    assert without == names.unit_traits(kept)
 
 
 @given(st.frozensets(st.text(min_size=1, max_size=300), max_size=4))
-def test_texts_are_kept_apart(texts: frozenset[str]) -> None:
-    assert (
-        set(names.texts_in("WORD", names.text_traits("WORD", texts))) == texts
-    )
+def test_traits_keep_several_texts(texts: frozenset[str]) -> None:
+    traits = names.text_traits("WORD", texts)
+    assert set(names.texts_in("WORD", traits)) == texts
 
 
-def test_what_is_no_unit_is_none() -> None:
+def test_traits_that_describe_no_unit() -> None:
     traits = names.unit_traits(unit(1))
     assert names.unit_in("h", {names.UNIT_TRAIT}) is None
     assert names.unit_in("h", {t for t in traits if "GROUP" not in t}) is None
@@ -95,30 +136,30 @@ def test_what_is_no_unit_is_none() -> None:
         ("h_gpu-passthrough", None),
     ],
 )
-def test_names_of_providers(name: str, key: UnitKey | None) -> None:
+def test_names_of_unit_providers(name: str, key: UnitKey | None) -> None:
     assert names.unit_key_in(name) == key
     if key is not None:
         assert names.unit_provider(key) == name
 
 
-def test_an_aggregate_that_is_a_uuid_is_its_own() -> None:
-    own = "11111111-2222-4333-8444-555555555555"
-    assert names.aggregate(own) == own
+def test_names_of_host_providers() -> None:
+    assert names.host_in(names.host_provider("h")) == "h"
+
+
+def test_an_aggregate_named_by_its_uuid() -> None:
+    uuid = "AAAAAAAA-2222-4333-8444-555555555555"
+    assert names.aggregate(uuid) == uuid.lower()
     assert names.aggregate("rack") == names.aggregate("rack") != "rack"
 
 
-def test_what_was_asked_for_is_compared_whatever_its_order() -> None:
-    asked = names.user_id(request("gpu:2,nic:1", 1, 0))
-    assert asked == "gpu:2,nic:1; nodes 0,1"
-    assert names.request_in(asked) == "gpu:2,nic:1"
-    assert names.is_same_request(asked, request("nic:1,gpu:2", 0, 1))
-    assert not names.is_same_request(asked, request("nic:1,gpu:2"))
-    with_terms = dataclasses.replace(
-        request("gpu:2,nic:1", 0, 1),
-        same_switch=True,
-        forbidden_traits=frozenset({"CUSTOM_B", "CUSTOM_A"}),
-    )
-    assert names.user_id(with_terms).endswith(
-        "; same switch; not CUSTOM_A; not CUSTOM_B"
-    )
-    assert not names.is_same_request(asked, with_terms)
+def test_a_request_is_the_same_in_any_order() -> None:
+    user_id = names.user_id(request("gpu:2,nic:1", 1, 0))
+    assert names.request_in(user_id) == "gpu:2,nic:1"
+    assert names.is_same_request(user_id, request("nic:1,gpu:2", 0, 1))
+    assert not names.is_same_request(user_id, request("nic:1,gpu:2"))
+    assert not names.is_same_request(user_id, CONDITIONS)
+
+
+def test_a_request_that_is_too_long() -> None:
+    with pytest.raises(errors.Invalid, match="255"):
+        names.user_id(request("gpu:1", *range(200)))
