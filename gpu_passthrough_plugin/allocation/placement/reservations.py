@@ -8,12 +8,12 @@ the other claim, and gives one inventory of 1 to two consumers (seen with
 claim does not rely on the answer of one PUT:
 
 1. *Reserve*: one PUT takes what Placement gives.  It holds nothing.
-2. Read each unit again.  Of two consumers that reserved one unit, at least
+2. Read the units again.  Of two consumers that reserved one unit, at least
    the later one sees the other, and withdraws.
 3. *Hold*: one PUT, with the consumer's generation, turns reservations that
    have no rival into holds; all of them, or none.
-4. Read each unit again: its state counter must not have been advanced
-   meanwhile, which Placement would have overlooked in the same way.
+4. Read the units again: no state counter must have been advanced meanwhile,
+   which Placement would have overlooked in the same way.
 
 A client that dies in between leaves reservations: the next claim by the same
 consumer resumes them, and other clients withdraw them after
@@ -24,18 +24,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import refusals
 from gpu_passthrough_plugin.allocation.placement import consumers, names
 from gpu_passthrough_plugin.allocation.placement.consumers import Consumer
 from gpu_passthrough_plugin.allocation.placement.move import Move
-from gpu_passthrough_plugin.allocation.placement.providers import (
-    UnitProvider,
-    read_unit,
+from gpu_passthrough_plugin.allocation.placement.reading import (
+    StoredUnit,
+    read_amounts,
+    read_fleet,
 )
-from gpu_passthrough_plugin.allocation.placement.reading import StoredUnit
 from gpu_passthrough_plugin.allocation.placement.service import (
     ConflictCode,
     Reply,
@@ -179,9 +179,8 @@ def _hold(
     service: Service, consumer: Consumer, units: Sequence[StoredUnit]
 ) -> tuple[UnitRecord, ...]:
     """Turn a consumer's reservations, all that it has, into holds."""
-    for unit in units:
-        now = read_unit(service, unit.uuid)
-        if now is None or not is_only_reservation(consumer.uuid, unit, now):
+    for unit, now, amounts in _read_again(service, units):
+        if not is_only_reservation(consumer.uuid, unit, now, amounts):
             consumers.remove_allocations(service, consumer)
             raise lost_race(consumer.user_id)
     holds = {unit.uuid: _resources(unit, unit.counter.hold) for unit in units}
@@ -189,9 +188,8 @@ def _hold(
     _put(service, consumer.uuid, body, consumer.user_id)
     won = [
         unit
-        for unit in units
-        if (now := read_unit(service, unit.uuid)) is not None
-        and is_only_hold(consumer.uuid, unit, now)
+        for unit, now, amounts in _read_again(service, units)
+        if is_only_hold(consumer.uuid, unit, now, amounts)
     ]
     if len(won) < len(units):
         _give_back(service, consumer.uuid, won)
@@ -199,31 +197,54 @@ def _hold(
     return tuple(_claimed(unit, consumer.uuid) for unit in units)
 
 
+def _read_again(
+    service: Service, units: Sequence[StoredUnit]
+) -> Iterator[tuple[StoredUnit, StoredUnit | None, Mapping[str, int]]]:
+    """Yield each unit, what it is now, and the amounts that consumers have.
+
+    The state counters are read first: an amount that does not match belongs
+    to a later change.
+    """
+    host = units[0].record.unit.key.host
+    now = {unit.uuid: unit for unit in read_fleet(service, host).units}
+    for unit in units:
+        yield unit, now.get(unit.uuid), read_amounts(service, unit.uuid)
+
+
 def is_only_reservation(
-    consumer: str, reserved: StoredUnit, now: UnitProvider
+    consumer: str,
+    reserved: StoredUnit,
+    now: StoredUnit | None,
+    amounts: Mapping[str, int],
 ) -> bool:
     """Whether no other consumer has anything of a reserved unit.
 
     :param reserved: the unit as it was read before it was reserved.
-    :param now: the unit as it was read afterwards.
+    :param now: the unit as it was read afterwards; None when it is gone.
+    :param amounts: how much of its state counter each consumer has.
     """
-    is_same = now.counter.total == reserved.counter.total
-    return is_same and now.amounts == {consumer: reserved.counter.reservation}
+    is_same = now is not None and now.counter.total == reserved.counter.total
+    return is_same and amounts == {consumer: reserved.counter.reservation}
 
 
 def is_only_hold(
-    consumer: str, reserved: StoredUnit, now: UnitProvider
+    consumer: str,
+    reserved: StoredUnit,
+    now: StoredUnit | None,
+    amounts: Mapping[str, int],
 ) -> bool:
     """Whether a consumer holds a unit, and no other consumer does.
 
     :param reserved: the unit as it was read before it was reserved.
-    :param now: the unit as it was read after the hold.
+    :param now: the unit as it was read after the hold; None when it is gone.
+    :param amounts: how much of its state counter each consumer has.
     """
     hold = reserved.counter.hold
-    rivals = [amount for c, amount in now.amounts.items() if c != consumer]
+    rivals = [amount for c, amount in amounts.items() if c != consumer]
     return (
-        now.counter.is_held_by(hold)
-        and now.amounts.get(consumer) == hold
+        now is not None
+        and now.counter.is_held_by(hold)
+        and amounts.get(consumer) == hold
         and all(amount and amount != hold for amount in rivals)
     )
 

@@ -7,7 +7,6 @@ import pytest
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.placement import reservations
 from gpu_passthrough_plugin.allocation.placement.names import STATE_COUNTER
-from gpu_passthrough_plugin.allocation.placement.providers import UnitProvider
 from gpu_passthrough_plugin.allocation.placement.service import Reply, Retry
 from gpu_passthrough_plugin.allocation.placement.state_counter import (
     StateCounter,
@@ -91,18 +90,17 @@ def test_only_reservation_and_only_hold(
 ) -> None:
     reserved = stored(unit(1))
 
-    def checked(counter: StateCounter) -> tuple[bool, bool]:
-        now = UnitProvider(reserved.uuid, 7, GPU_CLASS, counter, amounts)
+    def checked(counter: StateCounter | None) -> tuple[bool, bool]:
+        now = stored(unit(1), counter) if counter else None
         return (
-            reservations.is_only_reservation(A, reserved, now),
-            reservations.is_only_hold(A, reserved, now),
+            reservations.is_only_reservation(A, reserved, now, amounts),
+            reservations.is_only_hold(A, reserved, now, amounts),
         )
 
     assert checked(FIRST) == (is_only_reservation, is_only_hold)
-    # The unit changed meanwhile.
+    # The unit changed meanwhile, or is gone.
     assert checked(StateCounter(2, Step.OPEN, False)) == (False, False)
-    # It was taken into use meanwhile: for this hold, or for another one.
-    used = StateCounter(2, Step.PREPARING, False, FIRST.hold)
+    assert checked(None) == (False, False)
+    # The hold was taken into use meanwhile.
+    used = StateCounter(2, Step.PREPARING, False)
     assert checked(used) == (False, is_only_hold)
-    other = StateCounter(2, Step.PREPARING, False, FIRST.hold + 2)
-    assert checked(other) == (False, False)
