@@ -51,7 +51,7 @@ class Move:
         self._attempted: StateCounter | None = None
         self._done: StateCounter | None = None
 
-    def run(self, service: Service) -> UnitRecord:
+    def carry_out(self, service: Service) -> UnitRecord:
         """Carry it out in as many attempts as it takes; see ``attempt``."""
         return service.retry(lambda _: self.attempt(service))
 

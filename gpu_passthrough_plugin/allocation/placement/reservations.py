@@ -255,7 +255,7 @@ def _give_back(
     """Free the units that a claim got, as it did not get all of them."""
     for unit in won:
         with contextlib.suppress(errors.Conflict, errors.Refused):
-            Move(_claimed(unit, consumer), State.FREE, "").run(service)
+            Move(_claimed(unit, consumer), State.FREE, "").carry_out(service)
     left = consumers.read_consumer(service, consumer)
     if left is not None:
         consumers.remove_allocations(service, left)
