@@ -1,4 +1,4 @@
-"""The PCI functions of a tree, and what one of them says in full."""
+"""The PCI functions of a host: a listing, and details of one function."""
 
 from __future__ import annotations
 
@@ -38,19 +38,18 @@ _LINKS = ("iommu_group",)
 
 
 def functions(tree: Tree) -> tuple[Function, ...]:
-    """Every function, by address, with what a listing shows of it.
+    """Return every function, by address, with what a listing shows.
 
-    Two small files and a link each: for thousands of functions anything
-    more is felt.
+    Reads two small files and a link each: a host may have thousands.
 
-    :raises ReadFailed: when the tree has no PCI bus, or holds names on it
-        that no kernel gives.
+    :raises ReadFailed: when the tree has no PCI bus, or names on it that
+        no kernel writes.
     """
     names = tree.names(DEVICES)
     if isinstance(names, Unknown):
         raise errors.ReadFailed(
-            f"{tree} has no {DEVICES} ({names}); wanted a Linux host's"
-            " files: name their root with --root, or a --recording"
+            f"{tree} has no {DEVICES} ({names}); expected the files of a"
+            " Linux host: give their root with --root, or a --recording"
         )
     return tuple(
         _function(tree, address, name) for address, name in _addresses(names)
@@ -58,12 +57,14 @@ def functions(tree: Tree) -> tuple[Function, ...]:
 
 
 def _addresses(names: tuple[str, ...]) -> list[tuple[Address, str]]:
-    """Addresses and names, in order; a name in any other form is refused.
+    """Return addresses and names, by address.
 
-    The kernel writes one form, so that another is a second name for a
-    function, or none of its names.
+    The kernel writes an address in one form only: another form would be a
+    second name for the same function.
+
+    :raises ReadFailed: when a name has another form.
     """
-    found: list[tuple[Address, str]] = []
+    pairs: list[tuple[Address, str]] = []
     odd: list[str] = []
     for name in names:
         match = _NAME.fullmatch(name)
@@ -74,15 +75,15 @@ def _addresses(names: tuple[str, ...]) -> list[tuple[Address, str]]:
         address = Address(
             int(domain, 16), int(bus, 16), int(slot, 16), int(function)
         )
-        found.append((address, name))
+        pairs.append((address, name))
     if odd:
         raise errors.ReadFailed(
-            f"{DEVICES} holds {', '.join(map(repr, odd))}; wanted only"
-            " names as the kernel writes them, such as 0000:06:00.0:"
-            " copy the tree anew"
+            f"{DEVICES} has {', '.join(map(repr, odd))}; expected only"
+            " names that the kernel writes, such as 0000:06:00.0: copy the"
+            " tree again"
         )
-    found.sort()
-    return found
+    pairs.sort()
+    return pairs
 
 
 def _function(tree: Tree, address: Address, name: str) -> Function:
@@ -111,7 +112,7 @@ def _unread(
     group: int | Unknown | None,
     node: int | Unknown | None,
 ) -> Function:
-    """A function whose ``uevent`` cannot be read."""
+    """Return a function whose ``uevent`` cannot be read."""
     return Function(
         address,
         vendor_id=why,
@@ -145,13 +146,13 @@ def _hex(text: str | None) -> int | Unknown:
 
 @functools.lru_cache(maxsize=1024)
 def _ids(text: str | None) -> tuple[int | Unknown, int | Unknown]:
-    """Vendor's and product's, from ``10DE:1430``."""
+    """Return vendor and product of ``10DE:1430``."""
     vendor, _, product = (text or "").partition(":")
     return _hex(vendor or text), _hex(product or text)
 
 
 def _group(link: str | Unknown | None) -> int | Unknown | None:
-    """The number at the end of ``…/kernel/iommu_groups/18``."""
+    """Return the number at the end of ``…/kernel/iommu_groups/18``."""
     if not isinstance(link, str):
         return link
     number = link.rpartition("/")[2]
@@ -172,11 +173,11 @@ def _node(data: bytes | Unknown) -> int | Unknown | None:
 
 
 def _is_bridge(tree: Tree, name: str, class_code: int | Unknown) -> bool:
-    """Whether its header type is not 0, without opening ``config``.
+    """Return whether its header type is not 0, without opening ``config``.
 
-    Not every function of base class 06 is a bridge to that effect: host
-    and ISA bridges have header type 0, and vfio-pci takes them.  Where
-    the class leaves it open, having a bus below it tells.
+    Not every function of base class 06 has a bridge's header: host and ISA
+    bridges have type 0, and vfio-pci binds them.  Where the class does not
+    decide, a bridge is what has a bus below it.
     """
     if not isinstance(class_code, Unknown):
         if class_code >> 8 in _BRIDGE_CLASSES:
@@ -209,7 +210,7 @@ _DETAIL_FILES = (
 
 
 def detail(tree: Tree, function: Function) -> Detail:
-    """What judging or showing ``function`` needs beyond the listing.
+    """Return what judging or showing ``function`` needs beyond the listing.
 
     Opens its config space, which takes up to a millisecond.
     """
@@ -255,13 +256,13 @@ def _is_on_vfio(
 
 
 def reset_methods(tree: Tree, function: Function) -> tuple[str, ...] | Unknown:
-    """The resets a function can do alone; one small file, for a listing."""
+    """Return the resets that a function can do alone, for a listing."""
     folder = f"sys/bus/pci/devices/{function.address}"
     return _words(tree.gather(folder, ("reset_method",))[0][0])
 
 
 def bridges(tree: Tree, function: Function) -> tuple[Address, ...]:
-    """The bridges above a function, the nearest last; one link."""
+    """Return the bridges above a function, the nearest last."""
     return _bridges(tree, f"sys/bus/pci/devices/{function.address}")
 
 
@@ -279,7 +280,7 @@ def _number(data: bytes | Unknown, base: int = 10) -> int | Unknown:
 
 
 def _revision(data: bytes | Unknown, config: bytes | Unknown) -> int | Unknown:
-    """From its own file, which kernels before 4.10 do not have."""
+    """Return the revision; kernels before 4.10 have no file for it."""
     if data is not MISSING:
         return _number(data, 16)
     if isinstance(config, Unknown):
@@ -290,9 +291,9 @@ def _revision(data: bytes | Unknown, config: bytes | Unknown) -> int | Unknown:
 
 
 def _header(config: bytes | Unknown) -> Header | Unknown:
-    """What the header type says.
+    """Return what the header type in config space says.
 
-    The ids would not do: a live virtual function's read ffff as well.
+    Not from the ids: those of a live virtual function read ffff as well.
     Source: Single Root I/O Virtualization 1.1, 3.4.1.1.
     """
     if isinstance(config, Unknown):
@@ -311,7 +312,7 @@ def _override(data: bytes | Unknown) -> str | Unknown | None:
     if isinstance(data, Unknown):
         return data
     text = decoded(data)
-    # The kernel prints a null pointer so.
+    # What the kernel prints for a null pointer.
     return None if text in {"(null)", ""} else text
 
 
@@ -322,7 +323,7 @@ def _words(data: bytes | Unknown) -> tuple[str, ...] | Unknown:
 def _boot_vga(
     data: bytes | Unknown, class_code: int | Unknown
 ) -> bool | Unknown | None:
-    """Only VGA devices have this file."""
+    """Return the flag; only VGA devices have the file."""
     if data is MISSING:
         is_vga = isinstance(class_code, Unknown) or class_code >> 8 == _VGA
         return data if is_vga else None
@@ -331,7 +332,7 @@ def _boot_vga(
 
 
 def _bar_bytes(data: bytes | Unknown) -> tuple[int, ...] | Unknown:
-    """From lines of first address, last address and flags."""
+    """Return sizes from lines of first address, last address and flags."""
     if isinstance(data, Unknown):
         return data
     sizes = []
@@ -357,7 +358,7 @@ def _virtual(link: str | Unknown | None) -> Virtual | Unknown | None:
 def _physical(
     total: bytes | Unknown, enabled: bytes | Unknown
 ) -> Physical | Unknown | None:
-    """Nothing for a function that can have no virtual ones."""
+    """Return None for a function that cannot have virtual functions."""
     if total is MISSING:
         return None
     total_vfs, enabled_vfs = _number(total), _number(enabled)
@@ -371,7 +372,7 @@ def _physical(
 
 
 def _bridges(tree: Tree, folder: str) -> tuple[Address, ...]:
-    """Every function above it, as the device's path has them."""
+    """Return every function on the path of its parent."""
     where = tree.real(folder)
     if isinstance(where, Unknown):
         return ()

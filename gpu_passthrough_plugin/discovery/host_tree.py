@@ -1,4 +1,4 @@
-"""A host's files below a root, on disk."""
+"""A host's files on disk, below a root folder."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _MAX_BYTES = 16 << 20
 _PAGE = 4096
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _LISTED = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-# A pipe in a copied tree must not make anybody wait.
+# Opening a pipe in a copied tree must not block.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class HostTree:
-    """The running host, or files laid out like one's below ``root``.
+    """The running host, or a copy of a host's files below ``root``.
 
-    Below a root other than ``/`` no link leads out of it: where the kernel
-    says that a folder it opened is outside, the path is resolved as text
-    below the root instead.
+    No link leads out of a root other than ``/``: if the kernel opened a
+    folder outside of it, the path is resolved as text below the root
+    instead.
 
     :raises ReadFailed: when ``root`` is not a folder.
     """
@@ -35,8 +35,8 @@ class HostTree:
         self._is_confined = self._root != "/"
         if not os.path.isdir(self._root):
             raise errors.ReadFailed(
-                f"{root} is not a folder; wanted one that has a host's"
-                " files below it, such as sys/bus/pci"
+                f"{root} is not a folder; expected the root of a host's files,"
+                " with sys/bus/pci below it"
             )
 
     def __str__(self) -> str:
@@ -98,28 +98,28 @@ class HostTree:
         finally:
             os.close(opened)
 
-    def _folder(self, path: str, how: int) -> int:
-        """A descriptor of a folder that lies below the root."""
+    def _folder(self, path: str, flags: int) -> int:
+        """Open a folder that lies below the root."""
         if not self._is_confined:
-            return os.open(self._root + path, how)
-        opened = self._inside(path, how)
+            return os.open(self._root + path, flags)
+        opened = self._inside(path, flags)
         if opened is not None:
             return opened
         where = self.real(path)
         opened = None
         if isinstance(where, str):
-            opened = self._inside(where, how | os.O_NOFOLLOW)
+            opened = self._inside(where, flags | os.O_NOFOLLOW)
         if opened is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         return opened
 
-    def _inside(self, path: str, how: int) -> int | None:
-        """A descriptor of the folder, or None when it is not below the root.
+    def _inside(self, path: str, flags: int) -> int | None:
+        """Open the folder; None if it is not below the root.
 
         :raises OSError: when it cannot be opened, other than for absence.
         """
         try:
-            opened = os.open(self._root + path, how)
+            opened = os.open(self._root + path, flags)
         except OSError as error:
             if error.errno in _ABSENT:
                 return None
@@ -142,14 +142,14 @@ class HostTree:
 
 
 def _unknown(error: OSError | ValueError) -> Unknown:
-    """Why not: a ``ValueError`` is Python's for a name with a null in it."""
+    """Return why; Python raises ``ValueError`` for a name with a null."""
     if isinstance(error, ValueError) or error.errno in _ABSENT:
         return MISSING
     return Unknown(Why.UNREADABLE, error.strerror or str(error))
 
 
 def _attribute(folder: int, name: str) -> bytes | Unknown:
-    """A sysfs attribute: one page holds it, so that one read does."""
+    """Return a sysfs attribute, which is at most one page: one read."""
     try:
         opened = os.open(name, _FILE, dir_fd=folder)
         try:

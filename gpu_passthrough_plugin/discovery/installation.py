@@ -1,4 +1,4 @@
-"""How a host boots: boot loader, kernels, images, module configuration."""
+"""How a host boots: the files, commands and kernels that drivers ask for."""
 
 from __future__ import annotations
 
@@ -81,32 +81,35 @@ def _list(
 
 
 def _tools(tree: Tree, tools: Iterable[str]) -> dict[str, str]:
-    """Where commands are; a byte of each is read, for it to be recorded."""
-    found = {}
+    """Return where commands are; reading a byte puts them in a recording."""
+    paths = {}
     for name in sorted(tools):
         for folder in _BIN:
             path = f"{folder}/{name}"
             if tree.read(path, 1) is not MISSING:
-                found[name] = f"/{path}"
+                paths[name] = f"/{path}"
                 break
-    return found
+    return paths
 
 
 def _kernels(
     tree: Tree, boot: tuple[str, ...], images: tuple[str, ...]
 ) -> tuple[Kernel, ...]:
-    """Kernels that can be booted; modules of removed ones may be left."""
+    """Return the kernels that can be booted.
+
+    A removed kernel may have left its folder of modules.
+    """
     names = tree.names(_MODULES)
     if isinstance(names, Unknown):
         return ()
-    found = []
+    kernels = []
     for release in names:
         image = _image(tree, release, boot, images)
         is_there = f"vmlinuz-{release}" in boot or image is not None
         kernel = f"{_MODULES}/{release}/{_KERNEL}"
         if is_there or tree.read(kernel, 1) is not MISSING:
-            found.append(Kernel(release, image, _builtin(tree, release)))
-    return tuple(found)
+            kernels.append(Kernel(release, image, _builtin(tree, release)))
+    return tuple(kernels)
 
 
 def _image(

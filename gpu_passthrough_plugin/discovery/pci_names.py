@@ -1,4 +1,4 @@
-"""Names of vendors, devices and classes, from a pci.ids database."""
+"""Names of PCI vendors, devices and classes, from a pci.ids database."""
 
 from __future__ import annotations
 
@@ -22,38 +22,39 @@ _END = re.compile(rb"\n(?=[^\t#\n])")
 
 
 class Names:
-    """Names by their ids; None for what no database knows.
+    """Names by their ids; None for ids that no database has.
 
-    Files are opened when the first name is asked for, and searched as
-    bytes: parsing all of one takes longer than everything else a listing
-    does.  One that is missing or unreadable is passed over, because a name
-    is never more than decoration.
+    Files are opened for the first name, and searched as bytes: parsing a
+    whole one takes longer than everything else in a listing.  A missing or
+    unreadable file is skipped, because names are decoration only.
 
-    :param files: looked in one after the other, the packaged one last.
+    :param files: searched in this order, the packaged one last.
     """
 
     def __init__(self, files: Sequence[str] = SYSTEM) -> None:
         self._files = (*files, PACKAGED)
 
     def vendor(self, vendor_id: int) -> str | None:
-        """Such as ``NVIDIA Corporation``."""
+        """Return a name such as ``NVIDIA Corporation``."""
         return self._first(b"%04x" % vendor_id)
 
     def device(self, vendor_id: int, product_id: int) -> str | None:
-        """Such as ``GM206GL [Quadro M2000]``."""
+        """Return a name such as ``GM206GL [Quadro M2000]``."""
         return self._first(b"%04x" % vendor_id, b"%04x" % product_id)
 
     def class_of(self, code: int) -> str | None:
-        """Such as ``VGA compatible controller``, of 24 bits.
+        """Return a name such as ``VGA compatible controller``.
 
-        The subclass's name; the base class's where it has none.
+        The subclass's; the base class's where that has none.
+
+        :param code: 24 bits.
         """
         base = b"C %02x" % (code >> 16)
         subclass = self._first(base, b"%02x" % (code >> 8 & 0xFF))
         return subclass or self._first(base)
 
     def function(self, function: Function) -> str:
-        """Vendor and device as lspci shows them; empty without ids."""
+        """Return vendor and device as lspci shows them; empty without ids."""
         vendor_id, product_id = function.vendor_id, function.product_id
         if isinstance(vendor_id, Unknown) or isinstance(product_id, Unknown):
             return ""
@@ -80,7 +81,7 @@ def _database(file: str) -> bytes:
 
 @functools.lru_cache(maxsize=256)
 def _block(file: str, block: bytes) -> bytes:
-    """A vendor's or class's lines without its id; empty for none."""
+    """Return a vendor's or class's lines, without its id; empty if none."""
     data = _database(file)
     start = data.find(b"\n%s  " % block)
     if start < 0:
@@ -91,9 +92,9 @@ def _block(file: str, block: bytes) -> bytes:
 
 
 def _name(block: bytes, entry: bytes) -> str | None:
-    """An entry's name; of the empty one, the block's own.
+    """Return an entry's name; for an empty entry, the block's own.
 
-    Subsystems are passed over: they begin with two tabs.
+    Subsystems, which begin with two tabs, are skipped.
     """
     start = 0
     if entry:

@@ -1,4 +1,4 @@
-"""Everything that discovery reads of a tree, as a recording."""
+"""Write a host as a recording: everything that discovery reads of it."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from gpu_passthrough_plugin.model.reading import (
 )
 from gpu_passthrough_plugin.model.reads import Reads
 
-_NODES = "sys/dev/"
-_FOR_OTHERS = ("vendor", "device", "class", "irq")
+_DEVICE_NUMBERS = "sys/dev/"
+_FOR_LSPCI = ("vendor", "device", "class", "irq")
 
 
 def written(tree: Tree, reads: Reads) -> bytes:
-    """A recording of the host, with what discovery reads and no more.
+    """Return a recording of the host, with what discovery reads only.
 
-    So it holds no serial numbers, hardware addresses or vital product
-    data; of files with more in them than is read, those lines only.
+    It has no serial numbers, hardware addresses or vital product data; of
+    a file that holds more than discovery uses, only those lines.
 
     :param reads: what every reader of how the host boots declares.
     :raises ReadFailed: when ``tree`` has no PCI bus.
@@ -40,43 +40,45 @@ def written(tree: Tree, reads: Reads) -> bytes:
 
 
 def devices(tree: Tree, reads: Reads) -> tuple[Device, ...]:
-    """The recording's devices, what belongs to none of them first."""
-    watched = WatchedTree(tree)
-    found = functions(watched)
-    for function in found:
-        detail(watched, function)
-        # Discovery has them from uevent; lspci, on a replayed host, not.
+    """Return the recording's devices, after one for the host itself."""
+    recording = RecordingTree(tree)
+    listed = functions(recording)
+    for function in listed:
+        detail(recording, function)
+        # For lspci on a replayed host; discovery reads uevent.
         folder = f"{DEVICES}/{function.address}"
-        watched.gather(folder, _FOR_OTHERS)
-    host = facts(watched)
-    modules.has(watched, host.kernel_release, "vfio_pci")
-    boot_id(watched)
-    installation(watched, reads)
+        recording.gather(folder, _FOR_LSPCI)
+    host = facts(recording)
+    modules.has(recording, host.kernel_release, "vfio_pci")
+    boot_id(recording)
+    installation(recording, reads)
     modaliases = [
         function.modalias
-        for function in found
+        for function in listed
         if not isinstance(function.modalias, Unknown)
     ]
-    return _Sorter(watched, modaliases).devices()
+    return _Sorter(recording, modaliases).devices()
 
 
 class _Sorter:
-    """Sorts what was read into the devices that it is of."""
+    """Assigns what was read to the devices that it belongs to."""
 
-    def __init__(self, watched: WatchedTree, modaliases: list[str]) -> None:
-        self._watched = watched
+    def __init__(
+        self, recording: RecordingTree, modaliases: list[str]
+    ) -> None:
+        self._recording = recording
         self._modaliases = modaliases
         self._devices: dict[str, list[Line]] = {}
         self._host = [Line(Kind.PROPERTY, "SUBSYSTEM", b"recorded_host")]
         self._subsystems: dict[str, str] = {}
 
     def devices(self) -> tuple[Device, ...]:
-        watched = self._watched
-        for folder in watched.folders:
-            self._of(f"{folder}/")
-        for path, data in watched.files.items():
+        recording = self._recording
+        for folder in recording.folders:
+            self._device_of(f"{folder}/")
+        for path, data in recording.files.items():
             self._file(path, data)
-        for path, text in watched.links.items():
+        for path, text in recording.links.items():
             self._link(path, text)
         others = [
             Device(path.removeprefix("sys"), _ordered(lines))
@@ -85,10 +87,10 @@ class _Sorter:
         self._rest(len(others))
         return (Device(recorded_tree.HOST, _ordered(self._host)), *others)
 
-    def _of(self, path: str) -> str:
-        """The path of the device that has this file; empty for none.
+    def _device_of(self, path: str) -> str:
+        """Return the path of the device that has this file; empty if none.
 
-        A device's parents come with it, as umockdev-record has it.
+        A device's parents are added with it, as umockdev-record does.
         """
         device = ""
         path = path.rpartition("/")[0]
@@ -100,7 +102,7 @@ class _Sorter:
 
     def _begin(self, path: str) -> bool:
         if path not in self._subsystems:
-            link = self._watched.tree.link(f"{path}/subsystem")
+            link = self._recording.tree.link(f"{path}/subsystem")
             self._subsystems[path] = (
                 chroot_path.name(link) if isinstance(link, str) else ""
             )
@@ -112,7 +114,7 @@ class _Sorter:
 
     def _file(self, path: str, data: bytes) -> None:
         data = redact.redacted(path, data, self._modaliases)
-        device = self._of(path)
+        device = self._device_of(path)
         if device:
             key = path.removeprefix(f"{device}/")
             self._devices[device] += _lines(key, data)
@@ -120,7 +122,7 @@ class _Sorter:
             self._host += _lines(f"{recorded_tree.ROOT}{path}", data)
 
     def _link(self, path: str, text: str) -> None:
-        device = self._of(path)
+        device = self._device_of(path)
         if device:
             key = path.removeprefix(f"{device}/")
             if key != "subsystem":
@@ -128,8 +130,8 @@ class _Sorter:
                     Line(Kind.LINK, key, encoded(text))
                 )
             return
-        target = self._of(f"{chroot_path.link_target(path, text)}/")
-        if path.startswith(_NODES) and target:
+        target = self._device_of(f"{chroot_path.link_target(path, text)}/")
+        if path.startswith(_DEVICE_NUMBERS) and target:
             number = encoded(f"{chroot_path.name(path)}\n")
             line = Line(Kind.ATTRIBUTE, "dev", number)
             if line not in self._devices[target]:
@@ -139,14 +141,14 @@ class _Sorter:
             self._host.append(Line(Kind.LINK, key, encoded(text)))
 
     def _rest(self, count: int) -> None:
-        """What is only known to be there, or that it cannot be read."""
-        watched = self._watched
+        """Add the folders, the count of devices and what is unreadable."""
+        recording = self._recording
         lists = {
             "devices": [str(count)],
-            "folders": sorted(watched.folders - self._implied()),
+            "folders": sorted(recording.folders - self._implied()),
             "unreadable": [
                 f"{path}\t{why}"
-                for path, why in sorted(watched.unreadable.items())
+                for path, why in sorted(recording.unreadable.items())
             ],
         }
         for key, rows in lists.items():
@@ -155,16 +157,20 @@ class _Sorter:
                 self._host.append(Line(Kind.ATTRIBUTE, key, encoded(data)))
 
     def _implied(self) -> set[str]:
-        """Folders that are known by what is in them."""
-        watched = self._watched
+        """Return the folders that follow from the paths of what they hold."""
+        recording = self._recording
         implied: set[str] = set(self._devices)
-        inner = (*watched.files, *watched.links, *watched.folders)
+        inner = (
+            *recording.files,
+            *recording.links,
+            *recording.folders,
+        )
         for path in (*inner, *self._devices):
             folder = path.rpartition("/")[0]
             while folder not in implied:
                 implied.add(folder)
                 folder = folder.rpartition("/")[0]
-        return implied | set(watched.files) | set(watched.links)
+        return implied | set(recording.files) | set(recording.links)
 
 
 def _lines(key: str, data: bytes) -> Iterator[Line]:
@@ -180,18 +186,18 @@ def _lines(key: str, data: bytes) -> Iterator[Line]:
 
 
 def _ordered(lines: list[Line]) -> tuple[Line, ...]:
-    """As umockdev-record does: properties first, each part by name."""
+    """Order lines as umockdev-record does: properties first, then by key."""
     return tuple(
         sorted(lines, key=lambda ln: (ln.kind != Kind.PROPERTY, ln.key))
     )
 
 
-class WatchedTree:
-    """Reads another tree, and keeps what that gave by canonical path.
+class RecordingTree:
+    """Reads another tree and remembers what was read, by resolved path.
 
-    :ivar files: contents; the longest part where only a part was read.
-    :ivar links: texts of every link on the way to anything.
-    :ivar folders: those that were listed, and what is in them.
+    :ivar files: contents; the longest part that was read.
+    :ivar links: targets of every symbolic link that was followed.
+    :ivar folders: those that were listed, and the folders in them.
     :ivar unreadable: the system's errors.
     """
 

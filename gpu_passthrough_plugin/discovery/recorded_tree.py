@@ -17,14 +17,14 @@ from gpu_passthrough_plugin.model.reading import (
 
 
 class RecordedTree:
-    """A tree in memory, of canonical paths (no links in their folders).
+    """A host's files in memory, by resolved paths (no links in folders).
 
     :param files: contents by path.
     :param links: texts of symbolic links by path.
-    :param folders: those that would not be known by what is in them.
-    :param unreadable: what could not be read when this was recorded, by
-        path, and the system's error.
-    :param title: what an error message calls it.
+    :param folders: empty ones, and others whose contents are not given.
+    :param unreadable: the system's error for what could not be read when
+        this was recorded, by path.
+    :param title: its name in messages.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class RecordedTree:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """Every folder, those above before those in them."""
+        """Every folder, each after the one that holds it."""
         return tuple(sorted(self._folders))
 
     def __str__(self) -> str:
@@ -109,12 +109,12 @@ class RecordedTree:
 
 
 HOST = "/devices/virtual/recorded_host/host"
-"""A device that no kernel has: it carries what is not below sys/devices.
+"""A device that no kernel has, for the files outside of sys/devices.
 
 umockdev loads it as any other.  Its attributes and links below ``root/``
-are files and links of the host; ``folders`` and ``unreadable`` list
-folders that are empty, or hold what was not read, and what could not be
-read (a path, a tab and the system's error a line); ``devices`` counts the
+are the host's files and links.  ``folders`` lists folders that are empty
+or whose contents were not read; ``unreadable`` lists what could not be
+read (path, tab, the system's error); ``devices`` is the number of the
 recording's other devices, and ``note`` is for people.
 """
 ROOT = "root/"
@@ -131,10 +131,10 @@ _BUSES = frozenset(
 )  # fmt: skip
 
 
-def tree(devices: Sequence[Device], title: str) -> RecordedTree:
-    """The files that the devices were recorded from.
+def from_devices(devices: Sequence[Device], title: str) -> RecordedTree:
+    """Return the files that the devices were recorded from.
 
-    :raises Faults: when devices are missing that there must have been.
+    :raises Faults: when devices are missing.
     """
     host, others = None, []
     for device in devices:
@@ -186,7 +186,7 @@ def _files(device: Device) -> dict[str, bytes]:
 
 
 def _links(device: Device) -> dict[str, str]:
-    """Its own links, and those by which the kernel lists it."""
+    """Return its own links, and those that lead to it."""
     base = f"sys{device.path}"
     up = "../" * device.path.count("/")
     properties = device.values(Kind.PROPERTY)
@@ -204,7 +204,7 @@ def _links(device: Device) -> dict[str, str]:
 
 
 def _places(device: Device, subsystem: str, kind: str) -> Iterator[str]:
-    """Paths of the links that lead to a device."""
+    """Yield the paths of the links that lead to a device."""
     name = chroot_path.name(device.path)
     if kind == "bus":
         yield f"sys/bus/{subsystem}/devices/{name}"
@@ -221,7 +221,7 @@ def _places(device: Device, subsystem: str, kind: str) -> Iterator[str]:
 
 
 def _number(device: Device) -> str:
-    """``MAJOR:MINOR``, or nothing for a device without a node."""
+    """Return ``MAJOR:MINOR``; empty for a device without a node."""
     properties = device.values(Kind.PROPERTY)
     if "MAJOR" in properties and "MINOR" in properties:
         return as_text(properties["MAJOR"] + b":" + properties["MINOR"])
@@ -233,16 +233,19 @@ def _count_faults(
 ) -> Iterator[str]:
     if host is None:
         return
-    wanted = as_text(host.values(Kind.ATTRIBUTE).get("devices", b"")).strip()
-    if wanted and wanted != str(len(others)):
+    count = as_text(host.values(Kind.ATTRIBUTE).get("devices", b"")).strip()
+    if count and count != str(len(others)):
         yield (
-            f"{title} holds {len(others)} devices; its beginning says"
-            f" {wanted}: copy it anew, whole"
+            f"{title} has {len(others)} devices, but its first one says"
+            f" {count}: copy the whole file again"
         )
 
 
 def _gaps(devices: Sequence[Device], title: str) -> Iterator[str]:
-    """umockdev-record writes a device's parents with it."""
+    """Yield a fault for each function whose parent is missing.
+
+    umockdev-record writes a device's parents with it.
+    """
     known = {device.path for device in devices}
     missing: dict[str, str] = {}
     for device in devices:
@@ -255,8 +258,8 @@ def _gaps(devices: Sequence[Device], title: str) -> Iterator[str]:
             folder = folder.rpartition("/")[0]
     for folder, below in missing.items():
         yield (
-            f"{title} has {below} without {folder} above it;"
-            " copy it anew, whole"
+            f"{title} has {below}, but not its parent {folder}: copy the"
+            " whole file again"
         )
 
 
@@ -265,39 +268,39 @@ SEED = os.path.join(
     "data",
     "seed.umockdev",
 )
-"""A recording that comes with the package: three cards, two sockets."""
+"""The packaged recording: a host with three cards and two sockets."""
 
 # Ten thousand functions take a few MiB; a device file never ends.
 _MAX_BYTES = 256 << 20
 
 
 def load(path: str) -> RecordedTree:
-    """The recorded host in a file.
+    """Return the recorded host in a file.
 
-    :raises ReadFailed: when it cannot be read, or is no recording.
-    :raises Faults: with every line that is wrong.
+    :raises ReadFailed: when it cannot be read, or is not a recording.
+    :raises Faults: with every line at fault.
     """
     try:
         with open(path, "rb") as file:
             data = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise errors.ReadFailed(
-            f"{path} cannot be read ({error.strerror}); wanted a recording"
-            " that umockdev-record or 'host record' wrote"
+            f"{path} cannot be read ({error.strerror}); expected a recording"
+            " from umockdev-record or 'gpu-passthrough host record'"
         ) from error
     if len(data) > _MAX_BYTES:
         raise errors.ReadFailed(
-            f"{path} is larger than {_MAX_BYTES} bytes; wanted a recording"
-            " that umockdev-record or 'host record' wrote"
+            f"{path} is larger than {_MAX_BYTES} bytes; expected a recording"
+            " from umockdev-record or 'gpu-passthrough host record'"
         )
     return parse(data, path)
 
 
 def parse(data: bytes, title: str) -> RecordedTree:
-    """The recorded host in ``data``.
+    """Return the recorded host in ``data``.
 
-    :param title: what messages call it.
-    :raises ReadFailed: when it is no recording.
-    :raises Faults: with every line that is wrong.
+    :param title: its name in messages.
+    :raises ReadFailed: when it is not a recording.
+    :raises Faults: with every line at fault.
     """
-    return tree(umockdev.parse(data, title), title)
+    return from_devices(umockdev.parse(data, title), title)

@@ -1,4 +1,4 @@
-"""What discovery reads: a host's files below a root, or a recording."""
+"""The files that discovery reads: a host's below a root, or a recording's."""
 
 from __future__ import annotations
 
@@ -13,38 +13,37 @@ from gpu_passthrough_plugin.model.reading import Unknown, decoded
 
 
 class Tree(Protocol):
-    """A host's files; paths are relative to its root and have no ``/`` first.
+    """A host's files, by paths relative to its root, without a leading ``/``.
 
-    ``str()`` names it in messages.  Nothing here raises: what cannot be
-    read is ``Unknown``, missing or unreadable.
+    ``str()`` is its name in messages.  No method raises: what cannot be read
+    is ``Unknown``.
     """
 
     def __hash__(self) -> int:
-        """By identity: what is read once is kept by the tree it is of."""
+        """By identity: what is read only once is cached by its tree."""
 
     def read(self, path: str, limit: int | None = None) -> bytes | Unknown:
-        """A file's contents; only the first ``limit`` bytes of them."""
+        """Return a file's contents, or their first ``limit`` bytes."""
 
     def link(self, path: str) -> str | Unknown | None:
-        """A symbolic link's text; None when nothing is there."""
+        """Return a symbolic link's target; None if nothing exists there."""
 
     def names(self, path: str) -> tuple[str, ...] | Unknown:
-        """What a folder holds, sorted."""
+        """Return the names in a folder, sorted."""
 
     def real(self, path: str) -> str | Unknown:
-        """The path without links, below the same root; need not exist."""
+        """Return the path without symbolic links; it need not exist."""
 
     def gather(
         self, folder: str, files: Sequence[str], links: Sequence[str] = ()
     ) -> tuple[list[bytes | Unknown], list[str | Unknown | None]]:
-        """Several small files and links of one folder, in that order.
+        """Return several small files and links of one folder, in order.
 
-        Each as ``read`` and ``link`` have it, for the price of finding the
-        folder once.
+        Each as ``read`` and ``link`` return it; the folder is opened once.
         """
 
 
 def text(tree: Tree, path: str) -> str | Unknown:
-    """A text file's contents without the newline at its end."""
+    """Return a text file's contents without the newline at its end."""
     data = tree.read(path)
     return data if isinstance(data, Unknown) else decoded(data)

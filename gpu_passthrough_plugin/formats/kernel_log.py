@@ -1,4 +1,4 @@
-"""The kernel's log as lines, and those of them that explain something."""
+"""The kernel's log: messages without their time, and the relevant ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gpu_passthrough_plugin.model.redaction import redacted_line
 # Source: kernel, Documentation/ABI/testing/dev-kmsg.
 _RECORD = re.compile(r"\d+,\d+,\d+,[^;]*;")
 _ESCAPED = re.compile(r"\\x([0-9a-fA-F]{2})")
-# What dmesg puts before a message, by its options -r, -x, -T and
+# What dmesg prints before a message with its options -r, -x, -T and
 # --time-format, and what kernels with CONFIG_PRINTK_CALLER add.
 # Source: dmesg(1).
 _HEAD = re.compile(
@@ -21,7 +21,7 @@ _HEAD = re.compile(
     r"|\d{4}-\d\d-\d\dT[\d:,.]+\S*)"
     r"(?:\[ *[TC]\d+\])? ?"
 )
-# ``journalctl -k``: date, host's name, and who says it.
+# ``journalctl -k``: date, name of the host, and the source.
 _JOURNAL = re.compile(r"\S+ +\d+ [\d:]{8} \S+ (kernel|[\w.@-]+\[\d+\]): ")
 
 _ADDRESS = r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]"
@@ -34,7 +34,7 @@ _TOPICS = re.compile(
     r"inaccessible|bar \d)",
     re.IGNORECASE,
 )
-# ``nouveau 0000:06:00.0: …``: a driver speaks of its function.
+# ``nouveau 0000:06:00.0: …``: a driver's message about its function.
 _DRIVER = re.compile(rf"(?P<driver>[\w-]+) {_ADDRESS}: ", re.IGNORECASE)
 _BUS = frozenset({"pci", "pci_bus", "pcieport", "shpchp"})
 # A driver that never stops complaining.
@@ -42,9 +42,9 @@ _MAX_LINES = 20_000
 
 
 def parsed(text: str) -> tuple[str, ...]:
-    """Messages, oldest first, without their times.
+    """Return the messages, oldest first, without their times.
 
-    :param text: of ``dmesg``, ``journalctl -k`` or records of /dev/kmsg.
+    :param text: from ``dmesg``, ``journalctl -k`` or /dev/kmsg.
     """
     lines: list[str] = []
     is_record = False
@@ -60,11 +60,11 @@ def parsed(text: str) -> tuple[str, ...]:
 
 
 def relevant(lines: Iterable[str]) -> tuple[str, ...]:
-    """Those that an explanation may need, without what names the machine.
+    """Return the messages that an explanation may need, redacted.
 
     Hardware addresses, serial numbers, UUIDs of disks and the like are
-    hidden.  The oldest ones are kept where there are too many: they tell
-    which driver came first.
+    hidden.  Of too many messages the oldest are kept: they show which
+    driver was first.
     """
     kept = [redacted_line(line) for line in lines if _is_relevant(line)]
     return tuple(kept[:_MAX_LINES])

@@ -25,7 +25,8 @@ def endpoints(path: str) -> list[Address]:
     below PCI.
     """
     hierarchies = _HIERARCHY.split(path)[1:]
-    return [found[-1] for found in map(functions, hierarchies) if found]
+    chains = map(functions, hierarchies)
+    return [chain[-1] for chain in chains if chain]
 
 
 def functions(path: str) -> list[Address]:

@@ -1,4 +1,7 @@
-"""umockdev's text format: devices with their attributes, line by line.
+"""The text format of umockdev's recordings: devices with their attributes.
+
+Read by umockdev as here, except that a recording without an empty line at
+its end is refused here: it may be cut off.
 
 Source: umockdev 0.17, ``umockdev_testbed_add_from_string`` and
 ``umockdev-record``.
@@ -27,14 +30,14 @@ _ESCAPES = {
 
 
 def escaped(value: bytes) -> bytes:
-    """An attribute's contents as they stand in an ``A:`` line."""
+    """Return an attribute's contents as an ``A:`` line has them."""
     return _TO_ESCAPE.sub(lambda match: _ESCAPES[match[0]], value)
 
 
 def unescaped(value: bytes) -> bytes:
-    """The contents that an ``A:`` line has.
+    """Return the attribute's contents from an ``A:`` line.
 
-    :raises ValueError: when it breaks off after a backslash.
+    :raises ValueError: when the line ends in a single backslash.
     """
     return _ESCAPED.sub(_original, value)
 
@@ -42,14 +45,14 @@ def unescaped(value: bytes) -> bytes:
 def _original(match: re.Match[bytes]) -> bytes:
     code = match[1]
     if not code:
-        raise ValueError("breaks off after a backslash")
+        raise ValueError("ends in a single backslash")
     if code.isdigit() and code[0] < ord("8"):
         return bytes([int(code, 8) & 0xFF])
     return bytes([_LETTERS[code]]) if code in _LETTERS else code
 
 
 class Kind(enum.StrEnum):
-    """What a line below ``P:`` tells of its device."""
+    """What a line after ``P:`` says about its device."""
 
     NODE = "N"
     PROPERTY = "E"
@@ -82,12 +85,12 @@ class Device:
     lines: tuple[Line, ...]
 
     def values(self, kind: Kind) -> dict[str, bytes]:
-        """Values by key of the lines of one kind."""
+        """Return the values of the lines of one kind, by key."""
         return {ln.key: ln.value for ln in self.lines if ln.kind is kind}
 
 
 def printed(devices: Iterable[Device]) -> bytes:
-    """The text of a recording, an empty line after each device."""
+    """Return the text of a recording: an empty line after each device."""
     return b"".join(
         b"P: %s\n%s\n"
         % (encoded(device.path), b"".join(map(_printed_line, device.lines)))
@@ -113,16 +116,16 @@ _NODE = re.compile(r"[^=]+(?:=[0-9A-F]+)?")
 
 
 def parse(data: bytes, title: str) -> tuple[Device, ...]:
-    """The devices of a recording, in its order.
+    """Return the devices of a recording, in its order.
 
-    :param title: what messages call it.
-    :raises ReadFailed: when it is no recording at all.
+    :param title: name of the recording in messages.
+    :raises ReadFailed: when it is not a recording.
     :raises Faults: with each fault and its line, when it is damaged.
     """
     if not data.startswith(b"P: /devices/"):
         raise errors.ReadFailed(
-            f"{title} is no recording: it begins with {data[:20]!r};"
-            " wanted umockdev's text, which begins with 'P: /devices/'"
+            f"{title} is not a recording: it starts with {data[:20]!r};"
+            " expected umockdev's format, which starts with 'P: /devices/'"
         )
     reader = _Reader(title)
     lines = data.split(b"\n")
@@ -133,7 +136,7 @@ def parse(data: bytes, title: str) -> tuple[Device, ...]:
 
 
 class _Reader:
-    """Devices and faults so far, of lines taken one after the other."""
+    """The devices and faults of the lines read so far."""
 
     def __init__(self, title: str) -> None:
         self.devices: list[Device] = []
@@ -151,21 +154,22 @@ class _Reader:
         elif line.startswith(b"P: "):
             self._open(number, line)
         elif not self._path:
-            self._fault(number, line, "wanted a line 'P: /devices/…' first")
+            self._fault(number, line, "expected a line 'P: /devices/…' first")
         else:
             self._add(number, line)
 
     def end(self, number: int, rest: bytes) -> None:
-        """Nothing may be open: umockdev-record ends with an empty line.
+        """Check that the last device is complete.
 
-        :raises Faults: when there was any fault.
+        :raises Faults: when any line was at fault.
         """
         if rest or self._path:
             self._fault(
                 number,
                 rest,
-                f"the recording breaks off in {self._path or 'a line'};"
-                " wanted an empty line at its end: copy it anew, whole",
+                f"the recording ends within {self._path or 'a line'};"
+                " expected an empty line at its end: copy the whole file"
+                " again",
             )
         more = len(self._faults) - _MOST_FAULTS
         if more > 0:
@@ -173,22 +177,22 @@ class _Reader:
         if self._faults:
             raise errors.Faults(tuple(self._faults))
 
-    def _fault(self, number: int, line: bytes, wanted: str) -> None:
-        found = f"{as_text(line[:40])!r}: " if line else ""
-        self._faults.append(f"{self._title}, line {number}: {found}{wanted}")
+    def _fault(self, number: int, line: bytes, text: str) -> None:
+        quoted = f"{as_text(line[:40])!r}: " if line else ""
+        self._faults.append(f"{self._title}, line {number}: {quoted}{text}")
 
     def _open(self, number: int, line: bytes) -> None:
         path = as_text(line[3:])
         if self._path:
-            self._fault(number, line, "wanted an empty line before it")
+            self._fault(number, line, "expected an empty line before it")
             self._close()
         self._path, self._start = path, number
         self._lines, self._keys = [], set()
         if not path.startswith("/devices/") or _climbs(path):
-            self._fault(number, line, "wanted a path below /devices/")
+            self._fault(number, line, "expected a path below /devices/")
         first = self._seen.setdefault(path, number)
         if first != number:
-            self._fault(number, line, f"is there already, in line {first}")
+            self._fault(number, line, f"the same device as in line {first}")
 
     def _close(self) -> None:
         if not self._path:
@@ -210,31 +214,31 @@ class _Reader:
         if parsed.kind in KEYED:
             key = parsed.kind is Kind.PROPERTY, parsed.key
             if key in self._keys:
-                self._fault(number, line, "is given twice for one device")
+                self._fault(number, line, "the same key twice in one device")
             self._keys.add(key)
         self._lines.append(parsed)
 
 
 def _parsed_line(line: bytes) -> Line:
-    """The line.
+    """Return the line.
 
-    :raises ValueError: with what was wanted instead.
+    :raises ValueError: with what was expected instead.
     """
     mark, rest = as_text(line[:3]), line[3:]
     kind = _KINDS.get(mark)
     if kind is None:
-        wanted = ", ".join(f"{kind}:" for kind in Kind)
-        raise ValueError(f"wanted a line that begins with one of P:, {wanted}")
+        kinds = ", ".join(f"{kind}:" for kind in Kind)
+        raise ValueError(f"expected a line that starts with P:, {kinds}")
     if kind not in KEYED:
         if kind is Kind.NODE and not _NODE.fullmatch(as_text(rest)):
-            raise ValueError("wanted NAME or NAME=HEX")
+            raise ValueError("expected NAME or NAME=HEX")
         return Line(kind, "", rest)
     raw_key, equals, value = rest.partition(b"=")
     key = as_text(raw_key)
     if not key or not equals:
-        raise ValueError("wanted KEY=VALUE")
+        raise ValueError("expected KEY=VALUE")
     if kind is not Kind.PROPERTY and _climbs(key):
-        raise ValueError("wanted a path inside its device")
+        raise ValueError("expected a path inside its device")
     return Line(kind, key, _decoded(kind, value))
 
 
@@ -244,7 +248,7 @@ def _decoded(kind: Kind, value: bytes) -> bytes:
     if kind is Kind.BINARY:
         digits = as_text(value)
         if not _HEX.fullmatch(digits):
-            raise ValueError("wanted pairs of hexadecimal digits")
+            raise ValueError("expected pairs of hexadecimal digits")
         return bytes.fromhex(digits)
     return value
 

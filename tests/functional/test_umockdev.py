@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import random
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.discovery import recorded_tree
+from gpu_passthrough_plugin.formats import umockdev
+from gpu_passthrough_plugin.formats.umockdev import Device, Kind, Line
 from gpu_passthrough_plugin.model.reading import known
 
 RECORDINGS = sorted(
@@ -57,3 +62,83 @@ def test_we_read_what_umockdev_wrote(tmp_path: Path) -> None:
     )
     wanted = [" ".join(line.split()[:3]) for line in here.stdout.splitlines()]
     assert shown(str(path)) == wanted
+
+
+# Runs under umockdev: what it makes of a recording, as its own files.
+_READ = """
+import json, os, sys
+for path in json.load(sys.stdin):
+    if os.path.islink(path):
+        print(json.dumps(os.readlink(path)))
+    else:
+        with open(path, "rb") as file:
+            print(json.dumps(file.read().hex()))
+"""
+
+
+def _drawn(seed: int) -> list[Device]:
+    """Devices with attributes of any bytes, links and properties."""
+    drawn = random.Random(seed)  # noqa: S311 - a test input
+    devices = []
+    for number in range(4):
+        lines = [Line(Kind.PROPERTY, "SUBSYSTEM", b"pci")]
+        for key in range(6):
+            kind = drawn.choice([Kind.ATTRIBUTE, Kind.BINARY])
+            data = drawn.choice(
+                [
+                    drawn.randbytes(drawn.randrange(40)),
+                    bytes(
+                        drawn.choices(b'\\"\t\n\r\f\v\b 0123789ab\xff', k=20)
+                    ),
+                ]
+            )
+            # umockdev ends an attribute at its first null, and no file of
+            # the kernel's that is text has one: record writes H: lines.
+            if kind is Kind.ATTRIBUTE:
+                data = data.replace(b"\0", b"")
+            lines.append(Line(kind, f"key{key}", data))
+        lines.append(Line(Kind.PROPERTY, "X", b'any "text" \\ = it is'))
+        lines.append(Line(Kind.LINK, "driver", b"../../bus/pci/drivers/x"))
+        devices.append(
+            Device(f"/devices/pci0000:00/0000:00:0{number}.0", tuple(lines))
+        )
+    return devices
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_any_contents_are_what_umockdev_makes_of_them(
+    tmp_path: Path, seed: int
+) -> None:
+    devices = _drawn(seed)
+    path = tmp_path / "drawn.umockdev"
+    path.write_bytes(umockdev.printed(devices))
+    tree = recorded_tree.load(str(path))
+    files = sorted(
+        f"{device.path}/{line.key}"
+        for device in devices
+        for line in device.lines
+        if line.kind in (Kind.ATTRIBUTE, Kind.BINARY, Kind.LINK)
+    )
+    files += [f"{device.path}/uevent" for device in devices]
+    done = subprocess.run(
+        ("umockdev-run", "-d", str(path), "--", sys.executable, "-c", _READ),
+        input=json.dumps([f"/sys{file}" for file in files]),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    made = dict(
+        zip(files, map(json.loads, done.stdout.splitlines()), strict=True)
+    )
+    for file, contents in made.items():
+        link = tree.link(f"sys{file}")
+        if isinstance(link, str):
+            assert contents == link
+            continue
+        data = tree.read(f"sys{file}")
+        assert isinstance(data, bytes)
+        if file.endswith("/uevent"):
+            lines = bytes.fromhex(contents).splitlines()
+            assert sorted(lines) == sorted(data.splitlines())
+        else:
+            assert bytes.fromhex(contents) == data, file

@@ -174,7 +174,7 @@ class Host:
 
     def tree(self) -> RecordedTree:
         """The host in memory."""
-        return recorded_tree.tree(self.devices(), "the described host")
+        return recorded_tree.from_devices(self.devices(), "the described host")
 
     def write(self, root: Path) -> Path:
         """The host on disk below ``root``, which need not exist."""

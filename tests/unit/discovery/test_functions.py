@@ -195,7 +195,7 @@ def test_an_empty_bus_has_no_functions() -> None:
 def test_names_no_kernel_gives_are_refused(name: str) -> None:
     folder = "sys/bus/pci/devices"
     tree = RecordedTree({}, {}, [f"{folder}/{GPU}", f"{folder}/{name}"])
-    with pytest.raises(errors.ReadFailed, match=f"holds '{name}'; wanted"):
+    with pytest.raises(errors.ReadFailed, match=f" '{name}'"):
         functions(tree)
 
 

@@ -122,7 +122,7 @@ def test_the_kernels_groups_are_listed_as_well() -> None:
 def test_a_recording_cut_in_half_is_refused() -> None:
     data = recordings.path("seed").read_bytes()
     for part in (data[: len(data) // 2], b"\n".join(data.split(b"\n")[:200])):
-        with pytest.raises(errors.Faults, match="breaks off in"):
+        with pytest.raises(errors.Faults, match=r"^half, line "):
             recorded_tree.parse(part, "half")
 
 
@@ -130,7 +130,7 @@ def test_a_recording_cut_between_devices_is_refused() -> None:
     data = recordings.path("seed").read_bytes()
     paragraphs = data.split(b"\n\n")
     part = b"\n\n".join(paragraphs[:9]) + b"\n\n"
-    with pytest.raises(errors.Faults, match=r"holds 8 devices; its begin"):
+    with pytest.raises(errors.Faults, match=r"^half has 8 devices.* 39"):
         recorded_tree.parse(part, "half")
 
 
@@ -143,10 +143,9 @@ def test_a_plain_recording_without_a_parent_is_refused() -> None:
     with pytest.raises(errors.Faults) as caught:
         recorded_tree.parse(umockdev.printed(devices), "half")
     (fault,) = caught.value.faults
-    assert fault == (
-        "half has /devices/pci0000:00/0000:00:02.0/pci_bus/0000:06 without"
-        " /devices/pci0000:00/0000:00:02.0 above it; copy it anew, whole"
-    )
+    parent = "/devices/pci0000:00/0000:00:02.0"
+    assert f"half has {parent}/pci_bus/0000:06" in fault
+    assert f" {parent}:" in fault
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

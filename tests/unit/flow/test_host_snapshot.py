@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_passthrough_plugin.discovery.record import WatchedTree
+from gpu_passthrough_plugin.discovery.record import RecordingTree
 from gpu_passthrough_plugin.flow import boot_state, host_snapshot
 from gpu_passthrough_plugin.flow.host_snapshot import Scope
 from tests.trees.hosts import HOSTS
@@ -12,7 +12,7 @@ from tests.trees.systems import SYSTEMS
 from tests.unit.isolation.values import GPUS
 
 
-def configs_read(tree: WatchedTree) -> set[str]:
+def configs_read(tree: RecordingTree) -> set[str]:
     """Addresses of the functions whose config space was read."""
     return {
         path.split("/")[-2] for path in tree.files if path.endswith("/config")
@@ -21,7 +21,7 @@ def configs_read(tree: WatchedTree) -> set[str]:
 
 @pytest.mark.parametrize("scope", Scope)
 def test_config_space_is_read_where_the_scope_says(scope: Scope) -> None:
-    tree = WatchedTree(HOSTS["wide-domain"]().tree())
+    tree = RecordingTree(HOSTS["wide-domain"]().tree())
     snapshot = host_snapshot.read(tree, GPUS, scope)
     wanted = {
         str(member.address)
@@ -50,7 +50,7 @@ def test_completing_a_snapshot_reads_the_rest() -> None:
     listing = host_snapshot.read(tree, GPUS)
     whole = host_snapshot.read(tree, GPUS, Scope.ALL)
     assert listing != whole
-    watched = WatchedTree(tree)
+    watched = RecordingTree(tree)
     assert host_snapshot.completed(watched, listing) == whole
     assert len(configs_read(watched)) == sum(
         len(part.members) for part in listing.parts if not part.has_primary
