@@ -1,1 +1,1 @@
-"""Stage 5: a request and the inventory become an allocation."""
+"""Stage 5: turn a request and the inventory into an allocation."""

@@ -1,14 +1,16 @@
-"""NUMA policies, as predicates on where a unit is.
+"""On which NUMA nodes and sockets the units of a request may be.
+
+Nova's NUMA policies, as predicates on where a unit is.
 
 Where this follows Nova (pci/stats.py, ``_filter_pools_for_numa_cells``):
 with an instance tied to host NUMA nodes, ``required`` takes units of
 those nodes; ``legacy`` also units without a node; ``socket`` units of
 those nodes' sockets; ``preferred`` any.
 
-Where it widens Nova, which then looks at no policy at all: an instance
-that is tied to no node still wants its units close to each other.  All
-``required`` aliases share one node, and the units of one ``socket`` alias
-a socket.  ``legacy``, which is what an alias has by default, and
+Where it is stricter than Nova, which then looks at no policy at all: an
+instance that is tied to no node still wants its units close to each other.
+All ``required`` aliases share one node, and the units of one ``socket``
+alias a socket.  ``legacy``, which is what an alias has by default, and
 ``preferred`` only rank: what fits in Nova fits here.
 """
 
@@ -21,28 +23,31 @@ from typing import NamedTuple
 from gpu_passthrough_plugin.model.request import Item, NumaPolicy, Request
 
 
-class Place(NamedTuple):
-    """Where a unit is; None where that is not known."""
+class NumaLocation(NamedTuple):
+    """Where a unit is; None where the host does not say."""
 
     node: int | None
     socket: int | None
 
 
-Fit = Callable[[Place], bool]
+LocationRule = Callable[[NumaLocation], bool]
+"""Whether a unit at a location may count for an item of the request."""
 
 
-def _anywhere(_: Place) -> bool:
+def _anywhere(_: NumaLocation) -> bool:
     return True
 
 
-def ways(
-    request: Request, places: Sequence[Place], sockets: Mapping[int, int]
-) -> Iterator[tuple[Fit, ...]]:
-    """Each way to keep the policies: one predicate for each item.
+def rule_sets(
+    request: Request,
+    locations: Sequence[NumaLocation],
+    sockets: Mapping[int, int],
+) -> Iterator[tuple[LocationRule, ...]]:
+    """Yield each way to keep the NUMA policies: a rule for each item.
 
-    A set of units keeps them when it keeps one of the ways.
+    A set of units keeps the policies if it obeys one of these rule sets.
 
-    :param places: of the units to choose among.
+    :param locations: of the units to choose among.
     :param sockets: the host's CPU socket of each NUMA node.
     """
     nodes = request.numa_nodes
@@ -52,29 +57,35 @@ def ways(
             _tied(i.alias.numa_policy, nodes, near) for i in request.items
         )
         return
-    for common in _required(request, places):
+    for shared in _required_rules(request, locations):
         yield from itertools.product(
-            *(_own(item, places, common) for item in request.items)
+            *(_item_rules(item, locations, shared) for item in request.items)
         )
 
 
 def _tied(
     policy: NumaPolicy, nodes: frozenset[int], sockets: frozenset[int]
-) -> Fit:
+) -> LocationRule:
     match policy:
         case NumaPolicy.REQUIRED:
-            return lambda place: place.node in nodes
+            return lambda at: at.node in nodes
         case NumaPolicy.LEGACY:
-            return lambda place: place.node is None or place.node in nodes
+            return lambda at: at.node is None or at.node in nodes
         case NumaPolicy.SOCKET:
-            # A node lies within one socket, known or not, as Nova has it.
-            return lambda place: place.node in nodes or place.socket in sockets
+            # A node is within one socket, even where the host does not say
+            # which.  Source: nova, pci/stats.py.
+            return lambda at: at.node in nodes or at.socket in sockets
         case NumaPolicy.PREFERRED:
             return _anywhere
 
 
-def _required(request: Request, places: Sequence[Place]) -> Iterator[Fit]:
-    """What the required items share: each node; any where one is enough."""
+def _required_rules(
+    request: Request, locations: Sequence[NumaLocation]
+) -> Iterator[LocationRule]:
+    """Yield what ``required`` items may share: one node, or anywhere.
+
+    A single function is always on one node.
+    """
     counts = [
         item.count
         for item in request.items
@@ -83,29 +94,29 @@ def _required(request: Request, places: Sequence[Place]) -> Iterator[Fit]:
     if sum(counts) <= 1:
         yield _anywhere
         return
-    for node in sorted({p.node for p in places if p.node is not None}):
+    for node in sorted({at.node for at in locations if at.node is not None}):
         yield _on_node(node)
 
 
-def _own(item: Item, places: Sequence[Place], common: Fit) -> list[Fit]:
-    """The predicates that one item may keep.
+def _item_rules(
+    item: Item, locations: Sequence[NumaLocation], shared: LocationRule
+) -> list[LocationRule]:
+    """Return the rules of which an item may obey any.
 
-    :param common: what the required items share.
+    :param shared: the rule of all ``required`` items.
     """
     policy = item.alias.numa_policy
     if policy is NumaPolicy.REQUIRED:
-        return [common]
-    if policy is NumaPolicy.SOCKET:
-        if item.count == 1:
-            return [_anywhere]
-        sockets = {p.socket for p in places if p.socket is not None}
+        return [shared]
+    if policy is NumaPolicy.SOCKET and item.count > 1:
+        sockets = {at.socket for at in locations if at.socket is not None}
         return [_on_socket(socket) for socket in sorted(sockets)]
     return [_anywhere]
 
 
-def _on_node(node: int) -> Fit:
-    return lambda place: place.node == node
+def _on_node(node: int) -> LocationRule:
+    return lambda at: at.node == node
 
 
-def _on_socket(socket: int) -> Fit:
-    return lambda place: place.socket == socket
+def _on_socket(socket: int) -> LocationRule:
+    return lambda at: at.socket == socket

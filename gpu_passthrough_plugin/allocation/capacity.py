@@ -1,19 +1,20 @@
-"""What a host's free units supply, in numbers that an index can order.
+"""How many free primaries a host has, in numbers that an index can order.
 
-For each identity of a primary, how many the free units have on each NUMA
-node, on none, on the best of these, and altogether.  The numbers tell
-which hosts *may* have what a request asks for; whether one does is for
+For each device model, the free primaries on each NUMA node, on no node, on
+the node that has most of them, and altogether.  The numbers tell which
+hosts *may* satisfy a request; whether one does is for
 ``allocation.choice`` to find.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from gpu_passthrough_plugin.model.request import (
     Alias,
+    Item,
     NumaPolicy,
     Request,
 )
@@ -21,141 +22,150 @@ from gpu_passthrough_plugin.model.unit import DeviceType, Unit
 
 
 class Place(enum.IntEnum):
-    """Where, if not on the NUMA node of that number."""
+    """Where primaries are counted; 0 and above are NUMA nodes."""
 
     ANYWHERE = -3
     ONE_NODE = -2
     NO_NODE = -1
 
 
-class Card(NamedTuple):
-    """What a primary is, as far as an alias asks."""
+class DeviceModel(NamedTuple):
+    """What of a primary an alias can ask for, traits aside."""
 
     vendor_id: int
     product_id: int
     device_type: DeviceType
 
 
-Supply = Mapping[tuple[Card, int], int]
-"""How many primaries there are of a card in a place."""
+FreeCounts = Mapping[tuple[DeviceModel, int], int]
+"""How many free primaries there are of a device model in a place."""
 
 
-def cards(units: Iterable[Unit]) -> frozenset[Card]:
-    """What the primaries of units are."""
-    return frozenset(card for unit in units for card in _cards(unit))
+def device_models(units: Iterable[Unit]) -> frozenset[DeviceModel]:
+    """Return the device models of the units' primaries."""
+    return frozenset(model for unit in units for model in _models(unit))
 
 
-def count(free: Iterable[Unit], of: Iterable[Unit] = ()) -> Supply:
-    """What free units supply.
+def count_free(free: Iterable[Unit], units: Iterable[Unit] = ()) -> FreeCounts:
+    """Return how many primaries the free units have by model and place.
 
-    :param of: units whose cards and places are to be counted even where
-        none is free.
+    :param units: units whose models and places are listed even where none
+        is free.
     """
-    counts: dict[Card, dict[int, int]] = {}
-    for units, one in ((of, 0), (free, 1)):
-        for unit in units:
+    by_node: dict[DeviceModel, dict[int, int]] = {}
+    for some, increment in ((units, 0), (free, 1)):
+        for unit in some:
             node = unit.numa_node
             place = Place.NO_NODE.value if node is None else node
-            for card in _cards(unit):
-                places = counts.setdefault(card, {})
-                places[place] = places.get(place, 0) + one
-    found: dict[tuple[Card, int], int] = {}
-    for card, places in counts.items():
+            for model in _models(unit):
+                places = by_node.setdefault(model, {})
+                places[place] = places.get(place, 0) + increment
+    counts: dict[tuple[DeviceModel, int], int] = {}
+    for model, places in by_node.items():
         for place, number in places.items():
-            found[card, place] = number
-        found[card, Place.ANYWHERE.value] = sum(places.values())
-        found[card, Place.ONE_NODE.value] = max(places.values())
-    return found
+            counts[model, place] = number
+        counts[model, Place.ANYWHERE.value] = sum(places.values())
+        counts[model, Place.ONE_NODE.value] = max(places.values())
+    return counts
 
 
-def _cards(unit: Unit) -> Iterator[Card]:
+def _models(unit: Unit) -> Iterator[DeviceModel]:
     for function in unit.functions:
         if function.is_primary:
-            yield Card(
+            yield DeviceModel(
                 function.vendor_id, function.product_id, function.device_type
             )
 
 
-class Need(NamedTuple):
-    """What a host has at least, in one place, where a request may fit."""
+class Threshold(NamedTuple):
+    """How many free primaries of a model in one place make a host worth it."""
 
+    model: DeviceModel
     place: int
     number: int
 
 
-class Wanted(NamedTuple):
-    """A request as the numbers see it.
+class HostFilter(NamedTuple):
+    """Which hosts may satisfy a request.
 
-    :param cards: what satisfies its main item: the one that the fewest
-        cards satisfy, and of these the one that asks for most.
-    :param needs: of the main item, by preference: every host that has
-        what is asked for is under the last of them, or the last few.
-    :param others: of every other item, its cards and how many.
+    :param thresholds: of the request's main item, the best places first:
+        every host that satisfies the request passes at least one of them.
+        The main item is the one that the fewest models satisfy, and of
+        these the one that asks for most.
+    :param others: of every other item, the models that satisfy it and how
+        many primaries of these the host needs anywhere.
     """
 
-    cards: tuple[Card, ...]
-    needs: tuple[Need, ...]
-    others: tuple[tuple[tuple[Card, ...], int], ...]
+    thresholds: tuple[Threshold, ...]
+    others: tuple[tuple[tuple[DeviceModel, ...], int], ...]
 
 
-def wanted(request: Request, known: Iterable[Card]) -> Wanted | None:
-    """What to look for; None when no known card satisfies some item.
+def host_filter(
+    request: Request, models: Iterable[DeviceModel]
+) -> HostFilter | None:
+    """Return which hosts to look at; None if no model satisfies some item.
 
-    :param known: every card that some host has.
+    :param models: every device model that some host has.
     """
-    known = sorted(known)
-    of = [
-        (tuple(c for c in known if _satisfies(item.alias, c)), item)
+    models = sorted(models)
+    matches = [
+        tuple(model for model in models if _satisfies(item.alias, model))
         for item in request.items
     ]
-    if not all(found for found, _ in of):
+    if not all(matches):
         return None
-    main = min(range(len(of)), key=lambda i: (len(of[i][0]), -of[i][1].count))
-    found, item = of[main]
-    return Wanted(
-        cards=found,
-        needs=tuple(_needs(request, item.alias.numa_policy, item.count)),
-        others=tuple(
-            (cards, other.count)
-            for index, (cards, other) in enumerate(of)
-            if index != main
-        ),
+    items = list(zip(matches, request.items, strict=True))
+    main = min(items, key=lambda entry: (len(entry[0]), -entry[1].count))
+    items.remove(main)
+    return HostFilter(
+        thresholds=tuple(_thresholds(request, *main)),
+        others=tuple((matching, item.count) for matching, item in items),
     )
 
 
-def _satisfies(alias: Alias, card: Card) -> bool:
-    """Whether a primary like this may count; traits are a unit's."""
-    name = f"CUSTOM_PCI_{card.vendor_id:04X}_{card.product_id:04X}"
+def _satisfies(alias: Alias, model: DeviceModel) -> bool:
+    """Return whether a primary of a model may count; traits are a unit's."""
+    name = f"CUSTOM_PCI_{model.vendor_id:04X}_{model.product_id:04X}"
     return any(
-        spec.vendor_id in (None, card.vendor_id)
-        and spec.product_id in (None, card.product_id)
-        and spec.device_type is card.device_type
+        spec.vendor_id in (None, model.vendor_id)
+        and spec.product_id in (None, model.product_id)
+        and spec.device_type is model.device_type
         and spec.resource_class in (None, name)
         for spec in alias.specs
     )
 
 
+def _thresholds(
+    request: Request, models: Sequence[DeviceModel], item: Item
+) -> Iterator[Threshold]:
+    for place, number in _needs(request, item.alias.numa_policy, item.count):
+        # Of primaries of several models, one model has its share.
+        share = -(-number // len(models))
+        for model in models:
+            yield Threshold(model, place, share)
+
+
 def _needs(
     request: Request, policy: NumaPolicy, number: int
-) -> Iterator[Need]:
-    """Where to look, the best places first."""
+) -> Iterator[tuple[int, int]]:
+    """Yield places and how many primaries are needed there, best first."""
     nodes = sorted(request.numa_nodes or ())
     if not nodes:
         if number > 1:
-            yield Need(Place.ONE_NODE, number)
-        # Several that share a node are on it, known or not.
+            yield Place.ONE_NODE, number
+        # Several that have to share a node are all on a known one.
         if number == 1 or policy is not NumaPolicy.REQUIRED:
-            yield Need(Place.ANYWHERE, number)
+            yield Place.ANYWHERE, number
         return
-    yield from (Need(node, number) for node in nodes)
+    yield from ((node, number) for node in nodes)
     places = list(nodes)
     if policy is NumaPolicy.LEGACY:
         places.append(Place.NO_NODE)
     if policy in (NumaPolicy.PREFERRED, NumaPolicy.SOCKET):
-        yield Need(Place.ANYWHERE, number)
+        yield Place.ANYWHERE, number
         return
-    # Of so many in so many places, one place has its share.
+    # Of primaries in several places, one place has its share.
     share = -(-number // len(places))
     for place in places:
         if share < number or place is Place.NO_NODE:
-            yield Need(place, share)
+            yield place, share

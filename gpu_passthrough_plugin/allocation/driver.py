@@ -24,13 +24,14 @@ from gpu_passthrough_plugin.model.unit import (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LedgerSettings:
-    """What every driver is made with.
+    """Everything a driver is configured with.
 
     :param connection: URL of the ledger; it may hold a password.
-    :param options: what else an operator set, by oslo.db's names; a
-        driver takes those it knows.
-    :param weight: which host is taken first.
-    :param placement: what ``[placement]`` says, by keystoneauth's names.
+    :param options: further database options by oslo.db's names; a driver
+        uses those it knows.
+    :param weight: which of the hosts that have enough is taken first.
+    :param placement: the options of ``[placement]``, by keystoneauth's
+        names.
     """
 
     connection: str = dataclasses.field(repr=False)
@@ -43,33 +44,36 @@ class LedgerSettings:
     )
 
 
-class Driver(abc.ABC):
-    """The ledger of units and who holds them.
+class LedgerDriver(abc.ABC):
+    """The ledger: which units there are, and which consumer holds each.
 
-    Making one opens nothing.  Every method raises
-    :class:`~gpu_passthrough_plugin.errors.Unavailable` when the ledger
-    does not answer, is read-only, corrupt, or of another schema than this
-    code's, and changes nothing then.
+    Every method raises :class:`~gpu_passthrough_plugin.errors.Unavailable`
+    when the ledger does not answer, is read-only, corrupt, or of another
+    schema than this release's, and changes nothing then.  Refusals are
+    worded by ``allocation.refusals``.
     """
 
     @abc.abstractmethod
     def __init__(self, settings: LedgerSettings) -> None:
-        """Make one; nothing is opened yet.
+        """Configure the ledger without opening it.
 
         :raises Invalid: when the settings are wrong.
         """
 
     @abc.abstractmethod
     def sync(self) -> str:
-        """Bring the ledger's schema up to this code's; its version then."""
+        """Upgrade the ledger's schema to this release's; return its version.
+
+        :raises Unavailable: when the schema is newer than this release.
+        """
 
     @abc.abstractmethod
     def version(self) -> str:
-        """The version of the ledger's schema; empty when it has none."""
+        """Return the version of the ledger's schema; empty if it has none."""
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Let go of what is open; any further call opens it again."""
+        """Close all connections; any further call opens them again."""
 
     @abc.abstractmethod
     def publish(
@@ -81,37 +85,36 @@ class Driver(abc.ABC):
         machine: str = "",
         replaces: bool = False,
     ) -> SyncReport:
-        """Make ``units`` what the ledger has of ``host``.
+        """Replace the inventory of ``host`` by ``units``; return the changes.
 
-        In one go, and only what changed.  A free unit that vanished goes;
-        one that a consumer holds, or that is quarantined, stays and is
-        marked missing.  What that means in detail stands in
+        All or nothing, and only what changed is written.  What becomes of
+        units that vanished, changed or are held stands in
         ``allocation.inventory``.
 
         :param aggregates: the host aggregates that the host is in.
-        :param machine: what tells this machine from another of its name;
-            empty when that is not known.
-        :param replaces: whether it takes another machine's place, which
-            published under this name before.
+        :param machine: an identifier that tells this machine from others
+            that use its name; empty when not known.
+        :param replaces: whether it takes the place of another machine that
+            published under this name.
         :raises Invalid: when two units share a function, one has no
-            primary, or one is another host's.
+            primary, or one belongs to another host.
         :raises Refused: when another machine published under this name.
         """
 
     @abc.abstractmethod
     def hosts(self) -> tuple[HostRecord, ...]:
-        """Every host that published something, by name."""
+        """Return every host that published something, by name."""
 
     @abc.abstractmethod
-    def disable(self, host: str, reason: str) -> HostRecord:
-        """Offer nothing of a host any more; what is held stays held.
+    def cordon(self, host: str, reason: str) -> HostRecord:
+        """Offer no unit of a host to new claims; existing ones stay.
 
         :raises Refused: when the ledger has no such host.
         """
 
     @abc.abstractmethod
-    def enable(self, host: str) -> HostRecord:
-        """Offer a host's units again.
+    def uncordon(self, host: str) -> HostRecord:
+        """Offer the free units of a host again.
 
         :raises Refused: when the ledger has no such host.
         """
@@ -120,16 +123,21 @@ class Driver(abc.ABC):
     def records(
         self, *, host: str | None = None, states: Collection[State] = ()
     ) -> tuple[UnitRecord, ...]:
-        """Units by host and address; of all hosts and states by default."""
+        """Return units by host and address.
+
+        :param host: whose; None for every host.
+        :param states: only units in one of them; empty for every state.
+        """
 
     @abc.abstractmethod
     def candidates(
         self, request: Request, *, host: str | None = None, limit: int = 10
     ) -> tuple[Candidate, ...]:
-        """Where the request would fit, best first; empty where nowhere.
+        """Return where the request would fit, best first; maybe nowhere.
 
-        Hosts stand in the order in which a claim tries them: by the
-        settings' weight.  Of each host it is ``allocation.choice``'s.
+        Hosts are in the order in which a claim tries them, which the
+        settings' weight decides.  The candidates of each host are
+        ``allocation.choice``'s.
         """
 
     @abc.abstractmethod
@@ -138,65 +146,66 @@ class Driver(abc.ABC):
     ) -> Allocation:
         """Claim the best candidate for ``consumer``: all units or none.
 
-        Asking again for the same consumer, request and host returns what
-        it holds, so that a claim whose answer was lost may be repeated.
+        A claim whose answer was lost may be repeated: the same consumer,
+        request and host get what the consumer holds.
 
         :param consumer: a UUID.
-        :raises NoValidHost: when no host has what the request asks for.
+        :param host: the only host that may be used; None for any.
+        :raises NoValidHost: when no host can satisfy the request.
         :raises Refused: when the consumer already holds something else.
-        :raises Conflict: when others were faster time and again.
-        :raises Invalid: when ``consumer`` is no UUID.
+        :raises Conflict: when other clients were faster at each attempt.
+        :raises Invalid: when ``consumer`` is not a UUID.
         """
 
     @abc.abstractmethod
-    def take(
+    def claim_units(
         self, keys: Collection[UnitKey], consumer: str, request: str
     ) -> Allocation:
-        """Claim these very units for ``consumer``: all of them or none.
+        """Claim the given units for ``consumer``: all of them or none.
 
-        For a guest that others chose them for.  Asking again for the same
-        returns what it holds.
+        The caller chose them: the libvirt hook, for a guest that names
+        its functions.  Repeating the call returns what the consumer holds.
 
         :param keys: of units of one host; at least one.
         :param consumer: a UUID.
-        :param request: what is shown as what it asked for.
-        :raises Refused: when a unit is gone, the host is disabled, or the
-            consumer already holds something else.
-        :raises Conflict: when another one holds one of them.
-        :raises Invalid: when ``consumer`` is no UUID.
+        :param request: what to show as the consumer's request.
+        :raises Refused: when a unit does not exist, the host is cordoned,
+            or the consumer already holds something else.
+        :raises Conflict: when another consumer holds one of them.
+        :raises Invalid: when ``consumer`` is not a UUID.
         """
 
     @abc.abstractmethod
     def allocations(self) -> tuple[Allocation, ...]:
-        """What every consumer holds, by consumer."""
+        """Return what every consumer holds, by consumer."""
 
     @abc.abstractmethod
     def allocation(self, consumer: str) -> Allocation:
-        """What one consumer holds.
+        """Return what one consumer holds.
 
         :raises Refused: when it holds nothing.
-        :raises Invalid: when ``consumer`` is no UUID.
+        :raises Invalid: when ``consumer`` is not a UUID.
         """
 
     @abc.abstractmethod
     def move(
         self, record: UnitRecord, state: State, *, reason: str = ""
     ) -> UnitRecord:
-        """Take a unit along one edge of its life; the new record.
+        """Move a unit along one edge of its life; return the new record.
 
         Reaching ``free`` or ``quarantined`` ends the consumer's hold.
-        No free unit is moved to ``claimed``: that is what ``claim`` does.
+        Moving a free unit to ``claimed`` is refused: that takes a claim.
 
-        :param reason: why it is quarantined; in no other state kept.
-
+        :param record: as it was read; its generation decides.
+        :param reason: why it is quarantined; ignored for other states.
         :raises Conflict: when the ledger's generation is not the
             record's.
-        :raises Refused: when no such edge exists, or the unit is gone.
+        :raises Refused: when there is no such edge or no such unit.
         """
 
     @abc.abstractmethod
     def unit(self, key: UnitKey) -> UnitRecord:
-        """One unit.
+        """Return one unit.
 
-        :raises Refused: when the ledger has none of that name.
+        :raises Refused: when the ledger has no such unit.
         """

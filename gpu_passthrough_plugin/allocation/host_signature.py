@@ -1,6 +1,6 @@
-"""A host as the choice sees it: what matters of its units, and no more.
+"""What of a host's units decides which of them a request gets.
 
-Two hosts of one shape have the same answers, so that a fleet of equal
+Two hosts of one signature get the same answers, so that a fleet of equal
 hosts is searched once.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from gpu_passthrough_plugin.allocation.affinity import Place
+from gpu_passthrough_plugin.allocation.affinity import NumaLocation
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.request import Request
 from gpu_passthrough_plugin.model.unit import (
@@ -18,48 +18,53 @@ from gpu_passthrough_plugin.model.unit import (
     UnitFunction,
 )
 
-Kind = frozenset[int]
+ItemSet = frozenset[int]
 """The positions of a request's items that one primary could count for."""
 
 
-class Slot(NamedTuple):
-    """One free unit.
+class UnitSignature(NamedTuple):
+    """What of one free unit decides whether it is chosen.
 
-    :param matches: the kind of each primary that some alias matches.
-    :param switch: numbered within the host; None when not known.  One
-        whose units are said to be on two nodes counts as two.
+    :param matches: the item set of each primary that some alias matches.
+    :param primaries: how many there are, matching or not.
+    :param switch: numbered within the host; None when not known.  A switch
+        whose units report two NUMA nodes counts as two switches.
     """
 
-    matches: tuple[Kind, ...]
+    matches: tuple[ItemSet, ...]
     primaries: int
-    place: Place
+    location: NumaLocation
     switch: int | None
 
 
-class Shape(NamedTuple):
-    """A host's free units by address, and what is broken already.
+class HostSignature(NamedTuple):
+    """A host's free units by address, and what other units broke already.
 
+    :param broken_nodes: NUMA nodes with a unit that is not free.
+    :param broken_switches: PCIe switches with a unit that is not free.
     :param sockets: (NUMA node, CPU socket), sorted.
     """
 
-    slots: tuple[Slot, ...]
+    units: tuple[UnitSignature, ...]
     broken_nodes: frozenset[int]
     broken_switches: frozenset[int]
     sockets: tuple[tuple[int, int], ...]
 
 
-Identity = tuple[int, int, DeviceType, frozenset[str]]
+_Identity = tuple[int, int, DeviceType, frozenset[str]]
 
 
 class Matcher:
-    """The kinds of primaries, each distinct card looked at once."""
+    """Which items a primary could count for; each identity matched once."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        self._kinds: dict[Identity, Kind] = {}
+        self._item_sets: dict[_Identity, ItemSet] = {}
 
-    def kind(self, function: UnitFunction, traits: frozenset[str]) -> Kind:
-        """The items that a primary could count for; maybe none.
+    def item_set(
+        self, function: UnitFunction, traits: frozenset[str]
+    ) -> ItemSet:
+        """Return the items that a primary could count for; maybe none.
 
         :param traits: of its unit.
         """
@@ -69,12 +74,14 @@ class Matcher:
             function.device_type,
             traits,
         )
-        found = self._kinds.get(key)
-        if found is None:
-            found = self._kinds[key] = self._kind(function, traits)
-        return found
+        items = self._item_sets.get(key)
+        if items is None:
+            items = self._item_sets[key] = self._matched(function, traits)
+        return items
 
-    def _kind(self, function: UnitFunction, traits: frozenset[str]) -> Kind:
+    def _matched(
+        self, function: UnitFunction, traits: frozenset[str]
+    ) -> ItemSet:
         if traits & self._request.forbidden_traits:
             return frozenset()
         return frozenset(
@@ -84,17 +91,17 @@ class Matcher:
         )
 
 
-def shape(
+def signature(
     free: Iterable[Unit], taken: Iterable[Unit], matcher: Matcher
-) -> Shape:
-    """The shape of one host.
+) -> HostSignature:
+    """Return the signature of one host.
 
     :param free: by address.
     :param taken: its other units, which break nodes and switches.
     """
     numbers: dict[tuple[int | None, Address], int] = {}
     sockets: dict[int, int] = {}
-    slots = tuple([_slot(u, numbers, sockets, matcher) for u in free])
+    units = tuple([_unit(u, numbers, sockets, matcher) for u in free])
     nodes, switches = set(), set()
     for unit in taken:
         node, switch = unit.numa_node, unit.switch
@@ -104,21 +111,21 @@ def shape(
                 sockets[node] = unit.socket
         if switch is not None and (node, switch) in numbers:
             switches.add(numbers[node, switch])
-    return Shape(
-        slots,
+    return HostSignature(
+        units,
         frozenset(nodes),
         frozenset(switches),
         tuple(sorted(sockets.items())),
     )
 
 
-def _slot(
+def _unit(
     unit: Unit,
     numbers: dict[tuple[int | None, Address], int],
     sockets: dict[int, int],
     matcher: Matcher,
-) -> Slot:
-    """A unit's slot; its switch and its node's socket are noted."""
+) -> UnitSignature:
+    """Return a unit's signature; add its switch and its node's socket."""
     node, socket, switch = unit.numa_node, unit.socket, unit.switch
     if node is not None and socket is not None:
         sockets[node] = socket
@@ -126,10 +133,12 @@ def _slot(
     if switch is not None:
         number = numbers.setdefault((node, switch), len(numbers))
     traits = unit.traits
-    kinds = [matcher.kind(f, traits) for f in unit.functions if f.is_primary]
-    return Slot(
-        tuple([kind for kind in kinds if kind]),
-        len(kinds),
-        Place(node, socket),
+    item_sets = [
+        matcher.item_set(f, traits) for f in unit.functions if f.is_primary
+    ]
+    return UnitSignature(
+        tuple([items for items in item_sets if items]),
+        len(item_sets),
+        NumaLocation(node, socket),
         number,
     )

@@ -1,16 +1,17 @@
-"""What publishing a host's units does to the ledger: pure.
+"""What publishing a host's units changes in the ledger; pure.
 
-* A unit that the ledger has not is added, free.
-* A free or quarantined unit becomes what the host shows.  When an
-  endpoint's vendor or product changed at the same address, a free one is
-  quarantined: nobody has said yet that what sits there now is clean.
-* A held unit keeps the endpoints that were handed out.  Shown with others,
-  or not at all, it is marked missing; what the host shows takes its place
-  once it is free.  Its group number, NUMA node, switch and traits are
-  followed.
-* A free unit that is not shown goes; a quarantined one is marked missing.
-* A unit with a function of another that stays is withheld: two units never
-  share one.
+* A unit that the ledger does not have is added, free.
+* A free or quarantined unit becomes what the host publishes.  If an
+  endpoint's vendor or product changed at the same address, a free unit is
+  quarantined: the new device was not verified clean.
+* A held unit keeps the endpoints that were handed out.  Published with
+  other endpoints, or not at all, it is marked missing; the published unit
+  takes its place once it is free.  Its group number, NUMA node, switch and
+  traits are updated.
+* A free unit that is not published is removed; a quarantined one is marked
+  missing.
+* A published unit with a function of another unit that stays is withheld:
+  two units never share a function.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.allocation import SyncReport
 from gpu_passthrough_plugin.model.unit import (
     State,
     Unit,
@@ -28,11 +30,27 @@ from gpu_passthrough_plugin.model.unit import (
     UnitRecord,
 )
 
-_Shown = Mapping[UnitKey, Unit]
+_Published = Mapping[UnitKey, Unit]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Change:
+class Publication:
+    """What a host publishes of itself.
+
+    :param machine: an identifier that tells this machine from others that
+        use its name; empty when not known.
+    :param replaces: whether it takes another machine's place.
+    """
+
+    host: str
+    units: tuple[Unit, ...]
+    aggregates: frozenset[str]
+    machine: str
+    replaces: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RecordChange:
     """One unit that the ledger has, before and after."""
 
     before: UnitRecord
@@ -40,48 +58,62 @@ class Change:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Plan:
+class InventoryPlan:
     """Everything that publishing changes; by address."""
 
     added: tuple[Unit, ...]
-    changed: tuple[Change, ...]
+    changed: tuple[RecordChange, ...]
     removed: tuple[UnitRecord, ...]
     withheld: tuple[Unit, ...]
 
     @property
     def is_empty(self) -> bool:
-        """Whether the ledger says already what the host shows."""
+        """Whether the ledger already has what the host publishes."""
         return not (self.added or self.changed or self.removed)
 
     @property
     def missing(self) -> tuple[Unit, ...]:
-        """The units that it marks missing."""
+        """The units that this marks missing."""
         return tuple(
             change.after.unit
             for change in self.changed
             if change.after.is_missing and not change.before.is_missing
         )
 
+    def report(self, generation: int) -> SyncReport:
+        """Return the report of a publication that changed all this.
 
-def check(host: str, units: Sequence[Unit]) -> None:
-    """Return when these can be the units of one host.
+        :param generation: of the host's inventory afterwards.
+        """
+        return SyncReport(
+            added=self.added,
+            changed=tuple(change.after.unit for change in self.changed),
+            removed=tuple(record.unit for record in self.removed),
+            missing=self.missing,
+            generation=generation,
+            withheld=self.withheld,
+        )
+
+
+def require_consistent(host: str, units: Sequence[Unit]) -> None:
+    """Raise if these cannot be the units of one host.
 
     :raises Faults: with every unit that is another host's, has no
         primary, or shares a function with another.
     """
     faults = [
-        f"unit {unit.key} is not of host {host}"
+        f"unit {unit.key} does not belong to host {host}"
         for unit in units
         if unit.key.host != host
     ]
     faults += [
-        f"unit {unit.key} has no primary; wanted at least one"
+        f"unit {unit.key} has no primary function; expected at least one"
         for unit in units
         if not unit.primaries
     ]
     owners = collections.Counter(f.address for u in units for f in u.functions)
     faults += [
-        f"function {address} of host {host} is in {count} units; wanted one"
+        f"function {host}/{address} is in {count} units; expected one"
         for address, count in sorted(owners.items())
         if count > 1
     ]
@@ -89,68 +121,77 @@ def check(host: str, units: Sequence[Unit]) -> None:
         raise errors.Faults(tuple(faults))
 
 
-def plan(records: Sequence[UnitRecord], units: Sequence[Unit]) -> Plan:
-    """What makes ``units`` the inventory of a host that has ``records``."""
-    shown = {unit.key: unit for unit in units}
-    withheld = _withheld(records, shown)
-    fit = {key: u for key, u in shown.items() if key not in withheld}
-    known = {record.unit.key for record in records}
+def plan(
+    records: Sequence[UnitRecord], units: Sequence[Unit]
+) -> InventoryPlan:
+    """Return what makes ``units`` the inventory of a host.
+
+    :param records: what the ledger has of it.
+    """
+    published = {unit.key: unit for unit in units}
+    withheld = _withheld(records, published)
+    accepted = {k: u for k, u in published.items() if k not in withheld}
+    stored = {record.unit.key for record in records}
     changes = []
     removed = []
     for record in records:
-        after = _after(record, fit.get(record.unit.key))
+        after = _after(record, accepted.get(record.unit.key))
         if after is None:
             removed.append(record)
         elif after != record:
             after = dataclasses.replace(
                 after, generation=record.generation + 1
             )
-            changes.append(Change(record, after))
-    return Plan(
-        added=_by_address(u for key, u in fit.items() if key not in known),
+            changes.append(RecordChange(record, after))
+    return InventoryPlan(
+        added=_by_address(u for k, u in accepted.items() if k not in stored),
         changed=tuple(changes),
         removed=tuple(removed),
-        withheld=_by_address(shown[key] for key in withheld),
+        withheld=_by_address(published[key] for key in withheld),
     )
 
 
-def _withheld(records: Sequence[UnitRecord], shown: _Shown) -> set[UnitKey]:
-    """The shown units that share a function with another that stays.
+def _withheld(
+    records: Sequence[UnitRecord], published: _Published
+) -> set[UnitKey]:
+    """Return the published units that share a function with one that stays.
 
-    Held units stay as they are, and quarantined ones that are not shown;
-    a quarantined one that is withheld stays as it was, and may so hold
-    back another.
+    Held units stay as they are, and quarantined ones that are not
+    published.  A quarantined one that is withheld stays as it was too, and
+    may have others withheld: repeat until nothing changes.
     """
     withheld: set[UnitKey] = set()
     while True:
         owners: dict[Address, UnitKey] = {
             function.address: record.unit.key
             for record in records
-            if _stays(record, shown, withheld)
+            if _stays(record, published, withheld)
             for function in record.unit.functions
         }
-        found = {
+        sharing = {
             key
-            for key, unit in shown.items()
+            for key, unit in published.items()
             if any(owners.get(f.address, key) != key for f in unit.functions)
         }
-        if found <= withheld:
+        if sharing <= withheld:
             return withheld
-        withheld |= found
+        withheld |= sharing
 
 
-def _stays(record: UnitRecord, shown: _Shown, withheld: set[UnitKey]) -> bool:
+def _stays(
+    record: UnitRecord, published: _Published, withheld: set[UnitKey]
+) -> bool:
     if record.state is State.FREE:
         return False
     key = record.unit.key
     is_held = record.state is not State.QUARANTINED
-    return is_held or key not in shown or key in withheld
+    return is_held or key not in published or key in withheld
 
 
 def _after(record: UnitRecord, unit: Unit | None) -> UnitRecord | None:
-    """What becomes of a record; None when it goes.
+    """Return what a record becomes; None when it is removed.
 
-    :param unit: what the host shows of it.
+    :param unit: what the host publishes under the same key, if anything.
     """
     if unit is None:
         if record.state is State.FREE:
@@ -161,7 +202,7 @@ def _after(record: UnitRecord, unit: Unit | None) -> UnitRecord | None:
             return dataclasses.replace(record, is_missing=True)
         return dataclasses.replace(record, unit=unit, is_missing=False)
     after = dataclasses.replace(record, unit=unit, is_missing=False)
-    reason = _stranger(record.unit, unit)
+    reason = _identity_change(record.unit, unit)
     if reason and record.state is State.FREE:
         return dataclasses.replace(
             after, state=State.QUARANTINED, reason=reason
@@ -173,15 +214,14 @@ def _endpoints(unit: Unit) -> dict[Address, tuple[int, int]]:
     return {f.address: (f.vendor_id, f.product_id) for f in unit.functions}
 
 
-def _stranger(before: Unit, after: Unit) -> str:
-    """What changed identity at its address; empty when nothing did."""
+def _identity_change(before: Unit, after: Unit) -> str:
+    """Return which endpoint is another device now; empty when none is."""
     old, new = _endpoints(before), _endpoints(after)
     for address in sorted(old.keys() & new.keys()):
         if old[address] != new[address]:
             return (
-                f"{address} was {_ids(old[address])} and is"
-                f" {_ids(new[address])} now; clear the unit if that is"
-                " meant to be"
+                f"{address} changed from {_ids(old[address])} to"
+                f" {_ids(new[address])}; clear the unit if that is intended"
             )
     return ""
 

@@ -1,4 +1,4 @@
-"""Finding a ledger's driver by its name."""
+"""Find a ledger's driver by its name."""
 
 from __future__ import annotations
 
@@ -8,37 +8,40 @@ import logging
 from stevedore import driver, exception
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation.driver import Driver, LedgerSettings
+from gpu_passthrough_plugin.allocation.driver import (
+    LedgerDriver,
+    LedgerSettings,
+)
 
 NAMESPACE = "gpu_passthrough_plugin.allocation"
 
 
-def load(name: str, settings: LedgerSettings) -> Driver:
-    """The driver of that name, made with ``settings``.
+def load(name: str, settings: LedgerSettings) -> LedgerDriver:
+    """Return the driver of that name, configured with ``settings``.
 
-    :raises Invalid: when there is none of that name, or it does not load
-        or is no driver; the message names those there are.
+    :raises Invalid: when it is not installed, fails to load or is not a
+        ledger driver; the message names those that are installed.
     """
-    # It warns of a missing driver, which is raised here as well.
+    # Stevedore would log what is raised here.
     logging.getLogger("stevedore.named").setLevel(logging.ERROR)
     try:
-        found: object = driver.DriverManager(NAMESPACE, name).driver
+        loaded: object = driver.DriverManager(NAMESPACE, name).driver
     except exception.NoMatches as error:
         raise errors.Invalid(
             f"[allocation] driver {name!r} is not installed; {_available()}"
         ) from error
-    # What a third party's module raises when it is imported is its own.
+    # A third party's module may raise anything when it is imported.
     except Exception as error:
         raise errors.Invalid(
-            f"[allocation] driver {name!r} does not load ({error});"
+            f"[allocation] driver {name!r} fails to load ({error});"
             f" {_available()}"
         ) from error
-    if not (isinstance(found, type) and issubclass(found, Driver)):
+    if not (isinstance(loaded, type) and issubclass(loaded, LedgerDriver)):
         raise errors.Invalid(
-            f"[allocation] driver {name!r} is no ledger's driver but"
-            f" {found!r}; {_available()}"
+            f"[allocation] driver {name!r} is not a ledger driver but"
+            f" {loaded!r}; {_available()}"
         )
-    return found(settings)
+    return loaded(settings)
 
 
 def _available() -> str:

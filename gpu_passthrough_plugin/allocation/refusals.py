@@ -15,7 +15,7 @@ from gpu_passthrough_plugin.model.allocation import HostRecord
 from gpu_passthrough_plugin.model.request import Item, Request
 from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
 
-MAX_COUNTED_UNITS = 5000
+MAX_COUNTED_UNITS = 2000
 """``no_valid_host`` counts no more units: a refusal has to stay cheap."""
 
 _SEE_HOSTS = "see 'gpu-passthrough inventory hosts'"
@@ -92,7 +92,7 @@ class _Count:
         hosts: Iterable[HostRecord],
         records: Iterable[UnitRecord],
     ) -> None:
-        is_cordoned = {h.name: h.is_disabled for h in hosts}
+        is_cordoned = {h.name: h.is_cordoned for h in hosts}
         self.alias = item.alias.name
         self.units = self._free = free_functions = 0
         self._states: dict[State, int] = collections.Counter()

@@ -1,52 +1,48 @@
-"""What every driver holds to, and says in the same words: pure."""
+"""What every ledger checks, whichever driver keeps it; pure."""
 
 from __future__ import annotations
 
-import dataclasses
 import uuid
 from collections.abc import Collection
 
 from gpu_passthrough_plugin.allocation import refusals
+from gpu_passthrough_plugin.allocation.inventory import Publication
 from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.unit import (
     EDGES,
     State,
-    Unit,
     UnitKey,
     UnitRecord,
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Shown:
-    """What a host publishes of itself.
+def consumer_uuid(text: str) -> str:
+    """Return a consumer's UUID as every ledger stores it, in lower case.
 
-    :param machine: what tells it from another of its name, if known.
-    :param replaces: whether it takes another machine's place.
+    :raises Invalid: when ``text`` is not a UUID.
     """
-
-    host: str
-    units: tuple[Unit, ...]
-    aggregates: frozenset[str]
-    machine: str
-    replaces: bool
+    try:
+        return str(uuid.UUID(text))
+    except ValueError as error:
+        raise refusals.consumer_invalid(text) from error
 
 
-def require_machine(known: str, shown: Shown) -> None:
-    """Return when it is the machine that published before.
+def require_same_machine(stored: str, publication: Publication) -> None:
+    """Raise if another machine published under the same host name.
 
-    :param known: that machine; empty when nothing is known of it.
-    :raises Refused: when it is another.
+    :param stored: the machine that published last; empty when not known.
+    :raises Refused: when it is another, and is not to be replaced.
     """
-    if known in ("", shown.machine) or not shown.machine or shown.replaces:
+    if publication.replaces or not publication.machine:
         return
-    raise refusals.host_name_taken(shown.host)
+    if stored not in ("", publication.machine):
+        raise refusals.host_name_taken(publication.host)
 
 
 def require_edge(record: UnitRecord, state: State) -> None:
-    """Return when a unit's life has that edge.
+    """Raise if a unit cannot move from its state to another.
 
-    :raises Refused: when it has not, or only a claim takes it.
+    :raises Refused: when there is no such edge, or only a claim takes it.
     """
     if (record.state, state) == (State.FREE, State.CLAIMED):
         raise refusals.unit_only_claimed(record.unit.key)
@@ -55,32 +51,14 @@ def require_edge(record: UnitRecord, state: State) -> None:
         raise refusals.unit_cannot_become(record, state, possible)
 
 
-def require_same(held: Allocation, keys: Collection[UnitKey]) -> None:
-    """Return when a consumer holds these very units.
+def require_same_units(
+    allocation: Allocation, keys: Collection[UnitKey]
+) -> None:
+    """Raise if a consumer holds other units than the given ones.
 
-    :raises Refused: when it holds others.
+    :raises Refused: when it does.
     """
-    if {record.unit.key for record in held.units} != set(keys):
+    if {record.unit.key for record in allocation.units} != set(keys):
         raise refusals.consumer_holds_other(
-            held.consumer, held.request, held.host
+            allocation.consumer, allocation.request, allocation.host
         )
-
-
-def require_enabled(host: str, disabled_reason: str | None) -> None:
-    """Return when a host's units are offered.
-
-    :raises Refused: when they are not.
-    """
-    if disabled_reason is not None:
-        raise refusals.host_cordoned(host, disabled_reason)
-
-
-def consumer(text: str) -> str:
-    """A consumer's UUID as every ledger keeps it, in lower case.
-
-    :raises Invalid: when it is none.
-    """
-    try:
-        return str(uuid.UUID(text))
-    except ValueError as error:
-        raise refusals.consumer_invalid(text) from error

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     # A listing needs none of these: they bring SQLAlchemy, tooz and
     # libvirt in, and ``conf`` oslo.config.
     from gpu_passthrough_plugin import conf
-    from gpu_passthrough_plugin.allocation.driver import Driver
+    from gpu_passthrough_plugin.allocation.driver import LedgerDriver
     from gpu_passthrough_plugin.discovery.pci_names import Names
     from gpu_passthrough_plugin.flow.enablement import Bench
     from gpu_passthrough_plugin.flow.site import Site
@@ -88,7 +88,7 @@ class Context:
         return Names((path, *SYSTEM))
 
     @functools.cached_property
-    def ledger(self) -> Driver:
+    def ledger(self) -> LedgerDriver:
         from gpu_passthrough_plugin.allocation import load
         from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 

@@ -31,7 +31,7 @@ def host_row(record: HostRecord) -> tuple[object, ...]:
     return (
         record.name,
         record.generation,
-        "disabled" if record.is_disabled else "enabled",
+        "disabled" if record.is_cordoned else "enabled",
         record.reason,
         tuple(sorted(record.aggregates)),
     )
@@ -101,7 +101,7 @@ class InventoryDisable(_OfHost):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        found = self.context.ledger.disable(
+        found = self.context.ledger.cordon(
             parsed_args.host, parsed_args.reason
         )
         return self.fields(dict(zip(HOSTS, host_row(found), strict=True)))
@@ -111,5 +111,5 @@ class InventoryEnable(_OfHost):
     """Offer a host's free units again."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        found = self.context.ledger.enable(parsed_args.host)
+        found = self.context.ledger.uncordon(parsed_args.host)
         return self.fields(dict(zip(HOSTS, host_row(found), strict=True)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation.driver import Driver
+from gpu_passthrough_plugin.allocation.driver import LedgerDriver
 from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.guard import (
     Answer,
@@ -23,7 +23,7 @@ _TRIES = 8
 class DriverBooks:
     """The ledger by its driver: whichever that is."""
 
-    def __init__(self, ledger: Driver, host: str) -> None:
+    def __init__(self, ledger: LedgerDriver, host: str) -> None:
         self._ledger = ledger
         self._host = host
 
@@ -52,7 +52,7 @@ class DriverBooks:
         moved = [by_key[key] for key in answer.moves]
         if answer.takes:
             keys = [by_key[key].unit.key for key in answer.takes]
-            moved += self._ledger.take(keys, uuid, request).units
+            moved += self._ledger.claim_units(keys, uuid, request).units
         for record in moved:
             self._ledger.move(record, State.ACTIVE)
         return answer
@@ -77,7 +77,7 @@ class DriverBooks:
         disabled = [
             host.reason
             for host in self._ledger.hosts()
-            if host.name == self._host and host.is_disabled
+            if host.name == self._host and host.is_cordoned
         ]
         held = self._allocation(uuid)
         return Ledger(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation.driver import Driver
+from gpu_passthrough_plugin.allocation.driver import LedgerDriver
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.flow.host_snapshot import Scope
@@ -40,7 +40,7 @@ class Site:
     policy: Policy
     devices: Devices
     connect: Callable[[], AbstractContextManager[Hypervisor]]
-    ledger: Driver
+    ledger: LedgerDriver
     journal: Journal
     lock: Callable[[], AbstractContextManager[None]]
     stop_timeout_s: float

@@ -1,4 +1,4 @@
-"""Where a request would fit, and who holds what."""
+"""Where a request would fit, and what each consumer holds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FreeUnit:
-    """A unit that may be claimed, at the generation it was read."""
+    """A unit that may be claimed, at the generation at which it was read."""
 
     unit: Unit
     generation: int
@@ -18,11 +18,10 @@ class FreeUnit:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Candidate:
-    """Units of one host that satisfy a request whole.
+    """Units of one host that satisfy a whole request.
 
     :param units: by address.
-    :param score: 0 is best; what it counts stands in
-        ``allocation.choice``.
+    :param score: 0 is best; ``allocation.choice`` says what it counts.
     """
 
     host: str
@@ -32,7 +31,10 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Allocation:
-    """What one consumer holds: whole units of one host."""
+    """The units that one consumer holds, all of one host.
+
+    :param request: the text of its request, such as ``gpu:1``.
+    """
 
     consumer: str
     host: str
@@ -41,7 +43,7 @@ class Allocation:
 
     @property
     def states(self) -> tuple[State, ...]:
-        """The states its units are in, each once, in life's order."""
+        """The states that its units are in, each once, in order of life."""
         present = {record.state for record in self.units}
         return tuple(state for state in State if state in present)
 
@@ -49,8 +51,8 @@ class Allocation:
 class Weight(enum.StrEnum):
     """Which of the hosts that have enough is taken first.
 
-    ``pack``: the one with the fewest free, so that whole hosts stay free
-    for those who ask for many; ``spread``: the one with the most.
+    ``pack``: the one with the fewest free units, so that whole hosts stay
+    free for large requests; ``spread``: the one with the most.
     """
 
     PACK = "pack"
@@ -61,14 +63,15 @@ class Weight(enum.StrEnum):
 class HostRecord:
     """A host as the ledger has it.
 
-    :param generation: of its inventory; changes with it.
-    :param is_disabled: nothing of it is offered; what is held stays held.
-    :param reason: why it is disabled; empty otherwise.
+    :param generation: of its inventory; grows with each change of it.
+    :param is_cordoned: whether its units are offered to no new claim;
+        existing ones stay.
+    :param reason: why it is cordoned; empty otherwise.
     """
 
     name: str
     generation: int
-    is_disabled: bool
+    is_cordoned: bool
     reason: str
     aggregates: frozenset[str]
 
@@ -77,12 +80,12 @@ class HostRecord:
 class SyncReport:
     """What publishing a host's units changed in the ledger.
 
-    :param missing: held or quarantined units that the host does not show
-        any more as they were handed out.
+    :param missing: held or quarantined units that the host no longer
+        publishes as they were handed out.
     :param withheld: published units that share a function with a unit
         that is held or quarantined under another name; the ledger takes
-        them once that one is free.
-    :param generation: of the host's inventory; changes with it.
+        them once that unit is free.
+    :param generation: of the host's inventory; grows with each change.
     """
 
     added: tuple[Unit, ...]

@@ -34,6 +34,11 @@ class State(enum.StrEnum):
     SANITISING = "sanitising"
     QUARANTINED = "quarantined"
 
+    @property
+    def is_held(self) -> bool:
+        """Whether a consumer holds a unit in this state."""
+        return self not in (State.FREE, State.QUARANTINED)
+
 
 # Every edge a unit may take.  ``preparing`` falls back through
 # ``releasing``, because its functions were touched already.
@@ -121,3 +126,11 @@ class UnitRecord:
     generation: int
     is_missing: bool
     reason: str
+
+    @property
+    def is_claimable(self) -> bool:
+        """Whether it is free and its host still publishes it.
+
+        A host's cordon is not of a unit.
+        """
+        return self.state is State.FREE and not self.is_missing

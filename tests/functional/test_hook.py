@@ -473,7 +473,7 @@ def test_what_is_claimed_by_hand_becomes_active(host: HookedHost) -> None:
     (key,) = [
         r.unit.key for r in ledger.records() if str(r.unit.key.address) == GPU
     ]
-    ledger.take([key], ME, "gpu:1")
+    ledger.claim_units([key], ME, "gpu:1")
     ledger.close()
     assert host.call(xml(*SECOND)).returncode == 1
     assert host.call(WHOLE).returncode == 0

@@ -183,12 +183,12 @@ def test_what_the_hook_claimed_and_died_is_free_again(
 ) -> None:
     """By way of a driver a claim comes first, and then it is active."""
     key = world.ledger.records()[0].unit.key
-    world.ledger.take([key], UUID, "hook")
+    world.ledger.claim_units([key], UUID, "hook")
     assert libvirt.calls("release") == 0
     assert libvirt.ended == [UUID]
     hook.release(deaf(world), UUID)
     assert world.states() == ["free"] * 3
-    world.ledger.take([key], UUID, "hook")
+    world.ledger.claim_units([key], UUID, "hook")
     assert libvirt.calls("prepare") == 0
     assert states(world)[GPU] == ("active", UUID)
 
@@ -323,7 +323,7 @@ def test_both_ways_refuse_in_the_same_words(
     assert libvirt.calls("prepare", other) == 1
     assert f"unit {GPU} is active for {UUID}" in capfd.readouterr().err
     assert states(world)[SECOND[0]] == ("free", None)
-    world.ledger.disable(HOST, "new roof")
+    world.ledger.cordon(HOST, "new roof")
     second = xml(*SECOND, uuid=OTHER).encode()
     assert libvirt.calls("prepare", second) == 1
     assert "this host is disabled (new roof)" in capfd.readouterr().err

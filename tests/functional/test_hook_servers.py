@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation.driver import Driver, LedgerSettings
+from gpu_passthrough_plugin.allocation.driver import (
+    LedgerDriver,
+    LedgerSettings,
+)
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.flow.books import DriverBooks
 from gpu_passthrough_plugin.model.guard import HOOK, Answer, Ledger
@@ -25,10 +28,10 @@ FIRST, SECOND = "0000:01:00.0", "0000:02:00.0"
 
 
 @pytest.fixture(params=["mariadb", "postgresql", "placement_ledger"])
-def ledger(request: pytest.FixtureRequest) -> Iterator[Driver]:
+def ledger(request: pytest.FixtureRequest) -> Iterator[LedgerDriver]:
     server = request.getfixturevalue(request.param)
-    found: Driver
-    if isinstance(server, Driver):
+    found: LedgerDriver
+    if isinstance(server, LedgerDriver):
         found = server
     else:
         found = SqlLedger(LedgerSettings(server.new_database()))
@@ -43,7 +46,7 @@ def taking(*keys: str) -> Answer:
 
 
 def decided(
-    ledger: Driver, answer: Answer, uuid: str = ME
+    ledger: LedgerDriver, answer: Answer, uuid: str = ME
 ) -> tuple[Answer, Ledger]:
     """What was decided on, and done."""
     seen: list[Ledger] = []
@@ -55,11 +58,11 @@ def decided(
     return DriverBooks(ledger, "h").attempt(uuid, decide, HOOK), seen[-1]
 
 
-def states(ledger: Driver) -> list[tuple[str, str | None]]:
+def states(ledger: LedgerDriver) -> list[tuple[str, str | None]]:
     return [(str(r.state), r.consumer) for r in ledger.records(host="h")]
 
 
-def test_a_guests_life(ledger: Driver) -> None:
+def test_a_guests_life(ledger: LedgerDriver) -> None:
     answer, book = decided(ledger, taking(FIRST, SECOND))
     assert answer.takes == (FIRST, SECOND)
     assert (book.has, book.request, book.disabled) == ((), "", None)
@@ -79,7 +82,7 @@ def test_a_guests_life(ledger: Driver) -> None:
     assert not books.let_go(OTHER)
 
 
-def test_a_claim_of_before(ledger: Driver) -> None:
+def test_a_claim_of_before(ledger: LedgerDriver) -> None:
     ledger.claim(request("gpu:1"), ME, host="h")
     assert not DriverBooks(ledger, "h").let_go(ME)
     (key,) = (
@@ -90,7 +93,7 @@ def test_a_claim_of_before(ledger: Driver) -> None:
     assert states(ledger).count(("active", ME)) == 1
 
 
-def test_who_was_faster_is_seen(ledger: Driver) -> None:
+def test_who_was_faster_is_seen(ledger: LedgerDriver) -> None:
     """Decided again on what there is then; nothing is half claimed."""
     decided(ledger, taking(SECOND), OTHER)
     before = states(ledger)
@@ -101,7 +104,9 @@ def test_who_was_faster_is_seen(ledger: Driver) -> None:
     def decide(book: Ledger) -> Answer:
         free = [u.key for u in book.units if u.state == "free"]
         if len(free) == 2:
-            ledger.take([record(ledger, FIRST).unit.key], OTHER_TOO, HOOK)
+            ledger.claim_units(
+                [record(ledger, FIRST).unit.key], OTHER_TOO, HOOK
+            )
         return Answer(takes=tuple(free[:1]))
 
     answer = DriverBooks(ledger, "h").attempt(ME, decide, HOOK)
@@ -111,7 +116,7 @@ def test_who_was_faster_is_seen(ledger: Driver) -> None:
 OTHER_TOO = "0bbbbbbb-8d1f-4c8e-9a57-0d6b6e0f4a11"
 
 
-def record(ledger: Driver, address: str) -> UnitRecord:
+def record(ledger: LedgerDriver, address: str) -> UnitRecord:
     (found,) = (
         r
         for r in ledger.records(host="h")
@@ -120,8 +125,8 @@ def record(ledger: Driver, address: str) -> UnitRecord:
     return found
 
 
-def test_a_host_that_offers_nothing(ledger: Driver) -> None:
-    ledger.disable("h", "new roof")
+def test_a_host_that_offers_nothing(ledger: LedgerDriver) -> None:
+    ledger.cordon("h", "new roof")
     _, book = decided(ledger, Answer())
     assert book.disabled == "new roof"
 

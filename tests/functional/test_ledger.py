@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation.driver import Driver, LedgerSettings
+from gpu_passthrough_plugin.allocation.driver import (
+    LedgerDriver,
+    LedgerSettings,
+)
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
@@ -36,7 +39,9 @@ def ledger(database_url: str) -> Iterator[SqlLedger]:
     found.close()
 
 
-def moved(ledger: Driver, record: UnitRecord, *states: State) -> UnitRecord:
+def moved(
+    ledger: LedgerDriver, record: UnitRecord, *states: State
+) -> UnitRecord:
     for state in states:
         record = ledger.move(record, state)
     return record
@@ -288,7 +293,7 @@ def test_moves_that_no_edge_allows(ledger: SqlLedger) -> None:
     assert ledger.records() == ()
 
 
-def test_a_record_of_another_life_moves_nothing(ledger: Driver) -> None:
+def test_a_record_of_another_life_moves_nothing(ledger: LedgerDriver) -> None:
     """A unit that went, came back, and is at the same point of its life."""
     ledger.publish("h", [unit(1)])
     (record,) = ledger.claim(request("gpu:1"), A).units
@@ -346,11 +351,11 @@ def test_very_units_are_taken(ledger: SqlLedger) -> None:
     ledger.publish("h", [unit(1), unit(2, GPU, NIC), unit(3)])
     records = ledger.records(host="h")
     keys = [record.unit.key for record in records[1:]]
-    held = ledger.take(keys, A.upper(), "hook")
+    held = ledger.claim_units(keys, A.upper(), "hook")
     assert (held.consumer, held.host, held.request) == (A, "h", "hook")
     assert [r.unit.key for r in held.units] == keys
     assert held.states == (State.CLAIMED,)
-    assert ledger.take(keys, A, "hook") == held
+    assert ledger.claim_units(keys, A, "hook") == held
     assert ledger.allocation(A) == held
     assert ledger.records(host="h")[0] == records[0]
     candidates = ledger.candidates(request("gpu:1"))
@@ -370,25 +375,25 @@ def test_what_is_not_free_is_not_taken_nor_anything_with_it(
 ) -> None:
     ledger.publish("h", [unit(1), unit(2), unit(3)])
     first, second, third = (r.unit.key for r in ledger.records(host="h"))
-    ledger.take([first], A, "hook")
+    ledger.claim_units([first], A, "hook")
     ledger.move(ledger.unit(third), State.QUARANTINED, reason="loud")
     before = ledger.records()
     for wrong in (first, third):
         with pytest.raises(errors.Conflict):
-            ledger.take([second, wrong], B, "hook")
+            ledger.claim_units([second, wrong], B, "hook")
     for keys in ([second], [first, second]):
         with pytest.raises(errors.Refused, match="hook on host h"):
-            ledger.take(keys, A, "hook")
+            ledger.claim_units(keys, A, "hook")
     gone = UnitKey("h", unit(9).key.address)
     nowhere = UnitKey("nowhere", unit(1).key.address)
     for wrong in (gone, nowhere):
         with pytest.raises(errors.Refused):
-            ledger.take([wrong], B, "hook")
+            ledger.claim_units([wrong], B, "hook")
     with pytest.raises(errors.Invalid):
-        ledger.take([second], "nobody", "hook")
-    ledger.disable("h", "new roof")
+        ledger.claim_units([second], "nobody", "hook")
+    ledger.cordon("h", "new roof")
     with pytest.raises(errors.Refused, match="new roof"):
-        ledger.take([second], B, "hook")
+        ledger.claim_units([second], B, "hook")
     assert ledger.records() == before
     assert [a.consumer for a in ledger.allocations()] == [A]
 
@@ -400,13 +405,13 @@ def error_of(action: Callable[[], object]) -> str:
     return f"{type(caught.value).__name__}: {caught.value}"
 
 
-def test_every_driver_words_a_refusal_alike(ledger: Driver) -> None:
+def test_every_driver_words_a_refusal_alike(ledger: LedgerDriver) -> None:
     """One golden file for all drivers: same request, same fleet, same text."""
     ledger.publish("h", [unit(1), unit(2)], aggregates=frozenset({"rack"}))
     ledger.publish("c", [unit(1, host="c")])
-    ledger.disable("c", "fan is replaced")
+    ledger.cordon("c", "fan is replaced")
     first, second = (r.unit.key for r in ledger.records(host="h"))
-    (record,) = ledger.take([first], A, "hook").units
+    (record,) = ledger.claim_units([first], A, "hook").units
     in_rack = dataclasses.replace(request("gpu:2"), aggregate="rack")
     unknown = dataclasses.replace(request("gpu:1"), aggregate="attic")
     nowhere = UnitKey("nowhere", first.address)
@@ -426,15 +431,21 @@ def test_every_driver_words_a_refusal_alike(ledger: Driver) -> None:
         "claim, no such aggregate": lambda: ledger.claim(unknown, B),
         "claim, consumer": lambda: ledger.claim(request("gpu:2"), A),
         "claim, no UUID": lambda: ledger.claim(request("gpu:1"), "x"),
-        "take, not free": lambda: ledger.take([first], B, "hook"),
-        "take, consumer": lambda: ledger.take([second], A, "hook"),
-        "take, cordoned host": lambda: ledger.take(
+        "claim_units, not free": lambda: ledger.claim_units(
+            [first], B, "hook"
+        ),
+        "claim_units, consumer": lambda: ledger.claim_units(
+            [second], A, "hook"
+        ),
+        "claim_units, cordoned host": lambda: ledger.claim_units(
             [UnitKey("c", first.address)], B, "hook"
         ),
-        "take, no such unit": lambda: ledger.take(
+        "claim_units, no such unit": lambda: ledger.claim_units(
             [UnitKey("h", Address(0, 9, 0, 0))], B, "hook"
         ),
-        "take, no such host": lambda: ledger.take([nowhere], B, "hook"),
+        "claim_units, no such host": lambda: ledger.claim_units(
+            [nowhere], B, "hook"
+        ),
         "allocation": lambda: ledger.allocation(B),
         "unit": lambda: ledger.unit(nowhere),
         "move, outdated": lambda: ledger.move(record, State.FREE),
@@ -446,8 +457,8 @@ def test_every_driver_words_a_refusal_alike(ledger: Driver) -> None:
             ),
             State.QUARANTINED,
         ),
-        "disable": lambda: ledger.disable("g", "x"),
-        "enable": lambda: ledger.enable("g"),
+        "cordon": lambda: ledger.cordon("g", "x"),
+        "uncordon": lambda: ledger.uncordon("g"),
         "publish": lambda: ledger.publish("h", [unit(1, host="g"), unit(1)]),
     }
     texts = {name: error_of(action) for name, action in of_action.items()}
@@ -456,6 +467,6 @@ def test_every_driver_words_a_refusal_alike(ledger: Driver) -> None:
     assert_golden(path, sections(texts))
 
 
-def two_machines(ledger: Driver) -> str:
+def two_machines(ledger: LedgerDriver) -> str:
     ledger.publish("m", [], machine="1")
     return error_of(lambda: ledger.publish("m", [], machine="2"))

@@ -45,7 +45,7 @@ def test_nothing_of_a_disabled_host_is_offered(ledger: SqlLedger) -> None:
     for host in ("a", "b"):
         ledger.publish(host, [unit(n, host=host) for n in (1, 2)])
     (held,) = ledger.claim(request("gpu:1"), A, host="a").units
-    said = ledger.disable("a", "fans are changed")
+    said = ledger.cordon("a", "fans are changed")
     assert said == HostRecord("a", 1, True, "fans are changed", frozenset())
     assert ledger.hosts()[0] == said
     assert hosts(ledger) == ["b"]
@@ -59,24 +59,24 @@ def test_nothing_of_a_disabled_host_is_offered(ledger: SqlLedger) -> None:
     # Nor is what is new.
     ledger.publish("a", [unit(n, host="a") for n in (1, 2, 3)])
     assert hosts(ledger) == ["b"]
-    assert ledger.enable("a").is_disabled is False
+    assert ledger.uncordon("a").is_cordoned is False
     assert hosts(ledger) == ["b", "a"]
     assert ledger.claim(request("gpu:3"), B).host == "a"
 
 
 def test_a_disabled_host_stays_so_for_who_waits(ledger: SqlLedger) -> None:
     ledger.publish("a", [unit(1, host="a")])
-    ledger.disable("a", "")
-    assert ledger.hosts()[0].is_disabled
+    ledger.cordon("a", "")
+    assert ledger.hosts()[0].is_cordoned
     with pytest.raises(errors.NoValidHost):
         ledger.claim(request("gpu:1"), A)
 
 
 def test_no_such_host(ledger: SqlLedger) -> None:
     with pytest.raises(errors.Refused, match="no host x"):
-        ledger.disable("x", "")
+        ledger.cordon("x", "")
     with pytest.raises(errors.Refused, match="no host x"):
-        ledger.enable("x")
+        ledger.uncordon("x")
     assert ledger.hosts() == ()
 
 

@@ -100,7 +100,7 @@ def test_a_claim_reads_no_more_rows_than_a_page_and_a_host(
 @pytest.mark.parametrize("weight", Weight)
 def test_the_index_is_used(ledger: SqlLedger, weight: Weight) -> None:
     grow(ledger, range(60), 2)
-    statement = statements.page(statements.Kind(weight))
+    statement = statements.host_page(statements.PageQuery(weight))
     plan = explained(ledger, statement, page_of(weight))
     assert INDEX in plan
     assert "filesort" not in plan
@@ -125,7 +125,7 @@ def test_one_host_is_held_and_none_that_was_passed_over(
 ) -> None:
     """In the order of the weight, and each client another."""
     grow(served, range(hosts), 2)
-    statement = statements.idle(statements.Kind(weight))
+    statement = statements.lock_first_idle(statements.PageQuery(weight))
     bound = page_of(weight)
     order = list(range(1, hosts + 1))
     if weight is Weight.SPREAD:
@@ -137,11 +137,13 @@ def test_one_host_is_held_and_none_that_was_passed_over(
             assert row.host_id == expected
         for host_id in order[2:]:
             held = {"host_id": host_id}
-            assert rest.execute(statements.LOCK_IF_IDLE, held).first()
-            rest.execute(statements.REMOVE_SUPPLY, held)
+            assert rest.execute(statements.LOCK_OFFERED_IF_IDLE, held).first()
+            rest.execute(statements.REMOVE_FREE_COUNTS, held)
         for host_id in order[:2]:
             held = {"host_id": host_id}
-            assert not rest.execute(statements.LOCK_IF_IDLE, held).first()
+            assert not rest.execute(
+                statements.LOCK_OFFERED_IF_IDLE, held
+            ).first()
 
 
 @pytest.mark.parametrize("weight", Weight)
@@ -150,26 +152,26 @@ def test_a_host_that_is_just_taken_out_of_use_is_not_held(
 ) -> None:
     """What it supplies is still to be taken back."""
     grow(served, range(3), 2)
-    statement = statements.idle(statements.Kind(weight))
+    statement = statements.lock_first_idle(statements.PageQuery(weight))
     first, second = (1, 2) if weight is Weight.PACK else (3, 2)
     with served.database.engine.begin() as connection:
         connection.execute(
-            statements.DISABLE, {"host_id": first, "why": "new roof"}
+            statements.SET_CORDON, {"host_id": first, "why": "new roof"}
         )
         row = connection.execute(statement, page_of(weight)).one()
     assert row.host_id == second
 
 
 def test_others_hold_more_than_a_page(served: SqlLedger) -> None:
-    grow(served, range(host_query.PAGE + 3), 1)
+    grow(served, range(host_query.PAGE_ROWS + 3), 1)
     said(served, "gpu:1")
     engine = served.database.engine
     with engine.begin() as other:
-        for host_id in range(2, host_query.PAGE + 3):
+        for host_id in range(2, host_query.PAGE_ROWS + 3):
             held = {"host_id": host_id}
-            assert other.execute(statements.LOCK_IF_IDLE, held).first()
+            assert other.execute(statements.LOCK_OFFERED_IF_IDLE, held).first()
         allocation = served.claim(request("gpu:1"), str(uuid.uuid4()))
-    assert allocation.host == f"h{host_query.PAGE + 2:04}"
+    assert allocation.host == f"h{host_query.PAGE_ROWS + 2:04}"
 
 
 @pytest.mark.parametrize("hosts", [1, 2, 60])
@@ -178,7 +180,7 @@ def test_holding_a_host_reads_the_index_and_one_host_at_a_time(
     served: SqlLedger, weight: Weight, hosts: int
 ) -> None:
     grow(served, range(hosts), 2)
-    statement = statements.idle(statements.Kind(weight))
+    statement = statements.lock_first_idle(statements.PageQuery(weight))
     plan = explained(served, statement, page_of(weight))
     assert INDEX in plan
     if served.database.engine.dialect.name == "mysql":
@@ -195,12 +197,12 @@ def test_holding_a_host_reads_the_index_and_one_host_at_a_time(
 def page_of(weight: Weight) -> dict[str, int]:
     """What is bound on a first page."""
     bound = {
-        "card_id": 1,
+        "model_id": 1,
         "place": Place.ANYWHERE.value,
         "need": 1,
         "from_free": 1,
         "after": -1,
-        "most": host_query.PAGE,
+        "most": host_query.PAGE_ROWS,
     }
     if weight is Weight.SPREAD:
         bound |= {"from_free": 2**31 - 1, "after": 2**31 - 1}

@@ -52,7 +52,7 @@ WRITES: list[Callable[[SqlLedger], object]] = [
 def refused(
     ledger: SqlLedger, acts: list[Callable[[SqlLedger], object]]
 ) -> set[str]:
-    """What each act is refused with: one line, and one for all of them."""
+    """The messages by which acts are refused: each is one line."""
     said = set()
     for act in acts:
         with pytest.raises(errors.Unavailable) as caught:
@@ -65,9 +65,9 @@ def refused(
 def test_absent(tmp_path: Path) -> None:
     file = tmp_path / "nowhere" / "ledger.sqlite"
     ledger = ledger_of(file)
-    assert refused(ledger, READS + WRITES) == {
-        f"there is no ledger {file}; run 'gpu-passthrough db sync'"
-    }
+    (said,) = refused(ledger, READS + WRITES)
+    assert str(file) in said
+    assert "db sync" in said
     # And asking made none.
     assert not file.parent.exists()
 
@@ -103,10 +103,9 @@ def test_a_database_without_schema(tmp_path: Path) -> None:
     file.touch()
     ledger = ledger_of(file)
     assert ledger.version() == ""
-    assert refused(ledger, READS + WRITES) == {
-        f"the ledger {file} has no schema yet, wanted 0002; run"
-        " 'gpu-passthrough db sync'"
-    }
+    (said,) = refused(ledger, READS + WRITES)
+    assert f"{file} has no schema" in said
+    assert "db sync" in said
     assert file.stat().st_size == 0
 
 
@@ -115,11 +114,9 @@ def test_newer(file: Path) -> None:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     ledger = ledger_of(file)
     acts = [*READS, *WRITES, lambda found: found.sync()]
-    assert refused(ledger, acts) == {
-        f"the ledger {file} has schema 9999, newer than 0002, the newest"
-        " that this release knows; upgrade gpu-passthrough-plugin on this"
-        " host"
-    }
+    (said,) = refused(ledger, acts)
+    assert f"{file} has schema 9999" in said
+    assert "0002" in said
     assert ledger.version() == "9999"
 
 
@@ -129,7 +126,7 @@ def test_no_database(tmp_path: Path) -> None:
     before = file.read_bytes()
     acts = [*READS, *WRITES, lambda found: found.sync()]
     (said,) = refused(ledger_of(file), acts)
-    assert said.startswith(f"the ledger {file} is no SQLite database; check")
+    assert f"{file} is not an SQLite database" in said
     assert file.read_bytes() == before
 
 
@@ -138,7 +135,7 @@ def test_damaged(file: Path) -> None:
     pages[4096:] = b"\x5a" * (len(pages) - 4096)
     file.write_bytes(pages)
     (said,) = refused(ledger_of(file), READS + WRITES)
-    assert said.startswith(f"the ledger {file} is damaged; put a copy in")
+    assert f"{file} is corrupt" in said
 
 
 def test_nothing_is_logged_beside_what_is_raised(
@@ -157,26 +154,23 @@ def test_read_only(file: Path) -> None:
         *WRITES,
         lambda found: found.move(found.records()[0], State.QUARANTINED),
     ]
-    assert refused(ledger, acts) == {
-        f"the ledger {file} is read-only; make the file and its folder"
-        " writable"
-    }
+    (said,) = refused(ledger, acts)
+    assert f"{file} is read-only" in said
     assert [r.state for r in ledger.records()] == [State.FREE]
 
 
 @pytest.mark.parametrize("folder", ["/proc/self", "/dev/null", "/sys"])
 def test_where_no_file_can_be_made(folder: str) -> None:
     file = Path(folder) / "gpu-passthrough" / "ledger.sqlite"
-    with pytest.raises(errors.Unavailable) as caught:
+    with pytest.raises(errors.Unavailable, match=str(file)):
         ledger_of(file).sync()
-    assert str(caught.value).startswith(f"the ledger {file} cannot be made (")
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     ledger = ledger_of(tmp_path)
     (said,) = refused(ledger, READS + WRITES)
-    assert said.startswith(f"the ledger {tmp_path} cannot be opened")
-    with pytest.raises(errors.Unavailable, match="cannot be made"):
+    assert f"{tmp_path} cannot be opened" in said
+    with pytest.raises(errors.Unavailable, match=str(tmp_path)):
         ledger.sync()
 
 
@@ -191,7 +185,7 @@ def test_locked_for_too_long(
     with closing(holder):
         holder.execute("BEGIN IMMEDIATE")
         (said,) = refused(ledger, WRITES)
-        assert "is locked by another process for too long" in said
+        assert f"{file} stays locked" in said
         # Readers go on.
         assert [r.state for r in ledger.records()] == [State.FREE]
         holder.execute("ROLLBACK")
@@ -202,12 +196,12 @@ def test_locked_for_too_long(
     "url", ["", "ledger.sqlite", "nonsense://h/d", "sqlite"]
 )
 def test_what_is_no_url(url: str) -> None:
-    with pytest.raises(errors.Invalid, match="is no URL of a database"):
+    with pytest.raises(errors.Invalid, match=r"\[database\] connection"):
         SqlLedger(LedgerSettings(url))
 
 
 def test_a_driver_that_is_not_installed() -> None:
-    with pytest.raises(errors.Invalid, match="needs a driver"):
+    with pytest.raises(errors.Invalid, match="cx_Oracle"):
         SqlLedger(LedgerSettings("oracle+cx_oracle://h/d"))
 
 

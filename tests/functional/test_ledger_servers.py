@@ -60,8 +60,7 @@ def test_nobody_there(server: MariaDB | PostgreSQL) -> None:
         port = free.getsockname()[1]
     url = sa.make_url(server.new_database()).set(port=port)
     said = refused(url.set(password=WORD))
-    assert "does not answer" in said
-    assert "check [database] connection" in said
+    assert "[database] connection" in said
     assert WORD not in said
 
 
@@ -78,7 +77,7 @@ def test_one_who_takes_the_call_and_says_nothing(
             # Once it took the call, this is what bounds the greeting.
             soon["read_timeout"] = "2"
         said = refused(url.update_query_dict(soon))
-        assert "does not answer" in said
+        assert "[database] connection" in said
 
 
 def test_wrong_credentials(server: MariaDB | PostgreSQL) -> None:
@@ -94,7 +93,7 @@ def test_no_such_database(server: MariaDB | PostgreSQL) -> None:
 
 
 def test_a_database_without_schema(server: MariaDB | PostgreSQL) -> None:
-    assert "has no schema yet" in refused(server.new_database())
+    assert "db sync" in refused(server.new_database())
 
 
 def test_newer(server: MariaDB | PostgreSQL) -> None:
@@ -106,7 +105,7 @@ def test_newer(server: MariaDB | PostgreSQL) -> None:
             "UPDATE alembic_version SET version_num = '9999'"
         )
     ledger.close()
-    assert "newer than" in refused(url)
+    assert "9999" in refused(url)
 
 
 def test_killed_and_started_again(fresh: MariaDB | PostgreSQL) -> None:

@@ -275,12 +275,12 @@ def test_hosts_that_nova_disabled_are_not_offered(
     disabled = frozenset({names.NOVA_DISABLED_TRAIT})
     providers.put_traits(ledger.service, root, has, disabled)
     (host,) = ledger.hosts()
-    assert host.is_disabled
+    assert host.is_cordoned
     assert "compute service" in host.reason
     with pytest.raises(errors.NoValidHost):
         ledger.claim(request("gpu:1"), A)
     with pytest.raises(errors.Refused, match="host h "):
-        ledger.enable("h")
+        ledger.uncordon("h")
 
 
 def test_aggregates_of_nova_stay(ledger: PlacementLedger) -> None:
@@ -340,9 +340,9 @@ def test_without_consumer_types(
 def test_golden_messages(ledger: PlacementLedger) -> None:
     """What this driver refuses besides the refusals of every driver."""
     ledger.publish("h", [unit(1), unit(2)])
-    held = ledger.take([unit(2).key], A, "hook").units[0]
+    held = ledger.claim_units([unit(2).key], A, "hook").units[0]
     ledger.service.delete(f"/allocations/{A}")
-    ledger.take([unit(2).key], "c" + A[1:], "hook")
+    ledger.claim_units([unit(2).key], "c" + A[1:], "hook")
     allocate_as_nova(ledger, B)
     nova_held = ledger.unit(unit(1).key)
     root = uuids(ledger)["h"]
@@ -370,7 +370,7 @@ def test_golden_messages(ledger: PlacementLedger) -> None:
         "move, held by another consumer": error_of(
             lambda: ledger.move(held, State.PREPARING)
         ),
-        "enable, disabled in Nova": error_of(lambda: ledger.enable("h")),
+        "enable, disabled in Nova": error_of(lambda: ledger.uncordon("h")),
         "publish, reported by Nova": error_of(
             lambda: ledger.publish("g", [unit(2, host="g")])
         ),

@@ -254,17 +254,17 @@ def test_a_given_unit_that_another_consumer_claims_meanwhile(
     other = placement_server.ledger()
 
     def take() -> None:
-        held = other.take([key], B, "hook")
+        held = other.claim_units([key], B, "hook")
         if is_given_back:
             other.move(held.units[0], State.FREE)
 
     seen = interfere(placement_ledger, "PUT", f"/allocations/{A}", before=take)
     if is_given_back:
-        held = placement_ledger.take([key], A, "hook")
+        held = placement_ledger.claim_units([key], A, "hook")
         assert [r.unit.key for r in held.units] == [key]
     else:
         with pytest.raises(errors.Conflict, match=r"01:00\.0 is not free"):
-            placement_ledger.take([key], A, "hook")
+            placement_ledger.claim_units([key], A, "hook")
     assert seen
     (allocation,) = placement_ledger.allocations()
     assert allocation.consumer == (A if is_given_back else B)

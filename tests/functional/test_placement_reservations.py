@@ -116,7 +116,7 @@ def test_another_claim_of_the_consumer_replaces_it(
     assert [r.unit for r in held.units] == [unit(1)]
     reserve(ledger, B, stored(ledger)[1], user_id="gpu:1")
     key = unit(2).key
-    assert ledger.take([key], B, "gpu:1").units[0].unit == unit(2)
+    assert ledger.claim_units([key], B, "gpu:1").units[0].unit == unit(2)
 
 
 def test_a_claim_on_another_host_replaces_it(ledger: PlacementLedger) -> None:
@@ -126,12 +126,12 @@ def test_a_claim_on_another_host_replaces_it(ledger: PlacementLedger) -> None:
     held = ledger.claim(request("gpu:1"), A, host="g")
     assert (held.host, len(ledger.allocations())) == ("g", 1)
     reserve(ledger, B, stored(ledger)[1], user_id="gpu:1")
-    ledger.disable("h", "drawn")
+    ledger.cordon("h", "drawn")
     with pytest.raises(errors.NoValidHost):
         ledger.claim(request("gpu:1"), B)
     reserve(ledger, B, stored(ledger)[1], user_id="gpu:1")
     with pytest.raises(errors.Refused, match="drawn"):
-        ledger.take([unit(1).key], B, "gpu:1")
+        ledger.claim_units([unit(1).key], B, "gpu:1")
 
 
 def test_a_record_of_another_claim_moves_nothing(
@@ -180,7 +180,7 @@ def test_so_they_are_for_given_units(
 ) -> None:
     ledger.publish("h", [unit(1), unit(2)])
     reserve(ledger, A, *stored(ledger), user_id="gpu:2")
-    taken = ledger.take([unit(1).key], B, "gpu:1")
+    taken = ledger.claim_units([unit(1).key], B, "gpu:1")
     assert [r.unit for r in taken.units] == [unit(1)]
     assert not has_allocations(ledger, A)
 

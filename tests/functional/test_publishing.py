@@ -66,8 +66,8 @@ def test_a_machine_without_an_id_is_not_refused(world: World) -> None:
 
 
 def test_a_disabled_host_stays_disabled(world: World) -> None:
-    world.ledger.disable(HOST, "new roof")
+    world.ledger.cordon(HOST, "new roof")
     verbs.publish(dataclasses.replace(world.site(), aggregates=frozenset("a")))
     (host,) = world.ledger.hosts()
-    assert (host.is_disabled, host.reason) == (True, "new roof")
+    assert (host.is_cordoned, host.reason) == (True, "new roof")
     assert world.ledger.candidates(wanted()) == ()

@@ -16,7 +16,10 @@ from typing import TypeVar
 import libvirt
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation.driver import Driver, LedgerSettings
+from gpu_passthrough_plugin.allocation.driver import (
+    LedgerDriver,
+    LedgerSettings,
+)
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.flow.site import Site
@@ -212,8 +215,8 @@ class CountedHypervisor(Hypervisor):
         self._acts.do("stop", lambda: destroy(uuid))
 
 
-class CountedLedger(Driver):
-    def __init__(self, ledger: Driver, acts: Acts) -> None:
+class CountedLedger(LedgerDriver):
+    def __init__(self, ledger: LedgerDriver, acts: Acts) -> None:
         self._ledger = ledger
         self._acts = acts
 
@@ -249,11 +252,11 @@ class CountedLedger(Driver):
     def hosts(self) -> tuple[HostRecord, ...]:
         return self._ledger.hosts()
 
-    def disable(self, host: str, reason: str) -> HostRecord:
-        return self._ledger.disable(host, reason)
+    def cordon(self, host: str, reason: str) -> HostRecord:
+        return self._ledger.cordon(host, reason)
 
-    def enable(self, host: str) -> HostRecord:
-        return self._ledger.enable(host)
+    def uncordon(self, host: str) -> HostRecord:
+        return self._ledger.uncordon(host)
 
     def records(
         self, *, host: str | None = None, states: Collection[State] = ()
@@ -272,11 +275,11 @@ class CountedLedger(Driver):
             "claim", lambda: self._ledger.claim(request, consumer, host=host)
         )
 
-    def take(
+    def claim_units(
         self, keys: Collection[UnitKey], consumer: str, request: str
     ) -> Allocation:
         return self._acts.do(
-            "take", lambda: self._ledger.take(keys, consumer, request)
+            "take", lambda: self._ledger.claim_units(keys, consumer, request)
         )
 
     def allocations(self) -> tuple[Allocation, ...]:

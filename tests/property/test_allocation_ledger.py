@@ -132,12 +132,12 @@ class Ledger(RuleBasedStateMachine):
         else:
             raise AssertionError("an old record moved a unit")
 
-    @rule(host=st.sampled_from(HOSTS), disables=st.booleans())
-    def disable_or_enable(self, host: str, disables: bool) -> None:
-        if disables:
-            assert self.ledger.disable(host, "drawn").is_disabled
+    @rule(host=st.sampled_from(HOSTS), cordons=st.booleans())
+    def cordon_or_uncordon(self, host: str, cordons: bool) -> None:
+        if cordons:
+            assert self.ledger.cordon(host, "drawn").is_cordoned
         else:
-            assert not self.ledger.enable(host).is_disabled
+            assert not self.ledger.uncordon(host).is_cordoned
 
     @invariant()
     def what_hosts_supply_is_counted(self) -> None:
@@ -147,7 +147,7 @@ class Ledger(RuleBasedStateMachine):
             is_free = [
                 r.state is State.FREE
                 and not r.is_missing
-                and not host.is_disabled
+                and not host.is_cordoned
                 for r in records
             ]
             free = [
@@ -155,12 +155,14 @@ class Ledger(RuleBasedStateMachine):
                 for r, is_it in zip(records, is_free, strict=True)
                 if is_it
             ]
-            wanted = capacity.count(free, [r.unit for r in records])
+            wanted = capacity.count_free(free, [r.unit for r in records])
             assert self.supplied(host.name) == {
                 key: number for key, number in wanted.items() if number
             }
 
-    def supplied(self, host: str) -> dict[tuple[capacity.Card, int], int]:
+    def supplied(
+        self, host: str
+    ) -> dict[tuple[capacity.DeviceModel, int], int]:
         """What the ledger counts of a host; zeros left out."""
         asked = (
             sa.select(schema.card, schema.supply)
@@ -170,7 +172,7 @@ class Ledger(RuleBasedStateMachine):
         )
         return {
             (
-                capacity.Card(
+                capacity.DeviceModel(
                     row.vendor_id,
                     row.product_id,
                     DeviceType(row.device_type),

@@ -1,4 +1,4 @@
-"""What hosts supply sends a claim to every host that has what it asks for."""
+"""The counts of free primaries lead a claim to every host that fits."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from tests.unit.allocation.build import free
 
 
 def is_looked_at(request: Request, units: list[Unit]) -> bool:
-    """Whether a host with these free units stands in some page."""
-    wanted = capacity.wanted(request, capacity.cards(units))
-    if wanted is None:
+    """Whether a claim would look at a host with these free units."""
+    models = capacity.device_models(units)
+    host_filter = capacity.host_filter(request, models)
+    if host_filter is None:
         return False
-    counted = capacity.count(units)
-    for cards, number in wanted.others:
-        anywhere = (
-            counted.get((c, capacity.Place.ANYWHERE), 0) for c in cards
-        )
+    counted = capacity.count_free(units)
+    for matching, number in host_filter.others:
+        anywhere = [
+            counted.get((model, capacity.Place.ANYWHERE), 0)
+            for model in matching
+        ]
         if sum(anywhere) < number:
             return False
     return any(
-        counted.get((card, need.place), 0)
-        >= -(-need.number // len(wanted.cards))
-        for need in wanted.needs
-        for card in wanted.cards
+        counted.get((threshold.model, threshold.place), 0) >= threshold.number
+        for threshold in host_filter.thresholds
     )
 
 
@@ -46,15 +46,15 @@ def test_what_is_taken_is_missing(
     units: list[Unit], data: st.DataObject
 ) -> None:
     left = data.draw(st.lists(st.sampled_from(units), unique=True))
-    before = capacity.count(units, units)
-    after = capacity.count(left, units)
+    before = capacity.count_free(units, units)
+    after = capacity.count_free(left, units)
     assert before.keys() == after.keys()
     assert all(0 <= after[key] <= before[key] for key in before)
-    for (card, place), number in after.items():
+    for (model, place), number in after.items():
         nodes = [
             free
             for (other, node), free in after.items()
-            if other == card and node >= capacity.Place.NO_NODE
+            if other == model and node >= capacity.Place.NO_NODE
         ]
         if place == capacity.Place.ANYWHERE:
             assert number == sum(nodes)

@@ -187,7 +187,7 @@ def claim_units(
         held = Allocation(
             consumer, holding.host, holding.user_id, holding.units
         )
-        validation.require_same(held, keys)
+        validation.require_same_units(held, keys)
         return held
     units = _read_free_units(service, keys)
     return Allocation(
@@ -204,8 +204,8 @@ def _read_free_units(
     name = next(iter(keys)).host
     fleet = reading.read_fleet(service, name)
     for host in fleet.hosts:
-        if host.record.is_disabled:
-            validation.require_enabled(name, host.record.reason)
+        if host.record.is_cordoned:
+            raise refusals.host_cordoned(name, host.record.reason)
     units = [s for s in fleet.units if s.record.unit.key in keys]
     for key in sorted(set(keys) - {s.record.unit.key for s in units}):
         raise refusals.unit_unknown(key)
@@ -260,25 +260,27 @@ def _ordered_hosts(
     :param units: of each host.
     """
     all_units = [s.record.unit for of_host in units.values() for s in of_host]
-    needed = capacity.wanted(request, capacity.cards(all_units))
-    if needed is None:
+    host_filter = capacity.host_filter(
+        request, capacity.device_models(all_units)
+    )
+    if host_filter is None:
         return
-    supplies = {
-        host: capacity.count(s.record.unit for s in of_host if s.is_offered)
+    counts = {
+        host: capacity.count_free(
+            s.record.unit for s in of_host if s.is_offered
+        )
         for host, of_host in units.items()
     }
     yielded: set[str] = set()
-    for need in needed.needs:
-        share = -(-need.number // len(needed.cards))
-        for card in needed.cards:
-            free = {
-                host: counts.get((card, need.place), 0)
-                for host, counts in supplies.items()
-            }
-            for host in _by_weight(free, weight, share):
-                if host not in yielded:
-                    yielded.add(host)
-                    yield host
+    for model, place, number in host_filter.thresholds:
+        free = {
+            host: free_counts.get((model, place), 0)
+            for host, free_counts in counts.items()
+        }
+        for host in _by_weight(free, weight, number):
+            if host not in yielded:
+                yielded.add(host)
+                yield host
 
 
 def _by_weight(

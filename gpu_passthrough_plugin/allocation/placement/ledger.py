@@ -6,7 +6,11 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 from gpu_passthrough_plugin.allocation import inventory, refusals, validation
-from gpu_passthrough_plugin.allocation.driver import Driver, LedgerSettings
+from gpu_passthrough_plugin.allocation.driver import (
+    LedgerDriver,
+    LedgerSettings,
+)
+from gpu_passthrough_plugin.allocation.inventory import Publication
 from gpu_passthrough_plugin.allocation.placement import (
     claim,
     consumers,
@@ -17,7 +21,6 @@ from gpu_passthrough_plugin.allocation.placement import (
 )
 from gpu_passthrough_plugin.allocation.placement.move import Move
 from gpu_passthrough_plugin.allocation.placement.service import Service
-from gpu_passthrough_plugin.allocation.validation import Shown
 from gpu_passthrough_plugin.model.allocation import (
     Allocation,
     Candidate,
@@ -35,7 +38,7 @@ from gpu_passthrough_plugin.model.unit import (
 T = TypeVar("T")
 
 
-class PlacementLedger(Driver):
+class PlacementLedger(LedgerDriver):
     """The ledger in OpenStack Placement; see the package's docstring."""
 
     def __init__(self, settings: LedgerSettings) -> None:
@@ -62,20 +65,24 @@ class PlacementLedger(Driver):
         machine: str = "",
         replaces: bool = False,
     ) -> SyncReport:
-        inventory.check(host, units)
-        shown = Shown(host, tuple(units), aggregates, machine, replaces)
-        return self._retry(lambda _: publish.publish(self.service, shown))
+        inventory.require_consistent(host, units)
+        publication = Publication(
+            host, tuple(units), aggregates, machine, replaces
+        )
+        return self._retry(
+            lambda _: publish.publish(self.service, publication)
+        )
 
     def hosts(self) -> tuple[HostRecord, ...]:
         fleet = self._retry(lambda _: reading.read_fleet(self.service))
         return tuple(host.record for host in fleet.hosts)
 
-    def disable(self, host: str, reason: str) -> HostRecord:
+    def cordon(self, host: str, reason: str) -> HostRecord:
         return self._retry(
             lambda _: providers.cordon(self.service, host, reason)
         )
 
-    def enable(self, host: str) -> HostRecord:
+    def uncordon(self, host: str) -> HostRecord:
         return self._retry(lambda _: providers.uncordon(self.service, host))
 
     def records(
@@ -110,16 +117,16 @@ class PlacementLedger(Driver):
     def claim(
         self, request: Request, consumer: str, *, host: str | None = None
     ) -> Allocation:
-        uuid = validation.consumer(consumer)
+        uuid = validation.consumer_uuid(consumer)
         query = claim.ClaimQuery(request, uuid, host, self._weight)
         return self._retry(
             lambda attempt: claim.claim(self.service, query, attempt)
         )
 
-    def take(
+    def claim_units(
         self, keys: Collection[UnitKey], consumer: str, request: str
     ) -> Allocation:
-        uuid = validation.consumer(consumer)
+        uuid = validation.consumer_uuid(consumer)
         return self._retry(
             lambda attempt: claim.claim_units(
                 self.service, keys, uuid, request, attempt
@@ -134,7 +141,7 @@ class PlacementLedger(Driver):
         )
 
     def allocation(self, consumer: str) -> Allocation:
-        uuid = validation.consumer(consumer)
+        uuid = validation.consumer_uuid(consumer)
         return self._retry(
             lambda _: consumers.read_allocation(self.service, uuid)
         )

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import refusals
+from gpu_passthrough_plugin.allocation.inventory import Publication
 from gpu_passthrough_plugin.allocation.placement import (
     names,
     reading,
@@ -32,7 +33,6 @@ from gpu_passthrough_plugin.allocation.placement.state_counter import (
     StateCounter,
     Usage,
 )
-from gpu_passthrough_plugin.allocation.validation import Shown
 from gpu_passthrough_plugin.model.allocation import HostRecord
 from gpu_passthrough_plugin.model.unit import State, UnitRecord
 
@@ -262,18 +262,18 @@ def _uncordoned_traits(host: Host) -> frozenset[str]:
     return names.without_texts(traits, names.CORDON_REASON)
 
 
-def published_traits(host: Host, shown: Shown) -> frozenset[str]:
+def published_traits(host: Host, publication: Publication) -> frozenset[str]:
     """Return the traits of a host's provider after it published."""
-    machine = shown.machine or host.machine
+    machine = publication.machine or host.machine
     return (
         names.without_texts(host.traits, names.MACHINE, names.AGGREGATE)
         | names.text_traits(names.MACHINE, [machine])
-        | names.text_traits(names.AGGREGATE, shown.aggregates)
+        | names.text_traits(names.AGGREGATE, publication.aggregates)
     )
 
 
 def put_host_metadata(
-    service: Service, host: Host, shown: Shown, generation: int
+    service: Service, host: Host, publication: Publication, generation: int
 ) -> int:
     """Write the machine and the aggregates that a host publishes.
 
@@ -284,9 +284,9 @@ def put_host_metadata(
     :return: the new generation of the host's provider.
     :raises Retry: when another client changed either meanwhile.
     """
-    if shown.aggregates != host.aggregates:
-        _put_aggregates(service, host, shown)
-    traits = published_traits(host, shown)
+    if publication.aggregates != host.aggregates:
+        _put_aggregates(service, host, publication)
+    traits = published_traits(host, publication)
     if traits == host.traits:
         return generation
     generation = put_traits(service, host.provider, generation, traits)
@@ -294,12 +294,14 @@ def put_host_metadata(
     return generation
 
 
-def _put_aggregates(service: Service, host: Host, shown: Shown) -> None:
+def _put_aggregates(
+    service: Service, host: Host, publication: Publication
+) -> None:
     path = f"/resource_providers/{host.root}/aggregates"
     body = service.get(path)
     present = set(body["aggregates"])
     foreign = present - {names.aggregate(name) for name in host.aggregates}
-    new = foreign | {names.aggregate(name) for name in shown.aggregates}
+    new = foreign | {names.aggregate(name) for name in publication.aggregates}
     if new == present:
         return
     generation = body["resource_provider_generation"]

@@ -18,7 +18,11 @@ from collections.abc import Collection, Sequence
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import inventory, validation
-from gpu_passthrough_plugin.allocation.inventory import Change, Plan
+from gpu_passthrough_plugin.allocation.inventory import (
+    InventoryPlan,
+    Publication,
+    RecordChange,
+)
 from gpu_passthrough_plugin.allocation.placement import (
     consumers,
     names,
@@ -38,7 +42,6 @@ from gpu_passthrough_plugin.allocation.placement.service import (
     retry_changed,
 )
 from gpu_passthrough_plugin.allocation.placement.state_counter import Inventory
-from gpu_passthrough_plugin.allocation.validation import Shown
 from gpu_passthrough_plugin.model.allocation import SyncReport
 from gpu_passthrough_plugin.model.unit import State, Unit
 
@@ -55,21 +58,21 @@ class Opening:
     inventory: Inventory
 
 
-def publish(service: Service, shown: Shown) -> SyncReport:
+def publish(service: Service, publication: Publication) -> SyncReport:
     """Make ``shown`` the inventory of its host; return what changed.
 
     :raises Refused: when another machine published under this host name, or
         Nova reports one of the functions.
     :raises Retry: when another client changed the host or a unit meanwhile.
     """
-    host = providers.ensure_host(service, shown.host)
-    validation.require_machine(host.machine, shown)
-    fleet = _read_units(service, host, shown)
-    plan = _plan(fleet, shown)
-    traits = providers.published_traits(host, shown)
+    host = providers.ensure_host(service, publication.host)
+    validation.require_same_machine(host.machine, publication)
+    fleet = _read_units(service, host, publication)
+    plan = _plan(fleet, publication)
+    traits = providers.published_traits(host, publication)
     if plan.is_empty and traits == host.traits:
-        return _report(plan, host.generation)
-    is_changed = not plan.is_empty or shown.aggregates != host.aggregates
+        return plan.report(host.generation)
+    is_changed = not plan.is_empty or publication.aggregates != host.aggregates
     generation = host.generation + is_changed
     highest = max(
         _highest_removed(service, host), *_counts_to_remove(fleet, plan)
@@ -81,11 +84,11 @@ def publish(service: Service, shown: Shown) -> SyncReport:
         state_counter.host_inventory(generation, highest),
     )
     provider_generation = providers.put_host_metadata(
-        service, host, shown, provider_generation
+        service, host, publication, provider_generation
     )
     # Other clients may have changed units before they could notice this one.
-    fleet = _read_units(service, host, shown)
-    plan = _plan(fleet, shown)
+    fleet = _read_units(service, host, publication)
+    plan = _plan(fleet, publication)
     if max(_counts_to_remove(fleet, plan)) > highest:
         raise retry_changed(f"a unit of host {host.name}", "another count")
     openings = _carry_out(service, host, fleet, plan, highest)
@@ -94,22 +97,24 @@ def publish(service: Service, shown: Shown) -> SyncReport:
         providers.put_inventory(
             service, opening.uuid, opening.generation, opening.inventory
         )
-    return _report(plan, generation)
+    return plan.report(generation)
 
 
-def _read_units(service: Service, host: Host, shown: Shown) -> Fleet:
+def _read_units(
+    service: Service, host: Host, publication: Publication
+) -> Fleet:
     """Return a host's units, after removing what is left of ended holds."""
     fleet = reading.read_fleet(service, host.name)
     uuids = {stored.uuid for stored in fleet.units}
-    _require_only_ledger(service, host, uuids, shown.units)
+    _require_only_ledger(service, host, uuids, publication.units)
     if any(stored.has_leftovers for stored in fleet.units):
         consumers.remove_leftovers(service, fleet.units)
         fleet = reading.read_fleet(service, host.name)
     return fleet
 
 
-def _plan(fleet: Fleet, shown: Shown) -> Plan:
-    return inventory.plan([s.record for s in fleet.units], shown.units)
+def _plan(fleet: Fleet, publication: Publication) -> InventoryPlan:
+    return inventory.plan([s.record for s in fleet.units], publication.units)
 
 
 def _highest_removed(service: Service, host: Host) -> int:
@@ -118,7 +123,7 @@ def _highest_removed(service: Service, host: Host) -> int:
     return state_counter.highest_count(service.get(path)["inventories"])
 
 
-def _counts_to_remove(fleet: Fleet, plan: Plan) -> list[int]:
+def _counts_to_remove(fleet: Fleet, plan: InventoryPlan) -> list[int]:
     """Return 0 and the counts of the units that a plan removes."""
     removed = {record.unit.key for record in plan.removed}
     return [
@@ -132,7 +137,11 @@ def _counts_to_remove(fleet: Fleet, plan: Plan) -> list[int]:
 
 
 def _carry_out(
-    service: Service, host: Host, fleet: Fleet, plan: Plan, highest: int
+    service: Service,
+    host: Host,
+    fleet: Fleet,
+    plan: InventoryPlan,
+    highest: int,
 ) -> list[Opening]:
     """Remove, change and add units; return what is left to be opened.
 
@@ -172,7 +181,7 @@ def _remove(service: Service, stored: StoredUnit) -> None:
 
 
 def _change(
-    service: Service, stored: StoredUnit, change: Change
+    service: Service, stored: StoredUnit, change: RecordChange
 ) -> Opening | None:
     """Change a unit as planned; return what is left to be opened, if any.
 
@@ -234,17 +243,6 @@ def _require_only_publisher(
         raise retry_changed(
             f"the inventory of host {host.name}", "another publisher"
         )
-
-
-def _report(plan: Plan, generation: int) -> SyncReport:
-    return SyncReport(
-        added=plan.added,
-        changed=tuple(change.after.unit for change in plan.changed),
-        removed=tuple(record.unit for record in plan.removed),
-        missing=plan.missing,
-        generation=generation,
-        withheld=plan.withheld,
-    )
 
 
 def _require_only_ledger(

@@ -67,7 +67,7 @@ class Host:
         return HostRecord(
             name=self.name,
             generation=self.generation,
-            is_disabled=is_cordoned or self.is_disabled_by_nova,
+            is_cordoned=is_cordoned or self.is_disabled_by_nova,
             reason=reason,
             aggregates=self.aggregates,
         )

@@ -94,7 +94,7 @@ def resume(
     if not units:
         reserved = consumer.reserved(fleet)
         is_whole = len(reserved) == len(consumer.allocations)
-        is_cordoned = any(host.record.is_disabled for host in fleet.hosts)
+        is_cordoned = any(host.record.is_cordoned for host in fleet.hosts)
         is_resumed = bool(reserved) and is_whole and not is_cordoned
         if not (is_resumed and matches_claim(consumer, reserved)):
             consumers.remove_allocations(service, consumer)

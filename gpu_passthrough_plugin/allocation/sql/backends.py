@@ -18,18 +18,19 @@ from gpu_passthrough_plugin import errors
 
 # SQLite.
 
-# How long a transaction waits for another process's.
+# How long a writing transaction waits for another process's.
 BUSY_TIMEOUT_S = 30
-_NAP_S = 0.002
-# What else waits, does so for a log that is written back or recovered.
-_WAIT = "PRAGMA busy_timeout = 5000"
+_MAX_NAP_S = 0.002
+# For other statements, which only wait while the write-ahead log is written
+# back or recovered.
+_SET_BUSY_TIMEOUT = "PRAGMA busy_timeout = 5000"
 
 WRITES = "gpu_passthrough_writes"
 """The execution option of connections whose transactions write."""
 
 
-def path(url: sa.URL) -> pathlib.Path | None:
-    """The file of a SQLite URL; None for a server or one in memory."""
+def sqlite_path(url: sa.URL) -> pathlib.Path | None:
+    """Return the file of a SQLite URL; None for a server or memory."""
     name = url.database
     if url.get_backend_name() != "sqlite" or name in (None, "", ":memory:"):
         return None
@@ -38,28 +39,28 @@ def path(url: sa.URL) -> pathlib.Path | None:
     return pathlib.Path(str(name))
 
 
-def check(file: pathlib.Path) -> None:
-    """Return when there is a file to open; SQLite would make an empty one.
+def require_file(file: pathlib.Path) -> None:
+    """Raise if there is no ledger file; SQLite would create an empty one.
 
-    :raises Unavailable: when there is none, or it cannot be told.
+    :raises Unavailable: when it does not exist or cannot be accessed.
     """
     try:
         file.stat()
     except FileNotFoundError as error:
         raise errors.Unavailable(
-            f"there is no ledger {file}; run 'gpu-passthrough db sync'"
+            f"ledger {file} does not exist; run 'gpu-passthrough db sync'"
         ) from error
     except OSError as error:
         raise errors.Unavailable(
-            f"the ledger {file} cannot be opened ({error.strerror}); check"
+            f"ledger {file} cannot be opened ({error.strerror}); check"
             " [database] connection"
         ) from error
 
 
-def create(file: pathlib.Path) -> None:
-    """Make an empty file that its owner alone reads, if there is none.
+def create_file(file: pathlib.Path) -> None:
+    """Create an empty file that only its owner can read, if there is none.
 
-    :raises Unavailable: when that cannot be.
+    :raises Unavailable: when it cannot be created.
     """
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -67,69 +68,69 @@ def create(file: pathlib.Path) -> None:
         os.close(os.open(file, flags, 0o600))
     except OSError as error:
         raise errors.Unavailable(
-            f"the ledger {file} cannot be made ({error.strerror}); check"
+            f"ledger {file} cannot be created ({error.strerror}); check"
             " [database] connection and that its folder is writable"
         ) from error
 
 
-def engine(url: sa.URL, *, is_synchronous: bool) -> sa.Engine:
-    """An engine whose connections are kept, and say when they write.
+def sqlite_engine(url: sa.URL, *, is_synchronous: bool) -> sa.Engine:
+    """Return an engine that keeps connections and begins writes at once.
 
     A transaction that reads first and writes later fails at once when
-    another wrote in between; one that says so first waits for its turn.
-    oslo.db's engine opens the file for each transaction, and whoever
-    closes it last writes the log back.
+    another wrote in between; one that begins as a writer waits for its
+    turn.  oslo.db's engine would open the file for each transaction, and
+    the last one to close it would write the log back.
 
     Source: https://docs.sqlalchemy.org/en/20/dialects/sqlite.html
     (transactions with the sqlite3 driver).
 
     :param is_synchronous: whether a commit is on the disk when it returns.
     """
-    if path(url) is None:
-        # In memory there is one connection, or there are many databases.
-        made = sa.create_engine(
+    if sqlite_path(url) is None:
+        # Each connection to memory would be a database of its own.
+        engine = sa.create_engine(
             url,
             poolclass=sa.StaticPool,
             connect_args={"check_same_thread": False},
         )
     else:
-        made = sa.create_engine(url)
+        engine = sa.create_engine(url)
     synchronous = "FULL" if is_synchronous else "OFF"
 
     def set_up(
         connection: sa.engine.interfaces.DBAPIConnection, _: object
     ) -> None:
-        # The driver begins nothing by itself.
+        # The driver begins no transaction by itself.
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute(f"PRAGMA synchronous = {synchronous}")
-        cursor.execute(_WAIT)
+        cursor.execute(_SET_BUSY_TIMEOUT)
         cursor.close()
 
-    sa.event.listen(made, "connect", set_up)
-    sa.event.listen(made, "begin", _begin)
-    exc_filters.register_engine(made)
-    return made
+    sa.event.listen(engine, "connect", set_up)
+    sa.event.listen(engine, "begin", _begin)
+    exc_filters.register_engine(engine)
+    return engine
 
 
 def _begin(connection: sa.Connection) -> None:
     if not connection.get_execution_options().get(WRITES):
         connection.exec_driver_sql("BEGIN")
         return
-    file = connection.connection.dbapi_connection
-    if file is None or not _has_turn(file.cursor()):
-        # As any statement, which then says what is wrong.
+    raw = connection.connection.dbapi_connection
+    if raw is None or not _begin_writing(raw.cursor()):
+        # Fails like any statement, with SQLAlchemy's error.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _has_turn(cursor: sa.engine.interfaces.DBAPICursor) -> bool:
-    """Whether a transaction that writes has begun.
+def _begin_writing(cursor: sa.engine.interfaces.DBAPICursor) -> bool:
+    """Begin a transaction that writes; return whether that was possible.
 
-    SQLite's own naps get longer the longer one waits, up to 100 ms, so
-    that of many who wait some starve.
+    SQLite's own waiting sleeps longer the longer it waits, up to 100 ms,
+    so that of many clients some starve.
     """
-    until = time.monotonic() + BUSY_TIMEOUT_S
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
     cursor.execute("PRAGMA busy_timeout = 0")
     try:
         while True:
@@ -140,40 +141,39 @@ def _has_turn(cursor: sa.engine.interfaces.DBAPICursor) -> bool:
                     return False
             else:
                 return True
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 return False
-            time.sleep(random.uniform(0, _NAP_S))  # noqa: S311 - no secret
+            time.sleep(random.uniform(0, _MAX_NAP_S))  # noqa: S311 - no secret
     finally:
-        cursor.execute(_WAIT)
+        cursor.execute(_SET_BUSY_TIMEOUT)
         cursor.close()
 
 
 def use_wal(engine: sa.Engine) -> None:
-    """Let readers and a writer at the file at once; stays in the file."""
+    """Let readers work while a writer does; the file remembers it."""
     with engine.connect() as connection:
-        found = connection.connection.cursor()
-        found.execute("PRAGMA journal_mode = WAL")
-        found.close()
+        cursor = connection.connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.close()
 
 
 # Servers.
 
-# How long a statement waits for a row that another holds; how long a
-# server may take to be reached, and to answer.
+# How long a statement waits for a locked row; how long a server may take
+# to accept a connection, and to answer.
 LOCK_TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 10
 ANSWER_TIMEOUT_S = 30
 _MIGRATION_TIMEOUT_S = 60
-# Any number that nobody else of this database locks with.
-_MIGRATION = 0x6770_7074
+# Any number that no other program locks with in this database.
+_MIGRATION_LOCK = 0x6770_7074
 
 
-def timeouts(url: sa.URL) -> Mapping[str, str]:
-    """What the driver of a URL is told, where that says nothing itself.
+def default_timeouts(url: sa.URL) -> Mapping[str, str]:
+    """Return timeouts for a URL's driver, except those that the URL sets.
 
     Source: PyMySQL, ``connections.Connection``; PostgreSQL's libpq,
-    connection parameters.  psycopg cannot be told how long to wait for
-    an answer.
+    connection parameters.  psycopg has no timeout for an answer.
     """
     by_driver: dict[str, dict[str, str]] = {
         "pymysql": {
@@ -186,15 +186,16 @@ def timeouts(url: sa.URL) -> Mapping[str, str]:
     }
     if url.get_backend_name() == "sqlite":
         return {}
-    wanted = by_driver.get(url.get_driver_name(), {})
-    return {k: v for k, v in wanted.items() if k not in url.query}
+    timeouts = by_driver.get(url.get_driver_name(), {})
+    return {k: v for k, v in timeouts.items() if k not in url.query}
 
 
-def listen(engine: sa.Engine) -> None:
-    """Set connections up: each statement sees what is committed by then.
+def set_up_connections(engine: sa.Engine) -> None:
+    """Make each statement see what is committed when it begins.
 
-    A claim holds a host's row first and reads its units after that; under
-    MariaDB's default it would read them as they were before it waited.
+    A claim locks a host's row first and reads its units afterwards; with
+    MariaDB's default isolation it would read them as they were before it
+    waited for the lock.
     """
     sa.event.listen(
         engine,
@@ -206,7 +207,7 @@ def listen(engine: sa.Engine) -> None:
 def _set_up_mysql(
     connection: sa.engine.interfaces.DBAPIConnection, _: object
 ) -> None:
-    _say(
+    _execute(
         connection,
         "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
         f"SET SESSION innodb_lock_wait_timeout = {LOCK_TIMEOUT_S}",
@@ -216,7 +217,7 @@ def _set_up_mysql(
 def _set_up_postgres(
     connection: sa.engine.interfaces.DBAPIConnection, _: object
 ) -> None:
-    _say(
+    _execute(
         connection,
         "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL"
         " READ COMMITTED",
@@ -225,7 +226,7 @@ def _set_up_postgres(
     connection.commit()
 
 
-def _say(
+def _execute(
     connection: sa.engine.interfaces.DBAPIConnection, *statements: str
 ) -> None:
     cursor = connection.cursor()
@@ -235,26 +236,26 @@ def _say(
 
 
 @contextlib.contextmanager
-def alone(connection: sa.Connection) -> Iterator[None]:
-    """Let nobody else migrate the same database meanwhile.
+def migration_lock(connection: sa.Connection) -> Iterator[None]:
+    """Keep other processes from migrating the same database.
 
-    :raises Unavailable: when somebody does, for too long.
+    :raises Unavailable: when another process migrates it for too long.
     """
     backend = connection.dialect.name
     if backend == "postgresql":
         # Ends with the transaction.
         connection.execute(
-            sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION))
+            sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK))
         )
     if backend != "mysql":
         yield
         return
-    name = f"gpu-passthrough-{_MIGRATION}"
+    name = f"gpu-passthrough-{_MIGRATION_LOCK}"
     lock = sa.func.get_lock(name, _MIGRATION_TIMEOUT_S)
     if connection.execute(sa.select(lock)).scalar() != 1:
         raise errors.Unavailable(
-            "another process changes the ledger's schema; try again when it"
-            " is done"
+            "another process is upgrading the ledger's schema; try again"
+            " when it has finished"
         )
     try:
         yield

@@ -1,154 +1,138 @@
-"""Writing what a host supplies, as ``allocation.capacity`` counts it."""
+"""How many free primaries of each device model the ledger counts on a host.
+
+Reads and writes the table ``supply``, which ``allocation.capacity``
+defines, and the ids of device models.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 
 from gpu_passthrough_plugin.allocation import capacity
-from gpu_passthrough_plugin.allocation.capacity import Card
+from gpu_passthrough_plugin.allocation.capacity import DeviceModel, FreeCounts
 from gpu_passthrough_plugin.allocation.sql import rows, statements
-from gpu_passthrough_plugin.model.unit import (
-    DeviceType,
-    State,
-    Unit,
-    UnitRecord,
-)
+from gpu_passthrough_plugin.model.unit import DeviceType, UnitRecord
 
-Cards = Mapping[Card, int]
+ModelIds = Mapping[DeviceModel, int]
+"""The row ids of device models."""
 
 
-def read(connection: sa.Connection) -> Cards:
-    """Every card that the ledger has; none is ever removed."""
+def read_model_ids(connection: sa.Connection) -> ModelIds:
+    """Return every device model that the ledger has; none is ever removed."""
     return {
-        Card(row.vendor_id, row.product_id, DeviceType(row.device_type)): (
-            row.id
-        )
-        for row in connection.execute(statements.CARDS)
+        DeviceModel(
+            row.vendor_id, row.product_id, DeviceType(row.device_type)
+        ): row.id
+        for row in connection.execute(statements.DEVICE_MODELS)
     }
 
 
-def with_ids(connection: sa.Connection, wanted: Iterable[Card]) -> Cards:
-    """The cards, after those that are new were added."""
-    wanted = frozenset(wanted)
-    known = read(connection)
-    new = sorted(wanted - known.keys())
+def _ensure_model_ids(
+    connection: sa.Connection, models: Iterable[DeviceModel]
+) -> ModelIds:
+    """Add the device models that the ledger does not have; return all."""
+    ids = read_model_ids(connection)
+    new = sorted(frozenset(models) - ids.keys())
     if not new:
-        return known
+        return ids
     connection.execute(
-        statements.ADD_CARDS,
+        statements.ADD_DEVICE_MODELS,
         [
             {
-                "vendor_id": card.vendor_id,
-                "product_id": card.product_id,
-                "device_type": card.device_type.value,
+                "vendor_id": model.vendor_id,
+                "product_id": model.product_id,
+                "device_type": model.device_type.value,
             }
-            for card in new
+            for model in new
         ],
     )
-    return read(connection)
+    return read_model_ids(connection)
 
 
-def is_offered(record: UnitRecord) -> bool:
-    """Whether a unit may be claimed."""
-    return record.state is State.FREE and not record.is_missing
-
-
-def change(
+def update(
     connection: sa.Connection,
     host_id: int,
-    known: Cards,
-    free: Collection[Unit],
-    taken: Collection[Unit],
-    changed: Collection[Unit],
+    model_ids: ModelIds,
+    before: Sequence[UnitRecord],
+    after: Sequence[UnitRecord],
 ) -> None:
-    """Write what ``changed``, now among the free or the taken, changes.
+    """Write the counts of a host that changed with its records.
 
-    :param free: the host's free units; :param taken: its other units.
+    The host is not cordoned.
+
+    :param model_ids: may be outdated; then it is read again.
+    :param before: the host's records, and ``after``: the same units after
+        the change.
     """
-    before = capacity.count(_toggled(free, changed), (*free, *taken))
-    after = capacity.count(free, (*free, *taken))
-    moved = sorted(key for key in after if after[key] != before[key])
-    if not moved:
+    old, new = _counts(before), _counts(after)
+    changed = sorted(key for key in new if new[key] != old[key])
+    if not changed:
         return
-    if not all(card in known for card, _ in moved):
-        known = read(connection)
+    if not all(model in model_ids for model, _ in changed):
+        model_ids = read_model_ids(connection)
     bound: dict[str, int] = {"of_host": host_id}
-    for number, (card, place) in enumerate(moved):
-        bound[f"card_{number}"] = known[card]
+    for number, (model, place) in enumerate(changed):
+        bound[f"model_{number}"] = model_ids[model]
         bound[f"place_{number}"] = place
-        bound[f"free_{number}"] = after[card, place]
-    result = connection.execute(statements.supply_update(len(moved)), bound)
-    if result.rowcount != len(moved):
-        # Another release's code wrote here: count again from the start.
-        rewrite(connection, host_id, free, taken)
+        bound[f"free_{number}"] = new[model, place]
+    statement = statements.set_free_counts(len(changed))
+    result = connection.execute(statement, bound)
+    if result.rowcount != len(changed):
+        # Another release's code did not write these rows.
+        _rewrite(connection, host_id, new)
 
 
-def _toggled(free: Collection[Unit], changed: Collection[Unit]) -> list[Unit]:
-    """What was free before."""
-    keys = {unit.key for unit in changed}
-    was = [unit for unit in free if unit.key not in keys]
-    now = {unit.key for unit in free}
-    return was + [unit for unit in changed if unit.key not in now]
-
-
-def correct(
-    connection: sa.Connection,
-    host_id: int,
-    free: Collection[Unit],
-    taken: Collection[Unit],
+def repair(
+    connection: sa.Connection, host_id: int, records: Sequence[UnitRecord]
 ) -> None:
-    """Write all that a host supplies, if the ledger counts otherwise."""
+    """Repair a host's counts if they disagree with its unit rows."""
     bound = {"host_id": host_id}
-    names = {key: card for card, key in read(connection).items()}
-    found = {
-        (names[row.card_id], row.place): row.free
-        for row in connection.execute(statements.SUPPLY, bound)
+    models = {key: model for model, key in read_model_ids(connection).items()}
+    stored = {
+        (models[row.card_id], row.place): row.free
+        for row in connection.execute(statements.FREE_COUNTS, bound)
     }
-    if found != capacity.count(free, (*free, *taken)):
-        rewrite(connection, host_id, free, taken)
+    counts = _counts(records)
+    if stored != counts:
+        _rewrite(connection, host_id, counts)
 
 
-def rewrite(
-    connection: sa.Connection,
-    host_id: int,
-    free: Collection[Unit],
-    taken: Collection[Unit],
+def recount(
+    connection: sa.Connection, host_id: int, *, is_cordoned: bool
 ) -> None:
-    """Write all that a host supplies.
-
-    :param free: its free units; none when nothing of it is offered.
-    :param taken: its other units.
-    """
-    counted = capacity.count(free, (*free, *taken))
+    """Count a host's unit rows again; a cordoned host has none free."""
     bound = {"host_id": host_id}
-    connection.execute(statements.REMOVE_SUPPLY, bound)
-    if not counted:
-        return
-    known = with_ids(connection, (card for card, _ in counted))
-    connection.execute(
-        statements.ADD_SUPPLY,
-        [
-            bound | {"card_id": known[card], "place": place, "free": number}
-            for (card, place), number in sorted(counted.items())
-        ],
+    units = rows.read_units(
+        connection.execute(statements.UNITS_BY_HOST_ID, bound)
+    )
+    records = [stored.record for stored in units]
+    _rewrite(connection, host_id, _counts(records, is_cordoned=is_cordoned))
+
+
+def _counts(
+    records: Collection[UnitRecord], *, is_cordoned: bool = False
+) -> FreeCounts:
+    return capacity.count_free(
+        [r.unit for r in records if r.is_claimable and not is_cordoned],
+        [r.unit for r in records],
     )
 
 
-def count(
-    connection: sa.Connection, host_id: int, *, is_disabled: bool
+def _rewrite(
+    connection: sa.Connection, host_id: int, counts: FreeCounts
 ) -> None:
-    """Write what a host supplies; nothing, where it is disabled."""
-    found = rows.stored(
-        connection.execute(statements.FREE_AND_TAKEN, {"host_id": host_id})
-    )
-    units = [s.record for s in found]
-    offered = [r.unit for r in units if is_offered(r) and not is_disabled]
-    keys = {unit.key for unit in offered}
-    rewrite(
-        connection,
-        host_id,
-        offered,
-        [r.unit for r in units if r.unit.key not in keys],
+    bound = {"host_id": host_id}
+    connection.execute(statements.REMOVE_FREE_COUNTS, bound)
+    if not counts:
+        return
+    model_ids = _ensure_model_ids(connection, (model for model, _ in counts))
+    connection.execute(
+        statements.ADD_FREE_COUNTS,
+        [
+            bound
+            | {"card_id": model_ids[model], "place": place, "free": number}
+            for (model, place), number in sorted(counts.items())
+        ],
     )

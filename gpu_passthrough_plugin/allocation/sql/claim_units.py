@@ -1,9 +1,14 @@
-"""Claiming very units, for a guest that others chose them for."""
+"""How given units become a consumer's, and what a consumer already holds.
+
+``write_claim`` is the last step of a claim by request; ``claim_units``
+claims units that the caller chose (the libvirt hook).
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from oslo_db import exception
@@ -15,166 +20,210 @@ from gpu_passthrough_plugin.allocation.sql import (
     rows,
     statements,
 )
-from gpu_passthrough_plugin.allocation.sql.rows import Stored
+from gpu_passthrough_plugin.allocation.sql.capacity_counters import ModelIds
+from gpu_passthrough_plugin.allocation.sql.rows import StoredUnit
 from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.request import Request
 from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
 
 
-class Known(Exception):
-    """The ledger has the consumer already."""
+class ConsumerExists(Exception):
+    """The ledger already has the consumer."""
 
 
-def take(
+class HostUnits(NamedTuple):
+    """A host's row id and all its units, by address."""
+
+    id: int
+    units: tuple[StoredUnit, ...]
+
+    @property
+    def records(self) -> list[UnitRecord]:
+        return [stored.record for stored in self.units]
+
+
+def write_claim(
+    connection: sa.Connection,
+    host: HostUnits,
+    keys: Collection[UnitKey],
+    request: Request,
+    consumer: str,
+    model_ids: ModelIds,
+) -> Allocation:
+    """Write free units of a locked host to a new consumer.
+
+    :raises ConsumerExists: when the ledger already has the consumer.
+    :raises RetryRequest: when another client took one of the units.
+    """
+    chosen = [s for s in host.units if s.record.unit.key in keys]
+    values = {
+        "uuid": consumer,
+        "host_id": host.id,
+        "request": str(request),
+        "numa_nodes": _numa_nodes(request),
+        "terms": _terms(request),
+    }
+    consumer_id = _add_consumer(connection, values)
+    _mark_claimed(connection, request, chosen)
+    return _allocate(
+        connection,
+        host,
+        chosen,
+        consumer,
+        consumer_id,
+        str(request),
+        model_ids,
+    )
+
+
+def claim_units(
     connection: sa.Connection,
     keys: Collection[UnitKey],
     consumer: str,
     request: str,
 ) -> Allocation:
-    """What ``consumer`` holds once this is committed.
+    """Claim the given units, all of one host, for a consumer.
 
-    :param keys: of units of one host.
-    :raises Refused: when the host is disabled, a unit is gone, or the
-        consumer holds others.
-    :raises Conflict: when another one holds a unit.
+    :param request: what to show as the consumer's request.
+    :raises Refused: when the host is cordoned, a unit does not exist, or
+        the consumer holds other units.
+    :raises Conflict: when another consumer holds one of the units.
     """
-    held = allocation(connection, consumer)
-    if held is not None:
-        validation.require_same(held, keys)
-        return held
-    host = connection.execute(
-        statements.LOCK_NAMED, {"host": next(iter(keys)).host}
+    existing = allocation(connection, consumer)
+    if existing is not None:
+        validation.require_same_units(existing, keys)
+        return existing
+    row = connection.execute(
+        statements.LOCK_HOST, {"host": next(iter(keys)).host}
     ).first()
-    if host is None:
+    if row is None:
         raise refusals.unit_unknown(min(keys))
-    validation.require_enabled(host.name, host.disabled_reason)
-    bound = {"host_id": host.id}
-    units = rows.stored(connection.execute(statements.FREE_AND_TAKEN, bound))
-    taken = [s for s in units if s.record.unit.key in keys]
-    for key in sorted(set(keys) - {s.record.unit.key for s in taken}):
-        raise refusals.unit_unknown(key)
-    for unit in taken:
-        if not capacity_counters.is_offered(unit.record):
-            raise refusals.unit_not_free(unit.record)
-    _write(connection, host.id, taken, consumer, request)
-    _count(connection, host.id, units, keys)
-    found = allocation(connection, consumer)
-    if found is None:
-        raise refusals.unit_unknown(min(keys))
-    return found
-
-
-def _write(
-    connection: sa.Connection,
-    host_id: int,
-    taken: Collection[Stored],
-    consumer: str,
-    request: str,
-) -> None:
+    if row.disabled_reason is not None:
+        raise refusals.host_cordoned(row.name, row.disabled_reason)
+    bound = {"host_id": row.id}
+    units = connection.execute(statements.UNITS_BY_HOST_ID, bound)
+    host = HostUnits(row.id, rows.read_units(units))
+    chosen = [s for s in host.units if s.record.unit.key in keys]
+    _require_claimable(keys, chosen)
     values = {
         "uuid": consumer,
-        "host_id": host_id,
+        "host_id": host.id,
         "request": request,
         "numa_nodes": None,
         "terms": None,
     }
     try:
+        consumer_id = _add_consumer(connection, values)
+    except ConsumerExists as error:
+        raise errors.Conflict(
+            f"consumer {consumer} was claimed for by another client just now;"
+            " try again"
+        ) from error
+    for stored in chosen:
+        _mark_one(connection, stored)
+    model_ids = capacity_counters.read_model_ids(connection)
+    return _allocate(
+        connection, host, chosen, consumer, consumer_id, request, model_ids
+    )
+
+
+def _require_claimable(
+    keys: Collection[UnitKey], chosen: Sequence[StoredUnit]
+) -> None:
+    for key in sorted(set(keys) - {s.record.unit.key for s in chosen}):
+        raise refusals.unit_unknown(key)
+    for stored in chosen:
+        if not stored.record.is_claimable:
+            raise refusals.unit_not_free(stored.record)
+
+
+def _add_consumer(connection: sa.Connection, values: dict[str, object]) -> int:
+    """Add a consumer; return the id of its row.
+
+    :raises ConsumerExists: when the ledger already has it.
+    """
+    try:
         added = connection.execute(statements.ADD_CONSUMER, values)
     except exception.DBDuplicateEntry as error:
-        raise errors.Conflict(
-            f"consumer {consumer} was claimed for just now; try again"
-        ) from error
-    for unit in taken:
-        bound = {"unit_id": unit.id, "old": unit.record.generation}
-        if connection.execute(statements.CLAIM_ONE, bound).rowcount != 1:
-            raise refusals.unit_not_free(unit.record)
-    consumer_id = rows.key(added)
-    connection.execute(
-        statements.ADD_ALLOCATIONS,
-        [{"unit_id": s.id, "consumer_id": consumer_id} for s in taken],
-    )
+        raise ConsumerExists from error
+    return rows.inserted_id(added)
 
 
-def _count(
-    connection: sa.Connection,
-    host_id: int,
-    units: Collection[Stored],
-    keys: Collection[UnitKey],
+def _mark_claimed(
+    connection: sa.Connection, request: Request, chosen: Sequence[StoredUnit]
 ) -> None:
-    free = [
-        s.record.unit
-        for s in units
-        if capacity_counters.is_offered(s.record)
-        and s.record.unit.key not in keys
-    ]
-    kept = {unit.key for unit in free}
-    capacity_counters.change(
-        connection,
-        host_id,
-        capacity_counters.read(connection),
-        free,
-        [s.record.unit for s in units if s.record.unit.key not in kept],
-        [s.record.unit for s in units if s.record.unit.key in keys],
-    )
+    """Mark the units claimed, each at the generation at which it was read.
 
-
-def add_consumer(
-    connection: sa.Connection, request: Request, consumer: str, host_id: int
-) -> int:
-    try:
-        return rows.key(
-            connection.execute(
-                statements.ADD_CONSUMER,
-                {
-                    "uuid": consumer,
-                    "host_id": host_id,
-                    "request": str(request),
-                    "numa_nodes": _nodes(request),
-                    "terms": _terms(request),
-                },
-            )
-        )
-    except exception.DBDuplicateEntry as error:
-        raise Known from error
-
-
-def mark(
-    connection: sa.Connection, request: Request, taken: list[Stored]
-) -> None:
-    """Take the units, each at the generation that it was read with."""
-    if len(taken) == 1:
-        (one,) = taken
-        result = connection.execute(
-            statements.CLAIM_ONE,
-            {"unit_id": one.id, "old": one.record.generation},
-        )
+    :raises RetryRequest: when one has another generation.
+    """
+    if len(chosen) == 1:
+        (stored,) = chosen
+        bound = {"unit_id": stored.id, "old": stored.record.generation}
+        result = connection.execute(statements.CLAIM_UNIT, bound)
     else:
-        free = [(s.id, s.record.generation) for s in taken]
+        free = [(s.id, s.record.generation) for s in chosen]
         result = connection.execute(
-            statements.CLAIM, {"units": [i for i, _ in free], "free": free}
+            statements.CLAIM_UNITS,
+            {"units": [i for i, _ in free], "free": free},
         )
-    if result.rowcount != len(taken):
+    if result.rowcount != len(chosen):
         raise exception.RetryRequest(refusals.claim_lost(str(request)))
 
 
-def claimed(record: UnitRecord, consumer: str) -> UnitRecord:
-    return dataclasses.replace(
-        record,
-        state=State.CLAIMED,
+def _mark_one(connection: sa.Connection, stored: StoredUnit) -> None:
+    bound = {"unit_id": stored.id, "old": stored.record.generation}
+    if connection.execute(statements.CLAIM_UNIT, bound).rowcount != 1:
+        raise refusals.unit_not_free(stored.record)
+
+
+def _allocate(
+    connection: sa.Connection,
+    host: HostUnits,
+    chosen: Sequence[StoredUnit],
+    consumer: str,
+    consumer_id: int,
+    request: str,
+    model_ids: ModelIds,
+) -> Allocation:
+    """Add the allocations of units just marked, and count what is free."""
+    connection.execute(
+        statements.ADD_ALLOCATIONS,
+        [{"unit_id": s.id, "consumer_id": consumer_id} for s in chosen],
+    )
+    claimed = {
+        s.id: dataclasses.replace(
+            s.record,
+            state=State.CLAIMED,
+            consumer=consumer,
+            generation=s.record.generation + 1,
+        )
+        for s in chosen
+    }
+    capacity_counters.update(
+        connection,
+        host.id,
+        model_ids,
+        before=host.records,
+        after=[claimed.get(s.id, s.record) for s in host.units],
+    )
+    return Allocation(
         consumer=consumer,
-        generation=record.generation + 1,
+        host=chosen[0].record.unit.key.host,
+        request=request,
+        units=tuple(claimed.values()),
     )
 
 
-def held(
+def existing_allocation(
     connection: sa.Connection,
     request: Request,
     consumer: str,
     host: str | None,
 ) -> Allocation | None:
-    """What the consumer holds already; None if nothing.
+    """Return what the consumer holds by the same request; None if nothing.
 
-    :raises Refused: when that is not what it asks for now.
+    :param host: the only host that the request may use; None for any.
+    :raises Refused: when it holds something else.
     """
     row = connection.execute(
         statements.CONSUMER,
@@ -184,7 +233,7 @@ def held(
         return None
     is_same = (
         sorted(row.request.split(",")) == sorted(str(request).split(","))
-        and row.numa_nodes == _nodes(request)
+        and row.numa_nodes == _numa_nodes(request)
         and row.terms == _terms(request)
         and (request.aggregate is None or row.is_in_aggregate)
         and host in (None, row.host)
@@ -195,37 +244,21 @@ def held(
 
 
 def allocation(connection: sa.Connection, consumer: str) -> Allocation | None:
-    """What a consumer holds; None if nothing."""
-    found = rows.stored(
-        connection.execute(statements.UNITS_OF, {"uuid": consumer})
+    """Return what a consumer holds; None if nothing."""
+    units = rows.read_units(
+        connection.execute(statements.CONSUMER_UNITS, {"uuid": consumer})
     )
-    return allocations(found)[0] if found else None
+    return rows.allocations(units)[0] if units else None
 
 
-def allocations(found: tuple[Stored, ...]) -> tuple[Allocation, ...]:
-    """What the consumers of these units hold, by consumer."""
-    of: dict[str, list[Stored]] = {}
-    for one in found:
-        of.setdefault(str(one.record.consumer), []).append(one)
-    return tuple(
-        Allocation(
-            consumer,
-            units[0].record.unit.key.host,
-            str(units[0].request),
-            tuple(s.record for s in units),
-        )
-        for consumer, units in sorted(of.items())
-    )
-
-
-def _nodes(request: Request) -> str | None:
-    """The instance's NUMA nodes as the ledger keeps them."""
+def _numa_nodes(request: Request) -> str | None:
+    """Return the instance's NUMA nodes as the ledger stores them."""
     nodes = request.numa_nodes
     return None if nodes is None else ",".join(map(str, sorted(nodes)))
 
 
 def _terms(request: Request) -> str | None:
-    """What else a request asks for, as the ledger keeps it."""
+    """Return a request's further conditions as the ledger stores them."""
     words = sorted(f"!{trait}" for trait in request.forbidden_traits)
     if request.same_switch:
         words.append("same-switch")

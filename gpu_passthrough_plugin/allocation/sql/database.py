@@ -1,4 +1,4 @@
-"""Transactions on the ledger's database, repeated where that helps."""
+"""How a transaction runs on the ledger's database: retries and errors."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Work = Callable[[sa.Connection], T]
 
 _LOG = logging.getLogger(__name__)
 
-# oslo.db's names of what its engines take; its own waiting for a server,
-# 10 times 10 s, is longer than an operator does.
+# The options of oslo.db's engines.  Its own default, to try a server 10
+# times at intervals of 10 s, is longer than an operator waits.
 _ENGINE_OPTIONS: Mapping[str, object] = {
     "mysql_sql_mode": "TRADITIONAL",
     "mysql_wsrep_sync_wait": None,
@@ -39,7 +39,7 @@ _ENGINE_OPTIONS: Mapping[str, object] = {
     "retry_interval": 2,
     "sqlite_synchronous": True,
 }
-_RETRIES = 20
+_MAX_RETRIES = 20
 _PATIENCE_S = 30.0
 _RETRY_INTERVAL_S = 0.05
 _MAX_RETRY_INTERVAL_S = 2.0
@@ -48,54 +48,65 @@ _MAX_RETRY_INTERVAL_S = 2.0
 class Database:
     """A database that is opened when it is first used.
 
-    Not oslo.db's ``enginefacade``: that reads the process's global
-    configuration, which inside Nova is Nova's.
+    This does not use oslo.db's ``enginefacade``, which reads the process's
+    global configuration; inside Nova that is Nova's.
+
+    :ivar name: for messages: the URL without password; of SQLite the file.
+    :ivar file: the SQLite file; None for a server or memory.
     """
 
     def __init__(self, settings: LedgerSettings) -> None:
-        """Make one.
+        """Check the URL; nothing is opened yet.
 
-        :raises Invalid: when the URL is none, or its driver not installed.
+        :raises Invalid: when it is not a URL, or its driver is not
+            installed.
         """
         self._options = settings.options
         try:
             given = sa.make_url(settings.connection)
-            self.url = _known(given)
+            self.url = _normalised(given)
             self.url.get_dialect().import_dbapi()
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
             raise errors.Invalid(
-                "[database] connection is no URL of a database that"
-                " SQLAlchemy knows; wanted such as sqlite:////PATH"
+                "[database] connection is not a database URL that SQLAlchemy"
+                " supports; expected such as sqlite:////PATH"
             ) from error
         except ImportError as error:
             raise errors.Invalid(
-                f"[database] connection needs a driver ({error}); install it"
+                f"[database] connection needs a Python driver that is not"
+                f" installed ({error}); install it"
             ) from error
+        self.file = backends.sqlite_path(self.url)
         self.name = given.render_as_string(hide_password=True)
-        self.file = backends.path(self.url)
         if self.file is not None:
             self.name = str(self.file)
 
     def read(self, work: Work[T]) -> T:
-        """What ``work`` returns from one transaction that only reads."""
-        return self._repeated(lambda: self._once(self.engine, work))
+        """Return what ``work`` returns from a transaction that only reads."""
+        return self._retried(lambda: self._once(self.engine, work))
 
     def write(
-        self, work: Work[T], *, unsure: Callable[[], None] | None = None
+        self,
+        work: Work[T],
+        *,
+        on_outcome_unknown: Callable[[], None] | None = None,
     ) -> T:
-        """What ``work`` returns from one transaction, once committed.
+        """Return what ``work`` returns from one committed transaction.
 
-        It is done again, from its start, when the database lost it to
-        another's, and when it raises oslo.db's ``RetryRequest``.
+        The transaction is repeated from its start when the database aborted
+        it for another one, and when ``work`` raises oslo.db's
+        ``RetryRequest``.
 
-        :param unsure: called when the connection was lost while it was
-            committed, so that nobody knows whether it was.
+        :param on_outcome_unknown: called when the connection was lost
+            during COMMIT, so that it may have been committed or not.
         """
-        return self._repeated(lambda: self._once(self._writer, work, unsure))
+        return self._retried(
+            lambda: self._once(self._writer, work, on_outcome_unknown)
+        )
 
-    def outside(self, work: Callable[[sa.Engine], None]) -> None:
-        """Do what cannot be done in a transaction."""
-        self._repeated(lambda: work(self.engine))
+    def without_transaction(self, work: Callable[[sa.Engine], None]) -> None:
+        """Do work that cannot be done in a transaction."""
+        self._retried(lambda: work(self.engine))
 
     def close(self) -> None:
         """Close the connections; the next transaction opens new ones."""
@@ -105,13 +116,13 @@ class Database:
 
     @functools.cached_property
     def engine(self) -> sa.Engine:
-        """The engine; making it waits for a server to be there."""
-        # It logs with a traceback what it raises as well.
+        """The engine; creating it waits for a server to be reachable."""
+        # oslo.db logs, with a traceback, what it raises as well.
         logging.getLogger("oslo_db.sqlalchemy.exc_filters").setLevel(
             logging.ERROR
         )
-        # So does the pool, of a connection that was cut; and each attempt
-        # to reach a server is counted.
+        # So does the pool when a connection was cut; and each attempt to
+        # reach a server is logged.
         logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
         logging.getLogger("oslo_db.sqlalchemy.engines").setLevel(logging.ERROR)
         options = {
@@ -120,12 +131,13 @@ class Database:
         }
         if self.url.get_backend_name() == "sqlite":
             is_synchronous = bool(options["sqlite_synchronous"])
-            return backends.engine(self.url, is_synchronous=is_synchronous)
-        url = self.url.update_query_dict(backends.timeouts(self.url))
-        engine = _created(url, options)
-        backends.listen(engine)
-        # Whether the server is there was tried on a connection that is not
-        # set up.
+            return backends.sqlite_engine(
+                self.url, is_synchronous=is_synchronous
+            )
+        url = self.url.update_query_dict(backends.default_timeouts(self.url))
+        engine = _server_engine(url, options)
+        backends.set_up_connections(engine)
+        # The connection that was tried is not set up.
         engine.dispose()
         return engine
 
@@ -137,7 +149,7 @@ class Database:
         self,
         engine: sa.Engine,
         work: Work[T],
-        unsure: Callable[[], None] | None = None,
+        on_outcome_unknown: Callable[[], None] | None = None,
     ) -> T:
         is_done = False
         try:
@@ -145,60 +157,63 @@ class Database:
                 result = work(connection)
                 is_done = True
         except Exception as error:
-            if is_done and unsure and is_lost(error):
-                unsure()
+            if is_done and on_outcome_unknown and is_connection_lost(error):
+                on_outcome_unknown()
             raise
         return result
 
-    def _repeated(self, once: Callable[[], T]) -> T:
-        until = time.monotonic() + _PATIENCE_S
-        repeats = 0
-        with translated(self.name):
+    def _retried(self, once: Callable[[], T]) -> T:
+        deadline = time.monotonic() + _PATIENCE_S
+        retries = 0
+        with _translated_errors(self.name):
             while True:
                 try:
                     return once()
                 except _FAILURES as error:
-                    is_over = time.monotonic() > until
-                    if not _may_help(error) or repeats >= self._most:
+                    is_over = time.monotonic() > deadline
+                    if not _may_help(error) or retries >= self._max_retries:
                         is_over = True
                     if is_over:
-                        raise _inner(error) from error
+                        raise _final_error(error) from error
                     _LOG.debug("ledger transaction repeated: %s", error)
-                self._pause(repeats)
-                repeats += 1
+                self._pause(retries)
+                retries += 1
 
     @property
-    def _most(self) -> int:
-        """How often a transaction is repeated; -1 is oslo.db's for ever."""
-        most = int(self._number("db_max_retries", _RETRIES))
-        return most if most >= 0 else _RETRIES
+    def _max_retries(self) -> int:
+        """How often a transaction is repeated.
 
-    def _pause(self, repeats: int) -> None:
+        oslo.db's -1, without end, is bounded here.
+        """
+        number = int(self._number("db_max_retries", _MAX_RETRIES))
+        return number if number >= 0 else _MAX_RETRIES
+
+    def _pause(self, retries: int) -> None:
         interval_s = self._number("db_retry_interval", _RETRY_INTERVAL_S)
-        most_s = self._number("db_max_retry_interval", _MAX_RETRY_INTERVAL_S)
-        longest_s = min(most_s, interval_s * 2**repeats)
+        max_s = self._number("db_max_retry_interval", _MAX_RETRY_INTERVAL_S)
+        longest_s = min(max_s, interval_s * 2**retries)
         time.sleep(random.uniform(0, longest_s))  # noqa: S311 - no secret
 
     def _number(self, name: str, default: float) -> float:
         return float(str(self._options.get(name, default)))
 
 
-def _known(url: sa.URL) -> sa.URL:
-    """The URL by the name that oslo.db has for what it names."""
+def _normalised(url: sa.URL) -> sa.URL:
+    """Return the URL with the name that oslo.db has for its driver."""
     name = url.drivername
     if url.get_backend_name() == "mariadb":
         name = name.replace("mariadb", "mysql", 1)
     return url.set(drivername=name)
 
 
-def _created(url: sa.URL, options: dict[str, object]) -> sa.Engine:
-    """An engine that has been connected once.
+def _server_engine(url: sa.URL, options: dict[str, object]) -> sa.Engine:
+    """Return an engine that has connected once.
 
-    :raises DBConnectionError: when the server is not there, or goes away
-        while SQLAlchemy asks it what it is.  oslo.db's filter of errors
-        raises ``NotImplementedError`` then: that connection has no engine
-        that it could look at.  Of some questions SQLAlchemy takes that
-        for an answer, and finds the connection closed at the next.
+    :raises DBConnectionError: when the server is not reachable, or goes
+        away while SQLAlchemy asks for its version and modes.  oslo.db's
+        error filter raises ``NotImplementedError`` then, since that
+        connection has no engine yet; SQLAlchemy takes this for the answer
+        to some questions, and finds the connection closed at the next.
     """
     try:
         engine: sa.Engine = engines.create_engine(url, **options)
@@ -208,15 +223,15 @@ def _created(url: sa.URL, options: dict[str, object]) -> sa.Engine:
     return engine
 
 
-def _inner(error: Exception) -> Exception:
-    """What is to be said after the last attempt."""
+def _final_error(error: Exception) -> Exception:
+    """Return the error to raise after the last attempt."""
     if isinstance(error, exception.RetryRequest):
         inner: Exception = error.inner_exc
         return inner
     return error
 
 
-# Some of SQLAlchemy's errors oslo.db lets through.
+# oslo.db does not translate all errors of SQLAlchemy.
 _FAILURES = (
     exception.DBError,
     exception.RetryRequest,
@@ -225,8 +240,8 @@ _FAILURES = (
 
 
 def _may_help(error: Exception) -> bool:
-    """Whether the same again may succeed."""
-    return is_lost(error) or isinstance(
+    """Return whether repeating the transaction may succeed."""
+    return is_connection_lost(error) or isinstance(
         error,
         exception.DBDeadlock
         | exception.DBDuplicateEntry
@@ -234,17 +249,17 @@ def _may_help(error: Exception) -> bool:
     )
 
 
-# SQLite has no error classes for these, only its own texts.
+# SQLite has only texts for these, not error classes.
 # Source: https://www.sqlite.org/rescode.html; the first is PostgreSQL's.
-_TEXTS = (
+_MEANINGS = (
     (
         "due to lock timeout",
-        "has a host whose row another process holds for too long; see what"
-        " that one does, and try again",
+        "has a host row that another process keeps locked; check what that"
+        " process does, and try again",
     ),
     (
         "database is locked",
-        "is locked by another process for too long; see who has it open"
+        "stays locked by another process; check which one has it open"
         " (fuser), and try again",
     ),
     (
@@ -253,27 +268,28 @@ _TEXTS = (
     ),
     (
         "not a database",
-        "is no SQLite database; check [database] connection, or move the"
+        "is not an SQLite database; check [database] connection, or move the"
         " file away and run 'gpu-passthrough db sync'",
     ),
     (
         "malformed",
-        "is damaged; put a copy in its place, or move it away and run"
+        "is corrupt; restore a backup, or move the file away and run"
         " 'gpu-passthrough db sync', then 'gpu-passthrough inventory sync' on"
         " each host",
     ),
     (
         "unable to open",
-        "cannot be opened; check that the file can be read and its folder"
-        " written, where SQLite keeps what is not in the file yet",
+        "cannot be opened; check that the file is readable and its folder"
+        " writable (SQLite keeps its write-ahead log there)",
     ),
 )
 
 
-# oslo.db knows psycopg2's words; these are psycopg's and the server's.
+# oslo.db recognises psycopg2's messages; these are psycopg's and the
+# server's.
 # Source: PostgreSQL's libpq, fe-connect.c and fe-misc.c; errcodes 57P01 to
 # 57P03; psycopg, connection.py and generators.py.
-_LOST = (
+_CONNECTION_LOST = (
     "connection refused",
     "connection reset",
     "connection is closed",
@@ -287,49 +303,51 @@ _LOST = (
 )
 
 
-def is_lost(error: Exception) -> bool:
-    """Whether the server went away, or is not there yet."""
+def is_connection_lost(error: Exception) -> bool:
+    """Return whether the server went away, or is not reachable yet."""
     if isinstance(error, exception.DBConnectionError):
         return True
     inner = getattr(error, "inner_exception", None) or error
     if not isinstance(inner, sa.exc.DBAPIError):
         return False
     line = str(inner.orig).lower()
-    return inner.connection_invalidated or any(w in line for w in _LOST)
+    return inner.connection_invalidated or any(
+        text in line for text in _CONNECTION_LOST
+    )
 
 
 @contextlib.contextmanager
-def translated(name: str) -> Iterator[None]:
-    """Raise a database's errors as ours.
+def _translated_errors(name: str) -> Iterator[None]:
+    """Raise a database's errors as this package's.
 
     :param name: of the ledger, without a password.
-    :raises Unavailable: when it does not answer, or not as it should.
-    :raises Conflict: when others changed the same rows time and again.
+    :raises Unavailable: when the database does not answer or fails.
+    :raises Conflict: when other clients changed the same rows each time.
     """
     try:
         yield
     except (exception.DBDuplicateEntry, exception.DBDeadlock) as error:
         raise errors.Conflict(
-            f"the ledger {name} was changed by others at each attempt"
-            f" ({_line(error)}); try again"
+            f"other clients changed the same rows of ledger {name} at each"
+            f" attempt ({_first_line(error)}); try again"
         ) from error
     except (exception.DBError, sa.exc.SQLAlchemyError) as error:
         raise errors.Unavailable(_message(name, error)) from error
 
 
 def _message(name: str, error: Exception) -> str:
-    line = _line(error)
-    for text, meaning in _TEXTS:
+    line = _first_line(error)
+    for text, meaning in _MEANINGS:
         if text in line:
-            return f"the ledger {name} {meaning}"
+            return f"ledger {name} {meaning}"
     return (
-        f"the ledger {name} does not answer ({line}); check [database]"
-        " connection and that its server runs"
+        f"ledger {name} does not answer ({line}); check [database]"
+        " connection and that its server is running"
     )
 
 
-def _line(error: Exception) -> str:
-    """The driver's own words, without the statement."""
+def _first_line(error: Exception) -> str:
+    """Return the database driver's message, without the statement."""
     inner = getattr(error, "inner_exception", None) or error
     origin = getattr(inner, "orig", None) or inner
     return str(origin).partition("\n")[0]

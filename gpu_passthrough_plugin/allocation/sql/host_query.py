@@ -1,33 +1,37 @@
-"""Which hosts a claim looks at, in which order."""
+"""Which hosts the ledger has, and which of them a claim tries, in order."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import capacity, refusals
-from gpu_passthrough_plugin.allocation.capacity import Card
+from gpu_passthrough_plugin.allocation.capacity import (
+    DeviceModel,
+    HostFilter,
+)
 from gpu_passthrough_plugin.allocation.sql import rows, statements
-from gpu_passthrough_plugin.allocation.sql.capacity_counters import Cards
+from gpu_passthrough_plugin.allocation.sql.capacity_counters import ModelIds
+from gpu_passthrough_plugin.allocation.sql.statements import PageQuery
 from gpu_passthrough_plugin.model.allocation import HostRecord, Weight
 from gpu_passthrough_plugin.model.request import Request
 
-# Rows of an index that are next to each other, read at once: more than
-# one, for when others hold the first.
-PAGE = 16
-_LAST = 2**31 - 1
+# Adjacent rows of an index, read at once; several, because other clients
+# may have locked the first ones.
+PAGE_ROWS = 16
+_MAX_INT = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Look:
-    """What to look for.
+class HostQuery:
+    """What a claim looks for.
 
-    :param host: the one host that it is to be; None for any.
+    :param host: the only host that may be used; None for any.
     """
 
     request: Request
@@ -36,34 +40,36 @@ class Look:
 
 
 def pages(
-    connection: sa.Connection, look: Look, known: Cards
+    connection: sa.Connection, query: HostQuery, model_ids: ModelIds
 ) -> Iterator[list[int]]:
-    """The ids of hosts that may have what is asked for, page by page.
+    """Yield the ids of hosts that may satisfy the request, page by page.
 
-    No host stands in two of them.
+    Each host is in one page at most.
     """
-    if look.host is not None:
-        yield _named(connection, look)
+    if query.host is not None:
+        yield _named_host(connection, query)
         return
     seen: set[int] = set()
-    for span in _spans(look, known):
-        for page in _along(connection, span):
+    for span in _spans(query, model_ids):
+        for page in _span_pages(connection, span):
             fresh = [host_id for host_id in page if host_id not in seen]
             seen.update(fresh)
             yield fresh
 
 
-def idle(connection: sa.Connection, look: Look, known: Cards) -> Iterator[int]:
-    """The same hosts, each held; those that others hold are left out.
+def lock_idle(
+    connection: sa.Connection, query: HostQuery, model_ids: ModelIds
+) -> Iterator[int]:
+    """Lock the same hosts one by one, without those locked by others.
 
-    It ends where others hold a whole page of them, and has none where
-    the host is named.
+    It ends at a page that other clients have locked completely, and yields
+    nothing for a named host.
     """
-    if look.host is not None:
+    if query.host is not None:
         return
     seen: set[int] = set()
-    for span in _spans(look, known):
-        for host_id in _idle_along(connection, span):
+    for span in _spans(query, model_ids):
+        for host_id in _lock_span(connection, span):
             if host_id not in seen:
                 seen.add(host_id)
                 yield host_id
@@ -72,132 +78,130 @@ def idle(connection: sa.Connection, look: Look, known: Cards) -> Iterator[int]:
 class _Span(NamedTuple):
     """A range of the index, read page by page.
 
-    :param kind: which statements read it.
-    :param bound: what is bound on every page.
-    :param first: what else on the first.
+    :param query: which statements read it.
+    :param bound: what is bound for every page.
+    :param first: what else is bound for the first page.
     """
 
-    kind: statements.Kind
+    query: PageQuery
     bound: dict[str, object]
     first: dict[str, int]
 
 
-def _spans(look: Look, known: Cards) -> Iterator[_Span]:
-    """Where to look, best first."""
-    wanted = _wanted(look.request, tuple(known))
-    if wanted is None:
+def _spans(query: HostQuery, model_ids: ModelIds) -> Iterator[_Span]:
+    """Yield the ranges to read, best first."""
+    host_filter = _host_filter(query.request, tuple(model_ids))
+    if host_filter is None:
         return
-    aggregate = look.request.aggregate
-    kind = statements.Kind(
-        look.weight, len(wanted.others), aggregate is not None
+    aggregate = query.request.aggregate
+    page_query = PageQuery(
+        query.weight, len(host_filter.others), aggregate is not None
     )
-    bound: dict[str, object] = {"most": PAGE}
-    for number, (cards, count) in enumerate(wanted.others):
-        bound[f"cards_{number}"] = [known[card] for card in cards]
+    bound: dict[str, object] = {"most": PAGE_ROWS}
+    for number, (models, count) in enumerate(host_filter.others):
+        bound[f"models_{number}"] = [model_ids[model] for model in models]
         bound[f"number_{number}"] = count
     if aggregate is not None:
         bound["aggregate"] = aggregate
-    for need in wanted.needs:
-        # Of so many of several cards, one card has its share.
-        share = -(-need.number // len(wanted.cards))
-        for card in wanted.cards:
-            place = {"card_id": known[card], "place": need.place}
-            yield _Span(kind, bound | place, _first(look.weight, share))
-
-
-def _first(weight: Weight, need: int) -> dict[str, int]:
-    if weight is Weight.PACK:
-        return {"from_free": need, "after": -1}
-    return {"need": need, "from_free": _LAST, "after": _LAST}
-
-
-def _along(connection: sa.Connection, span: _Span) -> Iterator[list[int]]:
-    """The pages of a range."""
-    statement, bound = statements.page(span.kind), span.bound | span.first
-    while True:
-        rows = connection.execute(statement, bound).all()
-        if rows:
-            yield [row.host_id for row in rows]
-        if len(rows) < PAGE:
-            return
-        bound |= _after(rows[-1])
-
-
-def _idle_along(connection: sa.Connection, span: _Span) -> Iterator[int]:
-    """The idle hosts of a range, up to a page without any."""
-    statement, bound = statements.idle(span.kind), span.bound | span.first
-    while row := connection.execute(statement, bound).first():
-        yield row.host_id
-        bound |= _after(row)
-
-
-def _after(row: sa.Row[tuple[int, int]]) -> dict[str, int]:
-    return {"from_free": row.free, "after": row.host_id}
+    for threshold in host_filter.thresholds:
+        place = {
+            "model_id": model_ids[threshold.model],
+            "place": threshold.place,
+        }
+        first = _first_page(query.weight, threshold.number)
+        yield _Span(page_query, bound | place, first)
 
 
 @functools.lru_cache(256)
-def _wanted(
-    request: Request, known: tuple[Card, ...]
-) -> capacity.Wanted | None:
-    return capacity.wanted(request, known)
+def _host_filter(
+    request: Request, models: tuple[DeviceModel, ...]
+) -> HostFilter | None:
+    return capacity.host_filter(request, models)
 
 
-def _named(connection: sa.Connection, look: Look) -> list[int]:
-    bound = {"host": look.host}
-    statement = statements.NAMED
-    if look.request.aggregate is not None:
-        statement = statements.NAMED_IN_AGGREGATE
-        bound["aggregate"] = look.request.aggregate
+def _first_page(weight: Weight, need: int) -> dict[str, int]:
+    if weight is Weight.PACK:
+        return {"from_free": need, "after": -1}
+    return {"need": need, "from_free": _MAX_INT, "after": _MAX_INT}
+
+
+def _next_page(row: sa.Row[tuple[int, int]]) -> dict[str, int]:
+    return {"from_free": row.free, "after": row.host_id}
+
+
+def _span_pages(connection: sa.Connection, span: _Span) -> Iterator[list[int]]:
+    statement = statements.host_page(span.query)
+    bound = span.bound | span.first
+    while True:
+        page = connection.execute(statement, bound).all()
+        if page:
+            yield [row.host_id for row in page]
+        if len(page) < PAGE_ROWS:
+            return
+        bound |= _next_page(page[-1])
+
+
+def _lock_span(connection: sa.Connection, span: _Span) -> Iterator[int]:
+    """Lock a range's idle hosts, up to a page that has none."""
+    statement = statements.lock_first_idle(span.query)
+    bound = span.bound | span.first
+    while row := connection.execute(statement, bound).first():
+        yield row.host_id
+        bound |= _next_page(row)
+
+
+def _named_host(connection: sa.Connection, query: HostQuery) -> list[int]:
+    bound = {"host": query.host}
+    statement = statements.OFFERED_HOST
+    if query.request.aggregate is not None:
+        statement = statements.OFFERED_HOST_IN_AGGREGATE
+        bound["aggregate"] = query.request.aggregate
     return [row.host_id for row in connection.execute(statement, bound)]
 
 
-def records(
+def read_hosts(
     connection: sa.Connection, name: str | None = None
 ) -> tuple[HostRecord, ...]:
-    """Return every host, or the named one if there is one; by name."""
-    if name is None:
-        return _records(connection.execute(statements.HOSTS))
-    return _records(connection.execute(statements.ONE_HOST, {"host": name}))
-
-
-def unit_count(connection: sa.Connection) -> int:
-    """Return how many units the ledger has."""
-    return int(connection.execute(statements.UNIT_COUNT).scalar_one())
-
-
-def _records(found: Iterable[sa.Row[Any]]) -> tuple[HostRecord, ...]:
+    """Return every host, or the named one if it exists; by name."""
+    statement, bound = statements.HOSTS, {}
+    if name is not None:
+        statement, bound = statements.ONE_HOST, {"host": name}
     aggregates: dict[str, set[str]] = {}
-    hosts: dict[str, sa.Row[Any]] = {}
-    for row in found:
+    hosts = {}
+    for row in connection.execute(statement, bound):
         hosts[row.name] = row
         of_host = aggregates.setdefault(row.name, set())
         if row.aggregate is not None:
             of_host.add(row.aggregate)
     return tuple(
         HostRecord(
-            name=name,
+            name=host,
             generation=row.generation,
-            is_disabled=row.disabled_reason is not None,
+            is_cordoned=row.disabled_reason is not None,
             reason=row.disabled_reason or "",
-            aggregates=frozenset(aggregates[name]),
+            aggregates=frozenset(aggregates[host]),
         )
-        for name, row in sorted(hosts.items())
+        for host, row in sorted(hosts.items())
     )
 
 
 def no_valid_host(
-    connection: sa.Connection, wanted: Look
+    connection: sa.Connection, query: HostQuery
 ) -> errors.NoValidHost:
-    """Return why nothing fits, with the numbers of a fleet of usual size."""
+    """Return why no host fits, with numbers unless the fleet is very large."""
     units = None
-    if wanted.host is not None:
-        bound = {"host": wanted.host}
-        units = rows.stored(connection.execute(statements.HOST_UNITS, bound))
-    elif unit_count(connection) <= refusals.MAX_COUNTED_UNITS:
-        units = rows.stored(connection.execute(statements.ALL_UNITS))
+    if query.host is not None:
+        bound = {"host": query.host}
+        units = connection.execute(statements.HOST_UNITS, bound)
+    elif _unit_count(connection) <= refusals.MAX_COUNTED_UNITS:
+        units = connection.execute(statements.ALL_UNITS)
     return refusals.no_valid_host(
-        wanted.request,
-        wanted.host,
-        records(connection, wanted.host),
-        None if units is None else [s.record for s in units],
+        query.request,
+        query.host,
+        read_hosts(connection, query.host),
+        None if units is None else [s.record for s in rows.read_units(units)],
     )
+
+
+def _unit_count(connection: sa.Connection) -> int:
+    return int(connection.execute(statements.UNIT_COUNT).scalar_one())

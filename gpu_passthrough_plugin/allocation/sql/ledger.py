@@ -8,9 +8,12 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from gpu_passthrough_plugin.allocation import inventory, refusals, validation
-from gpu_passthrough_plugin.allocation.driver import Driver, LedgerSettings
+from gpu_passthrough_plugin.allocation.driver import (
+    LedgerDriver,
+    LedgerSettings,
+)
+from gpu_passthrough_plugin.allocation.inventory import Publication
 from gpu_passthrough_plugin.allocation.sql import (
-    capacity_counters,
     claim,
     claim_units,
     host_query,
@@ -19,11 +22,10 @@ from gpu_passthrough_plugin.allocation.sql import (
     statements,
     version,
 )
-from gpu_passthrough_plugin.allocation.sql.claim import Attempts
+from gpu_passthrough_plugin.allocation.sql.claim import Claimer
 from gpu_passthrough_plugin.allocation.sql.database import Database
-from gpu_passthrough_plugin.allocation.sql.host_query import Look
+from gpu_passthrough_plugin.allocation.sql.host_query import HostQuery
 from gpu_passthrough_plugin.allocation.sql.move import Move
-from gpu_passthrough_plugin.allocation.validation import Shown
 from gpu_passthrough_plugin.model.allocation import (
     Allocation,
     Candidate,
@@ -41,23 +43,23 @@ from gpu_passthrough_plugin.model.unit import (
 T = TypeVar("T")
 
 
-class SqlLedger(Driver):
-    """The ledger in a database; every method is one transaction."""
+class SqlLedger(LedgerDriver):
+    """The ledger in a database; every write is one transaction."""
 
     def __init__(self, settings: LedgerSettings) -> None:
         self.database = Database(settings)
         self._weight = settings.weight
-        self._attempts = Attempts(self.database)
-        self._is_checked = False
+        self._claimer = Claimer(self.database)
+        self._is_version_checked = False
 
     def sync(self) -> str:
         return version.sync(self.database)
 
     def version(self) -> str:
-        return version.found(self.database)
+        return version.read(self.database)
 
     def close(self) -> None:
-        self._is_checked = False
+        self._is_version_checked = False
         self.database.close()
 
     def publish(
@@ -69,104 +71,114 @@ class SqlLedger(Driver):
         machine: str = "",
         replaces: bool = False,
     ) -> SyncReport:
-        inventory.check(host, units)
-        shown = Shown(host, tuple(units), aggregates, machine, replaces)
-        report = self._read(lambda c: publish.unchanged(c, shown))
+        inventory.require_consistent(host, units)
+        publication = Publication(
+            host, tuple(units), aggregates, machine, replaces
+        )
+        report = self._read(
+            lambda c: publish.report_if_unchanged(c, publication)
+        )
         if report is not None:
             return report
-        return self._write(lambda c: publish.publish(c, shown))
+        return self._write(lambda c: publish.publish(c, publication))
 
     def hosts(self) -> tuple[HostRecord, ...]:
-        return self._read(lambda c: host_query.records(c))
+        return self._read(host_query.read_hosts)
 
-    def disable(self, host: str, reason: str) -> HostRecord:
-        return self._write(lambda c: publish.disable(c, host, reason))
+    def cordon(self, host: str, reason: str) -> HostRecord:
+        return self._write(lambda c: publish.cordon(c, host, reason))
 
-    def enable(self, host: str) -> HostRecord:
-        return self._write(lambda c: publish.enable(c, host))
+    def uncordon(self, host: str) -> HostRecord:
+        return self._write(lambda c: publish.uncordon(c, host))
 
     def records(
         self, *, host: str | None = None, states: Collection[State] = ()
     ) -> tuple[UnitRecord, ...]:
         if host is None:
-            asked = statements.UNITS_IN if states else statements.ALL_UNITS
+            statement = statements.ALL_UNITS
+            if states:
+                statement = statements.ALL_UNITS_IN_STATES
         else:
-            asked = (
-                statements.HOST_UNITS_IN if states else statements.HOST_UNITS
-            )
+            statement = statements.HOST_UNITS
+            if states:
+                statement = statements.HOST_UNITS_IN_STATES
         return self._records(
-            asked, host=host, states=[state.value for state in states]
+            statement, host=host, states=[state.value for state in states]
         )
 
     def _records(
-        self, asked: sa.Select[Any], **bound: object
+        self, statement: sa.Select[Any], **bound: object
     ) -> tuple[UnitRecord, ...]:
-        found = self._read(lambda c: rows.stored(c.execute(asked, bound)))
-        return tuple(s.record for s in found)
+        units = self._read(
+            lambda c: rows.read_units(c.execute(statement, bound))
+        )
+        return tuple(stored.record for stored in units)
 
     def candidates(
         self, request: Request, *, host: str | None = None, limit: int = 10
     ) -> tuple[Candidate, ...]:
-        wanted = Look(request, host, self._weight)
-        return self._read(
-            lambda c: claim.candidates(
-                c, wanted, capacity_counters.read(c), limit
-            )
-        )
+        query = HostQuery(request, host, self._weight)
+        return self._read(lambda c: claim.candidates(c, query, limit))
 
     def claim(
         self, request: Request, consumer: str, *, host: str | None = None
     ) -> Allocation:
-        name = validation.consumer(consumer)
-        self._check()
-        return self._attempts.run(Look(request, host, self._weight), name)
+        uuid = validation.consumer_uuid(consumer)
+        self._require_version()
+        return self._claimer.claim(
+            HostQuery(request, host, self._weight), uuid
+        )
 
-    def take(
+    def claim_units(
         self, keys: Collection[UnitKey], consumer: str, request: str
     ) -> Allocation:
-        name = validation.consumer(consumer)
-        return self._write(lambda c: claim_units.take(c, keys, name, request))
+        uuid = validation.consumer_uuid(consumer)
+        return self._write(
+            lambda c: claim_units.claim_units(c, keys, uuid, request)
+        )
 
     def allocations(self) -> tuple[Allocation, ...]:
         return self._read(
-            lambda c: claim_units.allocations(
-                rows.stored(c.execute(statements.HELD_UNITS))
+            lambda c: rows.allocations(
+                rows.read_units(c.execute(statements.HELD_UNITS))
             )
         )
 
     def allocation(self, consumer: str) -> Allocation:
-        name = validation.consumer(consumer)
-        found = self._read(lambda c: claim_units.allocation(c, name))
-        if found is None:
-            raise refusals.consumer_holds_nothing(name)
-        return found
+        uuid = validation.consumer_uuid(consumer)
+        allocation = self._read(lambda c: claim_units.allocation(c, uuid))
+        if allocation is None:
+            raise refusals.consumer_holds_nothing(uuid)
+        return allocation
 
     def move(
         self, record: UnitRecord, state: State, *, reason: str = ""
     ) -> UnitRecord:
-        self._check()
-        moving = Move(record, state, reason)
-        self.database.write(moving.once, unsure=moving.doubt)
-        return moving.after
+        self._require_version()
+        move = Move(record, state, reason)
+        self.database.write(
+            move.attempt, on_outcome_unknown=move.outcome_unknown
+        )
+        return move.after
 
     def unit(self, key: UnitKey) -> UnitRecord:
-        found = self._records(
+        records = self._records(
             statements.ONE_UNIT, host=key.host, unit_address=str(key.address)
         )
-        if not found:
+        if not records:
             raise refusals.unit_unknown(key)
-        return found[0]
+        return records[0]
 
     def _read(self, work: Callable[[sa.Connection], T]) -> T:
-        self._check()
+        self._require_version()
         return self.database.read(work)
 
     def _write(self, work: Callable[[sa.Connection], T]) -> T:
-        self._check()
+        self._require_version()
         return self.database.write(work)
 
-    def _check(self) -> None:
-        """Return when the schema is this code's; looked up once."""
-        if not self._is_checked:
-            version.check(self.database)
-            self._is_checked = True
+    def _require_version(self) -> None:
+        """Raise if the schema is not this release's; read it only once."""
+        if not self._is_version_checked:
+            version.require_current(self.database)
+            self._is_version_checked = True

@@ -1,4 +1,4 @@
-"""Taking a unit along one edge of its life."""
+"""How a unit moves along one edge of its life."""
 
 from __future__ import annotations
 
@@ -14,54 +14,52 @@ from gpu_passthrough_plugin.allocation.sql import (
     rows,
     statements,
 )
-from gpu_passthrough_plugin.model.unit import (
-    State,
-    UnitKey,
-    UnitRecord,
-)
-
-_NOBODYS = (State.FREE, State.QUARANTINED)
+from gpu_passthrough_plugin.model.unit import State, UnitRecord
 
 
 class Move:
-    """One move, to be done in a transaction, perhaps in several tries.
+    """One move: ``attempt`` runs in a transaction, perhaps several times.
 
-    :param reason: why it is quarantined; in no other state kept.
+    A move whose COMMIT was not answered may have been done; the token that
+    it writes into the unit's row tells that at the next attempt.
     """
 
     def __init__(self, record: UnitRecord, state: State, reason: str) -> None:
-        """Make one.
+        """Prepare a move.
 
-        :raises Refused: when no such edge exists.
+        :param reason: why it is quarantined; ignored for other states.
+        :raises Refused: when there is no such edge.
         """
         validation.require_edge(record, state)
         self._record = record
         self._token = uuid.uuid4().hex
-        self._is_unsure = False
+        self._is_outcome_unknown = False
         self.after = dataclasses.replace(
             record,
             state=state,
-            consumer=None if state in _NOBODYS else record.consumer,
+            consumer=record.consumer if state.is_held else None,
             generation=record.generation + 1,
             reason=reason if state is State.QUARANTINED else "",
         )
 
-    def doubt(self) -> None:
-        """From now on it may be done: the answer to COMMIT was lost."""
-        self._is_unsure = True
+    def outcome_unknown(self) -> None:
+        """Note that an attempt may have succeeded: COMMIT got no answer."""
+        self._is_outcome_unknown = True
 
-    def once(self, connection: sa.Connection) -> None:
-        """Do it.
+    def attempt(self, connection: sa.Connection) -> None:
+        """Move the unit, or do nothing if an earlier attempt moved it.
 
-        :raises Conflict: when the ledger's generation is another.
-        :raises Refused: when the unit is gone.
+        :raises Conflict: when the unit has another generation.
+        :raises Refused: when the unit does not exist.
+        :raises Unavailable: when whether an earlier attempt succeeded can
+            no longer be known.
         """
         before, after = self._record, self.after
         key = before.unit.key
         bound = {"host": key.host, "unit_address": str(key.address)}
-        host = connection.execute(statements.LOCK_NAMED, bound).first()
+        host = connection.execute(statements.LOCK_HOST, bound).first()
         moved = connection.execute(
-            statements.MOVE,
+            statements.MOVE_UNIT,
             bound
             | {
                 "old": before.generation,
@@ -72,52 +70,59 @@ class Move:
             },
         )
         if moved.rowcount != 1 or host is None:
-            self._require_done(connection)
+            self._require_done_before(connection)
             return
-        if after.state in _NOBODYS:
-            _end_hold(connection, bound)
+        if not after.state.is_held:
+            _end_allocation(connection, bound)
         is_counted = State.FREE in (before.state, after.state)
         if is_counted and host.disabled_reason is None:
-            _count(connection, host.id, key)
+            self._update_counters(connection, host.id)
 
-    def _require_done(self, connection: sa.Connection) -> None:
-        """Nothing, when an earlier try did it, and its answer was lost."""
+    def _require_done_before(self, connection: sa.Connection) -> None:
+        """Raise unless an earlier attempt moved the unit."""
         key, record = self._record.unit.key, self._record
         bound = {"host": key.host, "unit_address": str(key.address)}
-        now = connection.execute(statements.MOVED, bound).first()
+        now = connection.execute(statements.MOVED_UNIT, bound).first()
         if now is None:
             raise refusals.unit_unknown(key)
-        if self._is_unsure and now.token == self._token:
-            return
-        if self._is_unsure and now.generation > self.after.generation:
-            raise errors.Unavailable(
-                f"whether unit {key} became {self.after.state} is not known:"
-                " the connection was lost, and others changed it since; read"
-                " it again"
-            )
-        (found,) = rows.stored(connection.execute(statements.ONE_UNIT, bound))
+        if self._is_outcome_unknown:
+            if now.token == self._token:
+                return
+            if now.generation > self.after.generation:
+                raise errors.Unavailable(
+                    f"whether unit {key} became {self.after.state} is not"
+                    " known: the connection was lost during COMMIT, and other"
+                    " clients changed the unit since; read the unit again"
+                )
+        (stored,) = rows.read_units(
+            connection.execute(statements.ONE_UNIT, bound)
+        )
         raise refusals.unit_changed(
-            record, found.record.state, found.record.generation
+            record, stored.record.state, stored.record.generation
         )
 
+    def _update_counters(
+        self, connection: sa.Connection, host_id: int
+    ) -> None:
+        bound = {"host_id": host_id}
+        units = rows.read_units(
+            connection.execute(statements.UNITS_BY_HOST_ID, bound)
+        )
+        after = [stored.record for stored in units]
+        key, state = self._record.unit.key, self._record.state
+        before = [
+            dataclasses.replace(r, state=state) if r.unit.key == key else r
+            for r in after
+        ]
+        model_ids = capacity_counters.read_model_ids(connection)
+        capacity_counters.update(connection, host_id, model_ids, before, after)
 
-def _end_hold(connection: sa.Connection, bound: dict[str, str]) -> None:
-    holder = connection.execute(statements.HOLDER, bound).scalar()
+
+def _end_allocation(connection: sa.Connection, bound: dict[str, str]) -> None:
+    """Remove a unit's allocation, and its consumer if nothing is left."""
+    holder = connection.execute(statements.UNIT_CONSUMER_ID, bound).scalar()
     if holder is not None:
-        connection.execute(statements.FREE, bound)
-        connection.execute(statements.FORGET, {"consumer_id": holder})
-
-
-def _count(connection: sa.Connection, host_id: int, key: UnitKey) -> None:
-    found = rows.stored(
-        connection.execute(statements.FREE_AND_TAKEN, {"host_id": host_id})
-    )
-    records = [s.record for s in found]
-    capacity_counters.change(
-        connection,
-        host_id,
-        capacity_counters.read(connection),
-        [r.unit for r in records if capacity_counters.is_offered(r)],
-        [r.unit for r in records if not capacity_counters.is_offered(r)],
-        [r.unit for r in records if r.unit.key == key and not r.is_missing],
-    )
+        connection.execute(statements.REMOVE_ALLOCATION, bound)
+        connection.execute(
+            statements.REMOVE_IDLE_CONSUMER, {"consumer_id": holder}
+        )

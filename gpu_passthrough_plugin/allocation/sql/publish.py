@@ -1,4 +1,8 @@
-"""Carrying out what ``allocation.inventory`` decided, in one transaction."""
+"""How the ledger stores what a host offers: its inventory and its cordon.
+
+``allocation.inventory`` decides what changes; this writes it, in one
+transaction.
+"""
 
 from __future__ import annotations
 
@@ -10,78 +14,110 @@ import sqlalchemy as sa
 from oslo_db import exception
 
 from gpu_passthrough_plugin.allocation import inventory, refusals, validation
-from gpu_passthrough_plugin.allocation.inventory import Change, Plan
+from gpu_passthrough_plugin.allocation.inventory import (
+    InventoryPlan,
+    Publication,
+    RecordChange,
+)
 from gpu_passthrough_plugin.allocation.sql import (
     capacity_counters,
     host_query,
     rows,
     statements,
 )
-from gpu_passthrough_plugin.allocation.sql.rows import Stored
-from gpu_passthrough_plugin.allocation.validation import Shown
+from gpu_passthrough_plugin.allocation.sql.rows import StoredUnit
 from gpu_passthrough_plugin.model.allocation import HostRecord, SyncReport
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
 
-def unchanged(connection: sa.Connection, shown: Shown) -> SyncReport | None:
-    """What to report when the host published the same before.
+def report_if_unchanged(
+    connection: sa.Connection, publication: Publication
+) -> SyncReport | None:
+    """Return the report of publishing again what is published already.
 
-    None when it did not, or the ledger could not take all of it then.
+    Return None if something differs, or the ledger could not take all of
+    it the last time.
 
-    :raises Refused: when another machine published under its name.
+    :raises Refused: when another machine published under this name.
     """
-    row = connection.execute(statements.HOST, {"host": shown.host}).first()
+    bound = {"host": publication.host}
+    row = connection.execute(statements.HOST, bound).first()
     if row is None:
         return None
-    validation.require_machine(row.machine, shown)
-    is_new = shown.machine not in ("", row.machine)
-    if row.published != _digest(shown) or is_new:
+    validation.require_same_machine(row.machine, publication)
+    is_new_machine = publication.machine not in ("", row.machine)
+    if row.published != _digest(publication) or is_new_machine:
         return None
     return SyncReport((), (), (), (), row.generation)
 
 
-def publish(connection: sa.Connection, shown: Shown) -> SyncReport:
-    """Make ``shown`` the inventory of its host; what that changed.
+def publish(connection: sa.Connection, publication: Publication) -> SyncReport:
+    """Replace a host's inventory; return what that changed.
 
-    :raises Refused: when another machine published under its name.
-    :raises RetryRequest: when another changed the same rows meanwhile.
+    :raises Refused: when another machine published under this name.
+    :raises RetryRequest: when another client changed the same rows.
     """
-    host = _held(connection, shown)
-    found = connection.execute(statements.HOST_UNITS, {"host": shown.host})
-    stored = rows.stored(found)
-    plan = inventory.plan([s.record for s in stored], shown.units)
+    host = _lock_or_add_host(connection, publication)
+    stored = rows.read_units(
+        connection.execute(statements.HOST_UNITS, {"host": publication.host})
+    )
+    plan = inventory.plan([s.record for s in stored], publication.units)
     if not plan.is_empty:
-        _carry_out(connection, host, plan, stored)
-    is_moved = _set_aggregates(connection, host.id, shown.aggregates)
+        _apply(connection, host, plan, stored)
+    is_moved = _set_aggregates(connection, host.id, publication.aggregates)
     generation = host.generation + (is_moved or not plan.is_empty)
+    is_settled = _is_settled(plan, stored)
     result = connection.execute(
-        statements.PUBLISHED,
+        statements.SET_PUBLISHED,
         {
             "host_id": host.id,
             "old": host.generation,
             "new": generation,
-            "by": shown.machine or host.machine,
-            "highest": _highest(host, plan),
-            "digest": _digest(shown) if _is_settled(plan, stored) else None,
+            "by": publication.machine or host.machine,
+            "highest": _highest_generation(host, plan),
+            "digest": _digest(publication) if is_settled else None,
         },
     )
-    _one(result, shown.host)
-    is_disabled = host.disabled_reason is not None
-    capacity_counters.count(connection, host.id, is_disabled=is_disabled)
-    return SyncReport(
-        added=plan.added,
-        changed=tuple(change.after.unit for change in plan.changed),
-        removed=tuple(record.unit for record in plan.removed),
-        missing=plan.missing,
-        generation=generation,
-        withheld=plan.withheld,
-    )
+    _require_one_row(result, publication.host)
+    is_cordoned = host.disabled_reason is not None
+    capacity_counters.recount(connection, host.id, is_cordoned=is_cordoned)
+    return plan.report(generation)
 
 
-def _digest(shown: Shown) -> str:
-    """The same for the same units and aggregates, in any order."""
-    words = [repr(sorted(shown.aggregates))]
-    for unit in sorted(shown.units, key=lambda u: u.key.address):
+def cordon(connection: sa.Connection, name: str, reason: str) -> HostRecord:
+    """Offer no unit of a host to new claims.
+
+    :raises Refused: when the ledger has no such host.
+    """
+    return _set_cordon(connection, name, reason)
+
+
+def uncordon(connection: sa.Connection, name: str) -> HostRecord:
+    """Offer a host's free units again.
+
+    :raises Refused: when the ledger has no such host.
+    """
+    return _set_cordon(connection, name, None)
+
+
+def _set_cordon(
+    connection: sa.Connection, name: str, reason: str | None
+) -> HostRecord:
+    host = connection.execute(statements.LOCK_HOST, {"host": name}).first()
+    if host is None:
+        raise refusals.host_unknown(name)
+    bound = {"host_id": host.id, "why": reason}
+    connection.execute(statements.SET_CORDON, bound)
+    is_cordoned = reason is not None
+    capacity_counters.recount(connection, host.id, is_cordoned=is_cordoned)
+    (record,) = host_query.read_hosts(connection, name)
+    return record
+
+
+def _digest(publication: Publication) -> str:
+    """Return a digest of units and aggregates, whatever their order."""
+    words = [repr(sorted(publication.aggregates))]
+    for unit in sorted(publication.units, key=lambda u: u.key.address):
         words.append(repr((*unit.key, unit.iommu_group)))
         words.append(repr((unit.numa_node, unit.socket, unit.switch)))
         words.append(repr(sorted(unit.traits)))
@@ -93,10 +129,10 @@ def _digest(shown: Shown) -> str:
     return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 
-def _is_settled(plan: Plan, stored: Sequence[Stored]) -> bool:
-    """Whether publishing the same again changes nothing, ever.
+def _is_settled(plan: InventoryPlan, stored: Sequence[StoredUnit]) -> bool:
+    """Return whether publishing the same again can never change anything.
 
-    What is withheld, or missing, is taken when a unit is freed.
+    A unit that is withheld or missing is replaced once it is free.
     """
     after = {s.record.unit.key: s.record for s in stored}
     after |= {c.after.unit.key: c.after for c in plan.changed}
@@ -105,53 +141,55 @@ def _is_settled(plan: Plan, stored: Sequence[Stored]) -> bool:
     return not plan.withheld and not any(r.is_missing for r in after.values())
 
 
-def _held(connection: sa.Connection, shown: Shown) -> sa.Row[Any]:
-    """The host's row, which nobody else changes until this is committed."""
-    bound = {"host": shown.host}
-    row = connection.execute(statements.LOCK_NAMED, bound).first()
+def _lock_or_add_host(
+    connection: sa.Connection, publication: Publication
+) -> sa.Row[Any]:
+    """Return the host's row, locked until the transaction ends."""
+    bound = {"host": publication.host}
+    row = connection.execute(statements.LOCK_HOST, bound).first()
     if row is None:
         connection.execute(
-            statements.ADD_HOST, {"name": shown.host, "generation": 0}
+            statements.ADD_HOST, {"name": publication.host, "generation": 0}
         )
-        row = connection.execute(statements.LOCK_NAMED, bound).one()
-    validation.require_machine(row.machine, shown)
+        row = connection.execute(statements.LOCK_HOST, bound).one()
+    validation.require_same_machine(row.machine, publication)
     return row
 
 
 def _set_aggregates(
-    connection: sa.Connection, host_id: int, wanted: frozenset[str]
+    connection: sa.Connection, host_id: int, names: frozenset[str]
 ) -> bool:
-    """Whether the host is in others now."""
+    """Make these the host's aggregates; return whether that changed any."""
     bound = {"host_id": host_id}
-    rows = connection.execute(statements.AGGREGATES, bound)
-    if {row.name for row in rows} == wanted:
+    stored = connection.execute(statements.AGGREGATES, bound)
+    if {row.name for row in stored} == names:
         return False
     connection.execute(statements.REMOVE_AGGREGATES, bound)
-    if wanted:
+    if names:
         connection.execute(
             statements.ADD_AGGREGATES,
-            [bound | {"name": name} for name in sorted(wanted)],
+            [bound | {"name": name} for name in sorted(names)],
         )
     return True
 
 
-def _carry_out(
+def _apply(
     connection: sa.Connection,
     host: sa.Row[Any],
-    plan: Plan,
-    stored: Sequence[Stored],
+    plan: InventoryPlan,
+    stored: Sequence[StoredUnit],
 ) -> None:
-    """What goes first, what comes last: no function is in two units."""
+    """Write a plan: removals first, so that no function is in two units."""
     ids = {s.record.unit.key: s.id for s in stored}
     host_id = host.id
     for record in plan.removed:
-        _remove(connection, ids[record.unit.key], record)
-    altered = [c for c in plan.changed if _is_altered(c)]
+        _remove_unit(connection, ids[record.unit.key], record)
+    altered = [c for c in plan.changed if _alters_functions(c)]
     for change in altered:
         bound = {"unit_id": ids[change.before.unit.key]}
         connection.execute(statements.REMOVE_FUNCTIONS, bound)
     for change in plan.changed:
-        _change(connection, ids[change.before.unit.key], change)
+        _change_unit(connection, ids[change.before.unit.key], change)
     functions = [
         row
         for change in altered
@@ -159,7 +197,8 @@ def _carry_out(
             host_id, ids[change.before.unit.key], change.after.unit
         )
     ]
-    added = _add(connection, host_id, plan.added, _highest(host, plan) + 1)
+    generation = _highest_generation(host, plan) + 1
+    added = _add_units(connection, host_id, plan.added, generation)
     for unit in plan.added:
         functions += rows.function_values(
             host_id, added[str(unit.key.address)], unit
@@ -168,44 +207,46 @@ def _carry_out(
         connection.execute(statements.ADD_FUNCTIONS, functions)
 
 
-def _highest(host: sa.Row[Any], plan: Plan) -> int:
-    """The highest generation that a unit of the host had when it went."""
-    gone = (record.generation for record in plan.removed)
-    return max((int(host.highest_generation), *gone))
+def _highest_generation(host: sa.Row[Any], plan: InventoryPlan) -> int:
+    """Return the highest generation of any unit that the host ever lost."""
+    removed = (record.generation for record in plan.removed)
+    return max((int(host.highest_generation), *removed))
 
 
-def _is_altered(change: Change) -> bool:
+def _alters_functions(change: RecordChange) -> bool:
     return change.before.unit.functions != change.after.unit.functions
 
 
-def _remove(
+def _remove_unit(
     connection: sa.Connection, unit_id: int, record: UnitRecord
 ) -> None:
-    # Not left to ON DELETE, so that a foreign key that does not cascade
-    # anywhere is a fault that shows.
+    # Not left to ON DELETE CASCADE, so that a table that refers to a unit
+    # and is forgotten here makes the transaction fail.
     bound = {"unit_id": unit_id}
     connection.execute(statements.REMOVE_FUNCTIONS, bound)
     bound["old"] = record.generation
     result = connection.execute(statements.REMOVE_UNIT, bound)
-    _one(result, record.unit.key.host)
+    _require_one_row(result, record.unit.key.host)
 
 
-def _change(connection: sa.Connection, unit_id: int, change: Change) -> None:
+def _change_unit(
+    connection: sa.Connection, unit_id: int, change: RecordChange
+) -> None:
     bound = rows.unit_values(change.after) | {
         "unit_id": unit_id,
         "old": change.before.generation,
     }
     result = connection.execute(statements.CHANGE_UNIT, bound)
-    _one(result, change.before.unit.key.host)
+    _require_one_row(result, change.before.unit.key.host)
 
 
-def _add(
+def _add_units(
     connection: sa.Connection,
     host_id: int,
     units: Sequence[Unit],
     generation: int,
 ) -> Mapping[str, int]:
-    """The ids of added units, by address."""
+    """Add free units; return the ids of the host's rows by address."""
     if not units:
         return {}
     connection.execute(
@@ -218,36 +259,10 @@ def _add(
             for unit in units
         ],
     )
-    found = connection.execute(statements.UNIT_IDS, {"host_id": host_id})
-    return {row.address: row.id for row in found}
+    added = connection.execute(statements.UNIT_IDS, {"host_id": host_id})
+    return {row.address: row.id for row in added}
 
 
-def _one(result: sa.CursorResult[Any], host: str) -> None:
+def _require_one_row(result: sa.CursorResult[Any], host: str) -> None:
     if result.rowcount != 1:
         raise exception.RetryRequest(refusals.inventory_lost(host))
-
-
-def disable(connection: sa.Connection, name: str, reason: str) -> HostRecord:
-    """Offer nothing of a host.
-
-    :raises Refused: when there is no such host.
-    """
-    return _set(connection, name, reason)
-
-
-def enable(connection: sa.Connection, name: str) -> HostRecord:
-    """Offer a host's free units again.
-
-    :raises Refused: when there is no such host.
-    """
-    return _set(connection, name, None)
-
-
-def _set(connection: sa.Connection, name: str, why: str | None) -> HostRecord:
-    host = connection.execute(statements.LOCK_NAMED, {"host": name}).first()
-    if host is None:
-        raise refusals.host_unknown(name)
-    connection.execute(statements.DISABLE, {"host_id": host.id, "why": why})
-    capacity_counters.count(connection, host.id, is_disabled=why is not None)
-    (found,) = host_query.records(connection, name)
-    return found

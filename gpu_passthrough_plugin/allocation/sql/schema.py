@@ -1,14 +1,14 @@
-"""The tables of the ledger, as its newest migration leaves them.
+"""Which tables the ledger has, as its newest migration leaves them.
 
-No unit has two owners because ``allocation`` has a unit as its primary
-key; no function is in two units because ``unit_function`` has one row an
-address of a host.  The rest of the code may be wrong about either, and
-the database refuses.
+A unit never has two consumers because ``allocation`` has the unit as its
+primary key; a function is never in two units because ``unit_function`` has
+one row for each address of a host.  If the rest of the code is wrong about
+either, the database refuses.
 
-``supply`` only says where it is worth looking: it counts what the free
-units of a host supply, so that a claim need not walk the fleet.  Whoever
-changes a host's units writes it in the same transaction; were it wrong, a
-claim would look at a host in vain, or not at it.
+``supply`` only says which hosts are worth looking at: it counts the free
+primaries of a host (``allocation.capacity``), so that a claim does not read
+the whole fleet.  Every transaction that changes a host's units updates it;
+if it were wrong, a claim would look at a host in vain, or not at all.
 """
 
 from __future__ import annotations
@@ -43,24 +43,24 @@ host = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("name", _NAME, nullable=False, unique=True),
     sa.Column("generation", sa.Integer, nullable=False),
-    # What tells this machine from another of its name.
+    # Tells this machine from others that use its name.
     sa.Column(
         "machine",
         sa.String(64),
         nullable=False,
         server_default=sa.text("''"),
     ),
-    # That of any unit it ever had: an old record of one that went, and came
-    # back, wins nothing.
+    # Of any unit that it ever had: a record of a unit that was removed is
+    # outdated when the unit is added again.
     sa.Column(
         "highest_generation",
         sa.Integer,
         nullable=False,
         server_default=sa.text("0"),
     ),
-    # A digest of what it published, if that is what the ledger has of it.
+    # A digest of what it published, if all of it is in the ledger.
     sa.Column("published", sa.String(64)),
-    # Why nothing of it is offered; null when it is.
+    # Why the host is cordoned; null when it is not.
     sa.Column("disabled_reason", sa.Text),
 )
 
@@ -86,9 +86,9 @@ unit = sa.Table(
     sa.Column("generation", sa.Integer, nullable=False),
     sa.Column("is_missing", sa.Boolean, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
-    # Words, by a space; null for none.
+    # Words separated by spaces; null for none.
     sa.Column("traits", sa.Text),
-    # Of the last move: whose answer was lost knows it by this.
+    # Of the last move: recognises a move whose answer was lost.
     sa.Column("token", sa.String(32)),
     sa.UniqueConstraint("host_id", "address"),
     sa.CheckConstraint(_one_of("state", State), name="state"),
@@ -130,7 +130,7 @@ supply = sa.Table(
     metadata,
     sa.Column("host_id", sa.ForeignKey(host.c.id), primary_key=True),
     sa.Column("card_id", sa.ForeignKey(card.c.id), primary_key=True),
-    # A NUMA node, or below zero one of allocation.capacity's others.
+    # A NUMA node, or below 0 a member of capacity.Place.
     sa.Column("place", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("free", sa.Integer, nullable=False),
     sa.Index(None, "card_id", "place", "free", "host_id"),
@@ -144,7 +144,7 @@ consumer = sa.Table(
     sa.Column("host_id", sa.ForeignKey(host.c.id), nullable=False),
     sa.Column("request", sa.Text, nullable=False),
     sa.Column("numa_nodes", sa.Text),
-    # What else it asked for; null for nothing.
+    # Further conditions of the request; null for none.
     sa.Column("terms", sa.Text),
 )
 

@@ -1,7 +1,7 @@
-"""The ledger's statements, built once; a call binds its values.
+"""The ledger's SQL statements, built once; each call binds values.
 
-Those that change a unit name the generation that they were decided on,
-so that they change nothing when another was faster.
+A statement that changes a unit names the generation at which that was
+decided, so that it changes nothing if another client was faster.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from gpu_passthrough_plugin.allocation.sql.schema import (
 from gpu_passthrough_plugin.model.allocation import Weight
 from gpu_passthrough_plugin.model.unit import State
 
-# Reading: units with their functions, in one statement.  Of two, each
-# would see what was committed when it began.
+# Reading: units with their functions in one statement.  Two statements
+# could each see another committed state.
 
-UNIT: tuple[sa.ColumnElement[Any], ...] = (
+UNIT_COLUMNS: tuple[sa.ColumnElement[Any], ...] = (
     unit.c.id,
     unit.c.address,
     unit.c.iommu_group,
@@ -41,7 +41,7 @@ UNIT: tuple[sa.ColumnElement[Any], ...] = (
     unit.c.reason,
     unit.c.traits,
 )
-FUNCTION = (
+FUNCTION_COLUMNS = (
     unit_function.c.address,
     unit_function.c.vendor_id,
     unit_function.c.product_id,
@@ -49,19 +49,19 @@ FUNCTION = (
     unit_function.c.device_type,
     unit_function.c.is_primary,
 )
-_WHOLE: tuple[sa.ColumnElement[Any], ...] = (
-    *UNIT,
-    *(column.label(f"function_{column.name}") for column in FUNCTION),
+_RECORD_COLUMNS: tuple[sa.ColumnElement[Any], ...] = (
+    *UNIT_COLUMNS,
+    *(column.label(f"function_{column.name}") for column in FUNCTION_COLUMNS),
     host.c.name.label("host"),
 )
 _units = (
-    sa.select(*_WHOLE)
+    sa.select(*_RECORD_COLUMNS)
     .join_from(unit, host)
     .outerjoin(unit_function, unit_function.c.unit_id == unit.c.id)
 )
 _records = (
     sa.select(
-        *_WHOLE,
+        *_RECORD_COLUMNS,
         consumer.c.uuid.label("consumer"),
         consumer.c.request.label("request"),
     )
@@ -70,24 +70,24 @@ _records = (
     .outerjoin(allocation, allocation.c.unit_id == unit.c.id)
     .outerjoin(consumer, consumer.c.id == allocation.c.consumer_id)
 )
-_of_host = host.c.name == sa.bindparam("host")
-_host_id = sa.select(host.c.id).where(_of_host).scalar_subquery()
-_this = sa.and_(
+_is_host = host.c.name == sa.bindparam("host")
+_host_id = sa.select(host.c.id).where(_is_host).scalar_subquery()
+_is_unit = sa.and_(
     unit.c.host_id == _host_id,
     unit.c.address == sa.bindparam("unit_address"),
 )
 _in_states = unit.c.state.in_(sa.bindparam("states", expanding=True))
 
 ALL_UNITS = _records
-HOST_UNITS = _records.where(_of_host)
-UNITS_IN = _records.where(_in_states)
-HOST_UNITS_IN = _records.where(_of_host, _in_states)
-ONE_UNIT = _records.where(_this)
+HOST_UNITS = _records.where(_is_host)
+ALL_UNITS_IN_STATES = _records.where(_in_states)
+HOST_UNITS_IN_STATES = _records.where(_is_host, _in_states)
+ONE_UNIT = _records.where(_is_unit)
 HELD_UNITS = _records.where(consumer.c.id.is_not(None))
-UNITS_OF = _records.where(consumer.c.uuid == sa.bindparam("uuid"))
+CONSUMER_UNITS = _records.where(consumer.c.uuid == sa.bindparam("uuid"))
 UNIT_COUNT = sa.select(sa.func.count(unit.c.id))
-# Of a host that a claim looks at: who holds what does not matter to it.
-FREE_AND_TAKEN = _units.where(unit.c.host_id == sa.bindparam("host_id"))
+# Of a host that a claim looks at, to which consumers do not matter.
+UNITS_BY_HOST_ID = _units.where(unit.c.host_id == sa.bindparam("host_id"))
 
 CONSUMER = (
     sa.select(
@@ -108,26 +108,25 @@ CONSUMER = (
 
 # Hosts.
 
-HOST = sa.select(host).where(_of_host)
+HOST = sa.select(host).where(_is_host)
 HOSTS = sa.select(host, host_aggregate.c.name.label("aggregate")).outerjoin(
     host_aggregate, host_aggregate.c.host_id == host.c.id
 )
-ONE_HOST = HOSTS.where(_of_host)
+ONE_HOST = HOSTS.where(_is_host)
 ADD_HOST = host.insert()
-# Whoever changes a host's units holds its row, and none but one: so that
-# nobody waits for another who waits for him.
-LOCK_NAMED = sa.select(host).where(_of_host).with_for_update()
+# A writer locks exactly one host row, so writers cannot deadlock.
+LOCK_HOST = sa.select(host).where(_is_host).with_for_update()
 _offered = sa.select(host.c.id).where(
     host.c.id == sa.bindparam("host_id"), host.c.disabled_reason.is_(None)
 )
-LOCK = _offered.with_for_update()
-LOCK_IF_IDLE = _offered.with_for_update(skip_locked=True)
-DISABLE = (
+LOCK_OFFERED = _offered.with_for_update()
+LOCK_OFFERED_IF_IDLE = _offered.with_for_update(skip_locked=True)
+SET_CORDON = (
     host.update()
     .where(host.c.id == sa.bindparam("host_id"))
     .values(disabled_reason=sa.bindparam("why"))
 )
-PUBLISHED = (
+SET_PUBLISHED = (
     host.update()
     .where(
         host.c.id == sa.bindparam("host_id"),
@@ -148,17 +147,17 @@ REMOVE_AGGREGATES = host_aggregate.delete().where(
 )
 ADD_AGGREGATES = host_aggregate.insert()
 
-# Where to look.
+# Which hosts a claim looks at.
 
-CARDS = sa.select(card)
-ADD_CARDS = card.insert()
+DEVICE_MODELS = sa.select(card)
+ADD_DEVICE_MODELS = card.insert()
 
 
-class Kind(NamedTuple):
-    """What a page of hosts is chosen by.
+class PageQuery(NamedTuple):
+    """How a page of hosts is selected and ordered.
 
-    :param others: of how many items more it is to be known that the host
-        has enough: card ids ``cards_N``, ``number_N`` of them.
+    :param others: for how many further items the host must have enough:
+        ``number_N`` primaries of the device models ``models_N``.
     """
 
     weight: Weight
@@ -167,48 +166,52 @@ class Kind(NamedTuple):
 
 
 @functools.lru_cache(64)
-def page(kind: Kind) -> sa.Select[tuple[int, int]]:
-    """Hosts that have ``need`` primaries of a card in a place, by weight."""
+def host_page(query: PageQuery) -> sa.Select[tuple[int, int]]:
+    """Select hosts with ``need`` free primaries of a model in a place.
+
+    Ordered by weight: ascending by free primaries and host for ``pack``,
+    descending for ``spread``.
+    """
     free, host_id = supply.c.free, supply.c.host_id
     from_free = sa.bindparam("from_free", type_=sa.Integer)
     after = sa.bindparam("after", type_=sa.Integer)
-    found = sa.select(host_id, free).where(
-        supply.c.card_id == sa.bindparam("card_id"),
+    hosts = sa.select(host_id, free).where(
+        supply.c.card_id == sa.bindparam("model_id"),
         supply.c.place == sa.bindparam("place"),
     )
-    # The page after the last: one range of the index, and its first rows
-    # left out.
-    if kind.weight is Weight.PACK:
-        found = found.where(
+    # The page after the last one: one range of the index, without its first
+    # rows.
+    if query.weight is Weight.PACK:
+        hosts = hosts.where(
             free >= from_free, sa.or_(free > from_free, host_id > after)
         ).order_by(free, host_id)
     else:
-        found = found.where(
+        hosts = hosts.where(
             free >= sa.bindparam("need"),
             free <= from_free,
             sa.or_(free < from_free, host_id < after),
         ).order_by(free.desc(), host_id.desc())
-    if kind.is_in_aggregate:
-        found = found.where(_in_aggregate(host_id))
-    for number in range(kind.others):
-        found = found.where(
-            _supplied(number) >= sa.bindparam(f"number_{number}")
+    if query.is_in_aggregate:
+        hosts = hosts.where(_in_aggregate(host_id))
+    for number in range(query.others):
+        hosts = hosts.where(
+            _free_anywhere(number) >= sa.bindparam(f"number_{number}")
         )
-    return found.limit(sa.bindparam("most", type_=sa.Integer))
+    return hosts.limit(sa.bindparam("most", type_=sa.Integer))
 
 
 @functools.lru_cache(64)
-def idle(kind: Kind) -> sa.Select[tuple[int, int]]:
-    """Hold the first host of a page that nobody else holds.
+def lock_first_idle(query: PageQuery) -> sa.Select[tuple[int, int]]:
+    """Lock the first host of a page that no other client has locked.
 
-    Of the others none is held.  PostgreSQL holds what it has sorted and
-    gives back.  MariaDB holds what it reads: it has to sort the page first
-    and then look hosts up one by one, where for a few hosts it would read
-    all of them, and sort after that.
+    Only this host is locked.  PostgreSQL locks the rows that it returns.
+    MariaDB locks the rows that it reads, so it is made to sort the page
+    first and then to look hosts up one by one; for few hosts it would
+    otherwise read all of them and sort afterwards.
     """
-    best = page(kind).subquery()
+    best = host_page(query).subquery()
     order: list[sa.ColumnElement[int]] = [best.c.free, best.c.host_id]
-    if kind.weight is Weight.SPREAD:
+    if query.weight is Weight.SPREAD:
         order = [column.desc() for column in order]
     return (
         sa.select(host.c.id.label("host_id"), best.c.free)
@@ -231,11 +234,11 @@ def _in_aggregate(
     )
 
 
-def _supplied(number: int) -> sa.ColumnElement[int]:
-    """How many primaries of some cards the same host has anywhere."""
+def _free_anywhere(number: int) -> sa.ColumnElement[int]:
+    """Count the same host's free primaries of ``models_N`` anywhere."""
     other = supply.alias(f"other_{number}")
     ids: sa.BindParameter[int]
-    ids = sa.bindparam(f"cards_{number}", expanding=True)
+    ids = sa.bindparam(f"models_{number}", expanding=True)
     return (
         sa.select(sa.func.coalesce(sa.func.sum(other.c.free), 0))
         .where(
@@ -247,30 +250,32 @@ def _supplied(number: int) -> sa.ColumnElement[int]:
     )
 
 
-NAMED = sa.select(host.c.id.label("host_id")).where(
-    _of_host, host.c.disabled_reason.is_(None)
+OFFERED_HOST = sa.select(host.c.id.label("host_id")).where(
+    _is_host, host.c.disabled_reason.is_(None)
 )
-NAMED_IN_AGGREGATE = NAMED.where(_in_aggregate(host.c.id))
+OFFERED_HOST_IN_AGGREGATE = OFFERED_HOST.where(_in_aggregate(host.c.id))
 
-# What hosts supply.
+# The free primaries of hosts.
 
-SUPPLY = sa.select(supply).where(supply.c.host_id == sa.bindparam("host_id"))
-ADD_SUPPLY = supply.insert()
-REMOVE_SUPPLY = supply.delete().where(
+FREE_COUNTS = sa.select(supply).where(
+    supply.c.host_id == sa.bindparam("host_id")
+)
+ADD_FREE_COUNTS = supply.insert()
+REMOVE_FREE_COUNTS = supply.delete().where(
     supply.c.host_id == sa.bindparam("host_id")
 )
 
 
 @functools.lru_cache(64)
-def supply_update(rows: int) -> sa.Update:
-    """Set so many rows of a host: ``card_N`` in ``place_N`` to ``free_N``.
+def set_free_counts(rows: int) -> sa.Update:
+    """Set ``model_N`` in ``place_N`` to ``free_N``, for so many rows.
 
-    One statement, because each of several is a way to the server.
+    In one statement, which is one round trip to the server.
     """
     ours = supply.c
     which = [
         sa.and_(
-            ours.card_id == sa.bindparam(f"card_{n}"),
+            ours.card_id == sa.bindparam(f"model_{n}"),
             ours.place == sa.bindparam(f"place_{n}"),
         )
         for n in range(rows)
@@ -293,21 +298,21 @@ def supply_update(rows: int) -> sa.Update:
 
 ADD_CONSUMER = consumer.insert()
 ADD_ALLOCATIONS = allocation.insert()
-_claimed = {
+_claimed_values = {
     "state": State.CLAIMED.value,
     "generation": unit.c.generation + 1,
 }
-# Whatever else a unit must be to be claimed was read with its generation,
-# and could not change without it.
-CLAIM_ONE = (
+# What else makes a unit claimable was read with its generation, and cannot
+# change without it.
+CLAIM_UNIT = (
     unit.update()
     .where(
         unit.c.id == sa.bindparam("unit_id"),
         unit.c.generation == sa.bindparam("old"),
     )
-    .values(**_claimed)
+    .values(**_claimed_values)
 )
-CLAIM = (
+CLAIM_UNITS = (
     unit.update()
     .where(
         unit.c.id.in_(sa.bindparam("units", expanding=True)),
@@ -315,12 +320,12 @@ CLAIM = (
             sa.bindparam("free", expanding=True)
         ),
     )
-    .values(**_claimed)
+    .values(**_claimed_values)
 )
-MOVE = (
+MOVE_UNIT = (
     unit.update()
     .where(
-        _this,
+        _is_unit,
         unit.c.generation == sa.bindparam("old"),
         unit.c.state == sa.bindparam("old_state"),
     )
@@ -331,12 +336,12 @@ MOVE = (
         generation=unit.c.generation + 1,
     )
 )
-MOVED = sa.select(unit.c.generation, unit.c.token).where(_this)
-_this_unit = sa.select(unit.c.id).where(_this).scalar_subquery()
-_of_unit = allocation.c.unit_id == _this_unit
-HOLDER = sa.select(allocation.c.consumer_id).where(_of_unit)
-FREE = allocation.delete().where(_of_unit)
-FORGET = consumer.delete().where(
+MOVED_UNIT = sa.select(unit.c.generation, unit.c.token).where(_is_unit)
+_unit_id = sa.select(unit.c.id).where(_is_unit).scalar_subquery()
+_is_of_unit = allocation.c.unit_id == _unit_id
+UNIT_CONSUMER_ID = sa.select(allocation.c.consumer_id).where(_is_of_unit)
+REMOVE_ALLOCATION = allocation.delete().where(_is_of_unit)
+REMOVE_IDLE_CONSUMER = consumer.delete().where(
     consumer.c.id == sa.bindparam("consumer_id"),
     ~sa.exists().where(allocation.c.consumer_id == consumer.c.id),
 )
@@ -348,12 +353,12 @@ UNIT_IDS = sa.select(unit.c.id, unit.c.address).where(
     unit.c.host_id == sa.bindparam("host_id")
 )
 ADD_FUNCTIONS = unit_function.insert()
-_guarded = sa.and_(
+_is_unchanged = sa.and_(
     unit.c.id == sa.bindparam("unit_id"),
     unit.c.generation == sa.bindparam("old"),
 )
-CHANGE_UNIT = unit.update().where(_guarded)
-REMOVE_UNIT = unit.delete().where(_guarded)
+CHANGE_UNIT = unit.update().where(_is_unchanged)
+REMOVE_UNIT = unit.delete().where(_is_unchanged)
 REMOVE_FUNCTIONS = unit_function.delete().where(
     unit_function.c.unit_id == sa.bindparam("unit_id")
 )

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterable
 
-from gpu_passthrough_plugin.allocation.driver import Driver
+from gpu_passthrough_plugin.allocation.driver import LedgerDriver
 from gpu_passthrough_plugin.model.unit import (
     EDGES,
     State,
@@ -72,7 +72,7 @@ class Client:
 
     def __init__(
         self,
-        ledger: Driver,
+        ledger: LedgerDriver,
         seed: str,
         number: int,
         write: Callable[[str], None],
@@ -205,9 +205,9 @@ class Client:
 
         def switch() -> Collection[UnitRecord]:
             if is_out:
-                self._ledger.disable(host, "drawn")
+                self._ledger.cordon(host, "drawn")
             else:
-                self._ledger.enable(host)
+                self._ledger.uncordon(host)
             return ()
 
         self._asking.ask(self._asking.question(act, host=host), switch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from gpu_passthrough_plugin.allocation.driver import Driver
+from gpu_passthrough_plugin.allocation.driver import LedgerDriver
 from tests.functional.faults import (
     ending,
     fire,
@@ -51,7 +51,7 @@ def settings(
 
 
 def violations(
-    ledger: Driver,
+    ledger: LedgerDriver,
     begun: list[Operation],
     folder: Path,
     after: past.After,

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation.driver import Driver
+from gpu_passthrough_plugin.allocation.driver import LedgerDriver
 from gpu_passthrough_plugin.model.unit import State, UnitRecord
 from tests.functional.faults import fleet, history
 from tests.functional.faults.history import Act, Operation, Outcome
@@ -24,13 +24,13 @@ _HOME = {
 }
 
 
-def found(ledger: Driver) -> list[Operation]:
+def found(ledger: LedgerDriver) -> list[Operation]:
     """Have every host publish all of its units in a new ledger."""
     ledger.sync()
     return [_published(ledger, host) for host in fleet.HOSTS]
 
 
-def _published(ledger: Driver, host: str) -> Operation:
+def _published(ledger: LedgerDriver, host: str) -> Operation:
     units = fleet.shown(host)
     begun_ns = time.monotonic_ns()
     ledger.publish(host, units)
@@ -45,7 +45,7 @@ def _published(ledger: Driver, host: str) -> Operation:
     )
 
 
-def read(ledger: Driver) -> Operation:
+def read(ledger: LedgerDriver) -> Operation:
     """Everything that the ledger has, as the last of all operations."""
     begun_ns = time.monotonic_ns()
     records = ledger.records()
@@ -59,7 +59,7 @@ def read(ledger: Driver) -> Operation:
     )
 
 
-def disagreements(ledger: Driver) -> Iterator[str]:
+def disagreements(ledger: LedgerDriver) -> Iterator[str]:
     """Where what consumers hold is not what the units say."""
     said = {
         (held.consumer, record.unit.key)
@@ -71,10 +71,10 @@ def disagreements(ledger: Driver) -> Iterator[str]:
         yield f"{key} of {consumer} is not in both"
 
 
-def stranded(ledger: Driver) -> Iterator[str]:
+def stranded(ledger: LedgerDriver) -> Iterator[str]:
     """What cannot be claimed again once all is published and free."""
     for host in fleet.HOSTS:
-        ledger.enable(host)
+        ledger.uncordon(host)
         ledger.publish(host, fleet.shown(host))
     for record in ledger.records():
         _bring_home(ledger, record)
@@ -92,6 +92,6 @@ def stranded(ledger: Driver) -> Iterator[str]:
         yield f"all are claimed, yet they are {sorted(states)}"
 
 
-def _bring_home(ledger: Driver, record: UnitRecord) -> None:
+def _bring_home(ledger: LedgerDriver, record: UnitRecord) -> None:
     while record.state is not State.FREE:
         record = ledger.move(record, _HOME[record.state])

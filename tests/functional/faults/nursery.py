@@ -20,7 +20,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation.driver import Driver, LedgerSettings
+from gpu_passthrough_plugin.allocation.driver import (
+    LedgerDriver,
+    LedgerSettings,
+)
 from gpu_passthrough_plugin.allocation.placement.ledger import (
     PlacementLedger,
 )
@@ -59,7 +62,7 @@ class Settings:
     lock_timeout_s: float = 1.0
 
 
-def ledger(url: str) -> Driver:
+def ledger(url: str) -> LedgerDriver:
     """The ledger of a URL: a database's, or Placement's."""
     if url.startswith("http:"):
         # One that waits until Placement is there again.

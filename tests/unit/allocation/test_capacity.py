@@ -1,40 +1,44 @@
-"""What hosts supply, and where a request makes a claim look."""
+"""What is counted of a host, and which hosts a request may fit on."""
 
 from __future__ import annotations
 
 import pytest
 
 from gpu_passthrough_plugin.allocation import capacity
-from gpu_passthrough_plugin.allocation.capacity import Card, Need, Place
+from gpu_passthrough_plugin.allocation.capacity import (
+    DeviceModel,
+    Place,
+    Threshold,
+)
 from gpu_passthrough_plugin.model.unit import DeviceType
 from tests.unit.allocation.build import GPU, NIC, NVIDIA, request, unit
 
-GPU_CARD = Card(NVIDIA, GPU, DeviceType.PCI)
-NIC_CARD = Card(NVIDIA, NIC, DeviceType.PCI)
-BOTH = (GPU_CARD, NIC_CARD)
+GPU_MODEL = DeviceModel(NVIDIA, GPU, DeviceType.PCI)
+NIC_MODEL = DeviceModel(NVIDIA, NIC, DeviceType.PCI)
+BOTH = (GPU_MODEL, NIC_MODEL)
 
 
 def test_primaries_are_counted_by_place() -> None:
     units = [unit(1, node=0), unit(2, GPU, NIC, node=1), unit(3, node=None)]
-    assert capacity.count(units) == {
-        (GPU_CARD, 0): 1,
-        (GPU_CARD, 1): 1,
-        (GPU_CARD, Place.NO_NODE): 1,
-        (GPU_CARD, Place.ANYWHERE): 3,
-        (GPU_CARD, Place.ONE_NODE): 1,
-        (NIC_CARD, 1): 1,
-        (NIC_CARD, Place.ANYWHERE): 1,
-        (NIC_CARD, Place.ONE_NODE): 1,
+    assert capacity.count_free(units) == {
+        (GPU_MODEL, 0): 1,
+        (GPU_MODEL, 1): 1,
+        (GPU_MODEL, Place.NO_NODE): 1,
+        (GPU_MODEL, Place.ANYWHERE): 3,
+        (GPU_MODEL, Place.ONE_NODE): 1,
+        (NIC_MODEL, 1): 1,
+        (NIC_MODEL, Place.ANYWHERE): 1,
+        (NIC_MODEL, Place.ONE_NODE): 1,
     }
 
 
 def test_what_is_there_and_not_free_counts_as_none() -> None:
-    assert capacity.count([], [unit(1, node=1)]) == {
-        (GPU_CARD, 1): 0,
-        (GPU_CARD, Place.ANYWHERE): 0,
-        (GPU_CARD, Place.ONE_NODE): 0,
+    assert capacity.count_free([], [unit(1, node=1)]) == {
+        (GPU_MODEL, 1): 0,
+        (GPU_MODEL, Place.ANYWHERE): 0,
+        (GPU_MODEL, Place.ONE_NODE): 0,
     }
-    assert capacity.count([]) == {}
+    assert capacity.count_free([]) == {}
 
 
 @pytest.mark.parametrize(
@@ -55,21 +59,32 @@ def test_what_is_there_and_not_free_counts_as_none() -> None:
 def test_where_to_look(
     text: str, nodes: tuple[int, ...], needs: list[tuple[int, int]]
 ) -> None:
-    wanted = capacity.wanted(request(text, *nodes), BOTH)
-    assert wanted is not None
-    assert wanted.cards == (GPU_CARD,)
-    assert list(wanted.needs) == [Need(*need) for need in needs]
+    found = capacity.host_filter(request(text, *nodes), BOTH)
+    assert found is not None
+    assert list(found.thresholds) == [
+        Threshold(GPU_MODEL, *need) for need in needs
+    ]
 
 
-def test_the_item_that_fewest_cards_satisfy_leads() -> None:
-    wanted = capacity.wanted(request("any:5,nic:1,gpu:2"), BOTH)
-    assert wanted is not None
-    assert wanted.cards == (GPU_CARD,)
-    assert wanted.others == (
+def test_of_several_models_one_has_its_share() -> None:
+    found = capacity.host_filter(request("any:3"), BOTH)
+    assert found is not None
+    assert list(found.thresholds) == [
+        Threshold(model, place, 2)
+        for place in (Place.ONE_NODE, Place.ANYWHERE)
+        for model in sorted(BOTH)
+    ]
+
+
+def test_the_item_that_fewest_models_satisfy_leads() -> None:
+    found = capacity.host_filter(request("any:5,nic:1,gpu:2"), BOTH)
+    assert found is not None
+    assert {t.model for t in found.thresholds} == {GPU_MODEL}
+    assert found.others == (
         (tuple(sorted(BOTH)), 5),
-        ((NIC_CARD,), 1),
+        ((NIC_MODEL,), 1),
     )
 
 
 def test_what_no_host_has_is_looked_for_nowhere() -> None:
-    assert capacity.wanted(request("gpu:1,nic:1"), [GPU_CARD]) is None
+    assert capacity.host_filter(request("gpu:1,nic:1"), [GPU_MODEL]) is None

@@ -118,7 +118,7 @@ def test_cordoned_hosts() -> None:
     ):
         read = reading.fleet_in(*answers(host_traits, root_traits), {})
         record = read.hosts[0].record
-        assert record.is_disabled
+        assert record.is_cordoned
         assert reason in record.reason
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 from gpu_passthrough_plugin.allocation.sql.database import Database
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.model.unit import State
+from tests.golden import assert_golden, sections
 from tests.unit.allocation.build import request, unit
 
 A = "aaaaaaaa-0000-4000-8000-000000000001"
@@ -115,6 +117,67 @@ def test_oslo_dbs_for_ever_is_bounded_too() -> None:
         database.write(work)
     assert 1 < work.attempts < 100
     database.close()
+
+
+FAILURES = (
+    "due to lock timeout",
+    "database is locked",
+    "attempt to write a readonly database",
+    "file is not a database",
+    "database disk image is malformed",
+    "unable to open database file",
+    "could not connect to server: Connection refused",
+)
+
+
+def failure(text: str) -> sa.exc.OperationalError:
+    """An error as SQLAlchemy raises the driver's."""
+    return sa.exc.OperationalError("SELECT 1", {}, sqlite3.Error(text))
+
+
+def messages_of_files(folder: Path) -> Iterator[tuple[str, str]]:
+    """How a ledger in a file is refused that is not fit for use."""
+    file = folder / "ledger.sqlite"
+    ledger = SqlLedger(LedgerSettings(f"sqlite:///{file}", AT_ONCE))
+    yield "no file", refused(ledger.records)
+    file.touch()
+    yield "no schema", refused(ledger.records)
+    ledger.sync()
+    with ledger.database.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE alembic_version SET version_num = '9999'"
+        )
+    ledger.close()
+    yield "newer schema", refused(ledger.sync)
+    ledger.close()
+    below_file = f"sqlite:///{file}/ledger.sqlite"
+    other = SqlLedger(LedgerSettings(below_file, AT_ONCE))
+    yield "cannot be created", refused(other.sync)
+    yield "cannot be read", refused(other.records)
+
+
+def refused(work: Callable[..., object], *arguments: object) -> str:
+    with pytest.raises(errors.Error) as caught:
+        work(*arguments)
+    return f"{type(caught.value).__name__}: {caught.value}"
+
+
+def test_golden_messages(database: Database, tmp_path: Path) -> None:
+    messages = {
+        text: refused(database.read, Failing(failure(text), 1000))
+        for text in FAILURES
+    }
+    for error, _ in REPEATED[:2]:
+        messages[type(error).__name__] = refused(
+            database.write, Failing(error, 1000)
+        )
+    for url in ("nonsense", "oracle+cx_oracle://h/d"):
+        messages[url] = refused(Database, LedgerSettings(url))
+    for name, message in messages_of_files(tmp_path):
+        messages[name] = message.replace(str(tmp_path), "FOLDER")
+    assert not any("\n" in message for message in messages.values())
+    path = Path(__file__).with_name("database_messages.txt")
+    assert_golden(path, sections(messages))
 
 
 def test_a_password_is_not_told() -> None:

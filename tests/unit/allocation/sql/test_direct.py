@@ -91,7 +91,7 @@ def both(path: Path, act: Callable[[Direct | DriverBooks], object]) -> Rows:
 
 
 def test_constants_are_the_ledgers() -> None:
-    assert version.KNOWN[-1] == direct.SCHEMA
+    assert version.REVISIONS[-1] == direct.SCHEMA
     places = (direct._ANYWHERE, direct._ONE_NODE, direct._NO_NODE)
     assert places == tuple(
         place.value
@@ -162,7 +162,7 @@ def test_a_claim_of_before_is_not_let_go(file: Path) -> None:
 def test_what_died_before_it_was_active_is_let_go(file: Path) -> None:
     """The driver claims first, and moves then."""
     ledger = opened(file)
-    ledger.take([ledger.records(host="h")[0].unit.key], ME, HOOK)
+    ledger.claim_units([ledger.records(host="h")[0].unit.key], ME, HOOK)
     ledger.close()
     assert Direct(str(file), "h").let_go(ME)
     ledger = opened(file)
@@ -176,7 +176,7 @@ def test_what_is_shown_is_the_same(file: Path) -> None:
     ledger.claim(request("gpu:1"), OTHER, host="h")
     key = UnitKey("h", unit(4).key.address)
     ledger.move(ledger.unit(key), State.QUARANTINED, reason="loud")
-    ledger.disable("h", "new roof")
+    ledger.cordon("h", "new roof")
     Direct(str(file), "h").attempt(ME, wanting(KEYS[2]), HOOK)
     seen: list[Ledger] = []
 

@@ -55,8 +55,8 @@ def test_the_code_knows_every_migration() -> None:
     folder = Path(version.__file__).parent / "migrations"
     scripts = script.ScriptDirectory(str(folder))
     revisions = [r.revision for r in scripts.walk_revisions()]
-    assert tuple(reversed(revisions)) == version.KNOWN
-    assert scripts.get_heads() == [version.KNOWN[-1]]
+    assert tuple(reversed(revisions)) == version.REVISIONS
+    assert scripts.get_heads() == [version.REVISIONS[-1]]
 
 
 @pytest.mark.parametrize(
