@@ -60,6 +60,11 @@ class LedgerDriver(abc.ABC):
         :raises Invalid: when the settings are wrong.
         """
 
+    @property
+    @abc.abstractmethod
+    def location(self) -> str:
+        """Where the ledger is, for messages: its URL without password."""
+
     @abc.abstractmethod
     def sync(self) -> str:
         """Upgrade the ledger's schema to this release's; return its version.

@@ -11,7 +11,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli.command import Command, Lister, rows
 from gpu_passthrough_plugin.cli.context import Context, say
 from gpu_passthrough_plugin.flow import readiness
-from gpu_passthrough_plugin.flow.readiness import Door
+from gpu_passthrough_plugin.flow.readiness import Dependency
 from gpu_passthrough_plugin.model.finding import Status
 
 COLUMNS = ("Check", "Status", "Detail", "Remedy")
@@ -26,7 +26,7 @@ class HostCheck(Lister):
             readiness.findings(
                 context.tree,
                 context.policy,
-                _doors(context),
+                _dependencies(context),
                 lambda: context.known,
             )
         )
@@ -37,28 +37,46 @@ class HostCheck(Lister):
         )
 
 
-def _doors(context: Context) -> tuple[Door, ...]:
-    """What the host depends on; elsewhere none can be asked."""
+def _dependencies(context: Context) -> tuple[Dependency, ...]:
+    """Return what the host depends on; nothing for a host elsewhere."""
     if not context.is_here:
         return ()
-    host = context.settings.host
     return (
-        Door(
+        Dependency(
             "libvirt",
-            lambda: context.site.connect(),
+            lambda: _check_libvirt(context),
             "start libvirtd, or set [libvirt] connection_uri",
         ),
-        Door(
+        Dependency(
             "ledger",
-            lambda: contextlib.nullcontext(context.ledger.records(host=host)),
-            "run 'gpu-passthrough db sync', or set [database] connection",
+            lambda: _check_ledger(context),
+            "run 'gpu-passthrough db sync'; check [allocation] driver, and"
+            " [database] or [placement]",
         ),
-        Door(
+        Dependency(
             "lock",
-            lambda: context.site.lock(),
+            lambda: _check_lock(context),
             "set [coordination] backend_url",
         ),
     )
+
+
+def _check_libvirt(context: Context) -> str:
+    with context.site.connect():
+        return context.settings.libvirt.connection_uri
+
+
+def _check_ledger(context: Context) -> str:
+    ledger = context.ledger
+    ledger.records(host=context.settings.host)
+    return f"{ledger.location} schema {ledger.version()}"
+
+
+def _check_lock(context: Context) -> str:
+    from gpu_passthrough_plugin.host import backend
+
+    with context.site.lock():
+        return backend.redacted_url(context.settings.coordination.backend_url)
 
 
 class HostRecord(Command):

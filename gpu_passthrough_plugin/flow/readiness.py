@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.diagnosis import readiness
@@ -20,35 +19,36 @@ from gpu_passthrough_plugin.model.reading import Unknown
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Door:
-    """Something that the host depends on.
+class Dependency:
+    """A service that the host depends on.
 
-    :param opened: raises ``errors.Error`` when it does not answer.
+    :param check: returns where the service is, such as its URL; raises
+        ``errors.Error`` when it cannot be used.
     :param remedy: what helps then.
     """
 
     name: str
-    opened: Callable[[], AbstractContextManager[object]]
+    check: Callable[[], str]
     remedy: str
 
 
 def findings(
     tree: Tree,
     policy: Policy,
-    doors: Sequence[Door],
+    dependencies: Sequence[Dependency],
     known: Callable[[], Known],
 ) -> Iterator[Finding]:
     """Everything that ``host check`` looks at, in order.
 
-    :param doors: what the host depends on; each is opened once.
+    :param dependencies: what the host depends on; each is checked once.
     :param known: of a host that may wait for a reboot; may raise.
     """
     snapshot = host_snapshot.read(tree, policy)
     yield from readiness.findings(snapshot.facts, snapshot.groups())
     yield _vfio(tree, snapshot.facts)
     yield from _reboot(tree, snapshot, known)
-    for door in doors:
-        yield _opened(door)
+    for dependency in dependencies:
+        yield _checked(dependency)
 
 
 def _vfio(tree: Tree, facts: HostFacts) -> Finding:
@@ -75,9 +75,9 @@ def _reboot(
         yield verification.rebooted(tree, snapshot, found)
 
 
-def _opened(door: Door) -> Finding:
+def _checked(dependency: Dependency) -> Finding:
+    name = dependency.name
     try:
-        with door.opened():
-            return Finding(door.name, Status.PASS, "answers")
+        return Finding(name, Status.PASS, f"OK: {dependency.check()}")
     except errors.Error as error:
-        return Finding(door.name, Status.FAIL, str(error), door.remedy)
+        return Finding(name, Status.FAIL, str(error), dependency.remedy)

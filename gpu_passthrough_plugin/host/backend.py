@@ -100,20 +100,21 @@ class Backend:
         # Its driver tries a refused password for longer than anybody waits.
         refusing = ", or refused the password," * (self.scheme == "redis")
         raise errors.Unavailable(
-            f"the lock backend {_shown(self._url)} did not answer{refusing}"
-            f" within {timeout_s:g} s; see [coordination] backend_url"
+            f"the lock backend {redacted_url(self._url)} did not"
+            f" answer{refusing} within {timeout_s:g} s; see [coordination]"
+            " backend_url"
         )
 
     def _unavailable(self, error: Exception) -> errors.Unavailable:
         missing = _missing(self.scheme)
         if missing:
             return errors.Unavailable(
-                f"the lock backend {_shown(self._url)} needs the Python"
+                f"the lock backend {redacted_url(self._url)} needs the Python"
                 f" module {missing}, which is not installed; install"
                 f" gpu-passthrough-plugin[{_EXTRAS[self.scheme]}]"
             )
         return errors.Unavailable(
-            f"the lock backend {_shown(self._url)} does not answer:"
+            f"the lock backend {redacted_url(self._url)} does not answer:"
             f" {_told(error, self._url)}; see [coordination] backend_url"
         )
 
@@ -156,8 +157,8 @@ def _missing(scheme: str) -> str:
     return ""
 
 
-def _shown(url: str) -> str:
-    """The URL without user, password and options, which may hold one."""
+def redacted_url(url: str) -> str:
+    """Return a URL without user, password and options (which may hold one)."""
     scheme, _, rest = url.partition("://")
     credentials, _, place = rest.rpartition("@")
     place = place.partition("?")[0]

@@ -220,6 +220,10 @@ class CountedLedger(LedgerDriver):
         self._ledger = ledger
         self._acts = acts
 
+    @property
+    def location(self) -> str:
+        return self._ledger.location
+
     def sync(self) -> str:
         return self._ledger.sync()
 

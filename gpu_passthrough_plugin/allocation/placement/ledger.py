@@ -46,6 +46,10 @@ class PlacementLedger(LedgerDriver):
         self._weight = settings.weight
         self._is_checked = False
 
+    @property
+    def location(self) -> str:
+        return self.service.name
+
     def sync(self) -> str:
         return self.service.retry(lambda _: version.sync(self.service))
 

@@ -51,7 +51,8 @@ class Database:
     This does not use oslo.db's ``enginefacade``, which reads the process's
     global configuration; inside Nova that is Nova's.
 
-    :ivar name: for messages: the URL without password; of SQLite the file.
+    :ivar location: its URL without password.
+    :ivar name: the same for messages; of SQLite the file.
     :ivar file: the SQLite file; None for a server or memory.
     """
 
@@ -76,10 +77,9 @@ class Database:
                 f"[database] connection needs a Python driver that is not"
                 f" installed ({error}); install it"
             ) from error
+        self.location = given.render_as_string(hide_password=True)
         self.file = backends.sqlite_path(self.url)
-        self.name = given.render_as_string(hide_password=True)
-        if self.file is not None:
-            self.name = str(self.file)
+        self.name = str(self.file or self.location)
 
     def read(self, work: Work[T]) -> T:
         """Return what ``work`` returns from a transaction that only reads."""

@@ -52,6 +52,10 @@ class SqlLedger(LedgerDriver):
         self._claimer = Claimer(self.database)
         self._is_version_checked = False
 
+    @property
+    def location(self) -> str:
+        return self.database.location
+
     def sync(self) -> str:
         return version.sync(self.database)
 
