@@ -13,4 +13,5 @@ class DbSync(Command):
     """Create the ledger, or bring its schema up to this release's."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        say(f"the ledger is at {self.context.ledger.sync()}")
+        version = self.context.ledger.sync()
+        say(f"ledger schema is up to date ({version})")
