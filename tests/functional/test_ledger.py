@@ -33,10 +33,10 @@ pytest_plugins = ("tests.functional.servers.fixtures",)
 
 @pytest.fixture
 def ledger(database_url: str) -> Iterator[SqlLedger]:
-    found = SqlLedger(LedgerSettings(database_url))
-    found.sync()
-    yield found
-    found.close()
+    opened = SqlLedger(LedgerSettings(database_url))
+    opened.sync()
+    yield opened
+    opened.close()
 
 
 def moved(
@@ -173,8 +173,8 @@ def test_a_claim_and_what_it_holds(ledger: SqlLedger) -> None:
 def test_candidates_are_what_a_claim_takes(ledger: SqlLedger) -> None:
     ledger.publish("a", [unit(1, GPU, GPU, host="a")])
     ledger.publish("b", [unit(1, host="b")])
-    found = ledger.candidates(request("gpu:1"))
-    assert [c.host for c in found] == ["b", "a"]
+    candidates = ledger.candidates(request("gpu:1"))
+    assert [c.host for c in candidates] == ["b", "a"]
     assert [c.host for c in ledger.candidates(request("gpu:1"), limit=1)] == [
         "b"
     ]

@@ -31,9 +31,9 @@ CLIENTS = 2
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[tuple[galera.Node, galera.Node]]:
-    with galera.cluster() as found:
-        assert [n.status("wsrep_cluster_size") for n in found] == ["2", "2"]
-        yield found
+    with galera.cluster() as members:
+        assert [n.status("wsrep_cluster_size") for n in members] == ["2", "2"]
+        yield members
 
 
 @pytest.fixture
@@ -42,11 +42,11 @@ def ledgers(
 ) -> Iterator[tuple[SqlLedger, SqlLedger]]:
     """One ledger, seen through either node."""
     name = str(sa.make_url(nodes[0].new_database()).database)
-    found = tuple(SqlLedger(LedgerSettings(n.url_of(name))) for n in nodes)
-    found[0].sync()
-    require(lambda: bool(found[1].version()))
-    yield found[0], found[1]
-    for ledger in found:
+    opened = tuple(SqlLedger(LedgerSettings(n.url_of(name))) for n in nodes)
+    opened[0].sync()
+    require(lambda: bool(opened[1].version()))
+    yield opened[0], opened[1]
+    for ledger in opened:
         ledger.close()
 
 

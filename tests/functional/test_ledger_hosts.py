@@ -25,16 +25,16 @@ D = "dddddddd-0000-4000-8000-000000000004"
 
 @pytest.fixture
 def ledger(database_url: str) -> Iterator[SqlLedger]:
-    found = SqlLedger(LedgerSettings(database_url))
-    found.sync()
-    yield found
-    found.close()
+    opened = SqlLedger(LedgerSettings(database_url))
+    opened.sync()
+    yield opened
+    opened.close()
 
 
 def hosts(ledger: SqlLedger, text: str = "gpu:1") -> list[str]:
     """Where a request fits, in the order in which a claim looks."""
-    found = ledger.candidates(request(text), limit=50)
-    return list(dict.fromkeys(candidate.host for candidate in found))
+    candidates = ledger.candidates(request(text), limit=50)
+    return list(dict.fromkeys(candidate.host for candidate in candidates))
 
 
 def within_aggregate(name: str) -> Request:
@@ -45,9 +45,11 @@ def test_nothing_of_a_disabled_host_is_offered(ledger: SqlLedger) -> None:
     for host in ("a", "b"):
         ledger.publish(host, [unit(n, host=host) for n in (1, 2)])
     (held,) = ledger.claim(request("gpu:1"), A, host="a").units
-    said = ledger.cordon("a", "fans are changed")
-    assert said == HostRecord("a", 1, True, "fans are changed", frozenset())
-    assert ledger.hosts()[0] == said
+    cordoned = ledger.cordon("a", "fans are changed")
+    assert cordoned == HostRecord(
+        "a", 1, True, "fans are changed", frozenset()
+    )
+    assert ledger.hosts()[0] == cordoned
     assert hosts(ledger) == ["b"]
     with pytest.raises(errors.NoValidHost, match="2 matching units, 0 free"):
         ledger.claim(request("gpu:1"), B, host="a")

@@ -78,9 +78,9 @@ def old(database_url: str) -> Iterator[SqlLedger]:
 
 def require_indexes(ledger: SqlLedger) -> None:
     """Nothing, when every index is there."""
-    found = sa.inspect(ledger.database.engine)
+    inspector = sa.inspect(ledger.database.engine)
     for table in schema.metadata.sorted_tables:
-        there = {index["name"] for index in found.get_indexes(table.name)}
+        there = {index["name"] for index in inspector.get_indexes(table.name)}
         assert {index.name for index in table.indexes} <= there
 
 
@@ -148,8 +148,8 @@ def test_several_at_once(old: SqlLedger) -> None:
         )
         for _ in range(3)
     ]
-    said = {process.communicate()[0].decode() for process in running}
-    assert said == {f"{version.REVISIONS[-1]}\n"}
+    outputs = {process.communicate()[0].decode() for process in running}
+    assert outputs == {f"{version.REVISIONS[-1]}\n"}
     require_whole(old)
 
 

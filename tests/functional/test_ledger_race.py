@@ -87,7 +87,7 @@ def hold_and_free(ledger: SqlLedger, text: str) -> None:
 def racers(url: str, text: str, count: int) -> Iterator[list[Racer]]:
     """Processes that are ready to race."""
     root = str(Path(__file__).parents[2])
-    found = [
+    started = [
         subprocess.Popen(
             [sys.executable, __file__, url, text],
             stdin=subprocess.PIPE,
@@ -98,10 +98,10 @@ def racers(url: str, text: str, count: int) -> Iterator[list[Racer]]:
         for _ in range(count)
     ]
     try:
-        assert [heard(racer) for racer in found] == ["ready"] * count
-        yield found
+        assert [answer_of(racer) for racer in started] == ["ready"] * count
+        yield started
     finally:
-        for racer in found:
+        for racer in started:
             racer.kill()
             racer.communicate()
 
@@ -111,7 +111,7 @@ def tell(racer: Racer, line: str) -> None:
     print(line, file=racer.stdin, flush=True)
 
 
-def heard(racer: Racer) -> str:
+def answer_of(racer: Racer) -> str:
     assert racer.stdout is not None
     return racer.stdout.readline().strip()
 
@@ -133,39 +133,39 @@ def free_all(ledger: SqlLedger) -> None:
 
 def test_the_last_unit_has_one_winner_each_time(tmp_path: Path) -> None:
     ledger, url = new_ledger(tmp_path, 1)
-    with racers(url, "gpu:1", RACERS) as found:
+    with racers(url, "gpu:1", RACERS) as clients:
         for _ in range(ROUNDS):
-            names = [str(uuid.uuid4()) for _ in found]
-            for racer, name in zip(found, names, strict=True):
+            names = [str(uuid.uuid4()) for _ in clients]
+            for racer, name in zip(clients, names, strict=True):
                 tell(racer, name)
-            said = [heard(racer) for racer in found]
+            answers = [answer_of(racer) for racer in clients]
             (held,) = ledger.allocations()
             assert held.consumer in names
             others = ["NoValidHost"] * (RACERS - 1)
-            assert sorted(said) == sorted([held.consumer, *others])
+            assert sorted(answers) == sorted([held.consumer, *others])
             free_all(ledger)
 
 
 def test_two_of_three_are_never_one(tmp_path: Path) -> None:
     ledger, url = new_ledger(tmp_path, 3)
-    with racers(url, "gpu:2", RACERS) as found:
+    with racers(url, "gpu:2", RACERS) as clients:
         for _ in range(ROUNDS):
-            for racer in found:
+            for racer in clients:
                 tell(racer, str(uuid.uuid4()))
-            said = [heard(racer) for racer in found]
-            assert said.count("NoValidHost") == RACERS - 1
+            answers = [answer_of(racer) for racer in clients]
+            assert answers.count("NoValidHost") == RACERS - 1
             assert [len(held.units) for held in ledger.allocations()] == [2]
             free_all(ledger)
 
 
 def test_one_consumer_that_claims_many_times_at_once(tmp_path: Path) -> None:
     ledger, url = new_ledger(tmp_path, 5)
-    with racers(url, "gpu:2", RACERS) as found:
+    with racers(url, "gpu:2", RACERS) as clients:
         for _ in range(ROUNDS // 5):
             name = str(uuid.uuid4())
-            for racer in found:
+            for racer in clients:
                 tell(racer, name)
-            assert [heard(racer) for racer in found] == [name] * RACERS
+            assert [answer_of(racer) for racer in clients] == [name] * RACERS
             assert len(ledger.allocation(name).units) == 2
             free_all(ledger)
 
@@ -176,11 +176,11 @@ def test_killed_at_any_instant_none_leaves_half_a_claim(
     ledger, url = new_ledger(tmp_path, 6)
     chance = random.Random(7)  # noqa: S311 - no secret
     for _ in range(5):
-        with racers(url, "gpu:3", 4) as found:
-            for racer in found:
+        with racers(url, "gpu:3", 4) as clients:
+            for racer in clients:
                 tell(racer, "forever")
             time.sleep(chance.uniform(0.05, 0.4))
-            for racer in found:
+            for racer in clients:
                 racer.kill()
                 racer.wait()
         # What is held is held whole, unless it was on its way to free.
@@ -207,13 +207,13 @@ def test_killed_at_each_statement_of_a_claim(tmp_path: Path) -> None:
     for statement in range(STATEMENTS):
         with racers(url, "gpu:3", 1) as (racer,):
             tell(racer, f"die {statement}")
-            assert (heard(racer), racer.wait()) == ("", -signal.SIGKILL)
+            assert (answer_of(racer), racer.wait()) == ("", -signal.SIGKILL)
         assert ledger.allocations() == ()
         assert ledger.records() == before
     # One further, and it lives: every statement was a place to die at.
     with racers(url, "gpu:3", 1) as (racer,):
         tell(racer, f"die {STATEMENTS}")
-        name = heard(racer)
+        name = answer_of(racer)
         assert len(ledger.allocation(name).units) == 3
 
 

@@ -24,10 +24,10 @@ INDEX = "ix_supply_card_id_place_free_host_id"
 
 @pytest.fixture
 def ledger(database_url: str) -> Iterator[SqlLedger]:
-    found = SqlLedger(LedgerSettings(database_url))
-    found.sync()
-    yield found
-    found.close()
+    opened = SqlLedger(LedgerSettings(database_url))
+    opened.sync()
+    yield opened
+    opened.close()
 
 
 def grow(ledger: SqlLedger, hosts: range, units: int = 8) -> None:
@@ -42,41 +42,41 @@ def grow(ledger: SqlLedger, hosts: range, units: int = 8) -> None:
         )
 
 
-def said(ledger: SqlLedger, text: str) -> list[str]:
-    """What a claim says to the database."""
-    heard: list[str] = []
+def statements_of(ledger: SqlLedger, text: str) -> list[str]:
+    """Return the statements that a claim executes."""
+    executed: list[str] = []
 
-    def hear(*arguments: object) -> None:
-        heard.append(str(arguments[2]))
+    def note(*arguments: object) -> None:
+        executed.append(str(arguments[2]))
 
     engine = ledger.database.engine
-    sa.event.listen(engine, "before_cursor_execute", hear)
+    sa.event.listen(engine, "before_cursor_execute", note)
     ledger.claim(request(text), str(uuid.uuid4()))
-    sa.event.remove(engine, "before_cursor_execute", hear)
-    return [text for text in heard if not text.startswith("BEGIN")]
+    sa.event.remove(engine, "before_cursor_execute", note)
+    return [text for text in executed if not text.startswith("BEGIN")]
 
 
 def test_a_claim_is_few_statements_whatever_the_fleet(
     ledger: SqlLedger,
 ) -> None:
     grow(ledger, range(1))
-    said(ledger, "gpu:1")
-    small = said(ledger, "gpu:1")
+    statements_of(ledger, "gpu:1")
+    small = statements_of(ledger, "gpu:1")
     assert len(small) <= MOST
     grow(ledger, range(1, 60))
-    assert said(ledger, "gpu:1") == small
-    several = [len(said(ledger, text)) for text in ("gpu:2", "gpu:4")]
+    assert statements_of(ledger, "gpu:1") == small
+    several = [len(statements_of(ledger, text)) for text in ("gpu:2", "gpu:4")]
     assert max(several) <= MOST
     # One that no node can have looks where none has, and then anywhere.
-    assert len(said(ledger, "gpu:8")) <= MOST + 1
-    assert len(said(ledger, "any:3")) <= MOST + 4
+    assert len(statements_of(ledger, "gpu:8")) <= MOST + 1
+    assert len(statements_of(ledger, "any:3")) <= MOST + 4
 
 
 def test_a_claim_reads_no_more_rows_than_a_page_and_a_host(
     ledger: SqlLedger,
 ) -> None:
     grow(ledger, range(40))
-    said(ledger, "gpu:1")
+    statements_of(ledger, "gpu:1")
     read: list[int] = []
     engine = ledger.database.engine
 
@@ -112,10 +112,10 @@ def test_the_index_is_used(ledger: SqlLedger, weight: Weight) -> None:
 def served(request: pytest.FixtureRequest) -> Iterator[SqlLedger]:
     """A ledger on a server, where claims hold rows."""
     server = request.getfixturevalue(request.param)
-    found = SqlLedger(LedgerSettings(server.new_database()))
-    found.sync()
-    yield found
-    found.close()
+    opened = SqlLedger(LedgerSettings(server.new_database()))
+    opened.sync()
+    yield opened
+    opened.close()
 
 
 @pytest.mark.parametrize("hosts", [3, 20])
@@ -131,8 +131,12 @@ def test_one_host_is_held_and_none_that_was_passed_over(
     if weight is Weight.SPREAD:
         order.reverse()
     engine = served.database.engine
-    with engine.begin() as one, engine.begin() as two, engine.begin() as rest:
-        for connection, expected in ((one, order[0]), (two, order[1])):
+    with (
+        engine.begin() as first,
+        engine.begin() as second,
+        engine.begin() as rest,
+    ):
+        for connection, expected in ((first, order[0]), (second, order[1])):
             row = connection.execute(statement, bound).one()
             assert row.host_id == expected
         for host_id in order[2:]:
@@ -164,7 +168,7 @@ def test_a_host_that_is_just_taken_out_of_use_is_not_held(
 
 def test_others_hold_more_than_a_page(served: SqlLedger) -> None:
     grow(served, range(host_query.PAGE_ROWS + 3), 1)
-    said(served, "gpu:1")
+    statements_of(served, "gpu:1")
     engine = served.database.engine
     with engine.begin() as other:
         for host_id in range(2, host_query.PAGE_ROWS + 3):

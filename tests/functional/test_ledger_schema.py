@@ -30,10 +30,10 @@ def ledger_of(file: Path, query: str = "") -> SqlLedger:
 @pytest.fixture
 def file(tmp_path: Path) -> Iterator[Path]:
     """A ledger with one free unit."""
-    found = ledger_of(tmp_path / "ledger.sqlite")
-    found.sync()
-    found.publish("h", [unit(1)])
-    found.close()
+    ledger = ledger_of(tmp_path / "ledger.sqlite")
+    ledger.sync()
+    ledger.publish("h", [unit(1)])
+    ledger.close()
     yield tmp_path / "ledger.sqlite"
 
 
@@ -53,21 +53,21 @@ def refused(
     ledger: SqlLedger, acts: list[Callable[[SqlLedger], object]]
 ) -> set[str]:
     """The messages by which acts are refused: each is one line."""
-    said = set()
+    messages = set()
     for act in acts:
         with pytest.raises(errors.Unavailable) as caught:
             act(ledger)
-        said.add(str(caught.value))
-    assert not any("\n" in line for line in said)
-    return said
+        messages.add(str(caught.value))
+    assert not any("\n" in line for line in messages)
+    return messages
 
 
 def test_absent(tmp_path: Path) -> None:
     file = tmp_path / "nowhere" / "ledger.sqlite"
     ledger = ledger_of(file)
-    (said,) = refused(ledger, READS + WRITES)
-    assert str(file) in said
-    assert "db sync" in said
+    (message,) = refused(ledger, READS + WRITES)
+    assert str(file) in message
+    assert "db sync" in message
     # And asking made none.
     assert not file.parent.exists()
 
@@ -103,9 +103,9 @@ def test_a_database_without_schema(tmp_path: Path) -> None:
     file.touch()
     ledger = ledger_of(file)
     assert ledger.version() == ""
-    (said,) = refused(ledger, READS + WRITES)
-    assert f"{file} has no schema" in said
-    assert "db sync" in said
+    (message,) = refused(ledger, READS + WRITES)
+    assert f"{file} has no schema" in message
+    assert "db sync" in message
     assert file.stat().st_size == 0
 
 
@@ -113,10 +113,10 @@ def test_newer(file: Path) -> None:
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     ledger = ledger_of(file)
-    acts = [*READS, *WRITES, lambda found: found.sync()]
-    (said,) = refused(ledger, acts)
-    assert f"{file} has schema 9999" in said
-    assert "0002" in said
+    acts = [*READS, *WRITES, lambda ledger: ledger.sync()]
+    (message,) = refused(ledger, acts)
+    assert f"{file} has schema 9999" in message
+    assert "0002" in message
     assert ledger.version() == "9999"
 
 
@@ -124,9 +124,9 @@ def test_no_database(tmp_path: Path) -> None:
     file = tmp_path / "ledger.sqlite"
     file.write_text("an old recipe for plum cake, long enough to be a page\n")
     before = file.read_bytes()
-    acts = [*READS, *WRITES, lambda found: found.sync()]
-    (said,) = refused(ledger_of(file), acts)
-    assert f"{file} is not an SQLite database" in said
+    acts = [*READS, *WRITES, lambda ledger: ledger.sync()]
+    (message,) = refused(ledger_of(file), acts)
+    assert f"{file} is not an SQLite database" in message
     assert file.read_bytes() == before
 
 
@@ -134,8 +134,8 @@ def test_damaged(file: Path) -> None:
     pages = bytearray(file.read_bytes())
     pages[4096:] = b"\x5a" * (len(pages) - 4096)
     file.write_bytes(pages)
-    (said,) = refused(ledger_of(file), READS + WRITES)
-    assert f"{file} is corrupt" in said
+    (message,) = refused(ledger_of(file), READS + WRITES)
+    assert f"{file} is corrupt" in message
 
 
 def test_nothing_is_logged_beside_what_is_raised(
@@ -152,10 +152,10 @@ def test_read_only(file: Path) -> None:
     assert [r.unit for r in ledger.records()] == [unit(1)]
     acts = [
         *WRITES,
-        lambda found: found.move(found.records()[0], State.QUARANTINED),
+        lambda ledger: ledger.move(ledger.records()[0], State.QUARANTINED),
     ]
-    (said,) = refused(ledger, acts)
-    assert f"{file} is read-only" in said
+    (message,) = refused(ledger, acts)
+    assert f"{file} is read-only" in message
     assert [r.state for r in ledger.records()] == [State.FREE]
 
 
@@ -168,8 +168,8 @@ def test_where_no_file_can_be_made(folder: str) -> None:
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     ledger = ledger_of(tmp_path)
-    (said,) = refused(ledger, READS + WRITES)
-    assert f"{tmp_path} cannot be opened" in said
+    (message,) = refused(ledger, READS + WRITES)
+    assert f"{tmp_path} cannot be opened" in message
     with pytest.raises(errors.Unavailable, match=str(tmp_path)):
         ledger.sync()
 
@@ -184,8 +184,8 @@ def test_locked_for_too_long(
     holder = sqlite3.connect(file, isolation_level=None)
     with closing(holder):
         holder.execute("BEGIN IMMEDIATE")
-        (said,) = refused(ledger, WRITES)
-        assert f"{file} stays locked" in said
+        (message,) = refused(ledger, WRITES)
+        assert f"{file} stays locked" in message
         # Readers go on.
         assert [r.state for r in ledger.records()] == [State.FREE]
         holder.execute("ROLLBACK")

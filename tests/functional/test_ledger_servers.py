@@ -28,16 +28,16 @@ SOON = {"max_retries": 1, "retry_interval": 0, "db_max_retries": 1}
 
 @pytest.fixture(params=SERVERS)
 def server(request: pytest.FixtureRequest) -> MariaDB | PostgreSQL:
-    found: MariaDB | PostgreSQL = request.getfixturevalue(request.param)
-    return found
+    started: MariaDB | PostgreSQL = request.getfixturevalue(request.param)
+    return started
 
 
 @pytest.fixture(params=SERVERS)
 def fresh(request: pytest.FixtureRequest) -> MariaDB | PostgreSQL:
-    found: MariaDB | PostgreSQL = request.getfixturevalue(
+    started: MariaDB | PostgreSQL = request.getfixturevalue(
         f"fresh_{request.param}"
     )
-    return found
+    return started
 
 
 def refused(url: sa.URL | str, **options: object) -> str:
@@ -49,9 +49,9 @@ def refused(url: sa.URL | str, **options: object) -> str:
         ledger.records()
     assert time.monotonic() - begun < 30
     ledger.close()
-    said = str(caught.value)
-    assert "\n" not in said
-    return said
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
 
 
 def test_nobody_there(server: MariaDB | PostgreSQL) -> None:
@@ -59,9 +59,9 @@ def test_nobody_there(server: MariaDB | PostgreSQL) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = sa.make_url(server.new_database()).set(port=port)
-    said = refused(url.set(password=WORD))
-    assert "[database] connection" in said
-    assert WORD not in said
+    message = refused(url.set(password=WORD))
+    assert "[database] connection" in message
+    assert WORD not in message
 
 
 def test_one_who_takes_the_call_and_says_nothing(
@@ -76,15 +76,15 @@ def test_one_who_takes_the_call_and_says_nothing(
         if isinstance(server, MariaDB):
             # Once it took the call, this is what bounds the greeting.
             soon["read_timeout"] = "2"
-        said = refused(url.update_query_dict(soon))
-        assert "[database] connection" in said
+        message = refused(url.update_query_dict(soon))
+        assert "[database] connection" in message
 
 
 def test_wrong_credentials(server: MariaDB | PostgreSQL) -> None:
     url = sa.make_url(server.new_database())
-    said = refused(url.set(username="nobody", password=WORD))
-    assert "nobody" in said
-    assert WORD not in said
+    message = refused(url.set(username="nobody", password=WORD))
+    assert "nobody" in message
+    assert WORD not in message
 
 
 def test_no_such_database(server: MariaDB | PostgreSQL) -> None:
@@ -127,16 +127,16 @@ def test_away_for_a_moment(fresh: MariaDB | PostgreSQL) -> None:
     ledger = SqlLedger(LedgerSettings(url))
     ledger.sync()
     ledger.publish("h", [unit(1), unit(2)])
-    for name, found in (
+    for name, opened in (
         (A, ledger),
         (B, SqlLedger(LedgerSettings(url))),
     ):
         fresh.kill()
         back = threading.Timer(1.5, fresh.start)
         back.start()
-        assert found.claim(request("gpu:1"), name).host == "h"
+        assert opened.claim(request("gpu:1"), name).host == "h"
         back.join()
-        found.close()
+        opened.close()
 
 
 def test_every_connection_is_set_up(server: MariaDB | PostgreSQL) -> None:
@@ -149,10 +149,10 @@ def test_every_connection_is_set_up(server: MariaDB | PostgreSQL) -> None:
             assert level == "READ COMMITTED"
             name = "innodb_lock_wait_timeout"
             if isinstance(server, MariaDB):
-                asked = f"SELECT CONCAT(@@{name}, 's')"
+                statement = f"SELECT CONCAT(@@{name}, 's')"
             else:
-                asked = "SHOW lock_timeout"
-            assert connection.exec_driver_sql(asked).scalar() == "10s"
+                statement = "SHOW lock_timeout"
+            assert connection.exec_driver_sql(statement).scalar() == "10s"
     ledger.close()
 
 
@@ -243,8 +243,8 @@ _ENDS = {"mysql": "KILL {}", "postgresql": "SELECT pg_terminate_backend({})"}
 
 def _own_id(connection: sa.Connection) -> int:
     """What the server calls a connection that is being made."""
-    asked = _IDS[connection.dialect.name]
-    return int(connection.exec_driver_sql(asked).scalar_one())
+    statement = _IDS[connection.dialect.name]
+    return int(connection.exec_driver_sql(statement).scalar_one())
 
 
 def _end(url: str, number: int) -> None:

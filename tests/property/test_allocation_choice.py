@@ -22,13 +22,13 @@ SOCKETS = {0: 0, 1: 0, 2: 1}
 def hosts(draw: st.DrawFn) -> list[Unit]:
     """Up to five units of one host, of one or two cards each."""
     knows_sockets = draw(st.booleans())
-    found = []
+    units = []
     for bus in range(1, draw(st.integers(1, 5)) + 1):
         node = draw(st.sampled_from([None, 0, 1, 2]))
         cards = draw(
             st.lists(st.sampled_from([GPU, NIC]), min_size=1, max_size=2)
         )
-        found.append(
+        units.append(
             unit(
                 bus,
                 *cards,
@@ -40,7 +40,7 @@ def hosts(draw: st.DrawFn) -> list[Unit]:
                 traits=draw(st.sampled_from(["", "", "GOLD", "LOUD GOLD"])),
             )
         )
-    return found
+    return units
 
 
 @st.composite
@@ -118,8 +118,8 @@ def keeps_policies(
             nodes |= {u.numa_node for u in units}
             required += item.count
         elif policy is NumaPolicy.SOCKET and item.count > 1:
-            found = {u.socket for u in units}
-            if None in found or len(found) > 1:
+            sockets_of = {u.socket for u in units}
+            if None in sockets_of or len(sockets_of) > 1:
                 return False
     return required <= 1 or (None not in nodes and len(nodes) <= 1)
 
@@ -139,17 +139,17 @@ def minimal_sets(
     request: Request, units: list[Unit], sockets: dict[int, int]
 ) -> list[Set]:
     """Every set that satisfies the request, and no part of it does."""
-    found: list[Set] = []
+    minimal: list[Set] = []
     for size in range(1, len(units) + 1):
         for some in itertools.combinations(units, size):
-            if any(set(small) <= set(some) for small in found):
+            if any(set(small) <= set(some) for small in minimal):
                 continue
             if may_go_together(request, some) and any(
                 keeps_policies(request, sharing, sockets)
                 for sharing in sharings(request, some)
             ):
-                found.append(some)
-    return found
+                minimal.append(some)
+    return minimal
 
 
 def cost(
@@ -205,13 +205,13 @@ def test_the_choice_is_the_best_of_every_set(
     costs = {
         some: cost(request, some, units, taken, sockets) for some in every
     }
-    found = choice.candidates(request, free(units), taken, limit=100)
-    sets = [tuple(f.unit for f in candidate.units) for candidate in found]
+    candidates = choice.candidates(request, free(units), taken, limit=100)
+    sets = [tuple(f.unit for f in candidate.units) for candidate in candidates]
     # Each is of free units, satisfies, and has none that could go.
     assert len(set(sets)) == len(sets)
     assert set(sets) <= set(every)
     # Its score is what the documentation says, and they stand by it.
-    assert [candidate.score for candidate in found] == [
+    assert [candidate.score for candidate in candidates] == [
         costs[some] for some in sets
     ]
     assert sorted(costs[some] for some in sets) == [
@@ -221,7 +221,7 @@ def test_the_choice_is_the_best_of_every_set(
     assert set(costs.values()) == {costs[some] for some in sets}
     # The first few are the same when only those are asked for.
     few = choice.candidates(request, free(units), taken, limit=2)
-    assert few == found[:2]
+    assert few == candidates[:2]
 
 
 @given(requests(), hosts(), st.randoms())

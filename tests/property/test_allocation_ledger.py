@@ -70,24 +70,24 @@ class Ledger(RuleBasedStateMachine):
             report, added=(), changed=(), removed=(), missing=()
         )
         records = {r.unit.key: r for r in self.ledger.records(host=host)}
-        for found in units:
-            record = records.get(found.key)
-            if found in report.withheld:
+        for published in units:
+            record = records.get(published.key)
+            if published in report.withheld:
                 assert record is None or record.state is not State.FREE
             else:
                 assert record is not None
-                assert record.unit == found or record.is_missing
+                assert record.unit == published or record.is_missing
 
     @rule(
         text=st.sampled_from(REQUESTS), host=st.none() | st.sampled_from(HOSTS)
     )
     def claim(self, text: str, host: str | None) -> None:
         consumer = str(uuid.UUID(int=len(self.seen) + 1))
-        asked = request(text)
-        expected = self.ledger.candidates(asked, host=host, limit=1)
+        wish = request(text)
+        expected = self.ledger.candidates(wish, host=host, limit=1)
         before = self.ledger.records()
         try:
-            held = self.ledger.claim(asked, consumer, host=host)
+            held = self.ledger.claim(wish, consumer, host=host)
         except errors.NoValidHost:
             assert expected == ()
             assert self.ledger.records() == before
@@ -98,7 +98,7 @@ class Ledger(RuleBasedStateMachine):
         for record in held.units:
             assert was[record.unit.key].state is State.FREE
             assert not was[record.unit.key].is_missing
-        assert self.ledger.claim(asked, consumer, host=host) == held
+        assert self.ledger.claim(wish, consumer, host=host) == held
         self.held[consumer] = {r.unit.key for r in held.units}
         self.seen += held.units
 
@@ -155,16 +155,16 @@ class Ledger(RuleBasedStateMachine):
                 for r, is_it in zip(records, is_free, strict=True)
                 if is_it
             ]
-            wanted = capacity.count_free(free, [r.unit for r in records])
+            counts = capacity.count_free(free, [r.unit for r in records])
             assert self.supplied(host.name) == {
-                key: number for key, number in wanted.items() if number
+                key: number for key, number in counts.items() if number
             }
 
     def supplied(
         self, host: str
     ) -> dict[tuple[capacity.DeviceModel, int], int]:
         """What the ledger counts of a host; zeros left out."""
-        asked = (
+        statement = (
             sa.select(schema.card, schema.supply)
             .join_from(schema.supply, schema.card)
             .join(schema.host, schema.host.c.id == schema.supply.c.host_id)
@@ -180,7 +180,7 @@ class Ledger(RuleBasedStateMachine):
                 row.place,
             ): row.free
             for row in self.ledger.database.read(
-                lambda c: c.execute(asked).all()
+                lambda c: c.execute(statement).all()
             )
         }
 

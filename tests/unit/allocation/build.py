@@ -86,8 +86,8 @@ def alias(
 
 # An alias of each policy; "any" overlaps with all of them.
 ALIASES = {
-    found.name: found
-    for found in (
+    entry.name: entry
+    for entry in (
         alias("gpu"),
         alias("nic", NIC),
         alias("any", None),
@@ -115,11 +115,11 @@ def request(
 
 
 def free(units: Iterable[Unit]) -> list[FreeUnit]:
-    return [FreeUnit(found, 1) for found in units]
+    return [FreeUnit(published, 1) for published in units]
 
 
 def buses(
-    asked: Request,
+    wish: Request,
     units: Iterable[Unit],
     taken: Iterable[Unit] = (),
     *,
@@ -129,6 +129,6 @@ def buses(
     return [
         tuple(entry.unit.key.address.bus for entry in candidate.units)
         for candidate in choice.candidates(
-            asked, free(units), taken, limit=limit
+            wish, free(units), taken, limit=limit
         )
     ]

@@ -18,7 +18,7 @@ NODES: list[Unit] = [
 
 
 @pytest.mark.parametrize(
-    ("text", "node", "wanted"),
+    ("text", "node", "expected"),
     [
         ("required:1", 1, {2}),
         ("required:1", 7, set()),
@@ -29,9 +29,9 @@ NODES: list[Unit] = [
         ("gpu:1", 1, {1, 2, 3, 4, 5}),
     ],
 )
-def test_tied_to_a_node(text: str, node: int, wanted: set[int]) -> None:
-    found = buses(request(text, node), NODES)
-    assert {bus for (bus,) in found} == wanted
+def test_tied_to_a_node(text: str, node: int, expected: set[int]) -> None:
+    candidates = buses(request(text, node), NODES)
+    assert {bus for (bus,) in candidates} == expected
 
 
 def test_tied_to_two_nodes_any_of_them_will_do() -> None:
@@ -64,7 +64,7 @@ def test_a_unit_of_unknown_socket_fits_on_its_own_node_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         # Cards 1 and 2 share a node, 3 is on its own.
         ("required:2", {(1, 2)}),
@@ -74,7 +74,7 @@ def test_a_unit_of_unknown_socket_fits_on_its_own_node_alone() -> None:
         ("gpu:3", {(1, 2, 3), (1, 2, 4), (1, 3, 4), (2, 3, 4)}),
     ],
 )
-def test_tied_to_no_node(text: str, wanted: set[tuple[int, ...]]) -> None:
+def test_tied_to_no_node(text: str, expected: set[tuple[int, ...]]) -> None:
     # A switch each, so that all are told apart.
     units = [
         unit(1, node=0, switch=1),
@@ -82,7 +82,7 @@ def test_tied_to_no_node(text: str, wanted: set[tuple[int, ...]]) -> None:
         unit(3, node=1, switch=3),
         unit(4, node=None, switch=4),
     ]
-    assert set(buses(request(text), units)) == wanted
+    assert set(buses(request(text), units)) == expected
 
 
 def test_sharing_a_node_is_preferred() -> None:
@@ -91,10 +91,10 @@ def test_sharing_a_node_is_preferred() -> None:
 
 
 def test_required_aliases_share_one_node() -> None:
-    asked = request("required:1,required-nic:1")
+    near = request("required:1,required-nic:1")
     apart = [unit(1, node=0), unit(2, NIC, node=1)]
-    assert buses(asked, apart) == []
-    assert buses(asked, [*apart, unit(3, NIC, node=0)]) == [(1, 3)]
+    assert buses(near, apart) == []
+    assert buses(near, [*apart, unit(3, NIC, node=0)]) == [(1, 3)]
 
 
 @pytest.mark.parametrize("text", ["required:1", "socket:1", "legacy:1"])
@@ -122,5 +122,5 @@ def test_what_is_minimal_on_one_node_may_not_be_on_another() -> None:
         unit(2, NIC, node=0),
         unit(3, GPU, NIC, GPU, node=1),
     ]
-    asked = request("required:1,required-nic:1,any:1")
-    assert buses(asked, units) == [(3,)]
+    near = request("required:1,required-nic:1,any:1")
+    assert buses(near, units) == [(3,)]

@@ -59,17 +59,17 @@ def test_what_is_there_and_not_free_counts_as_none() -> None:
 def test_where_to_look(
     text: str, nodes: tuple[int, ...], needs: list[tuple[int, int]]
 ) -> None:
-    found = capacity.host_filter(request(text, *nodes), BOTH)
-    assert found is not None
-    assert list(found.thresholds) == [
+    host_filter = capacity.host_filter(request(text, *nodes), BOTH)
+    assert host_filter is not None
+    assert list(host_filter.thresholds) == [
         Threshold(GPU_MODEL, *need) for need in needs
     ]
 
 
 def test_of_several_models_one_has_its_share() -> None:
-    found = capacity.host_filter(request("any:3"), BOTH)
-    assert found is not None
-    assert list(found.thresholds) == [
+    host_filter = capacity.host_filter(request("any:3"), BOTH)
+    assert host_filter is not None
+    assert list(host_filter.thresholds) == [
         Threshold(model, place, 2)
         for place in (Place.ONE_NODE, Place.ANYWHERE)
         for model in sorted(BOTH)
@@ -77,10 +77,10 @@ def test_of_several_models_one_has_its_share() -> None:
 
 
 def test_the_item_that_fewest_models_satisfy_leads() -> None:
-    found = capacity.host_filter(request("any:5,nic:1,gpu:2"), BOTH)
-    assert found is not None
-    assert {t.model for t in found.thresholds} == {GPU_MODEL}
-    assert found.others == (
+    host_filter = capacity.host_filter(request("any:5,nic:1,gpu:2"), BOTH)
+    assert host_filter is not None
+    assert {t.model for t in host_filter.thresholds} == {GPU_MODEL}
+    assert host_filter.others == (
         (tuple(sorted(BOTH)), 5),
         ((NIC_MODEL,), 1),
     )

@@ -57,7 +57,7 @@ def test_three_cards_take_a_pair_and_a_single() -> None:
 
 def test_a_card_and_what_it_brings() -> None:
     # A card and a NIC in one group satisfy both aliases, and waste the
-    # NIC where nobody asked for it.
+    # NIC where nobody wish for it.
     both, alone = unit(1, GPU, NIC), unit(2)
     assert buses(request("gpu:1,nic:1"), [both, alone]) == [(1,)]
     assert buses(request("gpu:1"), [both, alone]) == [(2,), (1,)]
@@ -114,13 +114,13 @@ def test_waste_counts_before_whole_nodes() -> None:
 
 def test_all_below_one_switch() -> None:
     units = [unit(1, switch=1), unit(2, switch=1), unit(3, switch=2)]
-    asked = request("gpu:2", same_switch=True)
-    assert buses(asked, units) == [(1, 2)]
-    assert buses(asked, units[1:]) == []
+    wish = request("gpu:2", same_switch=True)
+    assert buses(wish, units) == [(1, 2)]
+    assert buses(wish, units[1:]) == []
     # It is what the units have in common, not what is best otherwise.
     gone = [unit(4, switch=1)]
     apart = [*units, unit(5, GPU, GPU, switch=3)]
-    assert buses(asked, apart, gone) == [(5,), (1, 2)]
+    assert buses(wish, apart, gone) == [(5,), (1, 2)]
 
 
 def test_an_unknown_switch_is_no_common_one() -> None:
@@ -141,8 +141,8 @@ def test_one_switch_and_one_node() -> None:
             [(0, 1), (0, 2), (0, 2), (1, 3), (1, 3)]
         )
     ]
-    asked = request("required:2", 1, same_switch=True)
-    assert buses(asked, units) == [(3, 4)]
+    wish = request("required:2", 1, same_switch=True)
+    assert buses(wish, units) == [(3, 4)]
     free_of_nodes = request("required:2", same_switch=True)
     assert buses(free_of_nodes, units) == [(3, 4), (1, 2)]
 
@@ -163,8 +163,8 @@ def test_a_trait_that_no_unit_may_have() -> None:
 
 def test_equal_units_go_by_host_and_address() -> None:
     units = [unit(2), unit(1), unit(1, host="a")]
-    found = choice.candidates(request("gpu:1"), free(units), limit=10)
-    shown = [(f.host, f.units[0].unit.key.address.bus) for f in found]
+    candidates = choice.candidates(request("gpu:1"), free(units), limit=10)
+    shown = [(f.host, f.units[0].unit.key.address.bus) for f in candidates]
     assert shown == [("a", 1), ("h", 1)]
 
 
@@ -179,8 +179,8 @@ def test_no_more_than_the_limit() -> None:
 
 def test_the_generation_comes_along() -> None:
     entry = free([unit(1)])[0]
-    (found,) = choice.candidates(request("gpu:1"), [entry], limit=1)
-    assert found.units == (entry,)
+    (candidate,) = choice.candidates(request("gpu:1"), [entry], limit=1)
+    assert candidate.units == (entry,)
 
 
 @pytest.mark.parametrize(
@@ -201,8 +201,8 @@ def test_the_generation_comes_along() -> None:
     ],
 )
 def test_score(units: list[Unit], text: str, score: int) -> None:
-    found = choice.candidates(request(text), free(units), limit=1)
-    assert [candidate.score for candidate in found] == [score]
+    candidates = choice.candidates(request(text), free(units), limit=1)
+    assert [candidate.score for candidate in candidates] == [score]
 
 
 @pytest.mark.parametrize("switches", [None, 1, 4, 32])
@@ -232,7 +232,7 @@ def test_a_host_of_a_known_shape_is_not_searched_again() -> None:
     searched = choice._search.cache_info().misses
     again = buses(request("gpu:3,any:2"), shifted(16, "b"))
     assert choice._search.cache_info().misses == searched
-    assert again == [tuple(bus + 16 for bus in found) for found in first]
+    assert again == [tuple(bus + 16 for bus in expected) for expected in first]
     # Where another unit is taken the shape is another.
     taken = [unit(9, node=1, switch=1)]
     assert buses(request("gpu:3,any:2"), shifted(0, "a"), taken)
@@ -249,6 +249,6 @@ def test_equal_hosts_are_searched_once() -> None:
         for bus in range(8)
     ]
     began = time.process_time()
-    found = choice.candidates(request("gpu:4"), free(units), limit=2)
-    assert [candidate.host for candidate in found] == ["h0000", "h0000"]
+    candidates = choice.candidates(request("gpu:4"), free(units), limit=2)
+    assert [candidate.host for candidate in candidates] == ["h0000", "h0000"]
     assert time.process_time() - began < 5

@@ -19,10 +19,10 @@ CONSUMER = "5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11"
 
 
 def record(
-    found: Unit, state: State = State.FREE, *, is_missing: bool = False
+    published: Unit, state: State = State.FREE, *, is_missing: bool = False
 ) -> UnitRecord:
     return UnitRecord(
-        unit=found,
+        unit=published,
         state=state,
         consumer=CONSUMER if state in HELD else None,
         generation=7,
@@ -54,9 +54,9 @@ def test_what_is_as_it_was_is_left_alone(state: State) -> None:
 @pytest.mark.parametrize("state", State)
 def test_what_may_change_is_followed(state: State) -> None:
     shown = unit(1, group=99, node=1, socket=1, switch=3, traits="A B")
-    found = after(record(unit(1), state), shown)
-    wanted = dataclasses.replace(record(shown, state), generation=8)
-    assert found == wanted
+    changed = after(record(unit(1), state), shown)
+    expected = dataclasses.replace(record(shown, state), generation=8)
+    assert changed == expected
 
 
 def test_a_free_unit_that_vanished_goes() -> None:
@@ -68,17 +68,19 @@ def test_any_other_is_marked_missing(state: State) -> None:
     before = record(unit(1), state)
     plan = inventory.plan([before], [])
     assert plan.missing == (unit(1),)
-    found = plan.changed[0].after
-    assert found == dataclasses.replace(before, generation=8, is_missing=True)
+    changed = plan.changed[0].after
+    assert changed == dataclasses.replace(
+        before, generation=8, is_missing=True
+    )
     # And once only.
-    assert inventory.plan([found], []).is_empty
+    assert inventory.plan([changed], []).is_empty
 
 
 @pytest.mark.parametrize("state", State)
 def test_what_is_back_is_not_missing(state: State) -> None:
-    found = after(record(unit(1), state, is_missing=True), unit(1))
-    assert found is not None
-    assert (found.state, found.is_missing) == (state, False)
+    changed = after(record(unit(1), state, is_missing=True), unit(1))
+    assert changed is not None
+    assert (changed.state, changed.is_missing) == (state, False)
 
 
 def test_a_missing_unit_goes_once_it_is_free() -> None:
@@ -86,18 +88,18 @@ def test_a_missing_unit_goes_once_it_is_free() -> None:
 
 
 def test_a_stranger_in_a_free_unit_is_quarantined() -> None:
-    found = after(record(unit(1)), unit(1, NIC))
-    assert found is not None
-    assert found.state is State.QUARANTINED
-    assert found.unit == unit(1, NIC)
+    changed = after(record(unit(1)), unit(1, NIC))
+    assert changed is not None
+    assert changed.state is State.QUARANTINED
+    assert changed.unit == unit(1, NIC)
     for datum in ("0000:01:00.0", "10de:1430", "10de:1017"):
-        assert datum in found.reason
+        assert datum in changed.reason
 
 
 def test_a_quarantined_unit_keeps_its_reason() -> None:
-    found = after(record(unit(1), State.QUARANTINED), unit(1, NIC))
-    assert found is not None
-    assert (found.unit, found.reason) == (unit(1, NIC), "dead")
+    changed = after(record(unit(1), State.QUARANTINED), unit(1, NIC))
+    assert changed is not None
+    assert (changed.unit, changed.reason) == (unit(1, NIC), "dead")
 
 
 @pytest.mark.parametrize("state", HELD)
@@ -105,27 +107,27 @@ def test_a_quarantined_unit_keeps_its_reason() -> None:
 def test_a_held_unit_stays_what_was_handed_out(
     state: State, shown: Unit
 ) -> None:
-    found = after(record(unit(1), state), shown)
-    assert found is not None
-    assert (found.unit, found.is_missing) == (unit(1), True)
-    assert found.consumer == CONSUMER
+    changed = after(record(unit(1), state), shown)
+    assert changed is not None
+    assert (changed.unit, changed.is_missing) == (unit(1), True)
+    assert changed.consumer == CONSUMER
 
 
 def test_a_free_unit_may_grow() -> None:
-    found = after(record(unit(1)), unit(1, GPU, GPU))
-    assert found == dataclasses.replace(
+    changed = after(record(unit(1)), unit(1, GPU, GPU))
+    assert changed == dataclasses.replace(
         record(unit(1, GPU, GPU)), generation=8
     )
 
 
-def renamed(found: Unit) -> Unit:
+def renamed(published: Unit) -> Unit:
     """The same functions under another name: the audio is the primary."""
-    key = UnitKey("h", Address(0, found.key.address.bus, 0, 1))
+    key = UnitKey("h", Address(0, published.key.address.bus, 0, 1))
     swapped = (
         dataclasses.replace(f, is_primary=not f.is_primary)
-        for f in found.functions
+        for f in published.functions
     )
-    return dataclasses.replace(found, key=key, functions=tuple(swapped))
+    return dataclasses.replace(published, key=key, functions=tuple(swapped))
 
 
 def test_a_free_unit_under_another_name_is_another() -> None:

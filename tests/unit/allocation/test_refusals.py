@@ -48,12 +48,12 @@ RECORDS = (
 
 
 def no_valid_host(
-    asked: Request,
+    wish: Request,
     name: str | None = None,
     hosts: tuple[HostRecord, ...] = HOSTS,
     records: tuple[UnitRecord, ...] | None = RECORDS,
 ) -> str:
-    return str(refusals.no_valid_host(asked, name, hosts, records))
+    return str(refusals.no_valid_host(wish, name, hosts, records))
 
 
 def within(text: str, aggregate: str) -> Request:
@@ -61,7 +61,7 @@ def within(text: str, aggregate: str) -> Request:
 
 
 @pytest.mark.parametrize(
-    ("asked", "name", "shown"),
+    ("wish", "name", "shown"),
     [
         (request("gpu:1"), None, "8 matching units, 1 free"),
         (request("gpu:1"), None, "3 active, 1 quarantined, 1 missing"),
@@ -77,8 +77,8 @@ def within(text: str, aggregate: str) -> Request:
         (request("gpu:1"), "c", "the ledger has no host c"),
     ],
 )
-def test_what_is_counted(asked: Request, name: str | None, shown: str) -> None:
-    assert shown in no_valid_host(asked, name)
+def test_what_is_counted(wish: Request, name: str | None, shown: str) -> None:
+    assert shown in no_valid_host(wish, name)
 
 
 def test_free_functions_that_do_not_fit_together() -> None:
@@ -99,11 +99,11 @@ def refused() -> dict[str, errors.Error]:
     """Every refusal, by its name in the golden file."""
     free = record(unit(1))
     active = record(unit(1), State.ACTIVE)
-    asked = request("gpu:1")
+    wish = request("gpu:1")
     return {
-        "no_valid_host": refusals.no_valid_host(asked, None, HOSTS, RECORDS),
+        "no_valid_host": refusals.no_valid_host(wish, None, HOSTS, RECORDS),
         "no_valid_host, one": refusals.no_valid_host(
-            asked, None, HOSTS[2:3], RECORDS
+            wish, None, HOSTS[2:3], RECORDS
         ),
         "no_valid_host, two items": refusals.no_valid_host(
             request("gpu:1,nic:1"), "b", HOSTS, RECORDS
@@ -118,13 +118,13 @@ def refused() -> dict[str, errors.Error]:
             within("gpu:1", "ssd"), "a", HOSTS, RECORDS
         ),
         "no_valid_host, host unknown": refusals.no_valid_host(
-            asked, "c", HOSTS, RECORDS
+            wish, "c", HOSTS, RECORDS
         ),
         "no_valid_host, no match": refusals.no_valid_host(
             request("nic:1"), "a", HOSTS, RECORDS
         ),
         "no_valid_host, not counted": refusals.no_valid_host(
-            asked, None, HOSTS, None
+            wish, None, HOSTS, None
         ),
         "claim_lost": refusals.claim_lost("gpu:1"),
         "consumer_invalid": refusals.consumer_invalid("123"),

@@ -1,3 +1,5 @@
+"""How much of a request some primaries satisfy, when aliases overlap."""
+
 from __future__ import annotations
 
 import pytest
@@ -8,7 +10,7 @@ BOTH, FIRST, SECOND = frozenset({0, 1}), frozenset({0}), frozenset({1})
 
 
 @pytest.mark.parametrize(
-    ("kinds", "supply", "counts", "wanted"),
+    ("item_sets", "supply", "counts", "expected"),
     [
         ([], [], [1], 0),
         ([FIRST], [3], [2], 2),
@@ -28,9 +30,9 @@ BOTH, FIRST, SECOND = frozenset({0, 1}), frozenset({0}), frozenset({1})
     ],
 )
 def test_satisfied(
-    kinds: list[frozenset[int]],
+    item_sets: list[frozenset[int]],
     supply: list[int],
     counts: list[int],
-    wanted: int,
+    expected: int,
 ) -> None:
-    assert satisfied(kinds, supply, counts) == wanted
+    assert satisfied(item_sets, supply, counts) == expected

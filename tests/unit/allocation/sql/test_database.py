@@ -24,10 +24,10 @@ AT_ONCE = {"db_retry_interval": 0, "db_max_retries": 3}
 
 @pytest.fixture
 def database() -> Iterator[Database]:
-    found = Database(LedgerSettings("sqlite://", AT_ONCE))
-    found.write(lambda c: c.exec_driver_sql("CREATE TABLE t (x INTEGER)"))
-    yield found
-    found.close()
+    opened = Database(LedgerSettings("sqlite://", AT_ONCE))
+    opened.write(lambda c: c.exec_driver_sql("CREATE TABLE t (x INTEGER)"))
+    yield opened
+    opened.close()
 
 
 class Failing:
@@ -49,8 +49,8 @@ class Failing:
 
 def rows(database: Database) -> int:
     def count(connection: sa.Connection) -> int:
-        found = connection.exec_driver_sql("SELECT count(*) FROM t").scalar()
-        return int(found or 0)
+        number = connection.exec_driver_sql("SELECT count(*) FROM t").scalar()
+        return int(number or 0)
 
     return database.read(count)
 
@@ -73,12 +73,12 @@ def test_done_again_until_it_succeeds(
     assert (work.attempts, rows(database)) == (4, 1)
 
 
-@pytest.mark.parametrize(("error", "wanted"), REPEATED)
+@pytest.mark.parametrize(("error", "expected"), REPEATED)
 def test_not_for_ever(
-    database: Database, error: Exception, wanted: type[errors.Error]
+    database: Database, error: Exception, expected: type[errors.Error]
 ) -> None:
     work = Failing(error, 1000)
-    with pytest.raises(wanted) as caught:
+    with pytest.raises(expected) as caught:
         database.write(work)
     assert (work.attempts, rows(database)) == (4, 0)
     assert "\n" not in str(caught.value)
@@ -191,11 +191,11 @@ def test_a_password_is_not_told() -> None:
 
 @pytest.fixture
 def ledger() -> Iterator[SqlLedger]:
-    found = SqlLedger(LedgerSettings("sqlite://", AT_ONCE))
-    found.sync()
-    found.publish("h", [unit(1), unit(2)])
-    yield found
-    found.close()
+    opened = SqlLedger(LedgerSettings("sqlite://", AT_ONCE))
+    opened.sync()
+    opened.publish("h", [unit(1), unit(2)])
+    yield opened
+    opened.close()
 
 
 def interfere(ledger: SqlLedger, before: str, times: int) -> list[int]:
@@ -203,9 +203,9 @@ def interfere(ledger: SqlLedger, before: str, times: int) -> list[int]:
     done: list[int] = []
 
     def bump(
-        _: object, cursor: sqlite3.Cursor, said: str, *__: object
+        _: object, cursor: sqlite3.Cursor, statement: str, *__: object
     ) -> None:
-        if said.startswith(before) and len(done) < times:
+        if statement.startswith(before) and len(done) < times:
             done.append(1)
             cursor.execute("UPDATE unit SET generation = generation + 1")
 

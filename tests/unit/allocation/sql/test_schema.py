@@ -22,8 +22,8 @@ def connection(tmp_path: Path) -> Iterator[sa.Connection]:
     ledger = SqlLedger(LedgerSettings(f"sqlite:///{tmp_path}/ledger"))
     ledger.sync()
     ledger.publish("h", [unit(1), unit(2)])
-    with ledger.database.engine.connect() as found:
-        yield found
+    with ledger.database.engine.connect() as opened:
+        yield opened
     ledger.close()
 
 
@@ -37,16 +37,16 @@ def test_the_migrations_make_the_tables(connection: sa.Connection) -> None:
 def test_the_migrations_make_the_constraints(
     connection: sa.Connection,
 ) -> None:
-    found = sa.inspect(connection)
+    inspector = sa.inspect(connection)
     for table in schema.metadata.sorted_tables:
         assert {
-            c["name"] for c in found.get_check_constraints(table.name)
+            c["name"] for c in inspector.get_check_constraints(table.name)
         } == {
             c.name
             for c in table.constraints
             if isinstance(c, sa.CheckConstraint)
         }
-        assert {c["name"] for c in found.get_foreign_keys(table.name)} == {
+        assert {c["name"] for c in inspector.get_foreign_keys(table.name)} == {
             c.name for c in table.foreign_key_constraints
         }
 
