@@ -28,7 +28,7 @@ case ${1-} in
     ;;
 --lab)
     install_packages lab
-    make_venv requirements.txt test-requirements.txt
+    make_test_venv all
     say "ready; here is the story on an emulated host"
     "$VENV/bin/python" -m tests.functional.lab.story
     say "done; the command is $VENV/bin/gpu-passthrough"

@@ -16,7 +16,8 @@ at every act, it runs the part that the commit draws; the head of the output
 says how to run the same again.
 --all: really every test, and whole campaigns; this takes hours.
 --quick: no emulated host (marker "lab").
-Arguments alone: only pytest with these, such as tests/unit/conf -k alias.
+Arguments alone: only pytest with these, such as tests/unit/conf -k alias; what
+unit, property and architecture tests need is installed from PyPI alone.
 END
 }
 
@@ -63,6 +64,21 @@ fast_tests() {
     tests "unit, property and architecture tests" -n auto "${folders[@]}" "$@"
 }
 
+# profiles_for ARGUMENT…: sets PROFILES to what pytest's arguments make it run.
+profiles_for() {
+    local argument folder is_fast=0
+    PROFILES=(test servers lab)
+    for argument in "$@"; do
+        [ -e "${argument%%::*}" ] || continue
+        folder=$(realpath --relative-to=. "${argument%%::*}")
+        case $folder/ in
+        tests/unit/* | tests/property/* | tests/architecture/*) is_fast=1 ;;
+        *) return 0 ;;
+        esac
+    done
+    ((!is_fast)) || PROFILES=()
+}
+
 cd "$ROOT"
 is_quick=0
 case ${1-} in
@@ -80,10 +96,18 @@ case ${1-} in
     is_quick=1
     ;;
 esac
-profiles=(test servers lab)
-((is_quick)) && profiles=(test servers)
-install_packages "${profiles[@]}"
-make_venv requirements.txt test-requirements.txt
+PROFILES=(test servers lab)
+case ${1---every} in
+--every | --all) ;;
+--quick) PROFILES=(test servers) ;;
+*) profiles_for "$@" ;;
+esac
+if ((${#PROFILES[@]})); then
+    install_packages "${PROFILES[@]}"
+    make_test_venv all
+else
+    make_test_venv unit
+fi
 export PATH=$VENV/bin:$PATH
 LOGS=$(mktemp -d "$GPU_PASSTHROUGH_CACHE/run.XXXXXX")
 trap 'rm -rf "$LOGS"' EXIT

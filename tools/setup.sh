@@ -73,27 +73,35 @@ is_installed() {
 
 # install_packages PROFILE…: installs what is missing of them, if anything.
 install_packages() {
-    local name missing=() get=(apt-get -y -o DPkg::Lock::Timeout=300)
+    local names
     if ! command -v dpkg-query >/dev/null; then
-        say "no Debian: install what bindep.txt lists by this system's means"
+        say "not Debian: install what bindep.txt lists with this system's tools"
         return
     fi
-    for name in $(debian_packages "$@"); do
+    mapfile -t names < <(debian_packages "$@")
+    install_named "${names[@]}"
+}
+
+# install_named NAME…: installs those of these packages that are missing.
+install_named() {
+    local name missing=() get=(apt-get -y -o DPkg::Lock::Timeout=300)
+    for name in "$@"; do
         is_installed "$name" || missing+=("$name")
     done
     ((${#missing[@]})) || return 0
     [ "$(id -u)" = 0 ] ||
         die "missing packages; as root: apt-get install ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
-    long "asking for Debian's package lists" "${get[@]}" update ||
-        say "the package lists are not all new; going on with those there are"
-    long "installing ${missing[*]}" \
+    say "Debian packages to install: ${missing[*]}"
+    long "reading Debian's package lists" "${get[@]}" update ||
+        say "some package lists could not be updated; using those there are"
+    long "installing ${#missing[@]} Debian packages" \
         "${get[@]}" --no-install-recommends install "${missing[@]}" ||
         die "apt-get could not install ${missing[*]}"
 }
 
-# python_found: the first Python that is new enough and can make a venv.
-python_found() {
+# find_python: prints the first Python that is new enough and can make a venv.
+find_python() {
     local python
     for python in ${PYTHON:+"$PYTHON"} python3 /usr/bin/python3 \
         python3.13 python3.12 python3.11; do
@@ -103,7 +111,17 @@ sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             return
         fi
     done
-    die "no Python with venv from 3.11 on; install one or name it in PYTHON"
+    return 1
+}
+
+# require_python: prints a Python to make a venv with; Debian's own lacks the
+# module, which is all that is installed then.
+require_python() {
+    if ! find_python; then
+        ! command -v dpkg-query >/dev/null || install_named python3-venv >&2
+        find_python ||
+            die "no Python with venv from 3.11 on; install one or name it in PYTHON"
+    fi
 }
 
 digest() {
@@ -112,40 +130,107 @@ digest() {
 
 # make_venv FILE…: sets VENV to one with the package and what FILEs require.
 make_venv() {
-    local python key
-    python=$(python_found)
-    key=$(
-        cd "$ROOT"
-        { "$python" -c 'import sys; print(sys.version, sys.base_prefix)'; cat "$@"; } |
-            digest
-    )
-    VENV=$GPU_PASSTHROUGH_CACHE/venv-$(printf '%s %s' "$ROOT" "$*" | digest)-$key
-    # One at a time: two scripts may start in one checkout.
-    exec 9>"$GPU_PASSTHROUGH_CACHE/venv.lock"
-    flock 9
-    if ! [ -e "$VENV/.ready" ]; then
-        # Those before it were for other requirements.
-        rm -rf "${VENV%-*}"-*
-        long "making a Python environment" "$python" -m venv "$VENV" ||
-            die "$python could not make $VENV"
-        pip_install "installing Python packages" "${@/#/--requirement=}"
-        touch "$VENV/.ready"
-    fi
-    # What nobody used for days is cleared when a lab image is built.
-    touch "$VENV"
+    open_venv "$*" "$@"
+    fill_venv ready "installing Python packages" "${@/#/--requirement=}"
     install_package
     exec 9>&-
 }
 
-# install_package: the checkout itself; anew when its metadata changed.
+# make_test_venv LAYER: sets VENV to the tests' own, with at least a layer.
+#
+# "unit" is what unit, property and architecture tests import, all of it wheels
+# from PyPI: libvirt's binding, which is compiled, is left out.  "all" adds what
+# every other test and the linters need.
+make_test_venv() {
+    local layer=$1 files
+    files=(requirements.txt "${TEST_REQUIREMENTS[@]}")
+    open_venv tests "${files[@]}"
+    if ! [ -e "$VENV/.all" ]; then
+        grep -v '^libvirt-python' "$ROOT/requirements.txt" >"$VENV/unit.txt"
+        fill_venv unit "installing Python packages for unit tests" \
+            --requirement="$VENV/unit.txt" --requirement=test-requirements.txt
+    fi
+    if [ "$layer" = all ]; then
+        fill_venv all "installing Python packages for all tests" \
+            "${files[@]/#/--requirement=}" \
+            "${EDITABLE[@]}" "${ROOT}[$(extras)]"
+        [ -e "$VENV/.package" ] || package_digest >"$VENV/.package"
+    fi
+    install_package
+    exec 9>&-
+}
+
+# Files that name what tests and linters need besides requirements.txt and the
+# package's extras; tox.ini names the same.
+TEST_REQUIREMENTS=(
+    test-requirements.txt tests/functional/requirements.txt
+    tools/requirements.txt doc/requirements.txt
+)
+
+# extras: prints the names of the package's extras, with commas between them.
+extras() {
+    local names
+    mapfile -t names < <(extras_section | sed -n 's/^\([a-z]*\) =$/\1/p')
+    (IFS=, && printf '%s\n' "${names[*]}")
+}
+
+extras_section() {
+    awk '/^\[/ { is_inside = $0 == "[extras]" } is_inside' "$ROOT/setup.cfg"
+}
+
+# open_venv NAME FILE…: sets VENV to the environment of this checkout with that
+# name, made when there is none for what FILEs say now; others wait meanwhile.
+open_venv() {
+    local name=$1 python key
+    shift
+    python=$(require_python)
+    key=$(
+        cd "$ROOT"
+        {
+            "$python" -c 'import sys; print(sys.version, sys.base_prefix)'
+            cat "$@"
+            [ "$name" != tests ] || extras_section
+        } | digest
+    )
+    VENV=$GPU_PASSTHROUGH_CACHE/venv-$(printf '%s %s' "$ROOT" "$name" | digest)-$key
+    # One at a time: two scripts may start in one checkout.
+    exec 9>"${VENV%-*}.lock"
+    flock 9
+    if ! [ -e "$VENV/.made" ] && ! [ -e "$VENV/.ready" ]; then
+        # Those before it were for other requirements.
+        rm -rf "${VENV%-*}"-*
+        long "making a Python environment" "$python" -m venv "$VENV" ||
+            die "$python could not make $VENV"
+        touch "$VENV/.made"
+    fi
+    # What nobody used for days is cleared when a lab image is built.
+    touch "$VENV"
+}
+
+# fill_venv LAYER TITLE ARGUMENT…: has pip install a layer of it once.
+fill_venv() {
+    local layer=$1 title=$2
+    shift 2
+    [ -e "$VENV/.$layer" ] && return
+    pip_install "$title" "$@"
+    touch "$VENV/.$layer"
+}
+
+# The checkout is installed through a plain path file, which costs a start of
+# Python nothing.
+EDITABLE=(--config-settings editable_mode=compat --editable)
+
+# install_package: the checkout itself; again when its metadata changed.
 install_package() {
     local now
-    now=$(cd "$ROOT" && cat setup.cfg setup.py pyproject.toml | digest)
+    now=$(package_digest)
     [ "$(cat "$VENV/.package" 2>/dev/null)" != "$now" ] || return 0
-    # Through a plain path file, which costs a start of Python nothing.
-    pip_install "installing the package" --no-deps \
-        --config-settings editable_mode=compat --editable "$ROOT"
+    pip_install "installing the package" --no-deps "${EDITABLE[@]}" "$ROOT"
     printf '%s\n' "$now" >"$VENV/.package"
+}
+
+package_digest() {
+    (cd "$ROOT" && cat setup.cfg setup.py pyproject.toml | digest)
 }
 
 # pip_install TITLE ARGUMENT…
