@@ -1,24 +1,40 @@
 #!/bin/bash
-# Installs what the tests need and runs every one of them, the lab included.
+# Installs what the tests need and runs them.
 set -euo pipefail
 # shellcheck source=tools/setup.sh
 . "$(dirname -- "$0")/tools/setup.sh"
 # shellcheck source=tools/steps.sh
 . "$ROOT/tools/steps.sh"
+# shellcheck source=tools/parts.sh
+. "$ROOT/tools/parts.sh"
 
 usage() {
     cat <<'END'
-usage: ./run-tests.sh [--all | --quick] [PYTEST ARGUMENT…]
+usage: ./run-tests.sh [--no-install] [--all | --quick] [PART…] [PYTEST ARGUMENT…]
 
-Without arguments: linters, documentation, every test but those on the
+Without arguments: linters, documentation, and every test but those on the
 emulated host that take longest: of these, and of campaigns that kill a command
 at every act, it runs the part that the commit draws; the head of the output
 says how to run the same again.
 --all: really every test, and whole campaigns; this takes hours.
---quick: no emulated host (marker "lab").
-Arguments alone: only pytest with these, such as tests/unit/conf -k alias; what
-unit, property and architecture tests need is installed from PyPI alone.
+--quick: without the emulated host (marker "lab").
+PART: only that part, or these; "list" prints what parts there are.
+--no-install: with the Python and the programs that there are, as tox does.
+PYTEST ARGUMENTs alone: only pytest with these, such as tests/unit/conf -k alias.
+
+Variables: GPU_PASSTHROUGH_SEED draws the same again, or something else;
+GPU_PASSTHROUGH_CACHE is a folder for what takes long to make;
+GPU_PASSTHROUGH_WRITE_GOLDEN=1 accepts what differs from golden files; PYTHON
+is the Python to use.
 END
+}
+
+list_parts() {
+    local name
+    for name in "${PARTS[@]}"; do
+        part "$name"
+        printf '%-19s %s\n' "$name" "$TITLE"
+    done
 }
 
 shell_scripts() {
@@ -35,7 +51,7 @@ check_shell() {
     shellcheck -x "${scripts[@]}"
 }
 
-# What DevStack sources is held to its own style.
+# DevStack sources these, so that its own style applies to them.
 check_devstack() {
     local scripts
     mapfile -t scripts < <(
@@ -44,24 +60,33 @@ check_devstack() {
     bashate "${scripts[@]}"
 }
 
-linters() {
-    step "ruff check" ruff check .
-    step "ruff format" ruff format --check .
-    step "mypy --strict" mypy
-    step "codespell" codespell
-    step "shellcheck" check_shell
-    step "bashate" check_devstack
-    step "documentation" sphinx-build -q -W --keep-going \
-        -d "$LOGS/doctrees" doc/source "$LOGS/doc"
-    step "release notes" reno --quiet lint
-}
-
-fast_tests() {
-    local folders=() folder
-    for folder in tests/unit tests/property tests/architecture; do
-        [ -d "$folder" ] && folders+=("$folder")
-    done
-    tests "unit, property and architecture tests" -n auto "${folders[@]}" "$@"
+# run_part NAME ARGUMENT…: the arguments are pytest's, besides the part's own.
+run_part() {
+    local name=$1 begun=$SECONDS
+    shift
+    part "$name"
+    case $name in
+    lint)
+        step "ruff check" ruff check .
+        step "ruff format" ruff format --check .
+        step "mypy --strict" mypy
+        step "codespell" codespell
+        step "shellcheck" check_shell
+        step "bashate" check_devstack
+        ;;
+    docs)
+        step "documentation" sphinx-build -q -W --keep-going \
+            -d "$LOGS/doctrees" doc/source "$LOGS/doc"
+        step "release notes" reno --quiet lint
+        ;;
+    unit)
+        tests "$TITLE" -n auto "${ARGUMENTS[@]}" "$@"
+        ;;
+    *)
+        tests "$TITLE" "${ARGUMENTS[@]}" "$@"
+        ;;
+    esac
+    say "part $name took $((SECONDS - begun)) s"
 }
 
 # profiles_for ARGUMENT…: sets PROFILES to what pytest's arguments make it run.
@@ -79,53 +104,73 @@ profiles_for() {
     ((!is_fast)) || PROFILES=()
 }
 
+# make_ready LAYER PROFILE…: this machine, and PATH with a layer of the tests'
+# environment first.
+make_ready() {
+    local layer=$1
+    shift
+    ((!is_installing)) && return
+    [ "$layer" = unit ] || install_packages "$@"
+    make_test_venv "$layer"
+    export PATH=$VENV/bin:$PATH VIRTUAL_ENV=$VENV
+}
+
 cd "$ROOT"
-is_quick=0
+is_installing=1
+[ "${1-}" != --no-install ] || { is_installing=0 && shift; }
+chosen=("${USUAL[@]}")
+is_every=$((!$#))
 case ${1-} in
 -h | --help)
     usage
     exit
     ;;
-'')
-    export GPU_PASSTHROUGH_CAMPAIGN=part
-    ;;
 --all)
     export GPU_PASSTHROUGH_CAMPAIGN=all
+    chosen=("${PARTS[@]}") is_every=1
+    shift
     ;;
 --quick)
-    is_quick=1
+    chosen=("${QUICK[@]}") is_every=1
+    shift
     ;;
 esac
-PROFILES=(test servers lab)
-case ${1---every} in
---every | --all) ;;
---quick) PROFILES=(test servers) ;;
-*) profiles_for "$@" ;;
-esac
-if ((${#PROFILES[@]})); then
-    install_packages "${PROFILES[@]}"
-    make_test_venv all
-else
-    make_test_venv unit
+names=()
+while [ "${1-}" = list ] || is_part "${1-}"; do
+    [ "$1" != list ] || { list_parts && exit; }
+    names+=("$1")
+    shift
+done
+if ((${#names[@]})); then
+    chosen=("${names[@]}") is_every=1
+elif ((is_every)) && [ -n "${1-}" ] && [[ $1 != -* && ! -e ${1%%::*} ]]; then
+    die "$1 is not a part; './run-tests.sh list' prints the parts"
 fi
-export PATH=$VENV/bin:$PATH
+
+if ((!is_every)); then
+    profiles_for "$@"
+    layer=all
+    ((${#PROFILES[@]})) || layer=unit
+    make_ready "$layer" "${PROFILES[@]}"
+else
+    # Without --all, what takes longest is drawn.
+    export GPU_PASSTHROUGH_CAMPAIGN=${GPU_PASSTHROUGH_CAMPAIGN:-part}
+    layer=unit profiles=()
+    for name in "${chosen[@]}"; do
+        part "$name"
+        profiles+=("${PROFILES[@]}")
+        [ "$name" = unit ] || layer=all
+    done
+    make_ready "$layer" "${profiles[@]}"
+fi
 LOGS=$(mktemp -d "$GPU_PASSTHROUGH_CACHE/run.XXXXXX")
 trap 'rm -rf "$LOGS"' EXIT
 
-case ${1---every} in
---every | --all | --quick)
-    shift $(($# ? 1 : 0))
-    linters
-    fast_tests "$@"
-    # Much of their time they wait, for leases to end or servers to start.
-    tests "functional tests" tests/functional -m "not lab" \
-        -n 4 --dist loadfile --durations 15 "$@"
-    # Each host that a module boots is its own; a core serves one.
-    ((is_quick)) || tests "tests on the emulated host" \
-        tests/functional -m lab -n 2 --dist loadfile --durations 20 "$@"
-    ;;
-*)
+if ((is_every)); then
+    for name in "${chosen[@]}"; do
+        run_part "$name" "$@"
+    done
+else
     tests "pytest" "$@"
-    ;;
-esac
+fi
 report

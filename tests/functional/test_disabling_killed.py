@@ -23,14 +23,18 @@ pytestmark = pytest.mark.lab
 POINTS = 2
 
 
+@pytest.mark.campaign
 @pytest.mark.rotating
-def test_disabling_killed_before_any_act(off_host: EmulatedHost) -> None:
+@pytest.mark.parametrize("shard", campaign.shards())
+def test_disabling_killed_before_any_act(
+    off_host: EmulatedHost, shard: str
+) -> None:
     before, boots = files(off_host), Boots(off_host)
     run(off_host, *ENABLE)
     done = acts(off_host, DISABLE)
     assert {"restore", "remove", "move"} <= set(done)
     assert differences(before, files(off_host)) == []
-    for number in campaign.chosen(range(len(done)), POINTS):
+    for number in campaign.of_shard(shard, range(len(done)), POINTS):
         run(off_host, *ENABLE)
         gave = inside(off_host, argv=list(DISABLE), kill_at=number)
         where = f"before act {number} of {len(done)}, {done[number]}"

@@ -23,15 +23,19 @@ pytestmark = pytest.mark.lab
 POINTS = 2
 
 
+@pytest.mark.campaign
 @pytest.mark.rotating
-def test_enabling_killed_before_any_act(off_host: EmulatedHost) -> None:
+@pytest.mark.parametrize("shard", campaign.shards())
+def test_enabling_killed_before_any_act(
+    off_host: EmulatedHost, shard: str
+) -> None:
     """Every second one is completed first, the others taken back as is."""
     before, boots = files(off_host), Boots(off_host)
     done = acts(off_host, ENABLE)
     assert {"write", "put", "run", "move"} <= set(done)
     run(off_host, *DISABLE)
     assert differences(before, files(off_host)) == []
-    for number in campaign.chosen(range(len(done)), POINTS):
+    for number in campaign.of_shard(shard, range(len(done)), POINTS):
         gave = inside(off_host, argv=list(ENABLE), kill_at=number)
         where = f"before act {number} of {len(done)}, {done[number]}"
         assert gave["status"] == -9, where

@@ -25,6 +25,7 @@ from tests.functional.servers.databases import (
 )
 
 pytest_plugins = ("tests.functional.faults.fixtures",)
+pytestmark = pytest.mark.campaign
 
 
 def test_sqlite(

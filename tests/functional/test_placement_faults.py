@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.functional.faults import trouble
 from tests.functional.faults.course import Kind, campaigned
 from tests.functional.faults.proxy import Proxy
@@ -15,6 +17,7 @@ from tests.functional.servers.backends import Etcd, Redis
 from tests.functional.servers.databases import MariaDB
 
 pytest_plugins = ("tests.functional.faults.fixtures",)
+pytestmark = pytest.mark.campaign
 
 # It does few operations in that time, and is back after seconds.  A claim
 # counts a lease's generation on by half of what a move does.

@@ -15,6 +15,10 @@ _CHECKOUT = Path(__file__).resolve().parents[3]
 _PART = "GPU_PASSTHROUGH_CAMPAIGN"
 _SEED = "GPU_PASSTHROUGH_SEED"
 
+# tools/parts.sh runs them; tests/functional/test_parts.py compares.
+_SHARDS = 4
+_DRAWN = "drawn"
+
 
 def is_whole() -> bool:
     """Return whether everything is run, as ``./run-tests.sh --all`` does."""
@@ -46,6 +50,30 @@ def chosen(points: Sequence[T], count: int) -> list[T]:
     draw = random.Random(seed())  # noqa: S311
     numbers = draw.sample(range(len(points)), count)
     return [points[number] for number in sorted(numbers)]
+
+
+def shards() -> tuple[str, ...]:
+    """Return what a campaign's test is parametrized by.
+
+    Where all is run, that is one id for each shard, such as "1of4", so that
+    shards can run at the same time and in parts of their own.
+    """
+    if not is_whole():
+        return (_DRAWN,)
+    return tuple(f"{n}of{_SHARDS}" for n in range(1, _SHARDS + 1))
+
+
+def of_shard(shard: str, points: Sequence[T], count: int) -> list[T]:
+    """Return the points of a shard, which are neighbours.
+
+    :param shard: one of ``shards()``.
+    :param count: how many there are where a part is drawn.
+    """
+    if shard == _DRAWN:
+        return chosen(points, count)
+    number, total = map(int, shard.split("of"))
+    begin = len(points) * (number - 1) // total
+    return list(points[begin : len(points) * number // total])
 
 
 def header() -> str:
