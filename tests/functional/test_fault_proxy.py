@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.functional.faults.proxy import Proxy
+from tests.functional.servers import loopback
 
 
 class _Echo(socketserver.BaseRequestHandler):
@@ -39,16 +40,10 @@ def heard() -> list[bytes]:
 @pytest.fixture
 def proxy(heard: list[bytes]) -> Iterator[Proxy]:
     kind = type("Echo", (_Echo,), {"heard": heard})
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), kind) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            with Proxy(server.server_address[1]) as made:
-                yield made
-        finally:
-            server.shutdown()
-            thread.join()
+    server = socketserver.ThreadingTCPServer((loopback.HOST, 0), kind)
+    server.daemon_threads = True
+    with loopback.serving(server) as port, Proxy(port) as made:
+        yield made
 
 
 def connected(proxy: Proxy) -> socket.socket:
@@ -129,11 +124,10 @@ def test_the_answer_alone_is_lost(proxy: Proxy, heard: list[bytes]) -> None:
 
 
 def test_a_server_that_is_away_ends_the_connection(proxy: Proxy) -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        with (
-            Proxy(nobody.getsockname()[1]) as other,
-            pytest.raises(ConnectionResetError),
-            socket.create_connection(("127.0.0.1", other.port), 5) as client,
-        ):
-            client.recv(100)
+    with (
+        loopback.unserved_port() as port,
+        Proxy(port) as other,
+        pytest.raises(ConnectionResetError),
+        socket.create_connection((loopback.HOST, other.port), 5) as client,
+    ):
+        client.recv(100)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import time
 
@@ -14,6 +13,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.model.unit import State
+from tests.functional.servers import loopback
 from tests.functional.servers.databases import MariaDB, PostgreSQL
 from tests.unit.allocation.build import request, unit
 
@@ -55,11 +55,9 @@ def refused(url: sa.URL | str, **options: object) -> str:
 
 
 def test_nobody_there(server: MariaDB | PostgreSQL) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = sa.make_url(server.new_database()).set(port=port)
-    message = refused(url.set(password=WORD))
+    url = sa.make_url(server.new_database())
+    with loopback.unserved_port() as port:
+        message = refused(url.set(port=port, password=WORD))
     assert "[database] connection" in message
     assert WORD not in message
 
@@ -67,10 +65,7 @@ def test_nobody_there(server: MariaDB | PostgreSQL) -> None:
 def test_one_who_takes_the_call_and_says_nothing(
     server: MariaDB | PostgreSQL,
 ) -> None:
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        port = silent.getsockname()[1]
+    with loopback.unserved_port(accepts=True) as port:
         url = sa.make_url(server.new_database()).set(port=port)
         soon = {"connect_timeout": "2"}
         if isinstance(server, MariaDB):

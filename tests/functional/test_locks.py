@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import pytest
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host import holder
 from gpu_passthrough_plugin.host.locks import host_lock, lock_name
+from tests.functional.servers import loopback
 from tests.functional.servers.backends import PASSWORD, Redis
 from tests.functional.servers.databases import USER, Database
 
@@ -214,26 +214,13 @@ for _ in range(25):
     assert path.read_text() == "100"
 
 
-@contextlib.contextmanager
-def port(*, is_mute: bool) -> Iterator[int]:
-    """A port that nobody is at, or where somebody never answers."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        if is_mute:
-            server.listen()
-            yield server.getsockname()[1]
-            return
-        number = server.getsockname()[1]
-    yield number
-
-
 @pytest.mark.parametrize("is_mute", [False, True])
 @pytest.mark.parametrize(
     "scheme", ["redis", "etcd3+http", "zookeeper", "mysql", "postgresql"]
 )
 def test_a_dead_backend(tmp_path: Path, scheme: str, is_mute: bool) -> None:
     """The whole process ends in time, whatever its client still tries."""
-    with port(is_mute=is_mute) as number:
+    with loopback.unserved_port(accepts=is_mute) as number:
         url = f"{scheme}://root:s3cret@127.0.0.1:{number}/db"
         message = tried(tmp_path, url=url)
     assert f"the lock backend {scheme}://***@127.0.0.1:{number}/" in message

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from gpu_passthrough_plugin.allocation.placement.ledger import (
 from gpu_passthrough_plugin.model.allocation import Weight
 from gpu_passthrough_plugin.model.unit import State
 from tests.functional.placement.server import PlacementServer, settings_of
-from tests.functional.servers.process import free_port
+from tests.functional.servers import loopback
 from tests.golden import assert_golden, sections
 from tests.unit.allocation.build import request, unit
 
@@ -58,15 +57,8 @@ def answering(answer: Answer) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with loopback.http_server(Handler) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def versions(newest: str) -> dict[str, object]:
@@ -94,9 +86,10 @@ def refused(ledger: PlacementLedger) -> str:
 
 
 def test_no_server() -> None:
-    url = f"http://127.0.0.1:{free_port()}"
-    begun = time.monotonic()
-    message = refused(ledger_at(url))
+    with loopback.unserved_port() as port:
+        url = f"http://127.0.0.1:{port}"
+        begun = time.monotonic()
+        message = refused(ledger_at(url))
     assert f"at {url}" in message
     assert "tried 4 times" in message
     assert time.monotonic() - begun < 10

@@ -12,6 +12,8 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from tests.functional.servers.loopback import bound
+
 T = TypeVar("T")
 
 _CHUNK_BYTES = 1 << 16
@@ -55,7 +57,7 @@ class Proxy:
         self._thread = threading.Thread(target=self._run, daemon=True)
         # Bound and never listening: the port stays ours while the
         # listener is away, and connecting is refused then.
-        self._place = _bound(0)
+        self._place = bound(0)
         self.port: int = self._place.getsockname()[1]
         self._server: asyncio.Server | None = None
 
@@ -116,7 +118,7 @@ class Proxy:
     async def _listen(self) -> None:
         if self._server is None:
             self._server = await asyncio.start_server(
-                self._serve, sock=_bound(self.port)
+                self._serve, sock=bound(self.port)
             )
 
     async def _refuse(self) -> None:
@@ -209,10 +211,3 @@ def _reset(end: asyncio.StreamWriter) -> None:
     with contextlib.suppress(OSError):
         found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     end.transport.abort()
-
-
-def _bound(port: int) -> socket.socket:
-    found = socket.socket()
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    found.bind(("127.0.0.1", port))
-    return found

@@ -10,10 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from tests.functional.servers.loopback import free_port
+
 from . import postmortem, qemu, ssh
 from .image import Image
 from .leash import DYING_WITH_US
-from .ssh import CommandFailed, Connection, HostHung, LabError, free_port
+from .ssh import CommandFailed, Connection, HostHung, LabError
 from .topology import Topology
 
 BOOT_TIMEOUT_S = 300.0

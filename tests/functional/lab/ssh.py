@@ -110,13 +110,6 @@ class Connection:
         return master
 
 
-def free_port() -> int:
-    """Return a TCP port of the loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _answers(port: int) -> bool:
     """Return whether an ssh server speaks at ``port``."""
     try:

@@ -13,6 +13,7 @@ from tests.functional.openstack.services import Api, Service, Worker
 from tests.functional.openstack.settings import Reached
 from tests.functional.openstack.stand_ins import Glance, Neutron
 from tests.functional.servers.databases import MariaDB
+from tests.functional.servers.loopback import serving
 
 _PASTE = "api-paste.ini"
 _CONFIGURATION = "nova.conf"
@@ -66,8 +67,8 @@ class Control:
         """
         for server in (self._database, self._messages, *self.services):
             stack.callback(server.close)
-        stack.enter_context(self._glance)
-        stack.enter_context(self._neutron)
+        stack.enter_context(serving(self._glance))
+        stack.enter_context(serving(self._neutron))
         programs.together(self._database.start, self._messages.start)
         programs.together(
             self._start_keystone, self._start_placement, self._make_cell

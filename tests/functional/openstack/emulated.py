@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import http.server
 import struct
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from tests.functional.lab import project
 from tests.functional.lab.host import EmulatedHost
 from tests.functional.openstack.archive import PACKAGES, WHERE
 from tests.functional.openstack.cloud import GATEWAY
 from tests.functional.openstack.settings import Options
+from tests.functional.servers import loopback
 
 STATE = Path("/var/lib/nova")
 CONFIGURATION = "/etc/nova/nova.conf"
@@ -118,13 +118,11 @@ def _served(folder: Path) -> Iterator[int]:
     """Return a context in which a port of loopback gives a folder's files."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, directory=folder)
+
         def log_message(self, *said: object) -> None:
             pass
 
-    handler = functools.partial(Handler, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        serving = threading.Thread(target=server.serve_forever)
-        serving.start()
-        yield server.server_port
-        server.shutdown()
-        serving.join()
+    with loopback.http_server(Handler) as port:
+        yield port

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 
-from tests.functional.servers.process import Server, free_port
+from tests.functional.servers.loopback import free_port
+from tests.functional.servers.process import Server
 
 USER = "tester"
 PASSWORD = "s3cret"  # noqa: S105 - of a server on loopback that ends soon
@@ -27,9 +28,6 @@ class Epmd(Server):
 
     Erlang would start one that stays, and that everybody shares.
     """
-
-    def _prepare(self) -> None:
-        pass
 
     def _command(self) -> Sequence[str]:
         return ("epmd", "-port", str(self.port), "-address", "127.0.0.1")

@@ -24,10 +24,11 @@ class Service(Server):
     :param variables: what it finds in its environment.
     """
 
+    needs_user = False
+
     def __init__(self, name: str, variables: Mapping[str, str]) -> None:
-        super().__init__()
+        super().__init__(variables=variables)
         self.name = name
-        self._variables = variables
 
     def told(self) -> str:
         """What its log says, without what is usual."""
@@ -40,16 +41,6 @@ class Service(Server):
             if not _SKIPPED.search(line)
         ]
         return "\n".join([f"--- {self.name}", *kept[-_LINES:]])
-
-    def _account(self) -> Sequence[str]:
-        return ()
-
-    def _prepare(self) -> None:
-        pass
-
-    def _environment(self) -> Sequence[str]:
-        """The words before a command that give it its variables."""
-        return ("env", *(f"{k}={v}" for k, v in self._variables.items()))
 
 
 class Api(Service):
@@ -80,7 +71,7 @@ class Api(Service):
 
     def _command(self) -> Sequence[str]:
         argv = (self._application, str(self.port), *self._given)
-        return (*self._environment(), *python(_SERVE, *argv))
+        return python(_SERVE, *argv)
 
     def _answers(self) -> bool:
         try:
@@ -109,7 +100,7 @@ class Worker(Service):
         super().start()
 
     def _command(self) -> Sequence[str]:
-        return (*self._environment(), *self._program)
+        return self._program
 
     def _answers(self) -> bool:
         # It is said last, when it can be asked.  Source: nova, service.py.

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import http.server
 import json
-import threading
 import urllib.parse
 from pathlib import Path
-from types import TracebackType
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
+
+from tests.functional.servers import loopback
 
 IMAGE = "5c2e1d7a-6f0b-4a3c-9c55-8e1f0d2b7a11"
 IMAGE_NAME = "guest"
@@ -26,14 +26,13 @@ class Answer(NamedTuple):
 
 
 class StandIn(http.server.ThreadingHTTPServer):
-    """A service in a thread of ours, on a free port of 127.0.0.1."""
+    """A service on a free port of 127.0.0.1, to run by ``serving``."""
 
     daemon_threads = True
     version: ClassVar[str]
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self._thread = threading.Thread(target=self.serve_forever)
+        super().__init__((loopback.HOST, 0), _Handler)
 
     @property
     def url(self) -> str:
@@ -42,20 +41,6 @@ class StandIn(http.server.ThreadingHTTPServer):
     def url_at(self, place: str) -> str:
         """Its URL for those who reach it at another address."""
         return f"http://{place}:{self.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        trace: TracebackType | None = None,
-    ) -> None:
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
 
     def answer(self, path: str, query: dict[str, list[str]]) -> Answer:
         """What a GET of ``path`` gives; which has no slash at its ends."""

@@ -7,7 +7,8 @@ import socket
 import urllib.request
 from collections.abc import Sequence
 
-from tests.functional.servers.process import Server, free_port
+from tests.functional.servers.loopback import free_port
+from tests.functional.servers.process import Server
 
 PASSWORD = "s3cret"  # noqa: S105 - of a server on loopback that ends soon
 _ZOOKEEPER = "/usr/share/java/zookeeper.jar"
@@ -24,9 +25,6 @@ class Backend(Server):
     @abc.abstractmethod
     def url_on(self, port: int) -> str:
         """The URL through another port, such as a proxy's."""
-
-    def _prepare(self) -> None:
-        pass
 
     def _told(self, question: bytes) -> bytes:
         """What it says to a question in plain text."""

@@ -15,7 +15,7 @@ import sqlalchemy
 from sqlalchemy.pool import NullPool
 
 from tests.functional.servers.databases import MariaDB
-from tests.functional.servers.process import free_port
+from tests.functional.servers.loopback import free_port
 
 _PROVIDER = "/usr/lib/galera/libgalera_smm.so"
 

@@ -7,24 +7,19 @@ import concurrent.futures
 import contextlib
 import os
 import pwd
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from types import MappingProxyType, TracebackType
+from typing import ClassVar, Self
 
 from tests.functional.lab.leash import DYING_WITH_US
+from tests.functional.servers.loopback import free_port
 
-# Below what the kernel gives to those who connect, so that nobody takes a
-# server's port while it is down.  Source: Linux, ip-sysctl.rst,
-# ip_local_port_range.
-_PORTS = range(20000, 32000)
 _START_S = 120
 _STOP_S = 60
 _TAIL_BYTES = 4000
@@ -38,15 +33,25 @@ _STARTER = concurrent.futures.ThreadPoolExecutor(1, "servers")
 class Server(abc.ABC):
     """A server below a temporary folder, on a free port of 127.0.0.1.
 
-    It dies with the process that made it.  As root it is run as nobody,
-    if it does not say otherwise: several of them refuse root.
+    It dies with the process that made it.
 
     :param durable: whether it flushes to the disk; what it acknowledged
         survives its being killed either way.
+    :param variables: of its environment, besides ours.
+    :cvar needs_user: whether it is run as the user nobody where we are
+        root, which several servers refuse.
     """
 
-    def __init__(self, *, durable: bool = False) -> None:
+    needs_user: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *,
+        durable: bool = False,
+        variables: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.durable = durable
+        self._variables = variables
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="gpt-server."))
         owned(self.folder)
@@ -82,11 +87,16 @@ class Server(abc.ABC):
         with self.log.open("ab") as log:
             self._process = _STARTER.submit(
                 subprocess.Popen,
-                [*self._account(), *DYING_WITH_US, *self._command()],
+                [
+                    *(_as_nobody() if self.needs_user else ()),
+                    *DYING_WITH_US,
+                    *self._command(),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
+                env={**os.environ, **self._variables},
                 start_new_session=True,
             ).result()
         self._wait_until_answering(self._process)
@@ -128,12 +138,7 @@ class Server(abc.ABC):
 
     _stop_signal = signal.SIGTERM
 
-    def _account(self) -> Sequence[str]:
-        """What runs a command as somebody else; nothing for as we are."""
-        return _as_nobody()
-
-    @abc.abstractmethod
-    def _prepare(self) -> None:
+    def _prepare(self) -> None:  # noqa: B027 - most need nothing
         """Makes what it needs before its first start."""
 
     @abc.abstractmethod
@@ -168,20 +173,6 @@ class Server(abc.ABC):
         raise AssertionError(
             f"{type(self).__name__} did not start: {last}\n{tail}"
         )
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody is at."""
-    while True:
-        number = random.choice(_PORTS)  # noqa: S311 - no secret
-        with socket.socket() as probe:
-            # A connection that ended a moment ago is no reason against it.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", number))
-            except OSError:
-                continue
-            return number
 
 
 def owned(path: Path) -> None:
