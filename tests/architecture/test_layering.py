@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.faults import faults
+from tests.architecture.layering import faults
 from tests.architecture.reading import PACKAGE
 from tests.architecture.rooms import STAGES
 
