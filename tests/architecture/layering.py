@@ -1,4 +1,9 @@
-"""What a module uses and its room does not allow."""
+"""Who imports whom, and who opens doors.
+
+The ground floor is for everybody.  Stages share its values and its readers of
+foreign texts, and import no other stage.  Only the edge opens doors.  Drivers
+are reached through their contract alone.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +12,73 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.architecture.reading import PACKAGE, Module, Use, modules
-from tests.architecture.rooms import DOORS, EMPTY_WORDS, ROOMS, Room
+from tests.architecture.rooms import (
+    CONTRACTS,
+    DOORS,
+    DRIVERS,
+    GROUND,
+    ROOMS,
+    STAGES,
+    Room,
+)
 
-# The ground floor: each of these may use those before it, and every other
-# room may use all of them.
-_GROUND = ("errors", "model", "formats")
 _READ_ONLY = frozenset({"discovery"})
 
 
 def faults(root: Path) -> list[str]:
-    """A line for each use that is not allowed, in the package at root."""
+    """Return a line for each use that a module's room does not allow."""
     return [fault for module in modules(root) for fault in _faults(module)]
 
 
+def leaks(root: Path) -> list[str]:
+    """Return a line for each import that goes past a contract of drivers."""
+    return [
+        f"{module.path}:{use.line}: imports {use.name}, past the contract"
+        for module in modules(root)
+        for use in module.uses
+        if _leaks(module.name, use.name.removeprefix(f"{PACKAGE}."))
+    ]
+
+
+def compositions(root: Path) -> list[str]:
+    """Return a line for each stage that the cli calls without the flow."""
+    return sorted(
+        {
+            f"{module.path}: imports {_stage(use.name)}, not through flow"
+            for module in modules(root)
+            for use in module.uses
+            if room_of(module.name) == "cli" and _stage(use.name) in STAGES
+        }
+    )
+
+
+def house(root: Path) -> list[str]:
+    """Return a line for each room that is missing, or is not declared."""
+    names = {module.name for module in modules(root)}
+    folders = {name.partition(".")[0] for name in names}
+    declared = {name.partition(".")[0] for name in ROOMS}
+    return [
+        *(f"{name}: no such room" for name in sorted(set(ROOMS) - names)),
+        *(f"{name}: not in ROOMS" for name in sorted(folders - declared)),
+    ]
+
+
+def _leaks(module: str, name: str) -> bool:
+    for drivers in DRIVERS:
+        if _is_below(name, (drivers,)) and not _is_below(module, (drivers,)):
+            return True
+    stage, _, inside = name.partition(".")
+    if stage not in CONTRACTS or module.partition(".")[0] == stage:
+        return False
+    return bool(inside) and inside.partition(".")[0] not in CONTRACTS[stage]
+
+
+def _stage(name: str) -> str:
+    return name.removeprefix(f"{PACKAGE}.").partition(".")[0]
+
+
 def room_of(name: str) -> str:
-    """The room that a module of the package is in."""
+    """Return the room that a module of the package is in."""
     while name and name not in ROOMS:
         name = name.rpartition(".")[0]
     return name
@@ -29,8 +86,6 @@ def room_of(name: str) -> str:
 
 def _faults(module: Module) -> Iterator[str]:
     place = room_of(module.name)
-    if EMPTY_WORDS & set(module.name.split(".")):
-        yield f"{module.path}: is named for nothing; name what it holds"
     if not place and module.name:
         yield f"{module.path}: is in no room; add it to ROOMS"
         return
@@ -61,7 +116,7 @@ def _room_fault(name: str, place: str, room: Room) -> str:
     inside = name.removeprefix(PACKAGE).removeprefix(".")
     other = inside.partition(".")[0]
     own = place.partition(".")[0]
-    below = _GROUND[: _GROUND.index(own)] if own in _GROUND else _GROUND
+    below = GROUND[: GROUND.index(own)] if own in GROUND else GROUND
     if not other or other in {own, *below, *room.rooms}:
         return ""
     return f"{place or 'the root'} imports {name}"

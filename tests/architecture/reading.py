@@ -1,9 +1,12 @@
-"""What a module uses, read from its source without importing it."""
+"""What a module is and uses, read from its source without importing it."""
 
 from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
+import io
+import tokenize
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -20,38 +23,134 @@ class Use:
     name: str
 
 
+# What is on a line that has no code.
+_NO_CODE = frozenset(
+    {
+        tokenize.COMMENT,
+        tokenize.DEDENT,
+        tokenize.ENCODING,
+        tokenize.ENDMARKER,
+        tokenize.INDENT,
+        tokenize.NEWLINE,
+        tokenize.NL,
+    }
+)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Module:
     """A module of the package.
 
     :param name: dotted, without the package's own; empty for its root.
+    :param path: relative to the folder that holds the package.
+    :param is_package: whether it is an ``__init__.py``.
     :param uses: imports, in full, and what is used of imported modules.
     :param writes: lines that call ``open`` to write.
     """
 
     name: str
     path: str
+    is_package: bool
+    source: str
+    tree: ast.Module
     uses: tuple[Use, ...]
     writes: tuple[int, ...]
 
+    @property
+    def lines(self) -> int:
+        """How many lines the file has."""
+        return self.source.count("\n")
 
-def modules(root: Path) -> Iterator[Module]:
-    """Every module below ``root``, the folder that holds the package."""
-    for path in sorted((root / PACKAGE).rglob("*.py")):
-        yield _module(path, path.relative_to(root))
+    @property
+    def code_lines(self) -> int:
+        """How many lines have code: no blank line, comment or docstring."""
+        lines: set[int] = set()
+        for token in tokenize.generate_tokens(
+            io.StringIO(self.source).readline
+        ):
+            if token.type not in _NO_CODE:
+                lines.update(range(token.start[0], token.end[0] + 1))
+        for node in ast.walk(self.tree):
+            lines -= _docstring(node)
+        return len(lines)
+
+
+@functools.cache
+def modules(root: Path) -> tuple[Module, ...]:
+    """Return every module of the package in the folder ``root``."""
+    return tuple(
+        _module(path, path.relative_to(root))
+        for path in sorted((root / PACKAGE).rglob("*.py"))
+    )
+
+
+def imported(module: Module, names: frozenset[str]) -> frozenset[str]:
+    """Return which of the package's modules a module imports.
+
+    :param names: those of all of the package's modules.
+    """
+    prefix = f"{PACKAGE}."
+    targets = set()
+    for use in module.uses:
+        if use.name.startswith(prefix):
+            inside = use.name.removeprefix(prefix)
+            # ``from a.b import C`` uses a.b where a.b.C is no module.
+            while inside and inside not in names:
+                inside = inside.rpartition(".")[0]
+            targets.add(inside)
+    return frozenset(targets - {"", module.name})
+
+
+def uses_of(path: Path, root: Path) -> frozenset[str]:
+    """Return what a file imports of the package, without the package's name.
+
+    :param path: any file below ``root``, such as a test.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    aliases: dict[str, str] = {}
+    uses = [*_imports(tree, path.relative_to(root).parent.parts, aliases)]
+    uses += _attributes(tree, aliases)
+    prefix = f"{PACKAGE}."
+    return frozenset(
+        use.name.removeprefix(prefix)
+        for use in uses
+        if use.name.startswith(prefix)
+    )
 
 
 def _module(path: Path, shown: Path) -> Module:
     parts = shown.with_suffix("").parts[1:]
     is_package = bool(parts) and parts[-1] == "__init__"
     name = parts[:-1] if is_package else parts
-    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    source = path.read_text(encoding="utf-8")
+    tree = ast.parse(source, str(path))
     folder = (PACKAGE, *(name if is_package else name[:-1]))
     aliases: dict[str, str] = {}
     uses = list(_imports(tree, folder, aliases))
     uses += _attributes(tree, aliases)
     uses += _calls(tree)
-    return Module(".".join(name), str(shown), tuple(uses), _writes(tree))
+    return Module(
+        ".".join(name),
+        str(shown),
+        is_package,
+        source,
+        tree,
+        tuple(uses),
+        _writes(tree),
+    )
+
+
+def _docstring(node: ast.AST) -> set[int]:
+    """Return the lines of a node's docstring."""
+    if not isinstance(
+        node,
+        ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef,
+    ):
+        return set()
+    if ast.get_docstring(node, clean=False) is None:
+        return set()
+    text = node.body[0]
+    return set(range(text.lineno, (text.end_lineno or text.lineno) + 1))
 
 
 def _imports(

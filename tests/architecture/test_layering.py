@@ -6,29 +6,102 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.layering import faults
+from tests.architecture.layering import compositions, faults, house, leaks
+from tests.architecture.planting import plant
 from tests.architecture.reading import PACKAGE
-from tests.architecture.rooms import STAGES
+from tests.architecture.rooms import ROOMS
 
 CHECKOUT = Path(__file__).parents[2]
+# Every room, each with nothing in it.
+EMPTY = {
+    (f"{room.replace('.', '/')}/__init__" if room else "__init__"): ""
+    for room in ROOMS
+}
 
 
 def test_the_house_is_in_order() -> None:
     assert faults(CHECKOUT) == []
 
 
-def test_the_house_is_not_empty() -> None:
-    rooms = {path.name for path in (CHECKOUT / PACKAGE).iterdir()}
-    assert {"model", "conf", *STAGES & rooms} <= rooms
-    assert "isolation" in rooms
+def test_every_room_is_there_and_declared() -> None:
+    assert house(CHECKOUT) == []
+
+
+def test_an_empty_house_has_every_room(tmp_path: Path) -> None:
+    assert house(plant(tmp_path, EMPTY)) == []
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_a_missing_room_is_found(tmp_path: Path, room: str) -> None:
+    name = room.replace(".", "/")
+    # Without what is below it too.
+    left = {
+        path: text
+        for path, text in EMPTY.items()
+        if name and not path.startswith(f"{name}/")
+    }
+    assert f"{room}: no such room" in house(plant(tmp_path, left))
+
+
+@pytest.mark.parametrize("module", ["vault/door", "vault"])
+def test_a_room_that_is_not_declared_is_found(
+    tmp_path: Path, module: str
+) -> None:
+    assert house(plant(tmp_path, {**EMPTY, module: ""})) == [
+        "vault: not in ROOMS"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("flow/boot", "from PACKAGE.allocation.sql.ledger import SqlLedger"),
+        ("flow/boot", "from PACKAGE.allocation import choice"),
+        ("cli/hook", "def f():\n    import PACKAGE.allocation.sql.direct"),
+        ("cli/hook", "from PACKAGE import allocation\nallocation.sql.x"),
+        ("allocation/choice", "from PACKAGE.allocation.sql import rows"),
+        ("allocation/choice", "from .sql import rows"),
+        ("allocation/sql/a", "from PACKAGE.allocation.placement import b"),
+        ("flow/enable", "from PACKAGE.enablement.bootloader import grub2"),
+        ("enablement/plan", "from PACKAGE.enablement.initramfs import dracut"),
+        ("enablement/load", "from .binding.address import AddressBinding"),
+    ],
+)
+def test_an_import_past_a_contract_is_found(
+    tmp_path: Path, module: str, source: str
+) -> None:
+    text = source.replace("PACKAGE", PACKAGE)
+    assert leaks(plant(tmp_path, {module: text}))
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("flow/boot", "from PACKAGE.allocation.driver import Driver"),
+        ("cli/context", "from PACKAGE.allocation import load"),
+        ("allocation/sql/a", "from PACKAGE.allocation.sql import rows"),
+        ("allocation/sql/a", "from PACKAGE.allocation import choice"),
+        ("flow/enable", "from PACKAGE.enablement.plan import plan"),
+    ],
+)
+def test_a_contract_may_be_imported(
+    tmp_path: Path, module: str, source: str
+) -> None:
+    text = source.replace("PACKAGE", PACKAGE)
+    assert leaks(plant(tmp_path, {module: text})) == []
+
+
+def test_a_command_that_composes_stages_is_found(tmp_path: Path) -> None:
+    source = f"from {PACKAGE} import isolation, flow, model, conf\n"
+    assert compositions(plant(tmp_path, {"cli/a": source})) == [
+        f"{PACKAGE}/cli/a.py: imports isolation, not through flow"
+    ]
+    assert compositions(plant(tmp_path / "b", {"flow/a": source})) == []
 
 
 def planted(root: Path, module: str, source: str) -> list[str]:
-    """The faults of a package that is nothing but this one module."""
-    path = root / PACKAGE / f"{module}.py"
-    path.parent.mkdir(parents=True)
-    path.write_text(source, encoding="utf-8")
-    return faults(root)
+    """Return the faults of a package that is nothing but this one module."""
+    return faults(plant(root, {module: source}))
 
 
 @pytest.mark.parametrize(
@@ -80,13 +153,12 @@ def planted(root: Path, module: str, source: str) -> list[str]:
         ("flow/boot", "import os\nos.stat('x')"),
         ("cli/device", "import tooz"),
         ("vault/door", "import re"),
-        ("release/utils", "import re"),
     ],
 )
 def test_a_fault_is_found(tmp_path: Path, module: str, source: str) -> None:
-    found = planted(tmp_path, module, source)
-    assert found
-    assert all(f.startswith(f"{PACKAGE}/{module}.py:") for f in found)
+    told = planted(tmp_path, module, source)
+    assert told
+    assert all(f.startswith(f"{PACKAGE}/{module}.py:") for f in told)
 
 
 @pytest.mark.parametrize(
