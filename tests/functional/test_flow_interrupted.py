@@ -14,7 +14,8 @@ from gpu_passthrough_plugin.flow.boot import boot
 from gpu_passthrough_plugin.flow.recovery import quiet
 from gpu_passthrough_plugin.flow.site import Site
 from gpu_passthrough_plugin.model.instance import Phase
-from tests.functional.world import UUID, Acts, Crash, World, guest, wanted
+from tests.functional.acts import Acts, Crash
+from tests.functional.world import UUID, World, guest, wanted
 
 # What a boot of one card does, in this order.
 BOOT = (

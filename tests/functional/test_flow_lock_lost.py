@@ -27,8 +27,9 @@ from gpu_passthrough_plugin.host.locks import HostLock
 from gpu_passthrough_plugin.model.effect import VFIO, Rebind
 from gpu_passthrough_plugin.model.instance import Instance
 from gpu_passthrough_plugin.model.reading import MISSING
+from tests.functional.acts import URI
 from tests.functional.servers.backends import PASSWORD, Redis
-from tests.functional.world import HOST, URI, UUID, World, guest, place, wanted
+from tests.functional.world import HOST, UUID, World, guest, place, wanted
 
 pytest_plugins = ("tests.functional.servers.fixtures",)
 

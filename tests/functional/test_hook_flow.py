@@ -22,13 +22,12 @@ from gpu_passthrough_plugin.flow.books import DriverBooks
 from gpu_passthrough_plugin.flow.site import Site
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.model.unit import State
+from tests.functional.acts import Acts, Crash
 from tests.functional.hooked import AUDIO, GPU, SECOND, xml
 from tests.functional.world import (
     HOST,
     OTHER,
     UUID,
-    Acts,
-    Crash,
     World,
     guest,
     place,
