@@ -243,10 +243,23 @@ def matches_nothing(view: HostView) -> Iterator[Finding]:
         yield Finding(ALIAS_MATCHES, status, detail, remedy, line.place)
 
 
+def matched(alias: AliasEntry, view: HostView) -> tuple[Device, ...]:
+    """Return the listed functions that satisfy an alias, in their order."""
+    return tuple(
+        offered.device
+        for offered in _listed(view)
+        if all(step.fits(alias, offered, view) for step in _STEPS)
+    )
+
+
+def _listed(view: HostView) -> list[Offered]:
+    return [Offered(e.device, e.spec) for e in view.assignable]
+
+
 def _offered(view: HostView) -> list[Offered]:
     """Return what is listed; where no file lists anything, every endpoint."""
     if view.conf.device_spec:
-        return [Offered(e.device, e.spec) for e in view.assignable]
+        return _listed(view)
     return [
         Offered(d, None) for d in view.devices if d.role is not Role.BRIDGE
     ]

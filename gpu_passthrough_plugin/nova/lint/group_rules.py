@@ -189,13 +189,18 @@ def shared_tag(view: HostView) -> Iterator[Finding]:
 def physical_and_virtual(view: HostView) -> Iterator[Finding]:
     """Find physical functions listed together with their virtual ones.
 
-    Source: nova, compute/pci_placement_translator.py (add_child).
+    What Neutron asks for Nova does not report, and so may be either.
+    Source: nova, compute/pci_placement_translator.py (_add_dev, add_child).
     """
-    by_address = {entry.device.address: entry for entry in view.assignable}
+    by_address = {
+        entry.device.address: entry
+        for entry in view.assignable
+        if not entry.spec.is_network
+    }
     children: dict[Address, list[Assignable]] = {}
-    for entry in view.assignable:
+    for entry in by_address.values():
         parent = entry.device.physical
-        if parent in by_address and not entry.spec.is_network:
+        if parent in by_address:
             children.setdefault(parent, []).append(entry)
     for parent, entries in children.items():
         yield _fail(

@@ -99,6 +99,15 @@ def test_a_physical_function_with_its_virtual_ones(address: str) -> None:
     assert faults(host, exact) == []
 
 
+def test_a_physical_function_of_neutron_s_goes_with_virtual_ones() -> None:
+    specs = [
+        {"product_id": "1017", "physical_network": "physnet0"},
+        {"product_id": "1018"},
+    ]
+    found = faults(hosts.virtual_functions(), pci(specs))
+    assert not [f for f in found if f.check == "sriov"]
+
+
 @pytest.mark.parametrize("value", ["yes", "no", None])
 def test_virtual_functions_are_never_one_time(value: str | None) -> None:
     text = pci([{"product_id": "1018", "one_time_use": value}])

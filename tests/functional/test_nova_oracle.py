@@ -1,0 +1,276 @@
+"""``nova check`` and Nova's own code, on the same configurations.
+
+Nova runs in an environment of its own (``nova/judge.py``).  They have to
+agree on what Nova starts with, which entry lists which function, and which
+function satisfies an alias; or the fragment says why not.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.formats.nova_release import Release
+from gpu_passthrough_plugin.model.finding import Status
+from gpu_passthrough_plugin.nova.lint import (
+    alias_matching,
+    check,
+    configuration,
+    host_view,
+)
+from gpu_passthrough_plugin.nova.lint.host_view import HostView
+from tests.functional.nova.fragments import Fragment, fragments
+from tests.trees import hosts
+from tests.trees.host import Host
+from tests.unit.nova.lint.build import groups
+
+CHECKOUT = Path(__file__).parents[2]
+FOLDER = Path("tests", "functional", "nova")
+# Each release with the requirements of its environment.
+RELEASES = {34: "requirements.txt"}
+# The checks whose failures say that a service of Nova's does not start; the
+# last only where it reports to Placement.
+STARTING = ("values", "keys", "aliases", "alias names")
+REPORTING = "sriov"
+
+
+class Verdict(NamedTuple):
+    """What is made of a configuration.
+
+    :param refused: why Nova does not start; empty where it does.
+    :param listed: of each address the number of the entry that lists it.
+    :param aliases: of each alias the addresses that satisfy it.
+    """
+
+    refused: str
+    listed: Mapping[str, int]
+    aliases: Mapping[str, Sequence[str]]
+
+
+class Nova:
+    """Nova's own code, asked by lines of JSON."""
+
+    def __init__(
+        self, release: Release, given: IO[str], taken: IO[str]
+    ) -> None:
+        self.release = release
+        self._given, self._taken = given, taken
+
+    def judge(self, text: str) -> Verdict:
+        question = {"conf": text, "devices": DEVICES}
+        self._given.write(json.dumps(question) + "\n")
+        self._given.flush()
+        return Verdict(**json.loads(self._taken.readline()))
+
+
+def described() -> Host:
+    """A card of four functions, and a NIC with two virtual functions."""
+    host = hosts.virtual_functions()
+    port = "0000:00:07.0"
+    hosts.port(host, port, "0000:07", 60, "8086")
+    host.function("0000:07:00.0", "10de:1e87", "030000", under=port, group=61)
+    host.function("0000:07:00.1", "10de:10f8", "040300", under=port, group=61)
+    return host
+
+
+GROUPS = groups(described())
+
+
+def seen(view: HostView) -> list[dict[str, Any]]:
+    """The host's functions, as nova-compute would see them."""
+    found = []
+    for device in view.devices:
+        assert isinstance(device.vendor_id, int)
+        assert isinstance(device.product_id, int)
+        one = {
+            "address": str(device.address),
+            "vendor_id": f"{device.vendor_id:04x}",
+            "product_id": f"{device.product_id:04x}",
+            "dev_type": device.device_type,
+        }
+        if device.physical is not None:
+            one["parent_addr"] = str(device.physical)
+        found.append(one)
+    return found
+
+
+def applied(text: str, release: Release) -> HostView:
+    conf = configuration.read([("nova.conf", text.encode())])
+    return host_view.apply(conf, GROUPS, release)
+
+
+DEVICES = seen(applied("", Release(34)))
+
+
+def ours(text: str, release: Release) -> Verdict:
+    """What ``nova check`` makes of it."""
+    try:
+        view = applied(text, release)
+    except errors.Invalid as error:
+        return Verdict(str(error), {}, {})
+    starting = [*STARTING]
+    if view.conf.report_in_placement:
+        starting.append(REPORTING)
+    failed = [
+        finding.detail
+        for finding in check.findings(view.conf, GROUPS, release)
+        if finding.status is Status.FAIL and finding.check in starting
+    ]
+    if failed:
+        return Verdict("; ".join(failed), {}, {})
+    aliases: dict[str, list[str]] = {}
+    for line in view.aliases:
+        found = aliases.setdefault(line.entry.name, [])
+        matched = alias_matching.matched(line.entry, view)
+        found += [str(device.address) for device in matched]
+    return Verdict(
+        "",
+        {
+            str(device.address): number
+            for number, entry in enumerate(view.listed)
+            for device in entry.taken
+        },
+        {name: sorted({*found}) for name, found in aliases.items()},
+    )
+
+
+@pytest.fixture(scope="module", params=RELEASES, ids=lambda n: f"nova-{n}")
+def nova(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Nova]:
+    requirements = FOLDER / RELEASES[request.param]
+    made = subprocess.run(
+        [FOLDER / "environment.sh", requirements],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=900,
+    )
+    python = Path(made.stdout.split()[-1]) / "bin" / "python"
+    log = tmp_path_factory.mktemp("judge") / "log"
+    with (
+        log.open("w") as errors_file,
+        subprocess.Popen(
+            [python, FOLDER / "judge.py"],
+            cwd=CHECKOUT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors_file,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdin
+        assert process.stdout
+        yield Nova(Release(request.param), process.stdin, process.stdout)
+        process.stdin.close()
+
+
+def comparable(text: str, verdict: Verdict) -> Any:
+    """What has to be the same on both sides.
+
+    Aliases as long as the pools alone decide.
+    """
+    if verdict.refused:
+        return "refused"
+    if "pci_in_placement = true" in text:
+        return verdict.listed
+    return verdict.listed, verdict.aliases
+
+
+@pytest.mark.parametrize("fragment", [*fragments()], ids=lambda f: f.text[:60])
+def test_a_fragment(fragment: Fragment, nova: Nova) -> None:
+    theirs = nova.judge(fragment.text)
+    mine = ours(fragment.text, nova.release)
+    is_same = comparable(fragment.text, theirs) == comparable(
+        fragment.text, mine
+    )
+    assert is_same == (not fragment.difference), (theirs, mine)
+
+
+def test_there_are_enough_fragments_and_few_differences() -> None:
+    all_of_them = list(fragments())
+    assert len({f.text for f in all_of_them}) == len(all_of_them) >= 60
+    assert sum(bool(f.difference) for f in all_of_them) * 8 < len(all_of_them)
+
+
+vendors = st.sampled_from(["10de", "15B3", "8086", "0x10de", "*", "1", "g"])
+products = st.sampled_from(["1e87", "1017", "1018", "10f8", "*", "56C0"])
+hexes = st.sampled_from(["0", "00", "04", "5", "05", "7", "07", "1f", "*"])
+globs = st.builds(
+    "{}{}{}{}".format,
+    st.sampled_from(["", "0000:", "0:", "*:", ":", "0001:"]),
+    st.builds("{}:".format, hexes) | st.just(""),
+    hexes | st.just(""),
+    st.builds(".{}".format, hexes | st.just("")) | st.just(""),
+)
+regexes = st.dictionaries(
+    st.sampled_from(["domain", "bus", "slot", "function"]),
+    st.sampled_from(
+        [".*", "0", "05", "0[457]", "5", "[0-2]", "", "0000", "("]
+    ),
+    max_size=4,
+)
+flags = st.sampled_from(["yes", "no", "True", "0", "maybe", False, None])
+specs = st.fixed_dictionaries(
+    {},
+    optional={
+        "vendor_id": vendors,
+        "product_id": products,
+        "address": globs | regexes,
+        "managed": flags,
+        "live_migratable": flags,
+        "physical_network": st.sampled_from(["physnet1"]),
+        "anything": st.text(max_size=3),
+    },
+)
+aliases = st.fixed_dictionaries(
+    {"name": st.sampled_from(["a", " a ", "b"])},
+    optional={
+        "vendor_id": st.sampled_from(["10de", "15B3", "8086", "10d"]),
+        "product_id": st.sampled_from(["1e87", "1017", "1018", "56C0"]),
+        "device_type": st.sampled_from(["type-PCI", "type-PF", "type-VF"]),
+        "numa_policy": st.sampled_from(["required", "legacy", "near"]),
+        "live_migratable": st.sampled_from(["yes", "no", "maybe"]),
+        "other": st.just("x"),
+    },
+)
+booleans = st.sampled_from(["true", "false"])
+
+
+@st.composite
+def configurations(draw: st.DrawFn) -> str:
+    """A nova.conf whose entries are near to those that mean something."""
+    entries = draw(st.lists(specs, max_size=3))
+    lines = [
+        "[filter_scheduler]",
+        f"pci_in_placement = {draw(booleans)}",
+        "[pci]",
+        f"report_in_placement = {draw(booleans)}",
+        *(f"device_spec = {json.dumps(entry)}" for entry in entries),
+        *(
+            f"alias = {json.dumps(e)}"
+            for e in draw(st.lists(aliases, max_size=3))
+        ),
+    ]
+    return "\n".join((*lines, ""))
+
+
+@settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(configurations())
+def test_whatever_is_configured(nova: Nova, text: str) -> None:
+    theirs = nova.judge(text)
+    mine = ours(text, nova.release)
+    assert comparable(text, theirs) == comparable(text, mine), (theirs, mine)
