@@ -18,7 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.formats import nova_entry
 from gpu_passthrough_plugin.formats.nova_release import Release
+from gpu_passthrough_plugin.model import resource_class, trait
 from gpu_passthrough_plugin.model.finding import Status
 from gpu_passthrough_plugin.nova.lint import (
     alias_matching,
@@ -65,10 +67,13 @@ class Nova:
         self._given, self._taken = given, taken
 
     def judge(self, text: str) -> Verdict:
-        question = {"conf": text, "devices": DEVICES}
+        """What Nova makes of a configuration on the described host."""
+        return Verdict(**self.answer(conf=text, devices=DEVICES))
+
+    def answer(self, **question: object) -> Any:
         self._given.write(json.dumps(question) + "\n")
         self._given.flush()
-        return Verdict(**json.loads(self._taken.readline()))
+        return json.loads(self._taken.readline())
 
 
 def described() -> Host:
@@ -200,6 +205,26 @@ def test_there_are_enough_fragments_and_few_differences() -> None:
     all_of_them = list(fragments())
     assert len({f.text for f in all_of_them}) == len(all_of_them) >= 60
     assert sum(bool(f.difference) for f in all_of_them) * 8 < len(all_of_them)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", "gpu", "CUSTOM_GPU", "custom_gpu", "CUSTOM_a-b", "PGPU", "pgpu",
+        "VGPU", "vcpu", "PCI_DEVICE", "big gpu", "a.b/c", "é", "HW_GPU",
+        "hw_gpu_api_vulkan", "HW_GPU_API_VULKAN", "COMPUTE_MANAGED_PCI_DEVICE",
+        "CUSTOM_A,CUSTOM_B", "CUSTOM_A, CUSTOM_B", "a,b,", ",", "OWNER_NOVA",
+    ],
+)  # fmt: skip
+def test_names_of_classes_and_traits(name: str, nova: Nova) -> None:
+    theirs = nova.answer(name=name)
+    own_class = resource_class.of_ids(0x10DE, 0x1E87)
+    mine = resource_class.normal(name) if name else own_class
+    assert mine == theirs["resource_class"]
+    traits = {*map(trait.normal, nova_entry.names(name))}
+    # Of standard traits only how they begin is looked at.
+    is_same = sorted(traits) == theirs["traits"]
+    assert is_same == (name != "HW_GPU"), (traits, theirs)
 
 
 vendors = st.sampled_from(["10de", "15B3", "8086", "0x10de", "*", "1", "g"])

@@ -197,6 +197,10 @@ DEVICE_SPECS = (
     # With Placement: one of a physical function and its virtual ones, and
     # these alike.
     Fragment(spec({"vendor_id": "15b3"}, extra=REPORT)),
+    Fragment(spec({"product_id": "1017", "physical_network": "a"},
+                  {"product_id": "1018"}, extra=REPORT)),
+    Fragment(spec({"product_id": "1018", "physical_network": "a"},
+                  {"product_id": "1017"}, extra=REPORT)),
     Fragment(spec({"product_id": "1018"}, extra=REPORT)),
     Fragment(spec({"product_id": "1017"}, extra=REPORT)),
     Fragment(spec({"address": "0000:05:00.1", "resource_class": "a"},

@@ -11,7 +11,13 @@ devices
     ``address``, ``vendor_id``, ``product_id``, ``dev_type`` and, of a
     virtual function, ``parent_addr``.
 
-For each one line of answer is written:
+or with one key, ``name``: of a resource class, or of traits.  For each
+question one line of answer is written; for a name:
+
+resource_class, traits
+    what Nova makes of it.
+
+For a configuration:
 
 refused
     what Nova does not start with, as text; empty where it starts.
@@ -44,7 +50,9 @@ CONF = nova.conf.CONF
 
 
 def answer(question: Mapping[str, Any]) -> dict[str, Any]:
-    """What Nova makes of one configuration."""
+    """What Nova makes of one configuration, or of a name."""
+    if "name" in question:
+        return named(question["name"])
     devices: Sequence[Device] = question["devices"]
     physical = {d["address"] for d in devices if d["dev_type"] == "type-PF"}
     # In the place of a look at this machine's /sys.
@@ -70,6 +78,15 @@ def answer(question: Mapping[str, Any]) -> dict[str, Any]:
             name: [d["address"] for d in devices if fits(specs, alias, d)]
             for name, alias in aliases.items()
         },
+    }
+
+
+def named(name: str) -> dict[str, Any]:
+    """What Nova makes of the name of a class, or of traits."""
+    translator = pci_placement_translator
+    return {
+        "resource_class": translator.get_resource_class(name, "10de", "1e87"),
+        "traits": sorted(translator.get_traits(name)),
     }
 
 
