@@ -1,7 +1,12 @@
-"""Why no function of a host can satisfy an alias."""
+"""Why no function of a host can satisfy an alias.
+
+Source: nova, pci/stats.py (PciDeviceStats) and
+compute/pci_placement_translator.py.
+"""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -9,13 +14,20 @@ from gpu_passthrough_plugin.formats import device_ids
 from gpu_passthrough_plugin.formats.nova_alias import AliasEntry
 from gpu_passthrough_plugin.formats.nova_device_spec import DeviceSpec
 from gpu_passthrough_plugin.model import resource_class
-from gpu_passthrough_plugin.model.finding import Finding, Status
+from gpu_passthrough_plugin.model.finding import Status
 from gpu_passthrough_plugin.model.group import Role
 from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.model.unit import DeviceType
-from gpu_passthrough_plugin.nova.lint.host_view import Device, HostView, Rule
+from gpu_passthrough_plugin.nova.lint.host_view import (
+    Device,
+    HostView,
+    Problem,
+    Rule,
+)
 
 ALIAS_MATCHES = "alias matches"
+
+FAIL, WARN = Status.FAIL, Status.WARN
 
 # Source: os_traits 3.6.0; nova, compute/pci_placement_translator.py
 # (_get_traits_for_dev, add_parent).
@@ -24,7 +36,7 @@ _MIGRATABLE = "HW_PCI_LIVE_MIGRATABLE"
 _ONE_TIME_USE = "HW_PCI_ONE_TIME_USE"
 
 
-class Offered(NamedTuple):
+class _Offered(NamedTuple):
     """A function that an alias may match, and the entry that lists it.
 
     :param spec: None where no file lists anything.
@@ -58,54 +70,25 @@ class Offered(NamedTuple):
         return self.spec.given_traits | added
 
 
-class _Mismatch(NamedTuple):
-    """Why an alias matches none of the functions that were left."""
+class _Step(NamedTuple):
+    """One property that a function needs for an alias to match it.
 
-    status: Status
+    :param names: what the texts name where no function that is left fits.
+    """
+
+    fits: Callable[[AliasEntry, _Offered, HostView], bool]
+    names: Callable[[AliasEntry, Sequence[_Offered]], tuple[str, ...]]
     text: str
     remedy: str
 
 
-class _Step(NamedTuple):
-    """One property that a function needs for an alias to match it.
-
-    :param why: what is said where no function that is left has it.
-    """
-
-    fits: Callable[[AliasEntry, Offered, HostView], bool]
-    why: Callable[[AliasEntry, Sequence[Offered], HostView], _Mismatch]
+def _fits_ids(alias: AliasEntry, device: Device) -> bool:
+    vendor, product = device.vendor_id, device.product_id
+    is_vendor = alias.vendor_id in (None, vendor)
+    return is_vendor and alias.product_id in (None, product)
 
 
-def _fits_ids(alias: AliasEntry, offered: Offered, view: HostView) -> bool:
-    return _has_ids(alias, offered.device)
-
-
-def _has_ids(alias: AliasEntry, device: Device) -> bool:
-    return alias.vendor_id in (
-        None,
-        device.vendor_id,
-    ) and alias.product_id in (None, device.product_id)
-
-
-def _why_ids(
-    alias: AliasEntry, left: Sequence[Offered], view: HostView
-) -> _Mismatch:
-    ids = device_ids.pair(alias.vendor_id, alias.product_id)
-    if any(_has_ids(alias, device) for device in view.devices):
-        return _Mismatch(
-            Status.WARN,
-            f"no device_spec lists {ids}, which this host has",
-            "list it in device_spec, or remove the alias",
-        )
-    return _Mismatch(
-        Status.WARN,
-        f"no function of this host is {ids}",
-        "compare it with 'gpu-passthrough device list'; the alias may be for"
-        " another host",
-    )
-
-
-def _fits_type(alias: AliasEntry, offered: Offered, view: HostView) -> bool:
+def _fits_type(alias: AliasEntry, offered: _Offered, view: HostView) -> bool:
     """Nova gives a physical function only to an alias that says so."""
     device_type = offered.device.device_type
     if device_type is None:
@@ -115,22 +98,20 @@ def _fits_type(alias: AliasEntry, offered: Offered, view: HostView) -> bool:
     return device_type is alias.device_type
 
 
-def _why_type(
-    alias: AliasEntry, left: Sequence[Offered], view: HostView
-) -> _Mismatch:
+def _types(alias: AliasEntry, left: Sequence[_Offered]) -> tuple[str, ...]:
     types = sorted(
         {o.device.device_type for o in left if o.device.device_type}
     )
     own = alias.device_type
-    asks = f"asks for {own}" if own else "has no device_type"
-    return _Mismatch(
-        Status.FAIL,
-        f"it {asks}, and {left[0].device.address} is {' or '.join(types)}",
-        f'set "device_type": "{types[0]}"',
+    return (
+        f"asks for {own}" if own else "has no device_type",
+        str(left[0].device.address),
+        " or ".join(types),
+        types[0],
     )
 
 
-def _fits_class(alias: AliasEntry, offered: Offered, view: HostView) -> bool:
+def _fits_class(alias: AliasEntry, offered: _Offered, view: HostView) -> bool:
     is_placed = bool(
         alias.resource_class or alias.traits or view.conf.pci_in_placement
     )
@@ -147,100 +128,48 @@ def _requested_class(alias: AliasEntry) -> str:
     return resource_class.of_ids(alias.vendor_id, alias.product_id)
 
 
-def _why_class(
-    alias: AliasEntry, left: Sequence[Offered], view: HostView
-) -> _Mismatch:
+def _classes(alias: AliasEntry, left: Sequence[_Offered]) -> tuple[str, ...]:
     offered = sorted({o.resource_class for o in left} - {""})
-    return _Mismatch(
-        Status.FAIL,
-        f"it asks Placement for {_requested_class(alias)}, and device_spec"
-        f" offers {', '.join(offered) or 'no class'}",
-        "use the same resource_class in both",
-    )
+    return _requested_class(alias), ", ".join(offered) or "no class"
 
 
-def _fits_traits(alias: AliasEntry, offered: Offered, view: HostView) -> bool:
+def _fits_traits(alias: AliasEntry, offered: _Offered, view: HostView) -> bool:
     return offered.spec is None or alias.required_traits <= offered.traits
 
 
-def _why_traits(
-    alias: AliasEntry, left: Sequence[Offered], view: HostView
-) -> _Mismatch:
-    missing = min(
-        (alias.required_traits - o.traits for o in left if o.spec), key=len
-    )
-    return _Mismatch(
-        Status.FAIL,
-        f"no device_spec has the traits {', '.join(sorted(missing))}",
-        "use the same traits in both, without spaces",
-    )
+def _missing(alias: AliasEntry, left: Sequence[_Offered]) -> tuple[str, ...]:
+    missing = [
+        sorted(alias.required_traits - o.traits) for o in left if o.spec
+    ]
+    fewest = min(missing, key=len)
+    return (", ".join(fewest),)
 
 
 def _fits_migration(
-    alias: AliasEntry, offered: Offered, view: HostView
+    alias: AliasEntry, offered: _Offered, view: HostView
 ) -> bool:
     if alias.live_migratable is None or offered.spec is None:
         return True
     return offered.spec.live_migratable is alias.live_migratable
 
 
-def _why_migration(
-    alias: AliasEntry, left: Sequence[Offered], view: HostView
-) -> _Mismatch:
-    required = "yes" if alias.live_migratable else "no"
-    return _Mismatch(
-        Status.FAIL,
-        f"no device_spec has live_migratable {required}",
-        f'set "live_migratable": "{required}" there, or remove it here',
-    )
+def _migration(alias: AliasEntry, left: Sequence[_Offered]) -> tuple[str, ...]:
+    return ("yes" if alias.live_migratable else "no",)
 
 
-# In the order in which they are tried.  Source: nova, pci/stats.py
-# (PciDeviceStats) and compute/pci_placement_translator.py.
+# In the order in which they are tried, after the ids.
 _STEPS = (
-    _Step(_fits_ids, _why_ids),
-    _Step(_fits_type, _why_type),
-    _Step(_fits_class, _why_class),
-    _Step(_fits_traits, _why_traits),
-    _Step(_fits_migration, _why_migration),
-)
-
-
-def matches_nothing(view: HostView) -> Iterator[Finding]:
-    """Find entries that no function of this host can ever satisfy.
-
-    Every host has the same aliases.  Where another entry matches all the
-    functions that this one nearly does, it may be meant for another host.
-    """
-    offered = _offered(view)
-    tried = [
-        (line, *_first_failing(line.entry, offered, view))
-        for line in view.aliases
-    ]
-    matched = {
-        function.device.address
-        for _, left, failed in tried
-        for function in left
-        if failed is None
-    }
-    for line, left, failed in tried:
-        if failed is None:
-            continue
-        status, text, remedy = failed.why(line.entry, left, view)
-        is_matched = all(o.device.address in matched for o in left)
-        if status is Status.FAIL and is_matched:
-            status = Status.WARN
-            remedy = (
-                "keep it if another host has such functions: another alias"
-                " matches the ones of this host"
-            )
-        says = (
-            "never matches"
-            if status is Status.FAIL
-            else "matches nothing on this host"
-        )
-        detail = f"alias {line.entry.name!r} {says}: {text}"
-        yield Finding(ALIAS_MATCHES, status, detail, remedy, line.place)
+    _Step(_fits_type, _types, "it {0}, and {1} is {2}",
+          'set "device_type": "{3}"'),
+    _Step(_fits_class, _classes,
+          "it asks Placement for {0}, and device_spec offers {1}",
+          "use the same resource_class in both"),
+    _Step(_fits_traits, _missing, "no device_spec has the traits {0}",
+          "use the same traits in both, without spaces"),
+    _Step(_fits_migration, _migration,
+          "no device_spec has live_migratable {0}",
+          'set "live_migratable": "{0}" there, or remove it here'),
+)  # fmt: skip
 
 
 def matched(alias: AliasEntry, view: HostView) -> tuple[Device, ...]:
@@ -248,28 +177,54 @@ def matched(alias: AliasEntry, view: HostView) -> tuple[Device, ...]:
     return tuple(
         offered.device
         for offered in _listed(view)
-        if all(step.fits(alias, offered, view) for step in _STEPS)
+        if _fits_ids(alias, offered.device)
+        and all(step.fits(alias, offered, view) for step in _STEPS)
     )
 
 
-def _listed(view: HostView) -> list[Offered]:
-    return [Offered(e.device, e.spec) for e in view.assignable]
+def _not_here(view: HostView) -> Iterator[Problem]:
+    for line in view.aliases:
+        if not any(_fits_ids(line.entry, device) for device in view.devices):
+            yield line.place, (line.entry.name, _ids(line.entry))
 
 
-def _offered(view: HostView) -> list[Offered]:
-    """Return what is listed; where no file lists anything, every endpoint."""
-    if view.conf.device_spec:
-        return _listed(view)
-    return [
-        Offered(d, None) for d in view.devices if d.role is not Role.BRIDGE
+def _not_listed(view: HostView) -> Iterator[Problem]:
+    offered = _offered(view)
+    for line in view.aliases:
+        if any(_fits_ids(line.entry, o.device) for o in offered):
+            continue
+        if any(_fits_ids(line.entry, device) for device in view.devices):
+            yield line.place, (line.entry.name, _ids(line.entry))
+
+
+def _failing(view: HostView, *, is_elsewhere: bool) -> Iterator[Problem]:
+    """Yield entries that a step fails for.
+
+    Every host has the same aliases: where other entries match all the
+    functions that one nearly does, it may be meant for another host.
+
+    :param is_elsewhere: whether those are wanted, or the others.
+    """
+    offered = _offered(view)
+    tried = [
+        (a, *_first_failing(a.entry, offered, view)) for a in view.aliases
     ]
+    matched = {
+        o.device.address for _, left, step in tried for o in left if not step
+    }
+    for line, left, step in tried:
+        addresses = {o.device.address for o in left}
+        if step and left and (addresses <= matched) is is_elsewhere:
+            names = step.names(line.entry, left)
+            text, remedy = (t.format(*names) for t in (step.text, step.remedy))
+            yield line.place, (line.entry.name, text, remedy)
 
 
 def _first_failing(
-    alias: AliasEntry, offered: Sequence[Offered], view: HostView
-) -> tuple[Sequence[Offered], _Step | None]:
-    """Return the functions left, and the first step that none satisfies."""
-    left = offered
+    alias: AliasEntry, offered: Sequence[_Offered], view: HostView
+) -> tuple[Sequence[_Offered], _Step | None]:
+    """Return the functions left, and the first step that none of them fits."""
+    left = [o for o in offered if _fits_ids(alias, o.device)]
     for step in _STEPS:
         fitting = [o for o in left if step.fits(alias, o, view)]
         if not fitting:
@@ -278,4 +233,37 @@ def _first_failing(
     return left, None
 
 
-RULES = (Rule(ALIAS_MATCHES, matches_nothing),)
+def _ids(alias: AliasEntry) -> str:
+    return device_ids.pair(alias.vendor_id, alias.product_id)
+
+
+def _listed(view: HostView) -> list[_Offered]:
+    return [_Offered(e.device, e.spec) for e in view.assignable]
+
+
+def _offered(view: HostView) -> list[_Offered]:
+    """Return what is listed; where no file lists anything, every endpoint."""
+    if view.conf.device_spec:
+        return _listed(view)
+    return [
+        _Offered(d, None) for d in view.devices if d.role is not Role.BRIDGE
+    ]
+
+
+RULES = (
+    Rule(ALIAS_MATCHES, WARN, _not_here,
+         "alias {0!r} matches nothing on this host: no function of this host"
+         " is {1}",
+         "compare it with 'gpu-passthrough device list'; the alias may be for"
+         " another host"),
+    Rule(ALIAS_MATCHES, WARN, _not_listed,
+         "alias {0!r} matches nothing on this host: no device_spec lists {1},"
+         " which this host has",
+         "list it in device_spec, or remove the alias"),
+    Rule(ALIAS_MATCHES, FAIL, functools.partial(_failing, is_elsewhere=False),
+         "alias {0!r} never matches: {1}", "{2}"),
+    Rule(ALIAS_MATCHES, WARN, functools.partial(_failing, is_elsewhere=True),
+         "alias {0!r} matches nothing on this host: {1}",
+         "keep it if another host has such functions: another alias matches"
+         " the ones of this host"),
+)  # fmt: skip

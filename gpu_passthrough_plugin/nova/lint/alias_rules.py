@@ -3,153 +3,129 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from gpu_passthrough_plugin.formats import nova_alias
 from gpu_passthrough_plugin.formats.nova_alias import AliasEntry
-from gpu_passthrough_plugin.model.finding import Finding, Status
+from gpu_passthrough_plugin.model.finding import Status
 from gpu_passthrough_plugin.nova.lint.configuration import Placed
 from gpu_passthrough_plugin.nova.lint.host_view import (
-    ALWAYS,
     Condition,
     HostView,
+    Problem,
     Rule,
 )
 
 ALIASES, ALIAS_NAMES = "aliases", "alias names"
 
+FAIL, WARN = Status.FAIL, Status.WARN
+_PLACED = Condition(pci_in_placement=True)
+_LEGACY = Condition(pci_in_placement=False)
 
-def unreadable(view: HostView) -> Iterator[Finding]:
-    """Find entries that Nova does not start with."""
+
+def _unreadable(view: HostView) -> Iterator[Problem]:
     for fault in view.alias_faults:
-        yield Finding(
-            ALIASES, Status.FAIL, fault.text, fault.remedy, fault.place
-        )
+        yield fault.place, (fault.text, fault.remedy)
 
 
-def later_key(view: HostView) -> Iterator[Finding]:
-    """Find keys that this release refuses: it does not know them yet."""
+def _later_keys(view: HostView) -> Iterator[Problem]:
     for line in view.aliases:
         for name in line.written:
             feature = nova_alias.KEYS[name].feature
             if feature and not view.release.knows(feature):
-                yield _fail(
-                    line,
-                    f"sets {name}, which {view.release} refuses",
-                    "remove it, or upgrade Nova",
-                )
+                yield line.place, (line.entry.name, name, view.release)
 
 
-def no_ids(view: HostView) -> Iterator[Finding]:
-    """Find entries with neither both ids nor a class.
+def _where(
+    is_wrong: Callable[[AliasEntry], bool],
+) -> Callable[[HostView], Iterator[Problem]]:
+    def find(view: HostView) -> Iterator[Problem]:
+        for line in view.aliases:
+            if is_wrong(line.entry):
+                yield line.place, (line.entry.name,)
 
-    Source: nova, pci/request.py (_validate_required_ids).
-    """
-    for line in view.aliases:
-        if not line.entry.has_ids and line.entry.resource_class is None:
-            yield _fail(
-                line,
-                "has neither both ids nor a resource_class",
-                "set vendor_id and product_id",
-            )
+    return find
 
 
-def class_for_ids(view: HostView) -> Iterator[Finding]:
-    """Find entries with a class only, where Nova needs ids.
-
-    Source: nova, pci/request.py (_validate_required_ids).
-    """
-    for line in view.aliases:
-        if not line.entry.has_ids and line.entry.resource_class is not None:
-            yield _fail(
-                line,
-                "has a resource_class instead of ids, while pci_in_placement"
-                " is off",
-                "set both ids, or [filter_scheduler] pci_in_placement = true",
-            )
+def _has_no_ids(alias: AliasEntry) -> bool:
+    return not alias.has_ids and alias.resource_class is None
 
 
-def no_device_type(view: HostView) -> Iterator[Finding]:
-    """Find entries that leave the device type to Nova.
-
-    Source: nova, pci/request.py (get_alias_from_config).
-    """
-    for line in view.aliases:
-        if line.entry.device_type is None:
-            yield Finding(
-                ALIASES,
-                Status.WARN,
-                f"alias {line.entry.name!r} has no device_type",
-                "set type-PCI, or the type that the card has: Nova does not"
-                " start with a second entry of this name otherwise",
-                line.place,
-            )
+def _has_class_only(alias: AliasEntry) -> bool:
+    return not alias.has_ids and alias.resource_class is not None
 
 
-class _Conflict(NamedTuple):
-    """Why Nova refuses two entries of one name.
-
-    :param text: the reason; empty where there is none.
-    """
-
-    text: Callable[[AliasEntry, AliasEntry], str]
-    remedy: str
-    condition: Condition = ALWAYS
+def _has_no_type(alias: AliasEntry) -> bool:
+    return alias.device_type is None
 
 
-def _untyped(first: AliasEntry, other: AliasEntry) -> str:
-    is_typed = first.device_type and other.device_type
-    return "" if is_typed else "and not both entries have a device_type"
-
-
-def _different(first: AliasEntry, other: AliasEntry) -> str:
-    difference = nova_alias.conflict(first, other)
-    return f"with {difference}" if difference else ""
-
-
-# Source: nova, pci/request.py (get_alias_from_config, _validate_multispec).
-# The first that applies to two entries is reported.
-_CONFLICTS = (
-    _Conflict(_different, "use the same in both, or rename one"),
-    _Conflict(_untyped, "set it in both, or rename one"),
-    _Conflict(
-        lambda first, other: "which pci_in_placement does not allow",
-        "remove one of them, or rename it",
-        Condition(pci_in_placement=True),
-    ),
-)
-
-
-def same_name(view: HostView) -> Iterator[Finding]:
-    """Find entries of one name that Nova does not take together."""
+def _same_name(
+    view: HostView,
+) -> Iterator[tuple[Placed[AliasEntry], Placed[AliasEntry]]]:
+    """Yield each entry with the first of its name, if that is another."""
     firsts: dict[str, Placed[AliasEntry]] = {}
     for line in view.aliases:
         first = firsts.setdefault(line.entry.name, line)
-        if first is line:
-            continue
-        for conflict in _CONFLICTS:
-            text = conflict.text(first.entry, line.entry)
-            if text and conflict.condition.holds(view):
-                yield Finding(
-                    ALIAS_NAMES,
-                    Status.FAIL,
-                    f"alias {line.entry.name!r} is defined twice, {text}",
-                    conflict.remedy,
-                    f"{first.place}, {line.place}",
-                )
-                break
+        if first is not line:
+            yield first, line
 
 
+def _different(view: HostView) -> Iterator[Problem]:
+    for first, line in _same_name(view):
+        difference = nova_alias.conflict(first.entry, line.entry)
+        if difference:
+            yield _both(first, line), (line.entry.name, difference)
+
+
+def _untyped(view: HostView) -> Iterator[Problem]:
+    for first, line in _same_name(view):
+        if not _are_typed(first, line) and not _are_different(first, line):
+            yield _both(first, line), (line.entry.name,)
+
+
+def _alternatives(view: HostView) -> Iterator[Problem]:
+    for first, line in _same_name(view):
+        if _are_typed(first, line) and not _are_different(first, line):
+            yield _both(first, line), (line.entry.name,)
+
+
+# Source of those of one name and of ids: nova, pci/request.py
+# (get_alias_from_config, _validate_multispec, _validate_required_ids).
 RULES = (
-    Rule(ALIASES, unreadable),
-    Rule(ALIASES, later_key),
-    Rule(ALIASES, no_ids),
-    Rule(ALIASES, class_for_ids, Condition(pci_in_placement=False)),
-    Rule(ALIASES, no_device_type),
-    Rule(ALIAS_NAMES, same_name),
-)
+    Rule(ALIASES, FAIL, _unreadable, "{0}", "{1}"),
+    Rule(ALIASES, FAIL, _later_keys, "alias {0!r} sets {1}, which {2} refuses",
+         "remove it, or upgrade Nova"),
+    Rule(ALIASES, FAIL, _where(_has_no_ids),
+         "alias {0!r} has neither both ids nor a resource_class",
+         "set vendor_id and product_id"),
+    Rule(ALIASES, FAIL, _where(_has_class_only),
+         "alias {0!r} has a resource_class instead of ids, while"
+         " pci_in_placement is off",
+         "set both ids, or [filter_scheduler] pci_in_placement = true",
+         _LEGACY),
+    Rule(ALIASES, WARN, _where(_has_no_type), "alias {0!r} has no device_type",
+         "set type-PCI, or the type that the card has: Nova does not start"
+         " with a second entry of this name otherwise"),
+    Rule(ALIAS_NAMES, FAIL, _different,
+         "alias {0!r} is defined twice, with {1}",
+         "use the same in both, or rename one"),
+    Rule(ALIAS_NAMES, FAIL, _untyped,
+         "alias {0!r} is defined twice, and not both entries have a"
+         " device_type", "set it in both, or rename one"),
+    Rule(ALIAS_NAMES, FAIL, _alternatives,
+         "alias {0!r} is defined twice, which pci_in_placement does not allow",
+         "remove one of them, or rename it", _PLACED),
+)  # fmt: skip
 
 
-def _fail(line: Placed[AliasEntry], text: str, remedy: str) -> Finding:
-    detail = f"alias {line.entry.name!r} {text}"
-    return Finding(ALIASES, Status.FAIL, detail, remedy, line.place)
+def _are_typed(first: Placed[AliasEntry], line: Placed[AliasEntry]) -> bool:
+    return not (_has_no_type(first.entry) or _has_no_type(line.entry))
+
+
+def _are_different(
+    first: Placed[AliasEntry], line: Placed[AliasEntry]
+) -> bool:
+    return bool(nova_alias.conflict(first.entry, line.entry))
+
+
+def _both(first: Placed[AliasEntry], line: Placed[AliasEntry]) -> str:
+    return f"{first.place}, {line.place}"

@@ -8,7 +8,7 @@ from gpu_passthrough_plugin.formats import nova_device_spec
 from gpu_passthrough_plugin.formats.nova_device_spec import KEYS
 from gpu_passthrough_plugin.formats.nova_release import Feature
 from gpu_passthrough_plugin.model import trait
-from gpu_passthrough_plugin.model.finding import Finding, Status
+from gpu_passthrough_plugin.model.finding import Status
 from gpu_passthrough_plugin.model.group import Role
 from gpu_passthrough_plugin.model.unit import DeviceType
 from gpu_passthrough_plugin.nova import pools
@@ -16,12 +16,16 @@ from gpu_passthrough_plugin.nova.lint.host_view import (
     Condition,
     HostView,
     Listed,
+    Problem,
     Rule,
 )
 
 VALUES, MATCHES, GREEDY = "values", "matches", "greedy"
 KEYS_CHECK, TRAITS = "keys", "traits"
 
+FAIL, WARN = Status.FAIL, Status.WARN
+_REPORTED = Condition(report_in_placement=True)
+_UNREPORTED = Condition(report_in_placement=False)
 # Tags that this project's own filter and weigher read.
 _OWN_TAGS = frozenset(
     {pools.GROUP_TAG, pools.SIZE_TAG, pools.TRAITS_TAG, pools.SWITCH_TAG}
@@ -29,82 +33,46 @@ _OWN_TAGS = frozenset(
 _HEX = frozenset("0123456789abcdefABCDEF")
 
 
-def unreadable(view: HostView) -> Iterator[Finding]:
-    """Find entries that Nova does not start with, or that are not tried."""
+def _unreadable(view: HostView) -> Iterator[Problem]:
     for fault in view.spec_faults:
-        yield Finding(
-            VALUES, Status.FAIL, fault.text, fault.remedy, fault.place
-        )
+        yield fault.place, (fault.text, fault.remedy)
 
 
-def network_device(view: HostView) -> Iterator[Finding]:
-    """Find entries that name a network interface, which is not looked up."""
+def _network_devices(view: HostView) -> Iterator[Problem]:
     for entry in view.listed:
-        spec = entry.line.entry
-        if spec.devname is not None:
-            yield _warn(
-                MATCHES,
-                entry,
-                f"devname {spec.devname!r} was not resolved to a function",
-                "use its PCI address: the name of a network device can change",
-            )
+        if entry.spec.devname is not None:
+            yield entry.place, (entry.spec.devname,)
 
 
-def matches_nothing(view: HostView) -> Iterator[Finding]:
-    """Find entries that match no function of this host."""
+def _match_nothing(view: HostView) -> Iterator[Problem]:
     for entry in view.listed:
-        if not entry.matched and entry.line.entry.devname is None:
-            yield _warn(
-                MATCHES,
-                entry,
-                "matches no function of this host",
-                "compare it with 'gpu-passthrough device list'; remove it"
-                " unless another host needs it",
-            )
+        if not entry.matched and entry.spec.devname is None:
+            yield entry.place, ()
 
 
-def hidden(view: HostView) -> Iterator[Finding]:
-    """Find entries whose functions all match an entry before them.
-
-    Source: nova, pci/whitelist.py (device_assignable): the first wins.
-    """
+def _hidden(view: HostView) -> Iterator[Problem]:
+    """Source: nova, pci/whitelist.py (device_assignable): the first wins."""
     for number, entry in enumerate(view.listed):
-        if not entry.matched or entry.taken:
-            continue
-        matched = {device.address for device in entry.matched}
-        places = dict.fromkeys(
-            other.line.place
-            for other in view.listed[:number]
-            if any(device.address in matched for device in other.taken)
-        )
-        yield _warn(
-            MATCHES,
-            entry,
-            f"has no effect: {', '.join(places)} already matches all of its"
-            " functions",
-            "put the narrower entry first, or remove it",
-        )
-
-
-def everything(view: HostView) -> Iterator[Finding]:
-    """Find entries that match every function of the host."""
-    for entry in view.listed:
-        if entry.line.entry.is_everything:
-            yield _fail(
-                GREEDY,
-                entry,
-                "has neither ids nor an address, so it matches all"
-                f" {len(entry.matched)} functions of the host",
-                "set vendor_id and product_id, or an address",
+        if entry.matched and not entry.taken:
+            matched = {device.address for device in entry.matched}
+            places = dict.fromkeys(
+                other.place
+                for other in view.listed[:number]
+                if any(device.address in matched for device in other.taken)
             )
+            yield entry.place, (", ".join(places),)
 
 
-def several_cards(view: HostView) -> Iterator[Finding]:
-    """Find entries that seem to mean one card, and match more."""
+def _everything(view: HostView) -> Iterator[Problem]:
     for entry in view.listed:
-        if entry.line.entry.is_everything:
-            continue
-        if not _names_one_card(entry.line.written.get("address")):
+        if entry.spec.is_everything:
+            yield entry.place, (len(entry.matched),)
+
+
+def _several_cards(view: HostView) -> Iterator[Problem]:
+    for entry in view.listed:
+        address = entry.line.written.get("address")
+        if entry.spec.is_everything or not _names_one_card(address):
             continue
         cards = sorted(
             {
@@ -115,14 +83,7 @@ def several_cards(view: HostView) -> Iterator[Finding]:
             }.values()
         )
         if len(cards) > 1:
-            yield _warn(
-                GREEDY,
-                entry,
-                f"its address has no wildcard, yet it matches {len(cards)}"
-                f" cards: {', '.join(cards)}",
-                "write the full address, such as 0000:06:00.0; or * for each"
-                " part that may be anything",
-            )
+            yield entry.place, (len(cards), ", ".join(cards))
 
 
 def _names_one_card(address: object) -> bool:
@@ -137,153 +98,111 @@ def _names_one_card(address: object) -> bool:
     return bool(address) and "*" not in str(address)
 
 
-def older_name(view: HostView) -> Iterator[Finding]:
-    """Find values of an option by the name that it had before."""
+def _deprecated_names(view: HostView) -> Iterator[Problem]:
     for value in view.conf.device_spec:
         if value.option != "device_spec":
-            yield Finding(
-                KEYS_CHECK,
-                Status.WARN,
-                f"{value.option} is a deprecated name",
-                "use device_spec in [pci]",
-                value.place,
-            )
+            yield value.place, (value.option,)
 
 
-def later_key(view: HostView) -> Iterator[Finding]:
-    """Find keys that this release does not know yet."""
-    for entry, name in _keys(view):
-        key = KEYS.get(name)
-        if key and key.feature and not view.release.knows(key.feature):
-            yield _warn(
-                KEYS_CHECK,
-                entry,
-                f"{view.release} does not know {name}, and ignores it",
-                "remove it, or upgrade Nova",
-            )
+def _later_keys(view: HostView) -> Iterator[Problem]:
+    for entry, name in _tags(view):
+        if name in KEYS and not _knows(view, name):
+            yield entry.place, (view.release, name)
 
 
-def unreported_key(view: HostView) -> Iterator[Finding]:
-    """Find keys that Nova reads only where it reports to Placement."""
-    for entry, name in _keys(view):
-        key = KEYS.get(name)
-        if key is None or not key.is_for_placement:
-            continue
-        if key.feature and not view.release.knows(key.feature):
-            continue
-        if name != "one_time_use" or not entry.line.entry.one_time_use:
-            yield _warn(
-                KEYS_CHECK,
-                entry,
-                f"{name} has no effect while report_in_placement is off",
-                "set [pci] report_in_placement = true",
-            )
+def _unreported_keys(view: HostView) -> Iterator[Problem]:
+    for entry, name in _tags(view):
+        is_refused = name == "one_time_use" and entry.spec.one_time_use
+        is_read = name in KEYS and KEYS[name].is_for_placement
+        if is_read and not is_refused and _knows(view, name):
+            yield entry.place, (name,)
 
 
-def unreported_one_time_use(view: HostView) -> Iterator[Finding]:
-    """Find one-time use where Nova does not report to Placement.
-
-    Source: nova, pci/devspec.py (_init_dev_details).
-    """
+def _one_time_use(view: HostView) -> Iterator[Problem]:
+    """Source: nova, pci/devspec.py (_init_dev_details)."""
     for entry in view.listed:
-        is_known = view.release.knows(Feature.SPEC_ONCE)
-        if entry.line.entry.one_time_use and is_known:
-            yield _fail(
-                KEYS_CHECK,
-                entry,
-                "nova-compute does not start with one_time_use while"
-                " report_in_placement is off",
-                "set [pci] report_in_placement = true",
-            )
+        if entry.spec.one_time_use and view.release.knows(Feature.SPEC_ONCE):
+            yield entry.place, ()
 
 
-def unknown_key(view: HostView) -> Iterator[Finding]:
-    """Find keys that neither Nova nor this project's filter reads."""
-    for entry, name in _keys(view):
+def _unknown_keys(view: HostView) -> Iterator[Problem]:
+    for entry, name in _tags(view):
         if name not in KEYS and name not in _OWN_TAGS:
-            yield _warn(
-                KEYS_CHECK,
-                entry,
-                f"Nova does not know the key {name!r}: it is only a tag, and"
-                " restricts nothing",
-                "check its spelling: devices are matched by vendor_id,"
-                " product_id, address and devname",
-            )
+            yield entry.place, (name,)
 
 
-def reported_network_device(view: HostView) -> Iterator[Finding]:
-    """Find network interfaces, which Nova does not report to Placement.
-
-    Source: nova, compute/pci_placement_translator.py
-    (ensure_no_dev_spec_with_devname).
-    """
-    for entry in view.listed:
-        if entry.line.entry.devname is not None:
-            yield _fail(
-                KEYS_CHECK,
-                entry,
-                "nova-compute does not accept devname while"
-                " report_in_placement is on",
-                "use its PCI address",
-            )
-
-
-def trait_with_space(view: HostView) -> Iterator[Finding]:
-    """Find names of traits with a space at an end, which Nova keeps."""
+def _traits_with_space(view: HostView) -> Iterator[Problem]:
     for place, name in _traits(view):
         if name != name.strip():
-            yield Finding(
-                TRAITS,
-                Status.FAIL,
-                f"Nova keeps the space in {name!r} and reads it as"
-                f" {trait.normal(name)}",
-                "remove the spaces next to the commas in traits",
-                place,
-            )
+            yield place, (name, trait.normal(name))
 
 
-def not_a_trait(view: HostView) -> Iterator[Finding]:
-    """Find names that Placement does not take for a trait."""
+def _not_traits(view: HostView) -> Iterator[Problem]:
     for place, name in _traits(view):
         is_valid = name and trait.is_trait(trait.normal(name))
         if not is_valid and name == name.strip():
-            yield Finding(
-                TRAITS,
-                Status.FAIL,
-                f"{name!r} is not a valid trait",
-                f"use {trait.EXPECTED}",
-                place,
-            )
+            yield place, (name,)
 
 
 RULES = (
-    Rule(VALUES, unreadable),
-    Rule(MATCHES, network_device),
-    Rule(MATCHES, matches_nothing),
-    Rule(MATCHES, hidden),
-    Rule(GREEDY, everything),
-    Rule(GREEDY, several_cards),
-    Rule(KEYS_CHECK, older_name),
-    Rule(KEYS_CHECK, later_key),
-    Rule(KEYS_CHECK, unreported_key, Condition(report_in_placement=False)),
-    Rule(
-        KEYS_CHECK,
-        unreported_one_time_use,
-        Condition(report_in_placement=False),
-    ),
-    Rule(KEYS_CHECK, unknown_key),
-    Rule(
-        KEYS_CHECK,
-        reported_network_device,
-        Condition(report_in_placement=True),
-    ),
-)
-TRAIT_RULES = (Rule(TRAITS, trait_with_space), Rule(TRAITS, not_a_trait))
+    Rule(VALUES, FAIL, _unreadable, "{0}", "{1}"),
+    Rule(MATCHES, WARN, _network_devices,
+         "devname {0!r} was not resolved to a function",
+         "use its PCI address: the name of a network device can change"),
+    Rule(MATCHES, WARN, _match_nothing, "matches no function of this host",
+         "compare it with 'gpu-passthrough device list'; remove it unless"
+         " another host needs it"),
+    Rule(MATCHES, WARN, _hidden,
+         "has no effect: {0} already matches all of its functions",
+         "put the narrower entry first, or remove it"),
+    Rule(GREEDY, FAIL, _everything,
+         "has neither ids nor an address, so it matches all {0} functions of"
+         " the host", "set vendor_id and product_id, or an address"),
+    Rule(GREEDY, WARN, _several_cards,
+         "its address has no wildcard, yet it matches {0} cards: {1}",
+         "write the full address, such as 0000:06:00.0; or * for each part"
+         " that may be anything"),
+    Rule(KEYS_CHECK, WARN, _deprecated_names, "{0} is a deprecated name",
+         "use device_spec in [pci]"),
+    Rule(KEYS_CHECK, WARN, _later_keys,
+         "{0} does not know {1}, and ignores it",
+         "remove it, or upgrade Nova"),
+    Rule(KEYS_CHECK, WARN, _unreported_keys,
+         "{0} has no effect while report_in_placement is off",
+         "set [pci] report_in_placement = true", _UNREPORTED),
+    Rule(KEYS_CHECK, FAIL, _one_time_use,
+         "nova-compute does not start with one_time_use while"
+         " report_in_placement is off", "set [pci] report_in_placement = true",
+         _UNREPORTED),
+    Rule(KEYS_CHECK, WARN, _unknown_keys,
+         "Nova does not know the key {0!r}: it is only a tag, and restricts"
+         " nothing",
+         "check its spelling: devices are matched by vendor_id, product_id,"
+         " address and devname"),
+    # Source: nova, compute/pci_placement_translator.py
+    # (ensure_no_dev_spec_with_devname).
+    Rule(KEYS_CHECK, FAIL, _network_devices,
+         "nova-compute does not accept devname while report_in_placement is"
+         " on",
+         "use its PCI address", _REPORTED),
+)  # fmt: skip
+TRAIT_RULES = (
+    Rule(TRAITS, FAIL, _traits_with_space,
+         "Nova keeps the space in {0!r} and reads it as {1}",
+         "remove the spaces next to the commas in traits"),
+    Rule(TRAITS, FAIL, _not_traits, "{0!r} is not a valid trait",
+         f"use {trait.EXPECTED}"),
+)  # fmt: skip
 """Of ``device_spec`` and ``alias`` alike."""
 
 
-def _keys(view: HostView) -> Iterator[tuple[Listed, str]]:
-    """Yield each entry with each key of it that is a tag."""
+def _knows(view: HostView, name: str) -> bool:
+    feature = KEYS[name].feature
+    return feature is None or view.release.knows(feature)
+
+
+def _tags(view: HostView) -> Iterator[tuple[Listed, str]]:
+    """Yield each entry with each key that no device is matched by."""
     for entry in view.listed:
         for name in entry.line.written:
             if name not in nova_device_spec.MATCHED:
@@ -291,18 +210,10 @@ def _keys(view: HostView) -> Iterator[tuple[Listed, str]]:
 
 
 def _traits(view: HostView) -> Iterator[tuple[str, str]]:
-    """Yield each name of a trait as written, with its place."""
+    """Yield the place of each name of a trait, and the name as written."""
     for entry in view.listed:
-        for name in entry.line.entry.traits:
-            yield entry.line.place, name
+        for name in entry.spec.traits:
+            yield entry.place, name
     for line in view.aliases:
         for name in line.entry.traits:
             yield line.place, name
-
-
-def _warn(check: str, entry: Listed, detail: str, remedy: str) -> Finding:
-    return Finding(check, Status.WARN, detail, remedy, entry.line.place)
-
-
-def _fail(check: str, entry: Listed, detail: str, remedy: str) -> Finding:
-    return Finding(check, Status.FAIL, detail, remedy, entry.line.place)

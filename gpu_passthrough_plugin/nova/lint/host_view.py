@@ -13,7 +13,7 @@ from gpu_passthrough_plugin.formats.nova_alias import AliasEntry
 from gpu_passthrough_plugin.formats.nova_device_spec import DeviceSpec
 from gpu_passthrough_plugin.formats.nova_release import Feature, Release
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.finding import Finding
+from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.function import Physical, Virtual
 from gpu_passthrough_plugin.model.group import Group, Member, Role
 from gpu_passthrough_plugin.model.reading import Unknown
@@ -24,6 +24,9 @@ from gpu_passthrough_plugin.nova.lint.configuration import (
     NovaConf,
     Placed,
 )
+
+Problem = tuple[str, tuple[object, ...]]
+"""Where something is wrong, and what the rule's texts name."""
 
 
 class Device(NamedTuple):
@@ -53,6 +56,14 @@ class Listed(NamedTuple):
     matched: tuple[Device, ...]
     taken: tuple[Device, ...]
 
+    @property
+    def spec(self) -> DeviceSpec:
+        return self.line.entry
+
+    @property
+    def place(self) -> str:
+        return self.line.place
+
 
 class Assignable(NamedTuple):
     """A function that Nova may hand out, and the entry that lists it."""
@@ -63,6 +74,10 @@ class Assignable(NamedTuple):
     @property
     def spec(self) -> DeviceSpec:
         return self.line.entry
+
+    @property
+    def place(self) -> str:
+        return self.line.place
 
 
 class HostView(NamedTuple):
@@ -120,17 +135,25 @@ class Rule(NamedTuple):
     """One reason to find fault with a configuration.
 
     :param check: the name that its findings are reported under.
-    :param find: yields what is wrong for this reason.
+    :param find: yields for each fault its place, and what the texts name.
+    :param detail: what is wrong, with ``{0}`` for the first of these names;
+        as the remedy.
     """
 
     check: str
-    find: Callable[[HostView], Iterator[Finding]]
+    status: Status
+    find: Callable[[HostView], Iterable[Problem]]
+    detail: str
+    remedy: str
     condition: Condition = ALWAYS
 
     def findings(self, view: HostView) -> Iterator[Finding]:
         """Yield what is wrong, if the rule applies to the configuration."""
         if self.condition.holds(view):
-            yield from self.find(view)
+            for place, names in self.find(view):
+                detail = self.detail.format(*names)
+                remedy = self.remedy.format(*names)
+                yield Finding(self.check, self.status, detail, remedy, place)
 
 
 def apply(
