@@ -1,6 +1,6 @@
-"""Many clients on a ledger in Placement while everything around it fails.
+"""Many clients of a ledger in Placement while everything around it fails.
 
-As ``test_ledger_faults``, of which these are the same rules.
+The rules are those of ``test_ledger_faults``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from tests.functional.servers.databases import MariaDB
 pytest_plugins = ("tests.functional.faults.fixtures",)
 pytestmark = pytest.mark.campaign
 
-# It does few operations in that time, and is back after seconds.  A claim
-# counts a lease's generation on by half of what a move does.
+# It does few operations in that time, and needs seconds to come back.  A
+# claim adds 1 to the generation of a record; a move goes on to the next odd
+# one.
 PLACEMENT = Kind(
     every_s=2.5,
     slower=5,

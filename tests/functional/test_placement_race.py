@@ -1,7 +1,7 @@
 """Processes that race for the same units in Placement.
 
-Run as a program, this is one racer: it claims for each consumer that it
-reads a line of, and writes what came of it; "free" frees what it holds.
+Run as a program, this file is one racer: for each line of its input it claims
+for a consumer, and writes the result; with "freed" it then frees the units.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.functional.placement.server import (
     settings_of,
 )
 from tests.functional.servers.databases import MariaDB
-from tests.unit.allocation.build import request as asked
+from tests.unit.allocation.build import request as parsed
 from tests.unit.allocation.build import unit
 
 pytest_plugins = ("tests.functional.placement.fixtures",)
@@ -36,9 +36,9 @@ pytest_plugins = ("tests.functional.placement.fixtures",)
 def placement_server(
     request: pytest.FixtureRequest,
 ) -> Iterator[PlacementServer]:
-    """One that answers one at a time, and one that does not.
+    """Placement on SQLite, and on MariaDB with its default isolation.
 
-    MariaDB reads repeatably, and Placement then gives a unit to two.
+    With the latter, Placement gives a unit to two consumers now and then.
     """
     with contextlib.ExitStack() as stack:
         connection = ""
@@ -53,14 +53,14 @@ Racer = subprocess.Popen[str]
 
 
 def race(url: str) -> None:
-    """Be a racer."""
+    """Race until the input ends."""
     ledger = PlacementLedger(settings_of(url))
     ledger.version()
     print("ready", flush=True)
     for line in sys.stdin:
         name, text, ends = line.split()
         try:
-            held = ledger.claim(asked(text), name)
+            held = ledger.claim(parsed(text), name)
             if ends == "freed":
                 for record in held.units:
                     ledger.move(record, State.FREE)
@@ -73,9 +73,9 @@ def race(url: str) -> None:
 
 @contextlib.contextmanager
 def racers(url: str, count: int) -> Iterator[list[Racer]]:
-    """Processes that are ready to race."""
+    """Start processes that are ready to race."""
     root = str(Path(__file__).parents[2])
-    found = [
+    processes = [
         subprocess.Popen(
             [sys.executable, __file__, url],
             stdin=subprocess.PIPE,
@@ -86,10 +86,11 @@ def racers(url: str, count: int) -> Iterator[list[Racer]]:
         for _ in range(count)
     ]
     try:
-        assert [heard(racer) for racer in found] == ["ready"] * count
-        yield found
+        lines = [read_line(racer) for racer in processes]
+        assert lines == ["ready"] * count
+        yield processes
     finally:
-        for racer in found:
+        for racer in processes:
             racer.kill()
             racer.communicate()
 
@@ -99,7 +100,7 @@ def tell(racer: Racer, *words: str) -> None:
     print(*words, file=racer.stdin, flush=True)
 
 
-def heard(racer: Racer) -> str:
+def read_line(racer: Racer) -> str:
     assert racer.stdout is not None
     return racer.stdout.readline().strip()
 
@@ -114,54 +115,56 @@ def test_the_last_units_have_one_owner_each(
     placement_ledger: PlacementLedger, placement_url: str
 ) -> None:
     placement_ledger.publish("h", [unit(bus) for bus in (1, 2, 3)])
-    with racers(placement_url, RACERS) as found:
+    with racers(placement_url, RACERS) as processes:
         for _ in range(ROUNDS):
-            names = [str(uuid.uuid4()) for _ in found]
-            for racer, name in zip(found, names, strict=True):
+            names = [str(uuid.uuid4()) for _ in processes]
+            for racer, name in zip(processes, names, strict=True):
                 tell(racer, name, "gpu:2", "kept")
-            said = [heard(racer) for racer in found]
-            # None of them got one unit, and the third is free.
+            results = [read_line(racer) for racer in processes]
+            # One consumer has two units; the third unit is free.
             (held,) = placement_ledger.allocations()
             assert [len(held.units), held.consumer in names] == [2, True]
             others = ["NoValidHost"] * (RACERS - 1)
-            assert sorted(said) == sorted([held.consumer, *others])
+            assert sorted(results) == sorted([held.consumer, *others])
             free_all(placement_ledger)
 
 
-def test_one_consumer_that_claims_many_times_at_once(
+def test_parallel_claims_for_one_consumer(
     placement_ledger: PlacementLedger, placement_url: str
 ) -> None:
     placement_ledger.publish("h", [unit(bus) for bus in (1, 2, 3, 4, 5)])
-    with racers(placement_url, RACERS) as found:
+    with racers(placement_url, RACERS) as processes:
         for _ in range(ROUNDS):
             name = str(uuid.uuid4())
-            for racer in found:
+            for racer in processes:
                 tell(racer, name, "gpu:2", "kept")
-            assert [heard(racer) for racer in found] == [name] * RACERS
+            assert [read_line(racer) for racer in processes] == [name] * RACERS
             assert len(placement_ledger.allocation(name).units) == 2
             free_all(placement_ledger)
 
 
-def test_all_come_and_go_and_leave_nothing(
+def test_claims_and_releases_leave_nothing(
     placement_ledger: PlacementLedger, placement_url: str
 ) -> None:
     hosts = ("a", "b")
     for host in hosts:
         units = [unit(bus, host=host) for bus in (1, 2, 3, 4)]
         placement_ledger.publish(host, units)
-    with racers(placement_url, RACERS) as found:
+    with racers(placement_url, RACERS) as processes:
         for _ in range(ROUNDS):
-            for racer in found:
+            for racer in processes:
                 tell(racer, str(uuid.uuid4()), "gpu:2", "freed")
-        said = [heard(racer) for racer in found for _ in range(ROUNDS)]
-    names = [word for word in said if len(word) == 36]
+        results = [
+            read_line(racer) for racer in processes for _ in range(ROUNDS)
+        ]
+    names = [word for word in results if len(word) == 36]
     assert len(names) >= ROUNDS
-    assert set(said) - set(names) <= {"NoValidHost", "Conflict"}
+    assert set(results) - set(names) <= {"NoValidHost", "Conflict"}
     assert {r.state for r in placement_ledger.records()} == {State.FREE}
     assert placement_ledger.allocations() == ()
     for name in names:
-        found_of = placement_ledger.service.get(f"/allocations/{name}")
-        assert found_of["allocations"] == {}
+        body = placement_ledger.service.get(f"/allocations/{name}")
+        assert body["allocations"] == {}
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""A real Placement from PyPI, started on loopback by the tests."""
+"""A real Placement from PyPI, which tests start on the loopback address."""

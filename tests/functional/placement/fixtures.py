@@ -1,4 +1,4 @@
-"""A Placement, and a ledger in it, for the tests that name them."""
+"""Fixtures: a Placement, and an empty ledger in it."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ import pytest
 from gpu_passthrough_plugin.allocation.placement.ledger import (
     PlacementLedger,
 )
-from tests.functional.placement.server import PlacementServer, emptied
+from tests.functional.placement.server import PlacementServer, empty
 
 
 @pytest.fixture(scope="session")
 def placement_server() -> Iterator[PlacementServer]:
-    """Placement, for all the tests of a process."""
-    with PlacementServer() as found:
-        yield found
+    """Start Placement once for all tests of a process."""
+    with PlacementServer() as server:
+        yield server
 
 
 @pytest.fixture
 def placement_ledger(
     placement_server: PlacementServer,
 ) -> Iterator[PlacementLedger]:
-    """An empty ledger in it."""
-    found = placement_server.ledger()
-    yield emptied(found)
-    found.close()
+    """Return an empty ledger in it."""
+    ledger = placement_server.ledger()
+    empty(ledger)
+    yield ledger
+    ledger.close()
 
 
 @pytest.fixture
 def placement_url(placement_server: PlacementServer) -> str:
-    """Where it is."""
+    """Return its URL."""
     return placement_server.url

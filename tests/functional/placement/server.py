@@ -1,4 +1,4 @@
-"""Placement under a WSGI server, its database a SQLite file."""
+"""Placement in a WSGI server, by default with a SQLite file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gpu_passthrough_plugin.allocation.placement.ledger import (
 from gpu_passthrough_plugin.model.allocation import Weight
 from tests.functional.servers.process import Server
 
-TOKEN = "admin"  # noqa: S105 - of a server on loopback that ends soon
+TOKEN = "admin"  # noqa: S105 - of a short-lived server on loopback
 
 _CONFIGURATION = """\
 [api]
@@ -25,13 +25,13 @@ sync_on_startup = true
 
 
 class PlacementServer(Server):
-    """Placement under a WSGI server.
+    """Placement in a WSGI server.
 
-    :param connection: SQLAlchemy's URL of its database; by default a file.
-    :param threads: how many requests it answers at once.
+    :param connection: SQLAlchemy URL of its database; by default a file.
+    :param threads: how many requests it serves at once.
     """
 
-    # Its Python is in our home.
+    # The user nobody cannot read this Python environment.
     needs_user = False
 
     def __init__(self, connection: str = "", threads: int = 4) -> None:
@@ -68,20 +68,20 @@ class PlacementServer(Server):
     def settings(
         self, weight: Weight = Weight.PACK, **placement: object
     ) -> LedgerSettings:
-        """What a ledger in it is made with."""
+        """Return the settings of a ledger in it."""
         return settings_of(self.url, weight, **placement)
 
     def ledger(self, weight: Weight = Weight.PACK) -> PlacementLedger:
-        """A ledger in it, whose classes and traits are there."""
-        found = PlacementLedger(self.settings(weight))
-        found.sync()
-        return found
+        """Return a ledger in it, after ``sync``."""
+        ledger = PlacementLedger(self.settings(weight))
+        ledger.sync()
+        return ledger
 
 
 def settings_of(
     url: str, weight: Weight = Weight.PACK, **placement: object
 ) -> LedgerSettings:
-    """What a ledger in the Placement of that URL is made with."""
+    """Return the settings of a ledger in the Placement at a URL."""
     return LedgerSettings(
         "",
         weight=weight,
@@ -94,17 +94,16 @@ def settings_of(
     )
 
 
-def emptied(ledger: PlacementLedger) -> PlacementLedger:
-    """The same ledger without hosts, units and consumers."""
+def empty(ledger: PlacementLedger) -> None:
+    """Delete all hosts, units and consumers of a ledger."""
     service = ledger.service
     listed = service.get("/resource_providers")["resource_providers"]
     for entry in listed:
         path = f"/resource_providers/{entry['uuid']}/allocations"
         for consumer in service.get(path)["allocations"]:
             assert service.delete(f"/allocations/{consumer}").status == 204
-    # Children before their parents.
+    # Children first.
     listed.sort(key=lambda e: e["parent_provider_uuid"] is None)
     for entry in listed:
         path = f"/resource_providers/{entry['uuid']}"
         assert service.delete(path).status == 204
-    return ledger
