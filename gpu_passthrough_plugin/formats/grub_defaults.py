@@ -1,4 +1,6 @@
-"""Kernel arguments in /etc/default/grub and in the files beside it.
+"""Kernel arguments in GRUB's defaults: /etc/default/grub and its drop-ins.
+
+grub-mkconfig sources these files and writes a menu from them.
 
 Source: GNU GRUB manual, "Simple configuration handling": every entry has
 GRUB_CMDLINE_LINUX, and all but those for recovery GRUB_CMDLINE_LINUX_DEFAULT
@@ -10,81 +12,95 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.formats import kernel_cmdline, shell_assignments
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
+from gpu_passthrough_plugin.formats.shell_assignments import (
+    Unevaluated,
+    Variables,
+)
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reads import Folder, Reads
 
 PATH = "/etc/default/grub"
 FOLDER = "/etc/default/grub.d"
+SUFFIX = ".cfg"
 # On Red Hat's systems the second is a link to the first.
 READS = Reads(
     files=(PATH, "/etc/sysconfig/grub"),
-    folders=(Folder(FOLDER, (".cfg",)),),
+    folders=(Folder(FOLDER, (SUFFIX,)),),
 )
-EVERY, USUAL = "GRUB_CMDLINE_LINUX", "GRUB_CMDLINE_LINUX_DEFAULT"
+CMDLINE = "GRUB_CMDLINE_LINUX"
+CMDLINE_DEFAULT = "GRUB_CMDLINE_LINUX_DEFAULT"
 
 
-class Source(NamedTuple):
-    """One file that GRUB's generator sources."""
+class DefaultsFile(NamedTuple):
+    """One file that grub-mkconfig sources."""
 
     path: str
     text: str
 
 
-class Values(NamedTuple):
-    """Words that the generator will write.
+class CommandLines(NamedTuple):
+    """The words that grub-mkconfig will write into its menu.
 
-    :param every: into every entry.
-    :param usual: behind those, into all but those for recovery.
+    :param every: in every entry.
+    :param normal: behind those, in every entry that is not for recovery.
     """
 
     every: tuple[str, ...]
-    usual: tuple[str, ...]
+    normal: tuple[str, ...]
 
-    def is_satisfied(self, wanted: Requirements) -> bool:
-        return kernel_cmdline.is_satisfied(
-            self.every, wanted
-        ) and kernel_cmdline.is_satisfied((*self.every, *self.usual), wanted)
+    def satisfy(self, requirements: Requirements) -> bool:
+        """Return whether both kinds of entries will say what is required."""
+        return all(
+            kernel_cmdline.is_satisfied(words, requirements)
+            for words in (self.every, (*self.every, *self.normal))
+        )
 
 
-def sources(found: Installation, *, beside: bool) -> tuple[Source, ...]:
-    """The files in the order in which they are sourced.
+class UnevaluatedLine(NamedTuple):
+    """The line after which only a shell can tell the kernel's arguments."""
 
-    :param beside: whether those in ``FOLDER`` are, as on Debian.
+    path: str
+    line: str
+
+
+def files(
+    installation: Installation, *, has_drop_ins: bool
+) -> tuple[DefaultsFile, ...]:
+    """Return the files in the order in which they are sourced.
+
+    :param has_drop_ins: whether grub-mkconfig sources those in ``FOLDER``,
+        as Debian's does.
     """
-    paths = [PATH] if PATH in found.files else []
-    if beside:
-        paths += found.paths(FOLDER, ".cfg")
-    texts = ((path, found.text(path)) for path in paths)
-    return tuple(Source(p, text) for p, text in texts if text is not None)
-
-
-def values(files: Sequence[Source]) -> Values:
-    """What the files come to.
-
-    :raises Refused: where only a shell can tell.
-    """
-    variables: dict[str, str | None] = {}
-    for file in files:
-        for name in (EVERY, USUAL):
-            line = shell_assignments.stray(file.text, name)
-            if line:
-                raise _refusal(file.path, line)
-        for one in shell_assignments.assignments(file.text):
-            variables[one.name] = shell_assignments.value(one, variables)
-            if one.name in (EVERY, USUAL) and variables[one.name] is None:
-                raise _refusal(file.path, f"{one.name}={one.written}")
-    return Values(
-        kernel_cmdline.split(variables.get(EVERY) or ""),
-        kernel_cmdline.split(variables.get(USUAL) or ""),
+    paths = [PATH] if PATH in installation.files else []
+    if has_drop_ins:
+        paths += installation.paths(FOLDER, SUFFIX)
+    texts = ((path, installation.text(path)) for path in paths)
+    return tuple(
+        DefaultsFile(path, text) for path, text in texts if text is not None
     )
 
 
-def _refusal(path: str, line: str) -> errors.Refused:
-    return errors.Refused(
-        f"{path} says {' '.join(line.split())}, whose value only a shell can"
-        " tell; wanted words between one pair of quotes: write them so, and"
-        " run this again"
-    )
+def command_lines(
+    sourced: Sequence[DefaultsFile],
+) -> CommandLines | UnevaluatedLine:
+    """Return the kernel's arguments that the files come to."""
+    variables = Variables()
+    culprits = dict.fromkeys((CMDLINE, CMDLINE_DEFAULT), "")
+    for file in sourced:
+        before, variables = (
+            variables,
+            shell_assignments.evaluate(file.text, variables),
+        )
+        for name in culprits:
+            if variables.value(name) != before.value(name):
+                culprits[name] = file.path
+    words: list[tuple[str, ...]] = []
+    for name, path in culprits.items():
+        value = variables.value(name)
+        if not isinstance(value, str):
+            line = value.line if isinstance(value, Unevaluated) else name
+            return UnevaluatedLine(path, line)
+        words.append(kernel_cmdline.split(value))
+    return CommandLines(*words)

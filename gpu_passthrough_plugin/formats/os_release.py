@@ -1,23 +1,40 @@
-"""Which distribution a host says that it is."""
+"""Which distribution a host is, by /etc/os-release.
+
+Source: os-release(5): assignments as a shell has them, without expansions.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from gpu_passthrough_plugin.formats import shell_assignments
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reads import Reads
 
-READS = Reads(files=("/etc/os-release",))
+PATH = "/etc/os-release"
+READS = Reads(files=(PATH,))
 
 
-def is_like(found: Installation, *names: str) -> bool:
-    """Whether its name, or one that it is like, is one of these.
+def fields(text: str) -> Mapping[str, str]:
+    """Return the file's fields by name."""
+    variables = shell_assignments.evaluate(text)
+    return {
+        name: value
+        for name in variables.values
+        if isinstance(value := variables.value(name), str)
+    }
 
-    A name with a dash is its family's as well: ``opensuse-leap``.
+
+def is_like(installation: Installation, *names: str) -> bool:
+    """Return whether the distribution, or one that it is like, is named.
+
+    ``opensuse-leap`` counts as its family ``opensuse`` as well.
     Source: os-release(5), ``ID`` and ``ID_LIKE``.
     """
-    rows = (found.text("/etc/os-release") or "").splitlines()
-    fields = dict(row.split("=", 1) for row in rows if "=" in row)
-    said = " ".join(
-        fields.get(key, "").strip("\"' ") for key in ("ID", "ID_LIKE")
+    found = fields(installation.text(PATH) or "")
+    ids = f"{found.get('ID', '')} {found.get('ID_LIKE', '')}".split()
+    return any(
+        name in (distribution, distribution.partition("-")[0])
+        for distribution in ids
+        for name in names
     )
-    likes = {part.partition("-")[0] for part in said.split()}
-    return not likes.isdisjoint(names)

@@ -15,7 +15,7 @@ from gpu_passthrough_plugin.formats import (
     kernel_cmdline,
     os_release,
 )
-from gpu_passthrough_plugin.formats.grub_defaults import Source
+from gpu_passthrough_plugin.formats.grub_defaults import DefaultsFile
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Change, Write
 from gpu_passthrough_plugin.model.installation import Installation, encoded
@@ -50,7 +50,7 @@ class Debian(Bootloader):
         return None
 
     def configured(self, found: Installation) -> Configured:
-        files = grub_defaults.sources(found, beside=True)
+        files = grub_defaults.files(found, has_drop_ins=True)
         return grub_config.configured(found, files, MENU)
 
     def plan(self, found: Installation, wanted: Requirements) -> BootPlan:
@@ -65,14 +65,14 @@ def edited(found: Installation, wanted: Requirements) -> BootPlan:
 
     :raises Refused: when a file cannot be edited safely.
     """
-    every = grub_defaults.sources(found, beside=True)
+    every = grub_defaults.files(found, has_drop_ins=True)
     files = [file for file in every if file.path != OURS]
     fixed = grub_config.corrected(files, wanted)
     missing = kernel_cmdline.missing(
-        grub_defaults.values(fixed.files).every, wanted
+        grub_config.command_lines(fixed.files).every, wanted
     )
     ours = _drop_in(missing)
-    after = [*fixed.files, *([Source(OURS, ours)] if ours else [])]
+    after = [*fixed.files, *([DefaultsFile(OURS, ours)] if ours else [])]
     grub_config.verified(_ordered(after), wanted)
     changes: list[Change] = [
         grub_config.write(before, now)
@@ -90,10 +90,10 @@ def _drop_in(missing: Sequence[str]) -> str:
     """A file that appends; empty when there is nothing to append."""
     if not missing:
         return ""
-    name = grub_defaults.EVERY
+    name = grub_defaults.CMDLINE
     return f'{_HEAD}\n{name}="${name} {" ".join(missing)}"\n'
 
 
-def _ordered(files: Sequence[Source]) -> list[Source]:
+def _ordered(files: Sequence[DefaultsFile]) -> list[DefaultsFile]:
     """As the shell sources them: the main one first, the rest by name."""
     return sorted(files, key=lambda f: (f.path != grub_defaults.PATH, f.path))

@@ -35,7 +35,7 @@ class Grub2(Bootloader):
         return f"{found.tools[tool]} and {grub_defaults.PATH} are there"
 
     def configured(self, found: Installation) -> Configured:
-        files = grub_defaults.sources(found, beside=False)
+        files = grub_defaults.files(found, has_drop_ins=False)
         return grub_config.configured(found, files, read_menu(found))
 
     def plan(self, found: Installation, wanted: Requirements) -> BootPlan:

@@ -14,7 +14,13 @@ from gpu_passthrough_plugin.formats import (
     kernel_cmdline_edit,
     shell_assignments,
 )
-from gpu_passthrough_plugin.formats.grub_defaults import EVERY, USUAL, Source
+from gpu_passthrough_plugin.formats.grub_defaults import (
+    CMDLINE,
+    CMDLINE_DEFAULT,
+    CommandLines,
+    DefaultsFile,
+    UnevaluatedLine,
+)
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import (
     BESIDE,
@@ -30,21 +36,18 @@ MENU = "boot menu"
 
 
 def configured(
-    found: Installation, files: Sequence[Source], output: str | None
+    found: Installation, files: Sequence[DefaultsFile], output: str | None
 ) -> Configured:
     """What the files come to, and what the menu at ``output`` says.
 
     Nothing of files that only a shell can tell the value of.
     """
     said = {}
-    try:
-        now = grub_defaults.values(files)
-    except errors.Refused:
-        pass
-    else:
+    now = grub_defaults.command_lines(files)
+    if isinstance(now, CommandLines):
         said = {
-            f"{grub_defaults.PATH} {EVERY}": now.every,
-            f"{grub_defaults.PATH} {USUAL}": now.usual,
+            f"{grub_defaults.PATH} {CMDLINE}": now.every,
+            f"{grub_defaults.PATH} {CMDLINE_DEFAULT}": now.normal,
         }
     entries = grub_menu.entries(output, found.text(output)) if output else {}
     return Configured(said, entries)
@@ -55,11 +58,11 @@ def edited(found: Installation, wanted: Requirements) -> BootPlan:
 
     :raises Refused: when it cannot be edited safely.
     """
-    files = grub_defaults.sources(found, beside=False)
+    files = grub_defaults.files(found, has_drop_ins=False)
     if not files:
         raise errors.Refused(
             f"{grub_defaults.PATH} is not there; wanted GRUB's settings in it:"
-            f' write {EVERY}="" into it and run this again'
+            f' write {CMDLINE}="" into it and run this again'
         )
     fixed = corrected(files, wanted)
     after = completed(fixed.files[0], wanted)
@@ -67,82 +70,99 @@ def edited(found: Installation, wanted: Requirements) -> BootPlan:
     return BootPlan((write(files[0], after),), fixed.notes)
 
 
+def command_lines(files: Sequence[DefaultsFile]) -> CommandLines:
+    """What the files come to.
+
+    :raises Refused: where only a shell can tell.
+    """
+    lines = grub_defaults.command_lines(files)
+    if isinstance(lines, UnevaluatedLine):
+        raise errors.Refused(
+            f"{lines.path} says {lines.line}, whose value only a shell can"
+            " tell; wanted words between one pair of quotes: write them so,"
+            " and run this again"
+        )
+    return lines
+
+
 class Corrected(NamedTuple):
     """The files without what is wrong in them."""
 
-    files: tuple[Source, ...]
+    files: tuple[DefaultsFile, ...]
     notes: tuple[str, ...]
 
 
-def corrected(files: Sequence[Source], wanted: Requirements) -> Corrected:
+def corrected(
+    files: Sequence[DefaultsFile], wanted: Requirements
+) -> Corrected:
     """Wrong words put right where they stand; nothing is added."""
-    fixed: list[Source] = []
+    fixed: list[DefaultsFile] = []
     notes: list[str] = []
     for file in files:
         text = file.text
         # From the last one on, so that places before it stay what they are.
         for one in reversed(shell_assignments.assignments(text)):
-            if one.name not in (EVERY, USUAL) or one.is_expression:
+            if one.name not in (CMDLINE, CMDLINE_DEFAULT):
                 continue
             body = kernel_cmdline_edit.correct_text(one.body, wanted)
             notes += body.notes
             if body.text != one.body:
                 text = shell_assignments.replaced(text, one, body.text)
-        fixed.append(Source(file.path, text))
+        fixed.append(DefaultsFile(file.path, text))
     return Corrected(tuple(fixed), tuple(dict.fromkeys(notes)))
 
 
-def completed(file: Source, wanted: Requirements) -> Source:
-    """The file with what is missing in its last ``EVERY``.
+def completed(file: DefaultsFile, wanted: Requirements) -> DefaultsFile:
+    """The file with what is missing in its last ``CMDLINE``.
 
     :raises Refused: when it has none.
     """
-    missing = kernel_cmdline.missing(
-        grub_defaults.values([file]).every, wanted
-    )
+    missing = kernel_cmdline.missing(command_lines([file]).every, wanted)
     if not missing:
         return file
     last = next(
         (
             one
             for one in reversed(shell_assignments.assignments(file.text))
-            if one.name == EVERY
+            if one.name == CMDLINE
         ),
         None,
     )
     if last is None:
         raise errors.Refused(
-            f"{file.path} has no line {EVERY}=; wanted one to add"
-            f' {" ".join(missing)} to: write {EVERY}="" into it and run'
+            f"{file.path} has no line {CMDLINE}=; wanted one to add"
+            f' {" ".join(missing)} to: write {CMDLINE}="" into it and run'
             " this again"
         )
     body = kernel_cmdline_edit.edit_text(last.body, Requirements(missing)).text
-    return Source(file.path, shell_assignments.replaced(file.text, last, body))
+    return DefaultsFile(
+        file.path, shell_assignments.replaced(file.text, last, body)
+    )
 
 
-def write(before: Source, after: Source) -> Write:
+def write(before: DefaultsFile, after: DefaultsFile) -> Write:
     """The change of one of GRUB's files."""
     return Write(
         ARGUMENTS, before.path, encoded(before.text), encoded(after.text)
     )
 
 
-def verified(files: Sequence[Source], wanted: Requirements) -> None:
+def verified(files: Sequence[DefaultsFile], wanted: Requirements) -> None:
     """Nothing, where the files will say what is wanted.
 
     :raises Refused: where one of them would still say something else.
     """
-    if grub_defaults.values(files).is_satisfied(wanted):
+    if command_lines(files).satisfy(wanted):
         return
     required = " ".join(kernel_cmdline.missing((), wanted))
     last = next(
-        (file for file in reversed(files) if EVERY in file.text),
+        (file for file in reversed(files) if CMDLINE in file.text),
         files[-1],
     )
     raise errors.Refused(
-        f"{last.path} sets {EVERY} so that what is set before it is"
+        f"{last.path} sets {CMDLINE} so that what is set before it is"
         f" lost; wanted {required} in every entry:"
-        f' have it say {EVERY}="${EVERY} …", and run this'
+        f' have it say {CMDLINE}="${CMDLINE} …", and run this'
         " again"
     )
 

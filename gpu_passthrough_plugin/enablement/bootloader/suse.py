@@ -59,7 +59,7 @@ class Suse(Bootloader):
 
     def configured(self, found: Installation) -> Configured:
         if not _has_entries(found):
-            files = grub_defaults.sources(found, beside=False)
+            files = grub_defaults.files(found, has_drop_ins=False)
             return grub_config.configured(found, files, grub2.read_menu(found))
         return Configured(
             {kernel_cmdline_file.PATH: kernel_cmdline_file.said(found)},
