@@ -71,7 +71,7 @@ def output(found: Installation) -> str:
     :raises Refused: when there is none, or it cannot be told which.
     """
     paths = (f"{_EFI}/{vendor}/grub.cfg" for vendor in found.names(_EFI))
-    menus = [p for p in paths if grub_menu.is_whole(found.text(p) or "")]
+    menus = [p for p in paths if grub_menu.is_menu(found.text(p) or "")]
     if found.is_efi and len(menus) > 1:
         raise errors.Refused(
             f"{' and '.join(menus)} are menus; wanted one on the EFI system"

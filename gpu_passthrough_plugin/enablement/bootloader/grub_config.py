@@ -49,7 +49,10 @@ def configured(
             f"{grub_defaults.PATH} {CMDLINE}": now.every,
             f"{grub_defaults.PATH} {CMDLINE_DEFAULT}": now.normal,
         }
-    entries = grub_menu.entries(output, found.text(output)) if output else {}
+    entries: dict[str, tuple[str, ...]] = {}
+    if output:
+        text = found.text(output) or ""
+        entries = grub_menu.kernel_arguments(output, text)
     return Configured(said, entries)
 
 
@@ -185,7 +188,7 @@ def generated(
     """
     argv = (*argv, "-o", BESIDE)
     text = found.text(output)
-    said = grub_menu.entries(output, text)
+    said = grub_menu.kernel_arguments(output, text or "")
     is_said = all(
         kernel_cmdline.is_satisfied(line, wanted) for line in said.values()
     )

@@ -174,7 +174,7 @@ def _touched(found: Installation) -> tuple[str, ...]:
 
 
 def _environment(found: Installation) -> Mapping[str, str]:
-    return grub_menu.environment(found.text(_GRUBENV))
+    return grub_menu.environment(found.text(_GRUBENV) or "")
 
 
 def _entries(found: Installation) -> dict[str, tuple[str, ...]]:
