@@ -1,6 +1,7 @@
-"""Entries of the boot loader specification, a file each.
+"""Entries of the Boot Loader Specification: a file each, below loader/entries.
 
-Source: UAPI group, The Boot Loader Specification, "Type #1".
+Source: UAPI Group, The Boot Loader Specification, "Type #1 Boot Loader
+Specification Entries"; systemd, src/shared/bootspec.c (boot_entry_load).
 """
 
 from __future__ import annotations
@@ -15,25 +16,29 @@ from gpu_passthrough_plugin.formats import (
     kernel_cmdline_edit,
 )
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
+from gpu_passthrough_plugin.formats.kernel_cmdline_edit import EditedText
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reads import Folder, Reads
 
 # Where a boot partition or an EFI system partition is mounted.
 ROOTS = ("/boot", "/boot/efi", "/efi")
+SUFFIX = ".conf"
 _FOLDER = "loader/entries"
-_LOADER = "loader/loader.conf"
+_LOADER_CONF = "loader/loader.conf"
 READS = Reads(
-    files=tuple(f"{root}/{_LOADER}" for root in ROOTS),
-    folders=tuple(Folder(f"{root}/{_FOLDER}", (".conf",)) for root in ROOTS),
+    files=tuple(f"{root}/{_LOADER_CONF}" for root in ROOTS),
+    folders=tuple(Folder(f"{root}/{_FOLDER}", (SUFFIX,)) for root in ROOTS),
 )
-_OPTIONS = re.compile(r"^(options[ \t]+)(.*?)(\r?)$", re.MULTILINE)
+_FIELD = re.compile(r"^[ \t]*([^\s#]\S*)[ \t]+(\S.*?)[ \t\r]*$", re.MULTILINE)
+_KEY = "options"
+_OPTIONS = re.compile(rf"^([ \t]*{_KEY}[ \t]+)(.*?)(\r?)$", re.MULTILINE)
 
 
-class Entry(NamedTuple):
+class LoaderEntry(NamedTuple):
     """One entry that starts a Linux kernel.
 
     :param root: where the partition is mounted that its paths begin at.
-    :param fields: by key; the last one of each.
+    :param fields: by key; of several values of one key, the last.
     """
 
     path: str
@@ -42,11 +47,10 @@ class Entry(NamedTuple):
     fields: dict[str, str]
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """All of its options."""
-        return kernel_cmdline.split(
-            " ".join(m[2] for m in _options(self.text))
-        )
+    def arguments(self) -> tuple[str, ...]:
+        """Return the words of all its ``options``."""
+        options = [value for key, value in _fields(self.text) if key == _KEY]
+        return kernel_cmdline.split(" ".join(options))
 
     @property
     def version(self) -> str:
@@ -54,68 +58,75 @@ class Entry(NamedTuple):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Absolute paths of its kernel and images."""
-        rows = (row.split(None, 1) for row in self.text.splitlines())
+        """Return the absolute paths of its kernel and its images.
+
+        A path that a variable of GRUB's stands for is left out.
+        """
         return tuple(
             posixpath.join(self.root, name.lstrip("/"))
-            for row in rows
-            if len(row) == 2 and row[0] in ("linux", "initrd")
-            for name in row[1].split()
+            for key, value in _fields(self.text)
+            if key in ("linux", "initrd")
+            for name in value.split()
             if not name.startswith("$")
         )
 
 
-def entries(found: Installation) -> tuple[Entry, ...]:
-    """Every entry of a Linux kernel, by path."""
-    return tuple(entry for root in ROOTS for entry in _entries(found, root))
-
-
-def loader(found: Installation) -> str | None:
-    """The path of systemd-boot's own configuration."""
-    paths = (posixpath.join(root, _LOADER) for root in ROOTS)
-    return next((path for path in paths if path in found.files), None)
-
-
-def rewritten(
-    entry: Entry, wanted: Requirements
-) -> kernel_cmdline_edit.EditedText:
-    """The entry's text with what is wanted in its options."""
-    notes: list[str] = []
-
-    def right(match: re.Match[str]) -> str:
-        found = kernel_cmdline_edit.correct_text(match[2], wanted)
-        notes.extend(found.notes)
-        return f"{match[1]}{found.text}{match[3]}"
-
-    text = _OPTIONS.sub(right, entry.text)
-    fixed = entry._replace(text=text)
-    missing = kernel_cmdline.missing(fixed.words, wanted)
-    return kernel_cmdline_edit.EditedText(
-        _extended(text, missing), tuple(dict.fromkeys(notes))
+def entries(installation: Installation) -> tuple[LoaderEntry, ...]:
+    """Return every entry of a Linux kernel, by path."""
+    return tuple(
+        entry for root in ROOTS for entry in _entries(installation, root)
     )
 
 
-def _extended(text: str, missing: tuple[str, ...]) -> str:
-    """The text with more words in its last ``options``."""
-    places = list(_options(text))
-    if not missing:
-        return text
+def loader_conf(installation: Installation) -> str | None:
+    """Return the path of systemd-boot's own configuration, if there."""
+    paths = (posixpath.join(root, _LOADER_CONF) for root in ROOTS)
+    return next((path for path in paths if path in installation.files), None)
+
+
+def edited(entry: LoaderEntry, requirements: Requirements) -> EditedText:
+    """Return the entry's text with what is required in its options."""
+    notes: list[str] = []
+
+    def correct(match: re.Match[str]) -> str:
+        options = kernel_cmdline_edit.correct_text(match[2], requirements)
+        notes.extend(options.notes)
+        return f"{match[1]}{options.text}{match[3]}"
+
+    text = _OPTIONS.sub(correct, entry.text)
+    missing = kernel_cmdline.missing(
+        entry._replace(text=text).arguments, requirements
+    )
+    if missing:
+        text = _extended(text, missing)
+    return EditedText(text, tuple(dict.fromkeys(notes)))
+
+
+def _extended(text: str, words: tuple[str, ...]) -> str:
+    """Return the text with more words in its last ``options``."""
+    places = list(_OPTIONS.finditer(text))
     if not places:
         end = "" if text.endswith("\n") else "\n"
-        return f"{text}{end}options {' '.join(missing)}\n"
+        return f"{text}{end}options {' '.join(words)}\n"
     last = places[-1]
-    more = kernel_cmdline_edit.edit_text(last[2], Requirements(missing)).text
-    return text[: last.start(2)] + more + text[last.end(2) :]
+    options = kernel_cmdline_edit.edit_text(last[2], Requirements(words)).text
+    return text[: last.start(2)] + options + text[last.end(2) :]
 
 
-def _entries(found: Installation, root: str) -> Iterator[Entry]:
-    for path in found.paths(posixpath.join(root, _FOLDER), ".conf"):
-        text = found.text(path) or ""
-        rows = (row.split(None, 1) for row in text.splitlines())
-        fields = {row[0]: row[1].strip() for row in rows if len(row) == 2}
-        if "linux" in fields:
-            yield Entry(path, root, text, fields)
+def parse(path: str, root: str, text: str) -> LoaderEntry | None:
+    """Return an entry; None for one that starts no Linux kernel."""
+    fields = dict(_fields(text))
+    return LoaderEntry(path, root, text, fields) if "linux" in fields else None
 
 
-def _options(text: str) -> Iterator[re.Match[str]]:
-    return _OPTIONS.finditer(text)
+def _fields(text: str) -> Iterator[tuple[str, str]]:
+    """Yield each line's key and value; a key without a value says nothing."""
+    for match in _FIELD.finditer(text):
+        yield match[1], match[2]
+
+
+def _entries(installation: Installation, root: str) -> Iterator[LoaderEntry]:
+    for path in installation.paths(posixpath.join(root, _FOLDER), SUFFIX):
+        entry = parse(path, root, installation.text(path) or "")
+        if entry is not None:
+            yield entry

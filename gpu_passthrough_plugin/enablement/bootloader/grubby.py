@@ -107,7 +107,7 @@ def _refuse_what_grubby_leaves(
 
 
 def _beyond(
-    entry: loader_entries.Entry, variables: Mapping[str, str]
+    entry: loader_entries.LoaderEntry, variables: Mapping[str, str]
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Words of an entry, and of what it takes in, that grubby leaves.
 
@@ -115,7 +115,7 @@ def _beyond(
         would set it to what it adds and nothing else, without ``root=``.
     """
     shared = f"${_SHARED}"
-    if shared in entry.words:
+    if shared in entry.arguments:
         if not variables.get(_SHARED):
             raise errors.Refused(
                 f"{entry.path} takes its arguments from {_SHARED}, which"
@@ -123,8 +123,8 @@ def _beyond(
                 " 'grub2-mkconfig -o' for the menu that GRUB reads, and run"
                 " this again"
             )
-        yield entry.path, entry.words
-    for word in entry.words:
+        yield entry.path, entry.arguments
+    for word in entry.arguments:
         name = word.removeprefix("$")
         if word != shared and name != word and name in variables:
             yield f"{_GRUBENV} {name}", kernel_cmdline.split(variables[name])
@@ -155,7 +155,7 @@ def _sources(
     return tuple(changes), tuple(notes)
 
 
-def _own(found: Installation) -> tuple[loader_entries.Entry, ...]:
+def _own(found: Installation) -> tuple[loader_entries.LoaderEntry, ...]:
     """Entries that grubby edits: not those of an EFI system partition."""
     return tuple(
         entry
@@ -182,7 +182,9 @@ def _entries(found: Installation) -> dict[str, tuple[str, ...]]:
     variables = _environment(found)
     return {
         entry.path: tuple(
-            part for word in entry.words for part in _expanded(word, variables)
+            part
+            for word in entry.arguments
+            for part in _expanded(word, variables)
         )
         for entry in _own(found)
     }
@@ -200,9 +202,9 @@ def _lines(found: Installation) -> dict[str, tuple[str, ...]]:
     shared = _environment(found).get(_SHARED, "")
     lines = {_SHARED: kernel_cmdline.split(shared)} if shared else {}
     return lines | {
-        entry.path: entry.words
+        entry.path: entry.arguments
         for entry in _own(found)
-        if f"${_SHARED}" not in entry.words
+        if f"${_SHARED}" not in entry.arguments
     }
 
 

@@ -48,7 +48,7 @@ class RpmOstree(Bootloader):
     def configured(self, found: Installation) -> Configured:
         ours = loader_entries.entries(found)
         source = {"rpm-ostree kargs": _next(found)} if ours else {}
-        return Configured(source, {e.path: e.words for e in ours})
+        return Configured(source, {e.path: e.arguments for e in ours})
 
     def plan(self, found: Installation, wanted: Requirements) -> BootPlan:
         tool = grub_config.tool(found, _TOOL)
@@ -81,7 +81,7 @@ def _next(found: Installation) -> tuple[str, ...]:
     if staged is not None:
         return _staged(staged)
     newest = max(loader_entries.entries(found), key=_priority, default=None)
-    return newest.words if newest else ()
+    return newest.arguments if newest else ()
 
 
 def _staged(data: bytes) -> tuple[str, ...]:
@@ -90,6 +90,6 @@ def _staged(data: bytes) -> tuple[str, ...]:
     return tuple(part for part in parts if part.isprintable() and part)
 
 
-def _priority(entry: loader_entries.Entry) -> int:
+def _priority(entry: loader_entries.LoaderEntry) -> int:
     """ostree numbers its entries: the default has the highest version."""
     return int(entry.version) if entry.version.isdecimal() else 0

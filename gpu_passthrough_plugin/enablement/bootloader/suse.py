@@ -63,7 +63,7 @@ class Suse(Bootloader):
             return grub_config.configured(found, files, grub2.read_menu(found))
         return Configured(
             {kernel_cmdline_file.PATH: kernel_cmdline_file.said(found)},
-            {e.path: e.words for e in loader_entries.entries(found)},
+            {e.path: e.arguments for e in loader_entries.entries(found)},
         )
 
     def plan(self, found: Installation, wanted: Requirements) -> BootPlan:
@@ -74,7 +74,7 @@ class Suse(Bootloader):
         argv = (tool, "update-all-entries")
         mine = _of_this_snapshot(loader_entries.entries(found))
         is_said = all(
-            kernel_cmdline.is_satisfied(e.words, wanted) for e in mine
+            kernel_cmdline.is_satisfied(e.arguments, wanted) for e in mine
         )
         run = Run(
             grub_config.MENU,
@@ -97,14 +97,14 @@ def _has_entries(found: Installation) -> bool:
 
 
 def _of_this_snapshot(
-    found: Sequence[loader_entries.Entry],
-) -> tuple[loader_entries.Entry, ...]:
+    found: Sequence[loader_entries.LoaderEntry],
+) -> tuple[loader_entries.LoaderEntry, ...]:
     """Entries of the newest snapshot, or of none: older ones stay."""
     numbers = {entry.path: _number(entry) for entry in found}
     newest = max((n for n in numbers.values() if n is not None), default=None)
     return tuple(e for e in found if numbers[e.path] in (None, newest))
 
 
-def _number(entry: loader_entries.Entry) -> int | None:
+def _number(entry: loader_entries.LoaderEntry) -> int | None:
     match = _SNAPSHOT.match(entry.version)
     return int(match[1]) if match else None

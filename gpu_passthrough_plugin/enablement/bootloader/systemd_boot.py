@@ -36,7 +36,7 @@ class SystemdBoot(Bootloader):
     )
 
     def claims(self, found: Installation) -> str | None:
-        path = loader_entries.loader(found)
+        path = loader_entries.loader_conf(found)
         if path is None or not loader_entries.entries(found):
             return None
         return f"{path} and loader entries are there"
@@ -46,7 +46,7 @@ class SystemdBoot(Bootloader):
         if kernel_cmdline_file.PATH in found.files:
             sources[kernel_cmdline_file.PATH] = kernel_cmdline_file.said(found)
         ours = (*_installed(found), *_by_hand(found))
-        return Configured(sources, {e.path: e.words for e in ours})
+        return Configured(sources, {e.path: e.arguments for e in ours})
 
     def plan(self, found: Installation, wanted: Requirements) -> BootPlan:
         installed = _installed(found)
@@ -57,7 +57,7 @@ class SystemdBoot(Bootloader):
             changes.append(source)
             notes += said
         for entry in _by_hand(found):
-            text = loader_entries.rewritten(entry, wanted)
+            text = loader_entries.edited(entry, wanted)
             notes += text.notes
             changes.append(_write(entry, text.text))
         is_changed = any(
@@ -73,7 +73,7 @@ class SystemdBoot(Bootloader):
         return BootPlan((*changes, *runs), noted, runs)
 
 
-def _installed(found: Installation) -> tuple[loader_entries.Entry, ...]:
+def _installed(found: Installation) -> tuple[loader_entries.LoaderEntry, ...]:
     """Entries that kernel-install made for kernels that are there."""
     if _TOOL not in found.tools:
         return ()
@@ -85,28 +85,28 @@ def _installed(found: Installation) -> tuple[loader_entries.Entry, ...]:
     )
 
 
-def _by_hand(found: Installation) -> tuple[loader_entries.Entry, ...]:
+def _by_hand(found: Installation) -> tuple[loader_entries.LoaderEntry, ...]:
     """Entries that nobody makes anew, and that no other system did."""
     return tuple(
         entry for entry in loader_entries.entries(found) if not _is_made(entry)
     )
 
 
-def _is_made(entry: loader_entries.Entry) -> bool:
+def _is_made(entry: loader_entries.LoaderEntry) -> bool:
     """Whether it is of a machine, or its kernel where kernel-install is."""
     return "machine-id" in entry.fields or entry.fields["linux"].endswith(
         f"/{entry.version}/linux"
     )
 
 
-def _write(entry: loader_entries.Entry, text: str) -> Write:
+def _write(entry: loader_entries.LoaderEntry, text: str) -> Write:
     was, becomes = encoded(entry.text), encoded(text)
     return Write(grub_config.ARGUMENTS, entry.path, was, becomes)
 
 
 def _run(
     found: Installation,
-    entry: loader_entries.Entry,
+    entry: loader_entries.LoaderEntry,
     wanted: Requirements,
     is_changed: bool,
 ) -> Run:
@@ -121,5 +121,5 @@ def _run(
         argv,
         (entry.path, *entry.files),
         argv,
-        is_changed or not kernel_cmdline.is_satisfied(entry.words, wanted),
+        is_changed or not kernel_cmdline.is_satisfied(entry.arguments, wanted),
     )
