@@ -29,7 +29,8 @@ READS = Reads(
     files=tuple(f"{root}/{_LOADER_CONF}" for root in ROOTS),
     folders=tuple(Folder(f"{root}/{_FOLDER}", (SUFFIX,)) for root in ROOTS),
 )
-_FIELD = re.compile(r"^[ \t]*([^\s#]\S*)[ \t]+(\S.*?)[ \t\r]*$", re.MULTILINE)
+_BLANKS = " \t\r"
+_BLANK = re.compile(f"[{_BLANKS}]+")
 _KEY = "options"
 _OPTIONS = re.compile(rf"^([ \t]*{_KEY}[ \t]+)(.*?)(\r?)$", re.MULTILINE)
 
@@ -121,8 +122,10 @@ def parse(path: str, root: str, text: str) -> LoaderEntry | None:
 
 def _fields(text: str) -> Iterator[tuple[str, str]]:
     """Yield each line's key and value; a key without a value says nothing."""
-    for match in _FIELD.finditer(text):
-        yield match[1], match[2]
+    for line in text.split("\n"):
+        key, *values = _BLANK.split(line.strip(_BLANKS), maxsplit=1)
+        if values and not key.startswith("#"):
+            yield key, values[0]
 
 
 def _entries(installation: Installation, root: str) -> Iterator[LoaderEntry]:

@@ -17,22 +17,30 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+# Quantifiers are possessive: no text may take longer than its length.
+# Text in double quotes; a command in it may have quotes of its own, and no
+# parentheses or comments.
+_COMMAND = r"""\$\((?:\\.|'[^']*+'|"(?:[^"\\]|\\.)*+"|[^()"'`\\#])*+\)"""
+_DOUBLE_QUOTED = (
+    rf"""(?:"(?:\\.|{_COMMAND}|`(?:[^`\\]|\\.)*+`|\$(?!\()|[^"\\`$])*+")"""
+)
 # A piece of a word: between double or single quotes, or outside of any.
-_PIECE = r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|(?:[^\s"'`;&|<>()\\]|\\.)+)"""
+_PIECE = rf"""(?:{_DOUBLE_QUOTED}|'[^']*+'|(?:[^\s"'`;&|<>()\\]|\\.)++)"""
 _ONE_PIECE = re.compile(rf"{_PIECE}?", re.DOTALL)
 _PIECES = re.compile(_PIECE, re.DOTALL)
-_WORD = re.compile(rf"{_PIECE}*", re.DOTALL)
-_ARRAY = re.compile(rf"\((?:\s|(?<=\s)#[^\n]*|{_PIECE})*\)", re.DOTALL)
-_ARRAY_ITEM = re.compile(rf"(?<=\s)#[^\n]*|{_PIECE}+", re.DOTALL)
+_WORD = re.compile(rf"{_PIECE}*+", re.DOTALL)
+_ARRAY = re.compile(rf"\((?:\s|(?<=\s)#[^\n]*+|{_PIECE})*+\)", re.DOTALL)
+_ARRAY_ITEM = re.compile(rf"(?<=\s)#[^\n]*+|{_PIECE}++", re.DOTALL)
 _ASSIGNMENT = re.compile(
     r"[ \t]*(?:export[ \t]+)?(?P<name>[A-Za-z_]\w*)(?P<plus>\+?)=", re.ASCII
 )
 # What may follow a value that is all that its line says.
 _REST = re.compile(r"[ \t]*(?:;[ \t]*)?(?:(?<=[ \t;])#[^\n]*)?\r?(?=\n|\Z)")
 _BLANK = re.compile(r"[ \t]*(?:#[^\n]*)?\r?(?:\n|\Z)")
-_QUOTED = r"""\\.|'[^']*'|"(?:[^"\\]|\\.)*\""""
+_QUOTED = rf"\\.|'[^']*'|{_DOUBLE_QUOTED}"
 _COMMENT = r"(?:^|(?<=[\s;&|(]))#[^\n]*"
-_LINE = re.compile(rf"(?:{_QUOTED}|{_COMMENT}|[^\n])*", re.DOTALL)
+# It ends early at a quote that is never closed.
+_LINE = re.compile(rf"(?:{_QUOTED}|{_COMMENT}|[^\n\"'])*+", re.DOTALL)
 _SKIPPED = re.compile(
     rf"(?P<quoted>{_QUOTED})|(?P<comment>{_COMMENT})", re.DOTALL
 )
@@ -51,8 +59,10 @@ _SETTABLE = re.compile(
     re.ASCII,
 )
 _EXPORT = re.compile(r"[ \t]*export(?:[ \t]+[A-Za-z_]\w*)+\s*", re.ASCII)
+_ARRAY_MADE = re.compile(r"\+?=\(|\b(?:declare|local|mapfile|read|typeset)")
 _SUBSTITUTION = re.compile(r"`[^`]*`|\$?\([^()]*\)")
-_FUNCTION = re.compile(r"[\w.-]+[ \t]*\([ \t]*\)")
+_FUNCTION = re.compile(r"\([ \t]*\)")
+_MAX_NESTED = 8
 _BETWEEN = re.compile(r"[\s;&|]+")
 # Commands that may set any variable, end the file or have an effect later.
 _ANY_EFFECT = frozenset(
@@ -70,6 +80,8 @@ _SETTING = frozenset(
 )  # fmt: skip
 _OPENING = frozenset({"case", "do", "if", "{"})
 _CLOSING = frozenset({"done", "esac", "fi", "}"})
+# More than any value that is looked for; a value could double in each line.
+_MAX_LENGTH = 1 << 16
 # Set by the shell, or by what starts it.
 _PRESET = frozenset(
     {
@@ -85,9 +97,11 @@ class Unevaluated:
     """A value that only a shell can tell.
 
     :param line: the line that makes it so, with single blanks.
+    :param is_array: whether it may be an array.
     """
 
     line: str
+    is_array: bool = False
 
 
 _Known = str | tuple[str, ...]
@@ -190,19 +204,25 @@ class _Reader:
                 self._assign(match, *value)
                 return rest.end()
         line = _LINE.match(self._text, start)
-        end = line.end() if line else len(self._text)
-        self._command(self._text[start:end])
+        end = line.end() if line else start
+        if self._text[end : end + 1] in ("", "\n"):
+            self._command(self._text[start:end])
+        else:
+            broken = self._text[start:].partition("\n")[0]
+            self._unclear = _unevaluated(broken)
         return end
 
     def _assign(self, match: re.Match[str], start: int, end: int) -> None:
         name, is_added = match["name"], bool(match["plus"])
         written = self._text[start:end]
-        value = _evaluated(written, self.variables)
-        if is_added and value is not None:
-            value = _sum(self._values.get(name), value)
-        self._values[name] = (
-            _unevaluated(match[0] + written) if value is None else value
+        value = _assigned(
+            self._values.get(name),
+            _evaluated(written, self.variables),
+            is_added=is_added,
         )
+        if value is None:
+            value = _unevaluated(match[0] + written, is_array="(" in written)
+        self._values[name] = value
         if _is_editable(written):
             quote = written[0] if written[:1] in ('"', "'") else ""
             body = written[1:-1] if quote else written
@@ -218,8 +238,9 @@ class _Reader:
             self._unclear = _unevaluated(line)
             return
         if not _EXPORT.fullmatch(commands):
-            for name in _settable(commands):
-                self._values[name] = _unevaluated(line)
+            is_array = bool(_ARRAY_MADE.search(commands))
+            value = _unevaluated(line, is_array=is_array)
+            self._values |= dict.fromkeys(_settable(commands), value)
         self._depth += sum(word in _OPENING for word in words)
         self._depth -= sum(word in _CLOSING for word in words)
         self._is_conditional = commands.rstrip().endswith(("&&", "|"))
@@ -293,21 +314,31 @@ def _expanded(
         if not isinstance(value, str) or name in _PRESET:
             return None
         parts.append(value)
-    return "".join((*parts, text[at:]))
+    whole = "".join((*parts, text[at:]))
+    return whole if len(whole) <= _MAX_LENGTH else None
 
 
-def _sum(before: Value | None, value: _Known) -> _Known | None:
-    if before is None:
-        return value
-    if isinstance(before, str) and isinstance(value, str):
-        return before + value
-    if isinstance(before, tuple) and isinstance(value, tuple):
-        return (*before, *value)
-    return None
+def _assigned(
+    before: Value | None, value: _Known | None, *, is_added: bool
+) -> Value | None:
+    """Return what a variable is after an assignment; None where unknown."""
+    if value is None or (is_added and isinstance(before, Unevaluated)):
+        return None
+    if isinstance(value, tuple):
+        if not is_added or before is None:
+            return value
+        return (*before, *value) if isinstance(before, tuple) else None
+    if isinstance(before, tuple):
+        # It is element 0 of the array that is assigned to.
+        first = "".join(before[:1]) + value if is_added else value
+        return (first, *before[1:])
+    if isinstance(before, Unevaluated):
+        return before if before.is_array else value
+    return (before or "") + value if is_added else value
 
 
-def _unevaluated(line: str) -> Unevaluated:
-    return Unevaluated(" ".join(line.split()))
+def _unevaluated(line: str, *, is_array: bool = False) -> Unevaluated:
+    return Unevaluated(" ".join(line.split()), is_array)
 
 
 def _without_comments(line: str) -> str:
@@ -321,16 +352,11 @@ def _words(commands: str) -> tuple[str, ...] | None:
     what follows belongs to it.
     """
     bare = _SKIPPED.sub(" ", commands)
-    code = re.sub(r"\\.|'[^']*'", " ", commands, flags=re.DOTALL)
-    if "$(" not in code and "`" not in code:
-        code = bare
-    while _SUBSTITUTION.search(code):
-        code = _SUBSTITUTION.sub(" ", code)
-    if "<<" in code or any(character in code for character in "()`"):
+    for _ in range(_MAX_NESTED):
+        bare = _SUBSTITUTION.sub(" ", bare)
+    if "<<" in commands or any(mark in bare for mark in "()`\"'"):
         return None
-    if any(quote in bare for quote in "\"'"):
-        return None
-    return tuple(filter(None, _BETWEEN.split(code)))
+    return tuple(filter(None, _BETWEEN.split(bare)))
 
 
 def _has_any_effect(commands: str, words: tuple[str, ...]) -> bool:

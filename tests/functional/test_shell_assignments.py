@@ -26,6 +26,8 @@ LINES = (
     "L=$(echo hi)", "L=`echo hi`", 'L="`echo 1`"', 'L="\\`"', 'L="\\$A"',
     "L=\\$A", 'L="$(echo "x")"', "A=`( . /dev/null; echo ${B:-b} )`",
     "A=\"$(sed 's, r .*$,,g' /dev/null)\"", "A=\"$(echo '\"')\"",
+    "A=\"$(echo 'b')\"", 'A="`echo "b"`"', 'L="`echo a"', 'L="$(echo #',
+    'A="$(cat <<E', ')"', 'A="$((1 + 2))"', 'A="$(echo "$(echo ")")")"',
     'L="a" true', "A=1 L=2", "A=1; L=2", "true; L=b", "L=\"a\"'b'", "L=$A$A",
     "if true; then", "if false; then L=b; fi", "then", "else", "fi", "{", "}",
     "{ L=c; }", "f() {", "f", "function g {", "for L in 1 2; do",
@@ -41,7 +43,8 @@ LINES = (
 )  # fmt: skip
 BASH_LINES = (
     'L+="x"', "L+=y", "L=(a b)", "L+=(c)", "L=(a # )\n'b c' \"d\"e)",
-    "L=($A)", "L=(*)", "L=(a\\ b ~)", "M=(a${A})", "L=()", "L=(a#b)",
+    "M=(x y)", "M=z", 'M+="z"', "L=($A)", "L=(*)", "L=(a\\ b ~)",
+    "M=(a${A})", "L=()", "L=(a#b)",
 )  # fmt: skip
 SHOW = {
     "dash": 'printf "%s\\0" "$A" "$L" "$M"',

@@ -10,15 +10,14 @@ from gpu_passthrough_plugin.enablement import own_files
 from gpu_passthrough_plugin.enablement.driver import Initramfs
 from gpu_passthrough_plugin.enablement.initramfs import image
 from gpu_passthrough_plugin.formats import mkinitcpio_config
+from gpu_passthrough_plugin.formats.shell_assignments import Unevaluated
 from gpu_passthrough_plugin.model.change import BESIDE, Build, Write
 from gpu_passthrough_plugin.model.enablement import Early
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
 from gpu_passthrough_plugin.model.reads import Folder, Reads
 
-CONFIGURATION = "/etc/mkinitcpio.conf"
-# Read since version 36, and only where no preset names a configuration.
-_DROP_INS = f"{CONFIGURATION}.d"
-DROP_IN = f"{_DROP_INS}/90-gpu-passthrough.conf"
+CONFIGURATION = mkinitcpio_config.PATH
+DROP_IN = f"{mkinitcpio_config.DROP_INS}/90-gpu-passthrough.conf"
 INSTALL = "/etc/initcpio/install/gpu-passthrough"
 HOOK = "/etc/initcpio/hooks/gpu-passthrough"
 
@@ -26,7 +25,6 @@ _END = "# gpu-passthrough: end\n"
 _BLOCK = re.compile(
     rf"\n?{re.escape(own_files.HEADER)}.*?{re.escape(_END)}", re.DOTALL
 )
-_HOOKS = re.compile(r"^[ \t]*HOOKS(\+?)=(\([^)]*\)|[^\n]*)", re.MULTILINE)
 _INSTALL = f"""\
 #!/bin/bash
 {own_files.HEADER}
@@ -49,11 +47,8 @@ class Mkinitcpio(Initramfs):
 
     name = "mkinitcpio"
     # Source: mkinitcpio(8), whose images are named by package.
-    reads = Reads(
-        files=(CONFIGURATION,),
+    reads = mkinitcpio_config.READS | Reads(
         folders=(
-            Folder(_DROP_INS, (".conf",)),
-            Folder(mkinitcpio_config.FOLDER, (".preset",)),
             Folder(posixpath.dirname(INSTALL)),
             Folder(posixpath.dirname(HOOK)),
         ),
@@ -64,7 +59,7 @@ class Mkinitcpio(Initramfs):
     def claims(self, found: Installation) -> str | None:
         path = found.tools.get("mkinitcpio")
         is_other = "dracut" in found.tools or "mkinitramfs" in found.tools
-        preset = found.paths(mkinitcpio_config.FOLDER, ".preset")[:1]
+        preset = mkinitcpio_config.preset_files(found)[:1]
         if path is None or (is_other and not preset):
             return None
         return f"{path} is installed" + "".join(f", and {p}" for p in preset)
@@ -76,6 +71,7 @@ class Mkinitcpio(Initramfs):
             image; where unified kernel images are built, or by another
             configuration.
         """
+        _refuse_unevaluated(found)
         _refuse_unified(found)
         if early.script:
             _refuse_no_udev(found)
@@ -117,7 +113,7 @@ class Mkinitcpio(Initramfs):
 def _configured(found: Installation, block: str) -> tuple[Write, ...]:
     """The block where it is read, and nowhere else."""
     step = "vfio in the image"
-    has_drop_ins = _DROP_INS in found.folders
+    has_drop_ins = mkinitcpio_config.DROP_INS in found.folders
     if has_drop_ins and not any(
         p.config for p in mkinitcpio_config.presets(found)
     ):
@@ -177,7 +173,18 @@ def _refuse_no_udev(found: Installation) -> None:
 
     Source: mkinitcpio(8), HOOKS; its install/systemd.
     """
-    hooks = _hooks(found)
+    paths = (CONFIGURATION, *mkinitcpio_config.drop_ins(found))
+    hooks = mkinitcpio_config.hooks(
+        _BLOCK.sub("", found.text(path) or "")
+        for path in paths
+        if path != DROP_IN
+    )
+    if isinstance(hooks, Unevaluated):
+        raise errors.Refused(
+            f"{CONFIGURATION} or a drop-in says {hooks.line}, and only bash"
+            " can tell whether HOOKS has udev then: write the names of hooks,"
+            " or use --binding ids"
+        )
     if "systemd" in hooks:
         raise errors.Refused(
             f"HOOKS of {CONFIGURATION} has systemd, with which early hooks"
@@ -190,16 +197,13 @@ def _refuse_no_udev(found: Installation) -> None:
         )
 
 
-def _hooks(found: Installation) -> tuple[str, ...]:
-    """The hooks that the configuration and its drop-ins come to."""
-    hooks: tuple[str, ...] = ()
-    paths = [p for p in found.paths(_DROP_INS, ".conf") if p != DROP_IN]
-    for path in (CONFIGURATION, *paths):
-        text = _BLOCK.sub("", found.text(path) or "")
-        for more, value in _HOOKS.findall(text):
-            said = " ".join(mkinitcpio_config.words(value)).split()
-            hooks = (*(hooks if more else ()), *said)
-    return hooks
+def _refuse_unevaluated(found: Installation) -> None:
+    for preset in mkinitcpio_config.presets(found):
+        if preset.unevaluated:
+            raise errors.Refused(
+                f"{preset.path} says {preset.unevaluated}, and only bash can"
+                " tell how images are built then: write plain text there"
+            )
 
 
 def _refuse_unified(found: Installation) -> None:

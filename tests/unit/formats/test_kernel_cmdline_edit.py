@@ -9,7 +9,9 @@ from gpu_passthrough_plugin.formats.kernel_cmdline import (
     split,
 )
 from gpu_passthrough_plugin.formats.kernel_cmdline_edit import (
+    Difference,
     correct_text,
+    difference,
     edit_text,
     edit_words,
 )
@@ -177,3 +179,11 @@ def test_an_argument_without_a_value() -> None:
     assert after("ro nointremap nointremap2 quiet", required) == (
         "ro nointremap2 quiet intremap"
     )
+
+
+def test_the_difference_counts_words() -> None:
+    due = difference(("a", "b", "b"), ("b", "c", "c"))
+    assert due == Difference(("c", "c"), ("a", "b"))
+    assert due
+    assert due.inverse == Difference(("a", "b"), ("c", "c"))
+    assert not difference(("a", "b"), ("b", "a"))

@@ -158,10 +158,30 @@ def test_a_drop_in_counts_and_ours_does_not() -> None:
     assert HOOK in written(DRIVER.files(of(made), ADDRESS))
 
 
-@pytest.mark.parametrize("hooks", ["", "HOOKS=(base)\n", "HOOKS=('\n"])
+@pytest.mark.parametrize("hooks", ["", "HOOKS=(base)\n"])
 def test_without_udev_there_is_no_place_for_it(hooks: str) -> None:
     with pytest.raises(errors.Refused, match="has no udev"):
         DRIVER.files(of(host(hooks)), ADDRESS)
+
+
+@pytest.mark.parametrize(
+    "hooks", ["HOOKS=('\n", "HOOKS=($X udev)\n", "HOOKS=(udev)\n. /x\n"]
+)
+def test_hooks_that_only_bash_can_tell_are_refused(hooks: str) -> None:
+    with pytest.raises(errors.Refused) as caught:
+        DRIVER.files(of(host(hooks)), ADDRESS)
+    line = hooks.split("\n")[-2]
+    assert line in str(caught.value)
+    assert DROP_IN in written(DRIVER.files(of(host(hooks)), IDS))
+
+
+def test_a_preset_that_only_bash_can_tell_is_refused() -> None:
+    made = host()
+    made.file(PRESET, "PRESETS=(default)\ndefault_uki=$(x)\n")
+    with pytest.raises(errors.Refused) as caught:
+        DRIVER.files(of(made), IDS)
+    assert f"/{PRESET}" in str(caught.value)
+    assert "default_uki=$(x)" in str(caught.value)
 
 
 def test_a_unified_kernel_image_is_refused() -> None:
