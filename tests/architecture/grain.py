@@ -15,7 +15,6 @@ FEWEST_CODE_LINES = 60
 # Rooms and modules that may be small and have one importer, and why.
 SMALL: Mapping[str, str] = {
     "conf": "one module a group of options, as in OpenStack",
-    "formats": "one module a foreign format, named after it",
 }
 
 
