@@ -1,5 +1,8 @@
 #!/bin/bash
 # Installs what the tests need and runs them.
+#
+# Functions are called by name, through "step".
+# shellcheck disable=SC2317
 set -euo pipefail
 # shellcheck source=tools/setup.sh
 . "$(dirname -- "$0")/tools/setup.sh"
@@ -65,6 +68,22 @@ check_devstack() {
     bashate "${scripts[@]}"
 }
 
+# fast_tests ARGUMENT…: with coverage of the pure rooms, unless arguments select
+# some of the tests.
+fast_tests() {
+    if (($#)); then
+        tests "$TITLE" -n auto "${ARGUMENTS[@]}" "$@"
+        return
+    fi
+    export COVERAGE_FILE=$LOGS/coverage
+    # What costs least, where Python has it.  Source: PEP 669.
+    ! python -c 'import sys; sys.monitoring' 2>/dev/null ||
+        export COVERAGE_CORE=sysmon
+    tests "$TITLE" -n auto --cov --cov-report= "${ARGUMENTS[@]}"
+    step "coverage by room" \
+        python -m tests.architecture.room_coverage "$COVERAGE_FILE"
+}
+
 # run_part NAME ARGUMENT…: the arguments are pytest's, besides the part's own.
 run_part() {
     local name=$1 begun=$SECONDS
@@ -85,7 +104,7 @@ run_part() {
         step "release notes" reno --quiet lint
         ;;
     unit)
-        tests "$TITLE" -n auto "${ARGUMENTS[@]}" "$@"
+        fast_tests "$@"
         ;;
     *)
         tests "$TITLE" "${ARGUMENTS[@]}" "$@"
@@ -120,62 +139,70 @@ make_ready() {
     export PATH=$VENV/bin:$PATH VIRTUAL_ENV=$VENV
 }
 
-cd "$ROOT"
-is_installing=1
-[ "${1-}" != --no-install ] || { is_installing=0 && shift; }
-chosen=("${USUAL[@]}")
-is_every=$((!$#))
-case ${1-} in
--h | --help)
-    usage
-    exit
-    ;;
---all)
-    export GPU_PASSTHROUGH_CAMPAIGN=all
-    chosen=("${PARTS[@]}") is_every=1
-    shift
-    ;;
---quick)
-    chosen=("${QUICK[@]}") is_every=1
-    shift
-    ;;
-esac
-names=()
-while [ "${1-}" = list ] || is_part "${1-}"; do
-    [ "$1" != list ] || { list_parts && exit; }
-    names+=("$1")
-    shift
-done
-if ((${#names[@]})); then
-    chosen=("${names[@]}") is_every=1
-elif ((is_every)) && [ -n "${1-}" ] && [[ $1 != -* && ! -e ${1%%::*} ]]; then
-    die "$1 is not a part; './run-tests.sh list' prints the parts"
-fi
-
-if ((!is_every)); then
-    profiles_for "$@"
-    layer=all
-    ((${#PROFILES[@]})) || layer=unit
-    make_ready "$layer" "${PROFILES[@]}"
-else
-    # Without --all, what takes longest is drawn.
-    export GPU_PASSTHROUGH_CAMPAIGN=${GPU_PASSTHROUGH_CAMPAIGN:-part}
-    layer=unit profiles=()
-    for name in "${chosen[@]}"; do
-        part "$name"
-        profiles+=("${PROFILES[@]}")
-        [ "$name" = unit ] || layer=all
+main() {
+    local chosen names name profiles layer is_every
+    cd "$ROOT"
+    is_installing=1
+    [ "${1-}" != --no-install ] || { is_installing=0 && shift; }
+    chosen=("${USUAL[@]}")
+    is_every=$((!$#))
+    case ${1-} in
+    -h | --help)
+        usage
+        exit
+        ;;
+    --all)
+        export GPU_PASSTHROUGH_CAMPAIGN=all
+        chosen=("${PARTS[@]}") is_every=1
+        shift
+        ;;
+    --quick)
+        chosen=("${QUICK[@]}") is_every=1
+        shift
+        ;;
+    esac
+    names=()
+    while [ "${1-}" = list ] || is_part "${1-}"; do
+        [ "$1" != list ] || { list_parts && exit; }
+        names+=("$1")
+        shift
     done
-    make_ready "$layer" "${profiles[@]}"
-fi
-LOGS=$(mktemp -d "$GPU_PASSTHROUGH_CACHE/run.XXXXXX")
-trap 'rm -rf "$LOGS"' EXIT
+    if ((${#names[@]})); then
+        chosen=("${names[@]}") is_every=1
+    elif ((is_every)) && [ -n "${1-}" ] && [[ $1 != -* && ! -e ${1%%::*} ]]; then
+        die "$1 is not a part; './run-tests.sh list' prints the parts"
+    fi
 
-if ((is_every)); then
-    for name in "${chosen[@]}"; do
-        run_part "$name" "$@"
-    done
-else
-    tests "pytest" "$@"
-fi
-report
+    if ((!is_every)); then
+        profiles_for "$@"
+        layer=all
+        ((${#PROFILES[@]})) || layer=unit
+        make_ready "$layer" "${PROFILES[@]}"
+    else
+        # Without --all, what takes longest is drawn.
+        export GPU_PASSTHROUGH_CAMPAIGN=${GPU_PASSTHROUGH_CAMPAIGN:-part}
+        layer=unit profiles=()
+        for name in "${chosen[@]}"; do
+            part "$name"
+            profiles+=("${PROFILES[@]}")
+            [ "$name" = unit ] || layer=all
+        done
+        make_ready "$layer" "${profiles[@]}"
+    fi
+    LOGS=$(mktemp -d "$GPU_PASSTHROUGH_CACHE/run.XXXXXX")
+    trap 'rm -rf "$LOGS"' EXIT
+
+    if ((is_every)); then
+        for name in "${chosen[@]}"; do
+            run_part "$name" "$@"
+        done
+    else
+        tests "pytest" "$@"
+    fi
+    local status=0
+    report || status=1
+    # What is read of this file from here on may have changed meanwhile.
+    exit "$status"
+}
+
+main "$@"
