@@ -196,7 +196,7 @@ def test_a_release_without_a_journal(world: World) -> None:
 def test_what_cannot_be_released(world: World) -> None:
     before = world.snapshot()
     assert "holds nothing" in refused(verbs.release, world.site(), UUID)
-    assert "is no UUID" in refused(verbs.release, world.site(), "x")
+    assert "'x'" in refused(verbs.release, world.site(), "x")
     world.ledger.claim(wanted(), UUID)
     elsewhere = dataclasses.replace(world.site(), host="another")
     message = refused(verbs.release, elsewhere, UUID)
