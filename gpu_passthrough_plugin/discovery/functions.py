@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import modules
@@ -51,8 +52,17 @@ def functions(tree: Tree) -> tuple[Function, ...]:
             f"{tree} has no {DEVICES} ({names}); expected the files of a"
             " Linux host: give their root with --root, or a --recording"
         )
+    return named(tree, names)
+
+
+def named(tree: Tree, names: Iterable[str]) -> tuple[Function, ...]:
+    """Return the functions of these names, by address.
+
+    :raises ReadFailed: for a name that no kernel gives.
+    """
     return tuple(
-        _function(tree, address, name) for address, name in _addresses(names)
+        _function(tree, address, name)
+        for address, name in _addresses(tuple(names))
     )
 
 

@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery.functions import detail, functions
+from gpu_passthrough_plugin.discovery.functions import (
+    detail,
+    functions,
+    named,
+)
 from gpu_passthrough_plugin.discovery.tree import HostTree, RecordedTree
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.function import (
@@ -21,6 +25,7 @@ from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 from tests.trees import software
 from tests.trees.host import Host
 from tests.trees.hosts import HOSTS
+from tests.trees.seed import seed
 
 GPU = "0000:06:00.0"
 DEVICE = f"sys/devices/pci0000:06/{GPU}"
@@ -93,6 +98,17 @@ def test_functions_come_by_address() -> None:
         "ffff:00:00.0",
         "10000:00:00.0",
     ]
+
+
+def test_some_functions_are_read_alone(tmp_path: Path) -> None:
+    root = seed().write(tmp_path)
+    tree = HostTree(str(root))
+    names = ["0000:82:00.1", "0000:06:00.0"]
+    expected = tuple(f for f in functions(tree) if str(f.address) in names)
+    assert named(tree, names) == expected
+    assert len(expected) == 2
+    with pytest.raises(errors.ReadFailed, match="'x'"):
+        named(tree, ["x"])
 
 
 def test_malformed_attributes_are_shown() -> None:
