@@ -1,4 +1,4 @@
-"""``[hook]``: what libvirt's hook lets a guest have."""
+"""``[hook]``: which guests the libvirt hook lets start."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import dataclasses
 from oslo_config import cfg
 
 from gpu_passthrough_plugin.conf.section import Section
-from gpu_passthrough_plugin.model.guard import MODES
+from gpu_passthrough_plugin.model.hook import HookMode
 
 GROUP = "hook"
 
 MODE = cfg.StrOpt(
     "mode",
-    default="any",
+    default=str(HookMode.ANY),
     help="""
-Which functions of a group a guest has to have so that libvirt's hook lets it
-start. Guests of ``instance boot`` always have all of them.
+Which functions of a group the libvirt hook requires a guest to take before
+it lets the guest start. Guests of ``instance boot`` always take all of them.
 
 Possible values:
 
@@ -36,9 +36,9 @@ WAIT_S = cfg.IntOpt(
     min=0,
     max=600,
     help="""
-How many seconds a guest that starts waits for what another one had, or it
-had itself, to be reset, as when Nova hands a card on or reboots a guest the
-hard way. libvirt waits with it.
+How many seconds the libvirt hook lets a starting guest wait for a unit
+that is still being reset after its previous guest, as when Nova hands a card
+on or hard-reboots a guest. libvirt waits as long.
 """,
 )
 OPTS = (MODE, WAIT_S)
@@ -46,18 +46,16 @@ OPTS = (MODE, WAIT_S)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Hook:
-    """What ``[hook]`` says.
+    """What ``[hook]`` says."""
 
-    :param mode: one of ``model.guard.MODES``.
-    """
-
-    mode: str
+    mode: HookMode
     wait_s: int
 
 
 def parse(section: Section) -> Hook:
-    """The group's values; what is wrong in it is in ``section.faults``."""
+    """Return the group's values; its faults go to ``section.faults``."""
     mode = str(section.value(MODE))
-    if mode not in MODES:
-        section.fault(MODE, f"wanted one of: {', '.join(MODES)}")
-    return Hook(mode, int(section.value(WAIT_S)))
+    if mode not in list(HookMode):
+        section.fault(MODE, f"wanted one of: {', '.join(HookMode)}")
+        mode = HookMode.ANY
+    return Hook(HookMode(mode), int(section.value(WAIT_S)))

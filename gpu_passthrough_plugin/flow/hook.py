@@ -1,110 +1,225 @@
-"""libvirt's hook: put in place, taken away; what it hands over, released."""
+"""What the libvirt hook does at each step of a guest's life.
+
+libvirt waits for it, and kills a running guest whose hook fails when it
+reconnects: only a start is ever refused.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.compute.hook import script
-from gpu_passthrough_plugin.flow.recovery import quiet
-from gpu_passthrough_plugin.flow.site import Site
-from gpu_passthrough_plugin.host.files import Files
-from gpu_passthrough_plugin.model.change import Action, Write
-from gpu_passthrough_plugin.model.guard import HOOK
+from gpu_passthrough_plugin.allocation.driver import LedgerDriver
+from gpu_passthrough_plugin.compute.hook import decision
+from gpu_passthrough_plugin.compute.hook.decision import (
+    Decision,
+    Guest,
+    LedgerView,
+    Rules,
+)
+from gpu_passthrough_plugin.discovery.tree import Tree
+from gpu_passthrough_plugin.flow import host_snapshot
+from gpu_passthrough_plugin.formats import domain_xml
+from gpu_passthrough_plugin.formats.host_devices import host_functions
+from gpu_passthrough_plugin.host.hook import complain
+from gpu_passthrough_plugin.host.journal import Journal
+from gpu_passthrough_plugin.isolation.partition import Policy
+from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.allocation import Allocation
+from gpu_passthrough_plugin.model.group import Member
+from gpu_passthrough_plugin.model.hook import HOOK_REQUEST, HookMode
 from gpu_passthrough_plugin.model.unit import State
 
-STEP = "libvirt hook"
-_LIBVIRT = "/etc/libvirt"
-# Source: libvirt, hooks.html.
-_OLDEST = 6_005_000
-_NAP_S = 5
+PREPARE, RELEASE, RECONNECT = "prepare", "release", "reconnect"
+
+_POLL_S = 0.1
+# After that long, the release that is waited for may have died.
+_RESTART_RELEASE_S = 10
+_LEDGER_TRIES = 8
 
 
-def planned(files: Files, terms: script.Terms, libvirt: int | None) -> Write:
-    """What puts the hook in place, or changes it.
+@dataclasses.dataclass(frozen=True, slots=True)
+class HookContext:
+    """Everything one hook run needs.
 
-    :param libvirt: its version as a number; None where it is not known.
-    :raises Refused: when libvirt is too old or not there, or somebody
-        else's file is.
+    :param host: this host's name in the ledger.
+    :param mode: which shape units have to be taken in.
+    :param wait_s: how long a start waits for units that are released.
+    :param hand_over: starts releasing what an instance had, on its own.
     """
-    if libvirt is not None and libvirt < _OLDEST:
-        raise errors.Refused(
-            f"libvirt here is {_version(libvirt)}, which looks into no"
-            f" {script.FOLDER}; wanted {_version(_OLDEST)} or newer"
-        )
-    if files.missing(f"{_LIBVIRT}/hooks"):
-        raise errors.Refused(
-            f"there is no {_LIBVIRT} here; install libvirt's daemon first"
-        )
-    text = script.script(terms)
-    return Write(STEP, script.PATH, _ours(files), text, script.MODE)
+
+    host: str
+    tree: Tree
+    policy: Policy
+    ledger: LedgerDriver
+    journal: Journal
+    mode: HookMode
+    wait_s: float
+    hand_over: Callable[[str], None]
 
 
-def removal(files: Files) -> Write:
-    """What takes the hook away.
+def act(context: HookContext, name: str, operation: str, text: bytes) -> int:
+    """Return the hook's exit status; what is wrong is complained about.
 
-    :raises Refused: when somebody else's file is there.
+    :param name: the domain's.
+    :param text: the domain's XML.
     """
-    return Write(STEP, script.PATH, _ours(files), None)
+    is_start = operation == PREPARE
+    try:
+        _act(context, operation, text)
+    except (errors.Error, OSError) as error:
+        complain((f"domain {name}: {error}",), is_final=is_start)
+        return int(is_start)
+    return 0
 
 
-def carry_out(files: Files, change: Write) -> None:
-    """Do what was planned."""
-    if change.becomes is None:
-        files.remove(change.path)
+def _act(context: HookContext, operation: str, text: bytes) -> None:
+    root = domain_xml.tree(text, "its XML").getroot()
+    taken = host_functions(root)
+    if not (taken.functions or taken.unreadable):
         return
-    if change.action is not Action.KEEP:
-        files.put(change.path, change.becomes, change.mode)
-    entry = files.entry(change.path)
-    if entry and entry.attributes.mode != change.mode:
-        wanted = entry.attributes._replace(mode=change.mode)
-        files.dress(change.path, wanted)
-
-
-def _ours(files: Files) -> bytes | None:
-    """What is there of ours; None for nothing."""
-    there = files.read(script.PATH)
-    if there is not None and not script.is_ours(there):
-        raise errors.Refused(
-            f"{script.PATH} is somebody else's, or was edited; move it away,"
-            " then run this again"
+    uuid = domain_xml.guest_uuid(root, "its XML")
+    if not uuid:
+        raise errors.Invalid(
+            "its XML has no <uuid>; expected a libvirt domain"
         )
-    return there
+    if operation == RELEASE:
+        _release(context, uuid)
+        return
+    if taken.unreadable:
+        raise errors.Invalid(
+            "its XML may take a PCI function that cannot be identified:"
+            f" {taken.doubts}; write it as a <hostdev> with an address"
+        )
+    functions = {f.address: f.is_managed for f in taken.functions}
+    if operation == PREPARE:
+        _prepare(context, uuid, functions)
+    else:
+        _reconnect(context, uuid, functions)
 
 
-def _version(number: int) -> str:
-    """Source: libvirt, virGetVersion."""
-    return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
+def _prepare(
+    context: HookContext, uuid: str, functions: Mapping[Address, bool]
+) -> None:
+    """Make the guest's units active for it.
 
-
-def release(site: Site, uuid: str, *, patience_s: float = 0) -> None:
-    """Give back what a guest had that libvirt says has ended.
-
-    All that any command does before its own work: what is releasing and
-    in no journal is given back.  What the hook claimed, and died before it
-    was active, was never the guest's.
-
-    :param patience_s: how long it is tried anew where the lock, the ledger
-        or libvirt does not answer.
+    :raises Refused: when it may not start.
     """
-    until = time.monotonic() + patience_s
+    begun = time.monotonic()
+    is_release_restarted = False
     while True:
+        made = _attempt(context, Guest(uuid, functions))
+        if made.refusals:
+            raise errors.Refused("; ".join(made.refusals))
+        if not made.waits_for:
+            return
+        age_s = time.monotonic() - begun
+        if age_s > context.wait_s:
+            raise errors.Refused(
+                f"{_listed(made.waits_for)} was not released by its previous"
+                f" guest within {context.wait_s:g} s ([hook] wait_s); see"
+                " 'journalctl -t gpu-passthrough', then run 'gpu-passthrough"
+                f" hook release {uuid}'"
+            )
+        if age_s > _RESTART_RELEASE_S and not is_release_restarted:
+            is_release_restarted = True
+            context.hand_over(uuid)
+        time.sleep(_POLL_S)
+
+
+def _reconnect(
+    context: HookContext, uuid: str, functions: Mapping[Address, bool]
+) -> None:
+    """Make a running guest's units active for it, where they are free.
+
+    :raises Refused: when they are another's.
+    """
+    made = _attempt(context, Guest(uuid, functions, is_running=True))
+    why = "; ".join(made.refusals)
+    if made.waits_for:
+        why = f"{_listed(made.waits_for)} is being released"
+    if why:
+        raise errors.Refused(f"the guest is running, but {why}")
+
+
+def _release(context: HookContext, uuid: str) -> None:
+    """Move the instance's active units to ``releasing``, and hand over.
+
+    What ``instance boot`` started is ended by ``instance release``.
+    """
+    if context.journal.has(uuid):
+        return
+    ledger = context.ledger
+    for record in ledger.records(host=context.host):
+        if record.consumer == uuid and record.state is State.ACTIVE:
+            ledger.move(record, State.RELEASING)
+    if decision.is_ending(_allocation(ledger, uuid)):
+        context.hand_over(uuid)
+
+
+def _attempt(context: HookContext, guest: Guest) -> Decision:
+    """Return what was decided on the host and the ledger, and done.
+
+    :raises Conflict: when others changed the ledger time and again.
+    """
+    guest = dataclasses.replace(
+        guest, is_in_journal=context.journal.has(guest.uuid)
+    )
+    parts = host_snapshot.read_groups(
+        context.tree, context.policy, guest.functions
+    )
+    groups = {p.number: p.members for p in parts if p.number is not None}
+    for _ in range(_LEDGER_TRIES - 1):
         try:
-            _release(site, uuid)
-        except errors.Unavailable as error:
-            if time.monotonic() > until:
-                raise
-            site.say(f"{error}; trying again")
-            time.sleep(_NAP_S)
-        else:
-            return
+            return _attempt_once(context, guest, groups)
+        except errors.Conflict:
+            continue
+    return _attempt_once(context, guest, groups)
 
 
-def _release(site: Site, uuid: str) -> None:
-    with quiet(site):
-        held = [r for r in site.held(uuid) if r.state is State.CLAIMED]
-        if not held or site.ledger.allocation(uuid).request != HOOK:
-            return
-        for record in held:
-            site.ledger.move(record, State.FREE)
-            site.say(f"unit {record.unit.key} is free")
+def _attempt_once(
+    context: HookContext, guest: Guest, groups: Mapping[int, Sequence[Member]]
+) -> Decision:
+    ledger = context.ledger
+    made = decision.decide(
+        guest,
+        groups,
+        _view(context, guest.uuid),
+        Rules(context.mode, context.policy.is_excluded),
+    )
+    if made.changes_nothing:
+        return made
+    records = [*made.moves]
+    if made.takes:
+        keys = [record.unit.key for record in made.takes]
+        records += ledger.claim_units(keys, guest.uuid, HOOK_REQUEST).units
+    for record in records:
+        ledger.move(record, State.ACTIVE)
+    return made
+
+
+def _view(context: HookContext, uuid: str) -> LedgerView:
+    ledger = context.ledger
+    reasons = [
+        host.reason
+        for host in ledger.hosts()
+        if host.name == context.host and host.is_cordoned
+    ]
+    return LedgerView(
+        ledger.records(host=context.host),
+        reasons[0] if reasons else None,
+        _allocation(ledger, uuid),
+    )
+
+
+def _allocation(ledger: LedgerDriver, uuid: str) -> Allocation | None:
+    try:
+        return ledger.allocation(uuid)
+    except errors.Refused:
+        return None
+
+
+def _listed(keys: Iterable[object]) -> str:
+    return ", ".join(map(str, keys))

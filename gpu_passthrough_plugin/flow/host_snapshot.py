@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import facts as host_facts
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.isolation import partition, verdict
 from gpu_passthrough_plugin.isolation.partition import Part, Policy
 from gpu_passthrough_plugin.isolation.units import unit
+from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.facts import HostFacts
 from gpu_passthrough_plugin.model.group import Group, Member
+from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.model.unit import Unit
 
 
@@ -85,6 +89,37 @@ def read(
             else part
             for part in parts
         ),
+    )
+
+
+def read_groups(
+    tree: Tree, policy: Policy, addresses: Iterable[Address]
+) -> tuple[Part, ...]:
+    """Return the groups that hold some functions, and read nothing else.
+
+    :raises ReadFailed: when a function is not there, or its group cannot be
+        read.
+    """
+    names: set[str] = set()
+    for address in addresses:
+        names.update(_group_members(tree, address))
+    parts = partition.parts(discovery.named(tree, names), policy)
+    return tuple(_read_in_full(tree, part) for part in parts)
+
+
+def _group_members(tree: Tree, address: Address) -> tuple[str, ...]:
+    folder = f"{discovery.DEVICES}/{address}"
+    members = tree.names(f"{folder}/iommu_group/devices")
+    if not isinstance(members, Unknown):
+        return members
+    if isinstance(tree.names(folder), Unknown):
+        raise errors.ReadFailed(
+            f"this host has no PCI function {address}; see 'gpu-passthrough"
+            " device list'"
+        )
+    raise errors.ReadFailed(
+        f"the IOMMU group of {address} cannot be read ({members}); run"
+        " 'gpu-passthrough host check'"
     )
 
 

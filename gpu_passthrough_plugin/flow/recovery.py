@@ -7,6 +7,7 @@ each other under the host's lock, so that nobody else is at it.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -15,12 +16,46 @@ from gpu_passthrough_plugin.compute import assignment
 from gpu_passthrough_plugin.flow.release import give_back, guest_faults
 from gpu_passthrough_plugin.flow.site import Site
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
-from gpu_passthrough_plugin.model.guard import HOOK
+from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.unit import State
 
+_RETRY_S = 5
 # Units in these states are in the middle of an act.
 _UNFINISHED = (State.PREPARING, State.RELEASING, State.SANITISING)
+
+
+def release_ended(site: Site, uuid: str, *, patience_s: float = 0) -> None:
+    """Release the units of a guest that libvirt reported as ended.
+
+    This is what every command does before its own work: what is releasing
+    and in no journal is reset and freed.  What the libvirt hook claimed,
+    and died before it was active, was never the guest's.
+
+    :param patience_s: how long to retry while the lock, the ledger or
+        libvirt does not answer.
+    """
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            _release_ended(site, uuid)
+        except errors.Unavailable as error:
+            if time.monotonic() > until:
+                raise
+            site.say(f"{error}; retrying")
+            time.sleep(_RETRY_S)
+        else:
+            return
+
+
+def _release_ended(site: Site, uuid: str) -> None:
+    with quiet(site):
+        claimed = [r for r in site.held(uuid) if r.state is State.CLAIMED]
+        if not claimed or site.ledger.allocation(uuid).request != HOOK_REQUEST:
+            return
+        for record in claimed:
+            site.ledger.move(record, State.FREE)
+            site.say(f"unit {record.unit.key} is free")
 
 
 @contextmanager
@@ -80,7 +115,7 @@ def _unknown(site: Site, uuid: str) -> Instance:
     return dataclasses.replace(
         instance,
         is_stopped=True,
-        keeps_claim=site.ledger.allocation(uuid).request != HOOK,
+        keeps_claim=site.ledger.allocation(uuid).request != HOOK_REQUEST,
         rebinds=rebinds,
     )
 

@@ -94,8 +94,10 @@ def tree(text: bytes, source: str) -> etree._ElementTree:
     try:
         document = etree.fromstring(text, parser).getroottree()
     except etree.XMLSyntaxError as error:
+        # Some of libxml2's messages have a line's end in them.
+        reason = " ".join(str(error.msg).split()).replace(" ,", ",")
         raise errors.Invalid(
-            f"{source}: not well-formed XML ({error.msg}); expected a libvirt"
+            f"{source}: not well-formed XML ({reason}); expected a libvirt"
             " domain"
         ) from error
     if document.docinfo.internalDTD is not None:

@@ -131,8 +131,12 @@ def _of_device(device: etree._Element) -> Iterator[HostFunction | str]:
 
 
 def _is_strange(element: etree._Element) -> bool:
-    """Whether an unknown device takes a function as all others do."""
-    return element.tag == "source" and any(
+    """Whether an unknown device takes a function as all others do.
+
+    That is in a ``<source>`` without attributes, which libvirt writes for
+    next to nothing else.
+    """
+    return (element.tag, len(element.attrib)) == ("source", 0) and any(
         _attribute(address, "type") == "pci"
         or None not in (_attribute(address, n) for n in ("slot", "function"))
         for address in element.iterfind("address")

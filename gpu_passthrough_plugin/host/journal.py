@@ -69,6 +69,19 @@ class Journal:
                 " dumpxml' and move the file away"
             ) from error
 
+    def has(self, uuid: str) -> bool:
+        """Return whether there is anything of an instance, readable or not."""
+        path = self._path(uuid)
+        try:
+            os.stat(path)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise errors.Unavailable(
+                f"cannot read the journal {path}: {error.strerror}"
+            ) from error
+        return True
+
     def instances(self) -> tuple[Instance, ...]:
         """Everything that is known, by UUID."""
         try:

@@ -161,8 +161,6 @@ ROOMS = {
     **{stage: Room() for stage in STAGES},
     "discovery": Room(doors=READING_OS | {"builtins.open"}),
     "compute": Room(packages=frozenset({"lxml"})),
-    # libvirt waits for it: nothing that takes long to import.
-    "compute.hook": Room(),
     # Nova loads these, and wants classes of its own.
     "nova.filters": Room(packages=frozenset({"nova"})),
     "nova.validation": Room(packages=frozenset({"nova"})),

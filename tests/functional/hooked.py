@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
+import tempfile
+import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+import gpu_passthrough_plugin
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
+from gpu_passthrough_plugin.cli import libvirt_hook
 from gpu_passthrough_plugin.compute.hook import script
 from gpu_passthrough_plugin.discovery.tree import HostTree
-from gpu_passthrough_plugin.flow import host_snapshot
+from gpu_passthrough_plugin.flow import hook_install, host_snapshot
+from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from tests.trees.host import Host
@@ -23,7 +34,7 @@ OTHER = "0aaaaaaa-8d1f-4c8e-9a57-0d6b6e0f4a11"
 GPU, AUDIO = "0000:06:00.0", "0000:06:00.1"
 SECOND = ("0000:82:00.0", "0000:82:00.1")
 COMMAND = (
-    *(sys.executable, "-c"),
+    *("-I", "-c"),
     "import sys; from gpu_passthrough_plugin.cli.main import main;"
     " sys.exit(main())",
 )
@@ -53,15 +64,42 @@ def _hostdev(place: str, managed: str) -> str:
     )
 
 
+@contextmanager
+def installation() -> Iterator[Path]:
+    """The product in a folder of root's, which is gone afterwards.
+
+    Its interpreter; what else it needs is taken from this Python's own.
+    """
+    if os.geteuid():
+        pytest.skip("libvirt runs what root installed")
+    folder = Path(tempfile.mkdtemp(prefix="gpu-passthrough-", dir="/opt"))
+    try:
+        venv.create(folder)
+        folder.chmod(0o755)
+        (library,) = folder.glob("lib/python*/site-packages")
+        package = Path(gpu_passthrough_plugin.__file__).parent
+        shutil.copytree(package, library / package.name)
+        (library / "others.pth").write_text(sysconfig.get_path("purelib"))
+        yield folder / "bin/python3"
+    finally:
+        shutil.rmtree(folder)
+
+
 class HookedHost:
     """The host of the seed below a folder, unless it is another.
 
     :param url: of the ledger; a file's by default.
+    :param python: the interpreter that the product is installed for.
     """
 
     def __init__(
-        self, root: Path, described: Host | None = None, url: str = ""
+        self,
+        root: Path,
+        described: Host | None = None,
+        url: str = "",
+        python: Path = Path(sys.executable),
     ) -> None:
+        self.python = python
         self.root = root
         self.state = root / "state"
         self.config = root / "gpu-passthrough.conf"
@@ -91,12 +129,24 @@ class HookedHost:
         """How a command that looks at this host ended."""
         options = ("--root", str(self.root), "--config-file", str(self.config))
         return subprocess.run(
-            (*COMMAND, *options, *argv), capture_output=True, text=True
+            (self.python, *COMMAND, *options, *argv),
+            capture_output=True,
+            text=True,
         )
 
     def install(self) -> None:
-        done = self.cli("hook", "install")
-        assert done.returncode == 0, done.stderr
+        """Put the hook in place, wherever this Python is installed."""
+        program = script.Program(
+            python=sys.executable,
+            entry=libvirt_hook.__file__,
+            options=(
+                *("--config-file", str(self.config)),
+                *("--root", str(self.root)),
+            ),
+        )
+        files = Files(str(self.root))
+        change = hook_install.planned(files, program, None)
+        hook_install.carry_out(files, change)
 
     def call(
         self,

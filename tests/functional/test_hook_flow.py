@@ -7,7 +7,6 @@ the functions' drivers change hands in memory.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NoReturn
@@ -15,24 +14,26 @@ from typing import NoReturn
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation.sql.direct import Direct
-from gpu_passthrough_plugin.compute.hook.decision import Patterns, Rules
-from gpu_passthrough_plugin.flow import boot, guard, hook, verbs
-from gpu_passthrough_plugin.flow.books import DriverBooks
+from gpu_passthrough_plugin.discovery.tree import HostTree
+from gpu_passthrough_plugin.flow import boot, hook, recovery, verbs
+from gpu_passthrough_plugin.flow.hook import HookContext
 from gpu_passthrough_plugin.flow.site import Site
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
-from gpu_passthrough_plugin.model.unit import State
+from gpu_passthrough_plugin.model.hook import HookMode
+from gpu_passthrough_plugin.model.unit import State, UnitKey
 from tests.functional.acts import Acts, Crash
 from tests.functional.hooked import AUDIO, GPU, SECOND, xml
 from tests.functional.world import (
     HOST,
     OTHER,
+    POLICY,
     UUID,
     World,
     guest,
     place,
     wanted,
 )
+from tests.golden import assert_golden, sections
 from tests.trees.seed import seed
 
 WHOLE = xml(GPU, AUDIO, uuid=UUID).encode()
@@ -41,24 +42,22 @@ WHOLE = xml(GPU, AUDIO, uuid=UUID).encode()
 class Libvirt:
     """What libvirt calls, on a host where every function is on vfio-pci."""
 
-    def __init__(self, world: World, mode: str = "any") -> None:
+    def __init__(self, world: World, mode: HookMode = HookMode.ANY) -> None:
         root = seed().write(world.folder / "root")
         self.ended: list[str] = []
-        self.post = guard.Post(
-            Direct(f"{world.folder}/ledger.sqlite", HOST),
-            Rules(
-                mode,
-                Patterns([("class", "03[0-9a-f]*")]).match,
-                Patterns(()).match,
-            ),
-            self.ended.append,
-            root=str(root),
-            state_path=str(world.folder),
+        self.context = HookContext(
+            host=HOST,
+            tree=HostTree(str(root)),
+            policy=POLICY,
+            ledger=world.ledger,
+            journal=world.journal,
+            mode=mode,
             wait_s=0,
+            hand_over=self.ended.append,
         )
 
     def calls(self, operation: str, text: bytes = WHOLE) -> int:
-        return guard.act(self.post, "guest", operation, text)
+        return hook.act(self.context, "guest", operation, text)
 
 
 @pytest.fixture
@@ -100,7 +99,7 @@ def test_a_guest_from_its_start_to_its_end(
     assert states(world)[GPU] == ("releasing", UUID)
     assert libvirt.ended == [UUID]
     acts = Acts()
-    hook.release(deaf(world, acts), UUID)
+    recovery.release_ended(deaf(world, acts), UUID)
     assert "reset" in acts.done
     assert world.snapshot() == before
     assert libvirt.calls("prepare") == 0
@@ -111,13 +110,13 @@ def test_functions_go_back_to_what_libvirt_left_them_on(
 ) -> None:
     libvirt.calls("prepare")
     libvirt.calls("release")
-    hook.release(deaf(world), UUID)
+    recovery.release_ended(deaf(world), UUID)
     assert world.kernel.binding(place(GPU)).driver == "nouveau"
     assert world.kernel.binding(place(AUDIO)).driver == "snd_hda_intel"
     libvirt.calls("prepare")
     libvirt.calls("release")
     kept = dataclasses.replace(deaf(world), restores_drivers=False)
-    hook.release(kept, UUID)
+    recovery.release_ended(kept, UUID)
     assert world.kernel.binding(place(GPU)).driver == "vfio-pci"
 
 
@@ -133,7 +132,7 @@ def test_what_was_claimed_by_hand_is_claimed_again(
         assert world.ledger.allocation(UUID).states == (State.ACTIVE,)
         assert libvirt.calls("release", text) == 0
         acts = Acts()
-        hook.release(deaf(world, acts), UUID)
+        recovery.release_ended(deaf(world, acts), UUID)
         assert "reset" in acts.done
         assert world.snapshot() == before
     assert world.ledger.allocation(UUID).request == "gpu:1"
@@ -147,7 +146,7 @@ def test_a_unit_that_does_not_reset_is_quarantined(
     world.kernel.refuses.add(("reset", place(GPU)))
     libvirt.calls("prepare")
     libvirt.calls("release")
-    hook.release(deaf(world), UUID)
+    recovery.release_ended(deaf(world), UUID)
     assert states(world)[GPU] == ("quarantined", None)
     assert libvirt.calls("prepare") == 1
     assert world.states() == ["quarantined", "free", "free"]
@@ -161,14 +160,14 @@ def test_a_release_that_dies_is_finished_by_the_next_command(
     libvirt.calls("prepare")
     libvirt.calls("release")
     whole = Acts()
-    hook.release(deaf(world, whole), UUID)
+    recovery.release_ended(deaf(world, whole), UUID)
     assert world.snapshot() == before
     for number in range(1, len(whole.done) + 1):
         assert libvirt.calls("prepare") == 0
         libvirt.calls("release")
         acts = Acts(crash_at=number, does_it=does_it)
         with pytest.raises(Crash):
-            hook.release(deaf(world, acts), UUID)
+            recovery.release_ended(deaf(world, acts), UUID)
         # Neither a guest that starts anew takes what is not given back,
         # nor does it end what it is given.
         if world.snapshot() != before:
@@ -185,7 +184,7 @@ def test_what_the_hook_claimed_and_died_is_free_again(
     world.ledger.claim_units([key], UUID, "hook")
     assert libvirt.calls("release") == 0
     assert libvirt.ended == [UUID]
-    hook.release(deaf(world), UUID)
+    recovery.release_ended(deaf(world), UUID)
     assert world.states() == ["free"] * 3
     world.ledger.claim_units([key], UUID, "hook")
     assert libvirt.calls("prepare") == 0
@@ -196,7 +195,7 @@ def test_a_boot_of_ours_goes_through_and_ends_by_itself(
     world: World,
 ) -> None:
     """Whatever shape others' guests are held to."""
-    libvirt = Libvirt(world, mode="primary")
+    libvirt = Libvirt(world, mode=HookMode.PRIMARY)
     before = world.snapshot()
     called: list[str] = []
 
@@ -286,49 +285,102 @@ def test_a_guest_that_waits_has_the_release_begun_again(
     world: World, libvirt: Libvirt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever was to give its units back may have died."""
-    monkeypatch.setattr(guard, "_PATIENCE_S", 0)
+    monkeypatch.setattr(hook, "_RESTART_RELEASE_S", 0)
     libvirt.calls("prepare")
     libvirt.calls("release")
     libvirt.ended.clear()
-    libvirt.post.wait_s = 5
 
     def give_back(uuid: str) -> None:
         libvirt.ended.append(uuid)
-        hook.release(deaf(world), uuid)
+        recovery.release_ended(deaf(world), uuid)
 
-    libvirt.post.hand_over = give_back
+    libvirt.context = dataclasses.replace(
+        libvirt.context, wait_s=5, hand_over=give_back
+    )
     assert libvirt.calls("prepare") == 0
     assert libvirt.ended == [UUID]
     assert states(world)[GPU] == ("active", UUID)
 
 
-@pytest.mark.parametrize(
-    "books",
-    [
-        lambda world: Direct(f"{world.folder}/ledger.sqlite", HOST),
-        lambda world: DriverBooks(world.ledger, HOST),
-    ],
-)
-def test_both_ways_refuse_in_the_same_words(
-    world: World,
-    libvirt: Libvirt,
-    books: Callable[[World], guard.Books],
-    capfd: pytest.CaptureFixture[str],
-    tmp_path: Path,
+def test_whose_a_unit_is(
+    world: World, libvirt: Libvirt, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    libvirt.post.books = books(world)
     other = xml(GPU, AUDIO, *SECOND, uuid=OTHER).encode()
     assert libvirt.calls("prepare") == 0
     assert libvirt.calls("prepare", other) == 1
-    assert f"unit {GPU} is active for {UUID}" in capfd.readouterr().err
+    err = capfd.readouterr().err
+    for datum in (f"{HOST}/{GPU}", "active", UUID):
+        assert datum in err
     assert states(world)[SECOND[0]] == ("free", None)
     world.ledger.cordon(HOST, "new roof")
     second = xml(*SECOND, uuid=OTHER).encode()
     assert libvirt.calls("prepare", second) == 1
-    assert "this host is disabled (new roof)" in capfd.readouterr().err
+    assert "new roof" in capfd.readouterr().err
     assert libvirt.calls("release", other) == 0
     assert libvirt.calls("release") == 0
     assert libvirt.ended == [UUID]
     # Again: what is releasing still is to be given back.
     assert libvirt.calls("release") == 0
     assert libvirt.ended == [UUID, UUID]
+
+
+def test_a_guest_without_a_uuid_is_refused(
+    libvirt: Libvirt, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for uuid in ("", "none"):
+        text = xml(GPU, AUDIO, uuid=uuid).encode()
+        assert libvirt.calls("prepare", text) == 1
+        assert "<uuid>" in capfd.readouterr().err
+
+
+def test_what_may_be_a_function_is_refused(
+    world: World, libvirt: Libvirt, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = xml(rest="<devices><disk type='nvme'/></devices>").encode()
+    assert libvirt.calls("prepare", text) == 1
+    assert '<disk type="nvme">' in capfd.readouterr().err
+    # A running guest is never killed by it.
+    for operation in ("reconnect", "release"):
+        assert libvirt.calls(operation, text) == 0
+    assert world.states() == ["free"] * 3
+    # Its units are known by its UUID when it has ended.
+    doubtful = xml(GPU, AUDIO, uuid=UUID).replace(
+        "<devices>", "<devices><disk type='nvme'/>"
+    )
+    libvirt.calls("prepare")
+    assert libvirt.calls("release", doubtful.encode()) == 0
+    assert states(world)[GPU] == ("releasing", UUID)
+
+
+def test_messages(
+    world: World, libvirt: Libvirt, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def said(operation: str, text: bytes) -> str:
+        libvirt.calls(operation, text)
+        return capfd.readouterr().err.strip()
+
+    doubtful = xml(rest="<devices><disk type='nvme'/></devices>").encode()
+    messages = {
+        "may be one": said("prepare", doubtful),
+        "no UUID": said("prepare", xml(GPU, uuid="").encode()),
+        "not there": said("prepare", xml("0000:77:00.0").encode()),
+    }
+    world.ledger.claim_units([key(world)], OTHER, "gpu:1")
+    messages["another's"] = said("prepare", WHOLE)
+    messages["another's, running"] = said("reconnect", WHOLE)
+    world.ledger.move(world.ledger.unit(key(world)), State.ACTIVE)
+    world.ledger.move(world.ledger.unit(key(world)), State.RELEASING)
+    messages["waits"] = said("prepare", WHOLE)
+    messages["waits, running"] = said("reconnect", WHOLE)
+    assert_golden(
+        Path(__file__).with_name("hook_messages.txt"), sections(messages)
+    )
+
+
+def key(world: World) -> UnitKey:
+    (found,) = (
+        r.unit.key
+        for r in world.ledger.records()
+        if str(r.unit.key.address) == GPU
+    )
+    return found

@@ -3,132 +3,198 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import (
     LedgerDriver,
     LedgerSettings,
 )
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
-from gpu_passthrough_plugin.flow.books import DriverBooks
-from gpu_passthrough_plugin.model.guard import HOOK, Answer, Ledger
-from gpu_passthrough_plugin.model.unit import State, UnitRecord
-from tests.functional.hooked import AUDIO, GPU, ME, OTHER, HookedHost, xml
-from tests.unit.allocation.build import request, unit
+from gpu_passthrough_plugin.discovery.tree import HostTree
+from gpu_passthrough_plugin.flow import hook, host_snapshot
+from gpu_passthrough_plugin.flow.hook import HookContext
+from gpu_passthrough_plugin.host.journal import Journal
+from gpu_passthrough_plugin.isolation.partition import Policy
+from gpu_passthrough_plugin.model import selector
+from gpu_passthrough_plugin.model.allocation import Allocation
+from gpu_passthrough_plugin.model.hook import HOOK_REQUEST, HookMode
+from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
+from tests.functional.hooked import (
+    AUDIO,
+    GPU,
+    HOST,
+    ME,
+    OTHER,
+    SECOND,
+    HookedHost,
+    xml,
+)
+from tests.trees.seed import seed
 
 pytest_plugins = (
     "tests.functional.servers.fixtures",
     "tests.functional.placement.fixtures",
 )
-FIRST, SECOND = "0000:01:00.0", "0000:02:00.0"
+POLICY = Policy((selector.parse("class=03*"),))
+BOTH = xml(GPU, AUDIO, *SECOND)
 
 
 @pytest.fixture(params=["mariadb", "postgresql", "placement_ledger"])
 def ledger(request: pytest.FixtureRequest) -> Iterator[LedgerDriver]:
     server = request.getfixturevalue(request.param)
-    found: LedgerDriver
+    made: LedgerDriver
     if isinstance(server, LedgerDriver):
-        found = server
+        made = server
     else:
-        found = SqlLedger(LedgerSettings(server.new_database()))
-        found.sync()
-    found.publish("h", [unit(1), unit(2), unit(3)])
-    yield found
-    found.close()
+        made = SqlLedger(LedgerSettings(server.new_database()))
+        made.sync()
+    yield made
+    made.close()
 
 
-def taking(*keys: str) -> Answer:
-    return Answer(takes=keys)
+class Libvirt:
+    """What libvirt calls, on a host whose units are published."""
+
+    def __init__(self, ledger: LedgerDriver, folder: Path) -> None:
+        self.ended: list[str] = []
+        self.ledger = ledger
+        tree = HostTree(str(seed().write(folder / "root")))
+        self._folder, self._tree = folder, tree
+        ledger.publish(HOST, host_snapshot.read(tree, POLICY).units(HOST))
+
+    def calls(
+        self, operation: str, text: str = BOTH, ledger: Any = None
+    ) -> int:
+        context = HookContext(
+            host=HOST,
+            tree=self._tree,
+            policy=POLICY,
+            ledger=ledger or self.ledger,
+            journal=Journal(str(self._folder / "instances")),
+            mode=HookMode.ANY,
+            wait_s=0,
+            hand_over=self.ended.append,
+        )
+        return hook.act(context, "guest", operation, text.encode())
+
+    def record(self, address: str) -> UnitRecord:
+        (record,) = (
+            r
+            for r in self.ledger.records(host=HOST)
+            if str(r.unit.key.address) == address
+        )
+        return record
+
+    def states(self) -> list[tuple[str, str | None]]:
+        """Of three units, the first two of which BOTH takes."""
+        records = self.ledger.records(host=HOST)
+        return [(str(r.state), r.consumer) for r in records]
 
 
-def decided(
-    ledger: LedgerDriver, answer: Answer, uuid: str = ME
-) -> tuple[Answer, Ledger]:
-    """What was decided on, and done."""
-    seen: list[Ledger] = []
-
-    def decide(book: Ledger) -> Answer:
-        seen.append(book)
-        return answer
-
-    return DriverBooks(ledger, "h").attempt(uuid, decide, HOOK), seen[-1]
+@pytest.fixture
+def libvirt(ledger: LedgerDriver, tmp_path: Path) -> Libvirt:
+    return Libvirt(ledger, tmp_path)
 
 
-def states(ledger: LedgerDriver) -> list[tuple[str, str | None]]:
-    return [(str(r.state), r.consumer) for r in ledger.records(host="h")]
+FREE = ("free", None)
 
 
-def test_a_guests_life(ledger: LedgerDriver) -> None:
-    answer, book = decided(ledger, taking(FIRST, SECOND))
-    assert answer.takes == (FIRST, SECOND)
-    assert (book.has, book.request, book.disabled) == ((), "", None)
-    assert [u.state for u in book.units] == ["free"] * 3
-    assert book.units[0].functions == {
-        FIRST: "10de:1430",
-        "0000:01:00.1": "10de:0fba",
-    }
-    assert states(ledger) == [("active", ME)] * 2 + [("free", None)]
-    _, book = decided(ledger, Answer())
-    assert book.request == HOOK
-    assert book.has == (("h", FIRST, "active"), ("h", SECOND, "active"))
-    books = DriverBooks(ledger, "h")
-    assert books.let_go(ME)
-    assert states(ledger) == [("releasing", ME)] * 2 + [("free", None)]
-    assert books.let_go(ME)
-    assert not books.let_go(OTHER)
+def test_a_guests_life(libvirt: Libvirt) -> None:
+    assert libvirt.states() == [FREE] * 3
+    for _ in range(2):
+        assert libvirt.calls("prepare") == 0
+        assert libvirt.states() == [("active", ME)] * 2 + [FREE]
+    assert libvirt.ledger.allocation(ME).request == HOOK_REQUEST
+    assert libvirt.calls("release", xml(GPU, uuid=OTHER)) == 0
+    assert libvirt.ended == []
+    for number in (1, 2):
+        assert libvirt.calls("release") == 0
+        assert libvirt.states() == [("releasing", ME)] * 2 + [FREE]
+        assert libvirt.ended == [ME] * number
 
 
-def test_a_claim_of_before(ledger: LedgerDriver) -> None:
-    ledger.claim(request("gpu:1"), ME, host="h")
-    assert not DriverBooks(ledger, "h").let_go(ME)
-    (key,) = (
-        u.key for u in decided(ledger, Answer())[1].units if u.consumer == ME
-    )
-    answer, book = decided(ledger, Answer(moves=(key,)))
-    assert (answer.moves, book.request) == ((key,), "gpu:1")
-    assert states(ledger).count(("active", ME)) == 1
+def test_a_claim_of_before(libvirt: Libvirt) -> None:
+    libvirt.ledger.claim_units([libvirt.record(GPU).unit.key], ME, "gpu:1")
+    whole = xml(GPU, AUDIO)
+    assert libvirt.calls("release", whole) == 0
+    assert libvirt.ended == []
+    # No claim grows.
+    assert libvirt.calls("prepare") == 1
+    assert libvirt.calls("prepare", whole) == 0
+    assert libvirt.states() == [("active", ME), FREE, FREE]
+    assert libvirt.ledger.allocation(ME).request == "gpu:1"
 
 
-def test_who_was_faster_is_seen(ledger: LedgerDriver) -> None:
-    """Decided again on what there is then; nothing is half claimed."""
-    decided(ledger, taking(SECOND), OTHER)
-    before = states(ledger)
-    with pytest.raises(errors.Conflict):
-        decided(ledger, taking(FIRST, SECOND))
-    assert states(ledger) == before
+class Raced:
+    """A ledger in which others act before something is taken."""
 
-    def decide(book: Ledger) -> Answer:
-        free = [u.key for u in book.units if u.state == "free"]
-        if len(free) == 2:
-            ledger.claim_units(
-                [record(ledger, FIRST).unit.key], OTHER_TOO, HOOK
-            )
-        return Answer(takes=tuple(free[:1]))
+    def __init__(
+        self, ledger: LedgerDriver, before: Callable[[], object]
+    ) -> None:
+        self._ledger = ledger
+        self._before = before
 
-    answer = DriverBooks(ledger, "h").attempt(ME, decide, HOOK)
-    assert answer.takes == ("0000:03:00.0",)
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._ledger, name)
 
-
-OTHER_TOO = "0bbbbbbb-8d1f-4c8e-9a57-0d6b6e0f4a11"
+    def claim_units(
+        self, keys: Collection[UnitKey], consumer: str, request: str
+    ) -> Allocation:
+        self._before()
+        return self._ledger.claim_units(keys, consumer, request)
 
 
-def record(ledger: LedgerDriver, address: str) -> UnitRecord:
-    (found,) = (
-        r
-        for r in ledger.records(host="h")
-        if str(r.unit.key.address) == address
-    )
-    return found
+def test_who_was_faster_is_seen(libvirt: Libvirt) -> None:
+    """It is decided again on what there is then; nothing is half claimed."""
+    key = libvirt.record(SECOND[0]).unit.key
+    tries = []
+
+    def another_takes() -> None:
+        tries.append(libvirt.states())
+        if len(tries) == 1:
+            libvirt.ledger.claim_units([key], OTHER, "gpu:1")
+
+    raced = Raced(libvirt.ledger, another_takes)
+    assert libvirt.calls("prepare", ledger=raced) == 1
+    assert libvirt.states() == [FREE, ("claimed", OTHER), FREE]
+    assert len(tries) == 1
 
 
-def test_a_host_that_offers_nothing(ledger: LedgerDriver) -> None:
-    ledger.cordon("h", "new roof")
-    _, book = decided(ledger, Answer())
-    assert book.disabled == "new roof"
+def test_who_is_always_faster(libvirt: Libvirt) -> None:
+    """Then it is refused, and nothing is claimed."""
+    key = libvirt.record(GPU).unit.key
+    tries = []
+
+    def another_takes_and_frees() -> None:
+        tries.append(key)
+        libvirt.ledger.claim_units([key], OTHER, "gpu:1")
+
+    class Freed(Raced):
+        def claim_units(
+            self, keys: Collection[UnitKey], consumer: str, request: str
+        ) -> Allocation:
+            try:
+                return super().claim_units(keys, consumer, request)
+            finally:
+                record = libvirt.record(GPU)
+                libvirt.ledger.move(record, State.FREE)
+
+    raced = Freed(libvirt.ledger, another_takes_and_frees)
+    assert libvirt.calls("prepare", ledger=raced) == 1
+    assert libvirt.states() == [FREE] * 3
+    assert len(tries) > 1
+
+
+def test_a_cordoned_host(libvirt: Libvirt) -> None:
+    libvirt.ledger.cordon(HOST, "new roof")
+    assert libvirt.calls("prepare") == 1
+    assert libvirt.states() == [FREE] * 3
+    libvirt.ledger.uncordon(HOST)
+    assert libvirt.calls("prepare") == 0
 
 
 def test_two_guests_on_one_server(database_url: str, tmp_path: Path) -> None:

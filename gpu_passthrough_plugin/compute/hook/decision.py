@@ -1,245 +1,400 @@
-"""Whether a guest may start, and what is to be claimed for it: pure.
+"""Whether a guest may start, and which units are claimed for it.
 
 A guest takes whole units: every endpoint, or each primary alone while its
-companions are reserved.  What it takes of groups that are no unit, such as
-a NIC's virtual functions, is none of ours, but for what the operator
-selected or excluded; such a group has to be viable all the same.
+companions are reserved.  Functions of groups that are not units (a NIC's
+VFs) are ignored unless selected or excluded; their group must still be
+viable.
 """
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.compute.hook.states import States, listed
-from gpu_passthrough_plugin.model.guard import (
-    Answer,
-    Group,
-    Guest,
-    Held,
-    Ledger,
-    Member,
-)
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-# What typing calls the same takes longer to import than all the rest here.
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.allocation import Allocation
+from gpu_passthrough_plugin.model.function import Function, Header
+from gpu_passthrough_plugin.model.group import Member, Role
+from gpu_passthrough_plugin.model.hook import HOOK_REQUEST, HookMode
+from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
 
-_LIST = "see 'gpu-passthrough group list'"
 _SYNC = "run 'gpu-passthrough inventory sync'"
+_ENDING = frozenset({State.RELEASING, State.SANITISING})
+# A driver that does nothing to a function but keep others from it.
+_STUB = "pci-stub"
 
 
-class Rules:
-    """What does not change from guest to guest.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Guest:
+    """A libvirt domain, as far as it takes PCI functions of the host.
 
-    :param mode: which shape a unit has to be taken in: one of ``MODES``.
-    :param is_selected: by ``[discovery] select``.
-    :param is_excluded: by ``[discovery] exclude``.
-    """
-
-    __slots__ = ("is_excluded", "is_selected", "mode")
-
-    def __init__(
-        self,
-        mode: str,
-        is_selected: Callable[[Member], bool],
-        is_excluded: Callable[[Member], bool],
-    ) -> None:
-        self.mode = mode
-        self.is_selected = is_selected
-        self.is_excluded = is_excluded
-
-
-def answer(
-    guest: Guest,
-    groups: tuple[Group, ...],
-    ledger: Ledger,
-    rules: Rules,
-    *,
-    is_in_journal: bool = False,
-    is_running: bool = False,
-) -> Answer:
-    """What is to be done so that the guest has its units, or why not.
-
-    :param groups: every group that it takes a function of, read now.
-    :param is_in_journal: whether ``instance boot`` or ``release`` is at
-        it: the one takes units in its own shape, the other is waited for.
+    :param functions: addresses, each with whether libvirt binds it.
+    :param is_in_journal: whether ``instance boot`` or ``release`` is
+        working on it: the one takes units in its own shape, the other is
+        waited for.
     :param is_running: whether it cannot be refused any more; then only
         whose its units are is looked at.
     """
-    if is_in_journal:
-        rules = Rules("any", rules.is_selected, rules.is_excluded)
+
+    uuid: str
+    functions: Mapping[Address, bool]
+    is_in_journal: bool = False
+    is_running: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LedgerView:
+    """What the ledger has of this host, and of the guest on any host.
+
+    :param records: this host's units.
+    :param cordon_reason: why this host is cordoned; None when it is not.
+    :param allocation: what the guest holds; None for nothing.
+    """
+
+    records: Sequence[UnitRecord]
+    cordon_reason: str | None = None
+    allocation: Allocation | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rules:
+    """What does not change from guest to guest.
+
+    :param is_excluded: whether ``[discovery] exclude`` names a function.
+    """
+
+    mode: HookMode
+    is_excluded: Callable[[Function], bool]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Decision:
+    """What is done for a guest.
+
+    :param refusals: why it may not start, a sentence each; the rest is
+        empty then.
+    :param waits_for: units that are being released, and may be free soon.
+    :param takes: free units to claim and make active.
+    :param moves: units claimed for the guest before, to make active.
+    """
+
+    refusals: tuple[str, ...] = ()
+    waits_for: tuple[UnitKey, ...] = ()
+    takes: tuple[UnitRecord, ...] = ()
+    moves: tuple[UnitRecord, ...] = ()
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether there is nothing to write to the ledger."""
+        return bool(
+            self.refusals or self.waits_for or not (self.takes or self.moves)
+        )
+
+
+def decide(
+    guest: Guest,
+    groups: Mapping[int, Sequence[Member]],
+    ledger: LedgerView,
+    rules: Rules,
+) -> Decision:
+    """Return what is to be done so that the guest has its units, or why not.
+
+    :param groups: all members of each group that the guest takes a
+        function of, with their details, by the group's number.
+    """
     refusals: list[str] = []
-    touched: dict[str, Held] = {}
-    for group in groups:
-        unit, faults = _unit(group, guest, ledger, rules)
-        if unit is not None:
-            touched[unit.key] = unit
-        if unit is not None and not faults and not is_running:
-            faults = tuple(_shape(guest, unit, group, rules.mode))
-        if not faults and not is_running:
-            faults = tuple(_viability(guest, group))
-        refusals += () if is_running else faults
-    states = States(guest.uuid, ledger, is_in_journal)
-    for unit in touched.values():
-        states.look(unit)
-    states.look_at_the_rest(touched)
-    refusals = states.refusals + refusals
-    if refusals:
-        return Answer(refusals=tuple(refusals))
-    if states.waits_for:
-        return Answer(waits_for=tuple(states.waits_for))
-    return Answer(takes=tuple(states.takes), moves=tuple(states.moves))
-
-
-def _unit(
-    group: Group, guest: Guest, ledger: Ledger, rules: Rules
-) -> tuple[Held | None, tuple[str, ...]]:
-    """The unit that a group is, and what is wrong with either."""
-    found = {m.address: m.ids for m in group.endpoints}
-    owners = [
-        unit
-        for unit in ledger.units
-        if not found.keys().isdisjoint(unit.functions)
-    ]
-    faults = _never(group, guest, rules)
-    if not owners:
-        if not faults:
-            faults += _unpublished(group, rules)
-        return None, tuple(faults)
-    unit = owners[0]
-    if len(owners) > 1 or unit.functions != found:
-        faults.append(
-            f"unit {unit.key} is no longer what was published of it: IOMMU"
-            f" group {group.number} has {listed(found)}; {_SYNC}"
-        )
-    faults += [
-        f"{m.address} does not answer (it reads all ones); power-cycle the"
-        " host"
-        for m in group.endpoints
-        if m.is_dead
-    ]
-    return unit, tuple(faults)
-
-
-def _never(group: Group, guest: Guest, rules: Rules) -> list[str]:
-    """What no guest may have."""
-    faults = [
-        f"{m.address} is a bridge, which no guest can have"
-        for m in group.members
-        if m.is_bridge and m.address in guest.functions
-    ]
-    faults += [
-        f"{m.address} of IOMMU group {group.number} is one that [discovery]"
-        " exclude keeps from every guest"
-        for m in group.members
-        if rules.is_excluded(m)
-    ]
-    return faults
-
-
-def _unpublished(group: Group, rules: Rules) -> list[str]:
-    selected = [m.address for m in group.endpoints if rules.is_selected(m)]
-    if not selected:
-        return []
-    return [
-        f"{listed(selected)} of IOMMU group {group.number} is selected, and"
-        f" in no unit of the ledger; {_LIST} for why it cannot be handed out,"
-        f" or {_SYNC} when it can"
-    ]
-
-
-def _shape(guest: Guest, unit: Held, group: Group, mode: str) -> Iterator[str]:
-    """What is wrong with which functions of a unit are taken."""
-    taken = unit.functions.keys() & guest.functions.keys()
-    missing = sorted(unit.functions.keys() - taken)
-    if mode != "primary" and not missing:
-        return
-    companions = unit.functions.keys() - unit.primaries
-    loose = [
-        f"{m.address} is on {m.driver}"
-        for m in group.endpoints
-        if m.address in companions and not _is_reserved(m)
-    ]
-    is_bare = taken == unit.primaries
-    if mode != "full" and is_bare and not loose:
-        return
-    found = f"it takes {listed(taken)} of IOMMU group {group.number}"
-    if missing:
-        found += f" without {listed(missing)}"
-    if is_bare and loose:
-        found += f", while {', '.join(loose)}"
-    yield f"{found}; {_wanted(unit, companions, mode)}"
-
-
-def _wanted(unit: Held, companions: set[str], mode: str) -> str:
-    whole = f"a <hostdev> for each of {listed(unit.functions)}"
-    bare = f"{listed(unit.primaries)} alone"
-    if companions:
-        bare += f" with {listed(companions)} on vfio-pci"
-    if mode == "full" or (mode == "any" and not companions):
-        return f"wanted {whole}"
-    if mode == "primary":
-        return f"wanted {bare} ([hook] mode = primary)"
-    return f"wanted {whole}, or {bare}"
-
-
-def _viability(guest: Guest, group: Group) -> Iterator[str]:
-    """Who keeps the kernel from handing the group over.
-
-    Source: kernel, drivers/vfio and drivers/iommu: every endpoint of a
-    group has to be on a vfio driver, on pci-stub, or on none.
-    """
-    for member in group.endpoints:
-        is_taken = member.address in guest.functions
-        if is_taken and guest.functions[member.address]:
+    touched: dict[UnitKey, UnitRecord] = {}
+    for number, members in groups.items():
+        group = _Group(number, members, guest, rules)
+        record, faults = group.unit(ledger.records)
+        if record is not None:
+            touched[record.unit.key] = record
+        unread = tuple(group.unread())
+        refusals += unread
+        if unread or guest.is_running:
             continue
-        if is_taken and not _is_vfio(member):
-            yield (
-                f"{member.address} is on {member.driver or 'no driver'}, and"
-                " its device says that it is not managed; bind it to vfio-pci"
-                " ('gpu-passthrough host enable'), or say managed='yes'"
-            )
-        elif not is_taken and not _is_reserved(member):
-            yield (
-                f"IOMMU group {group.number} is not viable: {member.address}"
-                f" is on {member.driver}; bind it to vfio-pci"
-                " ('gpu-passthrough host enable')"
-            )
+        if record is not None and not faults:
+            faults = tuple(group.shape(record))
+        refusals += faults or group.viability()
+    units = _unit_states(guest, ledger, touched)
+    refusals = [*units.refusals, *refusals]
+    if refusals:
+        return Decision(refusals=tuple(refusals))
+    if units.waits_for:
+        return Decision(waits_for=units.waits_for)
+    return units
 
 
-def _is_vfio(member: Member) -> bool:
-    # Vendors' variants of vfio-pci have it in their names as well.
-    return member.driver is not None and "vfio" in member.driver
+def is_ending(allocation: Allocation | None) -> bool:
+    """Return whether units of a guest that ended are to be released.
 
-
-def _is_reserved(member: Member) -> bool:
-    return member.driver in (None, "pci-stub") or _is_vfio(member)
-
-
-class Patterns:
-    """What an operator selected or excluded, by ``model.selector``.
-
-    :param patterns: what is looked at, ``ids``, ``class`` or ``address``,
-        each with the regular expression that it has to match whole.
+    One that an operator claimed, and that the guest never had, stays
+    claimed.
     """
+    if allocation is None:
+        return False
+    ending = set(_ENDING)
+    if allocation.request == HOOK_REQUEST:
+        ending.add(State.CLAIMED)
+    return not ending.isdisjoint(allocation.states)
 
-    __slots__ = ("_patterns",)
 
-    def __init__(self, patterns: Iterable[tuple[str, str]]) -> None:
-        self._patterns = tuple(patterns)
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Group:
+    """One group that the guest takes functions of, and what is wrong."""
 
-    def match(self, member: Member) -> bool:
-        """Whether one of them names the function."""
-        if not self._patterns:
-            return False
-        # Most guests have no need of it.
-        import re
+    number: int
+    members: Sequence[Member]
+    guest: Guest
+    rules: Rules
 
-        shown = {
-            "ids": member.ids,
-            "class": member.class_code,
-            "address": member.address,
+    @property
+    def endpoints(self) -> tuple[Member, ...]:
+        return tuple(m for m in self.members if m.role is not Role.BRIDGE)
+
+    def unread(self) -> Iterator[str]:
+        """What could not be read, and the decision needs."""
+        for member in self.members:
+            function, detail = member.function, member.detail
+            facts = {
+                "the vendor": function.vendor_id,
+                "the product": function.product_id,
+                "the class": function.class_code,
+                "the driver": function.driver,
+                "the config space": detail.header if detail else None,
+                "the kind of driver": _is_reserved(member),
+            }
+            for name, value in facts.items():
+                if isinstance(value, Unknown):
+                    yield (
+                        f"{name} of {member.address} is unknown: {value}; see"
+                        " 'gpu-passthrough device list'"
+                    )
+                    break
+
+    def unit(
+        self, records: Sequence[UnitRecord]
+    ) -> tuple[UnitRecord | None, tuple[str, ...]]:
+        """The unit that the group is, and what is wrong with either."""
+        present = {
+            m.address: (m.function.vendor_id, m.function.product_id)
+            for m in self.endpoints
         }
-        return any(
-            re.fullmatch(pattern, shown[kind])
-            for kind, pattern in self._patterns
+        owners = [
+            record
+            for record in records
+            if not present.keys().isdisjoint(_published(record))
+        ]
+        faults = [*self._never()]
+        if not owners:
+            return None, tuple(faults or self._unpublished())
+        record, *others = owners
+        if others or _published(record) != present:
+            faults.append(
+                f"unit {record.unit.key} changed since it was published:"
+                f" IOMMU group {self.number} has {_listed(present)}; {_SYNC}"
+            )
+        faults += [
+            f"{m.address} does not respond (it reads all ones); power-cycle"
+            " the host"
+            for m in self.endpoints
+            if m.detail is not None and m.detail.header is Header.DEAD
+        ]
+        return record, tuple(faults)
+
+    def _never(self) -> Iterator[str]:
+        """What no guest may have."""
+        for member in self.members:
+            is_taken = member.address in self.guest.functions
+            if member.role is Role.BRIDGE and is_taken:
+                yield (
+                    f"{member.address} is a bridge and cannot be passed"
+                    " through; remove its <hostdev>"
+                )
+            if self.rules.is_excluded(member.function):
+                yield (
+                    f"{member.address} of IOMMU group {self.number} is"
+                    " excluded from every guest by [discovery] exclude"
+                )
+
+    def _unpublished(self) -> Iterator[str]:
+        """A group that the operator selected, and that is not a unit."""
+        selected = [m.address for m in self.members if m.role is Role.PRIMARY]
+        if selected:
+            yield (
+                f"{_listed(selected)} of IOMMU group {self.number} is"
+                " selected by [discovery] select and in no unit of the"
+                f" ledger; if 'gpu-passthrough group list' shows the group as"
+                f" assignable, {_SYNC}"
+            )
+
+    def shape(self, record: UnitRecord) -> Iterator[str]:
+        """What is wrong with which functions of a unit are taken."""
+        mode = self.rules.mode
+        if self.guest.is_in_journal:
+            mode = HookMode.ANY
+        every = {f.address for f in record.unit.functions}
+        primaries = {f.address for f in record.unit.primaries}
+        taken = every & self.guest.functions.keys()
+        missing = every - taken
+        if mode is not HookMode.PRIMARY and not missing:
+            return
+        loose = [
+            f"{m.address} is on {m.function.driver}"
+            for m in self.endpoints
+            if m.address in every - primaries and not _is_reserved(m)
+        ]
+        if mode is not HookMode.FULL and taken == primaries and not loose:
+            return
+        message = (
+            f"the guest takes {_listed(taken)} of IOMMU group {self.number}"
         )
+        if missing:
+            message += f" without {_listed(missing)}"
+        if taken == primaries and loose:
+            message += f", while {', '.join(loose)}"
+        yield f"{message}; {_expected(every, primaries, mode)}"
+
+    def viability(self) -> Iterator[str]:
+        """Which function keeps the kernel from handing the group over.
+
+        Source: kernel, drivers/vfio and drivers/iommu: every endpoint of a
+        group has to be on a vfio driver, on pci-stub, or on none.
+        """
+        for member in self.endpoints:
+            address, driver = member.address, member.function.driver
+            if self.guest.functions.get(address):
+                continue
+            if address not in self.guest.functions:
+                if not _is_reserved(member):
+                    yield (
+                        f"IOMMU group {self.number} is not viable: {address}"
+                        f" is on {driver}; bind it to vfio-pci"
+                        " ('gpu-passthrough host enable')"
+                    )
+            elif member.is_on_vfio is False:
+                yield (
+                    f"{address} is on {driver or 'no driver'} and its device"
+                    " is not managed; bind it to vfio-pci ('gpu-passthrough"
+                    " host enable') or set managed='yes'"
+                )
+
+
+def _expected(
+    every: set[Address], primaries: set[Address], mode: HookMode
+) -> str:
+    companions = every - primaries
+    whole = f"a <hostdev> for each of {_listed(every)}"
+    bare = f"{_listed(primaries)} alone"
+    if companions:
+        bare += f" with {_listed(companions)} on vfio-pci"
+    if mode is HookMode.FULL or (mode is HookMode.ANY and not companions):
+        return f"expected {whole}"
+    if mode is HookMode.PRIMARY:
+        return f"expected {bare} ([hook] mode = primary)"
+    return f"expected {whole}, or {bare}"
+
+
+def _is_reserved(member: Member) -> bool | Unknown:
+    """Whether the host leaves a function alone."""
+    if member.function.driver in (None, _STUB) or member.role is Role.BRIDGE:
+        return True
+    return member.is_on_vfio
+
+
+def _published(record: UnitRecord) -> dict[Address, tuple[int, int]]:
+    """Each endpoint of a unit with its ids."""
+    return {
+        f.address: (f.vendor_id, f.product_id) for f in record.unit.functions
+    }
+
+
+def _listed(addresses: Iterable[Address]) -> str:
+    return ", ".join(map(str, sorted(addresses)))
+
+
+def _unit_states(
+    guest: Guest, ledger: LedgerView, touched: Mapping[UnitKey, UnitRecord]
+) -> Decision:
+    """Sort a guest's units by what is to be done about each.
+
+    Of what is returned, refusals count before waits, and these before the
+    rest.
+    """
+    refusals: list[str] = []
+    waits_for: list[UnitKey] = []
+    takes: list[UnitRecord] = []
+    moves: list[UnitRecord] = []
+    for key, record in touched.items():
+        refusal = _refusal(guest, ledger, record)
+        if refusal:
+            refusals.append(refusal)
+        elif record.state in _ENDING:
+            # Whose it was does not matter: Nova hands a card on as soon as
+            # its guest is gone.
+            waits_for.append(key)
+        elif record.state in (State.FREE, State.CLAIMED):
+            if guest.is_in_journal:
+                # A boot has gone further than that before it starts the
+                # guest: its last release is not over yet.
+                waits_for.append(key)
+            elif record.state is State.FREE:
+                takes.append(record)
+            else:
+                moves.append(record)
+    if takes and ledger.allocation is not None:
+        held = ledger.allocation.units
+        ending = [r.unit.key for r in held if r.state in _ENDING]
+        waits_for += ending
+        if not ending:
+            refusals.append(_growth(guest, ledger.allocation, takes))
+    return Decision(
+        tuple(refusals), tuple(waits_for), tuple(takes), tuple(moves)
+    )
+
+
+def _refusal(guest: Guest, ledger: LedgerView, record: UnitRecord) -> str:
+    """Why the guest cannot have a unit by its state; empty when it can."""
+    key, state = record.unit.key, record.state
+    if state is State.QUARANTINED:
+        return (
+            f"unit {key} is quarantined ({record.reason}); check it, then run"
+            f" 'gpu-passthrough unit clear {key}'"
+        )
+    if state in _ENDING:
+        return ""
+    if state is State.FREE:
+        if ledger.cordon_reason is None or guest.is_in_journal:
+            return ""
+        return (
+            f"unit {key} is not offered: this host is cordoned"
+            f" ({ledger.cordon_reason}); see 'gpu-passthrough inventory hosts'"
+        )
+    if record.consumer != guest.uuid:
+        return (
+            f"unit {key} is {state} for {record.consumer}; see"
+            " 'gpu-passthrough allocation list'"
+        )
+    if state is State.PREPARING and not guest.is_in_journal:
+        return (
+            f"an interrupted boot left unit {key} half prepared; run"
+            f" 'gpu-passthrough instance release {guest.uuid}'"
+        )
+    return ""
+
+
+def _growth(
+    guest: Guest, allocation: Allocation, takes: Iterable[UnitRecord]
+) -> str:
+    """No claim grows: the guest holds what the claim was made for."""
+    units = ", ".join(str(r.unit.key) for r in allocation.units)
+    more = ", ".join(str(r.unit.key) for r in takes)
+    how = f"by its claim of {allocation.request}"
+    if allocation.request == HOOK_REQUEST:
+        how = "from an earlier start"
+    return (
+        f"the guest holds {units} {how} and takes {more} as well; run"
+        f" 'gpu-passthrough instance release {guest.uuid}', or remove {more}"
+        " from its XML"
+    )

@@ -1,148 +1,122 @@
-"""The hook's program: a text that is made when it is installed."""
+"""The hook's program: the shell script that libvirt runs.
+
+A guest without PCI functions passes without Python, which is looked for
+only where the domain's XML may have one.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import pprint
+import shlex
 
-from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.compute.hook import document
+from gpu_passthrough_plugin.formats.domain_xml import MAX_BYTES
+from gpu_passthrough_plugin.formats.host_devices import QEMU_NAMESPACE
 
 FOLDER = "/etc/libvirt/hooks/qemu.d"
 """Source: libvirt, hooks.html (since 6.5.0 every program in it)."""
 PATH = f"{FOLDER}/gpu-passthrough"
 MODE = 0o755
+MODULE = "gpu_passthrough_plugin.cli.libvirt_hook"
+"""What the script runs, with options, ``--`` and its own arguments."""
 
+_SHELL = "#!/bin/sh"
 _MARK = "# Made by 'gpu-passthrough hook install'; 'hook remove' removes it."
 _DIGEST = "# sha256 of what follows: "
-# A kernel before 5.1 reads no more of a script's first line.  Source:
-# kernel, include/uapi/linux/binfmts.h (BINPRM_BUF_SIZE).
-_MOST_SHEBANG = 127
 
-_TEXT = '''\
+# Any POSIX shell runs it: dash, bash and busybox are tried.  libvirt writes
+# the domain's XML to its standard input, and takes what it prints to
+# standard error for the reason why it fails.
+_TEXT = """\
 # libvirt runs this at each step of a guest's life, and waits for it.
-import sys
+PYTHON={python}
+ENTRY={entry}
 
-WORDS = (
-    b"hostdev", b"'nvme'", b'"nvme"', b"vfio",
-    # What may hide a word: references, declarations, other encodings.
-    b"&#", b"<!", b"<?", b"\\0",
-)
-MOST = {most}
-KNOWN = {known}
-OPTIONS = {options!r}
+case $2/$3 in
+prepare/begin | release/end | reconnect/begin) ;;
+*) exit 0 ;;
+esac
+LC_ALL=C
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+export LC_ALL PATH
 
+# A shell's variable has no zeros and no line ends at its end: the former
+# become a character that no XML has, and the latter are kept by the x.
+zero=$(printf '\\001')
+xml=$(tr '\\000' '\\001' && printf x) || xml=
+xml=${{xml%x}}
 
-def is_free_of_functions(text):
-    """Whether libvirt wrote it plainly, and without a word of any."""
-    is_plain = text[:7] == b"<domain" and len(text) <= MOST
-    return is_plain and not any(word in text for word in WORDS)
+# Words of a PCI function, or what may hide one: QEMU's own arguments, the
+# source of an unknown device, references, declarations, other encodings.
+case $xml in
+*hostdev* | *"'nvme'"* | *'"nvme"'* | *vfio* | *{qemu}* | \\
+    *'<source>'* | *'&#'* | *'<!'* | *'<?'* | *"$zero"*) ;;
+'<domain>'* | '<domain '*)
+    [ "${{#xml}}" -gt {most} ] || exit 0
+    ;;
+esac
 
+complain() {{
+    if [ "$operation" = prepare ]; then
+        printf '%s\\n' "gpu-passthrough: domain $1: $2" >&2
+    elif command -v logger >/dev/null; then
+        logger -t gpu-passthrough -p daemon.warning "domain $1: $2"
+    fi
+}}
 
-def whole(*words):
-    """The whole program, in this process."""
-    import site
-
-    site.main()
-    from gpu_passthrough_plugin.cli.main import main
-
-    return main([*OPTIONS, *words])
-
-
-def hand_over(uuid):
-    """Begin to give back what a guest had, and let it run."""
-    from gpu_passthrough_plugin.host.hook.detach import detached
-
-    words = ("hook", "release", "--patience", "600", uuid)
-    code = "import sys; from gpu_passthrough_plugin.cli.main import main"
-    code += "; sys.exit(main())"
-    detached(
-        (sys.executable, "-I", "-c", code, *OPTIONS, *words),
-        lambda: whole(*words),
-        log=KNOWN["log"],
-    )
-
-
-def answer(name, operation, text):
-    """The exit status; whatever is not understood is not let through."""
-    sys.path.append({packages!r})
-    from gpu_passthrough_plugin.flow import guard
-
-    status = guard.answer(KNOWN, name, operation, text, hand_over)
-    if status is None:
-        import site
-
-        site.main()
-        from gpu_passthrough_plugin.cli.guard import answer
-
-        status = answer(OPTIONS, name, operation, text, hand_over)
-    return status
-
-
-def run(name, operation):
-    try:
-        text = sys.stdin.buffer.read(MOST + 1)
-        if is_free_of_functions(text):
-            return 0
-        return answer(name, operation, text)
-    except Exception as error:
-        kind = type(error).__name__
-        said = f"gpu-passthrough: domain {{name}}: {{kind}}: {{error}}"
-        print(" ".join(said.split()), file=sys.stderr)
-        # Only a start is refused: a running guest would be killed.
-        return int(operation == "prepare")
-
-
-STEPS = (
-    ["prepare", "begin"], ["release", "end"], ["reconnect", "begin"]
-)
-if sys.argv[2:4] in STEPS:
-    sys.exit(run(sys.argv[1], sys.argv[2]))
-'''
+operation=$2
+if ! [ -x "$PYTHON" ] || ! [ -e "$ENTRY" ]; then
+    complain "$1" "its PCI functions cannot be checked, because $PYTHON or \\
+$ENTRY is gone; install the product again and run 'gpu-passthrough hook \\
+install', or remove $0"
+    # Only a start is refused: libvirt kills a running guest otherwise.
+    [ "$operation" != prepare ]
+    exit
+fi
+if [ "$operation" = prepare ]; then
+    exec "$PYTHON" -I -m {module}{options} -- "$@" <<XML
+$xml
+XML
+fi
+"$PYTHON" -I -m {module}{options} -- "$@" <<XML ||
+$xml
+XML
+    complain "$1" "the hook failed at $operation with status $?"
+exit 0
+"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Terms:
-    """What is known when the program is made.
+class Program:
+    """What the script runs.
 
     :param python: the interpreter, by its absolute path.
-    :param packages: the folder that holds this package.
-    :param options: of the command, for what needs all of the program.
-    :param known: what ``flow.guard.answer`` is given.
+    :param entry: the file of ``MODULE``.
+    :param options: of the command.
     """
 
     python: str
-    packages: str
+    entry: str
     options: tuple[str, ...]
-    known: dict[str, object]
 
 
-def script(terms: Terms) -> bytes:
-    """The program's text.
-
-    :raises Invalid: when no kernel could run it.
-    """
-    first = f"#!{terms.python} -IS"
-    if len(first) > _MOST_SHEBANG or len(terms.python.split()) != 1:
-        raise errors.Invalid(
-            f"the kernel cannot run a script by {terms.python!r}; wanted a"
-            f" path of up to {_MOST_SHEBANG - len('#! -IS')} characters"
-            " without blanks: install the product elsewhere"
-        )
+def script(program: Program) -> bytes:
+    """Return the script's text."""
     body = _TEXT.format(
-        known=pprint.pformat(terms.known),
-        most=document.MOST_BYTES,
-        options=terms.options,
-        packages=terms.packages,
+        python=shlex.quote(program.python),
+        entry=shlex.quote(program.entry),
+        options="".join(f" {shlex.quote(word)}" for word in program.options),
+        module=MODULE,
+        most=MAX_BYTES,
+        qemu=QEMU_NAMESPACE.partition("//")[2],
     ).encode()
     digest = hashlib.sha256(body).hexdigest()
-    head = f"{first}\n{_MARK}\n{_DIGEST}{digest}\n"
+    head = f"{_SHELL}\n{_MARK}\n{_DIGEST}{digest}\n"
     return head.encode() + body
 
 
 def is_ours(text: bytes) -> bool:
-    """Whether it was made here, and nobody edited it since."""
+    """Return whether a script was made here, and not edited since."""
     _, mark, digest, body = (*text.split(b"\n", 3), b"", b"", b"")[:4]
     return mark == _MARK.encode() and digest == (
         f"{_DIGEST}{hashlib.sha256(body).hexdigest()}".encode()

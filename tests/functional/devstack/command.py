@@ -12,9 +12,11 @@ import os
 import sys
 from pathlib import Path
 
-from gpu_passthrough_plugin.cli import main
+from gpu_passthrough_plugin.cli import libvirt_hook, main
 from gpu_passthrough_plugin.cli.context import Context
-from gpu_passthrough_plugin.flow import host_snapshot
+from gpu_passthrough_plugin.compute.hook import script
+from gpu_passthrough_plugin.flow import hook_install, host_snapshot
+from gpu_passthrough_plugin.host.files import Files
 
 NODE = Path(os.environ["NODE"])
 HOST = NODE / "host.umockdev"
@@ -44,6 +46,8 @@ def run(argv: list[str]) -> int:
             boots = str(NODE / "boots.umockdev")
             with contextlib.redirect_stdout(sys.stderr):
                 return main.main([*real, "--recording", boots, *_PLAN])
+        case ["hook", "install", *_]:
+            return _install_hook(real)
         case ["hook", *_]:
             return main.main([*real, "--root", str(NODE), *verb])
         case ["inventory", "sync"]:
@@ -57,6 +61,18 @@ def _disable(is_dry_run: bool) -> int:
             print("kernel arguments /etc/default/grub change")
     else:
         ENABLED.unlink()
+    return 0
+
+
+def _install_hook(options: list[str]) -> int:
+    """As ``hook install``, wherever this Python is installed."""
+    files = Files(str(NODE))
+    program = script.Program(
+        sys.executable, libvirt_hook.__file__, tuple(options)
+    )
+    change = hook_install.planned(files, program, None)
+    hook_install.carry_out(files, change)
+    print(change.action)
     return 0
 
 

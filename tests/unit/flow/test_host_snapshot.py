@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery.record import RecordingTree
+from gpu_passthrough_plugin.discovery.tree import HostTree
 from gpu_passthrough_plugin.flow import boot_state, host_snapshot
 from gpu_passthrough_plugin.flow.host_snapshot import Scope
+from gpu_passthrough_plugin.model import address
 from tests.trees.hosts import HOSTS
+from tests.trees.seed import seed
 from tests.trees.systems import SYSTEMS
 from tests.unit.isolation.values import GPUS
 
@@ -69,3 +75,40 @@ def test_how_a_host_boots() -> None:
     state = boot_state.read(tree, host_snapshot.read(tree, GPUS).facts)
     assert "/etc/default/grub" in state.installation.files
     assert state.has_vfio_pci is True
+
+
+GPU, OTHER = address.parse("06:00.0"), address.parse("82:00.1")
+
+
+def test_the_groups_of_some_functions_are_read_alone(tmp_path: Path) -> None:
+    root = seed().write(tmp_path)
+    tree = HostTree(str(root))
+    snapshot = host_snapshot.read(tree, GPUS, Scope.ALL)
+    expected = tuple(p for p in snapshot.parts if p.number in (18, 38))
+    assert [len(part.members) for part in expected] == [2, 2]
+    # Nothing of any other is looked at.
+    kept = {str(m.address) for part in expected for m in part.members}
+    for folder in (root / "sys/bus/pci/devices").iterdir():
+        if folder.name not in kept:
+            (folder / "uevent").unlink()
+            (folder / "config").unlink()
+    found = host_snapshot.read_groups(tree, GPUS, [GPU, OTHER, GPU])
+    assert found == expected
+    assert host_snapshot.read_groups(tree, GPUS, []) == ()
+
+
+def test_a_recorded_hosts_groups_are_read_as_well() -> None:
+    tree = seed().tree()
+    (part,) = host_snapshot.read_groups(tree, GPUS, [GPU])
+    assert part.number == 18
+
+
+def test_a_group_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    root = seed().write(tmp_path)
+    tree = HostTree(str(root))
+    absent = address.parse("77:00.0")
+    with pytest.raises(errors.ReadFailed, match="no PCI function 0000:77"):
+        host_snapshot.read_groups(tree, GPUS, [GPU, absent])
+    (root / "sys/bus/pci/devices/0000:06:00.0/iommu_group").unlink()
+    with pytest.raises(errors.ReadFailed, match="IOMMU group of 0000:06"):
+        host_snapshot.read_groups(tree, GPUS, [GPU])

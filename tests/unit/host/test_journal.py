@@ -40,10 +40,18 @@ def test_what_was_written_is_read(folder: Path) -> None:
     journal.write(Instance(OTHER))
     assert journal.read(UUID) == BOOTING
     assert journal.read(UUID.upper()) == BOOTING
+    assert journal.has(UUID)
+    assert not journal.has("0bbbbbbb-8d1f-4c8e-9a57-0d6b6e0f4a11")
     assert journal.instances() == (Instance(OTHER), BOOTING)
     journal.remove(UUID)
     journal.remove(UUID)
     assert journal.instances() == (Instance(OTHER),)
+
+
+def test_what_cannot_be_read_is_there_all_the_same(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / f"{UUID}.json").write_text("{")
+    assert Journal(str(folder)).has(UUID)
 
 
 def test_nobody_else_may_read_it(folder: Path) -> None:
@@ -154,7 +162,11 @@ def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
         journal.write(BOOTING)
     assert str(caught.value).startswith("cannot write the journal ")
     assert str(caught.value).endswith("nothing was done without it")
-    for act in (journal.instances, lambda: journal.read(UUID)):
+    for act in (
+        journal.instances,
+        lambda: journal.read(UUID),
+        lambda: journal.has(UUID),
+    ):
         with pytest.raises(errors.Unavailable, match="cannot read the jour"):
             act()
     with pytest.raises(errors.Unavailable, match="cannot remove"):

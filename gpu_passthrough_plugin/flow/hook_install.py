@@ -1,0 +1,72 @@
+"""The libvirt hook's program: put in place, or removed."""
+
+from __future__ import annotations
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.compute.hook import script
+from gpu_passthrough_plugin.host.files import Files
+from gpu_passthrough_plugin.model.change import Action, Write
+
+STEP = "libvirt hook"
+_LIBVIRT = "/etc/libvirt"
+# Source: libvirt, hooks.html.
+_OLDEST = 6_005_000
+
+
+def planned(
+    files: Files, program: script.Program, libvirt: int | None
+) -> Write:
+    """Return the change that puts the hook in place, or updates it.
+
+    :param libvirt: its version as a number; None where it is not known.
+    :raises Refused: when libvirt is too old or absent, or the file there is
+        not the product's.
+    """
+    if libvirt is not None and libvirt < _OLDEST:
+        raise errors.Refused(
+            f"libvirt {_version(libvirt)} does not run hooks in"
+            f" {script.FOLDER}; expected {_version(_OLDEST)} or newer"
+        )
+    if files.missing(f"{_LIBVIRT}/hooks"):
+        raise errors.Refused(
+            f"there is no {_LIBVIRT} here; install libvirt's daemon first"
+        )
+    text = script.script(program)
+    return Write(STEP, script.PATH, _present(files), text, script.MODE)
+
+
+def removal(files: Files) -> Write:
+    """Return the change that removes the hook.
+
+    :raises Refused: when the file there is not the product's.
+    """
+    return Write(STEP, script.PATH, _present(files), None)
+
+
+def carry_out(files: Files, change: Write) -> None:
+    """Apply a planned change."""
+    if change.becomes is None:
+        files.remove(change.path)
+        return
+    if change.action is not Action.KEEP:
+        files.put(change.path, change.becomes, change.mode)
+    entry = files.entry(change.path)
+    if entry and entry.attributes.mode != change.mode:
+        attributes = entry.attributes._replace(mode=change.mode)
+        files.dress(change.path, attributes)
+
+
+def _present(files: Files) -> bytes | None:
+    """The product's program that is there; None for none."""
+    text = files.read(script.PATH)
+    if text is not None and not script.is_ours(text):
+        raise errors.Refused(
+            f"{script.PATH} was not made by this product, or was edited; move"
+            " it away, then run this again"
+        )
+    return text
+
+
+def _version(number: int) -> str:
+    """Source: libvirt, virGetVersion."""
+    return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"

@@ -1,1 +1,0 @@
-"""What the libvirt hook reads of its host, and whom it hands over to."""

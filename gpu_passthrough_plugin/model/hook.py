@@ -1,0 +1,23 @@
+"""What the libvirt hook's decision and the rest of the product share."""
+
+from __future__ import annotations
+
+import enum
+
+HOOK_REQUEST = "hook"
+"""The request of a claim that the hook made for a starting guest.
+
+No request of an operator is written like that: those have a number each.
+"""
+
+
+class HookMode(enum.StrEnum):
+    """Which functions of a group a guest has to take.
+
+    ``full``: every endpoint; ``primary``: each primary alone while its
+    companions are reserved; ``any``: either of them.
+    """
+
+    ANY = "any"
+    FULL = "full"
+    PRIMARY = "primary"
