@@ -61,6 +61,7 @@ class HookInstall(_Changes):
         from gpu_passthrough_plugin.model.change import Action
 
         files = self.files()
+        _require_lasting()
         version = hypervisor.version() if files.root == "/" else None
         change = hook_install.planned(files, self._program(), version)
         answer = self.carried_out(files, change, is_dry=parsed_args.dry_run)
@@ -70,7 +71,22 @@ class HookInstall(_Changes):
                 " if a hook was already installed). Running guests are not"
                 " affected."
             )
+        self._warn()
         return answer
+
+    def _warn(self) -> None:
+        """Say why guests with PCI devices would be refused until then."""
+        try:
+            version = self.context.ledger.version()
+            why = "" if version else "there is no ledger yet"
+        except errors.Error as error:
+            why = str(error)
+        if why:
+            say(
+                f"warning: {why}; every guest with a PCI device is refused"
+                " until 'gpu-passthrough db sync' and 'gpu-passthrough"
+                " inventory sync' were run"
+            )
 
     def _program(self) -> Program:
         from gpu_passthrough_plugin.compute.hook.script import Program
@@ -86,6 +102,28 @@ class HookInstall(_Changes):
             entry=os.path.abspath(libvirt_hook.__file__),
             options=tuple(words),
         )
+
+
+def _require_lasting() -> None:
+    """Raise if libvirt could not, or should not, run what runs now."""
+    import sysconfig
+
+    from gpu_passthrough_plugin.compute.hook import installation
+    from gpu_passthrough_plugin.host import hook
+
+    python = os.path.abspath(sys.executable)
+    entry = os.path.abspath(libvirt_hook.__file__)
+    package = os.path.dirname(os.path.dirname(entry))
+    libraries = [sysconfig.get_path(n) for n in ("stdlib", "purelib")]
+    installation.require_lasting(
+        installation.Installation(
+            python=python,
+            package=package,
+            paths=hook.path_facts((python, *libraries), package),
+            caches=hook.caches(),
+            is_quickstart=hook.is_made_by_quickstart(sys.prefix),
+        )
+    )
 
 
 class HookRemove(_Changes):

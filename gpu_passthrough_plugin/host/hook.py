@@ -1,12 +1,21 @@
-"""What the libvirt hook does on its host: complain, and detach a release."""
+"""What the libvirt hook does on its host, and where it is installed from.
+
+It complains to the system's log, and starts a release that outlives it.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import sys
 import syslog
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.model.hook import PathFact
 
 # Source: sd_booted(3).
 _BOOTED = "/run/systemd/system"
@@ -79,3 +88,80 @@ def _is_run_by_systemd(argv: Sequence[str]) -> bool:
         os.P_WAIT, _SYSTEMD_RUN, command
     )
     return status == 0
+
+
+# What ``tools/setup.sh`` puts into the environments that it makes.
+_QUICKSTART = (".ready", ".package")
+# Source: Linux, include/linux/namei.h (MAXSYMLINKS).
+_MAX_LINKS = 40
+
+
+def is_made_by_quickstart(prefix: str) -> bool:
+    """Return whether quickstart.sh or run-tests.sh made an environment."""
+    return all(os.path.exists(f"{prefix}/{name}") for name in _QUICKSTART)
+
+
+def caches() -> tuple[str, ...]:
+    """Return the folders that are caches by the caller's environment."""
+    names = ("XDG_CACHE_HOME", "GPU_PASSTHROUGH_CACHE")
+    folders = (os.environ.get(name, "") for name in names)
+    return tuple(os.path.abspath(f) for f in folders if os.path.isabs(f))
+
+
+def path_facts(paths: Iterable[str], folder: str) -> tuple[PathFact, ...]:
+    """Return who may change what is on the way to some files or folders.
+
+    Symbolic links are followed, and are themselves among what is returned.
+    Of what is not there, only what is above it is returned.
+
+    :param paths: absolute.
+    :param folder: absolute; everything below it is looked at as well.
+    :raises ReadFailed: when something of it cannot be looked at.
+    """
+    seen: dict[str, PathFact] = {}
+    try:
+        for path in (*paths, folder):
+            _walk_to(path, seen)
+        for inner, folders, files in os.walk(folder, onerror=_raise):
+            for name in (*folders, *files):
+                _walk_to(f"{inner}/{name}", seen)
+    except OSError as error:
+        raise errors.ReadFailed(
+            f"cannot look at {error.filename}: {error.strerror}"
+        ) from error
+    return tuple(seen.values())
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error
+
+
+def _walk_to(path: str, seen: dict[str, PathFact]) -> None:
+    """Add what is on the way to a path, as far as it is there."""
+    links = 0
+    todo = path.split("/")[::-1]
+    here = ""
+    while todo:
+        name = todo.pop()
+        if name == "..":
+            here = here.rpartition("/")[0]
+        elif name not in ("", "."):
+            here = f"{here}/{name}"
+        try:
+            fact = seen.get(here or "/") or _path_fact(here or "/")
+        except FileNotFoundError:
+            return
+        seen[fact.path] = fact
+        if not stat.S_ISLNK(fact.mode):
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        target = os.readlink(fact.path)
+        here = "" if target.startswith("/") else here.rpartition("/")[0]
+        todo.extend(target.split("/")[::-1])
+
+
+def _path_fact(path: str) -> PathFact:
+    found = os.lstat(path)
+    return PathFact(path, found.st_uid, found.st_gid, found.st_mode)

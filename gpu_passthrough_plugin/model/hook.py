@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import NamedTuple
 
 HOOK_REQUEST = "hook"
 """The request of a claim that the hook made for a starting guest.
@@ -21,3 +22,15 @@ class HookMode(enum.StrEnum):
     ANY = "any"
     FULL = "full"
     PRIMARY = "primary"
+
+
+class PathFact(NamedTuple):
+    """Who may change a file or a folder of the hook's.
+
+    :param mode: as ``st_mode`` has it, with its type.
+    """
+
+    path: str
+    uid: int
+    gid: int
+    mode: int

@@ -5,6 +5,7 @@ The functions of DevStack are stand-ins that edit files as DevStack's do.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -120,10 +121,32 @@ def test_what_devstack_is_asked_for(node: Node) -> None:
     ]
 
 
+def test_root_has_a_python_of_its_own(node: Node) -> None:
+    """Where DevStack's is another user's, who could change the hook."""
+    if os.geteuid():
+        pytest.skip("only root has files of others")
+    os.chown(node.folder / "bin", 1000, -1)
+    made = node.folder / "root"
+    settings = {"GPU_PASSTHROUGH_VENV": str(made)}
+    done = node.stack(**settings)
+    assert done.returncode == 0, done.stderr
+    wheel = f"{node.folder}/data/gpu-passthrough/wheels/a.whl"
+    assert node.calls("pip ") == [
+        f"pip wheel --no-deps --wheel-dir {Path(wheel).parent} {PLUGIN}",
+        f"{made}/bin/pip install --upgrade -c"
+        f" {node.folder}/requirements/upper-constraints.txt {wheel}",
+    ]
+    assert len(node.calls("hook install")) == 1
+    service = node.etc / "systemd/system/gpu-passthrough-reconcile.service"
+    assert f"ExecStart={made}/bin/gpu-passthrough " in service.read_text()
+    taken_back(node, **settings)
+    assert not made.exists()
+
+
 def test_libvirt_has_a_hook_until_clean(node: Node) -> None:
     node.stack()
     assert (node.etc / "libvirt/hooks/qemu.d/gpu-passthrough").exists()
-    # What starts the guests is told again of each configuration.
+    # Once is enough: the hook reads the configuration each time.
     node.write_nova_conf()
     node.stack()
     assert len(node.calls("hook install")) == 2

@@ -84,6 +84,47 @@ def test_it_is_put_in_place_and_taken_away(
         assert list(host.program.parent.iterdir()) == []
 
 
+def test_without_a_ledger_the_operator_is_warned(
+    tmp_path: Path, proper: Path
+) -> None:
+    host = HookedHost(tmp_path, python=proper)
+    (host.state / "ledger.sqlite").unlink()
+    made = host.cli("hook", "install")
+    assert made.returncode == 0
+    assert "warning" in made.stderr
+    assert "db sync" in made.stderr
+
+
+def test_what_is_not_roots_is_not_installed(
+    tmp_path: Path, proper: Path
+) -> None:
+    host = HookedHost(tmp_path, python=proper)
+    folder = proper.parent
+    folder.chmod(0o777)
+    try:
+        done = host.cli("hook", "install")
+    finally:
+        folder.chmod(0o755)
+    assert (done.returncode, str(folder) in done.stderr) == (1, True)
+    assert not host.program.exists()
+
+
+def test_quickstarts_environment_is_not_installed(
+    tmp_path: Path, proper: Path
+) -> None:
+    host = HookedHost(tmp_path, python=proper)
+    marks = [proper.parents[1] / name for name in (".ready", ".package")]
+    for mark in marks:
+        mark.touch()
+    try:
+        done = host.cli("hook", "install")
+    finally:
+        for mark in marks:
+            mark.unlink()
+    assert (done.returncode, "quickstart.sh" in done.stderr) == (1, True)
+    assert not host.program.exists()
+
+
 def test_what_is_installed_may_go(tmp_path: Path) -> None:
     """As when the environment of a release is deleted for another's."""
     with installation() as python:

@@ -56,6 +56,20 @@ _OURS: Mapping[str, str] = {
 #!/bin/bash
 exec {shlex.quote(sys.executable)} -m tests.functional.devstack.command "$@"
 """,
+    "bin/pip": """\
+#!/bin/bash
+echo "pip $*" >>"$CALLS"
+touch "$4/a.whl"
+""",
+    # The system's own, as sudo finds it.
+    "bin/python3": """\
+#!/bin/bash
+[ "$1 $2" = "-m venv" ] || exit 1
+mkdir -p "$4/bin"
+printf '#!/bin/bash\\necho "$0 $*" >>"$CALLS"\\n' >"$4/bin/pip"
+chmod +x "$4/bin/pip"
+cp "$NODE/bin/gpu-passthrough" "$4/bin"
+""",
     "bin/systemctl": '#!/bin/bash\necho "systemctl $*" >>"$CALLS"\n',
     "bin/hostname": '#!/bin/bash\nbasename "$NODE"\n',
 }
