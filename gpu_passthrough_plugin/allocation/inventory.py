@@ -197,7 +197,7 @@ def _after(record: UnitRecord, unit: Unit | None) -> UnitRecord | None:
         if record.state is State.FREE:
             return None
         return dataclasses.replace(record, is_missing=True)
-    if record.state not in (State.FREE, State.QUARANTINED):
+    if record.state.is_held:
         if _endpoints(unit) != _endpoints(record.unit):
             return dataclasses.replace(record, is_missing=True)
         return dataclasses.replace(record, unit=unit, is_missing=False)

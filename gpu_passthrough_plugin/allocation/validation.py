@@ -62,3 +62,19 @@ def require_same_units(
         raise refusals.consumer_holds_other(
             allocation.consumer, allocation.request, allocation.host
         )
+
+
+def require_claimable(
+    keys: Collection[UnitKey], records: Collection[UnitRecord]
+) -> None:
+    """Raise if one of the given units cannot be claimed.
+
+    :param records: those of the given units that the ledger has.
+    :raises Refused: when it does not have one of them.
+    :raises Conflict: when one is not free, or its host no longer shows it.
+    """
+    for key in sorted(set(keys) - {record.unit.key for record in records}):
+        raise refusals.unit_unknown(key)
+    for record in records:
+        if not record.is_claimable:
+            raise refusals.unit_not_free(record)

@@ -134,3 +134,19 @@ class UnitRecord:
         A host's cordon is not of a unit.
         """
         return self.state is State.FREE and not self.is_missing
+
+    def moved(
+        self, state: State, generation: int, reason: str = ""
+    ) -> UnitRecord:
+        """Return the record after a move to a state.
+
+        :param generation: of the unit after the move.
+        :param reason: why it is quarantined; ignored for other states.
+        """
+        return dataclasses.replace(
+            self,
+            state=state,
+            consumer=self.consumer if state.is_held else None,
+            generation=generation,
+            reason=reason if state is State.QUARANTINED else "",
+        )

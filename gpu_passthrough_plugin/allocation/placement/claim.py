@@ -207,11 +207,7 @@ def _read_free_units(
         if host.record.is_cordoned:
             raise refusals.host_cordoned(name, host.record.reason)
     units = [s for s in fleet.units if s.record.unit.key in keys]
-    for key in sorted(set(keys) - {s.record.unit.key for s in units}):
-        raise refusals.unit_unknown(key)
-    for unit in units:
-        if not unit.is_free:
-            raise refusals.unit_not_free(unit.record)
+    validation.require_claimable(keys, [s.record for s in units])
     return units
 
 

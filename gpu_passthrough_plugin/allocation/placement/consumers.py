@@ -93,7 +93,7 @@ class Consumer:
         return tuple(
             unit
             for unit in fleet.units
-            if unit.is_free
+            if unit.record.is_claimable
             and self.amount(unit.uuid) == unit.counter.reservation
         )
 

@@ -47,7 +47,6 @@ class Move:
         self._record = record
         self._state = state
         self._reason = reason if state is State.QUARANTINED else ""
-        self._ends_hold = state in (State.FREE, State.QUARANTINED)
         self._attempted: StateCounter | None = None
         self._done: StateCounter | None = None
 
@@ -65,17 +64,12 @@ class Move:
         provider = _read(service, self._record.unit.key)
         if self._done is None:
             self._done = self._advance(service, provider)
-        if self._ends_hold:
+        if not self._state.is_held:
             consumers.end_holds(service, provider.uuid, self._done)
         if self._record.state is State.QUARANTINED:
             _remove_reason(service, provider.uuid)
-        return dataclasses.replace(
-            self._record,
-            state=self._state,
-            consumer=None if self._ends_hold else self._record.consumer,
-            generation=self._done.generation(Usage()),
-            reason=self._reason,
-        )
+        generation = self._done.generation(Usage())
+        return self._record.moved(self._state, generation, self._reason)
 
     def _advance(
         self, service: Service, provider: UnitProvider

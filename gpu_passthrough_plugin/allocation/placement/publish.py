@@ -200,20 +200,19 @@ def _change(
     counter = stored.counter.moved(
         stored.usage, after.state, is_missing=after.is_missing
     )
-    is_claimable = after.state is State.FREE and not after.is_missing
     # A missing unit cannot be claimed.
     closed = dataclasses.replace(counter, is_missing=True)
     generation = providers.put_inventory(
         service,
         stored.uuid,
         generation,
-        (closed if is_claimable else counter).inventory(resource_class),
+        (closed if after.is_claimable else counter).inventory(resource_class),
     )
     if new_traits != old_traits or reason:
         generation = providers.put_traits(
             service, stored.uuid, generation, new_traits
         )
-    if not is_claimable:
+    if not after.is_claimable:
         return None
     return Opening(stored.uuid, generation, counter.inventory(resource_class))
 

@@ -87,14 +87,10 @@ class StoredUnit:
     usage: Usage
 
     @property
-    def is_free(self) -> bool:
-        """Whether it may be claimed, if reservations of it are ignored."""
-        return self.record.state is State.FREE and not self.record.is_missing
-
-    @property
     def is_offered(self) -> bool:
-        """Whether it may be claimed now."""
-        return self.is_free and (not self.usage.amount or self.has_leftovers)
+        """Whether it may be claimed, and no consumer reserved it."""
+        is_reserved = self.usage.amount and not self.has_leftovers
+        return self.record.is_claimable and not is_reserved
 
     @property
     def has_leftovers(self) -> bool:
@@ -116,7 +112,9 @@ class Fleet:
     def without_reservations(self) -> Fleet:
         """Return the fleet as if no free unit were reserved."""
         units = tuple(
-            dataclasses.replace(unit, usage=Usage()) if unit.is_free else unit
+            dataclasses.replace(unit, usage=Usage())
+            if unit.record.is_claimable
+            else unit
             for unit in self.units
         )
         return dataclasses.replace(self, units=units)
@@ -184,7 +182,7 @@ def read_records(
 
 def _read_record(service: Service, unit: StoredUnit) -> UnitRecord:
     for _ in range(_READS):
-        if unit.record.state in (State.FREE, State.QUARANTINED):
+        if not unit.record.state.is_held:
             return unit.held_by(None)
         amounts = read_amounts(service, unit.uuid)
         for consumer, amount in amounts.items():

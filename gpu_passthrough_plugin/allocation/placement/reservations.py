@@ -140,7 +140,7 @@ def withdraw(service: Service, units: Iterable[StoredUnit]) -> None:
     :raises Retry: when another client changed them meanwhile.
     """
     for unit in units:
-        if unit.is_free and not unit.is_offered:
+        if unit.record.is_claimable and not unit.is_offered:
             consumers.withdraw_reservations(service, unit.uuid)
 
 

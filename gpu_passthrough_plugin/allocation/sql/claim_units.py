@@ -104,7 +104,7 @@ def claim_units(
     units = connection.execute(statements.UNITS_BY_HOST_ID, bound)
     host = HostUnits(row.id, rows.read_units(units))
     chosen = [s for s in host.units if s.record.unit.key in keys]
-    _require_claimable(keys, chosen)
+    validation.require_claimable(keys, [s.record for s in chosen])
     values = {
         "uuid": consumer,
         "host_id": host.id,
@@ -125,16 +125,6 @@ def claim_units(
     return _allocate(
         connection, host, chosen, consumer, consumer_id, request, model_ids
     )
-
-
-def _require_claimable(
-    keys: Collection[UnitKey], chosen: Sequence[StoredUnit]
-) -> None:
-    for key in sorted(set(keys) - {s.record.unit.key for s in chosen}):
-        raise refusals.unit_unknown(key)
-    for stored in chosen:
-        if not stored.record.is_claimable:
-            raise refusals.unit_not_free(stored.record)
 
 
 def _add_consumer(connection: sa.Connection, values: dict[str, object]) -> int:

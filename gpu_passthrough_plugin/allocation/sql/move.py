@@ -34,13 +34,7 @@ class Move:
         self._record = record
         self._token = uuid.uuid4().hex
         self._is_outcome_unknown = False
-        self.after = dataclasses.replace(
-            record,
-            state=state,
-            consumer=record.consumer if state.is_held else None,
-            generation=record.generation + 1,
-            reason=reason if state is State.QUARANTINED else "",
-        )
+        self.after = record.moved(state, record.generation + 1, reason)
 
     def outcome_unknown(self) -> None:
         """Note that an attempt may have succeeded: COMMIT got no answer."""

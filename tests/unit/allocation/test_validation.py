@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -72,3 +73,15 @@ def test_a_consumer_keeps_its_units() -> None:
     validation.require_same_units(held, [second, first])
     with pytest.raises(errors.Refused, match=CONSUMER):
         validation.require_same_units(held, [first])
+
+
+def test_given_units_that_cannot_be_claimed() -> None:
+    free, active = record(State.FREE), record(State.ACTIVE, 2)
+    missing = dataclasses.replace(record(State.FREE, 3), is_missing=True)
+    validation.require_claimable([free.unit.key], [free])
+    for other in (active, missing):
+        keys = [free.unit.key, other.unit.key]
+        with pytest.raises(errors.Conflict, match=str(other.unit.key)):
+            validation.require_claimable(keys, [free, other])
+        with pytest.raises(errors.Refused, match=str(other.unit.key)):
+            validation.require_claimable(keys, [free])

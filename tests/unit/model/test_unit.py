@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.unit import (
     EDGES,
@@ -8,6 +10,7 @@ from gpu_passthrough_plugin.model.unit import (
     Unit,
     UnitFunction,
     UnitKey,
+    UnitRecord,
 )
 
 CARD = UnitFunction(
@@ -17,6 +20,7 @@ AUDIO = UnitFunction(
     Address(0, 6, 0, 1), 0x10DE, 0x0BEE, 0x040300, DeviceType.PCI, False
 )
 UNIT = Unit(UnitKey("h", CARD.address), 18, (CARD, AUDIO), 0, 0, None)
+CONSUMER = "aaaaaaaa-0000-4000-8000-000000000001"
 
 
 def test_primaries() -> None:
@@ -61,3 +65,14 @@ def test_what_is_claimed_was_free_or_is_clean_again() -> None:
         State.FREE,
         State.SANITISING,
     }
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_record_after_a_move(state: State) -> None:
+    record = UnitRecord(UNIT, State.CLAIMED, CONSUMER, 2, True, "")
+    moved = record.moved(state, 7, "hot")
+    assert (moved.unit, moved.state) == (record.unit, state)
+    assert (moved.generation, moved.is_missing) == (7, True)
+    is_held = state not in (State.FREE, State.QUARANTINED)
+    assert (moved.consumer is not None) == is_held
+    assert moved.reason == ("hot" if state is State.QUARANTINED else "")

@@ -34,7 +34,7 @@ def test_a_reserved_unit_is_free_and_not_offered() -> None:
     )
     read = dataclasses.replace(free, units=(reserved, second))
     assert [u.is_offered for u in read.units] == [False, True]
-    assert [u.is_free for u in read.units] == [True, True]
+    assert [u.record.is_claimable for u in read.units] == [True, True]
     assert read.without_reservations() == free
 
 
