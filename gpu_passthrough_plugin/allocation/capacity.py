@@ -12,6 +12,7 @@ import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from gpu_passthrough_plugin.model import resource_class
 from gpu_passthrough_plugin.model.request import (
     Alias,
     Item,
@@ -125,7 +126,7 @@ def host_filter(
 
 def _satisfies(alias: Alias, model: DeviceModel) -> bool:
     """Return whether a primary of a model may count; traits are a unit's."""
-    name = f"CUSTOM_PCI_{model.vendor_id:04X}_{model.product_id:04X}"
+    name = resource_class.of_ids(model.vendor_id, model.product_id)
     return any(
         spec.vendor_id in (None, model.vendor_id)
         and spec.product_id in (None, model.product_id)

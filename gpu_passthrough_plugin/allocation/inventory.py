@@ -21,6 +21,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.formats import device_ids
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.allocation import SyncReport
 from gpu_passthrough_plugin.model.unit import (
@@ -219,16 +220,13 @@ def _identity_change(before: Unit, after: Unit) -> str:
     old, new = _endpoints(before), _endpoints(after)
     for address in sorted(old.keys() & new.keys()):
         if old[address] != new[address]:
+            before_ids = device_ids.pair(*old[address])
+            after_ids = device_ids.pair(*new[address])
             return (
-                f"{address} changed from {_ids(old[address])} to"
-                f" {_ids(new[address])}; clear the unit if that is intended"
+                f"{address} changed from {before_ids} to {after_ids}; clear"
+                " the unit if that is intended"
             )
     return ""
-
-
-def _ids(ids: tuple[int, int]) -> str:
-    vendor_id, product_id = ids
-    return f"{vendor_id:04x}:{product_id:04x}"
 
 
 def _by_address(units: Iterable[Unit]) -> tuple[Unit, ...]:
