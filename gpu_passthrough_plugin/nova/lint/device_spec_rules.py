@@ -121,7 +121,7 @@ def _unreported_keys(view: HostView) -> Iterator[Problem]:
 def _one_time_use(view: HostView) -> Iterator[Problem]:
     """Source: nova, pci/devspec.py (_init_dev_details)."""
     for entry in view.listed:
-        if entry.spec.one_time_use and view.release.knows(Feature.SPEC_ONCE):
+        if entry.spec.one_time_use:
             yield entry.place, ()
 
 
@@ -173,7 +173,7 @@ RULES = (
     Rule(KEYS_CHECK, FAIL, _one_time_use,
          "nova-compute does not start with one_time_use while"
          " report_in_placement is off", "set [pci] report_in_placement = true",
-         _UNREPORTED),
+         Condition(Feature.SPEC_ONCE, report_in_placement=False)),
     Rule(KEYS_CHECK, WARN, _unknown_keys,
          "Nova does not know the key {0!r}: it is only a tag, and restricts"
          " nothing",

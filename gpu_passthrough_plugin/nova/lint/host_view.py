@@ -104,12 +104,12 @@ class Condition(NamedTuple):
 
     An option that no file sets fulfils no condition on it.
 
-    :param unknown: what the release must not know yet.
+    :param knows: what the release has to know.
     :param report_in_placement: what ``[pci]`` has to set it to.
     :param pci_in_placement: what ``[filter_scheduler]`` has to set it to.
     """
 
-    unknown: Feature | None = None
+    knows: Feature | None = None
     report_in_placement: bool | None = None
     pci_in_placement: bool | None = None
 
@@ -119,10 +119,8 @@ class Condition(NamedTuple):
             (self.report_in_placement, view.conf.report_in_placement),
             (self.pci_in_placement, view.conf.pci_in_placement),
         )
-        is_unknown = self.unknown is None or not view.release.knows(
-            self.unknown
-        )
-        return is_unknown and all(
+        is_known = self.knows is None or view.release.knows(self.knows)
+        return is_known and all(
             required is None or required is actual
             for required, actual in pairs
         )

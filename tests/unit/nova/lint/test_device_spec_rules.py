@@ -112,6 +112,19 @@ def test_an_older_spelling_and_a_switch_that_is_off() -> None:
     assert found == [("keys", WARN), ("keys", FAIL)]
 
 
+@pytest.mark.parametrize(
+    ("value", "release", "status"),
+    [("yes", 34, FAIL), ("no", 34, WARN), ("yes", 31, WARN)],
+)
+def test_one_time_use_needs_reporting(
+    value: str, release: int, status: Status
+) -> None:
+    text = pci([DISPLAY | {"one_time_use": value}])
+    text += "report_in_placement = False\n"
+    found = fault(hosts.four_functions(), text, Release(release))
+    assert (found.check, found.status) == ("keys", status)
+
+
 def test_a_network_interface_where_nova_reports_to_placement() -> None:
     text = pci([{"devname": "eno1"}]) + "report_in_placement = True\n"
     found = kinds(hosts.four_functions(), text)

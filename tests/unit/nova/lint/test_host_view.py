@@ -76,6 +76,6 @@ def test_a_condition_on_an_option(
 
 
 def test_a_condition_on_the_release() -> None:
-    condition = Condition(unknown=Feature.SPEC_MANAGED)
-    assert condition.holds(view(hosts.server(), release=30))
-    assert not condition.holds(view(hosts.server(), release=31))
+    condition = Condition(knows=Feature.SPEC_MANAGED)
+    assert not condition.holds(view(hosts.server(), release=30))
+    assert condition.holds(view(hosts.server(), release=31))
