@@ -1,4 +1,4 @@
-"""Where alembic runs the migrations: on a connection it was handed."""
+"""Run alembic's migrations on the connection that the caller gives."""
 
 from __future__ import annotations
 

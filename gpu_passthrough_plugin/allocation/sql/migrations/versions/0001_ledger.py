@@ -1,7 +1,8 @@
-"""Make the ledger: hosts, units, their functions, consumers, allocations.
+"""Create the ledger: hosts, units, functions, consumers, allocations.
 
-A server that commits each statement that makes a table (MariaDB, MySQL)
-may have been cut off between two of them: what is there is left.
+MariaDB and MySQL commit each statement that creates a table, so an earlier
+call may have been interrupted between two of them: what exists already is
+kept.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _DEVICE_TYPES = "device_type IN ('type-PCI', 'type-PF', 'type-VF')"
 
 
 def upgrade() -> None:
-    """Make the five tables."""
+    """Create the five tables."""
     _make("host", _host)
     _make("unit", _unit)
     _index("ix_unit_state_host_id", "unit", ["state", "host_id"])

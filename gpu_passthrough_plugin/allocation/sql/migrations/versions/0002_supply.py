@@ -1,12 +1,13 @@
-"""Count what hosts supply; aggregates, disabled hosts and traits.
+"""Add counts of free functions, aggregates, cordoned hosts and traits.
 
-Code of 0001 may write beside code of 0002 until it ends: what it frees or
-takes is not counted, so that a claim looks at a host in vain, or not at
-it, until that host's next ``inventory sync``, which the new columns make
-a full one.  Nothing is claimed twice by it.
+Programs of schema 0001 may keep writing until they end.  What they free or
+claim is not counted, so that a claim looks at a host in vain, or not at
+all, until that host's next ``inventory sync``, which writes everything
+because the new columns are empty.  No unit is claimed twice.
 
-A server that commits each statement that alters a table (MariaDB, MySQL)
-may have been cut off between two of them: what is there is left.
+MariaDB and MySQL commit each statement that alters a table, so an earlier
+upgrade may have been interrupted between two of them: what exists already
+is kept.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _ANYWHERE, _ONE_NODE, _NO_NODE = -3, -2, -1
 
 
 def upgrade() -> None:
-    """Add what is new, and count what the units there are supply."""
+    """Add the new tables and columns, and count the existing units."""
     if op.get_bind().dialect.name == "mysql":
         _compare_bytes()
     machine = sa.Column(
@@ -52,7 +53,7 @@ def upgrade() -> None:
     _make("host_aggregate", _host_aggregate)
     _make("card", _card)
     _make("supply", _supply)
-    # Apart, for whoever was cut off after the table.
+    # Separately, for an upgrade that was interrupted after the table.
     there = sa.inspect(op.get_bind()).get_indexes("supply")
     if _INDEX not in {found["name"] for found in there}:
         op.create_index(_INDEX, "supply", _INDEXED)
@@ -60,7 +61,7 @@ def upgrade() -> None:
 
 
 def _compare_bytes() -> None:
-    """Tell hosts apart by case, as the other databases do."""
+    """Make host names differ by case, as in the other databases."""
     for table in ("host", "unit", "unit_function", "consumer", "allocation"):
         op.execute(
             f"ALTER TABLE `{table}` CONVERT TO CHARACTER SET utf8mb4"
@@ -134,7 +135,7 @@ _IDENTITY = ("vendor_id", "product_id", "device_type")
 
 
 def _count() -> None:
-    """Fill ``card`` and ``supply`` from the units there are."""
+    """Fill ``card`` and ``supply`` from the existing units."""
     connection = op.get_bind()
     unit, function, card, supply = (
         sa.Table(name, sa.MetaData(), autoload_with=connection)
