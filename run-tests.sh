@@ -113,21 +113,6 @@ run_part() {
     say "part $name took $((SECONDS - begun)) s"
 }
 
-# profiles_for ARGUMENT…: sets PROFILES to what pytest's arguments make it run.
-profiles_for() {
-    local argument folder is_fast=0
-    PROFILES=(test servers lab)
-    for argument in "$@"; do
-        [ -e "${argument%%::*}" ] || continue
-        folder=$(realpath --relative-to=. "${argument%%::*}")
-        case $folder/ in
-        tests/unit/* | tests/property/* | tests/architecture/*) is_fast=1 ;;
-        *) return 0 ;;
-        esac
-    done
-    ((!is_fast)) || PROFILES=()
-}
-
 # make_ready LAYER PROFILE…: this machine, and PATH with a layer of the tests'
 # environment first.
 make_ready() {

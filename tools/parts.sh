@@ -95,3 +95,27 @@ part() {
 is_part() {
     [[ -n $1 && " ${PARTS[*]} " == *" $1 "* ]]
 }
+
+# profiles_for ARGUMENT…: sets PROFILES to what tests need that pytest's
+# arguments select: none for unit, property and architecture tests alone.
+profiles_for() {
+    local argument path is_named=0 is_functional=0 is_lab=0
+    for argument in "$@"; do
+        path=${argument%%::*}
+        [ -e "$path" ] || continue
+        is_named=1
+        case $(realpath --relative-to=. "$path")/ in
+        tests/unit/* | tests/property/* | tests/architecture/*) ;;
+        *)
+            is_functional=1
+            ! grep -rqs --include='*.py' 'mark\.lab' "$path" || is_lab=1
+            ;;
+        esac
+    done
+    # Without a path, it is all tests that are selected from.
+    ((is_named)) || is_functional=1 is_lab=1
+    [[ $* != *"not lab"* ]] || is_lab=0
+    PROFILES=()
+    ((!is_functional)) || PROFILES=(test servers)
+    ((!is_lab)) || PROFILES+=(lab)
+}

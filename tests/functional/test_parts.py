@@ -14,6 +14,7 @@ import pytest
 
 CHECKOUT = Path(__file__).parents[2]
 PARTS = '. tools/parts.sh; printf "%s\\n" "${!1}"'
+PROFILES = '. tools/parts.sh; profiles_for "$@"; echo "${PROFILES[*]}"'
 PART = '. tools/parts.sh; part "$1"; printf "%s\\n" "${ARGUMENTS[@]}"'
 
 
@@ -92,6 +93,32 @@ def test_parts_cover_every_functional_test_once(
     assert [test for test, count in counts.items() if count > 1] == []
     assert set(counts) == set(everything)
     assert len(everything) > 900
+
+
+@pytest.mark.parametrize(
+    ("arguments", "profiles"),
+    [
+        (("tests/unit", "-k", "alias"), []),
+        (("-x", "tests/unit/model/test_address.py::test_a", "--lf"), []),
+        (("./tests/property", "tests/architecture/"), []),
+        ((str(CHECKOUT / "tests/unit"),), []),
+        (("tests/functional/test_setup.py",), ["test", "servers"]),
+        (
+            ("tests/unit", "tests/functional/test_setup.py"),
+            ["test", "servers"],
+        ),
+        (("tests/functional", "-m", "not lab"), ["test", "servers"]),
+        (("tests/functional/test_lab.py",), ["test", "servers", "lab"]),
+        (("tests/functional",), ["test", "servers", "lab"]),
+        (("tests",), ["test", "servers", "lab"]),
+        (("-k", "alias"), ["test", "servers", "lab"]),
+    ],
+)
+def test_named_tests_need_no_more_than_their_profiles(
+    arguments: tuple[str, ...], profiles: list[str]
+) -> None:
+    shown = lines("bash", "-c", PROFILES, "profiles", *arguments)
+    assert " ".join(shown).split() == profiles
 
 
 def test_an_unknown_part_is_refused() -> None:
