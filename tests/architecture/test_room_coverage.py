@@ -53,12 +53,12 @@ def test_lines_that_were_not_run_are_counted(tmp_path: Path) -> None:
     subprocess.run(
         (
             *(sys.executable, "-m", "coverage", "run"),
-            f"{PACKAGE}/model/x.py",
+            *("--data-file", "data", f"{PACKAGE}/model/x.py"),
         ),
         cwd=tmp_path,
         check=True,
     )
-    measured = rooms(tmp_path, tmp_path / ".coverage")
+    measured = rooms(tmp_path, tmp_path / "data")
     assert measured["model"] == Room(5, 1)
     assert measured["nova"] == Room(5, 5)
     assert "host" not in measured
