@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gpu_passthrough_plugin.flow.enablement import Bench
     from gpu_passthrough_plugin.flow.site import Site
     from gpu_passthrough_plugin.flow.verification import Known
-    from gpu_passthrough_plugin.host.changes import Changes
+    from gpu_passthrough_plugin.host.boot.journal import Changes
     from gpu_passthrough_plugin.host.commands import Commands
     from gpu_passthrough_plugin.host.files import Files
     from gpu_passthrough_plugin.host.hypervisor import Hypervisor
@@ -170,8 +170,8 @@ class Context:
     def bench(self) -> Bench:
         """This host's boot; of one to look at, only what is planned."""
         from gpu_passthrough_plugin.flow.enablement import Bench
-        from gpu_passthrough_plugin.host.carry import Carrier
-        from gpu_passthrough_plugin.host.recall import Recall
+        from gpu_passthrough_plugin.host.boot.apply import Carrier
+        from gpu_passthrough_plugin.host.boot.revert import Recall
 
         hands = self._hands() if self.is_here else None
         return Bench(
@@ -194,11 +194,11 @@ class Context:
             return Known(MISSING, None, lambda _, __: MISSING)
         from gpu_passthrough_plugin.flow import verification
         from gpu_passthrough_plugin.formats.kernel_log import parsed
-        from gpu_passthrough_plugin.host import kernel_log
+        from gpu_passthrough_plugin.host import kmsg
 
         _, commands, changes, _ = self._hands()
         history = changes.read()
-        text = kernel_log.text()
+        text = kmsg.text()
         return Known(
             parsed(text) if isinstance(text, str) else text,
             history.enablement if history else None,
@@ -207,7 +207,7 @@ class Context:
 
     def _hands(self) -> tuple[Files, Commands, Changes, Callable[[str], None]]:
         """What changes this host's files, and remembers it."""
-        from gpu_passthrough_plugin.host.changes import GuardedChanges
+        from gpu_passthrough_plugin.host.boot.journal import GuardedChanges
         from gpu_passthrough_plugin.host.commands import Commands
         from gpu_passthrough_plugin.host.files import Files
 

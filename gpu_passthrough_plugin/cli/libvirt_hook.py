@@ -63,7 +63,7 @@ def _act(options: Sequence[str], name: str, operation: str) -> int:
 def _context(options: Sequence[str]) -> HookContext:
     from gpu_passthrough_plugin.cli.context import Context
     from gpu_passthrough_plugin.flow.hook import HookContext
-    from gpu_passthrough_plugin.host.journal import Journal
+    from gpu_passthrough_plugin.host.instance_journal import Journal
 
     pairs = list(zip(options[::2], options[1::2], strict=True))
     roots = [value for option, value in pairs if option == "--root"]

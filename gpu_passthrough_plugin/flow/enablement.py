@@ -19,8 +19,8 @@ from gpu_passthrough_plugin.enablement.undo import undo
 from gpu_passthrough_plugin.flow import boot_state, host_snapshot
 from gpu_passthrough_plugin.flow.boot_state import BootState
 from gpu_passthrough_plugin.flow.host_snapshot import HostSnapshot, Scope
-from gpu_passthrough_plugin.host.carry import Carrier
-from gpu_passthrough_plugin.host.recall import Recall
+from gpu_passthrough_plugin.host.boot.apply import Carrier
+from gpu_passthrough_plugin.host.boot.revert import Recall
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.change import Action, Build, Change

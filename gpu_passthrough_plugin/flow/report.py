@@ -12,8 +12,8 @@ from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.flow import boot_state
 from gpu_passthrough_plugin.flow.verification import Known, Names
 from gpu_passthrough_plugin.formats import kernel_log
-from gpu_passthrough_plugin.host import document
-from gpu_passthrough_plugin.host import report as files
+from gpu_passthrough_plugin.host import report_archive
+from gpu_passthrough_plugin.host.boot import journal_format
 from gpu_passthrough_plugin.model.enablement import Enablement
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown
@@ -32,21 +32,23 @@ class Reported(NamedTuple):
 def written(tree: Tree, known: Known) -> bytes:
     """The report's file."""
     reads, _ = boot_state.declared_reads()
-    parts = {files.RECORDING: record.written(tree, reads)}
+    parts = {report_archive.RECORDING: record.written(tree, reads)}
     if not isinstance(known.log, Unknown):
         lines = kernel_log.relevant(known.log)
-        parts[files.LOG] = "".join(f"{line}\n" for line in lines).encode()
+        parts[report_archive.LOG] = "".join(
+            f"{line}\n" for line in lines
+        ).encode()
     if known.enablement:
-        parts[files.ENABLEMENT] = _json(
-            document.written_enablement(known.enablement)
+        parts[report_archive.ENABLEMENT] = _json(
+            journal_format.written_enablement(known.enablement)
         )
     release = facts.facts(tree).kernel_release
     if not isinstance(release, Unknown):
         names = known.images(boot_state.read_installation(tree), release)
         if not isinstance(names, Unknown):
             told = [n for n in names if any(word in n for word in _TOLD)]
-            parts[files.IMAGES] = _json({release: told})
-    return files.written(parts)
+            parts[report_archive.IMAGES] = _json({release: told})
+    return report_archive.written(parts)
 
 
 def read(path: str) -> Reported:
@@ -54,19 +56,22 @@ def read(path: str) -> Reported:
 
     :raises Invalid: when it is no report, or not whole.
     """
-    parts = files.read(path)
-    if files.RECORDING not in parts:
+    parts = report_archive.read(path)
+    if report_archive.RECORDING not in parts:
         raise errors.Invalid(
-            f"{path} holds no {files.RECORDING}; wanted what 'gpu-passthrough"
-            " host report' wrote"
+            f"{path} holds no {report_archive.RECORDING}; wanted what"
+            " 'gpu-passthrough host report' wrote"
         )
     log: tuple[str, ...] | Unknown = MISSING
-    if files.LOG in parts:
-        log = kernel_log.parsed(parts[files.LOG].decode(errors="replace"))
-    images = _read_json(path, parts, files.IMAGES)
+    if report_archive.LOG in parts:
+        log = kernel_log.parsed(
+            parts[report_archive.LOG].decode(errors="replace")
+        )
+    images = _read_json(path, parts, report_archive.IMAGES)
     return Reported(
         recorded_tree.parse(
-            parts[files.RECORDING], f"{path}: {files.RECORDING}"
+            parts[report_archive.RECORDING],
+            f"{path}: {report_archive.RECORDING}",
         ),
         Known(log, _enablement(path, parts), _Listed(images)),
     )
@@ -84,13 +89,13 @@ class _Listed:
 
 
 def _enablement(path: str, parts: Mapping[str, bytes]) -> Enablement | None:
-    found = _read_json(path, parts, files.ENABLEMENT)
+    found = _read_json(path, parts, report_archive.ENABLEMENT)
     if found is None:
         return None
     try:
-        return document.read_enablement(found)
-    except document.MALFORMED as error:
-        raise _malformed(path, files.ENABLEMENT, error) from error
+        return journal_format.read_enablement(found)
+    except journal_format.MALFORMED as error:
+        raise _malformed(path, report_archive.ENABLEMENT, error) from error
 
 
 def _read_json(path: str, parts: Mapping[str, bytes], name: str) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from gpu_passthrough_plugin.host.devices import Devices
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
-from gpu_passthrough_plugin.host.journal import Journal
+from gpu_passthrough_plugin.host.instance_journal import Journal
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.effect import Binding, Rebind
 from gpu_passthrough_plugin.model.identity import Identity

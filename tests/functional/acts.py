@@ -15,7 +15,7 @@ from gpu_passthrough_plugin.allocation.driver import (
 )
 from gpu_passthrough_plugin.host.devices import Replayed
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
-from gpu_passthrough_plugin.host.journal import Journal
+from gpu_passthrough_plugin.host.instance_journal import Journal
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.allocation import (
     Allocation,

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from gpu_passthrough_plugin.enablement.foreign_edits import edits, resumed
 from gpu_passthrough_plugin.enablement.undo import undo
-from gpu_passthrough_plugin.host.carry import Carrier
-from gpu_passthrough_plugin.host.changes import Changes
+from gpu_passthrough_plugin.host.boot.apply import Carrier
+from gpu_passthrough_plugin.host.boot.journal import Changes
+from gpu_passthrough_plugin.host.boot.revert import Recall
 from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.host.files import Files
-from gpu_passthrough_plugin.host.recall import Recall
 from gpu_passthrough_plugin.model.change import (
     BESIDE,
     Action,

@@ -14,11 +14,11 @@ from gpu_passthrough_plugin.conf.enablement import Enablement
 from gpu_passthrough_plugin.discovery.tree import HostTree
 from gpu_passthrough_plugin.flow import enablement
 from gpu_passthrough_plugin.flow.enablement import Bench, Wanted
-from gpu_passthrough_plugin.host.carry import Carrier
-from gpu_passthrough_plugin.host.changes import Changes
+from gpu_passthrough_plugin.host.boot.apply import Carrier
+from gpu_passthrough_plugin.host.boot.journal import Changes
+from gpu_passthrough_plugin.host.boot.revert import Recall
 from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.host.files import Files
-from gpu_passthrough_plugin.host.recall import Recall
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.change import Action, Change

@@ -17,7 +17,7 @@ from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.discovery.tree import HostTree
 from gpu_passthrough_plugin.flow import hook, host_snapshot
 from gpu_passthrough_plugin.flow.hook import HookContext
-from gpu_passthrough_plugin.host.journal import Journal
+from gpu_passthrough_plugin.host.instance_journal import Journal
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.allocation import Allocation

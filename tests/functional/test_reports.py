@@ -12,7 +12,7 @@ from gpu_passthrough_plugin.cli import main
 from gpu_passthrough_plugin.flow import report
 from gpu_passthrough_plugin.flow.verification import Known
 from gpu_passthrough_plugin.formats import kernel_log
-from gpu_passthrough_plugin.host import report as files
+from gpu_passthrough_plugin.host import report_archive
 from gpu_passthrough_plugin.model.reading import MISSING
 from tests.trees import installed, seed_logs
 from tests.trees.host import Host
@@ -86,11 +86,11 @@ def test_a_report_with_a_strange_part_is_one_line(
     tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parts = {
-        files.RECORDING: installed.recorded(seed().tree()),
-        files.ENABLEMENT: text.encode(),
+        report_archive.RECORDING: installed.recorded(seed().tree()),
+        report_archive.ENABLEMENT: text.encode(),
     }
     path = tmp_path / "strange.tar.zst"
-    path.write_bytes(files.written(parts))
+    path.write_bytes(report_archive.written(parts))
     assert main.main(["host", "verify", "--report", str(path)]) == 2
     (said,) = capsys.readouterr().err.splitlines()
     assert "ask for the report anew" in said

@@ -22,7 +22,7 @@ from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.flow.site import Site
 from gpu_passthrough_plugin.formats import domain_xml, nova_alias
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
-from gpu_passthrough_plugin.host.journal import Journal
+from gpu_passthrough_plugin.host.instance_journal import Journal
 from gpu_passthrough_plugin.host.locks import host_lock
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import address, request, selector

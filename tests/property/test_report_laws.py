@@ -8,13 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host import report
+from gpu_passthrough_plugin.host import report_archive
 
-WHOLE = report.written({name: name.encode() * 9 for name in report.NAMES})
+WHOLE = report_archive.written(
+    {name: name.encode() * 9 for name in report_archive.NAMES}
+)
 ARCHIVE = zstandard.ZstdDecompressor().decompress(WHOLE)
 # Text that is none of what is left out.
 PARTS = st.dictionaries(
-    st.sampled_from(report.NAMES),
+    st.sampled_from(report_archive.NAMES),
     st.text("vfio 7\n\u2026\x00").map(str.encode),
 )
 
@@ -25,15 +27,15 @@ def read(data: bytes) -> None:
         file.write(data)
         file.flush()
         with contextlib.suppress(errors.Invalid):
-            report.read(file.name)
+            report_archive.read(file.name)
 
 
 @given(PARTS)
 def test_reading_is_the_inverse_of_writing(parts: dict[str, bytes]) -> None:
     with tempfile.NamedTemporaryFile() as file:
-        file.write(report.written(parts))
+        file.write(report_archive.written(parts))
         file.flush()
-        assert report.read(file.name) == parts
+        assert report_archive.read(file.name) == parts
 
 
 @given(st.sampled_from([WHOLE, ARCHIVE]), st.data(), st.binary(max_size=12))

@@ -26,12 +26,12 @@ from gpu_passthrough_plugin.flow import enablement as _enablement
 from gpu_passthrough_plugin.flow import verbs as _verbs
 from gpu_passthrough_plugin.formats import domain_xml as _domain_xml
 from gpu_passthrough_plugin.host import locks as _locks
-from gpu_passthrough_plugin.host.changes import Changes
+from gpu_passthrough_plugin.host.boot.journal import Changes
 from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.host.devices import Sysfs
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
-from gpu_passthrough_plugin.host.journal import Journal
+from gpu_passthrough_plugin.host.instance_journal import Journal
 
 # What a child needs is here before it is forked.
 _IMPORTED = (_app, _domain_xml, _boot, _enablement, _verbs, _locks)

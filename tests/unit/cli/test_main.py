@@ -80,7 +80,7 @@ def test_what_only_plans_imports_no_lock_and_no_libvirt(
         text=True,
         check=True,
     ).stdout.split()
-    assert "gpu_passthrough_plugin.host.changes" in said
+    assert "gpu_passthrough_plugin.host.boot.journal" in said
     assert {name.partition(".")[0] for name in said} & HEAVY == set()
 
 

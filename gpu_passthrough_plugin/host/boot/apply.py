@@ -7,12 +7,12 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host import sight
-from gpu_passthrough_plugin.host.book import Book
-from gpu_passthrough_plugin.host.changes import Changes
+from gpu_passthrough_plugin.host.boot import sight
+from gpu_passthrough_plugin.host.boot.book import Book
+from gpu_passthrough_plugin.host.boot.image_swap import OLD, Images
+from gpu_passthrough_plugin.host.boot.journal import Changes
 from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.host.files import Files
-from gpu_passthrough_plugin.host.images import OLD, Images
 from gpu_passthrough_plugin.model.change import (
     Action,
     Build,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host.changes import GuardedChanges
-from tests.unit.host.test_changes import HISTORY
+from gpu_passthrough_plugin.host.boot.journal import GuardedChanges
+from tests.unit.host.boot.test_journal import HISTORY
 
 
 def lost() -> None:

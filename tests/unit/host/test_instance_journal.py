@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host.journal import Journal
+from gpu_passthrough_plugin.host.instance_journal import Journal
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.effect import VFIO, Binding, Rebind
 from gpu_passthrough_plugin.model.instance import Instance, Phase

@@ -7,7 +7,7 @@ import tempfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_passthrough_plugin.host.journal import Journal
+from gpu_passthrough_plugin.host.instance_journal import Journal
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.effect import Binding, Rebind
 from gpu_passthrough_plugin.model.instance import Instance, Phase

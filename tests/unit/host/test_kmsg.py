@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from gpu_passthrough_plugin.formats.kernel_log import parsed
-from gpu_passthrough_plugin.host import kernel_log
+from gpu_passthrough_plugin.host import kmsg
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 
 
@@ -17,7 +17,7 @@ def test_records_until_the_next_would_wait(tmp_path: Path) -> None:
     try:
         os.write(writer, b"6,1,10,-;one\n SUBSYSTEM=pci\n")
         os.write(writer, b"6,2,20,-;two \xff\n")
-        text = kernel_log.text(str(path))
+        text = kmsg.text(str(path))
     finally:
         os.close(writer)
         os.close(reader)
@@ -29,12 +29,12 @@ def test_a_file_is_read_whole(tmp_path: Path) -> None:
     path = tmp_path / "kmsg"
     lines = [f"6,{n},10,-;line {n}" for n in range(10_000)]
     path.write_text("\n".join(lines))
-    text = kernel_log.text(str(path))
+    text = kmsg.text(str(path))
     assert isinstance(text, str)
     assert len(parsed(text)) == 10_000
 
 
 def test_what_cannot_be_read(tmp_path: Path) -> None:
-    assert kernel_log.text(str(tmp_path / "nowhere")) == MISSING
-    found = kernel_log.text(str(tmp_path))
+    assert kmsg.text(str(tmp_path / "nowhere")) == MISSING
+    found = kmsg.text(str(tmp_path))
     assert isinstance(found, Unknown) and found.why is Why.UNREADABLE

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from gpu_passthrough_plugin.host.changes import Changes
+from gpu_passthrough_plugin.host.boot.journal import Changes
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.model.enablement import Enablement
 from gpu_passthrough_plugin.model.record import (

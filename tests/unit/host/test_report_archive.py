@@ -12,7 +12,7 @@ import zstandard
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import recorded_tree
 from gpu_passthrough_plugin.formats import kernel_log
-from gpu_passthrough_plugin.host import report
+from gpu_passthrough_plugin.host import report_archive
 from tests.trees import installed, seed_logs, software
 from tests.trees.hosts import HOSTS
 from tests.trees.seed import failed, seed
@@ -53,7 +53,7 @@ def titled(**fields: object) -> tuple[str, bytes]:
 
 def refused(tmp_path: Path, data: bytes) -> str:
     with pytest.raises(errors.Invalid) as caught:
-        report.read(sent(tmp_path, data))
+        report_archive.read(sent(tmp_path, data))
     message = str(caught.value)
     assert "\n" not in message
     assert "is no report, or not a whole one" in message
@@ -61,15 +61,20 @@ def refused(tmp_path: Path, data: bytes) -> str:
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
-    data = report.written(PARTS)
-    assert report.read(sent(tmp_path, data)) == PARTS
-    assert report.written(PARTS) == data
+    data = report_archive.written(PARTS)
+    assert report_archive.read(sent(tmp_path, data)) == PARTS
+    assert report_archive.written(PARTS) == data
     some = {"kernel.log": b"", "host.umockdev": b"x"}
-    assert report.read(sent(tmp_path, report.written(some))) == some
+    assert (
+        report_archive.read(sent(tmp_path, report_archive.written(some)))
+        == some
+    )
 
 
 def test_other_tools_read_it(tmp_path: Path) -> None:
-    data = zstandard.ZstdDecompressor().decompress(report.written(PARTS))
+    data = zstandard.ZstdDecompressor().decompress(
+        report_archive.written(PARTS)
+    )
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         assert archive.getnames() == [*PARTS, "report.json"]
         title = archive.extractfile("report.json")
@@ -78,14 +83,14 @@ def test_other_tools_read_it(tmp_path: Path) -> None:
 
 def test_a_part_with_another_name_is_refused() -> None:
     with pytest.raises(errors.Invalid, match="is no part of a report"):
-        report.written({"../shadow": b""})
+        report_archive.written({"../shadow": b""})
 
 
 @pytest.mark.parametrize("name", list(HOSTS))
 def test_a_recording_is_the_same_afterwards(tmp_path: Path, name: str) -> None:
     text = installed.recorded(HOSTS[name]().tree())
-    data = report.written({"host.umockdev": text})
-    found = report.read(sent(tmp_path, data))["host.umockdev"]
+    data = report_archive.written({"host.umockdev": text})
+    found = report_archive.read(sent(tmp_path, data))["host.umockdev"]
     assert found == text
 
 
@@ -113,7 +118,7 @@ def test_it_names_no_part_of_the_machine(tmp_path: Path) -> None:
             {"was": mac, "sn": f"SN: {serial}"}
         ).encode(),
     }
-    found = report.read(sent(tmp_path, report.written(parts)))
+    found = report_archive.read(sent(tmp_path, report_archive.written(parts)))
     whole = b"".join(found.values()).lower()
     for secret in (mac, mac.replace(":", "-"), serial):
         assert secret.encode().lower() not in whole
@@ -131,7 +136,7 @@ def test_the_seed_as_a_report(tmp_path: Path) -> None:
         "host.umockdev": installed.recorded(failed().tree()),
         "kernel.log": "\n".join(lines).encode(),
     }
-    found = report.read(sent(tmp_path, report.written(parts)))
+    found = report_archive.read(sent(tmp_path, report_archive.written(parts)))
     tree = recorded_tree.parse(found["host.umockdev"], "report")
     assert tree.read("etc/modprobe.d/vfio.conf") == (
         b"options vfio-pci ids=10de:1430\n"
@@ -140,7 +145,7 @@ def test_the_seed_as_a_report(tmp_path: Path) -> None:
 
 
 def test_one_that_was_cut(tmp_path: Path) -> None:
-    data = report.written(PARTS)
+    data = report_archive.written(PARTS)
     for end in range(len(data)):
         refused(tmp_path, data[:end])
     refused(tmp_path, data + b"\0")
@@ -157,7 +162,7 @@ def test_what_is_no_report(tmp_path: Path) -> None:
         refused(tmp_path, data)
     assert "no report.json" in refused(tmp_path, packed(tarred(("a", b"x"))))
     with pytest.raises(errors.ReadFailed, match="cannot be read"):
-        report.read(str(tmp_path / "nowhere"))
+        report_archive.read(str(tmp_path / "nowhere"))
 
 
 def test_one_of_another_format(tmp_path: Path) -> None:
@@ -190,7 +195,7 @@ def test_names_lead_nowhere(tmp_path: Path) -> None:
         for name in ("../evil", "/etc/evil", "a/kernel.log", "./kernel.log")
     ]
     data = packed(tarred(*strangers, *PARTS.items(), titled()))
-    assert report.read(sent(tmp_path, data)) == PARTS
+    assert report_archive.read(sent(tmp_path, data)) == PARTS
     assert os.listdir(tmp_path) == ["host.tar.zst"]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host import document
+from gpu_passthrough_plugin.host.boot import journal_format
 from gpu_passthrough_plugin.model.record import History
 
 
@@ -34,14 +34,14 @@ class Changes:
         """What was done; None where nothing is left to be undone."""
         try:
             with open(self._path, encoding="utf-8") as file:
-                return document.read(json.load(file))
+                return journal_format.read(json.load(file))
         except FileNotFoundError:
             return None
         except OSError as error:
             raise errors.Unavailable(
                 f"cannot read the journal {self._path}: {error.strerror}"
             ) from error
-        except document.MALFORMED as error:
+        except journal_format.MALFORMED as error:
             raise errors.Invalid(
                 f"{self._path} is no journal of this release ({error!r});"
                 " what the host's files were is in the folder 'kept' beside"
@@ -50,7 +50,7 @@ class Changes:
 
     def write(self, history: History) -> None:
         """Put it down."""
-        text = json.dumps(document.written(history), indent=1)
+        text = json.dumps(journal_format.written(history), indent=1)
         self._put(self._path, text.encode())
 
     def keep(self, digest: str, contents: bytes) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.host.book import MAX_TEXT_BYTES
-from gpu_passthrough_plugin.host.changes import Changes
+from gpu_passthrough_plugin.host.boot.book import MAX_TEXT_BYTES
+from gpu_passthrough_plugin.host.boot.journal import Changes
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.model.record import (
     ANY,

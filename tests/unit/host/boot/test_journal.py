@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host import document
-from gpu_passthrough_plugin.host.changes import Changes
+from gpu_passthrough_plugin.host.boot import journal_format
+from gpu_passthrough_plugin.host.boot.journal import Changes
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.enablement import Enablement, Target
 from gpu_passthrough_plugin.model.record import (
@@ -115,7 +115,7 @@ def test_everything_is_forgotten_but_what_was_set_aside(
 
 
 def changed(**fields: Any) -> str:
-    found = json.loads(json.dumps(document.written(HISTORY)))
+    found = json.loads(json.dumps(journal_format.written(HISTORY)))
     return json.dumps(found | fields)
 
 

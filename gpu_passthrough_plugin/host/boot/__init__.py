@@ -1,0 +1,1 @@
+"""Changes to how a host boots: carried out, journalled and reverted."""
