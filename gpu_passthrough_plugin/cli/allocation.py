@@ -94,10 +94,10 @@ class AllocationDelete(_OfOne):
     """Free what a consumer claimed and no instance has begun to use."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        from gpu_passthrough_plugin.flow import verbs
+        from gpu_passthrough_plugin.flow import release
 
         consumer = parse_uuid(parsed_args.consumer)
-        held = verbs.withdraw(self.context.site, consumer)
+        held = release.withdraw(self.context.site, consumer)
         fields = dict(zip(COLUMNS, row(held), strict=True))
         fields["State"] = "free"
         return self.fields(fields)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from gpu_passthrough_plugin import conf
     from gpu_passthrough_plugin.allocation.driver import LedgerDriver
     from gpu_passthrough_plugin.discovery.pci_names import Names
+    from gpu_passthrough_plugin.flow.context import Site
     from gpu_passthrough_plugin.flow.enablement import Bench
-    from gpu_passthrough_plugin.flow.site import Site
     from gpu_passthrough_plugin.flow.verification import Known
     from gpu_passthrough_plugin.host.boot.journal import Changes
     from gpu_passthrough_plugin.host.commands import Commands
@@ -139,7 +139,7 @@ class Context:
     def site(self) -> Site:
         """This host, to act on."""
         self.require_host()
-        from gpu_passthrough_plugin.flow.site import Site
+        from gpu_passthrough_plugin.flow.context import Site
         from gpu_passthrough_plugin.host.devices import Sysfs
         from gpu_passthrough_plugin.host.guarded import (
             GuardedDevices,

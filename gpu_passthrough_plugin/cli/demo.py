@@ -14,8 +14,8 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli.command import Command
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.discovery.tree import Tree
-from gpu_passthrough_plugin.flow import boot, host_snapshot, verbs
-from gpu_passthrough_plugin.flow.site import Site
+from gpu_passthrough_plugin.flow import boot, host_snapshot, inventory, release
+from gpu_passthrough_plugin.flow.context import Site
 from gpu_passthrough_plugin.formats import nova_alias
 from gpu_passthrough_plugin.host.devices import Replayed
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
@@ -23,9 +23,9 @@ from gpu_passthrough_plugin.host.instance_journal import Journal
 from gpu_passthrough_plugin.host.locks import host_lock
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import request, selector
-from gpu_passthrough_plugin.model.effect import Binding
+from gpu_passthrough_plugin.model.binding import Binding
+from gpu_passthrough_plugin.model.function import Identity
 from gpu_passthrough_plugin.model.group import Group
-from gpu_passthrough_plugin.model.identity import Identity
 from gpu_passthrough_plugin.model.reading import known
 
 _HOST = "hyhive"
@@ -141,7 +141,7 @@ class Story:
         self._discovered(tree, site)
         self.stage("Publish: the host's units go into the ledger (SQLite)")
         self.detail(f"ledger at schema {site.ledger.sync()}")
-        for unit in verbs.publish(site).added:
+        for unit in inventory.publish(site).added:
             self.detail(f"{unit.key} {unit.resource_class}")
         aliases = nova_alias.parse_aliases([_ALIAS])
         self.stage("Choose: where does 'gpu:1' fit, best first")
@@ -158,7 +158,7 @@ class Story:
         except errors.NoValidHost as error:
             self.detail(str(error))
         self.stage("Release: stop, reset, check, give back")
-        verbs.release(site, held)
+        release.release(site, held)
         self.stage("The ledger is as it was")
         for record in site.records():
             self.detail(f"{record.unit.key} {record.state}")

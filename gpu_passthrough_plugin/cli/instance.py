@@ -75,11 +75,11 @@ class InstanceRelease(Shower):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        from gpu_passthrough_plugin.flow import verbs
+        from gpu_passthrough_plugin.flow import release
 
         uuid = parse_uuid(parsed_args.instance)
         site = self.context.site
-        records = verbs.release(site, uuid)
+        records = release.release(site, uuid)
         if any(r.state is State.QUARANTINED for r in records):
             self.status = 1
         units = tuple(str(r.unit.key.address) for r in records)

@@ -53,10 +53,10 @@ class InventorySync(Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        from gpu_passthrough_plugin.flow import verbs
+        from gpu_passthrough_plugin.flow import inventory
 
         site = self.context.site
-        report = verbs.publish(site, replaces=parsed_args.replace)
+        report = inventory.publish(site, replaces=parsed_args.replace)
         site.say(
             f"{len(report.added)} added, {len(report.changed)} changed,"
             f" {len(report.removed)} removed, {len(report.missing)} missing;"

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute import assignment, attachment
+from gpu_passthrough_plugin.flow.context import Site, require_current
 from gpu_passthrough_plugin.flow.recovery import quiet
-from gpu_passthrough_plugin.flow.release import give_back, guest_faults
-from gpu_passthrough_plugin.flow.site import Site, require_current
+from gpu_passthrough_plugin.flow.teardown import give_back, guest_faults
 from gpu_passthrough_plugin.formats.domain_xml import Domain
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.model.allocation import Allocation
-from gpu_passthrough_plugin.model.effect import Rebind
+from gpu_passthrough_plugin.model.binding import Rebind
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.request import Request
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord

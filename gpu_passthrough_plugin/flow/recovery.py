@@ -13,8 +13,8 @@ from contextlib import contextmanager
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute import assignment
-from gpu_passthrough_plugin.flow.release import give_back, guest_faults
-from gpu_passthrough_plugin.flow.site import Site
+from gpu_passthrough_plugin.flow.context import Site
+from gpu_passthrough_plugin.flow.teardown import give_back, guest_faults
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
 from gpu_passthrough_plugin.model.instance import Instance, Phase

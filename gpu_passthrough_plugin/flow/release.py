@@ -1,181 +1,79 @@
-"""Stop, reset, check, give back: what an instance held is free again."""
+"""The end of an instance, or of a claim that no instance began to use."""
 
 from __future__ import annotations
 
 import dataclasses
-import uuid as uuids
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.compute import assignment
-from gpu_passthrough_plugin.flow.sanitise import inspect, sanitise
-from gpu_passthrough_plugin.flow.site import Site
-from gpu_passthrough_plugin.formats import domain_xml
-from gpu_passthrough_plugin.formats.host_devices import host_functions
-from gpu_passthrough_plugin.host.hypervisor import Hypervisor
+from gpu_passthrough_plugin.flow import teardown
+from gpu_passthrough_plugin.flow.context import Site, require_here
+from gpu_passthrough_plugin.flow.recovery import quiet
+from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.instance import Instance, Phase
-from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
+from gpu_passthrough_plugin.model.unit import State, UnitRecord
 
 
-def guest_faults(
-    site: Site, hypervisor: Hypervisor, instance: Instance
-) -> tuple[str, ...]:
-    """How the running guest differs from its claim; empty if it doesn't."""
-    live = hypervisor.live_xml(instance.uuid)
-    if live is None:
-        return ("the guest is not running",)
-    root = domain_xml.tree(live.encode(), instance.uuid).getroot()
-    units = tuple(record.unit for record in site.held(instance.uuid))
+def release(site: Site, uuid: str) -> tuple[UnitRecord, ...]:
+    """The units that an instance held, stopped, reset and checked.
+
+    None, where one that was cut off had freed them all already.
+
+    :raises Refused: when it holds nothing, or not on this host.
+    """
+    with quiet(site, but=uuid):
+        held = _allocation(site, uuid)
+        if held:
+            require_here(site, held.host, f"instance {uuid}")
+        instance = site.journal.read(uuid)
+        if instance is None:
+            instance = Instance(uuid)
+            site.say(
+                f"the journal knows nothing of {uuid}: which drivers its"
+                " functions had is unknown, so they stay on vfio-pci"
+            )
+        with site.connect() as hypervisor:
+            teardown.give_back(
+                site,
+                hypervisor,
+                dataclasses.replace(instance, keeps_claim=False),
+                stop_timeout_s=site.stop_timeout_s,
+                restores_drivers=site.restores_drivers,
+            )
+        units = held.units if held else ()
+        return tuple(site.ledger.unit(r.unit.key) for r in units)
+
+
+def _allocation(site: Site, uuid: str) -> Allocation | None:
+    """What an instance holds; None where its release had got that far."""
     try:
-        bindings = site.bindings(units)
-    except errors.ReadFailed as error:
-        return (str(error),)
-    return assignment.faults(
-        units, host_functions(root), instance.own, bindings
-    )
+        return site.ledger.allocation(uuid)
+    except errors.Refused as error:
+        instance = site.journal.read(uuid)
+        if instance is None:
+            raise
+        if instance.phase is Phase.RELEASING:
+            return None
+        raise errors.Refused(
+            f"the ledger has lost instance {uuid}, which this host's journal"
+            f" has as {instance.phase}: put the ledger's file back; or stop"
+            f" the guest and take {uuid}.json out of the folder 'instances'"
+            " in [DEFAULT] state_path"
+        ) from error
 
 
-def give_back(
-    site: Site,
-    hypervisor: Hypervisor | None,
-    instance: Instance,
-    *,
-    stop_timeout_s: float = 0,
-    restores_drivers: bool = True,
-) -> tuple[str, ...]:
-    """What was done to give back everything that an instance has.
+def withdraw(site: Site, uuid: str) -> Allocation:
+    """What a consumer had claimed and not begun to use, free again.
 
-    Each act may find itself done already: this is also how what died
-    half way is finished.
-
-    :param hypervisor: None where libvirt has said that the guest ended.
-    :param stop_timeout_s: 0 stops the guest at once.
+    :raises Refused: when it holds nothing, or an instance has it.
     """
-    uuid = instance.uuid
-    instance = dataclasses.replace(instance, phase=Phase.RELEASING)
-    site.journal.write(instance)
-    done: list[str] = []
-    for state in (State.PREPARING, State.ACTIVE):
-        site.move(uuid, state, State.RELEASING)
-    if hypervisor and hypervisor.live_xml(uuid) is not None:
-        done.append(_stopped(hypervisor, uuid, stop_timeout_s))
-        site.say(done[-1])
-    site.move(uuid, State.RELEASING, State.SANITISING)
-    for record in site.held(uuid):
-        if record.state is State.CLAIMED:
-            done += _unclaimed(site, instance, record)
-            continue
-        faults = _dirt(site, instance, record.unit)
-        if not faults:
-            instance = _cleaned(site, instance, record.unit)
-            if restores_drivers:
-                restored, faults = _restored(site, instance, record.unit)
-                done += restored
-        if faults:
-            done += _quarantined(site, instance, record, "; ".join(faults))
-        else:
-            done += _freed(site, instance, record)
-    site.journal.remove(uuid)
-    return tuple(done)
-
-
-def _stopped(hypervisor: Hypervisor, uuid: str, stop_timeout_s: float) -> str:
-    if stop_timeout_s and hypervisor.shut_down(uuid, stop_timeout_s):
-        return "guest shut down"
-    hypervisor.destroy(uuid)
-    waited = f" after {stop_timeout_s:g} s" if stop_timeout_s else ""
-    return f"guest stopped by force{waited}"
-
-
-def _unclaimed(
-    site: Site, instance: Instance, record: UnitRecord
-) -> list[str]:
-    """Nothing was done to the unit yet."""
-    if instance.keeps_claim:
-        return []
-    return _freed(site, instance, record)
-
-
-def _freed(site: Site, instance: Instance, record: UnitRecord) -> list[str]:
-    end = State.CLAIMED if instance.keeps_claim else State.FREE
-    site.ledger.move(record, end)
-    said = f"unit {record.unit.key} is {end}"
-    site.say(said)
-    return [said]
-
-
-def _quarantined(
-    site: Site, instance: Instance, record: UnitRecord, reason: str
-) -> list[str]:
-    """Its functions stay where they are; ``clear`` gives them back."""
-    ours = {f.address for f in record.unit.functions}
-    site.journal.write(
-        dataclasses.replace(
-            instance,
-            uuid=_quarantine_uuid(record.unit),
-            phase=Phase.QUARANTINED,
-            rebinds=tuple(r for r in instance.rebinds if r.address in ours),
-        )
-    )
-    site.ledger.move(record, State.QUARANTINED, reason=reason)
-    said = f"unit {record.unit.key} is quarantined: {reason}"
-    site.say(said)
-    return [said]
-
-
-def _cleaned(site: Site, instance: Instance, unit: Unit) -> Instance:
-    """Written down before its functions go back to host drivers."""
-    cleaned = (*instance.cleaned, unit.key.address)
-    instance = dataclasses.replace(instance, cleaned=cleaned)
-    site.journal.write(instance)
-    return instance
-
-
-def _dirt(site: Site, instance: Instance, unit: Unit) -> tuple[str, ...]:
-    """Why the unit is not clean, after the resets that it got."""
-    if unit.key.address in instance.cleaned:
-        return ()
-    if not instance.was_started:
-        return inspect(site, unit)
-    failures = sanitise(site, unit)
-    return inspect(site, unit, failures, timeout_s=site.reset_timeout_s)
-
-
-def _restored(
-    site: Site, instance: Instance, unit: Unit
-) -> tuple[list[str], tuple[str, ...]]:
-    """What is back on the driver that it had, and what is not and why."""
-    ours = {f.address for f in unit.functions}
-    done: list[str] = []
-    faults: list[str] = []
-    for rebind in reversed(instance.rebinds):
-        if rebind.address not in ours or not rebind.is_needed:
-            continue
-        to = rebind.was.driver or "no driver"
-        try:
-            site.devices.rebind(rebind.undo())
-        except errors.Error as error:
-            faults.append(f"{rebind.address} is not back on {to}: {error}")
-            continue
-        done.append(f"{rebind.address} is back on {to}")
-        site.say(done[-1])
-    return done, tuple(faults)
-
-
-def restore(site: Site, unit: Unit) -> None:
-    """Give a unit out of quarantine back to the drivers that it had.
-
-    :raises Refused: when one does not take its function.
-    """
-    instance = site.journal.read(_quarantine_uuid(unit))
-    if instance is None:
-        return
-    if site.restores_drivers:
-        _, faults = _restored(site, instance, unit)
-        if faults:
-            raise errors.Refused("; ".join(faults))
-    site.journal.remove(instance.uuid)
-
-
-def _quarantine_uuid(unit: Unit) -> str:
-    """Under which the journal keeps it: one for a unit, always the same."""
-    return str(uuids.uuid5(uuids.NAMESPACE_URL, str(unit.key)))
+    with quiet(site):
+        held = site.ledger.allocation(uuid)
+        busy = [r for r in held.units if r.state is not State.CLAIMED]
+        if busy:
+            raise errors.Refused(
+                f"unit {busy[0].unit.key} of {uuid} is {busy[0].state}; run"
+                f" 'gpu-passthrough instance release {uuid}' on {held.host}"
+            )
+        for record in held.units:
+            site.ledger.move(record, State.FREE)
+        return held

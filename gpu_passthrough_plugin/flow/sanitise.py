@@ -6,12 +6,12 @@ import dataclasses
 import time
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.compute import reset as resets
 from gpu_passthrough_plugin.discovery import functions as discovery
-from gpu_passthrough_plugin.flow.site import Site, require_current
+from gpu_passthrough_plugin.flow.context import Site, require_current
 from gpu_passthrough_plugin.host.devices import Devices
-from gpu_passthrough_plugin.model.effect import VFIO, Rebind
+from gpu_passthrough_plugin.model.binding import VFIO, Rebind
 from gpu_passthrough_plugin.model.unit import Unit
-from gpu_passthrough_plugin.release import clean, resets
 
 _POLL_S = 0.2
 
@@ -57,7 +57,7 @@ def inspect(
         identities = {
             f.address: site.devices.identity(f.address) for f in unit.functions
         }
-        faults = clean.faults(unit, identities, failures)
+        faults = resets.faults(unit, identities, failures)
         if not faults or failures or time.monotonic() > deadline:
             return faults
         time.sleep(_POLL_S)

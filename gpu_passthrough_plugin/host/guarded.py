@@ -12,8 +12,8 @@ from gpu_passthrough_plugin.host.devices import Devices
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.instance_journal import Journal
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.effect import Binding, Rebind
-from gpu_passthrough_plugin.model.identity import Identity
+from gpu_passthrough_plugin.model.binding import Binding, Rebind
+from gpu_passthrough_plugin.model.function import Identity
 from gpu_passthrough_plugin.model.instance import Instance
 from gpu_passthrough_plugin.model.reading import Unknown
 

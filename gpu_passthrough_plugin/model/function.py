@@ -97,3 +97,10 @@ class Detail(NamedTuple):
     sriov: Physical | Virtual | Unknown | None
     bridges: tuple[Address, ...]
     is_on_vfio: bool | Unknown
+
+
+class Identity(NamedTuple):
+    """Both ids as config space has them now; ffff where nobody answers."""
+
+    vendor_id: int
+    product_id: int

@@ -17,7 +17,6 @@ STAGES = frozenset(
         "enablement",
         "isolation",
         "nova",
-        "release",
     }
 )
 
@@ -224,7 +223,6 @@ PURE = frozenset(
         "isolation",
         "model",
         "nova",
-        "release",
     }
 )
 NOT_PURE = (

@@ -108,13 +108,13 @@ def planted(root: Path, module: str, source: str) -> list[str]:
     ("module", "source"),
     [
         ("isolation/verdict", "from gpu_passthrough_plugin import discovery"),
-        ("isolation/verdict", "from gpu_passthrough_plugin.release import x"),
+        ("isolation/verdict", "from gpu_passthrough_plugin.nova import x"),
         ("isolation/verdict", "from .. import compute"),
         ("isolation/verdict", "from ..compute.plan import x"),
         ("isolation/verdict", "import gpu_passthrough_plugin.flow"),
         ("isolation/verdict", "from gpu_passthrough_plugin import conf"),
         (
-            "release/clean",
+            "compute/reset",
             "from typing import TYPE_CHECKING\n"
             "if TYPE_CHECKING:\n"
             "    from gpu_passthrough_plugin.host import vfio",

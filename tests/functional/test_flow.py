@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from contextlib import nullcontext
 
-from gpu_passthrough_plugin.flow import verbs
+from gpu_passthrough_plugin.flow import inventory, release
 from gpu_passthrough_plugin.flow.boot import boot
 from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.effect import VFIO, Binding
+from gpu_passthrough_plugin.model.binding import VFIO, Binding
 from gpu_passthrough_plugin.model.instance import Phase
 from gpu_passthrough_plugin.model.unit import State, UnitKey
 from tests.functional.acts import Acts
@@ -65,7 +65,7 @@ def test_from_a_bare_host_to_a_guest_and_back(world: World) -> None:
     assert [r.was for r in instance.rebinds] == [
         NOUVEAU, Binding("snd_hda_intel", None),
     ]  # fmt: skip
-    records = verbs.release(site, UUID)
+    records = release.release(site, UUID)
     assert [r.state for r in records] == [State.FREE]
     assert world.snapshot() == before
     assert "guest shut down" in world.said
@@ -83,9 +83,9 @@ def test_several_guests_and_cards(world: World) -> None:
     )
     assert message.startswith("boot failed at step 'claim': ")
     assert message.endswith("; undone: nothing was changed")
-    verbs.release(site, UUID)
+    release.release(site, UUID)
     assert world.states().count("active") == 1
-    verbs.release(site, OTHER)
+    release.release(site, OTHER)
     assert world.snapshot() == before
 
 
@@ -107,17 +107,17 @@ def test_a_host_that_was_renamed_forgets_nothing(world: World) -> None:
     boot(world.site(), guest(), wanted())
     before = world.snapshot()
     renamed = dataclasses.replace(world.site(), host="renamed")
-    message = refused(verbs.publish, renamed)
+    message = refused(inventory.publish, renamed)
     assert message.endswith(f"set [DEFAULT] host = {HOST}")
     assert world.snapshot() == before
-    verbs.release(world.site(), UUID)
+    release.release(world.site(), UUID)
 
 
 def test_a_lost_journal_is_said(world: World) -> None:
     boot(world.site(), guest(), wanted())
     world.journal.remove(UUID)
     world.said.clear()
-    verbs.release(world.site(), UUID)
+    release.release(world.site(), UUID)
     assert world.said[0].startswith(f"the journal knows nothing of {UUID}: ")
     assert world.kernel.binding(GPU) == VFIO
 
@@ -127,7 +127,7 @@ def test_a_claim_that_was_there_is_used(world: World) -> None:
     held = world.ledger.claim(wanted(), UUID)
     boot(site, guest(), wanted())
     assert world.ledger.allocation(UUID).states == (State.ACTIVE,)
-    verbs.release(site, UUID)
+    release.release(site, UUID)
     assert world.ledger.unit(held.units[0].unit.key).consumer is None
 
 
@@ -199,7 +199,7 @@ def test_a_hostdev_of_the_operators_own_goes_along(world: World) -> None:
     assert functions(xml) == (
         place("01:00.1"), GPU, AUDIO,
     )  # fmt: skip
-    verbs.release(site, UUID)
+    release.release(site, UUID)
     assert world.kernel.binding(place("01:00.1")) == Binding("igb", None)
 
 
@@ -243,11 +243,11 @@ def test_a_guest_that_libvirt_does_not_start(world: World) -> None:
 def test_drivers_stay_where_the_operator_wants_them(world: World) -> None:
     site = dataclasses.replace(world.site(), restores_drivers=False)
     boot(site, guest(), wanted())
-    verbs.release(site, UUID)
+    release.release(site, UUID)
     assert world.states() == ["free"] * 3
     assert world.kernel.binding(GPU) == world.kernel.binding(AUDIO) == VFIO
     boot(site, guest(), wanted())
-    verbs.release(site, UUID)
+    release.release(site, UUID)
     assert world.states() == ["free"] * 3
 
 
@@ -262,7 +262,7 @@ def test_a_card_comes_after_the_documents_own_buses(world: World) -> None:
 def test_publishing_again_changes_nothing(world: World) -> None:
     boot(world.site(), guest(), wanted())
     before = world.snapshot()
-    report = verbs.publish(world.site())
+    report = inventory.publish(world.site())
     assert (report.added, report.changed, report.removed) == ((), (), ())
     assert world.snapshot() == before
 
@@ -273,7 +273,7 @@ def test_a_boot_that_another_took_for_dead(world: World) -> None:
 
     def steal(act: str) -> None:
         if act == "start":
-            verbs.publish(unlocked)
+            inventory.publish(unlocked)
 
     unlocked = dataclasses.replace(world.site(), lock=nullcontext)
     site = world.site(Acts(before=steal))

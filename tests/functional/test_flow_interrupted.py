@@ -9,10 +9,10 @@ from collections.abc import Callable
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.flow import verbs
+from gpu_passthrough_plugin.flow import inventory, quarantine, release
 from gpu_passthrough_plugin.flow.boot import boot
+from gpu_passthrough_plugin.flow.context import Site
 from gpu_passthrough_plugin.flow.recovery import quiet
-from gpu_passthrough_plugin.flow.site import Site
 from gpu_passthrough_plugin.model.instance import Phase
 from tests.functional.acts import Acts, Crash
 from tests.functional.world import UUID, World, guest, wanted
@@ -37,8 +37,8 @@ def start(site: Site) -> None:
     boot(site, guest(), wanted())
 
 
-def release(site: Site) -> None:
-    verbs.release(site, UUID)
+def release_guest(site: Site) -> None:
+    release.release(site, UUID)
 
 
 def recover(site: Site) -> None:
@@ -61,7 +61,7 @@ def end(world: World) -> None:
     if instance is not None and instance.phase is Phase.ACTIVE:
         assert world.states() == ["active", "free", "free"]
         assert world.guests() == {UUID}
-        release(world.site())
+        release_guest(world.site())
 
 
 def test_what_a_boot_does(world: World) -> None:
@@ -122,7 +122,7 @@ def test_an_undoing_that_fails_says_so_and_is_finished_later(
     assert message.startswith("boot failed at step 'bind': ")
     assert "is not back on nouveau" in message
     world.kernel.refuses.clear()
-    verbs.clear(world.site(), world.ledger.records()[0].unit.key)
+    quarantine.clear(world.site(), world.ledger.records()[0].unit.key)
     assert world.snapshot() == before
 
 
@@ -181,21 +181,21 @@ def test_a_release_that_dies_at_each_act(
 
     if not restores:
         start(site())
-        release(site())
+        release_guest(site())
     before = world.snapshot()
     start(site())
     whole = Acts()
-    release(site(whole))
+    release_guest(site(whole))
     assert world.snapshot() == before
     for number in range(1, len(whole.done) + 1):
         start(site())
         with pytest.raises(Crash):
-            release(site(Acts(crash_at=number, does_it=does_it)))
+            release_guest(site(Acts(crash_at=number, does_it=does_it)))
         recover(site())
         if number == 1 and not does_it:
             # Nothing was begun.
             assert world.guests() == {UUID}
-            release(site())
+            release_guest(site())
         assert world.snapshot() == before, whole.done[number - 1]
 
 
@@ -207,16 +207,16 @@ def test_a_release_that_dies_is_finished_by_another(
     before = world.snapshot()
     start(world.site())
     whole = Acts()
-    release(world.site(whole))
+    release_guest(world.site(whole))
     for number in range(1, len(whole.done) + 1):
         start(world.site())
         with pytest.raises(Crash):
-            release(world.site(Acts(crash_at=number, does_it=does_it)))
+            release_guest(world.site(Acts(crash_at=number, does_it=does_it)))
         if world.journal.read(UUID):
-            release(world.site())
+            release_guest(world.site())
         else:
             with pytest.raises(errors.Refused, match="holds nothing"):
-                release(world.site())
+                release_guest(world.site())
         assert world.snapshot() == before, whole.done[number - 1]
 
 
@@ -224,11 +224,11 @@ def test_a_unit_that_was_found_clean_is_not_reset_again(world: World) -> None:
     """Its functions may be at work for the host again."""
     start(world.site())
     whole = Acts()
-    release(world.site(whole))
+    release_guest(world.site(whole))
     first = whole.done.index("rebind") + 1
     for number in range(first, len(whole.done) + 1):
         start(world.site())
-        assert crash(world, release, Acts(crash_at=number, does_it=True))
+        assert crash(world, release_guest, Acts(crash_at=number, does_it=True))
         acts = Acts()
         recover(world.site(acts))
         assert "reset" not in acts.done, whole.done[number - 1]
@@ -247,7 +247,7 @@ def test_a_recovery_restores_drivers_as_the_operator_wants(
     assert world.snapshot() == before
     start(site())
     with pytest.raises(Crash):
-        release(site(Acts(crash_at=2)))
+        release_guest(site(Acts(crash_at=2)))
     recover(site())
     now = world.snapshot()
     assert now.ledger == before.ledger
@@ -286,14 +286,14 @@ def test_a_quarantine_that_dies_at_each_act(
     whole = Acts()
     world.kernel.refuses.add(("reset", gpu))
     start(world.site())
-    release(world.site(whole))
+    release_guest(world.site(whole))
     quarantined = world.snapshot()
     assert len(quarantined.journal) == 1
-    verbs.clear(world.site(), unit.key)
+    quarantine.clear(world.site(), unit.key)
     for number in range(2, len(whole.done) + 1):
         start(world.site())
         with pytest.raises(Crash):
-            release(world.site(Acts(crash_at=number, does_it=does_it)))
+            release_guest(world.site(Acts(crash_at=number, does_it=does_it)))
         recover(world.site())
         now = world.snapshot()
         assert now.bindings == quarantined.bindings
@@ -301,7 +301,7 @@ def test_a_quarantine_that_dies_at_each_act(
         assert [i.uuid for i in now.journal] == [
             i.uuid for i in quarantined.journal
         ]
-        verbs.clear(world.site(), unit.key)
+        quarantine.clear(world.site(), unit.key)
         assert world.snapshot() == before, whole.done[number - 1]
 
 
@@ -310,20 +310,20 @@ def test_a_clearing_that_dies_at_each_act(world: World, does_it: bool) -> None:
     before = world.snapshot()
     unit = world.ledger.records()[0].unit
 
-    def quarantine() -> None:
+    def quarantine_card() -> None:
         world.kernel.refuses.add(("reset", unit.key.address))
         start(world.site())
-        release(world.site())
+        release_guest(world.site())
         world.kernel.refuses.clear()
 
     def clear(site: Site) -> None:
-        verbs.clear(site, unit.key)
+        quarantine.clear(site, unit.key)
 
-    quarantine()
+    quarantine_card()
     whole = Acts()
     clear(world.site(whole))
     for number in range(1, len(whole.done) + 1):
-        quarantine()
+        quarantine_card()
         assert crash(world, clear, Acts(crash_at=number, does_it=does_it))
         if world.states()[0] != "free":
             clear(world.site())
@@ -378,7 +378,7 @@ def test_without_libvirt_what_is_half_done_stays(world: World) -> None:
         connect=gone,  # type: ignore[arg-type] # it never returns
     )
     with pytest.raises(errors.Unavailable, match="libvirt does not answer"):
-        verbs.publish(site)
+        inventory.publish(site)
     assert world.snapshot() == half
     recover(world.site())
     assert world.snapshot() == before

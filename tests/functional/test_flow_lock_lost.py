@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.flow import verbs
+from gpu_passthrough_plugin.flow import inventory, release
 from gpu_passthrough_plugin.flow.boot import boot
-from gpu_passthrough_plugin.flow.site import Site
+from gpu_passthrough_plugin.flow.context import Site
 from gpu_passthrough_plugin.host.devices import Replayed
 from gpu_passthrough_plugin.host.guarded import (
     GuardedDevices,
@@ -24,7 +24,7 @@ from gpu_passthrough_plugin.host.guarded import (
     GuardedJournal,
 )
 from gpu_passthrough_plugin.host.locks import HostLock
-from gpu_passthrough_plugin.model.effect import VFIO, Rebind
+from gpu_passthrough_plugin.model.binding import VFIO, Rebind
 from gpu_passthrough_plugin.model.instance import Instance
 from gpu_passthrough_plugin.model.reading import MISSING
 from tests.functional.acts import URI
@@ -100,7 +100,7 @@ def test_a_boot(world: World, redis_server: Redis) -> None:
         count += 1
         assert f"the lock of {HOST} was lost" in told and ACTION in told
         # The next command undoes it, or finds it finished.
-        verbs.publish(world.site())
+        inventory.publish(world.site())
         if world.guests():
             released(world.site())
         assert world.snapshot() == before
@@ -116,7 +116,7 @@ def test_a_release(world: World, redis_server: Redis) -> None:
         count += 1
         assert f"the lock of {HOST} was lost" in told and ACTION in told
         # The next command finishes it, where it was begun at all.
-        verbs.publish(world.site())
+        inventory.publish(world.site())
         if count > 1:
             assert world.snapshot() == before
             boot(world.site(), guest(), wanted())
@@ -125,7 +125,7 @@ def test_a_release(world: World, redis_server: Redis) -> None:
 
 
 def released(site: Site) -> None:
-    verbs.release(site, UUID)
+    release.release(site, UUID)
 
 
 def test_without_a_lock_there_is_nothing_to_lose(tmp_path: Path) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from gpu_passthrough_plugin.flow import verbs
+from gpu_passthrough_plugin.flow import quarantine, release
 from gpu_passthrough_plugin.flow.boot import boot
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
-from gpu_passthrough_plugin.model.effect import VFIO, Binding
-from gpu_passthrough_plugin.model.identity import Identity
+from gpu_passthrough_plugin.model.binding import VFIO, Binding
+from gpu_passthrough_plugin.model.function import Identity
 from gpu_passthrough_plugin.model.instance import Phase
 from gpu_passthrough_plugin.model.unit import State, UnitKey
 from tests.functional.world import (
@@ -31,7 +31,7 @@ NOUVEAU = Binding("nouveau", None)
 
 def quarantined(world: World) -> str:
     """Boot, release, and why the unit is quarantined then."""
-    (record,) = verbs.release(world.site(), UUID)
+    (record,) = release.release(world.site(), UUID)
     assert record.state is State.QUARANTINED
     assert record.consumer is None
     assert world.guests() == frozenset()
@@ -40,7 +40,7 @@ def quarantined(world: World) -> str:
     assert kept.phase is Phase.QUARANTINED
     # Nothing is left half done: the host goes on.
     boot(world.site(), guest(OTHER, "other"), wanted())
-    verbs.release(world.site(), OTHER)
+    release.release(world.site(), OTHER)
     return record.reason
 
 
@@ -52,13 +52,13 @@ def test_a_card_that_became_another_is_quarantined(world: World) -> None:
         "0000:06:00.0 does not answer: its config space reads ff"
     )
     assert world.kernel.binding(GPU) == VFIO
-    message = refused(verbs.clear, world.site(), UNIT)
+    message = refused(quarantine.clear, world.site(), UNIT)
     assert message == (
         f"unit {UNIT} is not clean: 0000:06:00.0 does not answer: its config"
         " space reads ff; power-cycle the host, then try again"
     )
     world.kernel.identities[GPU] = Identity(0x10DE, 0x1430)
-    assert verbs.clear(world.site(), UNIT).state is State.FREE
+    assert quarantine.clear(world.site(), UNIT).state is State.FREE
     assert world.snapshot() == before
 
 
@@ -66,13 +66,13 @@ def test_a_unit_that_is_another_group_now_is_not_cleared(
     world: World,
 ) -> None:
     """As after a function was taken off its bus and found again."""
-    verbs.quarantine(world.site(), UNIT, "fan is loud")
+    quarantine.quarantine(world.site(), UNIT, "fan is loud")
     policy = Policy((*POLICY.select, selector.parse("class=0403")))
     site = dataclasses.replace(world.site(), policy=policy)
-    message = refused(verbs.clear, site, UNIT)
+    message = refused(quarantine.clear, site, UNIT)
     assert "is no longer what was published of it" in message
     assert world.ledger.unit(UNIT).state is State.QUARANTINED
-    assert verbs.clear(world.site(), UNIT).state is State.FREE
+    assert quarantine.clear(world.site(), UNIT).state is State.FREE
 
 
 def test_a_card_that_does_not_reset_is_quarantined(world: World) -> None:
@@ -80,7 +80,7 @@ def test_a_card_that_does_not_reset_is_quarantined(world: World) -> None:
     boot(world.site(), guest(), wanted())
     world.kernel.refuses.add(("reset", GPU))
     assert quarantined(world) == "the kernel does no reset"
-    verbs.clear(world.site(), UNIT)
+    quarantine.clear(world.site(), UNIT)
     assert world.snapshot() == before
 
 
@@ -94,7 +94,9 @@ def test_a_card_that_fell_off_its_bus_is_quarantined(world: World) -> None:
         "0000:06:00.1 cannot be reset: 0000:06:00.1 is not in the recording;"
         " whether 0000:06:00.1 answers is unknown: missing"
     )
-    assert "is unknown: missing" in refused(verbs.clear, world.site(), UNIT)
+    assert "is unknown: missing" in refused(
+        quarantine.clear, world.site(), UNIT
+    )
 
 
 def test_a_driver_that_does_not_come_back_quarantines(world: World) -> None:
@@ -105,11 +107,11 @@ def test_a_driver_that_does_not_come_back_quarantines(world: World) -> None:
         "0000:06:00.0 is not back on nouveau: the kernel does no bind to"
         " nouveau"
     )
-    message = refused(verbs.clear, world.site(), UNIT)
+    message = refused(quarantine.clear, world.site(), UNIT)
     assert "is not back on nouveau" in message
     assert world.ledger.unit(UNIT).state is State.QUARANTINED
     world.kernel.refuses.clear()
-    verbs.clear(world.site(), UNIT)
+    quarantine.clear(world.site(), UNIT)
     assert world.snapshot() == before
 
 
@@ -118,9 +120,9 @@ def test_clear_leaves_drivers_where_the_operator_wants_them(
 ) -> None:
     boot(world.site(), guest(), wanted())
     world.kernel.refuses.add(("reset", GPU))
-    verbs.release(world.site(), UUID)
+    release.release(world.site(), UUID)
     site = dataclasses.replace(world.site(), restores_drivers=False)
-    verbs.clear(site, UNIT)
+    quarantine.clear(site, UNIT)
     assert world.kernel.binding(GPU) == VFIO
     assert world.journal.instances() == ()
 
@@ -131,7 +133,7 @@ def test_a_release_after_the_host_was_restarted(world: World) -> None:
     world.hypervisor.destroy(UUID)
     world.kernel.restart(world.bindings)
     world.said.clear()
-    (record,) = verbs.release(world.site(), UUID)
+    (record,) = release.release(world.site(), UUID)
     assert record.state is State.FREE
     assert "bus reset of 0000:06:00.0 and all beside it done" in world.said
     assert world.snapshot() == before
@@ -141,12 +143,12 @@ def test_a_card_that_answers_late_is_clean(world: World) -> None:
     boot(world.site(), guest(), wanted())
     world.kernel.asleep = 3
     site = dataclasses.replace(world.site(), reset_timeout_s=30)
-    (record,) = verbs.release(site, UUID)
+    (record,) = release.release(site, UUID)
     assert record.state is State.FREE
     boot(world.site(), guest(), wanted())
     world.kernel.asleep = 99
     site = dataclasses.replace(world.site(), reset_timeout_s=0)
-    (record,) = verbs.release(site, UUID)
+    (record,) = release.release(site, UUID)
     assert record.state is State.QUARANTINED
 
 
@@ -156,7 +158,7 @@ def test_an_instance_that_the_ledger_lost(world: World) -> None:
     for state in (State.RELEASING, State.SANITISING, State.FREE):
         record = world.ledger.move(record, state)
     before = world.snapshot()
-    message = refused(verbs.release, world.site(), UUID)
+    message = refused(release.release, world.site(), UUID)
     assert f"the ledger has lost instance {UUID}" in message
     assert world.snapshot() == before
 
@@ -168,7 +170,7 @@ def test_what_moved_to_the_address_is_not_touched(world: World) -> None:
     world.kernel.restart(world.bindings | {GPU: Binding("nvme", None)})
     policy = Policy(POLICY.select, (selector.parse("0000:06:00.0"),))
     site = dataclasses.replace(world.site(), policy=policy)
-    (record,) = verbs.release(site, UUID)
+    (record,) = release.release(site, UUID)
     assert record.state is State.QUARANTINED
     assert "is no longer what was published" in record.reason
     assert world.kernel.binding(GPU) == Binding("nvme", None)
@@ -181,40 +183,40 @@ def test_a_group_is_reset_by_the_number_that_it_has_now(world: World) -> None:
     ]
     world.ledger.publish(HOST, old)
     boot(world.site(), guest(), wanted())
-    verbs.release(world.site(), UUID)
+    release.release(world.site(), UUID)
     assert world.kernel.reset_groups == [18]
 
 
 def test_a_release_without_a_journal(world: World) -> None:
     boot(world.site(), guest(), wanted())
     world.journal.remove(UUID)
-    (record,) = verbs.release(world.site(), UUID)
+    (record,) = release.release(world.site(), UUID)
     assert record.state is State.FREE
     assert world.guests() == frozenset()
 
 
 def test_what_cannot_be_released(world: World) -> None:
     before = world.snapshot()
-    assert "holds nothing" in refused(verbs.release, world.site(), UUID)
-    assert "'x'" in refused(verbs.release, world.site(), "x")
+    assert "holds nothing" in refused(release.release, world.site(), UUID)
+    assert "'x'" in refused(release.release, world.site(), "x")
     world.ledger.claim(wanted(), UUID)
     elsewhere = dataclasses.replace(world.site(), host="another")
-    message = refused(verbs.release, elsewhere, UUID)
+    message = refused(release.release, elsewhere, UUID)
     assert message == (
         f"instance {UUID} is on host {HOST}, and this is another; run it there"
     )
-    verbs.release(world.site(), UUID)
+    release.release(world.site(), UUID)
     assert world.snapshot() == before
 
 
 def test_a_claim_is_withdrawn(world: World) -> None:
     before = world.snapshot()
-    assert "holds nothing" in refused(verbs.withdraw, world.site(), UUID)
+    assert "holds nothing" in refused(release.withdraw, world.site(), UUID)
     world.ledger.claim(wanted("gpu:2"), UUID)
-    assert len(verbs.withdraw(world.site(), UUID).units) == 2
+    assert len(release.withdraw(world.site(), UUID).units) == 2
     assert world.snapshot() == before
     boot(world.site(), guest(), wanted())
-    message = refused(verbs.withdraw, world.site(), UUID)
+    message = refused(release.withdraw, world.site(), UUID)
     assert message == (
         f"unit {UNIT} of {UUID} is active; run 'gpu-passthrough instance"
         f" release {UUID}' on {HOST}"
@@ -224,20 +226,20 @@ def test_a_claim_is_withdrawn(world: World) -> None:
 def test_the_operators_own_quarantine(world: World) -> None:
     before = world.snapshot()
     site = world.site()
-    assert "not quarantined" in refused(verbs.clear, site, UNIT)
+    assert "not quarantined" in refused(quarantine.clear, site, UNIT)
     world.ledger.claim(wanted(), UUID)
-    message = refused(verbs.quarantine, site, UNIT, "smells")
+    message = refused(quarantine.quarantine, site, UNIT, "smells")
     assert message == (
         f"unit {UNIT} is claimed for {UUID}; release that first"
     )
-    verbs.withdraw(site, UUID)
-    record = verbs.quarantine(site, UNIT, "smells")
+    release.withdraw(site, UUID)
+    record = quarantine.quarantine(site, UNIT, "smells")
     assert (record.state, record.reason) == (State.QUARANTINED, "smells")
-    again = verbs.quarantine(site, UNIT, "other")
+    again = quarantine.quarantine(site, UNIT, "other")
     assert again.reason == "smells"
     elsewhere = dataclasses.replace(site, host="another")
-    assert "run it there" in refused(verbs.clear, elsewhere, UNIT)
+    assert "run it there" in refused(quarantine.clear, elsewhere, UNIT)
     unknown = UnitKey(HOST, place("07:00.0"))
-    assert "no unit" in refused(verbs.clear, site, unknown)
-    verbs.clear(site, UNIT)
+    assert "no unit" in refused(quarantine.clear, site, unknown)
+    quarantine.clear(site, UNIT)
     assert world.snapshot() == before

@@ -15,9 +15,15 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery.tree import HostTree
-from gpu_passthrough_plugin.flow import boot, hook, recovery, verbs
+from gpu_passthrough_plugin.flow import (
+    boot,
+    hook,
+    inventory,
+    recovery,
+    release,
+)
+from gpu_passthrough_plugin.flow.context import Site
 from gpu_passthrough_plugin.flow.hook import HookContext
-from gpu_passthrough_plugin.flow.site import Site
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.model.hook import HookMode
 from gpu_passthrough_plugin.model.unit import State, UnitKey
@@ -136,7 +142,7 @@ def test_what_was_claimed_by_hand_is_claimed_again(
         assert "reset" in acts.done
         assert world.snapshot() == before
     assert world.ledger.allocation(UUID).request == "gpu:1"
-    verbs.withdraw(world.site(), UUID)
+    release.withdraw(world.site(), UUID)
     assert world.states() == ["free"] * 3
 
 
@@ -172,7 +178,7 @@ def test_a_release_that_dies_is_finished_by_the_next_command(
         # nor does it end what it is given.
         if world.snapshot() != before:
             assert libvirt.calls("prepare") == 1
-        verbs.publish(deaf(world))
+        inventory.publish(deaf(world))
         assert world.snapshot() == before, whole.done[number - 1]
 
 
@@ -213,7 +219,7 @@ def test_a_boot_of_ours_goes_through_and_ends_by_itself(
 
     boot.boot(world.site(Acts(before=hooked)), guest(), wanted())
     assert world.ledger.allocation(UUID).states == (State.ACTIVE,)
-    verbs.release(world.site(Acts(before=hooked)), UUID)
+    release.release(world.site(Acts(before=hooked)), UUID)
     assert called[0] == "prepare"
     assert "release" in called
     assert libvirt.ended == []
@@ -242,7 +248,7 @@ def test_an_operator_releases_a_guest_that_others_started(
             assert libvirt.calls("release") == 0
 
     acts = Acts(before=hooked)
-    (record,) = verbs.release(world.site(acts), UUID)
+    (record,) = release.release(world.site(acts), UUID)
     assert record.state is State.FREE
     assert {"stop", "reset"} <= set(acts.done)
     assert libvirt.ended == []
@@ -255,7 +261,7 @@ def test_what_is_active_is_not_withdrawn(
 ) -> None:
     libvirt.calls("prepare")
     with pytest.raises(errors.Refused, match="instance release"):
-        verbs.withdraw(world.site(), UUID)
+        release.withdraw(world.site(), UUID)
 
 
 def test_recovery_leaves_running_guests_of_others_alone(
@@ -263,7 +269,7 @@ def test_recovery_leaves_running_guests_of_others_alone(
 ) -> None:
     libvirt.calls("prepare")
     before = world.snapshot()
-    verbs.publish(deaf(world))
+    inventory.publish(deaf(world))
     assert world.snapshot() == before
 
 
@@ -275,7 +281,7 @@ def test_a_group_that_somebody_holds_is_libvirts_to_tell_of(
     libvirt.calls("release")
     world.kernel.held.add(place(GPU))
     with pytest.raises(AssertionError, match="libvirt was asked"):
-        verbs.publish(deaf(world))
+        inventory.publish(deaf(world))
     world.hypervisor.start(guest().text.decode())
     world.kernel.held.clear()
     assert world.guests() == {UUID}

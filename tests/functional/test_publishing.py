@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.flow import verbs
-from gpu_passthrough_plugin.flow.site import Site
+from gpu_passthrough_plugin.flow import inventory
+from gpu_passthrough_plugin.flow.context import Site
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.trait import Given
@@ -27,7 +27,7 @@ def machine(world: World, machine_id: str) -> Site:
 def test_aggregates_are_published_and_withdrawn(world: World) -> None:
     for text in ("rack-1 blue", "blue", ""):
         names = frozenset(text.split())
-        verbs.publish(dataclasses.replace(world.site(), aggregates=names))
+        inventory.publish(dataclasses.replace(world.site(), aggregates=names))
         (host,) = world.ledger.hosts()
         assert (host.name, host.aggregates) == (HOST, names)
 
@@ -39,7 +39,9 @@ def test_traits_are_published_with_the_units(world: World) -> None:
     policy = Policy(POLICY.select, traits=given)
     before = world.ledger.records()
     assert [r.unit.traits for r in before] == [frozenset()] * 3
-    report = verbs.publish(dataclasses.replace(world.site(), policy=policy))
+    report = inventory.publish(
+        dataclasses.replace(world.site(), policy=policy)
+    )
     assert [str(u.key.address) for u in report.changed] == ["0000:06:00.0"]
     assert [r.unit.traits for r in world.ledger.records()] == [
         frozenset({"CUSTOM_SOUND"}),
@@ -50,24 +52,26 @@ def test_traits_are_published_with_the_units(world: World) -> None:
 
 def test_another_machine_of_the_same_name_is_refused(world: World) -> None:
     first, second = machine(world, "1" * 32), machine(world, "2" * 32)
-    verbs.publish(first)
+    inventory.publish(first)
     with pytest.raises(errors.Refused, match="--replace"):
-        verbs.publish(second)
-    verbs.publish(first)
-    verbs.publish(second, replaces=True)
-    verbs.publish(second)
+        inventory.publish(second)
+    inventory.publish(first)
+    inventory.publish(second, replaces=True)
+    inventory.publish(second)
     with pytest.raises(errors.Refused, match="--replace"):
-        verbs.publish(first)
+        inventory.publish(first)
 
 
 def test_a_machine_without_an_id_is_not_refused(world: World) -> None:
-    verbs.publish(machine(world, "1" * 32))
-    verbs.publish(machine(world, ""))
+    inventory.publish(machine(world, "1" * 32))
+    inventory.publish(machine(world, ""))
 
 
 def test_a_disabled_host_stays_disabled(world: World) -> None:
     world.ledger.cordon(HOST, "new roof")
-    verbs.publish(dataclasses.replace(world.site(), aggregates=frozenset("a")))
+    inventory.publish(
+        dataclasses.replace(world.site(), aggregates=frozenset("a"))
+    )
     (host,) = world.ledger.hosts()
     assert (host.is_cordoned, host.reason) == (True, "new roof")
     assert world.ledger.candidates(wanted()) == ()

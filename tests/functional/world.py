@@ -19,7 +19,7 @@ from gpu_passthrough_plugin.allocation.driver import (
 )
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.discovery import functions as discovery
-from gpu_passthrough_plugin.flow.site import Site
+from gpu_passthrough_plugin.flow.context import Site
 from gpu_passthrough_plugin.formats import domain_xml, nova_alias
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.instance_journal import Journal
@@ -27,8 +27,8 @@ from gpu_passthrough_plugin.host.locks import host_lock
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import address, request, selector
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.effect import Binding
-from gpu_passthrough_plugin.model.identity import Identity
+from gpu_passthrough_plugin.model.binding import Binding
+from gpu_passthrough_plugin.model.function import Identity
 from gpu_passthrough_plugin.model.instance import Instance
 from gpu_passthrough_plugin.model.reading import Unknown, known
 from gpu_passthrough_plugin.model.request import Request

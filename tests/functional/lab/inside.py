@@ -23,7 +23,8 @@ from gpu_passthrough_plugin.cli import app as _app
 from gpu_passthrough_plugin.cli.main import main
 from gpu_passthrough_plugin.flow import boot as _boot
 from gpu_passthrough_plugin.flow import enablement as _enablement
-from gpu_passthrough_plugin.flow import verbs as _verbs
+from gpu_passthrough_plugin.flow import inventory as _inventory
+from gpu_passthrough_plugin.flow import release as _release
 from gpu_passthrough_plugin.formats import domain_xml as _domain_xml
 from gpu_passthrough_plugin.host import locks as _locks
 from gpu_passthrough_plugin.host.boot.journal import Changes
@@ -34,7 +35,9 @@ from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.instance_journal import Journal
 
 # What a child needs is here before it is forked.
-_IMPORTED = (_app, _domain_xml, _boot, _enablement, _verbs, _locks)
+_IMPORTED = (
+    *(_app, _domain_xml, _boot, _enablement, _inventory, _release, _locks),
+)
 
 _TIMEOUT_S = 300
 STATE = "/var/lib/gpu-passthrough"

@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import dataclasses
 
+from gpu_passthrough_plugin.compute import reset
+from gpu_passthrough_plugin.compute.reset import FunctionReset, HotReset
 from gpu_passthrough_plugin.model import address
+from gpu_passthrough_plugin.model.function import Identity
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
-from gpu_passthrough_plugin.release import resets
-from gpu_passthrough_plugin.release.resets import FunctionReset, HotReset
 from tests.unit.compute.build import unit
 
 CARD = dataclasses.replace(unit("06:00.0*", "06:00.1"), iommu_group=18)
 GPU = address.parse("06:00.0")
 AUDIO = address.parse("06:00.1")
+ITSELF = Identity(0x10DE, 0x1430)
 LOST = Unknown(Why.UNREADABLE, "Permission denied")
 
 
@@ -20,7 +22,7 @@ def test_functions_that_reset_alone_leave_their_bus_alone() -> None:
         (("device_specific", "bus"), ("pm",)),
         (("acpi",), ("af_flr",)),
     ):
-        assert resets.plan(CARD, {GPU: gpu, AUDIO: audio}) == (
+        assert reset.plan(CARD, {GPU: gpu, AUDIO: audio}) == (
             FunctionReset(GPU),
             FunctionReset(AUDIO),
         )
@@ -38,28 +40,28 @@ def test_a_bus_is_reset_once_when_one_on_it_cannot_reset_alone() -> None:
         (("flr",), ()),
         (MISSING, MISSING),
     ):
-        assert resets.plan(CARD, {GPU: gpu, AUDIO: audio}) == once, (
+        assert reset.plan(CARD, {GPU: gpu, AUDIO: audio}) == once, (
             gpu,
             audio,
         )
 
 
 def test_a_function_of_which_nothing_was_read_has_no_reset() -> None:
-    assert resets.plan(CARD, {GPU: ("flr",)}) == (HotReset(GPU, 18),)
-    assert resets.plan(CARD, {}) == (HotReset(GPU, 18),)
+    assert reset.plan(CARD, {GPU: ("flr",)}) == (HotReset(GPU, 18),)
+    assert reset.plan(CARD, {}) == (HotReset(GPU, 18),)
 
 
 def test_each_bus_is_looked_at_by_itself_and_buses_come_first() -> None:
     two = dataclasses.replace(
         unit("06:00.0*", "06:00.1", "07:00.0*", "0001:07:00.0"), iommu_group=7
     )
-    methods: dict[address.Address, resets.Methods] = {
+    methods: dict[address.Address, reset.Methods] = {
         GPU: ("flr",),
         AUDIO: ("flr",),
         address.parse("07:00.0"): ("bus",),
         address.parse("0001:07:00.0"): ("flr",),
     }
-    assert resets.plan(two, methods) == (
+    assert reset.plan(two, methods) == (
         HotReset(address.parse("07:00.0"), 7),
         FunctionReset(GPU),
         FunctionReset(AUDIO),
@@ -71,10 +73,10 @@ def test_cards_side_by_side_on_a_bus_share_its_reset() -> None:
     shared = dataclasses.replace(
         unit("06:01.0*", "06:01.1", "06:02.0*"), iommu_group=7
     )
-    methods: dict[address.Address, resets.Methods] = {
+    methods: dict[address.Address, reset.Methods] = {
         f.address: ("bus",) for f in shared.functions
     }
-    assert resets.plan(shared, methods) == (
+    assert reset.plan(shared, methods) == (
         HotReset(address.parse("06:01.0"), 7),
     )
 
@@ -84,3 +86,46 @@ def test_what_is_told_of_a_reset() -> None:
     assert str(HotReset(GPU, 18)) == (
         "bus reset of 0000:06:00.0 and all beside it"
     )
+
+
+def faults(
+    audio: Identity | Unknown, failures: tuple[str, ...] = ()
+) -> tuple[str, ...]:
+    return reset.faults(CARD, {GPU: ITSELF, AUDIO: audio}, failures)
+
+
+def test_a_unit_that_answers_as_itself_is_clean() -> None:
+    assert faults(ITSELF) == ()
+
+
+def test_a_function_that_does_not_answer() -> None:
+    dead = ("0000:06:00.1 does not answer: its config space reads ff",)
+    assert faults(Identity(0xFFFF, 0xFFFF)) == dead
+    assert faults(Identity(0xFFFF, 0x1430)) == dead
+
+
+def test_a_function_that_became_another() -> None:
+    for ids, shown in (
+        (Identity(0x10DE, 0x1431), "10de:1431"),
+        (Identity(0x8086, 0x1430), "8086:1430"),
+        (Identity(0, 0), "0000:0000"),
+    ):
+        assert faults(ids) == (
+            f"0000:06:00.1 reads {shown}; it was 10de:1430",
+        )
+
+
+def test_what_could_not_be_read_is_not_clean() -> None:
+    for unknown, shown in (
+        (MISSING, "missing"),
+        (Unknown(Why.UNREADABLE, "Input/output error"),
+         "unreadable (Input/output error)"),
+    ):  # fmt: skip
+        assert faults(unknown) == (
+            f"whether 0000:06:00.1 answers is unknown: {shown}",
+        )
+
+
+def test_a_reset_that_failed_is_not_clean_whatever_answers() -> None:
+    assert faults(ITSELF, ("bus reset failed",)) == ("bus reset failed",)
+    assert len(faults(MISSING, ("bus reset failed",))) == 2

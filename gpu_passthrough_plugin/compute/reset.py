@@ -1,11 +1,12 @@
-"""Which reset a unit's functions get, and in which order."""
+"""Which resets a unit gets after a guest, and whether it is clean then."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.function import Identity
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 from gpu_passthrough_plugin.model.unit import Unit
 
@@ -13,6 +14,9 @@ from gpu_passthrough_plugin.model.unit import Unit
 # for a function that has company there; the hot reset does it for all.
 # Source: kernel, drivers/pci/pci.c (pci_reset_bus_function).
 _SHARED = frozenset({"bus", "cxl_bus"})
+# What a read that nobody answers gives.  Source: PCI Local Bus
+# Specification 3.0, 6.1.
+_NOBODY = 0xFFFF
 
 Methods = tuple[str, ...] | Unknown
 
@@ -70,3 +74,35 @@ def plan(unit: Unit, methods: Mapping[Address, Methods]) -> tuple[Reset, ...]:
 def _resets_alone(methods: Methods) -> bool:
     """Whether it names a reset of its own; unknown or none is no."""
     return not isinstance(methods, Unknown) and bool(set(methods) - _SHARED)
+
+
+def faults(
+    unit: Unit,
+    identities: Mapping[Address, Identity | Unknown],
+    failures: Sequence[str],
+) -> tuple[str, ...]:
+    """Why the unit is not clean; empty when it is.
+
+    :param identities: of every endpoint, read from config space.
+    :param failures: resets that the kernel refused, one line each.
+    """
+    lines = list(failures)
+    for function in unit.functions:
+        identity = identities[function.address]
+        published = Identity(function.vendor_id, function.product_id)
+        if isinstance(identity, Unknown):
+            lines.append(
+                f"whether {function.address} answers is unknown: {identity}"
+            )
+        elif identity.vendor_id == _NOBODY:
+            lines.append(
+                f"{function.address} does not answer: its config space"
+                " reads ff"
+            )
+        elif identity != published:
+            lines.append(
+                f"{function.address} reads {identity.vendor_id:04x}:"
+                f"{identity.product_id:04x}; it was"
+                f" {published.vendor_id:04x}:{published.product_id:04x}"
+            )
+    return tuple(lines)

@@ -16,7 +16,7 @@ from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.instance_journal import Journal
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.effect import Binding
+from gpu_passthrough_plugin.model.binding import Binding
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
 
@@ -92,3 +92,10 @@ def require_current(site: Site, of: Collection[Unit]) -> None:
                 " see 'gpu-passthrough group list', then run"
                 " 'gpu-passthrough inventory sync'"
             )
+
+
+def require_here(site: Site, host: str, what: str) -> None:
+    if host != site.host:
+        raise errors.Refused(
+            f"{what} is on host {host}, and this is {site.host}; run it there"
+        )
