@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from gpu_passthrough_plugin.allocation import affinity
+from gpu_passthrough_plugin.allocation.affinity import NumaLocation
 from gpu_passthrough_plugin.model.unit import Unit
 from tests.unit.allocation.build import GPU, NIC, buses, request, unit
 
@@ -124,3 +126,28 @@ def test_what_is_minimal_on_one_node_may_not_be_on_another() -> None:
     ]
     near = request("required:1,required-nic:1,any:1")
     assert buses(near, units) == [(3,)]
+
+
+def allowed(text: str, *nodes: int) -> list[list[set[int | None]]]:
+    """The nodes that each rule set allows for each item."""
+    places = [NumaLocation(0, 0), NumaLocation(1, 0), NumaLocation(None, None)]
+    rule_sets = affinity.rule_sets(request(text, *nodes), places, {0: 0, 1: 0})
+    return [
+        [{at.node for at in places if rule(at)} for rule in rules]
+        for rules in rule_sets
+    ]
+
+
+def test_an_instance_tied_to_nodes_has_one_rule_set() -> None:
+    assert allowed("required:1,legacy:1,gpu:1,socket:1", 0) == [
+        [{0}, {0, None}, {0, 1, None}, {0, 1}]
+    ]
+
+
+def test_without_nodes_there_is_a_rule_set_for_each_common_place() -> None:
+    assert allowed("required:2,gpu:1") == [
+        [{0}, {0, 1, None}],
+        [{1}, {0, 1, None}],
+    ]
+    assert allowed("socket:2") == [[{0, 1}]]
+    assert allowed("required:1") == [[{0, 1, None}]]
