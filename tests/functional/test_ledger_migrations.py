@@ -15,7 +15,7 @@ from alembic import command, config
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
-from gpu_passthrough_plugin.allocation.sql import schema, version
+from gpu_passthrough_plugin.allocation.sql import schema
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.model.unit import State
 from tests.functional.servers.databases import MariaDB
@@ -86,7 +86,7 @@ def require_indexes(ledger: SqlLedger) -> None:
 
 def require_whole(ledger: SqlLedger) -> None:
     """Nothing, when all that was there is there, and is counted."""
-    assert ledger.version() == version.REVISIONS[-1]
+    assert ledger.version() == schema.REVISIONS[-1]
     require_indexes(ledger)
     assert [(str(r.unit.key), r.state) for r in ledger.records()] == [
         ("a/0000:01:00.0", State.CLAIMED),
@@ -127,9 +127,9 @@ def test_an_old_ledger_is_refused_and_says_what_to_do(old: SqlLedger) -> None:
 
 
 def test_forward_with_data(old: SqlLedger) -> None:
-    assert old.sync() == version.REVISIONS[-1]
+    assert old.sync() == schema.REVISIONS[-1]
     require_whole(old)
-    assert old.sync() == version.REVISIONS[-1]
+    assert old.sync() == schema.REVISIONS[-1]
 
 
 def test_several_at_once(old: SqlLedger) -> None:
@@ -149,7 +149,7 @@ def test_several_at_once(old: SqlLedger) -> None:
         for _ in range(3)
     ]
     outputs = {process.communicate()[0].decode() for process in running}
-    assert outputs == {f"{version.REVISIONS[-1]}\n"}
+    assert outputs == {f"{schema.REVISIONS[-1]}\n"}
     require_whole(old)
 
 
@@ -185,7 +185,7 @@ def test_killed_before_each_change(old: SqlLedger) -> None:
         )
         if done.returncode != -signal.SIGKILL:
             assert (done.stdout, done.stderr) == (
-                f"{version.REVISIONS[-1]}\n",
+                f"{schema.REVISIONS[-1]}\n",
                 "",
             )
             break
@@ -208,7 +208,7 @@ def test_an_empty_database_is_made_whole(mariadb: MariaDB) -> None:
             env=os.environ | {"PYTHONPATH": ROOT},
             check=False,
         )
-    assert ledger.sync() == version.REVISIONS[-1]
+    assert ledger.sync() == schema.REVISIONS[-1]
     require_indexes(ledger)
     assert ledger.records() == ()
     ledger.close()

@@ -19,8 +19,8 @@ from gpu_passthrough_plugin.allocation.sql import (
     host_query,
     publish,
     rows,
+    schema,
     statements,
-    version,
 )
 from gpu_passthrough_plugin.allocation.sql.claim import Claimer
 from gpu_passthrough_plugin.allocation.sql.database import Database
@@ -57,10 +57,10 @@ class SqlLedger(LedgerDriver):
         return self.database.location
 
     def sync(self) -> str:
-        return version.sync(self.database)
+        return schema.sync(self.database)
 
     def version(self) -> str:
-        return version.read(self.database)
+        return schema.read_version(self.database)
 
     def close(self) -> None:
         self._is_version_checked = False
@@ -184,5 +184,5 @@ class SqlLedger(LedgerDriver):
     def _require_version(self) -> None:
         """Raise if the schema is not this release's; read it only once."""
         if not self._is_version_checked:
-            version.require_current(self.database)
+            schema.require_current_version(self.database)
             self._is_version_checked = True

@@ -1,4 +1,6 @@
-"""Which tables the ledger has, as its newest migration leaves them.
+"""Which tables the ledger has, and which version of them a database has.
+
+The tables are here as the newest migration leaves them.
 
 A unit never has two consumers because ``allocation`` has the unit as its
 primary key; a function is never in two units because ``unit_function`` has
@@ -15,6 +17,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation.sql import backends
+from gpu_passthrough_plugin.allocation.sql.database import Database
 from gpu_passthrough_plugin.model.unit import DeviceType, State
 
 metadata = sa.MetaData(
@@ -164,3 +169,81 @@ allocation = sa.Table(
         index=True,
     ),
 )
+
+
+# Versions.
+
+REVISIONS = ("0001", "0002")
+"""Every revision in ``migrations/versions``, oldest first."""
+
+_MIGRATIONS = "gpu_passthrough_plugin.allocation.sql:migrations"
+# Alembic's own table.
+_VERSION = sa.table("alembic_version", sa.column("version_num", sa.String))
+
+
+def read_version(database: Database) -> str:
+    """Return the schema that a database has; empty if it has none."""
+    if database.file is not None:
+        backends.require_file(database.file)
+    return database.read(_read_version)
+
+
+def _read_version(connection: sa.Connection) -> str:
+    if not sa.inspect(connection).has_table(_VERSION.name):
+        return ""
+    version = connection.execute(sa.select(_VERSION.c.version_num)).scalar()
+    return version or ""
+
+
+def require_current_version(database: Database) -> None:
+    """Raise if a database does not have this release's schema.
+
+    :raises Unavailable: when it has none, or an older or newer one.
+    """
+    version = read_version(database)
+    if version == REVISIONS[-1]:
+        return
+    _require_not_newer(database, version)
+    has = f"has schema {version}" if version else "has no schema yet"
+    raise errors.Unavailable(
+        f"ledger {database.name} {has}, expected {REVISIONS[-1]}; run"
+        " 'gpu-passthrough db sync'"
+    )
+
+
+def sync(database: Database) -> str:
+    """Upgrade a database to this release's schema; return its version.
+
+    In one transaction, where the database can; MariaDB and MySQL cannot,
+    and the next call continues one that was interrupted.
+
+    :raises Unavailable: when the schema is newer than this release.
+    """
+    if database.file is not None:
+        backends.create_file(database.file)
+    _require_not_newer(database, read_version(database))
+    if database.url.get_backend_name() == "sqlite":
+        database.without_transaction(backends.use_wal)
+    database.write(_upgrade)
+    return read_version(database)
+
+
+def _require_not_newer(database: Database, version: str) -> None:
+    if version and version not in REVISIONS:
+        raise errors.Unavailable(
+            f"ledger {database.name} has schema {version}, newer than"
+            f" {REVISIONS[-1]}, the newest that this release supports; upgrade"
+            " gpu-passthrough-plugin on this host"
+        )
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    # Only db sync needs alembic, which takes longer to import than most
+    # commands take to run.
+    from alembic import command, config
+
+    settings = config.Config()
+    settings.set_main_option("script_location", _MIGRATIONS)
+    settings.attributes["connection"] = connection
+    with backends.migration_lock(connection):
+        command.upgrade(settings, "head")
