@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
@@ -16,7 +15,6 @@ from gpu_passthrough_plugin.allocation.driver import (
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
-from tests.golden import assert_golden, sections
 from tests.unit.allocation.build import GPU, NIC, request, unit
 
 A = "aaaaaaaa-0000-4000-8000-000000000001"
@@ -396,77 +394,3 @@ def test_what_is_not_free_is_not_taken_nor_anything_with_it(
         ledger.claim_units([second], B, "hook")
     assert ledger.records() == before
     assert [a.consumer for a in ledger.allocations()] == [A]
-
-
-def error_of(action: Callable[[], object]) -> str:
-    """Return the class and the text of the error that an action raises."""
-    with pytest.raises(errors.Error) as caught:
-        action()
-    return f"{type(caught.value).__name__}: {caught.value}"
-
-
-def test_every_driver_words_a_refusal_alike(ledger: LedgerDriver) -> None:
-    """One golden file for all drivers: same request, same fleet, same text."""
-    ledger.publish("h", [unit(1), unit(2)], aggregates=frozenset({"rack"}))
-    ledger.publish("c", [unit(1, host="c")])
-    ledger.cordon("c", "fan is replaced")
-    first, second = (r.unit.key for r in ledger.records(host="h"))
-    (record,) = ledger.claim_units([first], A, "hook").units
-    in_rack = dataclasses.replace(request("gpu:2"), aggregate="rack")
-    unknown = dataclasses.replace(request("gpu:1"), aggregate="attic")
-    nowhere = UnitKey("nowhere", first.address)
-    free = ledger.unit(second)
-    ledger.move(record, State.PREPARING)
-    of_action: dict[str, Callable[[], object]] = {
-        "claim": lambda: ledger.claim(request("gpu:2"), B),
-        "claim, no such card": lambda: ledger.claim(request("nic:1"), B),
-        "claim, host": lambda: ledger.claim(request("gpu:2"), B, host="h"),
-        "claim, cordoned host": lambda: ledger.claim(
-            request("gpu:1"), B, host="c"
-        ),
-        "claim, no such host": lambda: ledger.claim(
-            request("gpu:1"), B, host="g"
-        ),
-        "claim, aggregate": lambda: ledger.claim(in_rack, B),
-        "claim, no such aggregate": lambda: ledger.claim(unknown, B),
-        "claim, consumer": lambda: ledger.claim(request("gpu:2"), A),
-        "claim, no UUID": lambda: ledger.claim(request("gpu:1"), "x"),
-        "claim_units, not free": lambda: ledger.claim_units(
-            [first], B, "hook"
-        ),
-        "claim_units, consumer": lambda: ledger.claim_units(
-            [second], A, "hook"
-        ),
-        "claim_units, cordoned host": lambda: ledger.claim_units(
-            [UnitKey("c", first.address)], B, "hook"
-        ),
-        "claim_units, no such unit": lambda: ledger.claim_units(
-            [UnitKey("h", Address(0, 9, 0, 0))], B, "hook"
-        ),
-        "claim_units, no such host": lambda: ledger.claim_units(
-            [nowhere], B, "hook"
-        ),
-        "allocation": lambda: ledger.allocation(B),
-        "unit": lambda: ledger.unit(nowhere),
-        "move, outdated": lambda: ledger.move(record, State.FREE),
-        "move, no edge": lambda: ledger.move(free, State.ACTIVE),
-        "move, claim": lambda: ledger.move(free, State.CLAIMED),
-        "move, no such unit": lambda: ledger.move(
-            dataclasses.replace(
-                free, unit=dataclasses.replace(free.unit, key=nowhere)
-            ),
-            State.QUARANTINED,
-        ),
-        "cordon": lambda: ledger.cordon("g", "x"),
-        "uncordon": lambda: ledger.uncordon("g"),
-        "publish": lambda: ledger.publish("h", [unit(1, host="g"), unit(1)]),
-    }
-    texts = {name: error_of(action) for name, action in of_action.items()}
-    texts["publish, another machine"] = two_machines(ledger)
-    path = Path(__file__).with_name("ledger_refusals.txt")
-    assert_golden(path, sections(texts))
-
-
-def two_machines(ledger: LedgerDriver) -> str:
-    ledger.publish("m", [], machine="1")
-    return error_of(lambda: ledger.publish("m", [], machine="2"))

@@ -19,7 +19,7 @@ from gpu_passthrough_plugin.allocation.placement.ledger import (
 )
 from gpu_passthrough_plugin.model.allocation import Weight
 from gpu_passthrough_plugin.model.unit import State, UnitRecord
-from tests.functional import test_ledger as suite
+from tests.functional import test_ledger, test_ledger_refusals
 from tests.functional.placement.server import PlacementServer
 from tests.golden import assert_golden, sections
 from tests.unit.allocation.build import GPU, NIC, request, unit
@@ -31,7 +31,12 @@ B = "bbbbbbbb-0000-4000-8000-000000000002"
 
 # The tests of every driver: they use the ``ledger`` of this module.
 globals().update(
-    {name: of for name, of in vars(suite).items() if name.startswith("test_")}
+    {
+        name: test
+        for suite in (test_ledger, test_ledger_refusals)
+        for name, test in vars(suite).items()
+        if name.startswith("test_")
+    }
 )
 
 
@@ -359,7 +364,7 @@ def test_golden_messages(ledger: PlacementLedger) -> None:
     providers.put_inventory(
         ledger.service, uuid, provider_generation, {"VGPU": {"total": 1}}
     )
-    error_of = suite.error_of
+    error_of = test_ledger_refusals.error_of
     messages = {
         "claim, consumer of Nova": error_of(
             lambda: ledger.claim(request("gpu:1"), B)
