@@ -91,7 +91,7 @@ def _is_run_by_systemd(argv: Sequence[str]) -> bool:
 
 
 # What ``tools/setup.sh`` puts into the environments that it makes.
-_QUICKSTART = (".ready", ".package")
+_QUICKSTART = (".made", ".package")
 # Source: Linux, include/linux/namei.h (MAXSYMLINKS).
 _MAX_LINKS = 40
 

@@ -113,7 +113,7 @@ def test_quickstarts_environment_is_not_installed(
     tmp_path: Path, proper: Path
 ) -> None:
     host = HookedHost(tmp_path, python=proper)
-    marks = [proper.parents[1] / name for name in (".ready", ".package")]
+    marks = [proper.parents[1] / name for name in (".made", ".package")]
     for mark in marks:
         mark.touch()
     try:

@@ -136,7 +136,7 @@ def test_links_without_an_end_are_refused(tmp_path: Path) -> None:
 def test_quickstarts_environment_is_known_by_its_marks(tmp_path: Path) -> None:
     assert not hook.is_made_by_quickstart(str(tmp_path))
     setup = Path(__file__).parents[3] / "tools/setup.sh"
-    for mark in (".ready", ".package"):
+    for mark in (".made", ".package"):
         assert f"$VENV/{mark}" in setup.read_text()
         (tmp_path / mark).touch()
     assert hook.is_made_by_quickstart(str(tmp_path))
