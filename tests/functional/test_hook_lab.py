@@ -98,12 +98,13 @@ def test_half_of_a_group_is_refused_in_our_words(
     assert refused.returncode != 0
     said = " ".join(refused.stderr.split())
     audio = whole(card)[1]
-    assert f"gpu-passthrough: domain half: it takes {card} of IOMMU" in said
-    assert f"without {audio}, while {audio} is on snd_hda_intel" in said
+    assert "gpu-passthrough: domain half: " in said
+    assert f"takes {card} of IOMMU" in said
+    assert f"{audio} is on snd_hda_intel" in said
     assert "is not viable" not in said
     lonely, _ = written(ours, "lonely", (audio,))
     refused = ours.host.run(("virsh", "create", lonely), check=False)
-    assert f"it takes {audio} of IOMMU" in " ".join(refused.stderr.split())
+    assert f"takes {audio} of IOMMU" in " ".join(refused.stderr.split())
     state(ours, card, "free")
     assert identity not in ours.cli("allocation", "list").stdout
 
