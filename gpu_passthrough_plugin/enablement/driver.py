@@ -13,7 +13,7 @@ from typing import ClassVar, NamedTuple
 
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Build, Change, Run, Write
-from gpu_passthrough_plugin.model.enablement import Early, Target
+from gpu_passthrough_plugin.model.enablement import InitramfsContent, Target
 from gpu_passthrough_plugin.model.facts import HostFacts
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
@@ -28,7 +28,7 @@ class Driver(abc.ABC):
     """What it reads of a host: discovery reads that, and nothing else."""
 
 
-class Iommu(Driver):
+class IommuDriver(Driver):
     """What the kernel has to be told for one maker's IOMMU."""
 
     @abc.abstractmethod
@@ -36,7 +36,7 @@ class Iommu(Driver):
         """Why the host's IOMMU is this one; None when it is not."""
 
     @abc.abstractmethod
-    def arguments(self, *, passthrough: bool) -> Requirements:
+    def requirements(self, *, passthrough: bool) -> Requirements:
         """What turns it on.
 
         :param passthrough: whether the host's own DMA is to bypass it
@@ -44,22 +44,22 @@ class Iommu(Driver):
         """
 
 
-class BootPlan(NamedTuple):
+class BootloaderPlan(NamedTuple):
     """Changes to a boot loader's configuration, in order.
 
     :param notes: what an operator should know, such as a misspelt
         argument that is corrected.
-    :param images: commands without which the boot loader goes on with the
-        old images, because it has copies of its own, or they alone build
-        them; due when an image, or what goes into it, has changed.
+    :param image_commands: commands without which the boot loader goes on
+        with the old images, because it has copies of its own, or they alone
+        build them; due when an image, or what goes into it, has changed.
     """
 
     changes: tuple[Change, ...]
     notes: tuple[str, ...] = ()
-    images: tuple[Run, ...] = ()
+    image_commands: tuple[Run, ...] = ()
 
 
-class Configured(NamedTuple):
+class ConfiguredArguments(NamedTuple):
     """The kernel arguments that a boot loader has on disk, as words.
 
     :param sources: by place, what the next generated entries will say.
@@ -70,22 +70,24 @@ class Configured(NamedTuple):
     entries: Mapping[str, tuple[str, ...]]
 
 
-class Bootloader(Driver):
+class BootloaderDriver(Driver):
     """Where kernel arguments live, and what brings them to the kernel."""
 
     precedence: ClassVar[int]
     """Asked in this order, lowest first: the most particular ones."""
 
     @abc.abstractmethod
-    def claims(self, found: Installation) -> str | None:
+    def claims(self, installation: Installation) -> str | None:
         """Why the host boots by this one; None when it does not."""
 
     @abc.abstractmethod
-    def configured(self, found: Installation) -> Configured:
+    def configured(self, installation: Installation) -> ConfiguredArguments:
         """What is on disk now."""
 
     @abc.abstractmethod
-    def plan(self, found: Installation, wanted: Requirements) -> BootPlan:
+    def plan(
+        self, installation: Installation, requirements: Requirements
+    ) -> BootloaderPlan:
         """What makes every kernel boot with these arguments.
 
         Changes that would change nothing are in it, to be kept.
@@ -95,18 +97,20 @@ class Bootloader(Driver):
         """
 
 
-class Initramfs(Driver):
+class InitramfsDriver(Driver):
     """What builds the images that kernels start from."""
 
-    arguments: ClassVar[Requirements] = Requirements()
+    requirements: ClassVar[Requirements] = Requirements()
     """What its images want to be told on the kernel's command line."""
 
     @abc.abstractmethod
-    def claims(self, found: Installation) -> str | None:
+    def claims(self, installation: Installation) -> str | None:
         """Why images are built by this one; None when they are not."""
 
     @abc.abstractmethod
-    def files(self, found: Installation, early: Early) -> tuple[Write, ...]:
+    def files(
+        self, installation: Installation, content: InitramfsContent
+    ) -> tuple[Write, ...]:
         """Files that bring ``early`` into every image built from now on.
 
         :raises Refused: when this system cannot do that on this host.
@@ -114,7 +118,10 @@ class Initramfs(Driver):
 
     @abc.abstractmethod
     def build(
-        self, found: Installation, kernel: Kernel, early: Early
+        self,
+        installation: Installation,
+        kernel: Kernel,
+        content: InitramfsContent,
     ) -> Build | None:
         """What builds one kernel's image; ``inputs`` is left empty.
 
@@ -133,18 +140,18 @@ class BindingCase:
 
     targets: tuple[Target, ...]
     others: tuple[Function, ...]
-    found: Installation
+    installation: Installation
 
 
 class BindingPlan(NamedTuple):
     """How the targets get to vfio-pci, for boot loader and initramfs too."""
 
     changes: tuple[Write, ...]
-    arguments: Requirements
-    early: Early
+    requirements: Requirements
+    content: InitramfsContent
 
 
-class Binding(Driver):
+class BindingDriver(Driver):
     """How functions get to vfio-pci before any other driver sees them."""
 
     @abc.abstractmethod

@@ -6,7 +6,7 @@ Source: kernel, Documentation/admin-guide/kernel-parameters.txt
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.enablement.driver import Iommu
+from gpu_passthrough_plugin.enablement.driver import IommuDriver
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.facts import (
     IOMMU_TABLES,
@@ -18,7 +18,7 @@ from gpu_passthrough_plugin.model.reading import Unknown
 _BYPASS = Requirements(("iommu=pt",), ("iommu=nopt", "iommu.passthrough=0"))
 
 
-class Intel(Iommu):
+class Intel(IommuDriver):
     """VT-d: off until it is asked for, in most kernels."""
 
     name = "intel"
@@ -26,14 +26,14 @@ class Intel(Iommu):
     def claims(self, facts: HostFacts) -> str | None:
         return _claim(facts, CpuVendor.INTEL)
 
-    def arguments(self, *, passthrough: bool) -> Requirements:
+    def requirements(self, *, passthrough: bool) -> Requirements:
         on = Requirements(
             ("intel_iommu=on",), ("intel_iommu=off", "iommu=off")
         )
         return on | _BYPASS if passthrough else on
 
 
-class Amd(Iommu):
+class Amd(IommuDriver):
     """AMD-Vi: on wherever the firmware has it, unless it is turned off.
 
     ``amd_iommu=on`` is nothing that the kernel takes, and does no harm.
@@ -44,12 +44,12 @@ class Amd(Iommu):
     def claims(self, facts: HostFacts) -> str | None:
         return _claim(facts, CpuVendor.AMD)
 
-    def arguments(self, *, passthrough: bool) -> Requirements:
+    def requirements(self, *, passthrough: bool) -> Requirements:
         on = Requirements((), ("amd_iommu=off", "iommu=off"))
         return on | _BYPASS if passthrough else on
 
 
-class Arm(Iommu):
+class Arm(IommuDriver):
     """SMMU: there is nothing to turn on."""
 
     name = "arm"
@@ -59,7 +59,7 @@ class Arm(Iommu):
             return "the CPU is ARM's, whose IOMMU needs no argument"
         return None
 
-    def arguments(self, *, passthrough: bool) -> Requirements:
+    def requirements(self, *, passthrough: bool) -> Requirements:
         # ``iommu=pt`` is x86's.
         if passthrough:
             return Requirements(

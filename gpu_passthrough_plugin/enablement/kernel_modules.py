@@ -30,7 +30,7 @@ READS = Reads(
 def changes(
     targets: Sequence[Target],
     others: Sequence[Member],
-    found: Installation,
+    installation: Installation,
     blacklist: Sequence[str],
 ) -> tuple[Write, ...]:
     """vfio is loaded at boot, and no driver of ``blacklist`` by itself.
@@ -39,17 +39,19 @@ def changes(
     :raises Refused: when a driver of ``blacklist`` serves a display that
         stays with the host; it says which.
     """
-    names = own_files.loadable(found, own_files.MODULES) if targets else ()
+    names = (
+        own_files.loadable(installation, own_files.MODULES) if targets else ()
+    )
     return (
         *own_files.write(
-            found, "load vfio at boot", LOADED, _lines("", names)
+            installation, "load vfio at boot", LOADED, _lines("", names)
         ),
-        *_blacklisted(others, found, blacklist),
+        *_blacklisted(others, installation, blacklist),
     )
 
 
 def unsafe_interrupts(
-    found: Installation, *, is_wanted: bool
+    installation: Installation, *, is_wanted: bool
 ) -> tuple[Write, ...]:
     """Whether vfio does without interrupt remapping.
 
@@ -57,11 +59,15 @@ def unsafe_interrupts(
     """
     option = ("vfio_iommu_type1 allow_unsafe_interrupts=1",)
     text = _lines("options ", option if is_wanted else ())
-    return own_files.write(found, "allow unsafe interrupts", UNSAFE, text)
+    return own_files.write(
+        installation, "allow unsafe interrupts", UNSAFE, text
+    )
 
 
 def _blacklisted(
-    others: Sequence[Member], found: Installation, blacklist: Sequence[str]
+    others: Sequence[Member],
+    installation: Installation,
+    blacklist: Sequence[str],
 ) -> tuple[Write, ...]:
     """Source: modprobe.d(5): only a module's own aliases are ignored."""
     names = tuple(sorted({_module(name) for name in blacklist}))
@@ -69,7 +75,9 @@ def _blacklisted(
     if faults:
         raise errors.Refused("; ".join(faults))
     text = _lines("blacklist ", names)
-    return own_files.write(found, "keep drivers from loading", BLACKLIST, text)
+    return own_files.write(
+        installation, "keep drivers from loading", BLACKLIST, text
+    )
 
 
 def _served(name: str, others: Sequence[Member]) -> Iterator[str]:

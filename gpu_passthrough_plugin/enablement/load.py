@@ -12,11 +12,11 @@ from stevedore import driver, exception
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement import kernel_modules
 from gpu_passthrough_plugin.enablement.driver import (
-    Binding,
-    Bootloader,
+    BindingDriver,
+    BootloaderDriver,
     Driver,
-    Initramfs,
-    Iommu,
+    InitramfsDriver,
+    IommuDriver,
 )
 from gpu_passthrough_plugin.model.facts import HostFacts
 from gpu_passthrough_plugin.model.installation import Installation
@@ -27,7 +27,9 @@ AUTO = "auto"
 D = TypeVar("D", bound=Driver)
 
 
-def iommu(facts: HostFacts, name: str | None = None) -> tuple[Iommu, str]:
+def iommu(
+    facts: HostFacts, name: str | None = None
+) -> tuple[IommuDriver, str]:
     """The driver of the host's IOMMU, and what shows that it is the one.
 
     :param name: None or ``auto`` to ask every one that is installed.
@@ -37,39 +39,39 @@ def iommu(facts: HostFacts, name: str | None = None) -> tuple[Iommu, str]:
     """
     kind = "iommu"
     made = _made(kind, name)
-    mine = [d for d in made if isinstance(d, Iommu)]
+    mine = [d for d in made if isinstance(d, IommuDriver)]
     _refuse_others(kind, made, mine)
     return _first(kind, name, mine, lambda d: d.claims(facts))
 
 
 def bootloader(
-    found: Installation, name: str | None = None
-) -> tuple[Bootloader, str]:
+    installation: Installation, name: str | None = None
+) -> tuple[BootloaderDriver, str]:
     """The driver of what boots the host; see ``iommu``."""
     kind = "bootloader"
     made = _made(kind, name)
-    mine = [d for d in made if isinstance(d, Bootloader)]
+    mine = [d for d in made if isinstance(d, BootloaderDriver)]
     _refuse_others(kind, made, mine)
     mine.sort(key=lambda d: d.precedence)
-    return _first(kind, name, mine, lambda d: d.claims(found))
+    return _first(kind, name, mine, lambda d: d.claims(installation))
 
 
 def initramfs(
-    found: Installation, name: str | None = None
-) -> tuple[Initramfs, str]:
+    installation: Installation, name: str | None = None
+) -> tuple[InitramfsDriver, str]:
     """The driver of what builds the host's images; see ``iommu``."""
     kind = "initramfs"
     made = _made(kind, name)
-    mine = [d for d in made if isinstance(d, Initramfs)]
+    mine = [d for d in made if isinstance(d, InitramfsDriver)]
     _refuse_others(kind, made, mine)
-    return _first(kind, name, mine, lambda d: d.claims(found))
+    return _first(kind, name, mine, lambda d: d.claims(installation))
 
 
-def binding(name: str) -> Binding:
+def binding(name: str) -> BindingDriver:
     """The driver of that name; raises what ``iommu`` raises."""
     kind = "binding"
     made = _made(kind, name)
-    mine = [d for d in made if isinstance(d, Binding)]
+    mine = [d for d in made if isinstance(d, BindingDriver)]
     _refuse_others(kind, made, mine)
     return mine[0]
 

@@ -17,7 +17,7 @@ VFIO_PCI = "vfio_pci"
 
 
 def write(
-    found: Installation,
+    installation: Installation,
     step: str,
     path: str,
     text: str | None,
@@ -27,22 +27,26 @@ def write(
 
     :param text: None for no file; where there is none, that is no change.
     """
-    was = found.content(path)
+    was = installation.content(path)
     becomes = None if text is None else encoded(text)
     if was is becomes is None:
         return ()
     return (Write(step, path, was, becomes, mode),)
 
 
-def loadable(found: Installation, names: tuple[str, ...]) -> tuple[str, ...]:
+def loadable(
+    installation: Installation, names: tuple[str, ...]
+) -> tuple[str, ...]:
     """Those modules that some kernel has to load.
 
     Not those that every kernel is known to have built in.
     """
     known = [
-        k.builtin for k in found.kernels if isinstance(k.builtin, frozenset)
+        k.builtin
+        for k in installation.kernels
+        if isinstance(k.builtin, frozenset)
     ]
-    if not known or len(known) < len(found.kernels):
+    if not known or len(known) < len(installation.kernels):
         return names
     everywhere = frozenset.intersection(*known)
     return tuple(name for name in names if name not in everywhere)

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 from gpu_passthrough_plugin.enablement import kernel_modules
 from gpu_passthrough_plugin.enablement.driver import (
-    Binding,
     BindingCase,
-    Bootloader,
-    BootPlan,
-    Initramfs,
-    Iommu,
+    BindingDriver,
+    BootloaderDriver,
+    BootloaderPlan,
+    InitramfsDriver,
+    IommuDriver,
 )
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import (
@@ -24,13 +24,17 @@ from gpu_passthrough_plugin.model.change import (
     Run,
     Write,
 )
-from gpu_passthrough_plugin.model.enablement import Early, Enablement, Target
+from gpu_passthrough_plugin.model.enablement import (
+    Enablement,
+    InitramfsContent,
+    Target,
+)
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.installation import Installation
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Wish:
+class DesiredState:
     """What the operator wants of the host.
 
     :param others: every member that is no target.
@@ -47,10 +51,10 @@ class Wish:
 class Drivers:
     """Who plans what."""
 
-    iommu: Iommu
-    bootloader: Bootloader
-    initramfs: Initramfs
-    binding: Binding
+    iommu: IommuDriver
+    bootloader: BootloaderDriver
+    initramfs: InitramfsDriver
+    binding: BindingDriver
 
     @property
     def names(self) -> dict[str, str]:
@@ -76,11 +80,11 @@ class Plan(NamedTuple):
     words: tuple[str, ...]
 
     def enablement(
-        self, wish: Wish, drivers: Drivers, boot_id: str
+        self, desired: DesiredState, drivers: Drivers, boot_id: str
     ) -> Enablement:
         """What is to be remembered of it."""
         return Enablement(
-            targets=wish.targets,
+            targets=desired.targets,
             binding=drivers.binding.name,
             arguments=self.words,
             boot_id=boot_id,
@@ -89,9 +93,9 @@ class Plan(NamedTuple):
 
 
 def plan(
-    wish: Wish,
+    desired: DesiredState,
     drivers: Drivers,
-    found: Installation,
+    installation: Installation,
     built: Mapping[str, str],
     earlier: Sequence[str] = (),
 ) -> Plan:
@@ -103,31 +107,33 @@ def plan(
     :raises Refused: when a driver cannot do that on this host.
     """
     case = BindingCase(
-        wish.targets, tuple(m.function for m in wish.others), found
+        desired.targets,
+        tuple(m.function for m in desired.others),
+        installation,
     )
     bound = drivers.binding.plan(case)
     before = (
         *bound.changes,
         *kernel_modules.changes(
-            wish.targets, wish.others, found, wish.blacklist
+            desired.targets, desired.others, installation, desired.blacklist
         ),
         *kernel_modules.unsafe_interrupts(
-            found, is_wanted=wish.allow_unsafe_interrupts
+            installation, is_wanted=desired.allow_unsafe_interrupts
         ),
     )
-    early = bound.early._replace(configuration=_configuration(before))
-    writes = (*before, *drivers.initramfs.files(found, early))
+    early = bound.content._replace(config_files=_config_files(before))
+    writes = (*before, *drivers.initramfs.files(installation, early))
     wanted = (
-        drivers.iommu.arguments(passthrough=wish.iommu_passthrough)
-        | drivers.initramfs.arguments
-        | bound.arguments
+        drivers.iommu.requirements(passthrough=desired.iommu_passthrough)
+        | drivers.initramfs.requirements
+        | bound.requirements
     )
     words = _words(wanted)
     stale = tuple(word for word in earlier if word not in words)
     booted = drivers.bootloader.plan(
-        found, wanted | Requirements(forbidden=stale)
+        installation, wanted | Requirements(forbidden=stale)
     )
-    builds = _builds(drivers.initramfs, found, early, writes, built)
+    builds = _builds(drivers.initramfs, installation, early, writes, built)
     copies = _copies(booted, (*writes, *builds))
     again = {run.argv for run in copies}
     rest = (
@@ -139,15 +145,18 @@ def plan(
 
 
 def images(
-    initramfs: Initramfs, found: Installation, only: Iterable[str]
+    initramfs: InitramfsDriver, installation: Installation, only: Iterable[str]
 ) -> tuple[Build, ...]:
     """What builds these images anew, without anything of ours in them."""
     wanted = frozenset(only)
-    builds = (initramfs.build(found, k, Early()) for k in found.kernels)
+    builds = (
+        initramfs.build(installation, k, InitramfsContent())
+        for k in installation.kernels
+    )
     return tuple(b for b in builds if b is not None and b.image in wanted)
 
 
-def _configuration(writes: Sequence[Write]) -> tuple[str, ...]:
+def _config_files(writes: Sequence[Write]) -> tuple[str, ...]:
     """Files of modprobe's that an image has to have as well."""
     return tuple(
         write.path
@@ -158,14 +167,16 @@ def _configuration(writes: Sequence[Write]) -> tuple[str, ...]:
 
 
 def _builds(
-    initramfs: Initramfs,
-    found: Installation,
-    early: Early,
+    initramfs: InitramfsDriver,
+    installation: Installation,
+    content: InitramfsContent,
     writes: Sequence[Write],
     built: Mapping[str, str],
 ) -> tuple[Build, ...]:
-    inputs = _digest(early, writes)
-    builds = (initramfs.build(found, k, early) for k in found.kernels)
+    inputs = _digest(content, writes)
+    builds = (
+        initramfs.build(installation, k, content) for k in installation.kernels
+    )
     return tuple(
         dataclasses.replace(
             build, inputs=inputs, is_needed=built.get(build.image) != inputs
@@ -175,7 +186,9 @@ def _builds(
     )
 
 
-def _copies(booted: BootPlan, before: Sequence[Change]) -> tuple[Run, ...]:
+def _copies(
+    booted: BootloaderPlan, before: Sequence[Change]
+) -> tuple[Run, ...]:
     """What brings new images to a boot loader that has copies of its own."""
     is_new = any(change.action is not Action.KEEP for change in before)
     done = {
@@ -183,20 +196,22 @@ def _copies(booted: BootPlan, before: Sequence[Change]) -> tuple[Run, ...]:
     }
     return tuple(
         dataclasses.replace(run, is_needed=run.is_needed or is_new)
-        for run in booted.images
+        for run in booted.image_commands
         if run.argv not in done
     )
 
 
-def _digest(early: Early, writes: Sequence[Write]) -> str:
+def _digest(content: InitramfsContent, writes: Sequence[Write]) -> str:
     """Of all that an image may take from these files."""
-    found = hashlib.sha256(repr(early).encode())
+    found = hashlib.sha256(repr(content).encode())
     for write in sorted(writes, key=lambda w: w.path):
         found.update(f"\0{write.path}\0{write.mode}\0".encode())
         found.update(write.becomes or b"")
     return found.hexdigest()
 
 
-def _words(wanted: Requirements) -> tuple[str, ...]:
-    lists = (f"{name}={','.join(values)}" for name, values in wanted.lists)
-    return (*wanted.arguments, *lists)
+def _words(requirements: Requirements) -> tuple[str, ...]:
+    lists = (
+        f"{name}={','.join(values)}" for name, values in requirements.lists
+    )
+    return (*requirements.arguments, *lists)

@@ -112,9 +112,9 @@ def planned(bench: Bench, wanted: Wanted) -> Planned:
     history = bench.carrier.history() if bench.carrier else None
     drivers, evidence = _drivers(bench, wanted, snapshot.facts, boot)
     _require_same(drivers, history)
-    wish = _wish(bench, wanted, snapshot, selection.targets)
+    desired = _wish(bench, wanted, snapshot, selection.targets)
     made = plan.plan(
-        wish,
+        desired,
         drivers,
         boot.installation,
         bench.carrier.built(history) if bench.carrier else {},
@@ -132,7 +132,7 @@ def planned(bench: Bench, wanted: Wanted) -> Planned:
             *evidence,
             *made.notes,
         ),
-        made.enablement(wish, drivers, boot_id),
+        made.enablement(desired, drivers, boot_id),
         history,
         _edits(bench, history),
     )
@@ -265,10 +265,10 @@ def _wish(
     wanted: Wanted,
     snapshot: HostSnapshot,
     chosen: tuple[Target, ...],
-) -> plan.Wish:
+) -> plan.DesiredState:
     taken = {target.address for target in chosen}
     choice = bench.choice
-    return plan.Wish(
+    return plan.DesiredState(
         targets=chosen,
         others=tuple(m for m in snapshot.members() if m.address not in taken),
         blacklist=(*choice.blacklist, *wanted.blacklist),

@@ -11,14 +11,17 @@ from gpu_passthrough_plugin.diagnosis.evidence import Evidence
 from gpu_passthrough_plugin.diagnosis.verify import Verified
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.enablement import load, targets
-from gpu_passthrough_plugin.enablement.driver import Configured
+from gpu_passthrough_plugin.enablement.driver import ConfiguredArguments
 from gpu_passthrough_plugin.flow import boot_state, host_snapshot
 from gpu_passthrough_plugin.flow.boot_state import BootState
 from gpu_passthrough_plugin.flow.host_snapshot import HostSnapshot, Scope
 from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.change import BESIDE
-from gpu_passthrough_plugin.model.enablement import Early, Enablement
+from gpu_passthrough_plugin.model.enablement import (
+    Enablement,
+    InitramfsContent,
+)
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
@@ -80,12 +83,18 @@ def looked_into(evidence: Evidence, known: Known) -> Images:
     return {release: known.images(evidence.installation, release)}
 
 
-def listed(commands: Commands, found: Installation, release: str) -> Names:
+def listed(
+    commands: Commands, installation: Installation, release: str
+) -> Names:
     """The names in a kernel's initramfs, by this host's own command."""
-    kernel = next((k for k in found.kernels if k.release == release), None)
+    kernel = next(
+        (k for k in installation.kernels if k.release == release), None
+    )
     try:
-        driver, _ = load.initramfs(found)
-        build = kernel and driver.build(found, kernel, Early())
+        driver, _ = load.initramfs(installation)
+        build = kernel and driver.build(
+            installation, kernel, InitramfsContent()
+        )
         if not build:
             return MISSING
         argv = [word.replace(BESIDE, build.image) for word in build.listing]
@@ -120,12 +129,12 @@ def _evidence(
 
 
 def _configured(
-    found: Installation, enablement: Enablement | None
-) -> Configured:
+    installation: Installation, enablement: Enablement | None
+) -> ConfiguredArguments:
     """Nothing where how the host boots is not known."""
     name = enablement.drivers.get("bootloader") if enablement else None
     try:
-        loader, _ = load.bootloader(found, name)
-        return loader.configured(found)
+        loader, _ = load.bootloader(installation, name)
+        return loader.configured(installation)
     except errors.Error:
-        return Configured({}, {})
+        return ConfiguredArguments({}, {})

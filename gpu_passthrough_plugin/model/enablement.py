@@ -31,7 +31,7 @@ class Target(NamedTuple):
         return f"{self.vendor_id:04x}:{self.product_id:04x}"
 
 
-class Early(NamedTuple):
+class InitramfsContent(NamedTuple):
     """What an initramfs has to hold and do before any driver binds.
 
     :param script: body of a POSIX shell script, without ``#!`` and without
@@ -39,12 +39,12 @@ class Early(NamedTuple):
         none.
     :param modules: to be in the image and loaded, in this order; with
         ``_``.
-    :param configuration: absolute paths that have to be in the image.
+    :param config_files: absolute paths that have to be in the image.
     """
 
     script: str = ""
     modules: tuple[str, ...] = ()
-    configuration: tuple[str, ...] = ()
+    config_files: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

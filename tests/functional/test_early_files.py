@@ -14,13 +14,13 @@ from gpu_passthrough_plugin.enablement.initramfs import (
     mkinitcpio,
 )
 from gpu_passthrough_plugin.model.change import Write
-from gpu_passthrough_plugin.model.enablement import Early
+from gpu_passthrough_plugin.model.enablement import InitramfsContent
 from tests.functional.early import target
 from tests.trees import arch, debian, redhat
 from tests.trees.host import Host
 from tests.trees.installed import installation
 
-EARLY = Early(
+EARLY = InitramfsContent(
     script([target("0000:06:00.0", "10de:1430")]),
     ("vfio", "vfio_iommu_type1", "vfio_pci"),
     ("/etc/modprobe.d/gpu-passthrough.conf",),

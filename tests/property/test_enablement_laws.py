@@ -15,7 +15,7 @@ from gpu_passthrough_plugin.enablement.initramfs.mkinitcpio import (
     Mkinitcpio,
 )
 from gpu_passthrough_plugin.model.change import Action
-from gpu_passthrough_plugin.model.enablement import Early
+from gpu_passthrough_plugin.model.enablement import InitramfsContent
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.installation import Installation
 from tests.trees.arch import arch
@@ -25,7 +25,7 @@ from tests.unit.isolation.values import function
 
 BARE = found()
 ARCH = installation(arch().tree())
-IDS = Early("", ("vfio", "vfio_pci"), ("/etc/modprobe.d/x.conf",))
+IDS = InitramfsContent("", ("vfio", "vfio_pci"), ("/etc/modprobe.d/x.conf",))
 
 # Few ids for many functions, so that there are twins.
 functions = st.lists(
@@ -60,7 +60,7 @@ def test_ids_take_what_was_selected_or_nothing(
         assert len(ids) == len(set(ids))
         pairs = (text.split(":") for text in ids)
         assert {(int(v, 16), int(p, 16)) for v, p in pairs} == wanted
-    script = AddressBinding().plan(case).early.script
+    script = AddressBinding().plan(case).content.script
     calls = [r for r in script.splitlines() if r.startswith("gpupt_take ")]
     assert [c.split()[1] for c in calls] == [
         str(f.address) for f in sorted(chosen)
@@ -83,5 +83,5 @@ def test_mkinitcpios_own_lines_come_back(before: str, after: str) -> None:
     assert change.action is Action.CHANGE
     (again,) = Mkinitcpio().files(with_text(ours), IDS)
     assert again.action is Action.KEEP
-    (back,) = Mkinitcpio().files(with_text(ours + after), Early())
+    (back,) = Mkinitcpio().files(with_text(ours + after), InitramfsContent())
     assert (back.becomes or b"").decode() == (before or "\n") + after

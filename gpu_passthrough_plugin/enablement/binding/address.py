@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from gpu_passthrough_plugin.enablement import own_files
 from gpu_passthrough_plugin.enablement.binding import conflicts
 from gpu_passthrough_plugin.enablement.driver import (
-    Binding,
     BindingCase,
+    BindingDriver,
     BindingPlan,
 )
 from gpu_passthrough_plugin.formats import modprobe
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
-from gpu_passthrough_plugin.model.enablement import Early, Target
+from gpu_passthrough_plugin.model.enablement import InitramfsContent, Target
 
 # Source: Linux, Documentation/ABI/testing/sysfs-bus-pci (driver_override,
 # drivers_probe, unbind) and dev-kmsg (the level in <>).
@@ -118,7 +118,7 @@ def script(
     )
 
 
-class AddressBinding(Binding):
+class AddressBinding(BindingDriver):
     """An early script sets ``driver_override`` of each function."""
 
     name = "address"
@@ -129,7 +129,7 @@ class AddressBinding(Binding):
         conflicts.refuse_captured(case)
         # Of a binding by ids that this one takes the place of.
         changes = own_files.write(
-            case.found, "bind by ids", own_files.MODPROBE, None
+            case.installation, "bind by ids", own_files.MODPROBE, None
         )
-        early = Early(script(case.targets), own_files.MODULES)
+        early = InitramfsContent(script(case.targets), own_files.MODULES)
         return BindingPlan(changes, Requirements(), early)

@@ -48,7 +48,7 @@ def refuse_captured(case: BindingCase) -> None:
     :raises Refused: naming the file, the ids and the functions.
     """
     faults = []
-    for line in foreign_lists(case.found):
+    for line in foreign_lists(case.installation):
         for text in line.ids:
             taken = list(_taken(text, case))
             if taken:

@@ -6,13 +6,13 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement import own_files
 from gpu_passthrough_plugin.enablement.binding import conflicts
 from gpu_passthrough_plugin.enablement.driver import (
-    Binding,
     BindingCase,
+    BindingDriver,
     BindingPlan,
 )
 from gpu_passthrough_plugin.formats import modprobe
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
-from gpu_passthrough_plugin.model.enablement import Early
+from gpu_passthrough_plugin.model.enablement import InitramfsContent
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.model.reads import Reads
@@ -20,7 +20,7 @@ from gpu_passthrough_plugin.model.reads import Reads
 _OSTREE = "/run/ostree-booted"
 
 
-class IdsBinding(Binding):
+class IdsBinding(BindingDriver):
     """``ids=`` and ``softdep``, in a file that the image has as well."""
 
     name = "ids"
@@ -36,14 +36,17 @@ class IdsBinding(Binding):
         conflicts.refuse_identical(case)
         conflicts.refuse_captured(case)
         ids = tuple(dict.fromkeys(target.ids for target in case.targets))
-        _refuse_other(case.found, ids)
+        _refuse_other(case.installation, ids)
         _refuse_built_in(case)
         return BindingPlan(
             own_files.write(
-                case.found, "bind by ids", own_files.MODPROBE, _text(case, ids)
+                case.installation,
+                "bind by ids",
+                own_files.MODPROBE,
+                _text(case, ids),
             ),
-            _arguments(case.found, ids),
-            Early("", own_files.MODULES, (own_files.MODPROBE,)),
+            _arguments(case.installation, ids),
+            InitramfsContent("", own_files.MODULES, (own_files.MODPROBE,)),
         )
 
 
@@ -57,23 +60,25 @@ def _text(case: BindingCase, ids: tuple[str, ...]) -> str:
     return own_files.HEADER + "".join(f"{row}\n" for row in rows)
 
 
-def _arguments(found: Installation, ids: tuple[str, ...]) -> Requirements:
+def _arguments(
+    installation: Installation, ids: tuple[str, ...]
+) -> Requirements:
     """A vfio-pci that is built in reads no file: it is told the ids too.
 
     So is one that may be, a module takes them as well, and one whose image
     is not built on this host, so that no file of ours gets into it.
     """
-    if _OSTREE in found.files or any(
+    if _OSTREE in installation.files or any(
         isinstance(k.builtin, Unknown) or own_files.VFIO_PCI in k.builtin
-        for k in found.kernels
+        for k in installation.kernels
     ):
         return Requirements(lists=(("vfio-pci.ids", ids),))
     return Requirements()
 
 
-def _refuse_other(found: Installation, ids: tuple[str, ...]) -> None:
+def _refuse_other(installation: Installation, ids: tuple[str, ...]) -> None:
     """Of several lists of ids the module takes one, the last."""
-    for line in conflicts.foreign_lists(found):
+    for line in conflicts.foreign_lists(installation):
         if set(line.ids) != set(ids):
             raise errors.Refused(
                 f"{line.path} gives vfio-pci ids={','.join(line.ids)}, and"
@@ -85,7 +90,7 @@ def _refuse_other(found: Installation, ids: tuple[str, ...]) -> None:
 
 def _refuse_built_in(case: BindingCase) -> None:
     """A driver that is built in has its functions before any module."""
-    for kernel in case.found.kernels:
+    for kernel in case.installation.kernels:
         if isinstance(kernel.builtin, Unknown):
             continue
         for target in case.targets:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from gpu_passthrough_plugin.enablement.bootloader import grub_config
 from gpu_passthrough_plugin.enablement.driver import (
-    Bootloader,
-    BootPlan,
-    Configured,
+    BootloaderDriver,
+    BootloaderPlan,
+    ConfiguredArguments,
 )
 from gpu_passthrough_plugin.formats import (
     grub_defaults,
@@ -27,7 +27,7 @@ _HEAD = "# Written by 'gpu-passthrough host enable'; 'host disable' undoes it."
 _TOOL = "update-grub"
 
 
-class Debian(Bootloader):
+class Debian(BootloaderDriver):
     """Arguments are added by a file of our own, which appends.
 
     Source: Debian, grub-mkconfig, which sources /etc/default/grub and then
@@ -42,48 +42,55 @@ class Debian(Bootloader):
         | Reads(files=(MENU,), tools=(_TOOL,))
     )
 
-    def claims(self, found: Installation) -> str | None:
-        if _TOOL in found.tools and os_release.is_like(
-            found, "debian", "ubuntu"
+    def claims(self, installation: Installation) -> str | None:
+        if _TOOL in installation.tools and os_release.is_like(
+            installation, "debian", "ubuntu"
         ):
-            return f"{found.tools[_TOOL]} is there, and the system is Debian's"
+            tool = installation.tools[_TOOL]
+            return f"{tool} is there, and the system is Debian's"
         return None
 
-    def configured(self, found: Installation) -> Configured:
-        files = grub_defaults.files(found, has_drop_ins=True)
-        return grub_config.configured(found, files, MENU)
+    def configured(self, installation: Installation) -> ConfiguredArguments:
+        files = grub_defaults.files(installation, has_drop_ins=True)
+        return grub_config.configured(installation, files, MENU)
 
-    def plan(self, found: Installation, wanted: Requirements) -> BootPlan:
-        argv = (grub_config.tool(found, _TOOL),)
-        said = edited(found, wanted)
-        run = grub_config.generated(found, said.changes, argv, MENU, wanted)
+    def plan(
+        self, installation: Installation, requirements: Requirements
+    ) -> BootloaderPlan:
+        argv = (grub_config.tool(installation, _TOOL),)
+        said = edited(installation, requirements)
+        run = grub_config.generated(
+            installation, said.changes, argv, MENU, requirements
+        )
         return said._replace(changes=(*said.changes, run))
 
 
-def edited(found: Installation, wanted: Requirements) -> BootPlan:
+def edited(
+    installation: Installation, requirements: Requirements
+) -> BootloaderPlan:
     """Wrong words put right where they stand, and the rest in a drop-in.
 
     :raises Refused: when a file cannot be edited safely.
     """
-    every = grub_defaults.files(found, has_drop_ins=True)
+    every = grub_defaults.files(installation, has_drop_ins=True)
     files = [file for file in every if file.path != OURS]
-    fixed = grub_config.corrected(files, wanted)
+    fixed = grub_config.corrected(files, requirements)
     missing = kernel_cmdline.missing(
-        grub_config.command_lines(fixed.files).every, wanted
+        grub_config.command_lines(fixed.files).every, requirements
     )
     ours = _drop_in(missing)
     after = [*fixed.files, *([DefaultsFile(OURS, ours)] if ours else [])]
-    grub_config.verified(_ordered(after), wanted)
+    grub_config.verified(_ordered(after), requirements)
     changes: list[Change] = [
         grub_config.write(before, now)
         for before, now in zip(files, fixed.files, strict=True)
         if before != now or before.path == grub_defaults.PATH
     ]
-    was = found.content(OURS)
+    was = installation.content(OURS)
     if ours or was is not None:
         becomes = encoded(ours) if ours else None
         changes.append(Write(grub_config.ARGUMENTS, OURS, was, becomes))
-    return BootPlan(tuple(changes), fixed.notes)
+    return BootloaderPlan(tuple(changes), fixed.notes)
 
 
 def _drop_in(missing: Sequence[str]) -> str:

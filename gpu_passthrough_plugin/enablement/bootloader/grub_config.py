@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.enablement.driver import BootPlan, Configured
+from gpu_passthrough_plugin.enablement.driver import (
+    BootloaderPlan,
+    ConfiguredArguments,
+)
 from gpu_passthrough_plugin.formats import (
     grub_defaults,
     grub_menu,
@@ -36,8 +39,10 @@ MENU = "boot menu"
 
 
 def configured(
-    found: Installation, files: Sequence[DefaultsFile], output: str | None
-) -> Configured:
+    installation: Installation,
+    files: Sequence[DefaultsFile],
+    output: str | None,
+) -> ConfiguredArguments:
     """What the files come to, and what the menu at ``output`` says.
 
     Nothing of files that only a shell can tell the value of.
@@ -51,26 +56,28 @@ def configured(
         }
     entries: dict[str, tuple[str, ...]] = {}
     if output:
-        text = found.text(output) or ""
+        text = installation.text(output) or ""
         entries = grub_menu.kernel_arguments(output, text)
-    return Configured(said, entries)
+    return ConfiguredArguments(said, entries)
 
 
-def edited(found: Installation, wanted: Requirements) -> BootPlan:
+def edited(
+    installation: Installation, requirements: Requirements
+) -> BootloaderPlan:
     """What puts the arguments into /etc/default/grub itself.
 
     :raises Refused: when it cannot be edited safely.
     """
-    files = grub_defaults.files(found, has_drop_ins=False)
+    files = grub_defaults.files(installation, has_drop_ins=False)
     if not files:
         raise errors.Refused(
             f"{grub_defaults.PATH} is not there; wanted GRUB's settings in it:"
             f' write {CMDLINE}="" into it and run this again'
         )
-    fixed = corrected(files, wanted)
-    after = completed(fixed.files[0], wanted)
-    verified((after,), wanted)
-    return BootPlan((write(files[0], after),), fixed.notes)
+    fixed = corrected(files, requirements)
+    after = completed(fixed.files[0], requirements)
+    verified((after,), requirements)
+    return BootloaderPlan((write(files[0], after),), fixed.notes)
 
 
 def command_lines(files: Sequence[DefaultsFile]) -> CommandLines:
@@ -96,7 +103,7 @@ class Corrected(NamedTuple):
 
 
 def corrected(
-    files: Sequence[DefaultsFile], wanted: Requirements
+    files: Sequence[DefaultsFile], requirements: Requirements
 ) -> Corrected:
     """Wrong words put right where they stand; nothing is added."""
     fixed: list[DefaultsFile] = []
@@ -107,7 +114,7 @@ def corrected(
         for one in reversed(shell_assignments.assignments(text)):
             if one.name not in (CMDLINE, CMDLINE_DEFAULT):
                 continue
-            body = kernel_cmdline_edit.correct_text(one.body, wanted)
+            body = kernel_cmdline_edit.correct_text(one.body, requirements)
             notes += body.notes
             if body.text != one.body:
                 text = shell_assignments.replaced(text, one, body.text)
@@ -115,12 +122,12 @@ def corrected(
     return Corrected(tuple(fixed), tuple(dict.fromkeys(notes)))
 
 
-def completed(file: DefaultsFile, wanted: Requirements) -> DefaultsFile:
+def completed(file: DefaultsFile, requirements: Requirements) -> DefaultsFile:
     """The file with what is missing in its last ``CMDLINE``.
 
     :raises Refused: when it has none.
     """
-    missing = kernel_cmdline.missing(command_lines([file]).every, wanted)
+    missing = kernel_cmdline.missing(command_lines([file]).every, requirements)
     if not missing:
         return file
     last = next(
@@ -150,14 +157,16 @@ def write(before: DefaultsFile, after: DefaultsFile) -> Write:
     )
 
 
-def verified(files: Sequence[DefaultsFile], wanted: Requirements) -> None:
+def verified(
+    files: Sequence[DefaultsFile], requirements: Requirements
+) -> None:
     """Nothing, where the files will say what is wanted.
 
     :raises Refused: where one of them would still say something else.
     """
-    if command_lines(files).satisfy(wanted):
+    if command_lines(files).satisfy(requirements):
         return
-    required = " ".join(kernel_cmdline.missing((), wanted))
+    required = " ".join(kernel_cmdline.missing((), requirements))
     last = next(
         (file for file in reversed(files) if CMDLINE in file.text),
         files[-1],
@@ -171,11 +180,11 @@ def verified(files: Sequence[DefaultsFile], wanted: Requirements) -> None:
 
 
 def generated(
-    found: Installation,
+    installation: Installation,
     changes: Sequence[Change],
     argv: tuple[str, ...],
     output: str,
-    wanted: Requirements,
+    requirements: Requirements,
 ) -> Run:
     """What writes the menu anew, where it does not say what is wanted.
 
@@ -187,10 +196,11 @@ def generated(
     :param argv: the command, without where it writes to.
     """
     argv = (*argv, "-o", BESIDE)
-    text = found.text(output)
+    text = installation.text(output)
     said = grub_menu.kernel_arguments(output, text or "")
     is_said = all(
-        kernel_cmdline.is_satisfied(line, wanted) for line in said.values()
+        kernel_cmdline.is_satisfied(line, requirements)
+        for line in said.values()
     )
     is_needed = text is None or not is_said or any(map(is_change, changes))
     return Run(MENU, argv, (output,), argv, is_needed, output)
@@ -200,14 +210,14 @@ def is_change(change: Change) -> bool:
     return change.action is not Action.KEEP
 
 
-def tool(found: Installation, *names: str) -> str:
+def tool(installation: Installation, *names: str) -> str:
     """The path of the first of these commands that is installed.
 
     :raises Refused: when none is.
     """
     for name in names:
-        if name in found.tools:
-            return found.tools[name]
+        if name in installation.tools:
+            return installation.tools[name]
     raise errors.Refused(
         f"{' and '.join(names)} not found; wanted it to apply the kernel's"
         " arguments: install it, and run this again"

@@ -11,9 +11,9 @@ from gpu_passthrough_plugin.enablement.bootloader import (
     kernel_cmdline_file,
 )
 from gpu_passthrough_plugin.enablement.driver import (
-    Bootloader,
-    BootPlan,
-    Configured,
+    BootloaderDriver,
+    BootloaderPlan,
+    ConfiguredArguments,
 )
 from gpu_passthrough_plugin.formats import (
     grub_defaults,
@@ -33,7 +33,7 @@ _SHARED = "kernelopts"
 _FOLDER = "/boot/loader/entries"
 
 
-class Grubby(Bootloader):
+class Grubby(BootloaderDriver):
     """Every entry is told at once, and so is what new ones are made from.
 
     Source: grubby(8); Fedora, grubby-bls (update_bls_fragment).
@@ -48,55 +48,61 @@ class Grubby(Bootloader):
         | Reads(files=(_GRUBENV,), tools=(_TOOL,))
     )
 
-    def claims(self, found: Installation) -> str | None:
-        if _TOOL in found.tools and found.paths(_FOLDER, ".conf"):
-            return f"{found.tools[_TOOL]} and {_FOLDER} are there"
+    def claims(self, installation: Installation) -> str | None:
+        if _TOOL in installation.tools and installation.paths(
+            _FOLDER, ".conf"
+        ):
+            return f"{installation.tools[_TOOL]} and {_FOLDER} are there"
         return None
 
-    def configured(self, found: Installation) -> Configured:
+    def configured(self, installation: Installation) -> ConfiguredArguments:
         sources = {}
-        if kernel_cmdline_file.PATH in found.files:
-            sources[kernel_cmdline_file.PATH] = kernel_cmdline_file.said(found)
-        shared = _environment(found).get(_SHARED)
+        if kernel_cmdline_file.PATH in installation.files:
+            sources[kernel_cmdline_file.PATH] = kernel_cmdline_file.said(
+                installation
+            )
+        shared = _environment(installation).get(_SHARED)
         if shared:
             sources[f"{_GRUBENV} {_SHARED}"] = kernel_cmdline.split(shared)
-        return Configured(sources, _entries(found))
+        return ConfiguredArguments(sources, _entries(installation))
 
-    def plan(self, found: Installation, wanted: Requirements) -> BootPlan:
-        _refuse_what_grubby_leaves(found, wanted)
-        changes, notes = _sources(found, wanted)
-        lines = _lines(found)
+    def plan(
+        self, installation: Installation, requirements: Requirements
+    ) -> BootloaderPlan:
+        _refuse_what_grubby_leaves(installation, requirements)
+        changes, notes = _sources(installation, requirements)
+        lines = _lines(installation)
         right = {
-            k: kernel_cmdline_edit.edit_words(line, wanted)
+            k: kernel_cmdline_edit.edit_words(line, requirements)
             for k, line in lines.items()
         }
         after = {k: r.words for k, r in right.items()}
         due = _difference(lines, after)
-        tool = found.tools[_TOOL]
+        tool = installation.tools[_TOOL]
         shown = due or kernel_cmdline_edit.Difference(
-            kernel_cmdline.missing((), wanted), wanted.forbidden
+            kernel_cmdline.missing((), requirements), requirements.forbidden
         )
         run = Run(
             grub_config.ARGUMENTS,
             _argv(tool, shown),
-            _touched(found),
+            _touched(installation),
             _undo(tool, lines, after),
             bool(due),
         )
         noted = (*notes, *(n for r in right.values() for n in r.notes))
-        return BootPlan((*changes, run), tuple(dict.fromkeys(noted)))
+        return BootloaderPlan((*changes, run), tuple(dict.fromkeys(noted)))
 
 
 def _refuse_what_grubby_leaves(
-    found: Installation, wanted: Requirements
+    installation: Installation, requirements: Requirements
 ) -> None:
     """Nothing, where grubby reaches all that the entries say.
 
     :raises Refused: when it does not.
     """
-    for entry in _own(found):
-        for place, line in _beyond(entry, _environment(found)):
-            right = kernel_cmdline_edit.edit_words(line, wanted)
+    for entry in _own(installation):
+        for place, line in _beyond(entry, _environment(installation)):
+            right = kernel_cmdline_edit.edit_words(line, requirements)
             wrong = set(line) - set(right.words)
             if wrong:
                 raise errors.Refused(
@@ -131,7 +137,7 @@ def _beyond(
 
 
 def _sources(
-    found: Installation, wanted: Requirements
+    installation: Installation, requirements: Requirements
 ) -> tuple[tuple[Change, ...], tuple[str, ...]]:
     """What new entries and a new environment block are made from.
 
@@ -139,13 +145,13 @@ def _sources(
     """
     changes: list[Change] = []
     notes: list[str] = []
-    if kernel_cmdline_file.PATH in found.files:
-        change, said = kernel_cmdline_file.write(found, wanted)
+    if kernel_cmdline_file.PATH in installation.files:
+        change, said = kernel_cmdline_file.write(installation, requirements)
         changes.append(change)
         notes += said
-    if grub_defaults.PATH in found.files:
+    if grub_defaults.PATH in installation.files:
         try:
-            edited = grub_config.edited(found, wanted)
+            edited = grub_config.edited(installation, requirements)
         except errors.Refused as error:
             # The entries are what counts: this is said, and left alone.
             notes.append(str(error))
@@ -155,38 +161,38 @@ def _sources(
     return tuple(changes), tuple(notes)
 
 
-def _own(found: Installation) -> tuple[loader_entries.LoaderEntry, ...]:
+def _own(installation: Installation) -> tuple[loader_entries.LoaderEntry, ...]:
     """Entries that grubby edits: not those of an EFI system partition."""
     return tuple(
         entry
-        for entry in loader_entries.entries(found)
+        for entry in loader_entries.entries(installation)
         if entry.path.startswith(_FOLDER)
     )
 
 
-def _touched(found: Installation) -> tuple[str, ...]:
+def _touched(installation: Installation) -> tuple[str, ...]:
     return (
-        *found.paths(_FOLDER, ".conf"),
-        found.real(_GRUBENV),
-        found.real(grub_defaults.PATH),
+        *installation.paths(_FOLDER, ".conf"),
+        installation.real(_GRUBENV),
+        installation.real(grub_defaults.PATH),
         kernel_cmdline_file.PATH,
     )
 
 
-def _environment(found: Installation) -> Mapping[str, str]:
-    return grub_menu.environment(found.text(_GRUBENV) or "")
+def _environment(installation: Installation) -> Mapping[str, str]:
+    return grub_menu.environment(installation.text(_GRUBENV) or "")
 
 
-def _entries(found: Installation) -> dict[str, tuple[str, ...]]:
+def _entries(installation: Installation) -> dict[str, tuple[str, ...]]:
     """What each entry says, with what it takes from the environment."""
-    variables = _environment(found)
+    variables = _environment(installation)
     return {
         entry.path: tuple(
             part
             for word in entry.arguments
             for part in _expanded(word, variables)
         )
-        for entry in _own(found)
+        for entry in _own(installation)
     }
 
 
@@ -197,13 +203,13 @@ def _expanded(word: str, variables: Mapping[str, str]) -> tuple[str, ...]:
     return kernel_cmdline.split(variables[name])
 
 
-def _lines(found: Installation) -> dict[str, tuple[str, ...]]:
+def _lines(installation: Installation) -> dict[str, tuple[str, ...]]:
     """Every line of words that grubby edits."""
-    shared = _environment(found).get(_SHARED, "")
+    shared = _environment(installation).get(_SHARED, "")
     lines = {_SHARED: kernel_cmdline.split(shared)} if shared else {}
     return lines | {
         entry.path: entry.arguments
-        for entry in _own(found)
+        for entry in _own(installation)
         if f"${_SHARED}" not in entry.arguments
     }
 

@@ -18,24 +18,27 @@ STEP = "kernel arguments"
 
 
 def said(
-    found: Installation, *, is_first_line: bool = False
+    installation: Installation, *, is_first_line: bool = False
 ) -> tuple[str, ...]:
     """The words of the file; none where there is no file."""
-    lines = _lines(found.text(PATH) or "", is_first_line)
+    lines = _lines(installation.text(PATH) or "", is_first_line)
     return kernel_cmdline.split(
         " ".join(line for line, is_read in lines if is_read)
     )
 
 
 def write(
-    found: Installation, wanted: Requirements, *, is_first_line: bool = False
+    installation: Installation,
+    requirements: Requirements,
+    *,
+    is_first_line: bool = False,
 ) -> tuple[Write, tuple[str, ...]]:
     """The file with what is wanted in it, and notes.
 
     :param is_first_line: whether only that one is read, as Proxmox does.
     :raises Refused: when there is no such file.
     """
-    text = found.text(PATH)
+    text = installation.text(PATH)
     if text is None:
         raise errors.Refused(
             f"{PATH} is not there; wanted the kernel's arguments in it, since"
@@ -48,7 +51,7 @@ def write(
     notes: list[str] = []
     for line, is_read in lines:
         right = (
-            kernel_cmdline_edit.correct_text(line, wanted)
+            kernel_cmdline_edit.correct_text(line, requirements)
             if is_read
             else kernel_cmdline_edit.EditedText(line)
         )
@@ -57,7 +60,7 @@ def write(
     now = kernel_cmdline.split(
         " ".join(line for line, is_read in fixed if is_read)
     )
-    missing = Requirements(kernel_cmdline.missing(now, wanted))
+    missing = Requirements(kernel_cmdline.missing(now, requirements))
     at = next((n for n, (_, is_read) in enumerate(fixed) if is_read), 0)
     rows = [line for line, _ in fixed] or [""]
     rows[at] = kernel_cmdline_edit.edit_text(rows[at], missing).text

@@ -8,9 +8,9 @@ from gpu_passthrough_plugin.enablement.bootloader import (
     kernel_cmdline_file,
 )
 from gpu_passthrough_plugin.enablement.driver import (
-    Bootloader,
-    BootPlan,
-    Configured,
+    BootloaderDriver,
+    BootloaderPlan,
+    ConfiguredArguments,
 )
 from gpu_passthrough_plugin.formats import grub_defaults
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
@@ -22,7 +22,7 @@ _TOOL = "proxmox-boot-tool"
 _UUIDS = "/etc/kernel/proxmox-boot-uuids"
 
 
-class Proxmox(Bootloader):
+class Proxmox(BootloaderDriver):
     """With UUIDs listed, partitions are mounted only while it copies.
 
     Whether systemd-boot or GRUB is on them cannot be seen then, so that
@@ -39,53 +39,56 @@ class Proxmox(Bootloader):
         | Reads(files=(_UUIDS,), tools=(_TOOL, "bootctl"))
     )
 
-    def claims(self, found: Installation) -> str | None:
-        if _TOOL not in found.tools:
+    def claims(self, installation: Installation) -> str | None:
+        if _TOOL not in installation.tools:
             return None
-        if _is_copied(found):
+        if _is_copied(installation):
             return f"{_UUIDS} lists partitions"
-        return f"{found.tools[_TOOL]} is there"
+        return f"{installation.tools[_TOOL]} is there"
 
-    def configured(self, found: Installation) -> Configured:
-        grub = debian.Debian().configured(found)
-        if not _is_copied(found):
+    def configured(self, installation: Installation) -> ConfiguredArguments:
+        grub = debian.Debian().configured(installation)
+        if not _is_copied(installation):
             return grub
         sources = dict(grub.sources)
-        if kernel_cmdline_file.PATH in found.files:
-            said = kernel_cmdline_file.said(found, is_first_line=True)
+        if kernel_cmdline_file.PATH in installation.files:
+            said = kernel_cmdline_file.said(installation, is_first_line=True)
             sources[kernel_cmdline_file.PATH] = said
-        return Configured(sources, {})
+        return ConfiguredArguments(sources, {})
 
-    def plan(self, found: Installation, wanted: Requirements) -> BootPlan:
-        if not _is_copied(found):
-            return debian.Debian().plan(found, wanted)
+    def plan(
+        self, installation: Installation, requirements: Requirements
+    ) -> BootloaderPlan:
+        if not _is_copied(installation):
+            return debian.Debian().plan(installation, requirements)
         changes: tuple[Change, ...] = ()
         notes: tuple[str, ...] = ()
-        if _is_systemd_boot(found):
+        if _is_systemd_boot(installation):
             change, notes = kernel_cmdline_file.write(
-                found, wanted, is_first_line=True
+                installation, requirements, is_first_line=True
             )
             changes = (change,)
-        if grub_defaults.PATH in found.files:
-            said = debian.edited(found, wanted)
+        if grub_defaults.PATH in installation.files:
+            said = debian.edited(installation, requirements)
             changes = (*changes, *said.changes)
             notes = tuple(dict.fromkeys((*notes, *said.notes)))
-        argv = (found.tools[_TOOL], "refresh")
+        argv = (installation.tools[_TOOL], "refresh")
         run = Run(
             grub_config.MENU,
             argv,
             undo=argv,
             is_needed=any(map(grub_config.is_change, changes)),
         )
-        return BootPlan((*changes, run), notes, (run,))
+        return BootloaderPlan((*changes, run), notes, (run,))
 
 
-def _is_copied(found: Installation) -> bool:
-    return bool((found.text(_UUIDS) or "").split())
+def _is_copied(installation: Installation) -> bool:
+    return bool((installation.text(_UUIDS) or "").split())
 
 
-def _is_systemd_boot(found: Installation) -> bool:
+def _is_systemd_boot(installation: Installation) -> bool:
     """Whether systemd-boot may be what starts the kernels."""
-    return found.is_efi and (
-        kernel_cmdline_file.PATH in found.files or "bootctl" in found.tools
+    return installation.is_efi and (
+        kernel_cmdline_file.PATH in installation.files
+        or "bootctl" in installation.tools
     )

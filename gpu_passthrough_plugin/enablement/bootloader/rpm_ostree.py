@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from gpu_passthrough_plugin.enablement.bootloader import grub_config
 from gpu_passthrough_plugin.enablement.driver import (
-    Bootloader,
-    BootPlan,
-    Configured,
+    BootloaderDriver,
+    BootloaderPlan,
+    ConfiguredArguments,
 )
 from gpu_passthrough_plugin.formats import (
     kernel_cmdline,
@@ -30,7 +30,7 @@ _IMAGES = (
 )
 
 
-class RpmOstree(Bootloader):
+class RpmOstree(BootloaderDriver):
     """What it changes is a new deployment, for the next boot.
 
     Source: rpm-ostree(1), kargs; ostree-finalize-staged.service(8).
@@ -42,24 +42,26 @@ class RpmOstree(Bootloader):
         files=(_BOOTED, STAGED), tools=(_TOOL,)
     )
 
-    def claims(self, found: Installation) -> str | None:
-        return f"{_BOOTED} is there" if _BOOTED in found.files else None
+    def claims(self, installation: Installation) -> str | None:
+        return f"{_BOOTED} is there" if _BOOTED in installation.files else None
 
-    def configured(self, found: Installation) -> Configured:
-        ours = loader_entries.entries(found)
-        source = {"rpm-ostree kargs": _next(found)} if ours else {}
-        return Configured(source, {e.path: e.arguments for e in ours})
+    def configured(self, installation: Installation) -> ConfiguredArguments:
+        ours = loader_entries.entries(installation)
+        source = {"rpm-ostree kargs": _next(installation)} if ours else {}
+        return ConfiguredArguments(source, {e.path: e.arguments for e in ours})
 
-    def plan(self, found: Installation, wanted: Requirements) -> BootPlan:
-        tool = grub_config.tool(found, _TOOL)
-        now = _next(found)
-        right = kernel_cmdline_edit.edit_words(now, wanted)
+    def plan(
+        self, installation: Installation, requirements: Requirements
+    ) -> BootloaderPlan:
+        tool = grub_config.tool(installation, _TOOL)
+        now = _next(installation)
+        right = kernel_cmdline_edit.edit_words(now, requirements)
         due = kernel_cmdline_edit.difference(now, right.words)
         # What is there already is asked for again, to be shown as kept.
-        argv = (tool, "kargs", *_options(due or _whole(wanted)))
+        argv = (tool, "kargs", *_options(due or _whole(requirements)))
         undo = (tool, "kargs", *_options(due.inverse)) if due else ()
         run = Run(grub_config.ARGUMENTS, argv, (), undo, bool(due))
-        return BootPlan((run,), (*right.notes, _IMAGES))
+        return BootloaderPlan((run,), (*right.notes, _IMAGES))
 
 
 def _options(due: kernel_cmdline_edit.Difference) -> tuple[str, ...]:
@@ -69,18 +71,20 @@ def _options(due: kernel_cmdline_edit.Difference) -> tuple[str, ...]:
     )
 
 
-def _whole(wanted: Requirements) -> kernel_cmdline_edit.Difference:
+def _whole(requirements: Requirements) -> kernel_cmdline_edit.Difference:
     return kernel_cmdline_edit.Difference(
-        kernel_cmdline.missing((), wanted), wanted.forbidden
+        kernel_cmdline.missing((), requirements), requirements.forbidden
     )
 
 
-def _next(found: Installation) -> tuple[str, ...]:
+def _next(installation: Installation) -> tuple[str, ...]:
     """The words of the deployment that is booted next."""
-    staged = found.content(STAGED)
+    staged = installation.content(STAGED)
     if staged is not None:
         return _staged(staged)
-    newest = max(loader_entries.entries(found), key=_priority, default=None)
+    newest = max(
+        loader_entries.entries(installation), key=_priority, default=None
+    )
     return newest.arguments if newest else ()
 
 

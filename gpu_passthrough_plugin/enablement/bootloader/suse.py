@@ -11,9 +11,9 @@ from gpu_passthrough_plugin.enablement.bootloader import (
     kernel_cmdline_file,
 )
 from gpu_passthrough_plugin.enablement.driver import (
-    Bootloader,
-    BootPlan,
-    Configured,
+    BootloaderDriver,
+    BootloaderPlan,
+    ConfiguredArguments,
 )
 from gpu_passthrough_plugin.formats import (
     grub_defaults,
@@ -32,7 +32,7 @@ _SDBOOTUTIL, _MKCONFIG = "sdbootutil", "grub2-mkconfig"
 _SNAPSHOT = re.compile(r"(\d+)@")
 
 
-class Suse(Bootloader):
+class Suse(BootloaderDriver):
     """Decided by what is installed, and by whether it has any entries."""
 
     name = "suse"
@@ -45,36 +45,48 @@ class Suse(Bootloader):
         | Reads(files=("/etc/sysconfig/bootloader",), tools=(_SDBOOTUTIL,))
     )
 
-    def claims(self, found: Installation) -> str | None:
-        if not os_release.is_like(found, "suse", "opensuse", "sles"):
+    def claims(self, installation: Installation) -> str | None:
+        if not os_release.is_like(installation, "suse", "opensuse", "sles"):
             return None
-        if _has_entries(found):
-            tool = found.tools[_SDBOOTUTIL]
+        if _has_entries(installation):
+            tool = installation.tools[_SDBOOTUTIL]
             return f"{tool} and loader entries are there"
-        if _MKCONFIG in found.tools and grub_defaults.PATH in found.files:
-            return (
-                f"{found.tools[_MKCONFIG]} and {grub_defaults.PATH} are there"
-            )
+        if (
+            _MKCONFIG in installation.tools
+            and grub_defaults.PATH in installation.files
+        ):
+            tool = installation.tools[_MKCONFIG]
+            return f"{tool} and {grub_defaults.PATH} are there"
         return None
 
-    def configured(self, found: Installation) -> Configured:
-        if not _has_entries(found):
-            files = grub_defaults.files(found, has_drop_ins=False)
-            return grub_config.configured(found, files, grub2.read_menu(found))
-        return Configured(
-            {kernel_cmdline_file.PATH: kernel_cmdline_file.said(found)},
-            {e.path: e.arguments for e in loader_entries.entries(found)},
+    def configured(self, installation: Installation) -> ConfiguredArguments:
+        if not _has_entries(installation):
+            files = grub_defaults.files(installation, has_drop_ins=False)
+            return grub_config.configured(
+                installation, files, grub2.read_menu(installation)
+            )
+        return ConfiguredArguments(
+            {kernel_cmdline_file.PATH: kernel_cmdline_file.said(installation)},
+            {
+                e.path: e.arguments
+                for e in loader_entries.entries(installation)
+            },
         )
 
-    def plan(self, found: Installation, wanted: Requirements) -> BootPlan:
-        if not _has_entries(found):
-            return grub2.planned(found, wanted, grub2.output(found))
-        change, notes = kernel_cmdline_file.write(found, wanted)
-        tool = found.tools[_SDBOOTUTIL]
+    def plan(
+        self, installation: Installation, requirements: Requirements
+    ) -> BootloaderPlan:
+        if not _has_entries(installation):
+            return grub2.planned(
+                installation, requirements, grub2.output(installation)
+            )
+        change, notes = kernel_cmdline_file.write(installation, requirements)
+        tool = installation.tools[_SDBOOTUTIL]
         argv = (tool, "update-all-entries")
-        mine = _of_this_snapshot(loader_entries.entries(found))
+        mine = _of_this_snapshot(loader_entries.entries(installation))
         is_said = all(
-            kernel_cmdline.is_satisfied(e.arguments, wanted) for e in mine
+            kernel_cmdline.is_satisfied(e.arguments, requirements)
+            for e in mine
         )
         run = Run(
             grub_config.MENU,
@@ -85,15 +97,17 @@ class Suse(Bootloader):
         )
         # Its images are on the boot partition, and it alone makes them.
         images = (tool, "mkinitrd")
-        return BootPlan(
+        return BootloaderPlan(
             (change, run),
             notes,
             (Run("images", images, undo=images, is_needed=False),),
         )
 
 
-def _has_entries(found: Installation) -> bool:
-    return _SDBOOTUTIL in found.tools and bool(loader_entries.entries(found))
+def _has_entries(installation: Installation) -> bool:
+    return _SDBOOTUTIL in installation.tools and bool(
+        loader_entries.entries(installation)
+    )
 
 
 def _of_this_snapshot(

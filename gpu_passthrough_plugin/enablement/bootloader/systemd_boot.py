@@ -7,9 +7,9 @@ from gpu_passthrough_plugin.enablement.bootloader import (
     kernel_cmdline_file,
 )
 from gpu_passthrough_plugin.enablement.driver import (
-    Bootloader,
-    BootPlan,
-    Configured,
+    BootloaderDriver,
+    BootloaderPlan,
+    ConfiguredArguments,
 )
 from gpu_passthrough_plugin.formats import kernel_cmdline, loader_entries
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
@@ -20,7 +20,7 @@ from gpu_passthrough_plugin.model.reads import Reads
 _TOOL = "kernel-install"
 
 
-class SystemdBoot(Bootloader):
+class SystemdBoot(BootloaderDriver):
     """A changed source changes only new entries: kernels are added anew.
 
     Source: kernel-install(8), "/etc/kernel/cmdline"; systemd,
@@ -35,29 +35,37 @@ class SystemdBoot(Bootloader):
         | Reads(files=("/etc/kernel/install.conf",), tools=(_TOOL,))
     )
 
-    def claims(self, found: Installation) -> str | None:
-        path = loader_entries.loader_conf(found)
-        if path is None or not loader_entries.entries(found):
+    def claims(self, installation: Installation) -> str | None:
+        path = loader_entries.loader_conf(installation)
+        if path is None or not loader_entries.entries(installation):
             return None
         return f"{path} and loader entries are there"
 
-    def configured(self, found: Installation) -> Configured:
+    def configured(self, installation: Installation) -> ConfiguredArguments:
         sources = {}
-        if kernel_cmdline_file.PATH in found.files:
-            sources[kernel_cmdline_file.PATH] = kernel_cmdline_file.said(found)
-        ours = (*_installed(found), *_by_hand(found))
-        return Configured(sources, {e.path: e.arguments for e in ours})
+        if kernel_cmdline_file.PATH in installation.files:
+            sources[kernel_cmdline_file.PATH] = kernel_cmdline_file.said(
+                installation
+            )
+        ours = (*_installed(installation), *_by_hand(installation))
+        return ConfiguredArguments(
+            sources, {e.path: e.arguments for e in ours}
+        )
 
-    def plan(self, found: Installation, wanted: Requirements) -> BootPlan:
-        installed = _installed(found)
+    def plan(
+        self, installation: Installation, requirements: Requirements
+    ) -> BootloaderPlan:
+        installed = _installed(installation)
         changes: list[Change] = []
         notes: list[str] = []
-        if installed or kernel_cmdline_file.PATH in found.files:
-            source, said = kernel_cmdline_file.write(found, wanted)
+        if installed or kernel_cmdline_file.PATH in installation.files:
+            source, said = kernel_cmdline_file.write(
+                installation, requirements
+            )
             changes.append(source)
             notes += said
-        for entry in _by_hand(found):
-            text = loader_entries.edited(entry, wanted)
+        for entry in _by_hand(installation):
+            text = loader_entries.edited(entry, requirements)
             notes += text.notes
             changes.append(_write(entry, text.text))
         is_changed = any(
@@ -66,29 +74,36 @@ class SystemdBoot(Bootloader):
             if c.target == kernel_cmdline_file.PATH
         )
         runs = tuple(
-            _run(found, entry, wanted, is_changed) for entry in installed
+            _run(installation, entry, requirements, is_changed)
+            for entry in installed
         )
         noted = tuple(dict.fromkeys(notes))
         # A kernel is added as a whole, with its image.
-        return BootPlan((*changes, *runs), noted, runs)
+        return BootloaderPlan((*changes, *runs), noted, runs)
 
 
-def _installed(found: Installation) -> tuple[loader_entries.LoaderEntry, ...]:
+def _installed(
+    installation: Installation,
+) -> tuple[loader_entries.LoaderEntry, ...]:
     """Entries that kernel-install made for kernels that are there."""
-    if _TOOL not in found.tools:
+    if _TOOL not in installation.tools:
         return ()
-    releases = {kernel.release for kernel in found.kernels}
+    releases = {kernel.release for kernel in installation.kernels}
     return tuple(
         entry
-        for entry in loader_entries.entries(found)
+        for entry in loader_entries.entries(installation)
         if entry.version in releases and _is_made(entry)
     )
 
 
-def _by_hand(found: Installation) -> tuple[loader_entries.LoaderEntry, ...]:
+def _by_hand(
+    installation: Installation,
+) -> tuple[loader_entries.LoaderEntry, ...]:
     """Entries that nobody makes anew, and that no other system did."""
     return tuple(
-        entry for entry in loader_entries.entries(found) if not _is_made(entry)
+        entry
+        for entry in loader_entries.entries(installation)
+        if not _is_made(entry)
     )
 
 
@@ -105,21 +120,22 @@ def _write(entry: loader_entries.LoaderEntry, text: str) -> Write:
 
 
 def _run(
-    found: Installation,
+    installation: Installation,
     entry: loader_entries.LoaderEntry,
-    wanted: Requirements,
+    requirements: Requirements,
     is_changed: bool,
 ) -> Run:
     release = entry.version
     # Debian's kernels are in /boot, Fedora's and Arch's with their modules.
     image = f"/usr/lib/modules/{release}/vmlinuz"
-    if f"vmlinuz-{release}" in found.names("/boot"):
+    if f"vmlinuz-{release}" in installation.names("/boot"):
         image = f"/boot/vmlinuz-{release}"
-    argv = (found.tools[_TOOL], "add", release, image)
+    argv = (installation.tools[_TOOL], "add", release, image)
     return Run(
         grub_config.MENU,
         argv,
         (entry.path, *entry.files),
         argv,
-        is_changed or not kernel_cmdline.is_satisfied(entry.arguments, wanted),
+        is_changed
+        or not kernel_cmdline.is_satisfied(entry.arguments, requirements),
     )

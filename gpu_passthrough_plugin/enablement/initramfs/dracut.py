@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement import own_files
-from gpu_passthrough_plugin.enablement.driver import Initramfs
+from gpu_passthrough_plugin.enablement.driver import InitramfsDriver
 from gpu_passthrough_plugin.enablement.initramfs import image
 from gpu_passthrough_plugin.enablement.initramfs.initramfs_tools import (
     InitramfsTools,
@@ -15,7 +15,7 @@ from gpu_passthrough_plugin.enablement.initramfs.initramfs_tools import (
 from gpu_passthrough_plugin.enablement.initramfs.mkinitcpio import Mkinitcpio
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import BESIDE, Build, Write
-from gpu_passthrough_plugin.model.enablement import Early
+from gpu_passthrough_plugin.model.enablement import InitramfsContent
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
 from gpu_passthrough_plugin.model.reads import Folder, Reads
 
@@ -44,7 +44,7 @@ install() {{
 """
 
 
-class Dracut(Initramfs):
+class Dracut(InitramfsDriver):
     """A module of dracut's with a ``pre-udev`` hook, and a drop-in."""
 
     name = "dracut"
@@ -67,72 +67,84 @@ class Dracut(Initramfs):
         | InitramfsTools.reads
         | Mkinitcpio.reads
     )
-    arguments = Requirements(arguments=("rd.driver.pre=vfio-pci",))
+    requirements = Requirements(arguments=("rd.driver.pre=vfio-pci",))
 
-    def claims(self, found: Installation) -> str | None:
-        path = found.tools.get("dracut")
+    def claims(self, installation: Installation) -> str | None:
+        path = installation.tools.get("dracut")
         others = (InitramfsTools(), Mkinitcpio())
-        if path is None or any(other.claims(found) for other in others):
+        if path is None or any(other.claims(installation) for other in others):
             return None
         return f"{path} is installed"
 
-    def files(self, found: Installation, early: Early) -> tuple[Write, ...]:
-        """See ``Initramfs.files``.
+    def files(
+        self, installation: Installation, content: InitramfsContent
+    ) -> tuple[Write, ...]:
+        """See ``InitramfsDriver.files``.
 
         :raises Refused: for an early script where ``/usr`` is an image.
         """
-        if early.script and _OSTREE in found.files:
+        if content.script and _OSTREE in installation.files:
             raise errors.Refused(
                 f"{_OSTREE} says that /usr is read-only here, where dracut"
                 " would have to find the early script: use --binding ids"
             )
-        has_script = bool(early.script)
-        text = "".join(_configuration(found, early))
+        has_script = bool(content.script)
+        text = "".join(_configuration(installation, content))
         return (
             *own_files.write(
-                found,
+                installation,
                 "vfio in the image",
                 CONFIGURATION,
                 own_files.HEADER + text if text else None,
             ),
             *own_files.write(
-                found,
+                installation,
                 "early script in the image",
                 SETUP,
                 _SETUP if has_script else None,
                 0o755,
             ),
             *own_files.write(
-                found,
+                installation,
                 "bind before udev",
                 SCRIPT,
-                f"#!/bin/sh\n{early.script}" if has_script else None,
+                f"#!/bin/sh\n{content.script}" if has_script else None,
                 0o755,
             ),
         )
 
     def build(
-        self, found: Installation, kernel: Kernel, early: Early
+        self,
+        installation: Installation,
+        kernel: Kernel,
+        content: InitramfsContent,
     ) -> Build | None:
         return image.build(
             kernel,
-            (image.tool(found, "dracut"), "--force", BESIDE, kernel.release),
-            image.tool(found, "lsinitrd"),
-            early,
+            (
+                image.tool(installation, "dracut"),
+                "--force",
+                BESIDE,
+                kernel.release,
+            ),
+            image.tool(installation, "lsinitrd"),
+            content,
             r"/hooks/pre-udev/00-gpu-passthrough\.sh$",
         )
 
 
-def _configuration(found: Installation, early: Early) -> Iterator[str]:
+def _configuration(
+    installation: Installation, content: InitramfsContent
+) -> Iterator[str]:
     """Lines of the drop-in.
 
     ``/etc/modprobe.d`` is in images for this host only, not in general
     ones.  Source: dracut.conf(5), where the blanks matter.
     """
-    modules = own_files.loadable(found, early.modules)
+    modules = own_files.loadable(installation, content.modules)
     if modules:
         yield f'force_drivers+=" {" ".join(modules)} "\n'
-    if early.configuration:
-        yield f'install_items+=" {" ".join(early.configuration)} "\n'
-    if early.script:
+    if content.config_files:
+        yield f'install_items+=" {" ".join(content.config_files)} "\n'
+    if content.script:
         yield 'add_dracutmodules+=" gpu-passthrough "\n'

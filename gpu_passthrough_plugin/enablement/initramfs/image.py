@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.model.change import BESIDE, Build
-from gpu_passthrough_plugin.model.enablement import Early
+from gpu_passthrough_plugin.model.enablement import InitramfsContent
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
 from gpu_passthrough_plugin.model.reading import Unknown
 
@@ -16,7 +16,7 @@ def build(
     kernel: Kernel,
     argv: tuple[str, ...],
     lister: str,
-    early: Early,
+    content: InitramfsContent,
     script: str,
 ) -> Build | None:
     """What builds it beside the present one; None where it has no own.
@@ -32,17 +32,17 @@ def build(
         kernel=kernel.release,
         argv=argv,
         listing=(lister, BESIDE),
-        wanted=tuple(_wanted(kernel, early, script)),
+        wanted=tuple(_wanted(kernel, content, script)),
         inputs="",
     )
 
 
-def tool(found: Installation, name: str) -> str:
+def tool(installation: Installation, name: str) -> str:
     """A command's path.
 
     :raises Refused: when it is not installed.
     """
-    path = found.tools.get(name)
+    path = installation.tools.get(name)
     if path is None:
         raise errors.Refused(
             f"there is no command {name}, which builds or lists this host's"
@@ -52,16 +52,18 @@ def tool(found: Installation, name: str) -> str:
     return path
 
 
-def _wanted(kernel: Kernel, early: Early, script: str) -> Iterator[str]:
+def _wanted(
+    kernel: Kernel, content: InitramfsContent, script: str
+) -> Iterator[str]:
     """Patterns for lines of the listing.
 
     Where a kernel does not say what is built in, nothing shows that it can
     do without the modules: an image that lacks them is not put in place.
     """
-    for name in early.modules:
+    for name in content.modules:
         if isinstance(kernel.builtin, Unknown) or name not in kernel.builtin:
             yield rf"/{name.replace('_', '[-_]')}\.ko\b"
-    for path in early.configuration:
+    for path in content.config_files:
         yield rf"(^|[\s/]){re.escape(path.lstrip('/'))}$"
-    if early.script:
+    if content.script:
         yield script

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gpu_passthrough_plugin.enablement import own_files
-from gpu_passthrough_plugin.enablement.driver import Initramfs
+from gpu_passthrough_plugin.enablement.driver import InitramfsDriver
 from gpu_passthrough_plugin.enablement.initramfs import image
 from gpu_passthrough_plugin.model.change import BESIDE, Build, Write
-from gpu_passthrough_plugin.model.enablement import Early
+from gpu_passthrough_plugin.model.enablement import InitramfsContent
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
 from gpu_passthrough_plugin.model.reads import Folder, Reads
 
@@ -37,7 +37,7 @@ esac
 """
 
 
-class InitramfsTools(Initramfs):
+class InitramfsTools(InitramfsDriver):
     """An ``init-top`` script, and a hook that brings the modules.
 
     ``/etc/modprobe.d`` is in its images without being asked for.
@@ -57,36 +57,45 @@ class InitramfsTools(Initramfs):
         images=("initrd.img-{release}",),
     )
 
-    def claims(self, found: Installation) -> str | None:
-        path = found.tools.get("mkinitramfs")
+    def claims(self, installation: Installation) -> str | None:
+        path = installation.tools.get("mkinitramfs")
         if path is None:
             return None
-        hooks = found.names(_KERNEL_HOOKS)
+        hooks = installation.names(_KERNEL_HOOKS)
         if "dracut" in hooks and "initramfs-tools" not in hooks:
             return None
         return f"{path} is installed"
 
-    def files(self, found: Installation, early: Early) -> tuple[Write, ...]:
-        script = f"{_FRAME}{early.script}" if early.script else None
-        hook = _hook(early.modules) if early.modules else None
+    def files(
+        self, installation: Installation, content: InitramfsContent
+    ) -> tuple[Write, ...]:
+        script = f"{_FRAME}{content.script}" if content.script else None
+        hook = _hook(content.modules) if content.modules else None
         return (
-            *own_files.write(found, "bind before udev", SCRIPT, script, 0o755),
-            *own_files.write(found, "vfio in the image", HOOK, hook, 0o755),
+            *own_files.write(
+                installation, "bind before udev", SCRIPT, script, 0o755
+            ),
+            *own_files.write(
+                installation, "vfio in the image", HOOK, hook, 0o755
+            ),
         )
 
     def build(
-        self, found: Installation, kernel: Kernel, early: Early
+        self,
+        installation: Installation,
+        kernel: Kernel,
+        content: InitramfsContent,
     ) -> Build | None:
         return image.build(
             kernel,
             (
-                image.tool(found, "mkinitramfs"),
+                image.tool(installation, "mkinitramfs"),
                 "-o",
                 BESIDE,
                 kernel.release,
             ),
-            image.tool(found, "lsinitramfs"),
-            early,
+            image.tool(installation, "lsinitramfs"),
+            content,
             r"(^|/)scripts/init-top/gpu-passthrough$",
         )
 

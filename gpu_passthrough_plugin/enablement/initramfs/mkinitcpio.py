@@ -7,12 +7,12 @@ import re
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement import own_files
-from gpu_passthrough_plugin.enablement.driver import Initramfs
+from gpu_passthrough_plugin.enablement.driver import InitramfsDriver
 from gpu_passthrough_plugin.enablement.initramfs import image
 from gpu_passthrough_plugin.formats import mkinitcpio_config
 from gpu_passthrough_plugin.formats.shell_assignments import Unevaluated
 from gpu_passthrough_plugin.model.change import BESIDE, Build, Write
-from gpu_passthrough_plugin.model.enablement import Early
+from gpu_passthrough_plugin.model.enablement import InitramfsContent
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
 from gpu_passthrough_plugin.model.reads import Folder, Reads
 
@@ -38,7 +38,7 @@ help() {{
 """
 
 
-class Mkinitcpio(Initramfs):
+class Mkinitcpio(InitramfsDriver):
     """Modules first, and an early hook before that of udev.
 
     Fallback images of the presets are not built anew: they are the way
@@ -56,82 +56,90 @@ class Mkinitcpio(Initramfs):
         images=("initramfs-{package}.img",),
     )
 
-    def claims(self, found: Installation) -> str | None:
-        path = found.tools.get("mkinitcpio")
-        is_other = "dracut" in found.tools or "mkinitramfs" in found.tools
-        preset = mkinitcpio_config.preset_files(found)[:1]
+    def claims(self, installation: Installation) -> str | None:
+        path = installation.tools.get("mkinitcpio")
+        is_other = (
+            "dracut" in installation.tools
+            or "mkinitramfs" in installation.tools
+        )
+        preset = mkinitcpio_config.preset_files(installation)[:1]
         if path is None or (is_other and not preset):
             return None
         return f"{path} is installed" + "".join(f", and {p}" for p in preset)
 
-    def files(self, found: Installation, early: Early) -> tuple[Write, ...]:
-        """See ``Initramfs.files``.
+    def files(
+        self, installation: Installation, content: InitramfsContent
+    ) -> tuple[Write, ...]:
+        """See ``InitramfsDriver.files``.
 
         :raises Refused: for an early script where systemd runs in the
             image; where unified kernel images are built, or by another
             configuration.
         """
-        _refuse_unevaluated(found)
-        _refuse_unified(found)
-        if early.script:
-            _refuse_no_udev(found)
-        hook = f"run_earlyhook() {{\n{early.script}}}\n"
-        has_script = bool(early.script)
+        _refuse_unevaluated(installation)
+        _refuse_unified(installation)
+        if content.script:
+            _refuse_no_udev(installation)
+        hook = f"run_earlyhook() {{\n{content.script}}}\n"
+        has_script = bool(content.script)
         return (
             *own_files.write(
-                found,
+                installation,
                 "early script in the image",
                 INSTALL,
                 _INSTALL if has_script else None,
             ),
             *own_files.write(
-                found,
+                installation,
                 "bind before udev",
                 HOOK,
                 f"#!/usr/bin/ash\n{hook}" if has_script else None,
             ),
-            *_configured(found, _block(early)),
+            *_configured(installation, _block(content)),
         )
 
     def build(
-        self, found: Installation, kernel: Kernel, early: Early
+        self,
+        installation: Installation,
+        kernel: Kernel,
+        content: InitramfsContent,
     ) -> Build | None:
-        argv = (image.tool(found, "mkinitcpio"), "-k", kernel.release)
-        for preset in mkinitcpio_config.presets(found):
+        argv = (image.tool(installation, "mkinitcpio"), "-k", kernel.release)
+        for preset in mkinitcpio_config.presets(installation):
             if preset.image and preset.image == kernel.image:
                 config = ("-c", preset.config) if preset.config else ()
                 argv = (*argv, *config, *preset.options)
         return image.build(
             kernel,
             (*argv, "-g", BESIDE),
-            image.tool(found, "lsinitcpio"),
-            early,
+            image.tool(installation, "lsinitcpio"),
+            content,
             r"(^|/)hooks/gpu-passthrough$",
         )
 
 
-def _configured(found: Installation, block: str) -> tuple[Write, ...]:
+def _configured(installation: Installation, block: str) -> tuple[Write, ...]:
     """The block where it is read, and nowhere else."""
     step = "vfio in the image"
-    has_drop_ins = mkinitcpio_config.DROP_INS in found.folders
+    has_drop_ins = mkinitcpio_config.DROP_INS in installation.folders
     if has_drop_ins and not any(
-        p.config for p in mkinitcpio_config.presets(found)
+        p.config for p in mkinitcpio_config.presets(installation)
     ):
         drop_in, within = block, ""
     else:
-        _refuse_config(found)
+        _refuse_config(installation)
         drop_in, within = "", block
     return (
-        *own_files.write(found, step, DROP_IN, drop_in or None),
-        *_rewritten(found, step, within),
+        *own_files.write(installation, step, DROP_IN, drop_in or None),
+        *_rewritten(installation, step, within),
     )
 
 
 def _rewritten(
-    found: Installation, step: str, block: str
+    installation: Installation, step: str, block: str
 ) -> tuple[Write, ...]:
     """The configuration with this block, last, and no other of ours."""
-    text = found.text(CONFIGURATION)
+    text = installation.text(CONFIGURATION)
     if text is None:
         raise errors.Refused(
             f"there is no {CONFIGURATION}, by which mkinitcpio builds images:"
@@ -141,25 +149,27 @@ def _rewritten(
     if not block:
         is_ours = rest != text
         return (
-            own_files.write(found, step, CONFIGURATION, rest)
+            own_files.write(installation, step, CONFIGURATION, rest)
             if is_ours
             else ()
         )
     end = "" if rest.endswith("\n") else "\n"
-    return own_files.write(found, step, CONFIGURATION, f"{rest}{end}\n{block}")
+    return own_files.write(
+        installation, step, CONFIGURATION, f"{rest}{end}\n{block}"
+    )
 
 
-def _block(early: Early) -> str:
+def _block(content: InitramfsContent) -> str:
     """Lines of bash: what other files say of the same is kept.
 
     An array may be a string, as it was in the past.
     """
-    if not early.modules:
+    if not content.modules:
         return ""
-    rows = [f"MODULES=({' '.join(early.modules)} ${{MODULES[*]}})"]
-    if early.configuration:
-        rows.append(f"FILES=(${{FILES[*]}} {' '.join(early.configuration)})")
-    if early.script:
+    rows = [f"MODULES=({' '.join(content.modules)} ${{MODULES[*]}})"]
+    if content.config_files:
+        rows.append(f"FILES=(${{FILES[*]}} {' '.join(content.config_files)})")
+    if content.script:
         rows += (
             '_gpupt=" ${HOOKS[*]} "',
             "HOOKS=(${_gpupt/ udev / gpu-passthrough udev })",
@@ -168,14 +178,14 @@ def _block(early: Early) -> str:
     return own_files.HEADER + "".join(f"{row}\n" for row in rows) + _END
 
 
-def _refuse_no_udev(found: Installation) -> None:
+def _refuse_no_udev(installation: Installation) -> None:
     """Early hooks run before udev's, and not where systemd does its work.
 
     Source: mkinitcpio(8), HOOKS; its install/systemd.
     """
-    paths = (CONFIGURATION, *mkinitcpio_config.drop_ins(found))
+    paths = (CONFIGURATION, *mkinitcpio_config.drop_ins(installation))
     hooks = mkinitcpio_config.hooks(
-        _BLOCK.sub("", found.text(path) or "")
+        _BLOCK.sub("", installation.text(path) or "")
         for path in paths
         if path != DROP_IN
     )
@@ -197,8 +207,8 @@ def _refuse_no_udev(found: Installation) -> None:
         )
 
 
-def _refuse_unevaluated(found: Installation) -> None:
-    for preset in mkinitcpio_config.presets(found):
+def _refuse_unevaluated(installation: Installation) -> None:
+    for preset in mkinitcpio_config.presets(installation):
         if preset.unevaluated:
             raise errors.Refused(
                 f"{preset.path} says {preset.unevaluated}, and only bash can"
@@ -206,8 +216,8 @@ def _refuse_unevaluated(found: Installation) -> None:
             )
 
 
-def _refuse_unified(found: Installation) -> None:
-    for preset in mkinitcpio_config.presets(found):
+def _refuse_unified(installation: Installation) -> None:
+    for preset in mkinitcpio_config.presets(installation):
         if preset.unified:
             raise errors.Refused(
                 f"{preset.path} builds the unified kernel image"
@@ -216,8 +226,8 @@ def _refuse_unified(found: Installation) -> None:
             )
 
 
-def _refuse_config(found: Installation) -> None:
-    for preset in mkinitcpio_config.presets(found):
+def _refuse_config(installation: Installation) -> None:
+    for preset in mkinitcpio_config.presets(installation):
         if preset.config not in ("", CONFIGURATION):
             raise errors.Refused(
                 f"{preset.path} builds {preset.image} by {preset.config}, and"

@@ -11,9 +11,9 @@ import re
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement.driver import (
-    Bootloader,
-    BootPlan,
-    Configured,
+    BootloaderDriver,
+    BootloaderPlan,
+    ConfiguredArguments,
 )
 from gpu_passthrough_plugin.formats import kernel_cmdline, kernel_cmdline_edit
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
@@ -28,7 +28,7 @@ TOOL = "lantern-install"
 _ARGUMENTS = re.compile(r"^(arguments *= *)(.*)$", re.MULTILINE)
 
 
-class Lantern(Bootloader):
+class Lantern(BootloaderDriver):
     """Arguments are one line of its settings; a command installs them."""
 
     name = "lantern"
@@ -39,36 +39,38 @@ class Lantern(Bootloader):
         tools=(TOOL,),
     )
 
-    def claims(self, found: Installation) -> str | None:
-        if TOOL in found.tools and SETTINGS in found.files:
-            return f"{found.tools[TOOL]} and {SETTINGS} exist"
+    def claims(self, installation: Installation) -> str | None:
+        if TOOL in installation.tools and SETTINGS in installation.files:
+            return f"{installation.tools[TOOL]} and {SETTINGS} exist"
         return None
 
-    def configured(self, found: Installation) -> Configured:
+    def configured(self, installation: Installation) -> ConfiguredArguments:
         sources = {}
-        for path in (SETTINGS, *found.paths(DROP_INS, ".conf")):
-            match = _ARGUMENTS.search(found.text(path) or "")
+        for path in (SETTINGS, *installation.paths(DROP_INS, ".conf")):
+            match = _ARGUMENTS.search(installation.text(path) or "")
             if match:
                 sources[path] = kernel_cmdline.split(match[2])
-        return Configured(
-            sources, {MAP: kernel_cmdline.split(found.text(MAP) or "")}
+        return ConfiguredArguments(
+            sources, {MAP: kernel_cmdline.split(installation.text(MAP) or "")}
         )
 
-    def plan(self, found: Installation, wanted: Requirements) -> BootPlan:
-        text = found.text(SETTINGS) or ""
+    def plan(
+        self, installation: Installation, requirements: Requirements
+    ) -> BootloaderPlan:
+        text = installation.text(SETTINGS) or ""
         match = _ARGUMENTS.search(text)
         if match is None:
             raise errors.Refused(
                 f"{SETTINGS} has no line 'arguments ='; add one"
             )
-        edited = kernel_cmdline_edit.edit_text(match[2], wanted)
+        edited = kernel_cmdline_edit.edit_text(match[2], requirements)
         becomes = text[: match.start(2)] + edited.text + text[match.end(2) :]
         write = Write(
             "kernel arguments", SETTINGS, encoded(text), encoded(becomes)
         )
-        words = kernel_cmdline.split(found.text(MAP) or "")
-        is_installed = kernel_cmdline.is_satisfied(words, wanted)
-        argv = (found.tools[TOOL],)
+        words = kernel_cmdline.split(installation.text(MAP) or "")
+        is_installed = kernel_cmdline.is_satisfied(words, requirements)
+        argv = (installation.tools[TOOL],)
         run = Run(
             "boot map",
             argv,
@@ -76,4 +78,4 @@ class Lantern(Bootloader):
             undo=argv,
             is_needed=write.action is not Action.KEEP or not is_installed,
         )
-        return BootPlan((write, run), edited.notes)
+        return BootloaderPlan((write, run), edited.notes)

@@ -14,7 +14,7 @@ from gpu_passthrough_plugin.model.reading import Unknown
 from tests.trees.host import Host
 from tests.unit.diagnosis.build import ungrouped
 
-REQUIRED = Intel().arguments(passthrough=False)
+REQUIRED = Intel().requirements(passthrough=False)
 LINES = (
     # line, whether it turns the IOMMU on, the cause where it does not.
     ('dyndbg="file foo.c iommu=off +p" intel_iommu=on', True, ""),

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_passthrough_plugin.enablement.driver import Iommu
+from gpu_passthrough_plugin.enablement.driver import IommuDriver
 from gpu_passthrough_plugin.enablement.iommu import Amd, Arm, Intel
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.facts import CpuVendor
 from gpu_passthrough_plugin.model.reading import MISSING
 from tests.unit.isolation.values import facts
 
-DRIVERS: tuple[Iommu, ...] = (Intel(), Amd(), Arm())
+DRIVERS: tuple[IommuDriver, ...] = (Intel(), Amd(), Arm())
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_without_the_tables_the_cpu_decides() -> None:
 
 
 def test_what_each_needs() -> None:
-    plain = [d.arguments(passthrough=False) for d in DRIVERS]
+    plain = [d.requirements(passthrough=False) for d in DRIVERS]
     assert plain == [
         Requirements(("intel_iommu=on",), ("intel_iommu=off", "iommu=off")),
         Requirements((), ("amd_iommu=off", "iommu=off")),
@@ -56,7 +56,7 @@ def test_what_each_needs() -> None:
 
 
 def test_what_bypassing_needs() -> None:
-    intel, amd, arm = (d.arguments(passthrough=True) for d in DRIVERS)
+    intel, amd, arm = (d.requirements(passthrough=True) for d in DRIVERS)
     assert intel.arguments == ("intel_iommu=on", "iommu=pt")
     assert amd.arguments == ("iommu=pt",)
     assert arm.arguments == ("iommu.passthrough=1",)

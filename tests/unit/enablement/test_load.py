@@ -42,11 +42,11 @@ some = enablement_of_others:Some
 """
 MODULE = """
 from gpu_passthrough_plugin.enablement.driver import (
-    Binding, Bootloader, Configured, Iommu,
+    BindingDriver, BootloaderDriver, ConfiguredArguments, IommuDriver,
 )
 
 
-class First(Bootloader):
+class First(BootloaderDriver):
     name = "first"
     precedence = -10
 
@@ -54,7 +54,7 @@ class First(Bootloader):
         return "first of all" if "dracut" in found.tools else None
 
     def configured(self, found):
-        return Configured({}, {})
+        return ConfiguredArguments({}, {})
 
     def plan(self, found, wanted):
         raise NotImplementedError
@@ -68,7 +68,7 @@ class Second(First):
         return "second to none" if "mkinitramfs" in found.tools else None
 
 
-class Needy(Binding):
+class Needy(BindingDriver):
     name = "needy"
 
     def __init__(self, what):
@@ -78,13 +78,13 @@ class Needy(Binding):
         raise NotImplementedError
 
 
-class Some(Iommu):
+class Some(IommuDriver):
     name = "some"
 
     def claims(self, facts):
         return f"{len(facts.iommus)} are there" if facts.iommus else None
 
-    def arguments(self, *, passthrough):
+    def requirements(self, *, passthrough):
         raise NotImplementedError
 """
 

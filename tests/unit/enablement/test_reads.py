@@ -10,43 +10,45 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery.installation import installation
 from gpu_passthrough_plugin.enablement import kernel_modules
 from gpu_passthrough_plugin.enablement.driver import (
-    Binding,
     BindingCase,
-    Bootloader,
+    BindingDriver,
+    BootloaderDriver,
     Driver,
-    Initramfs,
+    InitramfsDriver,
 )
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
-from gpu_passthrough_plugin.model.enablement import Early
+from gpu_passthrough_plugin.model.enablement import InitramfsContent
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reads import Reads
 from tests.trees import installed
 from tests.trees.systems import SYSTEMS
 
-EARLY = Early("true\n", ("vfio", "vfio_pci"), ("/etc/modprobe.d/x.conf",))
+EARLY = InitramfsContent(
+    "true\n", ("vfio", "vfio_pci"), ("/etc/modprobe.d/x.conf",)
+)
 ON = Requirements(("intel_iommu=on",), ("intel_iommu=off",))
 
 
 def answers(driver: Driver, found: Installation) -> list[object]:
     """All that a driver says of a host, refusals included."""
     questions: list[Callable[[], object]] = []
-    if isinstance(driver, Bootloader):
+    if isinstance(driver, BootloaderDriver):
         questions = [
             lambda: driver.claims(found),
             lambda: driver.configured(found),
             lambda: driver.plan(found, ON),
         ]
-    elif isinstance(driver, Initramfs):
+    elif isinstance(driver, InitramfsDriver):
         questions = [
             lambda: driver.claims(found),
             lambda: driver.files(found, EARLY),
-            lambda: driver.files(found, Early()),
+            lambda: driver.files(found, InitramfsContent()),
             *(
                 lambda k=k: driver.build(found, k, EARLY)
                 for k in found.kernels
             ),
         ]
-    elif isinstance(driver, Binding):
+    elif isinstance(driver, BindingDriver):
         questions = [lambda: driver.plan(BindingCase((), (), found))]
     return [answer(question) for question in questions]
 

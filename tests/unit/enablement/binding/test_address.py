@@ -24,13 +24,13 @@ def planned(of: BindingCase) -> BindingPlan:
 def test_a_twin_is_no_matter() -> None:
     plan = planned(case(TWIN))
     assert plan.changes == ()
-    assert plan.arguments == Requirements()
-    assert plan.early.modules == ("vfio", "vfio_iommu_type1", "vfio_pci")
-    assert plan.early.configuration == ()
+    assert plan.requirements == Requirements()
+    assert plan.content.modules == ("vfio", "vfio_iommu_type1", "vfio_pci")
+    assert plan.content.config_files == ()
 
 
 def test_the_script_takes_each_function_by_what_it_is() -> None:
-    rows = planned(case(TWIN)).early.script.splitlines()
+    rows = planned(case(TWIN)).content.script.splitlines()
     assert [row for row in rows if row.startswith("gpupt_take ")] == [
         "gpupt_take 0000:06:00.0 0x10de:0x1430",
         "gpupt_take 0000:06:00.1 0x10de:0x0fba",
@@ -83,12 +83,12 @@ def test_a_file_that_takes_the_twin_is_named(line: str) -> None:
 )
 def test_a_file_that_takes_no_other_is_fine(line: str) -> None:
     plan = planned(case(TWIN, files={OPERATORS: f"{line}\n"}))
-    assert plan.early.script
+    assert plan.content.script
 
 
 def test_vfio_pci_takes_no_bridge() -> None:
     line = "options vfio-pci ids=8086:0e04\n"
-    assert planned(case(port(), files={OPERATORS: line})).early.script
+    assert planned(case(port(), files={OPERATORS: line})).content.script
 
 
 def test_a_file_that_is_hidden_by_another_takes_nothing() -> None:
@@ -96,7 +96,7 @@ def test_a_file_that_is_hidden_by_another_takes_nothing() -> None:
         "lib/modprobe.d/vfio.conf": "options vfio-pci ids=10de:1430\n",
         OPERATORS: "# nothing\n",
     }
-    assert planned(case(TWIN, files=files)).early.script
+    assert planned(case(TWIN, files=files)).content.script
     del files[OPERATORS]
     with pytest.raises(errors.Refused, match=r"^/lib/modprobe.d/vfio.conf"):
         planned(case(TWIN, files=files))

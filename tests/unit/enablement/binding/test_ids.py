@@ -43,10 +43,10 @@ def test_every_function_is_in_it_once_in_order() -> None:
         "softdep snd_hda_intel pre: vfio-pci",
     ]
     assert plan.changes[0].action is Action.CREATE
-    assert plan.arguments == Requirements()
-    assert plan.early.script == ""
-    assert plan.early.configuration == (PATH,)
-    assert plan.early.modules[-1] == "vfio_pci"
+    assert plan.requirements == Requirements()
+    assert plan.content.script == ""
+    assert plan.content.config_files == (PATH,)
+    assert plan.content.modules[-1] == "vfio_pci"
 
 
 def test_a_second_plan_changes_nothing() -> None:
@@ -58,14 +58,14 @@ def test_a_second_plan_changes_nothing() -> None:
 
 def test_a_vfio_that_is_built_in_is_told_by_the_kernel() -> None:
     plan = planned(case(is_vfio_builtin=True))
-    assert plan.arguments == Requirements(lists=(("vfio-pci.ids", IDS),))
+    assert plan.requirements == Requirements(lists=(("vfio-pci.ids", IDS),))
 
 
 def test_a_vfio_that_may_be_built_in_is_told_as_well() -> None:
     lost = installation(host().tree())
     kernels = tuple(k._replace(builtin=MISSING) for k in lost.kernels)
     plan = planned(BindingCase(CARD, (), lost._replace(kernels=kernels)))
-    assert plan.arguments.lists == (("vfio-pci.ids", IDS),)
+    assert plan.requirements.lists == (("vfio-pci.ids", IDS),)
 
 
 def test_a_twin_is_refused_by_its_address() -> None:

@@ -13,7 +13,10 @@ from gpu_passthrough_plugin.enablement.bootloader.suse import Suse
 from gpu_passthrough_plugin.enablement.bootloader.systemd_boot import (
     SystemdBoot,
 )
-from gpu_passthrough_plugin.enablement.driver import Bootloader, BootPlan
+from gpu_passthrough_plugin.enablement.driver import (
+    BootloaderDriver,
+    BootloaderPlan,
+)
 from gpu_passthrough_plugin.formats import kernel_cmdline_edit
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import BESIDE, Run, Write
@@ -22,7 +25,7 @@ from tests.trees.host import Host
 from tests.trees.installed import installation
 from tests.trees.systems import SYSTEMS
 
-DRIVERS: tuple[Bootloader, ...] = (
+DRIVERS: tuple[BootloaderDriver, ...] = (
     Debian(), Grub2(), Grubby(), Proxmox(), RpmOstree(), Suse(),
     SystemdBoot(),
 )  # fmt: skip
@@ -50,17 +53,17 @@ def found(host: Host) -> Installation:
     return installation(host.tree())
 
 
-def chosen(here: Installation) -> Bootloader:
+def chosen(here: Installation) -> BootloaderDriver:
     """The driver that claims it first."""
     ordered = sorted(DRIVERS, key=lambda driver: driver.precedence)
     return next(driver for driver in ordered if driver.claims(here))
 
 
-def plan(here: Installation, wanted: Requirements = ALL) -> BootPlan:
+def plan(here: Installation, wanted: Requirements = ALL) -> BootloaderPlan:
     return chosen(here).plan(here, wanted)
 
 
-def writes(of: BootPlan) -> dict[str, str | None]:
+def writes(of: BootloaderPlan) -> dict[str, str | None]:
     """What each written file becomes, where it changes."""
     return {
         change.path: change.becomes.decode() if change.becomes else None
@@ -69,11 +72,11 @@ def writes(of: BootPlan) -> dict[str, str | None]:
     }
 
 
-def runs(of: BootPlan) -> list[Run]:
+def runs(of: BootloaderPlan) -> list[Run]:
     return [change for change in of.changes if isinstance(change, Run)]
 
 
-def argv(of: BootPlan) -> list[tuple[str, ...]]:
+def argv(of: BootloaderPlan) -> list[tuple[str, ...]]:
     """The commands that are to be run, with where they write to."""
     return [
         tuple(word.replace(BESIDE, run.output) for word in run.argv)
@@ -82,7 +85,7 @@ def argv(of: BootPlan) -> list[tuple[str, ...]]:
     ]
 
 
-def written(here: Installation, of: BootPlan) -> Installation:
+def written(here: Installation, of: BootloaderPlan) -> Installation:
     """The system after the plan's writes, and before its commands."""
     files = dict(here.files)
     folders = dict(here.folders)
@@ -101,7 +104,7 @@ def written(here: Installation, of: BootPlan) -> Installation:
 
 
 def booted(
-    here: Installation, of: BootPlan, wanted: Requirements
+    here: Installation, of: BootloaderPlan, wanted: Requirements
 ) -> Installation:
     """The system after the whole plan: menus and entries say it too."""
     after = written(here, of)

@@ -142,7 +142,7 @@ def test_what_is_done_is_kept(name: str) -> None:
     after = planning.booted(here, planning.plan(here), planning.ALL)
     plan = planning.plan(after)
     assert plan.changes
-    rows = (*plan.changes, *plan.images)
+    rows = (*plan.changes, *plan.image_commands)
     assert {change.action for change in rows} == {Action.KEEP}
     said = planning.chosen(after).configured(after)
     for place, line in said.entries.items():
@@ -173,7 +173,7 @@ def test_a_kill_before_the_command_is_made_good(name: str) -> None:
 def test_paths_are_whole_and_no_stub_is_touched(name: str) -> None:
     here = planning.system(name)
     plan = planning.plan(here)
-    for change in (*plan.changes, *plan.images):
+    for change in (*plan.changes, *plan.image_commands):
         if isinstance(change, Run):
             assert change.argv[0] in here.tools.values()
             assert all(path.startswith("/") for path in change.touches)
@@ -198,7 +198,10 @@ def test_entries_are_found(name: str) -> None:
 
 def test_which_commands_bring_images_along() -> None:
     by_name = {
-        name: [run.argv for run in planning.plan(planning.system(name)).images]
+        name: [
+            run.argv
+            for run in planning.plan(planning.system(name)).image_commands
+        ]
         for name in SYSTEMS
     }
     assert {name: argv for name, argv in by_name.items() if argv} == {

@@ -15,7 +15,7 @@ from gpu_passthrough_plugin.enablement.initramfs.dracut import (
 )
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Action
-from gpu_passthrough_plugin.model.enablement import Early
+from gpu_passthrough_plugin.model.enablement import InitramfsContent
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import MISSING
 from tests.trees import arch, debian, redhat
@@ -26,8 +26,8 @@ from tests.unit.enablement.values import found, written
 DRIVER = Dracut()
 MODULES = ("vfio", "vfio_iommu_type1", "vfio_pci")
 OURS = "/etc/modprobe.d/gpu-passthrough.conf"
-ADDRESS = Early("echo bound\n", MODULES)
-IDS = Early("", MODULES, (OURS,))
+ADDRESS = InitramfsContent("echo bound\n", MODULES)
+IDS = InitramfsContent("", MODULES, (OURS,))
 # As lsinitrd lists it.
 LISTING = """\
 Image: /boot/initramfs-5.14.0.img: 38M
@@ -49,8 +49,8 @@ def of(host: Host) -> Installation:
     return installation(host.tree())
 
 
-def rows(early: Early, there: Installation) -> list[str]:
-    text = written(DRIVER.files(there, early))[CONFIGURATION]
+def rows(content: InitramfsContent, there: Installation) -> list[str]:
+    text = written(DRIVER.files(there, content))[CONFIGURATION]
     assert text is not None
     return [row for row in text.splitlines() if not row.startswith("#")]
 
@@ -119,16 +119,18 @@ def test_what_builds_an_image_beside_the_present_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("early", "missing"),
+    ("content", "missing"),
     [
         (ADDRESS, "hooks/pre-udev/00-gpu-passthrough.sh"),
         (ADDRESS, "vfio-pci.ko.xz"),
         (IDS, "etc/modprobe.d/gpu-passthrough.conf"),
     ],
 )
-def test_the_listing_shows_what_is_missing(early: Early, missing: str) -> None:
+def test_the_listing_shows_what_is_missing(
+    content: InitramfsContent, missing: str
+) -> None:
     there = of(redhat.rhel9())
-    build = DRIVER.build(there, there.kernels[0], early)
+    build = DRIVER.build(there, there.kernels[0], content)
     assert build
     less = [row for row in LISTING if not row.endswith(missing)]
     lacking = [
@@ -139,7 +141,7 @@ def test_the_listing_shows_what_is_missing(early: Early, missing: str) -> None:
 
 
 def test_the_kernel_loads_vfio_pci_before_other_drivers() -> None:
-    assert DRIVER.arguments == Requirements(
+    assert DRIVER.requirements == Requirements(
         arguments=("rd.driver.pre=vfio-pci",)
     )
 

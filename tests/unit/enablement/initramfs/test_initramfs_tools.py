@@ -13,7 +13,7 @@ from gpu_passthrough_plugin.enablement.initramfs.initramfs_tools import (
     InitramfsTools,
 )
 from gpu_passthrough_plugin.model.change import Action, Build
-from gpu_passthrough_plugin.model.enablement import Early
+from gpu_passthrough_plugin.model.enablement import InitramfsContent
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import MISSING
 from tests.trees.debian import debian12
@@ -22,8 +22,8 @@ from tests.unit.enablement.values import found, host, written
 
 DRIVER = InitramfsTools()
 MODULES = ("vfio", "vfio_pci")
-ADDRESS = Early("echo bound\n", MODULES)
-IDS = Early("", MODULES, ("/etc/modprobe.d/gpu-passthrough.conf",))
+ADDRESS = InitramfsContent("echo bound\n", MODULES)
+IDS = InitramfsContent("", MODULES, ("/etc/modprobe.d/gpu-passthrough.conf",))
 # As lsinitramfs lists it.
 LISTING = """\
 usr/lib/modules/6.1.0-28-amd64/kernel/drivers/vfio/vfio.ko
@@ -38,8 +38,8 @@ def debian() -> Installation:
     return installation(debian12().tree())
 
 
-def built(early: Early, of: Installation) -> Build:
-    build = DRIVER.build(of, of.kernels[0], early)
+def built(content: InitramfsContent, of: Installation) -> Build:
+    build = DRIVER.build(of, of.kernels[0], content)
     assert build is not None
     return build
 
@@ -100,7 +100,7 @@ def test_what_builds_an_image_beside_the_present_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("early", "missing"),
+    ("content", "missing"),
     [
         (ADDRESS, "scripts/init-top/gpu-passthrough"),
         (ADDRESS, "vfio.ko"),
@@ -109,8 +109,10 @@ def test_what_builds_an_image_beside_the_present_one() -> None:
         (IDS, "etc/modprobe.d/gpu-passthrough.conf"),
     ],
 )
-def test_the_listing_shows_what_is_missing(early: Early, missing: str) -> None:
-    wanted = built(early, debian()).wanted
+def test_the_listing_shows_what_is_missing(
+    content: InitramfsContent, missing: str
+) -> None:
+    wanted = built(content, debian()).wanted
     assert lacking(wanted, LISTING) == []
     less = [row for row in LISTING if not row.endswith(missing)]
     assert len(lacking(wanted, less)) == 1
@@ -135,7 +137,7 @@ def test_what_may_be_built_in_has_to_be_in_the_image() -> None:
 
 
 def test_an_image_without_anything_of_ours() -> None:
-    assert built(Early(), debian()).wanted == ()
+    assert built(InitramfsContent(), debian()).wanted == ()
 
 
 def test_a_kernel_without_an_image_is_left_alone() -> None:

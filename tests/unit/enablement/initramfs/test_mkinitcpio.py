@@ -15,7 +15,7 @@ from gpu_passthrough_plugin.enablement.initramfs.mkinitcpio import (
     Mkinitcpio,
 )
 from gpu_passthrough_plugin.model.change import Action, Build
-from gpu_passthrough_plugin.model.enablement import Early
+from gpu_passthrough_plugin.model.enablement import InitramfsContent
 from gpu_passthrough_plugin.model.installation import Installation
 from tests.trees.arch import arch
 from tests.trees.host import Host
@@ -25,11 +25,11 @@ from tests.unit.enablement.values import found, written
 DRIVER = Mkinitcpio()
 MODULES = ("vfio", "vfio_pci")
 OURS = "/etc/modprobe.d/gpu-passthrough.conf"
-ADDRESS = Early("echo bound\n", MODULES)
-IDS = Early("", MODULES, (OURS,))
+ADDRESS = InitramfsContent("echo bound\n", MODULES)
+IDS = InitramfsContent("", MODULES, (OURS,))
 PRESET = "etc/mkinitcpio.d/linux.preset"
 HOOKS = "HOOKS=(base udev autodetect modconf block filesystems)\n"
-NOTHING = Early()
+NOTHING = InitramfsContent()
 
 
 def host(configuration: str = HOOKS, *, drop_ins: bool = True) -> Host:
@@ -44,8 +44,8 @@ def of(made: Host) -> Installation:
     return installation(made.tree())
 
 
-def built(there: Installation, early: Early = ADDRESS) -> Build:
-    build = DRIVER.build(there, there.kernels[0], early)
+def built(there: Installation, content: InitramfsContent = ADDRESS) -> Build:
+    build = DRIVER.build(there, there.kernels[0], content)
     assert build is not None
     return build
 

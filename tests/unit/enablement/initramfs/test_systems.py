@@ -34,7 +34,7 @@ def test_what_builds_its_images(name: str) -> None:
     found = installation(SYSTEMS[name]().tree())
     (driver,) = (d for d in DRIVERS if d.claims(found))
     assert driver.name == NAMES.get(name, "dracut")
-    early = IdsBinding().plan(BindingCase(CARD, (), found)).early
+    early = IdsBinding().plan(BindingCase(CARD, (), found)).content
     assert driver.files(found, early)
     builds = [driver.build(found, kernel, early) for kernel in found.kernels]
     assert builds
