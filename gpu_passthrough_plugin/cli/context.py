@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gpu_passthrough_plugin.allocation.driver import LedgerDriver
     from gpu_passthrough_plugin.discovery.pci_names import Names
     from gpu_passthrough_plugin.flow.context import Site
-    from gpu_passthrough_plugin.flow.enablement import Bench
+    from gpu_passthrough_plugin.flow.enablement import BootContext
     from gpu_passthrough_plugin.flow.verification import Known
     from gpu_passthrough_plugin.host.boot.journal import Changes
     from gpu_passthrough_plugin.host.commands import Commands
@@ -167,17 +167,17 @@ class Context:
         )
 
     @functools.cached_property
-    def bench(self) -> Bench:
+    def boot(self) -> BootContext:
         """This host's boot; of one to look at, only what is planned."""
-        from gpu_passthrough_plugin.flow.enablement import Bench
+        from gpu_passthrough_plugin.flow.enablement import BootContext
         from gpu_passthrough_plugin.host.boot.apply import Carrier
         from gpu_passthrough_plugin.host.boot.revert import Recall
 
         hands = self._hands() if self.is_here else None
-        return Bench(
+        return BootContext(
             tree=self.tree,
             policy=self.policy,
-            choice=self.settings.enablement,
+            settings=self.settings.enablement,
             carrier=Carrier(*hands) if hands else None,
             recall=Recall(*hands) if hands else None,
             lock=lambda: self._lock(),

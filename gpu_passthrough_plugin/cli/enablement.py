@@ -50,17 +50,17 @@ class HostEnable(Planner):
         from gpu_passthrough_plugin.flow import enablement
 
         context = self.context
-        wanted = enablement.Wanted(
+        options = enablement.EnableOptions(
             select=tuple(parsed_args.select),
             binding=parsed_args.binding,
             blacklist=tuple(parsed_args.blacklist),
         )
         if parsed_args.dry_run:
-            plan = enablement.planned(context.bench, wanted)
+            plan = enablement.plan_enable(context.boot, options)
             _tell(plan.notes, plan.changes)
             return self.answer(plan.changes)
         context.require_host()
-        return self.answer(enablement.enable(context.bench, wanted, _tell))
+        return self.answer(enablement.enable(context.boot, options, _tell))
 
 
 class HostDisable(Planner):
@@ -76,8 +76,8 @@ class HostDisable(Planner):
         context = self.context
         context.require_host()
         if parsed_args.dry_run:
-            return self.answer(enablement.undoing(context.bench))
-        return self.answer(enablement.disable(context.bench))
+            return self.answer(enablement.plan_disable(context.boot))
+        return self.answer(enablement.disable(context.boot))
 
 
 def _tell(notes: Iterable[str], changes: Iterable[Change]) -> None:

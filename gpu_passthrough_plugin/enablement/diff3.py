@@ -1,4 +1,8 @@
-"""Three-way merges: our change taken out, somebody else's kept."""
+"""Three-way merges: one change is undone, and a later edit is kept.
+
+Texts are merged by lines as diff3(1) does, and lines that both changed by
+words: a kernel argument that was added beside one of ours is no conflict.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import NamedTuple
 Lines = Sequence[bytes]
 Place = tuple[int, int, int]
 
-# An argument in a quoted list of them is changed by itself.
+# An argument in a quoted list is changed by itself.
 _TOKEN = re.compile(rb"([ \t]*)(\n|[\"']|[^\s\"']+|\s|\Z)")
 
 
@@ -21,8 +25,8 @@ class _Edit(NamedTuple):
     end: int
     text: Sequence[_Token]
 
-    def meets(self, other: _Edit) -> bool:
-        """Whether it is not plain how both are made."""
+    def conflicts(self, other: _Edit) -> bool:
+        """Return whether it is not clear what both come to."""
         if self == other:
             return False
         if self.start == self.end == other.start == other.end:
@@ -32,13 +36,13 @@ class _Edit(NamedTuple):
             self.start < other.start == other.end < self.end
             or other.start < self.start == self.end < other.end
         )
-        # What both take out is out; what stands amid it stays.
+        # What both remove is removed; what was added amid it stays.
         if overlap:
             return bool(self.text or other.text)
         return is_inside and bool(self._taken(other).text)
 
     def _taken(self, other: _Edit) -> _Edit:
-        """The one of the two that takes something out."""
+        """Return the one of the two that removes something."""
         return self if self.start < self.end else other
 
 
@@ -50,31 +54,31 @@ class _Token(NamedTuple):
 
 
 def merged(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
-    """``theirs`` with the change from ``base`` to ``ours`` made in it too.
+    """Return ``theirs`` with the change from ``base`` to ``ours``.
 
-    By lines first, then by words within the lines that both changed.
+    Lines are merged first, then words within the lines that both changed.
     None where both changed the same words.
     """
-    found: list[bytes] = []
+    parts: list[bytes] = []
     for old, mine, other in regions(*map(_lines, (base, ours, theirs))):
         if mine in (old, other):
-            found += other
+            parts += other
         elif other == old:
-            found += mine
+            parts += mine
         else:
-            part = _meeting(old, mine, other)
+            part = _merged_lines(old, mine, other)
             if part is None:
                 return None
-            found.append(part)
-    return _lined(found)
+            parts.append(part)
+    return _joined_lines(parts)
 
 
 def regions(
     base: Lines, ours: Lines, theirs: Lines
 ) -> Iterator[tuple[Lines, Lines, Lines]]:
-    """What stands between lines that both left, and each such line.
+    """Yield each line that both kept, and what stands between such lines.
 
-    What was put in on both sides of one place is in one region.
+    What both added at one place is in one region.
     """
     mine, other = _matched(base, ours), _matched(base, theirs)
     ends = (len(base), len(ours), len(theirs))
@@ -103,7 +107,7 @@ def _between(
 
 
 def _matched(base: Lines, changed: Lines) -> Mapping[int, int]:
-    """Where each line that was left stands in the changed ones."""
+    """Return where each line that was kept stands in the changed ones."""
     matcher = difflib.SequenceMatcher(None, base, changed, autojunk=False)
     return {
         block.a + at: block.b + at
@@ -112,11 +116,8 @@ def _matched(base: Lines, changed: Lines) -> Mapping[int, int]:
     }
 
 
-def _lined(parts: Iterable[bytes]) -> bytes:
-    """Lines one after the other: a last one without an end gets one.
-
-    It is no longer the last where somebody else put one behind it.
-    """
+def _joined_lines(parts: Iterable[bytes]) -> bytes:
+    """Return the lines as a text; each but the last has an end."""
     text = bytearray()
     for part in filter(None, parts):
         if text and not text.endswith(b"\n"):
@@ -126,29 +127,29 @@ def _lined(parts: Iterable[bytes]) -> bytes:
 
 
 def added(base: bytes, changed: bytes, within: bytes) -> tuple[str, ...]:
-    """Words that ``changed`` has over ``base``, and ``within`` has too."""
+    """Return the words that ``changed`` added and ``within`` still has."""
     old, now = set(_words(base)), set(_words(within))
     words = (w for w in _words(changed) if w in now and w not in old)
     return tuple(dict.fromkeys(w.decode(errors="replace") for w in words))
 
 
-def _meeting(base: Lines, ours: Lines, theirs: Lines) -> bytes | None:
-    """The merge of lines that both changed.
+def _merged_lines(base: Lines, ours: Lines, theirs: Lines) -> bytes | None:
+    """Return the merge of lines that both changed.
 
-    Changes that touch are not plain by lines; yet a line, or an
-    argument, that was put right behind one of ours is no change of ours.
-    A line that is wholly ours is not merged with what others made of it:
-    the rest of it would say something else.
+    Adjacent changes conflict by line, so merge them by argument: an
+    argument that somebody added after one of ours is kept.  A line that
+    ours added as a whole is not merged with what others made of it: what is
+    left of it would mean something else.
     """
-    lines = _made(
+    lines = _applied(
         *([_Token(b"", line) for line in p] for p in (base, ours, theirs))
     )
     if lines is not None:
-        return _lined(token.word for token, _ in lines)
+        return _joined_lines(token.word for token, _ in lines)
     if not ours:
         return None
-    words = _made(*(_tokens(b"".join(p)) for p in (base, ours, theirs)))
-    return None if words is None else _joined(words)
+    words = _applied(*(_tokens(b"".join(p)) for p in (base, ours, theirs)))
+    return None if words is None else _joined_words(words)
 
 
 def _edits(base: Sequence[_Token], changed: Sequence[_Token]) -> list[_Edit]:
@@ -165,44 +166,44 @@ def _edits(base: Sequence[_Token], changed: Sequence[_Token]) -> list[_Edit]:
     ]
 
 
-def _made(
+def _applied(
     base: Sequence[_Token], ours: Sequence[_Token], theirs: Sequence[_Token]
 ) -> list[tuple[_Token, bool]] | None:
-    """The base with the edits of both; None where two meet.
+    """Return the base with the edits of both; None where two conflict.
 
-    Each token comes with whether it follows a first word that is out.
+    Each token comes with whether a word before it in the line is removed.
     """
-    one, other = _edits(base, ours), _edits(base, theirs)
-    if any(a.meets(b) for a in one for b in other):
+    mine, other = _edits(base, ours), _edits(base, theirs)
+    if any(a.conflicts(b) for a in mine for b in other):
         return None
     # What both do is done once.
-    edits = sorted({(*e[:2], tuple(e.text)) for e in (*one, *other)})
-    out = {i for start, end, _ in edits for i in range(start, end)}
-    found = []
+    edits = sorted({(*e[:2], tuple(e.text)) for e in (*mine, *other)})
+    removed = {i for start, end, _ in edits for i in range(start, end)}
+    applied = []
     is_first = False
     for number, token in enumerate((*base, None)):
         texts = [
             t for start, _, text in edits if start == number for t in text
         ]
-        stays = [token] if token and number not in out else []
+        stays = [token] if token and number not in removed else []
         for each in (*texts, *stays):
-            found.append((each, is_first))
+            applied.append((each, is_first))
             is_first = False
-        if token and number in out and not texts and not token.blanks:
+        if token and number in removed and not texts and not token.blanks:
             is_first = is_first or token.word != b"\n"
-    return found
+    return applied
 
 
-def _joined(tokens: Sequence[tuple[_Token, bool]]) -> bytes:
-    found: list[bytes] = []
+def _joined_words(tokens: Sequence[tuple[_Token, bool]]) -> bytes:
+    parts: list[bytes] = []
     for token, is_first in tokens:
-        last = found[-1] if found else b""
-        found += (_blanks(token, last, is_first), token.word)
-    return b"".join(found)
+        last = parts[-1] if parts else b""
+        parts += (_blanks(token, last, is_first), token.word)
+    return b"".join(parts)
 
 
 def _blanks(token: _Token, last: bytes, is_first: bool) -> bytes:
-    """What goes between a token and the one before it."""
+    """Return what goes between a token and the one before it."""
     if _is_word(token.word) and _is_word(last):
         return token.blanks or b" "
     return b"" if is_first else token.blanks
@@ -217,12 +218,12 @@ def _tokens(data: bytes) -> list[_Token]:
 
 
 def _lines(data: bytes) -> list[bytes]:
-    """Lines with their ends; only a line feed ends one."""
+    """Return the lines with their ends; only a line feed ends one."""
     return list(re.findall(rb"[^\n]*\n|[^\n]+", data))
 
 
 def _words(data: bytes) -> Iterator[bytes]:
-    """Words of the lines that say something."""
+    """Yield the words of the lines that are no comments."""
     for line in _lines(data):
         if not line.lstrip().startswith(b"#"):
             yield from re.findall(rb"[^\s\"']+", line)

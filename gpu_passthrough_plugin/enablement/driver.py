@@ -1,7 +1,11 @@
-"""What drivers of enablement are: pure planners, found by entry point.
+"""The contract of enablement's drivers: what a boot loader, an initramfs
+system, an IOMMU or a way of binding has to plan.
 
-A driver looks at values and returns changes as data; it never acts.  Each
-says for itself whether a host is its own.
+A driver is a class that is named in an entry point of its kind, such as
+``gpu_passthrough_plugin.bootloader``; it is made without arguments.  It is
+handed values that were read from the host and returns changes as values.  It
+opens no file and runs no command itself: the plan is shown, carried out and
+undone elsewhere.  What it reads of a host, it declares in ``reads``.
 """
 
 from __future__ import annotations
@@ -13,45 +17,61 @@ from typing import ClassVar, NamedTuple
 
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Build, Change, Run, Write
-from gpu_passthrough_plugin.model.enablement import InitramfsContent, Target
+from gpu_passthrough_plugin.model.enablement import Target
 from gpu_passthrough_plugin.model.facts import HostFacts
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
 from gpu_passthrough_plugin.model.reads import Reads
 
+STEP_ARGUMENTS = "kernel arguments"
+"""The step of a change to where kernel arguments are written."""
+STEP_MENU = "boot menu"
+"""The step of a change that brings them to what the boot loader reads."""
+
 
 class Driver(abc.ABC):
-    """What every kind has: a name, which its entry point has as well."""
+    """What drivers of every kind have.
+
+    :cvar name: of its entry point as well; an operator writes it into
+        ``[enablement]``.
+    :cvar reads: the files, folders and commands that it looks for.  A host
+        is read by the union of these alone: what is not declared is not in
+        the ``Installation`` that the driver is handed.
+    """
 
     name: ClassVar[str]
     reads: ClassVar[Reads] = Reads()
-    """What it reads of a host: discovery reads that, and nothing else."""
 
 
 class IommuDriver(Driver):
-    """What the kernel has to be told for one maker's IOMMU."""
+    """What one vendor's IOMMU needs on the kernel's command line."""
 
     @abc.abstractmethod
     def claims(self, facts: HostFacts) -> str | None:
-        """Why the host's IOMMU is this one; None when it is not."""
+        """Return what shows that the host has this IOMMU; None if nothing.
+
+        The text is shown to the operator, such as ``ACPI table DMAR``.
+        """
 
     @abc.abstractmethod
     def requirements(self, *, passthrough: bool) -> Requirements:
-        """What turns it on.
+        """Return the kernel arguments that turn the IOMMU on.
 
-        :param passthrough: whether the host's own DMA is to bypass it
+        :param passthrough: whether the host's own DMA should bypass it
             (``iommu=pt``).
         """
 
 
 class BootloaderPlan(NamedTuple):
-    """Changes to a boot loader's configuration, in order.
+    """What gives every kernel its arguments, in the order of execution.
 
-    :param notes: what an operator should know, such as a misspelt
-        argument that is corrected.
-    :param image_commands: commands without which the boot loader goes on
-        with the old images, because it has copies of its own, or they alone
-        build them; due when an image, or what goes into it, has changed.
+    :param changes: of files, then commands; a change that is in effect
+        already is in it as well, and its ``action`` is ``KEEP``.
+    :param notes: lines for the operator, such as that a misspelt argument
+        was corrected.
+    :param image_commands: commands that copy or build initramfs images for
+        the boot loader.  They are run when an image, or a file that goes
+        into one, has changed.
     """
 
     changes: tuple[Change, ...]
@@ -62,8 +82,9 @@ class BootloaderPlan(NamedTuple):
 class ConfiguredArguments(NamedTuple):
     """The kernel arguments that a boot loader has on disk, as words.
 
-    :param sources: by place, what the next generated entries will say.
-    :param entries: by file or entry, what the boot loader reads now.
+    :param sources: by file or setting: what the next generated boot entries
+        will have.
+    :param entries: by file or entry: what the boot loader reads now.
     """
 
     sources: Mapping[str, tuple[str, ...]]
@@ -71,47 +92,78 @@ class ConfiguredArguments(NamedTuple):
 
 
 class BootloaderDriver(Driver):
-    """Where kernel arguments live, and what brings them to the kernel."""
+    """Where kernel arguments are configured, and what puts them in effect.
+
+    :cvar precedence: drivers are asked whether the host is theirs in this
+        order, lowest first; a driver for a more specific system has a lower
+        number.  Those of this project use 10 to 70.
+    """
 
     precedence: ClassVar[int]
-    """Asked in this order, lowest first: the most particular ones."""
 
     @abc.abstractmethod
     def claims(self, installation: Installation) -> str | None:
-        """Why the host boots by this one; None when it does not."""
+        """Return what shows that the host boots this way; None if nothing.
+
+        The text is shown to the operator, such as ``/usr/sbin/grubby and
+        /boot/loader/entries exist``.
+        """
 
     @abc.abstractmethod
     def configured(self, installation: Installation) -> ConfiguredArguments:
-        """What is on disk now."""
+        """Return the arguments that are on disk now."""
 
     @abc.abstractmethod
     def plan(
         self, installation: Installation, requirements: Requirements
     ) -> BootloaderPlan:
-        """What makes every kernel boot with these arguments.
+        """Return what makes every kernel boot with the required arguments.
 
-        Changes that would change nothing are in it, to be kept.
+        Arguments that are not mentioned stay as they are, where they are.
+        Planned again after it was carried out, every change is ``KEEP``.
 
-        :raises Refused: when the host cannot be changed in a way that is
-            known to be safe; it says what to do by hand.
+        :raises Refused: when the host's configuration cannot be changed
+            safely; the message says what to do by hand.
         """
 
 
+class InitramfsContent(NamedTuple):
+    """What an initramfs has to hold and do before any driver binds.
+
+    :param script: body of a POSIX shell script, without ``#!`` and without
+        the frame that each initramfs system wants around it; empty for
+        none.
+    :param modules: to be in the image and loaded, in this order; with
+        ``_`` for ``-``.
+    :param config_files: absolute paths of files that have to be in the
+        image.
+    """
+
+    script: str = ""
+    modules: tuple[str, ...] = ()
+    config_files: tuple[str, ...] = ()
+
+
 class InitramfsDriver(Driver):
-    """What builds the images that kernels start from."""
+    """What builds the images that kernels start from.
+
+    :cvar requirements: kernel arguments that its images need to work.
+    """
 
     requirements: ClassVar[Requirements] = Requirements()
-    """What its images want to be told on the kernel's command line."""
 
     @abc.abstractmethod
     def claims(self, installation: Installation) -> str | None:
-        """Why images are built by this one; None when they are not."""
+        """Return what shows that it builds the host's images; None if not."""
 
     @abc.abstractmethod
     def files(
         self, installation: Installation, content: InitramfsContent
     ) -> tuple[Write, ...]:
-        """Files that bring ``early`` into every image built from now on.
+        """Return the files that bring ``content`` into every later image.
+
+        Files of this kind that an earlier plan wrote and that are not
+        needed any more are removed.
 
         :raises Refused: when this system cannot do that on this host.
         """
@@ -123,18 +175,20 @@ class InitramfsDriver(Driver):
         kernel: Kernel,
         content: InitramfsContent,
     ) -> Build | None:
-        """What builds one kernel's image; ``inputs`` is left empty.
+        """Return what builds the image of one kernel, and how to check it.
 
-        None where its image is not in a place of its own, and the boot
-        loader's own command builds it.
+        ``inputs`` and ``is_needed`` of the result are set by the caller.
+
+        :return: None where the kernel's image is not at a path of its own,
+            so that the boot loader's own command builds it.
         """
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BindingCase:
-    """What a binding driver decides about.
+    """What a binding driver plans from.
 
-    :param targets: every function to be taken, by address.
+    :param targets: every function to be bound to vfio-pci, by address.
     :param others: every other function of the host.
     """
 
@@ -144,7 +198,11 @@ class BindingCase:
 
 
 class BindingPlan(NamedTuple):
-    """How the targets get to vfio-pci, for boot loader and initramfs too."""
+    """How the targets get to vfio-pci.
+
+    :param requirements: kernel arguments that this needs.
+    :param content: what every initramfs has to hold for it.
+    """
 
     changes: tuple[Write, ...]
     requirements: Requirements
@@ -152,12 +210,31 @@ class BindingPlan(NamedTuple):
 
 
 class BindingDriver(Driver):
-    """How functions get to vfio-pci before any other driver sees them."""
+    """How functions get to vfio-pci before another driver binds them."""
 
     @abc.abstractmethod
     def plan(self, case: BindingCase) -> BindingPlan:
-        """What is needed.
+        """Return what is needed to bind exactly the targets.
 
-        :raises Refused: when it would also take what was not selected;
-            it says which function.
+        :raises Refused: when that would bind another function as well; the
+            message names it.
         """
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Drivers:
+    """The drivers that plan for one host."""
+
+    iommu: IommuDriver
+    bootloader: BootloaderDriver
+    initramfs: InitramfsDriver
+    binding: BindingDriver
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The names of those that know files of the host, by kind."""
+        return {
+            "iommu": self.iommu.name,
+            "bootloader": self.bootloader.name,
+            "initramfs": self.initramfs.name,
+        }

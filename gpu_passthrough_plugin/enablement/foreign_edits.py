@@ -1,12 +1,10 @@
-"""What others did since to the files that were changed."""
+"""What others did since to the files that enabling changed."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from gpu_passthrough_plugin.enablement import diff3
-from gpu_passthrough_plugin.model.change import Change, Write
 from gpu_passthrough_plugin.model.record import (
     ANY,
     GONE,
@@ -20,22 +18,23 @@ from gpu_passthrough_plugin.model.undo import Edit
 
 
 def is_foreign(kept: Kept, now: Entry | None) -> bool:
-    """Whether somebody else wrote or removed the file since.
+    """Return whether another program wrote or removed the file since.
 
-    While a command may write it, nobody can tell: then it is not.
+    While a command that may write it is under way, that is not known: then
+    it does not count as foreign.
     """
     if kept.coming == ANY:
         return False
     if now is None:
-        left = kept.left is None or kept.coming == GONE
-        return not (left or kept.was is None)
+        is_ours = kept.left is None or kept.coming == GONE
+        return not (is_ours or kept.was is None)
     return now.digest not in kept.digests
 
 
-def edit(path: str, kept: Kept, seen: Seen) -> Edit | None:
-    """The edit of one file that is foreign.
+def merged(path: str, kept: Kept, seen: Seen) -> Edit | None:
+    """Return the edit of one file, without this product's change.
 
-    None where the two changes meet, or cannot be held against each other.
+    None where both changed the same words, or the contents are not known.
     """
     if seen.entry is None:
         return Edit(path, None)
@@ -43,18 +42,21 @@ def edit(path: str, kept: Kept, seen: Seen) -> Edit | None:
         return None
     if kept.left is None:
         return Edit(path, seen.contents)
-    found = diff3.merged(seen.left, seen.was, seen.contents)
-    if found is None:
+    merge = diff3.merged(seen.left, seen.was, seen.contents)
+    if merge is None:
         return None
-    is_empty = kept.was is None and not found.strip()
-    return Edit(path, None if is_empty else found, kept.mixed)
+    is_empty = kept.was is None and not merge.strip()
+    return Edit(path, None if is_empty else merge, kept.mixed)
 
 
 def edits(history: History, seen: Mapping[str, Seen]) -> tuple[Edit, ...]:
-    """What to note of each file that others changed, before changing more.
+    """Return the edit of each file that others changed.
 
-    From then on the edited file is the original that an undoing puts
-    back; but for files that tools write anew from others.
+    It is to be recorded before the files are changed again: from then on
+    the edited file is the original that ``host disable`` restores.  Of a file
+    that a tool generates from others, the original is lost instead.
+
+    :param seen: every file of the history as it is now.
     """
     generated = {
         path
@@ -62,40 +64,24 @@ def edits(history: History, seen: Mapping[str, Seen]) -> tuple[Edit, ...]:
         if record.kind is Kind.BUILD or record.undo
         for path in record.paths
     }
-    found = []
-    for path, kept in history.files.items():
-        if not is_foreign(kept, seen[path].entry):
-            continue
-        if path in generated:
-            found.append(Edit(path, None, is_lost=True))
-        else:
-            found.append(
-                edit(path, kept, seen[path]) or _mixed(path, kept, seen[path])
-            )
-    return tuple(found)
-
-
-def resumed(
-    changes: Iterable[Change], history: History | None
-) -> tuple[Change, ...]:
-    """The changes, with what was begun and not finished done again.
-
-    A command that was killed may have done half of it, which what it
-    wrote need not show.
-    """
-    unfinished = history.unfinished if history else frozenset()
-    return tuple(
-        change
-        if isinstance(change, Write) or change.target not in unfinished
-        else dataclasses.replace(change, is_needed=True)
-        for change in changes
+    foreign = (
+        (path, kept)
+        for path, kept in history.files.items()
+        if is_foreign(kept, seen[path].entry)
     )
+    return tuple(
+        Edit(path, None, is_lost=True)
+        if path in generated
+        else merged(path, kept, seen[path]) or _mixed(path, kept, seen[path])
+        for path, kept in foreign
+    )
+
+
+def own_words(seen: Seen) -> tuple[str, ...]:
+    """Return the words of this product that an edited file still has."""
+    return diff3.added(seen.was or b"", seen.left or b"", seen.contents or b"")
 
 
 def _mixed(path: str, kept: Kept, seen: Seen) -> Edit:
-    words = diff3.added(
-        seen.was or b"", seen.left or b"", seen.contents or b""
-    )
-    return Edit(
-        path, seen.contents, tuple(dict.fromkeys((*kept.mixed, *words)))
-    )
+    words = dict.fromkeys((*kept.mixed, *own_words(seen)))
+    return Edit(path, seen.contents, tuple(words))

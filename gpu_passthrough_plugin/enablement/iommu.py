@@ -1,4 +1,4 @@
-"""What the kernel has to be told for each maker's IOMMU.
+"""Which kernel arguments the IOMMU of each vendor needs.
 
 Source: kernel, Documentation/admin-guide/kernel-parameters.txt
 (intel_iommu, amd_iommu, iommu, iommu.passthrough).
@@ -19,7 +19,7 @@ _BYPASS = Requirements(("iommu=pt",), ("iommu=nopt", "iommu.passthrough=0"))
 
 
 class Intel(IommuDriver):
-    """VT-d: off until it is asked for, in most kernels."""
+    """VT-d: in most kernels off until ``intel_iommu=on``."""
 
     name = "intel"
 
@@ -34,9 +34,9 @@ class Intel(IommuDriver):
 
 
 class Amd(IommuDriver):
-    """AMD-Vi: on wherever the firmware has it, unless it is turned off.
+    """AMD-Vi: on where the firmware has it, unless it is turned off.
 
-    ``amd_iommu=on`` is nothing that the kernel takes, and does no harm.
+    The kernel ignores ``amd_iommu=on``, which does no harm.
     """
 
     name = "amd"
@@ -50,17 +50,17 @@ class Amd(IommuDriver):
 
 
 class Arm(IommuDriver):
-    """SMMU: there is nothing to turn on."""
+    """SMMU: on without any argument."""
 
     name = "arm"
 
     def claims(self, facts: HostFacts) -> str | None:
         if facts.cpu_vendor is CpuVendor.ARM:
-            return "the CPU is ARM's, whose IOMMU needs no argument"
+            return "the CPU is an ARM CPU, whose IOMMU needs no argument"
         return None
 
     def requirements(self, *, passthrough: bool) -> Requirements:
-        # ``iommu=pt`` is x86's.
+        # x86 alone has ``iommu=pt``.
         if passthrough:
             return Requirements(
                 ("iommu.passthrough=1",), ("iommu.passthrough=0",)
@@ -69,16 +69,16 @@ class Arm(IommuDriver):
 
 
 def _claim(facts: HostFacts, vendor: CpuVendor) -> str | None:
-    """The firmware's table, whoever made the CPU, or else the CPU.
+    """Decide by the firmware's table; without any, by the CPU.
 
-    An emulated host has a CPU of one maker and an IOMMU of the other.
+    An emulated host has a CPU of one vendor and an IOMMU of the other.
     """
     tables = facts.acpi_tables
     if not isinstance(tables, Unknown):
-        there = [v for v, name in IOMMU_TABLES.items() if name in tables]
-        if there:
-            name = IOMMU_TABLES[vendor]
-            return f"ACPI table {name}" if there[0] is vendor else None
+        vendors = [v for v, table in IOMMU_TABLES.items() if table in tables]
+        if vendors:
+            table = IOMMU_TABLES[vendor]
+            return f"ACPI table {table}" if vendors[0] is vendor else None
     if facts.cpu_vendor is vendor:
         return f"the CPU's vendor is {vendor}"
     return None

@@ -1,4 +1,4 @@
-"""Which modules the host loads by itself, and which it does not."""
+"""Which kernel modules a host loads at boot, and which it must not load."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement import own_files
+from gpu_passthrough_plugin.formats import modprobe
 from gpu_passthrough_plugin.model.change import Write
 from gpu_passthrough_plugin.model.enablement import Target
 from gpu_passthrough_plugin.model.group import Member
@@ -33,88 +34,87 @@ def changes(
     installation: Installation,
     blacklist: Sequence[str],
 ) -> tuple[Write, ...]:
-    """vfio is loaded at boot, and no driver of ``blacklist`` by itself.
+    """Return what loads vfio at boot, and blacklists these modules.
 
-    :param others: every member that is no target.
-    :raises Refused: when a driver of ``blacklist`` serves a display that
-        stays with the host; it says which.
+    :param others: every function that is no target.
+    :raises Refused: when a module of ``blacklist`` drives a display that
+        stays with the host; the message names the display.
     """
-    names = (
-        own_files.loadable(installation, own_files.MODULES) if targets else ()
-    )
+    names = own_files.loadable(installation, own_files.MODULES)
     return (
         *own_files.write(
-            installation, "load vfio at boot", LOADED, _lines("", names)
+            installation,
+            "load vfio at boot",
+            LOADED,
+            _lines("", names if targets else ()),
         ),
-        *_blacklisted(others, installation, blacklist),
+        *_blacklist(others, installation, blacklist),
     )
 
 
 def unsafe_interrupts(
-    installation: Installation, *, is_wanted: bool
+    installation: Installation, *, is_allowed: bool
 ) -> tuple[Write, ...]:
-    """Whether vfio does without interrupt remapping.
+    """Return what has vfio work without interrupt remapping, or not.
 
     Source: Linux, drivers/vfio/vfio_iommu_type1.c.
     """
     option = ("vfio_iommu_type1 allow_unsafe_interrupts=1",)
-    text = _lines("options ", option if is_wanted else ())
+    text = _lines("options ", option if is_allowed else ())
     return own_files.write(
         installation, "allow unsafe interrupts", UNSAFE, text
     )
 
 
-def _blacklisted(
+def _blacklist(
     others: Sequence[Member],
     installation: Installation,
     blacklist: Sequence[str],
 ) -> tuple[Write, ...]:
     """Source: modprobe.d(5): only a module's own aliases are ignored."""
-    names = tuple(sorted({_module(name) for name in blacklist}))
-    faults = [fault for name in names for fault in _served(name, others)]
+    names = tuple(sorted(set(map(modprobe.normalise, blacklist))))
+    faults = [fault for name in names for fault in _faults(name, others)]
     if faults:
         raise errors.Refused("; ".join(faults))
     text = _lines("blacklist ", names)
-    return own_files.write(
-        installation, "keep drivers from loading", BLACKLIST, text
-    )
+    return own_files.write(installation, "blacklist drivers", BLACKLIST, text)
 
 
-def _served(name: str, others: Sequence[Member]) -> Iterator[str]:
-    """A line for each display of the host that the driver serves."""
+def _faults(name: str, others: Sequence[Member]) -> Iterator[str]:
+    """Yield a line for each display of the host that needs the module."""
     for member in others:
-        why = _service(name, member) if member.function.is_display else None
-        if why:
+        need = _need(name, member) if member.function.is_display else None
+        if need:
             yield (
                 f"{name} cannot be blacklisted: {member.address}, a display"
-                f" that stays with the host, {why}; leave it out of the"
-                " blacklist: selected functions are taken before it all"
-                " the same"
+                f" that stays with the host, {need}; remove {name} from the"
+                " blacklist (selected functions are bound to vfio-pci before"
+                " it loads anyway)"
             )
 
 
-def _service(name: str, member: Member) -> str | None:
-    """How a driver serves a function; None where it does not."""
+def _need(name: str, member: Member) -> str | None:
+    """Return how a function needs a module; None where it does not."""
     driver = member.function.driver
     if isinstance(driver, Unknown):
-        return f"may be on it: its driver is unknown: {driver}"
+        return f"may use it: its driver is unknown: {driver}"
     if driver is not None:
-        return "is on it" if _module(driver) == name else None
+        return "uses it" if modprobe.normalise(driver) == name else None
     if member.detail is None:
-        return "may need it: nobody looked which drivers offer themselves"
+        return "may need it: which modules match was not read"
     modules = member.detail.modules
     if isinstance(modules, Unknown):
         return f"may need it: its modules are unknown: {modules}"
-    offered = {m for m in map(_module, modules) if not m.startswith("vfio")}
-    return "has no other driver" if offered == {name} else None
-
-
-def _module(name: str) -> str:
-    return name.replace("-", "_")
+    matching = {
+        module
+        for module in map(modprobe.normalise, modules)
+        if not module.startswith("vfio")
+    }
+    return "has no other driver" if matching == {name} else None
 
 
 def _lines(prefix: str, values: Sequence[str]) -> str | None:
-    """A file of a line each; None where there is nothing to say."""
+    """Return a file with a line for each value; None without any."""
     if not values:
         return None
     return own_files.HEADER + "".join(f"{prefix}{value}\n" for value in values)

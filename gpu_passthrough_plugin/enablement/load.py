@@ -1,11 +1,11 @@
-"""Finding enablement's drivers: by name, or by what the host shows."""
+"""Which drivers plan for a host: by name, or by what the host shows."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import logging
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from stevedore import driver, exception
 
@@ -15,6 +15,7 @@ from gpu_passthrough_plugin.enablement.driver import (
     BindingDriver,
     BootloaderDriver,
     Driver,
+    Drivers,
     InitramfsDriver,
     IommuDriver,
 )
@@ -23,57 +24,92 @@ from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reads import Reads
 
 AUTO = "auto"
+_KINDS = ("bootloader", "initramfs", "binding", "iommu")
 
 D = TypeVar("D", bound=Driver)
+
+
+class DriverNames(NamedTuple):
+    """The drivers that an operator asks for.
+
+    :param iommu: None or ``auto`` for the one that recognises the host, as
+        for ``bootloader`` and ``initramfs``.
+    """
+
+    binding: str
+    iommu: str | None = None
+    bootloader: str | None = None
+    initramfs: str | None = None
+
+
+def drivers(
+    names: DriverNames, facts: HostFacts, installation: Installation
+) -> tuple[Drivers, tuple[str, ...]]:
+    """Return the host's drivers, and a line for each that says why.
+
+    :raises Invalid: when one is not installed, does not load, or is no
+        driver of that kind.
+    :raises Refused: when no driver recognises the host.
+    """
+    chosen = (
+        iommu(facts, names.iommu),
+        bootloader(installation, names.bootloader),
+        initramfs(installation, names.initramfs),
+    )
+    reasons = tuple(f"{each.name}: {reason}" for each, reason in chosen)
+    (of_iommu, _), (of_bootloader, _), (of_initramfs, _) = chosen
+    return (
+        Drivers(of_iommu, of_bootloader, of_initramfs, binding(names.binding)),
+        reasons,
+    )
 
 
 def iommu(
     facts: HostFacts, name: str | None = None
 ) -> tuple[IommuDriver, str]:
-    """The driver of the host's IOMMU, and what shows that it is the one.
-
-    :param name: None or ``auto`` to ask every one that is installed.
-    :raises Invalid: when one is not installed, does not load or is no
-        driver of that kind.
-    :raises Refused: when the host is none of theirs.
-    """
-    kind = "iommu"
-    made = _made(kind, name)
-    mine = [d for d in made if isinstance(d, IommuDriver)]
-    _refuse_others(kind, made, mine)
-    return _first(kind, name, mine, lambda d: d.claims(facts))
+    """Return the driver of the host's IOMMU, and why; see ``drivers``."""
+    candidates = _narrowed(
+        "iommu", name, lambda d: d if isinstance(d, IommuDriver) else None
+    )
+    return _first("iommu", name, candidates, lambda d: d.claims(facts))
 
 
 def bootloader(
     installation: Installation, name: str | None = None
 ) -> tuple[BootloaderDriver, str]:
-    """The driver of what boots the host; see ``iommu``."""
-    kind = "bootloader"
-    made = _made(kind, name)
-    mine = [d for d in made if isinstance(d, BootloaderDriver)]
-    _refuse_others(kind, made, mine)
-    mine.sort(key=lambda d: d.precedence)
-    return _first(kind, name, mine, lambda d: d.claims(installation))
+    """Return the driver of the boot loader, and why; see ``drivers``."""
+    candidates = sorted(
+        _narrowed(
+            "bootloader",
+            name,
+            lambda d: d if isinstance(d, BootloaderDriver) else None,
+        ),
+        key=lambda d: d.precedence,
+    )
+    return _first(
+        "bootloader", name, candidates, lambda d: d.claims(installation)
+    )
 
 
 def initramfs(
     installation: Installation, name: str | None = None
 ) -> tuple[InitramfsDriver, str]:
-    """The driver of what builds the host's images; see ``iommu``."""
-    kind = "initramfs"
-    made = _made(kind, name)
-    mine = [d for d in made if isinstance(d, InitramfsDriver)]
-    _refuse_others(kind, made, mine)
-    return _first(kind, name, mine, lambda d: d.claims(installation))
+    """Return the driver of what builds images, and why; see ``drivers``."""
+    candidates = _narrowed(
+        "initramfs",
+        name,
+        lambda d: d if isinstance(d, InitramfsDriver) else None,
+    )
+    return _first(
+        "initramfs", name, candidates, lambda d: d.claims(installation)
+    )
 
 
 def binding(name: str) -> BindingDriver:
-    """The driver of that name; raises what ``iommu`` raises."""
-    kind = "binding"
-    made = _made(kind, name)
-    mine = [d for d in made if isinstance(d, BindingDriver)]
-    _refuse_others(kind, made, mine)
-    return mine[0]
+    """Return the binding driver of that name; see ``drivers``."""
+    return _narrowed(
+        "binding", name, lambda d: d if isinstance(d, BindingDriver) else None
+    )[0]
 
 
 def declared_reads() -> tuple[Reads, tuple[errors.Invalid, ...]]:
@@ -84,7 +120,7 @@ def declared_reads() -> tuple[Reads, tuple[errors.Invalid, ...]]:
     """
     reads = kernel_modules.READS
     faults: list[errors.Invalid] = []
-    for kind in ("bootloader", "initramfs", "binding", "iommu"):
+    for kind in _KINDS:
         for name in _names(kind):
             try:
                 reads |= _load(kind, name).reads
@@ -93,68 +129,73 @@ def declared_reads() -> tuple[Reads, tuple[errors.Invalid, ...]]:
     return reads, tuple(faults)
 
 
+def _narrowed(
+    kind: str, name: str | None, narrow: Callable[[Driver], D | None]
+) -> list[D]:
+    """Return the driver of that name, or every installed one by name.
+
+    :param narrow: returns a driver of the right kind, and None for others.
+    """
+    names = _names(kind) if name in (None, AUTO) else [str(name)]
+    narrowed = []
+    for each in names:
+        loaded = _load(kind, each)
+        candidate = narrow(loaded)
+        if candidate is None:
+            raise _invalid(kind, loaded.name, "is a driver of another kind")
+        narrowed.append(candidate)
+    return narrowed
+
+
 def _first(
     kind: str,
     name: str | None,
-    drivers: Sequence[D],
+    candidates: Sequence[D],
     claims: Callable[[D], str | None],
 ) -> tuple[D, str]:
-    """The first that takes the host for its own; a named one is asked for
-    its reason only."""
-    for one in drivers:
-        why = claims(one)
-        if why is not None:
-            return one, why
+    """Return the first driver that claims the host, and its reason.
+
+    One that the operator named need not claim it.
+    """
+    for candidate in candidates:
+        reason = claims(candidate)
+        if reason is not None:
+            return candidate, reason
     if name not in (None, AUTO):
-        return drivers[0], f"[enablement] {kind} = {name}"
-    asked = ", ".join(one.name for one in drivers) or "none"
+        return candidates[0], f"[enablement] {kind} = {name}"
+    checked = ", ".join(each.name for each in candidates) or "none"
     raise errors.Refused(
-        f"this host shows no {kind} that is known; looked for: {asked}; if"
-        f" it is one of them, name it with [enablement] {kind}"
+        f"no {kind} driver recognises this host; checked: {checked}; if one"
+        f" of them is right, set [enablement] {kind} to its name"
     )
-
-
-def _made(kind: str, name: str | None) -> list[Driver]:
-    """The driver of that name, or every installed one by name."""
-    if name not in (None, AUTO):
-        return [_load(kind, str(name))]
-    return [_load(kind, each) for each in _names(kind)]
 
 
 def _load(kind: str, name: str) -> Driver:
     # It warns of a missing driver, which is raised here as well.
     logging.getLogger("stevedore.named").setLevel(logging.ERROR)
     try:
-        found: object = driver.DriverManager(_group(kind), name).driver
-        if isinstance(found, type) and issubclass(found, Driver):
-            return found()
+        loaded: object = driver.DriverManager(_namespace(kind), name).driver
+        if isinstance(loaded, type) and issubclass(loaded, Driver):
+            return loaded()
     except exception.NoMatches as error:
         raise _invalid(kind, name, "is not installed") from error
-    # What a third party's module raises when it is imported is its own.
+    # A third party's module may raise anything when it is imported.
     except Exception as error:
         raise _invalid(kind, name, f"does not load ({error})") from error
-    raise _invalid(kind, name, f"is no driver but {found!r}")
+    raise _invalid(kind, name, f"is not a driver class but {loaded!r}")
 
 
-def _refuse_others(
-    kind: str, made: Sequence[Driver], mine: Sequence[Driver]
-) -> None:
-    for one in made:
-        if one not in mine:
-            raise _invalid(kind, one.name, "is a driver of another kind")
-
-
-def _invalid(kind: str, name: str, what: str) -> errors.Invalid:
-    names = ", ".join(_names(kind)) or "none"
+def _invalid(kind: str, name: str, fault: str) -> errors.Invalid:
+    available = ", ".join(_names(kind)) or "none"
     return errors.Invalid(
-        f"[enablement] {kind} {name!r} {what}; available: {names}"
+        f"[enablement] {kind} {name!r} {fault}; available: {available}"
     )
 
 
 def _names(kind: str) -> list[str]:
-    points = importlib.metadata.entry_points(group=_group(kind))
+    points = importlib.metadata.entry_points(group=_namespace(kind))
     return sorted(points.names)
 
 
-def _group(kind: str) -> str:
+def _namespace(kind: str) -> str:
     return f"gpu_passthrough_plugin.{kind}"

@@ -1,4 +1,4 @@
-"""Files of a host that are this project's own, and what goes into them."""
+"""Files of a host that belong to this product, and what they hold."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from gpu_passthrough_plugin.model.change import Write
 from gpu_passthrough_plugin.model.installation import Installation, encoded
 
 HEADER = (
-    "# Written by 'gpu-passthrough host enable', taken away by 'host"
-    " disable'.\n"
+    "# Written by 'gpu-passthrough host enable'; 'host disable' removes it.\n"
 )
 MODPROBE = "/etc/modprobe.d/gpu-passthrough.conf"
 """Where ``ids=`` and the order of modules are written."""
@@ -23,9 +22,10 @@ def write(
     text: str | None,
     mode: int = 0o644,
 ) -> tuple[Write, ...]:
-    """What gives a file these contents, whatever is in it now.
+    """Return what gives a file this text, whatever it holds now.
 
-    :param text: None for no file; where there is none, that is no change.
+    :param text: None to remove the file; nothing is returned where there is
+        no file to remove.
     """
     was = installation.content(path)
     becomes = None if text is None else encoded(text)
@@ -37,16 +37,16 @@ def write(
 def loadable(
     installation: Installation, names: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """Those modules that some kernel has to load.
+    """Return those of the modules that some kernel has to load.
 
-    Not those that every kernel is known to have built in.
+    A module is left out only if every kernel is known to have it built in.
     """
-    known = [
-        k.builtin
-        for k in installation.kernels
-        if isinstance(k.builtin, frozenset)
+    builtin = [
+        kernel.builtin
+        for kernel in installation.kernels
+        if isinstance(kernel.builtin, frozenset)
     ]
-    if not known or len(known) < len(installation.kernels):
+    if not builtin or len(builtin) < len(installation.kernels):
         return names
-    everywhere = frozenset.intersection(*known)
+    everywhere = frozenset.intersection(*builtin)
     return tuple(name for name in names if name not in everywhere)

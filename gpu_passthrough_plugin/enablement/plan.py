@@ -1,4 +1,9 @@
-"""Everything that a host needs for its selected functions, in order."""
+"""What enabling a host has to change, in the order in which it is done.
+
+Files of modprobe, modules-load and the initramfs system come first, images
+after them, and kernel arguments last: a host that goes down in between boots
+as before, or with an early script whose binding fails without an IOMMU.
+"""
 
 from __future__ import annotations
 
@@ -7,37 +12,38 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement import kernel_modules
 from gpu_passthrough_plugin.enablement.driver import (
     BindingCase,
-    BindingDriver,
-    BootloaderDriver,
     BootloaderPlan,
+    Drivers,
+    InitramfsContent,
     InitramfsDriver,
-    IommuDriver,
 )
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import (
-    Action,
     Build,
     Change,
     Run,
     Write,
+    is_change,
 )
-from gpu_passthrough_plugin.model.enablement import (
-    Enablement,
-    InitramfsContent,
-    Target,
-)
+from gpu_passthrough_plugin.model.enablement import Enablement, Target
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.installation import Installation
+from gpu_passthrough_plugin.model.record import History
+
+_MODPROBE = "/etc/modprobe.d/"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DesiredState:
-    """What the operator wants of the host.
+    """What a host should do at every boot.
 
-    :param others: every member that is no target.
+    :param targets: functions to be bound to vfio-pci, by address.
+    :param others: every function that is no target.
+    :param blacklist: kernel modules that should not load by themselves.
     """
 
     targets: tuple[Target, ...]
@@ -47,122 +53,128 @@ class DesiredState:
     allow_unsafe_interrupts: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Drivers:
-    """Who plans what."""
+class HostPlan(NamedTuple):
+    """Every change, in order, with those that are in effect already.
 
-    iommu: IommuDriver
-    bootloader: BootloaderDriver
-    initramfs: InitramfsDriver
-    binding: BindingDriver
-
-    @property
-    def names(self) -> dict[str, str]:
-        return {
-            "iommu": self.iommu.name,
-            "bootloader": self.bootloader.name,
-            "initramfs": self.initramfs.name,
-        }
-
-
-class Plan(NamedTuple):
-    """Changes in the order in which they are made.
-
-    Modules and early script first, then images, then what the kernel is
-    told: a host that goes down in between boots as before, or with an
-    early script whose binding fails without an IOMMU.
-
-    :param words: that the kernel has to be told.
+    :param notes: lines for the operator.
+    :param enablement: what to remember of the plan.
     """
 
     changes: tuple[Change, ...]
     notes: tuple[str, ...]
-    words: tuple[str, ...]
+    enablement: Enablement
 
-    def enablement(
-        self, desired: DesiredState, drivers: Drivers, boot_id: str
-    ) -> Enablement:
-        """What is to be remembered of it."""
-        return Enablement(
-            targets=desired.targets,
-            binding=drivers.binding.name,
-            arguments=self.words,
-            boot_id=boot_id,
-            drivers=drivers.names,
-        )
+    @property
+    def has_changes(self) -> bool:
+        """Whether anything is to be done."""
+        return any(map(is_change, self.changes))
 
 
 def plan(
     desired: DesiredState,
     drivers: Drivers,
     installation: Installation,
-    built: Mapping[str, str],
-    earlier: Sequence[str] = (),
-) -> Plan:
-    """What makes the host ready; what is so already is in it as kept.
+    boot_id: str,
+    history: History | None = None,
+    built: Mapping[str, str] | None = None,
+) -> HostPlan:
+    """Return what brings a host into the desired state.
 
-    :param built: by image, the inputs that it was last built with, where
-        nobody has written it since.
-    :param earlier: words that the kernel was to be told before.
-    :raises Refused: when a driver cannot do that on this host.
+    :param boot_id: of the running boot; empty where it is not known.
+    :param history: of earlier changes; what was begun then and not finished
+        is done again.
+    :param built: by image, the digest of the inputs that it was last built
+        with, where it has not been written since.
+    :raises Refused: when a driver cannot do it on this host, or the host
+        was enabled by other drivers.
     """
+    _require_same_drivers(drivers, history)
     case = BindingCase(
         desired.targets,
-        tuple(m.function for m in desired.others),
+        tuple(member.function for member in desired.others),
         installation,
     )
-    bound = drivers.binding.plan(case)
-    before = (
-        *bound.changes,
+    binding = drivers.binding.plan(case)
+    configured = (
+        *binding.changes,
         *kernel_modules.changes(
             desired.targets, desired.others, installation, desired.blacklist
         ),
         *kernel_modules.unsafe_interrupts(
-            installation, is_wanted=desired.allow_unsafe_interrupts
+            installation, is_allowed=desired.allow_unsafe_interrupts
         ),
     )
-    early = bound.content._replace(config_files=_config_files(before))
-    writes = (*before, *drivers.initramfs.files(installation, early))
-    wanted = (
+    content = binding.content._replace(config_files=_in_images(configured))
+    writes = (*configured, *drivers.initramfs.files(installation, content))
+    requirements = (
         drivers.iommu.requirements(passthrough=desired.iommu_passthrough)
         | drivers.initramfs.requirements
-        | bound.requirements
+        | binding.requirements
     )
-    words = _words(wanted)
-    stale = tuple(word for word in earlier if word not in words)
-    booted = drivers.bootloader.plan(
-        installation, wanted | Requirements(forbidden=stale)
+    arguments = _arguments(requirements)
+    bootloader = drivers.bootloader.plan(
+        installation, requirements | _outdated(history, arguments)
     )
-    builds = _builds(drivers.initramfs, installation, early, writes, built)
-    copies = _copies(booted, (*writes, *builds))
-    again = {run.argv for run in copies}
-    rest = (
-        change
-        for change in booted.changes
-        if not (isinstance(change, Run) and change.argv in again)
+    builds = _builds(drivers.initramfs, installation, content, writes, built)
+    image_commands = _image_commands(bootloader, (*writes, *builds))
+    changes = repeat_unfinished(
+        (
+            *writes,
+            *builds,
+            *_without(bootloader.changes, image_commands),
+            *image_commands,
+        ),
+        history,
     )
-    return Plan((*writes, *builds, *rest, *copies), booted.notes, words)
+    enablement = Enablement(
+        targets=desired.targets,
+        binding=drivers.binding.name,
+        arguments=arguments,
+        boot_id=_boot_of_last_change(boot_id, history, changes),
+        drivers=drivers.names,
+    )
+    return HostPlan(changes, bootloader.notes, enablement)
 
 
-def images(
-    initramfs: InitramfsDriver, installation: Installation, only: Iterable[str]
+def restored_images(
+    initramfs: InitramfsDriver,
+    installation: Installation,
+    paths: Iterable[str],
 ) -> tuple[Build, ...]:
-    """What builds these images anew, without anything of ours in them."""
-    wanted = frozenset(only)
+    """Return what builds these images without anything of this product."""
+    restored = frozenset(paths)
     builds = (
-        initramfs.build(installation, k, InitramfsContent())
-        for k in installation.kernels
+        initramfs.build(installation, kernel, InitramfsContent())
+        for kernel in installation.kernels
     )
-    return tuple(b for b in builds if b is not None and b.image in wanted)
+    return tuple(
+        build
+        for build in builds
+        if build is not None and build.image in restored
+    )
 
 
-def _config_files(writes: Sequence[Write]) -> tuple[str, ...]:
-    """Files of modprobe's that an image has to have as well."""
+def _require_same_drivers(drivers: Drivers, history: History | None) -> None:
+    """Raise if the host was enabled by others: each knows its files alone."""
+    before = dict(history.enablement.drivers) if history else drivers.names
+    if before != drivers.names:
+        raise errors.Refused(
+            f"this host was enabled with the drivers {_shown(before)}, and"
+            f" would now be planned with {_shown(drivers.names)}: run"
+            " 'gpu-passthrough host disable' first"
+        )
+
+
+def _shown(names: Mapping[str, str]) -> str:
+    return ", ".join(f"{kind} {name}" for kind, name in sorted(names.items()))
+
+
+def _in_images(writes: Sequence[Write]) -> tuple[str, ...]:
+    """Return the files of modprobe that an image has to hold as well."""
     return tuple(
         write.path
         for write in writes
-        if write.path.startswith("/etc/modprobe.d/")
-        and write.becomes is not None
+        if write.path.startswith(_MODPROBE) and write.becomes is not None
     )
 
 
@@ -171,46 +183,102 @@ def _builds(
     installation: Installation,
     content: InitramfsContent,
     writes: Sequence[Write],
-    built: Mapping[str, str],
+    built: Mapping[str, str] | None,
 ) -> tuple[Build, ...]:
     inputs = _digest(content, writes)
     builds = (
-        initramfs.build(installation, k, content) for k in installation.kernels
+        initramfs.build(installation, kernel, content)
+        for kernel in installation.kernels
     )
     return tuple(
         dataclasses.replace(
-            build, inputs=inputs, is_needed=built.get(build.image) != inputs
+            build,
+            inputs=inputs,
+            is_needed=(built or {}).get(build.image) != inputs,
         )
         for build in builds
         if build is not None
     )
 
 
-def _copies(
-    booted: BootloaderPlan, before: Sequence[Change]
+def _digest(content: InitramfsContent, writes: Sequence[Write]) -> str:
+    """Return the digest of all that an image takes from this product."""
+    digest = hashlib.sha256(repr(tuple(content)).encode())
+    for write in sorted(writes, key=lambda write: write.path):
+        digest.update(f"\0{write.path}\0{write.mode}\0".encode())
+        digest.update(write.becomes or b"")
+    return digest.hexdigest()
+
+
+def _image_commands(
+    bootloader: BootloaderPlan, before: Sequence[Change]
 ) -> tuple[Run, ...]:
-    """What brings new images to a boot loader that has copies of its own."""
-    is_new = any(change.action is not Action.KEEP for change in before)
-    done = {
-        c.argv for c in booted.changes if isinstance(c, Run) and c.is_needed
+    """Return what takes changed images to the boot loader.
+
+    A command that the boot loader's own changes need is run there.
+    """
+    is_due = any(map(is_change, before))
+    run_already = {
+        change.argv
+        for change in bootloader.changes
+        if isinstance(change, Run) and change.is_needed
     }
     return tuple(
-        dataclasses.replace(run, is_needed=run.is_needed or is_new)
-        for run in booted.image_commands
-        if run.argv not in done
+        dataclasses.replace(run, is_needed=run.is_needed or is_due)
+        for run in bootloader.image_commands
+        if run.argv not in run_already
     )
 
 
-def _digest(content: InitramfsContent, writes: Sequence[Write]) -> str:
-    """Of all that an image may take from these files."""
-    found = hashlib.sha256(repr(content).encode())
-    for write in sorted(writes, key=lambda w: w.path):
-        found.update(f"\0{write.path}\0{write.mode}\0".encode())
-        found.update(write.becomes or b"")
-    return found.hexdigest()
+def _without(
+    changes: Iterable[Change], runs: Iterable[Run]
+) -> tuple[Change, ...]:
+    """Return the changes but for those that are run later anyway."""
+    later = {run.argv for run in runs}
+    return tuple(
+        change
+        for change in changes
+        if not (isinstance(change, Run) and change.argv in later)
+    )
 
 
-def _words(requirements: Requirements) -> tuple[str, ...]:
+def repeat_unfinished(
+    changes: tuple[Change, ...], history: History | None
+) -> tuple[Change, ...]:
+    """Return the changes; those that were begun and not finished are needed.
+
+    A command that was killed may have done half of its work, which its
+    files need not show.
+    """
+    unfinished = history.unfinished if history else frozenset()
+    return tuple(
+        change
+        if isinstance(change, Write) or change.target not in unfinished
+        else dataclasses.replace(change, is_needed=True)
+        for change in changes
+    )
+
+
+def _boot_of_last_change(
+    boot_id: str, history: History | None, changes: Sequence[Change]
+) -> str:
+    """Return the id of this boot; that of before where nothing changes."""
+    if history and history.is_finished and not any(map(is_change, changes)):
+        return history.enablement.boot_id
+    return boot_id
+
+
+def _outdated(
+    history: History | None, arguments: Sequence[str]
+) -> Requirements:
+    """Return the arguments of an earlier plan, to be removed."""
+    before = history.enablement.arguments if history else ()
+    return Requirements(
+        forbidden=tuple(word for word in before if word not in arguments)
+    )
+
+
+def _arguments(requirements: Requirements) -> tuple[str, ...]:
     lists = (
         f"{name}={','.join(values)}" for name, values in requirements.lists
     )

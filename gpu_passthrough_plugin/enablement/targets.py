@@ -1,4 +1,4 @@
-"""Which functions are to be on vfio-pci after every boot."""
+"""Which functions should be on vfio-pci after every boot."""
 
 from __future__ import annotations
 
@@ -13,70 +13,80 @@ from gpu_passthrough_plugin.model.selector import Selector
 
 
 class Selection(NamedTuple):
-    """What is taken, and what was meant and stays.
+    """What is to be bound, and what was selected and stays.
 
-    :param targets: every endpoint of the groups that are taken, by
-        address.
-    :param kept: a line for each group that a selector meant and that the
-        host needs.
+    :param targets: every endpoint of the groups to be assigned, by address.
+    :param skipped: for each group that a selector matches and that cannot
+        be assigned, all reasons as one line.
     """
 
     targets: tuple[Target, ...]
-    kept: tuple[str, ...]
+    skipped: tuple[str, ...]
 
 
 def selection(
-    groups: Sequence[Group], select: Sequence[Selector]
+    groups: Sequence[Group], required: Sequence[Selector]
 ) -> Selection:
-    """The endpoints of every group that can be handed out.
+    """Return the endpoints of every selected group that can be assigned.
 
-    :param groups: judged by a policy that selects by ``select``.
-    :raises Refused: when one of ``select`` finds no such group: with the
-        reasons of those that it finds.
+    :param groups: with the verdicts of a policy; its selectors decide which
+        members are primaries.
+    :param required: selectors that have to match such a group each.
+    :raises Refused: when one of them does not, with the reasons against the
+        groups that it matches.
     """
-    meant = [g for g in groups if g.primaries]
-    fit = [g for g in meant if g.verdict.is_assignable]
+    selected = [group for group in groups if group.primaries]
+    assignable = [g for g in selected if g.verdict.is_assignable]
     faults = [
         fault
-        for selector in select
-        if not any(_is_meant(g, selector) for g in fit)
-        for fault in _faults(meant, selector)
+        for selector in required
+        if not any(_matches(selector, group) for group in assignable)
+        for fault in _faults(selected, selector)
     ]
     if faults:
         raise errors.Refused("; ".join(faults))
-    members = (member for group in fit for member in group.endpoints)
-    targets = sorted(map(_target, members), key=lambda t: t.address)
-    kept = [line for g in meant if g not in fit for line in _kept(g)]
-    return Selection(tuple(targets), tuple(kept))
+    members = (member for group in assignable for member in group.endpoints)
+    targets = sorted(map(_target, members), key=lambda target: target.address)
+    skipped = (_reasons(g) for g in selected if g not in assignable)
+    return Selection(tuple(targets), tuple(skipped))
 
 
-def _is_meant(group: Group, selector: Selector) -> bool:
+def _matches(selector: Selector, group: Group) -> bool:
     return any(selector.matches(m.function) for m in group.primaries)
 
 
-def _faults(meant: Sequence[Group], selector: Selector) -> Iterator[str]:
-    found = [g for g in meant if _is_meant(g, selector)]
-    if not found:
+def _faults(selected: Sequence[Group], selector: Selector) -> Iterator[str]:
+    groups = [group for group in selected if _matches(selector, group)]
+    if not groups:
         yield (
             f"{selector.text} selects no function of this host; see"
             " 'gpu-passthrough device list'"
         )
-    for group in found:
-        yield f"{selector.text} cannot be taken: {'; '.join(_kept(group))}"
+    for group in groups:
+        yield f"{selector.text} cannot be assigned: {_reasons(group)}"
 
 
-def _kept(group: Group) -> Iterator[str]:
-    """Each reason against a group, led to from what was selected."""
-    first = group.primaries[0].address
-    place = "its card" if group.number is None else f"group {group.number}"
+def _reasons(group: Group) -> str:
+    """Return all reasons against a group, those of one remedy together.
+
+    The group is named where a reason does not name the selected function.
+    """
+    primary = str(group.primaries[0].address)
+    by_remedy: dict[str, list[str]] = {}
     for reason in group.verdict.reasons:
-        is_own = str(first) in reason.text
-        lead = "" if is_own else f"{first} goes with all of {place}: "
-        yield f"{lead}{reason.text}; {reason.remedy}"
+        by_remedy.setdefault(reason.remedy, []).append(reason.text)
+    text = "; ".join(
+        "; ".join((*texts, remedy)) for remedy, texts in by_remedy.items()
+    )
+    if all(primary in reason.text for reason in group.verdict.reasons):
+        return text
+    if group.number is None:
+        return f"the card of {primary}: {text}"
+    return f"group {group.number} ({primary}): {text}"
 
 
 def _target(member: Member) -> Target:
-    function, group = member.function, member.function.iommu_group
+    function, number = member.function, member.function.iommu_group
     return Target(
         address=member.address,
         vendor_id=known(function.vendor_id) or 0,
@@ -84,18 +94,18 @@ def _target(member: Member) -> Target:
         class_code=known(function.class_code) or 0,
         is_primary=member.role is Role.PRIMARY,
         modules=_modules(member),
-        iommu_group=group if isinstance(group, int) else None,
+        iommu_group=number if isinstance(number, int) else None,
     )
 
 
 def _modules(member: Member) -> tuple[str, ...]:
-    """Drivers that would take it: those that offer themselves, and has."""
-    offered: tuple[str, ...] | Unknown = ()
+    """Return the drivers that may bind it: those that match, and its own."""
+    matching: tuple[str, ...] | Unknown = ()
     if member.detail is not None:
-        offered = member.detail.modules
-    names = set(known(offered) or ())
+        matching = member.detail.modules
+    names = set(known(matching) or ())
     driver = member.function.driver
     if isinstance(driver, str):
         names.add(driver)
-    taken = {name.replace("-", "_") for name in names}
-    return tuple(sorted(n for n in taken if not n.startswith("vfio")))
+    normalised = {name.replace("-", "_") for name in names}
+    return tuple(sorted(n for n in normalised if not n.startswith("vfio")))

@@ -1,11 +1,14 @@
-"""What takes everything back that was done to a host."""
+"""What undoes every change that was made to a host."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gpu_passthrough_plugin.enablement import diff3
-from gpu_passthrough_plugin.enablement.foreign_edits import edit, is_foreign
+from gpu_passthrough_plugin.enablement.foreign_edits import (
+    is_foreign,
+    merged,
+    own_words,
+)
 from gpu_passthrough_plugin.model.change import BESIDE
 from gpu_passthrough_plugin.model.record import (
     ANY,
@@ -32,20 +35,20 @@ def undo(
     seen: Mapping[str, Seen],
     kernels: Mapping[str, str | None],
 ) -> tuple[Undo, ...]:
-    """Every step, newest change first; what needs no undoing has none.
+    """Return every step, newest change first; a file in order has none.
 
-    First all files, then images that have to be built without ours, then
-    commands that take back what another command did.
+    All files come first, then images that have to be rebuilt, then commands
+    that undo another command.
 
     :param seen: every file of the history as it is now.
     :param kernels: image of each installed kernel, by release.
     """
-    steps: list[Undo] = []
+    files: list[Undo] = []
     images: list[Undo] = []
     commands: list[Undo] = []
     done: set[str] = set()
     for record in reversed(history.records):
-        is_again = _is_again(record, history, seen)
+        is_rerun = _is_rerun(record, history, seen)
         for path in record.paths:
             if path in done:
                 continue
@@ -54,27 +57,27 @@ def undo(
             is_image = record.kind is Kind.BUILD
             if is_image and path == record.paths[0]:
                 step = _image(record, kept, now, kernels)
-            elif (is_again or is_image) and _is_lost(kept, now):
+            elif (is_rerun or is_image) and _is_lost(kept, now):
                 continue
             else:
                 step = _file(record.step, path, kept, now)
             if step:
-                (images if isinstance(step, Rebuild) else steps).append(step)
-        if is_again:
+                (images if isinstance(step, Rebuild) else files).append(step)
+        if is_rerun:
             commands.append(_rerun(record))
-    return (*steps, *images, *_new(history, kernels), *commands)
+    return (*files, *images, *_new_images(history, kernels), *commands)
 
 
 def _rerun(record: Record) -> Rerun:
-    is_beside = any(BESIDE in word for word in record.undo)
-    output = record.paths[0] if is_beside else ""
+    has_output = any(BESIDE in word for word in record.undo)
+    output = record.paths[0] if has_output else ""
     return Rerun(record.step, record.undo, output=output)
 
 
-def _is_again(
+def _is_rerun(
     record: Record, history: History, seen: Mapping[str, Seen]
 ) -> bool:
-    """Whether putting its files back does not take the command back."""
+    """Return whether restoring its files does not undo the command."""
     return bool(record.undo) and (
         not record.paths
         or any(_is_lost(history.files[p], seen[p]) for p in record.paths)
@@ -96,8 +99,8 @@ def _file(step: str, path: str, kept: Kept, seen: Seen) -> Undo | None:
         return Leave(
             step,
             path,
-            f"what {path} was is no longer kept: its copy in [DEFAULT]"
-            " state_path is gone; put it right by hand",
+            f"the saved original of {path} is missing from [DEFAULT]"
+            f" state_path; restore {path} manually",
         )
     return Restore(
         step,
@@ -107,67 +110,68 @@ def _file(step: str, path: str, kept: Kept, seen: Seen) -> Undo | None:
         sets_aside=bool(
             kept.coming == ANY and now and now.digest not in kept.digests
         ),
-        note=_mixed(path, kept.mixed),
+        note=_mixed_note(path, kept.mixed),
     )
 
 
 def _original(kept: Kept, now: Entry | None) -> Entry | None:
-    """What the file was, but for attributes that others changed since."""
+    """Return the original, with the attributes that others changed since."""
     was = kept.was
     if was is None or now is None:
         return was
-    is_known = kept.left is not None and kept.coming != ANY
-    left = kept.left.attributes if kept.left and is_known else now.attributes
-    found = Attributes._make(
-        a if c == b else c
-        for a, b, c in zip(was.attributes, left, now.attributes, strict=True)
+    is_settled = kept.left is not None and kept.coming != ANY
+    left = kept.left.attributes if kept.left and is_settled else now.attributes
+    attributes = Attributes._make(
+        original if current == written else current
+        for original, written, current in zip(
+            was.attributes, left, now.attributes, strict=True
+        )
     )
     if now.digest != was.digest:
-        found = found._replace(mtime_ns=was.attributes.mtime_ns)
-    return Entry(was.digest, found)
+        attributes = attributes._replace(mtime_ns=was.attributes.mtime_ns)
+    return Entry(was.digest, attributes)
 
 
 def _edited(step: str, path: str, kept: Kept, seen: Seen) -> Undo | None:
     if seen.entry is None:
-        return Leave(
-            step, path, f"{path} was removed since; it is not made again"
-        )
+        return Leave(step, path, f"{path} was removed since; not restored")
     if kept.left is None:
         return Leave(
-            step, path, f"{path} was made anew since; it stays as it is"
+            step, path, f"{path} was regenerated since; left unchanged"
         )
-    found = edit(path, kept, seen)
-    if found is None:
-        return Leave(step, path, _meeting(path, seen))
-    if found.original == seen.contents:
+    edit = merged(path, kept, seen)
+    if edit is None:
+        return Leave(step, path, _conflict_note(path, seen))
+    if edit.original == seen.contents:
         return None
-    if found.original is None:
+    if edit.original is None:
         return Restore(step, path, None, seen.entry)
     return Merge(
         step,
-        found,
-        f"{path} was edited since: the edit stays, ours is taken out",
+        edit,
+        f"{path} was edited since; the edit is kept, and what 'host enable'"
+        " added is removed",
     )
 
 
-def _meeting(path: str, seen: Seen) -> str:
-    words = diff3.added(
-        seen.was or b"", seen.left or b"", seen.contents or b""
-    )
-    told = f"{path} was edited since where it was changed, and stays as it is"
+def _conflict_note(path: str, seen: Seen) -> str:
+    words = own_words(seen)
+    note = f"{path} was edited since in the same place; left unchanged"
     if seen.contents is None or seen.was is None or seen.left is None:
-        return f"{told}: what it was cannot be told; look at it"
+        return f"{note}: what it was is not known; check it"
     if not words:
-        return f"{told}; nothing of ours is in it"
-    return f"{told}; ours in it: {' '.join(words)}; take it out by hand"
+        return f"{note}; nothing that 'host enable' added is in it"
+    return (
+        f"{note}; 'host enable' added {' '.join(words)}: remove that manually"
+    )
 
 
-def _mixed(path: str, words: tuple[str, ...]) -> str:
+def _mixed_note(path: str, words: tuple[str, ...]) -> str:
     if not words:
         return ""
     return (
-        f"{path} was edited where it had been changed; ours in it:"
-        f" {' '.join(words)}; take it out by hand"
+        f"{path} was edited in the same place; 'host enable' added"
+        f" {' '.join(words)}: remove that manually"
     )
 
 
@@ -177,7 +181,7 @@ def _image(
     seen: Seen,
     kernels: Mapping[str, str | None],
 ) -> Undo | None:
-    """The kept image is put back where nobody built another since."""
+    """Return what restores the kept image where it was not rebuilt since."""
     path, now, was = record.paths[0], seen.entry, kept.was
     is_ours = not _is_lost(kept, seen)
     if now is None and record.kernel not in kernels:
@@ -185,7 +189,7 @@ def _image(
             record.step,
             path,
             f"kernel {record.kernel} was removed since; its image is not"
-            " put back",
+            " restored",
         )
     if now is None and was is None:
         return None
@@ -196,14 +200,16 @@ def _image(
     return Rebuild(record.step, record.target, record.kernel)
 
 
-def _new(history: History, kernels: Mapping[str, str | None]) -> list[Rebuild]:
-    """Images of kernels that came since, and so were built with ours."""
-    ours = [r for r in history.records if r.kind is Kind.BUILD]
-    known = {record.kernel for record in ours}
-    if not ours:
+def _new_images(
+    history: History, kernels: Mapping[str, str | None]
+) -> list[Rebuild]:
+    """Return rebuilds for kernels installed since, whose images hold ours."""
+    builds = [r for r in history.records if r.kind is Kind.BUILD]
+    built_for = {record.kernel for record in builds}
+    if not builds:
         return []
     return [
-        Rebuild(ours[0].step, image, release)
+        Rebuild(builds[0].step, image, release)
         for release, image in kernels.items()
-        if image and release not in known
+        if image and release not in built_for
     ]

@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery.tree import Tree
-from gpu_passthrough_plugin.enablement import (
-    foreign_edits,
-    load,
-    plan,
-    targets,
-)
+from gpu_passthrough_plugin.enablement import foreign_edits, load, targets
+from gpu_passthrough_plugin.enablement import plan as planning
+from gpu_passthrough_plugin.enablement.load import DriverNames
+from gpu_passthrough_plugin.enablement.plan import DesiredState, HostPlan
+from gpu_passthrough_plugin.enablement.targets import Selection
 from gpu_passthrough_plugin.enablement.undo import undo
 from gpu_passthrough_plugin.flow import boot_state, host_snapshot
 from gpu_passthrough_plugin.flow.boot_state import BootState
@@ -23,32 +23,32 @@ from gpu_passthrough_plugin.host.boot.apply import Carrier
 from gpu_passthrough_plugin.host.boot.revert import Recall
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
-from gpu_passthrough_plugin.model.change import Action, Build, Change
-from gpu_passthrough_plugin.model.enablement import Enablement, Target
-from gpu_passthrough_plugin.model.facts import HostFacts
+from gpu_passthrough_plugin.model.change import Build, Change
 from gpu_passthrough_plugin.model.reading import known
 from gpu_passthrough_plugin.model.record import History
 from gpu_passthrough_plugin.model.undo import Edit, Rebuild, Undo
 
 if TYPE_CHECKING:
-    from gpu_passthrough_plugin.conf.enablement import Enablement as Choice
+    from gpu_passthrough_plugin.conf.enablement import Enablement as Settings
 
-Tell = Callable[[Iterable[str], Iterable[Change]], None]
+T = TypeVar("T")
+Show = Callable[[Iterable[str], Iterable[Change]], None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Bench:
+class BootContext:
     """One host, and what changing how it boots needs.
 
-    :param choice: what the configuration says of it.
-    :param carrier: None for a host that is only looked at, as ``recall``.
+    :param settings: ``[enablement]``.
+    :param carrier: makes changes; None for a host that is only read.
+    :param recall: undoes changes; None for a host that is only read.
     :param lock: taken around every change.
-    :param say: told of each step when it is done.
+    :param say: called with a line for each step that is done.
     """
 
     tree: Tree
     policy: Policy
-    choice: Choice
+    settings: Settings
     carrier: Carrier | None
     recall: Recall | None
     lock: Callable[[], AbstractContextManager[None]]
@@ -56,10 +56,13 @@ class Bench:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Wanted:
+class EnableOptions:
     """What one call asks for besides the configuration.
 
-    :param select: in the place of what the policy selects, if any.
+    :param select: selectors that replace those of the configuration; each
+        has to match a group that can be assigned.
+    :param binding: a binding driver that replaces the configured one.
+    :param blacklist: kernel modules besides the configured ones.
     """
 
     select: tuple[str, ...] = ()
@@ -67,217 +70,204 @@ class Wanted:
     blacklist: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Planned:
-    """A plan, and what carrying it out has to know.
+class Journal(NamedTuple):
+    """What the journal of changes says, and the files in it as they are.
 
-    :param notes: for the operator, before anything is done.
+    :param history: None where nothing was changed.
+    :param built: by image, the digest of the inputs that it was last built
+        with, where it has not been written since.
+    :param edits: what others did to the files since.
     """
 
-    changes: tuple[Change, ...]
+    history: History | None = None
+    built: Mapping[str, str] = MappingProxyType({})
+    edits: tuple[Edit, ...] = ()
+
+
+class EnablePlan(NamedTuple):
+    """What ``enable`` would do.
+
+    :param notes: lines for the operator, before anything is done.
+    """
+
+    plan: HostPlan
     notes: tuple[str, ...]
-    enablement: Enablement
-    history: History | None
-    edits: tuple[Edit, ...]
+    journal: Journal
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        return self.plan.changes
 
     @property
     def is_done(self) -> bool:
-        """Whether the host is so already, by our own doing."""
-        history = self.history
+        """Whether this plan was carried out, and nothing changed since."""
+        history = self.journal.history
         return (
-            _is_kept(history, self.changes)
-            and not self.edits
-            and history is not None
-            and history.enablement == self.enablement
+            history is not None
+            and history.is_finished
+            and history.enablement == self.plan.enablement
+            and not self.plan.has_changes
+            and not self.journal.edits
         )
 
 
-def planned(bench: Bench, wanted: Wanted) -> Planned:
-    """What ``enable`` would do now.
+def plan_enable(context: BootContext, options: EnableOptions) -> EnablePlan:
+    """Return what ``enable`` would do now.
 
     :raises Refused: when the host needs what is selected, or a driver
         cannot do it on this host.
     """
-    policy = bench.policy
-    if wanted.select:
-        select = tuple(map(selector.parse, wanted.select))
+    policy = context.policy
+    if options.select:
+        select = tuple(map(selector.parse, options.select))
         policy = Policy(select, policy.exclude)
-    snapshot = host_snapshot.read(bench.tree, policy, Scope.ALL)
-    boot = boot_state.read(bench.tree, snapshot.facts)
+    snapshot = host_snapshot.read(context.tree, policy, Scope.ALL)
+    return _plan(
+        snapshot,
+        boot_state.read(context.tree, snapshot.facts),
+        _journal(context.carrier),
+        context.settings,
+        options,
+    )
+
+
+def _plan(
+    snapshot: HostSnapshot,
+    boot: BootState,
+    journal: Journal,
+    settings: Settings,
+    options: EnableOptions,
+) -> EnablePlan:
+    """Return the plan for a host from all that was read of it."""
     selection = targets.selection(
-        snapshot.predicted_groups(), _strict(wanted, policy)
+        snapshot.predicted_groups(),
+        snapshot.policy.select if options.select else (),
     )
     if not selection.targets:
-        raise errors.Refused(_nothing(selection.kept))
-    history = bench.carrier.history() if bench.carrier else None
-    drivers, evidence = _drivers(bench, wanted, snapshot.facts, boot)
-    _require_same(drivers, history)
-    desired = _wish(bench, wanted, snapshot, selection.targets)
-    made = plan.plan(
-        desired,
+        reasons = "; ".join(selection.skipped)
+        raise errors.Refused(
+            "no selected function can be assigned: "
+            + (reasons or "see 'gpu-passthrough device list'")
+        )
+    names = DriverNames(
+        options.binding or settings.binding,
+        settings.iommu,
+        settings.bootloader,
+        settings.initramfs,
+    )
+    drivers, drivers_shown = load.drivers(
+        names, snapshot.facts, boot.installation
+    )
+    plan = planning.plan(
+        _desired(selection, snapshot, settings, options),
         drivers,
         boot.installation,
-        bench.carrier.built(history) if bench.carrier else {},
-        history.enablement.arguments if history else (),
+        known(boot.boot_id) or "",
+        journal.history,
+        journal.built,
     )
-    changes = foreign_edits.resumed(made.changes, history)
-    boot_id = known(boot.boot_id) or ""
-    if history and _is_kept(history, changes):
-        # Of the boot in which the last change was made.
-        boot_id = history.enablement.boot_id
-    return Planned(
-        changes,
-        (
-            *(f"kept: {line}" for line in selection.kept),
-            *evidence,
-            *made.notes,
-        ),
-        made.enablement(desired, drivers, boot_id),
-        history,
-        _edits(bench, history),
-    )
+    skipped = (f"skipped: {reasons}" for reasons in selection.skipped)
+    return EnablePlan(plan, (*skipped, *drivers_shown, *plan.notes), journal)
 
 
-def enable(bench: Bench, wanted: Wanted, tell: Tell) -> tuple[Change, ...]:
-    """The changes that were made, those that were none among them.
+def enable(
+    context: BootContext, options: EnableOptions, show: Show
+) -> tuple[Change, ...]:
+    """Make the changes; return them, with those already in effect.
 
-    :param tell: shown the notes and changes before anything is done.
-    :raises Error: when a step fails; what was done stays, is taken back
-        by ``disable``, and gone on with by another ``enable``.
+    :param show: called with notes and changes before anything is done.
+    :raises Error: when a step fails.  Completed steps stay: ``disable``
+        reverts them, another ``enable`` resumes.
     """
-    carrier = _carrier(bench)
-    with bench.lock():
-        made = planned(bench, wanted)
-        tell(made.notes, made.changes)
-        if not made.is_done:
-            carrier.carry_out(made.changes, made.enablement, made.edits)
-        if any(c.action is not Action.KEEP for c in made.changes):
-            bench.say(
-                "reboot this host, then see 'gpu-passthrough host verify'"
+    carrier = _required(context.carrier)
+    with context.lock():
+        planned = plan_enable(context, options)
+        show(planned.notes, planned.changes)
+        if not planned.is_done:
+            carrier.carry_out(
+                planned.changes,
+                planned.plan.enablement,
+                planned.journal.edits,
+            )
+        if planned.plan.has_changes:
+            context.say(
+                "reboot this host, then run 'gpu-passthrough host verify'"
             )
         else:
-            bench.say("nothing to do: the host is set up like that already")
-        return made.changes
+            context.say("nothing to do: this host is enabled already")
+        return planned.changes
 
 
-def undoing(bench: Bench) -> tuple[Undo, ...]:
-    """What ``disable`` would do now; nothing where nothing was done."""
-    carrier = _carrier(bench)
+def plan_disable(context: BootContext) -> tuple[Undo, ...]:
+    """Return what ``disable`` would do now."""
+    carrier = _required(context.carrier)
     history = carrier.history()
-    return _steps(bench, carrier, history) if history else ()
+    return _undo(context.tree, carrier, history) if history else ()
 
 
-def disable(bench: Bench) -> tuple[Undo, ...]:
-    """The steps that took everything back.
+def disable(context: BootContext) -> tuple[Undo, ...]:
+    """Undo every change; return the steps.
 
-    :raises Error: when one fails; another ``disable`` goes on.
+    :raises Error: when a step fails; another ``disable`` resumes.
     """
-    carrier = _carrier(bench)
-    if bench.recall is None:
-        raise TypeError("a host that is only looked at")
-    with bench.lock():
+    carrier, recall = _required(context.carrier), _required(context.recall)
+    with context.lock():
         history = carrier.history()
         if history is None:
-            bench.say("nothing to do: this host was not enabled")
+            context.say("nothing to do: this host was not enabled")
             return ()
-        steps = _steps(bench, carrier, history)
-        names = history.enablement.drivers
-        bench.recall.take_back(
-            history, steps, lambda step: _image(bench, names, step)
+        steps = _undo(context.tree, carrier, history)
+        driver = history.enablement.drivers["initramfs"]
+        recall.take_back(
+            history, steps, lambda step: _rebuild(context.tree, driver, step)
         )
-        bench.say("reboot this host for it to be as it was")
+        context.say("reboot this host to complete the rollback")
         return steps
 
 
-def _steps(
-    bench: Bench, carrier: Carrier, history: History
-) -> tuple[Undo, ...]:
-    kernels = boot_state.read_installation(bench.tree).kernels
+def _journal(carrier: Carrier | None) -> Journal:
+    history = carrier.history() if carrier else None
+    if carrier is None or history is None:
+        return Journal()
+    edits = foreign_edits.edits(history, carrier.seen(history))
+    return Journal(history, carrier.built(history), edits)
+
+
+def _desired(
+    selection: Selection,
+    snapshot: HostSnapshot,
+    settings: Settings,
+    options: EnableOptions,
+) -> DesiredState:
+    selected = {target.address for target in selection.targets}
+    return DesiredState(
+        targets=selection.targets,
+        others=tuple(
+            member
+            for member in snapshot.members()
+            if member.address not in selected
+        ),
+        blacklist=(*settings.blacklist, *options.blacklist),
+        iommu_passthrough=settings.iommu_passthrough,
+        allow_unsafe_interrupts=settings.allow_unsafe_interrupts,
+    )
+
+
+def _undo(tree: Tree, carrier: Carrier, history: History) -> tuple[Undo, ...]:
+    kernels = boot_state.read_installation(tree).kernels
     images = {kernel.release: kernel.image for kernel in kernels}
     return undo(history, carrier.seen(history), images)
 
 
-def _image(
-    bench: Bench, names: Mapping[str, str], step: Rebuild
-) -> Build | None:
-    """What builds one image, by the host's files as they are by now."""
-    found = boot_state.read_installation(bench.tree)
-    driver, _ = load.initramfs(found, names["initramfs"])
-    return next(iter(plan.images(driver, found, (step.image,))), None)
+def _rebuild(tree: Tree, driver_name: str, step: Rebuild) -> Build | None:
+    """Return what builds one image, from the host's files as they are now."""
+    installation = boot_state.read_installation(tree)
+    driver, _ = load.initramfs(installation, driver_name)
+    builds = planning.restored_images(driver, installation, (step.image,))
+    return next(iter(builds), None)
 
 
-def _is_kept(history: History | None, changes: Iterable[Change]) -> bool:
-    """Whether an earlier plan was carried out, and leaves nothing to do."""
-    is_finished = history is not None and history.is_finished
-    return is_finished and all(c.action is Action.KEEP for c in changes)
-
-
-def _carrier(bench: Bench) -> Carrier:
-    if bench.carrier is None:
-        raise TypeError("a host that is only looked at")
-    return bench.carrier
-
-
-def _strict(wanted: Wanted, policy: Policy) -> tuple[selector.Selector, ...]:
-    """Selectors that have to find a group: those that one call names."""
-    return policy.select if wanted.select else ()
-
-
-def _nothing(kept: Iterable[str]) -> str:
-    reasons = "; ".join(kept) or "see 'gpu-passthrough device list'"
-    return f"nothing is selected that can be handed out: {reasons}"
-
-
-def _drivers(
-    bench: Bench, wanted: Wanted, facts: HostFacts, boot: BootState
-) -> tuple[plan.Drivers, tuple[str, ...]]:
-    """Who plans, and why it is them."""
-    choice = bench.choice
-    iommu, of_iommu = load.iommu(facts, choice.iommu)
-    loader, of_loader = load.bootloader(boot.installation, choice.bootloader)
-    images, of_images = load.initramfs(boot.installation, choice.initramfs)
-    binding = load.binding(wanted.binding or choice.binding)
-    drivers = plan.Drivers(iommu, loader, images, binding)
-    pairs = ((iommu, of_iommu), (loader, of_loader), (images, of_images))
-    return drivers, tuple(f"{d.name}: {why}" for d, why in pairs)
-
-
-def _require_same(drivers: plan.Drivers, history: History | None) -> None:
-    """Nothing, where the drivers are those of what was done before.
-
-    :raises Refused: when they are not: each knows its own files alone.
-    """
-    before = history.enablement.drivers if history else drivers.names
-    if dict(before) != drivers.names:
-        raise errors.Refused(
-            f"this host was enabled by {_shown(before)}, and these are"
-            f" {_shown(drivers.names)}: run 'gpu-passthrough host disable'"
-            " first"
-        )
-
-
-def _shown(names: Mapping[str, str]) -> str:
-    return ", ".join(f"{kind} {name}" for kind, name in sorted(names.items()))
-
-
-def _wish(
-    bench: Bench,
-    wanted: Wanted,
-    snapshot: HostSnapshot,
-    chosen: tuple[Target, ...],
-) -> plan.DesiredState:
-    taken = {target.address for target in chosen}
-    choice = bench.choice
-    return plan.DesiredState(
-        targets=chosen,
-        others=tuple(m for m in snapshot.members() if m.address not in taken),
-        blacklist=(*choice.blacklist, *wanted.blacklist),
-        iommu_passthrough=choice.iommu_passthrough,
-        allow_unsafe_interrupts=choice.allow_unsafe_interrupts,
-    )
-
-
-def _edits(bench: Bench, history: History | None) -> tuple[Edit, ...]:
-    if bench.carrier is None or history is None:
-        return ()
-    return foreign_edits.edits(history, bench.carrier.seen(history))
+def _required(changer: T | None) -> T:
+    if changer is None:
+        raise TypeError("a host that is only read")
+    return changer

@@ -11,17 +11,17 @@ from gpu_passthrough_plugin.diagnosis.evidence import Evidence
 from gpu_passthrough_plugin.diagnosis.verify import Verified
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.enablement import load, targets
-from gpu_passthrough_plugin.enablement.driver import ConfiguredArguments
+from gpu_passthrough_plugin.enablement.driver import (
+    ConfiguredArguments,
+    InitramfsContent,
+)
 from gpu_passthrough_plugin.flow import boot_state, host_snapshot
 from gpu_passthrough_plugin.flow.boot_state import BootState
 from gpu_passthrough_plugin.flow.host_snapshot import HostSnapshot, Scope
 from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.change import BESIDE
-from gpu_passthrough_plugin.model.enablement import (
-    Enablement,
-    InitramfsContent,
-)
+from gpu_passthrough_plugin.model.enablement import Enablement
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why

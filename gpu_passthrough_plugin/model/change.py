@@ -122,3 +122,8 @@ class Build:
 
 
 Change = Write | Run | Build
+
+
+def is_change(change: Change) -> bool:
+    """Return whether anything is to be done; a plan has other rows as well."""
+    return change.action is not Action.KEEP

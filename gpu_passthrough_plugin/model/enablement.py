@@ -31,22 +31,6 @@ class Target(NamedTuple):
         return f"{self.vendor_id:04x}:{self.product_id:04x}"
 
 
-class InitramfsContent(NamedTuple):
-    """What an initramfs has to hold and do before any driver binds.
-
-    :param script: body of a POSIX shell script, without ``#!`` and without
-        the frame that each initramfs system wants around it; empty for
-        none.
-    :param modules: to be in the image and loaded, in this order; with
-        ``_``.
-    :param config_files: absolute paths that have to be in the image.
-    """
-
-    script: str = ""
-    modules: tuple[str, ...] = ()
-    config_files: tuple[str, ...] = ()
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Enablement:
     """What ``host enable`` last brought about, for verifying it.

@@ -11,7 +11,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gpu_passthrough_plugin.enablement.foreign_edits import edits, resumed
+from gpu_passthrough_plugin.enablement.foreign_edits import edits
+from gpu_passthrough_plugin.enablement.plan import repeat_unfinished
 from gpu_passthrough_plugin.enablement.undo import undo
 from gpu_passthrough_plugin.host.boot.apply import Carrier
 from gpu_passthrough_plugin.host.boot.journal import Changes
@@ -162,7 +163,7 @@ class Bootable:
         history = carrier.history()
         built = carrier.built(history)
         write = ("modules", MODULES, self.contents(MODULES), ids)
-        return resumed(
+        return repeat_unfinished(
             (
                 Write(*write),
                 Write("early", EARLY, self.contents(EARLY), b"#!/bin/sh\n"),

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin.enablement.binding.address import script
+from gpu_passthrough_plugin.enablement.driver import InitramfsContent
 from gpu_passthrough_plugin.enablement.initramfs import (
     dracut,
     initramfs_tools,
     mkinitcpio,
 )
 from gpu_passthrough_plugin.model.change import Write
-from gpu_passthrough_plugin.model.enablement import InitramfsContent
 from tests.functional.early import target
 from tests.trees import arch, debian, redhat
 from tests.trees.host import Host

@@ -61,7 +61,7 @@ def test_a_driver_that_is_built_in_gives_it_up_first(
     sysfs.run(shell, usb)
     assert sysfs.unbound("xhci_hcd") == ["0000:06:00.2"]
     assert sysfs.told() == [
-        "0000:06:00.2 is taken from xhci_hcd",
+        "0000:06:00.2 was unbound from xhci_hcd",
         "modprobe vfio-pci",
         "0000:06:00.2 is on vfio-pci",
     ]
@@ -95,7 +95,7 @@ def test_the_others_are_taken_when_one_is_gone(
     sysfs.run(shell, target("0000:05:00.0", "10de:1430"), GPU)
     assert sysfs.override("0000:06:00.0") == "vfio-pci"
     assert sysfs.told() == [
-        "0000:05:00.0 is not there",
+        "0000:05:00.0 is not present",
         "modprobe vfio-pci",
         "0000:06:00.0 is on vfio-pci",
     ]
@@ -119,7 +119,7 @@ def test_a_vfio_that_is_built_in_need_not_be_loaded(
     sysfs.run(shell, GPU)
     assert sysfs.probed() == ["0000:06:00.0"]
     assert sysfs.told() == [
-        "0000:06:00.0 is not on vfio-pci: it did not take it"
+        "0000:06:00.0 is not on vfio-pci: the driver did not bind it"
     ]
 
 
@@ -140,7 +140,7 @@ def test_a_vfio_that_does_not_load_stops_no_boot(
     assert sysfs.told() == [
         "modprobe vfio-pci",
         "vfio-pci cannot be loaded",
-        "0000:06:00.0 is not on vfio-pci: it did not take it",
+        "0000:06:00.0 is not on vfio-pci: the driver did not bind it",
     ]
 
 

@@ -13,7 +13,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.conf.enablement import Enablement
 from gpu_passthrough_plugin.discovery.tree import HostTree
 from gpu_passthrough_plugin.flow import enablement
-from gpu_passthrough_plugin.flow.enablement import Bench, Wanted
+from gpu_passthrough_plugin.flow.enablement import BootContext, EnableOptions
 from gpu_passthrough_plugin.host.boot.apply import Carrier
 from gpu_passthrough_plugin.host.boot.journal import Changes
 from gpu_passthrough_plugin.host.boot.revert import Recall
@@ -25,7 +25,7 @@ from gpu_passthrough_plugin.model.change import Action, Change
 from tests.trees.systems import SYSTEMS
 
 CHOICE = Enablement(None, None, None, "address", False, False, ())
-ANYTHING = Wanted()
+ANYTHING = EnableOptions()
 GRUB, MENU = "etc/default/grub", "boot/grub/grub.cfg"
 DROP_IN = "etc/default/grub.d/90-gpu-passthrough.cfg"
 IMAGES = ("boot/initrd.img-6.1.0-18-amd64", "boot/initrd.img-6.1.0-28-amd64")
@@ -69,7 +69,7 @@ class Debian:
     choice: Enablement = CHOICE
 
     @property
-    def bench(self) -> Bench:
+    def context(self) -> BootContext:
         commands = Commands(
             str(self.state / "log"),
             str(self.state / "lock"),
@@ -78,23 +78,23 @@ class Debian:
         )
         changes = Changes(str(self.state / "enablement"))
         hands = (Files(str(self.root)), commands, changes, self.said.append)
-        return Bench(
+        return BootContext(
             tree=HostTree(str(self.root)),
             policy=Policy((selector.parse("class=03*"),)),
-            choice=self.choice,
+            settings=self.choice,
             carrier=Carrier(*hands),
             recall=Recall(*hands),
             lock=contextlib.nullcontext,
             say=self.said.append,
         )
 
-    def enable(self, wanted: Wanted = ANYTHING) -> set[str]:
+    def enable(self, options: EnableOptions = ANYTHING) -> set[str]:
         """Which actions enabling took."""
-        made = enablement.enable(self.bench, wanted, self._tell)
+        made = enablement.enable(self.context, options, self._tell)
         return {change.action for change in made}
 
     def disable(self) -> None:
-        enablement.disable(self.bench)
+        enablement.disable(self.context)
 
     def _tell(self, notes: Iterable[str], _: Iterable[Change]) -> None:
         self.said += notes
@@ -139,14 +139,14 @@ def test_there_and_back(debian: Debian) -> None:
     assert debian.enable() >= {Action.CREATE, Action.CHANGE, Action.RUN}
     assert "intel_iommu=on" in debian.text(MENU)
     assert all("scripts/init-top/gpu" in debian.text(i) for i in IMAGES)
-    assert debian.said[-1].startswith("reboot this host")
+    assert "host verify" in debian.said[-1]
     assert debian.enable() == {Action.KEEP}
-    assert debian.said[-1].startswith("nothing to do")
+    assert "host verify" not in debian.said[-1]
     debian.disable()
     assert debian.files() == before
     assert not list((debian.state / "enablement").glob("*"))
     debian.disable()
-    assert debian.said[-1] == "nothing to do: this host was not enabled"
+    assert "not enabled" in debian.said[-1]
 
 
 def test_the_boot_that_counts_is_that_of_the_last_change(
@@ -156,25 +156,25 @@ def test_the_boot_that_counts_is_that_of_the_last_change(
     debian.put(BOOT_ID, "second\n")
     debian.enable()
     assert debian.boot_id() == "first"
-    debian.enable(Wanted(blacklist=("nouveau",)))
+    debian.enable(EnableOptions(blacklist=("nouveau",)))
     assert debian.boot_id() == "second"
 
 
 def test_the_dry_run_is_the_plan_of_the_run(debian: Debian) -> None:
     before = debian.files()
-    plan = enablement.planned(debian.bench, Wanted())
+    plan = enablement.plan_enable(debian.context, EnableOptions())
     assert debian.files() == before
-    made = enablement.enable(debian.bench, Wanted(), lambda *_: None)
+    made = enablement.enable(debian.context, EnableOptions(), lambda *_: None)
     assert made == plan.changes
-    shown = enablement.undoing(debian.bench)
-    assert shown == enablement.disable(debian.bench)
+    shown = enablement.plan_disable(debian.context)
+    assert shown == enablement.disable(debian.context)
 
 
 def test_another_wish_takes_the_place_of_the_first(debian: Debian) -> None:
     """What is no longer wanted goes; the first original stays."""
     before = debian.files()
     debian.choice = dataclasses.replace(CHOICE, iommu_passthrough=True)
-    debian.enable(Wanted(binding="ids", blacklist=("nouveau",)))
+    debian.enable(EnableOptions(binding="ids", blacklist=("nouveau",)))
     assert "iommu=pt" in debian.text(MENU)
     assert all("blacklist nouveau" in debian.text(i) for i in IMAGES)
     debian.choice = CHOICE

@@ -18,7 +18,7 @@ from gpu_passthrough_plugin.conf.enablement import Enablement
 from gpu_passthrough_plugin.discovery import recorded_tree
 from gpu_passthrough_plugin.discovery.tree import HostTree
 from gpu_passthrough_plugin.flow import boot_state, enablement
-from gpu_passthrough_plugin.flow.enablement import Bench, Wanted
+from gpu_passthrough_plugin.flow.enablement import BootContext, EnableOptions
 from gpu_passthrough_plugin.host.boot.apply import Carrier
 from gpu_passthrough_plugin.host.boot.journal import Changes
 from gpu_passthrough_plugin.host.boot.revert import Recall
@@ -48,7 +48,7 @@ _TOOLS = {
     '} >".$2"\n',
     "usr/bin/lsinitramfs": '#!/bin/sh\ncat ".$1"\n',
 }
-BY_IDS = Wanted(binding="ids")
+BY_IDS = EnableOptions(binding="ids")
 
 
 @pytest.fixture
@@ -92,17 +92,17 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def bench(root: Path, state: Path) -> Bench:
+def boot_context(root: Path, state: Path) -> BootContext:
     said: list[str] = []
     commands = Commands(
         str(state / "log"), str(state / "lock"), said.append, root=str(root)
     )
     changes = Changes(str(state / "enablement"))
     hands = (Files(str(root)), commands, changes, said.append)
-    return Bench(
+    return BootContext(
         tree=HostTree(str(root)),
         policy=Policy((selector.parse("class=03*"),)),
-        choice=Enablement(None, None, None, "ids", False, False, ()),
+        settings=Enablement(None, None, None, "ids", False, False, ()),
         carrier=Carrier(*hands),
         recall=Recall(*hands),
         lock=contextlib.nullcontext,
@@ -138,7 +138,7 @@ def test_its_plan_is_applied_and_taken_back(
     root: Path, tmp_path: Path
 ) -> None:
     before = {p: (root / p).read_bytes() for p in (SETTINGS, MAP)}
-    host = bench(root, tmp_path / "state")
+    host = boot_context(root, tmp_path / "state")
     enablement.enable(host, BY_IDS, lambda *_: None)
     for path in (SETTINGS, MAP):
         assert b"quiet intel_iommu=on" in (root / path).read_bytes()
@@ -151,7 +151,7 @@ def test_its_plan_is_applied_and_taken_back(
 def test_without_it_the_host_boots_by_nothing_known(
     root: Path, tmp_path: Path
 ) -> None:
-    host = bench(root, tmp_path / "state")
+    host = boot_context(root, tmp_path / "state")
     with pytest.raises(errors.Refused, match="no bootloader"):
         enablement.enable(host, BY_IDS, lambda *_: None)
     found = boot_state.read_installation(host.tree)

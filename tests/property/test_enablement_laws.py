@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement.binding.address import AddressBinding
 from gpu_passthrough_plugin.enablement.binding.ids import IdsBinding
-from gpu_passthrough_plugin.enablement.driver import BindingCase
+from gpu_passthrough_plugin.enablement.driver import (
+    BindingCase,
+    InitramfsContent,
+)
 from gpu_passthrough_plugin.enablement.initramfs.mkinitcpio import (
     CONFIGURATION,
     Mkinitcpio,
 )
 from gpu_passthrough_plugin.model.change import Action
-from gpu_passthrough_plugin.model.enablement import InitramfsContent
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.installation import Installation
 from tests.trees.arch import arch

@@ -1,8 +1,8 @@
 """Binding by address: exactly the selected functions, and no twin.
 
-The early script runs where there is little: in the shell of klibc, busybox,
-dash or bash, sourced or not, with nothing but what is built in, and
-``modprobe``.
+An early script does it, in the initramfs.  It runs where there is little: in
+the shell of klibc, busybox, dash or bash, sourced or not, with nothing but
+what is built in, and ``modprobe``.
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ from gpu_passthrough_plugin.enablement.driver import (
     BindingCase,
     BindingDriver,
     BindingPlan,
+    InitramfsContent,
 )
 from gpu_passthrough_plugin.formats import modprobe
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
-from gpu_passthrough_plugin.model.enablement import InitramfsContent, Target
+from gpu_passthrough_plugin.model.enablement import Target
 
 # Source: Linux, Documentation/ABI/testing/sysfs-bus-pci (driver_override,
 # drivers_probe, unbind) and dev-kmsg (the level in <>).
 _TEXT = string.Template("""\
-# Addresses move when cards are changed: what is not what it was when the
-# host was enabled is left alone.
+# Addresses move when cards are added or removed: a function that is not what
+# it was when the host was enabled is left alone.
 gpupt_pci=$sysfs/bus/pci
 gpupt_taken=
 
-# LEVEL TEXT: tells the kernel's log.
+# LEVEL TEXT: writes a line to the kernel's log.
 gpupt_say() {
     echo "<$$1>gpu-passthrough: $$2" 2>/dev/null >>$kmsg || :
 }
 
-# ADDRESS IDS: keeps a function for vfio-pci.
+# ADDRESS IDS: reserves a function for vfio-pci.
 gpupt_take() {
     gpupt_at=$$gpupt_pci/devices/$$1
     gpupt_vendor=
@@ -45,7 +46,7 @@ gpupt_take() {
         read -r gpupt_device <"$$gpupt_at/device" || :
     fi
     if ! [ -e "$$gpupt_at" ]; then
-        gpupt_say 4 "$$1 is not there"
+        gpupt_say 4 "$$1 is not present"
     elif [ "$$gpupt_vendor:$$gpupt_device" != "$$2" ]; then
         gpupt_say 4 "$$1 is $$gpupt_vendor:$$gpupt_device and was $$2:\
  left alone; run 'gpu-passthrough host enable' again"
@@ -59,7 +60,7 @@ gpupt_take() {
     fi
 }
 
-# ADDRESS: takes a function from a driver that is built in.
+# ADDRESS: unbinds a function from a driver that is built in.
 gpupt_free() {
     for gpupt_driver in "$$gpupt_pci"/drivers/*; do
         if [ "$${gpupt_driver##*/}" = vfio-pci ] ||
@@ -67,26 +68,26 @@ gpupt_free() {
             continue
         fi
         if echo "$$1" >"$$gpupt_driver/unbind"; then
-            gpupt_say 5 "$$1 is taken from $${gpupt_driver##*/}"
+            gpupt_say 5 "$$1 was unbound from $${gpupt_driver##*/}"
         else
-            gpupt_say 3 "$$1 cannot be taken from $${gpupt_driver##*/}"
+            gpupt_say 3 "$$1 cannot be unbound from $${gpupt_driver##*/}"
         fi
     done
 }
 
-# ADDRESS: brings a function to vfio-pci.
+# ADDRESS: binds a function to vfio-pci.
 gpupt_bind() {
     echo "$$1" >"$$gpupt_pci/drivers_probe" || :
     if [ -e "$$gpupt_pci/drivers/vfio-pci/$$1" ]; then
         gpupt_say 5 "$$1 is on vfio-pci"
     else
-        gpupt_say 3 "$$1 is not on vfio-pci: it did not take it"
+        gpupt_say 3 "$$1 is not on vfio-pci: the driver did not bind it"
     fi
 }
 
 $takes
 if [ -n "$$gpupt_taken" ]; then
-    # Every function is kept by now: loading takes them, and no other.
+    # Every function is reserved by now: loading binds these, and no other.
     if ! [ -e "$$gpupt_pci/drivers/vfio-pci" ]; then
         modprobe vfio-pci || gpupt_say 3 "vfio-pci cannot be loaded"
     fi
@@ -104,10 +105,10 @@ unset -f gpupt_say gpupt_take gpupt_free gpupt_bind
 def script(
     targets: Sequence[Target], sysfs: str = "/sys", kmsg: str = "/dev/kmsg"
 ) -> str:
-    """Its text, for exactly these functions.
+    """Return the early script for exactly these functions.
 
-    :param sysfs: where sysfs is, ``kmsg`` where the kernel's log is: in
-        the text itself, which looks at nothing that the boot hands it.
+    :param sysfs: where sysfs is mounted, and ``kmsg`` the kernel's log;
+        both are part of the text, which reads no variable of the boot.
     """
     takes = "\n".join(
         f"gpupt_take {t.address} 0x{t.vendor_id:04x}:0x{t.product_id:04x}"
@@ -125,9 +126,9 @@ class AddressBinding(BindingDriver):
     reads = modprobe.READS
 
     def plan(self, case: BindingCase) -> BindingPlan:
-        conflicts.refuse_unknown(case)
+        conflicts.refuse_unidentified(case)
         conflicts.refuse_captured(case)
-        # Of a binding by ids that this one takes the place of.
+        # Of a binding by ids that this one replaces.
         changes = own_files.write(
             case.installation, "bind by ids", own_files.MODPROBE, None
         )

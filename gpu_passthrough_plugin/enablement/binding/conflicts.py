@@ -1,4 +1,4 @@
-"""Functions that nobody selected, and that would be taken all the same."""
+"""Functions that would be bound to vfio-pci without being selected."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import Unknown
 
-_NOBODY = (0, 0xFFFF)
-"""Vendors that no function has: not known, and of one that is dead."""
+_NO_VENDOR = (0, 0xFFFF)
+"""What stands for a vendor that is not known, or of a dead function."""
 
 
-def refuse_unknown(case: BindingCase) -> None:
-    """Nothing, where every target is known for what it is.
+def refuse_unidentified(case: BindingCase) -> None:
+    """Raise if a target's vendor and product are not known.
 
-    :raises Refused: naming those that are not.
+    :raises Refused: naming these targets.
     """
-    lost = [t for t in case.targets if t.vendor_id in _NOBODY]
-    if lost:
-        names = ", ".join(str(target.address) for target in lost)
+    unknown = [t for t in case.targets if t.vendor_id in _NO_VENDOR]
+    if unknown:
+        names = ", ".join(str(target.address) for target in unknown)
         raise errors.Refused(
-            f"the ids of {names} could not be read: nothing would tell them"
-            " from another function at boot; run this on the host itself as"
-            " root"
+            f"the vendor and product ids of {names} could not be read, and"
+            " without them a function cannot be recognised at boot; run this"
+            " on the host itself as root"
         )
 
 
@@ -43,44 +43,44 @@ def foreign_lists(
 
 
 def refuse_captured(case: BindingCase) -> None:
-    """Nothing, where no file of the host's takes what stays with it.
+    """Raise if ids in a file of the host match a function that stays with it.
 
     :raises Refused: naming the file, the ids and the functions.
     """
     faults = []
-    for line in foreign_lists(case.installation):
-        for text in line.ids:
-            taken = list(_taken(text, case))
-            if taken:
+    for id_list in foreign_lists(case.installation):
+        for ids in id_list.ids:
+            captured = list(_captured(ids, case))
+            if captured:
                 faults.append(
-                    f"{line.source} gives vfio-pci the ids {text}, which take"
-                    f" {', '.join(taken)} as well: take {text} out of that"
-                    " file, or select what they take"
+                    f"{id_list.source} gives vfio-pci the ids {ids}, which"
+                    f" also match {', '.join(captured)}: remove {ids} from"
+                    " that file, or select what they match"
                 )
     if faults:
         raise errors.Refused("; ".join(faults))
 
 
 def refuse_identical(case: BindingCase) -> None:
-    """Nothing, where no other function has a target's ids.
+    """Raise if the ids of a target match a function that is no target.
 
-    :raises Refused: naming those that have, or may have.
+    :raises Refused: naming those that they match, or may match.
     """
     faults = [
-        f"the ids {ids} would take {', '.join(taken)} as well, which"
-        f" {'was' if len(taken) == 1 else 'were'} not selected"
+        f"the ids {ids} also match {', '.join(captured)}, which"
+        f" {'was' if len(captured) == 1 else 'were'} not selected"
         for ids in dict.fromkeys(target.ids for target in case.targets)
-        if (taken := list(_taken(ids, case)))
+        if (captured := list(_captured(ids, case)))
     ]
     if faults:
         raise errors.Refused(
-            f"{'; '.join(faults)}: use --binding address, or select them too"
+            f"{'; '.join(faults)}: use --binding address, or select these too"
         )
 
 
-def _taken(text: str, case: BindingCase) -> Iterator[str]:
-    """Addresses of functions that stay with the host, and that ids take."""
-    parsed = vfio_pci_ids.parse(text)
+def _captured(ids: str, case: BindingCase) -> Iterator[str]:
+    """Yield the functions that are no target and that the ids match."""
+    parsed = vfio_pci_ids.parse(ids)
     if parsed is None:
         return
     for function in case.others:
@@ -90,5 +90,5 @@ def _taken(text: str, case: BindingCase) -> Iterator[str]:
 
 def _doubt(function: Function) -> str:
     ids = (function.vendor_id, function.product_id)
-    lost = next((value for value in ids if isinstance(value, Unknown)), None)
-    return "" if lost is None else f" (whose ids are unknown: {lost})"
+    unknown = next((v for v in ids if isinstance(v, Unknown)), None)
+    return "" if unknown is None else f" (whose ids are unknown: {unknown})"

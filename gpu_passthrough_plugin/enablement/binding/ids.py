@@ -1,4 +1,4 @@
-"""Binding by ids: vfio-pci's own option, and its place before drivers."""
+"""Binding by ids: vfio-pci's own option, loaded before other drivers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from gpu_passthrough_plugin.enablement.driver import (
     BindingCase,
     BindingDriver,
     BindingPlan,
+    InitramfsContent,
 )
 from gpu_passthrough_plugin.formats import modprobe
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
-from gpu_passthrough_plugin.model.enablement import InitramfsContent
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.model.reads import Reads
@@ -21,22 +21,22 @@ _OSTREE = "/run/ostree-booted"
 
 
 class IdsBinding(BindingDriver):
-    """``ids=`` and ``softdep``, in a file that the image has as well."""
+    """``ids=`` and ``softdep``, in a file that every image holds as well."""
 
     name = "ids"
     reads = modprobe.READS | Reads(files=(_OSTREE,))
 
     def plan(self, case: BindingCase) -> BindingPlan:
-        """What is needed.
+        """Return what is needed to bind exactly the targets.
 
-        :raises Refused: besides, when a driver that is built in would be
-            first, or another file gives vfio-pci other ids.
+        :raises Refused: also when a driver that is built in would bind a
+            target first, or another file gives vfio-pci other ids.
         """
-        conflicts.refuse_unknown(case)
+        conflicts.refuse_unidentified(case)
         conflicts.refuse_identical(case)
         conflicts.refuse_captured(case)
         ids = tuple(dict.fromkeys(target.ids for target in case.targets))
-        _refuse_other(case.installation, ids)
+        _refuse_other_list(case.installation, ids)
         _refuse_built_in(case)
         return BindingPlan(
             own_files.write(
@@ -45,7 +45,7 @@ class IdsBinding(BindingDriver):
                 own_files.MODPROBE,
                 _text(case, ids),
             ),
-            _arguments(case.installation, ids),
+            _requirements(case.installation, ids),
             InitramfsContent("", own_files.MODULES, (own_files.MODPROBE,)),
         )
 
@@ -60,44 +60,49 @@ def _text(case: BindingCase, ids: tuple[str, ...]) -> str:
     return own_files.HEADER + "".join(f"{row}\n" for row in rows)
 
 
-def _arguments(
+def _requirements(
     installation: Installation, ids: tuple[str, ...]
 ) -> Requirements:
-    """A vfio-pci that is built in reads no file: it is told the ids too.
+    """Return the kernel arguments where modprobe.d is not enough.
 
-    So is one that may be, a module takes them as well, and one whose image
-    is not built on this host, so that no file of ours gets into it.
+    A vfio-pci that is built in, or may be, reads no file; a module takes
+    the argument as well.  An image that is not built on this host holds no
+    file of this product.
     """
     if _OSTREE in installation.files or any(
-        isinstance(k.builtin, Unknown) or own_files.VFIO_PCI in k.builtin
-        for k in installation.kernels
+        isinstance(kernel.builtin, Unknown)
+        or own_files.VFIO_PCI in kernel.builtin
+        for kernel in installation.kernels
     ):
         return Requirements(lists=(("vfio-pci.ids", ids),))
     return Requirements()
 
 
-def _refuse_other(installation: Installation, ids: tuple[str, ...]) -> None:
-    """Of several lists of ids the module takes one, the last."""
-    for line in conflicts.foreign_lists(installation):
-        if set(line.ids) != set(ids):
+def _refuse_other_list(
+    installation: Installation, ids: tuple[str, ...]
+) -> None:
+    """Raise if another file has other ids: the module uses the last list."""
+    for id_list in conflicts.foreign_lists(installation):
+        if set(id_list.ids) != set(ids):
             raise errors.Refused(
-                f"{line.path} gives vfio-pci ids={','.join(line.ids)}, and"
-                f" ids={','.join(ids)} are wanted, of which one list would"
-                " hide the other: take ids= out of that file, or use"
-                " --binding address"
+                f"{id_list.path} gives vfio-pci ids={','.join(id_list.ids)},"
+                f" and ids={','.join(ids)} is needed; only one of two lists"
+                " takes effect: remove ids= from that file, or use --binding"
+                " address"
             )
 
 
 def _refuse_built_in(case: BindingCase) -> None:
-    """A driver that is built in has its functions before any module."""
+    """Raise if a driver that is built in would bind a target before vfio-pci
+    loads."""
     for kernel in case.installation.kernels:
         if isinstance(kernel.builtin, Unknown):
             continue
         for target in case.targets:
-            first = sorted(kernel.builtin.intersection(target.modules))
-            if first:
+            rivals = sorted(kernel.builtin.intersection(target.modules))
+            if rivals:
                 raise errors.Refused(
-                    f"{first[0]} is built into kernel {kernel.release} and"
-                    f" would have {target.address} before vfio-pci: use"
-                    " --binding address, which takes it away"
+                    f"{rivals[0]} is built into kernel {kernel.release} and"
+                    f" binds {target.address} before vfio-pci can: use"
+                    " --binding address, which unbinds it"
                 )

@@ -1,11 +1,13 @@
-"""GRUB as Debian and Ubuntu have it: drop-ins, and update-grub."""
+"""GRUB on Debian and Ubuntu: a drop-in of its own, and update-grub."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gpu_passthrough_plugin.enablement import own_files
 from gpu_passthrough_plugin.enablement.bootloader import grub_config
 from gpu_passthrough_plugin.enablement.driver import (
+    STEP_ARGUMENTS,
     BootloaderDriver,
     BootloaderPlan,
     ConfiguredArguments,
@@ -15,20 +17,19 @@ from gpu_passthrough_plugin.formats import (
     kernel_cmdline,
     os_release,
 )
-from gpu_passthrough_plugin.formats.grub_defaults import DefaultsFile
+from gpu_passthrough_plugin.formats.grub_defaults import CMDLINE, DefaultsFile
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
-from gpu_passthrough_plugin.model.change import Change, Write
-from gpu_passthrough_plugin.model.installation import Installation, encoded
+from gpu_passthrough_plugin.model.change import Change
+from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reads import Reads
 
 MENU = "/boot/grub/grub.cfg"
-OURS = f"{grub_defaults.FOLDER}/90-gpu-passthrough.cfg"
-_HEAD = "# Written by 'gpu-passthrough host enable'; 'host disable' undoes it."
+DROP_IN = f"{grub_defaults.FOLDER}/90-gpu-passthrough.cfg"
 _TOOL = "update-grub"
 
 
 class Debian(BootloaderDriver):
-    """Arguments are added by a file of our own, which appends.
+    """Arguments are added by a drop-in, which appends to what others set.
 
     Source: Debian, grub-mkconfig, which sources /etc/default/grub and then
     /etc/default/grub.d/*.cfg.
@@ -43,12 +44,11 @@ class Debian(BootloaderDriver):
     )
 
     def claims(self, installation: Installation) -> str | None:
-        if _TOOL in installation.tools and os_release.is_like(
-            installation, "debian", "ubuntu"
-        ):
-            tool = installation.tools[_TOOL]
-            return f"{tool} is there, and the system is Debian's"
-        return None
+        is_debian = os_release.is_like(installation, "debian", "ubuntu")
+        if _TOOL not in installation.tools or not is_debian:
+            return None
+        tool = installation.tools[_TOOL]
+        return f"{tool} exists, and the system is Debian or derived from it"
 
     def configured(self, installation: Installation) -> ConfiguredArguments:
         files = grub_defaults.files(installation, has_drop_ins=True)
@@ -58,49 +58,52 @@ class Debian(BootloaderDriver):
         self, installation: Installation, requirements: Requirements
     ) -> BootloaderPlan:
         argv = (grub_config.tool(installation, _TOOL),)
-        said = edited(installation, requirements)
-        run = grub_config.generated(
-            installation, said.changes, argv, MENU, requirements
+        plan = edit_defaults(installation, requirements)
+        run = grub_config.generate_menu(
+            installation, plan.changes, argv, MENU, requirements
         )
-        return said._replace(changes=(*said.changes, run))
+        return plan._replace(changes=(*plan.changes, run))
 
 
-def edited(
+def edit_defaults(
     installation: Installation, requirements: Requirements
 ) -> BootloaderPlan:
-    """Wrong words put right where they stand, and the rest in a drop-in.
+    """Return what corrects wrong arguments, and adds the rest in a drop-in.
 
     :raises Refused: when a file cannot be edited safely.
     """
-    every = grub_defaults.files(installation, has_drop_ins=True)
-    files = [file for file in every if file.path != OURS]
-    fixed = grub_config.corrected(files, requirements)
-    missing = kernel_cmdline.missing(
-        grub_config.command_lines(fixed.files).every, requirements
-    )
-    ours = _drop_in(missing)
-    after = [*fixed.files, *([DefaultsFile(OURS, ours)] if ours else [])]
-    grub_config.verified(_ordered(after), requirements)
-    changes: list[Change] = [
-        grub_config.write(before, now)
-        for before, now in zip(files, fixed.files, strict=True)
-        if before != now or before.path == grub_defaults.PATH
+    files = [
+        file
+        for file in grub_defaults.files(installation, has_drop_ins=True)
+        if file.path != DROP_IN
     ]
-    was = installation.content(OURS)
-    if ours or was is not None:
-        becomes = encoded(ours) if ours else None
-        changes.append(Write(grub_config.ARGUMENTS, OURS, was, becomes))
-    return BootloaderPlan(tuple(changes), fixed.notes)
+    corrected = grub_config.correct(files, requirements)
+    text = _drop_in(
+        kernel_cmdline.missing(
+            grub_config.command_lines(corrected.files).every, requirements
+        )
+    )
+    drop_ins = [DefaultsFile(DROP_IN, text)] if text else []
+    grub_config.require_satisfied(
+        _in_order((*corrected.files, *drop_ins)), requirements
+    )
+    changes: list[Change] = [
+        grub_config.write(before, after)
+        for before, after in zip(files, corrected.files, strict=True)
+        if before != after or before.path == grub_defaults.PATH
+    ]
+    changes += own_files.write(installation, STEP_ARGUMENTS, DROP_IN, text)
+    return BootloaderPlan(tuple(changes), corrected.notes)
 
 
-def _drop_in(missing: Sequence[str]) -> str:
-    """A file that appends; empty when there is nothing to append."""
+def _drop_in(missing: Sequence[str]) -> str | None:
+    """Return a file that appends; None where there is nothing to append."""
     if not missing:
-        return ""
-    name = grub_defaults.CMDLINE
-    return f'{_HEAD}\n{name}="${name} {" ".join(missing)}"\n'
+        return None
+    words = " ".join(missing)
+    return f'{own_files.HEADER}{CMDLINE}="${CMDLINE} {words}"\n'
 
 
-def _ordered(files: Sequence[DefaultsFile]) -> list[DefaultsFile]:
-    """As the shell sources them: the main one first, the rest by name."""
+def _in_order(files: Sequence[DefaultsFile]) -> list[DefaultsFile]:
+    """Return the files as they are sourced: the main one, then by name."""
     return sorted(files, key=lambda f: (f.path != grub_defaults.PATH, f.path))

@@ -1,4 +1,4 @@
-"""GRUB 2 as CentOS 7 and others have it: one file, and a generator."""
+"""GRUB 2 on CentOS 7, Arch and others: one defaults file, and a generator."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from gpu_passthrough_plugin.model.reads import Reads
 
 _TOOLS = ("grub2-mkconfig", "grub-mkconfig")
 _MENUS = ("/boot/grub2/grub.cfg", "/boot/grub/grub.cfg")
+# Vendors' folders on the EFI system partition hold a grub.cfg each.
 _EFI = "/boot/efi/EFI"
 
 
 class Grub2(BootloaderDriver):
-    """Arguments are in /etc/default/grub, and the menu is where GRUB is."""
+    """Arguments are in /etc/default/grub, and the menu where GRUB is."""
 
     name = "grub2"
     precedence = 70
@@ -32,61 +33,68 @@ class Grub2(BootloaderDriver):
         tool = next((t for t in _TOOLS if t in installation.tools), None)
         if tool is None or grub_defaults.PATH not in installation.files:
             return None
-        return f"{installation.tools[tool]} and {grub_defaults.PATH} are there"
+        return f"{installation.tools[tool]} and {grub_defaults.PATH} exist"
 
     def configured(self, installation: Installation) -> ConfiguredArguments:
         files = grub_defaults.files(installation, has_drop_ins=False)
         return grub_config.configured(
-            installation, files, read_menu(installation)
+            installation, files, known_menu(installation)
         )
 
     def plan(
         self, installation: Installation, requirements: Requirements
     ) -> BootloaderPlan:
-        path = output(installation)
+        path = menu(installation)
         if grub_menu.has_loader_entries(installation.text(path) or ""):
             raise errors.Refused(
                 f"{path} takes its entries from /boot/loader/entries, which"
-                f" {_TOOLS[0]} does not write; wanted grubby for that: install"
-                " it, and run this again"
+                f" {_TOOLS[0]} does not write and grubby does: install"
+                " grubby, then run this again"
             )
-        return planned(installation, requirements, path)
+        return edit(installation, requirements, path)
 
 
-def planned(
-    installation: Installation, requirements: Requirements, path: str
+def edit(
+    installation: Installation, requirements: Requirements, menu: str
 ) -> BootloaderPlan:
-    """What edits /etc/default/grub and makes the menu at ``path`` of it."""
+    """Return what edits /etc/default/grub and makes the menu from it.
+
+    :param menu: path of the menu.
+    """
     argv = (grub_config.tool(installation, *_TOOLS),)
-    said = grub_config.edited(installation, requirements)
-    run = grub_config.generated(
-        installation, said.changes, argv, path, requirements
+    plan = grub_config.edit_defaults(installation, requirements)
+    run = grub_config.generate_menu(
+        installation, plan.changes, argv, menu, requirements
     )
-    return said._replace(changes=(*said.changes, run))
+    return plan._replace(changes=(*plan.changes, run))
 
 
-def read_menu(installation: Installation) -> str | None:
-    """The menu that GRUB reads; None where that cannot be told."""
+def known_menu(installation: Installation) -> str | None:
+    """Return the path of the menu that GRUB reads; None if not known."""
     try:
-        return output(installation)
+        return menu(installation)
     except errors.Refused:
         return None
 
 
-def output(installation: Installation) -> str:
-    """The menu that GRUB reads, which is never a stub.
+def menu(installation: Installation) -> str:
+    """Return the path of the menu that GRUB reads, which is never a stub.
 
-    :raises Refused: when there is none, or it cannot be told which.
+    :raises Refused: when there is none, or several may be meant.
     """
     paths = (
         f"{_EFI}/{vendor}/grub.cfg" for vendor in installation.names(_EFI)
     )
-    menus = [p for p in paths if grub_menu.is_menu(installation.text(p) or "")]
+    menus = [
+        path
+        for path in paths
+        if grub_menu.is_menu(installation.text(path) or "")
+    ]
     if installation.is_efi and len(menus) > 1:
         raise errors.Refused(
-            f"{' and '.join(menus)} are menus; wanted one on the EFI system"
-            " partition: remove the folder of the system that is no longer"
-            " there, and run this again"
+            "more than one GRUB menu on the EFI system partition:"
+            f" {' and '.join(menus)}; remove the folder of the system that is"
+            " not installed any more, then run this again"
         )
     if installation.is_efi and menus:
         return menus[0]
@@ -94,6 +102,6 @@ def output(installation: Installation) -> str:
         if path in installation.files:
             return path
     raise errors.Refused(
-        f"no menu at {' or '.join(_MENUS)}; wanted the one that GRUB reads:"
-        f" make it with {_TOOLS[0]} -o, and run this again"
+        f"no GRUB menu at {' or '.join(_MENUS)}; make the one that GRUB reads"
+        f" with {_TOOLS[0]} -o, then run this again"
     )

@@ -1,4 +1,4 @@
-"""GRUB's generated menu, made anew from /etc/default/grub."""
+"""Kernel arguments written into GRUB's defaults, and the menu made of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement.driver import (
+    STEP_ARGUMENTS,
+    STEP_MENU,
     BootloaderPlan,
     ConfiguredArguments,
 )
@@ -27,103 +29,105 @@ from gpu_passthrough_plugin.formats.grub_defaults import (
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import (
     BESIDE,
-    Action,
     Change,
     Run,
     Write,
+    is_change,
 )
 from gpu_passthrough_plugin.model.installation import Installation, encoded
 
-ARGUMENTS = "kernel arguments"
-MENU = "boot menu"
+
+class CorrectedFiles(NamedTuple):
+    """The files without wrong arguments, and what was corrected."""
+
+    files: tuple[DefaultsFile, ...]
+    notes: tuple[str, ...]
 
 
 def configured(
-    installation: Installation,
-    files: Sequence[DefaultsFile],
-    output: str | None,
+    installation: Installation, files: Sequence[DefaultsFile], menu: str | None
 ) -> ConfiguredArguments:
-    """What the files come to, and what the menu at ``output`` says.
+    """Return what the files come to, and what the menu says.
 
-    Nothing of files that only a shell can tell the value of.
+    Nothing of files whose value only a shell can tell.
+
+    :param menu: its path; None where it is not known which menu is read.
     """
-    said = {}
-    now = grub_defaults.command_lines(files)
-    if isinstance(now, CommandLines):
-        said = {
-            f"{grub_defaults.PATH} {CMDLINE}": now.every,
-            f"{grub_defaults.PATH} {CMDLINE_DEFAULT}": now.normal,
+    sources = {}
+    lines = grub_defaults.command_lines(files)
+    if isinstance(lines, CommandLines):
+        sources = {
+            f"{grub_defaults.PATH} {CMDLINE}": lines.every,
+            f"{grub_defaults.PATH} {CMDLINE_DEFAULT}": lines.normal,
         }
     entries: dict[str, tuple[str, ...]] = {}
-    if output:
-        text = installation.text(output) or ""
-        entries = grub_menu.kernel_arguments(output, text)
-    return ConfiguredArguments(said, entries)
+    if menu:
+        text = installation.text(menu) or ""
+        entries = grub_menu.kernel_arguments(menu, text)
+    return ConfiguredArguments(sources, entries)
 
 
-def edited(
+def edit_defaults(
     installation: Installation, requirements: Requirements
 ) -> BootloaderPlan:
-    """What puts the arguments into /etc/default/grub itself.
+    """Return what writes the arguments into /etc/default/grub itself.
 
-    :raises Refused: when it cannot be edited safely.
+    :raises Refused: when that file cannot be edited safely.
     """
     files = grub_defaults.files(installation, has_drop_ins=False)
     if not files:
         raise errors.Refused(
-            f"{grub_defaults.PATH} is not there; wanted GRUB's settings in it:"
-            f' write {CMDLINE}="" into it and run this again'
+            f"{grub_defaults.PATH} does not exist; expected GRUB's settings"
+            f' there: write {CMDLINE}="" into it, then run this again'
         )
-    fixed = corrected(files, requirements)
-    after = completed(fixed.files[0], requirements)
-    verified((after,), requirements)
-    return BootloaderPlan((write(files[0], after),), fixed.notes)
+    corrected = correct(files, requirements)
+    edited = _complete(corrected.files[0], requirements)
+    require_satisfied((edited,), requirements)
+    return BootloaderPlan((write(files[0], edited),), corrected.notes)
 
 
 def command_lines(files: Sequence[DefaultsFile]) -> CommandLines:
-    """What the files come to.
+    """Return the arguments that the files come to.
 
     :raises Refused: where only a shell can tell.
     """
     lines = grub_defaults.command_lines(files)
     if isinstance(lines, UnevaluatedLine):
         raise errors.Refused(
-            f"{lines.path} says {lines.line}, whose value only a shell can"
-            " tell; wanted words between one pair of quotes: write them so,"
-            " and run this again"
+            f"{lines.path}: only a shell can evaluate '{lines.line}';"
+            " expected words in one pair of quotes: write them so, then run"
+            " this again"
         )
     return lines
 
 
-class Corrected(NamedTuple):
-    """The files without what is wrong in them."""
-
-    files: tuple[DefaultsFile, ...]
-    notes: tuple[str, ...]
-
-
-def corrected(
+def correct(
     files: Sequence[DefaultsFile], requirements: Requirements
-) -> Corrected:
-    """Wrong words put right where they stand; nothing is added."""
-    fixed: list[DefaultsFile] = []
+) -> CorrectedFiles:
+    """Return the files with wrong arguments corrected where they stand.
+
+    Nothing is added.
+    """
+    corrected: list[DefaultsFile] = []
     notes: list[str] = []
     for file in files:
         text = file.text
         # From the last one on, so that places before it stay what they are.
-        for one in reversed(shell_assignments.assignments(text)):
-            if one.name not in (CMDLINE, CMDLINE_DEFAULT):
+        for assignment in reversed(shell_assignments.assignments(text)):
+            if assignment.name not in (CMDLINE, CMDLINE_DEFAULT):
                 continue
-            body = kernel_cmdline_edit.correct_text(one.body, requirements)
+            body = kernel_cmdline_edit.correct_text(
+                assignment.body, requirements
+            )
             notes += body.notes
-            if body.text != one.body:
-                text = shell_assignments.replaced(text, one, body.text)
-        fixed.append(DefaultsFile(file.path, text))
-    return Corrected(tuple(fixed), tuple(dict.fromkeys(notes)))
+            if body.text != assignment.body:
+                text = shell_assignments.replaced(text, assignment, body.text)
+        corrected.append(DefaultsFile(file.path, text))
+    return CorrectedFiles(tuple(corrected), tuple(dict.fromkeys(notes)))
 
 
-def completed(file: DefaultsFile, requirements: Requirements) -> DefaultsFile:
-    """The file with what is missing in its last ``CMDLINE``.
+def _complete(file: DefaultsFile, requirements: Requirements) -> DefaultsFile:
+    """Return the file with what is missing in its last ``CMDLINE``.
 
     :raises Refused: when it has none.
     """
@@ -132,17 +136,18 @@ def completed(file: DefaultsFile, requirements: Requirements) -> DefaultsFile:
         return file
     last = next(
         (
-            one
-            for one in reversed(shell_assignments.assignments(file.text))
-            if one.name == CMDLINE
+            assignment
+            for assignment in reversed(
+                shell_assignments.assignments(file.text)
+            )
+            if assignment.name == CMDLINE
         ),
         None,
     )
     if last is None:
         raise errors.Refused(
-            f"{file.path} has no line {CMDLINE}=; wanted one to add"
-            f' {" ".join(missing)} to: write {CMDLINE}="" into it and run'
-            " this again"
+            f"{file.path} has no line {CMDLINE}= to add {' '.join(missing)}"
+            f' to: write {CMDLINE}="" into it, then run this again'
         )
     body = kernel_cmdline_edit.edit_text(last.body, Requirements(missing)).text
     return DefaultsFile(
@@ -151,18 +156,21 @@ def completed(file: DefaultsFile, requirements: Requirements) -> DefaultsFile:
 
 
 def write(before: DefaultsFile, after: DefaultsFile) -> Write:
-    """The change of one of GRUB's files."""
+    """Return the change of one of the files."""
     return Write(
-        ARGUMENTS, before.path, encoded(before.text), encoded(after.text)
+        STEP_ARGUMENTS,
+        before.path,
+        encoded(before.text),
+        encoded(after.text),
     )
 
 
-def verified(
+def require_satisfied(
     files: Sequence[DefaultsFile], requirements: Requirements
 ) -> None:
-    """Nothing, where the files will say what is wanted.
+    """Raise if a menu made from the files would lack what is required.
 
-    :raises Refused: where one of them would still say something else.
+    :raises Refused: naming the file that overrides the others.
     """
     if command_lines(files).satisfy(requirements):
         return
@@ -172,46 +180,42 @@ def verified(
         files[-1],
     )
     raise errors.Refused(
-        f"{last.path} sets {CMDLINE} so that what is set before it is"
-        f" lost; wanted {required} in every entry:"
-        f' have it say {CMDLINE}="${CMDLINE} …", and run this'
-        " again"
+        f"{last.path} sets {CMDLINE} and drops what was set before, so that"
+        f" {required} would not be in every entry: have it say"
+        f' {CMDLINE}="${CMDLINE} …", then run this again'
     )
 
 
-def generated(
+def generate_menu(
     installation: Installation,
     changes: Sequence[Change],
     argv: tuple[str, ...],
-    output: str,
+    menu: str,
     requirements: Requirements,
 ) -> Run:
-    """What writes the menu anew, where it does not say what is wanted.
+    """Return what writes the menu, needed where it lacks what is required.
 
-    Beside the present one: grub-mkconfig itself would write over it, and
-    leave a part of a menu where it is cut off.
+    It is written to another path first: grub-mkconfig itself would overwrite
+    it, and leave a part of a menu when it is interrupted.
     Source: GRUB, util/grub-mkconfig.in; the last ``-o`` counts.
 
     :param changes: of the files that it is made from.
-    :param argv: the command, without where it writes to.
+    :param argv: the command without ``-o``.
+    :param menu: path of the menu that GRUB reads.
     """
     argv = (*argv, "-o", BESIDE)
-    text = installation.text(output)
-    said = grub_menu.kernel_arguments(output, text or "")
-    is_said = all(
-        kernel_cmdline.is_satisfied(line, requirements)
-        for line in said.values()
+    text = installation.text(menu)
+    entries = grub_menu.kernel_arguments(menu, text or "")
+    is_up_to_date = text is not None and all(
+        kernel_cmdline.is_satisfied(words, requirements)
+        for words in entries.values()
     )
-    is_needed = text is None or not is_said or any(map(is_change, changes))
-    return Run(MENU, argv, (output,), argv, is_needed, output)
-
-
-def is_change(change: Change) -> bool:
-    return change.action is not Action.KEEP
+    is_needed = not is_up_to_date or any(map(is_change, changes))
+    return Run(STEP_MENU, argv, (menu,), argv, is_needed, menu)
 
 
 def tool(installation: Installation, *names: str) -> str:
-    """The path of the first of these commands that is installed.
+    """Return the path of the first of these commands that is installed.
 
     :raises Refused: when none is.
     """
@@ -219,6 +223,6 @@ def tool(installation: Installation, *names: str) -> str:
         if name in installation.tools:
             return installation.tools[name]
     raise errors.Refused(
-        f"{' and '.join(names)} not found; wanted it to apply the kernel's"
-        " arguments: install it, and run this again"
+        f"command {' or '.join(names)} not found; it applies kernel"
+        " arguments: install it, then run this again"
     )

@@ -1,9 +1,13 @@
-"""grubby, for loader entries as RHEL from 8 on and Fedora have them."""
+"""grubby, which edits loader entries on RHEL from 8 on and Fedora.
+
+Source: grubby(8); Fedora, grubby-bls (update_bls_fragment, update_args).
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement.bootloader import (
@@ -11,6 +15,7 @@ from gpu_passthrough_plugin.enablement.bootloader import (
     kernel_cmdline_file,
 )
 from gpu_passthrough_plugin.enablement.driver import (
+    STEP_ARGUMENTS,
     BootloaderDriver,
     BootloaderPlan,
     ConfiguredArguments,
@@ -23,21 +28,30 @@ from gpu_passthrough_plugin.formats import (
     loader_entries,
 )
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
+from gpu_passthrough_plugin.formats.kernel_cmdline_edit import Difference
+from gpu_passthrough_plugin.formats.loader_entries import LoaderEntry
 from gpu_passthrough_plugin.model.change import Change, Run
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reads import Reads
 
 _TOOL = "grubby"
 _GRUBENV = "/boot/grub2/grubenv"
-_SHARED = "kernelopts"
+_KERNELOPTS = "kernelopts"
 _FOLDER = "/boot/loader/entries"
+
+# The words of each line that grubby edits, by entry or variable.
+Lines = Mapping[str, Sequence[str]]
+
+
+class SourceChanges(NamedTuple):
+    """Changes of what new entries are made from, and notes."""
+
+    changes: tuple[Change, ...]
+    notes: tuple[str, ...]
 
 
 class Grubby(BootloaderDriver):
-    """Every entry is told at once, and so is what new ones are made from.
-
-    Source: grubby(8); Fedora, grubby-bls (update_bls_fragment).
-    """
+    """One call changes every entry, and files that new ones are made from."""
 
     name = "grubby"
     precedence = 50
@@ -49,120 +63,137 @@ class Grubby(BootloaderDriver):
     )
 
     def claims(self, installation: Installation) -> str | None:
-        if _TOOL in installation.tools and installation.paths(
-            _FOLDER, ".conf"
-        ):
-            return f"{installation.tools[_TOOL]} and {_FOLDER} are there"
-        return None
+        tool = installation.tools.get(_TOOL)
+        if tool is None or not _entry_paths(installation):
+            return None
+        return f"{tool} and {_FOLDER} exist"
 
     def configured(self, installation: Installation) -> ConfiguredArguments:
+        variables = _environment(installation)
         sources = {}
         if kernel_cmdline_file.PATH in installation.files:
-            sources[kernel_cmdline_file.PATH] = kernel_cmdline_file.said(
+            sources[kernel_cmdline_file.PATH] = kernel_cmdline_file.arguments(
                 installation
             )
-        shared = _environment(installation).get(_SHARED)
-        if shared:
-            sources[f"{_GRUBENV} {_SHARED}"] = kernel_cmdline.split(shared)
-        return ConfiguredArguments(sources, _entries(installation))
+        if variables.get(_KERNELOPTS):
+            sources[f"{_GRUBENV} {_KERNELOPTS}"] = kernel_cmdline.split(
+                variables[_KERNELOPTS]
+            )
+        return ConfiguredArguments(
+            sources,
+            {
+                entry.path: _expanded(entry.arguments, variables)
+                for entry in _entries(installation)
+            },
+        )
 
     def plan(
         self, installation: Installation, requirements: Requirements
     ) -> BootloaderPlan:
-        _refuse_what_grubby_leaves(installation, requirements)
-        changes, notes = _sources(installation, requirements)
-        lines = _lines(installation)
-        right = {
-            k: kernel_cmdline_edit.edit_words(line, requirements)
-            for k, line in lines.items()
+        variables = _environment(installation)
+        entries = _entries(installation)
+        _refuse_out_of_reach(entries, variables, requirements)
+        sources = _edit_sources(installation, requirements)
+        before = _lines(entries, variables)
+        edited = {
+            key: kernel_cmdline_edit.edit_words(words, requirements)
+            for key, words in before.items()
         }
-        after = {k: r.words for k, r in right.items()}
-        due = _difference(lines, after)
-        tool = installation.tools[_TOOL]
-        shown = due or kernel_cmdline_edit.Difference(
+        after = {key: line.words for key, line in edited.items()}
+        due = _difference(before, after)
+        # What is in effect already is in the command that is shown as kept.
+        shown = due or Difference(
             kernel_cmdline.missing((), requirements), requirements.forbidden
         )
+        tool = installation.tools[_TOOL]
         run = Run(
-            grub_config.ARGUMENTS,
+            STEP_ARGUMENTS,
             _argv(tool, shown),
             _touched(installation),
-            _undo(tool, lines, after),
+            _undo_argv(tool, before, after),
             bool(due),
         )
-        noted = (*notes, *(n for r in right.values() for n in r.notes))
-        return BootloaderPlan((*changes, run), tuple(dict.fromkeys(noted)))
+        notes = (note for line in edited.values() for note in line.notes)
+        return BootloaderPlan(
+            (*sources.changes, run),
+            tuple(dict.fromkeys((*sources.notes, *notes))),
+        )
 
 
-def _refuse_what_grubby_leaves(
-    installation: Installation, requirements: Requirements
+def _refuse_out_of_reach(
+    entries: Sequence[LoaderEntry],
+    variables: Mapping[str, str],
+    requirements: Requirements,
 ) -> None:
-    """Nothing, where grubby reaches all that the entries say.
+    """Raise if a wrong argument stands where grubby does not edit.
 
-    :raises Refused: when it does not.
+    :raises Refused: naming the place and the arguments.
     """
-    for entry in _own(installation):
-        for place, line in _beyond(entry, _environment(installation)):
-            right = kernel_cmdline_edit.edit_words(line, requirements)
-            wrong = set(line) - set(right.words)
+    for entry in entries:
+        for place, words in _out_of_reach(entry, variables):
+            edited = kernel_cmdline_edit.edit_words(words, requirements)
+            wrong = set(words) - set(edited.words)
             if wrong:
                 raise errors.Refused(
-                    f"{place} says {' '.join(sorted(wrong))}, which grubby"
-                    " does not edit; wanted it without that: take it out"
-                    " there, and run this again"
+                    f"{place} says {' '.join(sorted(wrong))}, and grubby does"
+                    " not edit that: remove it there, then run this again"
                 )
 
 
-def _beyond(
-    entry: loader_entries.LoaderEntry, variables: Mapping[str, str]
+def _out_of_reach(
+    entry: LoaderEntry, variables: Mapping[str, str]
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Words of an entry, and of what it takes in, that grubby leaves.
+    """Yield what grubby does not edit of an entry and of its variables.
 
-    :raises Refused: when the entry takes in what is not there: grubby
-        would set it to what it adds and nothing else, without ``root=``.
+    :raises Refused: when a variable of the entry is not set: grubby would
+        set it to the new arguments alone, without ``root=``.
     """
-    shared = f"${_SHARED}"
-    if shared in entry.arguments:
-        if not variables.get(_SHARED):
+    kernelopts = f"${_KERNELOPTS}"
+    if kernelopts in entry.arguments:
+        if not variables.get(_KERNELOPTS):
             raise errors.Refused(
-                f"{entry.path} takes its arguments from {_SHARED}, which"
-                f" {_GRUBENV} does not have; wanted them there: run"
-                " 'grub2-mkconfig -o' for the menu that GRUB reads, and run"
-                " this again"
+                f"{entry.path} takes its arguments from {_KERNELOPTS}, and"
+                f" {_GRUBENV} does not set that: run 'grub2-mkconfig -o' for"
+                " the menu that GRUB reads, then run this again"
             )
         yield entry.path, entry.arguments
     for word in entry.arguments:
         name = word.removeprefix("$")
-        if word != shared and name != word and name in variables:
+        if word != kernelopts and name != word and name in variables:
             yield f"{_GRUBENV} {name}", kernel_cmdline.split(variables[name])
 
 
-def _sources(
+def _edit_sources(
     installation: Installation, requirements: Requirements
-) -> tuple[tuple[Change, ...], tuple[str, ...]]:
-    """What new entries and a new environment block are made from.
+) -> SourceChanges:
+    """Return the changes of the files that new entries are made from.
 
-    Not every grubby sees to these.
+    Some versions of grubby do not edit these.
     """
     changes: list[Change] = []
     notes: list[str] = []
     if kernel_cmdline_file.PATH in installation.files:
-        change, said = kernel_cmdline_file.write(installation, requirements)
-        changes.append(change)
-        notes += said
+        file = kernel_cmdline_file.edit(installation, requirements)
+        changes.append(file.change)
+        notes += file.notes
     if grub_defaults.PATH in installation.files:
         try:
-            edited = grub_config.edited(installation, requirements)
+            defaults = grub_config.edit_defaults(installation, requirements)
         except errors.Refused as error:
-            # The entries are what counts: this is said, and left alone.
+            # The entries decide, so that this is no more than a note.
             notes.append(str(error))
         else:
-            changes += edited.changes
-            notes += edited.notes
-    return tuple(changes), tuple(notes)
+            changes += defaults.changes
+            notes += defaults.notes
+    return SourceChanges(tuple(changes), tuple(notes))
 
 
-def _own(installation: Installation) -> tuple[loader_entries.LoaderEntry, ...]:
-    """Entries that grubby edits: not those of an EFI system partition."""
+def _entry_paths(installation: Installation) -> tuple[str, ...]:
+    return installation.paths(_FOLDER, loader_entries.SUFFIX)
+
+
+def _entries(installation: Installation) -> tuple[LoaderEntry, ...]:
+    """Return entries that grubby edits: none of an EFI system partition."""
     return tuple(
         entry
         for entry in loader_entries.entries(installation)
@@ -172,7 +203,7 @@ def _own(installation: Installation) -> tuple[loader_entries.LoaderEntry, ...]:
 
 def _touched(installation: Installation) -> tuple[str, ...]:
     return (
-        *installation.paths(_FOLDER, ".conf"),
+        *_entry_paths(installation),
         installation.real(_GRUBENV),
         installation.real(grub_defaults.PATH),
         kernel_cmdline_file.PATH,
@@ -183,50 +214,43 @@ def _environment(installation: Installation) -> Mapping[str, str]:
     return grub_menu.environment(installation.text(_GRUBENV) or "")
 
 
-def _entries(installation: Installation) -> dict[str, tuple[str, ...]]:
-    """What each entry says, with what it takes from the environment."""
-    variables = _environment(installation)
-    return {
-        entry.path: tuple(
-            part
-            for word in entry.arguments
-            for part in _expanded(word, variables)
+def _expanded(
+    words: Sequence[str], variables: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Return the words with those of variables in the place of these."""
+    expanded: list[str] = []
+    for word in words:
+        name = word.removeprefix("$")
+        is_variable = name != word and name in variables
+        expanded += (
+            kernel_cmdline.split(variables[name]) if is_variable else (word,)
         )
-        for entry in _own(installation)
-    }
+    return tuple(expanded)
 
 
-def _expanded(word: str, variables: Mapping[str, str]) -> tuple[str, ...]:
-    name = word.removeprefix("$")
-    if name == word or name not in variables:
-        return (word,)
-    return kernel_cmdline.split(variables[name])
-
-
-def _lines(installation: Installation) -> dict[str, tuple[str, ...]]:
-    """Every line of words that grubby edits."""
-    shared = _environment(installation).get(_SHARED, "")
-    lines = {_SHARED: kernel_cmdline.split(shared)} if shared else {}
+def _lines(
+    entries: Sequence[LoaderEntry], variables: Mapping[str, str]
+) -> dict[str, tuple[str, ...]]:
+    """Return every line of words that grubby edits."""
+    kernelopts = kernel_cmdline.split(variables.get(_KERNELOPTS, ""))
+    lines = {_KERNELOPTS: kernelopts} if variables.get(_KERNELOPTS) else {}
     return lines | {
         entry.path: entry.arguments
-        for entry in _own(installation)
-        if f"${_SHARED}" not in entry.arguments
+        for entry in entries
+        if f"${_KERNELOPTS}" not in entry.arguments
     }
 
 
-_Lines = Mapping[str, Sequence[str]]
-
-
-def _argv(tool: str, due: kernel_cmdline_edit.Difference) -> tuple[str, ...]:
-    """The call, for all entries."""
+def _argv(tool: str, due: Difference) -> tuple[str, ...]:
+    """Return the call that changes all entries."""
     options = [f"--args={' '.join(due.added)}"] if due.added else []
     if due.removed:
         options.append(f"--remove-args={' '.join(due.removed)}")
     return (tool, "--update-kernel=ALL", *options)
 
 
-def _undo(tool: str, before: _Lines, after: _Lines) -> tuple[str, ...]:
-    """The call that takes it back; empty when no one call does, or need be."""
+def _undo_argv(tool: str, before: Lines, after: Lines) -> tuple[str, ...]:
+    """Return the call that undoes it; () where none does, or need be."""
     try:
         due = _difference(after, before)
     except errors.Refused:
@@ -234,55 +258,59 @@ def _undo(tool: str, before: _Lines, after: _Lines) -> tuple[str, ...]:
     return _argv(tool, due) if due else ()
 
 
-def _difference(
-    before: _Lines, after: _Lines
-) -> kernel_cmdline_edit.Difference:
-    """What grubby has to be told for every line to become what it should.
+def _difference(before: Lines, after: Lines) -> Difference:
+    """Return what grubby has to be told for each line to become the other.
 
-    It puts each word that it adds in the place of all of that name, so
-    that others of that name have to be named as well.
+    It replaces all words of a name by the word that it adds, so that others
+    of that name have to be named as well.
 
-    :raises Refused: when the lines differ so that no one call does it.
+    :raises Refused: when no one call does it for all lines.
     """
-    due = [kernel_cmdline_edit.difference(before[k], after[k]) for k in before]
-    removed = _union([d.removed for d in due])
-    names = {_name(w) for d in due for w in d.added}
+    differences = [
+        kernel_cmdline_edit.difference(before[key], after[key])
+        for key in before
+    ]
+    removed = _union([difference.removed for difference in differences])
+    names = {_name(word) for d in differences for word in d.added}
     added = _union(
-        [[w for w in line if _name(w) in names] for line in after.values()]
+        [
+            [word for word in words if _name(word) in names]
+            for words in after.values()
+        ]
     )
-    found = kernel_cmdline_edit.Difference(added, removed)
-    for key, line in before.items():
-        if Counter(_grubbied(line, found)) != Counter(after[key]):
+    due = Difference(added, removed)
+    for key, words in before.items():
+        if Counter(_edited_by_grubby(words, due)) != Counter(after[key]):
             raise errors.Refused(
-                f"{key} differs from other entries in what it says of"
-                f" {', '.join(sorted(names | set(removed)))}; wanted one"
-                " change for all of them: make them agree with grubby, and"
-                " run this again"
+                f"{key} differs from other entries in"
+                f" {', '.join(sorted(names | set(removed)))}, and one call of"
+                " grubby cannot change them all: make them agree with"
+                " grubby, then run this again"
             )
-    return found
+    return due
 
 
-def _grubbied(
-    line: Sequence[str], due: kernel_cmdline_edit.Difference
+def _edited_by_grubby(
+    words: Sequence[str], due: Difference
 ) -> tuple[str, ...]:
-    """The words that grubby leaves of a line."""
+    """Return what grubby makes of a line."""
     names = {_name(word) for word in due.added}
-    left = list(line)
+    left = list(words)
     for word in due.removed:
         if word in left:
             left.remove(word)
-    return (*(w for w in left if _name(w) not in names), *due.added)
+    return (*(word for word in left if _name(word) not in names), *due.added)
 
 
 def _name(word: str) -> str:
-    """What grubby takes for the name: all before the last ``=``."""
+    """Return what grubby takes for the name: all before the last ``=``."""
     return word.rpartition("=")[0] or word
 
 
-def _union(parts: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Each word as often as the part has it that has it most often."""
+def _union(lines: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Return each word as often as the line that has it most often has."""
     most: Counter[str] = Counter()
-    for part in parts:
-        most |= Counter(part)
-    order = dict.fromkeys(word for part in parts for word in part)
+    for line in lines:
+        most |= Counter(line)
+    order = dict.fromkeys(word for line in lines for word in line)
     return tuple(word for word in order for _ in range(most[word]))

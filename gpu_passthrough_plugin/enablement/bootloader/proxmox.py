@@ -1,20 +1,20 @@
-"""Proxmox: GRUB as Debian has it, or EFI system partitions of its own."""
+"""Proxmox: GRUB as on Debian, or EFI system partitions of its own."""
 
 from __future__ import annotations
 
 from gpu_passthrough_plugin.enablement.bootloader import (
     debian,
-    grub_config,
     kernel_cmdline_file,
 )
 from gpu_passthrough_plugin.enablement.driver import (
+    STEP_MENU,
     BootloaderDriver,
     BootloaderPlan,
     ConfiguredArguments,
 )
 from gpu_passthrough_plugin.formats import grub_defaults
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
-from gpu_passthrough_plugin.model.change import Change, Run
+from gpu_passthrough_plugin.model.change import Change, Run, is_change
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reads import Reads
 
@@ -23,10 +23,10 @@ _UUIDS = "/etc/kernel/proxmox-boot-uuids"
 
 
 class Proxmox(BootloaderDriver):
-    """With UUIDs listed, partitions are mounted only while it copies.
+    """Where UUIDs are listed, proxmox-boot-tool copies to these partitions.
 
-    Whether systemd-boot or GRUB is on them cannot be seen then, so that
-    both are told: each reads its own file.
+    They are mounted only meanwhile, so that nothing shows whether
+    systemd-boot or GRUB is on them: the file of each is written.
 
     Source: proxmox-kernel-helper, proxmox-boot-tool and zz-proxmox-boot.
     """
@@ -42,52 +42,55 @@ class Proxmox(BootloaderDriver):
     def claims(self, installation: Installation) -> str | None:
         if _TOOL not in installation.tools:
             return None
-        if _is_copied(installation):
+        if _has_partitions(installation):
             return f"{_UUIDS} lists partitions"
-        return f"{installation.tools[_TOOL]} is there"
+        return f"{installation.tools[_TOOL]} exists"
 
     def configured(self, installation: Installation) -> ConfiguredArguments:
         grub = debian.Debian().configured(installation)
-        if not _is_copied(installation):
+        if not _has_partitions(installation):
             return grub
         sources = dict(grub.sources)
         if kernel_cmdline_file.PATH in installation.files:
-            said = kernel_cmdline_file.said(installation, is_first_line=True)
-            sources[kernel_cmdline_file.PATH] = said
+            sources[kernel_cmdline_file.PATH] = kernel_cmdline_file.arguments(
+                installation, is_first_line_only=True
+            )
         return ConfiguredArguments(sources, {})
 
     def plan(
         self, installation: Installation, requirements: Requirements
     ) -> BootloaderPlan:
-        if not _is_copied(installation):
+        if not _has_partitions(installation):
             return debian.Debian().plan(installation, requirements)
-        changes: tuple[Change, ...] = ()
-        notes: tuple[str, ...] = ()
-        if _is_systemd_boot(installation):
-            change, notes = kernel_cmdline_file.write(
-                installation, requirements, is_first_line=True
+        changes: list[Change] = []
+        notes: list[str] = []
+        if _may_have_systemd_boot(installation):
+            edited = kernel_cmdline_file.edit(
+                installation, requirements, is_first_line_only=True
             )
-            changes = (change,)
+            changes.append(edited.change)
+            notes += edited.notes
         if grub_defaults.PATH in installation.files:
-            said = debian.edited(installation, requirements)
-            changes = (*changes, *said.changes)
-            notes = tuple(dict.fromkeys((*notes, *said.notes)))
+            grub = debian.edit_defaults(installation, requirements)
+            changes += grub.changes
+            notes += grub.notes
         argv = (installation.tools[_TOOL], "refresh")
         run = Run(
-            grub_config.MENU,
+            STEP_MENU,
             argv,
             undo=argv,
-            is_needed=any(map(grub_config.is_change, changes)),
+            is_needed=any(map(is_change, changes)),
         )
-        return BootloaderPlan((*changes, run), notes, (run,))
+        return BootloaderPlan(
+            (*changes, run), tuple(dict.fromkeys(notes)), (run,)
+        )
 
 
-def _is_copied(installation: Installation) -> bool:
+def _has_partitions(installation: Installation) -> bool:
     return bool((installation.text(_UUIDS) or "").split())
 
 
-def _is_systemd_boot(installation: Installation) -> bool:
-    """Whether systemd-boot may be what starts the kernels."""
+def _may_have_systemd_boot(installation: Installation) -> bool:
     return installation.is_efi and (
         kernel_cmdline_file.PATH in installation.files
         or "bootctl" in installation.tools

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gpu_passthrough_plugin.enablement.bootloader import grub_config
 from gpu_passthrough_plugin.enablement.driver import (
+    STEP_ARGUMENTS,
     BootloaderDriver,
     BootloaderPlan,
     ConfiguredArguments,
@@ -14,19 +15,21 @@ from gpu_passthrough_plugin.formats import (
     loader_entries,
 )
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
+from gpu_passthrough_plugin.formats.kernel_cmdline_edit import Difference
+from gpu_passthrough_plugin.formats.loader_entries import LoaderEntry
 from gpu_passthrough_plugin.model.change import Run
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reads import Reads
 
 _BOOTED = "/run/ostree-booted"
 STAGED = "/run/ostree/staged-deployment"
-"""A deployment that the next shutdown makes the default."""
+"""A deployment that becomes the default at the next shutdown."""
 _TOOL = "rpm-ostree"
 # Source: rpm-ostree(1), initramfs.
 _IMAGES = (
-    "rpm-ostree brings images that are built elsewhere: for files of this"
-    " host to be in them, so that vfio-pci comes before drivers that are,"
-    " run 'rpm-ostree initramfs --enable' once"
+    "rpm-ostree installs initramfs images that are built elsewhere: run"
+    " 'rpm-ostree initramfs --enable' once for images to hold files of this"
+    " host, so that vfio-pci loads before drivers that are in them"
 )
 
 
@@ -43,57 +46,62 @@ class RpmOstree(BootloaderDriver):
     )
 
     def claims(self, installation: Installation) -> str | None:
-        return f"{_BOOTED} is there" if _BOOTED in installation.files else None
+        return f"{_BOOTED} exists" if _BOOTED in installation.files else None
 
     def configured(self, installation: Installation) -> ConfiguredArguments:
-        ours = loader_entries.entries(installation)
-        source = {"rpm-ostree kargs": _next(installation)} if ours else {}
-        return ConfiguredArguments(source, {e.path: e.arguments for e in ours})
+        entries = loader_entries.entries(installation)
+        sources = (
+            {"rpm-ostree kargs": _next_arguments(installation)}
+            if entries
+            else {}
+        )
+        return ConfiguredArguments(
+            sources, {entry.path: entry.arguments for entry in entries}
+        )
 
     def plan(
         self, installation: Installation, requirements: Requirements
     ) -> BootloaderPlan:
         tool = grub_config.tool(installation, _TOOL)
-        now = _next(installation)
-        right = kernel_cmdline_edit.edit_words(now, requirements)
-        due = kernel_cmdline_edit.difference(now, right.words)
-        # What is there already is asked for again, to be shown as kept.
-        argv = (tool, "kargs", *_options(due or _whole(requirements)))
-        undo = (tool, "kargs", *_options(due.inverse)) if due else ()
-        run = Run(grub_config.ARGUMENTS, argv, (), undo, bool(due))
-        return BootloaderPlan((run,), (*right.notes, _IMAGES))
+        words = _next_arguments(installation)
+        edited = kernel_cmdline_edit.edit_words(words, requirements)
+        due = kernel_cmdline_edit.difference(words, edited.words)
+        # What is in effect already is in the command that is shown as kept.
+        shown = due or Difference(
+            kernel_cmdline.missing((), requirements), requirements.forbidden
+        )
+        run = Run(
+            STEP_ARGUMENTS,
+            (tool, "kargs", *_options(shown)),
+            undo=(tool, "kargs", *_options(due.inverse)) if due else (),
+            is_needed=bool(due),
+        )
+        return BootloaderPlan((run,), (*edited.notes, _IMAGES))
 
 
-def _options(due: kernel_cmdline_edit.Difference) -> tuple[str, ...]:
+def _options(due: Difference) -> tuple[str, ...]:
     return (
         *(f"--append-if-missing={word}" for word in due.added),
         *(f"--delete-if-present={word}" for word in due.removed),
     )
 
 
-def _whole(requirements: Requirements) -> kernel_cmdline_edit.Difference:
-    return kernel_cmdline_edit.Difference(
-        kernel_cmdline.missing((), requirements), requirements.forbidden
-    )
-
-
-def _next(installation: Installation) -> tuple[str, ...]:
-    """The words of the deployment that is booted next."""
+def _next_arguments(installation: Installation) -> tuple[str, ...]:
+    """Return the words of the deployment that is booted next."""
     staged = installation.content(STAGED)
     if staged is not None:
-        return _staged(staged)
-    newest = max(
-        loader_entries.entries(installation), key=_priority, default=None
-    )
+        return _strings(staged)
+    entries = loader_entries.entries(installation)
+    newest = max(entries, key=_priority, default=None)
     return newest.arguments if newest else ()
 
 
-def _staged(data: bytes) -> tuple[str, ...]:
-    """Strings of the serialised deployment; its arguments are among them."""
-    parts = data.decode("utf-8", "replace").split("\0")
+def _strings(serialised: bytes) -> tuple[str, ...]:
+    """Return the strings of a deployment; its arguments are among them."""
+    parts = serialised.decode("utf-8", "replace").split("\0")
     return tuple(part for part in parts if part.isprintable() and part)
 
 
-def _priority(entry: loader_entries.LoaderEntry) -> int:
-    """ostree numbers its entries: the default has the highest version."""
+def _priority(entry: LoaderEntry) -> int:
+    """Return ostree's number of an entry: the default has the highest."""
     return int(entry.version) if entry.version.isdecimal() else 0

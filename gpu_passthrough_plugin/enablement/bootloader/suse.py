@@ -1,4 +1,4 @@
-"""SUSE's boot loaders: GRUB with its generator, or sdbootutil."""
+"""SUSE: GRUB with its generator, or loader entries made by sdbootutil."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from gpu_passthrough_plugin.enablement.bootloader import (
     kernel_cmdline_file,
 )
 from gpu_passthrough_plugin.enablement.driver import (
+    STEP_MENU,
     BootloaderDriver,
     BootloaderPlan,
     ConfiguredArguments,
@@ -22,7 +23,8 @@ from gpu_passthrough_plugin.formats import (
     os_release,
 )
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
-from gpu_passthrough_plugin.model.change import Run
+from gpu_passthrough_plugin.formats.loader_entries import LoaderEntry
+from gpu_passthrough_plugin.model.change import Run, is_change
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reads import Reads
 
@@ -33,7 +35,7 @@ _SNAPSHOT = re.compile(r"(\d+)@")
 
 
 class Suse(BootloaderDriver):
-    """Decided by what is installed, and by whether it has any entries."""
+    """Which of the two, is told by what is installed and has entries."""
 
     name = "suse"
     precedence = 30
@@ -48,77 +50,76 @@ class Suse(BootloaderDriver):
     def claims(self, installation: Installation) -> str | None:
         if not os_release.is_like(installation, "suse", "opensuse", "sles"):
             return None
-        if _has_entries(installation):
-            tool = installation.tools[_SDBOOTUTIL]
-            return f"{tool} and loader entries are there"
-        if (
-            _MKCONFIG in installation.tools
-            and grub_defaults.PATH in installation.files
-        ):
-            tool = installation.tools[_MKCONFIG]
-            return f"{tool} and {grub_defaults.PATH} are there"
+        tools = installation.tools
+        if _has_loader_entries(installation):
+            return f"{tools[_SDBOOTUTIL]} and loader entries exist"
+        if _MKCONFIG in tools and grub_defaults.PATH in installation.files:
+            return f"{tools[_MKCONFIG]} and {grub_defaults.PATH} exist"
         return None
 
     def configured(self, installation: Installation) -> ConfiguredArguments:
-        if not _has_entries(installation):
+        if not _has_loader_entries(installation):
             files = grub_defaults.files(installation, has_drop_ins=False)
             return grub_config.configured(
-                installation, files, grub2.read_menu(installation)
+                installation, files, grub2.known_menu(installation)
             )
+        source = kernel_cmdline_file.arguments(installation)
         return ConfiguredArguments(
-            {kernel_cmdline_file.PATH: kernel_cmdline_file.said(installation)},
+            {kernel_cmdline_file.PATH: source},
             {
-                e.path: e.arguments
-                for e in loader_entries.entries(installation)
+                entry.path: entry.arguments
+                for entry in loader_entries.entries(installation)
             },
         )
 
     def plan(
         self, installation: Installation, requirements: Requirements
     ) -> BootloaderPlan:
-        if not _has_entries(installation):
-            return grub2.planned(
-                installation, requirements, grub2.output(installation)
-            )
-        change, notes = kernel_cmdline_file.write(installation, requirements)
+        if not _has_loader_entries(installation):
+            menu = grub2.menu(installation)
+            return grub2.edit(installation, requirements, menu)
+        edited = kernel_cmdline_file.edit(installation, requirements)
         tool = installation.tools[_SDBOOTUTIL]
         argv = (tool, "update-all-entries")
-        mine = _of_this_snapshot(loader_entries.entries(installation))
-        is_said = all(
-            kernel_cmdline.is_satisfied(e.arguments, requirements)
-            for e in mine
+        entries = _of_newest_snapshot(loader_entries.entries(installation))
+        is_up_to_date = all(
+            kernel_cmdline.is_satisfied(entry.arguments, requirements)
+            for entry in entries
         )
         run = Run(
-            grub_config.MENU,
+            STEP_MENU,
             argv,
-            tuple(entry.path for entry in mine),
+            tuple(entry.path for entry in entries),
             argv,
-            not is_said or grub_config.is_change(change),
+            is_change(edited.change) or not is_up_to_date,
         )
-        # Its images are on the boot partition, and it alone makes them.
+        # The images are on the boot partition, and it alone builds them.
         images = (tool, "mkinitrd")
         return BootloaderPlan(
-            (change, run),
-            notes,
-            (Run("images", images, undo=images, is_needed=False),),
+            (edited.change, run),
+            edited.notes,
+            (Run("rebuild initramfs", images, undo=images, is_needed=False),),
         )
 
 
-def _has_entries(installation: Installation) -> bool:
+def _has_loader_entries(installation: Installation) -> bool:
     return _SDBOOTUTIL in installation.tools and bool(
         loader_entries.entries(installation)
     )
 
 
-def _of_this_snapshot(
-    found: Sequence[loader_entries.LoaderEntry],
-) -> tuple[loader_entries.LoaderEntry, ...]:
-    """Entries of the newest snapshot, or of none: older ones stay."""
-    numbers = {entry.path: _number(entry) for entry in found}
+def _of_newest_snapshot(
+    entries: Sequence[LoaderEntry],
+) -> tuple[LoaderEntry, ...]:
+    """Return the entries of the newest snapshot, and those of none.
+
+    sdbootutil leaves the entries of older snapshots as they are.
+    """
+    numbers = {entry.path: _snapshot(entry) for entry in entries}
     newest = max((n for n in numbers.values() if n is not None), default=None)
-    return tuple(e for e in found if numbers[e.path] in (None, newest))
+    return tuple(e for e in entries if numbers[e.path] in (None, newest))
 
 
-def _number(entry: loader_entries.LoaderEntry) -> int | None:
+def _snapshot(entry: LoaderEntry) -> int | None:
     match = _SNAPSHOT.match(entry.version)
     return int(match[1]) if match else None

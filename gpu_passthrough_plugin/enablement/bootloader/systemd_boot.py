@@ -1,19 +1,24 @@
-"""systemd-boot: entries made by kernel-install, or written by hand."""
+"""systemd-boot: loader entries made by kernel-install, or written by hand."""
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.enablement.bootloader import (
-    grub_config,
-    kernel_cmdline_file,
-)
+from gpu_passthrough_plugin.enablement.bootloader import kernel_cmdline_file
 from gpu_passthrough_plugin.enablement.driver import (
+    STEP_ARGUMENTS,
+    STEP_MENU,
     BootloaderDriver,
     BootloaderPlan,
     ConfiguredArguments,
 )
 from gpu_passthrough_plugin.formats import kernel_cmdline, loader_entries
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
-from gpu_passthrough_plugin.model.change import Change, Run, Write
+from gpu_passthrough_plugin.formats.loader_entries import LoaderEntry
+from gpu_passthrough_plugin.model.change import (
+    Change,
+    Run,
+    Write,
+    is_change,
+)
 from gpu_passthrough_plugin.model.installation import Installation, encoded
 from gpu_passthrough_plugin.model.reads import Reads
 
@@ -21,7 +26,7 @@ _TOOL = "kernel-install"
 
 
 class SystemdBoot(BootloaderDriver):
-    """A changed source changes only new entries: kernels are added anew.
+    """A changed source affects new entries only: kernels are added again.
 
     Source: kernel-install(8), "/etc/kernel/cmdline"; systemd,
     90-loaderentry.install.
@@ -39,103 +44,95 @@ class SystemdBoot(BootloaderDriver):
         path = loader_entries.loader_conf(installation)
         if path is None or not loader_entries.entries(installation):
             return None
-        return f"{path} and loader entries are there"
+        return f"{path} and loader entries exist"
 
     def configured(self, installation: Installation) -> ConfiguredArguments:
         sources = {}
         if kernel_cmdline_file.PATH in installation.files:
-            sources[kernel_cmdline_file.PATH] = kernel_cmdline_file.said(
+            sources[kernel_cmdline_file.PATH] = kernel_cmdline_file.arguments(
                 installation
             )
-        ours = (*_installed(installation), *_by_hand(installation))
+        entries = (*_generated(installation), *_handwritten(installation))
         return ConfiguredArguments(
-            sources, {e.path: e.arguments for e in ours}
+            sources, {entry.path: entry.arguments for entry in entries}
         )
 
     def plan(
         self, installation: Installation, requirements: Requirements
     ) -> BootloaderPlan:
-        installed = _installed(installation)
+        generated = _generated(installation)
         changes: list[Change] = []
         notes: list[str] = []
-        if installed or kernel_cmdline_file.PATH in installation.files:
-            source, said = kernel_cmdline_file.write(
-                installation, requirements
-            )
-            changes.append(source)
-            notes += said
-        for entry in _by_hand(installation):
-            text = loader_entries.edited(entry, requirements)
-            notes += text.notes
-            changes.append(_write(entry, text.text))
-        is_changed = any(
-            grub_config.is_change(c)
-            for c in changes
-            if c.target == kernel_cmdline_file.PATH
-        )
+        is_source_changed = False
+        if generated or kernel_cmdline_file.PATH in installation.files:
+            source = kernel_cmdline_file.edit(installation, requirements)
+            changes.append(source.change)
+            notes += source.notes
+            is_source_changed = is_change(source.change)
+        for entry in _handwritten(installation):
+            edited = loader_entries.edited(entry, requirements)
+            notes += edited.notes
+            changes.append(_write(entry, edited.text))
         runs = tuple(
-            _run(installation, entry, requirements, is_changed)
-            for entry in installed
+            _add_again(
+                installation,
+                entry,
+                is_needed=is_source_changed
+                or not kernel_cmdline.is_satisfied(
+                    entry.arguments, requirements
+                ),
+            )
+            for entry in generated
         )
-        noted = tuple(dict.fromkeys(notes))
         # A kernel is added as a whole, with its image.
-        return BootloaderPlan((*changes, *runs), noted, runs)
+        return BootloaderPlan(
+            (*changes, *runs), tuple(dict.fromkeys(notes)), runs
+        )
 
 
-def _installed(
-    installation: Installation,
-) -> tuple[loader_entries.LoaderEntry, ...]:
-    """Entries that kernel-install made for kernels that are there."""
+def _generated(installation: Installation) -> tuple[LoaderEntry, ...]:
+    """Return entries that kernel-install made for installed kernels."""
     if _TOOL not in installation.tools:
         return ()
     releases = {kernel.release for kernel in installation.kernels}
     return tuple(
         entry
         for entry in loader_entries.entries(installation)
-        if entry.version in releases and _is_made(entry)
+        if entry.version in releases and _is_generated(entry)
     )
 
 
-def _by_hand(
-    installation: Installation,
-) -> tuple[loader_entries.LoaderEntry, ...]:
-    """Entries that nobody makes anew, and that no other system did."""
+def _handwritten(installation: Installation) -> tuple[LoaderEntry, ...]:
+    """Return entries that no tool, of this system or another, generates."""
     return tuple(
         entry
         for entry in loader_entries.entries(installation)
-        if not _is_made(entry)
+        if not _is_generated(entry)
     )
 
 
-def _is_made(entry: loader_entries.LoaderEntry) -> bool:
-    """Whether it is of a machine, or its kernel where kernel-install is."""
-    return "machine-id" in entry.fields or entry.fields["linux"].endswith(
+def _is_generated(entry: LoaderEntry) -> bool:
+    """Return whether it has a machine, or a kernel where tools put them."""
+    kernel = entry.fields["linux"]
+    return "machine-id" in entry.fields or kernel.endswith(
         f"/{entry.version}/linux"
     )
 
 
-def _write(entry: loader_entries.LoaderEntry, text: str) -> Write:
-    was, becomes = encoded(entry.text), encoded(text)
-    return Write(grub_config.ARGUMENTS, entry.path, was, becomes)
+def _write(entry: LoaderEntry, text: str) -> Write:
+    return Write(
+        STEP_ARGUMENTS, entry.path, encoded(entry.text), encoded(text)
+    )
 
 
-def _run(
-    installation: Installation,
-    entry: loader_entries.LoaderEntry,
-    requirements: Requirements,
-    is_changed: bool,
+def _add_again(
+    installation: Installation, entry: LoaderEntry, *, is_needed: bool
 ) -> Run:
     release = entry.version
-    # Debian's kernels are in /boot, Fedora's and Arch's with their modules.
-    image = f"/usr/lib/modules/{release}/vmlinuz"
+    # Debian has kernels in /boot, Fedora and Arch beside their modules.
+    kernel = f"/usr/lib/modules/{release}/vmlinuz"
     if f"vmlinuz-{release}" in installation.names("/boot"):
-        image = f"/boot/vmlinuz-{release}"
-    argv = (installation.tools[_TOOL], "add", release, image)
-    return Run(
-        grub_config.MENU,
-        argv,
-        (entry.path, *entry.files),
-        argv,
-        is_changed
-        or not kernel_cmdline.is_satisfied(entry.arguments, requirements),
-    )
+        kernel = f"/boot/vmlinuz-{release}"
+    argv = (installation.tools[_TOOL], "add", release, kernel)
+    touches = (entry.path, *entry.files)
+    return Run(STEP_MENU, argv, touches, argv, is_needed)

@@ -1,4 +1,4 @@
-"""dracut, of Red Hat, Fedora and SUSE, and at hand elsewhere."""
+"""dracut, which builds images on Red Hat, Fedora and SUSE, and elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Iterator
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement import own_files
-from gpu_passthrough_plugin.enablement.driver import InitramfsDriver
+from gpu_passthrough_plugin.enablement.driver import (
+    InitramfsContent,
+    InitramfsDriver,
+)
 from gpu_passthrough_plugin.enablement.initramfs import image
 from gpu_passthrough_plugin.enablement.initramfs.initramfs_tools import (
     InitramfsTools,
@@ -15,7 +18,6 @@ from gpu_passthrough_plugin.enablement.initramfs.initramfs_tools import (
 from gpu_passthrough_plugin.enablement.initramfs.mkinitcpio import Mkinitcpio
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import BESIDE, Build, Write
-from gpu_passthrough_plugin.model.enablement import InitramfsContent
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
 from gpu_passthrough_plugin.model.reads import Folder, Reads
 
@@ -25,7 +27,7 @@ SETUP = f"{_MODULE}/module-setup.sh"
 SCRIPT = f"{_MODULE}/gpu-passthrough.sh"
 _OSTREE = "/run/ostree-booted"
 
-# Hooks are sourced; those of pre-udev run before udev loads any driver.
+# Hooks are sourced; those for pre-udev run before udev loads any driver.
 # Source: dracut.modules(7), dracut.bootup(7).
 _SETUP = f"""\
 #!/bin/bash
@@ -45,7 +47,7 @@ install() {{
 
 
 class Dracut(InitramfsDriver):
-    """A module of dracut's with a ``pre-udev`` hook, and a drop-in."""
+    """A dracut module with a ``pre-udev`` hook, and a drop-in."""
 
     name = "dracut"
     # Source: dracut(8); Debian, 50-dracut.install; SUSE, mkinitrd(8), for
@@ -79,27 +81,27 @@ class Dracut(InitramfsDriver):
     def files(
         self, installation: Installation, content: InitramfsContent
     ) -> tuple[Write, ...]:
-        """See ``InitramfsDriver.files``.
+        """Return a drop-in and, for a script, a module of dracut's.
 
-        :raises Refused: for an early script where ``/usr`` is an image.
+        :raises Refused: for an early script where ``/usr`` is read-only.
         """
         if content.script and _OSTREE in installation.files:
             raise errors.Refused(
-                f"{_OSTREE} says that /usr is read-only here, where dracut"
-                " would have to find the early script: use --binding ids"
+                f"/usr is read-only here ({_OSTREE} exists), so that dracut"
+                " cannot be given an early script: use --binding ids"
             )
         has_script = bool(content.script)
         text = "".join(_configuration(installation, content))
         return (
             *own_files.write(
                 installation,
-                "vfio in the image",
+                "vfio modules in initramfs",
                 CONFIGURATION,
                 own_files.HEADER + text if text else None,
             ),
             *own_files.write(
                 installation,
-                "early script in the image",
+                "early script in initramfs",
                 SETUP,
                 _SETUP if has_script else None,
                 0o755,
@@ -136,10 +138,10 @@ class Dracut(InitramfsDriver):
 def _configuration(
     installation: Installation, content: InitramfsContent
 ) -> Iterator[str]:
-    """Lines of the drop-in.
+    """Yield the lines of the drop-in.
 
-    ``/etc/modprobe.d`` is in images for this host only, not in general
-    ones.  Source: dracut.conf(5), where the blanks matter.
+    Generic images hold no ``/etc/modprobe.d``; those for this host do.
+    Source: dracut.conf(5), where the blanks within the quotes matter.
     """
     modules = own_files.loadable(installation, content.modules)
     if modules:

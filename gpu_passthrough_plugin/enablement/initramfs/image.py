@@ -1,4 +1,4 @@
-"""One kernel's image: what builds it, and what has to be in it."""
+"""One kernel's initramfs: what builds it, and what it has to hold."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.enablement.driver import InitramfsContent
 from gpu_passthrough_plugin.model.change import BESIDE, Build
-from gpu_passthrough_plugin.model.enablement import InitramfsContent
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
 from gpu_passthrough_plugin.model.reading import Unknown
 
@@ -19,46 +19,47 @@ def build(
     content: InitramfsContent,
     script: str,
 ) -> Build | None:
-    """What builds it beside the present one; None where it has no own.
+    """Return what builds an image; None where the kernel has none.
 
-    :param argv: the builder's; ``lister`` is the path of what lists.
-    :param script: a regular expression for the early script's path.
+    :param argv: of the builder, with ``BESIDE`` for the new image.
+    :param lister: path of the command that lists an image's files.
+    :param script: a regular expression for the path of the early script.
     """
     if kernel.image is None:
         return None
     return Build(
-        step="build the image anew",
+        step="rebuild initramfs",
         image=kernel.image,
         kernel=kernel.release,
         argv=argv,
         listing=(lister, BESIDE),
-        wanted=tuple(_wanted(kernel, content, script)),
+        wanted=tuple(_required_patterns(kernel, content, script)),
         inputs="",
     )
 
 
 def tool(installation: Installation, name: str) -> str:
-    """A command's path.
+    """Return the path of a command.
 
     :raises Refused: when it is not installed.
     """
     path = installation.tools.get(name)
     if path is None:
         raise errors.Refused(
-            f"there is no command {name}, which builds or lists this host's"
-            " images: install it, or name what builds them with [enablement]"
-            " initramfs"
+            f"command {name} not found; it builds or lists this host's"
+            " initramfs images: install it, or set [enablement] initramfs to"
+            " the driver of what builds them"
         )
     return path
 
 
-def _wanted(
+def _required_patterns(
     kernel: Kernel, content: InitramfsContent, script: str
 ) -> Iterator[str]:
-    """Patterns for lines of the listing.
+    """Yield patterns, each for a line of the listing.
 
-    Where a kernel does not say what is built in, nothing shows that it can
-    do without the modules: an image that lacks them is not put in place.
+    Where it is not known what is built into a kernel, nothing shows that it
+    can do without the modules: an image that lacks these is not put in place.
     """
     for name in content.modules:
         if isinstance(kernel.builtin, Unknown) or name not in kernel.builtin:

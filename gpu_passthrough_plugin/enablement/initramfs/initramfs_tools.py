@@ -1,22 +1,25 @@
-"""initramfs-tools, of Debian, Ubuntu and Proxmox."""
+"""initramfs-tools, which builds images on Debian, Ubuntu and Proxmox."""
 
 from __future__ import annotations
 
 from gpu_passthrough_plugin.enablement import own_files
-from gpu_passthrough_plugin.enablement.driver import InitramfsDriver
+from gpu_passthrough_plugin.enablement.driver import (
+    InitramfsContent,
+    InitramfsDriver,
+)
 from gpu_passthrough_plugin.enablement.initramfs import image
 from gpu_passthrough_plugin.model.change import BESIDE, Build, Write
-from gpu_passthrough_plugin.model.enablement import InitramfsContent
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
 from gpu_passthrough_plugin.model.reads import Folder, Reads
 
 _FOLDER = "/etc/initramfs-tools"
-# Scripts that want nothing of one another run in the order of their names:
+# Scripts that do not require one another run in the order of their names:
 # this one before "udev", which loads drivers.  Source: initramfs-tools(7);
 # scripts/functions (get_prereq_pairs), which leaves the order to tsort.
 SCRIPT = f"{_FOLDER}/scripts/init-top/gpu-passthrough"
 HOOK = f"{_FOLDER}/hooks/gpu-passthrough"
-# Packages of both systems put what builds an image for a new kernel here.
+# Both initramfs-tools and dracut install a script here that builds an image
+# for each new kernel.
 _KERNEL_HOOKS = "/etc/kernel/postinst.d"
 
 _FRAME = f"""\
@@ -38,9 +41,9 @@ esac
 
 
 class InitramfsTools(InitramfsDriver):
-    """An ``init-top`` script, and a hook that brings the modules.
+    """An ``init-top`` script, and a hook that adds the modules.
 
-    ``/etc/modprobe.d`` is in its images without being asked for.
+    Every image holds ``/etc/modprobe.d`` without any configuration.
     """
 
     name = "initramfs_tools"
@@ -76,7 +79,7 @@ class InitramfsTools(InitramfsDriver):
                 installation, "bind before udev", SCRIPT, script, 0o755
             ),
             *own_files.write(
-                installation, "vfio in the image", HOOK, hook, 0o755
+                installation, "vfio modules in initramfs", HOOK, hook, 0o755
             ),
         )
 
@@ -101,6 +104,6 @@ class InitramfsTools(InitramfsDriver):
 
 
 def _hook(modules: tuple[str, ...]) -> str:
-    """Modules that are built in are passed over by ``force_load``."""
+    """Return a hook; ``force_load`` ignores modules that are built in."""
     loads = "".join(f"force_load {name}\n" for name in modules)
     return f"{_FRAME}. /usr/share/initramfs-tools/hook-functions\n{loads}"

@@ -1,4 +1,4 @@
-"""mkinitcpio, of Arch."""
+"""mkinitcpio, which builds images on Arch."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import re
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement import own_files
-from gpu_passthrough_plugin.enablement.driver import InitramfsDriver
+from gpu_passthrough_plugin.enablement.driver import (
+    InitramfsContent,
+    InitramfsDriver,
+)
 from gpu_passthrough_plugin.enablement.initramfs import image
 from gpu_passthrough_plugin.formats import mkinitcpio_config
 from gpu_passthrough_plugin.formats.shell_assignments import Unevaluated
 from gpu_passthrough_plugin.model.change import BESIDE, Build, Write
-from gpu_passthrough_plugin.model.enablement import InitramfsContent
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
 from gpu_passthrough_plugin.model.reads import Folder, Reads
 
@@ -33,7 +35,7 @@ build() {{
 }}
 
 help() {{
-    echo "Keeps functions for vfio-pci before udev loads a driver."
+    echo "Reserves functions for vfio-pci before udev loads a driver."
 }}
 """
 
@@ -41,8 +43,7 @@ help() {{
 class Mkinitcpio(InitramfsDriver):
     """Modules first, and an early hook before that of udev.
 
-    Fallback images of the presets are not built anew: they are the way
-    back.
+    Fallback images of the presets are not rebuilt: they are the way back.
     """
 
     name = "mkinitcpio"
@@ -70,14 +71,13 @@ class Mkinitcpio(InitramfsDriver):
     def files(
         self, installation: Installation, content: InitramfsContent
     ) -> tuple[Write, ...]:
-        """See ``InitramfsDriver.files``.
+        """Return a hook for a script, and lines of mkinitcpio.conf.
 
         :raises Refused: for an early script where systemd runs in the
-            image; where unified kernel images are built, or by another
-            configuration.
+            image; where unified kernel images are built, or images by
+            another configuration.
         """
-        _refuse_unevaluated(installation)
-        _refuse_unified(installation)
+        _refuse_presets(installation)
         if content.script:
             _refuse_no_udev(installation)
         hook = f"run_earlyhook() {{\n{content.script}}}\n"
@@ -85,7 +85,7 @@ class Mkinitcpio(InitramfsDriver):
         return (
             *own_files.write(
                 installation,
-                "early script in the image",
+                "early script in initramfs",
                 INSTALL,
                 _INSTALL if has_script else None,
             ),
@@ -119,50 +119,48 @@ class Mkinitcpio(InitramfsDriver):
 
 
 def _configured(installation: Installation, block: str) -> tuple[Write, ...]:
-    """The block where it is read, and nowhere else."""
-    step = "vfio in the image"
+    """Return what puts the block where mkinitcpio reads it, and only there."""
+    step = "vfio modules in initramfs"
     has_drop_ins = mkinitcpio_config.DROP_INS in installation.folders
     if has_drop_ins and not any(
-        p.config for p in mkinitcpio_config.presets(installation)
+        preset.config for preset in mkinitcpio_config.presets(installation)
     ):
-        drop_in, within = block, ""
+        drop_in, appended = block, ""
     else:
-        _refuse_config(installation)
-        drop_in, within = "", block
+        _refuse_other_config(installation)
+        drop_in, appended = "", block
     return (
         *own_files.write(installation, step, DROP_IN, drop_in or None),
-        *_rewritten(installation, step, within),
+        *_appended(installation, step, appended),
     )
 
 
-def _rewritten(
+def _appended(
     installation: Installation, step: str, block: str
 ) -> tuple[Write, ...]:
-    """The configuration with this block, last, and no other of ours."""
+    """Return what makes the block the end of the configuration.
+
+    An earlier block is removed.
+    """
     text = installation.text(CONFIGURATION)
     if text is None:
         raise errors.Refused(
-            f"there is no {CONFIGURATION}, by which mkinitcpio builds images:"
-            " restore it"
+            f"{CONFIGURATION} does not exist, and mkinitcpio builds images by"
+            " it: restore it"
         )
     rest = _BLOCK.sub("", text)
-    if not block:
-        is_ours = rest != text
-        return (
-            own_files.write(installation, step, CONFIGURATION, rest)
-            if is_ours
-            else ()
-        )
-    end = "" if rest.endswith("\n") else "\n"
-    return own_files.write(
-        installation, step, CONFIGURATION, f"{rest}{end}\n{block}"
-    )
+    if block:
+        end = "" if rest.endswith("\n") else "\n"
+        rest = f"{rest}{end}\n{block}"
+    elif rest == text:
+        return ()
+    return own_files.write(installation, step, CONFIGURATION, rest)
 
 
 def _block(content: InitramfsContent) -> str:
-    """Lines of bash: what other files say of the same is kept.
+    """Return lines of bash that keep what was assigned before.
 
-    An array may be a string, as it was in the past.
+    An array may be a string, as it was in older configurations.
     """
     if not content.modules:
         return ""
@@ -179,7 +177,7 @@ def _block(content: InitramfsContent) -> str:
 
 
 def _refuse_no_udev(installation: Installation) -> None:
-    """Early hooks run before udev's, and not where systemd does its work.
+    """Raise if no hook ``udev`` runs: early hooks run before it alone.
 
     Source: mkinitcpio(8), HOOKS; its install/systemd.
     """
@@ -191,46 +189,43 @@ def _refuse_no_udev(installation: Installation) -> None:
     )
     if isinstance(hooks, Unevaluated):
         raise errors.Refused(
-            f"{CONFIGURATION} or a drop-in says {hooks.line}, and only bash"
-            " can tell whether HOOKS has udev then: write the names of hooks,"
-            " or use --binding ids"
+            f"only bash can evaluate '{hooks.line}' in {CONFIGURATION} or a"
+            " drop-in, so that it is not known whether HOOKS has udev: write"
+            " the names of hooks there, or use --binding ids"
         )
     if "systemd" in hooks:
         raise errors.Refused(
-            f"HOOKS of {CONFIGURATION} has systemd, with which early hooks"
-            " do not run: use --binding ids, or the hook udev in its place"
+            f"HOOKS in {CONFIGURATION} has systemd, and early hooks do not"
+            " run with it: use --binding ids, or replace it by the hook udev"
         )
     if "udev" not in hooks:
         raise errors.Refused(
-            f"HOOKS of {CONFIGURATION} has no udev, before which functions"
-            " would be kept for vfio-pci: add it, or use --binding ids"
+            f"HOOKS in {CONFIGURATION} has no udev, which the early hook has"
+            " to run before: add it, or use --binding ids"
         )
 
 
-def _refuse_unevaluated(installation: Installation) -> None:
+def _refuse_presets(installation: Installation) -> None:
     for preset in mkinitcpio_config.presets(installation):
         if preset.unevaluated:
             raise errors.Refused(
-                f"{preset.path} says {preset.unevaluated}, and only bash can"
-                " tell how images are built then: write plain text there"
+                f"{preset.path}: only bash can evaluate"
+                f" '{preset.unevaluated}', so that it is not known how images"
+                " are built: write plain text there"
             )
-
-
-def _refuse_unified(installation: Installation) -> None:
-    for preset in mkinitcpio_config.presets(installation):
         if preset.unified:
             raise errors.Refused(
                 f"{preset.path} builds the unified kernel image"
-                f" {preset.unified}, and only plain images can be changed"
+                f" {preset.unified}, and only plain images can be replaced"
                 " safely: have it build one (default_image=) instead"
             )
 
 
-def _refuse_config(installation: Installation) -> None:
+def _refuse_other_config(installation: Installation) -> None:
     for preset in mkinitcpio_config.presets(installation):
         if preset.config not in ("", CONFIGURATION):
             raise errors.Refused(
                 f"{preset.path} builds {preset.image} by {preset.config}, and"
-                f" only {CONFIGURATION} can be changed safely: take that"
-                " configuration out of the preset"
+                f" only {CONFIGURATION} can be changed safely: remove that"
+                " configuration from the preset"
             )

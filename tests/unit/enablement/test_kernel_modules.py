@@ -75,31 +75,27 @@ def test_a_blacklist_has_each_driver_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "why"),
+    ("other", "need"),
     [
-        (member(gpu("07:00.0", driver="nouveau")), "is on it"),
-        (member(gpu("07:00.0"), modules=("nouveau",)), "has no other driver"),
+        (member(gpu("07:00.0", driver="nouveau")), "uses"),
+        (member(gpu("07:00.0"), modules=("nouveau",)), "no other driver"),
         (
             member(gpu("07:00.0"), modules=("nouveau", "vfio_pci")),
-            "has no other driver",
+            "no other driver",
         ),
-        (member(gpu("07:00.0", driver=MISSING)), "its driver is unknown"),
-        (member(gpu("07:00.0"), modules=MISSING), "its modules are unknown"),
-        (
-            Member(gpu("07:00.0"), Role.PRIMARY, None),
-            "nobody looked which drivers",
-        ),
+        (member(gpu("07:00.0", driver=MISSING)), "unknown"),
+        (member(gpu("07:00.0"), modules=MISSING), "unknown"),
+        (Member(gpu("07:00.0"), Role.PRIMARY, None), "may"),
     ],
 )
 def test_a_display_that_stays_keeps_its_driver(
-    other: Member, why: str
+    other: Member, need: str
 ) -> None:
     with pytest.raises(errors.Refused) as caught:
         blacklisted(other)
-    said = str(caught.value)
-    assert said.startswith("nouveau cannot be blacklisted: 0000:07:00.0, a")
-    assert why in said
-    assert "\n" not in said
+    assert str(caught.value).startswith("nouveau ")
+    assert "0000:07:00.0" in str(caught.value)
+    assert need in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -117,15 +113,15 @@ def test_what_stays_and_does_not_need_it_is_no_matter(other: Member) -> None:
 
 def test_a_hyphen_hides_nothing() -> None:
     other = member(gpu("07:00.0", driver="nvidia-drm"))
-    with pytest.raises(errors.Refused, match="nvidia_drm cannot be"):
+    with pytest.raises(errors.Refused, match=r"^nvidia_drm "):
         blacklisted(other, name="nvidia_drm")
 
 
 def test_unsafe_interrupts_only_when_they_are_asked_for() -> None:
-    assert kernel_modules.unsafe_interrupts(NOWHERE, is_wanted=False) == ()
-    (change,) = kernel_modules.unsafe_interrupts(NOWHERE, is_wanted=True)
+    assert kernel_modules.unsafe_interrupts(NOWHERE, is_allowed=False) == ()
+    (change,) = kernel_modules.unsafe_interrupts(NOWHERE, is_allowed=True)
     text = written((change,))[kernel_modules.UNSAFE]
     assert rows(text) == ["options vfio_iommu_type1 allow_unsafe_interrupts=1"]
     there = found({kernel_modules.UNSAFE: text or ""})
-    (change,) = kernel_modules.unsafe_interrupts(there, is_wanted=False)
+    (change,) = kernel_modules.unsafe_interrupts(there, is_allowed=False)
     assert change.action is Action.REMOVE

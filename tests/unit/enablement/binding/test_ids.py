@@ -71,11 +71,12 @@ def test_a_vfio_that_may_be_built_in_is_told_as_well() -> None:
 def test_a_twin_is_refused_by_its_address() -> None:
     with pytest.raises(errors.Refused) as caught:
         planned(case(gpu("07:00.0"), audio("07:00.1"), gpu("08:00.0")))
-    said = str(caught.value)
-    assert "10de:1430 would take 0000:07:00.0, 0000:08:00.0 as well" in said
-    assert "10de:0fba would take 0000:07:00.1 as well" in said
-    assert "--binding address" in said
-    assert "\n" not in said
+    display, audio_part = str(caught.value).split("; ")
+    assert "10de:1430" in display
+    assert "0000:07:00.0, 0000:08:00.0" in display
+    assert "10de:0fba" in audio_part
+    assert "0000:07:00.1" in audio_part
+    assert "--binding address" in audio_part
 
 
 def test_another_product_is_no_twin() -> None:
@@ -84,21 +85,18 @@ def test_another_product_is_no_twin() -> None:
 
 def test_a_function_of_unknown_ids_may_be_a_twin() -> None:
     lost = gpu("07:00.0", product_id=MISSING)
-    with pytest.raises(errors.Refused, match=r"07:00.0 \(whose ids are unkn"):
+    with pytest.raises(errors.Refused, match=r"0000:07:00\.0"):
         planned(case(lost))
 
 
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ("10de:1430", "ids=10de:1430, and ids=10de:1430,10de:0fba are want"),
-        ("10de:1430,10de:0fba,1002:1", "take ids= out of that file"),
-    ],
-)
-def test_another_list_would_hide_this_one(line: str, said: str) -> None:
+@pytest.mark.parametrize("line", ["10de:1430", "10de:1430,10de:0fba,1002:1"])
+def test_another_list_would_hide_this_one(line: str) -> None:
     files = {"etc/modprobe.d/vfio.conf": f"options vfio-pci ids={line}\n"}
-    with pytest.raises(errors.Refused, match=said):
+    with pytest.raises(errors.Refused) as caught:
         planned(case(files=files))
+    assert str(caught.value).startswith("/etc/modprobe.d/vfio.conf ")
+    assert f"ids={line}" in str(caught.value)
+    assert "ids=10de:1430,10de:0fba " in str(caught.value)
 
 
 def test_the_same_list_of_an_operators_may_stay() -> None:
@@ -117,7 +115,6 @@ def test_a_driver_that_is_built_in_comes_first() -> None:
     with pytest.raises(errors.Refused) as caught:
         found = installation(made.tree())
         planned(BindingCase((*CARD, usb), (), found))
-    assert str(caught.value).startswith(
-        "xhci_pci is built into kernel 6.9.0-1-amd64 and would have"
-        " 0000:06:00.2 before vfio-pci: use --binding address"
-    )
+    for fact in ("xhci_pci", "6.9.0-1-amd64", "0000:06:00.2"):
+        assert fact in str(caught.value)
+    assert "--binding address" in str(caught.value)

@@ -78,7 +78,7 @@ def test_grubby_does_not_see_the_efi_partitions_entries() -> None:
 
 def test_entries_that_differ_in_it_are_refused() -> None:
     here = planning.found(fedora("ro", "ro intel_iommu=on,sm_on"))
-    with pytest.raises(errors.Refused, match=r"rescue\.conf differs"):
+    with pytest.raises(errors.Refused, match=r"rescue\.conf .*intel_iommu"):
         planning.plan(here, ON)
 
 
@@ -88,19 +88,23 @@ def test_grubby_edits_the_environment_block() -> None:
     (run,) = planning.runs(plan)
     assert "/boot/grub2/grubenv" in run.touches
     made.file("boot/grub2/grubenv", boot.grubenv(saved_entry="0"))
-    with pytest.raises(errors.Refused, match="kernelopts, which"):
+    with pytest.raises(
+        errors.Refused, match=r"kernelopts.*/boot/grub2/grubenv"
+    ):
         planning.plan(planning.found(made), ON)
     made.file(
         "boot/grub2/grubenv",
         boot.grubenv(kernelopts="ro", tuned_params="intel_iommu=on,off"),
     )
-    with pytest.raises(errors.Refused, match="grubenv tuned_params says"):
+    with pytest.raises(
+        errors.Refused, match=r"grubenv tuned_params .*intel_iommu=on,off"
+    ):
         planning.plan(planning.found(made), ON)
     made.file("boot/grub2/grubenv", boot.grubenv(kernelopts="ro"))
     name = f"{ENTRY}-0-rescue.conf"
     options = "$kernelopts iommu=off"
     made.file(name, boot.bls("RHEL", "0-rescue", options))
-    with pytest.raises(errors.Refused, match=r"rescue\.conf says iommu=off"):
+    with pytest.raises(errors.Refused, match=r"rescue\.conf .*iommu=off"):
         planning.plan(planning.found(made), ON)
 
 
@@ -110,7 +114,7 @@ def test_defaults_that_cannot_be_edited_are_only_said_beside_entries() -> None:
     plan = planning.plan(planning.found(made), ON)
     assert planning.writes(plan) == {}
     assert planning.argv(plan) == [(*GRUBBY, "--args=intel_iommu=on")]
-    assert "only a shell can" in plan.notes[0]
+    assert 'GRUB_CMDLINE_LINUX="$(x)"' in plan.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +150,7 @@ def test_kernels_are_added_anew_where_an_entry_lacks_it() -> None:
 def test_without_a_source_of_entries_it_is_refused() -> None:
     made = arch.arch()
     boot.kernel_install(made, "boot/loader/entries", "6.14.6-arch1-1", "ro")
-    with pytest.raises(errors.Refused, match=r"^/etc/kernel/cmdline is not"):
+    with pytest.raises(errors.Refused, match=r"^/etc/kernel/cmdline "):
         planning.plan(planning.found(made), ON)
 
 
@@ -241,5 +245,5 @@ def test_what_rpm_ostree_staged_is_done() -> None:
 def test_rpm_ostree_has_to_be_there() -> None:
     here = planning.system("silverblue")
     tools = {k: v for k, v in here.tools.items() if k != "rpm-ostree"}
-    with pytest.raises(errors.Refused, match=r"^rpm-ostree not found"):
+    with pytest.raises(errors.Refused, match="rpm-ostree"):
         planning.plan(here._replace(tools=tools), ON)

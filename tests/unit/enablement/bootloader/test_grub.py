@@ -67,7 +67,7 @@ def test_defaults_are_edited_in_place(text: str, wanted: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "line"),
     [
         (f'{L}="$(cat /x)"\n', f'{L}="$(cat /x)"'),
         (f"{L}=`cat /x`\n", f"{L}="),
@@ -79,18 +79,16 @@ def test_defaults_are_edited_in_place(text: str, wanted: str | None) -> None:
         (f'{L}="a"\n[ -e /x ] && {L}="b"\n', "[ -e /x ] &&"),
         (f'{L}="a" grub-thing\n', f'{L}="a"'),
         (f'{L}="a\n', f"{L}="),
-        ("GRUB_TIMEOUT=5\n", f"no line {L}="),
+        ("GRUB_TIMEOUT=5\n", f"{L}="),
     ],
 )
-def test_what_only_a_shell_can_tell_is_refused(text: str, found: str) -> None:
+def test_what_only_a_shell_can_tell_is_refused(text: str, line: str) -> None:
     here = planning.found(host(text))
     with pytest.raises(errors.Refused) as refused:
         planning.plan(here, ON)
     message = str(refused.value)
     assert message.startswith(DEFAULTS)
-    assert found in message
-    assert "wanted" in message
-    assert "\n" not in message
+    assert line in message
     # Looking is no offence.
     assert planning.chosen(here).configured(here).entries
 
@@ -98,7 +96,7 @@ def test_what_only_a_shell_can_tell_is_refused(text: str, found: str) -> None:
 def test_the_seeds_typo_is_named() -> None:
     here = planning.found(host('GRUB_CMDLINE_LINUX="intel_opmmu=on"\n'))
     (note,) = planning.plan(here, ON).notes
-    assert note.startswith("intel_opmmu=on has no effect")
+    assert note.startswith("intel_opmmu=on ")
 
 
 def test_the_menu_on_the_efi_partition_is_the_right_one() -> None:
@@ -109,11 +107,13 @@ def test_the_menu_on_the_efi_partition_is_the_right_one() -> None:
     assert argv[2] == "/boot/grub2/grub.cfg"
     two = redhat.centos7_efi()
     two.file("boot/efi/EFI/old/grub.cfg", boot.menu("O", [("/v-1", "ro")]))
-    with pytest.raises(errors.Refused, match=r"centos/grub\.cfg and /boot"):
+    with pytest.raises(errors.Refused) as refused:
         planning.plan(planning.found(two))
+    for vendor in ("centos", "old"):
+        assert f"/boot/efi/EFI/{vendor}/grub.cfg" in str(refused.value)
     lone = redhat.centos7_efi()
     lone.file("boot/efi/EFI/centos/grub.cfg", boot.STUB)
-    with pytest.raises(errors.Refused, match=r"no menu at /boot/grub2"):
+    with pytest.raises(errors.Refused, match=r"/boot/grub2/grub\.cfg"):
         planning.plan(planning.found(lone))
 
 
@@ -127,7 +127,7 @@ def test_on_a_bios_the_menu_of_an_efi_partition_is_nothing() -> None:
 def test_loader_entries_are_not_written_by_the_generator() -> None:
     made = redhat.centos7()
     made.file("boot/grub2/grub.cfg", boot.BLS_MENU)
-    with pytest.raises(errors.Refused, match="wanted grubby"):
+    with pytest.raises(errors.Refused, match="/boot/loader/entries"):
         planning.plan(planning.found(made))
 
 
@@ -194,7 +194,7 @@ def test_a_drop_in_that_is_read_later_must_not_take_it_back() -> None:
     made.file("etc/default/grub.d/99-site.cfg", 'GRUB_CMDLINE_LINUX="a"\n')
     with pytest.raises(errors.Refused) as refused:
         planning.plan(planning.found(made), ON)
-    assert str(refused.value).startswith(f"{FOLDER}/99-site.cfg sets")
+    assert str(refused.value).startswith(f"{FOLDER}/99-site.cfg ")
     made.file(
         "etc/default/grub.d/99-site.cfg",
         'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX a"\n',

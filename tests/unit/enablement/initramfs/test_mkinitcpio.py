@@ -7,6 +7,7 @@ import re
 import pytest
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.enablement.driver import InitramfsContent
 from gpu_passthrough_plugin.enablement.initramfs.mkinitcpio import (
     CONFIGURATION,
     DROP_IN,
@@ -15,7 +16,6 @@ from gpu_passthrough_plugin.enablement.initramfs.mkinitcpio import (
     Mkinitcpio,
 )
 from gpu_passthrough_plugin.model.change import Action, Build
-from gpu_passthrough_plugin.model.enablement import InitramfsContent
 from gpu_passthrough_plugin.model.installation import Installation
 from tests.trees.arch import arch
 from tests.trees.host import Host
@@ -90,7 +90,7 @@ def test_a_preset_with_a_configuration_reads_no_drop_in() -> None:
     made.file(PRESET, "PRESETS=(default)\n#default_config=/etc/other\n")
     assert DROP_IN in written(DRIVER.files(of(made), ADDRESS))
     made.file(PRESET, "PRESETS=(default)\ndefault_config='/etc/other'\n")
-    with pytest.raises(errors.Refused, match="by /etc/other, and only /etc"):
+    with pytest.raises(errors.Refused, match=r"linux\.preset .*/etc/other"):
         DRIVER.files(of(made), ADDRESS)
 
 
@@ -133,7 +133,7 @@ def test_it_moves_to_where_it_is_read() -> None:
     ],
 )
 def test_no_early_hook_runs_with_systemd(hooks: str) -> None:
-    with pytest.raises(errors.Refused, match="use --binding ids, or the hoo"):
+    with pytest.raises(errors.Refused, match=r"systemd.*--binding ids"):
         DRIVER.files(of(host(hooks)), ADDRESS)
 
 
@@ -160,7 +160,7 @@ def test_a_drop_in_counts_and_ours_does_not() -> None:
 
 @pytest.mark.parametrize("hooks", ["", "HOOKS=(base)\n"])
 def test_without_udev_there_is_no_place_for_it(hooks: str) -> None:
-    with pytest.raises(errors.Refused, match="has no udev"):
+    with pytest.raises(errors.Refused, match="udev"):
         DRIVER.files(of(host(hooks)), ADDRESS)
 
 
@@ -192,7 +192,7 @@ def test_a_unified_kernel_image_is_refused() -> None:
 
 
 def test_a_configuration_that_is_gone_is_not_made_up() -> None:
-    with pytest.raises(errors.Refused, match="there is no /etc/mkinitcpio"):
+    with pytest.raises(errors.Refused, match=r"/etc/mkinitcpio\.conf"):
         DRIVER.files(found(), IDS)
 
 
