@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gpu_passthrough_plugin.cli.command import Lister, rows
 
 if TYPE_CHECKING:
-    from gpu_passthrough_plugin.model.change import Change
-    from gpu_passthrough_plugin.model.undo import Undo
+    from gpu_passthrough_plugin.model.change import Change, Undo
 
 COLUMNS = ("Step", "Target", "Action")
 

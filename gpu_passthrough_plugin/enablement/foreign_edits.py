@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gpu_passthrough_plugin.enablement import diff3
-from gpu_passthrough_plugin.model.record import (
+from gpu_passthrough_plugin.model.change_history import (
     ANY,
     GONE,
+    Edit,
     Entry,
     History,
     Kept,
     Kind,
     Seen,
 )
-from gpu_passthrough_plugin.model.undo import Edit
 
 
 def is_foreign(kept: Kept, now: Entry | None) -> bool:

@@ -29,10 +29,10 @@ from gpu_passthrough_plugin.model.change import (
     Write,
     is_change,
 )
+from gpu_passthrough_plugin.model.change_history import History
 from gpu_passthrough_plugin.model.enablement import Enablement, Target
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.installation import Installation
-from gpu_passthrough_plugin.model.record import History
 
 _MODPROBE = "/etc/modprobe.d/"
 

@@ -9,8 +9,16 @@ from gpu_passthrough_plugin.enablement.foreign_edits import (
     merged,
     own_words,
 )
-from gpu_passthrough_plugin.model.change import BESIDE
-from gpu_passthrough_plugin.model.record import (
+from gpu_passthrough_plugin.model.change import (
+    BESIDE,
+    Leave,
+    Merge,
+    Rebuild,
+    Rerun,
+    Restore,
+    Undo,
+)
+from gpu_passthrough_plugin.model.change_history import (
     ANY,
     Attributes,
     Entry,
@@ -19,14 +27,6 @@ from gpu_passthrough_plugin.model.record import (
     Kind,
     Record,
     Seen,
-)
-from gpu_passthrough_plugin.model.undo import (
-    Leave,
-    Merge,
-    Rebuild,
-    Rerun,
-    Restore,
-    Undo,
 )
 
 

@@ -23,10 +23,9 @@ from gpu_passthrough_plugin.host.boot.apply import Carrier
 from gpu_passthrough_plugin.host.boot.revert import Recall
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
-from gpu_passthrough_plugin.model.change import Build, Change
+from gpu_passthrough_plugin.model.change import Build, Change, Rebuild, Undo
+from gpu_passthrough_plugin.model.change_history import Edit, History
 from gpu_passthrough_plugin.model.reading import known
-from gpu_passthrough_plugin.model.record import History
-from gpu_passthrough_plugin.model.undo import Edit, Rebuild, Undo
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.conf.enablement import Enablement as Settings

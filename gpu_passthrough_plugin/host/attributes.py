@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-from gpu_passthrough_plugin.model.record import Attributes
+from gpu_passthrough_plugin.model.change_history import Attributes
 
 # Of the contents, by the kernel's own reckoning: never carried over to
 # others.  Source: kernel, Documentation/ABI/testing/evm and ima_policy.

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host import chroot_path
 from gpu_passthrough_plugin.host.attributes import apply, attributes
-from gpu_passthrough_plugin.model.record import Attributes, Entry
+from gpu_passthrough_plugin.model.change_history import Attributes, Entry
 
 # No pipe and no device makes anybody wait.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 
+from gpu_passthrough_plugin.model.change_history import Edit, Entry
+
 BESIDE = "{beside}"
 """In an argument vector: where a file is made before it is in place."""
 
@@ -127,3 +129,106 @@ Change = Write | Run | Build
 def is_change(change: Change) -> bool:
     """Return whether anything is to be done; a plan has other rows as well."""
     return change.action is not Action.KEEP
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Restore:
+    """Put back what a file was.
+
+    :param was: None to remove it; its contents are kept.
+    :param now: what is there.
+    :param sets_aside: whether what is there may be somebody's, so that a
+        copy is kept.
+    """
+
+    step: str
+    path: str
+    was: Entry | None
+    now: Entry | None
+    sets_aside: bool = False
+    note: str = ""
+
+    @property
+    def target(self) -> str:
+        return self.path
+
+    @property
+    def action(self) -> Action:
+        if self.was is None:
+            return Action.REMOVE
+        return Action.CREATE if self.now is None else Action.CHANGE
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Merge:
+    """Take ours out of a file that somebody edited since."""
+
+    step: str
+    edit: Edit
+    note: str = ""
+
+    @property
+    def target(self) -> str:
+        return self.edit.path
+
+    @property
+    def action(self) -> Action:
+        return Action.CHANGE
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Leave:
+    """Leave a file as it is; ``note`` says why, and what to do."""
+
+    step: str
+    target: str
+    note: str
+
+    @property
+    def action(self) -> Action:
+        return Action.KEEP
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rerun:
+    """Run what takes a command back, after all files are back.
+
+    :param output: as that of a ``Run``.
+    """
+
+    step: str
+    argv: tuple[str, ...]
+    note: str = ""
+    output: str = ""
+
+    @property
+    def target(self) -> str:
+        return shown(self.argv, self.output)
+
+    @property
+    def action(self) -> Action:
+        return Action.RUN
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rebuild:
+    """Build an image anew, after all files are back.
+
+    :param kernel: the release that it is for.
+    """
+
+    step: str
+    image: str
+    kernel: str
+    note: str = ""
+
+    @property
+    def target(self) -> str:
+        return self.image
+
+    @property
+    def action(self) -> Action:
+        return Action.CHANGE
+
+
+Undo = Restore | Merge | Leave | Rerun | Rebuild

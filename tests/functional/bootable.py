@@ -24,11 +24,12 @@ from gpu_passthrough_plugin.model.change import (
     Action,
     Build,
     Change,
+    Rebuild,
     Run,
+    Undo,
     Write,
 )
 from gpu_passthrough_plugin.model.enablement import Enablement
-from gpu_passthrough_plugin.model.undo import Rebuild, Undo
 
 ENABLEMENT = Enablement((), "ids", ("intel_iommu=on",), "", {})
 RELEASE = "6.1.0-18-amd64"

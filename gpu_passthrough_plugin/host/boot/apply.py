@@ -20,17 +20,17 @@ from gpu_passthrough_plugin.model.change import (
     Run,
     Write,
 )
-from gpu_passthrough_plugin.model.enablement import Enablement
-from gpu_passthrough_plugin.model.record import (
+from gpu_passthrough_plugin.model.change_history import (
     ANY,
     GONE,
+    Edit,
     Entry,
     History,
     Kind,
     Record,
     Seen,
 )
-from gpu_passthrough_plugin.model.undo import Edit
+from gpu_passthrough_plugin.model.enablement import Enablement
 
 
 class Carrier:

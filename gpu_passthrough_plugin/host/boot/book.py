@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping
 
 from gpu_passthrough_plugin.host.boot.journal import Changes
 from gpu_passthrough_plugin.host.files import Files
-from gpu_passthrough_plugin.model.enablement import Enablement
-from gpu_passthrough_plugin.model.record import (
+from gpu_passthrough_plugin.model.change_history import (
+    Edit,
     Entry,
     History,
     Kept,
     Record,
 )
-from gpu_passthrough_plugin.model.undo import Edit
+from gpu_passthrough_plugin.model.enablement import Enablement
 
 MAX_TEXT_BYTES = 1 << 20
 """What is longer is no text that somebody edits."""

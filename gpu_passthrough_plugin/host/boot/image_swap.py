@@ -10,7 +10,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.model.change import BESIDE, Build
-from gpu_passthrough_plugin.model.record import History
+from gpu_passthrough_plugin.model.change_history import History
 
 # Neither is taken for a kernel's image: GRUB's 10_linux, update-initramfs
 # and kernel-install look images up by the kernel's release alone.

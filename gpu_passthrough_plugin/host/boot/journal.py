@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host.boot import journal_format
-from gpu_passthrough_plugin.model.record import History
+from gpu_passthrough_plugin.model.change_history import History
 
 
 class Changes:

@@ -6,8 +6,7 @@ from typing import Any
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.model import address
-from gpu_passthrough_plugin.model.enablement import Enablement, Target
-from gpu_passthrough_plugin.model.record import (
+from gpu_passthrough_plugin.model.change_history import (
     Attributes,
     Entry,
     History,
@@ -15,6 +14,7 @@ from gpu_passthrough_plugin.model.record import (
     Kind,
     Record,
 )
+from gpu_passthrough_plugin.model.enablement import Enablement, Target
 
 MALFORMED = (
     ValueError, KeyError, TypeError, AttributeError, RecursionError,

@@ -11,9 +11,8 @@ from gpu_passthrough_plugin.host.boot.image_swap import Images
 from gpu_passthrough_plugin.host.boot.journal import Changes
 from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.host.files import Files
-from gpu_passthrough_plugin.model.change import Build
-from gpu_passthrough_plugin.model.record import History
-from gpu_passthrough_plugin.model.undo import (
+from gpu_passthrough_plugin.model.change import (
+    Build,
     Leave,
     Merge,
     Rebuild,
@@ -21,6 +20,7 @@ from gpu_passthrough_plugin.model.undo import (
     Restore,
     Undo,
 )
+from gpu_passthrough_plugin.model.change_history import History
 
 
 class Recall:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gpu_passthrough_plugin.host.boot.book import MAX_TEXT_BYTES
 from gpu_passthrough_plugin.host.boot.journal import Changes
 from gpu_passthrough_plugin.host.files import Files
-from gpu_passthrough_plugin.model.record import (
+from gpu_passthrough_plugin.model.change_history import (
     ANY,
     Entry,
     History,

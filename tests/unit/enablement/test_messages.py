@@ -27,15 +27,11 @@ from gpu_passthrough_plugin.enablement.plan import DesiredState
 from gpu_passthrough_plugin.enablement.undo import undo
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
+from gpu_passthrough_plugin.model.change_history import History, Kept, Seen
 from gpu_passthrough_plugin.model.enablement import Enablement
 from gpu_passthrough_plugin.model.facts import CpuVendor, Use
 from gpu_passthrough_plugin.model.group import Member, Role
 from gpu_passthrough_plugin.model.reading import MISSING
-from gpu_passthrough_plugin.model.record import (
-    History,
-    Kept,
-    Seen,
-)
 from tests.golden import assert_golden, sections
 from tests.trees import arch, boot, debian, installed, redhat
 from tests.trees.host import Host

@@ -25,8 +25,8 @@ from gpu_passthrough_plugin.model.change import (
     Run,
     Write,
 )
+from gpu_passthrough_plugin.model.change_history import History, Kind, Record
 from gpu_passthrough_plugin.model.enablement import Enablement
-from gpu_passthrough_plugin.model.record import History, Kind, Record
 from tests.trees import debian, installed
 from tests.trees.host import Host
 from tests.unit.enablement.values import CARD

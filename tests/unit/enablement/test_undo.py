@@ -7,21 +7,8 @@ import pytest
 
 from gpu_passthrough_plugin.enablement.foreign_edits import edits
 from gpu_passthrough_plugin.enablement.undo import undo
-from gpu_passthrough_plugin.model.change import Action
-from gpu_passthrough_plugin.model.enablement import Enablement
-from gpu_passthrough_plugin.model.record import (
-    ANY,
-    GONE,
-    Attributes,
-    Entry,
-    History,
-    Kept,
-    Kind,
-    Record,
-    Seen,
-)
-from gpu_passthrough_plugin.model.undo import (
-    Edit,
+from gpu_passthrough_plugin.model.change import (
+    Action,
     Leave,
     Merge,
     Rebuild,
@@ -29,6 +16,19 @@ from gpu_passthrough_plugin.model.undo import (
     Restore,
     Undo,
 )
+from gpu_passthrough_plugin.model.change_history import (
+    ANY,
+    GONE,
+    Attributes,
+    Edit,
+    Entry,
+    History,
+    Kept,
+    Kind,
+    Record,
+    Seen,
+)
+from gpu_passthrough_plugin.model.enablement import Enablement
 
 ENABLEMENT = Enablement((), "ids", (), "", {})
 PATH = "/etc/default/grub"

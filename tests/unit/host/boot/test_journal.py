@@ -12,8 +12,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host.boot import journal_format
 from gpu_passthrough_plugin.host.boot.journal import Changes
 from gpu_passthrough_plugin.model import address
-from gpu_passthrough_plugin.model.enablement import Enablement, Target
-from gpu_passthrough_plugin.model.record import (
+from gpu_passthrough_plugin.model.change_history import (
     Attributes,
     Entry,
     History,
@@ -21,6 +20,7 @@ from gpu_passthrough_plugin.model.record import (
     Kind,
     Record,
 )
+from gpu_passthrough_plugin.model.enablement import Enablement, Target
 
 DIGEST = hashlib.sha256(b"x").hexdigest()
 ENTRY = Entry(

@@ -144,3 +144,20 @@ class Seen(NamedTuple):
     contents: bytes | None = b""
     was: bytes | None = b""
     left: bytes | None = b""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Edit:
+    """What somebody else did to a file that was changed.
+
+    :param original: what it would hold without our change; None for no
+        file.
+    :param mixed: words of ours that ``original`` has in it nevertheless.
+    :param is_lost: it was generated anew, so that what it would hold
+        without us is not known.
+    """
+
+    path: str
+    original: bytes | None
+    mixed: tuple[str, ...] = ()
+    is_lost: bool = False
