@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gpu_passthrough_plugin.cli.command import Lister, rows
 
 if TYPE_CHECKING:
-    from gpu_passthrough_plugin.model.change import Change, Undo
+    from gpu_passthrough_plugin.model.change import Change, UndoStep
 
 COLUMNS = ("Step", "Target", "Action")
 
@@ -26,7 +26,7 @@ class Planner(Lister):
         )
         return parser
 
-    def answer(self, steps: Iterable[Change | Undo]) -> Any:
+    def answer(self, steps: Iterable[Change | UndoStep]) -> Any:
         return COLUMNS, rows(
             *((step.step, step.target, str(step.action)) for step in steps)
         )

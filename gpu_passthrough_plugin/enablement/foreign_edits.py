@@ -8,80 +8,97 @@ from gpu_passthrough_plugin.enablement import diff3
 from gpu_passthrough_plugin.model.change_history import (
     ANY,
     GONE,
-    Edit,
-    Entry,
+    ChangeKind,
+    CurrentFile,
+    FileBackup,
+    FileState,
+    ForeignEdit,
     History,
-    Kept,
-    Kind,
-    Seen,
 )
 
 
-def is_foreign(kept: Kept, now: Entry | None) -> bool:
+def is_foreign(backup: FileBackup, now: FileState | None) -> bool:
     """Return whether another program wrote or removed the file since.
 
     While a command that may write it is under way, that is not known: then
     it does not count as foreign.
     """
-    if kept.coming == ANY:
+    if backup.pending == ANY:
         return False
     if now is None:
-        is_ours = kept.left is None or kept.coming == GONE
-        return not (is_ours or kept.was is None)
-    return now.digest not in kept.digests
+        is_ours = backup.last_written is None or backup.pending == GONE
+        return not (is_ours or backup.original is None)
+    return now.digest not in backup.known_digests
 
 
-def merged(path: str, kept: Kept, seen: Seen) -> Edit | None:
+def merged(
+    path: str, backup: FileBackup, current: CurrentFile
+) -> ForeignEdit | None:
     """Return the edit of one file, without this product's change.
 
     None where both changed the same words, or the contents are not known.
     """
-    if seen.entry is None:
-        return Edit(path, None)
-    if seen.contents is None or seen.was is None or seen.left is None:
+    if current.state is None:
+        return ForeignEdit(path, None)
+    if (
+        current.contents is None
+        or current.original is None
+        or current.last_written is None
+    ):
         return None
-    if kept.left is None:
-        return Edit(path, seen.contents)
-    merge = diff3.merged(seen.left, seen.was, seen.contents)
+    if backup.last_written is None:
+        return ForeignEdit(path, current.contents)
+    merge = diff3.merged(
+        current.last_written, current.original, current.contents
+    )
     if merge is None:
         return None
-    is_empty = kept.was is None and not merge.strip()
-    return Edit(path, None if is_empty else merge, kept.mixed)
+    is_empty = backup.original is None and not merge.strip()
+    return ForeignEdit(path, None if is_empty else merge, backup.embedded)
 
 
-def edits(history: History, seen: Mapping[str, Seen]) -> tuple[Edit, ...]:
+def edits(
+    history: History, current_files: Mapping[str, CurrentFile]
+) -> tuple[ForeignEdit, ...]:
     """Return the edit of each file that others changed.
 
     It is to be recorded before the files are changed again: from then on
     the edited file is the original that ``host disable`` restores.  Of a file
     that a tool generates from others, the original is lost instead.
 
-    :param seen: every file of the history as it is now.
+    :param current_files: every file of the history as it is now.
     """
     generated = {
         path
         for record in history.records
-        if record.kind is Kind.BUILD or record.undo
+        if record.kind is ChangeKind.BUILD or record.undo_argv
         for path in record.paths
     }
     foreign = (
-        (path, kept)
-        for path, kept in history.files.items()
-        if is_foreign(kept, seen[path].entry)
+        (path, backup)
+        for path, backup in history.files.items()
+        if is_foreign(backup, current_files[path].state)
     )
     return tuple(
-        Edit(path, None, is_lost=True)
+        ForeignEdit(path, None, is_lost=True)
         if path in generated
-        else merged(path, kept, seen[path]) or _mixed(path, kept, seen[path])
-        for path, kept in foreign
+        else merged(path, backup, current_files[path])
+        or _unmerged(path, backup, current_files[path])
+        for path, backup in foreign
     )
 
 
-def own_words(seen: Seen) -> tuple[str, ...]:
+def own_words(current: CurrentFile) -> tuple[str, ...]:
     """Return the words of this product that an edited file still has."""
-    return diff3.added(seen.was or b"", seen.left or b"", seen.contents or b"")
+    return diff3.added(
+        current.original or b"",
+        current.last_written or b"",
+        current.contents or b"",
+    )
 
 
-def _mixed(path: str, kept: Kept, seen: Seen) -> Edit:
-    words = dict.fromkeys((*kept.mixed, *own_words(seen)))
-    return Edit(path, seen.contents, tuple(words))
+def _unmerged(
+    path: str, backup: FileBackup, current: CurrentFile
+) -> ForeignEdit:
+    words = dict.fromkeys((*backup.embedded, *own_words(current)))
+    return ForeignEdit(path, current.contents, tuple(words))

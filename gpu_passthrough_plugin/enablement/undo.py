@@ -10,57 +10,57 @@ from gpu_passthrough_plugin.enablement.foreign_edits import (
     own_words,
 )
 from gpu_passthrough_plugin.model.change import (
-    BESIDE,
+    NEW_PATH,
     Leave,
     Merge,
     Rebuild,
     Rerun,
     Restore,
-    Undo,
+    UndoStep,
 )
 from gpu_passthrough_plugin.model.change_history import (
     ANY,
     Attributes,
-    Entry,
+    ChangeKind,
+    ChangeRecord,
+    CurrentFile,
+    FileBackup,
+    FileState,
     History,
-    Kept,
-    Kind,
-    Record,
-    Seen,
 )
 
 
 def undo(
     history: History,
-    seen: Mapping[str, Seen],
+    current_files: Mapping[str, CurrentFile],
     kernels: Mapping[str, str | None],
-) -> tuple[Undo, ...]:
+) -> tuple[UndoStep, ...]:
     """Return every step, newest change first; a file in order has none.
 
     All files come first, then images that have to be rebuilt, then commands
     that undo another command.
 
-    :param seen: every file of the history as it is now.
+    :param current_files: every file of the history as it is now.
     :param kernels: image of each installed kernel, by release.
     """
-    files: list[Undo] = []
-    images: list[Undo] = []
-    commands: list[Undo] = []
+    files: list[UndoStep] = []
+    images: list[UndoStep] = []
+    commands: list[UndoStep] = []
     done: set[str] = set()
     for record in reversed(history.records):
-        is_rerun = _is_rerun(record, history, seen)
+        is_rerun = _is_rerun(record, history, current_files)
         for path in record.paths:
             if path in done:
                 continue
             done.add(path)
-            kept, now = history.files[path], seen[path]
-            is_image = record.kind is Kind.BUILD
+            backup, current = history.files[path], current_files[path]
+            is_image = record.kind is ChangeKind.BUILD
             if is_image and path == record.paths[0]:
-                step = _image(record, kept, now, kernels)
-            elif (is_rerun or is_image) and _is_lost(kept, now):
+                step = _image(record, backup, current, kernels)
+            elif (is_rerun or is_image) and _is_lost(backup, current):
                 continue
             else:
-                step = _file(record.step, path, kept, now)
+                step = _file(record.step, path, backup, current)
             if step:
                 (images if isinstance(step, Rebuild) else files).append(step)
         if is_rerun:
@@ -68,34 +68,44 @@ def undo(
     return (*files, *images, *_new_images(history, kernels), *commands)
 
 
-def _rerun(record: Record) -> Rerun:
-    has_output = any(BESIDE in word for word in record.undo)
+def _rerun(record: ChangeRecord) -> Rerun:
+    has_output = any(NEW_PATH in word for word in record.undo_argv)
     output = record.paths[0] if has_output else ""
-    return Rerun(record.step, record.undo, output=output)
+    return Rerun(record.step, record.undo_argv, output=output)
 
 
 def _is_rerun(
-    record: Record, history: History, seen: Mapping[str, Seen]
+    record: ChangeRecord,
+    history: History,
+    current_files: Mapping[str, CurrentFile],
 ) -> bool:
     """Return whether restoring its files does not undo the command."""
-    return bool(record.undo) and (
+    return bool(record.undo_argv) and (
         not record.paths
-        or any(_is_lost(history.files[p], seen[p]) for p in record.paths)
+        or any(
+            _is_lost(history.files[p], current_files[p]) for p in record.paths
+        )
     )
 
 
-def _is_lost(kept: Kept, seen: Seen) -> bool:
-    return kept.is_lost or is_foreign(kept, seen.entry)
+def _is_lost(backup: FileBackup, current: CurrentFile) -> bool:
+    return backup.is_lost or is_foreign(backup, current.state)
 
 
-def _file(step: str, path: str, kept: Kept, seen: Seen) -> Undo | None:
-    if is_foreign(kept, seen.entry):
-        return _edited(step, path, kept, seen)
-    now = seen.entry
-    was = _original(kept, now)
+def _file(
+    step: str, path: str, backup: FileBackup, current: CurrentFile
+) -> UndoStep | None:
+    if is_foreign(backup, current.state):
+        return _edited(step, path, backup, current)
+    now = current.state
+    was = _original(backup, now)
     if was == now:
         return None
-    if was and not seen.is_kept and (not now or was.digest != now.digest):
+    if (
+        was
+        and not current.has_backup
+        and (not now or was.digest != now.digest)
+    ):
         return Leave(
             step,
             path,
@@ -108,19 +118,25 @@ def _file(step: str, path: str, kept: Kept, seen: Seen) -> Undo | None:
         was,
         now,
         sets_aside=bool(
-            kept.coming == ANY and now and now.digest not in kept.digests
+            backup.pending == ANY
+            and now
+            and now.digest not in backup.known_digests
         ),
-        note=_mixed_note(path, kept.mixed),
+        note=_embedded_note(path, backup.embedded),
     )
 
 
-def _original(kept: Kept, now: Entry | None) -> Entry | None:
+def _original(backup: FileBackup, now: FileState | None) -> FileState | None:
     """Return the original, with the attributes that others changed since."""
-    was = kept.was
+    was = backup.original
     if was is None or now is None:
         return was
-    is_settled = kept.left is not None and kept.coming != ANY
-    left = kept.left.attributes if kept.left and is_settled else now.attributes
+    is_settled = backup.last_written is not None and backup.pending != ANY
+    left = (
+        backup.last_written.attributes
+        if backup.last_written and is_settled
+        else now.attributes
+    )
     attributes = Attributes._make(
         original if current == written else current
         for original, written, current in zip(
@@ -129,23 +145,25 @@ def _original(kept: Kept, now: Entry | None) -> Entry | None:
     )
     if now.digest != was.digest:
         attributes = attributes._replace(mtime_ns=was.attributes.mtime_ns)
-    return Entry(was.digest, attributes)
+    return FileState(was.digest, attributes)
 
 
-def _edited(step: str, path: str, kept: Kept, seen: Seen) -> Undo | None:
-    if seen.entry is None:
+def _edited(
+    step: str, path: str, backup: FileBackup, current: CurrentFile
+) -> UndoStep | None:
+    if current.state is None:
         return Leave(step, path, f"{path} was removed since; not restored")
-    if kept.left is None:
+    if backup.last_written is None:
         return Leave(
             step, path, f"{path} was regenerated since; left unchanged"
         )
-    edit = merged(path, kept, seen)
+    edit = merged(path, backup, current)
     if edit is None:
-        return Leave(step, path, _conflict_note(path, seen))
-    if edit.original == seen.contents:
+        return Leave(step, path, _conflict_note(path, current))
+    if edit.original == current.contents:
         return None
     if edit.original is None:
-        return Restore(step, path, None, seen.entry)
+        return Restore(step, path, None, current.state)
     return Merge(
         step,
         edit,
@@ -154,10 +172,14 @@ def _edited(step: str, path: str, kept: Kept, seen: Seen) -> Undo | None:
     )
 
 
-def _conflict_note(path: str, seen: Seen) -> str:
-    words = own_words(seen)
+def _conflict_note(path: str, current: CurrentFile) -> str:
+    words = own_words(current)
     note = f"{path} was edited since in the same place; left unchanged"
-    if seen.contents is None or seen.was is None or seen.left is None:
+    if (
+        current.contents is None
+        or current.original is None
+        or current.last_written is None
+    ):
         return f"{note}: what it was is not known; check it"
     if not words:
         return f"{note}; nothing that 'host enable' added is in it"
@@ -166,7 +188,7 @@ def _conflict_note(path: str, seen: Seen) -> str:
     )
 
 
-def _mixed_note(path: str, words: tuple[str, ...]) -> str:
+def _embedded_note(path: str, words: tuple[str, ...]) -> str:
     if not words:
         return ""
     return (
@@ -176,14 +198,14 @@ def _mixed_note(path: str, words: tuple[str, ...]) -> str:
 
 
 def _image(
-    record: Record,
-    kept: Kept,
-    seen: Seen,
+    record: ChangeRecord,
+    backup: FileBackup,
+    current: CurrentFile,
     kernels: Mapping[str, str | None],
-) -> Undo | None:
+) -> UndoStep | None:
     """Return what restores the kept image where it was not rebuilt since."""
-    path, now, was = record.paths[0], seen.entry, kept.was
-    is_ours = not _is_lost(kept, seen)
+    path, now, was = record.paths[0], current.state, backup.original
+    is_ours = not _is_lost(backup, current)
     if now is None and record.kernel not in kernels:
         return Leave(
             record.step,
@@ -195,7 +217,7 @@ def _image(
         return None
     if is_ours and now and was and now.digest == was.digest:
         return None
-    if (is_ours or now is None) and not kept.is_lost and seen.is_kept:
+    if (is_ours or now is None) and not backup.is_lost and current.has_backup:
         return Restore(record.step, path, was, now)
     return Rebuild(record.step, record.target, record.kernel)
 
@@ -204,7 +226,7 @@ def _new_images(
     history: History, kernels: Mapping[str, str | None]
 ) -> list[Rebuild]:
     """Return rebuilds for kernels installed since, whose images hold ours."""
-    builds = [r for r in history.records if r.kind is Kind.BUILD]
+    builds = [r for r in history.records if r.kind is ChangeKind.BUILD]
     built_for = {record.kernel for record in builds}
     if not builds:
         return []

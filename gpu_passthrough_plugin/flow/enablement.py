@@ -23,8 +23,13 @@ from gpu_passthrough_plugin.host.boot.apply import Carrier
 from gpu_passthrough_plugin.host.boot.revert import Recall
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
-from gpu_passthrough_plugin.model.change import Build, Change, Rebuild, Undo
-from gpu_passthrough_plugin.model.change_history import Edit, History
+from gpu_passthrough_plugin.model.change import (
+    Build,
+    Change,
+    Rebuild,
+    UndoStep,
+)
+from gpu_passthrough_plugin.model.change_history import ForeignEdit, History
 from gpu_passthrough_plugin.model.reading import known
 
 if TYPE_CHECKING:
@@ -80,7 +85,7 @@ class Journal(NamedTuple):
 
     history: History | None = None
     built: Mapping[str, str] = MappingProxyType({})
-    edits: tuple[Edit, ...] = ()
+    edits: tuple[ForeignEdit, ...] = ()
 
 
 class EnablePlan(NamedTuple):
@@ -197,14 +202,14 @@ def enable(
         return planned.changes
 
 
-def plan_disable(context: BootContext) -> tuple[Undo, ...]:
+def plan_disable(context: BootContext) -> tuple[UndoStep, ...]:
     """Return what ``disable`` would do now."""
     carrier = _required(context.carrier)
     history = carrier.history()
     return _undo(context.tree, carrier, history) if history else ()
 
 
-def disable(context: BootContext) -> tuple[Undo, ...]:
+def disable(context: BootContext) -> tuple[UndoStep, ...]:
     """Undo every change; return the steps.
 
     :raises Error: when a step fails; another ``disable`` resumes.
@@ -252,7 +257,9 @@ def _desired(
     )
 
 
-def _undo(tree: Tree, carrier: Carrier, history: History) -> tuple[Undo, ...]:
+def _undo(
+    tree: Tree, carrier: Carrier, history: History
+) -> tuple[UndoStep, ...]:
     kernels = boot_state.read_installation(tree).kernels
     images = {kernel.release: kernel.image for kernel in kernels}
     return undo(history, carrier.seen(history), images)

@@ -20,7 +20,7 @@ from gpu_passthrough_plugin.flow.boot_state import BootState
 from gpu_passthrough_plugin.flow.host_snapshot import HostSnapshot, Scope
 from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.isolation.partition import Policy
-from gpu_passthrough_plugin.model.change import BESIDE
+from gpu_passthrough_plugin.model.change import NEW_PATH
 from gpu_passthrough_plugin.model.enablement import Enablement
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.installation import Installation
@@ -97,7 +97,9 @@ def listed(
         )
         if not build:
             return MISSING
-        argv = [word.replace(BESIDE, build.image) for word in build.listing]
+        argv = [
+            word.replace(NEW_PATH, build.image) for word in build.list_argv
+        ]
         said = commands.output(argv, f"list {build.image}")
     except errors.Error as error:
         return Unknown(Why.UNREADABLE, str(error))

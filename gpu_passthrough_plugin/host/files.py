@@ -15,7 +15,7 @@ from typing import BinaryIO
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host import chroot_path
 from gpu_passthrough_plugin.host.attributes import apply, attributes
-from gpu_passthrough_plugin.model.change_history import Attributes, Entry
+from gpu_passthrough_plugin.model.change_history import Attributes, FileState
 
 # No pipe and no device makes anybody wait.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -37,7 +37,7 @@ class Files:
         """The path that a file really has, behind every link."""
         return chroot_path.real(self.root, path)
 
-    def entry(self, path: str) -> Entry | None:
+    def entry(self, path: str) -> FileState | None:
         """What is there; None for no file.
 
         :raises ReadFailed: when it is no regular file, or not readable.
@@ -46,7 +46,7 @@ class Files:
             if file is None:
                 return None
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return Entry(digest, attributes(file.fileno()))
+            return FileState(digest, attributes(file.fileno()))
 
     def read(self, path: str) -> bytes | None:
         """Its contents; None for no file."""

@@ -1,4 +1,4 @@
-"""One change to a host as data: what it was, what it becomes."""
+"""Which driver a function is bound to, and a change of that as data."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from gpu_passthrough_plugin.model.address import Address
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Binding:
-    """Which driver a function has and which one it is held to.
+    """The driver of a function, and the only one that may bind it.
 
     :param driver: None for no driver.
-    :param override: sysfs ``driver_override``; None for none.
+    :param override: sysfs ``driver_override``; None where any driver may
+        bind it.
     """
 
     driver: str | None
@@ -31,7 +32,7 @@ class Rebind:
     becomes: Binding
 
     def undo(self) -> Rebind:
-        """The change that takes it back."""
+        """Return the change that takes it back."""
         return Rebind(self.address, self.becomes, self.was)
 
     @property

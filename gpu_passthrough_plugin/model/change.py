@@ -1,19 +1,23 @@
-"""One change to how a host boots, as data: planned, shown, then made."""
+"""Changes to how a host boots, and steps that undo these, as data.
+
+They are planned, shown to the operator, and then carried out.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
 
-from gpu_passthrough_plugin.model.change_history import Edit, Entry
+from gpu_passthrough_plugin.model.change_history import FileState, ForeignEdit
 
-BESIDE = "{beside}"
-"""In an argument vector: where a file is made before it is in place."""
+NEW_PATH = "{new}"
+"""In an argument vector: the path at which a file is made, before it
+replaces the present one."""
 
 
 def shown(argv: tuple[str, ...], output: str) -> str:
-    """A command as an operator would call it."""
-    return " ".join(argv).replace(BESIDE, output)
+    """Return a command as an operator would call it."""
+    return " ".join(argv).replace(NEW_PATH, output)
 
 
 class Action(enum.StrEnum):
@@ -30,13 +34,13 @@ class Action(enum.StrEnum):
 class Write:
     """Give a file these contents.
 
-    :param step: what it is for, in a few words an operator knows.
-    :param path: absolute; where it is a symbolic link, the file behind it
-        changes and the link stays.
-    :param was: what the plan was made from; None for no file.
+    :param step: what it is for, in a few words for the operator.
+    :param path: absolute; where it is a symbolic link, the file that it
+        leads to changes and the link stays.
+    :param was: the contents that it was planned from; None for no file.
     :param becomes: None to remove the file.
-    :param mode: of a file that is created; one that is there keeps its
-        mode, owner and extended attributes.
+    :param mode: of a file that is created; one that exists keeps its mode,
+        owner and extended attributes.
     """
 
     step: str
@@ -64,19 +68,19 @@ class Run:
 
     :param argv: the command, by its absolute path, and its arguments.
     :param touches: absolute paths of every file that it may write, there
-        or not; each is kept before, and put back by the undoing.
-    :param undo: what takes it back where somebody wrote those files
-        since; empty where only putting them back does.
+        or not; each is saved before, and restored when it is undone.
+    :param undo_argv: the command that undoes it where others wrote those
+        files since; empty where only restoring them does.
     :param is_needed: whether what it would do is still to be done.
-    :param output: the one file that it writes, where ``BESIDE`` stands in
-        ``argv`` and ``undo``: written beside the present one, looked at,
-        and then put in its place.
+    :param output: the one file that it writes, where ``NEW_PATH`` is in
+        ``argv`` and ``undo_argv``: it is made at another path, checked, and
+        then put in its place.
     """
 
     step: str
     argv: tuple[str, ...]
     touches: tuple[str, ...] = ()
-    undo: tuple[str, ...] = ()
+    undo_argv: tuple[str, ...] = ()
     is_needed: bool = True
     output: str = ""
 
@@ -91,17 +95,17 @@ class Run:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Build:
-    """Build an initramfs beside the present one, check it, swap them.
+    """Build an initramfs at another path, check it, and swap the two.
 
     The present one is kept until the change is undone.
 
-    :param image: the image's absolute path.
+    :param image: absolute path of the image.
     :param kernel: the release that it is for.
-    :param argv: what builds it; ``BESIDE`` stands for the new image.
-    :param listing: what lists the files in it; ``BESIDE`` as well.
-    :param wanted: regular expressions, each of which a line of that
-        listing has to match somewhere.
-    :param inputs: a digest of what goes into the image by our doing.
+    :param argv: what builds it, with ``NEW_PATH`` for the new image.
+    :param list_argv: what lists the files in it, with ``NEW_PATH`` as well.
+    :param required_patterns: regular expressions; each has to match within
+        a line of that listing.
+    :param inputs: digest of what this product puts into the image.
     :param is_needed: whether the image lacks these inputs.
     """
 
@@ -109,8 +113,8 @@ class Build:
     image: str
     kernel: str
     argv: tuple[str, ...]
-    listing: tuple[str, ...]
-    wanted: tuple[str, ...]
+    list_argv: tuple[str, ...]
+    required_patterns: tuple[str, ...]
     inputs: str
     is_needed: bool = True
 
@@ -133,18 +137,19 @@ def is_change(change: Change) -> bool:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Restore:
-    """Put back what a file was.
+    """Restore the original of a file.
 
-    :param was: None to remove it; its contents are kept.
-    :param now: what is there.
-    :param sets_aside: whether what is there may be somebody's, so that a
-        copy is kept.
+    :param original: None to remove the file; its contents are kept with the
+        history.
+    :param current: what the file is now.
+    :param sets_aside: whether what it holds now may be the work of others,
+        so that a copy is kept for good.
     """
 
     step: str
     path: str
-    was: Entry | None
-    now: Entry | None
+    original: FileState | None
+    current: FileState | None
     sets_aside: bool = False
     note: str = ""
 
@@ -154,17 +159,17 @@ class Restore:
 
     @property
     def action(self) -> Action:
-        if self.was is None:
+        if self.original is None:
             return Action.REMOVE
-        return Action.CREATE if self.now is None else Action.CHANGE
+        return Action.CREATE if self.current is None else Action.CHANGE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Merge:
-    """Take ours out of a file that somebody edited since."""
+    """Remove this product's change from a file that was edited since."""
 
     step: str
-    edit: Edit
+    edit: ForeignEdit
     note: str = ""
 
     @property
@@ -191,7 +196,7 @@ class Leave:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rerun:
-    """Run what takes a command back, after all files are back.
+    """Run what undoes a command, after all files are restored.
 
     :param output: as that of a ``Run``.
     """
@@ -212,7 +217,7 @@ class Rerun:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rebuild:
-    """Build an image anew, after all files are back.
+    """Build an image again, after all files are restored.
 
     :param kernel: the release that it is for.
     """
@@ -231,4 +236,4 @@ class Rebuild:
         return Action.CHANGE
 
 
-Undo = Restore | Merge | Leave | Rerun | Rebuild
+UndoStep = Restore | Merge | Leave | Rerun | Rebuild

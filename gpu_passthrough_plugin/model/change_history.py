@@ -1,4 +1,4 @@
-"""What was changed on a host, remembered for taking it back."""
+"""What was changed on a host, remembered so that it can be undone."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import NamedTuple
 from gpu_passthrough_plugin.model.enablement import Enablement
 
 GONE = "gone"
-"""In place of a digest: an act under way removes the file."""
+"""In place of a digest: a change under way removes the file."""
 
 ANY = "any"
-"""In place of a digest: a command under way may write it."""
+"""In place of a digest: a command under way may write the file."""
 
 
 class Attributes(NamedTuple):
     """What a file has besides its contents.
 
     :param mode: permission bits alone.
-    :param xattrs: extended attributes by name, which access lists and
-        security labels are; sorted.
+    :param xattrs: extended attributes by name, such as access lists and
+        security labels; sorted.
     """
 
     mode: int
@@ -31,8 +31,8 @@ class Attributes(NamedTuple):
     xattrs: tuple[tuple[str, bytes], ...] = ()
 
 
-class Entry(NamedTuple):
-    """One regular file as it was seen.
+class FileState(NamedTuple):
+    """One regular file as it was read.
 
     :param digest: SHA-256 of its contents, in hexadecimal.
     """
@@ -42,37 +42,39 @@ class Entry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Kept:
-    """One file that is changed, by the path that it really has.
+class FileBackup:
+    """One file that is changed, by its real path.
 
-    :param was: before the first change; None for no file.
-    :param left: after the last change that was finished.
-    :param coming: digest that a change under way gives it, or ``GONE``
-        or ``ANY``; empty where none is under way.
-    :param beside: where an image's original is kept; empty where a copy
-        of the contents is kept with the journal.
-    :param is_lost: whether ``was`` is no longer what there would be
-        without us: the file was generated anew in between.
-    :param mixed: words of ours that ``was`` has in it, because somebody
-        edited the file around them.
+    :param original: before the first change; None where there was no file.
+    :param last_written: after the last finished change; None where that
+        removed the file.
+    :param pending: digest that a change under way gives the file, or
+        ``GONE`` or ``ANY``; empty where none is under way.
+    :param backup_path: where the original of an image is; empty where a
+        copy of the contents is kept with the history.
+    :param is_lost: whether the file was generated again since, so that
+        ``original`` is not what it would hold without this product.
+    :param embedded: words of this product that ``original`` holds, because
+        the file was edited around them.
     """
 
-    was: Entry | None
-    left: Entry | None
-    coming: str = ""
-    beside: str = ""
+    original: FileState | None
+    last_written: FileState | None
+    pending: str = ""
+    backup_path: str = ""
     is_lost: bool = False
-    mixed: tuple[str, ...] = ()
+    embedded: tuple[str, ...] = ()
 
     @property
-    def digests(self) -> frozenset[str]:
-        """Contents that are the original's or of our doing."""
-        known = {e.digest for e in (self.was, self.left) if e is not None}
-        return frozenset(known | {self.coming} - {"", GONE, ANY})
+    def known_digests(self) -> frozenset[str]:
+        """Digests of the original and of what this product wrote."""
+        states = (self.original, self.last_written)
+        digests = {state.digest for state in states if state is not None}
+        return frozenset(digests | {self.pending} - {"", GONE, ANY})
 
 
-class Kind(enum.StrEnum):
-    """What kind of change a record is of."""
+class ChangeKind(enum.StrEnum):
+    """Which kind of change a record is of."""
 
     WRITE = "write"
     RUN = "run"
@@ -80,45 +82,45 @@ class Kind(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Record:
+class ChangeRecord:
     """One change that was begun.
 
-    :param target: the change's own; one record for each.
-    :param is_done: whether it was finished as well.
+    :param target: of the change; each target has one record.
+    :param is_done: whether it was finished.
     :param paths: real paths of the files that it changes.
-    :param undo: of a ``Run``, what takes it back.
+    :param undo_argv: of a ``Run``, the command that undoes it.
     :param kernel: of a ``Build``, the release.
     :param inputs: of a ``Build``, the digest of what went into it.
     """
 
-    kind: Kind
+    kind: ChangeKind
     step: str
     target: str
     is_done: bool = False
     paths: tuple[str, ...] = ()
-    undo: tuple[str, ...] = ()
+    undo_argv: tuple[str, ...] = ()
     kernel: str = ""
     inputs: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class History:
-    """Everything that was done to a host and not yet taken back.
+    """Everything that was done to a host and not undone yet.
 
     :param records: oldest first.
-    :param files: every file that they change, by path.
-    :param folders: that were not there before.
+    :param files: every file that they change, by real path.
+    :param folders: that did not exist before.
     :param is_finished: whether the last plan was carried out to its end.
     """
 
     enablement: Enablement
-    records: tuple[Record, ...] = ()
-    files: Mapping[str, Kept] = dataclasses.field(default_factory=dict)
+    records: tuple[ChangeRecord, ...] = ()
+    files: Mapping[str, FileBackup] = dataclasses.field(default_factory=dict)
     folders: tuple[str, ...] = ()
     is_finished: bool = False
 
-    def record(self, kind: Kind, target: str) -> Record | None:
-        """That of one change."""
+    def record(self, kind: ChangeKind, target: str) -> ChangeRecord | None:
+        """Return the record of the given change, or None."""
         return next(
             (r for r in self.records if (r.kind, r.target) == (kind, target)),
             None,
@@ -130,34 +132,36 @@ class History:
         return frozenset(r.target for r in self.records if not r.is_done)
 
 
-class Seen(NamedTuple):
-    """One remembered file as it is now.
+class CurrentFile(NamedTuple):
+    """One file of a history as it is now.
 
-    :param contents: what it holds, ``was`` and ``left`` what it held;
-        empty unless somebody else wrote it since, and None where that is
-        too long for a merge, or not kept.
-    :param is_kept: whether what it was is still there to be put back.
+    :param state: None where there is no file.
+    :param has_backup: whether the original is there to be restored.
+    :param contents: what it holds; ``original`` and ``last_written`` are
+        what it held.  All are empty unless others wrote the file since, and
+        None where that is too long for a merge or not kept.
     """
 
-    entry: Entry | None
-    is_kept: bool = True
+    state: FileState | None
+    has_backup: bool = True
     contents: bytes | None = b""
-    was: bytes | None = b""
-    left: bytes | None = b""
+    original: bytes | None = b""
+    last_written: bytes | None = b""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Edit:
-    """What somebody else did to a file that was changed.
+class ForeignEdit:
+    """What others did to a file that was changed.
 
-    :param original: what it would hold without our change; None for no
-        file.
-    :param mixed: words of ours that ``original`` has in it nevertheless.
-    :param is_lost: it was generated anew, so that what it would hold
-        without us is not known.
+    :param original: what it would hold without this product's change; None
+        for no file.
+    :param embedded: words of this product that ``original`` holds all the
+        same.
+    :param is_lost: whether the file was generated again, so that what it
+        would hold is not known.
     """
 
     path: str
     original: bytes | None
-    mixed: tuple[str, ...] = ()
+    embedded: tuple[str, ...] = ()
     is_lost: bool = False

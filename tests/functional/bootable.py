@@ -20,13 +20,13 @@ from gpu_passthrough_plugin.host.boot.revert import Recall
 from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.model.change import (
-    BESIDE,
+    NEW_PATH,
     Action,
     Build,
     Change,
     Rebuild,
     Run,
-    Undo,
+    UndoStep,
     Write,
 )
 from gpu_passthrough_plugin.model.enablement import Enablement
@@ -175,14 +175,14 @@ class Bootable:
                     "boot menu",
                     ("/usr/sbin/update-grub",),
                     touches=(MENU, f"{MENU}.new"),
-                    undo=("/usr/sbin/update-grub",),
+                    undo_argv=("/usr/sbin/update-grub",),
                     is_needed=word not in menu,
                 ),
                 Run(
                     "other menu",
-                    ("/usr/sbin/mkconfig", "-o", BESIDE),
+                    ("/usr/sbin/mkconfig", "-o", NEW_PATH),
                     touches=(OTHER_MENU,),
-                    undo=("/usr/sbin/mkconfig", "-o", BESIDE),
+                    undo_argv=("/usr/sbin/mkconfig", "-o", NEW_PATH),
                     is_needed=word not in (self.contents(OTHER_MENU) or b""),
                     output=OTHER_MENU,
                 ),
@@ -195,8 +195,8 @@ class Bootable:
             "image",
             IMAGE,
             RELEASE,
-            ("/usr/sbin/build", BESIDE, RELEASE),
-            ("/usr/sbin/list", BESIDE),
+            ("/usr/sbin/build", NEW_PATH, RELEASE),
+            ("/usr/sbin/list", NEW_PATH),
             (wanted.strip(),),
             wanted,
             is_needed,
@@ -208,7 +208,7 @@ class Bootable:
         found = edits(history, carrier.seen(history)) if history else ()
         carrier.carry_out(self.plan(ids), ENABLEMENT, found)
 
-    def undoing(self) -> tuple[Undo, ...]:
+    def undoing(self) -> tuple[UndoStep, ...]:
         carrier = self.carrier
         history = carrier.history()
         if history is None:
@@ -220,7 +220,7 @@ class Bootable:
         }
         return undo(history, carrier.seen(history), kernels)
 
-    def disable(self) -> tuple[Undo, ...]:
+    def disable(self) -> tuple[UndoStep, ...]:
         steps = self.undoing()
         files, commands, changes = self.tools
         history = changes.read()

@@ -28,7 +28,7 @@ from gpu_passthrough_plugin.formats.grub_defaults import (
 )
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import (
-    BESIDE,
+    NEW_PATH,
     Change,
     Run,
     Write,
@@ -203,7 +203,7 @@ def generate_menu(
     :param argv: the command without ``-o``.
     :param menu: path of the menu that GRUB reads.
     """
-    argv = (*argv, "-o", BESIDE)
+    argv = (*argv, "-o", NEW_PATH)
     text = installation.text(menu)
     entries = grub_menu.kernel_arguments(menu, text or "")
     is_up_to_date = text is not None and all(

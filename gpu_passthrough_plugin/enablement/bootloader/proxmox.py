@@ -78,7 +78,7 @@ class Proxmox(BootloaderDriver):
         run = Run(
             STEP_MENU,
             argv,
-            undo=argv,
+            undo_argv=argv,
             is_needed=any(map(is_change, changes)),
         )
         return BootloaderPlan(

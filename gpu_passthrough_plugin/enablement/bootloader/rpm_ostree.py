@@ -73,7 +73,7 @@ class RpmOstree(BootloaderDriver):
         run = Run(
             STEP_ARGUMENTS,
             (tool, "kargs", *_options(shown)),
-            undo=(tool, "kargs", *_options(due.inverse)) if due else (),
+            undo_argv=(tool, "kargs", *_options(due.inverse)) if due else (),
             is_needed=bool(due),
         )
         return BootloaderPlan((run,), (*edited.notes, _IMAGES))

@@ -98,7 +98,14 @@ class Suse(BootloaderDriver):
         return BootloaderPlan(
             (edited.change, run),
             edited.notes,
-            (Run("rebuild initramfs", images, undo=images, is_needed=False),),
+            (
+                Run(
+                    "rebuild initramfs",
+                    images,
+                    undo_argv=images,
+                    is_needed=False,
+                ),
+            ),
         )
 
 

@@ -17,7 +17,7 @@ from gpu_passthrough_plugin.enablement.initramfs.initramfs_tools import (
 )
 from gpu_passthrough_plugin.enablement.initramfs.mkinitcpio import Mkinitcpio
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
-from gpu_passthrough_plugin.model.change import BESIDE, Build, Write
+from gpu_passthrough_plugin.model.change import NEW_PATH, Build, Write
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
 from gpu_passthrough_plugin.model.reads import Folder, Reads
 
@@ -126,7 +126,7 @@ class Dracut(InitramfsDriver):
             (
                 image.tool(installation, "dracut"),
                 "--force",
-                BESIDE,
+                NEW_PATH,
                 kernel.release,
             ),
             image.tool(installation, "lsinitrd"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement.driver import InitramfsContent
-from gpu_passthrough_plugin.model.change import BESIDE, Build
+from gpu_passthrough_plugin.model.change import NEW_PATH, Build
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
 from gpu_passthrough_plugin.model.reading import Unknown
 
@@ -21,7 +21,7 @@ def build(
 ) -> Build | None:
     """Return what builds an image; None where the kernel has none.
 
-    :param argv: of the builder, with ``BESIDE`` for the new image.
+    :param argv: of the builder, with ``NEW_PATH`` for the new image.
     :param lister: path of the command that lists an image's files.
     :param script: a regular expression for the path of the early script.
     """
@@ -32,8 +32,8 @@ def build(
         image=kernel.image,
         kernel=kernel.release,
         argv=argv,
-        listing=(lister, BESIDE),
-        wanted=tuple(_required_patterns(kernel, content, script)),
+        list_argv=(lister, NEW_PATH),
+        required_patterns=tuple(_required_patterns(kernel, content, script)),
         inputs="",
     )
 

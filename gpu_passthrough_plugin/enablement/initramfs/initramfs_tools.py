@@ -8,7 +8,7 @@ from gpu_passthrough_plugin.enablement.driver import (
     InitramfsDriver,
 )
 from gpu_passthrough_plugin.enablement.initramfs import image
-from gpu_passthrough_plugin.model.change import BESIDE, Build, Write
+from gpu_passthrough_plugin.model.change import NEW_PATH, Build, Write
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
 from gpu_passthrough_plugin.model.reads import Folder, Reads
 
@@ -94,7 +94,7 @@ class InitramfsTools(InitramfsDriver):
             (
                 image.tool(installation, "mkinitramfs"),
                 "-o",
-                BESIDE,
+                NEW_PATH,
                 kernel.release,
             ),
             image.tool(installation, "lsinitramfs"),

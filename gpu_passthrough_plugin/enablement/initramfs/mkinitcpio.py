@@ -14,7 +14,7 @@ from gpu_passthrough_plugin.enablement.driver import (
 from gpu_passthrough_plugin.enablement.initramfs import image
 from gpu_passthrough_plugin.formats import mkinitcpio_config
 from gpu_passthrough_plugin.formats.shell_assignments import Unevaluated
-from gpu_passthrough_plugin.model.change import BESIDE, Build, Write
+from gpu_passthrough_plugin.model.change import NEW_PATH, Build, Write
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
 from gpu_passthrough_plugin.model.reads import Folder, Reads
 
@@ -111,7 +111,7 @@ class Mkinitcpio(InitramfsDriver):
                 argv = (*argv, *config, *preset.options)
         return image.build(
             kernel,
-            (*argv, "-g", BESIDE),
+            (*argv, "-g", NEW_PATH),
             image.tool(installation, "lsinitcpio"),
             content,
             r"(^|/)hooks/gpu-passthrough$",

@@ -23,12 +23,12 @@ from gpu_passthrough_plugin.model.change import (
 from gpu_passthrough_plugin.model.change_history import (
     ANY,
     GONE,
-    Edit,
-    Entry,
+    ChangeKind,
+    ChangeRecord,
+    CurrentFile,
+    FileState,
+    ForeignEdit,
     History,
-    Kind,
-    Record,
-    Seen,
 )
 from gpu_passthrough_plugin.model.enablement import Enablement
 
@@ -59,7 +59,7 @@ class Carrier:
         self._commands.settle()
         return self._changes.read()
 
-    def seen(self, history: History) -> dict[str, Seen]:
+    def seen(self, history: History) -> dict[str, CurrentFile]:
         """Every file of the history as it is now."""
         return sight.seen(self._files, self._changes, history)
 
@@ -71,7 +71,7 @@ class Carrier:
         self,
         plan: Sequence[Change],
         enablement: Enablement,
-        edits: Iterable[Edit] = (),
+        edits: Iterable[ForeignEdit] = (),
     ) -> None:
         """Make every change of the plan, in order.
 
@@ -110,7 +110,9 @@ class Carrier:
     def _write(self, book: Book, change: Write) -> None:
         path = self._files.real(change.path)
         now = self._files.read(path)
-        record = Record(Kind.WRITE, change.step, change.target, paths=(path,))
+        record = ChangeRecord(
+            ChangeKind.WRITE, change.step, change.target, paths=(path,)
+        )
         if now == change.becomes:
             # Killed between the file and the journal.
             known = book.history.record(record.kind, record.target)
@@ -121,8 +123,8 @@ class Carrier:
         entry = self._files.entry(path)
         is_known = (
             not kept
-            or kept.coming == ANY
-            or (entry is None or entry.digest in kept.digests)
+            or kept.pending == ANY
+            or (entry is None or entry.digest in kept.known_digests)
         )
         if now != change.was or not is_known:
             raise errors.Conflict(
@@ -139,12 +141,12 @@ class Carrier:
 
     def _run(self, book: Book, change: Run) -> None:
         paths = tuple(dict.fromkeys(map(self._files.real, change.touches)))
-        record = Record(
-            Kind.RUN,
+        record = ChangeRecord(
+            ChangeKind.RUN,
             change.step,
             change.target,
             paths=paths,
-            undo=change.undo,
+            undo_argv=change.undo_argv,
         )
         if change.output:
             book.begin(record, dict.fromkeys(paths, ""))
@@ -157,7 +159,7 @@ class Carrier:
             self._run_over(book, record, change)
         book.finish(record)
 
-    def _run_over(self, book: Book, record: Record, change: Run) -> None:
+    def _run_over(self, book: Book, record: ChangeRecord, change: Run) -> None:
         """Where it fails half way, its files are what they were."""
         before = {path: self._files.entry(path) for path in record.paths}
         book.begin(record, dict.fromkeys(record.paths, ANY))
@@ -168,7 +170,7 @@ class Carrier:
                 self._put_back(path, entry)
             raise
 
-    def _put_back(self, path: str, entry: Entry | None) -> None:
+    def _put_back(self, path: str, entry: FileState | None) -> None:
         if self._files.entry(path) == entry:
             return
         if entry is None:
@@ -180,8 +182,8 @@ class Carrier:
     def _build(self, book: Book, change: Build) -> None:
         image = self._files.real(change.image)
         note = self._images.note(change.kernel)
-        record = Record(
-            Kind.BUILD,
+        record = ChangeRecord(
+            ChangeKind.BUILD,
             change.step,
             change.target,
             paths=(image, note) if note else (image,),
@@ -212,7 +214,7 @@ def _is_idle(
     history: History,
     plan: Sequence[Change],
     enablement: Enablement,
-    edits: Sequence[Edit],
+    edits: Sequence[ForeignEdit],
 ) -> bool:
     """Whether the plan is what was done, in this boot or another."""
     same = dataclasses.replace(enablement, boot_id=history.enablement.boot_id)

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from gpu_passthrough_plugin.host.boot.journal import Changes
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.model.change_history import (
-    Edit,
-    Entry,
+    ChangeRecord,
+    FileBackup,
+    FileState,
+    ForeignEdit,
     History,
-    Kept,
-    Record,
 )
 from gpu_passthrough_plugin.model.enablement import Enablement
 
@@ -34,7 +34,9 @@ class Book:
         self._changes = changes
         self.history = history
 
-    def open(self, enablement: Enablement, edits: Iterable[Edit]) -> None:
+    def open(
+        self, enablement: Enablement, edits: Iterable[ForeignEdit]
+    ) -> None:
         """Begin a plan; what others edited becomes the original."""
         self.history = dataclasses.replace(
             self.history, enablement=enablement, is_finished=False
@@ -48,7 +50,7 @@ class Book:
         self.history = dataclasses.replace(self.history, is_finished=True)
         self._write()
 
-    def note(self, edit: Edit) -> None:
+    def note(self, edit: ForeignEdit) -> None:
         """What a file is without us, as somebody edited it."""
         kept = self.history.files[edit.path]
         if edit.is_lost:
@@ -57,20 +59,20 @@ class Book:
         now = self._keep(edit.path)
         was = None
         if edit.original is not None:
-            like = now or kept.left or kept.was
+            like = now or kept.last_written or kept.original
             if like is None:
                 raise ValueError(f"{edit.path} was never there")
-            was = Entry(self.keep(edit.original), like.attributes)
+            was = FileState(self.keep(edit.original), like.attributes)
         self._set_kept(
             edit.path,
-            Kept(was=was, left=now, mixed=edit.mixed),
+            FileBackup(original=was, last_written=now, embedded=edit.embedded),
         )
         self._write()
 
-    def begin(self, record: Record, coming: Mapping[str, str]) -> None:
+    def begin(self, record: ChangeRecord, coming: Mapping[str, str]) -> None:
         """Put down what is about to change, and keep what is there.
 
-        :param coming: by path, as ``Kept`` has it.
+        :param coming: by path, as ``FileBackup`` has it.
         """
         folders = list(self.history.folders)
         for path in record.paths:
@@ -78,48 +80,54 @@ class Book:
             kept = self.history.files.get(path)
             if kept is None:
                 entry = self._keep(path)
-                kept = Kept(was=entry, left=entry)
+                kept = FileBackup(original=entry, last_written=entry)
             self._set_kept(
-                path, dataclasses.replace(kept, coming=coming[path])
+                path, dataclasses.replace(kept, pending=coming[path])
             )
         self.history = dataclasses.replace(
             self.history, folders=tuple(dict.fromkeys(folders))
         )
         self._enter(record)
 
-    def keep_beside(self, record: Record, beside: str) -> None:
+    def keep_beside(self, record: ChangeRecord, beside: str) -> None:
         """The same for an image, which is kept at ``beside`` itself.
 
         One that was built anew by others is kept no longer.
         """
         path = record.paths[0]
         now = self._files.entry(path)
-        kept = self.history.files.get(path) or Kept(now, now, beside=beside)
-        if now and now.digest not in kept.digests:
+        kept = self.history.files.get(path) or FileBackup(
+            now, now, backup_path=beside
+        )
+        if now and now.digest not in kept.known_digests:
             kept = dataclasses.replace(kept, is_lost=True)
         self._set_kept(path, kept)
         self.begin(record, {p: "" for p in record.paths})
-        if not kept.beside or now is None or kept.was is None:
+        if not kept.backup_path or now is None or kept.original is None:
             return
         if kept.is_lost:
-            self._files.remove(kept.beside)
-        elif now.digest == kept.was.digest:
-            self._files.keep(path, kept.beside)
+            self._files.remove(kept.backup_path)
+        elif now.digest == kept.original.digest:
+            self._files.keep(path, kept.backup_path)
 
     def expect(self, coming: Mapping[str, str]) -> None:
         """Put down what files are about to become."""
         for path, digest in coming.items():
             kept = self.history.files[path]
-            self._set_kept(path, dataclasses.replace(kept, coming=digest))
+            self._set_kept(path, dataclasses.replace(kept, pending=digest))
         self._write()
 
-    def finish(self, record: Record) -> None:
+    def finish(self, record: ChangeRecord) -> None:
         """It is done; what it left is known."""
         for path in record.paths:
             kept = self.history.files[path]
-            left = self._files.entry(path) if kept.beside else self._keep(path)
+            left = (
+                self._files.entry(path)
+                if kept.backup_path
+                else self._keep(path)
+            )
             self._set_kept(
-                path, dataclasses.replace(kept, left=left, coming="")
+                path, dataclasses.replace(kept, last_written=left, pending="")
             )
         self._enter(dataclasses.replace(record, is_done=True))
 
@@ -129,14 +137,14 @@ class Book:
         self._changes.keep(digest, contents)
         return digest
 
-    def _keep(self, path: str) -> Entry | None:
+    def _keep(self, path: str) -> FileState | None:
         entry = self._files.entry(path)
         if entry:
             where = self._files.disk(self._files.real(path))
             self._changes.keep_file(entry.digest, where)
         return entry
 
-    def _enter(self, record: Record) -> None:
+    def _enter(self, record: ChangeRecord) -> None:
         """In the place of an earlier one of the same target."""
         records = list(self.history.records)
         old = self.history.record(record.kind, record.target)
@@ -152,8 +160,8 @@ class Book:
         )
         self._write()
 
-    def _set_kept(self, path: str, kept: Kept) -> None:
-        files = {**self.history.files, path: kept}
+    def _set_kept(self, path: str, backup: FileBackup) -> None:
+        files = {**self.history.files, path: backup}
         self.history = dataclasses.replace(self.history, files=files)
 
     def _write(self) -> None:

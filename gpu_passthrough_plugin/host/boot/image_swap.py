@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.host.files import Files
-from gpu_passthrough_plugin.model.change import BESIDE, Build
+from gpu_passthrough_plugin.model.change import NEW_PATH, Build
 from gpu_passthrough_plugin.model.change_history import History
 
 # Neither is taken for a kernel's image: GRUB's 10_linux, update-initramfs
@@ -144,8 +144,8 @@ class Images:
             self._files.sweep(path)
             for left in _left(path):
                 self._files.remove(left)
-            if kept.beside:
-                self._files.sweep(kept.beside)
+            if kept.backup_path:
+                self._files.sweep(kept.backup_path)
 
     def _check(self, build: Build, image: str, new: str) -> None:
         size, was = self._files.size(new), self._files.size(image) or 0
@@ -157,9 +157,9 @@ class Images:
                 " stays in place"
             )
         listing = self._commands.output(
-            _argv(build.listing, new), f"list the image of {build.kernel}"
+            _argv(build.list_argv, new), f"list the image of {build.kernel}"
         )
-        for wanted in build.wanted:
+        for wanted in build.required_patterns:
             if not re.search(wanted, listing, re.MULTILINE):
                 raise errors.Unavailable(
                     f"the new image of {build.kernel} lists nothing like"
@@ -187,4 +187,4 @@ def _left(path: str) -> tuple[str, str]:
 
 
 def _argv(argv: Sequence[str], new: str) -> tuple[str, ...]:
-    return tuple(word.replace(BESIDE, new) for word in argv)
+    return tuple(word.replace(NEW_PATH, new) for word in argv)

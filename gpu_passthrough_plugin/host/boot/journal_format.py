@@ -8,11 +8,11 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.change_history import (
     Attributes,
-    Entry,
+    ChangeKind,
+    ChangeRecord,
+    FileBackup,
+    FileState,
     History,
-    Kept,
-    Kind,
-    Record,
 )
 from gpu_passthrough_plugin.model.enablement import Enablement, Target
 
@@ -39,7 +39,7 @@ def written(history: History) -> dict[str, object]:
                 "target": r.target,
                 "is_done": r.is_done,
                 "paths": list(r.paths),
-                "undo": list(r.undo),
+                "undo": list(r.undo_argv),
                 "kernel": r.kernel,
                 "inputs": r.inputs,
             }
@@ -47,12 +47,12 @@ def written(history: History) -> dict[str, object]:
         ],
         "files": {
             path: {
-                "was": _entry(kept.was),
-                "left": _entry(kept.left),
-                "coming": kept.coming,
-                "beside": kept.beside,
+                "was": _entry(kept.original),
+                "left": _entry(kept.last_written),
+                "coming": kept.pending,
+                "beside": kept.backup_path,
                 "is_lost": kept.is_lost,
-                "mixed": list(kept.mixed),
+                "mixed": list(kept.embedded),
             }
             for path, kept in history.files.items()
         },
@@ -120,31 +120,31 @@ def _read_target(document: dict[str, Any]) -> Target:
     )
 
 
-def _read_record(document: dict[str, Any]) -> Record:
-    return Record(
-        kind=Kind(document["kind"]),
+def _read_record(document: dict[str, Any]) -> ChangeRecord:
+    return ChangeRecord(
+        kind=ChangeKind(document["kind"]),
         step=_text(document["step"]),
         target=_text(document["target"]),
         is_done=bool(document["is_done"]),
         paths=_texts(document["paths"]),
-        undo=_texts(document["undo"]),
+        undo_argv=_texts(document["undo"]),
         kernel=_text(document["kernel"]),
         inputs=_text(document["inputs"]),
     )
 
 
-def _read_kept(document: dict[str, Any]) -> Kept:
-    return Kept(
-        was=_read_entry(document["was"]),
-        left=_read_entry(document["left"]),
-        coming=_text(document["coming"]),
-        beside=_text(document["beside"]),
+def _read_kept(document: dict[str, Any]) -> FileBackup:
+    return FileBackup(
+        original=_read_entry(document["was"]),
+        last_written=_read_entry(document["left"]),
+        pending=_text(document["coming"]),
+        backup_path=_text(document["beside"]),
         is_lost=bool(document["is_lost"]),
-        mixed=_texts(document["mixed"]),
+        embedded=_texts(document["mixed"]),
     )
 
 
-def _entry(entry: Entry | None) -> dict[str, object] | None:
+def _entry(entry: FileState | None) -> dict[str, object] | None:
     if entry is None:
         return None
     xattrs = {name: value.hex() for name, value in entry.attributes.xattrs}
@@ -155,7 +155,7 @@ def _entry(entry: Entry | None) -> dict[str, object] | None:
     }
 
 
-def _read_entry(document: dict[str, Any] | None) -> Entry | None:
+def _read_entry(document: dict[str, Any] | None) -> FileState | None:
     if document is None:
         return None
     numbers = (document[n] for n in ("mode", "uid", "gid", "mtime_ns"))
@@ -168,7 +168,7 @@ def _read_entry(document: dict[str, Any] | None) -> Entry | None:
         (name, bytes.fromhex(value))
         for name, value in document["xattrs"].items()
     )
-    return Entry(digest, Attributes(mode, uid, gid, mtime_ns, xattrs))
+    return FileState(digest, Attributes(mode, uid, gid, mtime_ns, xattrs))
 
 
 def _number(value: object) -> int:

@@ -18,7 +18,7 @@ from gpu_passthrough_plugin.model.change import (
     Rebuild,
     Rerun,
     Restore,
-    Undo,
+    UndoStep,
 )
 from gpu_passthrough_plugin.model.change_history import History
 
@@ -47,7 +47,7 @@ class Recall:
     def take_back(
         self,
         history: History,
-        steps: Iterable[Undo],
+        steps: Iterable[UndoStep],
         build: Callable[[Rebuild], Build | None],
     ) -> None:
         """Make every step, in order, then forget the history.
@@ -71,37 +71,37 @@ class Recall:
             self._told(step)
         self._forget(history)
 
-    def _told(self, step: Undo) -> None:
+    def _told(self, step: UndoStep) -> None:
         if not isinstance(step, Leave):
             self._say(f"{step.step}: {step.action} {step.target}")
         if step.note:
             self._say(step.note)
 
     def _restore(self, history: History, step: Restore) -> None:
-        if self._files.entry(step.path) != step.now:
+        if self._files.entry(step.path) != step.current:
             raise errors.Conflict(
                 f"somebody changed {step.path} just now; it was left as it"
                 " is: look at it, then run this again"
             )
         if step.sets_aside:
             self._set_aside(step)
-        beside = history.files[step.path].beside
-        if step.was is None:
+        beside = history.files[step.path].backup_path
+        if step.original is None:
             self._files.remove(step.path)
         elif beside:
             self._files.move(beside, step.path)
         else:
-            copy = self._changes.copy(step.was.digest)
-            self._files.restore(step.path, copy, step.was.attributes)
+            copy = self._changes.copy(step.original.digest)
+            self._files.restore(step.path, copy, step.original.attributes)
 
     def _set_aside(self, step: Restore) -> None:
         """A command was killed: what there is now may be somebody's."""
         size = self._files.size(step.path) or 0
         contents = self._files.read(step.path)
-        if step.now is None or contents is None or size > MAX_TEXT_BYTES:
+        if step.current is None or contents is None or size > MAX_TEXT_BYTES:
             return
         name = posixpath.basename(step.path)
-        path = self._changes.set_aside(name, step.now.digest, contents)
+        path = self._changes.set_aside(name, step.current.digest, contents)
         self._say(
             f"what {step.path} held after an interrupted command is in {path}"
         )
@@ -129,16 +129,16 @@ class Recall:
             )
             return
         kept = history.files.get(self._files.real(step.image))
-        if kept and kept.beside:
-            self._files.remove(kept.beside)
+        if kept and kept.backup_path:
+            self._files.remove(kept.backup_path)
         self._images.require_room([build])
         self._images.swap(build, self._images.build(build))
 
     def _forget(self, history: History) -> None:
         self._images.sweep(history)
         for kept in history.files.values():
-            if kept.beside:
-                self._files.remove(kept.beside)
+            if kept.backup_path:
+                self._files.remove(kept.backup_path)
         for folder in reversed(history.folders):
             self._files.forget(folder)
         self._changes.remove()

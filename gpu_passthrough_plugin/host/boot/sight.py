@@ -7,15 +7,17 @@ from gpu_passthrough_plugin.host.boot.journal import Changes
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.model.change_history import (
     ANY,
-    Entry,
+    ChangeKind,
+    CurrentFile,
+    FileBackup,
+    FileState,
     History,
-    Kept,
-    Kind,
-    Seen,
 )
 
 
-def seen(files: Files, changes: Changes, history: History) -> dict[str, Seen]:
+def seen(
+    files: Files, changes: Changes, history: History
+) -> dict[str, CurrentFile]:
     """Every file of the history, by path."""
     return {
         path: _seen(files, changes, path, kept)
@@ -27,37 +29,43 @@ def built(files: Files, history: History | None) -> dict[str, str]:
     """Images that are as we built them, and the digest of our inputs."""
     found = {}
     for record in history.records if history else ():
-        if record.kind is not Kind.BUILD or not record.is_done or not history:
+        if (
+            record.kind is not ChangeKind.BUILD
+            or not record.is_done
+            or not history
+        ):
             continue
-        left = history.files[record.paths[0]].left
+        left = history.files[record.paths[0]].last_written
         now = files.entry(record.paths[0])
         if left and now and left.digest == now.digest:
             found[record.target] = record.inputs
     return found
 
 
-def _seen(files: Files, changes: Changes, path: str, kept: Kept) -> Seen:
+def _seen(
+    files: Files, changes: Changes, path: str, backup: FileBackup
+) -> CurrentFile:
     now = files.entry(path)
-    found = Seen(now, is_kept=_is_kept(files, changes, kept))
-    is_known = now is None or now.digest in kept.digests
-    if is_known or kept.coming == ANY or kept.beside:
+    found = CurrentFile(now, has_backup=_is_kept(files, changes, backup))
+    is_known = now is None or now.digest in backup.known_digests
+    if is_known or backup.pending == ANY or backup.backup_path:
         return found
     is_text = (files.size(path) or 0) <= MAX_TEXT_BYTES
     return found._replace(
         contents=files.read(path) if is_text else None,
-        was=_kept(changes, kept.was),
-        left=_kept(changes, kept.left),
+        original=_kept(changes, backup.original),
+        last_written=_kept(changes, backup.last_written),
     )
 
 
-def _is_kept(files: Files, changes: Changes, kept: Kept) -> bool:
-    if kept.was is None:
+def _is_kept(files: Files, changes: Changes, backup: FileBackup) -> bool:
+    if backup.original is None:
         return True
-    if not kept.beside:
-        return changes.is_kept(kept.was.digest)
-    beside = files.entry(kept.beside)
-    return beside is not None and beside.digest == kept.was.digest
+    if not backup.backup_path:
+        return changes.is_kept(backup.original.digest)
+    beside = files.entry(backup.backup_path)
+    return beside is not None and beside.digest == backup.original.digest
 
 
-def _kept(changes: Changes, entry: Entry | None) -> bytes | None:
+def _kept(changes: Changes, entry: FileState | None) -> bytes | None:
     return changes.kept(entry.digest) if entry else b""

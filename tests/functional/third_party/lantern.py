@@ -75,7 +75,7 @@ class Lantern(BootloaderDriver):
             "boot map",
             argv,
             touches=(MAP,),
-            undo=argv,
+            undo_argv=argv,
             is_needed=write.action is not Action.KEEP or not is_installed,
         )
         return BootloaderPlan((write, run), edited.notes)

@@ -27,7 +27,11 @@ from gpu_passthrough_plugin.enablement.plan import DesiredState
 from gpu_passthrough_plugin.enablement.undo import undo
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
-from gpu_passthrough_plugin.model.change_history import History, Kept, Seen
+from gpu_passthrough_plugin.model.change_history import (
+    CurrentFile,
+    FileBackup,
+    History,
+)
 from gpu_passthrough_plugin.model.enablement import Enablement
 from gpu_passthrough_plugin.model.facts import CpuVendor, Use
 from gpu_passthrough_plugin.model.group import Member, Role
@@ -307,7 +311,7 @@ def of_drivers() -> Iterator[tuple[str, str]]:
 
 def of_undo() -> Iterator[tuple[str, str]]:
     was, left, other = test_undo.WAS, test_undo.LEFT, test_undo.OTHER
-    kept = Kept(was, left)
+    kept = FileBackup(was, left)
     merging = test_undo.merging
     cases = {
         "edited": (kept, merging(b"left\nx\n")),
@@ -316,18 +320,21 @@ def of_undo() -> Iterator[tuple[str, str]]:
             merging(b"q a=on,x b\n", b"q\n", b"q a=on b\n"),
         ),
         "nothing of ours left": (kept, merging(b"was\nx\n")),
-        "contents not known": (kept, Seen(other, True, None)),
-        "removed": (kept, Seen(None)),
-        "regenerated": (Kept(was, None), merging(b"x\n", left=b"")),
-        "original missing": (kept, Seen(left, is_kept=False)),
-        "mixed": (Kept(was, left, mixed=("a=on", "b")), Seen(left)),
+        "contents not known": (kept, CurrentFile(other, True, None)),
+        "removed": (kept, CurrentFile(None)),
+        "regenerated": (FileBackup(was, None), merging(b"x\n", left=b"")),
+        "original missing": (kept, CurrentFile(left, has_backup=False)),
+        "mixed": (
+            FileBackup(was, left, embedded=("a=on", "b")),
+            CurrentFile(left),
+        ),
     }
     for name, (backup, now) in cases.items():
         (step,) = test_undo.steps(test_undo.WRITE, backup, now)
         yield f"undo: {name}", step.note
     image = dataclasses.replace(test_undo.BUILD, paths=("/boot/i",))
     history = History(test_undo.ENABLEMENT, (image,), {"/boot/i": kept})
-    (step,) = undo(history, {"/boot/i": Seen(None)}, {"6.2": None})
+    (step,) = undo(history, {"/boot/i": CurrentFile(None)}, {"6.2": None})
     yield "undo: kernel removed", step.note
 
 

@@ -25,7 +25,11 @@ from gpu_passthrough_plugin.model.change import (
     Run,
     Write,
 )
-from gpu_passthrough_plugin.model.change_history import History, Kind, Record
+from gpu_passthrough_plugin.model.change_history import (
+    ChangeKind,
+    ChangeRecord,
+    History,
+)
 from gpu_passthrough_plugin.model.enablement import Enablement
 from tests.trees import debian, installed
 from tests.trees.host import Host
@@ -81,7 +85,9 @@ def test_files_of_modprobe_go_into_images() -> None:
     desired = dataclasses.replace(ONE_CARD, blacklist=("nouveau",))
     made = plan(debian.debian12(), BY_IDS, desired)
     (image, _) = (c for c in made.changes if isinstance(c, Build))
-    assert sum("modprobe" in pattern for pattern in image.wanted) == 2
+    assert (
+        sum("modprobe" in pattern for pattern in image.required_patterns) == 2
+    )
 
 
 def test_an_image_is_built_again_when_what_goes_into_it_changes() -> None:
@@ -170,7 +176,7 @@ def test_images_without_anything_of_ours() -> None:
         InitramfsTools(), installation, (str(images[0]),)
     )
     assert build.image == images[0]
-    assert build.wanted == ()
+    assert build.required_patterns == ()
 
 
 def test_what_was_begun_is_done_again() -> None:
@@ -179,9 +185,9 @@ def test_what_was_begun_is_done_again() -> None:
     build = Build("image", "/boot/i", "6.1", (), (), (), "", is_needed=False)
     changes: tuple[Change, ...] = (write, run, build)
     assert planning.repeat_unfinished(changes, None) == changes
-    kinds = (Kind.WRITE, Kind.RUN, Kind.BUILD)
+    kinds = (ChangeKind.WRITE, ChangeKind.RUN, ChangeKind.BUILD)
     records = tuple(
-        Record(kind, change.step, change.target, is_done=True)
+        ChangeRecord(kind, change.step, change.target, is_done=True)
         for kind, change in zip(kinds, changes, strict=True)
     )
     enablement = Enablement((), "ids", (), "", {})

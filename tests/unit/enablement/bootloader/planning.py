@@ -19,7 +19,7 @@ from gpu_passthrough_plugin.enablement.driver import (
 )
 from gpu_passthrough_plugin.formats import kernel_cmdline_edit
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
-from gpu_passthrough_plugin.model.change import BESIDE, Run, Write
+from gpu_passthrough_plugin.model.change import NEW_PATH, Run, Write
 from gpu_passthrough_plugin.model.installation import Installation
 from tests.trees.host import Host
 from tests.trees.installed import installation
@@ -79,7 +79,7 @@ def runs(of: BootloaderPlan) -> list[Run]:
 def argv(of: BootloaderPlan) -> list[tuple[str, ...]]:
     """The commands that are to be run, with where they write to."""
     return [
-        tuple(word.replace(BESIDE, run.output) for word in run.argv)
+        tuple(word.replace(NEW_PATH, run.output) for word in run.argv)
         for run in runs(of)
         if run.is_needed
     ]

@@ -43,7 +43,7 @@ def test_grubby_is_told_whole_words(
     more = (f"--remove-args={removed}",) if removed else ()
     assert run.argv == (*GRUBBY, f"--args={added}", *more)
     back = (f"--args={removed}",) if removed else ()
-    assert run.undo == (*GRUBBY, *back, f"--remove-args={added}")
+    assert run.undo_argv == (*GRUBBY, *back, f"--remove-args={added}")
 
 
 def test_grubby_takes_back_what_it_took_off() -> None:
@@ -51,7 +51,7 @@ def test_grubby_takes_back_what_it_took_off() -> None:
     (run,) = planning.runs(planning.plan(here, ON))
     assert run.argv == (*GRUBBY, "--remove-args=intel_iommu=off")
     # It would put ``off`` in the place of ``on`` too.
-    assert run.undo == (*GRUBBY, "--args=intel_iommu=off intel_iommu=on")
+    assert run.undo_argv == (*GRUBBY, "--args=intel_iommu=off intel_iommu=on")
 
 
 def test_grubby_keeps_other_words_of_a_name_that_it_adds() -> None:
@@ -226,7 +226,7 @@ def test_rpm_ostree_is_told_to_take_words_off() -> None:
         "--delete-if-present=intel_opmmu=on",
         "--delete-if-present=iommu=off",
     )
-    assert run.undo == (
+    assert run.undo_argv == (
         *tool,
         "--append-if-missing=intel_opmmu=on",
         "--append-if-missing=iommu=off",

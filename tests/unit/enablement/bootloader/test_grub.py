@@ -138,7 +138,7 @@ def test_the_generator_is_run_where_the_menu_lacks_it() -> None:
     assert run.touches == ("/boot/grub2/grub.cfg",)
     assert run.output == "/boot/grub2/grub.cfg"
     assert run.target == "/usr/sbin/grub2-mkconfig -o /boot/grub2/grub.cfg"
-    assert run.undo == run.argv
+    assert run.undo_argv == run.argv
     root = [("/vmlinuz-3", "ro intel_iommu=on")]
     made.file(
         "boot/grub2/grub.cfg",

@@ -113,9 +113,9 @@ def test_what_builds_an_image_beside_the_present_one() -> None:
     ]
     assert builds[0]
     assert builds[0].argv == (
-        "/usr/bin/dracut", "--force", "{beside}", "3.10.0-1160.el7.x86_64",
+        "/usr/bin/dracut", "--force", "{new}", "3.10.0-1160.el7.x86_64",
     )  # fmt: skip
-    assert builds[0].listing == ("/usr/bin/lsinitrd", "{beside}")
+    assert builds[0].list_argv == ("/usr/bin/lsinitrd", "{new}")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,11 @@ def test_the_listing_shows_what_is_missing(
     assert build
     less = [row for row in LISTING if not row.endswith(missing)]
     lacking = [
-        [p for p in build.wanted if not any(re.search(p, r) for r in listing)]
+        [
+            p
+            for p in build.required_patterns
+            if not any(re.search(p, r) for r in listing)
+        ]
         for listing in (LISTING, less)
     ]
     assert list(map(len, lacking)) == [0, 1]

@@ -94,9 +94,9 @@ def test_what_builds_an_image_beside_the_present_one() -> None:
     assert build.kernel == release
     assert build.image == f"/boot/initrd.img-{release}"
     assert build.argv == (
-        "/usr/sbin/mkinitramfs", "-o", "{beside}", release,
+        "/usr/sbin/mkinitramfs", "-o", "{new}", release,
     )  # fmt: skip
-    assert build.listing == ("/usr/bin/lsinitramfs", "{beside}")
+    assert build.list_argv == ("/usr/bin/lsinitramfs", "{new}")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_what_builds_an_image_beside_the_present_one() -> None:
 def test_the_listing_shows_what_is_missing(
     content: InitramfsContent, missing: str
 ) -> None:
-    wanted = built(content, debian()).wanted
+    wanted = built(content, debian()).required_patterns
     assert lacking(wanted, LISTING) == []
     less = [row for row in LISTING if not row.endswith(missing)]
     assert len(lacking(wanted, less)) == 1
@@ -125,7 +125,7 @@ def lacking(wanted: tuple[str, ...], listing: list[str]) -> list[str]:
 def test_what_is_built_in_need_not_be_in_the_image() -> None:
     of = installation(host(is_vfio_builtin=True).tree())
     of = of._replace(tools=debian().tools)
-    assert built(ADDRESS, of).wanted == (
+    assert built(ADDRESS, of).required_patterns == (
         r"(^|/)scripts/init-top/gpu-passthrough$",
     )
 
@@ -133,11 +133,13 @@ def test_what_is_built_in_need_not_be_in_the_image() -> None:
 def test_what_may_be_built_in_has_to_be_in_the_image() -> None:
     of = debian()
     lost = tuple(k._replace(builtin=MISSING) for k in of.kernels)
-    assert len(built(ADDRESS, of._replace(kernels=lost)).wanted) == 3
+    assert (
+        len(built(ADDRESS, of._replace(kernels=lost)).required_patterns) == 3
+    )
 
 
 def test_an_image_without_anything_of_ours() -> None:
-    assert built(InitramfsContent(), debian()).wanted == ()
+    assert built(InitramfsContent(), debian()).required_patterns == ()
 
 
 def test_a_kernel_without_an_image_is_left_alone() -> None:

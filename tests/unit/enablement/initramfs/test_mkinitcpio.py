@@ -200,9 +200,9 @@ def test_what_builds_an_image_beside_the_present_one() -> None:
     build = built(of(host()))
     assert build.image == "/boot/initramfs-linux.img"
     assert build.argv == (
-        "/usr/bin/mkinitcpio", "-k", "6.14.6-arch1-1", "-g", "{beside}",
+        "/usr/bin/mkinitcpio", "-k", "6.14.6-arch1-1", "-g", "{new}",
     )  # fmt: skip
-    assert build.listing == ("/usr/bin/lsinitcpio", "{beside}")
+    assert build.list_argv == ("/usr/bin/lsinitcpio", "{new}")
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_an_image_is_built_as_its_preset_says(
         'default_image="/boot/initramfs-linux.img"\n'
         f'fallback_image="/boot/initramfs-linux-fallback.img"\n{preset}\n',
     )
-    assert built(of(made)).argv[3:] == (*words, "-g", "{beside}")
+    assert built(of(made)).argv[3:] == (*words, "-g", "{new}")
 
 
 def test_the_listing_shows_the_hook() -> None:
@@ -239,7 +239,7 @@ def test_the_listing_shows_the_hook() -> None:
         "usr/lib/modules/6.14.6-arch1-1/kernel/drivers/vfio/pci/"
         "vfio-pci.ko.zst\n"
     ).splitlines()
-    for pattern in built(of(host())).wanted:
+    for pattern in built(of(host())).required_patterns:
         assert sum(bool(re.search(pattern, row)) for row in listing) == 1
 
 

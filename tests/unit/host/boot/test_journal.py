@@ -14,16 +14,16 @@ from gpu_passthrough_plugin.host.boot.journal import Changes
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.change_history import (
     Attributes,
-    Entry,
+    ChangeKind,
+    ChangeRecord,
+    FileBackup,
+    FileState,
     History,
-    Kept,
-    Kind,
-    Record,
 )
 from gpu_passthrough_plugin.model.enablement import Enablement, Target
 
 DIGEST = hashlib.sha256(b"x").hexdigest()
-ENTRY = Entry(
+ENTRY = FileState(
     DIGEST, Attributes(0o4755, 1, 2, 3, (("security.selinux", b"a\0\xff"),))
 )
 HISTORY = History(
@@ -35,15 +35,22 @@ HISTORY = History(
         {"iommu": "intel"},
     ),
     (
-        Record(Kind.WRITE, "modules", "/etc/x", True, ("/etc/x",)),
-        Record(Kind.RUN, "menu", "a b", False, (), ("c", "d")),
-        Record(
-            Kind.BUILD, "image", "/boot/i", True, ("/boot/i",), (), "6", "in"
+        ChangeRecord(ChangeKind.WRITE, "modules", "/etc/x", True, ("/etc/x",)),
+        ChangeRecord(ChangeKind.RUN, "menu", "a b", False, (), ("c", "d")),
+        ChangeRecord(
+            ChangeKind.BUILD,
+            "image",
+            "/boot/i",
+            True,
+            ("/boot/i",),
+            (),
+            "6",
+            "in",
         ),
     ),
     {
-        "/etc/x": Kept(None, ENTRY, "gone", mixed=("a",)),
-        "/boot/i": Kept(ENTRY, ENTRY, DIGEST, "/boot/i.old", True),
+        "/etc/x": FileBackup(None, ENTRY, "gone", embedded=("a",)),
+        "/boot/i": FileBackup(ENTRY, ENTRY, DIGEST, "/boot/i.old", True),
     },
     ("/etc/a", "/etc/a/\udcff"),
     True,
