@@ -63,6 +63,11 @@ class Directive(NamedTuple):
     rest: str
 
     @property
+    def is_remark(self) -> bool:
+        """Whether it was meant as a comment, which may not be indented."""
+        return self.command.startswith(_COMMENT)
+
+    @property
     def is_valid(self) -> bool:
         """Whether modprobe takes it; it ignores any other with an error."""
         count = 1 + bool(self.module) + bool(self.rest)
@@ -94,7 +99,7 @@ def directives(path: str, text: str) -> Iterator[Directive]:
     """
     for number, line in _logical_lines(text):
         words = [word for word in _BLANK.split(line) if word]
-        if not words or words[0].startswith(_COMMENT):
+        if not words or line.startswith(_COMMENT):
             continue
         parts = _BLANK.split(line.strip("\t "), maxsplit=2)
         command, module, rest = (*parts, "", "")[:3]

@@ -30,6 +30,7 @@ TABLE = (
     "vfio-pci ids=1:2\n",
     "Options vfio-pci ids=1:2\n",
     "options vfio-pci\n",
+    " # indented\n\t#\n \n",
     "options vfio-pci[ab-c]d-e x=1\n",
     "alias pci:v000010DEd0000*-x vfio-pci\n",
     "options vfio-pci # ids=5555:6666\n",

@@ -130,7 +130,9 @@ def _kept_away(evidence: Evidence) -> Iterator[tuple[Confidence, str]]:
 def _bad_lines(evidence: Evidence) -> Iterator[str]:
     """Lines about vfio-pci that begin with no command of modprobe's."""
     for line in modprobe.configuration(evidence.installation):
-        if not line.is_valid and line.module == vfio_pci_ids.MODULE:
+        if line.is_valid or line.is_remark:
+            continue
+        if line.module == vfio_pci_ids.MODULE:
             yield str(line)
 
 

@@ -70,6 +70,18 @@ def test_a_directive_says_where_it_stands() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "remarks"),
+    [("# a", []), (" # vfio-pci", [True]), ("vfio-pci # a", [False])],
+)
+def test_an_indented_comment_is_a_line_that_modprobe_ignores(
+    text: str, remarks: list[bool]
+) -> None:
+    lines = list(directives("/etc/modprobe.d/x.conf", text))
+    assert [line.is_remark for line in lines] == remarks
+    assert not any(line.is_valid for line in lines)
+
+
+@pytest.mark.parametrize(
     ("line", "is_valid"),
     [
         ("options vfio-pci a=1", True),
