@@ -147,12 +147,12 @@ def test_all_faults_of_a_configuration(cli: Cli, tmp_path: Path) -> None:
     ("request_text", "word"),
     [
         ("tpu:1", "configured: gpu"),
-        ("gpu:0", "1 or more"),
-        ("gpu:-1", "1 or more"),
+        ("gpu:0", "1 to 9999"),
+        ("gpu:-1", "1 to 9999"),
         ("gpu", "ALIAS:COUNT"),
         ("", "ALIAS:COUNT"),
         ("gpu:1,gpu:2", "twice"),
-        ("gpu:99999999999999999999", "1 or more"),
+        ("gpu:99999999999999999999", "1 to 9999"),
     ],
 )
 def test_a_request_that_is_none(

@@ -14,7 +14,7 @@ from oslo_config import cfg
 
 from gpu_passthrough_plugin.nova import control_plane, notification
 from gpu_passthrough_plugin.nova.control_plane import (
-    GROUP_FILTER,
+    GROUP_FILTER_PATH,
     NOVAS_FILTERS,
 )
 from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
@@ -87,7 +87,7 @@ def test_all_phases_and_back(node: Node, mode: str) -> None:
         NovaOptions(mode=Mode(mode)), FILTERS.split(",")
     )
     assert found.filter_scheduler.available_filters == (
-        [NOVAS_FILTERS, GROUP_FILTER] if is_full else None
+        [NOVAS_FILTERS, GROUP_FILTER_PATH] if is_full else None
     )
     flavors = node.calls("openstack")
     assert len(flavors) == 1
@@ -399,7 +399,7 @@ def test_one_ledger_for_a_control_plane_and_a_compute_node(
     found = read(head)
     assert found.pci.device_spec is None
     assert found.pci.alias == read(compute).pci.alias
-    assert GROUP_FILTER in found.filter_scheduler.available_filters
+    assert GROUP_FILTER_PATH in found.filter_scheduler.available_filters
     assert "IommuGroupFilter" in found.filter_scheduler.enabled_filters
     assert "restart_service devstack@n-*" in head.calls()
     assert len(head.calls("openstack")) == 1

@@ -71,7 +71,8 @@ def test_a_server_has_a_whole_group_and_gives_it_back(site: Site) -> None:
     refused = site.start_by_hand("half", other)
     assert refused.returncode != 0
     said = " ".join(refused.stderr.split())
-    assert f"gpu-passthrough: domain half: it takes {other} of IOMMU" in said
+    assert "gpu-passthrough: domain half: " in said
+    assert f"takes {other} of IOMMU" in said
 
     site.delete("one")
     site.freed(held[0])

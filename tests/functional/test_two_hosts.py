@@ -81,7 +81,7 @@ def test_claimed_from_either_and_booted_where_it_is(
         "instance", "boot", elsewhere, "--request", "gpu:1", check=False
     )
     assert refused.returncode == 1
-    assert f"{identity} holds gpu:1 on host b" in refused.stderr
+    assert f"{identity} already holds gpu:1 on host b" in refused.stderr
     assert a.host.sh("virsh list --all --name").strip() == ""
 
     here = b.domain("guest", identity)
