@@ -11,18 +11,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from gpu_passthrough_plugin.diagnosis.causes import (
-    arguments,
-    claim,
-    company,
-    competition,
-    image,
-    iommu,
-    life,
-    module,
-    presence,
-    refusal,
-    startup,
-    trouble,
+    device_missing,
+    driver_binding,
+    group_peers,
+    guest_runtime,
+    iommu_startup,
+    kernel_arguments,
+    vfio_module,
+    vfio_selection,
 )
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
 
@@ -40,65 +36,74 @@ class Step(NamedTuple):
 
 
 STEPS = (
-    Step((presence.gone, presence.moved, presence.unreadable), True),
+    Step(
+        (device_missing.gone, device_missing.moved, device_missing.unreadable),
+        True,
+    ),
     Step(
         (
-            iommu.firmware_off,
-            iommu.iommu_off,
-            iommu.argument_overridden,
-            iommu.argument_misspelt,
-            iommu.argument_missing,
-            startup.iommu_driver_missing,
-            startup.iommu_not_started,
-            startup.not_covered,
+            iommu_startup.firmware_off,
+            iommu_startup.iommu_off,
+            iommu_startup.argument_overridden,
+            iommu_startup.argument_misspelt,
+            iommu_startup.argument_missing,
+            iommu_startup.iommu_driver_missing,
+            iommu_startup.iommu_not_started,
+            iommu_startup.not_covered,
         ),
         True,
     ),
     Step(
         (
-            arguments.not_rebooted,
-            arguments.not_regenerated,
-            arguments.wrong_grub_cfg,
-            arguments.other_boot_entry,
+            kernel_arguments.not_rebooted,
+            kernel_arguments.not_regenerated,
+            kernel_arguments.wrong_grub_cfg,
+            kernel_arguments.other_boot_entry,
         )
     ),
-    Step((life.d3cold, life.dead), True),
-    Step((refusal.bridge, refusal.denied, refusal.sriov_busy)),
+    Step((device_missing.d3cold, device_missing.dead), True),
     Step(
         (
-            module.vfio_missing,
-            module.vfio_blacklisted,
-            module.modprobe_unread,
-            module.builtin_vfio,
-        )
-    ),
-    Step(
-        (
-            claim.not_enabled,
-            claim.ids_incomplete,
-            claim.ids_stale,
-            claim.override_other,
-            claim.override_lost,
+            driver_binding.bridge,
+            driver_binding.denied,
+            driver_binding.sriov_busy,
         )
     ),
     Step(
         (
-            image.vfio_not_in_image,
-            image.script_not_in_image,
-            image.options_not_in_image,
+            vfio_module.vfio_missing,
+            vfio_module.vfio_blacklisted,
+            vfio_module.modprobe_unread,
+            vfio_module.builtin_vfio,
         )
     ),
-    Step((competition.competing_driver, refusal.probe_failed)),
     Step(
         (
-            company.group_shared,
-            company.identical_captured,
-            company.group_split,
-            company.group_renumbered,
-            trouble.rmrr,
-            trouble.framebuffer,
-            trouble.interrupt_remapping,
-            trouble.no_reset,
+            vfio_selection.not_enabled,
+            vfio_selection.ids_incomplete,
+            vfio_selection.ids_stale,
+            vfio_selection.override_other,
+            vfio_selection.override_lost,
+        )
+    ),
+    Step(
+        (
+            vfio_module.vfio_not_in_image,
+            vfio_module.script_not_in_image,
+            vfio_module.options_not_in_image,
+        )
+    ),
+    Step((driver_binding.competing_driver, driver_binding.probe_failed)),
+    Step(
+        (
+            group_peers.group_shared,
+            group_peers.identical_captured,
+            group_peers.group_split,
+            group_peers.group_renumbered,
+            guest_runtime.rmrr,
+            guest_runtime.framebuffer,
+            guest_runtime.interrupt_remapping,
+            guest_runtime.no_reset,
         ),
         True,
     ),

@@ -7,13 +7,14 @@ from gpu_passthrough_plugin.diagnosis.evidence import (
     Case,
     Cause,
     Confidence,
+    Evidence,
 )
+from gpu_passthrough_plugin.diagnosis.log import lines as log_lines
 from gpu_passthrough_plugin.diagnosis.reboot import is_same_boot
-from gpu_passthrough_plugin.diagnosis.vfio_ids import given_ids, taken_ids
-from gpu_passthrough_plugin.formats import modprobe
+from gpu_passthrough_plugin.formats import modprobe, vfio_pci_ids
 from gpu_passthrough_plugin.formats.vfio_pci_ids import IdList
 from gpu_passthrough_plugin.model.group import Member
-from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.reading import Unknown, known
 
 _BY_ADDRESS = "address"
 
@@ -167,3 +168,37 @@ def _company(case: Case) -> list[Member]:
 def _ids(member: Member) -> str:
     function = member.function
     return f"{function.vendor_id:04x}:{function.product_id:04x}"
+
+
+def told_ids(evidence: Evidence) -> tuple[IdList, ...]:
+    """Return the lists on the running kernel's command line."""
+    return vfio_pci_ids.from_cmdline(
+        known(evidence.facts.kernel_arguments) or ()
+    )
+
+
+def taken_ids(evidence: Evidence) -> IdList | None:
+    """Return the ids that vfio-pci logged; None where it logged none."""
+    return vfio_pci_ids.from_log(log_lines(evidence))
+
+
+def given_ids(evidence: Evidence) -> tuple[IdList, ...]:
+    """Return what configuration gives, or else what the log shows.
+
+    A vfio-pci that is built in never reads modprobe.d.
+    """
+    given = told_ids(evidence)
+    if not is_builtin_vfio(evidence):
+        given += vfio_pci_ids.from_modprobe(evidence.installation)
+    if given:
+        return given
+    taken = taken_ids(evidence)
+    return () if taken is None else (taken,)
+
+
+def is_builtin_vfio(evidence: Evidence) -> bool:
+    """Return whether the running kernel is known to have vfio-pci built in."""
+    kernel = evidence.kernel
+    if kernel is None or isinstance(kernel.builtin, Unknown):
+        return False
+    return vfio_pci_ids.MODULE in kernel.builtin

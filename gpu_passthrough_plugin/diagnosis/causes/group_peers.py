@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from gpu_passthrough_plugin.diagnosis.causes.vfio_selection import given_ids
 from gpu_passthrough_plugin.diagnosis.evidence import (
     Case,
     Cause,
     Confidence,
 )
-from gpu_passthrough_plugin.diagnosis.vfio_ids import given_ids
 from gpu_passthrough_plugin.model.group import Member, Role
 from gpu_passthrough_plugin.model.reading import Unknown
 
