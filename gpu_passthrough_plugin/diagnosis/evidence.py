@@ -6,6 +6,7 @@ import enum
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from gpu_passthrough_plugin.formats import kernel_log
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.enablement import Enablement, Target
 from gpu_passthrough_plugin.model.facts import HostFacts
@@ -86,6 +87,12 @@ class Evidence(NamedTuple):
         return next((k for k in kernels if k.release == release), None)
 
     @property
+    def messages(self) -> tuple[str, ...]:
+        """The log without what proves nothing; empty where it is unknown."""
+        log = self.log
+        return () if isinstance(log, Unknown) else kernel_log.conclusive(log)
+
+    @property
     def has_groups(self) -> bool:
         """Whether any function is in an IOMMU group."""
         return any(
@@ -112,6 +119,11 @@ class Case(NamedTuple):
     @property
     def detail(self) -> Detail | None:
         return None if self.member is None else self.member.detail
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """Lines of the kernel's log about the function, oldest first."""
+        return kernel_log.about(self.evidence.messages, self.target.address)
 
     @property
     def is_unbound(self) -> bool:

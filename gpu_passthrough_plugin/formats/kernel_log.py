@@ -1,10 +1,15 @@
-"""The kernel's log: messages without their time, and the relevant ones."""
+"""The kernel's log: its messages, and what some of them tell about PCI.
+
+Patterns match a part of a message, whatever the case: kernels from 2.6.32
+to 6.18 capitalise and prefix them differently.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
+from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.redaction import redacted_line
 
 # ``PRIORITY,SEQUENCE,MICROSECONDS,FLAGS[,…];``, as /dev/kmsg has it; lines
@@ -40,6 +45,81 @@ _BUS = frozenset({"pci", "pci_bus", "pcieport", "shpchp"})
 # A driver that never stops complaining.
 _MAX_LINES = 20_000
 
+# The kernel prints it while it parses the argument, whether or not an IOMMU
+# comes up: it proves nothing.
+# Source: kernel, drivers/iommu/intel/iommu.c (intel_iommu_setup).
+_INCONCLUSIVE = re.compile(r"\bDMAR: IOMMU enabled\b")
+
+
+def _any(*patterns: str) -> re.Pattern[str]:
+    return re.compile("|".join(patterns), re.IGNORECASE)
+
+
+COMMAND_LINE = _any(r"command line")
+
+# What a start that failed says.  Faults of functions come from an IOMMU
+# that runs.
+IOMMU_FAILED = _any(
+    r"^(?!.*command line).*(DMAR|AMD-Vi|iommu).*"
+    r"(fail|firmware bug|broken|invalid|can(no|')t|unable|error)",
+    r"(DMAR|AMD-Vi).*disabling iommu",
+)
+# Source: kernel, init/main.c (print_unknown_bootoptions, from 5.14 on).
+INTEL_IOMMU_UNKNOWN = _any(
+    r"unknown kernel command line parameters .*intel_iommu="
+)
+# Source: kernel, drivers/vfio/vfio_iommu_type1.c.
+NO_INTERRUPT_REMAPPING = _any(r"no interrupt remapping")
+# Source: kernel, drivers/iommu/iommu.c and drivers/iommu/intel/iommu.c.
+IDENTITY_MAPPED = _any(
+    r"requested this device have a 1:1 iommu mapping",
+    r"due to platform rmrr requirement",
+)
+
+# Source: kernel, drivers/pci/hotplug/pciehp_ctrl.c.
+REMOVED = _any(r"link down", r"not present", r"pciehp", r"\bremov")
+# Source: kernel, drivers/pci/pci.c (pci_power_up, pci_raw_set_power_state).
+NOT_AWAKE = _any(
+    r"(unable to|can't) change power state from D3cold",
+    r"refused to change power state",
+)
+# Source: kernel, drivers/pci/pci.c (__pci_request_region).
+BAR_IN_USE = _any(r"BAR \d.*can't reserve")
+FRAMEBUFFER = _any(
+    r"\befifb\b", r"simpledrm", r"simple-framebuffer", r"vesafb"
+)
+
+VFIO_LOADED = _any(r"VFIO - User Level|vfio[-_]pci")
+# From systemd-modules-load(8), modprobe(8) and this product's early script.
+VFIO_NOT_FOUND = _any(
+    r"failed to find module 'vfio[-_]pci'",
+    r"module vfio[-_]pci not found",
+    r"gpu-passthrough: vfio-pci cannot be loaded",
+)
+# Source: kernel, kernel/module/main.c (unknown_module_param_cb); kmod,
+# libkmod/libkmod-config.c.
+VFIO_OPTION_IGNORED = _any(
+    r"vfio[-_]pci: unknown parameter",
+    r"ignoring bad line starting with .*vfio",
+)
+# Source: kernel, drivers/vfio/pci/vfio_pci.c (vfio_pci_is_denylisted).
+VFIO_DENIED = _any(r"in vfio-pci device (denylist|blacklist)")
+# Source: kernel, drivers/vfio/pci/vfio_pci_core.c.
+VFIO_SRIOV_ENABLED = _any(r"cannot bind to pf with sr-?iov enabled")
+# Source: kernel, drivers/base/dd.c (really_probe), before and from 6.6 on.
+VFIO_PROBE_FAILED = _any(
+    r"vfio.*probe of \S+ failed with error -\d+",
+    r"vfio.*probe with driver \S+ failed with error -\d+",
+)
+
+# From this product's early script.
+EARLY_SCRIPT_FAILED = _any(r"gpu-passthrough: .*(alone|cannot|did not)")
+
+
+def word(text: str) -> re.Pattern[str]:
+    """Return a pattern for a word, such as a driver's name."""
+    return _any(rf"\b{re.escape(text)}\b")
+
 
 def parsed(text: str) -> tuple[str, ...]:
     """Return the messages, oldest first, without their times.
@@ -68,6 +148,22 @@ def relevant(lines: Iterable[str]) -> tuple[str, ...]:
     """
     kept = [redacted_line(line) for line in lines if _is_relevant(line)]
     return tuple(kept[:_MAX_LINES])
+
+
+def conclusive(lines: Iterable[str]) -> tuple[str, ...]:
+    """Return the messages without those that prove nothing."""
+    return tuple(line for line in lines if not _INCONCLUSIVE.search(line))
+
+
+def about(lines: Iterable[str], address: Address) -> tuple[str, ...]:
+    """Return the messages that name a function, oldest first."""
+    named = re.compile(rf"(?<![0-9a-f:]){re.escape(str(address))}(?![0-9a-f])")
+    return tuple(line for line in lines if named.search(line))
+
+
+def first(lines: Iterable[str], pattern: re.Pattern[str]) -> str | None:
+    """Return the first message in which ``pattern`` matches, or None."""
+    return next((line for line in lines if pattern.search(line)), None)
 
 
 def _is_relevant(line: str) -> bool:

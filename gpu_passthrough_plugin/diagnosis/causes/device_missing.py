@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.diagnosis import log
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
+from gpu_passthrough_plugin.formats import kernel_log
 from gpu_passthrough_plugin.model.function import Function, Header
 from gpu_passthrough_plugin.model.reading import Unknown
 
@@ -11,7 +11,6 @@ _AGAIN = (
     "see 'gpu-passthrough device list' for where it is, then run"
     " 'gpu-passthrough host enable --select ADDRESS' for that address"
 )
-_LEFT = (r"link down", r"not present", r"pciehp", r"\bremov")
 
 
 def gone(case: Case) -> Cause | None:
@@ -23,7 +22,7 @@ def gone(case: Case) -> Cause | None:
         "gone",
         Confidence.CERTAIN,
         f"the host shows no function at {case.target.address}",
-        log.own(case, *_LEFT)
+        kernel_log.first(case.messages, kernel_log.REMOVED)
         or f"/sys/bus/pci/devices: {count} functions, and not this one",
         "look whether the card sits in its slot and has power, and whether"
         " the slot is turned off in the firmware's setup",
@@ -94,13 +93,6 @@ def _ids(function: Function) -> str | None:
     return f"{vendor:04x}:{product:04x}"
 
 
-# Source: kernel, drivers/pci/pci.c (pci_power_up, pci_raw_set_power_state).
-_ASLEEP = (
-    r"(unable to|can't) change power state from D3cold",
-    r"refused to change power state",
-)
-
-
 def dead(case: Case) -> Cause | None:
     """Its config space reads all ones."""
     detail = case.detail
@@ -118,7 +110,7 @@ def dead(case: Case) -> Cause | None:
 
 def d3cold(case: Case) -> Cause | None:
     """It did not wake up; one that answers again may have done so."""
-    line = log.own(case, *_ASLEEP)
+    line = kernel_log.first(case.messages, kernel_log.NOT_AWAKE)
     detail = case.detail
     if line is None or detail is None:
         return None

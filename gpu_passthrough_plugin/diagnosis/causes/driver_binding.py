@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
-from gpu_passthrough_plugin.diagnosis import log
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
-from gpu_passthrough_plugin.formats import modprobe, vfio_pci_ids
+from gpu_passthrough_plugin.formats import kernel_log, modprobe, vfio_pci_ids
 from gpu_passthrough_plugin.model.function import Header, Physical
 from gpu_passthrough_plugin.model.reading import Unknown
 
@@ -40,7 +37,7 @@ def bridge(case: Case) -> Cause | None:
 
 def denied(case: Case) -> Cause | None:
     """A device with known errata, which vfio-pci denies."""
-    line = log.own(case, r"in vfio-pci device (denylist|blacklist)")
+    line = kernel_log.first(case.messages, kernel_log.VFIO_DENIED)
     is_listed = case.target.ids in _DENIED and not _is_allowed(case)
     if line is None and not is_listed:
         return None
@@ -57,7 +54,7 @@ def denied(case: Case) -> Cause | None:
 def sriov_busy(case: Case) -> Cause | None:
     """A physical function whose virtual ones are enabled: error -16."""
     detail = case.detail
-    line = log.own(case, r"cannot bind to pf with sr-?iov enabled")
+    line = kernel_log.first(case.messages, kernel_log.VFIO_SRIOV_ENABLED)
     role = None if detail is None else detail.sriov
     count = role.enabled_vfs if isinstance(role, Physical) else 0
     if not count:
@@ -76,7 +73,8 @@ def sriov_busy(case: Case) -> Cause | None:
 
 def probe_failed(case: Case) -> Cause | None:
     """vfio-pci says an error, and a group is there, which explains none."""
-    line, function = log.refusal(case), case.function
+    line = kernel_log.first(case.messages, kernel_log.VFIO_PROBE_FAILED)
+    function = case.function
     if line is None or function is None or function.iommu_group is None:
         return None
     return Cause(
@@ -98,10 +96,6 @@ def _is_allowed(case: Case) -> bool:
     )
 
 
-_VFIO = re.compile(r"VFIO - User Level|vfio[-_]pci", re.IGNORECASE)
-_COMMAND = re.compile(r"command line", re.IGNORECASE)
-
-
 def competing_driver(case: Case) -> Cause | None:
     """It was there before vfio-pci."""
     function = case.function
@@ -110,7 +104,7 @@ def competing_driver(case: Case) -> Cause | None:
     driver = function.driver
     if not isinstance(driver, str):
         return None
-    line = log.own(case, rf"\b{re.escape(driver)}\b")
+    line = kernel_log.first(case.messages, kernel_log.word(driver))
     is_first = line is not None and _is_before_vfio(case, line)
     return Cause(
         "competing-driver",
@@ -127,9 +121,13 @@ def _is_before_vfio(case: Case, line: str) -> bool:
 
     A log that has lost its beginning says nothing of who was first.
     """
-    said = [ln for ln in log.lines(case.evidence) if not _COMMAND.search(ln)]
-    first = next((at for at, ln in enumerate(said) if _VFIO.search(ln)), None)
-    return first is not None and line in said[:first]
+    said = [
+        message
+        for message in case.evidence.messages
+        if not kernel_log.COMMAND_LINE.search(message)
+    ]
+    first = kernel_log.first(said, kernel_log.VFIO_LOADED)
+    return first is not None and line in said[: said.index(first)]
 
 
 def _fix(case: Case, driver: str) -> str:

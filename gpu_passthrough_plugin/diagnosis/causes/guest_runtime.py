@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.diagnosis import log
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
-from gpu_passthrough_plugin.formats import modprobe
+from gpu_passthrough_plugin.formats import kernel_log, modprobe
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, known
 
-_FRAMEBUFFERS = (r"\befifb\b", r"simpledrm", r"simple-framebuffer", r"vesafb")
 _NO_REMAPPING = frozenset({"nointremap", "intremap=off"})
 
 
 def rmrr(case: Case) -> Cause | None:
-    """The firmware keeps memory of its own for it.
-
-    Source: kernel, drivers/iommu/iommu.c and drivers/iommu/intel/iommu.c.
-    """
-    line = log.own(
-        case,
-        r"requested this device have a 1:1 iommu mapping",
-        r"due to platform rmrr requirement",
-    )
+    """The firmware keeps memory of its own for it."""
+    line = kernel_log.first(case.messages, kernel_log.IDENTITY_MAPPED)
     if line is None:
         return None
     return Cause(
@@ -36,9 +27,9 @@ def rmrr(case: Case) -> Cause | None:
 
 def framebuffer(case: Case) -> Cause | None:
     """The boot's framebuffer has a part of the card's memory."""
-    line = log.own(case, r"BAR \d.*can't reserve")
+    line = kernel_log.first(case.messages, kernel_log.BAR_IN_USE)
     detail = case.detail
-    drawn = log.first(case.evidence, *_FRAMEBUFFERS)
+    drawn = kernel_log.first(case.evidence.messages, kernel_log.FRAMEBUFFER)
     is_first = detail is not None and detail.boot_vga is True
     if line is None and not (is_first and drawn):
         return None
@@ -59,7 +50,9 @@ def interrupt_remapping(case: Case) -> Cause | None:
     evidence = case.evidence
     if _is_allowed_unsafe(case):
         return None
-    line = log.first(evidence, r"no interrupt remapping")
+    line = kernel_log.first(
+        evidence.messages, kernel_log.NO_INTERRUPT_REMAPPING
+    )
     words = known(evidence.facts.kernel_arguments) or ()
     word = next((w for w in words if w in _NO_REMAPPING), None)
     if line is None and word is None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.diagnosis import log
 from gpu_passthrough_plugin.diagnosis.causes import kernel_arguments
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
-from gpu_passthrough_plugin.formats import iommu_arguments
+from gpu_passthrough_plugin.formats import iommu_arguments, kernel_log
 from gpu_passthrough_plugin.formats.iommu_arguments import (
     INTEL,
     INTEL_ON,
@@ -46,7 +45,7 @@ def firmware_off(case: Case) -> Cause | None:
         sure = Confidence.POSSIBLE
         shown = f"/sys/firmware/acpi/tables is unknown: {tables}"
     feature = " or ".join(_NAMES[v] for v in names)
-    refused = log.refusal(case)
+    refused = kernel_log.first(case.messages, kernel_log.VFIO_PROBE_FAILED)
     return Cause(
         "firmware-off",
         sure,
@@ -169,25 +168,12 @@ def _wants_switch(case: Case) -> bool:
     )
 
 
-# What a start that failed says.  Faults of functions come from an IOMMU
-# that runs.
-_FAILED = (
-    r"^(?!.*command line).*(DMAR|AMD-Vi|iommu).*"
-    r"(fail|firmware bug|broken|invalid|can(no|')t|unable|error)",
-    r"(DMAR|AMD-Vi).*disabling iommu",
-)
-
-
 def iommu_driver_missing(case: Case) -> Cause | None:
-    """The kernel was built without the IOMMU's driver.
-
-    Source: kernel, init/main.c (print_unknown_bootoptions, from 5.14 on).
-    """
+    """The kernel was built without the IOMMU's driver."""
     if not _is_asked_for(case):
         return None
-    line = log.first(
-        case.evidence,
-        rf"unknown kernel command line parameters .*{INTEL}=",
+    line = kernel_log.first(
+        case.evidence.messages, kernel_log.INTEL_IOMMU_UNKNOWN
     )
     if line is None and _failure(case):
         return None
@@ -252,4 +238,4 @@ def _is_asked_for(case: Case) -> bool:
 
 
 def _failure(case: Case) -> str | None:
-    return log.first(case.evidence, *_FAILED)
+    return kernel_log.first(case.evidence.messages, kernel_log.IOMMU_FAILED)

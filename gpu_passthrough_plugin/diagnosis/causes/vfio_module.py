@@ -6,7 +6,6 @@ import posixpath
 import re
 from collections.abc import Iterator, Sequence
 
-from gpu_passthrough_plugin.diagnosis import log
 from gpu_passthrough_plugin.diagnosis.causes import vfio_selection
 from gpu_passthrough_plugin.diagnosis.causes.vfio_selection import (
     is_builtin_vfio,
@@ -18,7 +17,7 @@ from gpu_passthrough_plugin.diagnosis.evidence import (
     Confidence,
     Evidence,
 )
-from gpu_passthrough_plugin.formats import modprobe, vfio_pci_ids
+from gpu_passthrough_plugin.formats import kernel_log, modprobe, vfio_pci_ids
 from gpu_passthrough_plugin.model.reading import Unknown, known
 
 # Kept by editors and package managers, and meant for nobody.
@@ -28,12 +27,7 @@ _LEFTOVERS = ("~", ".bak", ".dpkg-old", ".orig", ".rpmsave", ".swp")
 def vfio_missing(case: Case) -> Cause | None:
     """The running kernel has no vfio-pci."""
     evidence = case.evidence
-    line = log.first(
-        evidence,
-        r"failed to find module 'vfio[-_]pci'",
-        r"module vfio[-_]pci not found",
-        r"gpu-passthrough: vfio-pci cannot be loaded",
-    )
+    line = kernel_log.first(evidence.messages, kernel_log.VFIO_NOT_FOUND)
     is_known = evidence.has_vfio is False
     if is_builtin_vfio(evidence) or evidence.has_vfio is True:
         return None
@@ -68,10 +62,8 @@ def vfio_blacklisted(case: Case) -> Cause | None:
 def modprobe_unread(case: Case) -> Cause | None:
     """Configuration for vfio-pci that modprobe passes over."""
     evidence = case.evidence
-    bad = next(_bad_lines(evidence), None) or log.first(
-        evidence,
-        r"vfio[-_]pci: unknown parameter",
-        r"ignoring bad line starting with .*vfio",
+    bad = next(_bad_lines(evidence), None) or kernel_log.first(
+        evidence.messages, kernel_log.VFIO_OPTION_IGNORED
     )
     names = [] if any(_options(evidence)) else [*_passed_over(evidence)]
     if not bad and not names:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.diagnosis import log
 from gpu_passthrough_plugin.diagnosis.evidence import (
     Case,
     Cause,
     Confidence,
     Evidence,
 )
-from gpu_passthrough_plugin.diagnosis.log import lines as log_lines
 from gpu_passthrough_plugin.diagnosis.reboot import is_same_boot
-from gpu_passthrough_plugin.formats import modprobe, vfio_pci_ids
+from gpu_passthrough_plugin.formats import kernel_log, modprobe, vfio_pci_ids
 from gpu_passthrough_plugin.formats.vfio_pci_ids import IdList
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.reading import Unknown, known
@@ -130,7 +128,7 @@ def override_lost(case: Case) -> Cause | None:
     detail = case.detail
     if not _is_by_address(case) or detail is None:
         return None
-    line = log.own(case, r"gpu-passthrough: .*(alone|cannot|did not)")
+    line = kernel_log.first(case.messages, kernel_log.EARLY_SCRIPT_FAILED)
     is_empty = detail.driver_override is None
     if is_same_boot(case.evidence) or not (is_empty or line):
         return None
@@ -179,7 +177,7 @@ def told_ids(evidence: Evidence) -> tuple[IdList, ...]:
 
 def taken_ids(evidence: Evidence) -> IdList | None:
     """Return the ids that vfio-pci logged; None where it logged none."""
-    return vfio_pci_ids.from_log(log_lines(evidence))
+    return vfio_pci_ids.from_log(evidence.messages)
 
 
 def given_ids(evidence: Evidence) -> tuple[IdList, ...]:

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import pytest
 
+from gpu_passthrough_plugin.formats import kernel_log
 from gpu_passthrough_plugin.formats.kernel_log import parsed, relevant
+from gpu_passthrough_plugin.model import address
 from tests.trees import seed_logs
 
+GPU = address.parse("06:00.0")
 SAID = "vfio-pci 0000:06:00.0: enabling device (0000 -> 0003)"
 
 
@@ -122,3 +125,40 @@ def test_the_oldest_of_too_many_are_kept() -> None:
     kept = relevant(lines)
     assert kept == tuple(lines[: len(kept)])
     assert 1000 < len(kept) < 30_000
+
+
+def test_lines_that_name_a_function() -> None:
+    lines = (
+        "vfio-pci 0000:06:00.0: enabling device",
+        "vfio-pci: probe of 0000:06:00.0 failed with error -22",
+        "vfio-pci 10000:06:00.0: enabling device",
+        "vfio-pci 0000:06:00.1: enabling device",
+        "nouveau 0000:06:00.0",
+    )
+    assert kernel_log.about(lines, GPU) == (lines[0], lines[1], lines[4])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "vfio-pci: probe of 0000:06:00.0 failed with error -22",
+        "vfio-pci 0000:06:00.0: probe with driver vfio-pci failed with error"
+        " -22",
+    ],
+)
+def test_how_kernels_say_that_vfio_pci_gave_up(line: str) -> None:
+    pattern = kernel_log.VFIO_PROBE_FAILED
+    other = "nouveau: probe of 0000:06:00.0 failed with error -22"
+    assert kernel_log.first((other, line), pattern) == line
+    assert kernel_log.first((other,), pattern) is None
+
+
+def test_that_an_iommu_was_asked_for_proves_nothing() -> None:
+    lines = ("DMAR: IOMMU enabled", "DMAR: Host address width 46")
+    assert kernel_log.conclusive(lines) == lines[1:]
+
+
+def test_a_word_is_matched_whole() -> None:
+    lines = ("nvidia-nvlink: Nvlink Core", "NVRM: nvidia 0000:06:00.0")
+    assert kernel_log.first(lines, kernel_log.word("nvlin")) is None
+    assert kernel_log.first(lines, kernel_log.word("Nvidia")) == lines[0]
