@@ -88,3 +88,20 @@ def ineffective(words: Sequence[str]) -> str | None:
         ):
             return word
     return None
+
+
+def interrupt_remapping_off(words: Sequence[str]) -> str | None:
+    """Return the word that turns interrupt remapping off, or None.
+
+    Source: Linux, drivers/iommu/irq_remapping.c (setup_nointremap,
+    setup_irqremap).
+    """
+    for word in kernel_cmdline.kernel_words(words):
+        argument = kernel_cmdline.parse(word)
+        if argument.name == "nointremap":
+            return word
+        if argument.name == "intremap" and any(
+            value.startswith("off") for value in argument.values or ()
+        ):
+            return word
+    return None

@@ -39,6 +39,19 @@ _COMMANDS = {
     "softdep": 3,
     "weakdep": 3,
 }
+# Source: kernel-parameters.txt; kernel, kernel/module/main.c (blacklisted);
+# kmod, libkmod/libkmod-config.c (kmod_config_parse_kcmdline);
+# dracut.cmdline(7).
+_KERNEL_BLACKLIST = "module_blacklist"
+_BLACKLISTS = frozenset({"modprobe.blacklist", "rd.driver.blacklist"})
+_NO_COMMANDS = frozenset(
+    {"/bin/false", "/bin/true", "/usr/bin/false", "/usr/bin/true"}
+)
+# Source: kernel, lib/kstrtox.c (kstrtobool), kernel/params.c
+# (param_set_bool): a name alone is true.
+_TRUE = frozenset({"1", "y", "Y", "t", "T"})
+_ON = frozenset({"on", "On", "oN", "ON"})
+
 # What separates words; a carriage return does not.
 _BLANK = re.compile(r"[\t ]+")
 _COMMENT = "#"
@@ -89,6 +102,24 @@ class Option(NamedTuple):
     value: str | None
     source: str
     path: str = ""
+
+    @property
+    def is_true(self) -> bool:
+        """Whether the kernel takes it for true, as a boolean parameter."""
+        value = self.value
+        return value is None or value[:1] in _TRUE or value[:2] in _ON
+
+
+class Block(NamedTuple):
+    """One line or argument that keeps a module from being loaded.
+
+    :param source: the line or argument, with its place.
+    :param is_absolute: whether it also stops a load by the module's own
+        name; a blacklist of modprobe's only stops the automatic one.
+    """
+
+    source: str
+    is_absolute: bool
 
 
 def directives(path: str, text: str) -> Iterator[Directive]:
@@ -221,3 +252,45 @@ def _value(argument: kernel_cmdline.Argument) -> str | None:
 def last_values(given: Iterable[Option]) -> Mapping[str, Option]:
     """Return by name the option that the kernel uses: the last one."""
     return {option.name: option for option in given}
+
+
+def parameters(
+    installation: Installation, words: Sequence[str], module: str
+) -> Mapping[str, Option]:
+    """Return by name the parameters that a module is loaded with.
+
+    :param words: of the kernel's command line, which modprobe reads last.
+    :param module: its name with ``_`` for ``-``.
+    """
+    return last_values(
+        (
+            *options(configuration(installation), module),
+            *cmdline_options(words, module),
+        )
+    )
+
+
+def blocks(
+    installation: Installation, words: Sequence[str], module: str
+) -> Iterator[Block]:
+    """Yield what keeps a module from being loaded, command line first.
+
+    :param words: of the kernel's command line.
+    :param module: its name with ``_`` for ``-``.
+    """
+    for word in words:
+        argument = kernel_cmdline.parse(word)
+        is_kernels = argument.name == _KERNEL_BLACKLIST
+        if not is_kernels and argument.name not in _BLACKLISTS:
+            continue
+        if module in map(normalise, argument.values or ()):
+            yield Block(f"/proc/cmdline: {word}", is_kernels)
+    for directive in configuration(installation):
+        if directive.module != module:
+            continue
+        if directive.command == "blacklist":
+            yield Block(str(directive), is_absolute=False)
+        elif directive.command == "install" and _NO_COMMANDS & {
+            *directive.rest.split()[:1]
+        }:
+            yield Block(str(directive), is_absolute=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
 from gpu_passthrough_plugin.formats import kernel_log, modprobe, vfio_pci_ids
 from gpu_passthrough_plugin.model.function import Header, Physical
-from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.reading import Unknown, known
 
 # Intel's accelerators QAT, DSA and IAX.
 # Source: kernel, drivers/vfio/pci/vfio_pci.c (vfio_pci_dev_in_denylist).
@@ -88,12 +88,13 @@ def probe_failed(case: Case) -> Cause | None:
 
 
 def _is_allowed(case: Case) -> bool:
-    return any(
-        line.command == "options"
-        and line.module == vfio_pci_ids.MODULE
-        and "disable_denylist=1" in line.rest.split()
-        for line in modprobe.configuration(case.evidence.installation)
-    )
+    evidence = case.evidence
+    option = modprobe.parameters(
+        evidence.installation,
+        known(evidence.facts.kernel_arguments) or (),
+        vfio_pci_ids.MODULE,
+    ).get("disable_denylist")
+    return option is not None and option.is_true
 
 
 def competing_driver(case: Case) -> Cause | None:

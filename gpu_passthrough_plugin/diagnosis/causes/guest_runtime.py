@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
-from gpu_passthrough_plugin.formats import kernel_log, modprobe
+from gpu_passthrough_plugin.formats import (
+    iommu_arguments,
+    kernel_log,
+    modprobe,
+)
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, known
-
-_NO_REMAPPING = frozenset({"nointremap", "intremap=off"})
 
 
 def rmrr(case: Case) -> Cause | None:
@@ -54,7 +56,7 @@ def interrupt_remapping(case: Case) -> Cause | None:
         evidence.messages, kernel_log.NO_INTERRUPT_REMAPPING
     )
     words = known(evidence.facts.kernel_arguments) or ()
-    word = next((w for w in words if w in _NO_REMAPPING), None)
+    word = iommu_arguments.interrupt_remapping_off(words)
     if line is None and word is None:
         return None
     return Cause(
@@ -92,14 +94,12 @@ def no_reset(case: Case) -> Cause | None:
 
 
 def _is_allowed_unsafe(case: Case) -> bool:
-    words = known(case.evidence.facts.kernel_arguments) or ()
-    parameter = "vfio_iommu_type1.allow_unsafe_interrupts=1"
-    return parameter in words or any(
-        line.command == "options"
-        and line.module == "vfio_iommu_type1"
-        and "allow_unsafe_interrupts=1" in line.rest.split()
-        for line in modprobe.configuration(case.evidence.installation)
-    )
+    option = modprobe.parameters(
+        case.evidence.installation,
+        known(case.evidence.facts.kernel_arguments) or (),
+        "vfio_iommu_type1",
+    ).get("allow_unsafe_interrupts")
+    return option is not None and option.is_true
 
 
 def _tells_resets(case: Case) -> bool:

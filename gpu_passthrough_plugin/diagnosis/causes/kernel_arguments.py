@@ -6,10 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
 from gpu_passthrough_plugin.diagnosis.reboot import is_same_boot
-from gpu_passthrough_plugin.formats import iommu_arguments, kernel_cmdline
+from gpu_passthrough_plugin.formats import (
+    grub_menu,
+    iommu_arguments,
+    kernel_cmdline,
+)
 from gpu_passthrough_plugin.formats.iommu_arguments import INTEL, INTEL_ON
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
-from gpu_passthrough_plugin.model.reading import Unknown, known
+from gpu_passthrough_plugin.model.reading import Unknown, as_text, known
 
 
 def word_of(words: Sequence[str], wanted: str) -> str:
@@ -171,12 +175,9 @@ def _other_menu(case: Case, word: str) -> str | None:
     for path, data in case.evidence.installation.files.items():
         if not path.endswith("/grub.cfg") or path in read:
             continue
-        lines = (
-            ()
-            if isinstance(data, Unknown)
-            else data.decode("utf-8", "replace").splitlines()
-        )
-        if any(kernel_cmdline.contains(line.split(), word) for line in lines):
+        menu = "" if isinstance(data, Unknown) else as_text(data)
+        lines = grub_menu.kernel_arguments(path, menu).values()
+        if any(kernel_cmdline.contains(words, word) for words in lines):
             return path
     return None
 

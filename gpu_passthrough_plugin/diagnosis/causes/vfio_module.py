@@ -46,15 +46,22 @@ def vfio_missing(case: Case) -> Cause | None:
 
 def vfio_blacklisted(case: Case) -> Cause | None:
     """Something keeps vfio-pci from being loaded."""
-    found = next(_kept_away(case.evidence), None)
-    if found is None or is_builtin_vfio(case.evidence):
+    evidence = case.evidence
+    block = next(
+        modprobe.blocks(
+            evidence.installation,
+            known(evidence.facts.kernel_arguments) or (),
+            vfio_pci_ids.MODULE,
+        ),
+        None,
+    )
+    if block is None or is_builtin_vfio(evidence):
         return None
-    sure, shown = found
     return Cause(
         "vfio-blacklisted",
-        sure,
+        Confidence.CERTAIN if block.is_absolute else Confidence.LIKELY,
         "vfio-pci is kept from being loaded",
-        shown,
+        block.source,
         "take that away, rebuild the initramfs and reboot",
     )
 
@@ -97,31 +104,6 @@ def builtin_vfio(case: Case) -> Cause | None:
                 " 'gpu-passthrough host enable --binding ids' does",
             )
     return None
-
-
-def _kept_away(evidence: Evidence) -> Iterator[tuple[Confidence, str]]:
-    for word in known(evidence.facts.kernel_arguments) or ():
-        name, _, values = word.partition("=")
-        names = {v.replace("-", "_") for v in values.split(",")}
-        if vfio_pci_ids.MODULE in names and name == "module_blacklist":
-            yield Confidence.CERTAIN, f"/proc/cmdline: {word}"
-        elif vfio_pci_ids.MODULE in names and name in (
-            "modprobe.blacklist",
-            "rd.driver.blacklist",
-        ):
-            yield Confidence.LIKELY, f"/proc/cmdline: {word}"
-    for line in modprobe.configuration(evidence.installation):
-        if line.module != vfio_pci_ids.MODULE:
-            continue
-        if line.command == "blacklist":
-            yield Confidence.LIKELY, str(line)
-        elif line.command == "install" and line.rest.split()[:1] in (
-            ["/bin/false"],
-            ["/bin/true"],
-            ["/usr/bin/false"],
-            ["/usr/bin/true"],
-        ):
-            yield Confidence.CERTAIN, str(line)
 
 
 def _bad_lines(evidence: Evidence) -> Iterator[str]:

@@ -64,3 +64,10 @@ def test_what_turns_it_off() -> None:
         is None
     )
     assert iommu_arguments.turned_off_by(("iommu=pt,off",), "") == "iommu=off"
+
+
+@pytest.mark.parametrize("word", ["nointremap", "intremap=nosid,off"])
+def test_what_turns_interrupt_remapping_off(word: str) -> None:
+    off = iommu_arguments.interrupt_remapping_off
+    assert off(("intremap=on", word)) == word
+    assert off(("intremap=on", "nointremap2", "--", word)) is None

@@ -167,3 +167,61 @@ def test_the_kernel_uses_the_last_of_a_name() -> None:
         "a": "3",
         "b": "2",
     }
+
+
+@pytest.mark.parametrize(
+    ("value", "is_true"),
+    [
+        (None, True), ("1", True), ("Y", True), ("yes", True), ("on", True),
+        ("0", False), ("n", False), ("off", False), ("", False), ("2", False),
+    ],
+)  # fmt: skip
+def test_what_is_true_to_the_kernel(value: str | None, is_true: bool) -> None:
+    assert modprobe.Option("a", value, "").is_true is is_true
+
+
+def test_the_command_line_decides_on_a_parameter() -> None:
+    host = found({"/etc/modprobe.d/a.conf": "options vfio-pci a=1 b=2\n"})
+    given = modprobe.parameters(host, ["vfio-pci.a=3"], VFIO)
+    assert {name: o.value for name, o in given.items()} == {
+        "a": "3",
+        "b": "2",
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "is_absolute"),
+    [
+        (["module_blacklist=nouveau,vfio-pci"], True),
+        (["modprobe.blacklist=vfio_pci"], False),
+        (['rd.driver.blacklist="nouveau,vfio-pci"'], False),
+    ],
+)
+def test_what_blocks_a_module_on_the_command_line(
+    words: list[str], is_absolute: bool
+) -> None:
+    expected = [modprobe.Block(f"/proc/cmdline: {words[0]}", is_absolute)]
+    assert [*modprobe.blocks(found({}), ["quiet", *words], VFIO)] == expected
+    assert [*modprobe.blocks(found({}), words, "vfio")] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "is_absolute"),
+    [
+        ("blacklist vfio-pci", False),
+        ("install vfio_pci /bin/false", True),
+        ("install vfio_pci /usr/bin/true x", True),
+        ("install vfio_pci /sbin/modprobe -i vfio-pci", None),
+        ("remove vfio-pci /bin/false", None),
+        ("blacklist vfio", None),
+    ],
+)
+def test_what_blocks_a_module_in_a_file(
+    line: str, is_absolute: bool | None
+) -> None:
+    path = "/etc/modprobe.d/a.conf"
+    assert [*modprobe.blocks(found({path: line}), (), VFIO)] == [
+        modprobe.Block(f"{path}:1: {line}", value)
+        for value in (is_absolute,)
+        if value is not None
+    ]
