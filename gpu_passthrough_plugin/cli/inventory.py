@@ -31,7 +31,7 @@ def host_row(record: HostRecord) -> tuple[object, ...]:
     return (
         record.name,
         record.generation,
-        "disabled" if record.is_cordoned else "enabled",
+        "cordoned" if record.is_cordoned else "schedulable",
         record.reason,
         tuple(sorted(record.aggregates)),
     )
@@ -87,8 +87,8 @@ class _OfHost(Shower):
         return parser
 
 
-class InventoryDisable(_OfHost):
-    """Offer nothing of a host any more; what is held stays held."""
+class InventoryCordon(_OfHost):
+    """Cordon a host: no new allocations; existing ones stay."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -96,7 +96,7 @@ class InventoryDisable(_OfHost):
             "--reason",
             default="by the operator",
             metavar="TEXT",
-            help="shown wherever the host is",
+            help="shown wherever the host is listed",
         )
         return parser
 
@@ -107,8 +107,8 @@ class InventoryDisable(_OfHost):
         return self.fields(dict(zip(HOSTS, host_row(found), strict=True)))
 
 
-class InventoryEnable(_OfHost):
-    """Offer a host's free units again."""
+class InventoryUncordon(_OfHost):
+    """Uncordon a host: its free units can be allocated again."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         found = self.context.ledger.uncordon(parsed_args.host)

@@ -165,19 +165,19 @@ def test_a_host_out_of_use(cli: Cli) -> None:
     assert before == {
         "Host": "hyhive",
         "Generation": before["Generation"],
-        "Status": "enabled",
+        "Status": "schedulable",
         "Reason": "",
         "Aggregates": ["rack-1"],
     }
-    off = asked(cli, "inventory", "disable", "hyhive", "--reason", "new roof")
-    assert (off["Status"], off["Reason"]) == ("disabled", "new roof")
+    off = asked(cli, "inventory", "cordon", "hyhive", "--reason", "new roof")
+    assert (off["Status"], off["Reason"]) == ("cordoned", "new roof")
     assert asked(cli, "inventory", "hosts") == [off]
     assert cli("candidate", "list", "--request", "gpu:1")[0] == 1
     assert cli("allocation", "create", "--request", "gpu:1")[0] == 1
-    on = asked(cli, "inventory", "enable", "hyhive")
-    assert (on["Status"], on["Reason"]) == ("enabled", "")
+    on = asked(cli, "inventory", "uncordon", "hyhive")
+    assert (on["Status"], on["Reason"]) == ("schedulable", "")
     assert len(asked(cli, "candidate", "list", "--request", "gpu:1")) == 3
-    for verb in ("disable", "enable"):
+    for verb in ("cordon", "uncordon"):
         status, out, err = cli("inventory", verb, "nobody")
         assert (status, out) == (1, "")
         assert "nobody" in err

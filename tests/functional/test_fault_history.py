@@ -326,11 +326,11 @@ def switch(at: int, act: Act, outcome: Outcome = Outcome.OK) -> Operation:
 
 def test_a_claim_of_a_host_that_is_out_of_use() -> None:
     held = claimed(ONE)
-    out = switch(1, Act.DISABLE)
+    out = switch(1, Act.CORDON)
     taken = claim(4, held)
     assert "which of 1 closed" in found(out, taken, read(5, held))
     assert "which of 1 closed" in found(
-        switch(0, Act.ENABLE), out, taken, read(5, held)
+        switch(0, Act.UNCORDON), out, taken, read(5, held)
     )
 
 
@@ -339,13 +339,13 @@ def test_a_claim_of_a_host_that_may_be_in_use_again(
     outcome: Outcome,
 ) -> None:
     held = claimed(ONE)
-    out, back = switch(1, Act.DISABLE), switch(2, Act.ENABLE, outcome)
+    out, back = switch(1, Act.CORDON), switch(2, Act.UNCORDON, outcome)
     assert not found(out, back, claim(4, held), read(5, held))
 
 
 def test_a_claim_while_its_host_is_closed_is_either() -> None:
     held = claimed(ONE)
-    out = switch(1, Act.DISABLE)
+    out = switch(1, Act.CORDON)
     assert not found(out, claim(1, held, ended=3), read(5, held))
 
 

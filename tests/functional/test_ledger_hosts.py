@@ -1,4 +1,4 @@
-"""Hosts in the ledger: disabled ones, aggregates, two of one name."""
+"""Hosts in the ledger: cordoned ones, aggregates, two of one name."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def within_aggregate(name: str) -> Request:
     return dataclasses.replace(request("gpu:1"), aggregate=name)
 
 
-def test_nothing_of_a_disabled_host_is_offered(ledger: SqlLedger) -> None:
+def test_nothing_of_a_cordoned_host_is_offered(ledger: SqlLedger) -> None:
     for host in ("a", "b"):
         ledger.publish(host, [unit(n, host=host) for n in (1, 2)])
     (held,) = ledger.claim(request("gpu:1"), A, host="a").units
@@ -66,7 +66,7 @@ def test_nothing_of_a_disabled_host_is_offered(ledger: SqlLedger) -> None:
     assert ledger.claim(request("gpu:3"), B).host == "a"
 
 
-def test_a_disabled_host_stays_so_for_who_waits(ledger: SqlLedger) -> None:
+def test_a_cordoned_host_stays_so_for_who_waits(ledger: SqlLedger) -> None:
     ledger.publish("a", [unit(1, host="a")])
     ledger.cordon("a", "")
     assert ledger.hosts()[0].is_cordoned

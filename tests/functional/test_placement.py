@@ -375,7 +375,7 @@ def test_golden_messages(ledger: PlacementLedger) -> None:
         "move, held by another consumer": error_of(
             lambda: ledger.move(held, State.PREPARING)
         ),
-        "enable, disabled in Nova": error_of(lambda: ledger.uncordon("h")),
+        "uncordon, disabled in Nova": error_of(lambda: ledger.uncordon("h")),
         "publish, reported by Nova": error_of(
             lambda: ledger.publish("g", [unit(2, host="g")])
         ),

@@ -201,7 +201,7 @@ class Client:
     def _switch(self, host: str) -> None:
         """Take a host out of use, or put it back."""
         is_out = self._chance.random() < _OUT_OF_USE
-        act = Act.DISABLE if is_out else Act.ENABLE
+        act = Act.CORDON if is_out else Act.UNCORDON
 
         def switch() -> Collection[UnitRecord]:
             if is_out:

@@ -29,8 +29,8 @@ class Act(enum.StrEnum):
     CLAIM = "claim"
     MOVE = "move"
     PUBLISH = "publish"
-    DISABLE = "disable"
-    ENABLE = "enable"
+    CORDON = "cordon"
+    UNCORDON = "uncordon"
     LOOK = "look"
     READ = "read"
 
@@ -65,7 +65,7 @@ class Operation:
     :param request: what it asks for.
     :param before: the record that a move was decided on.
     :param state: where it moves it.
-    :param host: whose units are published, or which is disabled.
+    :param host: whose units are published, or which is cordoned.
     :param shown: their names and IOMMU groups.
     :param sights: the units in the answer, which is one instant's.
     """

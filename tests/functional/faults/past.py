@@ -77,7 +77,7 @@ class History:
         if operation.ends is not None and operation.may_have_happened:
             unit, consumer = operation.ends
             self.ends[consumer].setdefault(unit, []).append(operation)
-        is_switch = operation.act in (Act.DISABLE, Act.ENABLE)
+        is_switch = operation.act in (Act.CORDON, Act.UNCORDON)
         if is_switch and operation.may_have_happened:
             self.switches[operation.host].append(operation)
         for unit, group in operation.shown.items():

@@ -291,7 +291,7 @@ def _in_use(history: History) -> Iterator[str]:
             out = [
                 o
                 for o in switches
-                if o.act is Act.DISABLE
+                if o.act is Act.CORDON
                 and o.outcome is Outcome.OK
                 and o.ended_ns < claim.begun_ns
             ]
@@ -299,7 +299,7 @@ def _in_use(history: History) -> Iterator[str]:
                 continue
             last = max(out, key=lambda o: o.begun_ns)
             if not any(
-                o.act is Act.ENABLE
+                o.act is Act.UNCORDON
                 and o.ended_ns > last.begun_ns
                 and o.begun_ns < claim.ended_ns
                 for o in switches
