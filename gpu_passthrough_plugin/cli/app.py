@@ -11,7 +11,7 @@ from typing import Any
 import cliff.app
 import cliff.commandmanager
 
-from gpu_passthrough_plugin.cli.version import DISTRIBUTION
+from gpu_passthrough_plugin.cli.main import DISTRIBUTION
 
 NAMESPACE = "gpu_passthrough_plugin.cli"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -21,8 +21,9 @@ from cliff.formatters import (
 )
 from stevedore.extension import Extension
 
-from gpu_passthrough_plugin.cli import cells, ending
+from gpu_passthrough_plugin.cli import output
 from gpu_passthrough_plugin.cli.context import Context
+from gpu_passthrough_plugin.model.change import Action, Change, UndoStep, Write
 
 # Imported here, and not through cliff's entry points: finding those costs
 # more than listing a host.
@@ -35,18 +36,22 @@ _FORMATS = {
 }
 
 
+CHANGES = ("Step", "Target", "Action")
+_NOTHING = "/dev/null"
+
+
 class Field(columns.FormattableColumn[object]):
     """A value that machines get as it is, and people in words."""
 
     def machine_readable(self) -> Any:
-        return cells.plain(self._value)
+        return output.plain(self._value)
 
     def human_readable(self) -> str:
-        return cells.text(self._value)
+        return output.text(self._value)
 
     def flat(self) -> str:
         """In one line, for formats that know no lists."""
-        return cells.flat(self._value)
+        return output.flat(self._value)
 
 
 class Command(cliff.command.Command):
@@ -62,7 +67,7 @@ class Command(cliff.command.Command):
             super(Command, self).run(parsed_args)
             return self.status
 
-        return ending.status(act, is_debug=self.app.options.debug)
+        return output.status(act, is_debug=self.app.options.debug)
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         raise NotImplementedError
@@ -100,7 +105,7 @@ class Lister(_Formats, Command, cliff.lister.Lister):
     def produce_output(
         self, parsed_args: argparse.Namespace, names: Any, data: Any
     ) -> int:
-        if parsed_args.formatter in cells.FLAT:
+        if parsed_args.formatter in output.FLAT:
             data = tuple(tuple(f.flat() for f in row) for row in data)
         return int(super().produce_output(parsed_args, names, data))
 
@@ -121,7 +126,7 @@ class Shower(_Formats, Command, cliff.show.ShowOne):
     def produce_output(
         self, parsed_args: argparse.Namespace, names: Any, data: Any
     ) -> int:
-        if parsed_args.formatter in cells.FLAT:
+        if parsed_args.formatter in output.FLAT:
             data = tuple(f.flat() for f in data)
         return int(super().produce_output(parsed_args, names, data))
 
@@ -132,3 +137,45 @@ class Shower(_Formats, Command, cliff.show.ShowOne):
 def rows(*lines: Iterable[object]) -> tuple[tuple[Field, ...], ...]:
     """The lines, each value fit for people and machines."""
     return tuple(tuple(Field(v) for v in line) for line in lines)
+
+
+class Planner(Lister):
+    """A command that shows its plan, and that may do no more."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--dry-run",
+            action="store_true",
+            help="show what would be done, and do nothing",
+        )
+        return parser
+
+    def answer(self, steps: Iterable[Change | UndoStep]) -> Any:
+        return CHANGES, rows(
+            *((step.step, step.target, str(step.action)) for step in steps)
+        )
+
+
+def diff_lines(changes: Iterable[Change]) -> Iterator[str]:
+    """A unified diff of every file that is written, without newlines."""
+    for change in changes:
+        if isinstance(change, Write) and change.action is not Action.KEEP:
+            yield from _diff(change)
+
+
+def _diff(write: Write) -> Iterator[str]:
+    import difflib
+
+    old = _NOTHING if write.was is None else write.path
+    new = _NOTHING if write.becomes is None else write.path
+    diff = difflib.unified_diff(
+        _text(write.was), _text(write.becomes), old, new, lineterm=""
+    )
+    for line in diff:
+        yield line.rstrip("\n")
+
+
+def _text(content: bytes | None) -> list[str]:
+    text = (content or b"").decode("utf-8", "backslashreplace")
+    return text.splitlines()

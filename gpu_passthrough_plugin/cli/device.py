@@ -6,9 +6,9 @@ import argparse
 from typing import Any
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.cli import listings
+from gpu_passthrough_plugin.cli import fastpath
 from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
-from gpu_passthrough_plugin.cli.listings import hexadecimal
+from gpu_passthrough_plugin.cli.fastpath import hexadecimal
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.function import (
@@ -24,7 +24,7 @@ class DeviceList(Lister):
     """List the host's PCI functions."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        return listings.DEVICE, rows(*listings.devices(self.context))
+        return fastpath.DEVICE, rows(*fastpath.devices(self.context))
 
 
 class DeviceShow(Shower):
@@ -51,7 +51,7 @@ class DeviceShow(Shower):
 def _all(function: Function, detail: Detail, name: str) -> dict[str, object]:
     return {
         "Address": str(function.address),
-        "Class": listings.class_of(function),
+        "Class": fastpath.class_of(function),
         "Class Code": hexadecimal(function.class_code, 6),
         "Vendor ID": hexadecimal(function.vendor_id, 4),
         "Product ID": hexadecimal(function.product_id, 4),

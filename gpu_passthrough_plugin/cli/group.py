@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.cli import listings
+from gpu_passthrough_plugin.cli import fastpath
 from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
 from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.model.group import Group, Member
@@ -26,10 +26,10 @@ class GroupList(Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        found = listings.of_groups(
+        found = fastpath.of_groups(
             self.context, assignable_only=parsed_args.assignable
         )
-        return listings.GROUP, rows(*found)
+        return fastpath.GROUP, rows(*found)
 
 
 class GroupShow(Shower):
@@ -55,7 +55,7 @@ class GroupShow(Shower):
 
 
 def _all(group: Group) -> dict[str, object]:
-    fields = dict(zip(listings.GROUP, listings.of_group(group), strict=True))
+    fields = dict(zip(fastpath.GROUP, fastpath.of_group(group), strict=True))
     fields["Members"] = tuple(_member(m) for m in group.members)
     fields["Remedies"] = tuple(r.remedy for r in group.verdict.reasons)
     fields["Notes"] = group.verdict.notes
@@ -63,6 +63,6 @@ def _all(group: Group) -> dict[str, object]:
 
 
 def _member(member: Member) -> str:
-    kind = shown(listings.class_of(member.function))
+    kind = shown(fastpath.class_of(member.function))
     driver = member.function.driver or "no driver"
     return f"{member.address} {member.role} [{kind}] {driver}"

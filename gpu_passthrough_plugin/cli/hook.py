@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import libvirt_hook
 from gpu_passthrough_plugin.cli.allocation import parse_uuid
-from gpu_passthrough_plugin.cli.command import Command
+from gpu_passthrough_plugin.cli.command import Command, Planner, diff_lines
 from gpu_passthrough_plugin.cli.context import say
-from gpu_passthrough_plugin.cli.plan import Planner
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.compute.hook.script import Program
@@ -24,11 +23,10 @@ class _Changes(Planner):
     """A command that changes the hook's file, or shows how it would."""
 
     def carried_out(self, files: Files, change: Write, *, is_dry: bool) -> Any:
-        from gpu_passthrough_plugin.cli.diff import lines
         from gpu_passthrough_plugin.flow import hook_install
 
         if is_dry:
-            for line in lines((change,)):
+            for line in diff_lines((change,)):
                 say(line)
         else:
             hook_install.carry_out(files, change)

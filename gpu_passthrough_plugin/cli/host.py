@@ -1,20 +1,43 @@
-"""``host``: is it ready, and a recording of it."""
+"""``host``: is it ready, how it boots, and records of it."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import os
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.cli.command import Command, Lister, rows
+from gpu_passthrough_plugin.cli.command import (
+    Command,
+    Lister,
+    Planner,
+    diff_lines,
+    rows,
+)
 from gpu_passthrough_plugin.cli.context import Context, say
 from gpu_passthrough_plugin.flow import readiness
 from gpu_passthrough_plugin.flow.readiness import Dependency
+from gpu_passthrough_plugin.model.change import Change
 from gpu_passthrough_plugin.model.finding import Status
+from gpu_passthrough_plugin.model.reading import shown
 
-COLUMNS = ("Check", "Status", "Detail", "Remedy")
+if TYPE_CHECKING:
+    from gpu_passthrough_plugin.diagnosis.evidence import Cause
+    from gpu_passthrough_plugin.diagnosis.verify import Verified
+
+CHECKS = ("Check", "Status", "Detail", "Remedy")
+VERIFIED = (
+    "Address",
+    "Expected",
+    "Found",
+    "Status",
+    "IOMMU Group",
+    "Reset Methods",
+    "Cause",
+    "Fix",
+)
 
 
 class HostCheck(Lister):
@@ -32,7 +55,7 @@ class HostCheck(Lister):
         )
         if any(f.status is Status.FAIL for f in found):
             self.status = 1
-        return COLUMNS, rows(
+        return CHECKS, rows(
             *((f.check, str(f.status), f.detail, f.remedy) for f in found)
         )
 
@@ -77,6 +100,151 @@ def _check_lock(context: Context) -> str:
 
     with context.site.lock():
         return backend.redacted_url(context.settings.coordination.backend_url)
+
+
+class HostEnable(Planner):
+    """Bring selected functions to vfio-pci at every boot of this host.
+
+    Turns the IOMMU on, and binds every function of the selected groups
+    before any other driver sees it. Shows what changes, keeps what was; a
+    second run changes nothing, and 'host disable' takes all of it back.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--select",
+            action="append",
+            default=[],
+            metavar="SPEC",
+            help="take this instead of what [discovery] select names: an"
+            " address, VENDOR:PRODUCT or class=CLASS; may be repeated",
+        )
+        parser.add_argument(
+            "--binding",
+            metavar="address|ids",
+            help="how functions are bound (default: [enablement] binding)",
+        )
+        parser.add_argument(
+            "--blacklist",
+            action="append",
+            default=[],
+            metavar="DRIVER",
+            help="keep this driver from loading by itself, besides those"
+            " in [enablement] blacklist; may be repeated",
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from gpu_passthrough_plugin.flow import enablement
+
+        context = self.context
+        options = enablement.EnableOptions(
+            select=tuple(parsed_args.select),
+            binding=parsed_args.binding,
+            blacklist=tuple(parsed_args.blacklist),
+        )
+        if parsed_args.dry_run:
+            plan = enablement.plan_enable(context.boot, options)
+            _tell(plan.notes, plan.changes)
+            return self.answer(plan.changes)
+        context.require_host()
+        return self.answer(enablement.enable(context.boot, options, _tell))
+
+
+class HostDisable(Planner):
+    """Take back everything that 'host enable' did, newest first.
+
+    Files get back their bytes, modes, owners and attributes. One that
+    somebody edited since keeps the edit: ours is taken out of it.
+    """
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from gpu_passthrough_plugin.flow import enablement
+
+        context = self.context
+        context.require_host()
+        if parsed_args.dry_run:
+            return self.answer(enablement.plan_disable(context.boot))
+        return self.answer(enablement.disable(context.boot))
+
+
+def _tell(notes: Iterable[str], changes: Iterable[Change]) -> None:
+    """Show what a plan does to files, as a diff, before it is done."""
+    for note in notes:
+        say(note)
+    for line in diff_lines(changes):
+        say(line)
+
+
+class HostVerify(Lister):
+    """Check that each selected function is on vfio-pci, and say why not.
+
+    Causes are ranked, the most likely first, each with the evidence for
+    it, how sure it is, and what to do. Ends with 1 when one is not there.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--report",
+            metavar="FILE",
+            help="explain a host by what 'host report' wrote on it",
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from gpu_passthrough_plugin.flow import report, verification
+
+        context = self.context
+        if parsed_args.report:
+            there = report.read(parsed_args.report)
+            tree, known = there.tree, there.known
+        else:
+            tree, known = context.tree, context.known
+        found = verification.verified(tree, context.policy, known)
+        if any(row.status is Status.FAIL for row in found):
+            self.status = 1
+        return VERIFIED, rows(*map(_row, found))
+
+
+class HostReport(Command):
+    """Write what explains this host to someone elsewhere.
+
+    Its recording, the lines of the kernel's log that matter, how it boots,
+    and what was done to it; without serial numbers and hardware addresses.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("file", metavar="FILE.tar.zst")
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from gpu_passthrough_plugin.flow import report
+
+        context = self.context
+        save(parsed_args.file, report.written(context.tree, context.known))
+
+
+def _row(found: Verified) -> tuple[object, ...]:
+    causes = found.causes
+    return (
+        str(found.address),
+        found.expected,
+        found.found,
+        str(found.status),
+        found.iommu_group,
+        found.reset_methods,
+        tuple(_numbered(causes)),
+        tuple(f"{n}. {cause.fix}" for n, cause in enumerate(causes, 1)),
+    )
+
+
+def _numbered(causes: tuple[Cause, ...]) -> Iterator[str]:
+    """Each cause, how sure it is, and the line that shows it."""
+    for number, cause in enumerate(causes, 1):
+        yield f"{number}. {cause} [{cause.confidence}] {shown(cause.evidence)}"
 
 
 class HostRecord(Command):

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.cli import candidate
+from gpu_passthrough_plugin.cli import allocation
 from gpu_passthrough_plugin.cli.allocation import parse_uuid
 from gpu_passthrough_plugin.cli.command import Shower
 from gpu_passthrough_plugin.model.unit import State
@@ -46,7 +46,7 @@ class InstanceBoot(Shower):
         parser.add_argument(
             "domain", metavar="DOMAIN.xml", help="libvirt's domain XML"
         )
-        candidate.add_request(parser)
+        allocation.add_request(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
@@ -56,7 +56,7 @@ class InstanceBoot(Shower):
         context = self.context
         path = parsed_args.domain
         domain = domain_xml.parse(read_document(path), path)
-        request = candidate.asked(context, parsed_args, domain.numa_nodes)
+        request = allocation.asked(context, parsed_args, domain.numa_nodes)
         held = boot.boot(context.site, domain, request)
         units = tuple(str(r.unit.key.address) for r in held.units)
         values = (held.consumer, held.host, units, ",".join(held.states))

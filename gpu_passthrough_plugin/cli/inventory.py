@@ -1,11 +1,12 @@
-"""``inventory``: what hosts offer, in the ledger."""
+"""``inventory`` and ``db``: what hosts offer, and the ledger's schema."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
+from gpu_passthrough_plugin.cli.command import Command, Lister, Shower, rows
+from gpu_passthrough_plugin.cli.context import say
 from gpu_passthrough_plugin.model.allocation import HostRecord
 from gpu_passthrough_plugin.model.unit import UnitRecord
 
@@ -113,3 +114,11 @@ class InventoryUncordon(_OfHost):
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         found = self.context.ledger.uncordon(parsed_args.host)
         return self.fields(dict(zip(HOSTS, host_row(found), strict=True)))
+
+
+class DbSync(Command):
+    """Create the ledger, or bring its schema up to this release's."""
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        version = self.context.ledger.sync()
+        say(f"ledger schema is up to date ({version})")

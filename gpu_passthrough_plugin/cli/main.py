@@ -8,6 +8,8 @@ import signal
 import sys
 from types import FrameType
 
+DISTRIBUTION = "gpu-passthrough-plugin"
+
 _COMPLETION = "gpu-passthrough.bash"
 # What a shell says of a command that a signal ended.
 _SIGNALLED = 128
@@ -37,19 +39,17 @@ def main(argv: list[str] | None = None) -> int:
 
 def _answer(words: list[str]) -> int:
     if "--version" in words:
-        from gpu_passthrough_plugin.cli.version import version
-
         print(f"gpu-passthrough {version()}")
         return 0
     if words == ["complete"]:
         sys.stdout.write(completion())
         return 0
     if "list" in words:
-        from gpu_passthrough_plugin.cli import quick
+        from gpu_passthrough_plugin.cli import fastpath
 
-        call = quick.parsed(words)
-        if call and not quick.is_left_to_cliff(call):
-            return quick.answer(call)
+        call = fastpath.parsed(words)
+        if call and not fastpath.is_left_to_cliff(call):
+            return fastpath.answer(call)
     for number in (signal.SIGTERM, signal.SIGHUP):
         # nohup has SIGHUP ignored, and that must stay so.
         if signal.getsignal(number) is signal.SIG_DFL:
@@ -57,6 +57,13 @@ def _answer(words: list[str]) -> int:
     from gpu_passthrough_plugin.cli.app import App
 
     return App().run(words)
+
+
+def version() -> str:
+    """Such as ``1.2.3``."""
+    from importlib import metadata
+
+    return metadata.version(DISTRIBUTION)
 
 
 def completion() -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_passthrough_plugin.cli import main, version
+from gpu_passthrough_plugin.cli import main
 from gpu_passthrough_plugin.discovery import recorded_tree
 from tests.trees import software
 from tests.trees.host import Host
@@ -92,8 +92,8 @@ def test_a_quick_answer_imports_no_cliff(word: str) -> None:
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["--version"]) == 0
     out = capsys.readouterr().out
-    assert out == f"gpu-passthrough {version.version()}\n"
-    assert version.version()[0].isdigit()
+    assert out == f"gpu-passthrough {main.version()}\n"
+    assert main.version()[0].isdigit()
 
 
 def test_the_completion_is_current() -> None:

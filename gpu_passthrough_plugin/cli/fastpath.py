@@ -12,9 +12,86 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from gpu_passthrough_plugin.cli import cells, ending, listings
+from gpu_passthrough_plugin.cli import output
 from gpu_passthrough_plugin.cli.context import Context
-from gpu_passthrough_plugin.cli.listings import Row
+from gpu_passthrough_plugin.discovery import functions as discovery
+from gpu_passthrough_plugin.flow import host_snapshot
+from gpu_passthrough_plugin.flow.host_snapshot import Scope
+from gpu_passthrough_plugin.model.function import Function
+from gpu_passthrough_plugin.model.group import Group
+from gpu_passthrough_plugin.model.reading import Unknown
+
+Row = tuple[object, ...]
+
+DEVICE = (
+    "Address",
+    "Class",
+    "Vendor ID",
+    "Product ID",
+    "Name",
+    "Driver",
+    "IOMMU Group",
+    "NUMA Node",
+    "Reset Methods",
+)
+GROUP = (
+    "Group",
+    "Primary",
+    "Functions",
+    "NUMA Node",
+    "Assignable",
+    "Reasons",
+)
+
+
+def hexadecimal(value: int | Unknown, digits: int) -> str | Unknown:
+    """An id as the kernel prints it."""
+    return value if isinstance(value, Unknown) else f"{value:0{digits}x}"
+
+
+def class_of(function: Function) -> str | Unknown:
+    """Base class and subclass, such as ``0300``."""
+    code = function.class_code
+    return code if isinstance(code, Unknown) else f"{code >> 8:04x}"
+
+
+def devices(context: Context) -> Iterator[Row]:
+    """A row for every function of the host, by address."""
+    for function in discovery.functions(context.tree):
+        yield (
+            str(function.address),
+            class_of(function),
+            hexadecimal(function.vendor_id, 4),
+            hexadecimal(function.product_id, 4),
+            context.names.function(function),
+            function.driver,
+            function.iommu_group,
+            function.numa_node,
+            discovery.reset_methods(context.tree, function),
+        )
+
+
+def of_groups(context: Context, *, assignable_only: bool) -> Iterator[Row]:
+    """A row for every group of the host, by number."""
+    scope = Scope.PRIMARIES if assignable_only else Scope.LISTING
+    snapshot = host_snapshot.read(context.tree, context.policy, scope)
+    for group in snapshot.groups():
+        if group.verdict.is_assignable or not assignable_only:
+            yield of_group(group)
+
+
+def of_group(group: Group) -> Row:
+    """The row of one group."""
+    first = (group.primaries or group.members)[0].function
+    return (
+        group.number,
+        tuple(str(m.address) for m in group.primaries),
+        tuple(str(m.address) for m in group.members),
+        first.numa_node,
+        group.verdict.is_assignable,
+        tuple(reason.text for reason in group.verdict.reasons),
+    )
+
 
 _GLOBAL = frozenset({"--root", "--recording", "--config-file"})
 # Either makes cliff fit a table to a width.
@@ -76,23 +153,23 @@ def answer(call: Call) -> int:
         _FORMS[call.form](names, rows)
         return 0
 
-    return ending.status(act)
+    return output.status(act)
 
 
 Listing = tuple[tuple[str, ...], Iterable[Row]]
 
 _ROWS: dict[tuple[str, ...], Callable[[Context], Listing]] = {
     ("device", "list"): lambda context: (
-        listings.DEVICE,
-        listings.devices(context),
+        DEVICE,
+        devices(context),
     ),
     ("group", "list"): lambda context: (
-        listings.GROUP,
-        listings.of_groups(context, assignable_only=False),
+        GROUP,
+        of_groups(context, assignable_only=False),
     ),
     ("group", "list", "--assignable"): lambda context: (
-        listings.GROUP,
-        listings.of_groups(context, assignable_only=True),
+        GROUP,
+        of_groups(context, assignable_only=True),
     ),
 }
 
@@ -101,19 +178,19 @@ def _json(names: tuple[str, ...], rows: Iterable[Row]) -> None:
     import json
 
     items = [
-        dict(zip(names, map(cells.plain, row), strict=True)) for row in rows
+        dict(zip(names, map(output.plain, row), strict=True)) for row in rows
     ]
     sys.stdout.write(f"{json.dumps(items, indent=2)}\n")
 
 
 def _value(names: tuple[str, ...], rows: Iterable[Row]) -> None:
-    lines = [f"{' '.join(map(cells.flat, row))}\n" for row in rows]
+    lines = [f"{' '.join(map(output.flat, row))}\n" for row in rows]
     sys.stdout.write("".join(lines))
 
 
 def _table(names: tuple[str, ...], rows: Iterable[Row]) -> None:
     """As PrettyTable draws it; nothing but an empty line without rows."""
-    body = [[cells.lines(value) for value in row] for row in rows]
+    body = [[output.lines(value) for value in row] for row in rows]
     if not body:
         sys.stdout.write("\n")
         return
