@@ -96,10 +96,12 @@ def _check_ledger(context: Context) -> str:
 
 
 def _check_lock(context: Context) -> str:
-    from gpu_passthrough_plugin.host import backend
+    from gpu_passthrough_plugin.host import lock_backend
 
     with context.site.lock():
-        return backend.redacted_url(context.settings.coordination.backend_url)
+        return lock_backend.redacted_url(
+            context.settings.coordination.backend_url
+        )
 
 
 class HostEnable(Planner):

@@ -6,7 +6,7 @@ import threading
 import time
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host.backend import Backend
+from gpu_passthrough_plugin.host.lock_backend import Backend
 from gpu_passthrough_plugin.host.proof import Proof
 
 # How long a backend that is started again is waited for before an act.

@@ -10,8 +10,8 @@ import contextlib
 from collections.abc import Iterator
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host.backend import Backend, started
 from gpu_passthrough_plugin.host.held import Held
+from gpu_passthrough_plugin.host.lock_backend import Backend, started
 from gpu_passthrough_plugin.host.locks import held
 
 # No host's lock is called that: ``@`` is never part of a quoted name.

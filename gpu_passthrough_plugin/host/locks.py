@@ -11,8 +11,8 @@ from typing import Any
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host import holder
-from gpu_passthrough_plugin.host.backend import GRACE_S, Backend, started
 from gpu_passthrough_plugin.host.held import Held
+from gpu_passthrough_plugin.host.lock_backend import GRACE_S, Backend, started
 from gpu_passthrough_plugin.host.proof import proof, pulse_s
 
 # MySQL takes no longer names.  Source: MySQL, "Locking Functions".

@@ -9,7 +9,7 @@ from typing import Any
 
 import tooz
 
-from gpu_passthrough_plugin.host.backend import Backend
+from gpu_passthrough_plugin.host.lock_backend import Backend
 
 Proof = Callable[[], bool]
 """Whether the lock is still held; raises where the backend is silent."""

@@ -12,9 +12,9 @@ import tooz
 from tooz import coordination
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host.backend import GRACE_S, Backend, started
 from gpu_passthrough_plugin.host.held import Held
 from gpu_passthrough_plugin.host.leader import Leadership
+from gpu_passthrough_plugin.host.lock_backend import GRACE_S, Backend, started
 from gpu_passthrough_plugin.host.locks import held, lock_name
 
 _GROUP = b"gpu-passthrough-agents"
