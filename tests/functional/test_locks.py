@@ -16,8 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host import holder
-from gpu_passthrough_plugin.host.locks import host_lock, lock_name
+from gpu_passthrough_plugin.host.locks import host_lock, lock_name, owner
 from tests.functional.servers import loopback
 from tests.functional.servers.backends import PASSWORD, Redis
 from tests.functional.servers.databases import USER, Database
@@ -178,7 +177,7 @@ def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
         other.wait(30)
         note = tmp_path / "node-1.holder"
         assert json.loads(note.read_text())["pid"] == other.pid
-        assert holder.told(str(note)) == "a process that left no note yet"
+        assert owner(str(note)) == "a process that left no note yet"
         assert taken(tmp_path) == []
 
 
@@ -309,10 +308,10 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_a_note_is_a_courtesy(tmp_path: Path) -> None:
     note = tmp_path / "node-1.holder"
-    assert holder.told(str(note)) == "a process that left no note yet"
+    assert owner(str(note)) == "a process that left no note yet"
     for text in ("", "{", "[]", '{"pid": 1}', '{"pid": "x", "command": ""}'):
         note.write_text(text)
-        assert holder.told(str(note)) == "a process that left no note yet"
+        assert owner(str(note)) == "a process that left no note yet"
     note.unlink()
     note.mkdir()
     assert taken(tmp_path) == []

@@ -27,8 +27,7 @@ AGENT = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host.leader import candidate
-from gpu_passthrough_plugin.host.membership import joined
+from gpu_passthrough_plugin.host.membership import candidate, joined
 url, folder, name, timeout_s = sys.argv[1:]
 where = {"folder": folder, "timeout_s": float(timeout_s)}
 def answer(act):
