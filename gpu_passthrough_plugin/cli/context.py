@@ -141,10 +141,7 @@ class Context:
         self.require_host()
         from gpu_passthrough_plugin.flow.context import Site
         from gpu_passthrough_plugin.host.devices import Sysfs
-        from gpu_passthrough_plugin.host.guarded import (
-            GuardedDevices,
-            GuardedJournal,
-        )
+        from gpu_passthrough_plugin.host.instance_journal import Journal
 
         found = self.settings
         lock = self._lock
@@ -152,10 +149,10 @@ class Context:
             host=found.host,
             tree=self.tree,
             policy=self.policy,
-            devices=GuardedDevices(Sysfs(), lock.require),
+            devices=Sysfs(require_lock=lock.require),
             connect=self._connect,
             ledger=self.ledger,
-            journal=GuardedJournal(
+            journal=Journal(
                 os.path.join(found.state_path, "instances"), lock.require
             ),
             lock=lock,
@@ -207,7 +204,7 @@ class Context:
 
     def _hands(self) -> tuple[Files, Commands, Changes, Callable[[str], None]]:
         """What changes this host's files, and remembers it."""
-        from gpu_passthrough_plugin.host.boot.journal import GuardedChanges
+        from gpu_passthrough_plugin.host.boot.journal import Changes
         from gpu_passthrough_plugin.host.commands import Commands
         from gpu_passthrough_plugin.host.files import Files
 
@@ -217,7 +214,7 @@ class Context:
             os.path.join(folder, "locks", "commands"),
             say,
         )
-        changes = GuardedChanges(
+        changes = Changes(
             os.path.join(folder, "enablement"),
             # Made when it is asked: who only reads needs no tooz.
             lambda: self._lock.require(),
@@ -225,10 +222,10 @@ class Context:
         return Files(), commands, changes, say
 
     def _connect(self) -> Hypervisor:
-        from gpu_passthrough_plugin.host.guarded import GuardedHypervisor
+        from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 
         uri = self.settings.libvirt.connection_uri
-        return GuardedHypervisor(uri, self._lock.require)
+        return Hypervisor(uri, self._lock.require)
 
     @functools.cached_property
     def _lock(self) -> HostLock:

@@ -7,6 +7,7 @@ import logging
 import os
 import struct
 import subprocess
+from collections.abc import Callable
 from typing import Protocol
 
 from gpu_passthrough_plugin import errors
@@ -69,13 +70,20 @@ class Sysfs:
     """The functions of a running kernel, through ``/sys/bus/pci``.
 
     Source: kernel, Documentation/ABI/testing/sysfs-bus-pci.
+
+    :param require_lock: called before each act; raises when the host's
+        lock was lost.
     """
 
-    def __init__(self, root: str = "/") -> None:
+    def __init__(
+        self, root: str = "/", require_lock: Callable[[], None] = lambda: None
+    ) -> None:
+        self._require_lock = require_lock
         self._pci = os.path.join(root, "sys/bus/pci")
         self._vfio = os.path.join(root, vfio.FOLDER.removeprefix("/"))
 
     def prepare(self) -> None:
+        self._require_lock()
         if os.path.isdir(f"{self._pci}/drivers/vfio-pci"):
             return
         command = ["modprobe", "vfio-pci"]
@@ -106,6 +114,7 @@ class Sysfs:
 
     def rebind(self, rebind: Rebind) -> None:
         """Set the override first, so that no probe in between misleads."""
+        self._require_lock()
         address, wanted = rebind.address, rebind.becomes
         path = f"{self._pci}/devices/{address}/driver_override"
         self._write(path, f"{wanted.override or ''}\n")
@@ -141,11 +150,13 @@ class Sysfs:
         vfio.require_idle(number, self._vfio)
 
     def reset_function(self, address: Address) -> None:
+        self._require_lock()
         # The kernel would reset it under the guest that has it.
         self.require_idle(address)
         self._write(f"{self._pci}/devices/{address}/reset", "1")
 
     def reset_bus(self, address: Address, iommu_group: int) -> None:
+        self._require_lock()
         vfio.hot_reset(address, iommu_group)
 
     def identity(self, address: Address) -> Identity | Unknown:

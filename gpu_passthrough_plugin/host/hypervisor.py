@@ -22,10 +22,15 @@ def version() -> int:
 class Hypervisor:
     """One connection to libvirt.
 
+    :param require_lock: called before a guest starts or stops; raises when
+        the host's lock was lost.
     :raises Unavailable: when libvirt does not answer at ``uri``.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(
+        self, uri: str, require_lock: Callable[[], None] = lambda: None
+    ) -> None:
+        self._require_lock = require_lock
         # Errors become ours; libvirt need not print them as well.
         libvirt.registerErrorHandler(lambda _context, _error: None, None)
         self._uri = uri
@@ -53,6 +58,7 @@ class Hypervisor:
 
         :raises Refused: with libvirt's own reason.
         """
+        self._require_lock()
         try:
             self._connection.createXML(xml, 0)
         except libvirt.libvirtError as error:
@@ -80,6 +86,7 @@ class Hypervisor:
 
         A guest that cannot be asked, because it has no ACPI, did not go.
         """
+        self._require_lock()
         domain = self._active(uuid)
         if domain is None:
             return True
@@ -99,6 +106,7 @@ class Hypervisor:
 
     def destroy(self, uuid: str) -> None:
         """Stop the guest at once, if it runs."""
+        self._require_lock()
         domain = self._active(uuid)
         if domain is not None:
             self._asked(domain.destroy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid as uuids
+from collections.abc import Callable
 from typing import Any
 
 from gpu_passthrough_plugin import errors
@@ -24,13 +25,20 @@ class Journal:
 
     What is written survives a crash of the host; the next command reads
     it and finishes or undoes.
+
+    :param require_lock: called before each change; raises when the host's
+        lock was lost, so that the next command finds what was left.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(
+        self, folder: str, require_lock: Callable[[], None] = lambda: None
+    ) -> None:
+        self._require_lock = require_lock
         self._folder = folder
 
     def write(self, instance: Instance) -> None:
         """Put the instance down before the act that it tells of."""
+        self._require_lock()
         path = self._path(instance.uuid)
         beside = f"{path}.new"
         try:
@@ -98,6 +106,7 @@ class Journal:
 
     def remove(self, uuid: str) -> None:
         """Forget an instance: all that it held is given back."""
+        self._require_lock()
         try:
             os.unlink(self._path(uuid))
             self._sync_folder()

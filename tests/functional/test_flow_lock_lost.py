@@ -17,17 +17,14 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.flow import inventory, release
 from gpu_passthrough_plugin.flow.boot import boot
 from gpu_passthrough_plugin.flow.context import Site
-from gpu_passthrough_plugin.host.devices import Replayed
-from gpu_passthrough_plugin.host.guarded import (
-    GuardedDevices,
-    GuardedHypervisor,
-    GuardedJournal,
-)
+from gpu_passthrough_plugin.host.devices import Sysfs
+from gpu_passthrough_plugin.host.hypervisor import Hypervisor
+from gpu_passthrough_plugin.host.instance_journal import Journal
 from gpu_passthrough_plugin.host.locks import HostLock
 from gpu_passthrough_plugin.model.binding import VFIO, Rebind
 from gpu_passthrough_plugin.model.instance import Instance
 from gpu_passthrough_plugin.model.reading import MISSING
-from tests.functional.acts import URI
+from tests.functional.acts import URI, Acts, CountedDevices
 from tests.functional.servers.backends import PASSWORD, Redis
 from tests.functional.world import HOST, UUID, World, guest, place, wanted
 
@@ -65,11 +62,11 @@ def site_of(world: World, losing: Losing) -> Site:
     site = world.site()
     return dataclasses.replace(
         site,
-        devices=GuardedDevices(site.devices, losing.require),
-        connect=lambda: GuardedHypervisor(URI, losing.require),
-        journal=GuardedJournal(
-            str(world.folder / "instances"), losing.require
+        devices=CountedDevices(
+            world.kernel, Acts(before=lambda _: losing.require())
         ),
+        connect=lambda: Hypervisor(URI, losing.require),
+        journal=Journal(str(world.folder / "instances"), losing.require),
         lock=losing.lock,
     )
 
@@ -148,9 +145,8 @@ def lost() -> None:
 
 def test_every_act_asks_first(tmp_path: Path) -> None:
     """What is behind is not reached: it would fail otherwise."""
-    kernel = Replayed({}, {})
-    devices = GuardedDevices(kernel, lost)
-    journal = GuardedJournal(str(tmp_path / "instances"), lost)
+    devices = Sysfs(str(tmp_path), lost)
+    journal = Journal(str(tmp_path / "instances"), lost)
     gpu = place("06:00.0")
     acts: list[Callable[[], object]] = [
         devices.prepare,
@@ -160,7 +156,7 @@ def test_every_act_asks_first(tmp_path: Path) -> None:
         lambda: journal.write(Instance(UUID)),
         lambda: journal.remove(UUID),
     ]
-    with GuardedHypervisor(URI, lost) as hypervisor:
+    with Hypervisor(URI, lost) as hypervisor:
         acts += [
             lambda: hypervisor.start("<domain/>"),
             lambda: hypervisor.shut_down(UUID, 1),

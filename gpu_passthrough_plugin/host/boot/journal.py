@@ -22,9 +22,14 @@ class Changes:
     it tells of.  What a file held is kept under the digest of it.
 
     :param folder: in ``[DEFAULT] state_path``, and nobody else's.
+    :param require_lock: called before anything is noted, and so done;
+        raises when the host's lock was lost.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(
+        self, folder: str, require_lock: Callable[[], None] = lambda: None
+    ) -> None:
+        self._require_lock = require_lock
         self._folder = folder
         self._path = os.path.join(folder, "changes.json")
         self._copies = os.path.join(folder, "kept")
@@ -50,6 +55,7 @@ class Changes:
 
     def write(self, history: History) -> None:
         """Put it down."""
+        self._require_lock()
         text = json.dumps(journal_format.written(history), indent=1)
         self._put(self._path, text.encode())
 
@@ -155,22 +161,6 @@ class Changes:
                 f"cannot note {path} in {self._folder}: {error.strerror};"
                 " nothing is done without it"
             ) from error
-
-
-class GuardedChanges(Changes):
-    """The same, where nothing is noted, and so nothing done, without a lock.
-
-    :param require: nothing, where the lock is still held; raises
-        Unavailable otherwise.
-    """
-
-    def __init__(self, folder: str, require: Callable[[], None]) -> None:
-        super().__init__(folder)
-        self._require = require
-
-    def write(self, history: History) -> None:
-        self._require()
-        super().write(history)
 
 
 def _created(path: str) -> BinaryIO:

@@ -180,3 +180,16 @@ def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
         changes.keep_file(DIGEST, str(tmp_path / "file"))
     with pytest.raises(errors.Unavailable, match="cannot read the journal"):
         changes.read()
+
+
+def test_nothing_is_noted_without_the_lock(folder: Path) -> None:
+    """What is not noted is not done."""
+
+    def lost() -> None:
+        raise errors.Unavailable("the lock of h was lost")
+
+    with pytest.raises(errors.Unavailable, match="was lost"):
+        Changes(str(folder), lost).write(HISTORY)
+    assert not folder.exists()
+    Changes(str(folder)).write(HISTORY)
+    assert Changes(str(folder), lost).read() == HISTORY
