@@ -238,7 +238,7 @@ class Context:
             found.host,
             folder=os.path.join(found.state_path, "locks"),
             timeout_s=found.coordination.timeout_s,
-            waiting=say,
+            on_wait=say,
         )
 
 

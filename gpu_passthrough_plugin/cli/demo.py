@@ -20,7 +20,7 @@ from gpu_passthrough_plugin.formats import nova_alias
 from gpu_passthrough_plugin.host.devices import Replayed
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.instance_journal import Journal
-from gpu_passthrough_plugin.host.locks import host_lock
+from gpu_passthrough_plugin.host.locks import HostLock
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import request, selector
 from gpu_passthrough_plugin.model.binding import Binding
@@ -102,12 +102,12 @@ def _site(
             "sql", LedgerSettings(f"sqlite:///{folder}/ledger.sqlite")
         ),
         journal=Journal(os.path.join(folder, "instances")),
-        lock=lambda: host_lock(
+        lock=HostLock(
             f"file://{locks}",
             _HOST,
             folder=locks,
             timeout_s=10,
-            waiting=say,
+            on_wait=say,
         ),
         stop_timeout_s=10,
         reset_timeout_s=1,

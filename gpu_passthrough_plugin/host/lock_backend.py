@@ -1,4 +1,8 @@
-"""A lock backend of tooz's, each of whose answers is waited for so long."""
+"""A lock backend, through tooz: every answer is bounded in time.
+
+Not every driver of tooz bounds its own connecting, or turns all of its
+client's errors into tooz's.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +22,15 @@ from gpu_passthrough_plugin import errors
 
 T = TypeVar("T")
 
-# What a backend may take longer than it was asked to wait, and what
-# letting go may take; the lock expires by itself where that fails.
 GRACE_S = 5
-# Who waits no longer than this need not be told for whom.
-_MOMENT_S = 0.3
-# What this package calls what a backend needs: setup.cfg, [extras].
+"""How much longer than asked a call may take, and how long a release may.
+
+A lock expires by itself where its release fails.
+"""
+
+# A shorter wait is not reported.
+_REPORTED_WAIT_S = 0.3
+# The extra of this package that a backend needs: setup.cfg, [extras].
 _EXTRAS = {
     "etcd3+http": "etcd",
     "etcd3+https": "etcd",
@@ -35,11 +42,10 @@ _EXTRAS = {
 }
 
 
-class Backend:
-    """A lock backend.
+class LockBackend:
+    """A connection to a lock backend.
 
-    Not every driver of tooz bounds its own connecting, nor turns all of
-    its client's errors into tooz's.
+    :param member: the caller's name there; no other caller may have it.
     """
 
     coordinator: Any
@@ -47,34 +53,31 @@ class Backend:
     def __init__(self, url: str, member: str) -> None:
         self._url = url
         self._member = member
-
-    @property
-    def scheme(self) -> str:
-        return self._url.partition("://")[0]
+        self.scheme = url.partition("://")[0]
 
     def option(self, name: str, default: int) -> int:
-        """An option of the URL's, after its ``?``."""
+        """Return an option of the URL's query."""
         query = urllib.parse.urlsplit(self._url).query
-        found = urllib.parse.parse_qs(query).get(name)
-        return int(found[-1]) if found else default
+        values = urllib.parse.parse_qs(query).get(name)
+        return int(values[-1]) if values else default
 
     def start(self) -> None:
-        # It tells of each of its tries; what comes of them is told by us.
+        # kazoo logs each of its retries; what they end in is reported here.
         logging.getLogger("kazoo").setLevel(logging.ERROR)
         self.coordinator = coordination.get_coordinator(
             self._url, self._member.encode()
         )
         self.coordinator.start(start_heart=True)
 
-    def ask(
+    def call(
         self,
         act: Callable[[], T],
-        timeout_s: float,
-        slow: Callable[[], None] | None = None,
+        timeout_s: float = GRACE_S,
+        on_wait: Callable[[], None] | None = None,
     ) -> T:
-        """What ``act`` returns.
+        """Return what ``act`` returns.
 
-        :param slow: called once, when it takes longer than a moment.
+        :param on_wait: called once, when it takes longer than a moment.
         :raises Unavailable: when it raises, or takes longer.
         """
         answers: list[T] = []
@@ -88,16 +91,16 @@ class Backend:
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
-        if slow:
-            thread.join(_MOMENT_S)
+        if on_wait:
+            thread.join(_REPORTED_WAIT_S)
             if thread.is_alive():
-                slow()
+                on_wait()
         thread.join(timeout_s)
         if answers:
             return answers[0]
         if failures:
             raise self._unavailable(failures[0]) from failures[0]
-        # Its driver tries a refused password for longer than anybody waits.
+        # Its driver retries a refused password for longer than that.
         refusing = ", or refused the password," * (self.scheme == "redis")
         raise errors.Unavailable(
             f"the lock backend {redacted_url(self._url)} did not"
@@ -106,55 +109,44 @@ class Backend:
         )
 
     def _unavailable(self, error: Exception) -> errors.Unavailable:
-        missing = _missing(self.scheme)
-        if missing:
+        shown = redacted_url(self._url)
+        module = _missing_module(self.scheme)
+        if module:
             return errors.Unavailable(
-                f"the lock backend {redacted_url(self._url)} needs the Python"
-                f" module {missing}, which is not installed; install"
+                f"the lock backend {shown} needs the Python module {module},"
+                " which is not installed; install"
                 f" gpu-passthrough-plugin[{_EXTRAS[self.scheme]}]"
             )
         return errors.Unavailable(
-            f"the lock backend {redacted_url(self._url)} does not answer:"
-            f" {_told(error, self._url)}; see [coordination] backend_url"
+            f"the lock backend {shown} does not answer:"
+            f" {_redacted(error, self._url)}; see [coordination] backend_url"
         )
 
 
 @contextlib.contextmanager
-def started(
+def connected(
     url: str, *, member: str, folder: str, timeout_s: float
-) -> Iterator[Backend]:
-    """The backend, whose heart beats for what is held inside.
+) -> Iterator[LockBackend]:
+    """Connect to a backend; inside, leases there are renewed.
 
-    :param member: who asks; another name than any other's there.
-    :param folder: made where it is not there.
+    :param member: the caller's name there; no other caller may have it.
+    :param folder: for lock files; created if it is missing.
+    :raises Unavailable: when the backend does not answer in time.
     """
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
     except OSError as error:
         raise errors.Unavailable(
-            f"cannot make the folder for locks: {error}; see [DEFAULT]"
+            f"cannot create the folder for locks: {error}; see [DEFAULT]"
             " state_path"
         ) from error
-    backend = Backend(url, member)
-    backend.ask(backend.start, timeout_s)
+    backend = LockBackend(url, member)
+    backend.call(backend.start, timeout_s)
     try:
         yield backend
     finally:
         with contextlib.suppress(errors.Unavailable):
-            backend.ask(backend.coordinator.stop, GRACE_S)
-
-
-def _missing(scheme: str) -> str:
-    """The module that tooz's driver needs and that is not there."""
-    found = importlib.metadata.entry_points(
-        group=coordination.TOOZ_BACKENDS_NAMESPACE, name=scheme
-    )
-    try:
-        for driver in found if scheme in _EXTRAS else ():
-            driver.load()
-    except ImportError as error:
-        return error.name or str(error)
-    return ""
+            backend.call(backend.coordinator.stop)
 
 
 def redacted_url(url: str) -> str:
@@ -165,13 +157,25 @@ def redacted_url(url: str) -> str:
     return f"{scheme}://{'***@' if credentials else ''}{place}"
 
 
-def _told(error: Exception, url: str) -> str:
-    """The error in one line; its kind alone where it tells a secret."""
-    kind = type(error).__name__
+def _redacted(error: Exception, url: str) -> str:
+    """Return the error in one line; only its class if it shows a secret."""
     text = " ".join(str(error).split())
     rest = url.partition("://")[2]
-    secrets = [rest.rpartition("@")[0], rest.partition("?")[2]]
-    pieces = re.split(r"[:/@?#&=]", "/".join(secrets))
-    if not text or any(piece in text for piece in pieces if piece):
-        return kind
+    secrets = "/".join((rest.rpartition("@")[0], rest.partition("?")[2]))
+    words = filter(None, re.split(r"[:/@?#&=]", secrets))
+    if not text or any(word in text for word in words):
+        return type(error).__name__
     return text
+
+
+def _missing_module(scheme: str) -> str:
+    """Return the Python module that tooz's driver lacks; "" for none."""
+    drivers = importlib.metadata.entry_points(
+        group=coordination.TOOZ_BACKENDS_NAMESPACE, name=scheme
+    )
+    try:
+        for driver in drivers if scheme in _EXTRAS else ():
+            driver.load()
+    except ImportError as error:
+        return error.name or str(error)
+    return ""

@@ -16,7 +16,7 @@ warnings.simplefilter("ignore")
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host.locks import HostLock
 url, host, folder = sys.argv[1:]
-lock = HostLock(url, host, folder=folder, timeout_s=30, waiting=print)
+lock = HostLock(url, host, folder=folder, timeout_s=30, on_wait=print)
 with lock():
     print("held", flush=True)
     for line in sys.stdin:
@@ -36,7 +36,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host.locks import HostLock
 url, host, folder, timeout_s = sys.argv[1:]
 lock = HostLock(
-    url, host, folder=folder, timeout_s=float(timeout_s), waiting=lambda _: 0
+    url, host, folder=folder, timeout_s=float(timeout_s), on_wait=lambda _: 0
 )
 try:
     with lock():

@@ -37,7 +37,7 @@ from tests.unit.allocation.build import request
 database, locks, host, folder = sys.argv[1:5]
 print(time.time(), flush=True)
 ledger = SqlLedger(LedgerSettings(database))
-lock = HostLock(locks, host, folder=folder, timeout_s=30, waiting=print)
+lock = HostLock(locks, host, folder=folder, timeout_s=30, on_wait=print)
 with lock():
     print("held", flush=True)
     until = time.monotonic() + 6

@@ -30,7 +30,7 @@ from tests.functional.world import HOST, UUID, World, guest, place, wanted
 
 pytest_plugins = ("tests.functional.servers.fixtures",)
 
-ACTION = "nothing more was done; run the command again"
+ACTION = "run the command again"
 
 
 class Losing:
@@ -48,7 +48,7 @@ class Losing:
             HOST,
             folder=str(folder / "locks"),
             timeout_s=10,
-            waiting=lambda line: None,
+            on_wait=lambda line: None,
         )
 
     def require(self) -> None:
@@ -131,7 +131,7 @@ def test_without_a_lock_there_is_nothing_to_lose(tmp_path: Path) -> None:
         HOST,
         folder=str(tmp_path),
         timeout_s=1,
-        waiting=pytest.fail,
+        on_wait=pytest.fail,
     )
     lock.require()
     with lock():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -16,7 +15,7 @@ from urllib.parse import quote
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host.locks import host_lock, lock_name, owner
+from gpu_passthrough_plugin.host.locks import HostLock, lock_name, owner
 from tests.functional.servers import loopback
 from tests.functional.servers.backends import PASSWORD, Redis
 from tests.functional.servers.databases import USER, Database
@@ -25,9 +24,9 @@ pytest_plugins = ("tests.functional.servers.fixtures",)
 
 HOLD = """
 import sys
-from gpu_passthrough_plugin.host.locks import host_lock
+from gpu_passthrough_plugin.host.locks import HostLock
 url, host, folder = sys.argv[1:]
-with host_lock(url, host, folder=folder, timeout_s=30, waiting=print):
+with HostLock(url, host, folder=folder, timeout_s=30, on_wait=print)():
     print("held", flush=True)
     sys.stdin.read()
 print("let go", flush=True)
@@ -63,13 +62,13 @@ def taken(
 ) -> list[str]:
     """What was said while the lock was waited for."""
     said: list[str] = []
-    with host_lock(
+    with HostLock(
         url or f"file://{folder}",
         host,
         folder=str(folder),
         timeout_s=timeout_s,
-        waiting=said.append,
-    ):
+        on_wait=said.append,
+    )():
         pass
     return said
 
@@ -77,13 +76,13 @@ def taken(
 TRY = """
 import sys
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host.locks import host_lock
+from gpu_passthrough_plugin.host.locks import HostLock
 url, folder, host, timeout_s = sys.argv[1:]
 try:
-    with host_lock(
+    with HostLock(
         url, host, folder=folder, timeout_s=float(timeout_s),
-        waiting=lambda line: None,
-    ):
+        on_wait=lambda line: None,
+    )():
         print("held")
 except errors.Unavailable as error:
     print(error)
@@ -136,15 +135,15 @@ def test_the_second_waits_and_says_for_whom(tmp_path: Path) -> None:
             assert other.stdin is not None
             other.stdin.close()
 
-        with host_lock(
+        with HostLock(
             f"file://{tmp_path}",
             "node-1",
             folder=str(tmp_path),
             timeout_s=30,
-            waiting=waiting,
-        ):
-            note = json.loads((tmp_path / "node-1.holder").read_text())
-            assert note["pid"] == os.getpid()
+            on_wait=waiting,
+        )():
+            note = (tmp_path / "node-1.holder").read_text()
+            assert note.split()[0] == str(os.getpid())
         assert other.wait(30) == 0
         # Let go for good, although it was waited for.
         assert tried(tmp_path) == "held"
@@ -165,10 +164,10 @@ def test_waiting_ends(tmp_path: Path) -> None:
     with holding(tmp_path) as other:
         message = tried(tmp_path, timeout_s=0.5)
     assert message.startswith(
-        "the lock of node-1 was not free within 0.5 s; it is held by process"
+        "the lock of node-1 was not free within 0.5 s: held by process"
         f" {other.pid} (python"
     )
-    assert message.endswith("; try again when that is done")
+    assert message.endswith("; try again when that command has ended")
 
 
 def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
@@ -176,8 +175,8 @@ def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
         os.kill(other.pid, signal.SIGKILL)
         other.wait(30)
         note = tmp_path / "node-1.holder"
-        assert json.loads(note.read_text())["pid"] == other.pid
-        assert owner(str(note)) == "a process that left no note yet"
+        assert note.read_text().split()[0] == str(other.pid)
+        assert owner(str(note)) == "an unknown process"
         assert taken(tmp_path) == []
 
 
@@ -185,7 +184,7 @@ def test_what_fails_inside_lets_go(tmp_path: Path) -> None:
     url = f"file://{tmp_path}"
     with (
         pytest.raises(KeyboardInterrupt),
-        host_lock(url, "n", folder=str(tmp_path), timeout_s=5, waiting=print),
+        HostLock(url, "n", folder=str(tmp_path), timeout_s=5, on_wait=print)(),
     ):
         raise KeyboardInterrupt
     assert taken(tmp_path, host="n") == []
@@ -195,10 +194,11 @@ def test_one_at_a_time(tmp_path: Path) -> None:
     """Four processes add to a file without looking, 25 times each."""
     add = """
 import sys
-from gpu_passthrough_plugin.host.locks import host_lock
+from gpu_passthrough_plugin.host.locks import HostLock
 url, folder, path = sys.argv[1:]
+lock = HostLock(url, "n", folder=folder, timeout_s=60, on_wait=lambda _: 0)
 for _ in range(25):
-    with host_lock(url, "n", folder=folder, timeout_s=60, waiting=lambda _: 0):
+    with lock():
         number = int(open(path).read())
         open(path, "w").write(str(number + 1))
 """
@@ -303,15 +303,15 @@ def test_no_secret_is_told(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     message = refused(tmp_path / "file" / "locks")
-    assert message.startswith("cannot make the folder for locks: ")
+    assert message.startswith("cannot create the folder for locks: ")
 
 
 def test_a_note_is_a_courtesy(tmp_path: Path) -> None:
     note = tmp_path / "node-1.holder"
-    assert owner(str(note)) == "a process that left no note yet"
-    for text in ("", "{", "[]", '{"pid": 1}', '{"pid": "x", "command": ""}'):
+    assert owner(str(note)) == "an unknown process"
+    for text in ("", "x", "x command", "-1 command", f"{2**70} command"):
         note.write_text(text)
-        assert owner(str(note)) == "a process that left no note yet"
+        assert owner(str(note)) == "an unknown process"
     note.unlink()
     note.mkdir()
     assert taken(tmp_path) == []

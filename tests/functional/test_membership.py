@@ -27,31 +27,20 @@ AGENT = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host.membership import candidate, joined
+from gpu_passthrough_plugin.host.membership import joined
 url, folder, name, timeout_s = sys.argv[1:]
-where = {"folder": folder, "timeout_s": float(timeout_s)}
-def answer(act):
-    try:
-        print(json.dumps(act()), flush=True)
-    except errors.Error as error:
-        print(json.dumps(str(error)), flush=True)
+agent = joined(
+    url, name, {"release": "1.0"}, folder=folder, timeout_s=float(timeout_s)
+)
 try:
-    if name == "candidate":
-        with candidate(url, name, **where) as leadership:
-            print(json.dumps("joined"), flush=True)
-            for line in sys.stdin:
-                answer(leadership.leads)
-    else:
-        with joined(url, name, {"release": "1.0"}, **where) as agents:
-            print(json.dumps("joined"), flush=True)
-            for line in sys.stdin:
-                answer({
-                    "leads": agents.leadership.leads,
-                    "require": agents.require,
-                    "members": lambda: [
-                        [m.name, m.says] for m in agents.members()
-                    ],
-                }[line.strip()])
+    with agent as membership:
+        print(json.dumps("joined"), flush=True)
+        for line in sys.stdin:
+            try:
+                answer = getattr(membership, line.strip())()
+            except errors.Error as error:
+                answer = f"{type(error).__name__}: {error}"
+            print(json.dumps(answer), flush=True)
 except errors.Error as error:
     print(json.dumps(f"{type(error).__name__}: {error}"), flush=True)
 """
@@ -107,8 +96,8 @@ def agent(
             process.kill()
 
 
-def listed(*names: str) -> list[object]:
-    return [[name, {"release": "1.0"}] for name in names]
+def listed(*names: str) -> dict[str, object]:
+    return {name: {"release": "1.0"} for name in names}
 
 
 def out(url: str, name: str) -> str:
@@ -129,10 +118,8 @@ def eventually(asked: Agent, what: str, wanted: object) -> None:
     assert found == wanted
 
 
-@pytest.fixture(params=["file", "etcd", "redis_server", "zookeeper"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "file":
-        return f"file://{tmp_path}/locks"
+@pytest.fixture(params=["etcd", "redis_server", "zookeeper"])
+def url(request: pytest.FixtureRequest) -> str:
     server: Etcd | Redis | ZooKeeper = request.getfixturevalue(request.param)
     return url_of(server, LEASE_S)
 
@@ -153,7 +140,7 @@ def test_agents_come_go_and_die(url: str, tmp_path: Path) -> None:
         eventually(a, "members", listed(names[0], names[2]))
         c.kill()
         eventually(a, "members", listed(names[0]))
-        # Its successor does not find its name taken for ever.
+        # A successor does not find the name taken for ever.
         with agent(url, tmp_path, names[2]) as again:
             assert again.says() == "joined"
             assert a.asked("members") == listed(names[0], names[2])
@@ -163,12 +150,25 @@ def test_one_name_is_one_agents(url: str, tmp_path: Path) -> None:
     name = tmp_path.name
     with agent(url, tmp_path, name) as first:
         assert first.says() == "joined"
-        with agent(url, tmp_path, name, timeout_s=3) as second:
-            assert second.says() == (
-                f"Refused: another agent is called {name}; wanted a name of"
-                " its own for each: see [DEFAULT] host on both"
-            )
+        assert_refused(url, tmp_path, name)
         assert first.asked("members") == listed(name)
+
+
+def test_files_know_the_one_agent_of_a_host(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/locks"
+    with agent(url, tmp_path, "node/1") as first:
+        assert first.says() == "joined"
+        assert_refused(url, tmp_path, "node/1")
+        assert first.asked("require") is None
+        assert first.asked("members") == listed("node/1")
+        assert first.asked("leads") is True
+
+
+def assert_refused(url: str, folder: Path, name: str) -> None:
+    with agent(url, folder, name, timeout_s=3) as second:
+        refusal = str(second.says())
+        assert refusal.startswith("Refused: ")
+        assert name in refusal and "[DEFAULT] host" in refusal
 
 
 @pytest.mark.parametrize("kind", [Etcd, Redis, ZooKeeper])
@@ -181,21 +181,22 @@ def test_who_was_taken_for_dead(
         with agent(url, tmp_path, "a") as a, agent(url, tmp_path, "b") as b:
             assert [a.says(), b.says()] == ["joined"] * 2
             assert out(url, "b") == "[b'a']"
-            eventually(a, "members", listed("a", "b"))
+            assert a.asked("members") == listed("a")
+            assert b.asked("require") is None
+            assert a.asked("members") == listed("a", "b")
             b.process.send_signal(signal.SIGSTOP)
             eventually(a, "members", listed("a"))
             with agent(url, tmp_path, "b") as other:
                 assert other.says() == "joined"
                 b.process.send_signal(signal.SIGCONT)
-                assert str(b.asked("require")).startswith("the name b among")
-                time.sleep(4)
-                assert other.asked("require") is None
-                assert other.asked("members") == listed("a", "b")
-                # The first one takes the entry away as it goes.
+                lost = str(b.asked("require"))
+                assert lost.startswith("Unavailable: the agent name b was")
+                # Its entry is the other one's: it leaves that alone.
                 assert b.process.stdin is not None
                 b.process.stdin.close()
                 b.process.wait(30)
-                eventually(other, "members", listed("a", "b"))
+                assert other.asked("require") is None
+                assert other.asked("members") == listed("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -208,8 +209,7 @@ def test_there_is_one_leader(kind: str | type[Etcd], tmp_path: Path) -> None:
         else:
             url = url_of(stack.enter_context(kind()), LEASE_S)
         a, b = (
-            stack.enter_context(agent(url, tmp_path, "candidate"))
-            for _ in range(2)
+            stack.enter_context(agent(url, tmp_path, name)) for name in "ab"
         )
         assert [a.says(), b.says()] == ["joined"] * 2
         assert [a.asked("leads"), b.asked("leads")] == [True, False]
@@ -221,8 +221,20 @@ def test_there_is_one_leader(kind: str | type[Etcd], tmp_path: Path) -> None:
             return
         eventually(b, "leads", True)
         a.process.send_signal(signal.SIGCONT)
-        assert str(a.asked("leads")).startswith("the leadership was lost")
+        lost = str(a.asked("leads"))
+        assert lost.startswith("Unavailable: the leadership was lost")
         assert [a.asked("leads"), b.asked("leads")] == [False, True]
+
+
+def test_a_leader_that_leaves_makes_room(url: str, tmp_path: Path) -> None:
+    with agent(url, tmp_path, f"{tmp_path.name}/a") as a:
+        assert [a.says(), a.asked("leads")] == ["joined", True]
+        with agent(url, tmp_path, f"{tmp_path.name}/b") as b:
+            assert [b.says(), b.asked("leads")] == ["joined", False]
+            assert a.process.stdin is not None
+            a.process.stdin.close()
+            a.process.wait(30)
+            assert b.asked("leads") is True
 
 
 @pytest.mark.parametrize("kind", ["mariadb", "postgresql"])
@@ -231,4 +243,7 @@ def test_a_database_has_no_members(
 ) -> None:
     server: MariaDB | PostgreSQL = request.getfixturevalue(kind)
     with agent(server.locks_url(), tmp_path, "a") as one:
-        assert str(one.says()).startswith("Invalid: tooz keeps locks, and no")
+        assert one.says() == "joined"
+        assert one.asked("require") is None
+        refusal = str(one.asked("members"))
+        assert refusal.startswith("Invalid: ") and "backend_url" in refusal

@@ -23,7 +23,7 @@ from gpu_passthrough_plugin.flow.context import Site
 from gpu_passthrough_plugin.formats import domain_xml, nova_alias
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.instance_journal import Journal
-from gpu_passthrough_plugin.host.locks import host_lock
+from gpu_passthrough_plugin.host.locks import HostLock
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import address, request, selector
 from gpu_passthrough_plugin.model.address import Address
@@ -121,13 +121,13 @@ class World:
         )
 
     def lock(self) -> AbstractContextManager[None]:
-        return host_lock(
+        return HostLock(
             f"file://{self.folder}/locks",
             HOST,
             folder=str(self.folder / "locks"),
             timeout_s=10,
-            waiting=self.said.append,
-        )
+            on_wait=self.said.append,
+        )()
 
     def guests(self) -> frozenset[str]:
         """The guests that run, but for libvirt's own there."""

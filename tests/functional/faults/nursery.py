@@ -28,7 +28,7 @@ from gpu_passthrough_plugin.allocation.placement.ledger import (
     PlacementLedger,
 )
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
-from gpu_passthrough_plugin.host.locks import host_lock
+from gpu_passthrough_plugin.host.locks import HostLock
 from tests.functional.faults import history
 from tests.functional.faults.client import Client, Lost
 from tests.functional.faults.history import Act, Operation, Outcome
@@ -191,13 +191,13 @@ class _Lock:
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(
-                    host_lock(
+                    HostLock(
                         self._url,
                         host,
                         folder=self._folder,
                         timeout_s=self._timeout_s,
-                        waiting=lambda line: None,
-                    )
+                        on_wait=lambda line: None,
+                    )()
                 )
                 self._count("had")
             except errors.Unavailable:
