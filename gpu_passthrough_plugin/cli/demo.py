@@ -23,8 +23,7 @@ from gpu_passthrough_plugin.host.instance_journal import Journal
 from gpu_passthrough_plugin.host.locks import HostLock
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import request, selector
-from gpu_passthrough_plugin.model.binding import Binding
-from gpu_passthrough_plugin.model.function import Identity
+from gpu_passthrough_plugin.model.function import Binding, Identity
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.model.reading import known
 

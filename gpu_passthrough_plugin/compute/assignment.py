@@ -8,7 +8,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.formats.domain_xml import Domain
 from gpu_passthrough_plugin.formats.host_devices import HostFunctions
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.binding import VFIO, Binding, Rebind
+from gpu_passthrough_plugin.model.function import VFIO, Binding, Rebind
 from gpu_passthrough_plugin.model.unit import Unit, UnitRecord
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gpu_passthrough_plugin.formats import kernel_log
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.enablement import Enablement, Target
+from gpu_passthrough_plugin.model.change_history import Enablement, Target
 from gpu_passthrough_plugin.model.facts import HostFacts
 from gpu_passthrough_plugin.model.function import VFIO_PCI, Detail, Function
 from gpu_passthrough_plugin.model.group import Group, Member, Role

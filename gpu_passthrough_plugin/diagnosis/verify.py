@@ -13,7 +13,7 @@ from gpu_passthrough_plugin.diagnosis.evidence import (
     Evidence,
 )
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.enablement import Target
+from gpu_passthrough_plugin.model.change_history import Target
 from gpu_passthrough_plugin.model.finding import Status
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 

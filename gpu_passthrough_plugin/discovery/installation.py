@@ -6,9 +6,12 @@ from collections.abc import Iterable, Iterator
 
 from gpu_passthrough_plugin.discovery.modules import module_name
 from gpu_passthrough_plugin.discovery.tree import Tree, text
-from gpu_passthrough_plugin.model.installation import Installation, Kernel
+from gpu_passthrough_plugin.model.installation import (
+    Installation,
+    Kernel,
+    Reads,
+)
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, decoded
-from gpu_passthrough_plugin.model.reads import Reads
 
 # Where commands are, the first of them that has one.
 _BIN = ("usr/sbin", "usr/bin", "sbin", "bin")

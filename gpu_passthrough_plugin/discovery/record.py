@@ -15,13 +15,13 @@ from gpu_passthrough_plugin.discovery.installation import installation
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.formats import chroot_path, umockdev
 from gpu_passthrough_plugin.formats.umockdev import Device, Kind, Line
+from gpu_passthrough_plugin.model.installation import Reads
 from gpu_passthrough_plugin.model.reading import (
     Unknown,
     Why,
     decoded,
     encoded,
 )
-from gpu_passthrough_plugin.model.reads import Reads
 
 _DEVICE_NUMBERS = "sys/dev/"
 _FOR_LSPCI = ("vendor", "device", "class", "irq")

@@ -8,11 +8,14 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement import own_files
 from gpu_passthrough_plugin.formats import modprobe
 from gpu_passthrough_plugin.model.change import Write
-from gpu_passthrough_plugin.model.enablement import Target
+from gpu_passthrough_plugin.model.change_history import Target
 from gpu_passthrough_plugin.model.group import Member
-from gpu_passthrough_plugin.model.installation import Installation
+from gpu_passthrough_plugin.model.installation import (
+    Folder,
+    Installation,
+    Reads,
+)
 from gpu_passthrough_plugin.model.reading import Unknown
-from gpu_passthrough_plugin.model.reads import Folder, Reads
 
 LOADED = "/etc/modules-load.d/gpu-passthrough.conf"
 BLACKLIST = "/etc/modprobe.d/gpu-passthrough-blacklist.conf"

@@ -20,8 +20,7 @@ from gpu_passthrough_plugin.enablement.driver import (
     IommuDriver,
 )
 from gpu_passthrough_plugin.model.facts import HostFacts
-from gpu_passthrough_plugin.model.installation import Installation
-from gpu_passthrough_plugin.model.reads import Reads
+from gpu_passthrough_plugin.model.installation import Installation, Reads
 
 AUTO = "auto"
 _KINDS = ("bootloader", "initramfs", "binding", "iommu")

@@ -29,8 +29,11 @@ from gpu_passthrough_plugin.model.change import (
     Write,
     is_change,
 )
-from gpu_passthrough_plugin.model.change_history import History
-from gpu_passthrough_plugin.model.enablement import Enablement, Target
+from gpu_passthrough_plugin.model.change_history import (
+    Enablement,
+    History,
+    Target,
+)
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.installation import Installation
 

@@ -14,7 +14,7 @@ from gpu_passthrough_plugin.flow.teardown import give_back, guest_faults
 from gpu_passthrough_plugin.formats.domain_xml import Domain
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.model.allocation import Allocation
-from gpu_passthrough_plugin.model.binding import Rebind
+from gpu_passthrough_plugin.model.function import Rebind
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.request import Request
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord

@@ -11,9 +11,8 @@ from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.enablement import load
 from gpu_passthrough_plugin.formats import modprobe
 from gpu_passthrough_plugin.model.facts import HostFacts
-from gpu_passthrough_plugin.model.installation import Installation
+from gpu_passthrough_plugin.model.installation import Installation, Reads
 from gpu_passthrough_plugin.model.reading import Unknown
-from gpu_passthrough_plugin.model.reads import Reads
 
 
 class BootState(NamedTuple):

@@ -16,7 +16,7 @@ from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.instance_journal import Journal
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.binding import Binding
+from gpu_passthrough_plugin.model.function import Binding
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
 

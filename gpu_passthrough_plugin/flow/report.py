@@ -14,7 +14,7 @@ from gpu_passthrough_plugin.flow.verification import Known, Names
 from gpu_passthrough_plugin.formats import kernel_log
 from gpu_passthrough_plugin.host import report_archive
 from gpu_passthrough_plugin.host.boot import journal_format
-from gpu_passthrough_plugin.model.enablement import Enablement
+from gpu_passthrough_plugin.model.change_history import Enablement
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 

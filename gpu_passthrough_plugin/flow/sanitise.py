@@ -10,7 +10,7 @@ from gpu_passthrough_plugin.compute import reset as resets
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.flow.context import Site, require_current
 from gpu_passthrough_plugin.host.devices import Devices
-from gpu_passthrough_plugin.model.binding import VFIO, Rebind
+from gpu_passthrough_plugin.model.function import VFIO, Rebind
 from gpu_passthrough_plugin.model.unit import Unit
 
 _POLL_S = 0.2

@@ -21,7 +21,7 @@ from gpu_passthrough_plugin.flow.host_snapshot import HostSnapshot, Scope
 from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.change import NEW_PATH
-from gpu_passthrough_plugin.model.enablement import Enablement
+from gpu_passthrough_plugin.model.change_history import Enablement
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why

@@ -18,8 +18,11 @@ from gpu_passthrough_plugin.formats.shell_assignments import (
     Unevaluated,
     Variables,
 )
-from gpu_passthrough_plugin.model.installation import Installation
-from gpu_passthrough_plugin.model.reads import Folder, Reads
+from gpu_passthrough_plugin.model.installation import (
+    Folder,
+    Installation,
+    Reads,
+)
 
 PATH = "/etc/default/grub"
 FOLDER = "/etc/default/grub.d"

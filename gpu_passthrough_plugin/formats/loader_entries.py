@@ -17,8 +17,11 @@ from gpu_passthrough_plugin.formats import (
 )
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.formats.kernel_cmdline_edit import EditedText
-from gpu_passthrough_plugin.model.installation import Installation
-from gpu_passthrough_plugin.model.reads import Folder, Reads
+from gpu_passthrough_plugin.model.installation import (
+    Folder,
+    Installation,
+    Reads,
+)
 
 # Where a boot partition or an EFI system partition is mounted.
 ROOTS = ("/boot", "/boot/efi", "/efi")

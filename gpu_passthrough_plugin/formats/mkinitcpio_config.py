@@ -14,8 +14,11 @@ from gpu_passthrough_plugin.formats.shell_assignments import (
     Value,
     Variables,
 )
-from gpu_passthrough_plugin.model.installation import Installation
-from gpu_passthrough_plugin.model.reads import Folder, Reads
+from gpu_passthrough_plugin.model.installation import (
+    Folder,
+    Installation,
+    Reads,
+)
 
 PATH = "/etc/mkinitcpio.conf"
 DROP_INS = f"{PATH}.d"

@@ -12,9 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from gpu_passthrough_plugin.formats import kernel_cmdline
-from gpu_passthrough_plugin.model.installation import Installation
+from gpu_passthrough_plugin.model.installation import (
+    Folder,
+    Installation,
+    Reads,
+)
 from gpu_passthrough_plugin.model.reading import Unknown
-from gpu_passthrough_plugin.model.reads import Folder, Reads
 
 FOLDERS = (
     "/etc/modprobe.d",

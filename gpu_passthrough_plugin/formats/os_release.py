@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gpu_passthrough_plugin.formats import shell_assignments
-from gpu_passthrough_plugin.model.installation import Installation
-from gpu_passthrough_plugin.model.reads import Reads
+from gpu_passthrough_plugin.model.installation import Installation, Reads
 
 PATH = "/etc/os-release"
 READS = Reads(files=(PATH,))

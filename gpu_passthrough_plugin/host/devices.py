@@ -13,8 +13,12 @@ from typing import Protocol
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host import vfio
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.binding import VFIO, Binding, Rebind
-from gpu_passthrough_plugin.model.function import Identity
+from gpu_passthrough_plugin.model.function import (
+    VFIO,
+    Binding,
+    Identity,
+    Rebind,
+)
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 
 _LOG = logging.getLogger(__name__)

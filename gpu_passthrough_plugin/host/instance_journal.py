@@ -10,7 +10,7 @@ from typing import Any
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.model import address
-from gpu_passthrough_plugin.model.binding import Binding, Rebind
+from gpu_passthrough_plugin.model.function import Binding, Rebind
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 
 _FORMAT = 1

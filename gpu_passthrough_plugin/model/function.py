@@ -1,4 +1,4 @@
-"""One PCI function as a host shows it."""
+"""One PCI function as a host shows it, and which driver it is bound to."""
 
 from __future__ import annotations
 
@@ -104,3 +104,34 @@ class Identity(NamedTuple):
 
     vendor_id: int
     product_id: int
+
+
+class Binding(NamedTuple):
+    """The driver of a function, and the only one that may bind it.
+
+    :param driver: None for no driver.
+    :param override: sysfs ``driver_override``; None where any driver may
+        bind it.
+    """
+
+    driver: str | None
+    override: str | None
+
+
+VFIO = Binding("vfio-pci", "vfio-pci")
+
+
+class Rebind(NamedTuple):
+    """Take one function from one binding to another."""
+
+    address: Address
+    was: Binding
+    becomes: Binding
+
+    def undo(self) -> Rebind:
+        """Return the change that takes it back."""
+        return Rebind(self.address, self.becomes, self.was)
+
+    @property
+    def is_needed(self) -> bool:
+        return self.was != self.becomes

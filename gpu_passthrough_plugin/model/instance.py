@@ -6,7 +6,7 @@ import dataclasses
 import enum
 
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.binding import Rebind
+from gpu_passthrough_plugin.model.function import Rebind
 
 
 class Phase(enum.StrEnum):

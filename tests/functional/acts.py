@@ -23,8 +23,7 @@ from gpu_passthrough_plugin.model.allocation import (
     HostRecord,
     SyncReport,
 )
-from gpu_passthrough_plugin.model.binding import Binding, Rebind
-from gpu_passthrough_plugin.model.function import Identity
+from gpu_passthrough_plugin.model.function import Binding, Identity, Rebind
 from gpu_passthrough_plugin.model.instance import Instance
 from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.model.request import Request

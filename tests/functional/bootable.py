@@ -29,7 +29,7 @@ from gpu_passthrough_plugin.model.change import (
     UndoStep,
     Write,
 )
-from gpu_passthrough_plugin.model.enablement import Enablement
+from gpu_passthrough_plugin.model.change_history import Enablement
 
 ENABLEMENT = Enablement((), "ids", ("intel_iommu=on",), "", {})
 RELEASE = "6.1.0-18-amd64"

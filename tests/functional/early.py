@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gpu_passthrough_plugin.enablement.binding.address import script
 from gpu_passthrough_plugin.model import address
-from gpu_passthrough_plugin.model.enablement import Target
+from gpu_passthrough_plugin.model.change_history import Target
 
 SHELLS = (("dash",), ("bash", "--posix"), ("bash",))
 # What the kernel does when the driver registers: it takes each function

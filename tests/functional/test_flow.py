@@ -11,7 +11,7 @@ from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.binding import VFIO, Binding
+from gpu_passthrough_plugin.model.function import VFIO, Binding
 from gpu_passthrough_plugin.model.instance import Phase
 from gpu_passthrough_plugin.model.unit import State, UnitKey
 from tests.functional.acts import Acts

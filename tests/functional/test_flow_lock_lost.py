@@ -21,7 +21,7 @@ from gpu_passthrough_plugin.host.devices import Sysfs
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.instance_journal import Journal
 from gpu_passthrough_plugin.host.locks import HostLock
-from gpu_passthrough_plugin.model.binding import VFIO, Rebind
+from gpu_passthrough_plugin.model.function import VFIO, Rebind
 from gpu_passthrough_plugin.model.instance import Instance
 from gpu_passthrough_plugin.model.reading import MISSING
 from tests.functional.acts import URI, Acts, CountedDevices

@@ -8,8 +8,7 @@ from gpu_passthrough_plugin.flow import quarantine, release
 from gpu_passthrough_plugin.flow.boot import boot
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
-from gpu_passthrough_plugin.model.binding import VFIO, Binding
-from gpu_passthrough_plugin.model.function import Identity
+from gpu_passthrough_plugin.model.function import VFIO, Binding, Identity
 from gpu_passthrough_plugin.model.instance import Phase
 from gpu_passthrough_plugin.model.unit import State, UnitKey
 from tests.functional.world import (

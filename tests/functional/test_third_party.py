@@ -171,7 +171,7 @@ def test_a_driver_that_does_not_load_is_named_and_costs_no_other(
         "[gpu_passthrough_plugin.bootloader]\ngreedy = greedy_driver:Greedy\n"
     )
     (tmp_path / "site" / "greedy_driver.py").write_text(
-        "from gpu_passthrough_plugin.model.reads import Reads\n"
+        "from gpu_passthrough_plugin.model.installation import Reads\n"
         "READS = Reads(files=('/etc/../root/.ssh/id_rsa',))\n"
     )
     monkeypatch.syspath_prepend(tmp_path / "site")

@@ -27,8 +27,7 @@ from gpu_passthrough_plugin.host.locks import HostLock
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import address, request, selector
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.binding import Binding
-from gpu_passthrough_plugin.model.function import Identity
+from gpu_passthrough_plugin.model.function import Binding, Identity
 from gpu_passthrough_plugin.model.instance import Instance
 from gpu_passthrough_plugin.model.reading import Unknown, known
 from gpu_passthrough_plugin.model.request import Request

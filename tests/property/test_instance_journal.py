@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gpu_passthrough_plugin.host.instance_journal import Journal
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.binding import Binding, Rebind
+from gpu_passthrough_plugin.model.function import Binding, Rebind
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 
 addresses = st.builds(

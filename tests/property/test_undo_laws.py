@@ -19,7 +19,7 @@ from gpu_passthrough_plugin.host.boot.revert import Recall
 from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.model.change import Run, Write
-from gpu_passthrough_plugin.model.enablement import Enablement
+from gpu_passthrough_plugin.model.change_history import Enablement
 
 _WORD = re.compile(rb"[^\s\"']+")
 ENABLEMENT = Enablement((), "ids", (), "", {})

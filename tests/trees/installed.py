@@ -13,8 +13,7 @@ from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.enablement import kernel_modules
 from gpu_passthrough_plugin.enablement.driver import Driver
 from gpu_passthrough_plugin.formats import modprobe
-from gpu_passthrough_plugin.model.installation import Installation
-from gpu_passthrough_plugin.model.reads import Reads
+from gpu_passthrough_plugin.model.installation import Installation, Reads
 
 _SETUP = Path(__file__).parents[2] / "setup.cfg"
 _KINDS = ("bootloader", "initramfs", "binding", "iommu")

@@ -21,7 +21,7 @@ from gpu_passthrough_plugin.enablement.driver import (
 )
 from gpu_passthrough_plugin.formats import modprobe
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
-from gpu_passthrough_plugin.model.enablement import Target
+from gpu_passthrough_plugin.model.change_history import Target
 
 # Source: Linux, Documentation/ABI/testing/sysfs-bus-pci (driver_override,
 # drivers_probe, unbind) and dev-kmsg (the level in <>).

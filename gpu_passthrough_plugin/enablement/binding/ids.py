@@ -13,9 +13,8 @@ from gpu_passthrough_plugin.enablement.driver import (
 )
 from gpu_passthrough_plugin.formats import modprobe
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
-from gpu_passthrough_plugin.model.installation import Installation
+from gpu_passthrough_plugin.model.installation import Installation, Reads
 from gpu_passthrough_plugin.model.reading import Unknown
-from gpu_passthrough_plugin.model.reads import Reads
 
 _OSTREE = "/run/ostree-booted"
 

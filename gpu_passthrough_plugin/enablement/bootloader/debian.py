@@ -20,8 +20,7 @@ from gpu_passthrough_plugin.formats import (
 from gpu_passthrough_plugin.formats.grub_defaults import CMDLINE, DefaultsFile
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Change
-from gpu_passthrough_plugin.model.installation import Installation
-from gpu_passthrough_plugin.model.reads import Reads
+from gpu_passthrough_plugin.model.installation import Installation, Reads
 
 MENU = "/boot/grub/grub.cfg"
 DROP_IN = f"{grub_defaults.FOLDER}/90-gpu-passthrough.cfg"

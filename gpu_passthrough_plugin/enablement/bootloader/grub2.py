@@ -11,8 +11,7 @@ from gpu_passthrough_plugin.enablement.driver import (
 )
 from gpu_passthrough_plugin.formats import grub_defaults, grub_menu
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
-from gpu_passthrough_plugin.model.installation import Installation
-from gpu_passthrough_plugin.model.reads import Reads
+from gpu_passthrough_plugin.model.installation import Installation, Reads
 
 _TOOLS = ("grub2-mkconfig", "grub-mkconfig")
 _MENUS = ("/boot/grub2/grub.cfg", "/boot/grub/grub.cfg")

@@ -31,8 +31,7 @@ from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.formats.kernel_cmdline_edit import Difference
 from gpu_passthrough_plugin.formats.loader_entries import LoaderEntry
 from gpu_passthrough_plugin.model.change import Change, Run
-from gpu_passthrough_plugin.model.installation import Installation
-from gpu_passthrough_plugin.model.reads import Reads
+from gpu_passthrough_plugin.model.installation import Installation, Reads
 
 _TOOL = "grubby"
 _GRUBENV = "/boot/grub2/grubenv"

@@ -17,8 +17,11 @@ from gpu_passthrough_plugin.formats import (
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.formats.kernel_cmdline_edit import EditedText
 from gpu_passthrough_plugin.model.change import Write
-from gpu_passthrough_plugin.model.installation import Installation, encoded
-from gpu_passthrough_plugin.model.reads import Reads
+from gpu_passthrough_plugin.model.installation import (
+    Installation,
+    Reads,
+    encoded,
+)
 
 PATH = "/etc/kernel/cmdline"
 READS = Reads(files=(PATH,))

@@ -15,8 +15,7 @@ from gpu_passthrough_plugin.enablement.driver import (
 from gpu_passthrough_plugin.formats import grub_defaults
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Change, Run, is_change
-from gpu_passthrough_plugin.model.installation import Installation
-from gpu_passthrough_plugin.model.reads import Reads
+from gpu_passthrough_plugin.model.installation import Installation, Reads
 
 _TOOL = "proxmox-boot-tool"
 _UUIDS = "/etc/kernel/proxmox-boot-uuids"

@@ -25,8 +25,7 @@ from gpu_passthrough_plugin.formats import (
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.formats.loader_entries import LoaderEntry
 from gpu_passthrough_plugin.model.change import Run, is_change
-from gpu_passthrough_plugin.model.installation import Installation
-from gpu_passthrough_plugin.model.reads import Reads
+from gpu_passthrough_plugin.model.installation import Installation, Reads
 
 _SDBOOTUTIL, _MKCONFIG = "sdbootutil", "grub2-mkconfig"
 # A snapshot's entry has its number before the kernel's release.

@@ -14,8 +14,11 @@ from gpu_passthrough_plugin.formats import kernel_cmdline, loader_entries
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.formats.loader_entries import LoaderEntry
 from gpu_passthrough_plugin.model.change import Change, Run, Write, is_change
-from gpu_passthrough_plugin.model.installation import Installation, encoded
-from gpu_passthrough_plugin.model.reads import Reads
+from gpu_passthrough_plugin.model.installation import (
+    Installation,
+    Reads,
+    encoded,
+)
 
 _TOOL = "kernel-install"
 

@@ -18,8 +18,12 @@ from gpu_passthrough_plugin.enablement.initramfs.initramfs_tools import (
 from gpu_passthrough_plugin.enablement.initramfs.mkinitcpio import Mkinitcpio
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import NEW_PATH, Build, Write
-from gpu_passthrough_plugin.model.installation import Installation, Kernel
-from gpu_passthrough_plugin.model.reads import Folder, Reads
+from gpu_passthrough_plugin.model.installation import (
+    Folder,
+    Installation,
+    Kernel,
+    Reads,
+)
 
 CONFIGURATION = "/etc/dracut.conf.d/90-gpu-passthrough.conf"
 _MODULE = "/usr/lib/dracut/modules.d/90gpu-passthrough"

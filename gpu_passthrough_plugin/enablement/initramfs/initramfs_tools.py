@@ -9,8 +9,12 @@ from gpu_passthrough_plugin.enablement.driver import (
 )
 from gpu_passthrough_plugin.enablement.initramfs import image
 from gpu_passthrough_plugin.model.change import NEW_PATH, Build, Write
-from gpu_passthrough_plugin.model.installation import Installation, Kernel
-from gpu_passthrough_plugin.model.reads import Folder, Reads
+from gpu_passthrough_plugin.model.installation import (
+    Folder,
+    Installation,
+    Kernel,
+    Reads,
+)
 
 _FOLDER = "/etc/initramfs-tools"
 # Scripts that do not require one another run in the order of their names:

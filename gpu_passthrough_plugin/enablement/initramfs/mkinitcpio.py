@@ -15,8 +15,12 @@ from gpu_passthrough_plugin.enablement.initramfs import image
 from gpu_passthrough_plugin.formats import mkinitcpio_config
 from gpu_passthrough_plugin.formats.shell_assignments import Unevaluated
 from gpu_passthrough_plugin.model.change import NEW_PATH, Build, Write
-from gpu_passthrough_plugin.model.installation import Installation, Kernel
-from gpu_passthrough_plugin.model.reads import Folder, Reads
+from gpu_passthrough_plugin.model.installation import (
+    Folder,
+    Installation,
+    Kernel,
+    Reads,
+)
 
 CONFIGURATION = mkinitcpio_config.PATH
 DROP_IN = f"{mkinitcpio_config.DROP_INS}/90-gpu-passthrough.conf"

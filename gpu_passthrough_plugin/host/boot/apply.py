@@ -26,11 +26,11 @@ from gpu_passthrough_plugin.model.change_history import (
     ChangeKind,
     ChangeRecord,
     CurrentFile,
+    Enablement,
     FileState,
     ForeignEdit,
     History,
 )
-from gpu_passthrough_plugin.model.enablement import Enablement
 
 
 class Carrier:

@@ -10,12 +10,12 @@ from gpu_passthrough_plugin.host.boot.journal import Changes
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.model.change_history import (
     ChangeRecord,
+    Enablement,
     FileBackup,
     FileState,
     ForeignEdit,
     History,
 )
-from gpu_passthrough_plugin.model.enablement import Enablement
 
 MAX_TEXT_BYTES = 1 << 20
 """What is longer is no text that somebody edits."""

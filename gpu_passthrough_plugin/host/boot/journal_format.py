@@ -10,11 +10,12 @@ from gpu_passthrough_plugin.model.change_history import (
     Attributes,
     ChangeKind,
     ChangeRecord,
+    Enablement,
     FileBackup,
     FileState,
     History,
+    Target,
 )
-from gpu_passthrough_plugin.model.enablement import Enablement, Target
 
 MALFORMED = (
     ValueError, KeyError, TypeError, AttributeError, RecursionError,

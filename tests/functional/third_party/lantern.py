@@ -18,8 +18,12 @@ from gpu_passthrough_plugin.enablement.driver import (
 from gpu_passthrough_plugin.formats import kernel_cmdline, kernel_cmdline_edit
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Action, Run, Write
-from gpu_passthrough_plugin.model.installation import Installation, encoded
-from gpu_passthrough_plugin.model.reads import Folder, Reads
+from gpu_passthrough_plugin.model.installation import (
+    Folder,
+    Installation,
+    Reads,
+    encoded,
+)
 
 SETTINGS = "/etc/lantern.conf"
 DROP_INS = "/etc/lantern.d"

@@ -15,7 +15,7 @@ from gpu_passthrough_plugin.formats.host_devices import (
 )
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.binding import VFIO, Binding, Rebind
+from gpu_passthrough_plugin.model.function import VFIO, Binding, Rebind
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 from tests.golden import assert_golden, sections
 from tests.unit.compute.build import unit

@@ -11,7 +11,7 @@ from gpu_passthrough_plugin.discovery.functions import detail as host_detail
 from gpu_passthrough_plugin.discovery.functions import functions
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.model import address
-from gpu_passthrough_plugin.model.enablement import Enablement, Target
+from gpu_passthrough_plugin.model.change_history import Enablement, Target
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.group import Member, Role
 from gpu_passthrough_plugin.model.installation import Installation, Kernel

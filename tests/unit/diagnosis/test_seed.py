@@ -6,7 +6,7 @@ from gpu_passthrough_plugin.diagnosis import verify
 from gpu_passthrough_plugin.diagnosis.evidence import Confidence, Evidence
 from gpu_passthrough_plugin.diagnosis.verify import Verified
 from gpu_passthrough_plugin.formats import kernel_log
-from gpu_passthrough_plugin.model.enablement import Target
+from gpu_passthrough_plugin.model.change_history import Target
 from gpu_passthrough_plugin.model.finding import Status
 from tests.trees import seed_logs
 from tests.trees.host import Host

@@ -9,8 +9,7 @@ import pytest
 
 from gpu_passthrough_plugin.discovery import functions
 from gpu_passthrough_plugin.discovery import installation as discovery
-from gpu_passthrough_plugin.model.installation import Installation
-from gpu_passthrough_plugin.model.reads import Reads
+from gpu_passthrough_plugin.model.installation import Installation, Reads
 from tests.trees import boot
 from tests.trees.host import Host
 from tests.trees.installed import installation

@@ -29,10 +29,10 @@ from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.change_history import (
     CurrentFile,
+    Enablement,
     FileBackup,
     History,
 )
-from gpu_passthrough_plugin.model.enablement import Enablement
 from gpu_passthrough_plugin.model.facts import CpuVendor, Use
 from gpu_passthrough_plugin.model.group import Member, Role
 from gpu_passthrough_plugin.model.reading import MISSING

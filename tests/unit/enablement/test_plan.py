@@ -28,9 +28,9 @@ from gpu_passthrough_plugin.model.change import (
 from gpu_passthrough_plugin.model.change_history import (
     ChangeKind,
     ChangeRecord,
+    Enablement,
     History,
 )
-from gpu_passthrough_plugin.model.enablement import Enablement
 from tests.trees import debian, installed
 from tests.trees.host import Host
 from tests.unit.enablement.values import CARD

@@ -18,8 +18,7 @@ from gpu_passthrough_plugin.enablement.driver import (
     InitramfsDriver,
 )
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
-from gpu_passthrough_plugin.model.installation import Installation
-from gpu_passthrough_plugin.model.reads import Reads
+from gpu_passthrough_plugin.model.installation import Installation, Reads
 from tests.trees import installed
 from tests.trees.systems import SYSTEMS
 

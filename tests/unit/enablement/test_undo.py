@@ -23,12 +23,12 @@ from gpu_passthrough_plugin.model.change_history import (
     ChangeKind,
     ChangeRecord,
     CurrentFile,
+    Enablement,
     FileBackup,
     FileState,
     ForeignEdit,
     History,
 )
-from gpu_passthrough_plugin.model.enablement import Enablement
 
 ENABLEMENT = Enablement((), "ids", (), "", {})
 PATH = "/etc/default/grub"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from gpu_passthrough_plugin.enablement.driver import BindingCase
 from gpu_passthrough_plugin.model.change import Write
-from gpu_passthrough_plugin.model.enablement import Target
+from gpu_passthrough_plugin.model.change_history import Target
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import known

@@ -9,8 +9,12 @@ import pytest
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host.devices import Replayed, Sysfs
 from gpu_passthrough_plugin.model import address
-from gpu_passthrough_plugin.model.binding import VFIO, Binding, Rebind
-from gpu_passthrough_plugin.model.function import Identity
+from gpu_passthrough_plugin.model.function import (
+    VFIO,
+    Binding,
+    Identity,
+    Rebind,
+)
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 from tests.trees.host import Host
 

@@ -10,7 +10,7 @@ import pytest
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host.instance_journal import Journal
 from gpu_passthrough_plugin.model import address
-from gpu_passthrough_plugin.model.binding import VFIO, Binding, Rebind
+from gpu_passthrough_plugin.model.function import VFIO, Binding, Rebind
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 
 UUID = "5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Confidence
-from gpu_passthrough_plugin.model.enablement import Target
+from gpu_passthrough_plugin.model.change_history import Target
 from gpu_passthrough_plugin.model.function import Header, Physical
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why

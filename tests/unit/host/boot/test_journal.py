@@ -16,11 +16,12 @@ from gpu_passthrough_plugin.model.change_history import (
     Attributes,
     ChangeKind,
     ChangeRecord,
+    Enablement,
     FileBackup,
     FileState,
     History,
+    Target,
 )
-from gpu_passthrough_plugin.model.enablement import Enablement, Target
 
 DIGEST = hashlib.sha256(b"x").hexdigest()
 ENTRY = FileState(

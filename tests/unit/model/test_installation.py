@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.model.reads import Folder, Reads
+from gpu_passthrough_plugin.model.installation import Folder, Reads
 
 
 def test_a_union_has_each_once_and_in_order() -> None:
