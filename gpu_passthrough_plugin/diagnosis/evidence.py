@@ -9,9 +9,9 @@ from typing import NamedTuple
 from gpu_passthrough_plugin.formats import kernel_log
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.change_history import Enablement, Target
-from gpu_passthrough_plugin.model.facts import HostFacts
 from gpu_passthrough_plugin.model.function import VFIO_PCI, Detail, Function
 from gpu_passthrough_plugin.model.group import Group, Member, Role
+from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gpu_passthrough_plugin.model.facts import IOMMU_TABLES, HostFacts
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.group import Group
+from gpu_passthrough_plugin.model.host_facts import IOMMU_TABLES, HostFacts
 from gpu_passthrough_plugin.model.reading import Unknown
 
 

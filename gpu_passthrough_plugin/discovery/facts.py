@@ -10,7 +10,7 @@ from gpu_passthrough_plugin.discovery import host_dependencies
 from gpu_passthrough_plugin.discovery.modules import OSRELEASE
 from gpu_passthrough_plugin.discovery.tree import Tree, text
 from gpu_passthrough_plugin.formats import kernel_cmdline
-from gpu_passthrough_plugin.model.facts import CpuVendor, HostFacts
+from gpu_passthrough_plugin.model.host_facts import CpuVendor, HostFacts
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why, decoded
 
 # Hygon's are AMD's by licence, their IOMMU included.

@@ -9,7 +9,7 @@ from gpu_passthrough_plugin.discovery.tree import Tree, text
 from gpu_passthrough_plugin.formats import routes, sysfs_path
 from gpu_passthrough_plugin.formats.routes import Route
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.facts import Use
+from gpu_passthrough_plugin.model.host_facts import Use
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 
 _NET = "sys/class/net"

@@ -18,8 +18,8 @@ from typing import ClassVar, NamedTuple
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Build, Change, Run, Write
 from gpu_passthrough_plugin.model.change_history import Target
-from gpu_passthrough_plugin.model.facts import HostFacts
 from gpu_passthrough_plugin.model.function import Function
+from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.installation import (
     Installation,
     Kernel,

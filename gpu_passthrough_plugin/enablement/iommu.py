@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gpu_passthrough_plugin.enablement.driver import IommuDriver
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
-from gpu_passthrough_plugin.model.facts import (
+from gpu_passthrough_plugin.model.host_facts import (
     IOMMU_TABLES,
     CpuVendor,
     HostFacts,

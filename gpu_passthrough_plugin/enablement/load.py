@@ -19,7 +19,7 @@ from gpu_passthrough_plugin.enablement.driver import (
     InitramfsDriver,
     IommuDriver,
 )
-from gpu_passthrough_plugin.model.facts import HostFacts
+from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.installation import Installation, Reads
 
 AUTO = "auto"

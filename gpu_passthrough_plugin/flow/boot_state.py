@@ -10,7 +10,7 @@ from gpu_passthrough_plugin.discovery import installation, modules
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.enablement import load
 from gpu_passthrough_plugin.formats import modprobe
-from gpu_passthrough_plugin.model.facts import HostFacts
+from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.installation import Installation, Reads
 from gpu_passthrough_plugin.model.reading import Unknown
 

@@ -14,8 +14,8 @@ from gpu_passthrough_plugin.isolation import partition, verdict
 from gpu_passthrough_plugin.isolation.partition import Part, Policy
 from gpu_passthrough_plugin.isolation.units import unit
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.facts import HostFacts
 from gpu_passthrough_plugin.model.group import Group, Member
+from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.model.unit import Unit
 

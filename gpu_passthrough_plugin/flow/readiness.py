@@ -13,8 +13,8 @@ from gpu_passthrough_plugin.flow import host_snapshot, verification
 from gpu_passthrough_plugin.flow.host_snapshot import HostSnapshot
 from gpu_passthrough_plugin.flow.verification import Known
 from gpu_passthrough_plugin.isolation.partition import Policy
-from gpu_passthrough_plugin.model.facts import HostFacts
 from gpu_passthrough_plugin.model.finding import Finding, Status
+from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.reading import Unknown
 
 

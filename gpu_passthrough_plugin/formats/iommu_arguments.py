@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from gpu_passthrough_plugin.formats import kernel_cmdline
-from gpu_passthrough_plugin.model.facts import (
+from gpu_passthrough_plugin.model.host_facts import (
     IOMMU_TABLES,
     CpuVendor,
     HostFacts,

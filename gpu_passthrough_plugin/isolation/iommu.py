@@ -7,12 +7,12 @@ from gpu_passthrough_plugin.formats.iommu_arguments import (
     INTEL,
     INTEL_ON,
 )
-from gpu_passthrough_plugin.model.facts import (
+from gpu_passthrough_plugin.model.group import Reason
+from gpu_passthrough_plugin.model.host_facts import (
     IOMMU_TABLES,
     CpuVendor,
     HostFacts,
 )
-from gpu_passthrough_plugin.model.group import Reason
 from gpu_passthrough_plugin.model.reading import Unknown
 
 RULE = "no-iommu"

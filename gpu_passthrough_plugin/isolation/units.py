@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from gpu_passthrough_plugin.model import trait
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.facts import HostFacts
 from gpu_passthrough_plugin.model.function import Physical, Virtual
 from gpu_passthrough_plugin.model.group import Group, Member, Role
+from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.reading import known
 from gpu_passthrough_plugin.model.trait import Given
 from gpu_passthrough_plugin.model.unit import (

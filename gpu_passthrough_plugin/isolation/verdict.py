@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from gpu_passthrough_plugin.isolation import iommu
 from gpu_passthrough_plugin.isolation.partition import Part, Policy
-from gpu_passthrough_plugin.model.facts import HostFacts
 from gpu_passthrough_plugin.model.function import Function, Header, Physical
 from gpu_passthrough_plugin.model.group import (
     Group,
@@ -17,6 +16,7 @@ from gpu_passthrough_plugin.model.group import (
     Role,
     Verdict,
 )
+from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.reading import Unknown
 
 # Base classes over which a host reaches its disks and networks: mass

@@ -12,7 +12,6 @@ from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.isolation.verdict import RULES, make_case
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.facts import CpuVendor, HostFacts, Use
 from gpu_passthrough_plugin.model.function import (
     Detail,
     Function,
@@ -21,6 +20,7 @@ from gpu_passthrough_plugin.model.function import (
     Virtual,
 )
 from gpu_passthrough_plugin.model.group import Role
+from gpu_passthrough_plugin.model.host_facts import CpuVendor, HostFacts, Use
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 
 LOST = Unknown(Why.UNREADABLE, "Permission denied")

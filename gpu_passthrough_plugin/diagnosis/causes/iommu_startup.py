@@ -9,7 +9,7 @@ from gpu_passthrough_plugin.formats.iommu_arguments import (
     INTEL,
     INTEL_ON,
 )
-from gpu_passthrough_plugin.model.facts import IOMMU_TABLES, CpuVendor
+from gpu_passthrough_plugin.model.host_facts import IOMMU_TABLES, CpuVendor
 from gpu_passthrough_plugin.model.reading import Unknown, known
 
 ENABLE = "run 'gpu-passthrough host enable', then reboot"

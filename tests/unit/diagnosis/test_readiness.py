@@ -3,9 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 from gpu_passthrough_plugin.diagnosis import readiness
-from gpu_passthrough_plugin.model.facts import CpuVendor
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.group import Group
+from gpu_passthrough_plugin.model.host_facts import CpuVendor
 from gpu_passthrough_plugin.model.reading import Unknown, Why
 from tests.unit.isolation.values import audio, facts, gpu, judged
 

@@ -6,10 +6,10 @@ from gpu_passthrough_plugin.diagnosis import verify
 from gpu_passthrough_plugin.diagnosis.evidence import Case
 from gpu_passthrough_plugin.diagnosis.verify import Verified
 from gpu_passthrough_plugin.model import address
-from gpu_passthrough_plugin.model.facts import HostFacts
 from gpu_passthrough_plugin.model.finding import Status
 from gpu_passthrough_plugin.model.function import Header
 from gpu_passthrough_plugin.model.group import Member
+from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 from tests.unit.diagnosis.build import (
     Fields,

@@ -6,7 +6,7 @@ import pytest
 
 from gpu_passthrough_plugin.discovery.facts import facts, machine_identity
 from gpu_passthrough_plugin.discovery.tree import RecordedTree, Tree
-from gpu_passthrough_plugin.model.facts import CpuVendor
+from gpu_passthrough_plugin.model.host_facts import CpuVendor
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 from tests.trees import software
 from tests.trees.host import Host

@@ -5,7 +5,7 @@ import pytest
 from gpu_passthrough_plugin.enablement.driver import IommuDriver
 from gpu_passthrough_plugin.enablement.iommu import Amd, Arm, Intel
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
-from gpu_passthrough_plugin.model.facts import CpuVendor
+from gpu_passthrough_plugin.model.host_facts import CpuVendor
 from gpu_passthrough_plugin.model.reading import MISSING
 from tests.unit.isolation.values import facts
 

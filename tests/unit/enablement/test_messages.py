@@ -33,8 +33,8 @@ from gpu_passthrough_plugin.model.change_history import (
     FileBackup,
     History,
 )
-from gpu_passthrough_plugin.model.facts import CpuVendor, Use
 from gpu_passthrough_plugin.model.group import Member, Role
+from gpu_passthrough_plugin.model.host_facts import CpuVendor, Use
 from gpu_passthrough_plugin.model.reading import MISSING
 from tests.golden import assert_golden, sections
 from tests.trees import arch, boot, debian, installed, redhat

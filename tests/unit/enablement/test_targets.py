@@ -8,8 +8,8 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement import targets
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
-from gpu_passthrough_plugin.model.facts import Use
 from gpu_passthrough_plugin.model.group import Group
+from gpu_passthrough_plugin.model.host_facts import Use
 from tests.unit.isolation.values import audio, facts, function, gpu, judged
 
 

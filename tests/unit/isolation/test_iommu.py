@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from gpu_passthrough_plugin.isolation import iommu
-from gpu_passthrough_plugin.model.facts import CpuVendor
 from gpu_passthrough_plugin.model.group import Reason
+from gpu_passthrough_plugin.model.host_facts import CpuVendor
 from gpu_passthrough_plugin.model.reading import Unknown, Why
 from tests.unit.isolation.values import facts
 

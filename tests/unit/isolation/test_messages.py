@@ -9,9 +9,9 @@ from typing import Any
 from gpu_passthrough_plugin.isolation import partition, verdict
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
-from gpu_passthrough_plugin.model.facts import CpuVendor, Use
 from gpu_passthrough_plugin.model.function import Header, Physical
 from gpu_passthrough_plugin.model.group import Group
+from gpu_passthrough_plugin.model.host_facts import CpuVendor, Use
 from gpu_passthrough_plugin.model.reading import Unknown, Why
 from tests.golden import assert_golden, sections
 from tests.unit.isolation.values import (

@@ -5,9 +5,9 @@ from __future__ import annotations
 from gpu_passthrough_plugin.isolation import partition, verdict
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
-from gpu_passthrough_plugin.model.facts import Use
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.group import Group
+from gpu_passthrough_plugin.model.host_facts import Use
 from tests.unit.isolation.values import (
     GPUS,
     audio,

@@ -6,8 +6,8 @@ from gpu_passthrough_plugin.isolation import partition, verdict
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.isolation.verdict import RULES
 from gpu_passthrough_plugin.model import address, selector
-from gpu_passthrough_plugin.model.facts import Use
 from gpu_passthrough_plugin.model.function import Header, Physical, Virtual
+from gpu_passthrough_plugin.model.host_facts import Use
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 from tests.unit.isolation.values import (
     GPUS,

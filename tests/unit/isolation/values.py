@@ -7,7 +7,6 @@ from typing import Any
 from gpu_passthrough_plugin.isolation import partition, verdict
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import address, selector
-from gpu_passthrough_plugin.model.facts import CpuVendor, HostFacts
 from gpu_passthrough_plugin.model.function import (
     VFIO_PCI,
     Detail,
@@ -15,6 +14,7 @@ from gpu_passthrough_plugin.model.function import (
     Header,
 )
 from gpu_passthrough_plugin.model.group import Group
+from gpu_passthrough_plugin.model.host_facts import CpuVendor, HostFacts
 from gpu_passthrough_plugin.model.reading import Unknown
 
 GPUS = Policy((selector.parse("class=03"),))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gpu_passthrough_plugin.diagnosis.evidence import Confidence
-from gpu_passthrough_plugin.model.facts import CpuVendor
+from gpu_passthrough_plugin.model.host_facts import CpuVendor
 from gpu_passthrough_plugin.model.reading import Unknown, Why
 from tests.unit.diagnosis.build import (
     RELEASE,
