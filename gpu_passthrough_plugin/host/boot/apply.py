@@ -7,10 +7,12 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host.boot import sight
-from gpu_passthrough_plugin.host.boot.book import Book
 from gpu_passthrough_plugin.host.boot.image_swap import OLD, Images
-from gpu_passthrough_plugin.host.boot.journal import Changes
+from gpu_passthrough_plugin.host.boot.journal import (
+    MAX_TEXT_BYTES,
+    Book,
+    Changes,
+)
 from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.model.change import (
@@ -27,6 +29,7 @@ from gpu_passthrough_plugin.model.change_history import (
     ChangeRecord,
     CurrentFile,
     Enablement,
+    FileBackup,
     FileState,
     ForeignEdit,
     History,
@@ -61,11 +64,11 @@ class Carrier:
 
     def seen(self, history: History) -> dict[str, CurrentFile]:
         """Every file of the history as it is now."""
-        return sight.seen(self._files, self._changes, history)
+        return _all_seen(self._files, self._changes, history)
 
     def built(self, history: History | None) -> dict[str, str]:
         """Images that are as we built them, and the digest of our inputs."""
-        return sight.built(self._files, history)
+        return _built(self._files, history)
 
     def carry_out(
         self,
@@ -225,3 +228,59 @@ def _is_idle(
         and not edits
         and all(change.action is Action.KEEP for change in plan)
     )
+
+
+def _all_seen(
+    files: Files, changes: Changes, history: History
+) -> dict[str, CurrentFile]:
+    """Every file of the history, by path."""
+    return {
+        path: _seen(files, changes, path, kept)
+        for path, kept in history.files.items()
+    }
+
+
+def _built(files: Files, history: History | None) -> dict[str, str]:
+    """Images that are as we built them, and the digest of our inputs."""
+    found = {}
+    for record in history.records if history else ():
+        if (
+            record.kind is not ChangeKind.BUILD
+            or not record.is_done
+            or not history
+        ):
+            continue
+        left = history.files[record.paths[0]].last_written
+        now = files.entry(record.paths[0])
+        if left and now and left.digest == now.digest:
+            found[record.target] = record.inputs
+    return found
+
+
+def _seen(
+    files: Files, changes: Changes, path: str, backup: FileBackup
+) -> CurrentFile:
+    now = files.entry(path)
+    found = CurrentFile(now, has_backup=_is_kept(files, changes, backup))
+    is_known = now is None or now.digest in backup.known_digests
+    if is_known or backup.pending == ANY or backup.backup_path:
+        return found
+    is_text = (files.size(path) or 0) <= MAX_TEXT_BYTES
+    return found._replace(
+        contents=files.read(path) if is_text else None,
+        original=_kept(changes, backup.original),
+        last_written=_kept(changes, backup.last_written),
+    )
+
+
+def _is_kept(files: Files, changes: Changes, backup: FileBackup) -> bool:
+    if backup.original is None:
+        return True
+    if not backup.backup_path:
+        return changes.is_kept(backup.original.digest)
+    beside = files.entry(backup.backup_path)
+    return beside is not None and beside.digest == backup.original.digest
+
+
+def _kept(changes: Changes, entry: FileState | None) -> bytes | None:
+    return changes.kept(entry.digest) if entry else b""

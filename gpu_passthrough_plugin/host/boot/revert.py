@@ -6,9 +6,12 @@ import posixpath
 from collections.abc import Callable, Iterable
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host.boot.book import MAX_TEXT_BYTES, Book
 from gpu_passthrough_plugin.host.boot.image_swap import Images
-from gpu_passthrough_plugin.host.boot.journal import Changes
+from gpu_passthrough_plugin.host.boot.journal import (
+    MAX_TEXT_BYTES,
+    Book,
+    Changes,
+)
 from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.model.change import (
