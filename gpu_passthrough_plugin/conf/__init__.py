@@ -18,34 +18,31 @@ from gpu_passthrough_plugin.conf import (
     database,
     default,
     discovery,
-    document,
     enablement,
-    hook,
-    libvirt,
+    guests,
     pci,
     placement,
-    release,
-    strays,
 )
-from gpu_passthrough_plugin.conf.document import Document
-from gpu_passthrough_plugin.conf.section import Section
+from gpu_passthrough_plugin.conf.section import (
+    Document,
+    Section,
+    read_document,
+    unknown_options,
+)
 
 DEFAULT_FILE = defaults.CONFIG_FILE
 _OPTS: dict[str, tuple[cfg.Opt, ...]] = {
-    module.GROUP: module.OPTS
-    for module in (
-        default,
-        discovery,
-        enablement,
-        pci,
-        allocation,
-        database,
-        placement,
-        coordination,
-        libvirt,
-        hook,
-        release,
-    )
+    default.GROUP: default.OPTS,
+    discovery.GROUP: discovery.OPTS,
+    enablement.GROUP: enablement.OPTS,
+    pci.GROUP: pci.OPTS,
+    allocation.GROUP: allocation.OPTS,
+    database.GROUP: database.OPTS,
+    placement.GROUP: placement.OPTS,
+    coordination.GROUP: coordination.OPTS,
+    guests.LIBVIRT_GROUP: guests.LIBVIRT_OPTS,
+    guests.HOOK_GROUP: guests.HOOK_OPTS,
+    guests.RELEASE_GROUP: guests.RELEASE_OPTS,
 }
 # Nova's lines and oslo.db's deprecated names may stand in these; of
 # keystoneauth's names that group's own module knows which are meant.
@@ -69,9 +66,9 @@ class Settings:
     database: database.Database
     placement: placement.Placement
     coordination: coordination.Coordination
-    libvirt: libvirt.Libvirt
-    hook: hook.Hook
-    release: release.Release
+    libvirt: guests.Libvirt
+    hook: guests.Hook
+    release: guests.Release
 
 
 def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
@@ -114,11 +111,11 @@ def _documents(files: Sequence[str], faults: list[str]) -> list[Document]:
     documents = []
     for path in files:
         try:
-            read = document.read(os.path.abspath(os.path.expanduser(path)))
+            read = read_document(os.path.abspath(os.path.expanduser(path)))
         except errors.Invalid as error:
             faults.append(str(error))
             continue
-        faults.extend(strays.faults(read, known, _SHARED))
+        faults.extend(unknown_options(read, known, _SHARED))
         documents.append(read)
     return documents
 
@@ -140,7 +137,7 @@ def _settings(
         database=database.parse(section(database.GROUP)),
         placement=placement.parse(section(placement.GROUP)),
         coordination=coordination.parse(section(coordination.GROUP)),
-        libvirt=libvirt.parse(section(libvirt.GROUP)),
-        hook=hook.parse(section(hook.GROUP)),
-        release=release.parse(section(release.GROUP)),
+        libvirt=guests.parse_libvirt(section(guests.LIBVIRT_GROUP)),
+        hook=guests.parse_hook(section(guests.HOOK_GROUP)),
+        release=guests.parse_release(section(guests.RELEASE_GROUP)),
     )

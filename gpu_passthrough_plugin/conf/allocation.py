@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from oslo_config import cfg
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.conf import drivers
-from gpu_passthrough_plugin.conf.section import Section
+from gpu_passthrough_plugin.conf.section import (
+    Section,
+    expected_driver,
+    installed_drivers,
+)
 from gpu_passthrough_plugin.model import selector, trait
 from gpu_passthrough_plugin.model.allocation import Weight
 from gpu_passthrough_plugin.model.trait import Given
@@ -112,9 +115,9 @@ def _driver(section: Section) -> str:
     # Looking for entry points reads the metadata of everything that is
     # installed; the default needs no looking for.
     if driver != DRIVER.default:
-        names = drivers.installed(NAMESPACE) | {DRIVER.default}
+        names = installed_drivers(NAMESPACE) | {DRIVER.default}
         if driver not in names:
-            section.fault(DRIVER, drivers.wanted(names))
+            section.fault(DRIVER, expected_driver(names))
     return driver
 
 

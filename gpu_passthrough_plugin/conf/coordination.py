@@ -6,8 +6,11 @@ import dataclasses
 
 from oslo_config import cfg
 
-from gpu_passthrough_plugin.conf import drivers
-from gpu_passthrough_plugin.conf.section import Section
+from gpu_passthrough_plugin.conf.section import (
+    Section,
+    expected_driver,
+    installed_drivers,
+)
 
 GROUP = "coordination"
 # Source: tooz, setup.cfg, and coordination.get_coordinator, which takes
@@ -81,5 +84,5 @@ def _fault(url: str) -> str:
         return "wanted a URL: file:///PATH or another backend of tooz"
     if scheme == "file":
         return "" if rest.startswith("/") else "wanted file:///PATH, absolute"
-    names = drivers.installed(NAMESPACE)
-    return "" if scheme in names else drivers.wanted(names)
+    names = installed_drivers(NAMESPACE)
+    return "" if scheme in names else expected_driver(names)

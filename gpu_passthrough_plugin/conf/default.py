@@ -7,8 +7,7 @@ import re
 
 from oslo_config import cfg
 
-from gpu_passthrough_plugin.conf.document import DEFAULT
-from gpu_passthrough_plugin.conf.section import Section
+from gpu_passthrough_plugin.conf.section import DEFAULT, Section
 
 GROUP = DEFAULT
 _HOST = re.compile(r"[^\s/]{1,255}")

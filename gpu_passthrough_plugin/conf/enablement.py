@@ -7,8 +7,11 @@ import re
 
 from oslo_config import cfg
 
-from gpu_passthrough_plugin.conf import drivers
-from gpu_passthrough_plugin.conf.section import Section
+from gpu_passthrough_plugin.conf.section import (
+    Section,
+    expected_driver,
+    installed_drivers,
+)
 
 GROUP = "enablement"
 _NAMESPACE = "gpu_passthrough_plugin."
@@ -138,9 +141,9 @@ def _named(section: Section, option: cfg.Opt) -> str | None:
     name = str(section.value(option))
     if name == option.default:
         return None if name == AUTO else name
-    names = drivers.installed(f"{_NAMESPACE}{option.dest}")
+    names = installed_drivers(f"{_NAMESPACE}{option.dest}")
     if name not in names:
-        section.fault(option, drivers.wanted(names))
+        section.fault(option, expected_driver(names))
     return name
 
 

@@ -8,8 +8,11 @@ from collections.abc import Collection, Mapping
 
 from oslo_config import cfg
 
-from gpu_passthrough_plugin.conf import drivers
-from gpu_passthrough_plugin.conf.section import Section
+from gpu_passthrough_plugin.conf.section import (
+    Section,
+    expected_driver,
+    installed_drivers,
+)
 
 GROUP = "placement"
 # Source: keystoneauth1, setup.cfg.
@@ -97,11 +100,11 @@ def _others(section: Section) -> list[cfg.Opt]:
         *loading.get_adapter_conf_options(include_deprecated=False),
     ]
     name = section.value(AUTH_TYPE)
-    installed = drivers.installed(NAMESPACE)
+    installed = installed_drivers(NAMESPACE)
     if name in installed:
         found += loading.get_auth_plugin_conf_options(name)
     else:
-        section.fault(AUTH_TYPE, drivers.wanted(installed))
+        section.fault(AUTH_TYPE, expected_driver(installed))
     own = {opt.dest for opt in OPTS}
     return [opt for opt in found if opt.dest not in own]
 
