@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gpu_passthrough_plugin.flow.context import Site
     from gpu_passthrough_plugin.flow.enablement import BootContext
     from gpu_passthrough_plugin.flow.verification import Known
-    from gpu_passthrough_plugin.host.boot.journal import Changes
+    from gpu_passthrough_plugin.host.boot.journal import JournalStore
     from gpu_passthrough_plugin.host.commands import Commands
     from gpu_passthrough_plugin.host.files import Files
     from gpu_passthrough_plugin.host.hypervisor import Hypervisor
@@ -140,8 +140,10 @@ class Context:
         """This host, to act on."""
         self.require_host()
         from gpu_passthrough_plugin.flow.context import Site
-        from gpu_passthrough_plugin.host.devices import Sysfs
-        from gpu_passthrough_plugin.host.instance_journal import Journal
+        from gpu_passthrough_plugin.host.devices import SysfsDevices
+        from gpu_passthrough_plugin.host.instance_journal import (
+            InstanceJournal,
+        )
 
         found = self.settings
         lock = self._lock
@@ -149,10 +151,10 @@ class Context:
             host=found.host,
             tree=self.tree,
             policy=self.policy,
-            devices=Sysfs(require_lock=lock.require),
+            devices=SysfsDevices(require_lock=lock.require),
             connect=self._connect,
             ledger=self.ledger,
-            journal=Journal(
+            journal=InstanceJournal(
                 os.path.join(found.state_path, "instances"), lock.require
             ),
             lock=lock,
@@ -167,16 +169,16 @@ class Context:
     def boot(self) -> BootContext:
         """This host's boot; of one to look at, only what is planned."""
         from gpu_passthrough_plugin.flow.enablement import BootContext
-        from gpu_passthrough_plugin.host.boot.apply import Carrier
-        from gpu_passthrough_plugin.host.boot.revert import Recall
+        from gpu_passthrough_plugin.host.boot.apply import Applier
+        from gpu_passthrough_plugin.host.boot.revert import Reverter
 
         hands = self._hands() if self.is_here else None
         return BootContext(
             tree=self.tree,
             policy=self.policy,
             settings=self.settings.enablement,
-            carrier=Carrier(*hands) if hands else None,
-            recall=Recall(*hands) if hands else None,
+            carrier=Applier(*hands) if hands else None,
+            recall=Reverter(*hands) if hands else None,
             lock=lambda: self._lock(),
             say=say,
         )
@@ -202,9 +204,11 @@ class Context:
             functools.partial(verification.listed, commands),
         )
 
-    def _hands(self) -> tuple[Files, Commands, Changes, Callable[[str], None]]:
+    def _hands(
+        self,
+    ) -> tuple[Files, Commands, JournalStore, Callable[[str], None]]:
         """What changes this host's files, and remembers it."""
-        from gpu_passthrough_plugin.host.boot.journal import Changes
+        from gpu_passthrough_plugin.host.boot.journal import JournalStore
         from gpu_passthrough_plugin.host.commands import Commands
         from gpu_passthrough_plugin.host.files import Files
 
@@ -214,7 +218,7 @@ class Context:
             os.path.join(folder, "locks", "commands"),
             say,
         )
-        changes = Changes(
+        changes = JournalStore(
             os.path.join(folder, "enablement"),
             # Made when it is asked: who only reads needs no tooz.
             lambda: self._lock.require(),

@@ -17,9 +17,9 @@ from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.flow import boot, host_snapshot, inventory, release
 from gpu_passthrough_plugin.flow.context import Site
 from gpu_passthrough_plugin.formats import nova_alias
-from gpu_passthrough_plugin.host.devices import Replayed
+from gpu_passthrough_plugin.host.devices import RecordedDevices
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
-from gpu_passthrough_plugin.host.instance_journal import Journal
+from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.host.locks import HostLock
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import request, selector
@@ -87,7 +87,7 @@ def _site(
         host=_HOST,
         tree=tree,
         policy=Policy((selector.parse("class=03*"),)),
-        devices=Replayed(
+        devices=RecordedDevices(
             {f.address: Binding(known(f.driver), None) for f in functions},
             {
                 f.address: Identity(
@@ -100,7 +100,7 @@ def _site(
         ledger=load(
             "sql", LedgerSettings(f"sqlite:///{folder}/ledger.sqlite")
         ),
-        journal=Journal(os.path.join(folder, "instances")),
+        journal=InstanceJournal(os.path.join(folder, "instances")),
         lock=HostLock(
             f"file://{locks}",
             _HOST,

@@ -63,7 +63,7 @@ def _act(options: Sequence[str], name: str, operation: str) -> int:
 def _context(options: Sequence[str]) -> HookContext:
     from gpu_passthrough_plugin.cli.context import Context
     from gpu_passthrough_plugin.flow.hook import HookContext
-    from gpu_passthrough_plugin.host.instance_journal import Journal
+    from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 
     pairs = list(zip(options[::2], options[1::2], strict=True))
     roots = [value for option, value in pairs if option == "--root"]
@@ -75,7 +75,9 @@ def _context(options: Sequence[str]) -> HookContext:
         tree=context.tree,
         policy=context.policy,
         ledger=context.ledger,
-        journal=Journal(os.path.join(settings.state_path, "instances")),
+        journal=InstanceJournal(
+            os.path.join(settings.state_path, "instances")
+        ),
         mode=settings.hook.mode,
         wait_s=settings.hook.wait_s,
         hand_over=_hand_over(context, options),

@@ -13,7 +13,7 @@ from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.flow.host_snapshot import Scope
 from gpu_passthrough_plugin.host.devices import Devices
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
-from gpu_passthrough_plugin.host.instance_journal import Journal
+from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Binding
@@ -41,7 +41,7 @@ class Site:
     devices: Devices
     connect: Callable[[], AbstractContextManager[Hypervisor]]
     ledger: LedgerDriver
-    journal: Journal
+    journal: InstanceJournal
     lock: Callable[[], AbstractContextManager[None]]
     stop_timeout_s: float
     reset_timeout_s: float

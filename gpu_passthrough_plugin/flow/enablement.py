@@ -19,8 +19,8 @@ from gpu_passthrough_plugin.enablement.undo import undo
 from gpu_passthrough_plugin.flow import boot_state, host_snapshot
 from gpu_passthrough_plugin.flow.boot_state import BootState
 from gpu_passthrough_plugin.flow.host_snapshot import HostSnapshot, Scope
-from gpu_passthrough_plugin.host.boot.apply import Carrier
-from gpu_passthrough_plugin.host.boot.revert import Recall
+from gpu_passthrough_plugin.host.boot.apply import Applier
+from gpu_passthrough_plugin.host.boot.revert import Reverter
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.change import (
@@ -53,8 +53,8 @@ class BootContext:
     tree: Tree
     policy: Policy
     settings: Settings
-    carrier: Carrier | None
-    recall: Recall | None
+    carrier: Applier | None
+    recall: Reverter | None
     lock: Callable[[], AbstractContextManager[None]]
     say: Callable[[str], None]
 
@@ -229,7 +229,7 @@ def disable(context: BootContext) -> tuple[UndoStep, ...]:
         return steps
 
 
-def _journal(carrier: Carrier | None) -> Journal:
+def _journal(carrier: Applier | None) -> Journal:
     history = carrier.history() if carrier else None
     if carrier is None or history is None:
         return Journal()
@@ -258,7 +258,7 @@ def _desired(
 
 
 def _undo(
-    tree: Tree, carrier: Carrier, history: History
+    tree: Tree, carrier: Applier, history: History
 ) -> tuple[UndoStep, ...]:
     kernels = boot_state.read_installation(tree).kernels
     images = {kernel.release: kernel.image for kernel in kernels}

@@ -24,7 +24,7 @@ from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.formats.host_devices import host_functions
 from gpu_passthrough_plugin.host.hook import complain
-from gpu_passthrough_plugin.host.instance_journal import Journal
+from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.allocation import Allocation
@@ -54,7 +54,7 @@ class HookContext:
     tree: Tree
     policy: Policy
     ledger: LedgerDriver
-    journal: Journal
+    journal: InstanceJournal
     mode: HookMode
     wait_s: float
     hand_over: Callable[[str], None]

@@ -70,7 +70,7 @@ class Devices(Protocol):
         """What its config space answers now."""
 
 
-class Sysfs:
+class SysfsDevices:
     """The functions of a running kernel, through ``/sys/bus/pci``.
 
     Source: kernel, Documentation/ABI/testing/sysfs-bus-pci.
@@ -227,7 +227,7 @@ class Sysfs:
             ) from error
 
 
-class Replayed:
+class RecordedDevices:
     """The functions of a recorded host, acted on in memory only.
 
     What the demonstration uses: it shows what would be done, and touches

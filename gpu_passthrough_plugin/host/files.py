@@ -46,7 +46,7 @@ class Files:
             if file is None:
                 return None
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return FileState(digest, attributes(file.fileno()))
+            return FileState(digest, read_attributes(file.fileno()))
 
     def read(self, path: str) -> bytes | None:
         """Its contents; None for no file."""
@@ -80,7 +80,7 @@ class Files:
             if there is None:
                 os.fchmod(file.fileno(), mode)
             else:
-                apply(file.fileno(), there, with_time=False)
+                set_attributes(file.fileno(), there, with_time=False)
 
         self._replace(path, fill)
 
@@ -95,7 +95,7 @@ class Files:
                 shutil.copyfileobj(kept, file)
             # What is still buffered would change the time again.
             file.flush()
-            apply(file.fileno(), wanted, with_time=True)
+            set_attributes(file.fileno(), wanted, with_time=True)
 
         self._replace(path, fill)
 
@@ -104,7 +104,7 @@ class Files:
         with _told("write", path):
             handle = os.open(self.disk(path), _READ)
             try:
-                apply(handle, like, with_time=False)
+                set_attributes(handle, like, with_time=False)
                 os.fsync(handle)
             finally:
                 os.close(handle)
@@ -236,8 +236,8 @@ def _copy(source: str, to: str) -> None:
         with open(source, "rb") as kept:
             shutil.copyfileobj(kept, file)
             file.flush()
-            like = attributes(kept.fileno())
-            apply(file.fileno(), like, with_time=True)
+            like = read_attributes(kept.fileno())
+            set_attributes(file.fileno(), like, with_time=True)
 
     _write(to, fill, None)
 
@@ -289,7 +289,7 @@ _LABEL = "security.selinux"
 _UNSUPPORTED = frozenset({errno.ENOTSUP, errno.ENOSYS})
 
 
-def attributes(handle: int) -> Attributes:
+def read_attributes(handle: int) -> Attributes:
     """Those of an open file."""
     found = os.fstat(handle)
     return Attributes(
@@ -301,7 +301,9 @@ def attributes(handle: int) -> Attributes:
     )
 
 
-def apply(handle: int, wanted: Attributes, *, with_time: bool) -> None:
+def set_attributes(
+    handle: int, wanted: Attributes, *, with_time: bool
+) -> None:
     """Give an open file these, and no others.
 
     The owner goes first: changing it takes set-user-id bits away.

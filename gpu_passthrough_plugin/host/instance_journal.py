@@ -20,7 +20,7 @@ _MALFORMED = (
 )  # fmt: skip
 
 
-class Journal:
+class InstanceJournal:
     """Instances under ``folder``, written whole, synced, then renamed.
 
     What is written survives a crash of the host; the next command reads

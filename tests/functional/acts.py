@@ -13,9 +13,9 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import (
     LedgerDriver,
 )
-from gpu_passthrough_plugin.host.devices import Replayed
+from gpu_passthrough_plugin.host.devices import RecordedDevices
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
-from gpu_passthrough_plugin.host.instance_journal import Journal
+from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.allocation import (
     Allocation,
@@ -75,7 +75,7 @@ class Acts:
         return act()
 
 
-class Kernel(Replayed):
+class Kernel(RecordedDevices):
     """The host's functions: what outlives a process."""
 
     def __init__(
@@ -160,7 +160,7 @@ class CountedDevices:
         return self._kernel.identity(address)
 
 
-class CountedJournal(Journal):
+class CountedJournal(InstanceJournal):
     def __init__(self, folder: str, acts: Acts) -> None:
         super().__init__(folder)
         self._acts = acts

@@ -14,9 +14,9 @@ from pathlib import Path
 from gpu_passthrough_plugin.enablement.foreign_edits import edits
 from gpu_passthrough_plugin.enablement.plan import repeat_unfinished
 from gpu_passthrough_plugin.enablement.undo import undo
-from gpu_passthrough_plugin.host.boot.apply import Carrier
-from gpu_passthrough_plugin.host.boot.journal import Changes
-from gpu_passthrough_plugin.host.boot.revert import Recall
+from gpu_passthrough_plugin.host.boot.apply import Applier
+from gpu_passthrough_plugin.host.boot.journal import JournalStore
+from gpu_passthrough_plugin.host.boot.revert import Reverter
 from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.model.change import (
@@ -135,7 +135,7 @@ class Bootable:
         return Files(str(self.root)).read(path)
 
     @property
-    def tools(self) -> tuple[Files, Commands, Changes]:
+    def tools(self) -> tuple[Files, Commands, JournalStore]:
         commands = Commands(
             str(self.state / "enable.log"),
             str(self.state / "commands.lock"),
@@ -145,12 +145,12 @@ class Bootable:
             timeout_s=20,
             patience_s=20,
         )
-        changes = Changes(str(self.state / "enablement"))
+        changes = JournalStore(str(self.state / "enablement"))
         return Files(str(self.root)), commands, changes
 
     @property
-    def carrier(self) -> Carrier:
-        return Carrier(*self.tools, self.said.append)
+    def carrier(self) -> Applier:
+        return Applier(*self.tools, self.said.append)
 
     def plan(self, ids: bytes = IDS) -> tuple[Change, ...]:
         """Every kind of change, made from what is there now."""
@@ -232,7 +232,7 @@ class Bootable:
             built = self.build("image")
             return dataclasses.replace(built, image=step.image)
 
-        recall = Recall(files, commands, changes, self.said.append)
+        recall = Reverter(files, commands, changes, self.said.append)
         recall.take_back(history, steps, build)
         return steps
 

@@ -14,9 +14,9 @@ from gpu_passthrough_plugin.conf.enablement import Enablement
 from gpu_passthrough_plugin.discovery.tree import HostTree
 from gpu_passthrough_plugin.flow import enablement
 from gpu_passthrough_plugin.flow.enablement import BootContext, EnableOptions
-from gpu_passthrough_plugin.host.boot.apply import Carrier
-from gpu_passthrough_plugin.host.boot.journal import Changes
-from gpu_passthrough_plugin.host.boot.revert import Recall
+from gpu_passthrough_plugin.host.boot.apply import Applier
+from gpu_passthrough_plugin.host.boot.journal import JournalStore
+from gpu_passthrough_plugin.host.boot.revert import Reverter
 from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.isolation.partition import Policy
@@ -76,14 +76,14 @@ class Debian:
             self.said.append,
             root=str(self.root),
         )
-        changes = Changes(str(self.state / "enablement"))
+        changes = JournalStore(str(self.state / "enablement"))
         hands = (Files(str(self.root)), commands, changes, self.said.append)
         return BootContext(
             tree=HostTree(str(self.root)),
             policy=Policy((selector.parse("class=03*"),)),
             settings=self.choice,
-            carrier=Carrier(*hands),
-            recall=Recall(*hands),
+            carrier=Applier(*hands),
+            recall=Reverter(*hands),
             lock=contextlib.nullcontext,
             say=self.said.append,
         )
@@ -100,7 +100,7 @@ class Debian:
         self.said += notes
 
     def boot_id(self) -> str:
-        history = Changes(str(self.state / "enablement")).read()
+        history = JournalStore(str(self.state / "enablement")).read()
         assert history is not None
         return history.enablement.boot_id
 

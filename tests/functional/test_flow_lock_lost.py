@@ -17,9 +17,9 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.flow import inventory, release
 from gpu_passthrough_plugin.flow.boot import boot
 from gpu_passthrough_plugin.flow.context import Site
-from gpu_passthrough_plugin.host.devices import Sysfs
+from gpu_passthrough_plugin.host.devices import SysfsDevices
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
-from gpu_passthrough_plugin.host.instance_journal import Journal
+from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.host.locks import HostLock
 from gpu_passthrough_plugin.model.function import VFIO, Rebind
 from gpu_passthrough_plugin.model.instance import Instance
@@ -66,7 +66,9 @@ def site_of(world: World, losing: Losing) -> Site:
             world.kernel, Acts(before=lambda _: losing.require())
         ),
         connect=lambda: Hypervisor(URI, losing.require),
-        journal=Journal(str(world.folder / "instances"), losing.require),
+        journal=InstanceJournal(
+            str(world.folder / "instances"), losing.require
+        ),
         lock=losing.lock,
     )
 
@@ -145,8 +147,8 @@ def lost() -> None:
 
 def test_every_act_asks_first(tmp_path: Path) -> None:
     """What is behind is not reached: it would fail otherwise."""
-    devices = Sysfs(str(tmp_path), lost)
-    journal = Journal(str(tmp_path / "instances"), lost)
+    devices = SysfsDevices(str(tmp_path), lost)
+    journal = InstanceJournal(str(tmp_path / "instances"), lost)
     gpu = place("06:00.0")
     acts: list[Callable[[], object]] = [
         devices.prepare,

@@ -17,7 +17,7 @@ from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.discovery.tree import HostTree
 from gpu_passthrough_plugin.flow import hook, host_snapshot
 from gpu_passthrough_plugin.flow.hook import HookContext
-from gpu_passthrough_plugin.host.instance_journal import Journal
+from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.allocation import Allocation
@@ -74,7 +74,7 @@ class Libvirt:
             tree=self._tree,
             policy=POLICY,
             ledger=ledger or self.ledger,
-            journal=Journal(str(self._folder / "instances")),
+            journal=InstanceJournal(str(self._folder / "instances")),
             mode=HookMode.ANY,
             wait_s=0,
             hand_over=self.ended.append,

@@ -19,9 +19,9 @@ from gpu_passthrough_plugin.discovery import recorded_tree
 from gpu_passthrough_plugin.discovery.tree import HostTree
 from gpu_passthrough_plugin.flow import boot_state, enablement
 from gpu_passthrough_plugin.flow.enablement import BootContext, EnableOptions
-from gpu_passthrough_plugin.host.boot.apply import Carrier
-from gpu_passthrough_plugin.host.boot.journal import Changes
-from gpu_passthrough_plugin.host.boot.revert import Recall
+from gpu_passthrough_plugin.host.boot.apply import Applier
+from gpu_passthrough_plugin.host.boot.journal import JournalStore
+from gpu_passthrough_plugin.host.boot.revert import Reverter
 from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.isolation.partition import Policy
@@ -97,14 +97,14 @@ def boot_context(root: Path, state: Path) -> BootContext:
     commands = Commands(
         str(state / "log"), str(state / "lock"), said.append, root=str(root)
     )
-    changes = Changes(str(state / "enablement"))
+    changes = JournalStore(str(state / "enablement"))
     hands = (Files(str(root)), commands, changes, said.append)
     return BootContext(
         tree=HostTree(str(root)),
         policy=Policy((selector.parse("class=03*"),)),
         settings=Enablement(None, None, None, "ids", False, False, ()),
-        carrier=Carrier(*hands),
-        recall=Recall(*hands),
+        carrier=Applier(*hands),
+        recall=Reverter(*hands),
         lock=contextlib.nullcontext,
         say=said.append,
     )

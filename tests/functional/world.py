@@ -22,7 +22,7 @@ from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.flow.context import Site
 from gpu_passthrough_plugin.formats import domain_xml, nova_alias
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
-from gpu_passthrough_plugin.host.instance_journal import Journal
+from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.host.locks import HostLock
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import address, request, selector
@@ -90,7 +90,7 @@ class World:
             LedgerSettings(f"sqlite:///{folder}/ledger.sqlite")
         )
         self.ledger.sync()
-        self.journal = Journal(str(folder / "instances"))
+        self.journal = InstanceJournal(str(folder / "instances"))
         # Open for as long as this is: its guests would go with the last.
         self.hypervisor = Hypervisor(URI)
         self.site().ledger.publish(HOST, self.site().units())

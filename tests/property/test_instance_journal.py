@@ -7,7 +7,7 @@ import tempfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_passthrough_plugin.host.instance_journal import Journal
+from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Binding, Rebind
 from gpu_passthrough_plugin.model.instance import Instance, Phase
@@ -41,7 +41,7 @@ instances = st.builds(
 @given(st.lists(instances, max_size=3, unique_by=lambda i: i.uuid))
 def test_round_trip(written: list[Instance]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        journal = Journal(folder)
+        journal = InstanceJournal(folder)
         for instance in written:
             journal.write(instance)
             assert journal.read(instance.uuid) == instance

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from gpu_passthrough_plugin.enablement.diff3 import merged
 from gpu_passthrough_plugin.enablement.foreign_edits import edits
 from gpu_passthrough_plugin.enablement.undo import undo
-from gpu_passthrough_plugin.host.boot.apply import Carrier
-from gpu_passthrough_plugin.host.boot.journal import Changes
-from gpu_passthrough_plugin.host.boot.revert import Recall
+from gpu_passthrough_plugin.host.boot.apply import Applier
+from gpu_passthrough_plugin.host.boot.journal import JournalStore
+from gpu_passthrough_plugin.host.boot.revert import Reverter
 from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.model.change import Run, Write
@@ -47,7 +47,7 @@ class Host:
         self.root = Path(folder) / "root"
         self.state = Path(folder) / "state"
         self.files = Files(str(self.root))
-        self.changes = Changes(str(self.state / "enablement"))
+        self.changes = JournalStore(str(self.state / "enablement"))
         self.commands = Commands(
             str(self.state / "log"),
             str(self.state / "lock"),
@@ -72,7 +72,7 @@ class Host:
         tool.chmod(0o755)
 
     def enable(self, plan: list[tuple[str, bytes | str | None]]) -> None:
-        carrier = Carrier(
+        carrier = Applier(
             self.files, self.commands, self.changes, lambda _: None
         )
         for path, wanted in plan:
@@ -85,14 +85,14 @@ class Host:
             carrier.carry_out([change], ENABLEMENT, found)
 
     def disable(self) -> None:
-        carrier = Carrier(
+        carrier = Applier(
             self.files, self.commands, self.changes, lambda _: None
         )
         history = carrier.history()
         if history is None:
             return
         steps = undo(history, carrier.seen(history), {})
-        recall = Recall(
+        recall = Reverter(
             self.files, self.commands, self.changes, lambda _: None
         )
         recall.take_back(history, steps, lambda _: None)

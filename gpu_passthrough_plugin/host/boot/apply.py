@@ -7,11 +7,11 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host.boot.image_swap import OLD, Images
+from gpu_passthrough_plugin.host.boot.image_swap import OLD, ImageSwap
 from gpu_passthrough_plugin.host.boot.journal import (
     MAX_TEXT_BYTES,
-    Book,
-    Changes,
+    BootJournal,
+    JournalStore,
 )
 from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.host.files import Files
@@ -36,7 +36,7 @@ from gpu_passthrough_plugin.model.change_history import (
 )
 
 
-class Carrier:
+class Applier:
     """Makes changes, each put down before and after.
 
     Where it was killed, the same plan or a new one goes on from there.
@@ -48,23 +48,23 @@ class Carrier:
         self,
         files: Files,
         commands: Commands,
-        changes: Changes,
+        store: JournalStore,
         say: Callable[[str], None],
     ) -> None:
         self._files = files
         self._commands = commands
-        self._changes = changes
-        self._images = Images(files, commands)
+        self._store = store
+        self._images = ImageSwap(files, commands)
         self._say = say
 
     def history(self) -> History | None:
         """What was done and not taken back, once nothing is running."""
         self._commands.settle()
-        return self._changes.read()
+        return self._store.read()
 
     def seen(self, history: History) -> dict[str, CurrentFile]:
         """Every file of the history as it is now."""
-        return _all_seen(self._files, self._changes, history)
+        return _all_seen(self._files, self._store, history)
 
     def built(self, history: History | None) -> dict[str, str]:
         """Images that are as we built them, and the digest of our inputs."""
@@ -88,29 +88,29 @@ class Carrier:
         if history and _is_idle(history, plan, enablement, edits):
             return
         if history is None:
-            self._changes.remove()
+            self._store.remove()
             history = History(enablement)
         self._images.sweep(history)
         self._images.require_room(_builds(plan))
-        book = Book(self._files, self._changes, history)
-        book.open(enablement, edits)
+        journal = BootJournal(self._files, self._store, history)
+        journal.open(enablement, edits)
         for change in plan:
-            self._change(book, change)
-        book.close()
+            self._change(journal, change)
+        journal.close()
 
-    def _change(self, book: Book, change: Change) -> None:
+    def _change(self, journal: BootJournal, change: Change) -> None:
         if isinstance(change, Write):
-            self._write(book, change)
+            self._write(journal, change)
         elif change.action is Action.KEEP:
             return
         elif isinstance(change, Run):
-            self._run(book, change)
+            self._run(journal, change)
         else:
-            self._build(book, change)
+            self._build(journal, change)
         if change.action is not Action.KEEP:
             self._say(f"{change.step}: {change.action} {change.target}")
 
-    def _write(self, book: Book, change: Write) -> None:
+    def _write(self, journal: BootJournal, change: Write) -> None:
         path = self._files.real(change.path)
         now = self._files.read(path)
         record = ChangeRecord(
@@ -118,11 +118,11 @@ class Carrier:
         )
         if now == change.becomes:
             # Killed between the file and the journal.
-            known = book.history.record(record.kind, record.target)
+            known = journal.history.record(record.kind, record.target)
             if known and not known.is_done:
-                book.finish(known)
+                journal.finish(known)
             return
-        kept = book.history.files.get(path)
+        kept = journal.history.files.get(path)
         entry = self._files.entry(path)
         is_known = (
             not kept
@@ -135,14 +135,14 @@ class Carrier:
                 " done: look at it, then run this again"
             )
         if change.becomes is None:
-            book.begin(record, {path: GONE})
+            journal.begin(record, {path: GONE})
             self._files.remove(path)
         else:
-            book.begin(record, {path: book.keep(change.becomes)})
+            journal.begin(record, {path: journal.back_up(change.becomes)})
             self._files.put(path, change.becomes, change.mode)
-        book.finish(record)
+        journal.finish(record)
 
-    def _run(self, book: Book, change: Run) -> None:
+    def _run(self, journal: BootJournal, change: Run) -> None:
         paths = tuple(dict.fromkeys(map(self._files.real, change.touches)))
         record = ChangeRecord(
             ChangeKind.RUN,
@@ -152,20 +152,22 @@ class Carrier:
             undo_argv=change.undo_argv,
         )
         if change.output:
-            book.begin(record, dict.fromkeys(paths, ""))
+            journal.begin(record, dict.fromkeys(paths, ""))
             menu = self._files.real(change.output)
             new = self._images.menu(change.argv, change.output, change.step)
             entry = self._files.entry(new)
-            book.expect({menu: entry.digest if entry else ""})
+            journal.expect({menu: entry.digest if entry else ""})
             self._images.place(new, menu)
         else:
-            self._run_over(book, record, change)
-        book.finish(record)
+            self._run_over(journal, record, change)
+        journal.finish(record)
 
-    def _run_over(self, book: Book, record: ChangeRecord, change: Run) -> None:
+    def _run_over(
+        self, journal: BootJournal, record: ChangeRecord, change: Run
+    ) -> None:
         """Where it fails half way, its files are what they were."""
         before = {path: self._files.entry(path) for path in record.paths}
-        book.begin(record, dict.fromkeys(record.paths, ANY))
+        journal.begin(record, dict.fromkeys(record.paths, ANY))
         try:
             self._commands.run(change.argv, change.step)
         except errors.Error:
@@ -178,11 +180,11 @@ class Carrier:
             return
         if entry is None:
             self._files.remove(path)
-        elif self._changes.is_kept(entry.digest):
-            copy = self._changes.copy(entry.digest)
+        elif self._store.is_kept(entry.digest):
+            copy = self._store.copy(entry.digest)
             self._files.restore(path, copy, entry.attributes)
 
-    def _build(self, book: Book, change: Build) -> None:
+    def _build(self, journal: BootJournal, change: Build) -> None:
         image = self._files.real(change.image)
         note = self._images.note(change.kernel)
         record = ChangeRecord(
@@ -193,16 +195,16 @@ class Carrier:
             kernel=change.kernel,
             inputs=change.inputs,
         )
-        book.keep_beside(record, f"{image}{OLD}")
+        journal.begin_image(record, f"{image}{OLD}")
         new = self._images.build(change)
         entry = self._files.entry(new)
         said = self._images.noted(change, new)
         coming = {image: entry.digest if entry else ""}
         if note:
             coming[note] = hashlib.sha256(said).hexdigest()
-        book.expect(coming)
+        journal.expect(coming)
         self._images.swap(change, new)
-        book.finish(record)
+        journal.finish(record)
 
 
 def _builds(plan: Sequence[Change]) -> list[Build]:
@@ -231,11 +233,11 @@ def _is_idle(
 
 
 def _all_seen(
-    files: Files, changes: Changes, history: History
+    files: Files, store: JournalStore, history: History
 ) -> dict[str, CurrentFile]:
     """Every file of the history, by path."""
     return {
-        path: _seen(files, changes, path, kept)
+        path: _seen(files, store, path, kept)
         for path, kept in history.files.items()
     }
 
@@ -258,29 +260,29 @@ def _built(files: Files, history: History | None) -> dict[str, str]:
 
 
 def _seen(
-    files: Files, changes: Changes, path: str, backup: FileBackup
+    files: Files, store: JournalStore, path: str, backup: FileBackup
 ) -> CurrentFile:
     now = files.entry(path)
-    found = CurrentFile(now, has_backup=_is_kept(files, changes, backup))
+    found = CurrentFile(now, has_backup=_is_kept(files, store, backup))
     is_known = now is None or now.digest in backup.known_digests
     if is_known or backup.pending == ANY or backup.backup_path:
         return found
     is_text = (files.size(path) or 0) <= MAX_TEXT_BYTES
     return found._replace(
         contents=files.read(path) if is_text else None,
-        original=_kept(changes, backup.original),
-        last_written=_kept(changes, backup.last_written),
+        original=_kept(store, backup.original),
+        last_written=_kept(store, backup.last_written),
     )
 
 
-def _is_kept(files: Files, changes: Changes, backup: FileBackup) -> bool:
+def _is_kept(files: Files, store: JournalStore, backup: FileBackup) -> bool:
     if backup.original is None:
         return True
     if not backup.backup_path:
-        return changes.is_kept(backup.original.digest)
+        return store.is_kept(backup.original.digest)
     beside = files.entry(backup.backup_path)
     return beside is not None and beside.digest == backup.original.digest
 
 
-def _kept(changes: Changes, entry: FileState | None) -> bytes | None:
-    return changes.kept(entry.digest) if entry else b""
+def _kept(store: JournalStore, entry: FileState | None) -> bytes | None:
+    return store.kept(entry.digest) if entry else b""

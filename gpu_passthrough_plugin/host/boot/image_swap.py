@@ -29,7 +29,7 @@ _ENTRY = re.compile(r"^\s*(linux(16|efi)?\s+\S|blscfg\b)", re.MULTILINE)
 _PART = 0.5
 
 
-class Images:
+class ImageSwap:
     """What ``Build`` changes are carried out with."""
 
     def __init__(self, files: Files, commands: Commands) -> None:

@@ -24,7 +24,7 @@ from gpu_passthrough_plugin.model.change_history import (
 )
 
 
-class Changes:
+class JournalStore:
     """One host's history of changes, and copies of files, in a folder.
 
     Everything is written whole, synced, then renamed, before the act that
@@ -190,17 +190,17 @@ MAX_TEXT_BYTES = 1 << 20
 """What is longer is no text that somebody edits."""
 
 
-class Book:
+class BootJournal:
     """One host's history, in memory and on disk.
 
     :param history: as it was read.
     """
 
     def __init__(
-        self, files: Files, changes: Changes, history: History
+        self, files: Files, store: JournalStore, history: History
     ) -> None:
         self._files = files
-        self._changes = changes
+        self._store = store
         self.history = history
 
     def open(
@@ -211,7 +211,7 @@ class Book:
             self.history, enablement=enablement, is_finished=False
         )
         for edit in edits:
-            self.note(edit)
+            self.record_edit(edit)
         self._write()
 
     def close(self) -> None:
@@ -219,20 +219,22 @@ class Book:
         self.history = dataclasses.replace(self.history, is_finished=True)
         self._write()
 
-    def note(self, edit: ForeignEdit) -> None:
+    def record_edit(self, edit: ForeignEdit) -> None:
         """What a file is without us, as somebody edited it."""
         kept = self.history.files[edit.path]
         if edit.is_lost:
-            self._set_kept(edit.path, dataclasses.replace(kept, is_lost=True))
+            self._set_backup(
+                edit.path, dataclasses.replace(kept, is_lost=True)
+            )
             return
-        now = self._keep(edit.path)
+        now = self._back_up(edit.path)
         was = None
         if edit.original is not None:
             like = now or kept.last_written or kept.original
             if like is None:
                 raise ValueError(f"{edit.path} was never there")
-            was = FileState(self.keep(edit.original), like.attributes)
-        self._set_kept(
+            was = FileState(self.back_up(edit.original), like.attributes)
+        self._set_backup(
             edit.path,
             FileBackup(original=was, last_written=now, embedded=edit.embedded),
         )
@@ -248,9 +250,9 @@ class Book:
             folders += self._files.missing(path)
             kept = self.history.files.get(path)
             if kept is None:
-                entry = self._keep(path)
+                entry = self._back_up(path)
                 kept = FileBackup(original=entry, last_written=entry)
-            self._set_kept(
+            self._set_backup(
                 path, dataclasses.replace(kept, pending=coming[path])
             )
         self.history = dataclasses.replace(
@@ -258,7 +260,7 @@ class Book:
         )
         self._enter(record)
 
-    def keep_beside(self, record: ChangeRecord, beside: str) -> None:
+    def begin_image(self, record: ChangeRecord, beside: str) -> None:
         """The same for an image, which is kept at ``beside`` itself.
 
         One that was built anew by others is kept no longer.
@@ -270,7 +272,7 @@ class Book:
         )
         if now and now.digest not in kept.known_digests:
             kept = dataclasses.replace(kept, is_lost=True)
-        self._set_kept(path, kept)
+        self._set_backup(path, kept)
         self.begin(record, {p: "" for p in record.paths})
         if not kept.backup_path or now is None or kept.original is None:
             return
@@ -283,7 +285,7 @@ class Book:
         """Put down what files are about to become."""
         for path, digest in coming.items():
             kept = self.history.files[path]
-            self._set_kept(path, dataclasses.replace(kept, pending=digest))
+            self._set_backup(path, dataclasses.replace(kept, pending=digest))
         self._write()
 
     def finish(self, record: ChangeRecord) -> None:
@@ -293,24 +295,24 @@ class Book:
             left = (
                 self._files.entry(path)
                 if kept.backup_path
-                else self._keep(path)
+                else self._back_up(path)
             )
-            self._set_kept(
+            self._set_backup(
                 path, dataclasses.replace(kept, last_written=left, pending="")
             )
         self._enter(dataclasses.replace(record, is_done=True))
 
-    def keep(self, contents: bytes) -> str:
+    def back_up(self, contents: bytes) -> str:
         """The digest of contents that are kept from now on."""
         digest = hashlib.sha256(contents).hexdigest()
-        self._changes.keep(digest, contents)
+        self._store.keep(digest, contents)
         return digest
 
-    def _keep(self, path: str) -> FileState | None:
+    def _back_up(self, path: str) -> FileState | None:
         entry = self._files.entry(path)
         if entry:
             where = self._files.disk(self._files.real(path))
-            self._changes.keep_file(entry.digest, where)
+            self._store.keep_file(entry.digest, where)
         return entry
 
     def _enter(self, record: ChangeRecord) -> None:
@@ -329,9 +331,9 @@ class Book:
         )
         self._write()
 
-    def _set_kept(self, path: str, backup: FileBackup) -> None:
+    def _set_backup(self, path: str, backup: FileBackup) -> None:
         files = {**self.history.files, path: backup}
         self.history = dataclasses.replace(self.history, files=files)
 
     def _write(self) -> None:
-        self._changes.write(self.history)
+        self._store.write(self.history)

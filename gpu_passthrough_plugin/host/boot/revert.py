@@ -6,11 +6,11 @@ import posixpath
 from collections.abc import Callable, Iterable
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host.boot.image_swap import Images
+from gpu_passthrough_plugin.host.boot.image_swap import ImageSwap
 from gpu_passthrough_plugin.host.boot.journal import (
     MAX_TEXT_BYTES,
-    Book,
-    Changes,
+    BootJournal,
+    JournalStore,
 )
 from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.host.files import Files
@@ -26,7 +26,7 @@ from gpu_passthrough_plugin.model.change import (
 from gpu_passthrough_plugin.model.change_history import History
 
 
-class Recall:
+class Reverter:
     """Makes the steps of an undoing; forgets everything at its end.
 
     Where it was killed, an undoing planned anew goes on from there.
@@ -38,13 +38,13 @@ class Recall:
         self,
         files: Files,
         commands: Commands,
-        changes: Changes,
+        store: JournalStore,
         say: Callable[[str], None],
     ) -> None:
         self._files = files
         self._commands = commands
-        self._changes = changes
-        self._images = Images(files, commands)
+        self._store = store
+        self._images = ImageSwap(files, commands)
         self._say = say
 
     def take_back(
@@ -61,12 +61,12 @@ class Recall:
         """
         self._commands.settle()
         self._images.sweep(history)
-        book = Book(self._files, self._changes, history)
+        journal = BootJournal(self._files, self._store, history)
         for step in steps:
             if isinstance(step, Restore):
                 self._restore(history, step)
             elif isinstance(step, Merge):
-                self._merge(book, step)
+                self._merge(journal, step)
             elif isinstance(step, Rerun):
                 self._rerun(step)
             elif isinstance(step, Rebuild):
@@ -94,7 +94,7 @@ class Recall:
         elif beside:
             self._files.move(beside, step.path)
         else:
-            copy = self._changes.copy(step.original.digest)
+            copy = self._store.copy(step.original.digest)
             self._files.restore(step.path, copy, step.original.attributes)
 
     def _set_aside(self, step: Restore) -> None:
@@ -104,7 +104,7 @@ class Recall:
         if step.current is None or contents is None or size > MAX_TEXT_BYTES:
             return
         name = posixpath.basename(step.path)
-        path = self._changes.set_aside(name, step.current.digest, contents)
+        path = self._store.set_aside(name, step.current.digest, contents)
         self._say(
             f"what {step.path} held after an interrupted command is in {path}"
         )
@@ -117,9 +117,9 @@ class Recall:
         else:
             self._commands.run(step.argv, title)
 
-    def _merge(self, book: Book, step: Merge) -> None:
+    def _merge(self, journal: BootJournal, step: Merge) -> None:
         # From here on the merge is the original: a second try finds it.
-        book.note(step.edit)
+        journal.record_edit(step.edit)
         if step.edit.original is not None:
             self._files.put(step.edit.path, step.edit.original)
 
@@ -144,4 +144,4 @@ class Recall:
                 self._files.remove(kept.backup_path)
         for folder in reversed(history.folders):
             self._files.forget(folder)
-        self._changes.remove()
+        self._store.remove()

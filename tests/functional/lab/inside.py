@@ -27,12 +27,12 @@ from gpu_passthrough_plugin.flow import inventory as _inventory
 from gpu_passthrough_plugin.flow import release as _release
 from gpu_passthrough_plugin.formats import domain_xml as _domain_xml
 from gpu_passthrough_plugin.host import locks as _locks
-from gpu_passthrough_plugin.host.boot.journal import Changes
+from gpu_passthrough_plugin.host.boot.journal import JournalStore
 from gpu_passthrough_plugin.host.commands import Commands
-from gpu_passthrough_plugin.host.devices import Sysfs
+from gpu_passthrough_plugin.host.devices import SysfsDevices
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
-from gpu_passthrough_plugin.host.instance_journal import Journal
+from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 
 # What a child needs is here before it is forked.
 _IMPORTED = (
@@ -42,21 +42,21 @@ _IMPORTED = (
 _TIMEOUT_S = 300
 STATE = "/var/lib/gpu-passthrough"
 ACTS = (
-    (Journal, "write"),
-    (Journal, "remove"),
+    (InstanceJournal, "write"),
+    (InstanceJournal, "remove"),
     (SqlLedger, "claim"),
     (SqlLedger, "move"),
     (SqlLedger, "publish"),
-    (Sysfs, "rebind"),
-    (Sysfs, "reset_function"),
-    (Sysfs, "reset_bus"),
+    (SysfsDevices, "rebind"),
+    (SysfsDevices, "reset_function"),
+    (SysfsDevices, "reset_bus"),
     (Hypervisor, "start"),
     (Hypervisor, "shut_down"),
     (Hypervisor, "destroy"),
-    (Changes, "keep"),
-    (Changes, "keep_file"),
-    (Changes, "write"),
-    (Changes, "remove"),
+    (JournalStore, "keep"),
+    (JournalStore, "keep_file"),
+    (JournalStore, "write"),
+    (JournalStore, "remove"),
     (Files, "put"),
     (Files, "restore"),
     (Files, "keep"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host.devices import Replayed, Sysfs
+from gpu_passthrough_plugin.host.devices import RecordedDevices, SysfsDevices
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.function import (
     VFIO,
@@ -45,7 +45,7 @@ def attribute(root: Path, place: address.Address, name: str) -> Path:
 
 
 def test_bindings(root: Path) -> None:
-    devices = Sysfs(str(root))
+    devices = SysfsDevices(str(root))
     assert devices.binding(GPU) == NOUVEAU
     assert devices.binding(AUDIO) == Binding(None, "vfio-pci")
     override = attribute(root, GPU, "driver_override")
@@ -55,7 +55,7 @@ def test_bindings(root: Path) -> None:
 
 
 def test_a_function_that_is_gone(root: Path) -> None:
-    devices = Sysfs(str(root))
+    devices = SysfsDevices(str(root))
     with pytest.raises(errors.ReadFailed) as caught:
         devices.binding(GONE)
     assert "driver_override: No such file or directory" in str(caught.value)
@@ -64,14 +64,14 @@ def test_a_function_that_is_gone(root: Path) -> None:
 
 
 def test_identities(root: Path) -> None:
-    devices = Sysfs(str(root))
+    devices = SysfsDevices(str(root))
     assert devices.identity(GPU) == Identity(0x10DE, 0x1430)
     assert devices.identity(AUDIO) == Identity(0x10DE, 0x0FBA)
     assert devices.identity(DEAD) == Identity(0xFFFF, 0xFFFF)
 
 
 def test_a_virtual_function_answers_without_ids(root: Path) -> None:
-    devices = Sysfs(str(root))
+    devices = SysfsDevices(str(root))
     config = attribute(root, VIRTUAL, "config")
     assert config.read_bytes()[:4] == b"\xff" * 4
     assert devices.identity(VIRTUAL) == Identity(0x10DE, 0x1431)
@@ -84,7 +84,7 @@ def test_a_virtual_function_answers_without_ids(root: Path) -> None:
 def test_a_config_space_that_cannot_be_read(root: Path) -> None:
     config = attribute(root, GPU, "config")
     config.write_bytes(b"\xde\x10\x30")
-    devices = Sysfs(str(root))
+    devices = SysfsDevices(str(root))
     assert devices.identity(GPU) == Unknown(Why.MALFORMED, "de1030")
     config.write_bytes(b"")
     assert devices.identity(GPU) == Unknown(Why.MALFORMED, "")
@@ -94,7 +94,7 @@ def test_a_config_space_that_cannot_be_read(root: Path) -> None:
 
 
 def test_a_driver_that_is_right_is_only_held(root: Path) -> None:
-    devices = Sysfs(str(root))
+    devices = SysfsDevices(str(root))
     devices.rebind(Rebind(GPU, NOUVEAU, Binding("nouveau", "nouveau")))
     override = attribute(root, GPU, "driver_override")
     assert override.read_text().startswith("nouveau\n")
@@ -104,7 +104,7 @@ def test_a_driver_that_is_right_is_only_held(root: Path) -> None:
 
 def test_the_override_is_set_before_the_driver_is_taken(root: Path) -> None:
     with pytest.raises(errors.Unavailable) as caught:
-        Sysfs(str(root)).rebind(Rebind(GPU, NOUVEAU, VFIO))
+        SysfsDevices(str(root)).rebind(Rebind(GPU, NOUVEAU, VFIO))
     message = str(caught.value)
     assert message.startswith("cannot write '0000:06:00.0' to ")
     assert message.endswith(
@@ -120,7 +120,9 @@ def test_a_driver_that_does_not_take_the_function(root: Path) -> None:
     (pci / "drivers/vfio-pci").mkdir(parents=True)
     (pci / "drivers/vfio-pci/bind").touch()
     with pytest.raises(errors.Unavailable) as caught:
-        Sysfs(str(root)).rebind(Rebind(AUDIO, Binding(None, None), VFIO))
+        SysfsDevices(str(root)).rebind(
+            Rebind(AUDIO, Binding(None, None), VFIO)
+        )
     assert str(caught.value) == (
         "0000:06:00.1 is on no driver after binding it to vfio-pci; the"
         " kernel's log says why"
@@ -131,16 +133,16 @@ def test_a_driver_that_does_not_take_the_function(root: Path) -> None:
 
 def test_a_function_without_a_reset(root: Path) -> None:
     with pytest.raises(errors.Unavailable) as caught:
-        Sysfs(str(root)).reset_function(GPU)
+        SysfsDevices(str(root)).reset_function(GPU)
     assert "cannot write '1' to" in str(caught.value)
     assert "(ENOENT)" in str(caught.value)
     attribute(root, GPU, "reset").touch()
-    Sysfs(str(root)).reset_function(GPU)
+    SysfsDevices(str(root)).reset_function(GPU)
     assert attribute(root, GPU, "reset").read_text() == "1"
 
 
 def test_a_group_that_nobody_holds(root: Path) -> None:
-    devices = Sysfs(str(root))
+    devices = SysfsDevices(str(root))
     devices.require_idle(GPU)
     group = root / "dev/vfio/18"
     group.parent.mkdir(parents=True)
@@ -153,10 +155,10 @@ def test_a_group_that_may_be_held_is_not_reset(root: Path) -> None:
     reset = attribute(root, GPU, "reset")
     reset.touch()
     with pytest.raises(errors.Unavailable, match="in use is unknown: Is a "):
-        Sysfs(str(root)).reset_function(GPU)
+        SysfsDevices(str(root)).reset_function(GPU)
     assert reset.read_text() == ""
     with pytest.raises(errors.ReadFailed, match="iommu_group"):
-        Sysfs(str(root)).require_idle(AUDIO)
+        SysfsDevices(str(root)).require_idle(AUDIO)
 
 
 def program(folder: Path, script: str) -> None:
@@ -172,10 +174,10 @@ def test_vfio_pci_is_loaded_where_it_is_not_there(
     there = tmp_path / "sys/bus/pci/drivers/vfio-pci"
     program(tmp_path / "bin", f'[ "$*" = vfio-pci ] && /bin/mkdir -p {there}')
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    Sysfs(str(root)).prepare()
+    SysfsDevices(str(root)).prepare()
     assert there.is_dir()
     monkeypatch.setenv("PATH", "")
-    Sysfs(str(root)).prepare()
+    SysfsDevices(str(root)).prepare()
 
 
 def test_vfio_pci_that_cannot_be_loaded(
@@ -184,19 +186,19 @@ def test_vfio_pci_that_cannot_be_loaded(
     program(tmp_path / "bin", "echo 'FATAL:\nnot found' >&2; exit 1")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     with pytest.raises(errors.Unavailable) as caught:
-        Sysfs(str(root)).prepare()
+        SysfsDevices(str(root)).prepare()
     assert str(caught.value) == (
         "cannot load vfio-pci: FATAL: not found; wanted a kernel with the"
         " module vfio-pci"
     )
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
     with pytest.raises(errors.Unavailable, match="'modprobe'; wanted"):
-        Sysfs(str(root)).prepare()
+        SysfsDevices(str(root)).prepare()
 
 
 def test_a_recorded_host_is_acted_on_in_memory_only() -> None:
     was = {GPU: NOUVEAU}
-    devices = Replayed(was, {GPU: Identity(0x10DE, 0x1430)})
+    devices = RecordedDevices(was, {GPU: Identity(0x10DE, 0x1430)})
     devices.prepare()
     with pytest.raises(errors.Refused, match="is not on vfio-pci"):
         devices.reset_function(GPU)

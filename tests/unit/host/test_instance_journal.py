@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host.instance_journal import Journal
+from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.function import VFIO, Binding, Rebind
 from gpu_passthrough_plugin.model.instance import Instance, Phase
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_what_was_written_is_read(folder: Path) -> None:
-    journal = Journal(str(folder))
+    journal = InstanceJournal(str(folder))
     assert journal.read(UUID) is None
     assert journal.instances() == ()
     journal.write(BOOTING)
@@ -51,16 +51,16 @@ def test_what_was_written_is_read(folder: Path) -> None:
 def test_what_cannot_be_read_is_there_all_the_same(folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / f"{UUID}.json").write_text("{")
-    assert Journal(str(folder)).has(UUID)
+    assert InstanceJournal(str(folder)).has(UUID)
 
 
 def test_nobody_else_may_read_it(folder: Path) -> None:
-    Journal(str(folder)).write(BOOTING)
+    InstanceJournal(str(folder)).write(BOOTING)
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_file_that_was_half_written_is_not_looked_at(folder: Path) -> None:
-    journal = Journal(str(folder))
+    journal = InstanceJournal(str(folder))
     journal.write(BOOTING)
     (folder / f"{UUID}.json.new").write_text('{"format": 1, "uu')
     (folder / f"{OTHER}.json.new").write_text("")
@@ -85,12 +85,12 @@ def test_what_an_earlier_release_wrote(folder: Path) -> None:
     """It knew of no guest that libvirt had told the end of."""
     folder.mkdir(parents=True)
     (folder / f"{UUID}.json").write_text(changed())
-    found = Journal(str(folder)).read(UUID)
+    found = InstanceJournal(str(folder)).read(UUID)
     assert found == Instance(UUID, phase=Phase.ACTIVE, is_stopped=False)
 
 
 def test_what_is_no_journal_is_named(folder: Path) -> None:
-    journal = Journal(str(folder))
+    journal = InstanceJournal(str(folder))
     folder.mkdir(parents=True)
     path = folder / f"{UUID}.json"
     path.write_text(changed())
@@ -129,7 +129,7 @@ def test_what_is_no_journal_is_named(folder: Path) -> None:
 def test_only_a_uuid_becomes_part_of_a_path(
     folder: Path, tmp_path: Path
 ) -> None:
-    journal = Journal(str(folder))
+    journal = InstanceJournal(str(folder))
     journal.write(BOOTING)
     victim = tmp_path / "victim.json"
     victim.write_text(changed())
@@ -146,7 +146,7 @@ def test_only_a_uuid_becomes_part_of_a_path(
 
 
 def test_a_stranger_in_the_folder_is_named(folder: Path) -> None:
-    journal = Journal(str(folder))
+    journal = InstanceJournal(str(folder))
     journal.write(BOOTING)
     (folder / "notes.txt").write_text("mine")
     assert journal.instances() == (BOOTING,)
@@ -157,7 +157,7 @@ def test_a_stranger_in_the_folder_is_named(folder: Path) -> None:
 
 def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    journal = Journal(str(tmp_path / "file" / "instances"))
+    journal = InstanceJournal(str(tmp_path / "file" / "instances"))
     with pytest.raises(errors.Unavailable) as caught:
         journal.write(BOOTING)
     assert str(caught.value).startswith("cannot write the journal ")

@@ -10,7 +10,7 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host.boot import journal_format
-from gpu_passthrough_plugin.host.boot.journal import Changes
+from gpu_passthrough_plugin.host.boot.journal import JournalStore
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.change_history import (
     Attributes,
@@ -59,8 +59,8 @@ HISTORY = History(
 
 
 @pytest.fixture
-def changes(tmp_path: Path) -> Changes:
-    return Changes(str(tmp_path / "state/enablement"))
+def changes(tmp_path: Path) -> JournalStore:
+    return JournalStore(str(tmp_path / "state/enablement"))
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "state/enablement"
 
 
-def test_what_was_written_is_read(changes: Changes, folder: Path) -> None:
+def test_what_was_written_is_read(changes: JournalStore, folder: Path) -> None:
     assert changes.read() is None
     changes.write(HISTORY)
     changes.write(HISTORY)
@@ -78,7 +78,7 @@ def test_what_was_written_is_read(changes: Changes, folder: Path) -> None:
 
 
 def test_contents_are_kept_once(
-    changes: Changes, folder: Path, tmp_path: Path
+    changes: JournalStore, folder: Path, tmp_path: Path
 ) -> None:
     assert changes.kept(DIGEST) is None
     assert not changes.is_kept(DIGEST)
@@ -95,7 +95,7 @@ def test_contents_are_kept_once(
 
 
 def test_a_file_that_changes_while_it_is_kept(
-    changes: Changes, tmp_path: Path
+    changes: JournalStore, tmp_path: Path
 ) -> None:
     source = tmp_path / "x"
     source.write_bytes(b"y")
@@ -105,7 +105,7 @@ def test_a_file_that_changes_while_it_is_kept(
 
 
 def test_everything_is_forgotten_but_what_was_set_aside(
-    changes: Changes, folder: Path
+    changes: JournalStore, folder: Path
 ) -> None:
     changes.remove()
     changes.write(HISTORY)
@@ -127,7 +127,9 @@ def changed(**fields: Any) -> str:
     return json.dumps(found | fields)
 
 
-def test_what_is_no_journal_is_named(changes: Changes, folder: Path) -> None:
+def test_what_is_no_journal_is_named(
+    changes: JournalStore, folder: Path
+) -> None:
     folder.mkdir(parents=True)
     path = folder / "changes.json"
     path.write_text(changed())
@@ -171,7 +173,7 @@ def test_what_is_no_journal_is_named(changes: Changes, folder: Path) -> None:
 
 def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    changes = Changes(str(tmp_path / "file/enablement"))
+    changes = JournalStore(str(tmp_path / "file/enablement"))
     match = "nothing is done without"
     with pytest.raises(errors.Unavailable, match=match):
         changes.write(HISTORY)
@@ -190,7 +192,7 @@ def test_nothing_is_noted_without_the_lock(folder: Path) -> None:
         raise errors.Unavailable("the lock of h was lost")
 
     with pytest.raises(errors.Unavailable, match="was lost"):
-        Changes(str(folder), lost).write(HISTORY)
+        JournalStore(str(folder), lost).write(HISTORY)
     assert not folder.exists()
-    Changes(str(folder)).write(HISTORY)
-    assert Changes(str(folder), lost).read() == HISTORY
+    JournalStore(str(folder)).write(HISTORY)
+    assert JournalStore(str(folder), lost).read() == HISTORY
