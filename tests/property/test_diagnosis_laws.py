@@ -12,7 +12,7 @@ from tests.unit.diagnosis.examples import EXAMPLES
 CASES = [
     case
     for example in EXAMPLES.values()
-    for case in (example.shown, *example.misses)
+    for case in (example.case, *example.misses, *example.variants)
 ]
 BEFORE = st.sampled_from(["", "x86: ", "<6>"])
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from gpu_passthrough_plugin.diagnosis.causes import catalogue
+from gpu_passthrough_plugin.diagnosis.causes.catalogue import Rule
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Evidence
 from gpu_passthrough_plugin.discovery.facts import facts as host_facts
 from gpu_passthrough_plugin.discovery.functions import detail as host_detail
@@ -15,11 +17,17 @@ from gpu_passthrough_plugin.model.change_history import Enablement, Target
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.group import Member, Role
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
-from gpu_passthrough_plugin.model.reading import MISSING
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 from tests.trees.installed import installation
 from tests.unit.isolation.values import audio, detail, facts, gpu
 
 RELEASE = "6.1.0"
+LOST = Unknown(Why.UNREADABLE, "Permission denied")
+PATH = "/etc/modprobe.d/vfio.conf"
+ALL_IDS = "options vfio-pci ids=10de:1430,10de:0fba"
+HALF_IDS = "options vfio-pci ids=10de:1430"
+WORD = ("quiet", "intel_iommu=on")
+SOURCE = {"/etc/default/grub": WORD}
 # ``Any``: keywords of a tuple, which checks nothing of its own.
 Fields = Any
 
@@ -137,3 +145,55 @@ def of_tree(tree: Tree, log: tuple[str, ...]) -> Evidence:
 
 def names(causes: Sequence[Cause]) -> list[str]:
     return [cause.name for cause in causes]
+
+
+def told(*words: str, **fields: Fields) -> Fields:
+    """Evidence of a kernel without groups that was told these words."""
+    made = facts(kernel_arguments=words, iommus=(), kernel_release=RELEASE)
+    return {"facts": made, **fields}
+
+
+def arguments(*words: str) -> Fields:
+    """Evidence of a host with groups whose kernel was told these words."""
+    made = facts(kernel_arguments=words, kernel_release=RELEASE)
+    return {"facts": made}
+
+
+def conf(text: str, path: str = PATH, **fields: Fields) -> Fields:
+    """Evidence of a host with this module configuration."""
+    return {"installation": found({path: f"{text}\n"}, **fields)}
+
+
+def image(*names: str, **fields: Fields) -> Fields:
+    """Evidence of a host whose initramfs has these files."""
+    return {"images": {RELEASE: ("init", *names)}, **fields}
+
+
+def bound(**fields: Fields) -> tuple[Member, ...]:
+    """A card and its audio function on vfio-pci."""
+    return (
+        member(gpu(driver="vfio-pci"), **fields),
+        member(audio(driver="vfio-pci")),
+    )
+
+
+UNGROUPED = card(iommu_group=None)
+BY_IDS, BY_ADDRESS = enabled(binding="ids"), enabled()
+
+
+def cause(rule: Rule, case: Case) -> Cause:
+    """The cause that a rule finds, among all that apply."""
+    name = rule_name(rule)
+    (result,) = [c for c in catalogue.causes(case) if c.name == name]
+    return result
+
+
+def confidence(rule: Rule, case: Case) -> str:
+    """How sure a rule's cause is; empty where it does not apply."""
+    name = rule_name(rule)
+    matches = [c for c in catalogue.causes(case) if c.name == name]
+    return matches[0].confidence if matches else ""
+
+
+def rule_name(rule: Rule) -> str:
+    return rule.__name__.replace("_", "-")

@@ -15,7 +15,7 @@ BMC = judged(gpu(vendor_id=0x1A03, product_id=0x2000))
 NIC = judged(gpu(class_code=0x020000))
 
 
-def found(*groups: Group, **fields: Any) -> dict[str, Finding]:
+def checks(*groups: Group, **fields: Any) -> dict[str, Finding]:
     findings = readiness.findings(facts(**fields), groups)
     assert [f.check for f in findings] == [
         "firmware", "iommu", "groups", "assignable",
@@ -27,58 +27,56 @@ def found(*groups: Group, **fields: Any) -> dict[str, Finding]:
 
 
 def test_a_host_that_is_ready() -> None:
-    checks = found(CARD, BMC, NIC)
-    assert {f.status for f in checks.values()} == {Status.PASS}
-    assert checks["firmware"].detail == "ACPI table DMAR"
-    assert checks["iommu"].detail == "the kernel runs dmar0"
-    assert checks["groups"].detail == "3 IOMMU groups"
-    assert checks["assignable"].detail == (
-        "1 of 2 groups that hold a selected function"
-    )
+    ready = checks(CARD, BMC, NIC)
+    assert {f.status for f in ready.values()} == {Status.PASS}
+    assert "DMAR" in ready["firmware"].detail
+    assert "dmar0" in ready["iommu"].detail
+    assert "3" in ready["groups"].detail
+    assert "1 of 2" in ready["assignable"].detail
 
 
 def test_firmware() -> None:
-    none = found(CARD, acpi_tables=frozenset({"FACP"}))["firmware"]
+    none = checks(CARD, acpi_tables=frozenset({"FACP"}))["firmware"]
     assert none.status is Status.FAIL
-    assert "no ACPI table DMAR" in none.detail
+    assert "DMAR" in none.detail
     assert "VT-d" in none.remedy
-    amd = found(
+    amd = checks(
         CARD, cpu_vendor=CpuVendor.AMD, acpi_tables=frozenset({"FACP"})
     )["firmware"]
     assert (amd.status, "IVRS" in amd.detail) == (Status.FAIL, True)
-    mixed = found(CARD, cpu_vendor=CpuVendor.AMD)["firmware"]
-    assert mixed.detail == "ACPI table DMAR"
-    arm = found(CARD, cpu_vendor=CpuVendor.ARM)["firmware"]
+    mixed = checks(CARD, cpu_vendor=CpuVendor.AMD)["firmware"]
+    assert (mixed.status, "DMAR" in mixed.detail) == (Status.PASS, True)
+    arm = checks(CARD, cpu_vendor=CpuVendor.ARM)["firmware"]
     assert arm.status is Status.PASS
-    for fields, detail in (
-        ({"cpu_vendor": LOST}, f"unknown: CPU vendor {LOST}"),
-        ({"acpi_tables": LOST}, f"unknown: ACPI tables {LOST}"),
+    for fields, name in (
+        ({"cpu_vendor": LOST}, "CPU vendor"),
+        ({"acpi_tables": LOST}, "ACPI tables"),
     ):
-        lost = found(CARD, **fields)["firmware"]
-        assert (lost.status, lost.detail) == (Status.WARN, detail)
+        lost = checks(CARD, **fields)["firmware"]
+        assert lost.status is Status.WARN
+        assert name in lost.detail and str(LOST) in lost.detail
 
 
 def test_iommu() -> None:
-    none = found(CARD, iommus=())["iommu"]
+    none = checks(CARD, iommus=())["iommu"]
     assert none.status is Status.FAIL
     assert "intel_iommu=on" in none.remedy
-    assert found(CARD, iommus=LOST)["iommu"].status is Status.WARN
+    assert checks(CARD, iommus=LOST)["iommu"].status is Status.WARN
 
 
 def test_no_groups_have_the_first_reason() -> None:
     here = facts(iommus=(), kernel_arguments=("intel_opmmu=on",))
     alone = judged(gpu(iommu_group=None), facts=here)
-    groups = found(alone)["groups"]
+    groups = checks(alone)["groups"]
     assert groups.status is Status.FAIL
     assert "intel_opmmu=on" in groups.detail
     assert "intel_iommu=on" in groups.remedy
-    nothing = found()["groups"]
-    assert nothing.detail == "no PCI function is in an IOMMU group"
+    assert checks()["groups"].status is Status.FAIL
 
 
 def test_nothing_assignable() -> None:
     for groups, detail in (((BMC, NIC), "0 of 1"), ((NIC,), "0 of 0")):
-        finding = found(*groups)["assignable"]
+        finding = checks(*groups)["assignable"]
         assert finding.status is Status.FAIL
-        assert finding.detail.startswith(detail)
+        assert detail in finding.detail
         assert "group list" in finding.remedy

@@ -8,12 +8,12 @@ from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.reading import Unknown, Why
 from tests.unit.diagnosis.build import (
     Fields,
+    bound,
     card,
     enabled,
     evidence,
     target,
 )
-from tests.unit.diagnosis.examples.function import bound
 from tests.unit.isolation.values import audio, facts, gpu
 
 LOST = Unknown(Why.UNREADABLE, "Permission denied")
@@ -36,13 +36,10 @@ def test_needed_until_the_running_kernel_has_all() -> None:
             "0000:06:00.1 is on snd_hda_intel",
         ),
     )
-    found = reboot.finding(host(card(driver=None)[0], card()[1]))
-    assert (found.check, found.status) == ("reboot", Status.FAIL)
-    assert found.detail == (
-        "reboot needed: 0000:06:00.0 is on no driver; 0000:06:00.1 is on"
-        " snd_hda_intel"
-    )
-    assert found.remedy == "reboot this host"
+    finding = reboot.finding(host(card(driver=None)[0], card()[1]))
+    assert (finding.check, finding.status) == ("reboot", Status.FAIL)
+    for fact in ("0000:06:00.0", "0000:06:00.1", "snd_hda_intel"):
+        assert fact in finding.detail
     assert reboot.state(host(*bound(), facts=QUIET)).is_needed is True
     assert reboot.state(host(bound()[0])).missing == (
         "0000:06:00.1 is not there",
@@ -51,8 +48,8 @@ def test_needed_until_the_running_kernel_has_all() -> None:
 
 def test_not_needed_when_all_is_as_it_should_be() -> None:
     assert reboot.state(host(*bound())) == State(False)
-    found = reboot.finding(host(*bound()))
-    assert (found.status, found.remedy) == (Status.PASS, "")
+    finding = reboot.finding(host(*bound()))
+    assert (finding.status, finding.remedy) == (Status.PASS, "")
     # Which boot it is does not matter then.
     assert reboot.state(host(*bound(), boot_id=LOST)) == State(False)
 
@@ -64,10 +61,10 @@ def test_not_needed_where_nothing_was_enabled() -> None:
 def test_after_another_boot_it_did_not_help() -> None:
     rebooted = host(*card(), boot_id="later")
     assert reboot.state(rebooted).is_needed is False
-    found = reboot.finding(rebooted)
-    assert found.status is Status.WARN
-    assert "0000:06:00.0 is on nouveau" in found.detail
-    assert "host verify" in found.remedy
+    finding = reboot.finding(rebooted)
+    assert finding.status is Status.WARN
+    assert "0000:06:00.0 is on nouveau" in finding.detail
+    assert "host verify" in finding.remedy
 
 
 def test_unknown_where_the_boot_is() -> None:
@@ -76,9 +73,9 @@ def test_unknown_where_the_boot_is() -> None:
         {"enablement": enabled(*TARGETS, boot_id="")},
     ):
         assert reboot.state(host(*card(), **fields)).is_needed is None
-        found = reboot.finding(host(*card(), **fields))
-        assert found.status is Status.WARN
-        assert "unknown" in found.detail
+        finding = reboot.finding(host(*card(), **fields))
+        assert finding.status is Status.WARN
+        assert "unknown" in finding.detail
 
 
 def test_unknown_where_the_host_cannot_be_read() -> None:

@@ -13,6 +13,7 @@ from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 from tests.unit.diagnosis.build import (
     Fields,
+    bound,
     card,
     case,
     enabled,
@@ -22,7 +23,6 @@ from tests.unit.diagnosis.build import (
     names,
     target,
 )
-from tests.unit.diagnosis.examples.function import bound
 from tests.unit.isolation.values import audio, gpu
 
 LOST = Unknown(Why.UNREADABLE, "Permission denied")

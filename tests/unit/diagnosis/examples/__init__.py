@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-from tests.unit.diagnosis.examples.driver import DRIVER
-from tests.unit.diagnosis.examples.function import FUNCTION
-from tests.unit.diagnosis.examples.host import HOST
+from tests.unit.diagnosis.examples import (
+    device_missing,
+    driver_binding,
+    group_peers,
+    guest_runtime,
+    iommu_startup,
+    kernel_arguments,
+    vfio_module,
+    vfio_selection,
+)
 
-EXAMPLES = {**HOST, **DRIVER, **FUNCTION}
+EXAMPLES = {
+    **iommu_startup.EXAMPLES,
+    **kernel_arguments.EXAMPLES,
+    **device_missing.EXAMPLES,
+    **driver_binding.EXAMPLES,
+    **vfio_module.EXAMPLES,
+    **vfio_selection.EXAMPLES,
+    **group_peers.EXAMPLES,
+    **guest_runtime.EXAMPLES,
+}
 """By the name of the cause."""

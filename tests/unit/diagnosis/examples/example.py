@@ -8,13 +8,15 @@ from gpu_passthrough_plugin.diagnosis.evidence import Case, Confidence
 
 
 class Example(NamedTuple):
-    """What a cause shows itself by.
+    """A case of one cause, with others near it.
 
-    :param said: what its evidence has in it.
-    :param misses: none of them has the cause.
+    :param evidence: what the cause's evidence has in it.
+    :param misses: cases that nearly have the cause, and do not.
+    :param variants: further cases whose message differs.
     """
 
-    shown: Case
+    case: Case
     confidence: Confidence
-    said: str
+    evidence: str
     misses: tuple[Case, ...]
+    variants: tuple[Case, ...] = ()

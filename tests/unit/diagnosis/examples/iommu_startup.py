@@ -1,23 +1,24 @@
-"""Of a host without groups, and of what its kernel was told."""
+"""Hosts on which no IOMMU group has the function."""
 
 from __future__ import annotations
 
 from gpu_passthrough_plugin.diagnosis.evidence import Confidence
 from gpu_passthrough_plugin.model.host_facts import CpuVendor
-from gpu_passthrough_plugin.model.reading import Unknown, Why
 from tests.unit.diagnosis.build import (
-    RELEASE,
+    LOST,
+    SOURCE,
+    UNGROUPED,
+    WORD,
     Fields,
-    card,
     case,
     enabled,
-    found,
+    member,
+    told,
     ungrouped,
 )
 from tests.unit.diagnosis.examples.example import Example
-from tests.unit.isolation.values import facts
+from tests.unit.isolation.values import facts, gpu
 
-LOST = Unknown(Why.UNREADABLE, "Permission denied")
 NO_TABLES = frozenset({"FACP"})
 AMD: Fields = {
     "cpu_vendor": CpuVendor.AMD,
@@ -25,25 +26,12 @@ AMD: Fields = {
     "kernel_arguments": ("quiet",),
 }
 MIXED: Fields = {"cpu_vendor": CpuVendor.AMD}
-WORD = ("quiet", "intel_iommu=on")
-MENU, STUB = "/boot/grub2/grub.cfg", "/boot/efi/EFI/centos/grub.cfg"
-
-
-def told(*words: str, **fields: Fields) -> Fields:
-    """Evidence of a kernel without groups that was told these words."""
-    made = facts(kernel_arguments=words, iommus=(), kernel_release=RELEASE)
-    return {"facts": made, **fields}
-
-
-UNGROUPED = card(iommu_group=None)
-ENABLED = enabled()
 PENDING = enabled(boot_id="now")
-BOTH = {f"{MENU}:100": WORD, f"{MENU}:120": WORD}
-ONE = {f"{MENU}:100": WORD, f"{MENU}:120": ("quiet",)}
-NONE = {f"{MENU}:100": ("quiet",)}
-SOURCE = {"/etc/default/grub": WORD}
 
-HOST = {
+
+REFUSED = "vfio-pci: probe of 0000:06:00.0 failed with error -22"
+
+EXAMPLES = {
     "firmware-off": Example(
         ungrouped(acpi_tables=NO_TABLES),
         Confidence.CERTAIN,
@@ -54,6 +42,16 @@ HOST = {
             ungrouped(acpi_tables=NO_TABLES, cpu_vendor=CpuVendor.ARM),
             # Another function's group shows that the table was there.
             case(facts=facts(acpi_tables=NO_TABLES, iommus=())),
+        ),
+        (
+            ungrouped(**AMD | {"acpi_tables": NO_TABLES}),
+            ungrouped(acpi_tables=NO_TABLES, cpu_vendor=LOST),
+            ungrouped(acpi_tables=LOST),
+            case(
+                *UNGROUPED,
+                facts=facts(acpi_tables=NO_TABLES, iommus=()),
+                log=(REFUSED,),
+            ),
         ),
     ),
     "iommu-off": Example(
@@ -121,6 +119,7 @@ HOST = {
             case(*UNGROUPED, **told("quiet")),
             case(*UNGROUPED, **told(*WORD, log=("DMAR: parse failed",))),
         ),
+        (case(*UNGROUPED, **told(*WORD)),),
     ),
     "iommu-not-started": Example(
         case(
@@ -142,75 +141,19 @@ HOST = {
             ungrouped(iommus=LOST),
             ungrouped(acpi_tables=NO_TABLES),
         ),
+        (case(*UNGROUPED, **told(*WORD)),),
     ),
     "not-covered": Example(
         ungrouped(iommus=("dmar0",)),
         Confidence.CERTAIN,
         "0000:06:00.0 has no iommu_group; /sys/class/iommu: dmar0",
         (ungrouped(), case()),
-    ),
-    "not-rebooted": Example(
-        case(*UNGROUPED, **told("quiet", enablement=PENDING)),
-        Confidence.CERTAIN,
-        "boot id now, then and now",
-        (
-            case(
-                *UNGROUPED, **told("quiet", enablement=ENABLED, entries=BOTH)
-            ),
-            case(*UNGROUPED, **told("quiet", entries=NONE)),
-            case(*UNGROUPED, **told(*WORD, entries=BOTH)),
-            case(facts=facts(kernel_arguments=("quiet",)), entries=BOTH),
-        ),
-    ),
-    "not-regenerated": Example(
-        case(*UNGROUPED, **told("quiet", configured=SOURCE, entries=NONE)),
-        Confidence.CERTAIN,
-        f"/etc/default/grub: intel_iommu=on; without it: {MENU}:100",
-        (
-            case(*UNGROUPED, **told("quiet", configured=SOURCE, entries={})),
-            case(*UNGROUPED, **told("quiet", configured=SOURCE, entries=ONE)),
-            case(*UNGROUPED, **told(*WORD, configured=SOURCE, entries=NONE)),
-        ),
-    ),
-    "wrong-grub-cfg": Example(
-        case(
-            *UNGROUPED,
-            **told(
-                "quiet",
-                configured=SOURCE,
-                entries={f"{STUB}:100": ("quiet",)},
-                installation=found({MENU: "linuxefi /v quiet intel_iommu=on"}),
-            ),
-        ),
-        Confidence.LIKELY,
-        f"{MENU}: intel_iommu=on; without it: {STUB}:100",
         (
             case(
                 *UNGROUPED,
-                **told(
-                    "quiet",
-                    entries={f"{STUB}:100": ("quiet",)},
-                    installation=found({MENU: "linuxefi /v quiet"}),
-                ),
+                member(gpu("82:00.0", iommu_group=7)),
+                facts=facts(iommus=LOST),
             ),
-            case(
-                *UNGROUPED,
-                **told(
-                    "quiet",
-                    entries=NONE,
-                    installation=found({MENU: "linux /v intel_iommu=on"}),
-                ),
-            ),
-        ),
-    ),
-    "other-boot-entry": Example(
-        case(*UNGROUPED, **told("quiet", enablement=ENABLED, entries=BOTH)),
-        Confidence.LIKELY,
-        f"{MENU}:100: intel_iommu=on",
-        (
-            case(*UNGROUPED, **told("quiet", enablement=PENDING, entries=ONE)),
-            case(*UNGROUPED, **told("quiet", entries=BOTH)),
-            case(*UNGROUPED, **told(*WORD, enablement=ENABLED, entries=BOTH)),
         ),
     ),
 }

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from gpu_passthrough_plugin.diagnosis.causes import vfio_selection
+from tests.unit.diagnosis.build import (
+    ALL_IDS,
+    HALF_IDS,
+    LOST,
+    PATH,
+    Fields,
+    case,
+    cause,
+    conf,
+    confidence,
+    enabled,
+    found,
+    member,
+)
+from tests.unit.diagnosis.examples.vfio_selection import ADDED, AUDIO, GPU
+from tests.unit.isolation.values import gpu
+
+
+def test_configuration_that_is_partly_unread() -> None:
+    hidden = "/etc/modprobe.d/secret.conf"
+    half = found({PATH: HALF_IDS, hidden: ""})
+    partly = half._replace(files={**half.files, hidden: LOST})
+    lacks = case(AUDIO, GPU, installation=partly)
+    assert confidence(vfio_selection.ids_incomplete, lacks) == "possible"
+    none = found({hidden: ""})._replace(files={hidden: LOST})
+    not_enabled = cause(vfio_selection.not_enabled, case(installation=none))
+    assert not_enabled.confidence == "possible"
+    assert hidden in not_enabled.evidence
+
+
+def test_the_whole_list_of_ids_in_the_file_that_has_some() -> None:
+    for example, sure in (
+        (case(AUDIO, GPU, **conf(HALF_IDS)), "certain"),
+        (case(GPU, AUDIO, **conf(HALF_IDS)), "likely"),
+    ):
+        lacks = cause(vfio_selection.ids_incomplete, example)
+        assert lacks.confidence == sure
+        assert "10de:0fba (0000:06:00.1)" in lacks.text
+        assert ALL_IDS in lacks.fix and PATH in lacks.fix
+    taken = cause(
+        vfio_selection.ids_incomplete, case(AUDIO, GPU, log=(ADDED,))
+    )
+    assert taken.evidence == ADDED
+    assert ALL_IDS in taken.fix and PATH in taken.fix
+
+
+def test_what_the_early_script_said() -> None:
+    line = "gpu-passthrough: 0000:06:00.0 is left alone: no driver_override"
+    other = line.replace("06:00.0", "82:00.0")
+    unread = member(gpu(driver="nouveau"), driver_override=LOST)
+    done: Fields = {"enablement": enabled()}
+    lost = cause(
+        vfio_selection.override_lost, case(unread, log=(other, line), **done)
+    )
+    assert lost.evidence == line
+    assert (
+        confidence(
+            vfio_selection.override_lost, case(unread, log=(other,), **done)
+        )
+        == ""
+    )

@@ -1,0 +1,76 @@
+"""Functions that are missing, moved or not responding."""
+
+from __future__ import annotations
+
+from gpu_passthrough_plugin.diagnosis.evidence import Case, Confidence
+from gpu_passthrough_plugin.model.function import Header
+from gpu_passthrough_plugin.model.group import Member
+from tests.unit.diagnosis.build import (
+    LOST,
+    card,
+    case,
+    evidence,
+    member,
+    target,
+)
+from tests.unit.diagnosis.examples.example import Example
+from tests.unit.isolation.values import audio, gpu
+
+ASLEEP = (
+    "vfio-pci 0000:06:00.0: Unable to change power state from D3cold to D0,"
+    " device inaccessible"
+)
+
+
+def missing(*members: Member) -> Case:
+    """Of a function that the host does not show."""
+    wanted = target(gpu())
+    return Case(wanted, None, evidence(*members), (wanted,))
+
+
+UNPLUGGED = "pcieport 0000:00:02.0: pciehp: Slot(6): Link Down, 0000:06:00.0"
+
+EXAMPLES = {
+    "gone": Example(
+        missing(card()[1]),
+        Confidence.CERTAIN,
+        "1 functions, and not this one",
+        (case(),),
+        (Case(target(gpu()), None, evidence(log=(UNPLUGGED,))),),
+    ),
+    "moved": Example(
+        case()._replace(target=target(audio("06:00.0"))),
+        Confidence.CERTAIN,
+        "0000:06:00.0 is 10de:1430, and was 10de:0fba",
+        (
+            case(),
+            case()._replace(target=target(gpu(), vendor_id=0, product_id=0)),
+            case(*card(vendor_id=LOST))._replace(target=target(gpu())),
+            case(*card(vendor_id=0xFFFF, product_id=0xFFFF)),
+            missing(card()[1]),
+        ),
+        (missing(card()[1], member(gpu("82:00.0"))),),
+    ),
+    "unreadable": Example(
+        case(*card(driver=LOST)),
+        Confidence.POSSIBLE,
+        "the driver: unreadable (Permission denied)",
+        (case(), case(*card(driver=None))),
+        (case(*card(iommu_group=LOST)),),
+    ),
+    "d3cold": Example(
+        case(member(gpu(), header=Header.DEAD), log=(ASLEEP,)),
+        Confidence.CERTAIN,
+        ASLEEP,
+        (
+            case(log=(ASLEEP.replace("06:00.0", "82:00.0"),)),
+            case(log=("vfio-pci 0000:06:00.0: enabling device",)),
+        ),
+    ),
+    "dead": Example(
+        case(member(gpu(driver="vfio-pci"), header=Header.DEAD)),
+        Confidence.CERTAIN,
+        "reads ff",
+        (case(), case(member(gpu(), header=LOST))),
+    ),
+}

@@ -1,0 +1,72 @@
+"""Functions on vfio-pci that a guest cannot use."""
+
+from __future__ import annotations
+
+from gpu_passthrough_plugin.diagnosis.evidence import Confidence
+from gpu_passthrough_plugin.model.reading import MISSING
+from tests.unit.diagnosis.build import LOST, bound, case, found, member
+from tests.unit.diagnosis.examples.example import Example
+from tests.unit.isolation.values import facts, gpu
+
+MAPPED = (
+    "vfio-pci 0000:06:00.0: Firmware has requested this device have a 1:1"
+    " IOMMU mapping, rejecting configuring the device without a 1:1 mapping."
+)
+HELD = "vfio-pci 0000:06:00.0: BAR 3: can't reserve [mem 0xf1000000]"
+UNMAPPED = (
+    "vfio_iommu_type1_attach_group: No interrupt remapping support.  Use the"
+    ' module param "allow_unsafe_interrupts"'
+)
+UNSAFE = {
+    "/etc/modprobe.d/a.conf": "options vfio_iommu_type1"
+    " allow_unsafe_interrupts=1"
+}
+
+
+EXAMPLES = {
+    "rmrr": Example(
+        case(*bound(), log=(MAPPED,)),
+        Confidence.CERTAIN,
+        MAPPED,
+        (case(log=(MAPPED.replace("06:00.0", "06:00.1"),)),),
+    ),
+    "framebuffer": Example(
+        case(*bound(boot_vga=True), log=("efifb: probing", HELD)),
+        Confidence.LIKELY,
+        HELD,
+        (
+            case(*bound(), log=("efifb: probing for efifb",)),
+            case(*bound(boot_vga=True)),
+            case(*bound(boot_vga=LOST), log=("simple-framebuffer: on",)),
+        ),
+        (case(*bound(boot_vga=True), log=("efifb: probing for efifb",)),),
+    ),
+    "interrupt-remapping": Example(
+        case(*bound(), log=(UNMAPPED,)),
+        Confidence.CERTAIN,
+        UNMAPPED,
+        (
+            case(*bound()),
+            case(*bound(), log=(UNMAPPED,), installation=found(UNSAFE)),
+            case(*bound(), facts=facts(kernel_arguments=("intremap=on",))),
+        ),
+        (case(*bound(), facts=facts(kernel_arguments=("nointremap",))),),
+    ),
+    "no-reset": Example(
+        case(*bound(reset_methods=())),
+        Confidence.LIKELY,
+        "is empty",
+        (
+            case(*bound(reset_methods=("bus",))),
+            case(*bound(reset_methods=MISSING)),
+            case(member(gpu(), reset_methods=MISSING, bridges=())),
+            case(*bound(reset_methods=LOST)),
+        ),
+        (
+            case(
+                *bound(reset_methods=MISSING, bridges=()),
+                member(gpu("82:00.0")),
+            ),
+        ),
+    ),
+}
