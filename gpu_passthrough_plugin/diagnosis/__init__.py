@@ -1,1 +1,1 @@
-"""Stage 7: evidence becomes findings, each with what helps."""
+"""Explain from a host's evidence why a function is not ready for a guest."""

@@ -1,4 +1,4 @@
-"""All that an explanation may look at, read from a host or a report."""
+"""What a diagnosis looks at, read from a host or from a report of one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 
 
 class Confidence(enum.StrEnum):
-    """How sure a cause is."""
+    """How sure a cause is.
+
+    Certain was read from the host, likely has evidence, possible could not
+    be checked or is no fault by itself.
+    """
 
     CERTAIN = "certain"
     LIKELY = "likely"
@@ -25,12 +29,12 @@ class Confidence(enum.StrEnum):
 
 
 class Cause(NamedTuple):
-    """One reason why a function is not where it should be.
+    """One reason why a function is not ready for a guest.
 
-    :param name: a stable word; the guide has an anchor of that name.
+    :param name: stable, such as ``ids-stale``; also the guide's anchor.
     :param text: what is wrong, in one line.
-    :param evidence: the very line or value that shows it.
-    :param fix: what to do, exactly.
+    :param evidence: the line or value that shows it, verbatim.
+    :param fix: what to do, with the exact command where there is one.
     """
 
     name: str
@@ -40,30 +44,32 @@ class Cause(NamedTuple):
     fix: str
 
     def __str__(self) -> str:
-        """The text, and where the guide says more."""
+        """Return the text and the name of its section in the guide."""
         return f"{self.text} (see causes: {self.name})"
 
 
 class Evidence(NamedTuple):
-    """One host, as it was found.
+    """One host's state: devices, boot configuration and kernel log.
 
-    :param members: every function of the host with its details, by
-        address.
-    :param groups: the kernel's groups; those without an IOMMU have the
-        number None.
-    :param installation: how the host boots.
+    :param members: every function of the host with its details, ordered
+        by address.
+    :param groups: the kernel's groups; their number is None without an
+        IOMMU.
+    :param installation: the files that decide how the host boots.
     :param log: lines of the kernel's log of this boot, oldest first,
-        without their time.
-    :param configured: by place, words that the boot loader's sources say.
-    :param entries: by file, words that the boot loader reads.
-    :param images: by kernel release, the names in its initramfs.
-    :param enablement: what ``host enable`` last brought about; None where
-        it was never run, or all was undone.
+        without timestamps.
+    :param configured: kernel arguments in the boot loader's source files,
+        by path.
+    :param entries: kernel arguments in the entries that the boot loader
+        reads, by path, or by path and line as in ``grub.cfg:112``.
+    :param images: names in each kernel's initramfs, by kernel release.
+    :param enablement: what ``host enable`` last set up; None where it was
+        never run or was reverted.
     :param boot_id: of the running boot.
     :param has_vfio: whether the running kernel has vfio-pci, as a module or
         built in.
-    :param vfio_drivers: names of the kernel's other VFIO drivers, as far as
-        they are known, with ``_``.
+    :param vfio_drivers: names of the kernel's other VFIO drivers that were
+        found, with ``_`` for ``-``.
     """
 
     facts: HostFacts
@@ -81,30 +87,31 @@ class Evidence(NamedTuple):
 
     @property
     def kernel(self) -> Kernel | None:
-        """The running kernel, where it is one of those installed."""
+        """Return the running kernel; None where it is not installed."""
         release = self.facts.kernel_release
         kernels = self.installation.kernels
         return next((k for k in kernels if k.release == release), None)
 
     @property
     def messages(self) -> tuple[str, ...]:
-        """The log without what proves nothing; empty where it is unknown."""
+        """Return the log's conclusive lines; none where it is unknown."""
         log = self.log
         return () if isinstance(log, Unknown) else kernel_log.conclusive(log)
 
     @property
     def has_groups(self) -> bool:
-        """Whether any function is in an IOMMU group."""
+        """Return whether any function is in an IOMMU group."""
         return any(
             isinstance(m.function.iommu_group, int) for m in self.members
         )
 
 
 class Case(NamedTuple):
-    """One function that is expected on vfio-pci, and all the evidence.
+    """One function that is expected on vfio-pci, with its host's evidence.
 
-    :param member: None where the host does not show the function.
-    :param targets: all that are expected there.
+    :param target: the function as ``host enable`` was asked for it.
+    :param member: the function as it is now; None where it is missing.
+    :param targets: all functions that are expected on vfio-pci.
     """
 
     target: Target
@@ -122,19 +129,19 @@ class Case(NamedTuple):
 
     @property
     def messages(self) -> tuple[str, ...]:
-        """Lines of the kernel's log about the function, oldest first."""
+        """Return the log's lines that name the function, oldest first."""
         return kernel_log.about(self.evidence.messages, self.target.address)
 
     @property
     def is_unbound(self) -> bool:
-        """Whether no VFIO driver is known to have it."""
+        """Return whether the function is known to be on no VFIO driver."""
         return self.member is not None and self.member.is_on_vfio is False
 
     @property
-    def fellows(self) -> tuple[Member, ...]:
-        """Endpoints that go to a guest with it: its group's, or its card's.
+    def peers(self) -> tuple[Member, ...]:
+        """Return the endpoints assigned with the function, itself included.
 
-        Without groups one card is taken for one.
+        These are its IOMMU group's; without groups, those of its card.
         """
         function = self.function
         if function is None:
@@ -142,20 +149,21 @@ class Case(NamedTuple):
         return tuple(
             m
             for m in self.evidence.members
-            if m.role is not Role.BRIDGE and _are_one(m.function, function)
+            if m.role is not Role.BRIDGE and _share_group(m.function, function)
         )
 
     def is_vfio_driver(self, name: str) -> bool:
-        """Return whether a driver, such as of an override, is VFIO's."""
+        """Return whether ``name`` is vfio-pci or another VFIO driver."""
         return name == VFIO_PCI or (
             name.replace("-", "_") in self.evidence.vfio_drivers
         )
 
     def is_target(self, address: Address) -> bool:
+        """Return whether the function at ``address`` is a target."""
         return any(t.address == address for t in (self.target, *self.targets))
 
 
-def _are_one(one: Function, other: Function) -> bool:
-    if isinstance(other.iommu_group, int):
-        return one.iommu_group == other.iommu_group
-    return one.address.card == other.address.card
+def _share_group(first: Function, second: Function) -> bool:
+    if isinstance(second.iommu_group, int):
+        return first.iommu_group == second.iommu_group
+    return first.address.card == second.address.card

@@ -1,4 +1,4 @@
-"""Whether a host is ready to hand groups out, by what it shows."""
+"""Is a host ready to assign groups: firmware, IOMMU, groups, vfio-pci."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gpu_passthrough_plugin.model.reading import Unknown
 
 
 def findings(facts: HostFacts, groups: Sequence[Group]) -> tuple[Finding, ...]:
-    """A finding a check, in the order in which a host is made ready."""
+    """Return one finding per check, in the order in which a host is set up."""
     return (
         _firmware(facts),
         _iommu(facts),
@@ -20,21 +20,21 @@ def findings(facts: HostFacts, groups: Sequence[Group]) -> tuple[Finding, ...]:
     )
 
 
-def vfio(is_loaded: bool, is_there: bool | Unknown) -> Finding:
-    """Whether there is, or could be, a vfio-pci driver to bind to.
+def vfio(is_loaded: bool, is_available: bool | Unknown) -> Finding:
+    """Return whether vfio-pci is loaded, or can be.
 
-    :param is_there: whether the running kernel has such a module.
+    :param is_available: whether the running kernel has the module.
     """
     if is_loaded:
         return Finding("vfio-pci", Status.PASS, "the driver is loaded")
-    if isinstance(is_there, Unknown):
+    if isinstance(is_available, Unknown):
         return Finding(
             "vfio-pci",
             Status.WARN,
-            f"not loaded, and whether it can be is unknown: {is_there}",
+            f"not loaded, and whether it can be is unknown: {is_available}",
             "run 'modprobe vfio-pci' on the host",
         )
-    if is_there:
+    if is_available:
         return Finding(
             "vfio-pci", Status.PASS, "the driver is loaded when it is needed"
         )
@@ -52,7 +52,7 @@ def _firmware(facts: HostFacts) -> Finding:
         return Finding(
             "firmware",
             Status.WARN,
-            f"unknown: {_lost(vendor, tables)}",
+            f"unknown: {_unknown_facts(vendor, tables)}",
             "run this on the host itself as root",
         )
     table = IOMMU_TABLES.get(vendor)
@@ -61,10 +61,10 @@ def _firmware(facts: HostFacts) -> Finding:
             "firmware", Status.PASS, f"no table is expected of {vendor} CPUs"
         )
     # Either maker's table will do: an emulated host mixes them.
-    there = sorted(tables.intersection(IOMMU_TABLES.values()))
-    if there:
+    present = sorted(tables.intersection(IOMMU_TABLES.values()))
+    if present:
         return Finding(
-            "firmware", Status.PASS, f"ACPI table {', '.join(there)}"
+            "firmware", Status.PASS, f"ACPI table {', '.join(present)}"
         )
     return Finding(
         "firmware",
@@ -74,10 +74,10 @@ def _firmware(facts: HostFacts) -> Finding:
     )
 
 
-def _lost(vendor: object, tables: object) -> str:
+def _unknown_facts(vendor: object, tables: object) -> str:
     return ", ".join(
-        f"{what} {value}"
-        for what, value in (("CPU vendor", vendor), ("ACPI tables", tables))
+        f"{name} {value}"
+        for name, value in (("CPU vendor", vendor), ("ACPI tables", tables))
         if isinstance(value, Unknown)
     )
 
@@ -118,15 +118,18 @@ def _groups(groups: Sequence[Group]) -> Finding:
 
 
 def _assignable(groups: Sequence[Group]) -> Finding:
-    held = [g for g in groups if g.primaries]
-    fit = [g for g in held if g.verdict.is_assignable]
-    said = f"{len(fit)} of {len(held)} groups that hold a selected function"
-    if fit:
-        return Finding("assignable", Status.PASS, said)
+    selected = [g for g in groups if g.primaries]
+    assignable = [g for g in selected if g.verdict.is_assignable]
+    detail = (
+        f"{len(assignable)} of {len(selected)} groups that hold a selected"
+        " function"
+    )
+    if assignable:
+        return Finding("assignable", Status.PASS, detail)
     return Finding(
         "assignable",
         Status.FAIL,
-        said,
+        detail,
         "'gpu-passthrough group list' has the reasons, and 'group show' the"
         " remedies",
     )

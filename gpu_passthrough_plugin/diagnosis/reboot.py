@@ -1,4 +1,4 @@
-"""Whether the host has to be rebooted, told from what it shows."""
+"""Does the host need a reboot, computed from its running state."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from gpu_passthrough_plugin.model.reading import Unknown
 _CHECK = "reboot"
 
 
-class State(NamedTuple):
+class RebootState(NamedTuple):
     """Whether a reboot is needed, and what the running host lacks.
 
-    :param is_needed: None for unknown.
-    :param missing: a line each; empty where all is as it should be.
-    :param unread: a line for each thing that could not be looked at.
+    :param is_needed: None where that is unknown.
+    :param missing: one line for each thing that ``host enable`` set up and
+        that is not in effect.
+    :param unread: one line for each value that could not be read.
     """
 
     is_needed: bool | None
@@ -28,52 +29,57 @@ class State(NamedTuple):
 
 
 def is_same_boot(evidence: Evidence) -> bool | None:
-    """Whether ``host enable`` was run in this boot; None for unknown."""
-    enablement, now = evidence.enablement, evidence.boot_id
+    """Return whether ``host enable`` was run in this boot; None if unknown."""
+    enablement, boot_id = evidence.enablement, evidence.boot_id
     if enablement is None or not enablement.boot_id:
         return None
-    return None if isinstance(now, Unknown) else now == enablement.boot_id
+    return (
+        None if isinstance(boot_id, Unknown) else boot_id == enablement.boot_id
+    )
 
 
-def state(evidence: Evidence) -> State:
-    """Needed where all was set up in this very boot and does not hold yet.
+def state(evidence: Evidence) -> RebootState:
+    """Return whether what ``host enable`` set up waits for a reboot.
 
-    After another boot it is not: that did not help, and the causes say
-    why.
+    A reboot is needed only where ``host enable`` was run in this boot.  What
+    is still missing after one has another cause, which ``host verify`` finds.
     """
     if evidence.enablement is None:
-        return State(False)
+        return RebootState(False)
     missing = (*_arguments(evidence), *_bindings(evidence))
     unread = tuple(_unread(evidence))
     is_same = is_same_boot(evidence)
     if is_same is False:
-        return State(False, missing, unread)
+        return RebootState(False, missing, unread)
     if missing:
-        return State(is_same, missing, unread)
-    return State(None if unread else False, (), unread)
+        return RebootState(is_same, missing, unread)
+    return RebootState(None if unread else False, (), unread)
 
 
 def finding(evidence: Evidence) -> Finding:
-    """The same as a line of ``host check``."""
-    found = state(evidence)
-    said = "; ".join(found.missing)
-    if found.is_needed is None:
-        why = "; ".join(found.unread) or f"which boot this is; {said}"
+    """Return the state as a finding of ``host check``."""
+    result = state(evidence)
+    missing = "; ".join(result.missing)
+    if result.is_needed is None:
+        why = "; ".join(result.unread) or f"which boot this is; {missing}"
         return Finding(
             _CHECK,
             Status.WARN,
             f"whether a reboot is needed is unknown: {why}",
             "run this on the host itself as root",
         )
-    if found.is_needed:
+    if result.is_needed:
         return Finding(
-            _CHECK, Status.FAIL, f"reboot needed: {said}", "reboot this host"
+            _CHECK,
+            Status.FAIL,
+            f"reboot needed: {missing}",
+            "reboot this host",
         )
-    if found.missing:
+    if result.missing:
         return Finding(
             _CHECK,
             Status.WARN,
-            f"rebooted since 'host enable', and still: {said}",
+            f"rebooted since 'host enable', and still: {missing}",
             "'gpu-passthrough host verify' says why",
         )
     return Finding(_CHECK, Status.PASS, "nothing waits for a reboot")
@@ -104,8 +110,8 @@ def _unread(evidence: Evidence) -> Iterator[str]:
         return
     if isinstance(words, Unknown) and enablement.arguments:
         yield f"the kernel's arguments are {words}"
-    wanted = {target.address for target in enablement.targets}
+    targets = {target.address for target in enablement.targets}
     for member in evidence.members:
         is_on_vfio = member.is_on_vfio
-        if member.address in wanted and isinstance(is_on_vfio, Unknown):
+        if member.address in targets and isinstance(is_on_vfio, Unknown):
             yield f"the driver of {member.address} is {is_on_vfio}"

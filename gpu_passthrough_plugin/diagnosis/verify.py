@@ -1,4 +1,4 @@
-"""Whether each function is where it should be, and if not, why."""
+"""Is each target function on vfio-pci, and if not, why."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 
 EXPECTED = "vfio-pci"
 
-# With these a function is lost, whichever driver has it.
-_LOST = frozenset({"gone", "moved", "dead"})
+# A function with one of these fails, whichever driver has it.
+_UNUSABLE = frozenset({"gone", "moved", "dead"})
 
 
 class Verified(NamedTuple):
-    """One function: what was expected of it, and what was found.
+    """One function's expected and actual state.
 
-    :param found: its driver; ``none``, ``gone`` or ``unknown: …``.
-    :param iommu_group: None where it is in none.
+    :param expected: the driver that should have it, ``vfio-pci``.
+    :param found: its driver, ``none``, ``gone`` or ``unknown: …``.
+    :param iommu_group: None where it is in no group.
     :param causes: ranked, the first first; a function that passes may have
-        some that nothing has come of.
+        causes that are only possible.
     """
 
     address: Address
@@ -44,9 +45,10 @@ class Verified(NamedTuple):
 def expected(
     evidence: Evidence, chosen: Sequence[Target]
 ) -> tuple[Target, ...]:
-    """What ``host enable`` was run for, by address.
+    """Return the functions that should be on vfio-pci, by address.
 
-    :param chosen: the caller's own, for a host where it was not.
+    :param chosen: the selection, for a host where ``host enable`` was not
+        run; elsewhere what it was run for counts.
     """
     enablement = evidence.enablement
     targets = chosen if enablement is None else enablement.targets
@@ -56,7 +58,7 @@ def expected(
 def findings(
     evidence: Evidence, targets: Sequence[Target]
 ) -> tuple[Verified, ...]:
-    """A finding for each function that is expected on vfio-pci."""
+    """Return one row for each target, with every cause that applies."""
     members = {m.address: m for m in evidence.members}
     cases = (
         Case(t, members.get(t.address), evidence, tuple(targets))
@@ -66,21 +68,21 @@ def findings(
 
 
 def verified(case: Case) -> Verified:
-    """One function, with every cause that applies."""
+    """Return the row of one function."""
     function, detail = case.function, case.detail
-    found = causes(case)
+    ranked = causes(case)
     return Verified(
         address=case.target.address,
         expected=EXPECTED,
-        found=_found(case),
-        status=_status(case, found),
+        found=_driver_text(case),
+        status=_status(case, ranked),
         iommu_group=MISSING if function is None else function.iommu_group,
         reset_methods=MISSING if detail is None else detail.reset_methods,
-        causes=found,
+        causes=ranked,
     )
 
 
-def _found(case: Case) -> str:
+def _driver_text(case: Case) -> str:
     function = case.function
     if function is None:
         return "gone"
@@ -90,17 +92,17 @@ def _found(case: Case) -> str:
     return driver or "none"
 
 
-def _status(case: Case, found: Sequence[Cause]) -> Status:
-    """Right driver and in a group is a pass, unless something was seen."""
+def _status(case: Case, ranked: Sequence[Cause]) -> Status:
+    """Return pass for a function on VFIO, in a group, with no likely cause."""
     member = case.member
-    sure = [c for c in found if c.confidence is not Confidence.POSSIBLE]
-    if member is None or _LOST & {c.name for c in sure}:
+    likely = [c for c in ranked if c.confidence is not Confidence.POSSIBLE]
+    if member is None or _UNUSABLE & {c.name for c in likely}:
         return Status.FAIL
     group = member.function.iommu_group
     if isinstance(member.is_on_vfio, Unknown):
         return Status.WARN
     if not member.is_on_vfio or group is None:
         return Status.FAIL
-    if isinstance(group, Unknown) or sure:
+    if isinstance(group, Unknown) or likely:
         return Status.WARN
     return Status.PASS

@@ -1,5 +1,5 @@
-"""Why a function is not where it should be: one rule a cause.
+"""Rules that find causes: why a function is not ready for a guest.
 
-A rule returns the cause, with what shows it, or None.  It is named as its
-cause is.
+A rule returns its cause with the evidence for it, or None where the cause
+does not apply.  It is named after its cause, with ``_`` for ``-``.
 """

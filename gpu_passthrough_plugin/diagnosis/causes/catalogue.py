@@ -1,7 +1,7 @@
-"""Every cause there is, in the order in which they are looked for.
+"""All rules, in the order in which their causes are shown.
 
-Source: the order is that of the kernel's own steps: the device is found,
-its IOMMU group made, its driver chosen and bound (drivers/base/dd.c,
+Source: the kernel's own order: it finds the device, makes its IOMMU group,
+chooses and binds its driver (drivers/base/dd.c,
 drivers/vfio/pci/vfio_pci_core.c).
 """
 
@@ -25,22 +25,22 @@ from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
 Rule = Callable[[Case], Cause | None]
 
 
-class Step(NamedTuple):
-    """Rules of one step.
+class RuleSet(NamedTuple):
+    """Rules of one of the kernel's steps.
 
-    :param is_always: whether they are asked of a function on vfio-pci too.
+    :param is_always: whether they also apply to a function on vfio-pci.
     """
 
     rules: tuple[Rule, ...]
     is_always: bool = False
 
 
-STEPS = (
-    Step(
+RULE_SETS = (
+    RuleSet(
         (device_missing.gone, device_missing.moved, device_missing.unreadable),
         True,
     ),
-    Step(
+    RuleSet(
         (
             iommu_startup.firmware_off,
             iommu_startup.iommu_off,
@@ -53,7 +53,7 @@ STEPS = (
         ),
         True,
     ),
-    Step(
+    RuleSet(
         (
             kernel_arguments.not_rebooted,
             kernel_arguments.not_regenerated,
@@ -61,15 +61,15 @@ STEPS = (
             kernel_arguments.other_boot_entry,
         )
     ),
-    Step((device_missing.d3cold, device_missing.dead), True),
-    Step(
+    RuleSet((device_missing.d3cold, device_missing.dead), True),
+    RuleSet(
         (
             driver_binding.bridge,
             driver_binding.denied,
             driver_binding.sriov_busy,
         )
     ),
-    Step(
+    RuleSet(
         (
             vfio_module.vfio_missing,
             vfio_module.vfio_blacklisted,
@@ -77,7 +77,7 @@ STEPS = (
             vfio_module.builtin_vfio,
         )
     ),
-    Step(
+    RuleSet(
         (
             vfio_selection.not_enabled,
             vfio_selection.ids_incomplete,
@@ -86,15 +86,15 @@ STEPS = (
             vfio_selection.override_lost,
         )
     ),
-    Step(
+    RuleSet(
         (
             vfio_module.vfio_not_in_image,
             vfio_module.script_not_in_image,
             vfio_module.options_not_in_image,
         )
     ),
-    Step((driver_binding.competing_driver, driver_binding.probe_failed)),
-    Step(
+    RuleSet((driver_binding.competing_driver, driver_binding.probe_failed)),
+    RuleSet(
         (
             group_peers.group_shared,
             group_peers.identical_captured,
@@ -110,23 +110,25 @@ STEPS = (
 )
 
 NAMES = tuple(
-    rule.__name__.replace("_", "-") for step in STEPS for rule in step.rules
+    rule.__name__.replace("_", "-")
+    for rule_set in RULE_SETS
+    for rule in rule_set.rules
 )
-"""The name of each cause; the guide has a section of that name."""
+"""The name of each cause; the guide has a section for each."""
 
 _ORDER = tuple(Confidence)
 
 
 def causes(case: Case) -> tuple[Cause, ...]:
-    """All that apply, ranked: by step first, within one by confidence."""
+    """Return the causes that apply, by rule set, the surest of each first."""
     return tuple(
         cause
-        for step in STEPS
-        if step.is_always or case.is_unbound
-        for cause in _ranked(case, step)
+        for rule_set in RULE_SETS
+        if rule_set.is_always or case.is_unbound
+        for cause in _ranked(case, rule_set)
     )
 
 
-def _ranked(case: Case, step: Step) -> list[Cause]:
-    found = [c for rule in step.rules if (c := rule(case)) is not None]
-    return sorted(found, key=lambda c: _ORDER.index(c.confidence))
+def _ranked(case: Case, rule_set: RuleSet) -> list[Cause]:
+    results = [c for rule in rule_set.rules if (c := rule(case)) is not None]
+    return sorted(results, key=lambda c: _ORDER.index(c.confidence))

@@ -1,4 +1,4 @@
-"""The function itself: there, another one, or not readable."""
+"""Is the function there: missing, moved, unreadable or not responding."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from gpu_passthrough_plugin.formats import kernel_log
 from gpu_passthrough_plugin.model.function import Function, Header
 from gpu_passthrough_plugin.model.reading import Unknown
 
-_AGAIN = (
+_ENABLE_AGAIN = (
     "see 'gpu-passthrough device list' for where it is, then run"
     " 'gpu-passthrough host enable --select ADDRESS' for that address"
 )
 
 
 def gone(case: Case) -> Cause | None:
-    """The host shows no function at the address."""
+    """Find that the host has no function at the address."""
     if case.member is not None:
         return None
     count = len(case.evidence.members)
@@ -30,10 +30,10 @@ def gone(case: Case) -> Cause | None:
 
 
 def moved(case: Case) -> Cause | None:
-    """The address is another function's now."""
+    """Find that another device has the address now."""
     target, function = case.target, case.function
     if function is None:
-        other = _elsewhere(case)
+        other = _same_model_elsewhere(case)
         if other is None:
             return None
         return Cause(
@@ -42,26 +42,26 @@ def moved(case: Case) -> Cause | None:
             f"{other.address} is a {target.ids} that was not asked for:"
             f" {target.address} may have moved there",
             f"{other.address} is {target.ids}",
-            _AGAIN,
+            _ENABLE_AGAIN,
         )
-    found = _ids(function)
-    if not target.vendor_id or found in (None, "ffff:ffff", target.ids):
+    ids = _ids(function)
+    if not target.vendor_id or ids in (None, "ffff:ffff", target.ids):
         return None
     return Cause(
         "moved",
         Confidence.CERTAIN,
         f"{target.address} is another device now: addresses have moved",
-        f"{target.address} is {found}, and was {target.ids}",
-        _AGAIN,
+        f"{target.address} is {ids}, and was {target.ids}",
+        _ENABLE_AGAIN,
     )
 
 
 def unreadable(case: Case) -> Cause | None:
-    """Nobody knows which driver it is on, or in which group."""
+    """Find that the function's driver or IOMMU group could not be read."""
     function = case.function
     if function is None:
         return None
-    for what, value in (
+    for name, value in (
         ("the driver", function.driver),
         ("the IOMMU group", function.iommu_group),
     ):
@@ -69,15 +69,15 @@ def unreadable(case: Case) -> Cause | None:
             return Cause(
                 "unreadable",
                 Confidence.POSSIBLE,
-                f"{what} of {function.address} is unknown",
-                f"{what}: {value}",
+                f"{name} of {function.address} is unknown",
+                f"{name}: {value}",
                 "run this on the host itself as root",
             )
     return None
 
 
-def _elsewhere(case: Case) -> Function | None:
-    """A function of the same ids that is at no address asked for."""
+def _same_model_elsewhere(case: Case) -> Function | None:
+    """Return a function of the same ids that is no target, or None."""
     for member in case.evidence.members:
         function = member.function
         is_same = _ids(function) == case.target.ids
@@ -94,7 +94,7 @@ def _ids(function: Function) -> str | None:
 
 
 def dead(case: Case) -> Cause | None:
-    """Its config space reads all ones."""
+    """Find that the function's config space reads all ones."""
     detail = case.detail
     if detail is None or detail.header is not Header.DEAD:
         return None
@@ -109,7 +109,10 @@ def dead(case: Case) -> Cause | None:
 
 
 def d3cold(case: Case) -> Cause | None:
-    """It did not wake up; one that answers again may have done so."""
+    """Find that the function did not wake from D3cold.
+
+    Possible only where it responds again, so that it may have woken since.
+    """
     line = kernel_log.first(case.messages, kernel_log.NOT_AWAKE)
     detail = case.detail
     if line is None or detail is None:

@@ -1,4 +1,4 @@
-"""vfio-pci was asked and does not take the function."""
+"""Does vfio-pci bind the function: another driver has it, or it is refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gpu_passthrough_plugin.model.reading import Unknown, known
 
 # Intel's accelerators QAT, DSA and IAX.
 # Source: kernel, drivers/vfio/pci/vfio_pci.c (vfio_pci_dev_in_denylist).
-_DENIED = frozenset(
+_DENYLIST = frozenset(
     {
         "8086:0435", "8086:0443", "8086:0b25", "8086:0cfe", "8086:19e2",
         "8086:19e3", "8086:37c8", "8086:37c9",
@@ -18,7 +18,7 @@ _DENIED = frozenset(
 
 
 def bridge(case: Case) -> Cause | None:
-    """vfio-pci takes endpoints only."""
+    """Find that the function is a bridge; vfio-pci binds endpoints only."""
     function, detail = case.function, case.detail
     if function is None or detail is None:
         return None
@@ -36,9 +36,11 @@ def bridge(case: Case) -> Cause | None:
 
 
 def denied(case: Case) -> Cause | None:
-    """A device with known errata, which vfio-pci denies."""
+    """Find that vfio-pci denies the device for its errata."""
     line = kernel_log.first(case.messages, kernel_log.VFIO_DENIED)
-    is_listed = case.target.ids in _DENIED and not _is_allowed(case)
+    is_listed = case.target.ids in _DENYLIST and not _is_denylist_disabled(
+        case
+    )
     if line is None and not is_listed:
         return None
     return Cause(
@@ -52,7 +54,7 @@ def denied(case: Case) -> Cause | None:
 
 
 def sriov_busy(case: Case) -> Cause | None:
-    """A physical function whose virtual ones are enabled: error -16."""
+    """Find a physical function whose virtual functions are enabled (-16)."""
     detail = case.detail
     line = kernel_log.first(case.messages, kernel_log.VFIO_SRIOV_ENABLED)
     role = None if detail is None else detail.sriov
@@ -72,7 +74,7 @@ def sriov_busy(case: Case) -> Cause | None:
 
 
 def probe_failed(case: Case) -> Cause | None:
-    """vfio-pci says an error, and a group is there, which explains none."""
+    """Find that vfio-pci logged an error although the function has a group."""
     line = kernel_log.first(case.messages, kernel_log.VFIO_PROBE_FAILED)
     function = case.function
     if line is None or function is None or function.iommu_group is None:
@@ -87,18 +89,8 @@ def probe_failed(case: Case) -> Cause | None:
     )
 
 
-def _is_allowed(case: Case) -> bool:
-    evidence = case.evidence
-    option = modprobe.parameters(
-        evidence.installation,
-        known(evidence.facts.kernel_arguments) or (),
-        vfio_pci_ids.MODULE,
-    ).get("disable_denylist")
-    return option is not None and option.is_true
-
-
 def competing_driver(case: Case) -> Cause | None:
-    """It was there before vfio-pci."""
+    """Find that another driver has the function."""
     function = case.function
     if function is None or not case.is_unbound:
         return None
@@ -117,18 +109,28 @@ def competing_driver(case: Case) -> Cause | None:
     )
 
 
-def _is_before_vfio(case: Case, line: str) -> bool:
-    """Whether vfio-pci speaks, and later.
+def _is_denylist_disabled(case: Case) -> bool:
+    evidence = case.evidence
+    option = modprobe.parameters(
+        evidence.installation,
+        known(evidence.facts.kernel_arguments) or (),
+        vfio_pci_ids.MODULE,
+    ).get("disable_denylist")
+    return option is not None and option.is_true
 
-    A log that has lost its beginning says nothing of who was first.
+
+def _is_before_vfio(case: Case, line: str) -> bool:
+    """Return whether the log shows vfio-pci, and ``line`` before it.
+
+    A log without its beginning does not show which driver was first.
     """
-    said = [
+    messages = [
         message
         for message in case.evidence.messages
         if not kernel_log.COMMAND_LINE.search(message)
     ]
-    first = kernel_log.first(said, kernel_log.VFIO_LOADED)
-    return first is not None and line in said[: said.index(first)]
+    first = kernel_log.first(messages, kernel_log.VFIO_LOADED)
+    return first is not None and line in messages[: messages.index(first)]
 
 
 def _fix(case: Case, driver: str) -> str:

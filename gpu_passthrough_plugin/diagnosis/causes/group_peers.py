@@ -1,8 +1,10 @@
-"""Others in the function's group, or of its kind."""
+"""Do other functions matter: in the function's group, or of its model."""
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.diagnosis.causes.vfio_selection import given_ids
+from gpu_passthrough_plugin.diagnosis.causes.vfio_selection import (
+    configured_ids,
+)
 from gpu_passthrough_plugin.diagnosis.evidence import (
     Case,
     Cause,
@@ -11,17 +13,17 @@ from gpu_passthrough_plugin.diagnosis.evidence import (
 from gpu_passthrough_plugin.model.group import Member, Role
 from gpu_passthrough_plugin.model.reading import Unknown
 
-# A group with members on these can be opened all the same.
+# A group with members on these drivers is viable.
 # Source: kernel, drivers/vfio/vfio.c (vfio_driver_allowed).
-_HARMLESS = frozenset({"pci-stub", "pcieport"})
+_VIABLE_DRIVERS = frozenset({"pci-stub", "pcieport"})
 
 
 def group_shared(case: Case) -> Cause | None:
-    """A member that was not asked for keeps the group from any guest."""
+    """Find a member on a host driver that makes the group not viable."""
     function = case.function
     if function is None or not isinstance(function.iommu_group, int):
         return None
-    others = [m for m in case.fellows if _is_in_the_way(case, m)]
+    others = [m for m in case.peers if _blocks_group(case, m)]
     if not others:
         return None
     first = others[0]
@@ -35,24 +37,24 @@ def group_shared(case: Case) -> Cause | None:
         else f"run 'gpu-passthrough host enable --select {first.address}'"
     )
     is_known = not isinstance(first.function.driver, Unknown)
-    shown = ", ".join(f"{m.address} on {m.function.driver}" for m in others)
+    drivers = ", ".join(f"{m.address} on {m.function.driver}" for m in others)
     return Cause(
         "group-shared",
         Confidence.CERTAIN if is_known else Confidence.POSSIBLE,
         f"group {function.iommu_group} also has {first.address}, which stays"
         " with the host: no guest can have the group",
-        f"/sys/kernel/iommu_groups/{function.iommu_group}/devices: {shown}",
+        f"/sys/kernel/iommu_groups/{function.iommu_group}/devices: {drivers}",
         fix,
     )
 
 
 def identical_captured(case: Case) -> Cause | None:
-    """``ids=`` also took a card of the same model that was not asked for."""
+    """Find that ``ids=`` bound a card of the same model that is no target."""
     ids = case.target.ids
-    given = given_ids(case.evidence)
-    where = next((g.source for g in given if g.covers(ids)), None)
+    id_lists = configured_ids(case.evidence)
+    source = next((g.source for g in id_lists if g.covers(ids)), None)
     other = next((m for m in case.evidence.members if _is_twin(case, m)), None)
-    if where is None or other is None:
+    if source is None or other is None:
         return None
     override = None if other.detail is None else other.detail.driver_override
     if isinstance(override, str) and case.is_vfio_driver(override):
@@ -63,47 +65,49 @@ def identical_captured(case: Case) -> Cause | None:
         Confidence.CERTAIN if is_known else Confidence.LIKELY,
         f"{other.address} is on vfio-pci as well, and was not asked for:"
         f" ids= cannot tell two {ids} apart",
-        f"{where}; {other.address} on {other.function.driver}",
+        f"{source}; {other.address} on {other.function.driver}",
         "run 'gpu-passthrough host enable --binding address', then reboot",
     )
 
 
 def group_split(case: Case) -> Cause | None:
-    """What was one group is more than one now."""
-    now = _groups_of_fellows(case)
-    if len(now) < 2:
+    """Find that the targets of one former group are in several now."""
+    groups = _groups_of_former_peers(case)
+    if len(groups) < 2:
         return None
     return Cause(
         "group-split",
         Confidence.POSSIBLE,
-        f"what was group {case.target.iommu_group} is {len(now)} groups now",
-        f"groups {', '.join(map(str, sorted(now)))}",
+        f"what was group {case.target.iommu_group} is {len(groups)} groups"
+        " now",
+        f"groups {', '.join(map(str, sorted(groups)))}",
         "run 'gpu-passthrough inventory sync': each of them is a unit now",
     )
 
 
 def group_renumbered(case: Case) -> Cause | None:
-    """The number is another one; addresses stay what they were."""
-    function, was = case.function, case.target.iommu_group
-    if function is None or was is None:
+    """Find that the group's number changed; addresses did not."""
+    function, former = case.function, case.target.iommu_group
+    if function is None or former is None:
         return None
-    now = function.iommu_group
-    if not isinstance(now, int) or now == was:
+    group = function.iommu_group
+    if not isinstance(group, int) or group == former:
         return None
     return Cause(
         "group-renumbered",
         Confidence.POSSIBLE,
-        f"group {was} has the number {now} now, as may be after each boot",
-        f"/sys/bus/pci/devices/{function.address}/iommu_group: {now}",
+        f"group {former} has the number {group} now, as may be"
+        " after each boot",
+        f"/sys/bus/pci/devices/{function.address}/iommu_group: {group}",
         "mend what names the group by its number; addresses are still right",
     )
 
 
-def _is_in_the_way(case: Case, member: Member) -> bool:
+def _blocks_group(case: Case, member: Member) -> bool:
     driver = member.function.driver
     if case.is_target(member.address) or member.is_on_vfio is True:
         return False
-    return driver is not None and driver not in _HARMLESS
+    return driver is not None and driver not in _VIABLE_DRIVERS
 
 
 def _is_twin(case: Case, member: Member) -> bool:
@@ -120,14 +124,14 @@ def _is_twin(case: Case, member: Member) -> bool:
     )
 
 
-def _groups_of_fellows(case: Case) -> set[int]:
-    was = case.target.iommu_group
-    if was is None:
+def _groups_of_former_peers(case: Case) -> set[int]:
+    former = case.target.iommu_group
+    if former is None:
         return set()
-    once = {t.address for t in case.targets if t.iommu_group == was}
+    addresses = {t.address for t in case.targets if t.iommu_group == former}
     groups = (
         m.function.iommu_group
         for m in case.evidence.members
-        if m.address in once
+        if m.address in addresses
     )
     return {g for g in groups if isinstance(g, int)}

@@ -1,4 +1,4 @@
-"""What a guest runs into although the function is on vfio-pci."""
+"""Can a guest use the function: what fails although vfio-pci has it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gpu_passthrough_plugin.model.reading import MISSING, Unknown, known
 
 
 def rmrr(case: Case) -> Cause | None:
-    """The firmware keeps memory of its own for it."""
+    """Find that the firmware keeps memory mapped for the device (RMRR)."""
     line = kernel_log.first(case.messages, kernel_log.IDENTITY_MAPPED)
     if line is None:
         return None
@@ -28,19 +28,20 @@ def rmrr(case: Case) -> Cause | None:
 
 
 def framebuffer(case: Case) -> Cause | None:
-    """The boot's framebuffer has a part of the card's memory."""
+    """Find that the boot framebuffer uses the card's memory."""
     line = kernel_log.first(case.messages, kernel_log.BAR_IN_USE)
     detail = case.detail
-    drawn = kernel_log.first(case.evidence.messages, kernel_log.FRAMEBUFFER)
-    is_first = detail is not None and detail.boot_vga is True
-    if line is None and not (is_first and drawn):
+    messages = case.evidence.messages
+    framebuffer_line = kernel_log.first(messages, kernel_log.FRAMEBUFFER)
+    is_boot_vga = detail is not None and detail.boot_vga is True
+    if line is None and not (is_boot_vga and framebuffer_line):
         return None
     return Cause(
         "framebuffer",
         Confidence.LIKELY if line else Confidence.POSSIBLE,
         f"{case.target.address} is what the firmware drew on, and the"
         " kernel's framebuffer may hold its memory",
-        line or f"boot_vga: 1; {drawn}",
+        line or f"boot_vga: 1; {framebuffer_line}",
         "make another display the firmware's primary; or add"
         " initcall_blacklist=sysfb_init (video=efifb:off before kernel 5.15)"
         " to the kernel command line",
@@ -48,9 +49,9 @@ def framebuffer(case: Case) -> Cause | None:
 
 
 def interrupt_remapping(case: Case) -> Cause | None:
-    """Without it vfio lets no guest have a function."""
+    """Find that interrupts are not remapped; VFIO then refuses guests."""
     evidence = case.evidence
-    if _is_allowed_unsafe(case):
+    if _allows_unsafe_interrupts(case):
         return None
     line = kernel_log.first(
         evidence.messages, kernel_log.NO_INTERRUPT_REMAPPING
@@ -71,7 +72,7 @@ def interrupt_remapping(case: Case) -> Cause | None:
 
 
 def no_reset(case: Case) -> Cause | None:
-    """Nothing cleans the card between two guests."""
+    """Find that the function cannot be reset between two guests."""
     detail = case.detail
     if detail is None:
         return None
@@ -79,21 +80,23 @@ def no_reset(case: Case) -> Cause | None:
     address = case.target.address
     path = f"/sys/bus/pci/devices/{address}/reset_method"
     if methods == ():
-        shown = f"{path} is empty: reset was turned off"
-    elif methods == MISSING and not detail.bridges and _tells_resets(case):
-        shown = f"{path} is missing, and no bridge is above it"
+        evidence = f"{path} is empty: reset was turned off"
+    elif (
+        methods == MISSING and not detail.bridges and _has_reset_methods(case)
+    ):
+        evidence = f"{path} is missing, and no bridge is above it"
     else:
         return None
     return Cause(
         "no-reset",
         Confidence.LIKELY,
         f"{address} cannot be reset: the next guest may not start",
-        shown,
+        evidence,
         f"echo default > {path}, or move the card behind a port of its own",
     )
 
 
-def _is_allowed_unsafe(case: Case) -> bool:
+def _allows_unsafe_interrupts(case: Case) -> bool:
     option = modprobe.parameters(
         case.evidence.installation,
         known(case.evidence.facts.kernel_arguments) or (),
@@ -102,8 +105,8 @@ def _is_allowed_unsafe(case: Case) -> bool:
     return option is not None and option.is_true
 
 
-def _tells_resets(case: Case) -> bool:
-    """Whether the kernel is one that has the attribute at all."""
+def _has_reset_methods(case: Case) -> bool:
+    """Return whether this kernel has ``reset_method`` for any function."""
     return any(
         m.detail is not None
         and not isinstance(m.detail.reset_methods, Unknown)

@@ -1,4 +1,4 @@
-"""The function is in no IOMMU group: firmware off, or not asked for."""
+"""Why the function has no IOMMU group: firmware, kernel argument, start-up."""
 
 from __future__ import annotations
 
@@ -12,165 +12,122 @@ from gpu_passthrough_plugin.formats.iommu_arguments import (
 from gpu_passthrough_plugin.model.host_facts import IOMMU_TABLES, CpuVendor
 from gpu_passthrough_plugin.model.reading import Unknown, known
 
-ENABLE = "run 'gpu-passthrough host enable', then reboot"
-_NAMES = {CpuVendor.INTEL: "VT-d", CpuVendor.AMD: "AMD-Vi (IOMMU)"}
-
-
-def is_without(case: Case) -> bool:
-    """Whether it is known to be in no group, as the whole host is."""
-    function = case.function
-    if function is None or function.iommu_group is not None:
-        return False
-    return not case.evidence.has_groups and not _runs(case)
+_ENABLE = "run 'gpu-passthrough host enable', then reboot"
+_FEATURES = {CpuVendor.INTEL: "VT-d", CpuVendor.AMD: "AMD-Vi (IOMMU)"}
 
 
 def firmware_off(case: Case) -> Cause | None:
-    """The firmware gives the kernel no table of an IOMMU."""
+    """Find that the firmware has no ACPI table of an IOMMU."""
     facts = case.evidence.facts
     tables, vendor = facts.acpi_tables, facts.cpu_vendor
     is_known = not isinstance(vendor, Unknown)
     names = {
         v: t for v, t in IOMMU_TABLES.items() if v == vendor or not is_known
     }
-    if not is_without(case) or not names:
+    if not _has_no_group(case) or not names:
         return None
     # Either maker's table will do: an emulated host mixes them.
     if not isinstance(tables, Unknown) and tables & {*IOMMU_TABLES.values()}:
         return None
-    sure = Confidence.CERTAIN if is_known else Confidence.LIKELY
-    shown = (
+    confidence = Confidence.CERTAIN if is_known else Confidence.LIKELY
+    evidence = (
         f"/sys/firmware/acpi/tables has no {' and no '.join(names.values())}"
     )
     if isinstance(tables, Unknown):
-        sure = Confidence.POSSIBLE
-        shown = f"/sys/firmware/acpi/tables is unknown: {tables}"
-    feature = " or ".join(_NAMES[v] for v in names)
-    refused = kernel_log.first(case.messages, kernel_log.VFIO_PROBE_FAILED)
+        confidence = Confidence.POSSIBLE
+        evidence = f"/sys/firmware/acpi/tables is unknown: {tables}"
+    feature = " or ".join(_FEATURES[v] for v in names)
+    probe_error = kernel_log.first(case.messages, kernel_log.VFIO_PROBE_FAILED)
     return Cause(
         "firmware-off",
-        sure,
+        confidence,
         f"{feature} is off in the firmware: the kernel has no IOMMU to use",
-        shown + (f"; {refused}" if refused else ""),
+        evidence + (f"; {probe_error}" if probe_error else ""),
         f"turn {feature} on in the firmware's setup, then power the host off"
         " and on",
     )
 
 
 def iommu_off(case: Case) -> Cause | None:
-    """The kernel was told not to use it."""
-    words, parameter = told(case)
+    """Find an argument that turns the IOMMU off."""
+    words, parameter = _cmdline(case)
     off = iommu_arguments.turned_off_by(words, parameter)
-    if off is None or not _is_stopped(case) or _is_overridden(words, off):
+    if off is None or not _is_still_off(case) or _is_overridden(words, off):
         return None
     return Cause(
         "iommu-off",
         Confidence.CERTAIN,
         f"the kernel was started with {off}",
-        f"/proc/cmdline: {kernel_arguments.word_of(words, off)}",
+        f"/proc/cmdline: {kernel_arguments.spelling(words, off)}",
         f"take {off} off the kernel command line:"
         f" 'gpu-passthrough host enable' does; then reboot",
     )
 
 
 def argument_overridden(case: Case) -> Cause | None:
-    """It was told to, and later on the line not to."""
-    words, parameter = told(case)
+    """Find an argument that turns the IOMMU off after one that turns it on."""
+    words, parameter = _cmdline(case)
     off = iommu_arguments.turned_off_by(words, parameter)
-    if not off or not _is_stopped(case) or not _is_overridden(words, off):
+    if not off or not _is_still_off(case) or not _is_overridden(words, off):
         return None
     return Cause(
         "argument-overridden",
         Confidence.CERTAIN,
         f"{INTEL_ON} is taken back by {off} later on the command line",
-        f"/proc/cmdline: {kernel_arguments.word_of(words, INTEL_ON)} …"
-        f" {kernel_arguments.word_of(words, off)}",
+        f"/proc/cmdline: {kernel_arguments.spelling(words, INTEL_ON)} …"
+        f" {kernel_arguments.spelling(words, off)}",
         f"take {off} off the kernel command line:"
         f" 'gpu-passthrough host enable' does; then reboot",
     )
 
 
 def argument_misspelt(case: Case) -> Cause | None:
-    """A word that the kernel does not know stands for the one wanted."""
-    words, _ = told(case)
-    typo = iommu_arguments.ineffective(words)
+    """Find a misspelt argument that was meant to turn the IOMMU on."""
+    words, _ = _cmdline(case)
+    word = iommu_arguments.ineffective(words)
     if (
-        typo is None
-        or not _wants_switch(case)
+        word is None
+        or not _lacks_switch(case)
         or kernel_arguments.is_pending(case)
     ):
         return None
     return Cause(
         "argument-misspelt",
         Confidence.CERTAIN,
-        f"the kernel was started with {typo}, which it does not know",
-        f"/proc/cmdline: {typo}",
+        f"the kernel was started with {word}, which it does not know",
+        f"/proc/cmdline: {word}",
         f"write {INTEL_ON} in its place: 'gpu-passthrough host enable'"
         " does; then reboot",
     )
 
 
 def argument_missing(case: Case) -> Cause | None:
-    """No groups, and nothing asked for them.
+    """Find that nothing on the command line turns Intel's IOMMU on.
 
-    Many kernels make groups without any argument, so that a missing one
-    alone is no cause: the kernel must really have made none.
+    Many kernels make groups without the argument, so its absence alone is
+    no cause: the kernel must have made no group.
     """
-    words, _ = told(case)
-    if not _wants_switch(case) or iommu_arguments.ineffective(words):
+    words, _ = _cmdline(case)
+    if not _lacks_switch(case) or iommu_arguments.ineffective(words):
         return None
-    if kernel_arguments.is_on_its_way(case, INTEL_ON):
+    if kernel_arguments.is_configured(case, INTEL_ON):
         return None
     facts = case.evidence.facts
-    is_sure = "DMAR" in (known(facts.acpi_tables) or ()) and not isinstance(
+    is_likely = "DMAR" in (known(facts.acpi_tables) or ()) and not isinstance(
         facts.iommus, Unknown
     )
     return Cause(
         "argument-missing",
-        Confidence.LIKELY if is_sure else Confidence.POSSIBLE,
+        Confidence.LIKELY if is_likely else Confidence.POSSIBLE,
         f"the kernel made no IOMMU group, and was started without {INTEL_ON}",
         f"/proc/cmdline: {' '.join(words)}",
-        ENABLE,
-    )
-
-
-def _runs(case: Case) -> bool:
-    return bool(known(case.evidence.facts.iommus))
-
-
-def told(case: Case) -> tuple[tuple[str, ...], str]:
-    """What the kernel was told, and the parameter that matters."""
-    facts = case.evidence.facts
-    return known(facts.kernel_arguments) or (), iommu_arguments.parameter(
-        facts
-    )
-
-
-def _is_stopped(case: Case) -> bool:
-    """In no group, and nobody put that right since the boot."""
-    return is_without(case) and not kernel_arguments.is_pending(case)
-
-
-def _is_overridden(words: tuple[str, ...], off: str) -> bool:
-    said = list(iommu_arguments.switches(words, INTEL))
-    return off.startswith(INTEL) and "on" in said
-
-
-def _wants_switch(case: Case) -> bool:
-    """Whether it is Intel's, in no group, and not spoken of at all."""
-    words, parameter = told(case)
-    if isinstance(case.evidence.facts.kernel_arguments, Unknown):
-        return False
-    return (
-        is_without(case)
-        and parameter == INTEL
-        and not any(iommu_arguments.switches(words, parameter))
-        and iommu_arguments.turned_off_by(words, parameter) is None
+        _ENABLE,
     )
 
 
 def iommu_driver_missing(case: Case) -> Cause | None:
-    """The kernel was built without the IOMMU's driver."""
-    if not _is_asked_for(case):
+    """Find that the kernel was built without the IOMMU's driver."""
+    if not _should_run(case):
         return None
     line = kernel_log.first(
         case.evidence.messages, kernel_log.INTEL_IOMMU_UNKNOWN
@@ -188,8 +145,8 @@ def iommu_driver_missing(case: Case) -> Cause | None:
 
 
 def iommu_not_started(case: Case) -> Cause | None:
-    """Table and argument are there, and no unit came up."""
-    if not _is_asked_for(case):
+    """Find that no IOMMU started although table and argument are there."""
+    if not _should_run(case):
         return None
     line = _failure(case)
     return Cause(
@@ -202,33 +159,76 @@ def iommu_not_started(case: Case) -> Cause | None:
 
 
 def not_covered(case: Case) -> Cause | None:
-    """An IOMMU runs, and does not serve this function."""
+    """Find that the active IOMMU does not cover this function."""
     function = case.function
     if function is None or function.iommu_group is not None:
         return None
     running = known(case.evidence.facts.iommus) or ()
     if not running and not case.evidence.has_groups:
         return None
-    shown = f"/sys/class/iommu: {', '.join(running)}"
+    evidence = f"/sys/class/iommu: {', '.join(running)}"
     if not running:
-        shown = "other functions are in groups"
+        evidence = "other functions are in groups"
     return Cause(
         "not-covered",
         Confidence.CERTAIN if running else Confidence.LIKELY,
         "an IOMMU runs, and none serves this function",
-        f"{function.address} has no iommu_group; {shown}",
+        f"{function.address} has no iommu_group; {evidence}",
         "move the card to another slot, or leave it to the host",
     )
 
 
-def _is_asked_for(case: Case) -> bool:
-    """Whether the table is there, nothing speaks against it, and none runs."""
+def _has_no_group(case: Case) -> bool:
+    """Return whether neither the function nor the host has any group."""
+    function = case.function
+    if function is None or function.iommu_group is not None:
+        return False
+    return not case.evidence.has_groups and not _runs(case)
+
+
+def _runs(case: Case) -> bool:
+    return bool(known(case.evidence.facts.iommus))
+
+
+def _cmdline(case: Case) -> tuple[tuple[str, ...], str]:
+    """Return the kernel's arguments, and the parameter its IOMMU obeys."""
     facts = case.evidence.facts
-    words, parameter = told(case)
-    there = known(facts.acpi_tables) or frozenset()
+    return known(facts.kernel_arguments) or (), iommu_arguments.parameter(
+        facts
+    )
+
+
+def _is_still_off(case: Case) -> bool:
+    """Return whether the host has no group, and no change is pending."""
+    return _has_no_group(case) and not kernel_arguments.is_pending(case)
+
+
+def _is_overridden(words: tuple[str, ...], off: str) -> bool:
+    switches = list(iommu_arguments.switches(words, INTEL))
+    return off.startswith(INTEL) and "on" in switches
+
+
+def _lacks_switch(case: Case) -> bool:
+    """Return whether an Intel host without groups has no switch at all."""
+    words, parameter = _cmdline(case)
+    if isinstance(case.evidence.facts.kernel_arguments, Unknown):
+        return False
+    return (
+        _has_no_group(case)
+        and parameter == INTEL
+        and not any(iommu_arguments.switches(words, parameter))
+        and iommu_arguments.turned_off_by(words, parameter) is None
+    )
+
+
+def _should_run(case: Case) -> bool:
+    """Return whether an IOMMU is present and turned on, yet none active."""
+    facts = case.evidence.facts
+    words, parameter = _cmdline(case)
+    tables = known(facts.acpi_tables) or frozenset()
     if isinstance(facts.kernel_arguments, Unknown) or facts.iommus != ():
         return False
-    if not is_without(case) or not there & {*IOMMU_TABLES.values()}:
+    if not _has_no_group(case) or not tables & {*IOMMU_TABLES.values()}:
         return False
     if iommu_arguments.turned_off_by(words, parameter):
         return False

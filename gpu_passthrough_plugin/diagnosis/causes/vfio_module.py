@@ -1,4 +1,8 @@
-"""The module vfio-pci: missing, kept away, or told nothing."""
+"""How vfio-pci is loaded: with its options, and early enough.
+
+Its module may be missing, blocked or built in, or the initramfs may lack it
+or what configures it.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,8 @@ from collections.abc import Iterator, Sequence
 
 from gpu_passthrough_plugin.diagnosis.causes import vfio_selection
 from gpu_passthrough_plugin.diagnosis.causes.vfio_selection import (
+    cmdline_ids,
     is_builtin_vfio,
-    told_ids,
 )
 from gpu_passthrough_plugin.diagnosis.evidence import (
     Case,
@@ -20,12 +24,15 @@ from gpu_passthrough_plugin.diagnosis.evidence import (
 from gpu_passthrough_plugin.formats import kernel_log, modprobe, vfio_pci_ids
 from gpu_passthrough_plugin.model.reading import Unknown, known
 
-# Kept by editors and package managers, and meant for nobody.
-_LEFTOVERS = ("~", ".bak", ".dpkg-old", ".orig", ".rpmsave", ".swp")
+# Backups of editors and package managers.
+_BACKUPS = ("~", ".bak", ".dpkg-old", ".orig", ".rpmsave", ".swp")
+_MODULE = re.compile(r"(^|/)vfio[-_]pci\.ko")
+_SCRIPT = re.compile(r"gpu[-_]passthrough")
+_REBUILD = "run 'gpu-passthrough host enable', then reboot"
 
 
 def vfio_missing(case: Case) -> Cause | None:
-    """The running kernel has no vfio-pci."""
+    """Find that the running kernel has no vfio-pci."""
     evidence = case.evidence
     line = kernel_log.first(evidence.messages, kernel_log.VFIO_NOT_FOUND)
     is_known = evidence.has_vfio is False
@@ -45,7 +52,7 @@ def vfio_missing(case: Case) -> Cause | None:
 
 
 def vfio_blacklisted(case: Case) -> Cause | None:
-    """Something keeps vfio-pci from being loaded."""
+    """Find a line or argument that keeps vfio-pci from being loaded."""
     evidence = case.evidence
     block = next(
         modprobe.blocks(
@@ -67,79 +74,51 @@ def vfio_blacklisted(case: Case) -> Cause | None:
 
 
 def modprobe_unread(case: Case) -> Cause | None:
-    """Configuration for vfio-pci that modprobe passes over."""
+    """Find configuration for vfio-pci that modprobe ignores."""
     evidence = case.evidence
-    bad = next(_bad_lines(evidence), None) or kernel_log.first(
+    line = next(_invalid_lines(evidence), None) or kernel_log.first(
         evidence.messages, kernel_log.VFIO_OPTION_IGNORED
     )
-    names = [] if any(_options(evidence)) else [*_passed_over(evidence)]
-    if not bad and not names:
+    names = [] if any(_options(evidence)) else [*_ignored_files(evidence)]
+    if not line and not names:
         return None
     return Cause(
         "modprobe-unread",
-        Confidence.CERTAIN if bad else Confidence.POSSIBLE,
+        Confidence.CERTAIN if line else Confidence.POSSIBLE,
         "modprobe passes over what is configured for vfio-pci",
-        bad or f"{names[0]} does not end in .conf",
+        line or f"{names[0]} does not end in .conf",
         "write 'options vfio-pci ids=…' into a file that ends in .conf, or"
         " run 'gpu-passthrough host enable --binding ids'; then reboot",
     )
 
 
 def builtin_vfio(case: Case) -> Cause | None:
-    """Built in, vfio-pci never sees what modprobe is told."""
+    """Find ids in modprobe.d for a vfio-pci that is built into the kernel."""
     evidence = case.evidence
-    if not is_builtin_vfio(evidence) or any(told_ids(evidence)):
+    if not is_builtin_vfio(evidence) or any(cmdline_ids(evidence)):
         return None
     ids = case.target.ids
-    for given in vfio_pci_ids.from_modprobe(evidence.installation):
-        if given.covers(ids):
-            values = ",".join(given.models)
+    for id_list in vfio_pci_ids.from_modprobe(evidence.installation):
+        if id_list.covers(ids):
+            values = ",".join(id_list.models)
             return Cause(
                 "builtin-vfio",
                 Confidence.CERTAIN,
                 "vfio-pci is built into the kernel, which does not read"
                 " modprobe.d",
-                given.source,
+                id_list.source,
                 f"put vfio-pci.ids={values} on the kernel command line:"
                 " 'gpu-passthrough host enable --binding ids' does",
             )
     return None
 
 
-def _bad_lines(evidence: Evidence) -> Iterator[str]:
-    """Lines about vfio-pci that begin with no command of modprobe's."""
-    for line in modprobe.configuration(evidence.installation):
-        if line.is_valid or line.is_remark:
-            continue
-        if line.module == vfio_pci_ids.MODULE:
-            yield str(line)
-
-
-def _options(evidence: Evidence) -> Iterator[object]:
-    yield from told_ids(evidence)
-    yield from vfio_pci_ids.from_modprobe(evidence.installation)
-
-
-def _passed_over(evidence: Evidence) -> Iterator[str]:
-    """Files in its folder that are for vfio by name; nobody reads them."""
-    for folder in modprobe.FOLDERS:
-        for name in evidence.installation.names(folder):
-            is_read = name.endswith((".conf", *_LEFTOVERS))
-            if "vfio" in name and not is_read:
-                yield posixpath.join(folder, name)
-
-
-_MODULE = re.compile(r"(^|/)vfio[-_]pci\.ko")
-_SCRIPT = re.compile(r"gpu[-_]passthrough")
-_REBUILD = "run 'gpu-passthrough host enable', then reboot"
-
-
 def vfio_not_in_image(case: Case) -> Cause | None:
-    """vfio-pci comes after the drivers that the initramfs loads."""
-    names = _names(case)
+    """Find that the initramfs lacks vfio-pci, so other drivers load first."""
+    names = _image_names(case)
     if names is None or any(map(_MODULE.search, names)):
         return None
-    if not vfio_selection.is_claimed(case) or is_builtin_vfio(case.evidence):
+    if not vfio_selection.is_selected(case) or is_builtin_vfio(case.evidence):
         return None
     function = case.function
     is_taken = function is not None and isinstance(function.driver, str)
@@ -147,14 +126,14 @@ def vfio_not_in_image(case: Case) -> Cause | None:
         "vfio-not-in-image",
         Confidence.LIKELY if is_taken else Confidence.POSSIBLE,
         "vfio-pci is not in the initramfs: other drivers come first",
-        f"{_shown(case, names)}: no vfio-pci.ko",
+        f"{_describe_image(case, names)}: no vfio-pci.ko",
         _REBUILD,
     )
 
 
 def script_not_in_image(case: Case) -> Cause | None:
-    """The early script that sends functions to vfio-pci is not in it."""
-    names, enablement = _names(case), case.evidence.enablement
+    """Find that the initramfs lacks the script that sets driver_override."""
+    names, enablement = _image_names(case), case.evidence.enablement
     if names is None or enablement is None or enablement.binding != "address":
         return None
     scripts = (n for n in names if not n.endswith(".conf"))
@@ -165,35 +144,58 @@ def script_not_in_image(case: Case) -> Cause | None:
         Confidence.LIKELY,
         "the early script is not in the initramfs: nothing sets"
         " driver_override before other drivers bind",
-        f"{_shown(case, names)}: no gpu-passthrough",
+        f"{_describe_image(case, names)}: no gpu-passthrough",
         _REBUILD,
     )
 
 
 def options_not_in_image(case: Case) -> Cause | None:
-    """vfio-pci is in it, and the file with its ids is not."""
-    names = _names(case)
+    """Find that the initramfs has vfio-pci and not the file with its ids."""
+    names = _image_names(case)
     if names is None or not any(map(_MODULE.search, names)):
         return None
-    if any(told_ids(case.evidence)):
+    if any(cmdline_ids(case.evidence)):
         return None
     for ids in vfio_pci_ids.from_modprobe(case.evidence.installation):
-        path = ids.path.rpartition("/")[2]
-        there = any(n.endswith(f"modprobe.d/{path}") for n in names)
-        if ids.covers(case.target.ids) and not there:
+        name = posixpath.basename(ids.path)
+        is_in_image = any(n.endswith(f"modprobe.d/{name}") for n in names)
+        if ids.covers(case.target.ids) and not is_in_image:
             return Cause(
                 "options-not-in-image",
                 Confidence.LIKELY,
                 f"{ids.path} is not in the initramfs: vfio-pci is loaded"
                 " without its ids there",
-                f"{_shown(case, names)}: no {ids.path}",
+                f"{_describe_image(case, names)}: no {ids.path}",
                 _REBUILD,
             )
     return None
 
 
-def _names(case: Case) -> tuple[str, ...] | None:
-    """What the running kernel's image holds; None where that is unknown."""
+def _invalid_lines(evidence: Evidence) -> Iterator[str]:
+    """Yield lines about vfio-pci that are no command of modprobe."""
+    for line in modprobe.configuration(evidence.installation):
+        if line.is_valid or line.is_remark:
+            continue
+        if line.module == vfio_pci_ids.MODULE:
+            yield str(line)
+
+
+def _options(evidence: Evidence) -> Iterator[object]:
+    yield from cmdline_ids(evidence)
+    yield from vfio_pci_ids.from_modprobe(evidence.installation)
+
+
+def _ignored_files(evidence: Evidence) -> Iterator[str]:
+    """Yield files named for vfio that modprobe does not read."""
+    for folder in modprobe.FOLDERS:
+        for name in evidence.installation.names(folder):
+            is_read = name.endswith((".conf", *_BACKUPS))
+            if "vfio" in name and not is_read:
+                yield posixpath.join(folder, name)
+
+
+def _image_names(case: Case) -> tuple[str, ...] | None:
+    """Return the names in the running kernel's initramfs; None if unknown."""
     release = case.evidence.facts.kernel_release
     if isinstance(release, Unknown):
         return None
@@ -201,7 +203,7 @@ def _names(case: Case) -> tuple[str, ...] | None:
     return None if isinstance(names, Unknown) else names
 
 
-def _shown(case: Case, names: Sequence[str]) -> str:
+def _describe_image(case: Case, names: Sequence[str]) -> str:
     kernel = case.evidence.kernel
     image = kernel.image if kernel else None
     return f"{image or 'the initramfs'} ({len(names)} files)"

@@ -1,4 +1,4 @@
-"""What is to send the function to vfio-pci: ids or an override."""
+"""What selects the function for vfio-pci: ``ids=`` or driver_override."""
 
 from __future__ import annotations
 
@@ -17,97 +17,100 @@ from gpu_passthrough_plugin.model.reading import Unknown, known
 _BY_ADDRESS = "address"
 
 
-def is_claimed(case: Case) -> bool:
-    """Whether something on the host sends the function to vfio-pci."""
+def is_selected(case: Case) -> bool:
+    """Return whether configuration sends the function to vfio-pci."""
     evidence = case.evidence
     if evidence.enablement is not None:
         return True
-    return any(ids.covers(case.target.ids) for ids in _given(case))
+    return any(ids.covers(case.target.ids) for ids in configured_ids(evidence))
 
 
 def not_enabled(case: Case) -> Cause | None:
-    """Nothing on the host sends it, or its group, to vfio-pci."""
+    """Find that nothing sends the function or its group to vfio-pci."""
     evidence, detail = case.evidence, case.detail
     if detail is None or evidence.enablement is not None:
         return None
     override = detail.driver_override
     if isinstance(override, str) and case.is_vfio_driver(override):
         return None
-    wanted = [case.target.ids, *map(_ids, _company(case))]
-    if any(ids.covers(one) for ids in _given(case) for one in wanted):
+    group_ids = [case.target.ids, *map(_ids, _peers(case))]
+    id_lists = configured_ids(evidence)
+    if any(ids.covers(i) for ids in id_lists for i in group_ids):
         return None
     unread = modprobe.unread(evidence.installation)
-    shown = "no ids= of vfio-pci names it, and driver_override does not"
+    reason = "no ids= of vfio-pci names it, and driver_override does not"
     return Cause(
         "not-enabled",
         Confidence.POSSIBLE if unread else Confidence.CERTAIN,
         f"nothing on this host sends {case.target.address} to vfio-pci",
-        f"{shown}; unknown: {', '.join(unread)}" if unread else shown,
+        f"{reason}; unknown: {', '.join(unread)}" if unread else reason,
         f"run 'gpu-passthrough host enable --select {case.target.address}',"
         " then reboot",
     )
 
 
 def ids_incomplete(case: Case) -> Cause | None:
-    """``ids=`` names some functions of the group, and not others.
+    """Find that ``ids=`` names some functions of the group and not others.
 
-    A group goes to a guest whole, so that this is said of each of them.
+    A group is assigned whole, so the cause applies to each of them.
     """
     evidence = case.evidence
-    given = _given(case)
-    if _is_by_address(case) or not given:
+    id_lists = configured_ids(evidence)
+    if _is_by_address(case) or not id_lists:
         return None
     group = {case.target.ids: f"{case.target.address}"}
-    for member in _company(case):
+    for member in _peers(case):
         group.setdefault(_ids(member), f"{member.address}")
-    lacking = [i for i in group if not any(g.covers(i) for g in given)]
+    lacking = [i for i in group if not any(g.covers(i) for g in id_lists)]
     if len(lacking) == len(group):
         return None
-    there = {_ids(m) for m in _company(case) if m.is_on_vfio is True}
-    lacking = [ids for ids in lacking if ids not in there]
+    on_vfio = {_ids(m) for m in _peers(case) if m.is_on_vfio is True}
+    lacking = [ids for ids in lacking if ids not in on_vfio]
     if not lacking:
         return None
     is_own = case.target.ids in lacking
-    sure = Confidence.CERTAIN if is_own else Confidence.LIKELY
+    confidence = Confidence.CERTAIN if is_own else Confidence.LIKELY
     if modprobe.unread(evidence.installation):
-        sure = Confidence.POSSIBLE
+        confidence = Confidence.POSSIBLE
     names = ", ".join(f"{ids} ({group[ids]})" for ids in lacking)
-    values = [v for ids in given for v in ids.models]
-    whole = ",".join(dict.fromkeys((*values, *lacking)))
+    values = [v for ids in id_lists for v in ids.models]
+    complete = ",".join(dict.fromkeys((*values, *lacking)))
     return Cause(
         "ids-incomplete",
-        sure,
+        confidence,
         f"ids= of vfio-pci lacks {names} of this group",
-        given[0].source,
-        f"'options vfio-pci ids={whole}' in"
-        f" {given[0].path or '/etc/modprobe.d/vfio.conf'}, rebuild the"
+        id_lists[0].source,
+        f"'options vfio-pci ids={complete}' in"
+        f" {id_lists[0].path or '/etc/modprobe.d/vfio.conf'}, rebuild the"
         " initramfs and reboot; or run 'gpu-passthrough host enable"
         " --binding ids', which does it all",
     )
 
 
 def ids_stale(case: Case) -> Cause | None:
-    """vfio-pci was loaded with other ids than the files have now."""
-    taken = taken_ids(case.evidence)
-    if taken is None or _is_by_address(case):
+    """Find that vfio-pci was loaded with other ids than the files have."""
+    logged = logged_ids(case.evidence)
+    if logged is None or _is_by_address(case):
         return None
     ids = case.target.ids
-    now = [i for i in _given(case) if i.path and i.covers(ids)]
-    if not now or taken.covers(ids):
+    files = [
+        i for i in configured_ids(case.evidence) if i.path and i.covers(ids)
+    ]
+    if not files or logged.covers(ids):
         return None
     return Cause(
         "ids-stale",
         Confidence.LIKELY,
         f"vfio-pci was loaded without {ids}: the initramfs has an older copy"
-        f" of {now[0].path}",
-        f"{now[0].source}; the log: {taken.source}",
+        f" of {files[0].path}",
+        f"{files[0].source}; the log: {logged.source}",
         "rebuild the initramfs ('gpu-passthrough host enable' does), then"
         " reboot",
     )
 
 
 def override_other(case: Case) -> Cause | None:
-    """It is held to another driver by its address."""
+    """Find that driver_override names a driver other than VFIO's."""
     detail = case.detail
     override = None if detail is None else detail.driver_override
     if not isinstance(override, str) or case.is_vfio_driver(override):
@@ -124,7 +127,7 @@ def override_other(case: Case) -> Cause | None:
 
 
 def override_lost(case: Case) -> Cause | None:
-    """The early script was to set it, and it is empty."""
+    """Find that driver_override is empty where the early script sets it."""
     detail = case.detail
     if not _is_by_address(case) or detail is None:
         return None
@@ -144,54 +147,30 @@ def override_lost(case: Case) -> Cause | None:
     )
 
 
-def _given(case: Case) -> tuple[IdList, ...]:
-    return given_ids(case.evidence)
-
-
-def _is_by_address(case: Case) -> bool:
-    enablement = case.evidence.enablement
-    return enablement is not None and enablement.binding == _BY_ADDRESS
-
-
-def _company(case: Case) -> list[Member]:
-    """Its fellows whose ids are known."""
-    return [
-        m
-        for m in case.fellows
-        if not isinstance(m.function.vendor_id, Unknown)
-        and not isinstance(m.function.product_id, Unknown)
-    ]
-
-
-def _ids(member: Member) -> str:
-    function = member.function
-    return f"{function.vendor_id:04x}:{function.product_id:04x}"
-
-
-def told_ids(evidence: Evidence) -> tuple[IdList, ...]:
-    """Return the lists on the running kernel's command line."""
+def cmdline_ids(evidence: Evidence) -> tuple[IdList, ...]:
+    """Return the ``ids=`` lists on the running kernel's command line."""
     return vfio_pci_ids.from_cmdline(
         known(evidence.facts.kernel_arguments) or ()
     )
 
 
-def taken_ids(evidence: Evidence) -> IdList | None:
-    """Return the ids that vfio-pci logged; None where it logged none."""
+def logged_ids(evidence: Evidence) -> IdList | None:
+    """Return the ids that vfio-pci logged when it was loaded, or None."""
     return vfio_pci_ids.from_log(evidence.messages)
 
 
-def given_ids(evidence: Evidence) -> tuple[IdList, ...]:
-    """Return what configuration gives, or else what the log shows.
+def configured_ids(evidence: Evidence) -> tuple[IdList, ...]:
+    """Return the ``ids=`` lists that vfio-pci reads, or else the logged one.
 
-    A vfio-pci that is built in never reads modprobe.d.
+    A vfio-pci that is built in does not read modprobe.d.
     """
-    given = told_ids(evidence)
+    id_lists = cmdline_ids(evidence)
     if not is_builtin_vfio(evidence):
-        given += vfio_pci_ids.from_modprobe(evidence.installation)
-    if given:
-        return given
-    taken = taken_ids(evidence)
-    return () if taken is None else (taken,)
+        id_lists += vfio_pci_ids.from_modprobe(evidence.installation)
+    if id_lists:
+        return id_lists
+    logged = logged_ids(evidence)
+    return () if logged is None else (logged,)
 
 
 def is_builtin_vfio(evidence: Evidence) -> bool:
@@ -200,3 +179,23 @@ def is_builtin_vfio(evidence: Evidence) -> bool:
     if kernel is None or isinstance(kernel.builtin, Unknown):
         return False
     return vfio_pci_ids.MODULE in kernel.builtin
+
+
+def _is_by_address(case: Case) -> bool:
+    enablement = case.evidence.enablement
+    return enablement is not None and enablement.binding == _BY_ADDRESS
+
+
+def _peers(case: Case) -> list[Member]:
+    """Return the function's peers whose ids are known."""
+    return [
+        m
+        for m in case.peers
+        if not isinstance(m.function.vendor_id, Unknown)
+        and not isinstance(m.function.product_id, Unknown)
+    ]
+
+
+def _ids(member: Member) -> str:
+    function = member.function
+    return f"{function.vendor_id:04x}:{function.product_id:04x}"

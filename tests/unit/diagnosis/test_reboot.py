@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from gpu_passthrough_plugin.diagnosis import reboot
 from gpu_passthrough_plugin.diagnosis.evidence import Evidence
-from gpu_passthrough_plugin.diagnosis.reboot import State
+from gpu_passthrough_plugin.diagnosis.reboot import RebootState
 from gpu_passthrough_plugin.model.finding import Status
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.reading import Unknown, Why
@@ -28,7 +28,7 @@ def host(*members: Member, **fields: Fields) -> Evidence:
 
 
 def test_needed_until_the_running_kernel_has_all() -> None:
-    assert reboot.state(host(*card(), facts=QUIET)) == State(
+    assert reboot.state(host(*card(), facts=QUIET)) == RebootState(
         True,
         (
             "the running kernel lacks intel_iommu=on",
@@ -47,15 +47,15 @@ def test_needed_until_the_running_kernel_has_all() -> None:
 
 
 def test_not_needed_when_all_is_as_it_should_be() -> None:
-    assert reboot.state(host(*bound())) == State(False)
+    assert reboot.state(host(*bound())) == RebootState(False)
     finding = reboot.finding(host(*bound()))
     assert (finding.status, finding.remedy) == (Status.PASS, "")
     # Which boot it is does not matter then.
-    assert reboot.state(host(*bound(), boot_id=LOST)) == State(False)
+    assert reboot.state(host(*bound(), boot_id=LOST)) == RebootState(False)
 
 
 def test_not_needed_where_nothing_was_enabled() -> None:
-    assert reboot.state(host(*card(), enablement=None)) == State(False)
+    assert reboot.state(host(*card(), enablement=None)) == RebootState(False)
 
 
 def test_after_another_boot_it_did_not_help() -> None:

@@ -18,7 +18,7 @@ RULES = {
     name: rule
     for name, rule in zip(
         catalogue.NAMES,
-        (rule for step in catalogue.STEPS for rule in step.rules),
+        (rule for step in catalogue.RULE_SETS for rule in step.rules),
         strict=True,
     )
 }
@@ -102,7 +102,7 @@ def test_steps_come_before_confidence() -> None:
     def second(case: Case) -> Cause:
         return cause("second", Confidence.CERTAIN)
 
-    step = catalogue.Step((first, second))
+    step = catalogue.RuleSet((first, second))
     assert names(catalogue._ranked(case(), step)) == ["second", "first"]
     found = names(catalogue.causes(EXAMPLES["ids-incomplete"].case))
     assert found == ["ids-incomplete", "competing-driver"]
@@ -112,5 +112,5 @@ def test_on_vfio_pci_only_what_a_guest_would_meet_is_said() -> None:
     for name, example in EXAMPLES.items():
         if example.case.member is None or example.case.is_unbound:
             continue
-        steps = [s for s in catalogue.STEPS if RULES[name] in s.rules]
+        steps = [s for s in catalogue.RULE_SETS if RULES[name] in s.rules]
         assert steps[0].is_always, name
