@@ -26,23 +26,22 @@ def vfio(is_loaded: bool, is_available: bool | Unknown) -> Finding:
     :param is_available: whether the running kernel has the module.
     """
     if is_loaded:
-        return Finding("vfio-pci", Status.PASS, "the driver is loaded")
+        return Finding("vfio-pci", Status.PASS, "loaded")
     if isinstance(is_available, Unknown):
         return Finding(
             "vfio-pci",
             Status.WARN,
-            f"not loaded, and whether it can be is unknown: {is_available}",
+            f"not loaded; whether it is available is unknown: {is_available}",
             "run 'modprobe vfio-pci' on the host",
         )
     if is_available:
-        return Finding(
-            "vfio-pci", Status.PASS, "the driver is loaded when it is needed"
-        )
+        return Finding("vfio-pci", Status.PASS, "available (loaded on demand)")
     return Finding(
         "vfio-pci",
         Status.FAIL,
         "the running kernel has no vfio-pci module",
-        "install the kernel's extra modules, or a kernel with CONFIG_VFIO_PCI",
+        "install the kernel's extra modules, or a kernel built with"
+        " CONFIG_VFIO_PCI",
     )
 
 
@@ -53,12 +52,14 @@ def _firmware(facts: HostFacts) -> Finding:
             "firmware",
             Status.WARN,
             f"unknown: {_unknown_facts(vendor, tables)}",
-            "run this on the host itself as root",
+            "run this on the host as root",
         )
     table = IOMMU_TABLES.get(vendor)
     if table is None:
         return Finding(
-            "firmware", Status.PASS, f"no table is expected of {vendor} CPUs"
+            "firmware",
+            Status.PASS,
+            f"not checked: {vendor} CPUs need no ACPI table",
         )
     # Either maker's table will do: an emulated host mixes them.
     present = sorted(tables.intersection(IOMMU_TABLES.values()))
@@ -69,8 +70,8 @@ def _firmware(facts: HostFacts) -> Finding:
     return Finding(
         "firmware",
         Status.FAIL,
-        f"no ACPI table {table}: the firmware has the IOMMU turned off",
-        "turn VT-d (Intel) or AMD-Vi (AMD) on in the firmware's setup",
+        f"no ACPI table {table}: the IOMMU is disabled in the firmware",
+        "enable VT-d (Intel) or AMD-Vi (AMD) in the firmware setup",
     )
 
 
@@ -89,18 +90,16 @@ def _iommu(facts: HostFacts) -> Finding:
             "iommu",
             Status.WARN,
             f"unknown: /sys/class/iommu {iommus}",
-            "run this on the host itself as root",
+            "run this on the host as root",
         )
     if iommus:
-        return Finding(
-            "iommu", Status.PASS, f"the kernel runs {', '.join(iommus)}"
-        )
+        return Finding("iommu", Status.PASS, f"active: {', '.join(iommus)}")
     return Finding(
         "iommu",
         Status.FAIL,
-        "the kernel runs none (/sys/class/iommu is empty)",
-        "run 'gpu-passthrough host enable', which puts intel_iommu=on on an"
-        " Intel host's kernel command line, then reboot",
+        "no IOMMU is active (/sys/class/iommu is empty)",
+        "run 'gpu-passthrough host enable', which adds intel_iommu=on to the"
+        " kernel command line of an Intel host, then reboot",
     )
 
 
@@ -113,7 +112,9 @@ def _groups(groups: Sequence[Group]) -> Finding:
         "groups",
         Status.FAIL,
         reason.text if reason else "no PCI function is in an IOMMU group",
-        reason.remedy if reason else "see /sys/bus/pci/devices",
+        reason.remedy
+        if reason
+        else "check the IOMMU first; see /sys/bus/pci/devices",
     )
 
 
@@ -121,8 +122,7 @@ def _assignable(groups: Sequence[Group]) -> Finding:
     selected = [g for g in groups if g.primaries]
     assignable = [g for g in selected if g.verdict.is_assignable]
     detail = (
-        f"{len(assignable)} of {len(selected)} groups that hold a selected"
-        " function"
+        f"{len(assignable)} of {len(selected)} groups with a selected function"
     )
     if assignable:
         return Finding("assignable", Status.PASS, detail)
@@ -130,6 +130,6 @@ def _assignable(groups: Sequence[Group]) -> Finding:
         "assignable",
         Status.FAIL,
         detail,
-        "'gpu-passthrough group list' has the reasons, and 'group show' the"
-        " remedies",
+        "run 'gpu-passthrough group list' for the reasons, and"
+        " 'gpu-passthrough group show N' for the remedies",
     )

@@ -61,12 +61,12 @@ def finding(evidence: Evidence) -> Finding:
     result = state(evidence)
     missing = "; ".join(result.missing)
     if result.is_needed is None:
-        why = "; ".join(result.unread) or f"which boot this is; {missing}"
+        why = "; ".join(result.unread) or f"the boot id is unknown; {missing}"
         return Finding(
             _CHECK,
             Status.WARN,
             f"whether a reboot is needed is unknown: {why}",
-            "run this on the host itself as root",
+            "run this on the host as root",
         )
     if result.is_needed:
         return Finding(
@@ -79,10 +79,10 @@ def finding(evidence: Evidence) -> Finding:
         return Finding(
             _CHECK,
             Status.WARN,
-            f"rebooted since 'host enable', and still: {missing}",
-            "'gpu-passthrough host verify' says why",
+            f"still not in effect after a reboot: {missing}",
+            "run 'gpu-passthrough host verify' for the cause",
         )
-    return Finding(_CHECK, Status.PASS, "nothing waits for a reboot")
+    return Finding(_CHECK, Status.PASS, "no reboot is needed")
 
 
 def _arguments(evidence: Evidence) -> Iterator[str]:
@@ -98,7 +98,7 @@ def _bindings(evidence: Evidence) -> Iterator[str]:
     for target in evidence.enablement.targets if evidence.enablement else ():
         member = members.get(target.address)
         if member is None:
-            yield f"{target.address} is not there"
+            yield f"{target.address} is missing"
         elif member.is_on_vfio is False:
             driver = member.function.driver or "no driver"
             yield f"{target.address} is on {driver}"
@@ -109,7 +109,7 @@ def _unread(evidence: Evidence) -> Iterator[str]:
     if enablement is None:
         return
     if isinstance(words, Unknown) and enablement.arguments:
-        yield f"the kernel's arguments are {words}"
+        yield f"the kernel command line is {words}"
     targets = {target.address for target in enablement.targets}
     for member in evidence.members:
         is_on_vfio = member.is_on_vfio

@@ -8,8 +8,8 @@ from gpu_passthrough_plugin.model.function import Function, Header
 from gpu_passthrough_plugin.model.reading import Unknown
 
 _ENABLE_AGAIN = (
-    "see 'gpu-passthrough device list' for where it is, then run"
-    " 'gpu-passthrough host enable --select ADDRESS' for that address"
+    "find its new address with 'gpu-passthrough device list', then run"
+    " 'gpu-passthrough host enable --select ADDRESS' with that address"
 )
 
 
@@ -21,11 +21,11 @@ def gone(case: Case) -> Cause | None:
     return Cause(
         "gone",
         Confidence.CERTAIN,
-        f"the host shows no function at {case.target.address}",
+        f"no PCI function at {case.target.address}",
         kernel_log.first(case.messages, kernel_log.REMOVED)
-        or f"/sys/bus/pci/devices: {count} functions, and not this one",
-        "look whether the card sits in its slot and has power, and whether"
-        " the slot is turned off in the firmware's setup",
+        or f"/sys/bus/pci/devices has {count} functions, but not this one",
+        "check that the card is seated and has power, and that the slot is"
+        " enabled in the firmware setup",
     )
 
 
@@ -39,8 +39,8 @@ def moved(case: Case) -> Cause | None:
         return Cause(
             "moved",
             Confidence.POSSIBLE,
-            f"{other.address} is a {target.ids} that was not asked for:"
-            f" {target.address} may have moved there",
+            f"{target.address} may have moved to {other.address}, which has"
+            f" the same ids ({target.ids}) and was not selected",
             f"{other.address} is {target.ids}",
             _ENABLE_AGAIN,
         )
@@ -50,8 +50,8 @@ def moved(case: Case) -> Cause | None:
     return Cause(
         "moved",
         Confidence.CERTAIN,
-        f"{target.address} is another device now: addresses have moved",
-        f"{target.address} is {ids}, and was {target.ids}",
+        f"{target.address} is another device now: bus numbers have changed",
+        f"{target.address} is {ids}; it was {target.ids}",
         _ENABLE_AGAIN,
     )
 
@@ -71,7 +71,7 @@ def unreadable(case: Case) -> Cause | None:
                 Confidence.POSSIBLE,
                 f"{name} of {function.address} is unknown",
                 f"{name}: {value}",
-                "run this on the host itself as root",
+                "run this on the host as root",
             )
     return None
 
@@ -101,10 +101,10 @@ def dead(case: Case) -> Cause | None:
     return Cause(
         "dead",
         Confidence.CERTAIN,
-        f"{case.target.address} does not answer",
+        f"{case.target.address} does not respond",
         "its config space reads ff (header type 7f)",
-        "take the host's power away for a minute: a reboot often leaves the"
-        " card as it is",
+        "disconnect the host from power for a minute; a reboot is often not"
+        " enough",
     )
 
 
@@ -123,8 +123,9 @@ def d3cold(case: Case) -> Cause | None:
     return Cause(
         "d3cold",
         sure,
-        f"{case.target.address} did not wake up from D3cold",
+        f"{case.target.address} did not wake from D3cold",
         line,
-        "keep it awake with 'options vfio-pci disable_idle_d3=1' in"
-        " /etc/modprobe.d, rebuild the initramfs, and power-cycle the host",
+        "add 'options vfio-pci disable_idle_d3=1' to a file in"
+        " /etc/modprobe.d to keep it awake, rebuild the initramfs and"
+        " power-cycle the host",
     )

@@ -29,9 +29,9 @@ def bridge(case: Case) -> Cause | None:
     return Cause(
         "bridge",
         Confidence.CERTAIN if is_known else Confidence.LIKELY,
-        f"{function.address} is a bridge, and vfio-pci takes none",
+        f"{function.address} is a bridge; vfio-pci binds endpoints only",
         "its header type is not 0",
-        "select the functions behind it; bridges stay with the host",
+        "select the functions below it; bridges stay with the host",
     )
 
 
@@ -46,10 +46,11 @@ def denied(case: Case) -> Cause | None:
     return Cause(
         "denied",
         Confidence.CERTAIN if line else Confidence.LIKELY,
-        f"vfio-pci denies {case.target.ids}: a guest could exploit its errata",
-        line or f"{case.target.ids} is on vfio-pci's list",
-        "hand out another device; for guests that are trusted 'options"
-        " vfio-pci disable_denylist=1' allows it",
+        f"vfio-pci denies {case.target.ids}, because guests could exploit its"
+        " errata",
+        line or f"{case.target.ids} is on vfio-pci's denylist",
+        "assign another device; for trusted guests only, 'options vfio-pci"
+        " disable_denylist=1' in /etc/modprobe.d allows it",
     )
 
 
@@ -65,11 +66,11 @@ def sriov_busy(case: Case) -> Cause | None:
     return Cause(
         "sriov-busy",
         Confidence.CERTAIN if line else Confidence.LIKELY,
-        f"{address} has {count} virtual functions enabled, and vfio-pci"
-        " does not take it then",
+        f"{address} has {count} virtual functions enabled; vfio-pci does not"
+        " bind it until they are disabled",
         line or f"sriov_numvfs: {count}",
-        f"echo 0 > /sys/bus/pci/devices/{address}/sriov_numvfs, or hand out"
-        " the virtual functions",
+        f"run 'echo 0 > /sys/bus/pci/devices/{address}/sriov_numvfs', or"
+        " assign the virtual functions instead",
     )
 
 
@@ -82,10 +83,10 @@ def probe_failed(case: Case) -> Cause | None:
     return Cause(
         "probe-failed",
         Confidence.LIKELY,
-        f"vfio-pci tried {function.address} and gave it up",
+        f"vfio-pci failed to bind {function.address}",
         line,
-        "look at the lines around it in the kernel's log; to try again:"
-        f" echo {function.address} > /sys/bus/pci/drivers_probe",
+        "check the lines around that one in the kernel log; to retry, run"
+        f" 'echo {function.address} > /sys/bus/pci/drivers_probe'",
     )
 
 
@@ -102,8 +103,8 @@ def competing_driver(case: Case) -> Cause | None:
     return Cause(
         "competing-driver",
         Confidence.CERTAIN,
-        f"{driver} {'bound' if is_first else 'has'} {function.address}"
-        f"{' before vfio-pci was there' if is_first else ''}",
+        f"{function.address} is bound to {driver}"
+        f"{', which was loaded before vfio-pci' if is_first else ''}",
         line or f"/sys/bus/pci/devices/{function.address}/driver: {driver}",
         _fix(case, driver),
     )
@@ -139,11 +140,11 @@ def _fix(case: Case, driver: str) -> str:
     names = {driver.replace("-", "_"), *case.target.modules}
     if isinstance(builtin, frozenset) and names & builtin:
         return (
-            f"{driver} is built into the kernel, and only an early script"
-            " can be faster: run 'gpu-passthrough host enable --binding"
-            " address', then reboot"
+            f"{driver} is built into the kernel, so only an early script can"
+            " bind vfio-pci before it: run 'gpu-passthrough host enable"
+            " --binding address', then reboot"
         )
     return (
-        "run 'gpu-passthrough host enable', then reboot; or have vfio-pci"
-        f" loaded first: 'softdep {driver} pre: vfio-pci' in /etc/modprobe.d"
+        "run 'gpu-passthrough host enable', then reboot; or load vfio-pci"
+        f" first with 'softdep {driver} pre: vfio-pci' in /etc/modprobe.d"
     )

@@ -11,7 +11,7 @@ from gpu_passthrough_plugin.diagnosis.evidence import (
     Confidence,
 )
 from gpu_passthrough_plugin.model.group import Member, Role
-from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.reading import Unknown, shown
 
 # A group with members on these drivers is viable.
 # Source: kernel, drivers/vfio/vfio.c (vfio_driver_allowed).
@@ -31,19 +31,25 @@ def group_shared(case: Case) -> Cause | None:
         m.address.card != function.address.card for m in others
     )
     fix = (
-        "move the card to another slot, or turn ACS on in the firmware's"
-        f" setup; or select {first.address} as well"
+        "move the card to another slot, enable ACS in the firmware setup, or"
+        f" select {first.address} as well"
         if is_other_card
         else f"run 'gpu-passthrough host enable --select {first.address}'"
     )
     is_known = not isinstance(first.function.driver, Unknown)
-    drivers = ", ".join(f"{m.address} on {m.function.driver}" for m in others)
+    drivers = ", ".join(
+        f"{m.address} on {shown(m.function.driver)}" for m in others
+    )
+    group = function.iommu_group
     return Cause(
         "group-shared",
         Confidence.CERTAIN if is_known else Confidence.POSSIBLE,
-        f"group {function.iommu_group} also has {first.address}, which stays"
-        " with the host: no guest can have the group",
-        f"/sys/kernel/iommu_groups/{function.iommu_group}/devices: {drivers}",
+        f"group {group} cannot be assigned: {first.address} in it is on a"
+        " driver of the host"
+        if is_known
+        else f"group {group} may not be assignable: the driver of"
+        f" {first.address} in it is unknown",
+        f"/sys/kernel/iommu_groups/{group}/devices: {drivers}",
         fix,
     )
 
@@ -63,8 +69,8 @@ def identical_captured(case: Case) -> Cause | None:
     return Cause(
         "identical-captured",
         Confidence.CERTAIN if is_known else Confidence.LIKELY,
-        f"{other.address} is on vfio-pci as well, and was not asked for:"
-        f" ids= cannot tell two {ids} apart",
+        f"{other.address} was not selected and is on vfio-pci: ids= cannot"
+        f" distinguish two {ids}",
         f"{source}; {other.address} on {other.function.driver}",
         "run 'gpu-passthrough host enable --binding address', then reboot",
     )
@@ -78,10 +84,9 @@ def group_split(case: Case) -> Cause | None:
     return Cause(
         "group-split",
         Confidence.POSSIBLE,
-        f"what was group {case.target.iommu_group} is {len(groups)} groups"
-        " now",
+        f"former group {case.target.iommu_group} is {len(groups)} groups now",
         f"groups {', '.join(map(str, sorted(groups)))}",
-        "run 'gpu-passthrough inventory sync': each of them is a unit now",
+        "run 'gpu-passthrough inventory sync'; each group becomes a unit",
     )
 
 
@@ -96,10 +101,11 @@ def group_renumbered(case: Case) -> Cause | None:
     return Cause(
         "group-renumbered",
         Confidence.POSSIBLE,
-        f"group {former} has the number {group} now, as may be"
-        " after each boot",
+        f"group {former} has number {group} now; numbers may change at each"
+        " boot",
         f"/sys/bus/pci/devices/{function.address}/iommu_group: {group}",
-        "mend what names the group by its number; addresses are still right",
+        "update configuration that refers to the group number; addresses are"
+        " unchanged",
     )
 
 

@@ -19,11 +19,11 @@ def rmrr(case: Case) -> Cause | None:
     return Cause(
         "rmrr",
         Confidence.CERTAIN,
-        f"the firmware keeps memory mapped for {case.target.address}, and"
-        " the kernel lets no guest have it then",
+        f"the firmware keeps memory mapped for {case.target.address} (RMRR),"
+        " so the kernel does not let a guest use it",
         line,
-        "update the firmware, turn off 'Pre-boot DMA Protection' or the"
-        " vendor's shared memory for that slot in its setup",
+        "update the firmware, or disable 'Pre-boot DMA Protection' or the"
+        " vendor's shared memory for that slot in the firmware setup",
     )
 
 
@@ -39,10 +39,10 @@ def framebuffer(case: Case) -> Cause | None:
     return Cause(
         "framebuffer",
         Confidence.LIKELY if line else Confidence.POSSIBLE,
-        f"{case.target.address} is what the firmware drew on, and the"
-        " kernel's framebuffer may hold its memory",
+        f"the kernel's boot framebuffer may still use the memory of"
+        f" {case.target.address}",
         line or f"boot_vga: 1; {framebuffer_line}",
-        "make another display the firmware's primary; or add"
+        "select another primary display in the firmware setup, or add"
         " initcall_blacklist=sysfb_init (video=efifb:off before kernel 5.15)"
         " to the kernel command line",
     )
@@ -63,11 +63,11 @@ def interrupt_remapping(case: Case) -> Cause | None:
     return Cause(
         "interrupt-remapping",
         Confidence.CERTAIN if line else Confidence.LIKELY,
-        "interrupts are not remapped, and vfio refuses guests then",
+        "interrupts are not remapped, so VFIO refuses to start guests",
         line or f"/proc/cmdline: {word}",
-        "turn interrupt remapping (x2APIC) on in the firmware's setup, take"
-        " nointremap and intremap=off off the kernel command line;"
-        " allow_unsafe_interrupts is for guests that are trusted",
+        "enable interrupt remapping (x2APIC) in the firmware setup and remove"
+        " nointremap and intremap=off from the kernel command line; for"
+        " trusted guests only, allow_unsafe_interrupts=1 allows it",
     )
 
 
@@ -80,11 +80,11 @@ def no_reset(case: Case) -> Cause | None:
     address = case.target.address
     path = f"/sys/bus/pci/devices/{address}/reset_method"
     if methods == ():
-        evidence = f"{path} is empty: reset was turned off"
+        evidence = f"{path} is empty: reset is turned off"
     elif (
         methods == MISSING and not detail.bridges and _has_reset_methods(case)
     ):
-        evidence = f"{path} is missing, and no bridge is above it"
+        evidence = f"{path} is missing, and the function is below no bridge"
     else:
         return None
     return Cause(
@@ -92,7 +92,8 @@ def no_reset(case: Case) -> Cause | None:
         Confidence.LIKELY,
         f"{address} cannot be reset: the next guest may not start",
         evidence,
-        f"echo default > {path}, or move the card behind a port of its own",
+        f"run 'echo default > {path}', or move the card to a slot with a port"
+        " of its own",
     )
 
 

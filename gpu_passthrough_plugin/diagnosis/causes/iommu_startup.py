@@ -29,22 +29,24 @@ def firmware_off(case: Case) -> Cause | None:
     # Either maker's table will do: an emulated host mixes them.
     if not isinstance(tables, Unknown) and tables & {*IOMMU_TABLES.values()}:
         return None
+    feature = " or ".join(_FEATURES[v] for v in names)
     confidence = Confidence.CERTAIN if is_known else Confidence.LIKELY
     evidence = (
         f"/sys/firmware/acpi/tables has no {' and no '.join(names.values())}"
     )
+    text = f"{feature} is disabled in the firmware, so the kernel has no IOMMU"
     if isinstance(tables, Unknown):
+        text = f"{feature} may be disabled in the firmware"
         confidence = Confidence.POSSIBLE
         evidence = f"/sys/firmware/acpi/tables is unknown: {tables}"
-    feature = " or ".join(_FEATURES[v] for v in names)
     probe_error = kernel_log.first(case.messages, kernel_log.VFIO_PROBE_FAILED)
     return Cause(
         "firmware-off",
         confidence,
-        f"{feature} is off in the firmware: the kernel has no IOMMU to use",
+        text,
         evidence + (f"; {probe_error}" if probe_error else ""),
-        f"turn {feature} on in the firmware's setup, then power the host off"
-        " and on",
+        f"enable {feature} in the firmware setup, then power the host off and"
+        " on",
     )
 
 
@@ -59,8 +61,8 @@ def iommu_off(case: Case) -> Cause | None:
         Confidence.CERTAIN,
         f"the kernel was started with {off}",
         f"/proc/cmdline: {kernel_arguments.spelling(words, off)}",
-        f"take {off} off the kernel command line:"
-        f" 'gpu-passthrough host enable' does; then reboot",
+        f"run 'gpu-passthrough host enable', which removes {off} from the"
+        " kernel command line, then reboot",
     )
 
 
@@ -73,11 +75,12 @@ def argument_overridden(case: Case) -> Cause | None:
     return Cause(
         "argument-overridden",
         Confidence.CERTAIN,
-        f"{INTEL_ON} is taken back by {off} later on the command line",
+        f"{off} overrides {INTEL_ON}, which is earlier on the kernel command"
+        " line",
         f"/proc/cmdline: {kernel_arguments.spelling(words, INTEL_ON)} …"
         f" {kernel_arguments.spelling(words, off)}",
-        f"take {off} off the kernel command line:"
-        f" 'gpu-passthrough host enable' does; then reboot",
+        f"run 'gpu-passthrough host enable', which removes {off} from the"
+        " kernel command line, then reboot",
     )
 
 
@@ -94,10 +97,10 @@ def argument_misspelt(case: Case) -> Cause | None:
     return Cause(
         "argument-misspelt",
         Confidence.CERTAIN,
-        f"the kernel was started with {word}, which it does not know",
+        f"the kernel was started with {word}, which it ignores",
         f"/proc/cmdline: {word}",
-        f"write {INTEL_ON} in its place: 'gpu-passthrough host enable'"
-        " does; then reboot",
+        f"run 'gpu-passthrough host enable', which replaces it with"
+        f" {INTEL_ON}, then reboot",
     )
 
 
@@ -119,7 +122,7 @@ def argument_missing(case: Case) -> Cause | None:
     return Cause(
         "argument-missing",
         Confidence.LIKELY if is_likely else Confidence.POSSIBLE,
-        f"the kernel made no IOMMU group, and was started without {INTEL_ON}",
+        f"the kernel was started without {INTEL_ON} and made no IOMMU group",
         f"/proc/cmdline: {' '.join(words)}",
         _ENABLE,
     )
@@ -137,10 +140,11 @@ def iommu_driver_missing(case: Case) -> Cause | None:
     return Cause(
         "iommu-driver-missing",
         Confidence.CERTAIN if line else Confidence.POSSIBLE,
-        "the kernel was built without the IOMMU's driver",
-        line or "/sys/class/iommu is empty, and no log line says why",
-        "boot the distribution's kernel, or one with CONFIG_INTEL_IOMMU or"
-        " CONFIG_AMD_IOMMU",
+        f"the kernel {'was' if line else 'may have been'} built without the"
+        " IOMMU's driver",
+        line or "/sys/class/iommu is empty, and the log does not say why",
+        "boot the distribution's kernel, or one built with CONFIG_INTEL_IOMMU"
+        " or CONFIG_AMD_IOMMU",
     )
 
 
@@ -152,9 +156,9 @@ def iommu_not_started(case: Case) -> Cause | None:
     return Cause(
         "iommu-not-started",
         Confidence.CERTAIN if line else Confidence.LIKELY,
-        "the firmware has an IOMMU, and the kernel could not start it",
+        "the firmware has an IOMMU that the kernel could not start",
         line or "/sys/class/iommu is empty",
-        "update the firmware; look for DMAR or AMD-Vi in the kernel's log",
+        "update the firmware; search the kernel log for DMAR or AMD-Vi",
     )
 
 
@@ -172,7 +176,7 @@ def not_covered(case: Case) -> Cause | None:
     return Cause(
         "not-covered",
         Confidence.CERTAIN if running else Confidence.LIKELY,
-        "an IOMMU runs, and none serves this function",
+        "an IOMMU is active, but does not cover this function",
         f"{function.address} has no iommu_group; {evidence}",
         "move the card to another slot, or leave it to the host",
     )

@@ -45,8 +45,8 @@ def not_rebooted(case: Case) -> Cause | None:
         return Cause(
             "not-rebooted",
             Confidence.CERTAIN,
-            "'host enable' was run in this boot, and counts from the next",
-            f"boot id {evidence.boot_id}, then and now",
+            "'host enable' was run, and the host was not rebooted since",
+            f"the boot id is still {evidence.boot_id}",
             "reboot",
         )
     for word in (
@@ -56,9 +56,10 @@ def not_rebooted(case: Case) -> Cause | None:
             return Cause(
                 "not-rebooted",
                 Confidence.LIKELY,
-                f"the next boot has {word}, and the running kernel does not",
+                f"{word} is set for the next boot, but the running kernel"
+                " lacks it",
                 _as_evidence(evidence.entries, word),
-                "reboot, and let the boot loader take that entry",
+                "reboot with that boot entry",
             )
     return None
 
@@ -74,8 +75,8 @@ def not_regenerated(case: Case) -> Cause | None:
             return Cause(
                 "not-regenerated",
                 Confidence.CERTAIN,
-                f"{word} is in {sources[0]}, and in nothing that the boot"
-                " loader reads: it was not generated anew",
+                f"{word} is in {sources[0]}, but in no boot entry: the boot"
+                " loader's configuration was not regenerated",
                 f"{_as_evidence(evidence.configured, word)}; without it:"
                 f" {', '.join(evidence.entries)}",
                 f"{_regenerate_command(case)}, then reboot",
@@ -93,7 +94,7 @@ def wrong_grub_cfg(case: Case) -> Cause | None:
             return Cause(
                 "wrong-grub-cfg",
                 Confidence.LIKELY,
-                f"{word} was generated into {menu}, and the host boots by"
+                f"{word} is in {menu}, but the host boots from"
                 f" {_path(lacking[0])}",
                 f"{menu}: {word}; without it: {lacking[0]}",
                 f"{_regenerate_command(case)}, then reboot",
@@ -112,11 +113,11 @@ def other_boot_entry(case: Case) -> Cause | None:
             return Cause(
                 "other-boot-entry",
                 Confidence.LIKELY if is_rebooted else Confidence.POSSIBLE,
-                f"another boot entry was taken than one with {word}",
+                f"the host booted an entry without {word}",
                 f"{_as_evidence(evidence.entries, word)}; the running kernel"
                 " lacks it",
-                "reboot and take that entry, or make it the default:"
-                " 'grubby --set-default', 'grub-set-default' or 'bootctl"
+                "reboot with that entry, or make it the default with 'grubby"
+                " --set-default', 'grub-set-default' or 'bootctl"
                 " set-default'",
             )
     return None

@@ -47,7 +47,7 @@ def vfio_missing(case: Case) -> Cause | None:
         f"the running kernel {release} has no vfio-pci",
         line or f"/lib/modules/{release}/modules.dep has no vfio-pci.ko",
         "install the kernel's extra modules (linux-modules-extra,"
-        " kernel-modules), or a kernel with CONFIG_VFIO_PCI",
+        " kernel-modules), or a kernel built with CONFIG_VFIO_PCI",
     )
 
 
@@ -67,9 +67,9 @@ def vfio_blacklisted(case: Case) -> Cause | None:
     return Cause(
         "vfio-blacklisted",
         Confidence.CERTAIN if block.is_absolute else Confidence.LIKELY,
-        "vfio-pci is kept from being loaded",
+        "vfio-pci is blocked from being loaded",
         block.source,
-        "take that away, rebuild the initramfs and reboot",
+        "remove that line or argument, rebuild the initramfs and reboot",
     )
 
 
@@ -85,10 +85,11 @@ def modprobe_unread(case: Case) -> Cause | None:
     return Cause(
         "modprobe-unread",
         Confidence.CERTAIN if line else Confidence.POSSIBLE,
-        "modprobe passes over what is configured for vfio-pci",
+        "modprobe ignores the configuration of vfio-pci",
         line or f"{names[0]} does not end in .conf",
-        "write 'options vfio-pci ids=…' into a file that ends in .conf, or"
-        " run 'gpu-passthrough host enable --binding ids'; then reboot",
+        "put 'options vfio-pci ids=…' into a file in /etc/modprobe.d whose"
+        " name ends in .conf, or run 'gpu-passthrough host enable --binding"
+        " ids'; then reboot",
     )
 
 
@@ -104,11 +105,12 @@ def builtin_vfio(case: Case) -> Cause | None:
             return Cause(
                 "builtin-vfio",
                 Confidence.CERTAIN,
-                "vfio-pci is built into the kernel, which does not read"
+                "vfio-pci is built into the kernel and does not read"
                 " modprobe.d",
                 id_list.source,
-                f"put vfio-pci.ids={values} on the kernel command line:"
-                " 'gpu-passthrough host enable --binding ids' does",
+                "run 'gpu-passthrough host enable --binding ids', which adds"
+                f" vfio-pci.ids={values} to the kernel command line, then"
+                " reboot",
             )
     return None
 
@@ -125,7 +127,7 @@ def vfio_not_in_image(case: Case) -> Cause | None:
     return Cause(
         "vfio-not-in-image",
         Confidence.LIKELY if is_taken else Confidence.POSSIBLE,
-        "vfio-pci is not in the initramfs: other drivers come first",
+        "vfio-pci is not in the initramfs, so other drivers load first",
         f"{_describe_image(case, names)}: no vfio-pci.ko",
         _REBUILD,
     )
@@ -142,7 +144,7 @@ def script_not_in_image(case: Case) -> Cause | None:
     return Cause(
         "script-not-in-image",
         Confidence.LIKELY,
-        "the early script is not in the initramfs: nothing sets"
+        "the early script is not in the initramfs, so nothing sets"
         " driver_override before other drivers bind",
         f"{_describe_image(case, names)}: no gpu-passthrough",
         _REBUILD,
@@ -163,8 +165,8 @@ def options_not_in_image(case: Case) -> Cause | None:
             return Cause(
                 "options-not-in-image",
                 Confidence.LIKELY,
-                f"{ids.path} is not in the initramfs: vfio-pci is loaded"
-                " without its ids there",
+                f"{ids.path} is not in the initramfs, so vfio-pci is loaded"
+                " there without its ids",
                 f"{_describe_image(case, names)}: no {ids.path}",
                 _REBUILD,
             )

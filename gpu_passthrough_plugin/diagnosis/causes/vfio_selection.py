@@ -38,11 +38,12 @@ def not_enabled(case: Case) -> Cause | None:
     if any(ids.covers(i) for ids in id_lists for i in group_ids):
         return None
     unread = modprobe.unread(evidence.installation)
-    reason = "no ids= of vfio-pci names it, and driver_override does not"
+    text = f"nothing on this host binds {case.target.address} to vfio-pci"
+    reason = "neither ids= of vfio-pci nor driver_override names it"
     return Cause(
         "not-enabled",
         Confidence.POSSIBLE if unread else Confidence.CERTAIN,
-        f"nothing on this host sends {case.target.address} to vfio-pci",
+        f"{text}, as far as it could be read" if unread else text,
         f"{reason}; unknown: {', '.join(unread)}" if unread else reason,
         f"run 'gpu-passthrough host enable --select {case.target.address}',"
         " then reboot",
@@ -78,12 +79,12 @@ def ids_incomplete(case: Case) -> Cause | None:
     return Cause(
         "ids-incomplete",
         confidence,
-        f"ids= of vfio-pci lacks {names} of this group",
+        f"ids= of vfio-pci lacks {names}, in the same group",
         id_lists[0].source,
-        f"'options vfio-pci ids={complete}' in"
+        f"set 'options vfio-pci ids={complete}' in"
         f" {id_lists[0].path or '/etc/modprobe.d/vfio.conf'}, rebuild the"
         " initramfs and reboot; or run 'gpu-passthrough host enable"
-        " --binding ids', which does it all",
+        " --binding ids', which sets it and rebuilds, then reboot",
     )
 
 
@@ -101,11 +102,11 @@ def ids_stale(case: Case) -> Cause | None:
     return Cause(
         "ids-stale",
         Confidence.LIKELY,
-        f"vfio-pci was loaded without {ids}: the initramfs has an older copy"
-        f" of {files[0].path}",
+        f"vfio-pci was loaded without {ids}, so the initramfs has an older"
+        f" copy of {files[0].path}",
         f"{files[0].source}; the log: {logged.source}",
-        "rebuild the initramfs ('gpu-passthrough host enable' does), then"
-        " reboot",
+        "run 'gpu-passthrough host enable', which rebuilds the initramfs,"
+        " then reboot",
     )
 
 
@@ -119,10 +120,10 @@ def override_other(case: Case) -> Cause | None:
     return Cause(
         "override-other",
         Confidence.CERTAIN,
-        f"{address} is held to {override} by its driver_override",
+        f"driver_override pins {address} to {override}",
         f"/sys/bus/pci/devices/{address}/driver_override: {override}",
-        f"find what sets it (driverctl, a udev rule), then: echo vfio-pci >"
-        f" /sys/bus/pci/devices/{address}/driver_override",
+        "remove what sets it (driverctl, a udev rule), then run 'echo"
+        f" vfio-pci > /sys/bus/pci/devices/{address}/driver_override'",
     )
 
 
@@ -139,11 +140,11 @@ def override_lost(case: Case) -> Cause | None:
     return Cause(
         "override-lost",
         Confidence.LIKELY,
-        f"the early script did not send {address} to vfio-pci, or something"
-        " took that back",
+        f"the early script did not set driver_override of {address}, or it"
+        " was reset later",
         line or f"/sys/bus/pci/devices/{address}/driver_override: (null)",
-        "run 'gpu-passthrough host enable', then reboot; look for"
-        " 'gpu-passthrough:' in the kernel's log",
+        "run 'gpu-passthrough host enable', then reboot; search the kernel"
+        " log for 'gpu-passthrough:'",
     )
 
 

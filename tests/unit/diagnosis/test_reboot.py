@@ -42,7 +42,7 @@ def test_needed_until_the_running_kernel_has_all() -> None:
         assert fact in finding.detail
     assert reboot.state(host(*bound(), facts=QUIET)).is_needed is True
     assert reboot.state(host(bound()[0])).missing == (
-        "0000:06:00.1 is not there",
+        "0000:06:00.1 is missing",
     )
 
 
@@ -82,7 +82,7 @@ def test_unknown_where_the_host_cannot_be_read() -> None:
     blind = facts(kernel_arguments=LOST)
     state = reboot.state(host(*bound(), facts=blind))
     assert state.is_needed is None
-    assert state.unread == (f"the kernel's arguments are {LOST}",)
+    assert state.unread == (f"the kernel command line is {LOST}",)
     lost = reboot.state(host(*card(driver=LOST)[:1], bound()[1]))
     assert lost.is_needed is None
     assert lost.unread == (f"the driver of 0000:06:00.0 is {LOST}",)

@@ -27,7 +27,7 @@ EXAMPLES = {
     "not-rebooted": Example(
         case(*UNGROUPED, **told("quiet", enablement=PENDING)),
         Confidence.CERTAIN,
-        "boot id now, then and now",
+        "boot id",
         (
             case(
                 *UNGROUPED,

@@ -40,7 +40,7 @@ EXAMPLES = {
     "not-enabled": Example(
         case(),
         Confidence.CERTAIN,
-        "no ids= of vfio-pci names it",
+        "driver_override",
         (
             case(**conf(HALF_IDS)),
             case(enablement=BY_ADDRESS),
