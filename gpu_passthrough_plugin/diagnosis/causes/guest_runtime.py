@@ -79,8 +79,10 @@ def no_reset(case: Case) -> Cause | None:
     methods = detail.reset_methods
     address = case.target.address
     path = f"/sys/bus/pci/devices/{address}/reset_method"
+    fix = "move the card to a slot with a port of its own"
     if methods == ():
         evidence = f"{path} is empty: reset is turned off"
+        fix = f"run 'echo default > {path}', or {fix}"
     elif (
         methods == MISSING and not detail.bridges and _has_reset_methods(case)
     ):
@@ -92,8 +94,7 @@ def no_reset(case: Case) -> Cause | None:
         Confidence.LIKELY,
         f"{address} cannot be reset: the next guest may not start",
         evidence,
-        f"run 'echo default > {path}', or move the card to a slot with a port"
-        " of its own",
+        fix,
     )
 
 
