@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gpu_passthrough_plugin.enablement import own_files
-from gpu_passthrough_plugin.enablement.bootloader import grub_config
+from gpu_passthrough_plugin.enablement.bootloader import grub2
 from gpu_passthrough_plugin.enablement.driver import (
     STEP_ARGUMENTS,
     BootloaderDriver,
@@ -51,14 +51,14 @@ class Debian(BootloaderDriver):
 
     def configured(self, installation: Installation) -> ConfiguredArguments:
         files = grub_defaults.files(installation, has_drop_ins=True)
-        return grub_config.configured(installation, files, MENU)
+        return grub2.configured(installation, files, MENU)
 
     def plan(
         self, installation: Installation, requirements: Requirements
     ) -> BootloaderPlan:
-        argv = (grub_config.tool(installation, _TOOL),)
+        argv = (grub2.tool(installation, _TOOL),)
         plan = edit_defaults(installation, requirements)
-        run = grub_config.generate_menu(
+        run = grub2.generate_menu(
             installation, plan.changes, argv, MENU, requirements
         )
         return plan._replace(changes=(*plan.changes, run))
@@ -76,18 +76,18 @@ def edit_defaults(
         for file in grub_defaults.files(installation, has_drop_ins=True)
         if file.path != DROP_IN
     ]
-    corrected = grub_config.correct(files, requirements)
+    corrected = grub2.correct(files, requirements)
     text = _drop_in(
         kernel_cmdline.missing(
-            grub_config.command_lines(corrected.files).every, requirements
+            grub2.command_lines(corrected.files).every, requirements
         )
     )
     drop_ins = [DefaultsFile(DROP_IN, text)] if text else []
-    grub_config.require_satisfied(
+    grub2.require_satisfied(
         _in_order((*corrected.files, *drop_ins)), requirements
     )
     changes: list[Change] = [
-        grub_config.write(before, after)
+        grub2.write(before, after)
         for before, after in zip(files, corrected.files, strict=True)
         if before != after or before.path == grub_defaults.PATH
     ]

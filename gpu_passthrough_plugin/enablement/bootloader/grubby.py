@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement.bootloader import (
-    grub_config,
+    grub2,
     kernel_cmdline_file,
 )
 from gpu_passthrough_plugin.enablement.driver import (
@@ -177,7 +177,7 @@ def _edit_sources(
         notes += file.notes
     if grub_defaults.PATH in installation.files:
         try:
-            defaults = grub_config.edit_defaults(installation, requirements)
+            defaults = grub2.edit_defaults(installation, requirements)
         except errors.Refused as error:
             # The entries decide, so that this is no more than a note.
             notes.append(str(error))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.enablement.bootloader import grub_config
+from gpu_passthrough_plugin.enablement.bootloader import grub2
 from gpu_passthrough_plugin.enablement.driver import (
     STEP_ARGUMENTS,
     BootloaderDriver,
@@ -61,7 +61,7 @@ class RpmOstree(BootloaderDriver):
     def plan(
         self, installation: Installation, requirements: Requirements
     ) -> BootloaderPlan:
-        tool = grub_config.tool(installation, _TOOL)
+        tool = grub2.tool(installation, _TOOL)
         words = _next_arguments(installation)
         edited = kernel_cmdline_edit.edit_words(words, requirements)
         due = kernel_cmdline_edit.difference(words, edited.words)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from gpu_passthrough_plugin.enablement.bootloader import (
     grub2,
-    grub_config,
     kernel_cmdline_file,
 )
 from gpu_passthrough_plugin.enablement.driver import (
@@ -59,7 +58,7 @@ class Suse(BootloaderDriver):
     def configured(self, installation: Installation) -> ConfiguredArguments:
         if not _has_loader_entries(installation):
             files = grub_defaults.files(installation, has_drop_ins=False)
-            return grub_config.configured(
+            return grub2.configured(
                 installation, files, grub2.known_menu(installation)
             )
         source = kernel_cmdline_file.arguments(installation)
