@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement import own_files
+from gpu_passthrough_plugin.enablement.own_files import OwnFile
 from gpu_passthrough_plugin.formats import modprobe
-from gpu_passthrough_plugin.model.change import Write
 from gpu_passthrough_plugin.model.change_history import Target
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.installation import (
     Folder,
-    Installation,
+    Kernel,
     Reads,
 )
 from gpu_passthrough_plugin.model.reading import Unknown
@@ -31,56 +31,48 @@ READS = Reads(
 )
 
 
-def changes(
+def files(
+    kernels: Sequence[Kernel],
     targets: Sequence[Target],
     others: Sequence[Member],
-    installation: Installation,
-    blacklist: Sequence[str],
-) -> tuple[Write, ...]:
-    """Return what loads vfio at boot, and blacklists these modules.
+    blacklist: Sequence[str] = (),
+    *,
+    allows_unsafe_interrupts: bool = False,
+) -> tuple[OwnFile, ...]:
+    """Return the files that load vfio at boot and configure modules.
 
-    :param others: every function that is no target.
+    Source: Linux, drivers/vfio/vfio_iommu_type1.c
+    (``allow_unsafe_interrupts``); modprobe.d(5): ``blacklist`` has only a
+    module's own aliases ignored.
+
+    :param targets: functions to be bound to vfio-pci; without any, vfio is
+        not loaded.
+    :param others: every function that stays with the host.
+    :param allows_unsafe_interrupts: whether vfio should work without
+        interrupt remapping.
     :raises Refused: when a module of ``blacklist`` drives a display that
         stays with the host; the message names the display.
     """
-    names = own_files.loadable(installation, own_files.MODULES)
-    return (
-        *own_files.write(
-            installation,
-            "load vfio at boot",
-            LOADED,
-            _lines("", names if targets else ()),
-        ),
-        *_blacklist(others, installation, blacklist),
-    )
-
-
-def unsafe_interrupts(
-    installation: Installation, *, is_allowed: bool
-) -> tuple[Write, ...]:
-    """Return what has vfio work without interrupt remapping, or not.
-
-    Source: Linux, drivers/vfio/vfio_iommu_type1.c.
-    """
-    option = ("vfio_iommu_type1 allow_unsafe_interrupts=1",)
-    text = _lines("options ", option if is_allowed else ())
-    return own_files.write(
-        installation, "allow unsafe interrupts", UNSAFE, text
-    )
-
-
-def _blacklist(
-    others: Sequence[Member],
-    installation: Installation,
-    blacklist: Sequence[str],
-) -> tuple[Write, ...]:
-    """Source: modprobe.d(5): only a module's own aliases are ignored."""
-    names = tuple(sorted(set(map(modprobe.normalise, blacklist))))
-    faults = [fault for name in names for fault in _faults(name, others)]
+    vfio = own_files.MODULES if targets else ()
+    blacklisted = tuple(sorted(set(map(modprobe.normalise, blacklist))))
+    faults = [f for name in blacklisted for f in _faults(name, others)]
     if faults:
         raise errors.Refused("; ".join(faults))
-    text = _lines("blacklist ", names)
-    return own_files.write(installation, "blacklist drivers", BLACKLIST, text)
+    option = ("vfio_iommu_type1 allow_unsafe_interrupts=1",)
+    options = option if allows_unsafe_interrupts else ()
+    return (
+        OwnFile(
+            "load vfio at boot",
+            LOADED,
+            _lines("", own_files.loadable(kernels, vfio)),
+        ),
+        OwnFile(
+            "blacklist drivers", BLACKLIST, _lines("blacklist ", blacklisted)
+        ),
+        OwnFile(
+            "allow unsafe interrupts", UNSAFE, _lines("options ", options)
+        ),
+    )
 
 
 def _faults(name: str, others: Sequence[Member]) -> Iterator[str]:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from gpu_passthrough_plugin.model.change import Write
-from gpu_passthrough_plugin.model.installation import Installation, encoded
+from gpu_passthrough_plugin.model.installation import (
+    Installation,
+    Kernel,
+    encoded,
+)
 
 HEADER = (
     "# Written by 'gpu-passthrough host enable'; 'host disable' removes it.\n"
@@ -15,27 +22,44 @@ MODULES = ("vfio", "vfio_iommu_type1", "vfio_pci")
 VFIO_PCI = "vfio_pci"
 
 
-def write(
-    installation: Installation,
-    step: str,
-    path: str,
-    text: str | None,
-    mode: int = 0o644,
-) -> tuple[Write, ...]:
-    """Return what gives a file this text, whatever it holds now.
+class OwnFile(NamedTuple):
+    """What a file of this product should hold.
 
-    :param text: None to remove the file; nothing is returned where there is
-        no file to remove.
+    :param step: what it is for, in a few words for the operator.
+    :param text: None where there should be no such file.
+    :param mode: of a file that is created.
     """
-    was = installation.content(path)
-    becomes = None if text is None else encoded(text)
-    if was is becomes is None:
-        return ()
-    return (Write(step, path, was, becomes, mode),)
+
+    step: str
+    path: str
+    text: str | None
+    mode: int = 0o644
+
+
+def writes(installation: Installation, *files: OwnFile) -> tuple[Write, ...]:
+    """Return what gives the files their texts, whatever they hold now.
+
+    A file that should not be there, and is not, needs no change.
+    """
+    changes = (
+        Write(
+            file.step,
+            file.path,
+            installation.content(file.path),
+            None if file.text is None else encoded(file.text),
+            file.mode,
+        )
+        for file in files
+    )
+    return tuple(
+        change
+        for change in changes
+        if change.was is not None or change.becomes is not None
+    )
 
 
 def loadable(
-    installation: Installation, names: tuple[str, ...]
+    kernels: Sequence[Kernel], names: tuple[str, ...]
 ) -> tuple[str, ...]:
     """Return those of the modules that some kernel has to load.
 
@@ -43,10 +67,10 @@ def loadable(
     """
     builtin = [
         kernel.builtin
-        for kernel in installation.kernels
+        for kernel in kernels
         if isinstance(kernel.builtin, frozenset)
     ]
-    if not builtin or len(builtin) < len(installation.kernels):
+    if not builtin or len(builtin) < len(kernels):
         return names
     everywhere = frozenset.intersection(*builtin)
     return tuple(name for name in names if name not in everywhere)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.enablement import kernel_modules
+from gpu_passthrough_plugin.enablement import kernel_modules, own_files
 from gpu_passthrough_plugin.enablement.driver import (
     BindingCase,
     BootloaderPlan,
@@ -98,14 +98,16 @@ def plan(
         installation,
     )
     binding = drivers.binding.plan(case)
+    module_files = kernel_modules.files(
+        installation.kernels,
+        desired.targets,
+        desired.others,
+        desired.blacklist,
+        allows_unsafe_interrupts=desired.allow_unsafe_interrupts,
+    )
     configured = (
         *binding.changes,
-        *kernel_modules.changes(
-            desired.targets, desired.others, installation, desired.blacklist
-        ),
-        *kernel_modules.unsafe_interrupts(
-            installation, is_allowed=desired.allow_unsafe_interrupts
-        ),
+        *own_files.writes(installation, *module_files),
     )
     content = binding.content._replace(config_files=_in_images(configured))
     writes = (*configured, *drivers.initramfs.files(installation, content))

@@ -19,6 +19,7 @@ from gpu_passthrough_plugin.enablement.driver import (
     BindingPlan,
     InitramfsContent,
 )
+from gpu_passthrough_plugin.enablement.own_files import OwnFile
 from gpu_passthrough_plugin.formats import modprobe
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change_history import Target
@@ -129,8 +130,9 @@ class AddressBinding(BindingDriver):
         conflicts.refuse_unidentified(case)
         conflicts.refuse_captured(case)
         # Of a binding by ids that this one replaces.
-        changes = own_files.write(
-            case.installation, "bind by ids", own_files.MODPROBE, None
+        changes = own_files.writes(
+            case.installation,
+            OwnFile("bind by ids", own_files.MODPROBE, None),
         )
         early = InitramfsContent(script(case.targets), own_files.MODULES)
         return BindingPlan(changes, Requirements(), early)

@@ -11,6 +11,7 @@ from gpu_passthrough_plugin.enablement.driver import (
     BindingPlan,
     InitramfsContent,
 )
+from gpu_passthrough_plugin.enablement.own_files import OwnFile
 from gpu_passthrough_plugin.formats import modprobe
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.installation import Installation, Reads
@@ -38,11 +39,9 @@ class IdsBinding(BindingDriver):
         _refuse_other_list(case.installation, ids)
         _refuse_built_in(case)
         return BindingPlan(
-            own_files.write(
+            own_files.writes(
                 case.installation,
-                "bind by ids",
-                own_files.MODPROBE,
-                _text(case, ids),
+                OwnFile("bind by ids", own_files.MODPROBE, _text(case, ids)),
             ),
             _requirements(case.installation, ids),
             InitramfsContent("", own_files.MODULES, (own_files.MODPROBE,)),

@@ -12,6 +12,7 @@ from gpu_passthrough_plugin.enablement.driver import (
     BootloaderPlan,
     ConfiguredArguments,
 )
+from gpu_passthrough_plugin.enablement.own_files import OwnFile
 from gpu_passthrough_plugin.formats import (
     grub_defaults,
     kernel_cmdline,
@@ -91,7 +92,9 @@ def edit_defaults(
         for before, after in zip(files, corrected.files, strict=True)
         if before != after or before.path == grub_defaults.PATH
     ]
-    changes += own_files.write(installation, STEP_ARGUMENTS, DROP_IN, text)
+    changes += own_files.writes(
+        installation, OwnFile(STEP_ARGUMENTS, DROP_IN, text)
+    )
     return BootloaderPlan(tuple(changes), corrected.notes)
 
 

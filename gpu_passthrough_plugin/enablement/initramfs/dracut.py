@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement import own_files
@@ -16,6 +16,7 @@ from gpu_passthrough_plugin.enablement.initramfs.initramfs_tools import (
     InitramfsTools,
 )
 from gpu_passthrough_plugin.enablement.initramfs.mkinitcpio import Mkinitcpio
+from gpu_passthrough_plugin.enablement.own_files import OwnFile
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import NEW_PATH, Build, Write
 from gpu_passthrough_plugin.model.installation import (
@@ -95,23 +96,21 @@ class Dracut(InitramfsDriver):
                 " cannot be given an early script: use --binding ids"
             )
         has_script = bool(content.script)
-        text = "".join(_configuration(installation, content))
-        return (
-            *own_files.write(
-                installation,
+        text = "".join(_configuration(installation.kernels, content))
+        return own_files.writes(
+            installation,
+            OwnFile(
                 "vfio modules in initramfs",
                 CONFIGURATION,
                 own_files.HEADER + text if text else None,
             ),
-            *own_files.write(
-                installation,
+            OwnFile(
                 "early script in initramfs",
                 SETUP,
                 _SETUP if has_script else None,
                 0o755,
             ),
-            *own_files.write(
-                installation,
+            OwnFile(
                 "bind before udev",
                 SCRIPT,
                 f"#!/bin/sh\n{content.script}" if has_script else None,
@@ -140,14 +139,14 @@ class Dracut(InitramfsDriver):
 
 
 def _configuration(
-    installation: Installation, content: InitramfsContent
+    kernels: Sequence[Kernel], content: InitramfsContent
 ) -> Iterator[str]:
     """Yield the lines of the drop-in.
 
     Generic images hold no ``/etc/modprobe.d``; those for this host do.
     Source: dracut.conf(5), where the blanks within the quotes matter.
     """
-    modules = own_files.loadable(installation, content.modules)
+    modules = own_files.loadable(kernels, content.modules)
     if modules:
         yield f'force_drivers+=" {" ".join(modules)} "\n'
     if content.config_files:

@@ -8,6 +8,7 @@ from gpu_passthrough_plugin.enablement.driver import (
     InitramfsDriver,
 )
 from gpu_passthrough_plugin.enablement.initramfs import image
+from gpu_passthrough_plugin.enablement.own_files import OwnFile
 from gpu_passthrough_plugin.model.change import NEW_PATH, Build, Write
 from gpu_passthrough_plugin.model.installation import (
     Folder,
@@ -78,13 +79,10 @@ class InitramfsTools(InitramfsDriver):
     ) -> tuple[Write, ...]:
         script = f"{_FRAME}{content.script}" if content.script else None
         hook = _hook(content.modules) if content.modules else None
-        return (
-            *own_files.write(
-                installation, "bind before udev", SCRIPT, script, 0o755
-            ),
-            *own_files.write(
-                installation, "vfio modules in initramfs", HOOK, hook, 0o755
-            ),
+        return own_files.writes(
+            installation,
+            OwnFile("bind before udev", SCRIPT, script, 0o755),
+            OwnFile("vfio modules in initramfs", HOOK, hook, 0o755),
         )
 
     def build(

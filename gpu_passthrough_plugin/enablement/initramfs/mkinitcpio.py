@@ -12,6 +12,7 @@ from gpu_passthrough_plugin.enablement.driver import (
     InitramfsDriver,
 )
 from gpu_passthrough_plugin.enablement.initramfs import image
+from gpu_passthrough_plugin.enablement.own_files import OwnFile
 from gpu_passthrough_plugin.formats import mkinitcpio_config
 from gpu_passthrough_plugin.formats.shell_assignments import Unevaluated
 from gpu_passthrough_plugin.model.change import NEW_PATH, Build, Write
@@ -86,15 +87,14 @@ class Mkinitcpio(InitramfsDriver):
             _refuse_no_udev(installation)
         hook = f"run_earlyhook() {{\n{content.script}}}\n"
         has_script = bool(content.script)
-        return (
-            *own_files.write(
-                installation,
+        return own_files.writes(
+            installation,
+            OwnFile(
                 "early script in initramfs",
                 INSTALL,
                 _INSTALL if has_script else None,
             ),
-            *own_files.write(
-                installation,
+            OwnFile(
                 "bind before udev",
                 HOOK,
                 f"#!/usr/bin/ash\n{hook}" if has_script else None,
@@ -122,7 +122,7 @@ class Mkinitcpio(InitramfsDriver):
         )
 
 
-def _configured(installation: Installation, block: str) -> tuple[Write, ...]:
+def _configured(installation: Installation, block: str) -> tuple[OwnFile, ...]:
     """Return what puts the block where mkinitcpio reads it, and only there."""
     step = "vfio modules in initramfs"
     has_drop_ins = mkinitcpio_config.DROP_INS in installation.folders
@@ -134,14 +134,14 @@ def _configured(installation: Installation, block: str) -> tuple[Write, ...]:
         _refuse_other_config(installation)
         drop_in, appended = "", block
     return (
-        *own_files.write(installation, step, DROP_IN, drop_in or None),
+        OwnFile(step, DROP_IN, drop_in or None),
         *_appended(installation, step, appended),
     )
 
 
 def _appended(
     installation: Installation, step: str, block: str
-) -> tuple[Write, ...]:
+) -> tuple[OwnFile, ...]:
     """Return what makes the block the end of the configuration.
 
     An earlier block is removed.
@@ -158,7 +158,7 @@ def _appended(
         rest = f"{rest}{end}\n{block}"
     elif rest == text:
         return ()
-    return own_files.write(installation, step, CONFIGURATION, rest)
+    return (OwnFile(step, CONFIGURATION, rest),)
 
 
 def _block(content: InitramfsContent) -> str:

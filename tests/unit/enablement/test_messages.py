@@ -247,8 +247,8 @@ def of_kernel_modules() -> Iterator[tuple[str, str]]:
         yield (
             f"blacklist: {name}",
             refusal(
-                lambda display=display: kernel_modules.changes(  # type: ignore[misc]
-                    CARD, (display,), found, ("nouveau",)
+                lambda display=display: kernel_modules.files(  # type: ignore[misc]
+                    found.kernels, CARD, (display,), ("nouveau",)
                 )
             ),
         )
