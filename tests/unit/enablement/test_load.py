@@ -8,7 +8,7 @@ import pytest
 import stevedore.extension
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.enablement import load
+from gpu_passthrough_plugin.enablement import kernel_modules, load
 from gpu_passthrough_plugin.enablement.binding.address import AddressBinding
 from gpu_passthrough_plugin.enablement.initramfs.dracut import Dracut
 from gpu_passthrough_plugin.enablement.initramfs.mkinitcpio import Mkinitcpio
@@ -165,3 +165,31 @@ def test_nobodys_host_is_refused_with_those_that_were_asked() -> None:
         load.initramfs(values.found())
     for name in ("dracut", "mkinitcpio", "[enablement] initramfs"):
         assert name in str(caught.value)
+
+
+def test_drivers_of_every_kind_with_a_reason_each() -> None:
+    names = load.DriverNames("mine", "some", "first", "a_dracut")
+    drivers, reasons = load.drivers(
+        names, HEALTHY, installation(rhel9().tree())
+    )
+    assert drivers.names == {
+        "iommu": "some",
+        "bootloader": "first",
+        "initramfs": "dracut",
+    }
+    assert isinstance(drivers.binding, AddressBinding)
+    assert [reason.partition(":")[0] for reason in reasons] == [
+        "some",
+        "first",
+        "dracut",
+    ]
+
+
+def test_a_driver_that_does_not_load_reads_nothing() -> None:
+    reads, faults = load.declared_reads()
+    # The drivers that load are in it, whatever the others do.
+    assert reads | Dracut.reads | Mkinitcpio.reads == reads
+    assert reads | kernel_modules.READS == reads
+    named = {str(fault).split()[2] for fault in faults}
+    assert {"'gone'", "'worse'", "'wrong'", "'needy'"} <= named
+    assert "'mine'" not in named
