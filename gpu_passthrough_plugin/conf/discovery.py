@@ -87,5 +87,5 @@ def _selectors(section: Section, option: cfg.Opt) -> tuple[Selector, ...]:
         try:
             selectors.append(selector.parse(text))
         except errors.Invalid:
-            section.fault(option, selector.WANTED, text)
+            section.fault(option, selector.EXPECTED, text)
     return tuple(selectors)

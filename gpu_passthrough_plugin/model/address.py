@@ -1,4 +1,4 @@
-"""The address of a PCI function."""
+"""The address of a PCI function, and its text form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FORM = re.compile(
 
 
 class Address(NamedTuple):
-    """``dddd:bb:ss.f``; ordered by domain, bus, slot, function.
+    """A PCI address, ``dddd:bb:ss.f``; ordered by its four numbers.
 
     A tuple and no dataclass: ten thousand are made in a listing.
     """
@@ -31,20 +31,20 @@ class Address(NamedTuple):
 
     @property
     def card(self) -> tuple[int, int, int]:
-        """What the functions of one card share: domain, bus and slot."""
+        """Domain, bus and slot, which all functions of one card share."""
         return self[:3]
 
 
 def parse(text: str) -> Address:
-    """The address that ``text`` names; domain 0 where it names none.
+    """Return the address in ``text``; its domain is 0 by default.
 
     :raises Invalid: when it is not ``[domain:]bus:slot.function`` in hex.
     """
     match = _FORM.fullmatch(text)
     if match is None:
         raise errors.Invalid(
-            f"{text!r} is no PCI address; wanted DOMAIN:BUS:SLOT.FUNCTION"
-            " in hexadecimal, such as 0000:06:00.0"
+            f"{text!r} is not a PCI address; expected"
+            " DOMAIN:BUS:SLOT.FUNCTION in hexadecimal, such as 0000:06:00.0"
         )
     domain, bus, slot, function = match.groups()
     return Address(

@@ -1,4 +1,4 @@
-"""Where a request would fit, and what each consumer holds."""
+"""Candidates for a request, and what consumers hold in the ledger."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Allocation:
 
 
 class Weight(enum.StrEnum):
-    """Which of the hosts that have enough is taken first.
+    """Which of the hosts that fit is chosen first.
 
     ``pack``: the one with the fewest free units, so that whole hosts stay
     free for large requests; ``spread``: the one with the most.

@@ -16,9 +16,9 @@ from gpu_passthrough_plugin.model.address import Address
 class Target(NamedTuple):
     """One function that is to be on vfio-pci after every boot.
 
-    :param modules: of the host's drivers that would take it as well, for
-        one kernel or another; sorted, without vfio's.
-    :param iommu_group: its number at that time; None where it was in none.
+    :param modules: drivers of any installed kernel that would bind it as
+        well; sorted, without vfio's.
+    :param iommu_group: its number at that time; None for no group.
     """
 
     address: Address
@@ -37,12 +37,11 @@ class Target(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Enablement:
-    """What ``host enable`` last brought about, for verifying it.
+    """What ``host enable`` last configured, kept for ``host verify``.
 
     :param binding: name of the binding driver.
-    :param arguments: whole words that the kernel has to be told.
-    :param boot_id: of the boot during which it was done; empty where that
-        could not be read.
+    :param arguments: kernel arguments that it added, as whole words.
+    :param boot_id: of the boot in which it was done; empty if unknown.
     :param drivers: name of the driver of each kind: ``iommu``,
         ``bootloader``, ``initramfs``.
     """

@@ -1,4 +1,4 @@
-"""One thing that was looked at, and how it was found."""
+"""The result of one check."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import enum
 
 
 class Status(enum.StrEnum):
-    """How good it is."""
+    """Whether a check passed."""
 
     PASS = "pass"  # noqa: S105 - a status, and no password
     WARN = "warn"
@@ -16,10 +16,10 @@ class Status(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """What was checked, what was found, and what helps.
+    """What was checked, what it showed, and what to do about it.
 
-    :param remedy: empty where nothing needs one.
-    :param where: files and lines that it is about, if it is about any.
+    :param remedy: empty where there is nothing to do.
+    :param where: the files and lines that were checked; empty for none.
     """
 
     check: str

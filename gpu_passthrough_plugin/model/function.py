@@ -16,10 +16,10 @@ VFIO_PCI = "vfio-pci"
 
 
 class Header(enum.StrEnum):
-    """What the header type says, ``config[0x0e] & 0x7f``.
+    """The kind of a header, ``config[0x0e] & 0x7f``.
 
-    Source: PCI Local Bus Specification 3.0, 6.2.1; all ones is what a
-    function that does not answer reads as.
+    Source: PCI Local Bus Specification 3.0, 6.2.1.  A function that does
+    not respond reads as all ones.
     """
 
     ENDPOINT = "endpoint"
@@ -28,7 +28,11 @@ class Header(enum.StrEnum):
 
 
 class Physical(NamedTuple):
-    """An SR-IOV physical function: how many virtual ones it can, and has."""
+    """An SR-IOV physical function.
+
+    :param total_vfs: how many virtual functions it can have.
+    :param enabled_vfs: how many it has.
+    """
 
     total_vfs: int
     enabled_vfs: int
@@ -41,9 +45,9 @@ class Virtual(NamedTuple):
 
 
 class Function(NamedTuple):
-    """What a listing shows of a function; cheap to read for thousands.
+    """What a listing shows of a function; it is cheap to read.
 
-    A tuple and no dataclass, which takes four times as long to make.
+    A tuple, because a dataclass takes four times as long to make.
 
     :param class_code: 24 bits: base class, subclass, interface.
     :param driver: None when no driver is bound.
@@ -74,9 +78,9 @@ class Function(NamedTuple):
 
 
 class Detail(NamedTuple):
-    """What judging or showing one function needs beyond the listing.
+    """What a verdict on one function, or showing it, needs as well.
 
-    :param modules: kernel modules that offer themselves for it.
+    :param modules: kernel modules whose aliases match it.
     :param driver_override: None when none is set.
     :param reset_methods: in the kernel's order; empty when disabled;
         ``MISSING`` when the function cannot be reset alone or the kernel
@@ -100,7 +104,7 @@ class Detail(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """Both ids as config space has them now; ffff where nobody answers."""
+    """Both ids as config space has them now; ffff for no response."""
 
     vendor_id: int
     product_id: int

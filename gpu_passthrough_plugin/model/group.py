@@ -11,7 +11,7 @@ from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 
 
 class Role(enum.StrEnum):
-    """What a member is to its group."""
+    """What a function is in its group."""
 
     PRIMARY = "primary"
     COMPANION = "companion"
@@ -19,7 +19,7 @@ class Role(enum.StrEnum):
 
 
 class Reason(NamedTuple):
-    """Why a group cannot be handed out.
+    """Why a group cannot be assigned to a guest.
 
     :param rule: a stable word, such as ``host-critical``.
     :param text: what was found, with addresses.
@@ -32,7 +32,10 @@ class Reason(NamedTuple):
 
 
 class Member(NamedTuple):
-    """A function in its group; ``detail`` only where judging needed it."""
+    """A function in its group.
+
+    :param detail: None where the function was not read in full.
+    """
 
     function: Function
     role: Role
@@ -49,7 +52,7 @@ class Member(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """Assignable when there is no reason against it.
+    """Whether a group can be assigned: when no reason is against it.
 
     :param notes: what an operator should know all the same, such as that
         two cards come as one.
@@ -64,7 +67,7 @@ class Verdict(NamedTuple):
 
 
 class Group(NamedTuple):
-    """The smallest set of functions that can be isolated from the rest.
+    """An IOMMU group: the smallest set of functions that can be isolated.
 
     :param number: the kernel's, or None for a function in no group.
     :param members: by address, bridges included.
@@ -80,5 +83,5 @@ class Group(NamedTuple):
 
     @property
     def endpoints(self) -> tuple[Member, ...]:
-        """Every member that goes to the guest: bridges never do."""
+        """Every member that is passed to a guest: all but bridges."""
         return tuple(m for m in self.members if m.role is not Role.BRIDGE)

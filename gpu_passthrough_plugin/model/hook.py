@@ -1,4 +1,4 @@
-"""What the libvirt hook's decision and the rest of the product share."""
+"""Values of the libvirt hook that other parts of the product use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 HOOK_REQUEST = "hook"
 """The request of a claim that the hook made for a starting guest.
 
-No request of an operator is written like that: those have a number each.
+An operator's request never equals it: each of its items has a count.
 """
 
 
@@ -25,7 +25,7 @@ class HookMode(enum.StrEnum):
 
 
 class PathFact(NamedTuple):
-    """Who may change a file or a folder of the hook's.
+    """Who may change a file or a folder of the hook.
 
     :param mode: as ``st_mode`` has it, with its type.
     """

@@ -1,4 +1,4 @@
-"""What a host says of itself beyond its PCI functions."""
+"""Facts about a host that decide what it can isolate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gpu_passthrough_plugin.model.reading import Unknown
 
 
 class CpuVendor(enum.StrEnum):
-    """The CPU's maker, which decides the kind of IOMMU."""
+    """The vendor of the CPU, which decides the kind of IOMMU."""
 
     INTEL = "intel"
     AMD = "amd"
@@ -26,7 +26,7 @@ IOMMU_TABLES = {CpuVendor.INTEL: "DMAR", CpuVendor.AMD: "IVRS"}
 
 
 class Use(NamedTuple):
-    """What the host itself does over a function, as an operator says it.
+    """What the host itself uses a function for.
 
     :param what: such as ``mount / (/dev/sda2)`` or
         ``default route (eno1)``.

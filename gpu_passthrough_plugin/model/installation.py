@@ -110,8 +110,8 @@ class Kernel(NamedTuple):
     """One installed kernel.
 
     :param release: such as ``6.1.0-18-amd64``.
-    :param image: absolute path of its initramfs; None where none is in a
-        place that this knows.
+    :param image: absolute path of its initramfs; None where there is none
+        at a path that a driver declares.
     :param builtin: names of those of its modules that are built in, with
         ``_`` for ``-``.
     """
@@ -124,10 +124,9 @@ class Kernel(NamedTuple):
 class Installation(NamedTuple):
     """Everything that enabling reads of a host; paths are absolute.
 
-    :param files: contents; what is not there is not in it.
-    :param links: of those files that are reached through a symbolic link,
-        the path that they really have.
-    :param folders: what each folder that was looked into holds, sorted.
+    :param files: contents by path; a file that does not exist is not in it.
+    :param links: real paths of those files that are behind symbolic links.
+    :param folders: names in each folder that was listed, sorted.
     :param tools: absolute paths of the commands that are installed.
     :param kernels: those with modules, by release.
     """
@@ -139,33 +138,33 @@ class Installation(NamedTuple):
     kernels: tuple[Kernel, ...]
 
     def content(self, path: str) -> bytes | None:
-        """A file's contents; None where there is no such file.
+        """Return a file's contents; None where there is no such file.
 
-        :raises ReadFailed: when it is there and could not be read.
+        :raises ReadFailed: when the file exists and could not be read.
         """
-        found = self.files.get(path)
-        if isinstance(found, Unknown):
+        content = self.files.get(path)
+        if isinstance(content, Unknown):
             raise errors.ReadFailed(
-                f"{path} is {found}; wanted to read how the host boots: run"
-                " this on the host itself as root"
+                f"{path} could not be read: {content}; run this on the host"
+                " itself as root"
             )
-        return found
+        return content
 
     def text(self, path: str) -> str | None:
-        """The same as text, in which every byte can be told again."""
-        found = self.content(path)
-        return None if found is None else as_text(found)
+        """Return the file as text; ``encoded`` restores its bytes."""
+        content = self.content(path)
+        return None if content is None else as_text(content)
 
     def real(self, path: str) -> str:
-        """The path that a file really has."""
+        """Return the path of a file behind every symbolic link."""
         return self.links.get(path, path)
 
     def names(self, folder: str) -> tuple[str, ...]:
-        """What a folder holds; nothing where there is none."""
+        """Return the names in a folder; () where there is no folder."""
         return self.folders.get(folder, ())
 
     def paths(self, folder: str, suffix: str = "") -> tuple[str, ...]:
-        """Paths of the files read in a folder, in order."""
+        """Return the paths of the files that were read in a folder."""
         names = (n for n in self.names(folder) if n.endswith(suffix))
         paths = (posixpath.join(folder, name) for name in names)
         return tuple(path for path in paths if path in self.files)

@@ -10,7 +10,7 @@ from gpu_passthrough_plugin.model.function import Rebind
 
 
 class Phase(enum.StrEnum):
-    """What was being done when this was written."""
+    """What was being done with an instance when it was written."""
 
     BOOTING = "booting"
     ACTIVE = "active"
@@ -22,19 +22,19 @@ class Phase(enum.StrEnum):
 class Instance:
     """One instance, as its host's journal has it.
 
-    Written before each act, so that whoever comes after a crash knows
-    what to undo.
+    It is written before each step, so that after a crash the next command
+    knows what to undo.
 
     :param uuid: of the domain, and the ledger's consumer.
-    :param keeps_claim: the claim was there before the boot began, and
-        outlives a boot that fails.
-    :param was_started: the guest was, or was about to be, started: its
-        functions are not clean.
-    :param is_stopped: libvirt itself said that the guest ended; it is not
-        asked again, and would not answer while the guest starts anew.
-    :param own: functions that the operator's document handed over itself.
-    :param rebinds: what was, or is about to be, done to each function;
-        their ``was`` is what a release gives back.
+    :param keeps_claim: whether the claim existed before the boot began, so
+        that it stays when the boot fails.
+    :param was_started: whether the guest was, or was about to be, started:
+        then its functions are not clean.
+    :param is_stopped: libvirt's hook reported that the guest ended; libvirt
+        is not asked, since it does not answer while the guest restarts.
+    :param own: functions that the domain's own XML passes through.
+    :param rebinds: how each function was, or is about to be, rebound; a
+        release restores their ``was``.
     :param cleaned: lowest primaries of units that were found clean after
         the guest.
     """

@@ -17,11 +17,11 @@ class Why(enum.StrEnum):
 
 
 class Unknown:
-    """What could not be read: never the same as a good value.
+    """The reason why a value could not be read.
 
-    By hand, and neither tuple nor dataclass: it must not be taken for a
-    tuple of values, and importing dataclasses takes as long as listing a
-    small host.
+    It is a plain class, neither a tuple nor a dataclass: it must not be
+    taken for a tuple of values, and importing dataclasses takes as long as
+    listing a small host.
 
     :param why: missing, unreadable (``detail``: the system's error) or
         malformed (``detail``: the text that was found).
@@ -36,7 +36,7 @@ class Unknown:
         object.__setattr__(self, "detail", detail)
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"{name} of what is unknown cannot be set")
+        raise AttributeError(f"{name} of an Unknown cannot be set")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Unknown):
@@ -72,12 +72,12 @@ def encoded(text: str) -> bytes:
 
 
 def known(value: T | Unknown) -> T | None:
-    """The value, or None where it is not known."""
+    """Return the value, or None where it is not known."""
     return None if isinstance(value, Unknown) else value
 
 
 def shown(value: object) -> str:
-    """The value as a person reads it; ``unknown: …`` where it is not."""
+    """Return the value as shown to the operator; ``unknown: …`` if so."""
     if isinstance(value, Unknown):
         return f"unknown: {value}"
     return "" if value is None else str(value)

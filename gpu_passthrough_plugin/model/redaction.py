@@ -1,4 +1,4 @@
-"""Text without what names one machine or one part of it."""
+"""Remove what identifies one machine from text."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ _PRIVATE = re.compile(
 
 
 def redacted(text: str) -> str:
-    """The text without hardware addresses and serial numbers."""
+    """Return the text without hardware addresses and serial numbers."""
     text = _HARDWARE.sub(HIDDEN, text)
     text = _BY_ID.sub(HIDDEN, text)
     return _SERIAL.sub(rf"\1\2{HIDDEN}", text)
 
 
 def redacted_line(line: str) -> str:
-    """A log line without these, and without what a command line tells.
+    """Return a log line without anything that identifies the machine.
 
-    UUIDs of disks, machine ids, and arguments that hold addresses or
-    passwords go as well.
+    That is hardware addresses and serial numbers, UUIDs of disks, machine
+    ids, and kernel arguments that hold addresses or passwords.
     """
     line = _PRIVATE.sub(rf"\1{HIDDEN}", line)
     line = _UUID.sub(HIDDEN, redacted(line))

@@ -153,7 +153,10 @@ def _item_fault(
 ) -> str:
     match = _ITEM.fullmatch(part.strip())
     if match is None:
-        return f"{part!r} is not ALIAS:COUNT, such as gpu:1"
+        return (
+            f"{part!r} is not a valid item; expected ALIAS:COUNT, such as"
+            " gpu:1"
+        )
     name, count = match.groups()
     if not re.fullmatch(r"[0-9]{1,4}", count) or int(count) < 1:
         return (

@@ -1,4 +1,4 @@
-"""Which functions an operator means: ids, classes or addresses, by glob."""
+"""Selectors of functions: by ids, class or address, with wildcards."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.reading import Unknown
 
-WANTED = (
-    "wanted VENDOR:PRODUCT, class=CLASS or DOMAIN:BUS:SLOT.FUNCTION in"
+EXPECTED = (
+    "expected VENDOR:PRODUCT, class=CLASS or DOMAIN:BUS:SLOT.FUNCTION in"
     " hexadecimal without 0x, with * and ?, such as 10de:*, class=0302 or"
     " 0000:06:00.*"
 )
@@ -24,8 +24,8 @@ _FUNCTIONS = frozenset("01234567*?")
 _ANY = {"*": "[0-9a-f]*", "?": "[0-9a-f]"}
 
 
-class Kind(enum.StrEnum):
-    """What of a function a selector is held against."""
+class SelectorKind(enum.StrEnum):
+    """Which property of a function a selector is compared with."""
 
     IDS = "vendor and product"
     CLASS = "class"
@@ -39,34 +39,35 @@ class Selector(NamedTuple):
     """
 
     text: str
-    kind: Kind
+    kind: SelectorKind
     pattern: re.Pattern[str]
 
     def matches(self, function: Function) -> bool:
-        """Whether it names ``function``; never by ids that are unknown."""
+        """Return whether it selects the function; unknown ids never match."""
         shown = _SHOWN[self.kind](function)
         return shown is not None and self.pattern.fullmatch(shown) is not None
 
 
 def parse(text: str) -> Selector:
-    """The selector that ``text`` spells, in any case of letters.
+    """Return the selector in ``text``, which may be in upper case.
 
     ``VVVV:PPPP`` are vendor and product; ``class=`` takes the base class,
     with subclass, and with interface (2, 4 or 6 digits); an address
     without a domain is in domain 0.  ``*`` stands for any digits of one
     part, ``?`` for one digit.
 
-    :raises Invalid: when it is none of these.
+    :raises Invalid: when ``text`` is none of these.
     """
     lowered = text.strip().lower()
     if lowered.startswith(_CLASS):
-        kind, pattern = Kind.CLASS, _class(lowered.removeprefix(_CLASS))
+        kind = SelectorKind.CLASS
+        pattern = _class(lowered.removeprefix(_CLASS))
     elif "." in lowered:
-        kind, pattern = Kind.ADDRESS, _address(lowered)
+        kind, pattern = SelectorKind.ADDRESS, _address(lowered)
     else:
-        kind, pattern = Kind.IDS, _ids(lowered)
+        kind, pattern = SelectorKind.IDS, _ids(lowered)
     if pattern is None:
-        raise errors.Invalid(f"{text!r} selects nothing; {WANTED}")
+        raise errors.Invalid(f"{text!r} is not a valid selector; {EXPECTED}")
     return Selector(text.strip(), kind, re.compile(pattern))
 
 
@@ -103,7 +104,7 @@ def _address(text: str) -> str | None:
 
 
 def _fits(part: str, *lengths: int) -> bool:
-    """Whether it is a glob that a number of such lengths can match."""
+    """Return whether a number of one of these lengths can match it."""
     if not _PIECE.fullmatch(part):
         return False
     digits = len(part.replace("*", ""))
@@ -130,8 +131,8 @@ def _shown_address(function: Function) -> str | None:
     return str(function.address)
 
 
-_SHOWN: Mapping[Kind, Callable[[Function], str | None]] = {
-    Kind.IDS: _shown_ids,
-    Kind.CLASS: _shown_class,
-    Kind.ADDRESS: _shown_address,
+_SHOWN: Mapping[SelectorKind, Callable[[Function], str | None]] = {
+    SelectorKind.IDS: _shown_ids,
+    SelectorKind.CLASS: _shown_class,
+    SelectorKind.ADDRESS: _shown_address,
 }

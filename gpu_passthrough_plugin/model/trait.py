@@ -1,4 +1,4 @@
-"""Traits: Placement's names for what is true of a unit beside its ids."""
+"""Traits: Placement's names for properties of a unit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXPECTED = (
 
 
 class Given(NamedTuple):
-    """Traits that an operator gives to every unit of some functions."""
+    """Traits that the configuration gives to units of some functions."""
 
     selector: Selector
     traits: frozenset[str]
@@ -30,7 +30,10 @@ class Given(NamedTuple):
 def of(
     endpoints: Iterable[Function], given: Iterable[Given]
 ) -> frozenset[str]:
-    """The traits of a unit with these endpoints, companions included."""
+    """Return the traits of a unit with these endpoints.
+
+    :param endpoints: companions included.
+    """
     endpoints = tuple(endpoints)
     return frozenset(
         name
@@ -41,16 +44,16 @@ def of(
 
 
 def is_trait(text: str) -> bool:
-    """Whether Placement takes it for a trait's name.
+    """Return whether Placement accepts it as the name of a trait.
 
-    Of the standard ones only how they begin is looked at: they grow in
-    number with each release of os-traits.
+    Of a standard trait only the prefix is checked: each release of os-traits
+    adds some.
     """
     return len(text) <= _MOST and _NAME.fullmatch(text) is not None
 
 
 def normal(text: str) -> str:
-    """The trait that Nova reads from a name in its configuration.
+    """Return the trait that Nova reads from a name in its configuration.
 
     Source: nova, compute/pci_placement_translator.py
     (``_normalize_traits``), and os_traits.normalize_name.

@@ -22,8 +22,8 @@ class State(enum.StrEnum):
     """Where a unit is in its life.
 
     free → claimed → preparing → active → releasing → sanitising → free,
-    or → quarantined → free by an operator's hand.  A guest that others
-    start goes from claimed to active: libvirt prepares it.
+    or → quarantined, which an operator ends.  For a guest that others start
+    the unit goes from claimed to active, because libvirt prepares it.
     """
 
     FREE = "free"
@@ -57,7 +57,7 @@ EDGES: dict[State, frozenset[State]] = {
 
 
 class UnitKey(NamedTuple):
-    """A unit's stable name: its host and lowest primary address."""
+    """The stable name of a unit: its host and lowest primary address."""
 
     host: str
     address: Address
@@ -86,7 +86,7 @@ class Unit:
     :param numa_node: of the lowest primary; None when it has none.
     :param socket: CPU socket of that node; None when not known.
     :param switch: topmost bridge above it, which its neighbours share.
-    :param traits: Placement's names of what else is true of it.
+    :param traits: names of Placement's traits.
     """
 
     key: UnitKey
@@ -131,7 +131,7 @@ class UnitRecord:
     def is_claimable(self) -> bool:
         """Whether it is free and its host still publishes it.
 
-        A host's cordon is not of a unit.
+        A cordon of its host does not count here.
         """
         return self.state is State.FREE and not self.is_missing
 

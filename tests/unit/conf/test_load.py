@@ -203,7 +203,7 @@ restore_drivers = perhaps
         f"{path}: [discovery] exlude is no option; wanted exclude",
         f"{missing}: cannot be read (No such file or directory)",
         f"{path}: [DEFAULT] host is 'a b'; wanted a name",
-        f"{path}: [discovery] select is 'nvidia'; wanted VENDOR:PRODUCT",
+        f"{path}: [discovery] select is 'nvidia'; expected VENDOR:PRODUCT",
         f"{path}: [pci] alias number 1: ",
         f"{path}: [pci] alias number 2: vendor_id '0x10de' is not",
         f"{path}: [allocation] driver is 'sqll'; wanted one of: ",

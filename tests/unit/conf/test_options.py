@@ -28,8 +28,8 @@ def fault(tmp_path: Path, group: str, line: str) -> str:
         ("DEFAULT", f"host = {'a' * 256}", "wanted a name of 1 to 255"),
         ("DEFAULT", "state_path = var/lib", "wanted an absolute path"),
         ("DEFAULT", "state_path = /$var", "wanted $$ wherever a plain $"),
-        ("discovery", "select = 0x10de:*", "wanted VENDOR:PRODUCT"),
-        ("discovery", "exclude = 10de", "wanted VENDOR:PRODUCT"),
+        ("discovery", "select = 0x10de:*", "VENDOR:PRODUCT"),
+        ("discovery", "exclude = 10de", "VENDOR:PRODUCT"),
         ("discovery", "pci_ids = pci.ids", "wanted an absolute path"),
         ("database", "connection = ledger.sqlite", "wanted DIALECT[+DRIVER]"),
         ("database", "connection = oracle://db", "wanted DIALECT[+DRIVER]"),
@@ -62,8 +62,8 @@ def fault(tmp_path: Path, group: str, line: str) -> str:
 def test_refuses(tmp_path: Path, group: str, line: str, wanted: str) -> None:
     name, _, value = line.partition(" =")
     found = fault(tmp_path, group, line)
-    head, _, tail = found.partition("; wanted")
-    assert wanted in f"wanted{tail}" or wanted in tail
+    head, _, tail = found.partition("; ")
+    assert wanted in tail
     shown = value.strip().split(", ")[0]
     assert head == f"[{group}] {name} is {shown!r}"
 

@@ -1,11 +1,19 @@
-"""What a driver may declare that it reads of a host."""
+"""What a driver may declare, and what was read of a host."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.model.installation import Folder, Reads
+from gpu_passthrough_plugin.model.installation import (
+    Folder,
+    Installation,
+    Reads,
+    encoded,
+)
+from gpu_passthrough_plugin.model.reading import Unknown, Why
 
 
 def test_a_union_has_each_once_and_in_order() -> None:
@@ -47,9 +55,9 @@ def test_a_union_has_each_once_and_in_order() -> None:
     ],
 )
 def test_paths_that_no_driver_may_read(path: str) -> None:
-    with pytest.raises(errors.Invalid, match="not a path that a driver"):
+    with pytest.raises(errors.Invalid, match=re.escape(repr(path))):
         Reads(files=(path,))
-    with pytest.raises(errors.Invalid, match="not a path that a driver"):
+    with pytest.raises(errors.Invalid, match=re.escape(repr(path))):
         Reads(folders=(Folder(path),))
 
 
@@ -61,7 +69,55 @@ def test_a_folder_is_named_in_full() -> None:
 
 @pytest.mark.parametrize("name", ["", "bin/grubby", "..", "a\nb"])
 def test_names_are_plain(name: str) -> None:
-    with pytest.raises(errors.Invalid, match="not a plain name"):
+    with pytest.raises(errors.Invalid, match=re.escape(repr(name))):
         Reads(tools=(name,))
-    with pytest.raises(errors.Invalid, match="not a plain name"):
+    with pytest.raises(errors.Invalid, match=re.escape(repr(name))):
         Reads(images=(name,))
+
+
+INSTALLATION = Installation(
+    files={
+        "/etc/a.conf": b"\xe9t\xe9\n",
+        "/etc/d/b.cfg": b"",
+        "/etc/d/a.cfg": b"",
+        "/etc/unread": Unknown(Why.UNREADABLE, "Permission denied"),
+    },
+    links={"/etc/a.conf": "/usr/etc/a.conf"},
+    folders={"/etc/d": ("a.cfg", "b.cfg", "c.cfg", "notes")},
+    tools={},
+    kernels=(),
+)
+
+
+def test_text_keeps_every_byte() -> None:
+    text = INSTALLATION.text("/etc/a.conf")
+    assert text is not None
+    assert encoded(text) == INSTALLATION.content("/etc/a.conf")
+
+
+def test_a_file_that_does_not_exist_has_no_content() -> None:
+    assert INSTALLATION.content("/etc/none") is None
+    assert INSTALLATION.text("/etc/none") is None
+
+
+def test_a_file_that_was_not_readable_is_named() -> None:
+    with pytest.raises(errors.ReadFailed, match=r"^/etc/unread "):
+        INSTALLATION.text("/etc/unread")
+
+
+def test_real_paths_are_those_behind_links() -> None:
+    assert INSTALLATION.real("/etc/a.conf") == "/usr/etc/a.conf"
+    assert INSTALLATION.real("/etc/d/a.cfg") == "/etc/d/a.cfg"
+
+
+def test_paths_are_those_that_were_read_in_order() -> None:
+    paths = ("/etc/d/a.cfg", "/etc/d/b.cfg")
+    assert INSTALLATION.paths("/etc/d", ".cfg") == paths
+    assert INSTALLATION.paths("/etc/d", ".conf") == ()
+    assert INSTALLATION.paths("/etc/none") == ()
+    assert INSTALLATION.names("/etc/none") == ()
+
+
+def test_firmware_is_uefi_where_the_kernel_shows_it() -> None:
+    assert not INSTALLATION.is_efi
+    assert INSTALLATION._replace(folders={"/sys/firmware/efi": ()}).is_efi

@@ -92,12 +92,12 @@ def test_a_request_from_another_process_is_the_same() -> None:
 @pytest.mark.parametrize(
     ("text", "datum"),
     [
-        ("", "'' is not ALIAS:COUNT, such as gpu:1"),
-        ("gpu", "'gpu' is not ALIAS:COUNT, such as gpu:1"),
-        ("gpu:", "'gpu:' is not ALIAS:COUNT"),
-        (":1", "':1' is not ALIAS:COUNT"),
-        ("gpu 1", "'gpu 1' is not ALIAS:COUNT"),
-        ("gpu:1,", "'' is not ALIAS:COUNT"),
+        ("", "''"),
+        ("gpu", "'gpu'"),
+        ("gpu:", "'gpu:'"),
+        (":1", "':1'"),
+        ("gpu 1", "'gpu 1'"),
+        ("gpu:1,", "''"),
         ("gpu:0", "'0' of alias 'gpu'"),
         ("gpu:00", "alias 'gpu'"),
         ("gpu:-1", "alias 'gpu'"),
@@ -106,11 +106,8 @@ def test_a_request_from_another_process_is_the_same() -> None:
         ("gpu:1:2", "alias 'gpu'"),
         ("gpu:99999", "alias 'gpu'"),
         ("gpu:\u0661", "alias 'gpu'"),
-        (
-            "tpu:1",
-            "alias 'tpu' is not known; configured: gpu, nic",
-        ),
-        ("gpu:1,gpu:2", "alias 'gpu' occurs twice"),
+        ("tpu:1", "alias 'tpu'"),
+        ("gpu:1,gpu:2", "alias 'gpu'"),
     ],
 )
 def test_what_is_wrong(text: str, datum: str) -> None:
