@@ -10,9 +10,8 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import facts as host_facts
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.discovery.tree import Tree
-from gpu_passthrough_plugin.isolation import partition, verdict
+from gpu_passthrough_plugin.isolation import partition, units, verdict
 from gpu_passthrough_plugin.isolation.partition import Part, Policy
-from gpu_passthrough_plugin.isolation.units import unit
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.group import Group, Member
 from gpu_passthrough_plugin.model.host_facts import HostFacts
@@ -65,8 +64,9 @@ class HostSnapshot(NamedTuple):
 
         :param host: the host's name in the ledger.
         """
+        shared = units.shared_switches(self.parts)
         return tuple(
-            unit(host, group, self.facts, self.policy.traits)
+            units.unit(host, group, self.facts, self.policy.traits, shared)
             for group in self.groups()
             if group.verdict.is_assignable
         )

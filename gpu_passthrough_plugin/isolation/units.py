@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Container, Iterable
 
+from gpu_passthrough_plugin.isolation.partition import Part
 from gpu_passthrough_plugin.model import trait
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Physical, Virtual
@@ -20,11 +22,16 @@ from gpu_passthrough_plugin.model.unit import (
 
 
 def unit(
-    host: str, group: Group, facts: HostFacts, given: Iterable[Given] = ()
+    host: str,
+    group: Group,
+    facts: HostFacts,
+    given: Iterable[Given] = (),
+    shared_switches: Container[Address] = (),
 ) -> Unit:
     """Return the unit that an assignable group makes.
 
     :param given: the traits that the operator adds to some units.
+    :param shared_switches: what ``shared_switches`` returned for the host.
     """
     first = group.primaries[0]
     numa_node = known(first.function.numa_node)
@@ -35,7 +42,7 @@ def unit(
         functions=tuple(_unit_function(m) for m in group.endpoints),
         numa_node=numa_node,
         socket=None if numa_node is None else sockets.get(numa_node),
-        switch=_switch(first),
+        switch=_switch(first, shared_switches),
         traits=trait.of((m.function for m in group.endpoints), given),
     )
 
@@ -62,6 +69,46 @@ def _device_type(member: Member) -> DeviceType:
     return DeviceType.PCI
 
 
-def _switch(member: Member) -> Address | None:
+def shared_switches(parts: Iterable[Part]) -> frozenset[Address]:
+    """Return the upstream ports that cards of two groups or more are below.
+
+    :param parts: those of the host; one without a primary does not count.
+    """
+    below: Counter[Address] = Counter()
+    for part in parts:
+        below.update(
+            {
+                port
+                for member in part.members
+                if member.role is Role.PRIMARY
+                for port in _upstream_ports(member)
+            }
+        )
+    return frozenset(port for port, count in below.items() if count > 1)
+
+
+def _switch(
+    member: Member, shared_switches: Container[Address]
+) -> Address | None:
+    """Return the nearest switch that other cards share, else the nearest.
+
+    Cards such as AMD's and Intel's have a switch of their own, below the
+    one that they share.
+    """
+    ports = _upstream_ports(member)[::-1]
+    shared = (port for port in ports if port in shared_switches)
+    return next(shared, ports[0] if ports else None)
+
+
+def _upstream_ports(member: Member) -> tuple[Address, ...]:
+    """Return the upstream ports of the switches above it, the nearest last.
+
+    Below the root port each switch is two bridges: its upstream port, and
+    the downstream port that leads on.  A bridge without one below it is not
+    a switch's.  Source: PCI Express Base Specification 6.0, 1.3.3; Linux,
+    drivers/pci/probe.c (pci_scan_bridge_extend).
+    """
     bridges = member.detail.bridges if member.detail else ()
-    return bridges[0] if bridges else None
+    # Those of another domain lead to an Intel VMD.
+    hierarchy = tuple(b for b in bridges if b.domain == bridges[-1].domain)
+    return hierarchy[1:-1:2]

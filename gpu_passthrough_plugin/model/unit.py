@@ -85,7 +85,8 @@ class Unit:
     :param functions: every endpoint, by address.
     :param numa_node: of the lowest primary; None when it has none.
     :param socket: CPU socket of that node; None when not known.
-    :param switch: topmost bridge above it, which its neighbours share.
+    :param switch: upstream port of the nearest PCIe switch above it that
+        other units share, else of the nearest; None below no switch.
     :param traits: names of Placement's traits.
     """
 

@@ -33,7 +33,7 @@ def test_two_cards_behind_a_bridge_are_one_unit() -> None:
 
 
 def test_what_a_unit_says_of_a_group() -> None:
-    ports = (address.parse("00:02.0"), address.parse("05:00.0"))
+    ports = tuple(map(address.parse, ("00:02.0", "05:00.0", "06:08.0")))
     group = judged(
         gpu(numa_node=1, iommu_group=18),
         audio(numa_node=1, iommu_group=18),
@@ -41,7 +41,7 @@ def test_what_a_unit_says_of_a_group() -> None:
     )
     unit = units.unit("node-1", group, facts(sockets={0: 0, 1: 1}))
     assert (unit.iommu_group, unit.numa_node, unit.socket) == (18, 1, 1)
-    assert unit.switch == ports[0]
+    assert unit.switch == ports[1]
     assert unit.functions[0] == UnitFunction(
         address.parse("06:00.0"), 0x10DE, 0x1430, 0x030000,
         DeviceType.PCI, True,
