@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery import modules
+from gpu_passthrough_plugin.discovery import function_identity, modules
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.formats import chroot_path, sysfs_path
 from gpu_passthrough_plugin.model import address as addresses
@@ -97,68 +97,29 @@ def _addresses(names: tuple[str, ...]) -> list[tuple[Address, str]]:
 
 
 def _function(tree: Tree, address: Address, name: str) -> Function:
-    (uevent, node), (group,) = tree.gather(f"{DEVICES}/{name}", _FILES, _LINKS)
-    if isinstance(uevent, Unknown):
-        return _unread(tree, address, uevent, _group(group), _node(node))
-    pairs = _pairs(uevent)
-    class_code = _hex(pairs.get("PCI_CLASS"))
+    folder = f"{DEVICES}/{name}"
+    (uevent, node), (group,) = tree.gather(folder, _FILES, _LINKS)
+    identity = function_identity.identity(tree, folder, uevent)
+    if group is None and (
+        not identity.is_whole or _is_export(tree, folder, node)
+    ):
+        group = MISSING
     return Function(
         address,
-        *_ids(pairs.get("PCI_ID")),
-        *_ids(pairs.get("PCI_SUBSYS_ID")),
-        class_code,
-        pairs.get("DRIVER"),
+        *identity[:6],
         _group(group),
         _node(node),
-        pairs.get("MODALIAS", MISSING),
-        _is_bridge(tree, name, class_code),
+        identity.modalias,
+        _is_bridge(tree, name, identity.class_code),
     )
 
 
-def _unread(
-    tree: Tree,
-    address: Address,
-    why: Unknown,
-    group: int | Unknown | None,
-    node: int | Unknown | None,
-) -> Function:
-    """Return a function whose ``uevent`` cannot be read."""
-    return Function(
-        address,
-        vendor_id=why,
-        product_id=why,
-        subsystem_vendor_id=why,
-        subsystem_product_id=why,
-        class_code=why,
-        driver=why,
-        iommu_group=group,
-        numa_node=node,
-        modalias=why,
-        is_bridge=_is_bridge(tree, str(address), why),
-    )
+def _is_export(tree: Tree, folder: str, node: bytes | Unknown) -> bool:
+    """Return whether this is what udevadm exports: neither files nor links.
 
-
-def _pairs(uevent: bytes) -> dict[str, str]:
-    lines = uevent.decode("utf-8", "surrogateescape").split("\n")
-    return dict([line.split("=", 1) for line in lines if "=" in line])
-
-
-# Thousands of functions share a few dozen ids.
-@functools.lru_cache(maxsize=1024)
-def _hex(text: str | None) -> int | Unknown:
-    if text is None:
-        return MISSING
-    try:
-        return int(text, 16)
-    except ValueError:
-        return Unknown(Why.MALFORMED, text)
-
-
-@functools.lru_cache(maxsize=1024)
-def _ids(text: str | None) -> tuple[int | Unknown, int | Unknown]:
-    """Return vendor and product of ``10DE:1430``."""
-    vendor, _, product = (text or "").partition(":")
-    return _hex(vendor or text), _hex(product or text)
+    :param node: contents of ``numa_node``, which saves reading more.
+    """
+    return node is MISSING and tree.read(f"{folder}/vendor", 1) is MISSING
 
 
 def _group(link: str | Unknown | None) -> int | Unknown | None:

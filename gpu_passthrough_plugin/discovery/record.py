@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import modules, recorded_tree, redact
 from gpu_passthrough_plugin.discovery.facts import boot_id, facts
 from gpu_passthrough_plugin.discovery.functions import (
@@ -15,6 +16,7 @@ from gpu_passthrough_plugin.discovery.installation import installation
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.formats import chroot_path, umockdev
 from gpu_passthrough_plugin.formats.umockdev import Device, Kind, Line
+from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.installation import Reads
 from gpu_passthrough_plugin.model.reading import (
     Unknown,
@@ -34,7 +36,8 @@ def written(tree: Tree, reads: Reads) -> bytes:
     a file that holds more than discovery uses, only those lines.
 
     :param reads: what every reader of how the host boots declares.
-    :raises ReadFailed: when ``tree`` has no PCI bus.
+    :raises ReadFailed: when ``tree`` has no PCI bus, or functions that the
+        recording would not have.
     """
     return umockdev.printed(devices(tree, reads))
 
@@ -57,17 +60,45 @@ def devices(tree: Tree, reads: Reads) -> tuple[Device, ...]:
         for function in listed
         if not isinstance(function.modalias, Unknown)
     ]
-    return _Sorter(recording, modaliases).devices()
+    return _Sorter(recording, modaliases, _paths(recording, listed)).devices()
+
+
+def _paths(tree: Tree, listed: Iterable[Function]) -> frozenset[str]:
+    """Return the paths of the functions' devices.
+
+    :raises ReadFailed: when one is not where a recording can have it.
+    """
+    paths = {
+        function.address: tree.real(f"{DEVICES}/{function.address}")
+        for function in listed
+    }
+    odd = [
+        f"{address} is {path}"
+        for address, path in paths.items()
+        if isinstance(path, Unknown) or not path.startswith("sys/devices/")
+    ]
+    if odd:
+        more = f" and {len(odd) - 1} more" if odd[1:] else ""
+        raise errors.ReadFailed(
+            f"{tree} cannot be recorded without losing functions: {odd[0]}"
+            f"{more}; expected links in {DEVICES} that lead below"
+            " sys/devices: record the host itself"
+        )
+    return frozenset(map(str, paths.values()))
 
 
 class _Sorter:
     """Assigns what was read to the devices that it belongs to."""
 
     def __init__(
-        self, recording: RecordingTree, modaliases: list[str]
+        self,
+        recording: RecordingTree,
+        modaliases: list[str],
+        functions: frozenset[str],
     ) -> None:
         self._recording = recording
         self._modaliases = modaliases
+        self._functions = functions
         self._devices: dict[str, list[Line]] = {}
         self._host = [Line(Kind.PROPERTY, "SUBSYSTEM", b"recorded_host")]
         self._subsystems: dict[str, str] = {}
@@ -102,15 +133,22 @@ class _Sorter:
 
     def _begin(self, path: str) -> bool:
         if path not in self._subsystems:
-            link = self._recording.tree.link(f"{path}/subsystem")
-            self._subsystems[path] = (
-                chroot_path.name(link) if isinstance(link, str) else ""
-            )
+            self._subsystems[path] = self._subsystem(path)
         subsystem = self._subsystems[path]
         if subsystem:
             line = Line(Kind.PROPERTY, "SUBSYSTEM", encoded(subsystem))
             self._devices[path] = [line]
         return bool(subsystem)
+
+    def _subsystem(self, path: str) -> str:
+        """Return a device's bus or class; empty for what is no device.
+
+        Snapshots of other programs lack the link.
+        """
+        link = self._recording.tree.link(f"{path}/subsystem")
+        if isinstance(link, str):
+            return chroot_path.name(link)
+        return "pci" if path in self._functions else ""
 
     def _file(self, path: str, data: bytes) -> None:
         data = redact.redacted(path, data, self._modaliases)

@@ -126,21 +126,21 @@ def test_malformed_attributes_are_shown() -> None:
     assert function.numa_node == Unknown(Why.MALFORMED, r"many\n")
 
 
-def test_missing_differs_from_empty() -> None:
+def test_without_ids_in_uevent_the_files_are_read() -> None:
     tree = host_with().tree()
-    without, empty = altered(tree, uevent=None), altered(tree, uevent=b"")
-    assert only(without).driver is MISSING
-    assert only(empty).driver is None
-    for other in (without, empty):
-        assert only(other).vendor_id is MISSING
-        assert only(other).class_code is MISSING
+    for other in (altered(tree, uevent=None), altered(tree, uevent=b"")):
+        function = only(other)
+        assert (function.vendor_id, function.product_id) == (0x10DE, 0x1430)
+        assert function.class_code == 0x030000
+        assert function.driver is MISSING
 
 
 def test_unreadable_differs_from_missing(tmp_path: Path) -> None:
     root = host_with(group=1).write(tmp_path)
-    for name in ("uevent", "numa_node"):
+    for name in ("uevent", "numa_node", "vendor"):
         (root / DEVICE / name).unlink()
         (root / DEVICE / name).mkdir()
+    (root / DEVICE / "modalias").unlink()
     (function,) = functions(HostTree(str(root)))
     wanted = Unknown(Why.UNREADABLE, "Is a directory")
     assert function.vendor_id == function.driver == wanted
@@ -181,7 +181,8 @@ def test_a_function_of_unknown_class_is_a_bridge_with_a_bus_below() -> None:
     for below, wanted in (("0000:07", True), (None, False)):
         host = Host()
         host.function(GPU, "8086:1d41", "060400", below=below)
-        tree = altered(host.tree(), uevent=b"")
+        tree = altered(host.tree(), uevent=b"", modalias=None)
+        tree = altered(tree, **{"class": None})
         assert only(tree).is_bridge is wanted
 
 
