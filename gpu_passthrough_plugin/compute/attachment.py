@@ -76,7 +76,7 @@ def places(
 def _cards(unit: Unit) -> list[tuple[Address, ...]]:
     cards: dict[tuple[int, int, int], list[UnitFunction]] = {}
     for function in unit.functions:
-        cards.setdefault(function.address.card, []).append(function)
+        cards.setdefault(function.address.slot_address, []).append(function)
     return [
         tuple(
             f.address

@@ -10,7 +10,7 @@ from gpu_passthrough_plugin.formats import kernel_log
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.change_history import Enablement, Target
 from gpu_passthrough_plugin.model.function import VFIO_PCI, Detail, Function
-from gpu_passthrough_plugin.model.group import Group, Member, Role
+from gpu_passthrough_plugin.model.group import Group, Member
 from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown
@@ -149,7 +149,7 @@ class Case(NamedTuple):
         return tuple(
             m
             for m in self.evidence.members
-            if m.role is not Role.BRIDGE and _share_group(m.function, function)
+            if m.role.is_assigned and _share_group(m.function, function)
         )
 
     def is_vfio_driver(self, name: str) -> bool:
@@ -166,4 +166,4 @@ class Case(NamedTuple):
 def _share_group(first: Function, second: Function) -> bool:
     if isinstance(second.iommu_group, int):
         return first.iommu_group == second.iommu_group
-    return first.address.card == second.address.card
+    return first.address.slot_address == second.address.slot_address

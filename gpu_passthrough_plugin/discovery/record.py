@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery import modules, recorded_tree, redact
+from gpu_passthrough_plugin.discovery import (
+    iommu_groups,
+    modules,
+    recorded_tree,
+    redact,
+)
 from gpu_passthrough_plugin.discovery.facts import boot_id, facts
 from gpu_passthrough_plugin.discovery.functions import (
     DEVICES,
@@ -51,6 +56,8 @@ def devices(tree: Tree, reads: Reads) -> tuple[Device, ...]:
         # For lspci on a replayed host; discovery reads uevent.
         folder = f"{DEVICES}/{function.address}"
         recording.gather(folder, _FOR_LSPCI)
+    for number in sorted(_groups(listed)):
+        iommu_groups.attributes(recording, number)
     host = facts(recording)
     modules.has(recording, host.kernel_release, "vfio_pci")
     boot_id(recording)
@@ -85,6 +92,14 @@ def _paths(tree: Tree, listed: Iterable[Function]) -> frozenset[str]:
             " sys/devices: record the host itself"
         )
     return frozenset(map(str, paths.values()))
+
+
+def _groups(functions: Iterable[Function]) -> set[int]:
+    return {
+        function.iommu_group
+        for function in functions
+        if isinstance(function.iommu_group, int)
+    }
 
 
 class _Sorter:

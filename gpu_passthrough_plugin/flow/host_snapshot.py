@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import facts as host_facts
 from gpu_passthrough_plugin.discovery import functions as discovery
+from gpu_passthrough_plugin.discovery import iommu_groups
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.isolation import partition, units, verdict
 from gpu_passthrough_plugin.isolation.partition import Part, Policy
@@ -77,19 +79,19 @@ def read(
 ) -> HostSnapshot:
     """Return the host, read now."""
     facts = host_facts.facts(tree)
-    parts = partition.parts(discovery.functions(tree), policy)
+    parts = tuple(
+        _read_in_full(tree, part)
+        if part.has_primary or scope is Scope.ALL
+        else part
+        for part in partition.parts(discovery.functions(tree), policy)
+    )
+    parts = partition.with_own_switches(
+        parts, functools.partial(discovery.bridges, tree)
+    )
+    parts = partition.with_neighbours(parts)
     if scope is Scope.PRIMARIES:
         parts = tuple(part for part in parts if part.has_primary)
-    return HostSnapshot(
-        facts,
-        policy,
-        tuple(
-            _read_in_full(tree, part)
-            if part.has_primary or scope is Scope.ALL
-            else part
-            for part in parts
-        ),
-    )
+    return HostSnapshot(facts, policy, parts)
 
 
 def read_groups(
@@ -140,4 +142,8 @@ def _read_in_full(tree: Tree, part: Part) -> Part:
         member.address: discovery.detail(tree, member.function)
         for member in part.members
     }
+    if part.number is not None:
+        part = part._replace(
+            attributes=iommu_groups.attributes(tree, part.number)
+        )
     return partition.detailed(part, details)

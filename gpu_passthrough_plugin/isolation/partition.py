@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import NamedTuple
 
+from gpu_passthrough_plugin.isolation import cards
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Detail, Function, Header
-from gpu_passthrough_plugin.model.group import Member, Role
+from gpu_passthrough_plugin.model.group import (
+    GroupAttributes,
+    Member,
+    Role,
+)
 from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.model.selector import Selector
 from gpu_passthrough_plugin.model.trait import Given
@@ -27,7 +39,13 @@ class Policy(NamedTuple):
     traits: tuple[Given, ...] = ()
 
     def is_primary(self, function: Function) -> bool:
-        return not function.is_bridge and _any(self.select, function)
+        """Return whether it is selected, and a guest can have such a one.
+
+        Host and ISA bridges are the board's, whatever selects them.
+        """
+        if function.is_bridge or _is_board_bridge(function):
+            return False
+        return _any(self.select, function)
 
     def is_excluded(self, function: Function) -> bool:
         return _any(self.exclude, function)
@@ -43,11 +61,19 @@ class Part(NamedTuple):
     :param number: None for a function that is in no group: each such
         function is a part of its own.
     :param strays: functions whose group is unknown: it may be this one.
+    :param attributes: None where they were not read.
+    :param reset_with: functions of other groups that a reset of a primary
+        resets as well, as it has no reset of its own.
+    :param card_elsewhere: functions of the primaries' cards that are in
+        other groups.
     """
 
     number: int | None
     members: tuple[Member, ...]
     strays: tuple[Address, ...] = ()
+    attributes: GroupAttributes | None = None
+    reset_with: tuple[Function, ...] = ()
+    card_elsewhere: tuple[Function, ...] = ()
 
     @property
     def has_primary(self) -> bool:
@@ -61,8 +87,11 @@ def parts(functions: Sequence[Function], policy: Policy) -> tuple[Part, ...]:
     """
     groups: dict[int, list[Member]] = {}
     alone: list[Part] = []
-    for function in sorted(functions, key=lambda f: f.address):
-        member = Member(function, _role(function, policy), None)
+    functions = sorted(functions, key=lambda f: f.address)
+    slots = cards.in_slots(functions)
+    for function in functions:
+        card = slots[function.address]
+        member = Member(function, _role(function, policy), None, card)
         number = function.iommu_group
         if isinstance(number, int):
             groups.setdefault(number, []).append(member)
@@ -73,8 +102,144 @@ def parts(functions: Sequence[Function], policy: Policy) -> tuple[Part, ...]:
         for part in alone
         if isinstance(part.members[0].function.iommu_group, Unknown)
     )
-    numbered = (Part(n, tuple(groups[n]), strays) for n in sorted(groups))
+    numbered = (
+        Part(number, _with_bystanders(groups[number]), strays)
+        for number in sorted(groups)
+    )
     return (*numbered, *alone)
+
+
+def with_own_switches(
+    parts: Sequence[Part], bridges: Callable[[Function], Sequence[Address]]
+) -> tuple[Part, ...]:
+    """Return the groups, functions below a card's own switch on one card.
+
+    :param bridges: returns the bridges above a function, the nearest last;
+        called for every function only where a primary's card has a switch.
+    """
+    members = [member for part in parts for member in part.members]
+    functions = {member.address: member.function for member in members}
+    switches = {
+        cards.own_switch(m.function, m.detail.bridges, functions)
+        for m in members
+        if m.role is Role.PRIMARY and m.detail is not None
+    } - {None}
+    if not switches:
+        return tuple(parts)
+    return tuple(
+        part._replace(
+            members=tuple(
+                _below(member, bridges(member.function), switches)
+                for member in part.members
+            )
+        )
+        for part in parts
+    )
+
+
+def _below(
+    member: Member,
+    bridges: Sequence[Address],
+    switches: Collection[Address | None],
+) -> Member:
+    above = [port for port in bridges if port in switches]
+    return member._replace(card=above[-1]) if above else member
+
+
+def with_neighbours(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """Return the groups with what concerns them in other groups.
+
+    :param parts: all groups of the host, those with a primary in full.
+    """
+    members = [member for part in parts for member in part.members]
+    return tuple(
+        part._replace(
+            reset_with=tuple(
+                m.function for m in _elsewhere(part, members, _is_reset_with)
+            ),
+            card_elsewhere=tuple(
+                m.function for m in _elsewhere(part, members, _is_on_card)
+            ),
+        )
+        if part.has_primary and part.number is not None
+        else part
+        for part in parts
+    )
+
+
+def _elsewhere(
+    part: Part,
+    members: Iterable[Member],
+    concerns: Callable[[Member, Member], bool],
+) -> Iterator[Member]:
+    primaries = [m for m in part.members if m.role is Role.PRIMARY]
+    own = {m.address for m in part.members}
+    for member in members:
+        if member.address in own or not member.role.is_assigned:
+            continue
+        if any(concerns(primary, member) for primary in primaries):
+            yield member
+
+
+def _is_on_card(primary: Member, other: Member) -> bool:
+    return primary.card is not None and primary.card == other.card
+
+
+_OF_THE_BUS = frozenset({"bus", "cxl_bus"})
+
+
+def _is_reset_with(primary: Member, other: Member) -> bool:
+    """Return whether the only reset is that of a bus that both are on.
+
+    Source: Linux, drivers/pci/pci.c (``pci_reset_fn_methods``).
+    """
+    detail = primary.detail
+    if detail is None or isinstance(detail.reset_methods, Unknown):
+        return False
+    is_bus = bool(detail.reset_methods) and _OF_THE_BUS.issuperset(
+        detail.reset_methods
+    )
+    return is_bus and primary.address[:2] == other.address[:2]
+
+
+def _with_bystanders(members: Sequence[Member]) -> tuple[Member, ...]:
+    """Return the members, those that are in nobody's way as bystanders.
+
+    The kernel hands a group over while such a function has no driver.
+    Source: Linux, drivers/iommu/iommu.c (``iommu_group_claim_dma_owner``).
+    """
+    chosen = {m.card for m in members if m.role is Role.PRIMARY}
+    if not chosen or len(members) == 1:
+        return tuple(members)
+    return tuple(
+        m._replace(role=Role.BYSTANDER)
+        if m.role is Role.COMPANION
+        and m.card not in chosen
+        and is_chipset(m.function)
+        and m.function.driver is None
+        else m
+        for m in members
+    )
+
+
+# Base classes of what belongs to the board: host and ISA bridges, memory
+# and system peripherals, signal processing, and the dummy functions of AMD's
+# processors.  0680, "other bridge", is not among them: NVSwitches have it.
+# Source: PCI Code and ID Assignment 1.11.
+_CHIPSET = frozenset({0x05, 0x08, 0x11, 0x13})
+_BOARD_BRIDGES = frozenset({0x0600, 0x0601})
+
+
+def is_chipset(function: Function) -> bool:
+    """Return whether it is a function of the board that no guest needs."""
+    code = function.class_code
+    is_peripheral = not isinstance(code, Unknown) and code >> 16 in _CHIPSET
+    return is_peripheral or _is_board_bridge(function)
+
+
+def _is_board_bridge(function: Function) -> bool:
+    code = function.class_code
+    return not isinstance(code, Unknown) and code >> 8 in _BOARD_BRIDGES
 
 
 def detailed(part: Part, details: Mapping[Address, Detail]) -> Part:
@@ -89,16 +254,16 @@ def detailed(part: Part, details: Mapping[Address, Detail]) -> Part:
 def predicted_parts(parts: Sequence[Part]) -> tuple[Part, ...]:
     """Return the groups that a host will have once its IOMMU is on.
 
-    The kernel's own, and functions in none by card: a card in a slot of its
-    own is a group, or a part of one.
+    The kernel's own, and functions in none by slot, which is a group, or a
+    part of one, unless its functions isolate each other (ACS).
     """
-    cards: dict[tuple[int, int, int], list[Member]] = {}
+    together: dict[tuple[int, int, int], list[Member]] = {}
     for part in parts:
         if part.number is None:
-            card = part.members[0].address.card
-            cards.setdefault(card, []).extend(part.members)
+            slot = part.members[0].address.slot_address
+            together.setdefault(slot, []).extend(part.members)
     numbered = (part for part in parts if part.number is not None)
-    return (*numbered, *(Part(None, tuple(c)) for c in cards.values()))
+    return (*numbered, *(Part(None, tuple(c)) for c in together.values()))
 
 
 def _role(function: Function, policy: Policy) -> Role:
@@ -117,4 +282,4 @@ def _with_detail(member: Member, detail: Detail | None) -> Member:
             role = Role.BRIDGE
         elif role is Role.BRIDGE and detail.header is Header.ENDPOINT:
             role = Role.COMPANION
-    return Member(member.function, role, detail)
+    return member._replace(role=role, detail=detail)

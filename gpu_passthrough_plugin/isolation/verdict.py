@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from gpu_passthrough_plugin.isolation import iommu
-from gpu_passthrough_plugin.isolation.partition import Part, Policy
+from gpu_passthrough_plugin.isolation import consoles, iommu
+from gpu_passthrough_plugin.isolation.partition import (
+    Part,
+    Policy,
+    is_chipset,
+)
 from gpu_passthrough_plugin.model.function import Function, Header, Physical
 from gpu_passthrough_plugin.model.group import (
     Group,
@@ -17,7 +20,10 @@ from gpu_passthrough_plugin.model.group import (
     Verdict,
 )
 from gpu_passthrough_plugin.model.host_facts import HostFacts
-from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown, shown
+
+NO_IOMMU = "vfio-noiommu"
+"""The name of the groups that VFIO makes where no IOMMU is active."""
 
 # Base classes over which a host reaches its disks and networks: mass
 # storage, network, serial bus (USB), wireless; 00 is what old devices and
@@ -39,13 +45,28 @@ class Case(NamedTuple):
 
 def make_case(part: Part, facts: HostFacts, policy: Policy) -> Case:
     """Return what the rules look at, the endpoints found once for all."""
-    endpoints = [m for m in part.members if m.role is not Role.BRIDGE]
+    endpoints = [m for m in part.members if m.role.is_assigned]
     return Case(part, tuple(endpoints), facts, policy)
 
 
 def no_iommu(case: Case) -> Iterator[Reason]:
-    """Refuse a function in no group: nothing isolates it from the host."""
+    """Refuse what no IOMMU isolates: a function in no group, or VFIO's own.
+
+    Without an IOMMU VFIO makes groups itself if it is told to; they isolate
+    nothing.  Source: Linux, drivers/vfio/group.c (vfio_noiommu_group_alloc).
+    """
     if case.part.number is not None:
+        attributes = case.part.attributes
+        if attributes is not None and attributes.name == NO_IOMMU:
+            yield Reason(
+                iommu.RULE,
+                f"group {case.part.number} is one of VFIO's no-IOMMU mode:"
+                " nothing isolates its functions, and no guest can have"
+                " them",
+                "remove enable_unsafe_noiommu_mode=1 from the options of"
+                " module vfio, and give the host an IOMMU: in a virtual"
+                " machine a virtual one (in Nova hw:viommu_model)",
+            )
         return
     group = case.part.members[0].function.iommu_group
     if isinstance(group, Unknown):
@@ -57,6 +78,43 @@ def no_iommu(case: Case) -> Iterator[Reason]:
         )
         return
     yield iommu.absence(case.facts)
+
+
+def reserved_regions(case: Case) -> Iterator[Reason]:
+    """Refuse a group with memory that the firmware wants mapped one to one.
+
+    The kernel refuses such a group to VFIO.  Source: Linux,
+    drivers/iommu/intel/iommu.c and drivers/iommu/iommu.c
+    (``require_direct``), where "relaxable" regions are no obstacle.
+    """
+    attributes = case.part.attributes
+    if attributes is None:
+        return
+    regions = attributes.reserved_regions
+    if isinstance(regions, Unknown):
+        if regions is not MISSING:
+            yield Reason(
+                "reserved-region",
+                f"the reserved regions of group {case.part.number} are"
+                f" unknown: {regions}",
+                iommu.AS_ROOT,
+            )
+        return
+    direct = [
+        f"{region.first:#x}-{region.last:#x}"
+        for region in regions
+        if region.kind == "direct"
+    ]
+    if direct:
+        yield Reason(
+            "reserved-region",
+            f"the firmware reserves {', '.join(direct)} for a function of"
+            f" group {case.part.number} (RMRR, IVMD or RMR), and the kernel"
+            " refuses such a group to guests",
+            "switch the firmware's feature off that uses this memory (such"
+            " as shared memory for the slot on HPE servers), or leave the"
+            " group to the host",
+        )
 
 
 def strays(case: Case) -> Iterator[Reason]:
@@ -108,13 +166,13 @@ def host_critical(case: Case) -> Iterator[Reason]:
 def console(case: Case) -> Iterator[Reason]:
     """Refuse the only console, and a BMC's display: the remote console."""
     for member in case.endpoints:
-        if is_bmc(member.function):
+        if consoles.is_bmc(member.function):
             yield Reason(
                 "bmc-display",
                 f"{member.address} is the BMC display (remote console)",
                 "leave it to the host",
             )
-        elif is_only_console(member, case.facts):
+        elif consoles.is_only_console(member, case.facts):
             yield Reason(
                 "only-console",
                 f"{member.address} shows the host's only console",
@@ -187,7 +245,7 @@ def sriov(case: Case) -> Iterator[Reason]:
 
 def outside_policy(case: Case) -> Iterator[Reason]:
     """Refuse a member that the operator excluded or did not select."""
-    cards = {m.address.card for m in case.endpoints if m.role is Role.PRIMARY}
+    cards = {m.card for m in case.endpoints if m.role is Role.PRIMARY}
     for member in case.endpoints:
         if case.policy.is_excluded(member.function):
             yield Reason(
@@ -196,14 +254,57 @@ def outside_policy(case: Case) -> Iterator[Reason]:
                 f"remove {member.address} from [discovery] exclude to offer"
                 " the group",
             )
-        elif cards and member.address.card not in cards:
+        elif (
+            cards
+            and member.card not in cards
+            and not _is_in_use(case.facts, member)
+        ):
             yield Reason(
                 "not-selected",
                 f"{member.address} is in the group, but not on a selected"
-                " card; the host would lose it",
-                f"add {member.address} to [discovery] select to pass it"
-                " through as well, or move the card to another slot",
+                f" card; the host would lose it{_on_driver(member)}",
+                _remedy_of_company(case, member),
             )
+
+
+def _is_in_use(facts: HostFacts, member: Member) -> bool:
+    """Return whether the host is known to need it, which is said already."""
+    uses = facts.uses
+    return not isinstance(uses, Unknown) and any(
+        use.address == member.address for use in uses
+    )
+
+
+def _on_driver(member: Member) -> str:
+    driver = member.function.driver
+    return f" (driver {driver})" if isinstance(driver, str) else ""
+
+
+def _remedy_of_company(case: Case, member: Member) -> str:
+    """Return what to do about a member that nobody selected.
+
+    Selecting it is advised only where the host can spare it.
+    """
+    slots = {
+        m.address.slot_address
+        for m in case.endpoints
+        if m.role is Role.PRIMARY
+    }
+    if member.address.slot_address in slots:
+        return (
+            "leave the group to the host: these functions are parts of the"
+            " host's processor or board"
+        )
+    is_unknown = isinstance(case.facts.uses, Unknown)
+    if is_chipset(member.function) or (is_unknown and _may_carry_host(member)):
+        return (
+            "move the card to a slot whose group it does not share with the"
+            " host's own devices, or leave the group to the host"
+        )
+    return (
+        f"add {member.address} to [discovery] select to pass it through as"
+        " well, or move the card to another slot"
+    )
 
 
 def _may_carry_host(member: Member) -> bool:
@@ -213,6 +314,7 @@ def _may_carry_host(member: Member) -> bool:
 
 RULES: tuple[Callable[[Case], Iterator[Reason]], ...] = (
     no_iommu,
+    reserved_regions,
     strays,
     no_primary,
     host_critical,
@@ -222,50 +324,6 @@ RULES: tuple[Callable[[Case], Iterator[Reason]], ...] = (
     sriov,
     outside_policy,
 )
-
-
-# Displays of management controllers.  Source: pci.ids, and the kernel's
-# drivers mgag200, ast and hibmc (their PCI id tables).
-_BMC_DISPLAYS = frozenset(
-    {
-        (0x102B, 0x0522),  # Matrox G200e (ServerEngines Pilot1)
-        (0x102B, 0x0524),  # Matrox G200SE A
-        (0x102B, 0x0530),  # Matrox G200EV
-        (0x102B, 0x0532),  # Matrox G200eW (Nuvoton WPCM450)
-        (0x102B, 0x0533),  # Matrox G200EH
-        (0x102B, 0x0534),  # Matrox G200eR2
-        (0x102B, 0x0536),  # Matrox G200EW3
-        (0x102B, 0x0538),  # Matrox G200eH3
-        (0x1A03, 0x2000),  # ASPEED graphics family
-        (0x1A03, 0x2010),  # ASPEED AST1150 family's display
-        (0x19E5, 0x1711),  # HiSilicon hibmc
-    }
-)
-
-# tty0 and ttyN are on a display; ttyS0, hvc0, ttyAMA0 and others are not.
-_VIRTUAL_TERMINAL = re.compile(r"tty[0-9]+")
-
-
-def is_bmc(function: Function) -> bool:
-    """Return whether it is a management controller's display, by its ids."""
-    return (function.vendor_id, function.product_id) in _BMC_DISPLAYS
-
-
-def is_only_console(member: Member, facts: HostFacts) -> bool:
-    """Return whether passing it through leaves the host without a console.
-
-    True for the firmware's primary display where the kernel has no
-    console but virtual terminals, and where that is not known.
-    """
-    if member.detail is None or not member.function.is_display:
-        return False
-    boot_vga = member.detail.boot_vga
-    if not boot_vga:
-        return False
-    consoles = facts.consoles
-    if isinstance(consoles, Unknown):
-        return True
-    return all(_VIRTUAL_TERMINAL.fullmatch(name) for name in consoles)
 
 
 def judge(part: Part, facts: HostFacts, policy: Policy) -> Group:
@@ -283,12 +341,37 @@ def _notes(case: Case) -> Iterator[str]:
             f"{len(primaries)} primaries share the group and are assigned"
             " together, as one unit"
         )
+    for function in case.part.reset_with:
+        yield (
+            f"resetting {_listed(primaries)} resets {function.address} (group"
+            f" {shown(function.iommu_group)}) as well, as it has no reset of"
+            f" its own; {_stays(function)}: give both to one guest, or none"
+        )
+    for function in case.part.card_elsewhere:
+        if function not in case.part.reset_with:
+            yield (
+                f"{function.address} is on the same card and in group"
+                f" {shown(function.iommu_group)}: it is a unit of its own"
+                " where [discovery] select names it, and stays with the host"
+                " otherwise"
+            )
     for member in primaries:
         if isinstance(member.function.numa_node, Unknown):
             yield (
                 f"the NUMA node of {member.address} is unknown:"
                 f" {member.function.numa_node}"
             )
+
+
+def _listed(members: Sequence[Member]) -> str:
+    return ", ".join(str(member.address) for member in members)
+
+
+def _stays(function: Function) -> str:
+    driver = function.driver
+    if isinstance(driver, Unknown):
+        return f"its driver is unknown ({driver})"
+    return f"it is on {driver or 'no driver'}"
 
 
 def judge_predicted(part: Part, facts: HostFacts, policy: Policy) -> Group:

@@ -30,8 +30,11 @@ class Address(NamedTuple):
         return "%04x:%02x:%02x.%x" % self  # noqa: UP031 - see above
 
     @property
-    def card(self) -> tuple[int, int, int]:
-        """Domain, bus and slot, which all functions of one card share."""
+    def slot_address(self) -> tuple[int, int, int]:
+        """What the functions of one slot share: domain, bus and slot.
+
+        They need not be one card, nor a card's only functions.
+        """
         return self[:3]
 
 

@@ -16,6 +16,17 @@ class Role(enum.StrEnum):
     PRIMARY = "primary"
     COMPANION = "companion"
     BRIDGE = "bridge"
+    BYSTANDER = "bystander"
+
+    @property
+    def is_assigned(self) -> bool:
+        """Whether it goes to the guest with its group.
+
+        Bridges and bystanders (functions of the chipset that no driver
+        has, such as the dummy host bridges of Ryzen processors) never do,
+        and do not keep the kernel from handing the rest over.
+        """
+        return self in (Role.PRIMARY, Role.COMPANION)
 
 
 class Reason(NamedTuple):
@@ -34,12 +45,16 @@ class Reason(NamedTuple):
 class Member(NamedTuple):
     """A function in its group.
 
-    :param detail: None where the function was not read in full.
+    :param detail: only where judging needed it.
+    :param card: what the functions of one card share: the first of them,
+        or the port above a card with a switch of its own; None where this
+        was not determined.
     """
 
     function: Function
     role: Role
     detail: Detail | None
+    card: Address | None = None
 
     @property
     def address(self) -> Address:
@@ -49,6 +64,32 @@ class Member(NamedTuple):
     def is_on_vfio(self) -> bool | Unknown:
         """Whether a VFIO driver has it; unknown where it was not read."""
         return MISSING if self.detail is None else self.detail.is_on_vfio
+
+
+class ReservedRegion(NamedTuple):
+    """Addresses that a guest's memory may not have, as sysfs lists them.
+
+    :param kind: such as ``msi``, ``reserved``, ``direct`` (the firmware
+        wants them mapped one to one) and ``direct-relaxable``.
+    """
+
+    first: int
+    last: int
+    kind: str
+
+
+class GroupAttributes(NamedTuple):
+    """What the kernel says of a group beyond its members.
+
+    Source: Linux, Documentation/ABI/testing/sysfs-kernel-iommu_groups.
+
+    :param name: None for a group without one; VFIO names those that it
+        makes without an IOMMU.
+    :param reserved_regions: ``MISSING`` where the kernel is older than 4.11.
+    """
+
+    name: str | Unknown | None
+    reserved_regions: tuple[ReservedRegion, ...] | Unknown
 
 
 class Verdict(NamedTuple):
@@ -83,5 +124,5 @@ class Group(NamedTuple):
 
     @property
     def endpoints(self) -> tuple[Member, ...]:
-        """Every member that is passed to a guest: all but bridges."""
-        return tuple(m for m in self.members if m.role is not Role.BRIDGE)
+        """Every member that goes to the guest: no bridge, no bystander."""
+        return tuple(m for m in self.members if m.role.is_assigned)

@@ -31,4 +31,4 @@ def test_domain_zero_may_be_left_out(one: Address) -> None:
 def test_cards_are_equal_when_all_but_the_function_is(
     one: Address, other: Address
 ) -> None:
-    assert (one.card == other.card) == (one[:3] == other[:3])
+    assert (one.slot_address == other.slot_address) == (one[:3] == other[:3])

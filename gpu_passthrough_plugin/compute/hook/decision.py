@@ -151,7 +151,7 @@ class _Group:
 
     @property
     def endpoints(self) -> tuple[Member, ...]:
-        return tuple(m for m in self.members if m.role is not Role.BRIDGE)
+        return tuple(m for m in self.members if m.role.is_assigned)
 
     def unread(self) -> Iterator[str]:
         """What could not be read, and the decision needs."""
@@ -298,7 +298,7 @@ def _expected(
 
 def _is_reserved(member: Member) -> bool | Unknown:
     """Whether the host leaves a function alone."""
-    if member.function.driver in (None, _STUB) or member.role is Role.BRIDGE:
+    if member.function.driver in (None, _STUB) or not member.role.is_assigned:
         return True
     return member.is_on_vfio
 

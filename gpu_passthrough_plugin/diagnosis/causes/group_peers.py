@@ -10,7 +10,7 @@ from gpu_passthrough_plugin.diagnosis.evidence import (
     Cause,
     Confidence,
 )
-from gpu_passthrough_plugin.model.group import Member, Role
+from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.reading import Unknown, shown
 
 # A group with members on these drivers is viable.
@@ -28,7 +28,7 @@ def group_shared(case: Case) -> Cause | None:
         return None
     first = others[0]
     is_other_card = any(
-        m.address.card != function.address.card for m in others
+        m.address.slot_address != function.address.slot_address for m in others
     )
     fix = (
         "move the card to another slot, enable ACS in the firmware setup, or"
@@ -125,7 +125,7 @@ def _is_twin(case: Case, member: Member) -> bool:
     return (
         is_same
         and member.is_on_vfio is True
-        and member.role is not Role.BRIDGE
+        and member.role.is_assigned
         and not case.is_target(member.address)
     )
 

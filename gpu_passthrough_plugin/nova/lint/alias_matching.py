@@ -15,7 +15,6 @@ from gpu_passthrough_plugin.formats.nova_alias import AliasEntry
 from gpu_passthrough_plugin.formats.nova_device_spec import DeviceSpec
 from gpu_passthrough_plugin.model import resource_class
 from gpu_passthrough_plugin.model.finding import Status
-from gpu_passthrough_plugin.model.group import Role
 from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.model.unit import DeviceType
 from gpu_passthrough_plugin.nova.lint.host_view import (
@@ -245,9 +244,7 @@ def _offered(view: HostView) -> list[_Offered]:
     """Return what is listed; where no file lists anything, every endpoint."""
     if view.conf.device_spec:
         return _listed(view)
-    return [
-        _Offered(d, None) for d in view.devices if d.role is not Role.BRIDGE
-    ]
+    return [_Offered(d, None) for d in view.devices if d.role.is_assigned]
 
 
 RULES = (

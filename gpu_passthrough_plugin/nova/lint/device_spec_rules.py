@@ -9,7 +9,6 @@ from gpu_passthrough_plugin.formats.nova_device_spec import KEYS
 from gpu_passthrough_plugin.formats.nova_release import Feature
 from gpu_passthrough_plugin.model import trait
 from gpu_passthrough_plugin.model.finding import Status
-from gpu_passthrough_plugin.model.group import Role
 from gpu_passthrough_plugin.model.unit import DeviceType
 from gpu_passthrough_plugin.nova import pools
 from gpu_passthrough_plugin.nova.lint.host_view import (
@@ -76,9 +75,9 @@ def _several_cards(view: HostView) -> Iterator[Problem]:
             continue
         cards = sorted(
             {
-                device.address.card: str(device.address)[:-2]
+                device.address.slot_address: str(device.address)[:-2]
                 for device in entry.matched
-                if device.role is not Role.BRIDGE
+                if device.role.is_assigned
                 and device.device_type is not DeviceType.VF
             }.values()
         )

@@ -162,7 +162,7 @@ def _bridges(view: HostView) -> Iterator[Problem]:
         addresses = [
             str(device.address)
             for device in entry.taken
-            if device.role is Role.BRIDGE
+            if not device.role.is_assigned
         ]
         if addresses:
             yield entry.place, (_some(addresses),)

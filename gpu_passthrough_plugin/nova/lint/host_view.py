@@ -169,7 +169,7 @@ def apply(
         Assignable(device, entry.line)
         for entry in listed
         for device in entry.taken
-        if device.role is not Role.BRIDGE
+        if device.role.is_assigned
     )
     return HostView(
         conf, release, host, listed, assignable, aliases, spec_faults,

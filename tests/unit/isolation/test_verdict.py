@@ -7,11 +7,17 @@ from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.isolation.verdict import RULES
 from gpu_passthrough_plugin.model import address, selector
 from gpu_passthrough_plugin.model.function import Header, Physical, Virtual
+from gpu_passthrough_plugin.model.group import (
+    Group,
+    GroupAttributes,
+    ReservedRegion,
+)
 from gpu_passthrough_plugin.model.host_facts import Use
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 from tests.unit.isolation.values import (
     GPUS,
     audio,
+    detail,
     facts,
     function,
     gpu,
@@ -55,6 +61,109 @@ def test_a_function_that_may_be_a_member() -> None:
     (reason,) = verdict.judge(part, facts(), GPUS).verdict.reasons
     assert reason.rule == "incomplete"
     assert "0000:07:00.0" in reason.text
+
+
+HOST_BRIDGE = function("00:03.0", "1022:1482", 0x060000)
+
+
+def test_a_host_bridge_without_a_driver_is_in_nobodys_way() -> None:
+    """As in the groups of Ryzen boards: sGPUpt#16 and many others."""
+    dummy = function("00:18.0", "1022:1440", 0x130000)
+    group = judged(HOST_BRIDGE, port("00:03.1"), gpu(), audio(), dummy)
+    assert group.verdict.is_assignable
+    assert [str(m.role) for m in group.members] == [
+        "bystander",
+        "bridge",
+        "bystander",
+        "primary",
+        "companion",
+    ]
+    assert [m.address for m in group.endpoints] == [GPU, AUDIO]
+
+
+def test_no_selector_makes_a_boards_bridge_a_primary() -> None:
+    everything = Policy((selector.parse("*:*"),))
+    isa = function("00:1f.0", "8086:0284", 0x060100)
+    group = judged(HOST_BRIDGE, isa, gpu(), policy=everything)
+    assert [m.address for m in group.primaries] == [GPU]
+    (reason,) = judged(HOST_BRIDGE, policy=everything).verdict.reasons
+    assert reason.rule == "no-primary"
+
+
+def test_a_switch_of_nvlink_is_no_bystander() -> None:
+    nvswitch = function("05:00.0", "10de:1af1", 0x068000)
+    group = judged(gpu(), nvswitch)
+    assert rules(group) == ["not-selected"]
+    assert "add 0000:05:00.0 to [discovery] select" in remedies(group)
+
+
+def remedies(group: Group) -> str:
+    return "\n".join(reason.remedy for reason in group.verdict.reasons)
+
+
+def test_no_remedy_hands_out_what_the_host_needs() -> None:
+    """A host bridge on a driver, the root disk, the processor's USB."""
+    disk = function("08:00.0", "15b7:5030", 0x010802, driver="nvme")
+    usb = function("06:00.3", "1022:1639", 0x0C0330, driver="xhci_hcd")
+    bridge = HOST_BRIDGE._replace(driver="ie31200_edac")
+    uses = (Use(disk.address, "mount / (/dev/nvme0n1p2)"),)
+    for member in (disk, usb, bridge):
+        group = judged(gpu(), member, facts=facts(uses=uses))
+        rule = "host-critical" if member is disk else "not-selected"
+        assert rules(group) == [rule]
+        assert str(member.address) in group.verdict.reasons[0].text
+        assert str(member.address) not in remedies(group)
+    unread = judged(gpu(), disk, facts=facts(uses=LOST))
+    assert str(disk.address) not in remedies(unread)
+
+
+def test_a_group_of_vfios_no_iommu_mode_isolates_nothing() -> None:
+    group = judged(gpu(), attributes=GroupAttributes("vfio-noiommu", ()))
+    (reason,) = group.verdict.reasons
+    assert reason.rule == "no-iommu"
+    assert "no-IOMMU" in reason.text
+
+
+def test_memory_that_the_firmware_wants_one_to_one() -> None:
+    msi = ReservedRegion(0xFEE00000, 0xFEEFFFFF, "msi")
+    direct = ReservedRegion(0xF5C83000, 0xF5FFFFFF, "direct")
+    relaxed = direct._replace(kind="direct-relaxable")
+    for regions, is_free in (
+        ((msi, relaxed), True),
+        ((), True),
+        (MISSING, True),
+        ((msi, direct), False),
+        (LOST, False),
+    ):
+        group = judged(gpu(), attributes=GroupAttributes(None, regions))
+        assert rules(group) == ([] if is_free else ["reserved-region"])
+    text = (
+        judged(gpu(), attributes=GroupAttributes(None, (direct,)))
+        .verdict.reasons[0]
+        .text
+    )
+    assert "0xf5c83000-0xf5ffffff" in text
+
+
+def test_what_is_reset_along_is_told() -> None:
+    """Single-GPU-Passthrough#103: display and audio in two groups."""
+    functions = [gpu(iommu_group=13), audio(iommu_group=14, driver="snd")]
+    for methods, is_told in (
+        (("bus",), True),
+        (("flr", "bus"), False),
+        ((), False),
+        (MISSING, False),
+    ):
+        first, second = partition.parts(functions, GPUS)
+        first = partition.detailed(
+            first, {GPU: detail(functions[0], reset_methods=methods)}
+        )
+        first, second = partition.with_neighbours((first, second))
+        assert first.reset_with == ((functions[1],) if is_told else ())
+        assert second.reset_with == ()
+        notes = "\n".join(verdict.judge(first, facts(), GPUS).verdict.notes)
+        assert str(AUDIO) in notes
+        assert ("resets 0000:06:00.1" in notes) == is_told
 
 
 def test_nothing_selected() -> None:
@@ -165,7 +274,7 @@ def test_a_bmcs_display_as_companion_stays_too() -> None:
     display = function("06:00.1", "1a03:2000", 0x030000)
     only_nvidia = Policy((selector.parse("10de:*"),))
     group = judged(gpu(), display, policy=only_nvidia)
-    assert rules(group) == ["bmc-display"]
+    assert rules(group) == ["bmc-display", "not-selected"]
 
 
 def test_a_dead_member() -> None:
@@ -266,6 +375,6 @@ def test_every_reason_is_given_and_has_a_remedy() -> None:
     ]
     assert all(r.text and r.remedy for r in group.verdict.reasons)
     assert group.verdict.notes == ()
-    # No primary, no IOMMU, the BMC's display and a stray function need
-    # groups of their own.
-    assert len(RULES) == 9
+    # No primary, no IOMMU, a reserved region, the BMC's display and a stray
+    # function need groups of their own.
+    assert len(RULES) == 10

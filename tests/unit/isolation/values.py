@@ -13,7 +13,7 @@ from gpu_passthrough_plugin.model.function import (
     Function,
     Header,
 )
-from gpu_passthrough_plugin.model.group import Group
+from gpu_passthrough_plugin.model.group import Group, GroupAttributes
 from gpu_passthrough_plugin.model.host_facts import CpuVendor, HostFacts
 from gpu_passthrough_plugin.model.reading import Unknown
 
@@ -98,6 +98,7 @@ def judged(
     facts: HostFacts = HEALTHY,
     policy: Policy = GPUS,
     details: dict[str, Fields] | None = None,
+    attributes: GroupAttributes | None = None,
 ) -> Group:
     """The verdict on functions that are one part.
 
@@ -112,6 +113,7 @@ def judged(
             for f in functions
         },
     )
+    whole = whole._replace(attributes=attributes)
     return verdict.judge(whole, facts, policy)
 
 

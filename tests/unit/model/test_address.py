@@ -43,5 +43,5 @@ def test_orders_domains_by_number() -> None:
 
 
 def test_a_card_is_its_functions_slot() -> None:
-    assert Address(0, 6, 0, 1).card == Address(0, 6, 0, 0).card
-    assert Address(0, 6, 1, 0).card != Address(0, 6, 0, 0).card
+    assert Address(0, 6, 0, 1).slot_address == Address(0, 6, 0, 0).slot_address
+    assert Address(0, 6, 1, 0).slot_address != Address(0, 6, 0, 0).slot_address

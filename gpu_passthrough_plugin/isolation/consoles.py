@@ -1,0 +1,53 @@
+"""Which displays an operator needs to see the host."""
+
+from __future__ import annotations
+
+import re
+
+from gpu_passthrough_plugin.model.function import Function
+from gpu_passthrough_plugin.model.group import Member
+from gpu_passthrough_plugin.model.host_facts import HostFacts
+from gpu_passthrough_plugin.model.reading import Unknown
+
+# Displays of management controllers.  Source: pci.ids, and the kernel's
+# drivers mgag200, ast and hibmc (their PCI id tables).
+_BMC_DISPLAYS = frozenset(
+    {
+        (0x102B, 0x0522),  # Matrox G200e (ServerEngines Pilot1)
+        (0x102B, 0x0524),  # Matrox G200SE A
+        (0x102B, 0x0530),  # Matrox G200EV
+        (0x102B, 0x0532),  # Matrox G200eW (Nuvoton WPCM450)
+        (0x102B, 0x0533),  # Matrox G200EH
+        (0x102B, 0x0534),  # Matrox G200eR2
+        (0x102B, 0x0536),  # Matrox G200EW3
+        (0x102B, 0x0538),  # Matrox G200eH3
+        (0x1A03, 0x2000),  # ASPEED graphics family
+        (0x1A03, 0x2010),  # ASPEED AST1150 family's display
+        (0x19E5, 0x1711),  # HiSilicon hibmc
+    }
+)
+
+# tty0 and ttyN are on a display; ttyS0, hvc0, ttyAMA0 and others are not.
+_VIRTUAL_TERMINAL = re.compile(r"tty[0-9]+")
+
+
+def is_bmc(function: Function) -> bool:
+    """Return whether it is a management controller's display, by its ids."""
+    return (function.vendor_id, function.product_id) in _BMC_DISPLAYS
+
+
+def is_only_console(member: Member, facts: HostFacts) -> bool:
+    """Return whether passing it through leaves the host without a console.
+
+    True for the firmware's primary display where the kernel has no
+    console but virtual terminals, and where that is not known.
+    """
+    if member.detail is None or not member.function.is_display:
+        return False
+    boot_vga = member.detail.boot_vga
+    if not boot_vga:
+        return False
+    consoles = facts.consoles
+    if isinstance(consoles, Unknown):
+        return True
+    return all(_VIRTUAL_TERMINAL.fullmatch(name) for name in consoles)
