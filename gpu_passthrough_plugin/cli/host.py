@@ -17,8 +17,8 @@ from gpu_passthrough_plugin.cli.command import (
     rows,
 )
 from gpu_passthrough_plugin.cli.context import Context, say
-from gpu_passthrough_plugin.flow import readiness
-from gpu_passthrough_plugin.flow.readiness import Dependency
+from gpu_passthrough_plugin.flow import verification
+from gpu_passthrough_plugin.flow.verification import Dependency
 from gpu_passthrough_plugin.model.change import Change
 from gpu_passthrough_plugin.model.finding import Status
 from gpu_passthrough_plugin.model.reading import shown
@@ -46,7 +46,7 @@ class HostCheck(Lister):
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         context = self.context
         found = tuple(
-            readiness.findings(
+            verification.findings(
                 context.tree,
                 context.policy,
                 _dependencies(context),
@@ -196,7 +196,7 @@ class HostVerify(Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        from gpu_passthrough_plugin.flow import report, verification
+        from gpu_passthrough_plugin.flow import report
 
         context = self.context
         if parsed_args.report:

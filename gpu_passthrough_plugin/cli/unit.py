@@ -59,11 +59,11 @@ class UnitQuarantine(_OfOne):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        from gpu_passthrough_plugin.flow import quarantine
+        from gpu_passthrough_plugin.flow import inventory
 
         context = self.context
         key = parse_key(parsed_args.unit, context.settings.host)
-        record = quarantine.quarantine(context.site, key, parsed_args.reason)
+        record = inventory.quarantine(context.site, key, parsed_args.reason)
         return self.fields(dict(zip(COLUMNS, row(record), strict=True)))
 
 
@@ -71,9 +71,9 @@ class UnitClear(_OfOne):
     """Look at a quarantined unit of this host again, and free it."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        from gpu_passthrough_plugin.flow import quarantine
+        from gpu_passthrough_plugin.flow import inventory
 
         context = self.context
         key = parse_key(parsed_args.unit, context.settings.host)
-        record = quarantine.clear(context.site, key)
+        record = inventory.clear(context.site, key)
         return self.fields(dict(zip(COLUMNS, row(record), strict=True)))

@@ -1,14 +1,15 @@
-"""``host verify``: is each function where it should be, and if not, why."""
+"""``host check`` and ``host verify``: what is wrong with a host, and why."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.diagnosis import reboot, verify
+from gpu_passthrough_plugin.diagnosis import readiness, reboot, verify
 from gpu_passthrough_plugin.diagnosis.evidence import Evidence
 from gpu_passthrough_plugin.diagnosis.verify import Verified
+from gpu_passthrough_plugin.discovery import modules
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.enablement import load, targets
 from gpu_passthrough_plugin.enablement.driver import (
@@ -23,6 +24,7 @@ from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.change import NEW_PATH
 from gpu_passthrough_plugin.model.change_history import Enablement
 from gpu_passthrough_plugin.model.finding import Finding, Status
+from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 
@@ -44,6 +46,71 @@ class Known:
     log: tuple[str, ...] | Unknown
     enablement: Enablement | None
     images: Callable[[Installation, str], Names]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Dependency:
+    """A service that the host depends on.
+
+    :param check: returns where the service is, such as its URL; raises
+        ``errors.Error`` when it cannot be used.
+    :param remedy: what helps then.
+    """
+
+    name: str
+    check: Callable[[], str]
+    remedy: str
+
+
+def findings(
+    tree: Tree,
+    policy: Policy,
+    dependencies: Sequence[Dependency],
+    known: Callable[[], Known],
+) -> Iterator[Finding]:
+    """Everything that ``host check`` looks at, in order.
+
+    :param dependencies: what the host depends on; each is checked once.
+    :param known: of a host that may wait for a reboot; may raise.
+    """
+    snapshot = host_snapshot.read(tree, policy)
+    yield from readiness.findings(snapshot.facts, snapshot.groups())
+    yield _vfio(tree, snapshot.facts)
+    yield from _reboot(tree, snapshot, known)
+    for dependency in dependencies:
+        yield _checked(dependency)
+
+
+def _vfio(tree: Tree, facts: HostFacts) -> Finding:
+    loaded = tree.names("sys/bus/pci/drivers/vfio-pci")
+    is_there = modules.has(tree, facts.kernel_release, "vfio_pci")
+    return readiness.vfio(not isinstance(loaded, Unknown), is_there)
+
+
+def _reboot(
+    tree: Tree, snapshot: HostSnapshot, known: Callable[[], Known]
+) -> Iterator[Finding]:
+    """Nothing of a host that was never enabled."""
+    try:
+        found = known()
+    except errors.Error as error:
+        yield Finding(
+            "reboot",
+            Status.WARN,
+            f"whether a reboot is needed is unknown: {error}",
+            "run this as root on the host itself",
+        )
+        return
+    if found.enablement:
+        yield rebooted(tree, snapshot, found)
+
+
+def _checked(dependency: Dependency) -> Finding:
+    name = dependency.name
+    try:
+        return Finding(name, Status.PASS, f"OK: {dependency.check()}")
+    except errors.Error as error:
+        return Finding(name, Status.FAIL, str(error), dependency.remedy)
 
 
 def verified(tree: Tree, policy: Policy, known: Known) -> tuple[Verified, ...]:

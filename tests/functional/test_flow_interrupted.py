@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.flow import inventory, quarantine, release
+from gpu_passthrough_plugin.flow import inventory, release
 from gpu_passthrough_plugin.flow.boot import boot
 from gpu_passthrough_plugin.flow.context import Site
 from gpu_passthrough_plugin.flow.recovery import quiet
@@ -122,7 +122,7 @@ def test_an_undoing_that_fails_says_so_and_is_finished_later(
     assert message.startswith("boot failed at step 'bind': ")
     assert "is not back on nouveau" in message
     world.kernel.refuses.clear()
-    quarantine.clear(world.site(), world.ledger.records()[0].unit.key)
+    inventory.clear(world.site(), world.ledger.records()[0].unit.key)
     assert world.snapshot() == before
 
 
@@ -289,7 +289,7 @@ def test_a_quarantine_that_dies_at_each_act(
     release_guest(world.site(whole))
     quarantined = world.snapshot()
     assert len(quarantined.journal) == 1
-    quarantine.clear(world.site(), unit.key)
+    inventory.clear(world.site(), unit.key)
     for number in range(2, len(whole.done) + 1):
         start(world.site())
         with pytest.raises(Crash):
@@ -301,7 +301,7 @@ def test_a_quarantine_that_dies_at_each_act(
         assert [i.uuid for i in now.journal] == [
             i.uuid for i in quarantined.journal
         ]
-        quarantine.clear(world.site(), unit.key)
+        inventory.clear(world.site(), unit.key)
         assert world.snapshot() == before, whole.done[number - 1]
 
 
@@ -317,7 +317,7 @@ def test_a_clearing_that_dies_at_each_act(world: World, does_it: bool) -> None:
         world.kernel.refuses.clear()
 
     def clear(site: Site) -> None:
-        quarantine.clear(site, unit.key)
+        inventory.clear(site, unit.key)
 
     quarantine_card()
     whole = Acts()

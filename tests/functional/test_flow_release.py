@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from gpu_passthrough_plugin.flow import quarantine, release
+from gpu_passthrough_plugin.flow import inventory, release
 from gpu_passthrough_plugin.flow.boot import boot
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
@@ -51,13 +51,13 @@ def test_a_card_that_became_another_is_quarantined(world: World) -> None:
         "0000:06:00.0 does not answer: its config space reads ff"
     )
     assert world.kernel.binding(GPU) == VFIO
-    message = refused(quarantine.clear, world.site(), UNIT)
+    message = refused(inventory.clear, world.site(), UNIT)
     assert message == (
         f"unit {UNIT} is not clean: 0000:06:00.0 does not answer: its config"
         " space reads ff; power-cycle the host, then try again"
     )
     world.kernel.identities[GPU] = Identity(0x10DE, 0x1430)
-    assert quarantine.clear(world.site(), UNIT).state is State.FREE
+    assert inventory.clear(world.site(), UNIT).state is State.FREE
     assert world.snapshot() == before
 
 
@@ -65,13 +65,13 @@ def test_a_unit_that_is_another_group_now_is_not_cleared(
     world: World,
 ) -> None:
     """As after a function was taken off its bus and found again."""
-    quarantine.quarantine(world.site(), UNIT, "fan is loud")
+    inventory.quarantine(world.site(), UNIT, "fan is loud")
     policy = Policy((*POLICY.select, selector.parse("class=0403")))
     site = dataclasses.replace(world.site(), policy=policy)
-    message = refused(quarantine.clear, site, UNIT)
+    message = refused(inventory.clear, site, UNIT)
     assert "is no longer what was published of it" in message
     assert world.ledger.unit(UNIT).state is State.QUARANTINED
-    assert quarantine.clear(world.site(), UNIT).state is State.FREE
+    assert inventory.clear(world.site(), UNIT).state is State.FREE
 
 
 def test_a_card_that_does_not_reset_is_quarantined(world: World) -> None:
@@ -79,7 +79,7 @@ def test_a_card_that_does_not_reset_is_quarantined(world: World) -> None:
     boot(world.site(), guest(), wanted())
     world.kernel.refuses.add(("reset", GPU))
     assert quarantined(world) == "the kernel does no reset"
-    quarantine.clear(world.site(), UNIT)
+    inventory.clear(world.site(), UNIT)
     assert world.snapshot() == before
 
 
@@ -94,7 +94,7 @@ def test_a_card_that_fell_off_its_bus_is_quarantined(world: World) -> None:
         " whether 0000:06:00.1 answers is unknown: missing"
     )
     assert "is unknown: missing" in refused(
-        quarantine.clear, world.site(), UNIT
+        inventory.clear, world.site(), UNIT
     )
 
 
@@ -106,11 +106,11 @@ def test_a_driver_that_does_not_come_back_quarantines(world: World) -> None:
         "0000:06:00.0 is not back on nouveau: the kernel does no bind to"
         " nouveau"
     )
-    message = refused(quarantine.clear, world.site(), UNIT)
+    message = refused(inventory.clear, world.site(), UNIT)
     assert "is not back on nouveau" in message
     assert world.ledger.unit(UNIT).state is State.QUARANTINED
     world.kernel.refuses.clear()
-    quarantine.clear(world.site(), UNIT)
+    inventory.clear(world.site(), UNIT)
     assert world.snapshot() == before
 
 
@@ -121,7 +121,7 @@ def test_clear_leaves_drivers_where_the_operator_wants_them(
     world.kernel.refuses.add(("reset", GPU))
     release.release(world.site(), UUID)
     site = dataclasses.replace(world.site(), restores_drivers=False)
-    quarantine.clear(site, UNIT)
+    inventory.clear(site, UNIT)
     assert world.kernel.binding(GPU) == VFIO
     assert world.journal.instances() == ()
 
@@ -225,20 +225,20 @@ def test_a_claim_is_withdrawn(world: World) -> None:
 def test_the_operators_own_quarantine(world: World) -> None:
     before = world.snapshot()
     site = world.site()
-    assert "not quarantined" in refused(quarantine.clear, site, UNIT)
+    assert "not quarantined" in refused(inventory.clear, site, UNIT)
     world.ledger.claim(wanted(), UUID)
-    message = refused(quarantine.quarantine, site, UNIT, "smells")
+    message = refused(inventory.quarantine, site, UNIT, "smells")
     assert message == (
         f"unit {UNIT} is claimed for {UUID}; release that first"
     )
     release.withdraw(site, UUID)
-    record = quarantine.quarantine(site, UNIT, "smells")
+    record = inventory.quarantine(site, UNIT, "smells")
     assert (record.state, record.reason) == (State.QUARANTINED, "smells")
-    again = quarantine.quarantine(site, UNIT, "other")
+    again = inventory.quarantine(site, UNIT, "other")
     assert again.reason == "smells"
     elsewhere = dataclasses.replace(site, host="another")
-    assert "run it there" in refused(quarantine.clear, elsewhere, UNIT)
+    assert "run it there" in refused(inventory.clear, elsewhere, UNIT)
     unknown = UnitKey(HOST, place("07:00.0"))
-    assert "no unit" in refused(quarantine.clear, site, unknown)
-    quarantine.clear(site, UNIT)
+    assert "no unit" in refused(inventory.clear, site, unknown)
+    inventory.clear(site, UNIT)
     assert world.snapshot() == before
