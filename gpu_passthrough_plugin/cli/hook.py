@@ -14,7 +14,6 @@ from gpu_passthrough_plugin.cli.command import Command, Planner, diff_lines
 from gpu_passthrough_plugin.cli.context import say
 
 if TYPE_CHECKING:
-    from gpu_passthrough_plugin.compute.hook.script import Program
     from gpu_passthrough_plugin.host.files import Files
     from gpu_passthrough_plugin.model.change import Write
 
@@ -54,14 +53,27 @@ class HookInstall(_Changes):
     """
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        import sysconfig
+
         from gpu_passthrough_plugin.flow import hook_install
         from gpu_passthrough_plugin.host import hypervisor
         from gpu_passthrough_plugin.model.change import Action
 
         files = self.files()
-        _require_lasting()
+        python = os.path.abspath(sys.executable)
+        entry = os.path.abspath(libvirt_hook.__file__)
+        hook_install.require_lasting(
+            python,
+            os.path.dirname(os.path.dirname(entry)),
+            [sysconfig.get_path(name) for name in ("stdlib", "purelib")],
+            sys.prefix,
+        )
         version = hypervisor.version() if files.root == "/" else None
-        change = hook_install.planned(files, self._program(), version)
+        config_files = self.app.options.config_file or ()
+        program = hook_install.program(
+            python, entry, list(map(os.path.abspath, config_files)), files.root
+        )
+        change = hook_install.planned(files, program, version)
         answer = self.carried_out(files, change, is_dry=parsed_args.dry_run)
         if change.action is Action.CREATE and not parsed_args.dry_run:
             say(
@@ -85,43 +97,6 @@ class HookInstall(_Changes):
                 " until 'gpu-passthrough db sync' and 'gpu-passthrough"
                 " inventory sync' were run"
             )
-
-    def _program(self) -> Program:
-        from gpu_passthrough_plugin.compute.hook.script import Program
-
-        options = self.app.options
-        files = [os.path.abspath(path) for path in options.config_file or ()]
-        words = [word for path in files for word in ("--config-file", path)]
-        root = os.path.realpath(options.root)
-        if root != "/":
-            words += ["--root", root]
-        return Program(
-            python=os.path.abspath(sys.executable),
-            entry=os.path.abspath(libvirt_hook.__file__),
-            options=tuple(words),
-        )
-
-
-def _require_lasting() -> None:
-    """Raise if libvirt could not, or should not, run what runs now."""
-    import sysconfig
-
-    from gpu_passthrough_plugin.compute.hook import installation
-    from gpu_passthrough_plugin.host import hook
-
-    python = os.path.abspath(sys.executable)
-    entry = os.path.abspath(libvirt_hook.__file__)
-    package = os.path.dirname(os.path.dirname(entry))
-    libraries = [sysconfig.get_path(n) for n in ("stdlib", "purelib")]
-    installation.require_lasting(
-        installation.Installation(
-            python=python,
-            package=package,
-            paths=hook.path_facts((python, *libraries), package),
-            caches=hook.caches(),
-            is_quickstart=hook.is_made_by_quickstart(sys.prefix),
-        )
-    )
 
 
 class HookRemove(_Changes):

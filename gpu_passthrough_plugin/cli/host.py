@@ -262,13 +262,12 @@ class HostRecord(Command):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        from gpu_passthrough_plugin.discovery import record
-        from gpu_passthrough_plugin.flow import boot_state
+        from gpu_passthrough_plugin.flow import report
 
-        reads, faults = boot_state.declared_reads()
-        for fault in faults:
+        recording = report.recording(self.context.tree)
+        for fault in recording.faults:
             say(f"not recorded for this driver: {fault}")
-        save(parsed_args.file, record.written(self.context.tree, reads))
+        save(parsed_args.file, recording.content)
 
 
 def save(path: str, content: bytes) -> None:

@@ -1,9 +1,12 @@
-"""The libvirt hook's program: put in place, or removed."""
+"""Install the libvirt hook's program, or remove it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.compute.hook import script
+from gpu_passthrough_plugin.compute.hook import installation, script
+from gpu_passthrough_plugin.host import hook
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.model.change import Action, Write
 
@@ -11,6 +14,42 @@ STEP = "libvirt hook"
 _LIBVIRT = "/etc/libvirt"
 # Source: libvirt, hooks.html.
 _OLDEST = 6_005_000
+
+
+def require_lasting(
+    python: str, package: str, libraries: Sequence[str], prefix: str
+) -> None:
+    """Raise if the hook could disappear, or be changed by others than root.
+
+    :param python: absolute path of the interpreter that would run the hook.
+    :param package: absolute path of this product's package.
+    :param libraries: absolute paths of the interpreter's own libraries.
+    :param prefix: the interpreter's environment.
+    :raises Refused: with what to do instead.
+    """
+    installation.require_lasting(
+        installation.Installation(
+            python=python,
+            package=package,
+            paths=hook.path_facts((python, *libraries), package),
+            caches=hook.caches(),
+            is_quickstart=hook.is_made_by_quickstart(prefix),
+        )
+    )
+
+
+def program(
+    python: str, entry: str, config_files: Sequence[str], root: str
+) -> script.Program:
+    """Return what the hook's script runs.
+
+    :param entry: absolute path of the module that answers libvirt.
+    :param root: the folder that the host's files are below.
+    """
+    options = [w for path in config_files for w in ("--config-file", path)]
+    if root != "/":
+        options += ["--root", root]
+    return script.Program(python=python, entry=entry, options=tuple(options))
 
 
 def planned(

@@ -1,4 +1,4 @@
-"""``host report``: what explains a host, in one file for elsewhere."""
+"""``host record`` and ``host report``: a host in one file for elsewhere."""
 
 from __future__ import annotations
 
@@ -22,6 +22,17 @@ from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 _TOLD = ("vfio", "gpu-passthrough", "modprobe.d/")
 
 
+class Recording(NamedTuple):
+    """A host as umockdev's text.
+
+    :param faults: of drivers that do not load, so that what they read of a
+        host is not in it.
+    """
+
+    content: bytes
+    faults: tuple[errors.Invalid, ...]
+
+
 class Reported(NamedTuple):
     """A host as its report has it."""
 
@@ -29,10 +40,15 @@ class Reported(NamedTuple):
     known: Known
 
 
+def recording(tree: Tree) -> Recording:
+    """Return all that any driver, or an explanation, reads of a host."""
+    reads, faults = boot_state.declared_reads()
+    return Recording(record.written(tree, reads), faults)
+
+
 def written(tree: Tree, known: Known) -> bytes:
     """The report's file."""
-    reads, _ = boot_state.declared_reads()
-    parts = {report_archive.RECORDING: record.written(tree, reads)}
+    parts = {report_archive.RECORDING: recording(tree).content}
     if not isinstance(known.log, Unknown):
         lines = kernel_log.relevant(known.log)
         parts[report_archive.LOG] = "".join(
