@@ -215,7 +215,7 @@ class AllocationDelete(_OfOne):
         from gpu_passthrough_plugin.flow import release
 
         consumer = parse_uuid(parsed_args.consumer)
-        held = release.withdraw(self.context.site, consumer)
+        held = release.withdraw(self.context.host_context, consumer)
         fields = dict(zip(COLUMNS, row(held), strict=True))
         fields["State"] = "free"
         return self.fields(fields)

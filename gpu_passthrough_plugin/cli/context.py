@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gpu_passthrough_plugin import conf
     from gpu_passthrough_plugin.allocation.driver import LedgerDriver
     from gpu_passthrough_plugin.discovery.pci_names import Names
-    from gpu_passthrough_plugin.flow.context import Site
+    from gpu_passthrough_plugin.flow.context import HostContext
     from gpu_passthrough_plugin.flow.enablement import BootContext
     from gpu_passthrough_plugin.flow.verification import Known
     from gpu_passthrough_plugin.host.boot.journal import JournalStore
@@ -136,10 +136,10 @@ class Context:
         )
 
     @functools.cached_property
-    def site(self) -> Site:
+    def host_context(self) -> HostContext:
         """This host, to act on."""
         self.require_host()
-        from gpu_passthrough_plugin.flow.context import Site
+        from gpu_passthrough_plugin.flow.context import HostContext
         from gpu_passthrough_plugin.host.devices import SysfsDevices
         from gpu_passthrough_plugin.host.instance_journal import (
             InstanceJournal,
@@ -147,7 +147,7 @@ class Context:
 
         found = self.settings
         lock = self._lock
-        return Site(
+        return HostContext(
             host=found.host,
             tree=self.tree,
             policy=self.policy,
@@ -166,7 +166,7 @@ class Context:
         )
 
     @functools.cached_property
-    def boot(self) -> BootContext:
+    def boot_context(self) -> BootContext:
         """This host's boot; of one to look at, only what is planned."""
         from gpu_passthrough_plugin.flow.enablement import BootContext
         from gpu_passthrough_plugin.host.boot.apply import Applier

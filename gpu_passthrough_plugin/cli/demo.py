@@ -15,7 +15,7 @@ from gpu_passthrough_plugin.cli.command import Command
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.flow import boot, host_snapshot, inventory, release
-from gpu_passthrough_plugin.flow.context import Site
+from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.formats import nova_alias
 from gpu_passthrough_plugin.host.devices import RecordedDevices
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
@@ -69,21 +69,23 @@ class Demo(Command):
             tree = recorded_tree.load(recorded_tree.SEED)
             with Hypervisor(_LIBVIRT) as hypervisor:
                 told = Story(write)
-                told.tell(tree, _site(tree, hypervisor, folder, told.detail))
+                told.tell(
+                    tree, _context(tree, hypervisor, folder, told.detail)
+                )
 
 
-def _site(
+def _context(
     tree: Tree,
     hypervisor: Hypervisor,
     folder: str,
     say: Callable[[str], None],
-) -> Site:
+) -> HostContext:
     from gpu_passthrough_plugin.allocation.driver import LedgerSettings
     from gpu_passthrough_plugin.allocation.load import load
 
     functions = discovery.functions(tree)
     locks = os.path.join(folder, "locks")
-    return Site(
+    return HostContext(
         host=_HOST,
         tree=tree,
         policy=Policy((selector.parse("class=03*"),)),
@@ -131,41 +133,43 @@ class Story:
     def detail(self, line: str) -> None:
         self._write(f"   {line}")
 
-    def tell(self, tree: Tree, site: Site) -> None:
+    def tell(self, tree: Tree, context: HostContext) -> None:
         """Discover, isolate, publish, choose, boot, refuse, release."""
         self._write(
             "Three Quadro M2000, from a bare host to a guest and back."
             "\nThe host is a recording; nothing of this machine is touched."
         )
-        self._discovered(tree, site)
+        self._discovered(tree, context)
         self.stage("Publish: the host's units go into the ledger (SQLite)")
-        self.detail(f"ledger at schema {site.ledger.sync()}")
-        for unit in inventory.publish(site).added:
+        self.detail(f"ledger at schema {context.ledger.sync()}")
+        for unit in inventory.publish(context).added:
             self.detail(f"{unit.key} {unit.resource_class}")
         aliases = nova_alias.parse_aliases([_ALIAS])
         self.stage("Choose: where does 'gpu:1' fit, best first")
-        for candidate in site.ledger.candidates(
+        for candidate in context.ledger.candidates(
             request.parse("gpu:1", aliases)
         ):
             units = ", ".join(str(u.unit.key) for u in candidate.units)
             self.detail(f"{units} (score {candidate.score})")
         self.stage("Boot: claim, bind, attach, start, check")
-        held = self._booted(site, "guest-1", request.parse("gpu:1", aliases))
+        held = self._booted(
+            context, "guest-1", request.parse("gpu:1", aliases)
+        )
         self.stage("Refuse: a second guest asks for three cards")
         try:
-            self._booted(site, "guest-2", request.parse("gpu:3", aliases))
+            self._booted(context, "guest-2", request.parse("gpu:3", aliases))
         except errors.NoValidHost as error:
             self.detail(str(error))
         self.stage("Release: stop, reset, check, give back")
-        release.release(site, held)
+        release.release(context, held)
         self.stage("The ledger is as it was")
-        for record in site.records():
+        for record in context.records():
             self.detail(f"{record.unit.key} {record.state}")
         self._write(_FOR_REAL)
 
-    def _discovered(self, tree: Tree, site: Site) -> None:
+    def _discovered(self, tree: Tree, context: HostContext) -> None:
         self.stage("Discover: what PCI functions does the host have")
-        found = host_snapshot.read(tree, site.policy).groups()
+        found = host_snapshot.read(tree, context.policy).groups()
         number = sum(len(g.members) for g in found)
         self.detail(f"{number} functions in {len(found)} IOMMU groups")
         self.stage("Isolate: which groups can be handed out whole")
@@ -181,12 +185,14 @@ class Story:
         for reason in group.verdict.reasons:
             self.detail(f"   kept by the host: {reason.text}")
 
-    def _booted(self, site: Site, name: str, wanted: request.Request) -> str:
+    def _booted(
+        self, context: HostContext, name: str, wanted: request.Request
+    ) -> str:
         from gpu_passthrough_plugin.formats import domain_xml
 
         text = _DOMAIN.format(name=name).encode()
-        held = boot.boot(site, domain_xml.parse(text, name), wanted)
-        with site.connect() as hypervisor:
+        held = boot.boot(context, domain_xml.parse(text, name), wanted)
+        with context.connect() as hypervisor:
             xml = hypervisor.live_xml(held.consumer) or ""
         for line in xml.splitlines():
             if "<hostdev" in line or "<address domain" in line:

@@ -133,7 +133,7 @@ class HookRelease(Command):
         from gpu_passthrough_plugin.flow import recovery
 
         recovery.release_ended(
-            self.context.site,
+            self.context.host_context,
             parse_uuid(parsed_args.instance),
             patience_s=parsed_args.patience,
         )

@@ -85,7 +85,7 @@ def _dependencies(context: Context) -> tuple[Dependency, ...]:
 
 
 def _check_libvirt(context: Context) -> str:
-    with context.site.connect():
+    with context.host_context.connect():
         return context.settings.libvirt.connection_uri
 
 
@@ -98,7 +98,7 @@ def _check_ledger(context: Context) -> str:
 def _check_lock(context: Context) -> str:
     from gpu_passthrough_plugin.host import lock_backend
 
-    with context.site.lock():
+    with context.host_context.lock():
         return lock_backend.redacted_url(
             context.settings.coordination.backend_url
         )
@@ -147,11 +147,13 @@ class HostEnable(Planner):
             blacklist=tuple(parsed_args.blacklist),
         )
         if parsed_args.dry_run:
-            plan = enablement.plan_enable(context.boot, options)
+            plan = enablement.plan_enable(context.boot_context, options)
             _tell(plan.notes, plan.changes)
             return self.answer(plan.changes)
         context.require_host()
-        return self.answer(enablement.enable(context.boot, options, _tell))
+        return self.answer(
+            enablement.enable(context.boot_context, options, _tell)
+        )
 
 
 class HostDisable(Planner):
@@ -167,8 +169,8 @@ class HostDisable(Planner):
         context = self.context
         context.require_host()
         if parsed_args.dry_run:
-            return self.answer(enablement.plan_disable(context.boot))
-        return self.answer(enablement.disable(context.boot))
+            return self.answer(enablement.plan_disable(context.boot_context))
+        return self.answer(enablement.disable(context.boot_context))
 
 
 def _tell(notes: Iterable[str], changes: Iterable[Change]) -> None:

@@ -57,7 +57,7 @@ class InstanceBoot(Shower):
         path = parsed_args.domain
         domain = domain_xml.parse(read_document(path), path)
         request = allocation.asked(context, parsed_args, domain.numa_nodes)
-        held = boot.boot(context.site, domain, request)
+        held = boot.boot(context.host_context, domain, request)
         units = tuple(str(r.unit.key.address) for r in held.units)
         values = (held.consumer, held.host, units, ",".join(held.states))
         return self.fields(dict(zip(COLUMNS, values, strict=True)))
@@ -78,11 +78,11 @@ class InstanceRelease(Shower):
         from gpu_passthrough_plugin.flow import release
 
         uuid = parse_uuid(parsed_args.instance)
-        site = self.context.site
-        records = release.release(site, uuid)
+        context = self.context.host_context
+        records = release.release(context, uuid)
         if any(r.state is State.QUARANTINED for r in records):
             self.status = 1
         units = tuple(str(r.unit.key.address) for r in records)
         states = ",".join(sorted({r.state for r in records})) or State.FREE
-        values = (uuid, site.host, units, str(states))
+        values = (uuid, context.host, units, str(states))
         return self.fields(dict(zip(COLUMNS, values, strict=True)))

@@ -56,14 +56,14 @@ class InventorySync(Lister):
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.flow import inventory
 
-        site = self.context.site
-        report = inventory.publish(site, replaces=parsed_args.replace)
-        site.say(
+        context = self.context.host_context
+        report = inventory.publish(context, replaces=parsed_args.replace)
+        context.say(
             f"{len(report.added)} added, {len(report.changed)} changed,"
             f" {len(report.removed)} removed, {len(report.missing)} missing;"
-            f" {site.host} is at generation {report.generation}"
+            f" {context.host} is at generation {report.generation}"
         )
-        return COLUMNS, rows(*(row(r) for r in site.records()))
+        return COLUMNS, rows(*(row(r) for r in context.records()))
 
 
 class InventoryList(Lister):

@@ -63,7 +63,9 @@ class UnitQuarantine(_OfOne):
 
         context = self.context
         key = parse_key(parsed_args.unit, context.settings.host)
-        record = inventory.quarantine(context.site, key, parsed_args.reason)
+        record = inventory.quarantine(
+            context.host_context, key, parsed_args.reason
+        )
         return self.fields(dict(zip(COLUMNS, row(record), strict=True)))
 
 
@@ -75,5 +77,5 @@ class UnitClear(_OfOne):
 
         context = self.context
         key = parse_key(parsed_args.unit, context.settings.host)
-        record = inventory.clear(context.site, key)
+        record = inventory.clear(context.host_context, key)
         return self.fields(dict(zip(COLUMNS, row(record), strict=True)))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute import assignment, attachment
-from gpu_passthrough_plugin.flow.context import Site, require_current
+from gpu_passthrough_plugin.flow.context import HostContext, require_current
 from gpu_passthrough_plugin.flow.recovery import quiet
 from gpu_passthrough_plugin.flow.teardown import give_back, guest_faults
 from gpu_passthrough_plugin.formats.domain_xml import Domain
@@ -23,67 +23,67 @@ Step = Callable[[str], None]
 Records = tuple[UnitRecord, ...]
 
 
-def boot(site: Site, domain: Domain, request: Request) -> Allocation:
+def boot(context: HostContext, domain: Domain, request: Request) -> Allocation:
     """What the started guest holds, checked in libvirt and in sysfs.
 
     :raises Error: when a step fails; it says which, and everything was
         undone in reverse.
     """
-    with quiet(site), site.connect() as hypervisor:
-        assignment.refuse_taken(domain, site.records())
-        _refuse_present(site, hypervisor, domain)
+    with quiet(context), context.connect() as hypervisor:
+        assignment.refuse_taken(domain, context.records())
+        _refuse_present(context, hypervisor, domain)
         instance = Instance(
             uuid=domain.uuid,
             name=domain.name,
             request=str(request),
             phase=Phase.BOOTING,
-            keeps_claim=bool(site.held(domain.uuid)),
+            keeps_claim=bool(context.held(domain.uuid)),
             was_started=False,
             own=domain.host_functions.addresses,
         )
-        site.journal.write(instance)
-        with _undone(site, hypervisor, instance) as step:
-            records = _claimed(site, instance, request, step)
-            instance, records = _prepared(site, instance, records, step)
-            _started(site, hypervisor, domain, instance, records, step)
-    return site.ledger.allocation(domain.uuid)
+        context.journal.write(instance)
+        with _undone(context, hypervisor, instance) as step:
+            records = _claimed(context, instance, request, step)
+            instance, records = _prepared(context, instance, records, step)
+            _started(context, hypervisor, domain, instance, records, step)
+    return context.ledger.allocation(domain.uuid)
 
 
 def _claimed(
-    site: Site, instance: Instance, request: Request, step: Step
+    context: HostContext, instance: Instance, request: Request, step: Step
 ) -> Records:
     step("claim")
-    held = site.ledger.claim(request, instance.uuid, host=site.host)
+    held = context.ledger.claim(request, instance.uuid, host=context.host)
     units = _units(held.units)
-    site.say(f"claimed {', '.join(str(unit.key) for unit in units)}")
+    context.say(f"claimed {', '.join(str(unit.key) for unit in units)}")
     step("compare with the ledger")
-    require_current(site, units)
+    require_current(context, units)
     step("look for other users")
     for unit in units:
-        site.devices.require_idle(unit.key.address)
+        context.devices.require_idle(unit.key.address)
     return held.units
 
 
 def _prepared(
-    site: Site, instance: Instance, records: Records, step: Step
+    context: HostContext, instance: Instance, records: Records, step: Step
 ) -> tuple[Instance, Records]:
     step("prepare")
     units = _units(records)
     instance = dataclasses.replace(
-        instance, rebinds=assignment.rebinds(units, site.bindings(units))
+        instance, rebinds=assignment.rebinds(units, context.bindings(units))
     )
-    site.journal.write(instance)
-    records = _moved(site, records, State.PREPARING)
+    context.journal.write(instance)
+    records = _moved(context, records, State.PREPARING)
     step("bind")
-    site.devices.prepare()
+    context.devices.prepare()
     for rebind in instance.rebinds:
-        site.devices.rebind(rebind)
-        site.say(_bound(rebind))
+        context.devices.rebind(rebind)
+        context.say(_bound(rebind))
     return instance, records
 
 
 def _started(
-    site: Site,
+    context: HostContext,
     hypervisor: Hypervisor,
     domain: Domain,
     instance: Instance,
@@ -98,17 +98,17 @@ def _started(
         slots=domain.slots,
     )
     instance = dataclasses.replace(instance, was_started=True)
-    site.journal.write(instance)
+    context.journal.write(instance)
     hypervisor.start(attachment.attached(domain, places))
-    site.say(f"started guest {domain.name} ({domain.uuid})")
+    context.say(f"started guest {domain.name} ({domain.uuid})")
     step("check the guest")
-    faults = guest_faults(site, hypervisor, instance)
+    faults = guest_faults(context, hypervisor, instance)
     if faults:
         raise errors.Refused("; ".join(faults))
-    site.say("checked: the guest holds exactly what was claimed")
+    context.say("checked: the guest holds exactly what was claimed")
     step("activate")
-    _moved(site, records, State.ACTIVE)
-    site.journal.write(dataclasses.replace(instance, phase=Phase.ACTIVE))
+    _moved(context, records, State.ACTIVE)
+    context.journal.write(dataclasses.replace(instance, phase=Phase.ACTIVE))
 
 
 def _bound(rebind: Rebind) -> str:
@@ -123,18 +123,18 @@ def _units(records: Records) -> tuple[Unit, ...]:
     return tuple(record.unit for record in records)
 
 
-def _moved(site: Site, records: Records, state: State) -> Records:
+def _moved(context: HostContext, records: Records, state: State) -> Records:
     """The records after the move of these very ones.
 
     :raises Conflict: when another changed one meanwhile: the lock was
         lost, or the claim was withdrawn on another host.
     """
-    return tuple(site.ledger.move(record, state) for record in records)
+    return tuple(context.ledger.move(record, state) for record in records)
 
 
 @contextmanager
 def _undone(
-    site: Site, hypervisor: Hypervisor, instance: Instance
+    context: HostContext, hypervisor: Hypervisor, instance: Instance
 ) -> Iterator[Step]:
     """What was done inside is undone when it fails, and said so."""
     steps = ["begin"]
@@ -142,7 +142,7 @@ def _undone(
         yield steps.append
     except errors.Error as error:
         said = f"boot failed at step '{steps[-1]}': {error}; undone: "
-        said += _undo(site, hypervisor, instance)
+        said += _undo(context, hypervisor, instance)
         if isinstance(error, errors.NoValidHost):
             raise errors.NoValidHost(said) from error
         if isinstance(error, errors.Refused):
@@ -150,30 +150,32 @@ def _undone(
         raise errors.Unavailable(said) from error
     except BaseException:
         # Ctrl-C, SIGTERM or a bug: undone all the same.
-        _undo(site, hypervisor, instance)
+        _undo(context, hypervisor, instance)
         raise
 
 
-def _undo(site: Site, hypervisor: Hypervisor, begun: Instance) -> str:
+def _undo(
+    context: HostContext, hypervisor: Hypervisor, begun: Instance
+) -> str:
     """What was undone, in words.
 
     :param begun: the instance as the boot began; the journal knows more,
         unless another took the boot for dead and undid it.
     """
     try:
-        instance = site.journal.read(begun.uuid) or begun
-        done = give_back(site, hypervisor, instance)
+        instance = context.journal.read(begun.uuid) or begun
+        done = give_back(context, hypervisor, instance)
     except errors.Error as error:
         return f"not all ({error}); the next command on this host goes on"
     return ", ".join(done) or "nothing was changed"
 
 
 def _refuse_present(
-    site: Site, hypervisor: Hypervisor, domain: Domain
+    context: HostContext, hypervisor: Hypervisor, domain: Domain
 ) -> None:
-    busy = [r for r in site.held(domain.uuid) if r.state != State.CLAIMED]
+    busy = [r for r in context.held(domain.uuid) if r.state != State.CLAIMED]
     there = hypervisor.live_xml(domain.uuid) is not None
-    if busy or there or site.journal.read(domain.uuid) is not None:
+    if busy or there or context.journal.read(domain.uuid) is not None:
         raise errors.Refused(
             f"instance {domain.uuid} is there already; run 'gpu-passthrough"
             f" instance release {domain.uuid}' first"

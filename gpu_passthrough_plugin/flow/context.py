@@ -21,7 +21,7 @@ from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Site:
+class HostContext:
     """One host and what it is connected to.
 
     :param host: its name in the ledger.
@@ -79,12 +79,12 @@ class Site:
         }
 
 
-def require_current(site: Site, of: Collection[Unit]) -> None:
+def require_current(context: HostContext, of: Collection[Unit]) -> None:
     """Nothing, where the host shows the units as the ledger has them.
 
     :raises Refused: when one changed, or can no longer be handed out.
     """
-    now = {unit.key: unit.functions for unit in site.units()}
+    now = {unit.key: unit.functions for unit in context.units()}
     for unit in of:
         if now.get(unit.key) != unit.functions:
             raise errors.Refused(
@@ -94,8 +94,9 @@ def require_current(site: Site, of: Collection[Unit]) -> None:
             )
 
 
-def require_here(site: Site, host: str, what: str) -> None:
-    if host != site.host:
+def require_here(context: HostContext, host: str, what: str) -> None:
+    if host != context.host:
         raise errors.Refused(
-            f"{what} is on host {host}, and this is {site.host}; run it there"
+            f"{what} is on host {host}, and this is {context.host}; run it"
+            " there"
         )

@@ -6,7 +6,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import facts as host_facts
 from gpu_passthrough_plugin.flow import sanitise, teardown
 from gpu_passthrough_plugin.flow.context import (
-    Site,
+    HostContext,
     require_current,
     require_here,
 )
@@ -16,26 +16,26 @@ from gpu_passthrough_plugin.model.reading import known
 from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
 
 
-def publish(site: Site, *, replaces: bool = False) -> SyncReport:
+def publish(context: HostContext, *, replaces: bool = False) -> SyncReport:
     """Make the ledger's inventory of this host what the host shows.
 
     :param replaces: whether it takes another machine's place.
     :raises Refused: when another machine published under its name.
     """
-    with quiet(site):
-        return site.ledger.publish(
-            site.host,
-            site.units(),
-            aggregates=site.aggregates,
-            machine=known(host_facts.machine_identity(site.tree)) or "",
+    with quiet(context):
+        return context.ledger.publish(
+            context.host,
+            context.units(),
+            aggregates=context.aggregates,
+            machine=known(host_facts.machine_identity(context.tree)) or "",
             replaces=replaces,
         )
 
 
-def quarantine(site: Site, key: UnitKey, reason: str) -> UnitRecord:
+def quarantine(context: HostContext, key: UnitKey, reason: str) -> UnitRecord:
     """A free unit, taken out of use by the operator."""
-    with quiet(site):
-        record = site.ledger.unit(key)
+    with quiet(context):
+        record = context.ledger.unit(key)
         if record.consumer:
             raise errors.Refused(
                 f"unit {key} is {record.state} for {record.consumer};"
@@ -43,29 +43,29 @@ def quarantine(site: Site, key: UnitKey, reason: str) -> UnitRecord:
             )
         if record.state is State.QUARANTINED:
             return record
-        return site.ledger.move(record, State.QUARANTINED, reason=reason)
+        return context.ledger.move(record, State.QUARANTINED, reason=reason)
 
 
-def clear(site: Site, key: UnitKey) -> UnitRecord:
+def clear(context: HostContext, key: UnitKey) -> UnitRecord:
     """A quarantined unit, looked at again and free.
 
     :raises Refused: when it is not quarantined, still not clean, or no
         longer the group that was published: a function that was taken off
         its bus and found again may be in another one.
     """
-    require_here(site, key.host, f"unit {key}")
-    with quiet(site):
-        record = site.ledger.unit(key)
+    require_here(context, key.host, f"unit {key}")
+    with quiet(context):
+        record = context.ledger.unit(key)
         if record.state is not State.QUARANTINED:
             raise errors.Refused(
                 f"unit {key} is {record.state}, not quarantined"
             )
-        faults = sanitise.inspect(site, record.unit)
+        faults = sanitise.inspect(context, record.unit)
         if faults:
             raise errors.Refused(
                 f"unit {key} is not clean: {'; '.join(faults)}; power-cycle"
                 " the host, then try again"
             )
-        require_current(site, (record.unit,))
-        teardown.restore(site, record.unit)
-        return site.ledger.move(record, State.FREE)
+        require_current(context, (record.unit,))
+        teardown.restore(context, record.unit)
+        return context.ledger.move(record, State.FREE)

@@ -6,49 +6,49 @@ import dataclasses
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.flow import teardown
-from gpu_passthrough_plugin.flow.context import Site, require_here
+from gpu_passthrough_plugin.flow.context import HostContext, require_here
 from gpu_passthrough_plugin.flow.recovery import quiet
 from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.unit import State, UnitRecord
 
 
-def release(site: Site, uuid: str) -> tuple[UnitRecord, ...]:
+def release(context: HostContext, uuid: str) -> tuple[UnitRecord, ...]:
     """The units that an instance held, stopped, reset and checked.
 
     None, where one that was cut off had freed them all already.
 
     :raises Refused: when it holds nothing, or not on this host.
     """
-    with quiet(site, but=uuid):
-        held = _allocation(site, uuid)
+    with quiet(context, but=uuid):
+        held = _allocation(context, uuid)
         if held:
-            require_here(site, held.host, f"instance {uuid}")
-        instance = site.journal.read(uuid)
+            require_here(context, held.host, f"instance {uuid}")
+        instance = context.journal.read(uuid)
         if instance is None:
             instance = Instance(uuid)
-            site.say(
+            context.say(
                 f"the journal knows nothing of {uuid}: which drivers its"
                 " functions had is unknown, so they stay on vfio-pci"
             )
-        with site.connect() as hypervisor:
+        with context.connect() as hypervisor:
             teardown.give_back(
-                site,
+                context,
                 hypervisor,
                 dataclasses.replace(instance, keeps_claim=False),
-                stop_timeout_s=site.stop_timeout_s,
-                restores_drivers=site.restores_drivers,
+                stop_timeout_s=context.stop_timeout_s,
+                restores_drivers=context.restores_drivers,
             )
         units = held.units if held else ()
-        return tuple(site.ledger.unit(r.unit.key) for r in units)
+        return tuple(context.ledger.unit(r.unit.key) for r in units)
 
 
-def _allocation(site: Site, uuid: str) -> Allocation | None:
+def _allocation(context: HostContext, uuid: str) -> Allocation | None:
     """What an instance holds; None where its release had got that far."""
     try:
-        return site.ledger.allocation(uuid)
+        return context.ledger.allocation(uuid)
     except errors.Refused as error:
-        instance = site.journal.read(uuid)
+        instance = context.journal.read(uuid)
         if instance is None:
             raise
         if instance.phase is Phase.RELEASING:
@@ -61,13 +61,13 @@ def _allocation(site: Site, uuid: str) -> Allocation | None:
         ) from error
 
 
-def withdraw(site: Site, uuid: str) -> Allocation:
+def withdraw(context: HostContext, uuid: str) -> Allocation:
     """What a consumer had claimed and not begun to use, free again.
 
     :raises Refused: when it holds nothing, or an instance has it.
     """
-    with quiet(site):
-        held = site.ledger.allocation(uuid)
+    with quiet(context):
+        held = context.ledger.allocation(uuid)
         busy = [r for r in held.units if r.state is not State.CLAIMED]
         if busy:
             raise errors.Refused(
@@ -75,5 +75,5 @@ def withdraw(site: Site, uuid: str) -> Allocation:
                 f" 'gpu-passthrough instance release {uuid}' on {held.host}"
             )
         for record in held.units:
-            site.ledger.move(record, State.FREE)
+            context.ledger.move(record, State.FREE)
         return held

@@ -8,7 +8,7 @@ import time
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute import reset as resets
 from gpu_passthrough_plugin.discovery import functions as discovery
-from gpu_passthrough_plugin.flow.context import Site, require_current
+from gpu_passthrough_plugin.flow.context import HostContext, require_current
 from gpu_passthrough_plugin.host.devices import Devices
 from gpu_passthrough_plugin.model.function import VFIO, Rebind
 from gpu_passthrough_plugin.model.unit import Unit
@@ -16,15 +16,16 @@ from gpu_passthrough_plugin.model.unit import Unit
 _POLL_S = 0.2
 
 
-def sanitise(site: Site, unit: Unit) -> tuple[str, ...]:
+def sanitise(context: HostContext, unit: Unit) -> tuple[str, ...]:
     """The resets that failed, one line each; empty when none did."""
-    failures = _taken(site, unit)
+    failures = _taken(context, unit)
     if failures:
         return tuple(failures)
     ours = {f.address for f in unit.functions}
-    here = [f for f in discovery.functions(site.tree) if f.address in ours]
+    here = [f for f in discovery.functions(context.tree) if f.address in ours]
     methods = {
-        f.address: discovery.detail(site.tree, f).reset_methods for f in here
+        f.address: discovery.detail(context.tree, f).reset_methods
+        for f in here
     }
     # The ledger's number is of the boot that the unit was published in.
     number = next(
@@ -34,15 +35,15 @@ def sanitise(site: Site, unit: Unit) -> tuple[str, ...]:
     unit = dataclasses.replace(unit, iommu_group=number)
     for reset in resets.plan(unit, methods):
         try:
-            _reset(site.devices, reset)
-            site.say(f"{reset} done")
+            _reset(context.devices, reset)
+            context.say(f"{reset} done")
         except errors.Error as error:
             failures.append(str(error))
     return tuple(failures)
 
 
 def inspect(
-    site: Site,
+    context: HostContext,
     unit: Unit,
     failures: tuple[str, ...] = (),
     *,
@@ -55,7 +56,8 @@ def inspect(
     deadline = time.monotonic() + timeout_s
     while True:
         identities = {
-            f.address: site.devices.identity(f.address) for f in unit.functions
+            f.address: context.devices.identity(f.address)
+            for f in unit.functions
         }
         faults = resets.faults(unit, identities, failures)
         if not faults or failures or time.monotonic() > deadline:
@@ -63,7 +65,7 @@ def inspect(
         time.sleep(_POLL_S)
 
 
-def _taken(site: Site, unit: Unit) -> list[str]:
+def _taken(context: HostContext, unit: Unit) -> list[str]:
     """Why functions are not on vfio-pci, which alone lets them be reset.
 
     One that is on another driver is taken back: the host was restarted
@@ -74,11 +76,11 @@ def _taken(site: Site, unit: Unit) -> list[str]:
     for function in unit.functions:
         address = function.address
         try:
-            binding = site.devices.binding(address)
+            binding = context.devices.binding(address)
             if binding.driver != VFIO.driver:
-                require_current(site, (unit,))
-                site.devices.prepare()
-                site.devices.rebind(Rebind(address, binding, VFIO))
+                require_current(context, (unit,))
+                context.devices.prepare()
+                context.devices.rebind(Rebind(address, binding, VFIO))
         except errors.Error as error:
             failures.append(f"{address} cannot be reset: {error}")
     return failures

@@ -7,7 +7,7 @@ import uuid as uuids
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute import assignment
-from gpu_passthrough_plugin.flow.context import Site
+from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.flow.sanitise import inspect, sanitise
 from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.formats.host_devices import host_functions
@@ -17,16 +17,16 @@ from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
 
 def guest_faults(
-    site: Site, hypervisor: Hypervisor, instance: Instance
+    context: HostContext, hypervisor: Hypervisor, instance: Instance
 ) -> tuple[str, ...]:
     """How the running guest differs from its claim; empty if it doesn't."""
     live = hypervisor.live_xml(instance.uuid)
     if live is None:
         return ("the guest is not running",)
     root = domain_xml.tree(live.encode(), instance.uuid).getroot()
-    units = tuple(record.unit for record in site.held(instance.uuid))
+    units = tuple(record.unit for record in context.held(instance.uuid))
     try:
-        bindings = site.bindings(units)
+        bindings = context.bindings(units)
     except errors.ReadFailed as error:
         return (str(error),)
     return assignment.faults(
@@ -35,7 +35,7 @@ def guest_faults(
 
 
 def give_back(
-    site: Site,
+    context: HostContext,
     hypervisor: Hypervisor | None,
     instance: Instance,
     *,
@@ -52,29 +52,29 @@ def give_back(
     """
     uuid = instance.uuid
     instance = dataclasses.replace(instance, phase=Phase.RELEASING)
-    site.journal.write(instance)
+    context.journal.write(instance)
     done: list[str] = []
     for state in (State.PREPARING, State.ACTIVE):
-        site.move(uuid, state, State.RELEASING)
+        context.move(uuid, state, State.RELEASING)
     if hypervisor and hypervisor.live_xml(uuid) is not None:
         done.append(_stopped(hypervisor, uuid, stop_timeout_s))
-        site.say(done[-1])
-    site.move(uuid, State.RELEASING, State.SANITISING)
-    for record in site.held(uuid):
+        context.say(done[-1])
+    context.move(uuid, State.RELEASING, State.SANITISING)
+    for record in context.held(uuid):
         if record.state is State.CLAIMED:
-            done += _unclaimed(site, instance, record)
+            done += _unclaimed(context, instance, record)
             continue
-        faults = _dirt(site, instance, record.unit)
+        faults = _dirt(context, instance, record.unit)
         if not faults:
-            instance = _cleaned(site, instance, record.unit)
+            instance = _cleaned(context, instance, record.unit)
             if restores_drivers:
-                restored, faults = _restored(site, instance, record.unit)
+                restored, faults = _restored(context, instance, record.unit)
                 done += restored
         if faults:
-            done += _quarantined(site, instance, record, "; ".join(faults))
+            done += _quarantined(context, instance, record, "; ".join(faults))
         else:
-            done += _freed(site, instance, record)
-    site.journal.remove(uuid)
+            done += _freed(context, instance, record)
+    context.journal.remove(uuid)
     return tuple(done)
 
 
@@ -87,28 +87,30 @@ def _stopped(hypervisor: Hypervisor, uuid: str, stop_timeout_s: float) -> str:
 
 
 def _unclaimed(
-    site: Site, instance: Instance, record: UnitRecord
+    context: HostContext, instance: Instance, record: UnitRecord
 ) -> list[str]:
     """Nothing was done to the unit yet."""
     if instance.keeps_claim:
         return []
-    return _freed(site, instance, record)
+    return _freed(context, instance, record)
 
 
-def _freed(site: Site, instance: Instance, record: UnitRecord) -> list[str]:
+def _freed(
+    context: HostContext, instance: Instance, record: UnitRecord
+) -> list[str]:
     end = State.CLAIMED if instance.keeps_claim else State.FREE
-    site.ledger.move(record, end)
+    context.ledger.move(record, end)
     said = f"unit {record.unit.key} is {end}"
-    site.say(said)
+    context.say(said)
     return [said]
 
 
 def _quarantined(
-    site: Site, instance: Instance, record: UnitRecord, reason: str
+    context: HostContext, instance: Instance, record: UnitRecord, reason: str
 ) -> list[str]:
     """Its functions stay where they are; ``clear`` gives them back."""
     ours = {f.address for f in record.unit.functions}
-    site.journal.write(
+    context.journal.write(
         dataclasses.replace(
             instance,
             uuid=_quarantine_uuid(record.unit),
@@ -116,32 +118,34 @@ def _quarantined(
             rebinds=tuple(r for r in instance.rebinds if r.address in ours),
         )
     )
-    site.ledger.move(record, State.QUARANTINED, reason=reason)
+    context.ledger.move(record, State.QUARANTINED, reason=reason)
     said = f"unit {record.unit.key} is quarantined: {reason}"
-    site.say(said)
+    context.say(said)
     return [said]
 
 
-def _cleaned(site: Site, instance: Instance, unit: Unit) -> Instance:
+def _cleaned(context: HostContext, instance: Instance, unit: Unit) -> Instance:
     """Written down before its functions go back to host drivers."""
     cleaned = (*instance.cleaned, unit.key.address)
     instance = dataclasses.replace(instance, cleaned=cleaned)
-    site.journal.write(instance)
+    context.journal.write(instance)
     return instance
 
 
-def _dirt(site: Site, instance: Instance, unit: Unit) -> tuple[str, ...]:
+def _dirt(
+    context: HostContext, instance: Instance, unit: Unit
+) -> tuple[str, ...]:
     """Why the unit is not clean, after the resets that it got."""
     if unit.key.address in instance.cleaned:
         return ()
     if not instance.was_started:
-        return inspect(site, unit)
-    failures = sanitise(site, unit)
-    return inspect(site, unit, failures, timeout_s=site.reset_timeout_s)
+        return inspect(context, unit)
+    failures = sanitise(context, unit)
+    return inspect(context, unit, failures, timeout_s=context.reset_timeout_s)
 
 
 def _restored(
-    site: Site, instance: Instance, unit: Unit
+    context: HostContext, instance: Instance, unit: Unit
 ) -> tuple[list[str], tuple[str, ...]]:
     """What is back on the driver that it had, and what is not and why."""
     ours = {f.address for f in unit.functions}
@@ -152,28 +156,28 @@ def _restored(
             continue
         to = rebind.was.driver or "no driver"
         try:
-            site.devices.rebind(rebind.undo())
+            context.devices.rebind(rebind.undo())
         except errors.Error as error:
             faults.append(f"{rebind.address} is not back on {to}: {error}")
             continue
         done.append(f"{rebind.address} is back on {to}")
-        site.say(done[-1])
+        context.say(done[-1])
     return done, tuple(faults)
 
 
-def restore(site: Site, unit: Unit) -> None:
+def restore(context: HostContext, unit: Unit) -> None:
     """Give a unit out of quarantine back to the drivers that it had.
 
     :raises Refused: when one does not take its function.
     """
-    instance = site.journal.read(_quarantine_uuid(unit))
+    instance = context.journal.read(_quarantine_uuid(unit))
     if instance is None:
         return
-    if site.restores_drivers:
-        _, faults = _restored(site, instance, unit)
+    if context.restores_drivers:
+        _, faults = _restored(context, instance, unit)
         if faults:
             raise errors.Refused("; ".join(faults))
-    site.journal.remove(instance.uuid)
+    context.journal.remove(instance.uuid)
 
 
 def _quarantine_uuid(unit: Unit) -> str:

@@ -37,7 +37,7 @@ def functions(xml: str) -> tuple[Address, ...]:
 
 
 def test_what_the_host_publishes(world: World) -> None:
-    units = world.site().units()
+    units = world.context().units()
     assert [str(unit.key) for unit in units] == [
         "hyhive/0000:06:00.0",
         "hyhive/0000:82:00.0",
@@ -50,8 +50,8 @@ def test_what_the_host_publishes(world: World) -> None:
 
 def test_from_a_bare_host_to_a_guest_and_back(world: World) -> None:
     before = world.snapshot()
-    site = world.site()
-    held = boot(site, guest(), wanted())
+    context = world.context()
+    held = boot(context, guest(), wanted())
     assert held.consumer == UUID
     assert held.states == (State.ACTIVE,)
     assert [str(r.unit.key) for r in held.units] == [f"{HOST}/0000:06:00.0"]
@@ -65,7 +65,7 @@ def test_from_a_bare_host_to_a_guest_and_back(world: World) -> None:
     assert [r.was for r in instance.rebinds] == [
         NOUVEAU, Binding("snd_hda_intel", None),
     ]  # fmt: skip
-    records = release.release(site, UUID)
+    records = release.release(context, UUID)
     assert [r.state for r in records] == [State.FREE]
     assert world.snapshot() == before
     assert "guest shut down" in world.said
@@ -74,97 +74,97 @@ def test_from_a_bare_host_to_a_guest_and_back(world: World) -> None:
 
 def test_several_guests_and_cards(world: World) -> None:
     before = world.snapshot()
-    site = world.site()
-    boot(site, guest(), wanted("gpu:2"))
-    boot(site, guest(OTHER, "other"), wanted("gpu:1"))
+    context = world.context()
+    boot(context, guest(), wanted("gpu:2"))
+    boot(context, guest(OTHER, "other"), wanted("gpu:1"))
     assert world.states() == ["active"] * 3
     message = refused(
-        boot, site, guest("1" * 8 + UUID[8:], "third"), wanted("gpu:1")
+        boot, context, guest("1" * 8 + UUID[8:], "third"), wanted("gpu:1")
     )
     assert message.startswith("boot failed at step 'claim': ")
     assert message.endswith("; undone: nothing was changed")
-    release.release(site, UUID)
+    release.release(context, UUID)
     assert world.states().count("active") == 1
-    release.release(site, OTHER)
+    release.release(context, OTHER)
     assert world.snapshot() == before
 
 
 def test_a_card_that_another_program_has_is_left_alone(world: World) -> None:
     """Started by hand, before this program came: its reset would kill it."""
-    units = world.site().units()
+    units = world.context().units()
     world.kernel.restart(
         world.bindings | {f.address: VFIO for u in units for f in u.functions}
     )
     world.kernel.held = {unit.key.address for unit in units}
     before = world.snapshot()
-    message = refused(boot, world.site(), guest(), wanted())
+    message = refused(boot, world.context(), guest(), wanted())
     assert "step 'look for other users'" in message
     assert world.kernel.reset_groups == []
     assert world.snapshot() == before
 
 
 def test_a_host_that_was_renamed_forgets_nothing(world: World) -> None:
-    boot(world.site(), guest(), wanted())
+    boot(world.context(), guest(), wanted())
     before = world.snapshot()
-    renamed = dataclasses.replace(world.site(), host="renamed")
+    renamed = dataclasses.replace(world.context(), host="renamed")
     message = refused(inventory.publish, renamed)
     assert message.endswith(f"set [DEFAULT] host = {HOST}")
     assert world.snapshot() == before
-    release.release(world.site(), UUID)
+    release.release(world.context(), UUID)
 
 
 def test_a_lost_journal_is_said(world: World) -> None:
-    boot(world.site(), guest(), wanted())
+    boot(world.context(), guest(), wanted())
     world.journal.remove(UUID)
     world.said.clear()
-    release.release(world.site(), UUID)
+    release.release(world.context(), UUID)
     assert world.said[0].startswith(f"the journal knows nothing of {UUID}: ")
     assert world.kernel.binding(GPU) == VFIO
 
 
 def test_a_claim_that_was_there_is_used(world: World) -> None:
-    site = world.site()
+    context = world.context()
     held = world.ledger.claim(wanted(), UUID)
-    boot(site, guest(), wanted())
+    boot(context, guest(), wanted())
     assert world.ledger.allocation(UUID).states == (State.ACTIVE,)
-    release.release(site, UUID)
+    release.release(context, UUID)
     assert world.ledger.unit(held.units[0].unit.key).consumer is None
 
 
 def test_a_claim_of_something_else_stays(world: World) -> None:
     world.ledger.claim(wanted("gpu:2"), UUID)
     before = world.snapshot()
-    message = refused(boot, world.site(), guest(), wanted("gpu:1"))
+    message = refused(boot, world.context(), guest(), wanted("gpu:1"))
     assert "holds gpu:2" in message
     assert world.snapshot() == before
 
 
 def test_an_instance_that_is_there_already(world: World) -> None:
-    site = world.site()
-    boot(site, guest(), wanted())
+    context = world.context()
+    boot(context, guest(), wanted())
     before = world.snapshot()
     for name in ("guest", "another"):
-        message = refused(boot, site, guest(name=name), wanted())
+        message = refused(boot, context, guest(name=name), wanted())
         assert message == (
             f"instance {UUID} is there already; run 'gpu-passthrough"
             f" instance release {UUID}' first"
         )
     assert world.snapshot() == before
     world.hypervisor.destroy(UUID)
-    assert "is there already" in refused(boot, site, guest(), wanted())
+    assert "is there already" in refused(boot, context, guest(), wanted())
 
 
 def test_a_guest_of_that_uuid_that_is_not_ours(world: World) -> None:
     world.hypervisor.start(guest().text.decode())
     before = world.snapshot()
-    message = refused(boot, world.site(), guest(name="x"), wanted())
+    message = refused(boot, world.context(), guest(name="x"), wanted())
     assert "is there already" in message
     assert world.snapshot() == before
 
 
 def test_a_name_that_is_taken(world: World) -> None:
     before = world.snapshot()
-    message = refused(boot, world.site(), guest(name="test"), wanted())
+    message = refused(boot, world.context(), guest(name="test"), wanted())
     assert message == (
         "libvirt has a domain named 'test' already; give this one another"
         " name, or undefine that one"
@@ -181,25 +181,25 @@ def hostdev(bus: str) -> str:
 
 
 def test_a_hostdev_of_another_instance_is_refused(world: World) -> None:
-    site = world.site()
-    boot(site, guest(OTHER, "other"), wanted())
+    context = world.context()
+    boot(context, guest(OTHER, "other"), wanted())
     before = world.snapshot()
     for bus, who in (("06", f"instance {OTHER} holds"), ("82", "the ledger")):
         mine = guest(devices=hostdev(bus))
-        message = refused(boot, site, mine, wanted())
+        message = refused(boot, context, mine, wanted())
         assert f"0000:{bus}:00.1" in message
         assert who in message
     assert world.snapshot() == before
 
 
 def test_a_hostdev_of_the_operators_own_goes_along(world: World) -> None:
-    site = world.site()
-    boot(site, guest(devices=hostdev("01")), wanted())
+    context = world.context()
+    boot(context, guest(devices=hostdev("01")), wanted())
     xml = world.hypervisor.live_xml(UUID) or ""
     assert functions(xml) == (
         place("01:00.1"), GPU, AUDIO,
     )  # fmt: skip
-    release.release(site, UUID)
+    release.release(context, UUID)
     assert world.kernel.binding(place("01:00.1")) == Binding("igb", None)
 
 
@@ -209,8 +209,8 @@ def test_a_group_that_changed_since_it_was_published(world: World) -> None:
         Policy(POLICY.select, (selector.parse("10de:0fba"),)),
         Policy((*POLICY.select, selector.parse("class=0403"))),
     ):
-        site = dataclasses.replace(world.site(), policy=policy)
-        message = refused(boot, site, guest(), wanted())
+        context = dataclasses.replace(world.context(), policy=policy)
+        message = refused(boot, context, guest(), wanted())
         assert message.startswith(
             "boot failed at step 'compare with the ledger': unit"
             f" {HOST}/0000:06:00.0 is no longer what was published of it"
@@ -226,7 +226,7 @@ def test_a_guest_that_libvirt_does_not_start(world: World) -> None:
     devices = f"<video>{twice}</video><sound>{twice}</sound>"
     message = refused(
         boot,
-        world.site(),
+        world.context(),
         guest(devices=f"{devices}<video><model type='nonsense'/></video>"),
         wanted(),
     )
@@ -241,28 +241,28 @@ def test_a_guest_that_libvirt_does_not_start(world: World) -> None:
 
 
 def test_drivers_stay_where_the_operator_wants_them(world: World) -> None:
-    site = dataclasses.replace(world.site(), restores_drivers=False)
-    boot(site, guest(), wanted())
-    release.release(site, UUID)
+    context = dataclasses.replace(world.context(), restores_drivers=False)
+    boot(context, guest(), wanted())
+    release.release(context, UUID)
     assert world.states() == ["free"] * 3
     assert world.kernel.binding(GPU) == world.kernel.binding(AUDIO) == VFIO
-    boot(site, guest(), wanted())
-    release.release(site, UUID)
+    boot(context, guest(), wanted())
+    release.release(context, UUID)
     assert world.states() == ["free"] * 3
 
 
 def test_a_card_comes_after_the_documents_own_buses(world: World) -> None:
     port = "<controller type='pci' index='5' model='pcie-root-port'/>"
-    boot(world.site(), guest(devices=port), wanted())
+    boot(world.context(), guest(devices=port), wanted())
     xml = world.hypervisor.live_xml(UUID) or ""
     parsed = domain_xml.parse(xml.encode(), "live")
     assert max(parsed.buses) == 6
 
 
 def test_publishing_again_changes_nothing(world: World) -> None:
-    boot(world.site(), guest(), wanted())
+    boot(world.context(), guest(), wanted())
     before = world.snapshot()
-    report = inventory.publish(world.site())
+    report = inventory.publish(world.context())
     assert (report.added, report.changed, report.removed) == ((), (), ())
     assert world.snapshot() == before
 
@@ -275,9 +275,9 @@ def test_a_boot_that_another_took_for_dead(world: World) -> None:
         if act == "start":
             inventory.publish(unlocked)
 
-    unlocked = dataclasses.replace(world.site(), lock=nullcontext)
-    site = world.site(Acts(before=steal))
-    message = refused(boot, site, guest(), wanted())
+    unlocked = dataclasses.replace(world.context(), lock=nullcontext)
+    context = world.context(Acts(before=steal))
+    message = refused(boot, context, guest(), wanted())
     assert message.startswith("boot failed at step 'check the guest': ")
     assert message.endswith("; undone: guest stopped by force")
     assert world.snapshot() == before
@@ -295,8 +295,8 @@ def test_a_claim_withdrawn_under_a_boot(world: World) -> None:
             for record in world.ledger.allocation(UUID).units:
                 world.ledger.move(record, State.FREE)
 
-    site = world.site(Acts(before=withdraw))
-    message = refused(boot, site, guest(), wanted("gpu:2"))
+    context = world.context(Acts(before=withdraw))
+    message = refused(boot, context, guest(), wanted("gpu:2"))
     assert message.startswith("boot failed at step 'prepare': ")
     assert "rebind" not in seen
     assert world.snapshot() == before

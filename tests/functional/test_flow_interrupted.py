@@ -11,7 +11,7 @@ import pytest
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.flow import inventory, release
 from gpu_passthrough_plugin.flow.boot import boot
-from gpu_passthrough_plugin.flow.context import Site
+from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.flow.recovery import quiet
 from gpu_passthrough_plugin.model.instance import Phase
 from tests.functional.acts import Acts, Crash
@@ -33,23 +33,25 @@ BOOT = (
 )
 
 
-def start(site: Site) -> None:
-    boot(site, guest(), wanted())
+def start(context: HostContext) -> None:
+    boot(context, guest(), wanted())
 
 
-def release_guest(site: Site) -> None:
-    release.release(site, UUID)
+def release_guest(context: HostContext) -> None:
+    release.release(context, UUID)
 
 
-def recover(site: Site) -> None:
-    with quiet(site):
+def recover(context: HostContext) -> None:
+    with quiet(context):
         pass
 
 
-def crash(world: World, act: Callable[[Site], None], acts: Acts) -> bool:
+def crash(
+    world: World, act: Callable[[HostContext], None], acts: Acts
+) -> bool:
     """Whether the process died at it."""
     try:
-        act(world.site(acts))
+        act(world.context(acts))
     except Crash:
         return True
     return False
@@ -61,12 +63,12 @@ def end(world: World) -> None:
     if instance is not None and instance.phase is Phase.ACTIVE:
         assert world.states() == ["active", "free", "free"]
         assert world.guests() == {UUID}
-        release_guest(world.site())
+        release_guest(world.context())
 
 
 def test_what_a_boot_does(world: World) -> None:
     acts = Acts()
-    start(world.site(acts))
+    start(world.context(acts))
     assert acts.done == [name for name, _ in BOOT]
 
 
@@ -79,7 +81,7 @@ def test_each_act_of_a_boot_that_fails_is_undone(
     before = world.snapshot()
     for number, (name, step) in enumerate(BOOT, 1):
         with pytest.raises(errors.Unavailable) as caught:
-            start(world.site(Acts(fail_at=number)))
+            start(world.context(Acts(fail_at=number)))
         message = str(caught.value)
         if step is None:
             assert message == "no journal today"
@@ -88,13 +90,13 @@ def test_each_act_of_a_boot_that_fails_is_undone(
                 f"boot failed at step '{step}': no {name} today; undone: "
             )
         assert world.snapshot() == before, (number, name)
-    start(world.site(Acts(fail_at=len(BOOT) + 1)))
+    start(world.context(Acts(fail_at=len(BOOT) + 1)))
 
 
 def test_what_a_failed_boot_says_was_undone(world: World) -> None:
     def undone(number: int) -> str:
         with pytest.raises(errors.Unavailable) as caught:
-            start(world.site(Acts(fail_at=number)))
+            start(world.context(Acts(fail_at=number)))
         return str(caught.value).partition("; undone: ")[2]
 
     free = "unit hyhive/0000:06:00.0 is free"
@@ -117,12 +119,12 @@ def test_an_undoing_that_fails_says_so_and_is_finished_later(
     world.kernel.refuses.add(("bind to vfio-pci", None))
     world.kernel.refuses.add(("bind to nouveau", None))
     with pytest.raises(errors.Unavailable) as caught:
-        start(world.site())
+        start(world.context())
     message = str(caught.value)
     assert message.startswith("boot failed at step 'bind': ")
     assert "is not back on nouveau" in message
     world.kernel.refuses.clear()
-    inventory.clear(world.site(), world.ledger.records()[0].unit.key)
+    inventory.clear(world.context(), world.ledger.records()[0].unit.key)
     assert world.snapshot() == before
 
 
@@ -137,12 +139,12 @@ def test_a_ledger_that_is_gone_while_undoing(world: World) -> None:
             raise errors.Unavailable("no guest today")
 
     with pytest.raises(errors.Unavailable) as caught:
-        start(world.site(Acts(before=fail)))
+        start(world.context(Acts(before=fail)))
     assert str(caught.value) == (
         "boot failed at step 'start': no guest today; undone: not all (no"
         " ledger today); the next command on this host goes on"
     )
-    recover(world.site())
+    recover(world.context())
     assert world.snapshot() == before
 
 
@@ -158,7 +160,7 @@ def test_a_boot_that_dies_at_each_act(
     finished = []
     for number, (name, _) in enumerate(BOOT, 1):
         assert crash(world, start, Acts(crash_at=number, does_it=does_it))
-        recover(world.site())
+        recover(world.context())
         if world.guests():
             finished.append(number)
             end(world)
@@ -176,26 +178,28 @@ def test_a_release_that_dies_at_each_act(
 ) -> None:
     """Finished by the next command, as the release would have been."""
 
-    def site(acts: Acts | None = None) -> Site:
-        return dataclasses.replace(world.site(acts), restores_drivers=restores)
+    def context(acts: Acts | None = None) -> HostContext:
+        return dataclasses.replace(
+            world.context(acts), restores_drivers=restores
+        )
 
     if not restores:
-        start(site())
-        release_guest(site())
+        start(context())
+        release_guest(context())
     before = world.snapshot()
-    start(site())
+    start(context())
     whole = Acts()
-    release_guest(site(whole))
+    release_guest(context(whole))
     assert world.snapshot() == before
     for number in range(1, len(whole.done) + 1):
-        start(site())
+        start(context())
         with pytest.raises(Crash):
-            release_guest(site(Acts(crash_at=number, does_it=does_it)))
-        recover(site())
+            release_guest(context(Acts(crash_at=number, does_it=does_it)))
+        recover(context())
         if number == 1 and not does_it:
             # Nothing was begun.
             assert world.guests() == {UUID}
-            release_guest(site())
+            release_guest(context())
         assert world.snapshot() == before, whole.done[number - 1]
 
 
@@ -205,50 +209,52 @@ def test_a_release_that_dies_is_finished_by_another(
 ) -> None:
     """By the same command, wherever it died."""
     before = world.snapshot()
-    start(world.site())
+    start(world.context())
     whole = Acts()
-    release_guest(world.site(whole))
+    release_guest(world.context(whole))
     for number in range(1, len(whole.done) + 1):
-        start(world.site())
+        start(world.context())
         with pytest.raises(Crash):
-            release_guest(world.site(Acts(crash_at=number, does_it=does_it)))
+            release_guest(
+                world.context(Acts(crash_at=number, does_it=does_it))
+            )
         if world.journal.read(UUID):
-            release_guest(world.site())
+            release_guest(world.context())
         else:
             with pytest.raises(errors.Refused, match="holds nothing"):
-                release_guest(world.site())
+                release_guest(world.context())
         assert world.snapshot() == before, whole.done[number - 1]
 
 
 def test_a_unit_that_was_found_clean_is_not_reset_again(world: World) -> None:
     """Its functions may be at work for the host again."""
-    start(world.site())
+    start(world.context())
     whole = Acts()
-    release_guest(world.site(whole))
+    release_guest(world.context(whole))
     first = whole.done.index("rebind") + 1
     for number in range(first, len(whole.done) + 1):
-        start(world.site())
+        start(world.context())
         assert crash(world, release_guest, Acts(crash_at=number, does_it=True))
         acts = Acts()
-        recover(world.site(acts))
+        recover(world.context(acts))
         assert "reset" not in acts.done, whole.done[number - 1]
 
 
 def test_a_recovery_restores_drivers_as_the_operator_wants(
     world: World,
 ) -> None:
-    def site(acts: Acts | None = None) -> Site:
-        return dataclasses.replace(world.site(acts), restores_drivers=False)
+    def context(acts: Acts | None = None) -> HostContext:
+        return dataclasses.replace(world.context(acts), restores_drivers=False)
 
     before = world.snapshot()
     with pytest.raises(Crash):
-        start(site(Acts(crash_at=9)))
-    recover(site())
+        start(context(Acts(crash_at=9)))
+    recover(context())
     assert world.snapshot() == before
-    start(site())
+    start(context())
     with pytest.raises(Crash):
-        release_guest(site(Acts(crash_at=2)))
-    recover(site())
+        release_guest(context(Acts(crash_at=2)))
+    recover(context())
     now = world.snapshot()
     assert now.ledger == before.ledger
     assert now.bindings != before.bindings
@@ -265,14 +271,14 @@ def test_a_recovery_that_dies_at_each_act(world: World, does_it: bool) -> None:
 
     half_done()
     whole = Acts()
-    recover(world.site(whole))
+    recover(world.context(whole))
     assert "reset" in whole.done
     assert world.snapshot() == before
     for number in range(1, len(whole.done) + 1):
         half_done()
         acts = Acts(crash_at=number, does_it=does_it)
         assert crash(world, recover, acts)
-        recover(world.site())
+        recover(world.context())
         assert world.snapshot() == before, whole.done[number - 1]
 
 
@@ -285,23 +291,25 @@ def test_a_quarantine_that_dies_at_each_act(
     gpu = unit.key.address
     whole = Acts()
     world.kernel.refuses.add(("reset", gpu))
-    start(world.site())
-    release_guest(world.site(whole))
+    start(world.context())
+    release_guest(world.context(whole))
     quarantined = world.snapshot()
     assert len(quarantined.journal) == 1
-    inventory.clear(world.site(), unit.key)
+    inventory.clear(world.context(), unit.key)
     for number in range(2, len(whole.done) + 1):
-        start(world.site())
+        start(world.context())
         with pytest.raises(Crash):
-            release_guest(world.site(Acts(crash_at=number, does_it=does_it)))
-        recover(world.site())
+            release_guest(
+                world.context(Acts(crash_at=number, does_it=does_it))
+            )
+        recover(world.context())
         now = world.snapshot()
         assert now.bindings == quarantined.bindings
         assert now.ledger == quarantined.ledger
         assert [i.uuid for i in now.journal] == [
             i.uuid for i in quarantined.journal
         ]
-        inventory.clear(world.site(), unit.key)
+        inventory.clear(world.context(), unit.key)
         assert world.snapshot() == before, whole.done[number - 1]
 
 
@@ -312,21 +320,21 @@ def test_a_clearing_that_dies_at_each_act(world: World, does_it: bool) -> None:
 
     def quarantine_card() -> None:
         world.kernel.refuses.add(("reset", unit.key.address))
-        start(world.site())
-        release_guest(world.site())
+        start(world.context())
+        release_guest(world.context())
         world.kernel.refuses.clear()
 
-    def clear(site: Site) -> None:
-        inventory.clear(site, unit.key)
+    def clear(context: HostContext) -> None:
+        inventory.clear(context, unit.key)
 
     quarantine_card()
     whole = Acts()
-    clear(world.site(whole))
+    clear(world.context(whole))
     for number in range(1, len(whole.done) + 1):
         quarantine_card()
         assert crash(world, clear, Acts(crash_at=number, does_it=does_it))
         if world.states()[0] != "free":
-            clear(world.site())
+            clear(world.context())
         assert world.snapshot() == before, whole.done[number - 1]
 
 
@@ -343,14 +351,14 @@ def test_ctrl_c_undoes_a_boot(world: World) -> None:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            start(world.site(Acts(before=interrupt)))
+            start(world.context(Acts(before=interrupt)))
         assert world.snapshot() == before, number
 
 
 def test_an_unfinished_instance_without_a_journal(world: World) -> None:
     assert crash(world, start, Acts(crash_at=10, does_it=False))
     world.journal.remove(UUID)
-    recover(world.site())
+    recover(world.context())
     assert world.states() == ["free"] * 3
     assert world.guests() == frozenset()
 
@@ -361,7 +369,7 @@ def test_a_guest_with_less_than_its_claim_is_not_finished(
     before = world.snapshot()
     assert crash(world, start, Acts(crash_at=8, does_it=True))
     world.hypervisor.start(guest().text.decode())
-    recover(world.site())
+    recover(world.context())
     assert world.snapshot() == before
 
 
@@ -373,12 +381,12 @@ def test_without_libvirt_what_is_half_done_stays(world: World) -> None:
     def gone() -> None:
         raise errors.Unavailable("libvirt does not answer")
 
-    site = dataclasses.replace(
-        world.site(),
+    context = dataclasses.replace(
+        world.context(),
         connect=gone,  # type: ignore[arg-type] # it never returns
     )
     with pytest.raises(errors.Unavailable, match="libvirt does not answer"):
-        inventory.publish(site)
+        inventory.publish(context)
     assert world.snapshot() == half
-    recover(world.site())
+    recover(world.context())
     assert world.snapshot() == before

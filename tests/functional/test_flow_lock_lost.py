@@ -16,7 +16,7 @@ import pytest
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.flow import inventory, release
 from gpu_passthrough_plugin.flow.boot import boot
-from gpu_passthrough_plugin.flow.context import Site
+from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.host.devices import SysfsDevices
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
@@ -58,10 +58,10 @@ class Losing:
         self.lock.require()
 
 
-def site_of(world: World, losing: Losing) -> Site:
-    site = world.site()
+def site_of(world: World, losing: Losing) -> HostContext:
+    context = world.context()
     return dataclasses.replace(
-        site,
+        context,
         devices=CountedDevices(
             world.kernel, Acts(before=lambda _: losing.require())
         ),
@@ -74,7 +74,7 @@ def site_of(world: World, losing: Losing) -> Site:
 
 
 def lost_at_each(
-    act: Callable[[Site], object], world: World, server: Redis
+    act: Callable[[HostContext], object], world: World, server: Redis
 ) -> Iterator[str]:
     """What the act says, for each question at which the lock is lost."""
     for at in itertools.count(1):
@@ -90,8 +90,8 @@ def lost_at_each(
 
 
 def test_a_boot(world: World, redis_server: Redis) -> None:
-    def booted(site: Site) -> None:
-        boot(site, guest(), wanted())
+    def booted(context: HostContext) -> None:
+        boot(context, guest(), wanted())
 
     before = world.snapshot()
     count = 0
@@ -99,9 +99,9 @@ def test_a_boot(world: World, redis_server: Redis) -> None:
         count += 1
         assert f"the lock of {HOST} was lost" in told and ACTION in told
         # The next command undoes it, or finds it finished.
-        inventory.publish(world.site())
+        inventory.publish(world.context())
         if world.guests():
-            released(world.site())
+            released(world.context())
         assert world.snapshot() == before
     assert count > 4
     assert world.guests() == {UUID}
@@ -109,22 +109,22 @@ def test_a_boot(world: World, redis_server: Redis) -> None:
 
 def test_a_release(world: World, redis_server: Redis) -> None:
     before = world.snapshot()
-    boot(world.site(), guest(), wanted())
+    boot(world.context(), guest(), wanted())
     count = 0
     for told in lost_at_each(released, world, redis_server):
         count += 1
         assert f"the lock of {HOST} was lost" in told and ACTION in told
         # The next command finishes it, where it was begun at all.
-        inventory.publish(world.site())
+        inventory.publish(world.context())
         if count > 1:
             assert world.snapshot() == before
-            boot(world.site(), guest(), wanted())
+            boot(world.context(), guest(), wanted())
     assert count > 3
     assert world.snapshot() == before
 
 
-def released(site: Site) -> None:
-    release.release(site, UUID)
+def released(context: HostContext) -> None:
+    release.release(context, UUID)
 
 
 def test_without_a_lock_there_is_nothing_to_lose(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ NOUVEAU = Binding("nouveau", None)
 
 def quarantined(world: World) -> str:
     """Boot, release, and why the unit is quarantined then."""
-    (record,) = release.release(world.site(), UUID)
+    (record,) = release.release(world.context(), UUID)
     assert record.state is State.QUARANTINED
     assert record.consumer is None
     assert world.guests() == frozenset()
@@ -38,26 +38,26 @@ def quarantined(world: World) -> str:
     (kept,) = world.journal.instances()
     assert kept.phase is Phase.QUARANTINED
     # Nothing is left half done: the host goes on.
-    boot(world.site(), guest(OTHER, "other"), wanted())
-    release.release(world.site(), OTHER)
+    boot(world.context(), guest(OTHER, "other"), wanted())
+    release.release(world.context(), OTHER)
     return record.reason
 
 
 def test_a_card_that_became_another_is_quarantined(world: World) -> None:
     before = world.snapshot()
-    boot(world.site(), guest(), wanted())
+    boot(world.context(), guest(), wanted())
     world.kernel.identities[GPU] = Identity(0xFFFF, 0xFFFF)
     assert quarantined(world) == (
         "0000:06:00.0 does not answer: its config space reads ff"
     )
     assert world.kernel.binding(GPU) == VFIO
-    message = refused(inventory.clear, world.site(), UNIT)
+    message = refused(inventory.clear, world.context(), UNIT)
     assert message == (
         f"unit {UNIT} is not clean: 0000:06:00.0 does not answer: its config"
         " space reads ff; power-cycle the host, then try again"
     )
     world.kernel.identities[GPU] = Identity(0x10DE, 0x1430)
-    assert inventory.clear(world.site(), UNIT).state is State.FREE
+    assert inventory.clear(world.context(), UNIT).state is State.FREE
     assert world.snapshot() == before
 
 
@@ -65,26 +65,26 @@ def test_a_unit_that_is_another_group_now_is_not_cleared(
     world: World,
 ) -> None:
     """As after a function was taken off its bus and found again."""
-    inventory.quarantine(world.site(), UNIT, "fan is loud")
+    inventory.quarantine(world.context(), UNIT, "fan is loud")
     policy = Policy((*POLICY.select, selector.parse("class=0403")))
-    site = dataclasses.replace(world.site(), policy=policy)
-    message = refused(inventory.clear, site, UNIT)
+    context = dataclasses.replace(world.context(), policy=policy)
+    message = refused(inventory.clear, context, UNIT)
     assert "is no longer what was published of it" in message
     assert world.ledger.unit(UNIT).state is State.QUARANTINED
-    assert inventory.clear(world.site(), UNIT).state is State.FREE
+    assert inventory.clear(world.context(), UNIT).state is State.FREE
 
 
 def test_a_card_that_does_not_reset_is_quarantined(world: World) -> None:
     before = world.snapshot()
-    boot(world.site(), guest(), wanted())
+    boot(world.context(), guest(), wanted())
     world.kernel.refuses.add(("reset", GPU))
     assert quarantined(world) == "the kernel does no reset"
-    inventory.clear(world.site(), UNIT)
+    inventory.clear(world.context(), UNIT)
     assert world.snapshot() == before
 
 
 def test_a_card_that_fell_off_its_bus_is_quarantined(world: World) -> None:
-    boot(world.site(), guest(), wanted())
+    boot(world.context(), guest(), wanted())
     world.kernel.lose(AUDIO)
     world.said.clear()
     reason = quarantined(world)
@@ -94,82 +94,82 @@ def test_a_card_that_fell_off_its_bus_is_quarantined(world: World) -> None:
         " whether 0000:06:00.1 answers is unknown: missing"
     )
     assert "is unknown: missing" in refused(
-        inventory.clear, world.site(), UNIT
+        inventory.clear, world.context(), UNIT
     )
 
 
 def test_a_driver_that_does_not_come_back_quarantines(world: World) -> None:
     before = world.snapshot()
-    boot(world.site(), guest(), wanted())
+    boot(world.context(), guest(), wanted())
     world.kernel.refuses.add(("bind to nouveau", GPU))
     assert quarantined(world) == (
         "0000:06:00.0 is not back on nouveau: the kernel does no bind to"
         " nouveau"
     )
-    message = refused(inventory.clear, world.site(), UNIT)
+    message = refused(inventory.clear, world.context(), UNIT)
     assert "is not back on nouveau" in message
     assert world.ledger.unit(UNIT).state is State.QUARANTINED
     world.kernel.refuses.clear()
-    inventory.clear(world.site(), UNIT)
+    inventory.clear(world.context(), UNIT)
     assert world.snapshot() == before
 
 
 def test_clear_leaves_drivers_where_the_operator_wants_them(
     world: World,
 ) -> None:
-    boot(world.site(), guest(), wanted())
+    boot(world.context(), guest(), wanted())
     world.kernel.refuses.add(("reset", GPU))
-    release.release(world.site(), UUID)
-    site = dataclasses.replace(world.site(), restores_drivers=False)
-    inventory.clear(site, UNIT)
+    release.release(world.context(), UUID)
+    context = dataclasses.replace(world.context(), restores_drivers=False)
+    inventory.clear(context, UNIT)
     assert world.kernel.binding(GPU) == VFIO
     assert world.journal.instances() == ()
 
 
 def test_a_release_after_the_host_was_restarted(world: World) -> None:
     before = world.snapshot()
-    boot(world.site(), guest(), wanted())
+    boot(world.context(), guest(), wanted())
     world.hypervisor.destroy(UUID)
     world.kernel.restart(world.bindings)
     world.said.clear()
-    (record,) = release.release(world.site(), UUID)
+    (record,) = release.release(world.context(), UUID)
     assert record.state is State.FREE
     assert "bus reset of 0000:06:00.0 and all beside it done" in world.said
     assert world.snapshot() == before
 
 
 def test_a_card_that_answers_late_is_clean(world: World) -> None:
-    boot(world.site(), guest(), wanted())
+    boot(world.context(), guest(), wanted())
     world.kernel.asleep = 3
-    site = dataclasses.replace(world.site(), reset_timeout_s=30)
-    (record,) = release.release(site, UUID)
+    context = dataclasses.replace(world.context(), reset_timeout_s=30)
+    (record,) = release.release(context, UUID)
     assert record.state is State.FREE
-    boot(world.site(), guest(), wanted())
+    boot(world.context(), guest(), wanted())
     world.kernel.asleep = 99
-    site = dataclasses.replace(world.site(), reset_timeout_s=0)
-    (record,) = release.release(site, UUID)
+    context = dataclasses.replace(world.context(), reset_timeout_s=0)
+    (record,) = release.release(context, UUID)
     assert record.state is State.QUARANTINED
 
 
 def test_an_instance_that_the_ledger_lost(world: World) -> None:
-    boot(world.site(), guest(), wanted())
+    boot(world.context(), guest(), wanted())
     (record,) = world.ledger.allocation(UUID).units
     for state in (State.RELEASING, State.SANITISING, State.FREE):
         record = world.ledger.move(record, state)
     before = world.snapshot()
-    message = refused(release.release, world.site(), UUID)
+    message = refused(release.release, world.context(), UUID)
     assert f"the ledger has lost instance {UUID}" in message
     assert world.snapshot() == before
 
 
 def test_what_moved_to_the_address_is_not_touched(world: World) -> None:
     """After a restart another device may be where the card was."""
-    boot(world.site(), guest(), wanted())
+    boot(world.context(), guest(), wanted())
     world.hypervisor.destroy(UUID)
     world.kernel.restart(world.bindings | {GPU: Binding("nvme", None)})
     policy = Policy(POLICY.select, (selector.parse("0000:06:00.0"),))
-    site = dataclasses.replace(world.site(), policy=policy)
-    (record,) = release.release(site, UUID)
+    context = dataclasses.replace(world.context(), policy=policy)
+    (record,) = release.release(context, UUID)
     assert record.state is State.QUARANTINED
     assert "is no longer what was published" in record.reason
     assert world.kernel.binding(GPU) == Binding("nvme", None)
@@ -178,44 +178,44 @@ def test_what_moved_to_the_address_is_not_touched(world: World) -> None:
 
 def test_a_group_is_reset_by_the_number_that_it_has_now(world: World) -> None:
     old = [
-        dataclasses.replace(u, iommu_group=99) for u in world.site().units()
+        dataclasses.replace(u, iommu_group=99) for u in world.context().units()
     ]
     world.ledger.publish(HOST, old)
-    boot(world.site(), guest(), wanted())
-    release.release(world.site(), UUID)
+    boot(world.context(), guest(), wanted())
+    release.release(world.context(), UUID)
     assert world.kernel.reset_groups == [18]
 
 
 def test_a_release_without_a_journal(world: World) -> None:
-    boot(world.site(), guest(), wanted())
+    boot(world.context(), guest(), wanted())
     world.journal.remove(UUID)
-    (record,) = release.release(world.site(), UUID)
+    (record,) = release.release(world.context(), UUID)
     assert record.state is State.FREE
     assert world.guests() == frozenset()
 
 
 def test_what_cannot_be_released(world: World) -> None:
     before = world.snapshot()
-    assert "holds nothing" in refused(release.release, world.site(), UUID)
-    assert "'x'" in refused(release.release, world.site(), "x")
+    assert "holds nothing" in refused(release.release, world.context(), UUID)
+    assert "'x'" in refused(release.release, world.context(), "x")
     world.ledger.claim(wanted(), UUID)
-    elsewhere = dataclasses.replace(world.site(), host="another")
+    elsewhere = dataclasses.replace(world.context(), host="another")
     message = refused(release.release, elsewhere, UUID)
     assert message == (
         f"instance {UUID} is on host {HOST}, and this is another; run it there"
     )
-    release.release(world.site(), UUID)
+    release.release(world.context(), UUID)
     assert world.snapshot() == before
 
 
 def test_a_claim_is_withdrawn(world: World) -> None:
     before = world.snapshot()
-    assert "holds nothing" in refused(release.withdraw, world.site(), UUID)
+    assert "holds nothing" in refused(release.withdraw, world.context(), UUID)
     world.ledger.claim(wanted("gpu:2"), UUID)
-    assert len(release.withdraw(world.site(), UUID).units) == 2
+    assert len(release.withdraw(world.context(), UUID).units) == 2
     assert world.snapshot() == before
-    boot(world.site(), guest(), wanted())
-    message = refused(release.withdraw, world.site(), UUID)
+    boot(world.context(), guest(), wanted())
+    message = refused(release.withdraw, world.context(), UUID)
     assert message == (
         f"unit {UNIT} of {UUID} is active; run 'gpu-passthrough instance"
         f" release {UUID}' on {HOST}"
@@ -224,21 +224,21 @@ def test_a_claim_is_withdrawn(world: World) -> None:
 
 def test_the_operators_own_quarantine(world: World) -> None:
     before = world.snapshot()
-    site = world.site()
-    assert "not quarantined" in refused(inventory.clear, site, UNIT)
+    context = world.context()
+    assert "not quarantined" in refused(inventory.clear, context, UNIT)
     world.ledger.claim(wanted(), UUID)
-    message = refused(inventory.quarantine, site, UNIT, "smells")
+    message = refused(inventory.quarantine, context, UNIT, "smells")
     assert message == (
         f"unit {UNIT} is claimed for {UUID}; release that first"
     )
-    release.withdraw(site, UUID)
-    record = inventory.quarantine(site, UNIT, "smells")
+    release.withdraw(context, UUID)
+    record = inventory.quarantine(context, UNIT, "smells")
     assert (record.state, record.reason) == (State.QUARANTINED, "smells")
-    again = inventory.quarantine(site, UNIT, "other")
+    again = inventory.quarantine(context, UNIT, "other")
     assert again.reason == "smells"
-    elsewhere = dataclasses.replace(site, host="another")
+    elsewhere = dataclasses.replace(context, host="another")
     assert "run it there" in refused(inventory.clear, elsewhere, UNIT)
     unknown = UnitKey(HOST, place("07:00.0"))
-    assert "no unit" in refused(inventory.clear, site, unknown)
-    inventory.clear(site, UNIT)
+    assert "no unit" in refused(inventory.clear, context, unknown)
+    inventory.clear(context, UNIT)
     assert world.snapshot() == before

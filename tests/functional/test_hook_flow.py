@@ -22,7 +22,7 @@ from gpu_passthrough_plugin.flow import (
     recovery,
     release,
 )
-from gpu_passthrough_plugin.flow.context import Site
+from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.flow.hook import HookContext
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.model.hook import HookMode
@@ -71,7 +71,7 @@ def libvirt(world: World) -> Libvirt:
     return Libvirt(world)
 
 
-def deaf(world: World, acts: Acts | None = None) -> Site:
+def deaf(world: World, acts: Acts | None = None) -> HostContext:
     """The host, whose libvirt must not be asked.
 
     It holds a domain while that starts anew, and waits for its units.
@@ -80,7 +80,7 @@ def deaf(world: World, acts: Acts | None = None) -> Site:
     def connect() -> AbstractContextManager[Hypervisor]:
         return _never()
 
-    return dataclasses.replace(world.site(acts), connect=connect)
+    return dataclasses.replace(world.context(acts), connect=connect)
 
 
 def _never() -> NoReturn:
@@ -142,7 +142,7 @@ def test_what_was_claimed_by_hand_is_claimed_again(
         assert "reset" in acts.done
         assert world.snapshot() == before
     assert world.ledger.allocation(UUID).request == "gpu:1"
-    release.withdraw(world.site(), UUID)
+    release.withdraw(world.context(), UUID)
     assert world.states() == ["free"] * 3
 
 
@@ -217,9 +217,9 @@ def test_a_boot_of_ours_goes_through_and_ends_by_itself(
         assert world.snapshot() == now
         called.append(operation)
 
-    boot.boot(world.site(Acts(before=hooked)), guest(), wanted())
+    boot.boot(world.context(Acts(before=hooked)), guest(), wanted())
     assert world.ledger.allocation(UUID).states == (State.ACTIVE,)
-    release.release(world.site(Acts(before=hooked)), UUID)
+    release.release(world.context(Acts(before=hooked)), UUID)
     assert called[0] == "prepare"
     assert "release" in called
     assert libvirt.ended == []
@@ -229,7 +229,7 @@ def test_a_boot_of_ours_goes_through_and_ends_by_itself(
 def test_a_guest_of_ours_that_ended_keeps_its_units(
     world: World, libvirt: Libvirt
 ) -> None:
-    boot.boot(world.site(), guest(), wanted())
+    boot.boot(world.context(), guest(), wanted())
     held = world.ledger.allocation(UUID).units[0]
     places = [str(f.address) for f in held.unit.functions]
     assert libvirt.calls("release", xml(*places, uuid=UUID).encode()) == 0
@@ -248,7 +248,7 @@ def test_an_operator_releases_a_guest_that_others_started(
             assert libvirt.calls("release") == 0
 
     acts = Acts(before=hooked)
-    (record,) = release.release(world.site(acts), UUID)
+    (record,) = release.release(world.context(acts), UUID)
     assert record.state is State.FREE
     assert {"stop", "reset"} <= set(acts.done)
     assert libvirt.ended == []
@@ -261,7 +261,7 @@ def test_what_is_active_is_not_withdrawn(
 ) -> None:
     libvirt.calls("prepare")
     with pytest.raises(errors.Refused, match="instance release"):
-        release.withdraw(world.site(), UUID)
+        release.withdraw(world.context(), UUID)
 
 
 def test_recovery_leaves_running_guests_of_others_alone(

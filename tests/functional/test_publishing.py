@@ -8,7 +8,7 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.flow import inventory
-from gpu_passthrough_plugin.flow.context import Site
+from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.trait import Given
@@ -16,18 +16,20 @@ from tests.functional.world import HOST, POLICY, World, wanted
 from tests.trees.seed import seed
 
 
-def machine(world: World, machine_id: str) -> Site:
+def machine(world: World, machine_id: str) -> HostContext:
     """The world's host, with another id or with none."""
     host = seed()
     if machine_id:
         host.file("etc/machine-id", f"{machine_id}\n")
-    return dataclasses.replace(world.site(), tree=host.tree())
+    return dataclasses.replace(world.context(), tree=host.tree())
 
 
 def test_aggregates_are_published_and_withdrawn(world: World) -> None:
     for text in ("rack-1 blue", "blue", ""):
         names = frozenset(text.split())
-        inventory.publish(dataclasses.replace(world.site(), aggregates=names))
+        inventory.publish(
+            dataclasses.replace(world.context(), aggregates=names)
+        )
         (host,) = world.ledger.hosts()
         assert (host.name, host.aggregates) == (HOST, names)
 
@@ -40,7 +42,7 @@ def test_traits_are_published_with_the_units(world: World) -> None:
     before = world.ledger.records()
     assert [r.unit.traits for r in before] == [frozenset()] * 3
     report = inventory.publish(
-        dataclasses.replace(world.site(), policy=policy)
+        dataclasses.replace(world.context(), policy=policy)
     )
     assert [str(u.key.address) for u in report.changed] == ["0000:06:00.0"]
     assert [r.unit.traits for r in world.ledger.records()] == [
@@ -70,7 +72,7 @@ def test_a_machine_without_an_id_is_not_refused(world: World) -> None:
 def test_a_disabled_host_stays_disabled(world: World) -> None:
     world.ledger.cordon(HOST, "new roof")
     inventory.publish(
-        dataclasses.replace(world.site(), aggregates=frozenset("a"))
+        dataclasses.replace(world.context(), aggregates=frozenset("a"))
     )
     (host,) = world.ledger.hosts()
     assert (host.is_cordoned, host.reason) == (True, "new roof")

@@ -19,7 +19,7 @@ from gpu_passthrough_plugin.allocation.driver import (
 )
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.discovery import functions as discovery
-from gpu_passthrough_plugin.flow.context import Site
+from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.formats import domain_xml, nova_alias
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
@@ -62,7 +62,7 @@ class Snapshot:
 
 
 class World:
-    """The host, its ledger and its guests; ``site()`` acts on them.
+    """The host, its ledger and its guests; ``context()`` acts on them.
 
     Three cards are on nouveau and snd_hda_intel when it begins, and their
     units are published.
@@ -93,7 +93,7 @@ class World:
         self.journal = InstanceJournal(str(folder / "instances"))
         # Open for as long as this is: its guests would go with the last.
         self.hypervisor = Hypervisor(URI)
-        self.site().ledger.publish(HOST, self.site().units())
+        self.context().ledger.publish(HOST, self.context().units())
 
     def close(self) -> None:
         for uuid in self.guests():
@@ -101,10 +101,10 @@ class World:
         self.hypervisor.__exit__(None, None, None)
         self.ledger.close()
 
-    def site(self, acts: Acts | None = None) -> Site:
+    def context(self, acts: Acts | None = None) -> HostContext:
         """The host, to act on through ``acts``."""
         counted = acts or Acts()
-        return Site(
+        return HostContext(
             host=HOST,
             tree=self.tree,
             policy=POLICY,

@@ -63,7 +63,7 @@ _BENCH = """
 import sys
 from gpu_passthrough_plugin.cli.context import Context
 context = Context("/", None, [sys.argv[1]])
-context.boot
+context.boot_context
 print(*sorted(sys.modules))
 """
 
