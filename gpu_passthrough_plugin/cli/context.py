@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gpu_passthrough_plugin.discovery.pci_names import Names
     from gpu_passthrough_plugin.flow.context import HostContext
     from gpu_passthrough_plugin.flow.enablement import BootContext
-    from gpu_passthrough_plugin.flow.verification import Known
+    from gpu_passthrough_plugin.flow.verification import BootEvidence
     from gpu_passthrough_plugin.host.boot.journal import JournalStore
     from gpu_passthrough_plugin.host.commands import Commands
     from gpu_passthrough_plugin.host.files import Files
@@ -184,13 +184,13 @@ class Context:
         )
 
     @functools.cached_property
-    def known(self) -> Known:
-        """What is known of the host besides its files; here only."""
-        from gpu_passthrough_plugin.flow.verification import Known
+    def boot_evidence(self) -> BootEvidence:
+        """Return what explains this host's boot; nothing of another host's."""
+        from gpu_passthrough_plugin.flow.verification import BootEvidence
         from gpu_passthrough_plugin.model.reading import MISSING
 
         if not self.is_here:
-            return Known(MISSING, None, lambda _, __: MISSING)
+            return BootEvidence(MISSING, None, lambda _, __: MISSING)
         from gpu_passthrough_plugin.flow import verification
         from gpu_passthrough_plugin.formats.kernel_log import parsed
         from gpu_passthrough_plugin.host import kmsg
@@ -198,10 +198,10 @@ class Context:
         _, commands, changes, _ = self._hands()
         history = changes.read()
         text = kmsg.text()
-        return Known(
+        return BootEvidence(
             parsed(text) if isinstance(text, str) else text,
             history.enablement if history else None,
-            functools.partial(verification.listed, commands),
+            functools.partial(verification.list_image, commands),
         )
 
     def _hands(

@@ -28,7 +28,7 @@ class _Changes(Planner):
             for line in diff_lines((change,)):
                 say(line)
         else:
-            hook_install.carry_out(files, change)
+            hook_install.apply(files, change)
         return self.answer((change,))
 
     def files(self) -> Files:
@@ -73,7 +73,7 @@ class HookInstall(_Changes):
         program = hook_install.program(
             python, entry, list(map(os.path.abspath, config_files)), files.root
         )
-        change = hook_install.planned(files, program, version)
+        change = hook_install.plan_install(files, program, version)
         answer = self.carried_out(files, change, is_dry=parsed_args.dry_run)
         if change.action is Action.CREATE and not parsed_args.dry_run:
             say(
@@ -109,7 +109,7 @@ class HookRemove(_Changes):
         from gpu_passthrough_plugin.flow import hook_install
 
         files = self.files()
-        change = hook_install.removal(files)
+        change = hook_install.plan_removal(files)
         return self.carried_out(files, change, is_dry=parsed_args.dry_run)
 
 

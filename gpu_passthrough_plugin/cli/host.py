@@ -45,18 +45,18 @@ class HostCheck(Lister):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         context = self.context
-        found = tuple(
-            verification.findings(
+        findings = tuple(
+            verification.check_host(
                 context.tree,
                 context.policy,
                 _dependencies(context),
-                lambda: context.known,
+                lambda: context.boot_evidence,
             )
         )
-        if any(f.status is Status.FAIL for f in found):
+        if any(f.status is Status.FAIL for f in findings):
             self.status = 1
         return CHECKS, rows(
-            *((f.check, str(f.status), f.detail, f.remedy) for f in found)
+            *((f.check, str(f.status), f.detail, f.remedy) for f in findings)
         )
 
 
@@ -202,14 +202,13 @@ class HostVerify(Lister):
 
         context = self.context
         if parsed_args.report:
-            there = report.read(parsed_args.report)
-            tree, known = there.tree, there.known
+            tree, evidence = report.read(parsed_args.report)
         else:
-            tree, known = context.tree, context.known
-        found = verification.verified(tree, context.policy, known)
-        if any(row.status is Status.FAIL for row in found):
+            tree, evidence = context.tree, context.boot_evidence
+        findings = verification.verify_host(tree, context.policy, evidence)
+        if any(finding.status is Status.FAIL for finding in findings):
             self.status = 1
-        return VERIFIED, rows(*map(_row, found))
+        return VERIFIED, rows(*map(_row, findings))
 
 
 class HostReport(Command):
@@ -228,7 +227,8 @@ class HostReport(Command):
         from gpu_passthrough_plugin.flow import report
 
         context = self.context
-        save(parsed_args.file, report.written(context.tree, context.known))
+        content = report.write(context.tree, context.boot_evidence)
+        save(parsed_args.file, content)
 
 
 def _row(found: Verified) -> tuple[object, ...]:

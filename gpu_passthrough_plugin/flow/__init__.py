@@ -1,6 +1,6 @@
-"""Composes the stages: each of the operator's verbs as a few stage calls.
+"""Each of the operator's commands as a few calls of the stages.
 
-Reads by ``discovery``, decides by the pure stages, acts by ``host`` and
-the ledger.  One module a verb, so that none imports what it has no use
-for.
+Reads with ``discovery``, decides with the pure stages, acts with ``host`` and
+the ledger.  One module a subject, so that a command imports only what it
+needs.
 """

@@ -1,4 +1,4 @@
-"""Allocate, attach, start, check: a guest that holds whole groups."""
+"""Boot an instance: claim units, attach them, start the guest, check it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute import assignment, attachment
 from gpu_passthrough_plugin.flow.context import HostContext, require_current
-from gpu_passthrough_plugin.flow.recovery import quiet
+from gpu_passthrough_plugin.flow.recovery import locked_and_recovered
 from gpu_passthrough_plugin.flow.teardown import give_back, guest_faults
 from gpu_passthrough_plugin.formats.domain_xml import Domain
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
@@ -24,14 +24,16 @@ Records = tuple[UnitRecord, ...]
 
 
 def boot(context: HostContext, domain: Domain, request: Request) -> Allocation:
-    """What the started guest holds, checked in libvirt and in sysfs.
+    """Start a guest with the units that it requests; return what it holds.
 
-    :raises Error: when a step fails; it says which, and everything was
-        undone in reverse.
+    The running guest is checked in libvirt and in sysfs.
+
+    :raises Error: when a step fails, with its name; every step before it was
+        rolled back.
     """
-    with quiet(context), context.connect() as hypervisor:
+    with locked_and_recovered(context), context.connect() as hypervisor:
         assignment.refuse_taken(domain, context.records())
-        _refuse_present(context, hypervisor, domain)
+        _require_absent(context, hypervisor, domain)
         instance = Instance(
             uuid=domain.uuid,
             name=domain.name,
@@ -42,29 +44,31 @@ def boot(context: HostContext, domain: Domain, request: Request) -> Allocation:
             own=domain.host_functions.addresses,
         )
         context.journal.write(instance)
-        with _undone(context, hypervisor, instance) as step:
-            records = _claimed(context, instance, request, step)
-            instance, records = _prepared(context, instance, records, step)
-            _started(context, hypervisor, domain, instance, records, step)
+        with _rolled_back_on_error(context, hypervisor, instance) as step:
+            records = _claim(context, instance, request, step)
+            instance, records = _prepare(context, instance, records, step)
+            _start(context, hypervisor, domain, instance, records, step)
     return context.ledger.allocation(domain.uuid)
 
 
-def _claimed(
+def _claim(
     context: HostContext, instance: Instance, request: Request, step: Step
 ) -> Records:
     step("claim")
-    held = context.ledger.claim(request, instance.uuid, host=context.host)
-    units = _units(held.units)
+    allocation = context.ledger.claim(
+        request, instance.uuid, host=context.host
+    )
+    units = _units(allocation.units)
     context.say(f"claimed {', '.join(str(unit.key) for unit in units)}")
     step("compare with the ledger")
     require_current(context, units)
     step("look for other users")
     for unit in units:
         context.devices.require_idle(unit.key.address)
-    return held.units
+    return allocation.units
 
 
-def _prepared(
+def _prepare(
     context: HostContext, instance: Instance, records: Records, step: Step
 ) -> tuple[Instance, Records]:
     step("prepare")
@@ -73,16 +77,16 @@ def _prepared(
         instance, rebinds=assignment.rebinds(units, context.bindings(units))
     )
     context.journal.write(instance)
-    records = _moved(context, records, State.PREPARING)
+    records = _move(context, records, State.PREPARING)
     step("bind")
     context.devices.prepare()
     for rebind in instance.rebinds:
         context.devices.rebind(rebind)
-        context.say(_bound(rebind))
+        context.say(_describe(rebind))
     return instance, records
 
 
-def _started(
+def _start(
     context: HostContext,
     hypervisor: Hypervisor,
     domain: Domain,
@@ -107,11 +111,11 @@ def _started(
         raise errors.Refused("; ".join(faults))
     context.say("checked: the guest holds exactly what was claimed")
     step("activate")
-    _moved(context, records, State.ACTIVE)
+    _move(context, records, State.ACTIVE)
     context.journal.write(dataclasses.replace(instance, phase=Phase.ACTIVE))
 
 
-def _bound(rebind: Rebind) -> str:
+def _describe(rebind: Rebind) -> str:
     address, driver = rebind.address, rebind.becomes.driver
     if rebind.was.driver == driver:
         return f"{address} is on {driver} already; held to it"
@@ -123,33 +127,33 @@ def _units(records: Records) -> tuple[Unit, ...]:
     return tuple(record.unit for record in records)
 
 
-def _moved(context: HostContext, records: Records, state: State) -> Records:
-    """The records after the move of these very ones.
+def _move(context: HostContext, records: Records, state: State) -> Records:
+    """Move units to a state; return their new records.
 
-    :raises Conflict: when another changed one meanwhile: the lock was
-        lost, or the claim was withdrawn on another host.
+    :raises Conflict: when a record changed meanwhile: the lock was lost, or
+        the claim was withdrawn on another host.
     """
     return tuple(context.ledger.move(record, state) for record in records)
 
 
 @contextmanager
-def _undone(
+def _rolled_back_on_error(
     context: HostContext, hypervisor: Hypervisor, instance: Instance
 ) -> Iterator[Step]:
-    """What was done inside is undone when it fails, and said so."""
+    """Undo the steps when one fails; add what was undone to the error."""
     steps = ["begin"]
     try:
         yield steps.append
     except errors.Error as error:
-        said = f"boot failed at step '{steps[-1]}': {error}; undone: "
-        said += _undo(context, hypervisor, instance)
+        message = f"boot failed at step '{steps[-1]}': {error}; undone: "
+        message += _undo(context, hypervisor, instance)
         if isinstance(error, errors.NoValidHost):
-            raise errors.NoValidHost(said) from error
+            raise errors.NoValidHost(message) from error
         if isinstance(error, errors.Refused):
-            raise errors.Refused(said) from error
-        raise errors.Unavailable(said) from error
+            raise errors.Refused(message) from error
+        raise errors.Unavailable(message) from error
     except BaseException:
-        # Ctrl-C, SIGTERM or a bug: undone all the same.
+        # Ctrl-C, SIGTERM or a bug.
         _undo(context, hypervisor, instance)
         raise
 
@@ -157,10 +161,10 @@ def _undone(
 def _undo(
     context: HostContext, hypervisor: Hypervisor, begun: Instance
 ) -> str:
-    """What was undone, in words.
+    """Undo an interrupted boot; return what was undone, for the message.
 
-    :param begun: the instance as the boot began; the journal knows more,
-        unless another took the boot for dead and undid it.
+    :param begun: the instance as the boot began.  The journal has more of it,
+        unless another command took the boot for dead and undid it.
     """
     try:
         instance = context.journal.read(begun.uuid) or begun
@@ -170,12 +174,12 @@ def _undo(
     return ", ".join(done) or "nothing was changed"
 
 
-def _refuse_present(
+def _require_absent(
     context: HostContext, hypervisor: Hypervisor, domain: Domain
 ) -> None:
     busy = [r for r in context.held(domain.uuid) if r.state != State.CLAIMED]
-    there = hypervisor.live_xml(domain.uuid) is not None
-    if busy or there or context.journal.read(domain.uuid) is not None:
+    is_running = hypervisor.live_xml(domain.uuid) is not None
+    if busy or is_running or context.journal.read(domain.uuid) is not None:
         raise errors.Refused(
             f"instance {domain.uuid} is there already; run 'gpu-passthrough"
             f" instance release {domain.uuid}' first"

@@ -1,4 +1,4 @@
-"""How a host boots, with every file that an installed driver asks for."""
+"""Read how a host boots, with every file that an installed driver reads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gpu_passthrough_plugin.model.reading import Unknown
 class BootState(NamedTuple):
     """How a host boots, and which boot this is.
 
-    :param boot_id: of the running boot.
+    :param boot_id: the kernel's UUID of the running boot.
     :param has_vfio_pci: whether the running kernel has vfio-pci, as a
         module or built in.
     :param vfio_drivers: names of the running kernel's VFIO drivers, with
@@ -48,9 +48,9 @@ def read_installation(tree: Tree) -> Installation:
 
 
 def declared_reads() -> tuple[Reads, tuple[errors.Invalid, ...]]:
-    """Return all that any driver, or an explanation, reads of a host.
+    """Return all that drivers and diagnoses read of a host.
 
-    The errors are those of drivers that do not load.
+    The errors are of drivers that do not load.
     """
     reads, faults = load.declared_reads()
     return reads | modprobe.READS, faults

@@ -1,4 +1,4 @@
-"""One host, and everything that acting on its groups needs."""
+"""What commands that act on a host's groups work with."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HostContext:
-    """One host and what it is connected to.
+    """One host, its services, and how its units are released.
 
-    :param host: its name in the ledger.
+    :param host: this host's name in the ledger.
     :param connect: opens libvirt.
     :param lock: taken around every act on the host's groups.
     :param stop_timeout_s: how long a guest may take to shut down.
-    :param reset_timeout_s: how long a function may take to answer again.
-    :param restores_drivers: whether a release gives functions back to
-        the drivers that they had.
-    :param say: told of each step when it is done.
-    :param aggregates: the host aggregates that it says it is in.
+    :param reset_timeout_s: how long a function may take to respond after a
+        reset.
+    :param restores_drivers: whether a release returns functions to the
+        drivers that they had.
+    :param say: called with a line for each step that is done.
+    :param aggregates: the host aggregates that this host is published in.
     """
 
     host: str
@@ -50,43 +51,46 @@ class HostContext:
     aggregates: frozenset[str] = frozenset()
 
     def units(self) -> tuple[Unit, ...]:
-        """What this host can hand out, read from it now."""
+        """Return the units of this host's assignable groups, read now."""
         snapshot = host_snapshot.read(self.tree, self.policy, Scope.PRIMARIES)
         return snapshot.units(self.host)
 
     def records(
         self, states: Collection[State] = ()
     ) -> tuple[UnitRecord, ...]:
-        """This host's units in the ledger."""
+        """Return this host's units in the ledger.
+
+        :param states: only units in one of these; empty for any state.
+        """
         return self.ledger.records(host=self.host, states=states)
 
     def held(self, uuid: str) -> tuple[UnitRecord, ...]:
-        """The units of this host that an instance has in the ledger."""
+        """Return this host's units that the ledger has for an instance."""
         return tuple(r for r in self.records() if r.consumer == uuid)
 
     def move(self, uuid: str, old: State, new: State) -> None:
-        """Take those units of an instance that are in ``old`` to ``new``."""
+        """Move an instance's units that are in state ``old`` to ``new``."""
         for record in self.held(uuid):
             if record.state is old:
                 self.ledger.move(record, new)
 
-    def bindings(self, of: Collection[Unit]) -> Mapping[Address, Binding]:
-        """Which driver every endpoint of the units has now."""
+    def bindings(self, units: Collection[Unit]) -> Mapping[Address, Binding]:
+        """Return the driver of every endpoint of the units, read now."""
         return {
             f.address: self.devices.binding(f.address)
-            for unit in of
+            for unit in units
             for f in unit.functions
         }
 
 
-def require_current(context: HostContext, of: Collection[Unit]) -> None:
-    """Nothing, where the host shows the units as the ledger has them.
+def require_current(context: HostContext, units: Collection[Unit]) -> None:
+    """Raise if the host does not show the units as the ledger has them.
 
-    :raises Refused: when one changed, or can no longer be handed out.
+    :raises Refused: when a unit changed, or is no longer assignable.
     """
-    now = {unit.key: unit.functions for unit in context.units()}
-    for unit in of:
-        if now.get(unit.key) != unit.functions:
+    current = {unit.key: unit.functions for unit in context.units()}
+    for unit in units:
+        if current.get(unit.key) != unit.functions:
             raise errors.Refused(
                 f"unit {unit.key} is no longer what was published of it;"
                 " see 'gpu-passthrough group list', then run"
@@ -94,9 +98,13 @@ def require_current(context: HostContext, of: Collection[Unit]) -> None:
             )
 
 
-def require_here(context: HostContext, host: str, what: str) -> None:
+def require_here(context: HostContext, host: str, subject: str) -> None:
+    """Raise if ``host`` is another than this one.
+
+    :param subject: what is on that host, for the message.
+    """
     if host != context.host:
         raise errors.Refused(
-            f"{what} is on host {host}, and this is {context.host}; run it"
+            f"{subject} is on host {host}, and this is {context.host}; run it"
             " there"
         )

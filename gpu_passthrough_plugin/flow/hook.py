@@ -1,7 +1,7 @@
 """What the libvirt hook does at each step of a guest's life.
 
-libvirt waits for it, and kills a running guest whose hook fails when it
-reconnects: only a start is ever refused.
+libvirt waits for the hook, and kills a running guest whose hook fails at a
+reconnect: only a start is ever refused.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from gpu_passthrough_plugin.model.unit import State
 PREPARE, RELEASE, RECONNECT = "prepare", "release", "reconnect"
 
 _POLL_S = 0.1
-# After that long, the release that is waited for may have died.
+# After this time the release that a start waits for may have died.
 _RESTART_RELEASE_S = 10
 _LEDGER_TRIES = 8
 
@@ -45,9 +45,9 @@ class HookContext:
     """Everything one hook run needs.
 
     :param host: this host's name in the ledger.
-    :param mode: which shape units have to be taken in.
-    :param wait_s: how long a start waits for units that are released.
-    :param hand_over: starts releasing what an instance had, on its own.
+    :param mode: whether a guest has to take whole units.
+    :param wait_s: how long a start waits for units that are being released.
+    :param hand_over: starts a process that releases an instance's units.
     """
 
     host: str
@@ -61,9 +61,12 @@ class HookContext:
 
 
 def act(context: HookContext, name: str, operation: str, text: bytes) -> int:
-    """Return the hook's exit status; what is wrong is complained about.
+    """Act on one call of the hook; return its exit status.
 
-    :param name: the domain's.
+    Errors are printed.
+
+    :param name: of the domain.
+    :param operation: libvirt's name of the step.
     :param text: the domain's XML.
     """
     is_start = operation == PREPARE
@@ -105,23 +108,23 @@ def _prepare(
 ) -> None:
     """Make the guest's units active for it.
 
-    :raises Refused: when it may not start.
+    :raises Refused: when the guest may not start.
     """
     begun = time.monotonic()
     is_release_restarted = False
     while True:
-        made = _attempt(context, Guest(uuid, functions))
-        if made.refusals:
-            raise errors.Refused("; ".join(made.refusals))
-        if not made.waits_for:
+        decided = _attempt(context, Guest(uuid, functions))
+        if decided.refusals:
+            raise errors.Refused("; ".join(decided.refusals))
+        if not decided.waits_for:
             return
         age_s = time.monotonic() - begun
         if age_s > context.wait_s:
             raise errors.Refused(
-                f"{_listed(made.waits_for)} was not released by its previous"
-                f" guest within {context.wait_s:g} s ([hook] wait_s); see"
-                " 'journalctl -t gpu-passthrough', then run 'gpu-passthrough"
-                f" hook release {uuid}'"
+                f"{_listed(decided.waits_for)} was not released by its"
+                f" previous guest within {context.wait_s:g} s ([hook] wait_s);"
+                " see 'journalctl -t gpu-passthrough', then run"
+                f" 'gpu-passthrough hook release {uuid}'"
             )
         if age_s > _RESTART_RELEASE_S and not is_release_restarted:
             is_release_restarted = True
@@ -132,22 +135,22 @@ def _prepare(
 def _reconnect(
     context: HookContext, uuid: str, functions: Mapping[Address, bool]
 ) -> None:
-    """Make a running guest's units active for it, where they are free.
+    """Record a running guest's units as active, if they are free.
 
-    :raises Refused: when they are another's.
+    :raises Refused: when another consumer has them.
     """
-    made = _attempt(context, Guest(uuid, functions, is_running=True))
-    why = "; ".join(made.refusals)
-    if made.waits_for:
-        why = f"{_listed(made.waits_for)} is being released"
+    decided = _attempt(context, Guest(uuid, functions, is_running=True))
+    why = "; ".join(decided.refusals)
+    if decided.waits_for:
+        why = f"{_listed(decided.waits_for)} is being released"
     if why:
         raise errors.Refused(f"the guest is running, but {why}")
 
 
 def _release(context: HookContext, uuid: str) -> None:
-    """Move the instance's active units to ``releasing``, and hand over.
+    """Move an instance's active units to ``releasing``; start their release.
 
-    What ``instance boot`` started is ended by ``instance release``.
+    A guest of ``instance boot`` is released by ``instance release`` instead.
     """
     if context.journal.has(uuid):
         return
@@ -160,9 +163,10 @@ def _release(context: HookContext, uuid: str) -> None:
 
 
 def _attempt(context: HookContext, guest: Guest) -> Decision:
-    """Return what was decided on the host and the ledger, and done.
+    """Decide by the host and the ledger, and carry the decision out.
 
-    :raises Conflict: when others changed the ledger time and again.
+    :raises Conflict: when the ledger changed meanwhile at each of several
+        tries.
     """
     guest = dataclasses.replace(
         guest, is_in_journal=context.journal.has(guest.uuid)
@@ -183,21 +187,21 @@ def _attempt_once(
     context: HookContext, guest: Guest, groups: Mapping[int, Sequence[Member]]
 ) -> Decision:
     ledger = context.ledger
-    made = decision.decide(
+    decided = decision.decide(
         guest,
         groups,
         _view(context, guest.uuid),
         Rules(context.mode, context.policy.is_excluded),
     )
-    if made.changes_nothing:
-        return made
-    records = [*made.moves]
-    if made.takes:
-        keys = [record.unit.key for record in made.takes]
+    if decided.changes_nothing:
+        return decided
+    records = [*decided.moves]
+    if decided.takes:
+        keys = [record.unit.key for record in decided.takes]
         records += ledger.claim_units(keys, guest.uuid, HOOK_REQUEST).units
     for record in records:
         ledger.move(record, State.ACTIVE)
-    return made
+    return decided
 
 
 def _view(context: HookContext, uuid: str) -> LedgerView:

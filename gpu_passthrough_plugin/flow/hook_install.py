@@ -52,14 +52,15 @@ def program(
     return script.Program(python=python, entry=entry, options=tuple(options))
 
 
-def planned(
+def plan_install(
     files: Files, program: script.Program, libvirt: int | None
 ) -> Write:
-    """Return the change that puts the hook in place, or updates it.
+    """Return the change that installs or updates the hook.
 
-    :param libvirt: its version as a number; None where it is not known.
-    :raises Refused: when libvirt is too old or absent, or the file there is
-        not the product's.
+    :param libvirt: libvirt's version as a number, such as 9000000; None if
+        unknown.
+    :raises Refused: when libvirt is too old or absent, or a file is in the
+        hook's place that is not ours.
     """
     if libvirt is not None and libvirt < _OLDEST:
         raise errors.Refused(
@@ -74,15 +75,15 @@ def planned(
     return Write(STEP, script.PATH, _present(files), text, script.MODE)
 
 
-def removal(files: Files) -> Write:
+def plan_removal(files: Files) -> Write:
     """Return the change that removes the hook.
 
-    :raises Refused: when the file there is not the product's.
+    :raises Refused: when the file in the hook's place is not ours.
     """
     return Write(STEP, script.PATH, _present(files), None)
 
 
-def carry_out(files: Files, change: Write) -> None:
+def apply(files: Files, change: Write) -> None:
     """Apply a planned change."""
     if change.becomes is None:
         files.remove(change.path)
@@ -96,7 +97,7 @@ def carry_out(files: Files, change: Write) -> None:
 
 
 def _present(files: Files) -> bytes | None:
-    """The product's program that is there; None for none."""
+    """Return the installed hook; None if there is none."""
     text = files.read(script.PATH)
     if text is not None and not script.is_ours(text):
         raise errors.Refused(
@@ -107,5 +108,8 @@ def _present(files: Files) -> bytes | None:
 
 
 def _version(number: int) -> str:
-    """Source: libvirt, virGetVersion."""
+    """Return a version number in its dotted form.
+
+    Source: libvirt, virGetVersion.
+    """
     return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"

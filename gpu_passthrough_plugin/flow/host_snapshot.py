@@ -1,4 +1,4 @@
-"""One host as it is now: read once, and passed on to every verb."""
+"""Read a host once, into values that every command decides by."""
 
 from __future__ import annotations
 

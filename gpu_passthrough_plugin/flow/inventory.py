@@ -1,4 +1,4 @@
-"""This host's units in the ledger: published, taken out of use, put back."""
+"""Publish this host's units; take one out of use, and put it back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gpu_passthrough_plugin.flow.context import (
     require_current,
     require_here,
 )
-from gpu_passthrough_plugin.flow.recovery import quiet
+from gpu_passthrough_plugin.flow.recovery import locked_and_recovered
 from gpu_passthrough_plugin.model.allocation import SyncReport
 from gpu_passthrough_plugin.model.reading import known
 from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
@@ -19,10 +19,11 @@ from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
 def publish(context: HostContext, *, replaces: bool = False) -> SyncReport:
     """Make the ledger's inventory of this host what the host shows.
 
-    :param replaces: whether it takes another machine's place.
-    :raises Refused: when another machine published under its name.
+    :param replaces: whether to replace the inventory of another machine
+        that published under this host's name.
+    :raises Refused: when another machine did, and it is not to be replaced.
     """
-    with quiet(context):
+    with locked_and_recovered(context):
         return context.ledger.publish(
             context.host,
             context.units(),
@@ -33,8 +34,11 @@ def publish(context: HostContext, *, replaces: bool = False) -> SyncReport:
 
 
 def quarantine(context: HostContext, key: UnitKey, reason: str) -> UnitRecord:
-    """A free unit, taken out of use by the operator."""
-    with quiet(context):
+    """Take a free unit out of use; return its record.
+
+    :raises Refused: when a consumer has it.
+    """
+    with locked_and_recovered(context):
         record = context.ledger.unit(key)
         if record.consumer:
             raise errors.Refused(
@@ -47,20 +51,20 @@ def quarantine(context: HostContext, key: UnitKey, reason: str) -> UnitRecord:
 
 
 def clear(context: HostContext, key: UnitKey) -> UnitRecord:
-    """A quarantined unit, looked at again and free.
+    """Check a quarantined unit again, and free it; return its record.
 
-    :raises Refused: when it is not quarantined, still not clean, or no
-        longer the group that was published: a function that was taken off
-        its bus and found again may be in another one.
+    :raises Refused: when the unit is not quarantined, is still not clean, or
+        is no longer the group that was published: a function that was removed
+        from its bus and rescanned may be in another group.
     """
     require_here(context, key.host, f"unit {key}")
-    with quiet(context):
+    with locked_and_recovered(context):
         record = context.ledger.unit(key)
         if record.state is not State.QUARANTINED:
             raise errors.Refused(
                 f"unit {key} is {record.state}, not quarantined"
             )
-        faults = sanitise.inspect(context, record.unit)
+        faults = sanitise.check_clean(context, record.unit)
         if faults:
             raise errors.Refused(
                 f"unit {key} is not clean: {'; '.join(faults)}; power-cycle"

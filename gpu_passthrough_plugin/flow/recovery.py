@@ -1,7 +1,7 @@
-"""What died half way is finished or undone, from three truths.
+"""Complete or undo what an interrupted command left.
 
-The ledger, the journal with sysfs behind it, and libvirt are held against
-each other under the host's lock, so that nobody else is at it.
+Compares the ledger, the host's journal with sysfs, and libvirt, under the
+host's lock, so that no other command acts meanwhile.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def release_ended(
 ) -> None:
     """Release the units of a guest that libvirt reported as ended.
 
-    This is what every command does before its own work: what is releasing
-    and in no journal is reset and freed.  What the libvirt hook claimed,
-    and died before it was active, was never the guest's.
+    Every command does so before its own work: units that are being released
+    and are in no journal are reset and freed.  Units that the libvirt hook
+    claimed without making them active never reached the guest.
 
     :param patience_s: how long to retry while the lock, the ledger or
         libvirt does not answer.
@@ -51,7 +51,7 @@ def release_ended(
 
 
 def _release_ended(context: HostContext, uuid: str) -> None:
-    with quiet(context):
+    with locked_and_recovered(context):
         claimed = [r for r in context.held(uuid) if r.state is State.CLAIMED]
         if (
             not claimed
@@ -64,13 +64,15 @@ def _release_ended(context: HostContext, uuid: str) -> None:
 
 
 @contextmanager
-def quiet(context: HostContext, *, but: str | None = None) -> Iterator[None]:
-    """The host's lock, with nothing left half done by who died.
+def locked_and_recovered(
+    context: HostContext, *, except_uuid: str | None = None
+) -> Iterator[None]:
+    """Hold the host's lock, after completing what was interrupted.
 
-    :param but: an instance that the caller is about to release itself.
+    :param except_uuid: an instance that the caller releases itself.
     """
     with context.lock():
-        unfinished = _unfinished(context, but)
+        unfinished = _unfinished(context, except_uuid)
         for instance in unfinished:
             if instance.is_stopped:
                 _undo(context, None, instance)
@@ -82,36 +84,38 @@ def quiet(context: HostContext, *, but: str | None = None) -> Iterator[None]:
         yield
 
 
-def _unfinished(context: HostContext, but: str | None) -> list[Instance]:
+def _unfinished(
+    context: HostContext, except_uuid: str | None
+) -> list[Instance]:
     journal = context.journal.instances()
     _require_same_host(context, journal)
-    known = {instance.uuid for instance in journal} | {but}
-    found = [
+    in_journal = {instance.uuid for instance in journal} | {except_uuid}
+    interrupted = [
         instance
         for instance in journal
         if instance.phase in (Phase.BOOTING, Phase.RELEASING)
-        and instance.uuid != but
+        and instance.uuid != except_uuid
     ]
     holders = {r.consumer for r in context.records(_UNFINISHED)}
-    return found + [
-        _unknown(context, uuid)
-        for uuid in sorted(filter(None, holders - known))
+    return interrupted + [
+        _instance_of_hook(context, uuid)
+        for uuid in sorted(filter(None, holders - in_journal))
     ]
 
 
-def _unknown(context: HostContext, uuid: str) -> Instance:
-    """An instance that the journal does not know.
+def _instance_of_hook(context: HostContext, uuid: str) -> Instance:
+    """Return an instance that is not in the journal.
 
-    The libvirt hook keeps none: a guest whose units are being given back,
-    and whose groups nobody holds, is one that ended, and that libvirt may
-    be starting anew while this is done.  What was claimed for it before it
-    started stays so.
+    The libvirt hook writes no journal.  A guest whose units are being
+    released, and whose groups no process uses, has ended; libvirt may start
+    it again meanwhile.  Units that were claimed before the guest started stay
+    claimed.
     """
     instance = Instance(uuid)
-    held = [r for r in context.held(uuid) if r.state in _UNFINISHED]
-    units = tuple(r.unit for r in held)
+    records = [r for r in context.held(uuid) if r.state in _UNFINISHED]
+    units = tuple(r.unit for r in records)
     try:
-        if any(r.state is State.PREPARING for r in held):
+        if any(r.state is State.PREPARING for r in records):
             return instance
         for unit in units:
             context.devices.require_idle(unit.key.address)
@@ -129,18 +133,20 @@ def _unknown(context: HostContext, uuid: str) -> Instance:
 def _require_same_host(
     context: HostContext, journal: Sequence[Instance]
 ) -> None:
-    """Nothing, where the ledger has what is bound here on this very host.
+    """Raise if the ledger has this host's instances under another host name.
 
-    Under another name its units would be published a second time, and the
-    former drivers of what was left half done be forgotten.
+    Under a new name the host's units would be published a second time, and
+    the former drivers of interrupted instances would be lost.
     """
     bound = {instance.uuid for instance in journal if instance.rebinds}
-    for held in context.ledger.allocations() if bound else ():
-        if held.consumer in bound and held.host != context.host:
+    for allocation in context.ledger.allocations() if bound else ():
+        is_here = allocation.host == context.host
+        if allocation.consumer in bound and not is_here:
             raise errors.Refused(
-                f"instance {held.consumer} of this host is on host"
-                f" {held.host} in the ledger, and this is {context.host}: was"
-                f" it renamed? set [DEFAULT] host = {held.host}"
+                f"instance {allocation.consumer} of this host is on host"
+                f" {allocation.host} in the ledger, and this is"
+                f" {context.host}: was it renamed? set [DEFAULT] host ="
+                f" {allocation.host}"
             )
 
 
@@ -160,11 +166,11 @@ def _recover(
 def _undo(
     context: HostContext, hypervisor: Hypervisor | None, instance: Instance
 ) -> None:
-    said = "undoing what was left half done of"
+    title = "undoing what was left half done of"
     if instance.is_stopped:
-        said = "giving back the units of the guest that ended,"
-    context.say(f"{said} {instance.uuid}")
-    # A boot that was cut off leaves the host as it was before it.
+        title = "giving back the units of the guest that ended,"
+    context.say(f"{title} {instance.uuid}")
+    # An interrupted boot leaves the host as it was before the boot.
     is_boot = instance.phase is Phase.BOOTING
     give_back(
         context,
@@ -177,7 +183,7 @@ def _undo(
 def _is_up(
     context: HostContext, hypervisor: Hypervisor, instance: Instance
 ) -> bool:
-    """Whether a boot got as far as a guest with exactly its claim."""
+    """Return whether an interrupted boot started a guest with its claim."""
     if instance.phase is not Phase.BOOTING or not instance.was_started:
         return False
     records = context.held(instance.uuid)

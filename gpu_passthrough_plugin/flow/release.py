@@ -1,4 +1,4 @@
-"""The end of an instance, or of a claim that no instance began to use."""
+"""Release an instance, or withdraw a claim that no instance uses."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import dataclasses
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.flow import teardown
 from gpu_passthrough_plugin.flow.context import HostContext, require_here
-from gpu_passthrough_plugin.flow.recovery import quiet
+from gpu_passthrough_plugin.flow.recovery import locked_and_recovered
 from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.unit import State, UnitRecord
 
 
 def release(context: HostContext, uuid: str) -> tuple[UnitRecord, ...]:
-    """The units that an instance held, stopped, reset and checked.
+    """Stop an instance, then reset, check and free its units; return these.
 
-    None, where one that was cut off had freed them all already.
+    Return none when an interrupted release had freed them all.
 
-    :raises Refused: when it holds nothing, or not on this host.
+    :raises Refused: when the instance holds nothing, or is on another host.
     """
-    with quiet(context, but=uuid):
-        held = _allocation(context, uuid)
-        if held:
-            require_here(context, held.host, f"instance {uuid}")
+    with locked_and_recovered(context, except_uuid=uuid):
+        allocation = _allocation(context, uuid)
+        if allocation:
+            require_here(context, allocation.host, f"instance {uuid}")
         instance = context.journal.read(uuid)
         if instance is None:
             instance = Instance(uuid)
@@ -39,12 +39,12 @@ def release(context: HostContext, uuid: str) -> tuple[UnitRecord, ...]:
                 stop_timeout_s=context.stop_timeout_s,
                 restores_drivers=context.restores_drivers,
             )
-        units = held.units if held else ()
+        units = allocation.units if allocation else ()
         return tuple(context.ledger.unit(r.unit.key) for r in units)
 
 
 def _allocation(context: HostContext, uuid: str) -> Allocation | None:
-    """What an instance holds; None where its release had got that far."""
+    """Return what an instance holds; None when its release freed it all."""
     try:
         return context.ledger.allocation(uuid)
     except errors.Refused as error:
@@ -62,18 +62,19 @@ def _allocation(context: HostContext, uuid: str) -> Allocation | None:
 
 
 def withdraw(context: HostContext, uuid: str) -> Allocation:
-    """What a consumer had claimed and not begun to use, free again.
+    """Free what a consumer claimed and no instance uses; return what it was.
 
-    :raises Refused: when it holds nothing, or an instance has it.
+    :raises Refused: when the consumer holds nothing, or an instance uses it.
     """
-    with quiet(context):
-        held = context.ledger.allocation(uuid)
-        busy = [r for r in held.units if r.state is not State.CLAIMED]
+    with locked_and_recovered(context):
+        allocation = context.ledger.allocation(uuid)
+        busy = [r for r in allocation.units if r.state is not State.CLAIMED]
         if busy:
             raise errors.Refused(
                 f"unit {busy[0].unit.key} of {uuid} is {busy[0].state}; run"
-                f" 'gpu-passthrough instance release {uuid}' on {held.host}"
+                f" 'gpu-passthrough instance release {uuid}' on"
+                f" {allocation.host}"
             )
-        for record in held.units:
+        for record in allocation.units:
             context.ledger.move(record, State.FREE)
-        return held
+        return allocation

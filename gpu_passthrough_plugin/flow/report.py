@@ -1,4 +1,4 @@
-"""``host record`` and ``host report``: a host in one file for elsewhere."""
+"""Write and read the files of ``host record`` and ``host report``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import facts, record, recorded_tree
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.flow import boot_state
-from gpu_passthrough_plugin.flow.verification import Known, Names
+from gpu_passthrough_plugin.flow.verification import BootEvidence, Names
 from gpu_passthrough_plugin.formats import kernel_log
 from gpu_passthrough_plugin.host import report_archive
 from gpu_passthrough_plugin.host.boot import journal_format
@@ -18,59 +18,62 @@ from gpu_passthrough_plugin.model.change_history import Enablement
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 
-# Of an image's names those that an explanation looks for.
-_TOLD = ("vfio", "gpu-passthrough", "modprobe.d/")
+# Only names in an image that a diagnosis looks for are written.
+_DIAGNOSED = ("vfio", "gpu-passthrough", "modprobe.d/")
 
 
 class Recording(NamedTuple):
-    """A host as umockdev's text.
+    """A recorded host.
 
-    :param faults: of drivers that do not load, so that what they read of a
-        host is not in it.
+    :param content: in umockdev's text format.
+    :param faults: errors of drivers that do not load; the files that such a
+        driver reads are not recorded.
     """
 
     content: bytes
     faults: tuple[errors.Invalid, ...]
 
 
-class Reported(NamedTuple):
-    """A host as its report has it."""
+class ReportedHost(NamedTuple):
+    """A host, as read from its report."""
 
     tree: Tree
-    known: Known
+    evidence: BootEvidence
 
 
 def recording(tree: Tree) -> Recording:
-    """Return all that any driver, or an explanation, reads of a host."""
+    """Return a recording of all that drivers and diagnoses read of a host."""
     reads, faults = boot_state.declared_reads()
     return Recording(record.written(tree, reads), faults)
 
 
-def written(tree: Tree, known: Known) -> bytes:
-    """The report's file."""
+def write(tree: Tree, evidence: BootEvidence) -> bytes:
+    """Return the content of a report."""
     parts = {report_archive.RECORDING: recording(tree).content}
-    if not isinstance(known.log, Unknown):
-        lines = kernel_log.relevant(known.log)
+    if not isinstance(evidence.log, Unknown):
+        lines = kernel_log.relevant(evidence.log)
         parts[report_archive.LOG] = "".join(
             f"{line}\n" for line in lines
         ).encode()
-    if known.enablement:
+    if evidence.enablement:
         parts[report_archive.ENABLEMENT] = _json(
-            journal_format.written_enablement(known.enablement)
+            journal_format.written_enablement(evidence.enablement)
         )
     release = facts.facts(tree).kernel_release
     if not isinstance(release, Unknown):
-        names = known.images(boot_state.read_installation(tree), release)
+        names = evidence.images(boot_state.read_installation(tree), release)
         if not isinstance(names, Unknown):
-            told = [n for n in names if any(word in n for word in _TOLD)]
-            parts[report_archive.IMAGES] = _json({release: told})
+            diagnosed = [
+                n for n in names if any(word in n for word in _DIAGNOSED)
+            ]
+            parts[report_archive.IMAGES] = _json({release: diagnosed})
     return report_archive.written(parts)
 
 
-def read(path: str) -> Reported:
-    """The host that a report tells of.
+def read(path: str) -> ReportedHost:
+    """Return the host of a report.
 
-    :raises Invalid: when it is no report, or not whole.
+    :raises Invalid: when the file is not a complete report.
     """
     parts = report_archive.read(path)
     if report_archive.RECORDING not in parts:
@@ -84,17 +87,17 @@ def read(path: str) -> Reported:
             parts[report_archive.LOG].decode(errors="replace")
         )
     images = _read_json(path, parts, report_archive.IMAGES)
-    return Reported(
+    return ReportedHost(
         recorded_tree.parse(
             parts[report_archive.RECORDING],
             f"{path}: {report_archive.RECORDING}",
         ),
-        Known(log, _enablement(path, parts), _Listed(images)),
+        BootEvidence(log, _enablement(path, parts), _ReportedImages(images)),
     )
 
 
-class _Listed:
-    """Names in images, as a report has them."""
+class _ReportedImages:
+    """Return the names in an image, from a report."""
 
     def __init__(self, images: object) -> None:
         self._images = images if isinstance(images, dict) else {}
@@ -105,17 +108,17 @@ class _Listed:
 
 
 def _enablement(path: str, parts: Mapping[str, bytes]) -> Enablement | None:
-    found = _read_json(path, parts, report_archive.ENABLEMENT)
-    if found is None:
+    document = _read_json(path, parts, report_archive.ENABLEMENT)
+    if document is None:
         return None
     try:
-        return journal_format.read_enablement(found)
+        return journal_format.read_enablement(document)
     except journal_format.MALFORMED as error:
         raise _malformed(path, report_archive.ENABLEMENT, error) from error
 
 
 def _read_json(path: str, parts: Mapping[str, bytes], name: str) -> Any:
-    """What a part says; None where there is none."""
+    """Return the JSON of one part of a report; None if there is no part."""
     if name not in parts:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Reset a unit that a guest had, and look whether it is clean."""
+"""Reset a unit that a guest had, and check whether it is clean."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ _POLL_S = 0.2
 
 
 def sanitise(context: HostContext, unit: Unit) -> tuple[str, ...]:
-    """The resets that failed, one line each; empty when none did."""
-    failures = _taken(context, unit)
+    """Reset a unit; return a line for each reset that failed."""
+    failures = _bind_to_vfio(context, unit)
     if failures:
         return tuple(failures)
-    ours = {f.address for f in unit.functions}
-    here = [f for f in discovery.functions(context.tree) if f.address in ours]
+    addresses = {f.address for f in unit.functions}
+    functions = [
+        f for f in discovery.functions(context.tree) if f.address in addresses
+    ]
     methods = {
         f.address: discovery.detail(context.tree, f).reset_methods
-        for f in here
+        for f in functions
     }
-    # The ledger's number is of the boot that the unit was published in.
+    # The ledger has the number of the boot in which the unit was published.
     number = next(
-        (f.iommu_group for f in here if isinstance(f.iommu_group, int)),
+        (f.iommu_group for f in functions if isinstance(f.iommu_group, int)),
         unit.iommu_group,
     )
     unit = dataclasses.replace(unit, iommu_group=number)
@@ -42,16 +44,17 @@ def sanitise(context: HostContext, unit: Unit) -> tuple[str, ...]:
     return tuple(failures)
 
 
-def inspect(
+def check_clean(
     context: HostContext,
     unit: Unit,
     failures: tuple[str, ...] = (),
     *,
     timeout_s: float = 0,
 ) -> tuple[str, ...]:
-    """Why the unit is not clean, by what its config space answers.
+    """Return why a unit is not clean, by reading its config space.
 
-    :param timeout_s: how long a function that was just reset may take.
+    :param failures: resets of the unit that failed.
+    :param timeout_s: how long a function may take to respond after a reset.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -65,12 +68,12 @@ def inspect(
         time.sleep(_POLL_S)
 
 
-def _taken(context: HostContext, unit: Unit) -> list[str]:
-    """Why functions are not on vfio-pci, which alone lets them be reset.
+def _bind_to_vfio(context: HostContext, unit: Unit) -> list[str]:
+    """Bind functions to vfio-pci, which resets need; return what failed.
 
-    One that is on another driver is taken back: the host was restarted
-    under the guest.  Addresses may have moved then, so that only a group
-    that is what it was, and that could be handed out, is touched.
+    A function is on another driver when the host was restarted under the
+    guest.  Addresses may have moved then, so only a group that is still as
+    published, and still assignable, is touched.
     """
     failures = []
     for function in unit.functions:

@@ -1,4 +1,4 @@
-"""Stop, reset, check, give back: what an instance held is free again."""
+"""Stop a guest; reset, check and free the units that it had."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import uuid as uuids
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute import assignment
 from gpu_passthrough_plugin.flow.context import HostContext
-from gpu_passthrough_plugin.flow.sanitise import inspect, sanitise
+from gpu_passthrough_plugin.flow.sanitise import check_clean, sanitise
 from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.formats.host_devices import host_functions
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
@@ -19,7 +19,7 @@ from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 def guest_faults(
     context: HostContext, hypervisor: Hypervisor, instance: Instance
 ) -> tuple[str, ...]:
-    """How the running guest differs from its claim; empty if it doesn't."""
+    """Return how the running guest differs from its claim, a line each."""
     live = hypervisor.live_xml(instance.uuid)
     if live is None:
         return ("the guest is not running",)
@@ -42,13 +42,16 @@ def give_back(
     stop_timeout_s: float = 0,
     restores_drivers: bool = True,
 ) -> tuple[str, ...]:
-    """What was done to give back everything that an instance has.
+    """Give back everything that an instance has; return what was done.
 
-    Each act may find itself done already: this is also how what died
-    half way is finished.
+    Each act may have been done before: an interrupted release is completed
+    by this as well.
 
-    :param hypervisor: None where libvirt has said that the guest ended.
-    :param stop_timeout_s: 0 stops the guest at once.
+    :param hypervisor: None when libvirt has reported that the guest ended.
+    :param stop_timeout_s: how long the guest may take to shut down; 0 powers
+        it off at once.
+    :param restores_drivers: whether functions go back to the drivers that
+        they had.
     """
     uuid = instance.uuid
     instance = dataclasses.replace(instance, phase=Phase.RELEASING)
@@ -64,7 +67,7 @@ def give_back(
         if record.state is State.CLAIMED:
             done += _unclaimed(context, instance, record)
             continue
-        faults = _dirt(context, instance, record.unit)
+        faults = _reset_and_check(context, instance, record.unit)
         if not faults:
             instance = _cleaned(context, instance, record.unit)
             if restores_drivers:
@@ -89,7 +92,7 @@ def _stopped(hypervisor: Hypervisor, uuid: str, stop_timeout_s: float) -> str:
 def _unclaimed(
     context: HostContext, instance: Instance, record: UnitRecord
 ) -> list[str]:
-    """Nothing was done to the unit yet."""
+    """Free a unit that nothing was done to yet, unless its claim stays."""
     if instance.keeps_claim:
         return []
     return _freed(context, instance, record)
@@ -100,75 +103,82 @@ def _freed(
 ) -> list[str]:
     end = State.CLAIMED if instance.keeps_claim else State.FREE
     context.ledger.move(record, end)
-    said = f"unit {record.unit.key} is {end}"
-    context.say(said)
-    return [said]
+    line = f"unit {record.unit.key} is {end}"
+    context.say(line)
+    return [line]
 
 
 def _quarantined(
     context: HostContext, instance: Instance, record: UnitRecord, reason: str
 ) -> list[str]:
-    """Its functions stay where they are; ``clear`` gives them back."""
-    ours = {f.address for f in record.unit.functions}
+    """Quarantine a unit; ``unit clear`` restores its drivers later."""
+    addresses = {f.address for f in record.unit.functions}
     context.journal.write(
         dataclasses.replace(
             instance,
             uuid=_quarantine_uuid(record.unit),
             phase=Phase.QUARANTINED,
-            rebinds=tuple(r for r in instance.rebinds if r.address in ours),
+            rebinds=tuple(
+                r for r in instance.rebinds if r.address in addresses
+            ),
         )
     )
     context.ledger.move(record, State.QUARANTINED, reason=reason)
-    said = f"unit {record.unit.key} is quarantined: {reason}"
-    context.say(said)
-    return [said]
+    line = f"unit {record.unit.key} is quarantined: {reason}"
+    context.say(line)
+    return [line]
 
 
 def _cleaned(context: HostContext, instance: Instance, unit: Unit) -> Instance:
-    """Written down before its functions go back to host drivers."""
+    """Record that a unit is clean, before host drivers get its functions."""
     cleaned = (*instance.cleaned, unit.key.address)
     instance = dataclasses.replace(instance, cleaned=cleaned)
     context.journal.write(instance)
     return instance
 
 
-def _dirt(
+def _reset_and_check(
     context: HostContext, instance: Instance, unit: Unit
 ) -> tuple[str, ...]:
-    """Why the unit is not clean, after the resets that it got."""
+    """Return why the unit is not clean, after the resets that it needs."""
     if unit.key.address in instance.cleaned:
         return ()
     if not instance.was_started:
-        return inspect(context, unit)
+        return check_clean(context, unit)
     failures = sanitise(context, unit)
-    return inspect(context, unit, failures, timeout_s=context.reset_timeout_s)
+    return check_clean(
+        context, unit, failures, timeout_s=context.reset_timeout_s
+    )
 
 
 def _restored(
     context: HostContext, instance: Instance, unit: Unit
 ) -> tuple[list[str], tuple[str, ...]]:
-    """What is back on the driver that it had, and what is not and why."""
-    ours = {f.address for f in unit.functions}
+    """Return functions to the drivers that they had.
+
+    Return what was done, and what failed.
+    """
+    addresses = {f.address for f in unit.functions}
     done: list[str] = []
     faults: list[str] = []
     for rebind in reversed(instance.rebinds):
-        if rebind.address not in ours or not rebind.is_needed:
+        if rebind.address not in addresses or not rebind.is_needed:
             continue
-        to = rebind.was.driver or "no driver"
+        driver = rebind.was.driver or "no driver"
         try:
             context.devices.rebind(rebind.undo())
         except errors.Error as error:
-            faults.append(f"{rebind.address} is not back on {to}: {error}")
+            faults.append(f"{rebind.address} is not back on {driver}: {error}")
             continue
-        done.append(f"{rebind.address} is back on {to}")
+        done.append(f"{rebind.address} is back on {driver}")
         context.say(done[-1])
     return done, tuple(faults)
 
 
 def restore(context: HostContext, unit: Unit) -> None:
-    """Give a unit out of quarantine back to the drivers that it had.
+    """Return a quarantined unit to the drivers that it had.
 
-    :raises Refused: when one does not take its function.
+    :raises Refused: when a driver does not bind its function.
     """
     instance = context.journal.read(_quarantine_uuid(unit))
     if instance is None:
@@ -181,5 +191,5 @@ def restore(context: HostContext, unit: Unit) -> None:
 
 
 def _quarantine_uuid(unit: Unit) -> str:
-    """Under which the journal keeps it: one for a unit, always the same."""
+    """Return the UUID under which the journal keeps a quarantined unit."""
     return str(uuids.uuid5(uuids.NAMESPACE_URL, str(unit.key)))

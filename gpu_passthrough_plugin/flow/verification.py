@@ -33,14 +33,14 @@ Images = Mapping[str, Names]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Known:
-    """What is known of a host besides its files.
+class BootEvidence:
+    """What explains how a host booted, besides its files.
 
     :param log: lines of the kernel's log.
-    :param enablement: what ``host enable`` last brought about.
-    :param images: names in the running kernel's initramfs by its release;
-        asked only where something is not as it should be, as it takes
-        seconds.
+    :param enablement: what ``host enable`` last did; None if it never ran.
+    :param images: returns the file names in the initramfs of a kernel
+        release.  It takes seconds, and is called only when a function is not
+        on the expected driver.
     """
 
     log: tuple[str, ...] | Unknown
@@ -62,37 +62,40 @@ class Dependency:
     remedy: str
 
 
-def findings(
+def check_host(
     tree: Tree,
     policy: Policy,
     dependencies: Sequence[Dependency],
-    known: Callable[[], Known],
+    boot_evidence: Callable[[], BootEvidence],
 ) -> Iterator[Finding]:
-    """Everything that ``host check`` looks at, in order.
+    """Yield a finding for each of the checks of ``host check``.
 
     :param dependencies: what the host depends on; each is checked once.
-    :param known: of a host that may wait for a reboot; may raise.
+    :param boot_evidence: returns the evidence that tells whether the host has
+        to be rebooted; may raise.
     """
     snapshot = host_snapshot.read(tree, policy)
     yield from readiness.findings(snapshot.facts, snapshot.groups())
-    yield _vfio(tree, snapshot.facts)
-    yield from _reboot(tree, snapshot, known)
+    yield _check_vfio(tree, snapshot.facts)
+    yield from _check_reboot(tree, snapshot, boot_evidence)
     for dependency in dependencies:
-        yield _checked(dependency)
+        yield _check_dependency(dependency)
 
 
-def _vfio(tree: Tree, facts: HostFacts) -> Finding:
+def _check_vfio(tree: Tree, facts: HostFacts) -> Finding:
     loaded = tree.names("sys/bus/pci/drivers/vfio-pci")
-    is_there = modules.has(tree, facts.kernel_release, "vfio_pci")
-    return readiness.vfio(not isinstance(loaded, Unknown), is_there)
+    is_available = modules.has(tree, facts.kernel_release, "vfio_pci")
+    return readiness.vfio(not isinstance(loaded, Unknown), is_available)
 
 
-def _reboot(
-    tree: Tree, snapshot: HostSnapshot, known: Callable[[], Known]
+def _check_reboot(
+    tree: Tree,
+    snapshot: HostSnapshot,
+    boot_evidence: Callable[[], BootEvidence],
 ) -> Iterator[Finding]:
-    """Nothing of a host that was never enabled."""
+    """Yield whether a reboot is needed, if the host was ever enabled."""
     try:
-        found = known()
+        evidence = boot_evidence()
     except errors.Error as error:
         yield Finding(
             "reboot",
@@ -101,11 +104,13 @@ def _reboot(
             "run this as root on the host itself",
         )
         return
-    if found.enablement:
-        yield rebooted(tree, snapshot, found)
+    if evidence.enablement:
+        whole = host_snapshot.completed(tree, snapshot)
+        boot = boot_state.read(tree, snapshot.facts)
+        yield reboot.finding(_evidence(whole, boot, evidence))
 
 
-def _checked(dependency: Dependency) -> Finding:
+def _check_dependency(dependency: Dependency) -> Finding:
     name = dependency.name
     try:
         return Finding(name, Status.PASS, f"OK: {dependency.check()}")
@@ -113,47 +118,42 @@ def _checked(dependency: Dependency) -> Finding:
         return Finding(name, Status.FAIL, str(error), dependency.remedy)
 
 
-def verified(tree: Tree, policy: Policy, known: Known) -> tuple[Verified, ...]:
-    """A finding for each function that should be on vfio-pci.
+def verify_host(
+    tree: Tree, policy: Policy, boot_evidence: BootEvidence
+) -> tuple[Verified, ...]:
+    """Return a finding for each function that should be on vfio-pci.
 
-    :raises Refused: when that is none.
+    :raises Refused: when no selected function can be on vfio-pci.
     """
     snapshot = host_snapshot.read(tree, policy, Scope.ALL)
     boot = boot_state.read(tree, snapshot.facts)
-    evidence = _evidence(snapshot, boot, known)
-    chosen = targets.selection(evidence.groups, ()).targets
-    wanted = verify.expected(evidence, chosen)
-    if not wanted:
+    evidence = _evidence(snapshot, boot, boot_evidence)
+    selection = targets.selection(evidence.groups, ())
+    expected = verify.expected(evidence, selection.targets)
+    if not expected:
         raise errors.Refused(
             "nothing is selected that could be on vfio-pci; see"
             " 'gpu-passthrough group list'"
         )
-    findings = verify.findings(evidence, wanted)
+    findings = verify.findings(evidence, expected)
     if all(row.status is Status.PASS for row in findings):
         return findings
-    images = looked_into(evidence, known)
-    return verify.findings(evidence._replace(images=images), wanted)
+    images = _read_images(evidence, boot_evidence)
+    return verify.findings(evidence._replace(images=images), expected)
 
 
-def rebooted(tree: Tree, snapshot: HostSnapshot, known: Known) -> Finding:
-    """Whether what was enabled waits for a reboot."""
-    whole = host_snapshot.completed(tree, snapshot)
-    boot = boot_state.read(tree, snapshot.facts)
-    return reboot.finding(_evidence(whole, boot, known))
-
-
-def looked_into(evidence: Evidence, known: Known) -> Images:
-    """What the running kernel's initramfs holds, by its release."""
+def _read_images(evidence: Evidence, boot_evidence: BootEvidence) -> Images:
+    """Return the names in the running kernel's initramfs, by its release."""
     release = evidence.facts.kernel_release
     if isinstance(release, Unknown):
         return {}
-    return {release: known.images(evidence.installation, release)}
+    return {release: boot_evidence.images(evidence.installation, release)}
 
 
-def listed(
+def list_image(
     commands: Commands, installation: Installation, release: str
 ) -> Names:
-    """The names in a kernel's initramfs, by this host's own command."""
+    """Return the names in a kernel's initramfs, by this host's own command."""
     kernel = next(
         (k for k in installation.kernels if k.release == release), None
     )
@@ -167,28 +167,30 @@ def listed(
         argv = [
             word.replace(NEW_PATH, build.image) for word in build.list_argv
         ]
-        said = commands.output(argv, f"list {build.image}")
+        output = commands.output(argv, f"list {build.image}")
     except errors.Error as error:
         return Unknown(Why.UNREADABLE, str(error))
-    # Where it is listed as ``ls -l`` does, the name comes last.
-    return tuple(line.split()[-1] for line in said.split("\n") if line.strip())
+    # Some commands list as ``ls -l`` does: the name comes last.
+    return tuple(
+        line.split()[-1] for line in output.split("\n") if line.strip()
+    )
 
 
 def _evidence(
-    snapshot: HostSnapshot, boot: BootState, known: Known
+    snapshot: HostSnapshot, boot: BootState, boot_evidence: BootEvidence
 ) -> Evidence:
-    configured = _configured(boot.installation, known.enablement)
+    configured = _configured(boot.installation, boot_evidence.enablement)
     vfio_drivers = boot.vfio_drivers
     return Evidence(
         facts=snapshot.facts,
         members=snapshot.members(),
         groups=snapshot.predicted_groups(),
         installation=boot.installation,
-        log=known.log,
+        log=boot_evidence.log,
         configured=configured.sources,
         entries=configured.entries,
         images={},
-        enablement=known.enablement,
+        enablement=boot_evidence.enablement,
         boot_id=boot.boot_id,
         vfio_drivers=frozenset()
         if isinstance(vfio_drivers, Unknown)
@@ -200,7 +202,7 @@ def _evidence(
 def _configured(
     installation: Installation, enablement: Enablement | None
 ) -> ConfiguredArguments:
-    """Nothing where how the host boots is not known."""
+    """Return the configured arguments; none if no boot loader is found."""
     name = enablement.drivers.get("bootloader") if enablement else None
     try:
         loader, _ = load.bootloader(installation, name)

@@ -145,8 +145,8 @@ class HookedHost:
             ),
         )
         files = Files(str(self.root))
-        change = hook_install.planned(files, program, None)
-        hook_install.carry_out(files, change)
+        change = hook_install.plan_install(files, program, None)
+        hook_install.apply(files, change)
 
     def call(
         self,

@@ -12,7 +12,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.flow import inventory, release
 from gpu_passthrough_plugin.flow.boot import boot
 from gpu_passthrough_plugin.flow.context import HostContext
-from gpu_passthrough_plugin.flow.recovery import quiet
+from gpu_passthrough_plugin.flow.recovery import locked_and_recovered
 from gpu_passthrough_plugin.model.instance import Phase
 from tests.functional.acts import Acts, Crash
 from tests.functional.world import UUID, World, guest, wanted
@@ -42,7 +42,7 @@ def release_guest(context: HostContext) -> None:
 
 
 def recover(context: HostContext) -> None:
-    with quiet(context):
+    with locked_and_recovered(context):
         pass
 
 

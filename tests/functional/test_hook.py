@@ -171,9 +171,9 @@ def test_an_old_libvirt_is_refused(tmp_path: Path) -> None:
     files = Files(str(tmp_path))
     program = script.Program("/p/python3", "/p/entry.py", ())
     with pytest.raises(errors.Refused, match=r"6\.4\.0.*6\.5\.0"):
-        hook_install.planned(files, program, 6_004_000)
+        hook_install.plan_install(files, program, 6_004_000)
     for version in (6_005_000, 9_000_000, None):
-        change = hook_install.planned(files, program, version)
+        change = hook_install.plan_install(files, program, version)
         assert change.action is Action.CREATE
     assert list((tmp_path / "etc/libvirt").iterdir()) == []
 

@@ -10,7 +10,7 @@ import pytest
 
 from gpu_passthrough_plugin.cli import main
 from gpu_passthrough_plugin.flow import report
-from gpu_passthrough_plugin.flow.verification import Known
+from gpu_passthrough_plugin.flow.verification import BootEvidence
 from gpu_passthrough_plugin.formats import kernel_log
 from gpu_passthrough_plugin.host import report_archive
 from gpu_passthrough_plugin.model.reading import MISSING
@@ -21,8 +21,10 @@ from tests.trees.seed import failed, seed
 
 def reported(host: Host, log: str, path: Path) -> Path:
     """A report as ``host report`` writes it on such a host."""
-    known = Known(kernel_log.parsed(log), None, lambda _, __: MISSING)
-    path.write_bytes(report.written(host.tree(), known))
+    evidence = BootEvidence(
+        kernel_log.parsed(log), None, lambda _, __: MISSING
+    )
+    path.write_bytes(report.write(host.tree(), evidence))
     return path
 
 

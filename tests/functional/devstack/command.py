@@ -70,8 +70,8 @@ def _install_hook(options: list[str]) -> int:
     program = script.Program(
         sys.executable, libvirt_hook.__file__, tuple(options)
     )
-    change = hook_install.planned(files, program, None)
-    hook_install.carry_out(files, change)
+    change = hook_install.plan_install(files, program, None)
+    hook_install.apply(files, change)
     print(change.action)
     return 0
 
