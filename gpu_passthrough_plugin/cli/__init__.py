@@ -1,1 +1,1 @@
-"""The ``gpu-passthrough`` command: one module a stage."""
+"""The ``gpu-passthrough`` command: one module a noun."""

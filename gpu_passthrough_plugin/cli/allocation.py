@@ -19,20 +19,20 @@ COLUMNS = ("Consumer", "Host", "Units", "State")
 _MOST = 1000
 
 
-def row(held: Allocation) -> tuple[object, ...]:
-    """An allocation under its columns."""
+def row(allocation: Allocation) -> tuple[object, ...]:
+    """Return an allocation's row."""
     return (
-        held.consumer,
-        held.host,
-        tuple(str(r.unit.key.address) for r in held.units),
-        ",".join(held.states),
+        allocation.consumer,
+        allocation.host,
+        tuple(str(r.unit.key.address) for r in allocation.units),
+        ",".join(allocation.states),
     )
 
 
 def parse_uuid(text: str) -> str:
-    """The UUID in its canonical form.
+    """Return a UUID in its canonical form.
 
-    :raises Invalid: when it is none.
+    :raises Invalid: when the text is not a UUID.
     """
     try:
         return str(uuids.UUID(text))
@@ -43,7 +43,7 @@ def parse_uuid(text: str) -> str:
 
 
 def add_request(parser: argparse.ArgumentParser) -> None:
-    """The options that say what is asked for."""
+    """Add the options that make up a request."""
     parser.add_argument(
         "--request",
         required=True,
@@ -70,12 +70,12 @@ def add_request(parser: argparse.ArgumentParser) -> None:
 
 
 def add_host(parser: argparse.ArgumentParser) -> None:
-    """The option that holds the choice to one host."""
+    """Add the option that restricts the choice to one host."""
     parser.add_argument("--host", help="only this host (default: any)")
 
 
 def add_numa(parser: argparse.ArgumentParser) -> None:
-    """The option that ties an instance to NUMA nodes."""
+    """Add the option that ties an instance to NUMA nodes."""
     parser.add_argument(
         "--numa-node",
         action="append",
@@ -87,17 +87,17 @@ def add_numa(parser: argparse.ArgumentParser) -> None:
 
 
 def nodes(parsed_args: argparse.Namespace) -> frozenset[int] | None:
-    """The NUMA nodes that were named, or None."""
-    named = parsed_args.numa_node
-    return None if named is None else frozenset(named)
+    """Return the NUMA nodes that were given, or None."""
+    numa_nodes = parsed_args.numa_node
+    return None if numa_nodes is None else frozenset(numa_nodes)
 
 
-def asked(
+def read_request(
     context: Context,
     parsed_args: argparse.Namespace,
     numa_nodes: frozenset[int] | None,
 ) -> Request:
-    """What the options of ``add_request`` ask for.
+    """Return the request of the options that ``add_request`` adds.
 
     :raises Faults: with everything that is wrong in them.
     """
@@ -140,11 +140,11 @@ class CandidateList(Lister):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         context = self.context
-        request = asked(context, parsed_args, nodes(parsed_args))
-        found = context.ledger.candidates(
+        request = read_request(context, parsed_args, nodes(parsed_args))
+        candidates = context.ledger.candidates(
             request, host=parsed_args.host, limit=parsed_args.limit
         )
-        self.status = 0 if found else 1
+        self.status = 0 if candidates else 1
         return CANDIDATES, rows(
             *(
                 (
@@ -152,7 +152,7 @@ class CandidateList(Lister):
                     tuple(str(u.unit.key.address) for u in c.units),
                     c.score,
                 )
-                for c in found
+                for c in candidates
             )
         )
 
@@ -175,47 +175,50 @@ class AllocationCreate(Shower):
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         context = self.context
         consumer = parse_uuid(parsed_args.consumer or str(uuids.uuid4()))
-        request = asked(context, parsed_args, nodes(parsed_args))
-        held = context.ledger.claim(request, consumer, host=parsed_args.host)
-        return self.fields(dict(zip(COLUMNS, row(held), strict=True)))
+        request = read_request(context, parsed_args, nodes(parsed_args))
+        allocation = context.ledger.claim(
+            request, consumer, host=parsed_args.host
+        )
+        return self.fields(dict(zip(COLUMNS, row(allocation), strict=True)))
 
 
 class AllocationList(Lister):
     """List who holds what."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        held = self.context.ledger.allocations()
-        return COLUMNS, rows(*(row(h) for h in held))
+        return COLUMNS, rows(*map(row, self.context.ledger.allocations()))
 
 
-class _OfOne(Shower):
+class _ConsumerCommand(Shower):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument("consumer", metavar="UUID")
         return parser
 
 
-class AllocationShow(_OfOne):
+class AllocationShow(_ConsumerCommand):
     """Show what one consumer holds."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        held = self.context.ledger.allocation(parse_uuid(parsed_args.consumer))
-        fields = dict(zip(COLUMNS, row(held), strict=True))
-        fields["Request"] = held.request
+        allocation = self.context.ledger.allocation(
+            parse_uuid(parsed_args.consumer)
+        )
+        fields = dict(zip(COLUMNS, row(allocation), strict=True))
+        fields["Request"] = allocation.request
         fields["Functions"] = tuple(
-            str(f.address) for r in held.units for f in r.unit.functions
+            str(f.address) for r in allocation.units for f in r.unit.functions
         )
         return self.fields(fields)
 
 
-class AllocationDelete(_OfOne):
+class AllocationDelete(_ConsumerCommand):
     """Free what a consumer claimed and no instance has begun to use."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.flow import release
 
         consumer = parse_uuid(parsed_args.consumer)
-        held = release.withdraw(self.context.host_context, consumer)
-        fields = dict(zip(COLUMNS, row(held), strict=True))
+        allocation = release.withdraw(self.context.host_context, consumer)
+        fields = dict(zip(COLUMNS, row(allocation), strict=True))
         fields["State"] = "free"
         return self.fields(fields)

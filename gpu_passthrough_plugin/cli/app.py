@@ -1,4 +1,4 @@
-"""The application: global options, and which command a line names."""
+"""The cliff application: global options, and commands by entry point."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ NAMESPACE = "gpu_passthrough_plugin.cli"
 class Commands(cliff.commandmanager.CommandManager):
     """Commands by entry point, imported only when they are called.
 
-    Ours come from this distribution's own list; everybody's are looked
-    through only for a command that is not in it, or for help.
+    This distribution's own entry points come first; those of every other
+    one are read only for an unknown command, or for help.
     """
 
     def load_commands(self, namespace: str) -> None:
         self.group_list.append(namespace)
-        ours = metadata.distribution(DISTRIBUTION).entry_points
-        self._add(ours.select(group=namespace))
+        own = metadata.distribution(DISTRIBUTION).entry_points
+        self._add(own.select(group=namespace))
 
     def find_command(self, argv: list[str]) -> tuple[Any, str, list[str]]:
         try:
-            found: tuple[Any, str, list[str]] = super().find_command(argv)
+            command: tuple[Any, str, list[str]] = super().find_command(argv)
         except ValueError:
             self.load_all()
             try:
-                found = super().find_command(argv)
+                command = super().find_command(argv)
             except ValueError as error:
                 raise ValueError(
                     f"gpu-passthrough: no command {' '.join(argv)!r}; see"
                     " 'gpu-passthrough --help'"
                 ) from error
-        return found
+        return command
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
-        """Every command there is: for help and completion."""
+        """Iterate over every command, for help and completion."""
         self.load_all()
         return iter(self.commands.items())
 
@@ -51,8 +51,8 @@ class Commands(cliff.commandmanager.CommandManager):
         """Add the commands of other distributions."""
         self._add(metadata.entry_points(group=NAMESPACE))
 
-    def _add(self, found: metadata.EntryPoints) -> None:
-        for point in found:
+    def _add(self, entry_points: metadata.EntryPoints) -> None:
+        for point in entry_points:
             self.commands.setdefault(point.name.replace("_", " "), point)
 
 
@@ -61,7 +61,7 @@ class App(cliff.app.App):
 
     NAME = "gpu-passthrough"
     LOG = logging.getLogger("gpu_passthrough_plugin")
-    # Warnings; -v shows what libraries say, -vv and --debug everything.
+    # Warnings; -v shows messages of libraries, -vv and --debug everything.
     DEFAULT_VERBOSE_LEVEL = 0
 
     _failure: BaseException | None = None
@@ -108,13 +108,13 @@ class App(cliff.app.App):
         return parser
 
     def get_fuzzy_matches(self, cmd: str) -> list[str]:
-        """None: an error is one line, and no answer on stdout."""
+        """Return none: an error is one line on stderr."""
         return []
 
     def run_subcommand(self, argv: list[str]) -> int:
-        """What the command ends with; 2 where cliff reports an error.
+        """Return the command's exit status; 2 when cliff reports an error.
 
-        It would end with 1, which is an answer: no.
+        cliff's own status is 1, which means a negative answer here.
         """
         status: int = super().run_subcommand(argv)
         return 2 if self._failure else status
@@ -125,5 +125,5 @@ class App(cliff.app.App):
         self._failure = err
 
     def interact(self) -> None:
-        """A shell of its own it has none; who names no command gets help."""
+        """Print help: without a command cliff would open a shell."""
         self.run_subcommand(["help"])

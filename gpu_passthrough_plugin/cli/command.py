@@ -1,4 +1,4 @@
-"""What every command shares: output formats, and errors as exit statuses."""
+"""Base classes of commands: output formats, exit statuses, dry runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _NOTHING = "/dev/null"
 
 
 class Field(columns.FormattableColumn[object]):
-    """A value that machines get as it is, and people in words."""
+    """A value, formatted for machines or for people."""
 
     def machine_readable(self) -> Any:
         return output.plain(self._value)
@@ -50,14 +50,14 @@ class Field(columns.FormattableColumn[object]):
         return output.text(self._value)
 
     def flat(self) -> str:
-        """In one line, for formats that know no lists."""
+        """Return the value in one line, for formats without lists."""
         return output.flat(self._value)
 
 
 class Command(cliff.command.Command):
     """A command whose errors become one line and an exit status.
 
-    ``status`` is what the process ends with when the output is printed.
+    ``status`` is the exit status once the output is printed.
     """
 
     status = 0
@@ -67,25 +67,25 @@ class Command(cliff.command.Command):
             super(Command, self).run(parsed_args)
             return self.status
 
-        return output.status(act, is_debug=self.app.options.debug)
+        return output.run(act, is_debug=self.app.options.debug)
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         raise NotImplementedError
 
     def get_epilog(self) -> str:
-        # cliff looks through all that is installed for whose command this
-        # is, at every call.
+        # cliff would search all installed distributions for the owner of
+        # the command, at every call.
         return ""
 
     @property
     def context(self) -> Context:
-        """What the global options and the configuration name."""
+        """Return the context that the global options select."""
         options = self.app.options
         return Context(options.root, options.recording, options.config_file)
 
 
 class _Formats:
-    """The output formats, without looking for anybody else's."""
+    """The output formats, without a search for other formatters."""
 
     def _load_formatter_plugins(self) -> Any:
         return stevedore.ExtensionManager.make_test_instance(
@@ -111,14 +111,14 @@ class Lister(_Formats, Command, cliff.lister.Lister):
 
 
 class _OneRow(commaseparated.CSVLister):
-    """cliff's CSV, for one thing as well: a row under its fields' names."""
+    """cliff's CSV, also for a single record: one row under field names."""
 
     def emit_one(self, names: Any, data: Any, out: Any, args: Any) -> None:
         self.emit_list(names, [data], out, args)
 
 
 class Shower(_Formats, Command, cliff.show.ShowOne):
-    """A command that prints the fields of one thing."""
+    """A command that prints the fields of one record."""
 
     def formats(self) -> dict[str, Any]:
         return {**_FORMATS, "csv": _OneRow}
@@ -135,19 +135,19 @@ class Shower(_Formats, Command, cliff.show.ShowOne):
 
 
 def rows(*lines: Iterable[object]) -> tuple[tuple[Field, ...], ...]:
-    """The lines, each value fit for people and machines."""
+    """Return the rows with each value as a ``Field``."""
     return tuple(tuple(Field(v) for v in line) for line in lines)
 
 
-class Planner(Lister):
-    """A command that shows its plan, and that may do no more."""
+class DryRunCommand(Lister):
+    """A command that prints its plan, and with ``--dry-run`` only that."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
             "--dry-run",
             action="store_true",
-            help="show what would be done, and do nothing",
+            help="show what would be changed, and change nothing",
         )
         return parser
 
@@ -158,13 +158,13 @@ class Planner(Lister):
 
 
 def diff_lines(changes: Iterable[Change]) -> Iterator[str]:
-    """A unified diff of every file that is written, without newlines."""
+    """Yield a unified diff of every file that is written, without newlines."""
     for change in changes:
         if isinstance(change, Write) and change.action is not Action.KEEP:
-            yield from _diff(change)
+            yield from _file_diff(change)
 
 
-def _diff(write: Write) -> Iterator[str]:
+def _file_diff(write: Write) -> Iterator[str]:
     import difflib
 
     old = _NOTHING if write.was is None else write.path

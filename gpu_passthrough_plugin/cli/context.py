@@ -1,4 +1,4 @@
-"""From global options and configuration to what a verb works with."""
+"""What a command works with, by the global options and configuration."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 
 if TYPE_CHECKING:
-    # A listing needs none of these: they bring SQLAlchemy, tooz and
-    # libvirt in, and ``conf`` oslo.config.
+    # A listing needs none of these: they import SQLAlchemy, tooz and
+    # libvirt, and ``conf`` imports oslo.config.
     from gpu_passthrough_plugin import conf
     from gpu_passthrough_plugin.allocation.driver import LedgerDriver
     from gpu_passthrough_plugin.discovery.pci_names import Names
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 
 class Context:
-    """What one call works with; each part is made when it is asked for.
+    """What one command works with; each part is made at its first use.
 
-    :param root: the host is looked at under this folder.
-    :param recording: a recorded host to look at instead.
-    :param config_files: none for the default one.
+    :param root: the folder that the host's files are read below.
+    :param recording: a recorded host to read instead.
+    :param config_files: empty for the default file.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class Context:
                 tuple(map(selector.parse, defaults.SELECT)),
                 tuple(map(selector.parse, defaults.EXCLUDE)),
             )
-        found = self.settings
+        settings = self.settings
         return Policy(
-            found.discovery.select,
-            found.discovery.exclude,
-            found.allocation.traits,
+            settings.discovery.select,
+            settings.discovery.exclude,
+            settings.allocation.traits,
         )
 
     @functools.cached_property
@@ -92,21 +92,21 @@ class Context:
         from gpu_passthrough_plugin.allocation import load
         from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 
-        found = self.settings
+        settings = self.settings
         return load.load(
-            found.allocation.driver,
+            settings.allocation.driver,
             LedgerSettings(
-                found.database.connection,
-                options=found.database.options,
-                weight=found.allocation.weight,
-                placement=found.placement.options,
+                settings.database.connection,
+                options=settings.database.options,
+                weight=settings.allocation.weight,
+                placement=settings.placement.options,
             ),
         )
 
     def request(
         self, text: str, numa_nodes: frozenset[int] | None = None
     ) -> Request:
-        """What ``text``, such as ``gpu:1``, asks for.
+        """Return the request that ``text``, such as ``gpu:1``, stands for.
 
         :raises Faults: when it is malformed or names an unknown alias.
         """
@@ -116,14 +116,14 @@ class Context:
 
     @property
     def is_here(self) -> bool:
-        """Whether the host looked at is the one that this runs on."""
+        """Whether the host that is read is the one that this runs on."""
         return self._recording is None and os.path.realpath(self._root) == "/"
 
     def require_host(self) -> None:
-        """Nothing, when this host can be changed.
+        """Raise if the host that is read is not the one that this runs on.
 
-        :raises Invalid: for a recorded host, or one below another root:
-            its kernel and its libvirt are not this one's.
+        :raises Invalid: for a recorded host, or one below another root: their
+            kernel and libvirt are not those of this host.
         """
         if self.is_here:
             return
@@ -137,7 +137,7 @@ class Context:
 
     @functools.cached_property
     def host_context(self) -> HostContext:
-        """This host, to act on."""
+        """Return what acts on this host's groups."""
         self.require_host()
         from gpu_passthrough_plugin.flow.context import HostContext
         from gpu_passthrough_plugin.host.devices import SysfsDevices
@@ -145,40 +145,40 @@ class Context:
             InstanceJournal,
         )
 
-        found = self.settings
+        settings = self.settings
         lock = self._lock
         return HostContext(
-            host=found.host,
+            host=settings.host,
             tree=self.tree,
             policy=self.policy,
             devices=SysfsDevices(require_lock=lock.require),
             connect=self._connect,
             ledger=self.ledger,
             journal=InstanceJournal(
-                os.path.join(found.state_path, "instances"), lock.require
+                os.path.join(settings.state_path, "instances"), lock.require
             ),
             lock=lock,
-            stop_timeout_s=found.libvirt.stop_timeout_s,
-            reset_timeout_s=found.release.reset_timeout_s,
-            restores_drivers=found.release.restore_drivers,
+            stop_timeout_s=settings.libvirt.stop_timeout_s,
+            reset_timeout_s=settings.release.reset_timeout_s,
+            restores_drivers=settings.release.restore_drivers,
             say=say,
-            aggregates=found.allocation.aggregates,
+            aggregates=settings.allocation.aggregates,
         )
 
     @functools.cached_property
     def boot_context(self) -> BootContext:
-        """This host's boot; of one to look at, only what is planned."""
+        """Return what changes this host's boot; for other hosts only plans."""
         from gpu_passthrough_plugin.flow.enablement import BootContext
         from gpu_passthrough_plugin.host.boot.apply import Applier
         from gpu_passthrough_plugin.host.boot.revert import Reverter
 
-        hands = self._hands() if self.is_here else None
+        changers = self._changers() if self.is_here else None
         return BootContext(
             tree=self.tree,
             policy=self.policy,
             settings=self.settings.enablement,
-            carrier=Applier(*hands) if hands else None,
-            recall=Reverter(*hands) if hands else None,
+            carrier=Applier(*changers) if changers else None,
+            recall=Reverter(*changers) if changers else None,
             lock=lambda: self._lock(),
             say=say,
         )
@@ -195,7 +195,7 @@ class Context:
         from gpu_passthrough_plugin.formats.kernel_log import parsed
         from gpu_passthrough_plugin.host import kmsg
 
-        _, commands, changes, _ = self._hands()
+        _, commands, changes, _ = self._changers()
         history = changes.read()
         text = kmsg.text()
         return BootEvidence(
@@ -204,10 +204,10 @@ class Context:
             functools.partial(verification.list_image, commands),
         )
 
-    def _hands(
+    def _changers(
         self,
     ) -> tuple[Files, Commands, JournalStore, Callable[[str], None]]:
-        """What changes this host's files, and remembers it."""
+        """Return what changes this host's files, and its journal."""
         from gpu_passthrough_plugin.host.boot.journal import JournalStore
         from gpu_passthrough_plugin.host.commands import Commands
         from gpu_passthrough_plugin.host.files import Files
@@ -220,7 +220,7 @@ class Context:
         )
         changes = JournalStore(
             os.path.join(folder, "enablement"),
-            # Made when it is asked: who only reads needs no tooz.
+            # Made at its first use: commands that only read need no tooz.
             lambda: self._lock.require(),
         )
         return Files(), commands, changes, say
@@ -233,23 +233,23 @@ class Context:
 
     @functools.cached_property
     def _lock(self) -> HostLock:
-        """This host's lock, asked for before each act."""
+        """Return this host's lock, which is checked before each act."""
         from gpu_passthrough_plugin.host.locks import HostLock
 
-        found = self.settings
+        settings = self.settings
         return HostLock(
-            found.coordination.backend_url,
-            found.host,
-            folder=os.path.join(found.state_path, "locks"),
-            timeout_s=found.coordination.timeout_s,
+            settings.coordination.backend_url,
+            settings.host,
+            folder=os.path.join(settings.state_path, "locks"),
+            timeout_s=settings.coordination.timeout_s,
             on_wait=say,
         )
 
 
 def say(line: str) -> None:
-    """Tell the operator of a step; the answer itself goes to stdout.
+    """Print a line for the operator on stderr; results go to stdout.
 
-    An act goes on, and is undone, whether or not anybody still listens.
+    A closed stderr interrupts neither an act nor its rollback.
     """
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""``demo``: the whole story on a recorded host, in one process."""
+"""``demo``: every stage on a recorded host, in one process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from gpu_passthrough_plugin.model.reading import known
 
 _HOST = "hyhive"
 _ALIAS = '{"name": "gpu", "vendor_id": "10de", "product_id": "1430"}'
-# libvirt's own driver for tests knows guests, and starts none.
+# libvirt's test driver keeps domains in memory, and starts no guest.
 _LIBVIRT = "test:///default"
 _DOMAIN = """\
 <domain type='test'>
@@ -68,9 +68,9 @@ class Demo(Command):
         with tempfile.TemporaryDirectory(prefix="gpu-passthrough-") as folder:
             tree = recorded_tree.load(recorded_tree.SEED)
             with Hypervisor(_LIBVIRT) as hypervisor:
-                told = Story(write)
-                told.tell(
-                    tree, _context(tree, hypervisor, folder, told.detail)
+                story = Story(write)
+                story.tell(
+                    tree, _context(tree, hypervisor, folder, story.detail)
                 )
 
 
@@ -118,7 +118,7 @@ def _context(
 
 
 class Story:
-    """What is printed: numbered stages, and what each one decided."""
+    """Prints numbered stages, and what each of them did."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
@@ -134,12 +134,12 @@ class Story:
         self._write(f"   {line}")
 
     def tell(self, tree: Tree, context: HostContext) -> None:
-        """Discover, isolate, publish, choose, boot, refuse, release."""
+        """Run and print every stage."""
         self._write(
             "Three Quadro M2000, from a bare host to a guest and back."
             "\nThe host is a recording; nothing of this machine is touched."
         )
-        self._discovered(tree, context)
+        self._discover(tree, context)
         self.stage("Publish: the host's units go into the ledger (SQLite)")
         self.detail(f"ledger at schema {context.ledger.sync()}")
         for unit in inventory.publish(context).added:
@@ -152,28 +152,26 @@ class Story:
             units = ", ".join(str(u.unit.key) for u in candidate.units)
             self.detail(f"{units} (score {candidate.score})")
         self.stage("Boot: claim, bind, attach, start, check")
-        held = self._booted(
-            context, "guest-1", request.parse("gpu:1", aliases)
-        )
+        uuid = self._boot(context, "guest-1", request.parse("gpu:1", aliases))
         self.stage("Refuse: a second guest asks for three cards")
         try:
-            self._booted(context, "guest-2", request.parse("gpu:3", aliases))
+            self._boot(context, "guest-2", request.parse("gpu:3", aliases))
         except errors.NoValidHost as error:
             self.detail(str(error))
         self.stage("Release: stop, reset, check, give back")
-        release.release(context, held)
+        release.release(context, uuid)
         self.stage("The ledger is as it was")
         for record in context.records():
             self.detail(f"{record.unit.key} {record.state}")
         self._write(_FOR_REAL)
 
-    def _discovered(self, tree: Tree, context: HostContext) -> None:
+    def _discover(self, tree: Tree, context: HostContext) -> None:
         self.stage("Discover: what PCI functions does the host have")
-        found = host_snapshot.read(tree, context.policy).groups()
-        number = sum(len(g.members) for g in found)
-        self.detail(f"{number} functions in {len(found)} IOMMU groups")
+        groups = host_snapshot.read(tree, context.policy).groups()
+        number = sum(len(g.members) for g in groups)
+        self.detail(f"{number} functions in {len(groups)} IOMMU groups")
         self.stage("Isolate: which groups can be handed out whole")
-        for group in found:
+        for group in groups:
             if group.primaries:
                 self._verdict(group)
 
@@ -185,16 +183,16 @@ class Story:
         for reason in group.verdict.reasons:
             self.detail(f"   kept by the host: {reason.text}")
 
-    def _booted(
-        self, context: HostContext, name: str, wanted: request.Request
+    def _boot(
+        self, context: HostContext, name: str, requested: request.Request
     ) -> str:
         from gpu_passthrough_plugin.formats import domain_xml
 
         text = _DOMAIN.format(name=name).encode()
-        held = boot.boot(context, domain_xml.parse(text, name), wanted)
+        booted = boot.boot(context, domain_xml.parse(text, name), requested)
         with context.connect() as hypervisor:
-            xml = hypervisor.live_xml(held.consumer) or ""
+            xml = hypervisor.live_xml(booted.consumer) or ""
         for line in xml.splitlines():
             if "<hostdev" in line or "<address domain" in line:
                 self.detail(f"   {line.strip()}")
-        return held.consumer
+        return booted.consumer

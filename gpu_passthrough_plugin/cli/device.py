@@ -1,4 +1,4 @@
-"""``device``: PCI functions as this host shows them."""
+"""``device``: the PCI functions of a host."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class DeviceList(Lister):
 
 
 class DeviceShow(Shower):
-    """Show everything that is known of one PCI function."""
+    """Show one PCI function in full."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -36,19 +36,21 @@ class DeviceShow(Shower):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        wanted = address.parse(parsed_args.address)
+        requested = address.parse(parsed_args.address)
         context = self.context
         for function in discovery.functions(context.tree):
-            if function.address == wanted:
+            if function.address == requested:
                 detail = discovery.detail(context.tree, function)
                 name = context.names.function(function)
-                return self.fields(_all(function, detail, name))
+                return self.fields(_fields(function, detail, name))
         raise errors.Refused(
-            f"no PCI function {wanted}; see 'gpu-passthrough device list'"
+            f"no PCI function {requested}; see 'gpu-passthrough device list'"
         )
 
 
-def _all(function: Function, detail: Detail, name: str) -> dict[str, object]:
+def _fields(
+    function: Function, detail: Detail, name: str
+) -> dict[str, object]:
     return {
         "Address": str(function.address),
         "Class": fastpath.class_of(function),

@@ -1,7 +1,8 @@
-"""Listings without cliff, which takes longer to import than to list.
+"""``device list`` and ``group list``: their rows, also without cliff.
 
-What is printed is to the letter what cliff prints.  Whatever this does not
-know, such as ``--sort-column`` or a terminal's width, is left to cliff.
+Importing cliff takes longer than listing a host.  What is printed here is to
+the letter what cliff prints.  Options that this module does not know, such as
+``--sort-column``, and tables that have to fit a terminal are left to cliff.
 """
 
 from __future__ import annotations
@@ -45,18 +46,18 @@ GROUP = (
 
 
 def hexadecimal(value: int | Unknown, digits: int) -> str | Unknown:
-    """An id as the kernel prints it."""
+    """Return an id as the kernel prints it."""
     return value if isinstance(value, Unknown) else f"{value:0{digits}x}"
 
 
 def class_of(function: Function) -> str | Unknown:
-    """Base class and subclass, such as ``0300``."""
+    """Return base class and subclass, such as ``0300``."""
     code = function.class_code
     return code if isinstance(code, Unknown) else f"{code >> 8:04x}"
 
 
 def devices(context: Context) -> Iterator[Row]:
-    """A row for every function of the host, by address."""
+    """Yield a row for every function of the host, by address."""
     for function in discovery.functions(context.tree):
         yield (
             str(function.address),
@@ -71,17 +72,17 @@ def devices(context: Context) -> Iterator[Row]:
         )
 
 
-def of_groups(context: Context, *, assignable_only: bool) -> Iterator[Row]:
-    """A row for every group of the host, by number."""
+def groups(context: Context, *, assignable_only: bool) -> Iterator[Row]:
+    """Yield a row for every group of the host, by number."""
     scope = Scope.PRIMARIES if assignable_only else Scope.LISTING
     snapshot = host_snapshot.read(context.tree, context.policy, scope)
     for group in snapshot.groups():
         if group.verdict.is_assignable or not assignable_only:
-            yield of_group(group)
+            yield group_row(group)
 
 
-def of_group(group: Group) -> Row:
-    """The row of one group."""
+def group_row(group: Group) -> Row:
+    """Return the row of one group."""
     first = (group.primaries or group.members)[0].function
     return (
         group.number,
@@ -94,20 +95,20 @@ def of_group(group: Group) -> Row:
 
 
 _GLOBAL = frozenset({"--root", "--recording", "--config-file"})
-# Either makes cliff fit a table to a width.
+# Each of these makes cliff fit a table to a width.
 _WIDTHS = ("CLIFF_FIT_WIDTH", "CLIFF_MAX_TERM_WIDTH")
 
 
 class Call(NamedTuple):
-    """A line of words that this module understands."""
+    """A command line that this module can answer."""
 
     context: Context
     verb: tuple[str, ...]
     form: str
 
 
-def parsed(words: list[str]) -> Call | None:
-    """The call that the words are, or None for cliff to make of them."""
+def parse(words: list[str]) -> Call | None:
+    """Return the call, or None if only cliff can answer it."""
     options: dict[str, list[str]] = {name: [] for name in _GLOBAL}
     rest = list(words)
     while rest and rest[0] in _GLOBAL:
@@ -134,18 +135,17 @@ def _verb(rest: list[str]) -> tuple[tuple[str, ...], str]:
     return tuple(rest), "table"
 
 
-def is_left_to_cliff(call: Call) -> bool:
-    """Whether a table is to fit a terminal."""
+def needs_cliff(call: Call) -> bool:
+    """Return whether a table has to fit a terminal."""
     return call.form == "table" and (
         sys.stdout.isatty() or any(name in os.environ for name in _WIDTHS)
     )
 
 
-def answer(call: Call) -> int:
-    """The exit status, when the listing is printed."""
-
-    # A listing makes no cycles worth looking for, and then the process
-    # ends; the search takes a sixth of the time.
+def run(call: Call) -> int:
+    """Print the listing; return the exit status."""
+    # A listing leaves no garbage cycles worth collecting, and the process
+    # ends then; collection takes a sixth of the time.
     gc.disable()
 
     def act() -> int:
@@ -153,7 +153,7 @@ def answer(call: Call) -> int:
         _FORMS[call.form](names, rows)
         return 0
 
-    return output.status(act)
+    return output.run(act)
 
 
 Listing = tuple[tuple[str, ...], Iterable[Row]]
@@ -165,11 +165,11 @@ _ROWS: dict[tuple[str, ...], Callable[[Context], Listing]] = {
     ),
     ("group", "list"): lambda context: (
         GROUP,
-        of_groups(context, assignable_only=False),
+        groups(context, assignable_only=False),
     ),
     ("group", "list", "--assignable"): lambda context: (
         GROUP,
-        of_groups(context, assignable_only=True),
+        groups(context, assignable_only=True),
     ),
 }
 
@@ -189,7 +189,7 @@ def _value(names: tuple[str, ...], rows: Iterable[Row]) -> None:
 
 
 def _table(names: tuple[str, ...], rows: Iterable[Row]) -> None:
-    """As PrettyTable draws it; nothing but an empty line without rows."""
+    """Print a table as PrettyTable draws it; an empty line without rows."""
     body = [[output.lines(value) for value in row] for row in rows]
     if not body:
         sys.stdout.write("\n")

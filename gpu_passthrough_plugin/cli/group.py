@@ -1,4 +1,4 @@
-"""``group``: IOMMU groups, and whether each can be handed out."""
+"""``group``: IOMMU groups, and whether each is assignable."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class GroupList(Lister):
         parser.add_argument(
             "--assignable",
             action="store_true",
-            help="only those that can be handed out",
+            help="list only assignable groups",
         )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        found = fastpath.of_groups(
+        groups = fastpath.groups(
             self.context, assignable_only=parsed_args.assignable
         )
-        return fastpath.GROUP, rows(*found)
+        return fastpath.GROUP, rows(*groups)
 
 
 class GroupShow(Shower):
@@ -47,15 +47,15 @@ class GroupShow(Shower):
         snapshot = host_snapshot.read(context.tree, context.policy)
         for group in snapshot.groups():
             if group.number == parsed_args.group:
-                return self.fields(_all(group))
+                return self.fields(_fields(group))
         raise errors.Refused(
             f"no IOMMU group {parsed_args.group}; see 'gpu-passthrough"
             " group list'"
         )
 
 
-def _all(group: Group) -> dict[str, object]:
-    fields = dict(zip(fastpath.GROUP, fastpath.of_group(group), strict=True))
+def _fields(group: Group) -> dict[str, object]:
+    fields = dict(zip(fastpath.GROUP, fastpath.group_row(group), strict=True))
     fields["Members"] = tuple(_member(m) for m in group.members)
     fields["Remedies"] = tuple(r.remedy for r in group.verdict.reasons)
     fields["Notes"] = group.verdict.notes

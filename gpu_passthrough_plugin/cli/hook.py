@@ -1,4 +1,4 @@
-"""``hook``: install or remove the libvirt hook; release what a guest had."""
+"""``hook``: install, remove and complete the libvirt hook."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import libvirt_hook
 from gpu_passthrough_plugin.cli.allocation import parse_uuid
-from gpu_passthrough_plugin.cli.command import Command, Planner, diff_lines
+from gpu_passthrough_plugin.cli.command import (
+    Command,
+    DryRunCommand,
+    diff_lines,
+)
 from gpu_passthrough_plugin.cli.context import say
 
 if TYPE_CHECKING:
@@ -18,10 +22,10 @@ if TYPE_CHECKING:
     from gpu_passthrough_plugin.model.change import Write
 
 
-class _Changes(Planner):
-    """A command that changes the hook's file, or shows how it would."""
+class _HookFileCommand(DryRunCommand):
+    """A command that changes the hook's file, or prints how it would."""
 
-    def carried_out(self, files: Files, change: Write, *, is_dry: bool) -> Any:
+    def apply(self, files: Files, change: Write, *, is_dry: bool) -> Any:
         from gpu_passthrough_plugin.flow import hook_install
 
         if is_dry:
@@ -32,7 +36,7 @@ class _Changes(Planner):
         return self.answer((change,))
 
     def files(self) -> Files:
-        """The host's, or those of one below another root."""
+        """Return the files of the host, or of one below another root."""
         from gpu_passthrough_plugin.host.files import Files
 
         options = self.app.options
@@ -44,7 +48,7 @@ class _Changes(Planner):
         return Files(os.path.realpath(options.root))
 
 
-class HookInstall(_Changes):
+class HookInstall(_HookFileCommand):
     """Install the libvirt hook that checks guests with PCI devices.
 
     Before such a guest starts, the hook refuses it when it takes half of a
@@ -74,7 +78,7 @@ class HookInstall(_Changes):
             python, entry, list(map(os.path.abspath, config_files)), files.root
         )
         change = hook_install.plan_install(files, program, version)
-        answer = self.carried_out(files, change, is_dry=parsed_args.dry_run)
+        answer = self.apply(files, change, is_dry=parsed_args.dry_run)
         if change.action is Action.CREATE and not parsed_args.dry_run:
             say(
                 "Restart libvirtd (or virtqemud) to load the hook (not needed"
@@ -85,21 +89,21 @@ class HookInstall(_Changes):
         return answer
 
     def _warn(self) -> None:
-        """Say why guests with PCI devices would be refused until then."""
+        """Print why guests with PCI devices are refused for now, if so."""
         try:
             version = self.context.ledger.version()
-            why = "" if version else "there is no ledger yet"
+            reason = "" if version else "there is no ledger yet"
         except errors.Error as error:
-            why = str(error)
-        if why:
+            reason = str(error)
+        if reason:
             say(
-                f"warning: {why}; every guest with a PCI device is refused"
+                f"warning: {reason}; every guest with a PCI device is refused"
                 " until 'gpu-passthrough db sync' and 'gpu-passthrough"
                 " inventory sync' were run"
             )
 
 
-class HookRemove(_Changes):
+class HookRemove(_HookFileCommand):
     """Remove the libvirt hook; running guests keep their units.
 
     'instance release' releases what they hold.
@@ -110,7 +114,7 @@ class HookRemove(_Changes):
 
         files = self.files()
         change = hook_install.plan_removal(files)
-        return self.carried_out(files, change, is_dry=parsed_args.dry_run)
+        return self.apply(files, change, is_dry=parsed_args.dry_run)
 
 
 class HookRelease(Command):

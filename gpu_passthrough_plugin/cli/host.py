@@ -1,4 +1,4 @@
-"""``host``: is it ready, how it boots, and records of it."""
+"""``host``: check, enable, disable, verify, record and report a host."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli.command import (
     Command,
+    DryRunCommand,
     Lister,
-    Planner,
     diff_lines,
     rows,
 )
@@ -104,7 +104,7 @@ def _check_lock(context: Context) -> str:
         )
 
 
-class HostEnable(Planner):
+class HostEnable(DryRunCommand):
     """Bring selected functions to vfio-pci at every boot of this host.
 
     Turns the IOMMU on, and binds every function of the selected groups
@@ -156,7 +156,7 @@ class HostEnable(Planner):
         )
 
 
-class HostDisable(Planner):
+class HostDisable(DryRunCommand):
     """Take back everything that 'host enable' did, newest first.
 
     Files get back their bytes, modes, owners and attributes. One that
@@ -174,7 +174,7 @@ class HostDisable(Planner):
 
 
 def _tell(notes: Iterable[str], changes: Iterable[Change]) -> None:
-    """Show what a plan does to files, as a diff, before it is done."""
+    """Print a plan's notes, and what it does to files as a diff."""
     for note in notes:
         say(note)
     for line in diff_lines(changes):
@@ -231,22 +231,22 @@ class HostReport(Command):
         save(parsed_args.file, content)
 
 
-def _row(found: Verified) -> tuple[object, ...]:
-    causes = found.causes
+def _row(verified: Verified) -> tuple[object, ...]:
+    causes = verified.causes
     return (
-        str(found.address),
-        found.expected,
-        found.found,
-        str(found.status),
-        found.iommu_group,
-        found.reset_methods,
+        str(verified.address),
+        verified.expected,
+        verified.found,
+        str(verified.status),
+        verified.iommu_group,
+        verified.reset_methods,
         tuple(_numbered(causes)),
         tuple(f"{n}. {cause.fix}" for n, cause in enumerate(causes, 1)),
     )
 
 
 def _numbered(causes: tuple[Cause, ...]) -> Iterator[str]:
-    """Each cause, how sure it is, and the line that shows it."""
+    """Yield each cause with its confidence and its evidence."""
     for number, cause in enumerate(causes, 1):
         yield f"{number}. {cause} [{cause.confidence}] {shown(cause.evidence)}"
 
@@ -273,18 +273,18 @@ class HostRecord(Command):
 
 
 def save(path: str, content: bytes) -> None:
-    """Write a file of the operator's, whole or not at all.
+    """Write a file that the operator named, completely or not at all.
 
     :raises Unavailable: when it cannot be written.
     """
-    beside = f"{path}.{os.getpid()}.new"
+    new_path = f"{path}.{os.getpid()}.new"
     try:
-        with open(beside, "xb") as file:
+        with open(new_path, "xb") as file:
             file.write(content)
-        os.replace(beside, path)
+        os.replace(new_path, path)
     except OSError as error:
         with contextlib.suppress(OSError):
-            os.unlink(beside)
+            os.unlink(new_path)
         raise errors.Unavailable(
             f"cannot write {path}: {error.strerror}"
         ) from error

@@ -1,4 +1,4 @@
-"""``instance``: guests that hold whole groups."""
+"""``instance``: boot and release guests that hold whole groups."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _DOCUMENT_BYTES = 4 * 1024 * 1024
 
 
 def read_document(path: str) -> bytes:
-    """The bytes of an operator's file.
+    """Return the content of a domain's XML file.
 
-    :raises Invalid: when it cannot be read, or is no document's size.
+    :raises Invalid: when it cannot be read, or is larger than libvirt takes.
     """
     try:
         with open(path, "rb") as file:
@@ -56,10 +56,12 @@ class InstanceBoot(Shower):
         context = self.context
         path = parsed_args.domain
         domain = domain_xml.parse(read_document(path), path)
-        request = allocation.asked(context, parsed_args, domain.numa_nodes)
-        held = boot.boot(context.host_context, domain, request)
-        units = tuple(str(r.unit.key.address) for r in held.units)
-        values = (held.consumer, held.host, units, ",".join(held.states))
+        request = allocation.read_request(
+            context, parsed_args, domain.numa_nodes
+        )
+        booted = boot.boot(context.host_context, domain, request)
+        units = tuple(str(r.unit.key.address) for r in booted.units)
+        values = (booted.consumer, booted.host, units, ",".join(booted.states))
         return self.fields(dict(zip(COLUMNS, values, strict=True)))
 
 

@@ -1,4 +1,4 @@
-"""``inventory`` and ``db``: what hosts offer, and the ledger's schema."""
+"""``inventory`` and ``db``: the units of hosts, and the ledger's schema."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HOSTS = ("Host", "Generation", "Status", "Reason", "Aggregates")
 
 
 def row(record: UnitRecord) -> tuple[object, ...]:
-    """A unit under the columns of an inventory."""
+    """Return a unit's row."""
     unit = record.unit
     return (
         unit.key.host,
@@ -28,7 +28,7 @@ def row(record: UnitRecord) -> tuple[object, ...]:
 
 
 def host_row(record: HostRecord) -> tuple[object, ...]:
-    """A host under its columns."""
+    """Return a host's row."""
     return (
         record.name,
         record.generation,
@@ -81,14 +81,14 @@ class InventoryHosts(Lister):
         return HOSTS, rows(*map(host_row, self.context.ledger.hosts()))
 
 
-class _OfHost(Shower):
+class _HostCommand(Shower):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument("host", metavar="HOST", help="as it is listed")
         return parser
 
 
-class InventoryCordon(_OfHost):
+class InventoryCordon(_HostCommand):
     """Cordon a host: no new allocations; existing ones stay."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -102,18 +102,18 @@ class InventoryCordon(_OfHost):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        found = self.context.ledger.cordon(
+        record = self.context.ledger.cordon(
             parsed_args.host, parsed_args.reason
         )
-        return self.fields(dict(zip(HOSTS, host_row(found), strict=True)))
+        return self.fields(dict(zip(HOSTS, host_row(record), strict=True)))
 
 
-class InventoryUncordon(_OfHost):
+class InventoryUncordon(_HostCommand):
     """Uncordon a host: its free units can be allocated again."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        found = self.context.ledger.uncordon(parsed_args.host)
-        return self.fields(dict(zip(HOSTS, host_row(found), strict=True)))
+        record = self.context.ledger.uncordon(parsed_args.host)
+        return self.fields(dict(zip(HOSTS, host_row(record), strict=True)))
 
 
 class DbSync(Command):

@@ -1,7 +1,7 @@
-"""What the hook's script runs, with ``OPTIONS -- NAME OPERATION STEP …``.
+"""Entry point of the libvirt hook: ``OPTIONS -- NAME OPERATION STEP …``.
 
-Without cliff, because libvirt waits; nothing of the product is imported
-before it can be reported what is wrong with it.
+Without cliff, because libvirt waits.  The product is imported late, so that
+an import that fails is reported as well.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _COMMAND = (
 
 
 def main() -> int:
-    """Return the hook's exit status.
+    """Run the hook; return its exit status.
 
-    Whatever goes wrong refuses a start, and is only logged otherwise:
-    libvirt would kill a running guest.
+    An error refuses a start.  At any other step it is only logged: libvirt
+    would kill a running guest.
     """
     words = sys.argv[1:]
     end = words.index("--")
     options, (name, operation, *_) = words[:end], words[end + 1 :]
     try:
         return _act(options, name, operation)
-    except Exception as error:  # noqa: BLE001 - told in one line
+    except Exception as error:  # noqa: BLE001 - reported in one line
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         line = f"gpu-passthrough: domain {name}: {reason}"
         print(line, file=sys.stderr)
@@ -87,7 +87,7 @@ def _context(options: Sequence[str]) -> HookContext:
 def _hand_over(
     context: Context, options: Sequence[str]
 ) -> Callable[[str], None]:
-    """What starts releasing an instance's units in another process."""
+    """Return what releases an instance's units in another process."""
     from gpu_passthrough_plugin.cli.main import main as command
     from gpu_passthrough_plugin.host.hook import detached
 

@@ -1,4 +1,4 @@
-"""Where the command starts; the quick answers import next to nothing."""
+"""Entry point of ``gpu-passthrough``; quick answers import almost nothing."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from types import FrameType
 DISTRIBUTION = "gpu-passthrough-plugin"
 
 _COMPLETION = "gpu-passthrough.bash"
-# What a shell says of a command that a signal ended.
+# Added to a signal's number, as shells do for a command that it ended.
 _SIGNALLED = 128
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The exit status: 0 done, 1 the answer is no, 2 the call is wrong."""
+    """Run one command line; return the exit status.
+
+    0 is done, 1 is a negative answer, 2 a wrong call or configuration.
+    """
     _open_standard_streams()
     try:
-        status = _answer(sys.argv[1:] if argv is None else argv)
+        status = _run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
         return status
     except BrokenPipeError:
-        # Whoever read has enough; Python must not try again at its end.
+        # The reader closed the pipe; Python must not flush again at exit.
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the end
         return _SIGNALLED + signal.SIGPIPE
     except KeyboardInterrupt:
@@ -37,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
 
 
-def _answer(words: list[str]) -> int:
+def _run(words: list[str]) -> int:
     if "--version" in words:
         print(f"gpu-passthrough {version()}")
         return 0
@@ -47,9 +50,9 @@ def _answer(words: list[str]) -> int:
     if "list" in words:
         from gpu_passthrough_plugin.cli import fastpath
 
-        call = fastpath.parsed(words)
-        if call and not fastpath.is_left_to_cliff(call):
-            return fastpath.answer(call)
+        call = fastpath.parse(words)
+        if call and not fastpath.needs_cliff(call):
+            return fastpath.run(call)
     for number in (signal.SIGTERM, signal.SIGHUP):
         # nohup has SIGHUP ignored, and that must stay so.
         if signal.getsignal(number) is signal.SIG_DFL:
@@ -60,14 +63,14 @@ def _answer(words: list[str]) -> int:
 
 
 def version() -> str:
-    """Such as ``1.2.3``."""
+    """Return the installed release, such as ``1.2.3``."""
     from importlib import metadata
 
     return metadata.version(DISTRIBUTION)
 
 
 def completion() -> str:
-    """The bash completion script, as it was generated."""
+    """Return the generated bash completion script."""
     folder = os.path.dirname(os.path.dirname(__file__))
     path = os.path.join(folder, "data", _COMPLETION)
     with open(path, encoding="utf-8") as file:
@@ -75,17 +78,17 @@ def completion() -> str:
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
-    """Leave by way of every ``finally``, so that a boot is undone."""
+    """Exit through every ``finally``, so that a boot is rolled back."""
     raise SystemExit(_SIGNALLED + number)
 
 
 def _open_standard_streams() -> None:
-    """A closed one would give its number to the next file that is opened."""
+    """Open closed streams: the next opened file would get their number."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            # The lowest number that is free: the one that was closed.
+            # Gets the lowest free number, which is the closed stream's.
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A name that the locale has no letters for, such as a mount point
-        # in another encoding, must not cost the whole answer.
+        # A name that the locale cannot encode, such as a mount point in
+        # another encoding, must not lose the whole answer.
         sys.stdout.reconfigure(errors="backslashreplace")

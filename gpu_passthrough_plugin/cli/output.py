@@ -1,4 +1,4 @@
-"""What commands print: values in each format, and errors a line each."""
+"""Format values for each output format, and print errors a line each."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.model.reading import Unknown, shown
 
-# Formats that know no lists.
+# Formats that have no lists.
 FLAT = frozenset({"value", "csv"})
 
 
 def plain(value: object) -> object:
-    """For machines: lists of texts, numbers, null, and the rest as text."""
+    """Return a value for JSON and YAML: lists, numbers, null, else text."""
     if isinstance(value, Unknown):
         return shown(value)
     if isinstance(value, tuple):
@@ -22,43 +22,44 @@ def plain(value: object) -> object:
 
 
 def lines(value: object) -> list[str]:
-    """For people, line by line; at least one."""
+    """Return a value for people, line by line; at least one line."""
     if isinstance(value, tuple):
         return list(map(str, value)) or [""]
     return shown(value).split("\n")
 
 
 def text(value: object) -> str:
-    """For people: a line for each of several."""
+    """Return a value for people as one text, a line for each of several."""
     return "\n".join(lines(value))
 
 
 def flat(value: object) -> str:
-    """In one line, several divided by commas."""
+    """Return a value in one line, several of them separated by commas."""
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     return shown(value)
 
 
-def status(act: Callable[[], int], *, is_debug: bool = False) -> int:
-    """What ``act`` returns, or the status of the error that it raised.
+def run(act: Callable[[], int], *, is_debug: bool = False) -> int:
+    """Return what ``act`` returns, or the exit status of its error.
 
-    :param is_debug: show where an error came from as well.
+    The error is printed.
+
+    :param is_debug: print the traceback as well.
     """
     try:
         return act()
     except errors.Error as error:
         if is_debug:
-            # Only who looks for a bug pays for the import.
             import traceback
 
             traceback.print_exc()
         faults = error.faults if isinstance(error, errors.Faults) else ()
         for line in faults or (str(error),):
-            _complain(line)
+            _print_error(line)
         return error.exit_status
 
 
-def _complain(message: str) -> None:
+def _print_error(message: str) -> None:
     line = " ".join(message.split())
     print(f"gpu-passthrough: {line}", file=sys.stderr)

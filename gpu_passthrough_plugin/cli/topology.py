@@ -1,4 +1,4 @@
-"""``topology``: the host as a tree of nodes, bridges and functions."""
+"""``topology``: a host as a tree of NUMA nodes, bridges and functions."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class Topology(Command):
             f.address: above[f][-1] if above[f] else None for f in functions
         }
         names = {f.address: context.names.function(f) for f in functions}
-        for line in drawn(functions, parents, groups, names):
+        for line in draw(functions, parents, groups, names):
             self.app.stdout.write(f"{line}\n")
 
 
-def drawn(
+def draw(
     functions: list[Function],
     parents: Mapping[Address, Address | None],
     groups: tuple[Group, ...],
     names: Names,
 ) -> Iterator[str]:
-    """The lines of the picture, node by node.
+    """Yield the lines of the tree, node by node.
 
     :param parents: the bridge right above each function; None at a root.
     """

@@ -1,4 +1,4 @@
-"""``unit``: the states of units, and the operator's hand on them."""
+"""``unit``: the states of units; quarantine and clear one."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ COLUMNS = ("Unit", "State", "Reason")
 
 
 def row(record: UnitRecord) -> tuple[object, ...]:
-    """A unit under its columns."""
+    """Return a unit's row."""
     return (str(record.unit.key), str(record.state), record.reason)
 
 
 def parse_key(text: str, host: str) -> UnitKey:
-    """The unit that ``[HOST/]ADDRESS`` names.
+    """Return the unit of ``[HOST/]ADDRESS``.
 
-    :param host: where none is named.
-    :raises Invalid: when the address is none.
+    :param host: the host when the text names none.
+    :raises Invalid: when the address is not valid.
     """
-    named, _, place = text.rpartition("/")
-    return UnitKey(named or host, address.parse(place))
+    given_host, _, given_address = text.rpartition("/")
+    return UnitKey(given_host or host, address.parse(given_address))
 
 
 class UnitList(Lister):
@@ -35,7 +35,7 @@ class UnitList(Lister):
         return COLUMNS, rows(*(row(r) for r in records))
 
 
-class _OfOne(Shower):
+class _UnitCommand(Shower):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
@@ -46,7 +46,7 @@ class _OfOne(Shower):
         return parser
 
 
-class UnitQuarantine(_OfOne):
+class UnitQuarantine(_UnitCommand):
     """Take a free unit out of use."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -69,7 +69,7 @@ class UnitQuarantine(_OfOne):
         return self.fields(dict(zip(COLUMNS, row(record), strict=True)))
 
 
-class UnitClear(_OfOne):
+class UnitClear(_UnitCommand):
     """Look at a quarantined unit of this host again, and free it."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:

@@ -68,11 +68,11 @@ def test_it_is_what_cliff_prints(host: str, form: str, verb: str) -> None:
     ],
 )
 def test_the_rest_is_cliffs(words: str) -> None:
-    assert fastpath.parsed(words.split()) is None
+    assert fastpath.parse(words.split()) is None
 
 
 def test_the_last_of_an_option_counts() -> None:
     roots = ["--root", "/a", "--root", "/b"]
-    call = fastpath.parsed([*roots, "group", "list", "-f", "json"])
+    call = fastpath.parse([*roots, "group", "list", "-f", "json"])
     assert call is not None
     assert (call.verb, call.form) == (("group", "list"), "json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.cli.topology import drawn
+from gpu_passthrough_plugin.cli.topology import draw
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.isolation.partition import Policy
@@ -22,7 +22,7 @@ def test_the_seeds_second_socket() -> None:
     above = {f.address: discovery.bridges(tree, f) for f in functions}
     parents = {a: chain[-1] if chain else None for a, chain in above.items()}
     names = {f.address: "x" for f in functions}
-    lines = list(drawn(functions, parents, found, names))
+    lines = list(draw(functions, parents, found, names))
     second = lines.index("NUMA node 1")
     assert lines[0] == "NUMA node 0"
     assert lines[second + 1 :] == [
