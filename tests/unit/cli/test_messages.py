@@ -1,0 +1,116 @@
+"""What commands print about themselves and about wrong calls."""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gpu_passthrough_plugin.cli.app import NAMESPACE, App
+from gpu_passthrough_plugin.cli.command import Command, Lister, Shower
+from gpu_passthrough_plugin.cli.main import main
+from gpu_passthrough_plugin.discovery import recorded_tree
+from tests.golden import assert_golden, sections
+
+CHECKOUT = Path(__file__).parents[3]
+UUID = "00000000-0000-4000-8000-000000000001"
+
+
+def options(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """Every argument of a parser with its help."""
+    return {
+        " ".join((*action.option_strings, str(action.metavar or action.dest)))
+        if action.nargs != 0
+        else " ".join(action.option_strings): action.help or ""
+        for action in parser._actions
+    }
+
+
+def commands() -> Iterator[tuple[str, type[Command]]]:
+    """Every command of ``setup.cfg``, by name."""
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(CHECKOUT / "setup.cfg", encoding="utf-8")
+    for line in sorted(parser["entry_points"][NAMESPACE].split("\n")):
+        name, _, target = line.partition(" = ")
+        module, _, attribute = target.partition(":")
+        if name:
+            command = getattr(importlib.import_module(module), attribute)
+            yield name.replace("_", " "), command
+
+
+def described(name: str, command: type[Command]) -> list[str]:
+    """A command's own help, without that of its output formats."""
+    app = App()
+    bases: tuple[type[Command], ...] = (Lister, Shower)
+    base = next((b for b in bases if issubclass(command, b)), Command)
+    own = command(app, None).get_parser(name)
+    inherited = options(base(app, None).get_parser(name))
+    return [
+        *(line.strip() for line in str(own.description).splitlines()),
+        *(
+            f"  {option}: {' '.join(text.split())}"
+            for option, text in options(own).items()
+            if option not in inherited
+        ),
+    ]
+
+
+def test_help_golden() -> None:
+    app = App()
+    parser = app.build_option_parser("", None)
+    globals_ = ("--config-file", "--root", "--recording")
+    lines = [
+        f"{option}: {text}"
+        for option, text in options(parser).items()
+        if option.startswith(globals_)
+    ]
+    helps = {name: described(name, command) for name, command in commands()}
+    assert_golden(
+        Path(__file__).with_name("help.txt"),
+        sections({"gpu-passthrough": lines, **helps}),
+    )
+
+
+REFUSED = (
+    "group lst",
+    "device show 6:0",
+    "device show 0000:77:00.0",
+    "group show 77",
+    "inventory sync",
+    "instance release nobody",
+    "allocation show ../../etc/passwd",
+    f"allocation delete {UUID}",
+    "hook remove",
+    "candidate list --request gpu:1 --forbid-trait LOUD",
+    "host verify --report /nonexistent",
+    "host record /nonexistent/file",
+    "host disable",
+    "host enable",
+)
+
+
+def test_messages_golden(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = tmp_path / "gpu.conf"
+    config.write_text(f"[DEFAULT]\nhost = h\nstate_path = {tmp_path}/state\n")
+    seed = ("--config-file", str(config), "--recording", recorded_tree.SEED)
+    messages = {}
+    for line in REFUSED:
+        status = main([*seed, *line.split()])
+        printed = capsys.readouterr()
+        assert status in (1, 2)
+        assert printed.out == ""
+        text = printed.err.replace(recorded_tree.SEED, "SEED")
+        messages[line] = [
+            f"exit status {status}",
+            # cliff logs an error once for each App of this process.
+            *dict.fromkeys(text.splitlines()),
+        ]
+    assert_golden(Path(__file__).with_name("messages.txt"), sections(messages))
