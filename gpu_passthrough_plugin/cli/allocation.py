@@ -38,7 +38,7 @@ def parse_uuid(text: str) -> str:
         return str(uuids.UUID(text))
     except ValueError as error:
         raise errors.Invalid(
-            f"{text!r} is no UUID; wanted such as {uuids.UUID(int=0)}"
+            f"{text!r} is not a UUID; expected one such as {uuids.UUID(int=0)}"
         ) from error
 
 
@@ -48,19 +48,20 @@ def add_request(parser: argparse.ArgumentParser) -> None:
         "--request",
         required=True,
         metavar="ALIAS:N[,...]",
-        help="what is asked for, as in pci_passthrough:alias: gpu:2,nic:1",
+        help="requested units, in the syntax of Nova's pci_passthrough:alias,"
+        " such as gpu:2,nic:1",
     )
     parser.add_argument(
         "--same-switch",
         action="store_true",
-        help="only units that are all below one PCIe switch",
+        help="all units have to be below one PCIe switch",
     )
     parser.add_argument(
         "--forbid-trait",
         action="append",
         default=[],
         metavar="TRAIT",
-        help="no unit that has this trait; may be repeated",
+        help="exclude units with this trait; may be repeated",
     )
     parser.add_argument(
         "--aggregate",
@@ -71,7 +72,9 @@ def add_request(parser: argparse.ArgumentParser) -> None:
 
 def add_host(parser: argparse.ArgumentParser) -> None:
     """Add the option that restricts the choice to one host."""
-    parser.add_argument("--host", help="only this host (default: any)")
+    parser.add_argument(
+        "--host", metavar="HOST", help="only this host (default: any)"
+    )
 
 
 def add_numa(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +85,7 @@ def add_numa(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="host NUMA node that the instance's memory is on; may be"
-        " repeated (default: tied to none)",
+        " repeated (default: any node)",
     )
 
 
@@ -118,9 +121,9 @@ def read_request(
 
 
 class CandidateList(Lister):
-    """List where a request would fit, best first.
+    """List the hosts and units that satisfy a request, best first.
 
-    Ends with 1 when it fits nowhere.
+    The exit status is 1 when no host does.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -134,7 +137,7 @@ class CandidateList(Lister):
             default=10,
             choices=range(1, _MOST + 1),
             metavar="N",
-            help=f"at most so many, up to {_MOST} (default: 10)",
+            help=f"list at most N, up to {_MOST} (default: 10)",
         )
         return parser
 
@@ -168,7 +171,7 @@ class AllocationCreate(Shower):
         parser.add_argument(
             "--consumer",
             metavar="UUID",
-            help="the instance it is for (default: a new one)",
+            help="the instance that gets the units (default: a new UUID)",
         )
         return parser
 
@@ -183,7 +186,7 @@ class AllocationCreate(Shower):
 
 
 class AllocationList(Lister):
-    """List who holds what."""
+    """List consumers and the units that they hold."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         return COLUMNS, rows(*map(row, self.context.ledger.allocations()))
@@ -197,7 +200,7 @@ class _ConsumerCommand(Shower):
 
 
 class AllocationShow(_ConsumerCommand):
-    """Show what one consumer holds."""
+    """Show the units that one consumer holds."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         allocation = self.context.ledger.allocation(
@@ -212,7 +215,7 @@ class AllocationShow(_ConsumerCommand):
 
 
 class AllocationDelete(_ConsumerCommand):
-    """Free what a consumer claimed and no instance has begun to use."""
+    """Free the units that a consumer claimed, if no instance uses them."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.flow import release

@@ -37,8 +37,8 @@ class Commands(cliff.commandmanager.CommandManager):
                 command = super().find_command(argv)
             except ValueError as error:
                 raise ValueError(
-                    f"gpu-passthrough: no command {' '.join(argv)!r}; see"
-                    " 'gpu-passthrough --help'"
+                    f"gpu-passthrough: {' '.join(argv)!r} is not a command;"
+                    " see 'gpu-passthrough --help'"
                 ) from error
         return command
 
@@ -97,13 +97,13 @@ class App(cliff.app.App):
             "--root",
             default="/",
             metavar="DIR",
-            help="look at the host under DIR instead of /",
+            help="read the host below DIR instead of /",
         )
         parser.add_argument(
             "--recording",
             metavar="FILE",
-            help="look at a recorded host (umockdev's text format);"
-            " nothing can be changed then",
+            help="read a recorded host (umockdev's text format); it cannot be"
+            " changed",
         )
         return parser
 

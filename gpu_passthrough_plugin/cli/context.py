@@ -131,8 +131,8 @@ class Context:
         if self._recording is not None:
             option = f"--recording {self._recording}"
         raise errors.Invalid(
-            f"{option} is a host to look at, and this command changes one;"
-            " run it without that, on the host"
+            f"{option} is read-only; run this command on the live host without"
+            " it"
         )
 
     @functools.cached_property

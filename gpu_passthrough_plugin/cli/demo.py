@@ -52,11 +52,11 @@ For real, on a host with IOMMU groups of its own (as root):
 
 
 class Demo(Command):
-    """Tell the whole story on a recorded host with three Quadro M2000.
+    """Run every stage on a recorded host with three Quadro M2000.
 
-    Nothing of this machine is looked at or changed: the host is a
-    recording, its drivers change hands in memory, libvirt is its own
-    test driver, and the ledger lies in a temporary folder.
+    This machine is neither read nor changed: the host is a recording, drivers
+    are bound in memory, libvirt is its test driver, and the ledger is in a
+    temporary folder.
     """
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
@@ -137,7 +137,7 @@ class Story:
         """Run and print every stage."""
         self._write(
             "Three Quadro M2000, from a bare host to a guest and back."
-            "\nThe host is a recording; nothing of this machine is touched."
+            "\nThe host is a recording; this machine is not changed."
         )
         self._discover(tree, context)
         self.stage("Publish: the host's units go into the ledger (SQLite)")
@@ -158,7 +158,7 @@ class Story:
             self._boot(context, "guest-2", request.parse("gpu:3", aliases))
         except errors.NoValidHost as error:
             self.detail(str(error))
-        self.stage("Release: stop, reset, check, give back")
+        self.stage("Release: stop, reset, check, restore drivers")
         release.release(context, uuid)
         self.stage("The ledger is as it was")
         for record in context.records():
@@ -170,7 +170,7 @@ class Story:
         groups = host_snapshot.read(tree, context.policy).groups()
         number = sum(len(g.members) for g in groups)
         self.detail(f"{number} functions in {len(groups)} IOMMU groups")
-        self.stage("Isolate: which groups can be handed out whole")
+        self.stage("Isolate: which groups are assignable")
         for group in groups:
             if group.primaries:
                 self._verdict(group)

@@ -32,7 +32,9 @@ class DeviceShow(Shower):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("address", help="such as 0000:06:00.0")
+        parser.add_argument(
+            "address", help="address of the function, such as 0000:06:00.0"
+        )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:

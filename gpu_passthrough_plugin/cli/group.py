@@ -37,9 +37,7 @@ class GroupShow(Shower):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            "group", type=int, help="the kernel's number of the group"
-        )
+        parser.add_argument("group", type=int, help="number of the group")
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:

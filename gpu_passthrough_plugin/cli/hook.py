@@ -51,9 +51,9 @@ class _HookFileCommand(DryRunCommand):
 class HookInstall(_HookFileCommand):
     """Install the libvirt hook that checks guests with PCI devices.
 
-    Before such a guest starts, the hook refuses it when it takes half of a
-    group or a unit that is not free, and claims what it takes; when the
-    guest has ended, it releases that.
+    The hook refuses the start of a guest with part of a group, or with a unit
+    that is not free. It claims the units of every other guest, and releases
+    them after the guest has ended.
     """
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:

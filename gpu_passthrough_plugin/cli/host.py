@@ -41,7 +41,7 @@ VERIFIED = (
 
 
 class HostCheck(Lister):
-    """Check whether this host is ready; ends with 1 when it is not."""
+    """Check whether this host is ready; the exit status is 1 if not."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         context = self.context
@@ -105,11 +105,12 @@ def _check_lock(context: Context) -> str:
 
 
 class HostEnable(DryRunCommand):
-    """Bring selected functions to vfio-pci at every boot of this host.
+    """Bind the selected devices to vfio-pci at every boot of this host.
 
-    Turns the IOMMU on, and binds every function of the selected groups
-    before any other driver sees it. Shows what changes, keeps what was; a
-    second run changes nothing, and 'host disable' takes all of it back.
+    Changes kernel arguments and initramfs images: they switch the IOMMU on
+    and bind every function of the selected groups before any other driver
+    does. Prints the changes and keeps the originals. A second run changes
+    nothing; 'host disable' reverts everything.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -119,8 +120,9 @@ class HostEnable(DryRunCommand):
             action="append",
             default=[],
             metavar="SPEC",
-            help="take this instead of what [discovery] select names: an"
-            " address, VENDOR:PRODUCT or class=CLASS; may be repeated",
+            help="use this selection for this run only ([discovery] select is"
+            " ignored): an address, VENDOR:PRODUCT or class=CLASS; may be"
+            " repeated",
         )
         parser.add_argument(
             "--binding",
@@ -132,8 +134,8 @@ class HostEnable(DryRunCommand):
             action="append",
             default=[],
             metavar="DRIVER",
-            help="keep this driver from loading by itself, besides those"
-            " in [enablement] blacklist; may be repeated",
+            help="prevent this driver from being loaded automatically, in"
+            " addition to [enablement] blacklist; may be repeated",
         )
         return parser
 
@@ -157,10 +159,11 @@ class HostEnable(DryRunCommand):
 
 
 class HostDisable(DryRunCommand):
-    """Take back everything that 'host enable' did, newest first.
+    """Revert everything that 'host enable' did, newest first.
 
-    Files get back their bytes, modes, owners and attributes. One that
-    somebody edited since keeps the edit: ours is taken out of it.
+    Files get back their content, modes, owners and attributes. In a file
+    that was edited since, the edit stays and only the changes of 'host
+    enable' are removed.
     """
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
@@ -182,10 +185,10 @@ def _tell(notes: Iterable[str], changes: Iterable[Change]) -> None:
 
 
 class HostVerify(Lister):
-    """Check that each selected function is on vfio-pci, and say why not.
+    """Check that each selected function is on vfio-pci; explain if not.
 
-    Causes are ranked, the most likely first, each with the evidence for
-    it, how sure it is, and what to do. Ends with 1 when one is not there.
+    Causes are listed the most likely first, each with its confidence, its
+    evidence and a fix. The exit status is 1 if a function is not on vfio-pci.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -193,7 +196,8 @@ class HostVerify(Lister):
         parser.add_argument(
             "--report",
             metavar="FILE",
-            help="explain a host by what 'host report' wrote on it",
+            help="verify another host by the file that 'host report' wrote"
+            " there",
         )
         return parser
 
@@ -212,10 +216,11 @@ class HostVerify(Lister):
 
 
 class HostReport(Command):
-    """Write what explains this host to someone elsewhere.
+    """Write a report of this host, for a diagnosis elsewhere.
 
-    Its recording, the lines of the kernel's log that matter, how it boots,
-    and what was done to it; without serial numbers and hardware addresses.
+    The report has a recording of the host, relevant lines of the kernel log,
+    the boot configuration and the changes of 'host enable'; it has no serial
+    numbers and no hardware addresses.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -252,10 +257,10 @@ def _numbered(causes: tuple[Cause, ...]) -> Iterator[str]:
 
 
 class HostRecord(Command):
-    """Write this host as a recording that anyone can replay.
+    """Write a recording of this host, which can be replayed elsewhere.
 
-    It holds what this program reads and no more: no serial numbers, no
-    MAC addresses.
+    The recording has only what this program reads: no serial numbers, no MAC
+    addresses.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -268,7 +273,7 @@ class HostRecord(Command):
 
         recording = report.recording(self.context.tree)
         for fault in recording.faults:
-            say(f"not recorded for this driver: {fault}")
+            say(f"files of one driver are not recorded: {fault}")
         save(parsed_args.file, recording.content)
 
 

@@ -28,23 +28,29 @@ def read_document(path: str) -> bytes:
             text = file.read(_DOCUMENT_BYTES + 1)
     except OSError as error:
         raise errors.Invalid(
-            f"cannot read {path}: {error.strerror}; wanted a libvirt domain"
+            f"cannot read {path}: {error.strerror}; expected a file with a"
+            " libvirt domain"
         ) from error
     if len(text) > _DOCUMENT_BYTES:
         raise errors.Invalid(
-            f"{path} is larger than {_DOCUMENT_BYTES} bytes, which is more"
-            " than libvirt takes; wanted a libvirt domain"
+            f"{path} is larger than {_DOCUMENT_BYTES} bytes, libvirt's limit;"
+            " expected a file with a libvirt domain"
         )
     return text
 
 
 class InstanceBoot(Shower):
-    """Claim, attach, start and check a guest; undo all when one fails."""
+    """Claim units, start a guest with them, and check the guest.
+
+    A step that fails rolls back the steps before it.
+    """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "domain", metavar="DOMAIN.xml", help="libvirt's domain XML"
+            "domain",
+            metavar="DOMAIN.xml",
+            help="file with libvirt's domain XML",
         )
         allocation.add_request(parser)
         return parser
@@ -66,9 +72,9 @@ class InstanceBoot(Shower):
 
 
 class InstanceRelease(Shower):
-    """Stop a guest, reset what it held, check it and free it.
+    """Stop a guest; reset, check and free its units.
 
-    Ends with 1 when a unit had to be quarantined.
+    The exit status is 1 if a unit was quarantined.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:

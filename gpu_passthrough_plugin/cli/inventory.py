@@ -39,9 +39,9 @@ def host_row(record: HostRecord) -> tuple[object, ...]:
 
 
 class InventorySync(Lister):
-    """Publish what this host can hand out; changes only what changed.
+    """Publish this host's assignable units in the ledger.
 
-    Ends with 1 when another machine published under this host's name.
+    The exit status is 1 if another machine published under this host's name.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -49,7 +49,8 @@ class InventorySync(Lister):
         parser.add_argument(
             "--replace",
             action="store_true",
-            help="take the place of another machine of this host's name",
+            help="replace the inventory of another machine that used this"
+            " host name (after a reinstall or swap)",
         )
         return parser
 
@@ -75,7 +76,7 @@ class InventoryList(Lister):
 
 
 class InventoryHosts(Lister):
-    """List every host that published something."""
+    """List every host that published units."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         return HOSTS, rows(*map(host_row, self.context.ledger.hosts()))
@@ -84,7 +85,11 @@ class InventoryHosts(Lister):
 class _HostCommand(Shower):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("host", metavar="HOST", help="as it is listed")
+        parser.add_argument(
+            "host",
+            metavar="HOST",
+            help="name of the host, as in 'inventory hosts'",
+        )
         return parser
 
 
@@ -117,7 +122,7 @@ class InventoryUncordon(_HostCommand):
 
 
 class DbSync(Command):
-    """Create the ledger, or bring its schema up to this release's."""
+    """Create the ledger's schema, or upgrade it to this release's."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         version = self.context.ledger.sync()

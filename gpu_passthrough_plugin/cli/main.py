@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the end
         print(
-            f"gpu-passthrough: cannot print the answer: {error.strerror}",
+            f"gpu-passthrough: cannot write to stdout: {error.strerror}",
             file=sys.stderr,
         )
         return 2

@@ -18,7 +18,7 @@ Names = Mapping[Address, str]
 
 
 class Topology(Command):
-    """Draw the host: NUMA nodes, bridges, functions and their groups."""
+    """Print the host as a tree: NUMA nodes, bridges, functions, groups."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         context = self.context

@@ -28,7 +28,7 @@ def parse_key(text: str, host: str) -> UnitKey:
 
 
 class UnitList(Lister):
-    """List units with their states, and why one is quarantined."""
+    """List units with their states, and the reason for a quarantine."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         records = self.context.ledger.records()
@@ -41,7 +41,8 @@ class _UnitCommand(Shower):
         parser.add_argument(
             "unit",
             metavar="[HOST/]ADDRESS",
-            help="its lowest primary's address; this host's by default",
+            help="address of the unit's lowest primary function (default host:"
+            " this one)",
         )
         return parser
 
@@ -54,7 +55,8 @@ class UnitQuarantine(_UnitCommand):
         parser.add_argument(
             "--reason",
             default="by the operator",
-            help="shown wherever the unit is",
+            metavar="TEXT",
+            help="shown wherever the unit is listed",
         )
         return parser
 
@@ -70,7 +72,7 @@ class UnitQuarantine(_UnitCommand):
 
 
 class UnitClear(_UnitCommand):
-    """Look at a quarantined unit of this host again, and free it."""
+    """Check a quarantined unit of this host again, and free it."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.flow import inventory

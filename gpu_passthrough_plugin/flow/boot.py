@@ -109,7 +109,7 @@ def _start(
     faults = guest_faults(context, hypervisor, instance)
     if faults:
         raise errors.Refused("; ".join(faults))
-    context.say("checked: the guest holds exactly what was claimed")
+    context.say("checked: the guest has exactly the claimed functions")
     step("activate")
     _move(context, records, State.ACTIVE)
     context.journal.write(dataclasses.replace(instance, phase=Phase.ACTIVE))
@@ -118,9 +118,11 @@ def _start(
 def _describe(rebind: Rebind) -> str:
     address, driver = rebind.address, rebind.becomes.driver
     if rebind.was.driver == driver:
-        return f"{address} is on {driver} already; held to it"
-    was = rebind.was.driver or "no driver"
-    return f"bound {address} to {driver}, was on {was}"
+        return f"{address} is already on {driver}; kept there"
+    former = (
+        f"was on {rebind.was.driver}" if rebind.was.driver else "had no driver"
+    )
+    return f"bound {address} to {driver} ({former})"
 
 
 def _units(records: Records) -> tuple[Unit, ...]:
@@ -145,7 +147,7 @@ def _rolled_back_on_error(
     try:
         yield steps.append
     except errors.Error as error:
-        message = f"boot failed at step '{steps[-1]}': {error}; undone: "
+        message = f"boot failed at step '{steps[-1]}': {error}; rolled back: "
         message += _undo(context, hypervisor, instance)
         if isinstance(error, errors.NoValidHost):
             raise errors.NoValidHost(message) from error
@@ -170,7 +172,10 @@ def _undo(
         instance = context.journal.read(begun.uuid) or begun
         done = give_back(context, hypervisor, instance)
     except errors.Error as error:
-        return f"not all ({error}); the next command on this host goes on"
+        return (
+            f"incomplete ({error}); the next gpu-passthrough command on this"
+            " host finishes it"
+        )
     return ", ".join(done) or "nothing was changed"
 
 
@@ -181,11 +186,11 @@ def _require_absent(
     is_running = hypervisor.live_xml(domain.uuid) is not None
     if busy or is_running or context.journal.read(domain.uuid) is not None:
         raise errors.Refused(
-            f"instance {domain.uuid} is there already; run 'gpu-passthrough"
+            f"instance {domain.uuid} exists already; run 'gpu-passthrough"
             f" instance release {domain.uuid}' first"
         )
     if hypervisor.has_name(domain.name):
         raise errors.Refused(
-            f"libvirt has a domain named {domain.name!r} already; give this"
-            " one another name, or undefine that one"
+            f"libvirt already has a domain named {domain.name!r}; rename this"
+            " domain, or undefine the other one"
         )

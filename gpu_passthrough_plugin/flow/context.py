@@ -92,7 +92,7 @@ def require_current(context: HostContext, units: Collection[Unit]) -> None:
     for unit in units:
         if current.get(unit.key) != unit.functions:
             raise errors.Refused(
-                f"unit {unit.key} is no longer what was published of it;"
+                f"unit {unit.key} differs from what was published;"
                 " see 'gpu-passthrough group list', then run"
                 " 'gpu-passthrough inventory sync'"
             )
@@ -105,6 +105,6 @@ def require_here(context: HostContext, host: str, subject: str) -> None:
     """
     if host != context.host:
         raise errors.Refused(
-            f"{subject} is on host {host}, and this is {context.host}; run it"
-            " there"
+            f"{subject} is on host {host}, and this is {context.host}; run"
+            f" this on {host}"
         )

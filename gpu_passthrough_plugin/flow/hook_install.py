@@ -69,7 +69,7 @@ def plan_install(
         )
     if files.missing(f"{_LIBVIRT}/hooks"):
         raise errors.Refused(
-            f"there is no {_LIBVIRT} here; install libvirt's daemon first"
+            f"{_LIBVIRT} does not exist; install libvirt's daemon first"
         )
     text = script.script(program)
     return Write(STEP, script.PATH, _present(files), text, script.MODE)
@@ -101,8 +101,8 @@ def _present(files: Files) -> bytes | None:
     text = files.read(script.PATH)
     if text is not None and not script.is_ours(text):
         raise errors.Refused(
-            f"{script.PATH} was not made by this product, or was edited; move"
-            " it away, then run this again"
+            f"{script.PATH} was not written by this product, or was edited;"
+            " move it away, then run this again"
         )
     return text
 

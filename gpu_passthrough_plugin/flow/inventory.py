@@ -43,7 +43,7 @@ def quarantine(context: HostContext, key: UnitKey, reason: str) -> UnitRecord:
         if record.consumer:
             raise errors.Refused(
                 f"unit {key} is {record.state} for {record.consumer};"
-                " release that first"
+                f" release {record.consumer} first"
             )
         if record.state is State.QUARANTINED:
             return record
@@ -68,7 +68,7 @@ def clear(context: HostContext, key: UnitKey) -> UnitRecord:
         if faults:
             raise errors.Refused(
                 f"unit {key} is not clean: {'; '.join(faults)}; power-cycle"
-                " the host, then try again"
+                " the host, then run this again"
             )
         require_current(context, (record.unit,))
         teardown.restore(context, record.unit)

@@ -143,9 +143,9 @@ def _require_same_host(
         is_here = allocation.host == context.host
         if allocation.consumer in bound and not is_here:
             raise errors.Refused(
-                f"instance {allocation.consumer} of this host is on host"
-                f" {allocation.host} in the ledger, and this is"
-                f" {context.host}: was it renamed? set [DEFAULT] host ="
+                f"instance {allocation.consumer} of this host"
+                f" ({context.host}) is on host {allocation.host} in the"
+                " ledger; if this host was renamed, set [DEFAULT] host ="
                 f" {allocation.host}"
             )
 
@@ -158,7 +158,7 @@ def _recover(
         context.journal.write(
             dataclasses.replace(instance, phase=Phase.ACTIVE)
         )
-        context.say(f"finished the boot of {instance.uuid}, cut off before")
+        context.say(f"completed the interrupted boot of {instance.uuid}")
         return
     _undo(context, hypervisor, instance)
 
@@ -166,9 +166,9 @@ def _recover(
 def _undo(
     context: HostContext, hypervisor: Hypervisor | None, instance: Instance
 ) -> None:
-    title = "undoing what was left half done of"
+    title = "rolling back what was interrupted of"
     if instance.is_stopped:
-        title = "giving back the units of the guest that ended,"
+        title = "releasing the units of a guest that ended:"
     context.say(f"{title} {instance.uuid}")
     # An interrupted boot leaves the host as it was before the boot.
     is_boot = instance.phase is Phase.BOOTING

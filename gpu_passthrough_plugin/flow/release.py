@@ -28,8 +28,8 @@ def release(context: HostContext, uuid: str) -> tuple[UnitRecord, ...]:
         if instance is None:
             instance = Instance(uuid)
             context.say(
-                f"the journal knows nothing of {uuid}: which drivers its"
-                " functions had is unknown, so they stay on vfio-pci"
+                f"instance {uuid} is not in the journal: the former drivers of"
+                " its functions are unknown, so they stay on vfio-pci"
             )
         with context.connect() as hypervisor:
             teardown.give_back(
@@ -54,10 +54,10 @@ def _allocation(context: HostContext, uuid: str) -> Allocation | None:
         if instance.phase is Phase.RELEASING:
             return None
         raise errors.Refused(
-            f"the ledger has lost instance {uuid}, which this host's journal"
-            f" has as {instance.phase}: put the ledger's file back; or stop"
-            f" the guest and take {uuid}.json out of the folder 'instances'"
-            " in [DEFAULT] state_path"
+            f"instance {uuid} is missing in the ledger, and this host's"
+            f" journal has it as {instance.phase}; restore the ledger, or stop"
+            f" the guest and move {uuid}.json out of the folder 'instances' in"
+            " [DEFAULT] state_path"
         ) from error
 
 

@@ -78,7 +78,8 @@ def read(path: str) -> ReportedHost:
     parts = report_archive.read(path)
     if report_archive.RECORDING not in parts:
         raise errors.Invalid(
-            f"{path} holds no {report_archive.RECORDING}; wanted what"
+            f"{path} is not a valid report: it has no"
+            f" {report_archive.RECORDING}; expected a file that"
             " 'gpu-passthrough host report' wrote"
         )
     log: tuple[str, ...] | Unknown = MISSING
@@ -129,8 +130,8 @@ def _read_json(path: str, parts: Mapping[str, bytes], name: str) -> Any:
 
 def _malformed(path: str, name: str, error: Exception) -> errors.Invalid:
     return errors.Invalid(
-        f"{path}: {name} is nothing that 'gpu-passthrough host report' of"
-        f" this release wrote ({error!r}); ask for the report anew"
+        f"{path}: {name} is not valid ({error!r}); expected a report that"
+        " 'gpu-passthrough host report' of this release wrote"
     )
 
 

@@ -38,7 +38,7 @@ def sanitise(context: HostContext, unit: Unit) -> tuple[str, ...]:
     for reset in resets.plan(unit, methods):
         try:
             _reset(context.devices, reset)
-            context.say(f"{reset} done")
+            context.say(f"{reset}: OK")
         except errors.Error as error:
             failures.append(str(error))
     return tuple(failures)

@@ -60,45 +60,50 @@ def give_back(
     for state in (State.PREPARING, State.ACTIVE):
         context.move(uuid, state, State.RELEASING)
     if hypervisor and hypervisor.live_xml(uuid) is not None:
-        done.append(_stopped(hypervisor, uuid, stop_timeout_s))
+        done.append(_stop(hypervisor, uuid, stop_timeout_s))
         context.say(done[-1])
     context.move(uuid, State.RELEASING, State.SANITISING)
     for record in context.held(uuid):
         if record.state is State.CLAIMED:
-            done += _unclaimed(context, instance, record)
+            done += _free_unused(context, instance, record)
             continue
         faults = _reset_and_check(context, instance, record.unit)
         if not faults:
-            instance = _cleaned(context, instance, record.unit)
+            instance = _record_clean(context, instance, record.unit)
             if restores_drivers:
-                restored, faults = _restored(context, instance, record.unit)
+                restored, faults = _restore_drivers(
+                    context, instance, record.unit
+                )
                 done += restored
         if faults:
-            done += _quarantined(context, instance, record, "; ".join(faults))
+            done += _quarantine(context, instance, record, "; ".join(faults))
         else:
-            done += _freed(context, instance, record)
+            done += _free(context, instance, record)
     context.journal.remove(uuid)
     return tuple(done)
 
 
-def _stopped(hypervisor: Hypervisor, uuid: str, stop_timeout_s: float) -> str:
+def _stop(hypervisor: Hypervisor, uuid: str, stop_timeout_s: float) -> str:
     if stop_timeout_s and hypervisor.shut_down(uuid, stop_timeout_s):
         return "guest shut down"
     hypervisor.destroy(uuid)
-    waited = f" after {stop_timeout_s:g} s" if stop_timeout_s else ""
-    return f"guest stopped by force{waited}"
+    if stop_timeout_s:
+        return (
+            f"guest did not shut down within {stop_timeout_s:g} s; powered off"
+        )
+    return "guest powered off"
 
 
-def _unclaimed(
+def _free_unused(
     context: HostContext, instance: Instance, record: UnitRecord
 ) -> list[str]:
     """Free a unit that nothing was done to yet, unless its claim stays."""
     if instance.keeps_claim:
         return []
-    return _freed(context, instance, record)
+    return _free(context, instance, record)
 
 
-def _freed(
+def _free(
     context: HostContext, instance: Instance, record: UnitRecord
 ) -> list[str]:
     end = State.CLAIMED if instance.keeps_claim else State.FREE
@@ -108,7 +113,7 @@ def _freed(
     return [line]
 
 
-def _quarantined(
+def _quarantine(
     context: HostContext, instance: Instance, record: UnitRecord, reason: str
 ) -> list[str]:
     """Quarantine a unit; ``unit clear`` restores its drivers later."""
@@ -129,7 +134,9 @@ def _quarantined(
     return [line]
 
 
-def _cleaned(context: HostContext, instance: Instance, unit: Unit) -> Instance:
+def _record_clean(
+    context: HostContext, instance: Instance, unit: Unit
+) -> Instance:
     """Record that a unit is clean, before host drivers get its functions."""
     cleaned = (*instance.cleaned, unit.key.address)
     instance = dataclasses.replace(instance, cleaned=cleaned)
@@ -151,7 +158,7 @@ def _reset_and_check(
     )
 
 
-def _restored(
+def _restore_drivers(
     context: HostContext, instance: Instance, unit: Unit
 ) -> tuple[list[str], tuple[str, ...]]:
     """Return functions to the drivers that they had.
@@ -164,13 +171,20 @@ def _restored(
     for rebind in reversed(instance.rebinds):
         if rebind.address not in addresses or not rebind.is_needed:
             continue
-        driver = rebind.was.driver or "no driver"
+        driver = rebind.was.driver
         try:
             context.devices.rebind(rebind.undo())
         except errors.Error as error:
-            faults.append(f"{rebind.address} is not back on {driver}: {error}")
+            faults.append(
+                f"cannot return {rebind.address} to {driver or 'no driver'}:"
+                f" {error}"
+            )
             continue
-        done.append(f"{rebind.address} is back on {driver}")
+        done.append(
+            f"{rebind.address} is back on {driver}"
+            if driver
+            else f"{rebind.address} has no driver again"
+        )
         context.say(done[-1])
     return done, tuple(faults)
 
@@ -184,7 +198,7 @@ def restore(context: HostContext, unit: Unit) -> None:
     if instance is None:
         return
     if context.restores_drivers:
-        _, faults = _restored(context, instance, unit)
+        _, faults = _restore_drivers(context, instance, unit)
         if faults:
             raise errors.Refused("; ".join(faults))
     context.journal.remove(instance.uuid)

@@ -132,7 +132,7 @@ def verify_host(
     expected = verify.expected(evidence, selection.targets)
     if not expected:
         raise errors.Refused(
-            "nothing is selected that could be on vfio-pci; see"
+            "no selected function can be on vfio-pci; see"
             " 'gpu-passthrough group list'"
         )
     findings = verify.findings(evidence, expected)

@@ -87,7 +87,7 @@ def test_each_act_of_a_boot_that_fails_is_undone(
             assert message == "no journal today"
         else:
             assert message.startswith(
-                f"boot failed at step '{step}': no {name} today; undone: "
+                f"boot failed at step '{step}': no {name} today; rolled back: "
             )
         assert world.snapshot() == before, (number, name)
     start(world.context(Acts(fail_at=len(BOOT) + 1)))
@@ -97,7 +97,7 @@ def test_what_a_failed_boot_says_was_undone(world: World) -> None:
     def undone(number: int) -> str:
         with pytest.raises(errors.Unavailable) as caught:
             start(world.context(Acts(fail_at=number)))
-        return str(caught.value).partition("; undone: ")[2]
+        return str(caught.value).partition("; rolled back: ")[2]
 
     free = "unit hyhive/0000:06:00.0 is free"
     audio = "0000:06:00.1 is back on snd_hda_intel"
@@ -106,7 +106,7 @@ def test_what_a_failed_boot_says_was_undone(world: World) -> None:
     assert undone(3) == free
     assert undone(7) == f"{audio}, {card}, {free}"
     assert undone(9) == f"{audio}, {card}, {free}"
-    assert undone(10) == f"guest stopped by force, {audio}, {card}, {free}"
+    assert undone(10) == f"guest powered off, {audio}, {card}, {free}"
     world.ledger.claim(wanted(), UUID)
     assert undone(3) == "nothing was changed"
     assert undone(7).endswith("unit hyhive/0000:06:00.0 is claimed")
@@ -122,7 +122,7 @@ def test_an_undoing_that_fails_says_so_and_is_finished_later(
         start(world.context())
     message = str(caught.value)
     assert message.startswith("boot failed at step 'bind': ")
-    assert "is not back on nouveau" in message
+    assert "cannot return 0000:06:00.0 to nouveau" in message
     world.kernel.refuses.clear()
     inventory.clear(world.context(), world.ledger.records()[0].unit.key)
     assert world.snapshot() == before
@@ -141,8 +141,9 @@ def test_a_ledger_that_is_gone_while_undoing(world: World) -> None:
     with pytest.raises(errors.Unavailable) as caught:
         start(world.context(Acts(before=fail)))
     assert str(caught.value) == (
-        "boot failed at step 'start': no guest today; undone: not all (no"
-        " ledger today); the next command on this host goes on"
+        "boot failed at step 'start': no guest today; rolled back: incomplete"
+        " (no ledger today); the next gpu-passthrough command on this host"
+        " finishes it"
     )
     recover(world.context())
     assert world.snapshot() == before

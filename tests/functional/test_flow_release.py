@@ -54,7 +54,7 @@ def test_a_card_that_became_another_is_quarantined(world: World) -> None:
     message = refused(inventory.clear, world.context(), UNIT)
     assert message == (
         f"unit {UNIT} is not clean: 0000:06:00.0 does not answer: its config"
-        " space reads ff; power-cycle the host, then try again"
+        " space reads ff; power-cycle the host, then run this again"
     )
     world.kernel.identities[GPU] = Identity(0x10DE, 0x1430)
     assert inventory.clear(world.context(), UNIT).state is State.FREE
@@ -69,7 +69,7 @@ def test_a_unit_that_is_another_group_now_is_not_cleared(
     policy = Policy((*POLICY.select, selector.parse("class=0403")))
     context = dataclasses.replace(world.context(), policy=policy)
     message = refused(inventory.clear, context, UNIT)
-    assert "is no longer what was published of it" in message
+    assert "differs from what was published" in message
     assert world.ledger.unit(UNIT).state is State.QUARANTINED
     assert inventory.clear(world.context(), UNIT).state is State.FREE
 
@@ -88,7 +88,7 @@ def test_a_card_that_fell_off_its_bus_is_quarantined(world: World) -> None:
     world.kernel.lose(AUDIO)
     world.said.clear()
     reason = quarantined(world)
-    assert "bus reset of 0000:06:00.0 and all beside it done" not in world.said
+    assert "bus reset of 0000:06:00.0 and all beside it: OK" not in world.said
     assert reason == (
         "0000:06:00.1 cannot be reset: 0000:06:00.1 is not in the recording;"
         " whether 0000:06:00.1 answers is unknown: missing"
@@ -103,11 +103,11 @@ def test_a_driver_that_does_not_come_back_quarantines(world: World) -> None:
     boot(world.context(), guest(), wanted())
     world.kernel.refuses.add(("bind to nouveau", GPU))
     assert quarantined(world) == (
-        "0000:06:00.0 is not back on nouveau: the kernel does no bind to"
+        "cannot return 0000:06:00.0 to nouveau: the kernel does no bind to"
         " nouveau"
     )
     message = refused(inventory.clear, world.context(), UNIT)
-    assert "is not back on nouveau" in message
+    assert "cannot return 0000:06:00.0 to nouveau" in message
     assert world.ledger.unit(UNIT).state is State.QUARANTINED
     world.kernel.refuses.clear()
     inventory.clear(world.context(), UNIT)
@@ -134,7 +134,7 @@ def test_a_release_after_the_host_was_restarted(world: World) -> None:
     world.said.clear()
     (record,) = release.release(world.context(), UUID)
     assert record.state is State.FREE
-    assert "bus reset of 0000:06:00.0 and all beside it done" in world.said
+    assert "bus reset of 0000:06:00.0 and all beside it: OK" in world.said
     assert world.snapshot() == before
 
 
@@ -158,7 +158,7 @@ def test_an_instance_that_the_ledger_lost(world: World) -> None:
         record = world.ledger.move(record, state)
     before = world.snapshot()
     message = refused(release.release, world.context(), UUID)
-    assert f"the ledger has lost instance {UUID}" in message
+    assert f"instance {UUID} is missing in the ledger" in message
     assert world.snapshot() == before
 
 
@@ -171,7 +171,7 @@ def test_what_moved_to_the_address_is_not_touched(world: World) -> None:
     context = dataclasses.replace(world.context(), policy=policy)
     (record,) = release.release(context, UUID)
     assert record.state is State.QUARANTINED
-    assert "is no longer what was published" in record.reason
+    assert "differs from what was published" in record.reason
     assert world.kernel.binding(GPU) == Binding("nvme", None)
     assert world.kernel.reset_groups == []
 
@@ -202,7 +202,8 @@ def test_what_cannot_be_released(world: World) -> None:
     elsewhere = dataclasses.replace(world.context(), host="another")
     message = refused(release.release, elsewhere, UUID)
     assert message == (
-        f"instance {UUID} is on host {HOST}, and this is another; run it there"
+        f"instance {UUID} is on host {HOST}, and this is another; run"
+        f" this on {HOST}"
     )
     release.release(world.context(), UUID)
     assert world.snapshot() == before
@@ -229,7 +230,7 @@ def test_the_operators_own_quarantine(world: World) -> None:
     world.ledger.claim(wanted(), UUID)
     message = refused(inventory.quarantine, context, UNIT, "smells")
     assert message == (
-        f"unit {UNIT} is claimed for {UUID}; release that first"
+        f"unit {UNIT} is claimed for {UUID}; release {UUID} first"
     )
     release.withdraw(context, UUID)
     record = inventory.quarantine(context, UNIT, "smells")
@@ -237,7 +238,7 @@ def test_the_operators_own_quarantine(world: World) -> None:
     again = inventory.quarantine(context, UNIT, "other")
     assert again.reason == "smells"
     elsewhere = dataclasses.replace(context, host="another")
-    assert "run it there" in refused(inventory.clear, elsewhere, UNIT)
+    assert f"run this on {HOST}" in refused(inventory.clear, elsewhere, UNIT)
     unknown = UnitKey(HOST, place("07:00.0"))
     assert "no unit" in refused(inventory.clear, context, unknown)
     inventory.clear(context, UNIT)

@@ -177,7 +177,7 @@ def test_a_running_guest_is_claimed_for_by_reconnecting(
     state(ours, card, "active")
     assert "early" in ours.host.sh("virsh list --name")
     released = ours.cli("instance", "release", identity)
-    assert "guest stopped by force" in released.stderr
+    assert "powered off" in released.stderr
     state(ours, card, "free")
 
 

@@ -95,7 +95,7 @@ def test_a_report_with_a_strange_part_is_one_line(
     path.write_bytes(report_archive.written(parts))
     assert main.main(["host", "verify", "--report", str(path)]) == 2
     (said,) = capsys.readouterr().err.splitlines()
-    assert "ask for the report anew" in said
+    assert "is not valid" in said
 
 
 def test_a_report_is_written_of_a_recording(

@@ -144,7 +144,7 @@ def test_a_full_disk_is_said_in_one_line() -> None:
         )
     assert done.returncode == 2
     assert done.stderr == (
-        b"gpu-passthrough: cannot print the answer: No space left on device\n"
+        b"gpu-passthrough: cannot write to stdout: No space left on device\n"
     )
 
 
@@ -171,7 +171,7 @@ def test_a_command_that_is_none(words: str) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == (
-        f"gpu-passthrough: no command {words!r}; see"
+        f"gpu-passthrough: {words!r} is not a command; see"
         " 'gpu-passthrough --help'\n"
     )
 
