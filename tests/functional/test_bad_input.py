@@ -214,9 +214,7 @@ def test_a_uuid_that_holds_nothing(
 ) -> None:
     nobody = str(uuid.uuid4())
     assert nobody in complaint(cli(*verb, nobody), 1)
-    assert "../../etc/passwd" in complaint(
-        cli(*verb, "../../etc/passwd"), 2
-    )
+    assert "../../etc/passwd" in complaint(cli(*verb, "../../etc/passwd"), 2)
 
 
 @pytest.mark.parametrize("verb", [("inventory", "list"), ("unit", "list")])
