@@ -1,4 +1,4 @@
-"""Real paths of a host's files below a root folder of this machine."""
+"""Where a host's path leads below a root folder of this machine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def real(root: str, path: str) -> str:
 
 
 def local(root: str, path: str) -> str:
-    """Return where a real path of the host is for this process."""
+    """Return a resolved path of the host as this process sees it."""
     return posixpath.join(root, path.lstrip("/")) if root != "/" else path
 
 

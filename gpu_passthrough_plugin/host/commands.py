@@ -1,4 +1,4 @@
-"""Commands of the host's own, run without a shell and waited for."""
+"""How the host's own commands are run: one at a time, without a shell."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from typing import IO
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host import chroot_path
 
-# Nothing of the operator's: not the language, nor where programs are.
-# LVM's tools complain of descriptors that they did not open.
+# Independent of the operator's language and PATH.  LVM's tools warn about
+# file descriptors that they did not open.
 _ENVIRONMENT = {
     "HOME": "/root",
     "LC_ALL": "C",
@@ -26,22 +26,23 @@ _ENVIRONMENT = {
 _UMASK = 0o022
 _GRACE_S = 5
 _POLL_S = 0.1
-_TOLD_LINES = 3
+_SHOWN_LINES = 3
 _TAIL_BYTES = 4096
 
 
 class Commands:
-    """Runs one command at a time, even where its caller was killed.
+    """Runs one command at a time, even after a caller was killed.
 
-    A command goes on when its caller is killed.  It holds a lock then,
-    which whoever runs the next one waits for.
+    A command continues when its caller is killed; it holds a lock, which
+    the next command waits for.
 
-    :param log: file that everything they say is appended to.
+    :param log: file that the commands' output is appended to.
     :param lock: file that the lock is taken on.
-    :param say: told that a command is still running, every ``beat_s``.
-    :param root: below which programs are looked up, and run.
-    :param timeout_s: how long one may take.
-    :param patience_s: how long one that was left behind is waited for.
+    :param say: called every ``beat_s`` while a command is running.
+    :param root: folder that programs are run in and looked up below.
+    :param timeout_s: how long a command may take.
+    :param patience_s: how long to wait for a command that a killed caller
+        left running.
     """
 
     def __init__(
@@ -64,40 +65,40 @@ class Commands:
         self._beat_s = beat_s
 
     def settle(self) -> None:
-        """Nothing, once no command of a killed caller is running.
+        """Wait until no command of a killed caller is running.
 
-        :raises Unavailable: when one still is after ``patience_s``.
+        :raises Unavailable: when one still runs after ``patience_s``.
         """
         with self._locked("nothing"):
             pass
 
     def run(self, argv: Sequence[str], title: str) -> None:
-        """Run it; its output goes to the log.
+        """Run a command; its output goes to the log.
 
-        :param title: says to an operator what it does.
+        :param title: what the command does, for an operator.
         :raises Unavailable: when it fails, or takes too long.
         """
         with self._opened() as log:
             self._run(argv, title, log, log)
 
     def output(self, argv: Sequence[str], title: str) -> str:
-        """What it says on its standard output.
+        """Run a command; return its standard output.
 
         :raises Unavailable: as ``run`` does.
         """
         with (
             self._opened() as log,
-            tempfile.TemporaryFile(dir=os.path.dirname(self._log)) as said,
+            tempfile.TemporaryFile(dir=os.path.dirname(self._log)) as output,
         ):
-            self._run(argv, title, said, log)
-            said.seek(0)
-            return said.read().decode(errors="replace")
+            self._run(argv, title, output, log)
+            output.seek(0)
+            return output.read().decode(errors="replace")
 
     def _run(
         self,
         argv: Sequence[str],
         title: str,
-        said: IO[bytes],
+        output: IO[bytes],
         log: IO[bytes],
     ) -> None:
         program = chroot_path.local(self._root, argv[0])
@@ -106,13 +107,13 @@ class Commands:
                 log.write(f"\n# {title}: {' '.join(argv)}\n".encode())
             start = log.seek(0, os.SEEK_END)
             try:
-                # No pipe to us: it would break when we are killed.
+                # Not a pipe: it would break when this process is killed.
                 process = subprocess.Popen(  # noqa: S603 - no shell
                     [program, *argv[1:]],
                     cwd=self._root,
                     env=_ENVIRONMENT,
                     stdin=subprocess.DEVNULL,
-                    stdout=said,
+                    stdout=output,
                     stderr=log,
                     pass_fds=(lock,),
                     start_new_session=True,
@@ -127,13 +128,13 @@ class Commands:
         if status != 0:
             raise errors.Unavailable(
                 f"failed at step '{title}': {argv[0]} {_ending(status)}:"
-                f" {self._told(start)}; all that it said is in {self._log}"
+                f" {self._last_lines(start)}; full output: {self._log}"
             )
 
     def _waited(
         self, process: subprocess.Popen[bytes], title: str
     ) -> int | None:
-        """Its exit status; None when it was ended for taking too long."""
+        """Return the exit status; None when the command timed out."""
         start = time.monotonic()
         try:
             while (age_s := time.monotonic() - start) < self._timeout_s:
@@ -148,35 +149,35 @@ class Commands:
 
     @contextlib.contextmanager
     def _locked(self, title: str) -> Iterator[int]:
-        """The descriptor of the lock, for the command to hold as well."""
+        """Hold the lock; give its descriptor, for the command to inherit."""
         handle = _handle(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
         try:
             self._wait_for(handle)
-            # A courtesy to who waits: what cannot be noted is not.
+            # Best effort, for the waiter's message.
             with contextlib.suppress(OSError):
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, title.encode(), 0)
             yield handle
-            # Also for what the command left running with it.
+            # Releases it for programs that the command left running, too.
             fcntl.flock(handle, fcntl.LOCK_UN)
         finally:
             os.close(handle)
 
     def _wait_for(self, handle: int) -> None:
-        start, told_s = time.monotonic(), -self._beat_s
+        start, shown_s = time.monotonic(), -self._beat_s
         while not _is_taken(handle):
             age_s = time.monotonic() - start
             title = os.pread(handle, _TAIL_BYTES, 0).decode(errors="replace")
             if age_s > self._patience_s:
                 raise errors.Unavailable(
-                    f"a command that an interrupted run left behind is still"
-                    f" running after {age_s:.0f} s ({title}); see 'fuser"
-                    f" {self._lock}' for it, and try again when it is done"
+                    "a command that an interrupted run started is still"
+                    f" running after {age_s:.0f} s ({title}); find it with"
+                    f" 'fuser {self._lock}' and try again when it has ended"
                 )
-            if age_s - told_s >= self._beat_s:
-                told_s = age_s
+            if age_s - shown_s >= self._beat_s:
+                shown_s = age_s
                 self._say(
-                    "waiting for what an interrupted run left behind"
+                    "waiting for a command that an interrupted run started"
                     f" ({title}): {age_s:.0f} s"
                 )
             time.sleep(_POLL_S)
@@ -187,14 +188,14 @@ class Commands:
         with open(_handle(self._log, flags), "ab", buffering=0) as file:
             yield file
 
-    def _told(self, start: int) -> str:
-        """The last lines that the command said."""
+    def _last_lines(self, start: int) -> str:
+        """Return the last lines that were logged from an offset on."""
         with open(self._log, "rb") as log:
             size = log.seek(0, os.SEEK_END)
             log.seek(max(start, size - _TAIL_BYTES))
             lines = log.read().decode(errors="replace").splitlines()
-        said = [" ".join(line.split()) for line in lines if line.strip()]
-        return " | ".join(said[-_TOLD_LINES:]) or "it said nothing"
+        texts = [" ".join(line.split()) for line in lines if line.strip()]
+        return " | ".join(texts[-_SHOWN_LINES:]) or "no output"
 
 
 def _handle(path: str, flags: int) -> int:
@@ -217,14 +218,14 @@ def _is_taken(handle: int) -> bool:
 
 def _ending(status: int | None) -> str:
     if status is None:
-        return "took too long and was ended"
+        return "timed out and was killed"
     if status < 0:
-        return f"was ended by signal {-status}"
+        return f"was killed by signal {-status}"
     return f"ended with exit status {status}"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End it, and what it started."""
+    """Kill a command, and the programs that it started."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)

@@ -1,4 +1,4 @@
-"""Driver bindings, resets and identities of this host's functions."""
+"""How this host's PCI functions are bound, reset and identified."""
 
 from __future__ import annotations
 
@@ -31,43 +31,46 @@ _NO_IDS = b"\xff" * 4
 
 
 class Devices(Protocol):
-    """Everything that is done to a function."""
+    """What acts on PCI functions, and reads their present state."""
 
     def prepare(self) -> None:
-        """Make sure that vfio-pci is there to bind to."""
+        """Load vfio-pci if it is not loaded.
+
+        :raises Unavailable: when it cannot be loaded.
+        """
 
     def binding(self, address: Address) -> Binding:
-        """Which driver has the function now.
+        """Return the function's present driver and override.
 
-        :raises ReadFailed: when the host shows no such function.
+        :raises ReadFailed: when the host has no such function.
         """
 
     def rebind(self, rebind: Rebind) -> None:
-        """Take the function to ``rebind.becomes``, wherever it is.
+        """Bind the function as ``rebind.becomes`` says, from any driver.
 
-        :raises Error: when it is not there afterwards.
+        :raises Error: when it is not bound so afterwards.
         """
 
     def require_idle(self, address: Address) -> None:
-        """Nothing, where nobody holds the function's group.
+        """Raise if a guest or another program uses the function's group.
 
-        :raises Error: when a guest or another program does.
+        :raises Error: also when that is unknown.
         """
 
     def reset_function(self, address: Address) -> None:
         """Reset one function.
 
-        :raises Error: when the kernel does not.
+        :raises Error: when the kernel refuses.
         """
 
     def reset_bus(self, address: Address, iommu_group: int) -> None:
-        """Reset the function's bus and all that is on it.
+        """Reset the function's bus and every function on it.
 
-        :raises Error: when the kernel does not.
+        :raises Error: when the kernel refuses.
         """
 
     def identity(self, address: Address) -> Identity | Unknown:
-        """What its config space answers now."""
+        """Return the ids that the function's config space has now."""
 
 
 class SysfsDevices:
@@ -75,7 +78,7 @@ class SysfsDevices:
 
     Source: kernel, Documentation/ABI/testing/sysfs-bus-pci.
 
-    :param require_lock: called before each act; raises when the host's
+    :param require_lock: called before each change; raises when the host's
         lock was lost.
     """
 
@@ -99,14 +102,20 @@ class SysfsDevices:
                 timeout=_MODPROBE_TIMEOUT_S,
                 check=False,
             )
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except OSError as error:
             raise errors.Unavailable(
-                f"cannot load vfio-pci: {error}; wanted modprobe to do it"
+                f"cannot load vfio-pci: modprobe: {error.strerror}; install"
+                " kmod"
+            ) from error
+        except subprocess.TimeoutExpired as error:
+            raise errors.Unavailable(
+                f"cannot load vfio-pci: modprobe timed out after"
+                f" {_MODPROBE_TIMEOUT_S} s; see the kernel's log"
             ) from error
         if done.returncode:
             raise errors.Unavailable(
                 f"cannot load vfio-pci: {' '.join(done.stderr.split())};"
-                " wanted a kernel with the module vfio-pci"
+                " boot a kernel that has the module vfio-pci"
             )
 
     def binding(self, address: Address) -> Binding:
@@ -117,45 +126,49 @@ class SysfsDevices:
         )
 
     def rebind(self, rebind: Rebind) -> None:
-        """Set the override first, so that no probe in between misleads."""
+        """Set the override first, so that no probe in between ignores it."""
         self._require_lock()
-        address, wanted = rebind.address, rebind.becomes
+        address, binding = rebind.address, rebind.becomes
         path = f"{self._pci}/devices/{address}/driver_override"
-        self._write(path, f"{wanted.override or ''}\n")
+        self._write(path, f"{binding.override or ''}\n")
         driver = self._driver(address)
-        if driver == wanted.driver:
+        if driver == binding.driver:
             return
         if driver:
             self._write(f"{self._pci}/drivers/{driver}/unbind", str(address))
-        if wanted.driver:
-            self._bind(address, wanted.driver)
+        if binding.driver:
+            self._bind(address, binding.driver)
 
     def _bind(self, address: Address, driver: str) -> None:
         self._write(f"{self._pci}/drivers_probe", str(address))
-        found = self._driver(address)
-        if found == driver:
+        actual = self._driver(address)
+        if actual == driver:
             return
-        if found:
-            self._write(f"{self._pci}/drivers/{found}/unbind", str(address))
+        if actual:
+            self._write(f"{self._pci}/drivers/{actual}/unbind", str(address))
         self._write(f"{self._pci}/drivers/{driver}/bind", str(address))
-        found = self._driver(address)
-        if found != driver:
+        actual = self._driver(address)
+        if actual != driver:
             raise errors.Unavailable(
-                f"{address} is on {found or 'no driver'} after binding it"
-                f" to {driver}; the kernel's log says why"
+                f"{address} is on {actual or 'no driver'} after it was bound"
+                f" to {driver}; see the kernel's log for the reason"
             )
 
     def require_idle(self, address: Address) -> None:
         path = f"{self._pci}/devices/{address}/iommu_group"
         try:
             number = int(os.path.basename(os.readlink(path)))
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise errors.ReadFailed(
+                f"cannot read {path}: {error.strerror}"
+            ) from error
+        except ValueError as error:
             raise errors.ReadFailed(f"cannot read {path}: {error}") from error
         vfio.require_idle(number, self._vfio)
 
     def reset_function(self, address: Address) -> None:
         self._require_lock()
-        # The kernel would reset it under the guest that has it.
+        # The kernel would reset it even while a guest uses it.
         self.require_idle(address)
         self._write(f"{self._pci}/devices/{address}/reset", "1")
 
@@ -166,7 +179,7 @@ class SysfsDevices:
     def identity(self, address: Address) -> Identity | Unknown:
         path = f"{self._pci}/devices/{address}/config"
         try:
-            # No buffer: it would read all of a space that answers slowly.
+            # Unbuffered: a buffer would read the whole config space, slowly.
             with open(path, "rb", buffering=0) as file:
                 head = file.read(_HEAD_BYTES)
         except FileNotFoundError:
@@ -180,15 +193,16 @@ class SysfsDevices:
         return Identity(*struct.unpack_from("<HH", head))
 
     def _virtual_identity(self, address: Address) -> Identity | Unknown:
-        """A virtual function answers without ids: the kernel knows them.
+        """Return a virtual function's ids as the kernel has them.
 
+        Its config space has none.
         Source: SR-IOV specification 1.1, 3.4.1.1 and 3.4.1.2.
         """
-        found = [self._read(address, name) for name in ("vendor", "device")]
+        texts = [self._read(address, name) for name in ("vendor", "device")]
         try:
-            return Identity(*(int(text, 16) for text in found))
+            return Identity(*(int(text, 16) for text in texts))
         except ValueError:
-            return Unknown(Why.MALFORMED, " ".join(found))
+            return Unknown(Why.MALFORMED, " ".join(texts))
 
     def _driver(self, address: Address) -> str | None:
         path = f"{self._pci}/devices/{address}/driver"
@@ -197,7 +211,9 @@ class SysfsDevices:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise errors.ReadFailed(f"cannot read {path}: {error}") from error
+            raise errors.ReadFailed(
+                f"cannot read {path}: {error.strerror}"
+            ) from error
 
     def _read(self, address: Address, attribute: str) -> str:
         path = f"{self._pci}/devices/{address}/{attribute}"
@@ -206,14 +222,14 @@ class SysfsDevices:
                 return file.read()
         except OSError as error:
             raise errors.ReadFailed(
-                f"cannot read {path}: {error.strerror}; is {address} still"
-                " there?"
+                f"cannot read {path}: {error.strerror}; check that {address}"
+                " is still present"
             ) from error
 
     def _write(self, path: str, text: str) -> None:
         _LOG.debug("write %r to %s", text, path)
         try:
-            # One write, no buffer: the kernel answers this very call.
+            # A single unbuffered write: the kernel's error is this call's.
             handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
             try:
                 os.write(handle, text.encode("ascii"))
@@ -228,13 +244,12 @@ class SysfsDevices:
 
 
 class RecordedDevices:
-    """The functions of a recorded host, acted on in memory only.
+    """The functions of a recorded host, changed in memory only.
 
-    What the demonstration uses: it shows what would be done, and touches
-    no kernel.
+    For the demonstration, which shows what would be done to a real host.
 
     :param bindings: of every function of the recording.
-    :param identities: what each answers.
+    :param identities: the ids of each function.
     """
 
     def __init__(

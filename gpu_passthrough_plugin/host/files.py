@@ -1,4 +1,4 @@
-"""A host's files, each replaced whole or not at all."""
+"""How a host's files are read, and each replaced whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,45 +17,48 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host import chroot_path
 from gpu_passthrough_plugin.model.change_history import Attributes, FileState
 
-# No pipe and no device makes anybody wait.
+# Opening a pipe or a device does not block.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER_MODE = 0o755
 
 
 class Files:
-    """Files of the running host, or of a tree laid out like one's.
+    """Files of the running host, or of a tree laid out like a host's.
 
-    Every path is absolute in the host's terms.  Below a root no link leads
-    out of it.  Whatever fails is one line with the path in it.
+    Every path is absolute in the host's terms; no symbolic link leads out
+    of the root.
+
+    :raises ReadFailed: from each method that reads, with the path.
+    :raises Unavailable: from each method that writes, with the path.
     """
 
     def __init__(self, root: str = "/") -> None:
         self.root = root
 
     def real(self, path: str) -> str:
-        """The path that a file really has, behind every link."""
+        """Return a file's path with every symbolic link resolved."""
         return chroot_path.real(self.root, path)
 
     def entry(self, path: str) -> FileState | None:
-        """What is there; None for no file.
+        """Return a file's digest and attributes; None if it is missing.
 
-        :raises ReadFailed: when it is no regular file, or not readable.
+        :raises ReadFailed: also when it is not a regular file.
         """
-        with _told("read", path), self._opened(path) as file:
+        with _translated("read", path), self._opened(path) as file:
             if file is None:
                 return None
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             return FileState(digest, read_attributes(file.fileno()))
 
     def read(self, path: str) -> bytes | None:
-        """Its contents; None for no file."""
-        with _told("read", path), self._opened(path) as file:
+        """Return a file's contents; None if it is missing."""
+        with _translated("read", path), self._opened(path) as file:
             return None if file is None else file.read()
 
     def sha1(self, path: str) -> str:
-        """Another digest, which others' bookkeeping has."""
-        with _told("read", path), self._opened(path) as file:
+        """Return a file's SHA-1, as sha1sum has it; "" if it is missing."""
+        with _translated("read", path), self._opened(path) as file:
             if file is None:
                 return ""
             return hashlib.file_digest(
@@ -63,16 +66,16 @@ class Files:
             ).hexdigest()
 
     def size(self, path: str) -> int | None:
-        """In bytes; None for no file."""
-        with _told("read", path), self._opened(path) as file:
+        """Return a file's size in bytes; None if it is missing."""
+        with _translated("read", path), self._opened(path) as file:
             return None if file is None else os.fstat(file.fileno()).st_size
 
     def put(self, path: str, contents: bytes, mode: int = 0o644) -> None:
-        """Give the file these contents; through a link, the one behind it.
+        """Replace a file's contents; of a symbolic link, its target's.
 
-        One that is there keeps its mode, owner and extended attributes.
+        An existing file keeps its mode, owner and extended attributes.
 
-        :param mode: of one that is not.
+        :param mode: of a file that does not exist yet.
         """
 
         def fill(file: BinaryIO, there: Attributes | None) -> None:
@@ -84,24 +87,24 @@ class Files:
 
         self._replace(path, fill)
 
-    def restore(self, path: str, source: str, wanted: Attributes) -> None:
-        """Make the file what it was.
+    def restore(self, path: str, source: str, original: Attributes) -> None:
+        """Restore a file's original contents and attributes.
 
-        :param source: where its contents are, on this machine.
+        :param source: path of the contents, for this process.
         """
 
         def fill(file: BinaryIO, _: Attributes | None) -> None:
-            with open(source, "rb") as kept:
-                shutil.copyfileobj(kept, file)
-            # What is still buffered would change the time again.
+            with open(source, "rb") as backup:
+                shutil.copyfileobj(backup, file)
+            # A later write of buffered data would change the time again.
             file.flush()
-            set_attributes(file.fileno(), wanted, with_time=True)
+            set_attributes(file.fileno(), original, with_time=True)
 
         self._replace(path, fill)
 
     def dress(self, path: str, like: Attributes) -> None:
-        """Give a file another's attributes but its time, and sync it."""
-        with _told("write", path):
+        """Set a file's attributes, but not its time, and sync it."""
+        with _translated("write", path):
             handle = os.open(self.disk(path), _READ)
             try:
                 set_attributes(handle, like, with_time=False)
@@ -110,13 +113,13 @@ class Files:
                 os.close(handle)
 
     def keep(self, path: str, at: str) -> None:
-        """Have the file under a second path as well; whole or not at all.
+        """Make a file available at a second path as well, atomically.
 
-        A hard link, or a copy where the file system has none.
+        It is a hard link, or a copy where the file system has no links.
         """
-        with _told("keep", path):
+        with _translated("keep", path):
             here, there = self.disk(self.real(path)), self.disk(at)
-            temporary = self.disk(_beside(at))
+            temporary = self.disk(_temporary(at))
             _unlink(temporary)
             try:
                 os.link(here, temporary)
@@ -129,57 +132,56 @@ class Files:
             _sync_folder(there)
 
     def move(self, path: str, to: str) -> None:
-        """Give a file another path in the same folder, over what is there."""
-        with _told("replace", to):
+        """Rename a file within its folder, over a file that exists there."""
+        with _translated("replace", to):
             here, there = self.disk(path), self.disk(self.real(to))
             os.replace(here, there)
-            # Two names of one file: the kernel leaves both as they are.
+            # The kernel keeps both names if they are one file's.
             # Source: rename(2).
             _unlink(here)
             _sync_folder(there)
 
     def remove(self, path: str) -> None:
-        """Take the file away, if it is there."""
-        with _told("remove", path):
+        """Remove a file if it exists."""
+        with _translated("remove", path):
             where = self.disk(self.real(path))
             if _unlink(where):
                 _sync_folder(where)
 
     def sweep(self, path: str) -> None:
-        """Take away what a killed process left beside the file."""
-        with _told("remove", path):
-            _unlink(self.disk(_beside(self.real(path))))
+        """Remove the temporary file that a killed process left."""
+        with _translated("remove", path):
+            _unlink(self.disk(_temporary(self.real(path))))
 
     def missing(self, path: str) -> tuple[str, ...]:
-        """Folders that there would have to be for the file, outermost
-        first."""
-        found: list[str] = []
+        """Return the missing folders above a file, outermost first."""
+        folders: list[str] = []
         folder = posixpath.dirname(self.real(path))
         while folder != "/" and not os.path.isdir(self.disk(folder)):
-            found.append(folder)
+            folders.append(folder)
             folder = posixpath.dirname(folder)
-        return tuple(reversed(found))
+        return tuple(reversed(folders))
 
     def forget(self, folder: str) -> None:
-        """Take the folder away, if it is there and has nothing in it."""
+        """Remove a folder if it exists and is empty."""
         with contextlib.suppress(OSError):
             os.rmdir(self.disk(folder))
             _sync_folder(self.disk(folder))
 
     def free_bytes(self, path: str) -> tuple[int, int]:
-        """The file system of a file that is there or not, and its room.
+        """Return a file system's device number and its free bytes.
 
-        :returns: its device number, and what is free on it.
+        :param path: of a file on it, which need not exist.
         """
-        with _told("look at", path):
+        with _translated("look at", path):
             absent = self.missing(path)
             there = absent[0] if absent else self.real(path)
             folder = self.disk(posixpath.dirname(there))
-            found = os.statvfs(folder)
-            return os.stat(folder).st_dev, found.f_bavail * found.f_frsize
+            usage = os.statvfs(folder)
+            return os.stat(folder).st_dev, usage.f_bavail * usage.f_frsize
 
     def disk(self, real: str) -> str:
-        """Where a real path is for this process."""
+        """Return a resolved path of the host as this process sees it."""
         return chroot_path.local(self.root, real)
 
     @contextlib.contextmanager
@@ -192,7 +194,7 @@ class Files:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
             raise errors.ReadFailed(
-                f"{path} is no regular file; wanted one: see what made it"
+                f"{path} is not a regular file; check what created it"
             )
         with open(handle, "rb") as file:
             yield file
@@ -201,8 +203,8 @@ class Files:
         self, path: str, fill: Callable[[BinaryIO, Attributes | None], None]
     ) -> None:
         real = self.real(path)
-        where, temporary = self.disk(real), self.disk(_beside(real))
-        with _told("write", path):
+        where, temporary = self.disk(real), self.disk(_temporary(real))
+        with _translated("write", path):
             there = self.entry(real)
             for folder in self.missing(real):
                 os.mkdir(self.disk(folder))
@@ -230,31 +232,31 @@ def _write(
 
 
 def _copy(source: str, to: str) -> None:
-    """A copy with all that the file has."""
+    """Copy a file with its attributes."""
 
     def fill(file: BinaryIO, _: Attributes | None) -> None:
-        with open(source, "rb") as kept:
-            shutil.copyfileobj(kept, file)
+        with open(source, "rb") as original:
+            shutil.copyfileobj(original, file)
             file.flush()
-            like = read_attributes(kept.fileno())
+            like = read_attributes(original.fileno())
             set_attributes(file.fileno(), like, with_time=True)
 
     _write(to, fill, None)
 
 
-def _beside(path: str) -> str:
-    """Where a file is written first.
+def _temporary(path: str) -> str:
+    """Return the path that a file is written to before it is renamed.
 
-    The dot keeps it from those who take every file of a folder for
-    theirs, as initramfs-tools does its hooks.
+    The dot hides it from programs that read every file of a folder, as
+    initramfs-tools does with its hooks.
     """
     folder, name = posixpath.split(path)
     return posixpath.join(folder, f".{name}.gpu-passthrough-new")
 
 
 def _unlink(path: str) -> bool:
-    """Whether there was such a file."""
-    # A read-only file system would refuse before it looks.
+    """Remove a file; return whether it existed."""
+    # On a read-only file system, unlink fails even for a missing file.
     if not os.path.lexists(path):
         return False
     try:
@@ -273,8 +275,8 @@ def _sync_folder(path: str) -> None:
 
 
 @contextlib.contextmanager
-def _told(act: str, path: str) -> Iterator[None]:
-    """Errors of the kernel as one line of ours."""
+def _translated(act: str, path: str) -> Iterator[None]:
+    """Raise the kernel's errors as the product's, with the path."""
     try:
         yield
     except OSError as error:
@@ -282,45 +284,45 @@ def _told(act: str, path: str) -> Iterator[None]:
         raise kind(f"cannot {act} {path}: {error.strerror}") from error
 
 
-# Of the contents, by the kernel's own reckoning: never carried over to
-# others.  Source: kernel, Documentation/ABI/testing/evm and ima_policy.
+# The kernel computes these from the contents: never copied to another file.
+# Source: kernel, Documentation/ABI/testing/evm and ima_policy.
 _OF_CONTENTS = frozenset({"security.ima", "security.evm"})
 _LABEL = "security.selinux"
 _UNSUPPORTED = frozenset({errno.ENOTSUP, errno.ENOSYS})
 
 
 def read_attributes(handle: int) -> Attributes:
-    """Those of an open file."""
-    found = os.fstat(handle)
+    """Return the attributes of an open file."""
+    status = os.fstat(handle)
     return Attributes(
-        stat.S_IMODE(found.st_mode),
-        found.st_uid,
-        found.st_gid,
-        found.st_mtime_ns,
+        stat.S_IMODE(status.st_mode),
+        status.st_uid,
+        status.st_gid,
+        status.st_mtime_ns,
         tuple((n, os.getxattr(handle, n)) for n in _names(handle)),
     )
 
 
 def set_attributes(
-    handle: int, wanted: Attributes, *, with_time: bool
+    handle: int, attributes: Attributes, *, with_time: bool
 ) -> None:
-    """Give an open file these, and no others.
+    """Give an open file these attributes, and remove all others.
 
-    The owner goes first: changing it takes set-user-id bits away.
+    The owner is set first: changing it clears the set-user-id bits.
     """
-    found = os.fstat(handle)
-    if (found.st_uid, found.st_gid) != (wanted.uid, wanted.gid):
-        os.fchown(handle, wanted.uid, wanted.gid)
-    os.fchmod(handle, wanted.mode)
-    names = {name for name, _ in wanted.xattrs}
+    status = os.fstat(handle)
+    if (status.st_uid, status.st_gid) != (attributes.uid, attributes.gid):
+        os.fchown(handle, attributes.uid, attributes.gid)
+    os.fchmod(handle, attributes.mode)
+    names = {name for name, _ in attributes.xattrs}
     for name in _names(handle):
-        # One without a label never had one to be taken away.
+        # Attributes without a label: none was ever set, so leave the new one.
         if name not in names and name != _LABEL:
             os.removexattr(handle, name)
-    for name, value in wanted.xattrs:
+    for name, value in attributes.xattrs:
         os.setxattr(handle, name, value)
     if with_time:
-        os.utime(handle, ns=(wanted.mtime_ns, wanted.mtime_ns))
+        os.utime(handle, ns=(attributes.mtime_ns, attributes.mtime_ns))
 
 
 def _names(handle: int) -> list[str]:

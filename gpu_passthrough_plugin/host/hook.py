@@ -1,7 +1,4 @@
-"""What the libvirt hook does on its host, and where it is installed from.
-
-It complains to the system's log, and starts a release that outlives it.
-"""
+"""How the libvirt hook reports, detaches a release, and was installed."""
 
 from __future__ import annotations
 
@@ -23,10 +20,10 @@ _SYSTEMD_RUN = "/usr/bin/systemd-run"
 
 
 def complain(lines: Iterable[str], *, is_final: bool) -> None:
-    """Print what is wrong, a line each; also to the system's log.
+    """Print faults, a line each, and write them to the system's log.
 
-    :param is_final: whether libvirt fails by it: it reports the lines
-        itself then, and the log is left out.
+    :param is_final: whether the hook fails, so that libvirt reports these
+        lines itself; they are not written to the log then.
     """
     for line in lines:
         text = f"gpu-passthrough: {' '.join(line.split())}"
@@ -40,23 +37,23 @@ def detached(
 ) -> None:
     """Start a command that outlives the hook, and return at once.
 
-    By systemd where that runs the host, so that its output is in the
-    journal; in a process of its own otherwise.  libvirt waits until nobody
-    has the hook's pipes any more.
+    Where systemd runs the host, it runs the command, so that the output is
+    in its journal; elsewhere a child of the hook does.  libvirt waits until
+    every process has closed the hook's pipes.
 
-    :param otherwise: does the same in this program, where systemd does
-        not: a confined libvirt lets the hook start no other one.
-    :param log: file that it then writes to.
+    :param otherwise: does the same in this process, where systemd cannot
+        run the command: a confined libvirt denies the hook other programs.
+    :param log: file that the child then writes to.
     """
     if os.fork():
         return
-    # Whatever happens, only one process returns to the caller.
+    # In every case, only one process returns to the caller.
     try:
         os.setsid()
         _release_pipes(log)
         if not _is_run_by_systemd(argv):
             otherwise()
-    except BaseException:  # noqa: BLE001 - logged, and nobody is left to ask
+    except BaseException:  # noqa: BLE001 - logged; there is no caller
         traceback.print_exc()
     finally:
         sys.stdout.flush()
@@ -65,7 +62,7 @@ def detached(
 
 
 def _release_pipes(log: str) -> None:
-    """Close everything that the hook was given."""
+    """Close every file that the hook inherited."""
     os.chdir("/")
     null = os.open(os.devnull, os.O_RDWR)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -109,14 +106,14 @@ def caches() -> tuple[str, ...]:
 
 
 def path_facts(paths: Iterable[str], folder: str) -> tuple[PathFact, ...]:
-    """Return who may change what is on the way to some files or folders.
+    """Return owner and mode of some files and of every folder above them.
 
-    Symbolic links are followed, and are themselves among what is returned.
-    Of what is not there, only what is above it is returned.
+    Symbolic links are followed and returned as well.  For a missing file,
+    only the folders above it are returned.
 
     :param paths: absolute.
-    :param folder: absolute; everything below it is looked at as well.
-    :raises ReadFailed: when something of it cannot be looked at.
+    :param folder: absolute; everything below it is returned as well.
+    :raises ReadFailed: when one of them cannot be examined.
     """
     seen: dict[str, PathFact] = {}
     try:
@@ -127,7 +124,7 @@ def path_facts(paths: Iterable[str], folder: str) -> tuple[PathFact, ...]:
                 _walk_to(f"{inner}/{name}", seen)
     except OSError as error:
         raise errors.ReadFailed(
-            f"cannot look at {error.filename}: {error.strerror}"
+            f"cannot examine {error.filename}: {error.strerror}"
         ) from error
     return tuple(seen.values())
 
@@ -137,7 +134,7 @@ def _raise(error: OSError) -> NoReturn:
 
 
 def _walk_to(path: str, seen: dict[str, PathFact]) -> None:
-    """Add what is on the way to a path, as far as it is there."""
+    """Add each existing file and folder on the way to a path."""
     links = 0
     todo = path.split("/")[::-1]
     here = ""
@@ -163,5 +160,5 @@ def _walk_to(path: str, seen: dict[str, PathFact]) -> None:
 
 
 def _path_fact(path: str) -> PathFact:
-    found = os.lstat(path)
-    return PathFact(path, found.st_uid, found.st_gid, found.st_mode)
+    status = os.lstat(path)
+    return PathFact(path, status.st_uid, status.st_gid, status.st_mode)

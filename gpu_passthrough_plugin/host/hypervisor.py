@@ -1,4 +1,4 @@
-"""libvirt, as far as an instance's life needs it."""
+"""How guests are started, stopped and read through libvirt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _POLL_S = 0.2
 
 
 def version() -> int:
-    """That of this host's libvirt: 6005000 is 6.5.0."""
+    """Return the version of this host's libvirt: 6005000 is 6.5.0."""
     return int(libvirt.getVersion())
 
 
@@ -31,7 +31,7 @@ class Hypervisor:
         self, uri: str, require_lock: Callable[[], None] = lambda: None
     ) -> None:
         self._require_lock = require_lock
-        # Errors become ours; libvirt need not print them as well.
+        # Its errors are raised; libvirt need not print them as well.
         libvirt.registerErrorHandler(lambda _context, _error: None, None)
         self._uri = uri
         try:
@@ -54,7 +54,7 @@ class Hypervisor:
         self._connection.close()
 
     def start(self, xml: str) -> None:
-        """Start a guest that exists as long as it runs.
+        """Start a transient guest: it exists for as long as it runs.
 
         :raises Refused: with libvirt's own reason.
         """
@@ -67,13 +67,13 @@ class Hypervisor:
             ) from error
 
     def live_xml(self, uuid: str) -> str | None:
-        """The running guest as it is; None when none runs."""
+        """Return the running guest's present XML; None if it does not run."""
         domain = self._active(uuid)
         xml: str | None = domain and self._asked(domain.XMLDesc)
         return xml
 
     def has_name(self, name: str) -> bool:
-        """Whether any domain, running or not, is called that."""
+        """Return whether a domain, running or not, has this name."""
         try:
             self._connection.lookupByName(name)
         except libvirt.libvirtError as error:
@@ -82,9 +82,9 @@ class Hypervisor:
         return True
 
     def shut_down(self, uuid: str, timeout_s: float) -> bool:
-        """Ask the guest by ACPI; whether it went within the time.
+        """Request a shutdown by ACPI; return if the guest stopped in time.
 
-        A guest that cannot be asked, because it has no ACPI, did not go.
+        A guest without ACPI cannot be asked, and does not stop.
         """
         self._require_lock()
         domain = self._active(uuid)
@@ -105,7 +105,7 @@ class Hypervisor:
         domain.shutdown()
 
     def destroy(self, uuid: str) -> None:
-        """Stop the guest at once, if it runs."""
+        """Power the guest off, if it runs."""
         self._require_lock()
         domain = self._active(uuid)
         if domain is not None:
@@ -127,7 +127,7 @@ class Hypervisor:
             return None
 
     def _raise_unless_absent(self, error: libvirt.libvirtError) -> None:
-        """A guest that went by itself meanwhile is what was wanted."""
+        """Ignore that a guest stopped by itself meanwhile."""
         gone = (
             libvirt.VIR_ERR_NO_DOMAIN,
             libvirt.VIR_ERR_OPERATION_INVALID,

@@ -1,4 +1,4 @@
-"""What this host was doing to its instances, one file each."""
+"""The journal of what this host does to its instances, one file each."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _MALFORMED = (
 
 
 class InstanceJournal:
-    """Instances under ``folder``, written whole, synced, then renamed.
+    """The instances below ``folder``, each written whole, synced, renamed.
 
-    What is written survives a crash of the host; the next command reads
-    it and finishes or undoes.
+    An entry survives a crash of the host; the next command reads it and
+    completes or reverts what it describes.
 
     :param require_lock: called before each change; raises when the host's
-        lock was lost, so that the next command finds what was left.
+        lock was lost, so that the next command finds the entry as it was.
     """
 
     def __init__(
@@ -37,33 +37,36 @@ class InstanceJournal:
         self._folder = folder
 
     def write(self, instance: Instance) -> None:
-        """Put the instance down before the act that it tells of."""
+        """Write an instance's entry, before the step that it describes."""
         self._require_lock()
         path = self._path(instance.uuid)
-        beside = f"{path}.new"
+        temporary = f"{path}.new"
         try:
             os.makedirs(self._folder, mode=0o700, exist_ok=True)
-            with open(beside, "w", encoding="utf-8") as file:
+            with open(temporary, "w", encoding="utf-8") as file:
                 json.dump(_document(instance), file, indent=1)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(beside, path)
+            os.replace(temporary, path)
             self._sync_folder()
         except OSError as error:
             raise errors.Unavailable(
-                f"cannot write the journal {path}: {error.strerror}; nothing"
-                " was done without it"
+                f"cannot write the journal {path}: {error.strerror}; stopped"
+                " before the next step"
             ) from error
 
     def read(self, uuid: str) -> Instance | None:
-        """What is known of one instance."""
+        """Return an instance's entry; None if there is none.
+
+        :raises Invalid: when another release or program wrote the file.
+        """
         path = self._path(uuid)
         try:
             with open(path, encoding="utf-8") as file:
-                found = _instance(json.load(file))
-            if self._path(found.uuid) != path:
-                raise ValueError(f"it is of {found.uuid}")
-            return found
+                instance = _instance(json.load(file))
+            if self._path(instance.uuid) != path:
+                raise ValueError(f"it describes {instance.uuid}")
+            return instance
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -72,13 +75,13 @@ class InstanceJournal:
             ) from error
         except _MALFORMED as error:
             raise errors.Invalid(
-                f"{path} is no journal of this release"
-                f" ({error!r}); see what the instance holds with 'virsh"
-                " dumpxml' and move the file away"
+                f"{path} is not a journal of this release ({error!r}); see"
+                " what the instance holds with 'virsh dumpxml' and move the"
+                " file away"
             ) from error
 
     def has(self, uuid: str) -> bool:
-        """Return whether there is anything of an instance, readable or not."""
+        """Return whether an instance has an entry, readable or not."""
         path = self._path(uuid)
         try:
             os.stat(path)
@@ -91,7 +94,7 @@ class InstanceJournal:
         return True
 
     def instances(self) -> tuple[Instance, ...]:
-        """Everything that is known, by UUID."""
+        """Return every instance that has an entry, by UUID."""
         try:
             names = os.listdir(self._folder)
         except FileNotFoundError:
@@ -101,11 +104,11 @@ class InstanceJournal:
                 f"cannot read the journal {self._folder}: {error.strerror}"
             ) from error
         uuids = sorted(n[:-5] for n in names if n.endswith(".json"))
-        found = (self.read(uuid) for uuid in uuids)
-        return tuple(i for i in found if i is not None)
+        instances = (self.read(uuid) for uuid in uuids)
+        return tuple(i for i in instances if i is not None)
 
     def remove(self, uuid: str) -> None:
-        """Forget an instance: all that it held is given back."""
+        """Remove an instance's entry, when it holds nothing any more."""
         self._require_lock()
         try:
             os.unlink(self._path(uuid))
@@ -118,13 +121,13 @@ class InstanceJournal:
             ) from error
 
     def _path(self, uuid: str) -> str:
-        # A UUID and nothing else ever becomes part of a path.
+        # Only a UUID may become a part of a path.
         try:
             name = uuids.UUID(uuid)
         except ValueError as error:
             raise errors.Invalid(
-                f"{os.path.join(self._folder, uuid)!r} is no journal of an"
-                " instance; wanted UUID.json: move it away"
+                f"{os.path.join(self._folder, uuid)!r} is not a journal of an"
+                " instance; expected UUID.json; move it away"
             ) from error
         return os.path.join(self._folder, f"{name}.json")
 
@@ -169,7 +172,7 @@ def _instance(document: dict[str, Any]) -> Instance:
         phase=Phase(document["phase"]),
         keeps_claim=document["keeps_claim"],
         was_started=document["was_started"],
-        # Earlier releases knew of none.
+        # Earlier releases did not write it.
         is_stopped=document.get("is_stopped", False),
         own=tuple(map(address.parse, document["own"])),
         cleaned=tuple(map(address.parse, document["cleaned"])),

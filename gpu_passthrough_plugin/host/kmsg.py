@@ -1,4 +1,4 @@
-"""The running kernel's log."""
+"""How the running kernel's log is read."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ PATH = "/dev/kmsg"
 # One record at most.  Source: kernel, include/linux/printk.h
 # (PRINTK_MESSAGE_MAX).
 _RECORD_BYTES = 64 << 10
-# A log that grows while it is read comes to an end all the same.
+# A bound for a log that grows while it is read.
 _MAX_BYTES = 64 << 20
 
 
 def text(path: str = PATH) -> str | Unknown:
-    """All that the kernel still has of this boot, oldest record first.
+    """Return this boot's records in the form of /dev/kmsg, oldest first.
 
-    In the form of /dev/kmsg.  What has been overwritten is left out.
+    Records that the kernel has overwritten are missing.
     """
     try:
         device = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -35,8 +35,8 @@ def text(path: str = PATH) -> str | Unknown:
 
 
 def _records(device: int) -> bytes:
-    """Each read returns one record, and the last one would wait."""
-    found: list[bytes] = []
+    """Read records, one a call, until the next read would block."""
+    records: list[bytes] = []
     size = 0
     while size < _MAX_BYTES:
         try:
@@ -44,12 +44,12 @@ def _records(device: int) -> bytes:
         except BlockingIOError:
             break
         except OSError as error:
-            # The kernel wrote over what was to come next, and goes on.
+            # The kernel has overwritten the next record, and skips it.
             if error.errno == errno.EPIPE:
                 continue
             raise
         if not record:
             break
-        found.append(record)
+        records.append(record)
         size += len(record)
-    return b"".join(found)
+    return b"".join(records)

@@ -1,4 +1,4 @@
-"""A host in one file, for an explanation on another machine."""
+"""The file of ``host report``: a host, for an explanation elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOG = "kernel.log"
 ENABLEMENT = "enablement.json"
 IMAGES = "images.json"
 NAMES = (RECORDING, LOG, ENABLEMENT, IMAGES)
-"""All parts that there may be; names without folders."""
+"""The names of all parts that a report may have."""
 
 _TITLE = "report.json"
 _FORMAT = 1
@@ -31,16 +31,16 @@ _MALFORMED = (
 
 
 def written(parts: Mapping[str, bytes]) -> bytes:
-    """A ``.tar.zst`` of these parts, the same for the same parts.
+    """Return parts as a ``.tar.zst``; equal parts give equal bytes.
 
-    Without hardware addresses and serial numbers, whatever a part holds.
+    Hardware addresses and serial numbers are removed from every part.
 
     :param parts: by name, each of ``NAMES``.
     """
-    strange = sorted(set(parts) - set(NAMES))
-    if strange:
+    unknown = sorted(set(parts) - set(NAMES))
+    if unknown:
         raise errors.Invalid(
-            f"{strange[0]!r} is no part of a report; wanted one of"
+            f"{unknown[0]!r} is not a part of a report; expected one of"
             f" {', '.join(NAMES)}"
         )
     plain = {n: _redacted(parts[n]) for n in NAMES if n in parts}
@@ -58,20 +58,20 @@ def written(parts: Mapping[str, bytes]) -> bytes:
 
 
 def read(path: str) -> Mapping[str, bytes]:
-    """The parts in a file that ``written`` made; anybody may have sent it.
+    """Return the parts in a report file, which may come from anywhere.
 
-    Nothing is put on disk, no path is followed, and what has another name
-    is passed over.
+    Nothing is written to disk, no path in it is followed, and parts of
+    other names are ignored.
 
     :raises ReadFailed: when the file cannot be read.
-    :raises Invalid: when it is no report, or not a whole one.
+    :raises Invalid: when it is not a complete report.
     """
     try:
         with open(path, "rb") as file:
             data = file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
         raise errors.ReadFailed(
-            f"{path} cannot be read ({error.strerror}); wanted a report that"
+            f"{path} cannot be read ({error.strerror}); expected a file that"
             " 'gpu-passthrough host report' wrote"
         ) from error
     try:
@@ -79,65 +79,66 @@ def read(path: str) -> Mapping[str, bytes]:
     except _MALFORMED as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise errors.Invalid(
-            f"{path} is no report, or not a whole one ({reason}); wanted one"
-            " that 'gpu-passthrough host report' wrote: copy it again"
+            f"{path} is not a complete report ({reason}); expected a file that"
+            " 'gpu-passthrough host report' wrote; copy it again"
         ) from error
 
 
 def _unpacked(data: bytes) -> bytes:
-    """All of it, which is only as long as its head says."""
+    """Return the decompressed data, which is bounded by its header."""
     if len(data) > _MAX_FILE_BYTES:
         raise ValueError(f"over {_MAX_FILE_BYTES} bytes long")
     size = zstandard.get_frame_parameters(data).content_size
     if size == zstandard.CONTENTSIZE_UNKNOWN:
-        raise ValueError("it does not say how long it is unpacked")
+        raise ValueError("it does not state its decompressed size")
     if size > _MAX_BYTES:
-        raise ValueError(f"over {_MAX_BYTES} bytes long unpacked")
+        raise ValueError(f"over {_MAX_BYTES} bytes long decompressed")
     return zstandard.ZstdDecompressor().decompress(
         data, max_output_size=_MAX_BYTES, allow_extra_data=False
     )
 
 
 def _members(archive: bytes) -> Iterator[tuple[str, bytes]]:
-    """The parts and the title, as plain files.
+    """Yield the parts and the title, which have to be plain files.
 
-    As a stream, which never seeks back: a size below zero ends it.
+    The archive is read as a stream, which never seeks back: a negative size
+    ends it.
 
-    :raises ValueError: when one is no plain file, or is there twice.
+    :raises ValueError: when one is not a plain file, or is a duplicate.
     """
     seen = set()
     stream = io.BytesIO(archive)
     with tarfile.open(fileobj=stream, mode="r|") as members:
         for member in members:
             name = member.name
-            # Going over more than there is takes hours.
+            # Skipping more than the archive has takes hours.
             if not 0 <= member.size <= len(archive):
-                raise ValueError(f"{name!r} breaks off")
+                raise ValueError(f"{name!r} is truncated")
             if name not in (*NAMES, _TITLE):
                 continue
             if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-                raise ValueError(f"{name} is no plain file")
+                raise ValueError(f"{name} is not a plain file")
             if name in seen:
-                raise ValueError(f"{name} is there twice")
+                raise ValueError(f"{name} is contained twice")
             seen.add(name)
-            found = members.extractfile(member)
-            yield name, b"" if found is None else found.read()
+            content = members.extractfile(member)
+            yield name, b"" if content is None else content.read()
 
 
-def _checked(found: dict[str, bytes]) -> dict[str, bytes]:
-    """The parts that the title names, without the title.
+def _checked(members: dict[str, bytes]) -> dict[str, bytes]:
+    """Return the parts that the title lists, without the title.
 
-    :raises ValueError: when that is of another format, or one is missing.
+    :raises ValueError: when its format is another, or a part is missing.
     """
-    if _TITLE not in found:
-        raise ValueError(f"no {_TITLE} in it")
-    title = json.loads(found.pop(_TITLE))
+    if _TITLE not in members:
+        raise ValueError(f"{_TITLE} is missing")
+    title = json.loads(members.pop(_TITLE))
     if title["format"] != _FORMAT:
-        raise ValueError(f"format {title['format']!r}, and not {_FORMAT}")
+        raise ValueError(f"format {title['format']!r}, expected {_FORMAT}")
     for name in title["parts"]:
-        if name in NAMES and name not in found:
+        if name in NAMES and name not in members:
             raise ValueError(f"{name} is missing")
-    return found
+    return members
 
 
 def _redacted(data: bytes) -> bytes:

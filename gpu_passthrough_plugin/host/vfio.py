@@ -1,4 +1,4 @@
-"""The hot reset: a bus and every function on it, through vfio's ioctls."""
+"""What vfio's character devices do: the hot reset, and who uses a group."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _GROUP_FLAGS_VIABLE = 1
 
 
 def hot_reset(address: Address, iommu_group: int) -> None:
-    """Reset the function's bus; every function on it is on vfio-pci.
+    """Reset the function's bus, whose functions are all on vfio-pci.
 
-    :raises Unavailable: when the group is not viable, held by a guest,
-        or the kernel has no such reset for it.
+    :raises Unavailable: when the group is not viable or in use, or the
+        kernel has no such reset for it.
     """
     try:
         with contextlib.ExitStack() as stack:
@@ -50,29 +50,31 @@ def hot_reset(address: Address, iommu_group: int) -> None:
             order = struct.pack("IIIi", 16, 0, 1, group)
             fcntl.ioctl(device, _DEVICE_PCI_HOT_RESET, order)
     except OSError as error:
+        path = f"{error.filename}: " if error.filename else ""
         raise errors.Unavailable(
-            f"bus reset of {address} failed: {error}"
+            f"bus reset of {address} failed: {path}{error.strerror}"
         ) from error
 
 
 def require_idle(iommu_group: int, folder: str = FOLDER) -> None:
-    """Nothing, where no guest and no other program holds the group.
+    """Raise if a guest or another program uses the IOMMU group.
 
-    The kernel lets one at a time open it.
+    The kernel lets one program at a time open a group.
 
-    :raises Refused: when one holds it.
+    :raises Refused: when one has it open.
+    :raises Unavailable: when that is unknown.
     """
     path = f"{folder}/{iommu_group}"
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
     except FileNotFoundError:
-        # No member is on vfio-pci.
+        # No function of the group is on vfio-pci.
         return
     except OSError as error:
         if error.errno == errno.EBUSY:
             raise errors.Refused(
-                f"IOMMU group {iommu_group} is held by a guest or another"
-                f" program, which has {path} open; stop that first"
+                f"IOMMU group {iommu_group} is in use: a guest or another"
+                f" program has {path} open; stop it first"
             ) from error
         raise errors.Unavailable(
             f"whether {path} is in use is unknown: {error.strerror}"
@@ -90,5 +92,6 @@ def _require_viable(group: int, number: int) -> None:
     fcntl.ioctl(group, _GROUP_GET_STATUS, status)
     if not status[1] & _GROUP_FLAGS_VIABLE:
         raise errors.Unavailable(
-            f"group {number} is not viable: a member is on a host driver"
+            f"IOMMU group {number} is not viable: one of its functions is"
+            " bound to a host driver"
         )

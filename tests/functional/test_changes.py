@@ -277,7 +277,7 @@ def test_an_image_that_was_removed_under_its_kernel_is_put_back(
     ("flaw", "told"),
     [
         ("fail-build", "/usr/sbin/build ended with exit status 1: building"),
-        ("short-build", "is of 6 bytes; wanted at least half of the 13"),
+        ("short-build", "6 bytes long; expected at least half of the 13"),
         ("fail-list", "/usr/sbin/list ended with exit status 1"),
     ],
 )
@@ -301,7 +301,7 @@ def test_an_image_that_is_no_good_never_gets_in_place(
 
 def test_an_image_that_lacks_what_is_wanted(host: Bootable) -> None:
     host.write("/usr/sbin/list", "#!/bin/sh\necho some/module.ko\n", 0o755)
-    with pytest.raises(errors.Unavailable, match="lists nothing like"):
+    with pytest.raises(errors.Unavailable, match=IMAGE):
         host.enable()
     assert host.text(IMAGE) == "image of old\n"
 
@@ -311,11 +311,12 @@ def test_a_command_that_fails_tells_its_last_lines(host: Bootable) -> None:
     host.write("/etc/fail-grub", "")
     with pytest.raises(errors.Unavailable) as caught:
         host.enable()
-    assert str(caught.value) == (
-        "failed at step 'boot menu': /usr/sbin/update-grub ended with exit"
-        " status 3: no device for /; all that it said is in"
-        f" {host.state}/enable.log"
-    )
+    for datum in (
+        "'boot menu': /usr/sbin/update-grub",
+        "status 3: no device for /;",
+        f"{host.state}/enable.log",
+    ):
+        assert datum in str(caught.value)
     host.at("/etc/fail-grub").unlink()
     host.disable()
     assert host.snapshot() == before
@@ -370,7 +371,7 @@ def test_an_edit_between_the_plan_and_the_act_is_not_overwritten(
     before = host.snapshot()
     plan = host.plan()
     host.at(GRUB).write_text("mine\n")
-    with pytest.raises(errors.Conflict, match=r"somebody changed .*grub"):
+    with pytest.raises(errors.Conflict, match=f"{GRUB} changed"):
         host.carrier.carry_out(plan, ENABLEMENT)
     assert host.text(GRUB) == "mine\n"
     host.disable()

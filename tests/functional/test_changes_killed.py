@@ -158,7 +158,7 @@ def test_a_command_that_outlives_its_caller_is_waited_for(
     said = [line for line in host.said if line.startswith("waiting for")]
     assert said
     assert said[0].startswith(
-        f"waiting for what an interrupted run left behind ({left}): 0 s"
+        f"waiting for a command that an interrupted run started ({left}): 0 s"
     )
     if act is enable:
         assert changes_in(host.plan()) == []

@@ -247,7 +247,7 @@ def test_a_check_goes_on_where_the_journal_cannot_be_read(
     _, out, _ = cli("host", "check", "-f", "json")
     found = {row["Check"]: row for row in json.loads(out)}
     assert found["reboot"]["Status"] == "warn"
-    assert "is no journal of this release" in found["reboot"]["Detail"]
+    assert f"{journal} is not a journal" in found["reboot"]["Detail"]
     assert {"firmware", "lock"} <= set(found)
     assert found["ledger"]["Status"] == "pass"
     ledger = f"sqlite:///{tmp_path}/ledger.sqlite schema 0002"

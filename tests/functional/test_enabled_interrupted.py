@@ -36,7 +36,7 @@ def test_killed_while_an_image_is_built(off_host: EmulatedHost) -> None:
         running.communicate(timeout=60)
     assert off_host.sh("pgrep -x mkinitramfs")
     waited = run(off_host, *ENABLE)
-    assert "waiting for what an interrupted run left behind" in waited
+    assert "waiting for a command that an interrupted run" in waited
     off_host.reboot()
     enabled_and_back(off_host, before)
 

@@ -42,4 +42,4 @@ def test_a_group_that_is_not_there() -> None:
     with pytest.raises(errors.Unavailable) as caught:
         vfio.hot_reset(address.parse("06:00.0"), 999_999)
     assert str(caught.value).startswith("bus reset of 0000:06:00.0 failed: ")
-    assert "No such file or directory: '/dev/vfio/" in str(caught.value)
+    assert "/dev/vfio/" in str(caught.value)

@@ -1,4 +1,4 @@
-"""Carries out a plan of changes to how this host boots."""
+"""How a plan of changes to this host's boot is carried out."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from gpu_passthrough_plugin.model.change_history import (
 
 
 class Applier:
-    """Makes changes, each put down before and after.
+    """Carries out plans; journals each change before and after it.
 
-    Where it was killed, the same plan or a new one goes on from there.
+    After a kill, applying the same plan or another one resumes from there.
 
-    :param say: told of each step when it is done, and of long ones.
+    :param say: called with a line for each finished or long step.
     """
 
     def __init__(
@@ -58,16 +58,22 @@ class Applier:
         self._say = say
 
     def history(self) -> History | None:
-        """What was done and not taken back, once nothing is running."""
+        """Return the changes not reverted yet; None if there are none.
+
+        Wait first for a command that a killed caller left running.
+        """
         self._commands.settle()
         return self._store.read()
 
     def seen(self, history: History) -> dict[str, CurrentFile]:
-        """Every file of the history as it is now."""
+        """Return the current state of every file in the history, by path."""
         return _all_seen(self._files, self._store, history)
 
     def built(self, history: History | None) -> dict[str, str]:
-        """Images that are as we built them, and the digest of our inputs."""
+        """Return the digest of its inputs for each unchanged image of ours.
+
+        :returns: by the target of the change that built the image.
+        """
         return _built(self._files, history)
 
     def carry_out(
@@ -78,10 +84,10 @@ class Applier:
     ) -> None:
         """Make every change of the plan, in order.
 
-        :param edits: what others did to files that were changed before.
-        :raises Refused: before anything is done, when images do not fit.
-        :raises Conflict: when somebody edits what is to be changed.
-        :raises Unavailable: when a step fails: the rest is not done.
+        :param edits: edits by others of files that an earlier plan changed.
+        :raises Refused: before any change, when the new images do not fit.
+        :raises Conflict: when a file is edited while the plan is applied.
+        :raises Unavailable: when a step fails; later steps are not run.
         """
         history = self.history()
         edits = tuple(edits)
@@ -117,22 +123,22 @@ class Applier:
             ChangeKind.WRITE, change.step, change.target, paths=(path,)
         )
         if now == change.becomes:
-            # Killed between the file and the journal.
-            known = journal.history.record(record.kind, record.target)
-            if known and not known.is_done:
-                journal.finish(known)
+            # An earlier run was killed between the file and the journal.
+            earlier = journal.history.record(record.kind, record.target)
+            if earlier and not earlier.is_done:
+                journal.finish(earlier)
             return
-        kept = journal.history.files.get(path)
+        backup = journal.history.files.get(path)
         entry = self._files.entry(path)
-        is_known = (
-            not kept
-            or kept.pending == ANY
-            or (entry is None or entry.digest in kept.known_digests)
+        is_recorded = (
+            not backup
+            or backup.pending == ANY
+            or (entry is None or entry.digest in backup.known_digests)
         )
-        if now != change.was or not is_known:
+        if now != change.was or not is_recorded:
             raise errors.Conflict(
-                f"somebody changed {change.path} just now; nothing more was"
-                " done: look at it, then run this again"
+                f"{change.path} changed while this command ran; stopped;"
+                f" check {change.path} and run the command again"
             )
         if change.becomes is None:
             journal.begin(record, {path: GONE})
@@ -165,7 +171,7 @@ class Applier:
     def _run_over(
         self, journal: BootJournal, record: ChangeRecord, change: Run
     ) -> None:
-        """Where it fails half way, its files are what they were."""
+        """Run a command that writes files itself; restore them if it fails."""
         before = {path: self._files.entry(path) for path in record.paths}
         journal.begin(record, dict.fromkeys(record.paths, ANY))
         try:
@@ -198,11 +204,11 @@ class Applier:
         journal.begin_image(record, f"{image}{OLD}")
         new = self._images.build(change)
         entry = self._files.entry(new)
-        said = self._images.noted(change, new)
-        coming = {image: entry.digest if entry else ""}
+        pending = {image: entry.digest if entry else ""}
         if note:
-            coming[note] = hashlib.sha256(said).hexdigest()
-        journal.expect(coming)
+            text = self._images.note_text(change, new)
+            pending[note] = hashlib.sha256(text).hexdigest()
+        journal.expect(pending)
         self._images.swap(change, new)
         journal.finish(record)
 
@@ -221,7 +227,7 @@ def _is_idle(
     enablement: Enablement,
     edits: Sequence[ForeignEdit],
 ) -> bool:
-    """Whether the plan is what was done, in this boot or another."""
+    """Return whether the plan was applied before, in this boot or another."""
     same = dataclasses.replace(enablement, boot_id=history.enablement.boot_id)
     return (
         same == history.enablement
@@ -235,7 +241,7 @@ def _is_idle(
 def _all_seen(
     files: Files, store: JournalStore, history: History
 ) -> dict[str, CurrentFile]:
-    """Every file of the history, by path."""
+    """Return the current state of every file in the history, by path."""
     return {
         path: _seen(files, store, path, kept)
         for path, kept in history.files.items()
@@ -243,8 +249,7 @@ def _all_seen(
 
 
 def _built(files: Files, history: History | None) -> dict[str, str]:
-    """Images that are as we built them, and the digest of our inputs."""
-    found = {}
+    inputs = {}
     for record in history.records if history else ():
         if (
             record.kind is not ChangeKind.BUILD
@@ -252,23 +257,23 @@ def _built(files: Files, history: History | None) -> dict[str, str]:
             or not history
         ):
             continue
-        left = history.files[record.paths[0]].last_written
+        written = history.files[record.paths[0]].last_written
         now = files.entry(record.paths[0])
-        if left and now and left.digest == now.digest:
-            found[record.target] = record.inputs
-    return found
+        if written and now and written.digest == now.digest:
+            inputs[record.target] = record.inputs
+    return inputs
 
 
 def _seen(
     files: Files, store: JournalStore, path: str, backup: FileBackup
 ) -> CurrentFile:
     now = files.entry(path)
-    found = CurrentFile(now, has_backup=_is_kept(files, store, backup))
-    is_known = now is None or now.digest in backup.known_digests
-    if is_known or backup.pending == ANY or backup.backup_path:
-        return found
+    current = CurrentFile(now, has_backup=_is_kept(files, store, backup))
+    is_recorded = now is None or now.digest in backup.known_digests
+    if is_recorded or backup.pending == ANY or backup.backup_path:
+        return current
     is_text = (files.size(path) or 0) <= MAX_TEXT_BYTES
-    return found._replace(
+    return current._replace(
         contents=files.read(path) if is_text else None,
         original=_kept(store, backup.original),
         last_written=_kept(store, backup.last_written),
@@ -280,8 +285,8 @@ def _is_kept(files: Files, store: JournalStore, backup: FileBackup) -> bool:
         return True
     if not backup.backup_path:
         return store.is_kept(backup.original.digest)
-    beside = files.entry(backup.backup_path)
-    return beside is not None and beside.digest == backup.original.digest
+    saved = files.entry(backup.backup_path)
+    return saved is not None and saved.digest == backup.original.digest
 
 
 def _kept(store: JournalStore, entry: FileState | None) -> bytes | None:

@@ -1,4 +1,7 @@
-"""Makes images and menus beside the present ones, checks and swaps them."""
+"""How a new initramfs or boot menu replaces the present one.
+
+It is made next to the present one, checked, and only then renamed over it.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.model.change import NEW_PATH, Build
 from gpu_passthrough_plugin.model.change_history import History
 
-# Neither is taken for a kernel's image: GRUB's 10_linux, update-initramfs
+# No tool takes such a file for an image: GRUB's 10_linux, update-initramfs
 # and kernel-install look images up by the kernel's release alone.
 NEW = ".gpu-passthrough-new"
 OLD = ".gpu-passthrough-old"
 
 _NOTES = "/var/lib/initramfs-tools"
 _MIB = 1 << 20
-# What an image grows by, and what others need meanwhile.
+# What an image may grow by, and what other programs need meanwhile.
 _MARGIN_BYTES = 16 * _MIB
 _UNKNOWN_BYTES = 64 * _MIB
 _LINKLESS = frozenset({"exfat", "msdos", "vfat"})
@@ -30,43 +33,43 @@ _PART = 0.5
 
 
 class ImageSwap:
-    """What ``Build`` changes are carried out with."""
+    """Builds, checks and swaps the files of ``Build`` and menu changes."""
 
     def __init__(self, files: Files, commands: Commands) -> None:
         self._files = files
         self._commands = commands
 
     def require_room(self, builds: Sequence[Build]) -> None:
-        """Nothing, where the new images and the present ones fit.
+        """Raise if a file system is too full for new images and old ones.
 
-        :raises Refused: when a file system is too full for them.
+        :raises Refused: with what is free and what is needed.
         """
-        wanted: dict[int, tuple[int, int]] = {}
+        needs: dict[int, tuple[int, int]] = {}
         for build in builds:
             image = self._files.real(build.image)
             device, _ = self._files.free_bytes(image)
-            stays, peak = wanted.get(device, (0, 0))
+            stays, peak = needs.get(device, (0, 0))
             size = self._files.size(image) or _UNKNOWN_BYTES
             is_kept = self._files.size(f"{image}{OLD}") is not None
             copies = 1 + (not is_kept and not self._has_links(device))
             peak = max(peak, stays + copies * size)
-            wanted[device] = stays if is_kept else stays + size, peak
+            needs[device] = stays if is_kept else stays + size, peak
         for build in builds:
             device, free = self._files.free_bytes(build.image)
-            _, peak = wanted[device]
+            _, peak = needs[device]
             if free < peak + _MARGIN_BYTES:
                 raise errors.Refused(
                     f"{build.image} is on a file system with"
-                    f" {free // _MIB} MiB free; wanted"
-                    f" {(peak + _MARGIN_BYTES) // _MIB} MiB for building the"
-                    " new images beside the present ones: remove kernels"
-                    " that are no longer booted, then try again"
+                    f" {free // _MIB} MiB free; expected"
+                    f" {(peak + _MARGIN_BYTES) // _MIB} MiB, to build the new"
+                    " images next to the present ones; remove kernels that"
+                    " are no longer booted and try again"
                 )
 
     def build(self, build: Build) -> str:
-        """The real path of the new image, built and found good.
+        """Build and check a new image; return its real path.
 
-        :raises Unavailable: when it is not; the present one stays.
+        :raises Unavailable: when that fails; the present image stays.
         """
         image = self._files.real(build.image)
         new = f"{image}{NEW}"
@@ -82,9 +85,9 @@ class ImageSwap:
         return new
 
     def menu(self, argv: Sequence[str], output: str, title: str) -> str:
-        """The real path of a boot menu's new file, made and found good.
+        """Make and check a new boot menu; return its real path.
 
-        :raises Unavailable: when it is not; the present one stays.
+        :raises Unavailable: when that fails; the present menu stays.
         """
         menu = self._files.real(output)
         new = f"{menu}{NEW}"
@@ -92,11 +95,11 @@ class ImageSwap:
             for path in _left(menu):
                 self._files.remove(path)
             self._commands.run(_argv(argv, new), title)
-            said = (self._files.read(new) or b"").decode(errors="replace")
-            if not _ENTRY.search(said):
+            text = (self._files.read(new) or b"").decode(errors="replace")
+            if not _ENTRY.search(text):
                 raise errors.Unavailable(
-                    f"failed at step '{title}': {argv[0]} made a menu"
-                    f" without any kernel in it; {output} stays in place"
+                    f"failed at step '{title}': {argv[0]} wrote a boot menu"
+                    f" without a kernel entry; {output} was left unchanged"
                 )
         except errors.Error:
             for path in _left(menu):
@@ -105,11 +108,9 @@ class ImageSwap:
         return new
 
     def place(self, new: str, path: str) -> None:
-        """Put a new file in the present one's place.
+        """Rename a new file over the present one; keep its mode and owner.
 
-        It takes over mode and owner.
-
-        :param path: its real path.
+        :param path: the real path of the present file.
         """
         like = self._files.entry(path) or self._files.entry(new)
         if like:
@@ -117,58 +118,57 @@ class ImageSwap:
         self._files.move(new, path)
 
     def swap(self, build: Build, new: str) -> None:
-        """Put the new image in the present one's place."""
-        said = self.noted(build, new)
+        """Rename a new image over the present one, and update its note."""
+        text = self.note_text(build, new)
         self.place(new, self._files.real(build.image))
         note = self.note(build.kernel)
         if note:
-            self._files.put(note, said)
+            self._files.put(note, text)
 
     def note(self, kernel: str) -> str | None:
-        """Where initramfs-tools notes the image's digest; None where not.
+        """Return where initramfs-tools notes an image's digest, or None.
 
-        Up to 0.130 or so update-initramfs leaves an image alone that is
-        not the one it noted; Debian 12's keeps no notes.
+        Up to about 0.130, update-initramfs does not touch an image whose
+        digest differs from its note; Debian 12's keeps no notes.
         Source: initramfs-tools, update-initramfs.
         """
         path = self._files.real(f"{_NOTES}/{kernel}")
         return path if self._files.entry(path) else None
 
-    def noted(self, build: Build, new: str) -> bytes:
-        """What it would note of the new image, as sha1sum prints it."""
+    def note_text(self, build: Build, new: str) -> bytes:
+        """Return initramfs-tools' note of a new image, as sha1sum prints."""
         return f"{self._files.sha1(new)}  {build.image}\n".encode()
 
     def sweep(self, history: History) -> None:
-        """Take away what killed acts left beside the history's files."""
-        for path, kept in history.files.items():
+        """Remove temporary files that killed runs left."""
+        for path, backup in history.files.items():
             self._files.sweep(path)
             for left in _left(path):
                 self._files.remove(left)
-            if kept.backup_path:
-                self._files.sweep(kept.backup_path)
+            if backup.backup_path:
+                self._files.sweep(backup.backup_path)
 
     def _check(self, build: Build, image: str, new: str) -> None:
         size, was = self._files.size(new), self._files.size(image) or 0
         if size is None or size < max(1, was * _PART):
-            found = "missing" if size is None else f"of {size} bytes"
+            shown = "missing" if size is None else f"{size} bytes long"
             raise errors.Unavailable(
-                f"the new image of {build.kernel} is {found}; wanted at"
-                f" least half of the {was} bytes of {build.image}, which"
-                " stays in place"
+                f"the new image of {build.kernel} is {shown}; expected at"
+                f" least half of the {was} bytes of {build.image}, which was"
+                " left unchanged"
             )
         listing = self._commands.output(
             _argv(build.list_argv, new), f"list the image of {build.kernel}"
         )
-        for wanted in build.required_patterns:
-            if not re.search(wanted, listing, re.MULTILINE):
+        for pattern in build.required_patterns:
+            if not re.search(pattern, listing, re.MULTILINE):
                 raise errors.Unavailable(
-                    f"the new image of {build.kernel} lists nothing like"
-                    f" {wanted!r}; wanted it inside: {build.image} stays in"
-                    " place"
+                    f"the new image of {build.kernel} contains no file that"
+                    f" matches {pattern!r}; {build.image} was left unchanged"
                 )
 
     def _has_links(self, device: int) -> bool:
-        """Whether the file system has hard links.
+        """Return whether the file system of a device has hard links.
 
         Source: proc_pid_mountinfo(5).
         """
@@ -182,7 +182,7 @@ class ImageSwap:
 
 
 def _left(path: str) -> tuple[str, str]:
-    """What making a file anew may leave; the second is grub-mkconfig's."""
+    """Return what a killed build may leave; the second is grub-mkconfig's."""
     return f"{path}{NEW}", f"{path}{NEW}.new"
 
 

@@ -1,4 +1,7 @@
-"""What was changed on this host, and what the changed files were."""
+"""The journal of changes to a host's boot, and backups of what was changed.
+
+A JSON document and content-addressed copies of the files' originals.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +28,14 @@ from gpu_passthrough_plugin.model.change_history import (
 
 
 class JournalStore:
-    """One host's history of changes, and copies of files, in a folder.
+    """The journal on disk: the history of changes and copies of files.
 
-    Everything is written whole, synced, then renamed, before the act that
-    it tells of.  What a file held is kept under the digest of it.
+    Each file is written whole, synced, then renamed, before the change that
+    it describes.  A copy is named after the digest of its contents.
 
-    :param folder: in ``[DEFAULT] state_path``, and nobody else's.
-    :param require_lock: called before anything is noted, and so done;
-        raises when the host's lock was lost.
+    :param folder: below ``[DEFAULT] state_path``; only the journal uses it.
+    :param require_lock: called before the history is written, and so before
+        each change; raises when the host's lock was lost.
     """
 
     def __init__(
@@ -45,7 +48,10 @@ class JournalStore:
         self._aside = os.path.join(folder, "set-aside")
 
     def read(self) -> History | None:
-        """What was done; None where nothing is left to be undone."""
+        """Return the history; None if there is nothing to revert.
+
+        :raises Invalid: when another release or program wrote the file.
+        """
         try:
             with open(self._path, encoding="utf-8") as file:
                 return journal_format.read(json.load(file))
@@ -57,47 +63,48 @@ class JournalStore:
             ) from error
         except journal_format.MALFORMED as error:
             raise errors.Invalid(
-                f"{self._path} is no journal of this release ({error!r});"
-                " what the host's files were is in the folder 'kept' beside"
-                " it: put them back by hand, then move the file away"
+                f"{self._path} is not a journal of this release ({error!r});"
+                f" {self._copies} has the originals of the host's files:"
+                " restore them manually, then move the journal away"
             ) from error
 
     def write(self, history: History) -> None:
-        """Put it down."""
+        """Replace the history on disk."""
         self._require_lock()
         text = json.dumps(journal_format.written(history), indent=1)
         self._put(self._path, text.encode())
 
     def keep(self, digest: str, contents: bytes) -> None:
-        """Keep what a file holds."""
+        """Keep a copy of a file's contents."""
         if not self.is_kept(digest):
             self._put(self._copy(digest), contents)
 
     def keep_file(self, digest: str, source: str) -> None:
-        """The same of a file that may be large.
+        """Keep a copy of a file that may be large.
 
-        :param source: where it is for this process.
+        :param source: the file's path for this process.
+        :raises Conflict: when the file changes meanwhile.
         """
         if self.is_kept(digest):
             return
-        beside = f"{self._copy(digest)}.new"
-        with self._told(source), self._made(self._copies):
-            with open(source, "rb") as kept, _created(beside) as file:
-                shutil.copyfileobj(kept, file)
+        temporary = f"{self._copy(digest)}.new"
+        with self._translated(source), self._made(self._copies):
+            with open(source, "rb") as original, _created(temporary) as file:
+                shutil.copyfileobj(original, file)
                 file.flush()
                 os.fsync(file.fileno())
-            with open(beside, "rb") as copy:
-                found = hashlib.file_digest(copy, "sha256").hexdigest()
-            if found == digest:
-                os.replace(beside, self._copy(digest))
+            with open(temporary, "rb") as copy:
+                copied = hashlib.file_digest(copy, "sha256").hexdigest()
+            if copied == digest:
+                os.replace(temporary, self._copy(digest))
                 return
         raise errors.Conflict(
-            f"{source} changed while it was read; try again when nobody"
-            " writes it"
+            f"{source} changed while it was read; try again when no program"
+            " writes to it"
         )
 
     def kept(self, digest: str) -> bytes | None:
-        """What was kept; None when it is not there."""
+        """Return the contents of a copy; None if it is missing."""
         try:
             with open(self._copy(digest), "rb") as file:
                 return file.read()
@@ -109,21 +116,21 @@ class JournalStore:
             ) from error
 
     def is_kept(self, digest: str) -> bool:
-        """Whether it is there."""
+        """Return whether there is a copy with this digest."""
         return os.path.exists(self._copy(digest))
 
     def copy(self, digest: str) -> str:
-        """Where it is kept, for this process."""
+        """Return the path of a copy, for this process."""
         return self._copy(digest)
 
     def set_aside(self, name: str, digest: str, contents: bytes) -> str:
-        """Keep what may be somebody's for good; the path of it."""
+        """Save contents that ``remove`` does not delete; return their path."""
         path = os.path.join(self._aside, f"{name}-{digest[:12]}")
         self._put(path, contents)
         return path
 
     def remove(self) -> None:
-        """Forget everything, the history first."""
+        """Delete the journal and its copies, the history first."""
         try:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path)
@@ -140,7 +147,7 @@ class JournalStore:
             os.rmdir(self._folder)
 
     def _put(self, path: str, contents: bytes) -> None:
-        with self._told(path), self._made(os.path.dirname(path)):
+        with self._translated(path), self._made(os.path.dirname(path)):
             with _created(f"{path}.new") as file:
                 file.write(contents)
                 file.flush()
@@ -152,7 +159,7 @@ class JournalStore:
 
     @contextlib.contextmanager
     def _made(self, folder: str) -> Iterator[None]:
-        """The folder, and synced afterwards."""
+        """Create the folder if it is missing; sync it at the end."""
         is_new = not os.path.isdir(folder)
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
         if is_new:
@@ -162,18 +169,18 @@ class JournalStore:
         _sync(folder)
 
     @contextlib.contextmanager
-    def _told(self, path: str) -> Iterator[None]:
+    def _translated(self, path: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             raise errors.Unavailable(
-                f"cannot note {path} in {self._folder}: {error.strerror};"
-                " nothing is done without it"
+                f"cannot save {path} in {self._folder}: {error.strerror};"
+                " stopped before the change"
             ) from error
 
 
 def _created(path: str) -> BinaryIO:
-    # What it copies may be a secret of the host's.
+    # The copied file may be secret.
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     return open(os.open(path, flags, 0o600), "wb")
 
@@ -187,13 +194,13 @@ def _sync(folder: str) -> None:
 
 
 MAX_TEXT_BYTES = 1 << 20
-"""What is longer is no text that somebody edits."""
+"""A longer file is not taken for a text that an operator edits."""
 
 
 class BootJournal:
-    """One host's history, in memory and on disk.
+    """The history of changes, written to disk before each change is made.
 
-    :param history: as it was read.
+    :param history: as ``JournalStore.read`` returned it, or a new one.
     """
 
     def __init__(
@@ -206,7 +213,7 @@ class BootJournal:
     def open(
         self, enablement: Enablement, edits: Iterable[ForeignEdit]
     ) -> None:
-        """Begin a plan; what others edited becomes the original."""
+        """Begin a plan; files that others edited get new originals."""
         self.history = dataclasses.replace(
             self.history, enablement=enablement, is_finished=False
         )
@@ -215,95 +222,101 @@ class BootJournal:
         self._write()
 
     def close(self) -> None:
-        """All of the plan is done."""
+        """Mark the plan as complete."""
         self.history = dataclasses.replace(self.history, is_finished=True)
         self._write()
 
     def record_edit(self, edit: ForeignEdit) -> None:
-        """What a file is without us, as somebody edited it."""
-        kept = self.history.files[edit.path]
+        """Record a third-party edit: the edited file becomes the original."""
+        backup = self.history.files[edit.path]
         if edit.is_lost:
             self._set_backup(
-                edit.path, dataclasses.replace(kept, is_lost=True)
+                edit.path, dataclasses.replace(backup, is_lost=True)
             )
             return
         now = self._back_up(edit.path)
-        was = None
+        original = None
         if edit.original is not None:
-            like = now or kept.last_written or kept.original
+            like = now or backup.last_written or backup.original
             if like is None:
                 raise ValueError(f"{edit.path} was never there")
-            was = FileState(self.back_up(edit.original), like.attributes)
+            original = FileState(self.back_up(edit.original), like.attributes)
         self._set_backup(
             edit.path,
-            FileBackup(original=was, last_written=now, embedded=edit.embedded),
+            FileBackup(
+                original=original, last_written=now, embedded=edit.embedded
+            ),
         )
         self._write()
 
-    def begin(self, record: ChangeRecord, coming: Mapping[str, str]) -> None:
-        """Put down what is about to change, and keep what is there.
+    def begin(self, record: ChangeRecord, pending: Mapping[str, str]) -> None:
+        """Record a change that is about to be made, and back its files up.
 
-        :param coming: by path, as ``FileBackup`` has it.
+        :param pending: the value of ``FileBackup.pending`` for each path.
         """
         folders = list(self.history.folders)
         for path in record.paths:
             folders += self._files.missing(path)
-            kept = self.history.files.get(path)
-            if kept is None:
+            backup = self.history.files.get(path)
+            if backup is None:
                 entry = self._back_up(path)
-                kept = FileBackup(original=entry, last_written=entry)
+                backup = FileBackup(original=entry, last_written=entry)
             self._set_backup(
-                path, dataclasses.replace(kept, pending=coming[path])
+                path, dataclasses.replace(backup, pending=pending[path])
             )
         self.history = dataclasses.replace(
             self.history, folders=tuple(dict.fromkeys(folders))
         )
         self._enter(record)
 
-    def begin_image(self, record: ChangeRecord, beside: str) -> None:
-        """The same for an image, which is kept at ``beside`` itself.
+    def begin_image(self, record: ChangeRecord, backup_path: str) -> None:
+        """Record that an image is about to be built, and keep the old one.
 
-        One that was built anew by others is kept no longer.
+        An old image that another program has rebuilt meanwhile is deleted.
+
+        :param backup_path: where the old image is kept, on its own file
+            system.
         """
         path = record.paths[0]
         now = self._files.entry(path)
-        kept = self.history.files.get(path) or FileBackup(
-            now, now, backup_path=beside
+        backup = self.history.files.get(path) or FileBackup(
+            now, now, backup_path=backup_path
         )
-        if now and now.digest not in kept.known_digests:
-            kept = dataclasses.replace(kept, is_lost=True)
-        self._set_backup(path, kept)
+        if now and now.digest not in backup.known_digests:
+            backup = dataclasses.replace(backup, is_lost=True)
+        self._set_backup(path, backup)
         self.begin(record, {p: "" for p in record.paths})
-        if not kept.backup_path or now is None or kept.original is None:
+        if not backup.backup_path or now is None or backup.original is None:
             return
-        if kept.is_lost:
-            self._files.remove(kept.backup_path)
-        elif now.digest == kept.original.digest:
-            self._files.keep(path, kept.backup_path)
+        if backup.is_lost:
+            self._files.remove(backup.backup_path)
+        elif now.digest == backup.original.digest:
+            self._files.keep(path, backup.backup_path)
 
-    def expect(self, coming: Mapping[str, str]) -> None:
-        """Put down what files are about to become."""
-        for path, digest in coming.items():
-            kept = self.history.files[path]
-            self._set_backup(path, dataclasses.replace(kept, pending=digest))
+    def expect(self, pending: Mapping[str, str]) -> None:
+        """Record the digests that files are about to get, by path."""
+        for path, digest in pending.items():
+            backup = self.history.files[path]
+            self._set_backup(path, dataclasses.replace(backup, pending=digest))
         self._write()
 
     def finish(self, record: ChangeRecord) -> None:
-        """It is done; what it left is known."""
+        """Mark the change complete and store the resulting file states."""
         for path in record.paths:
-            kept = self.history.files[path]
-            left = (
+            backup = self.history.files[path]
+            written = (
                 self._files.entry(path)
-                if kept.backup_path
+                if backup.backup_path
                 else self._back_up(path)
             )
             self._set_backup(
-                path, dataclasses.replace(kept, last_written=left, pending="")
+                path,
+                dataclasses.replace(backup, last_written=written, pending=""),
             )
         self._enter(dataclasses.replace(record, is_done=True))
 
     def back_up(self, contents: bytes) -> str:
-        """The digest of contents that are kept from now on."""
+        """Keep a copy of contents; return their digest."""
         digest = hashlib.sha256(contents).hexdigest()
         self._store.keep(digest, contents)
         return digest
@@ -316,7 +329,7 @@ class BootJournal:
         return entry
 
     def _enter(self, record: ChangeRecord) -> None:
-        """In the place of an earlier one of the same target."""
+        """Add a record; it replaces an earlier one of the same target."""
         records = list(self.history.records)
         old = self.history.record(record.kind, record.target)
         if old is None:

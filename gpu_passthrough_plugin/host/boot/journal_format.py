@@ -1,4 +1,4 @@
-"""The history of a host's changes as a JSON document."""
+"""The journal of changes to a host's boot as a JSON document."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ MALFORMED = (
     ValueError, KeyError, TypeError, AttributeError, RecursionError,
     errors.Invalid,
 )  # fmt: skip
-"""What reading raises for what was not written by this."""
+"""What the readers raise for a document that this module did not write."""
 
 _FORMAT = 1
 
 
 def written(history: History) -> dict[str, object]:
-    """What ``json`` can print."""
+    """Return a history as a document for ``json``."""
     return {
         "format": _FORMAT,
         "is_finished": history.is_finished,
@@ -61,7 +61,7 @@ def written(history: History) -> dict[str, object]:
 
 
 def read(document: dict[str, Any]) -> History:
-    """What was written.
+    """Return the history in a document.
 
     :raises ValueError, KeyError, TypeError, AttributeError: when it was
         not written by this.
@@ -83,7 +83,7 @@ def read(document: dict[str, Any]) -> History:
 
 
 def written_enablement(enablement: Enablement) -> dict[str, object]:
-    """What a host is enabled for, as ``json`` can print it."""
+    """Return what a host is enabled for, as a document for ``json``."""
     return {
         "targets": [
             {**t._asdict(), "address": str(t.address)}
@@ -97,7 +97,7 @@ def written_enablement(enablement: Enablement) -> dict[str, object]:
 
 
 def read_enablement(document: dict[str, Any]) -> Enablement:
-    """What was written; raises as ``read`` does."""
+    """Return the enablement in a document; raise as ``read`` does."""
     targets = tuple(map(_read_target, document["targets"]))
     return Enablement(
         targets,
@@ -162,7 +162,7 @@ def _read_entry(document: dict[str, Any] | None) -> FileState | None:
     numbers = (document[n] for n in ("mode", "uid", "gid", "mtime_ns"))
     mode, uid, gid, mtime_ns = map(int, numbers)
     digest = _text(document["digest"])
-    # It becomes a part of a path.
+    # The digest becomes a part of a path.
     if len(bytes.fromhex(digest)) != 32:
         raise ValueError(f"digest {digest}")
     xattrs = tuple(
@@ -174,17 +174,17 @@ def _read_entry(document: dict[str, Any] | None) -> FileState | None:
 
 def _number(value: object) -> int:
     if not isinstance(value, int):
-        raise TypeError(f"{value!r} is no number")
+        raise TypeError(f"{value!r} is not a number")
     return value
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{value!r} is not a text")
     return value
 
 
 def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
-        raise TypeError(f"{value!r} is no list")
+        raise TypeError(f"{value!r} is not a list")
     return tuple(map(_text, value))

@@ -1,4 +1,4 @@
-"""Takes back what was done to how this host boots."""
+"""How changes to this host's boot are reverted."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from gpu_passthrough_plugin.model.change_history import History
 
 
 class Reverter:
-    """Makes the steps of an undoing; forgets everything at its end.
+    """Carries out the steps that revert a history, then deletes it.
 
-    Where it was killed, an undoing planned anew goes on from there.
+    After a kill, reverting with newly planned steps resumes from there.
 
-    :param say: told of each step when it is done, and of long ones.
+    :param say: called with a line for each finished or long step.
     """
 
     def __init__(
@@ -53,11 +53,12 @@ class Reverter:
         steps: Iterable[UndoStep],
         build: Callable[[Rebuild], Build | None],
     ) -> None:
-        """Make every step, in order, then forget the history.
+        """Carry out every step, in order, then delete the history.
 
-        :param build: what builds an image, asked when all files are back.
-        :raises Conflict: when somebody edits what is to be put back.
-        :raises Unavailable: when a step fails: the rest is not done.
+        :param build: returns how an image is built; called when all files
+            are restored.
+        :raises Conflict: when a file is edited while it is reverted.
+        :raises Unavailable: when a step fails; later steps are not run.
         """
         self._commands.settle()
         self._images.sweep(history)
@@ -83,22 +84,22 @@ class Reverter:
     def _restore(self, history: History, step: Restore) -> None:
         if self._files.entry(step.path) != step.current:
             raise errors.Conflict(
-                f"somebody changed {step.path} just now; it was left as it"
-                " is: look at it, then run this again"
+                f"{step.path} changed while this command ran; it was left"
+                f" unchanged; check {step.path} and run the command again"
             )
         if step.sets_aside:
             self._set_aside(step)
-        beside = history.files[step.path].backup_path
+        backup_path = history.files[step.path].backup_path
         if step.original is None:
             self._files.remove(step.path)
-        elif beside:
-            self._files.move(beside, step.path)
+        elif backup_path:
+            self._files.move(backup_path, step.path)
         else:
             copy = self._store.copy(step.original.digest)
             self._files.restore(step.path, copy, step.original.attributes)
 
     def _set_aside(self, step: Restore) -> None:
-        """A command was killed: what there is now may be somebody's."""
+        """Save a file that may have been edited after a command was killed."""
         size = self._files.size(step.path) or 0
         contents = self._files.read(step.path)
         if step.current is None or contents is None or size > MAX_TEXT_BYTES:
@@ -106,7 +107,7 @@ class Reverter:
         name = posixpath.basename(step.path)
         path = self._store.set_aside(name, step.current.digest, contents)
         self._say(
-            f"what {step.path} held after an interrupted command is in {path}"
+            f"saved {step.path}, as an interrupted command left it, to {path}"
         )
 
     def _rerun(self, step: Rerun) -> None:
@@ -118,7 +119,7 @@ class Reverter:
             self._commands.run(step.argv, title)
 
     def _merge(self, journal: BootJournal, step: Merge) -> None:
-        # From here on the merge is the original: a second try finds it.
+        # The merge is the original from here on, so that a retry finds it.
         journal.record_edit(step.edit)
         if step.edit.original is not None:
             self._files.put(step.edit.path, step.edit.original)
@@ -128,20 +129,21 @@ class Reverter:
     ) -> None:
         if build is None:
             self._say(
-                f"nothing here builds {step.image}; build it anew by hand"
+                f"no initramfs tool found for {step.image}; rebuild it"
+                " manually"
             )
             return
-        kept = history.files.get(self._files.real(step.image))
-        if kept and kept.backup_path:
-            self._files.remove(kept.backup_path)
+        backup = history.files.get(self._files.real(step.image))
+        if backup and backup.backup_path:
+            self._files.remove(backup.backup_path)
         self._images.require_room([build])
         self._images.swap(build, self._images.build(build))
 
     def _forget(self, history: History) -> None:
         self._images.sweep(history)
-        for kept in history.files.values():
-            if kept.backup_path:
-                self._files.remove(kept.backup_path)
+        for backup in history.files.values():
+            if backup.backup_path:
+                self._files.remove(backup.backup_path)
         for folder in reversed(history.folders):
             self._files.forget(folder)
         self._store.remove()

@@ -56,7 +56,7 @@ def refused(tmp_path: Path, data: bytes) -> str:
         report_archive.read(sent(tmp_path, data))
     message = str(caught.value)
     assert "\n" not in message
-    assert "is no report, or not a whole one" in message
+    assert "is not a complete report" in message
     return message
 
 
@@ -82,7 +82,7 @@ def test_other_tools_read_it(tmp_path: Path) -> None:
 
 
 def test_a_part_with_another_name_is_refused() -> None:
-    with pytest.raises(errors.Invalid, match="is no part of a report"):
+    with pytest.raises(errors.Invalid, match=r"'\.\./shadow'"):
         report_archive.written({"../shadow": b""})
 
 
@@ -160,14 +160,16 @@ def test_one_whose_archive_was_cut(tmp_path: Path) -> None:
 def test_what_is_no_report(tmp_path: Path) -> None:
     for data in (b"", b"x" * 1000, packed(b""), packed(b"x" * 2000)):
         refused(tmp_path, data)
-    assert "no report.json" in refused(tmp_path, packed(tarred(("a", b"x"))))
+    assert "report.json is missing" in refused(
+        tmp_path, packed(tarred(("a", b"x")))
+    )
     with pytest.raises(errors.ReadFailed, match="cannot be read"):
         report_archive.read(str(tmp_path / "nowhere"))
 
 
 def test_one_of_another_format(tmp_path: Path) -> None:
     for head, said in (
-        (titled(format=2), "format 2, and not 1"),
+        (titled(format=2), "format 2"),
         (titled(format=None), "format None"),
         (("report.json", b"[]"), ""),
         (("report.json", b"7"), ""),
@@ -183,10 +185,10 @@ def test_one_of_another_format(tmp_path: Path) -> None:
 def test_what_would_fill_the_memory(tmp_path: Path) -> None:
     huge = zstandard.ZstdCompressor().compress(bytes(300 << 20))
     assert len(huge) < 1 << 20
-    assert "bytes long unpacked" in refused(tmp_path, huge)
+    assert "268435456 bytes" in refused(tmp_path, huge)
     stream = zstandard.ZstdCompressor().compressobj()
     unsaid = stream.compress(bytes(1000)) + stream.flush()
-    assert "does not say how long" in refused(tmp_path, unsaid)
+    assert "decompressed size" in refused(tmp_path, unsaid)
 
 
 def test_names_lead_nowhere(tmp_path: Path) -> None:
@@ -214,12 +216,12 @@ def test_what_is_no_plain_file(tmp_path: Path, kind: bytes) -> None:
     head = tarfile.TarInfo("kernel.log")
     head.type, head.linkname = kind, "/etc/shadow"
     data = packed(tarred((head, b""), titled(parts=[])))
-    assert "kernel.log is no plain file" in refused(tmp_path, data)
+    assert "kernel.log is not" in refused(tmp_path, data)
 
 
 def test_a_part_that_is_there_twice(tmp_path: Path) -> None:
     twice = tarred(("kernel.log", b"a"), ("kernel.log", b"b"), titled())
-    assert "is there twice" in refused(tmp_path, packed(twice))
+    assert "twice" in refused(tmp_path, packed(twice))
 
 
 @pytest.mark.parametrize("size", [-1, -512, -(1 << 40), 1 << 40])

@@ -99,7 +99,7 @@ def test_a_file_that_changes_while_it_is_kept(
 ) -> None:
     source = tmp_path / "x"
     source.write_bytes(b"y")
-    with pytest.raises(errors.Conflict, match="changed while it was read"):
+    with pytest.raises(errors.Conflict, match=str(source)):
         changes.keep_file(DIGEST, str(source))
     assert not changes.is_kept(DIGEST)
 
@@ -164,17 +164,17 @@ def test_what_is_no_journal_is_named(
         with pytest.raises(errors.Invalid) as caught:
             changes.read()
         message = str(caught.value)
-        assert message.startswith(f"{path} is no journal"), text[:40]
+        assert message.startswith(f"{path} "), text[:40]
         assert "\n" not in message
     path.write_bytes(b"\xff")
-    with pytest.raises(errors.Invalid, match="is no journal"):
+    with pytest.raises(errors.Invalid, match=str(path)):
         changes.read()
 
 
 def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     changes = JournalStore(str(tmp_path / "file/enablement"))
-    match = "nothing is done without"
+    match = "cannot save .*file/enablement"
     with pytest.raises(errors.Unavailable, match=match):
         changes.write(HISTORY)
     with pytest.raises(errors.Unavailable, match=match):
