@@ -91,3 +91,24 @@ def own_switch(
         return None
     is_own = vendor == upstream.vendor_id == downstream.vendor_id
     return upstream.address if is_own else None
+
+
+# Base classes of what belongs to the board: host and ISA bridges, memory
+# and system peripherals, signal processing, and the dummy functions of AMD's
+# processors.  0680, "other bridge", is not among them: NVSwitches have it.
+# Source: PCI Code and ID Assignment 1.11.
+_CHIPSET = frozenset({0x05, 0x08, 0x11, 0x13})
+_BOARD_BRIDGES = frozenset({0x0600, 0x0601})
+
+
+def is_chipset(function: Function) -> bool:
+    """Return whether it is a function of the board that no guest needs."""
+    code = function.class_code
+    is_peripheral = not isinstance(code, Unknown) and code >> 16 in _CHIPSET
+    return is_peripheral or is_board_bridge(function)
+
+
+def is_board_bridge(function: Function) -> bool:
+    """Return whether it is a host or ISA bridge with an endpoint's header."""
+    code = function.class_code
+    return not isinstance(code, Unknown) and code >> 8 in _BOARD_BRIDGES

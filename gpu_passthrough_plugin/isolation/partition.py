@@ -43,7 +43,7 @@ class Policy(NamedTuple):
 
         Host and ISA bridges are the board's, whatever selects them.
         """
-        if function.is_bridge or _is_board_bridge(function):
+        if function.is_bridge or cards.is_board_bridge(function):
             return False
         return _any(self.select, function)
 
@@ -215,31 +215,11 @@ def _with_bystanders(members: Sequence[Member]) -> tuple[Member, ...]:
         m._replace(role=Role.BYSTANDER)
         if m.role is Role.COMPANION
         and m.card not in chosen
-        and is_chipset(m.function)
+        and cards.is_chipset(m.function)
         and m.function.driver is None
         else m
         for m in members
     )
-
-
-# Base classes of what belongs to the board: host and ISA bridges, memory
-# and system peripherals, signal processing, and the dummy functions of AMD's
-# processors.  0680, "other bridge", is not among them: NVSwitches have it.
-# Source: PCI Code and ID Assignment 1.11.
-_CHIPSET = frozenset({0x05, 0x08, 0x11, 0x13})
-_BOARD_BRIDGES = frozenset({0x0600, 0x0601})
-
-
-def is_chipset(function: Function) -> bool:
-    """Return whether it is a function of the board that no guest needs."""
-    code = function.class_code
-    is_peripheral = not isinstance(code, Unknown) and code >> 16 in _CHIPSET
-    return is_peripheral or _is_board_bridge(function)
-
-
-def _is_board_bridge(function: Function) -> bool:
-    code = function.class_code
-    return not isinstance(code, Unknown) and code >> 8 in _BOARD_BRIDGES
 
 
 def detailed(part: Part, details: Mapping[Address, Detail]) -> Part:

@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from gpu_passthrough_plugin.isolation import consoles, iommu
-from gpu_passthrough_plugin.isolation.partition import (
-    Part,
-    Policy,
-    is_chipset,
-)
+from gpu_passthrough_plugin.isolation import cards, consoles, iommu
+from gpu_passthrough_plugin.isolation.partition import Part, Policy
 from gpu_passthrough_plugin.model.function import Function, Header, Physical
 from gpu_passthrough_plugin.model.group import (
     Group,
@@ -245,7 +241,7 @@ def sriov(case: Case) -> Iterator[Reason]:
 
 def outside_policy(case: Case) -> Iterator[Reason]:
     """Refuse a member that the operator excluded or did not select."""
-    cards = {m.card for m in case.endpoints if m.role is Role.PRIMARY}
+    chosen = {m.card for m in case.endpoints if m.role is Role.PRIMARY}
     for member in case.endpoints:
         if case.policy.is_excluded(member.function):
             yield Reason(
@@ -255,8 +251,8 @@ def outside_policy(case: Case) -> Iterator[Reason]:
                 " the group",
             )
         elif (
-            cards
-            and member.card not in cards
+            chosen
+            and member.card not in chosen
             and not _is_in_use(case.facts, member)
         ):
             yield Reason(
@@ -296,7 +292,9 @@ def _remedy_of_company(case: Case, member: Member) -> str:
             " host's processor or board"
         )
     is_unknown = isinstance(case.facts.uses, Unknown)
-    if is_chipset(member.function) or (is_unknown and _may_carry_host(member)):
+    if cards.is_chipset(member.function) or (
+        is_unknown and _may_carry_host(member)
+    ):
         return (
             "move the card to a slot whose group it does not share with the"
             " host's own devices, or leave the group to the host"
