@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gpu_passthrough_plugin.model.finding import Finding, Status
-from gpu_passthrough_plugin.model.group import Group
-from gpu_passthrough_plugin.model.host_facts import IOMMU_TABLES, HostFacts
-from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.group import Group, Reason
+from gpu_passthrough_plugin.model.host_facts import (
+    FEATURES,
+    IOMMU_TABLES,
+    TABLES,
+    HostFacts,
+)
+from gpu_passthrough_plugin.model.reading import Unknown, known
 
 
 def findings(facts: HostFacts, groups: Sequence[Group]) -> tuple[Finding, ...]:
     """Return one finding per check, in the order in which a host is set up."""
     return (
-        _firmware(facts),
-        _iommu(facts),
+        _firmware(facts, _absence(groups)),
+        _iommu(facts, _absence(groups)),
         _groups(groups),
         _assignable(groups),
     )
@@ -45,8 +50,30 @@ def vfio(is_loaded: bool, is_available: bool | Unknown) -> Finding:
     )
 
 
-def _firmware(facts: HostFacts) -> Finding:
+def _absence(groups: Sequence[Group]) -> Reason | None:
+    """Return why a function of the host is in no group, or None."""
+    reasons = (reason for group in groups for reason in group.verdict.reasons)
+    return next((r for r in reasons if r.rule == "no-iommu"), None)
+
+
+def _firmware(facts: HostFacts, absence: Reason | None) -> Finding:
+    """Return whether the firmware offers an IOMMU.
+
+    An active one proves it, whatever the tables are.
+    """
     vendor, tables = facts.cpu_vendor, facts.acpi_tables
+    if not isinstance(facts.iommus, Unknown) and facts.iommus:
+        tables = known(tables) or frozenset()
+        present = ", ".join(sorted(tables & TABLES))
+        detail = f"ACPI table {present}" if present else "an IOMMU is active"
+        return Finding("firmware", Status.PASS, detail)
+    if facts.hypervisor is not None:
+        return Finding(
+            "firmware",
+            Status.FAIL,
+            f"a virtual machine's ({facts.hypervisor}), without an IOMMU",
+            absence.remedy if absence else "run this on the physical machine",
+        )
     if isinstance(vendor, Unknown) or isinstance(tables, Unknown):
         return Finding(
             "firmware",
@@ -61,17 +88,15 @@ def _firmware(facts: HostFacts) -> Finding:
             Status.PASS,
             f"not checked: {vendor} CPUs need no ACPI table",
         )
-    # Either maker's table will do: an emulated host mixes them.
-    present = sorted(tables.intersection(IOMMU_TABLES.values()))
-    if present:
-        return Finding(
-            "firmware", Status.PASS, f"ACPI table {', '.join(present)}"
-        )
+    # Any maker's table will do: an emulated host mixes them.
+    if tables & TABLES:
+        listed = ", ".join(sorted(tables & TABLES))
+        return Finding("firmware", Status.PASS, f"ACPI table {listed}")
     return Finding(
         "firmware",
         Status.FAIL,
         f"no ACPI table {table}: the IOMMU is disabled in the firmware",
-        "enable VT-d (Intel) or AMD-Vi (AMD) in the firmware setup",
+        f"enable {FEATURES[vendor]} in the firmware setup",
     )
 
 
@@ -83,7 +108,7 @@ def _unknown_facts(vendor: object, tables: object) -> str:
     )
 
 
-def _iommu(facts: HostFacts) -> Finding:
+def _iommu(facts: HostFacts, absence: Reason | None) -> Finding:
     iommus = facts.iommus
     if isinstance(iommus, Unknown):
         return Finding(
@@ -98,8 +123,9 @@ def _iommu(facts: HostFacts) -> Finding:
         "iommu",
         Status.FAIL,
         "no IOMMU is active (/sys/class/iommu is empty)",
-        "run 'gpu-passthrough host enable', which adds intel_iommu=on to the"
-        " kernel command line of an Intel host, then reboot",
+        absence.remedy
+        if absence
+        else "search the kernel log for the word IOMMU",
     )
 
 

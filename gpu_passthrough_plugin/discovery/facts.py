@@ -6,7 +6,8 @@ import hmac
 import re
 from collections.abc import Mapping
 
-from gpu_passthrough_plugin.discovery import host_dependencies
+from gpu_passthrough_plugin.discovery import host_dependencies, hypervisor
+from gpu_passthrough_plugin.discovery.hypervisor import CPUINFO
 from gpu_passthrough_plugin.discovery.modules import OSRELEASE
 from gpu_passthrough_plugin.discovery.tree import Tree, text
 from gpu_passthrough_plugin.formats import kernel_cmdline
@@ -22,13 +23,11 @@ _VENDORS = {
 }
 # Folders among the tables.  Source: Linux, drivers/acpi/sysfs.c.
 _NO_TABLES = frozenset({"data", "dynamic"})
-CPUINFO = "proc/cpuinfo"
 _MACHINE_ID = "etc/machine-id"
 _ID = re.compile(r"[0-9a-f]{32}")
 _PROJECT = b"gpu-passthrough"
 _NODES = "sys/devices/system/node"
-# The first processor's lines are within this.
-_CPUINFO_BYTES = 4096
+_BOARD = "sys/firmware/devicetree/base/model"
 
 
 def facts(tree: Tree) -> HostFacts:
@@ -42,7 +41,14 @@ def facts(tree: Tree) -> HostFacts:
         uses=host_dependencies.uses(tree),
         consoles=_words(text(tree, "sys/class/tty/console/active")),
         sockets=_sockets(tree),
+        hypervisor=hypervisor.hypervisor(tree),
+        board=_board(tree.read(_BOARD)),
     )
+
+
+def _board(data: bytes | Unknown) -> str | None:
+    """Return the device tree's name of a board, such as ``Raspberry Pi 5``."""
+    return None if isinstance(data, Unknown) else decoded(data).rstrip("\0")
 
 
 def boot_id(tree: Tree) -> str | Unknown:
@@ -65,7 +71,7 @@ def _tables(names: tuple[str, ...] | Unknown) -> frozenset[str] | Unknown:
 
 
 def _cpu_vendor(tree: Tree) -> CpuVendor | Unknown:
-    data = tree.read(CPUINFO, _CPUINFO_BYTES)
+    data = tree.read(CPUINFO, hypervisor.CPUINFO_BYTES)
     if isinstance(data, Unknown):
         return data
     line = cpu_line(data)
@@ -75,6 +81,12 @@ def _cpu_vendor(tree: Tree) -> CpuVendor | Unknown:
     if key.strip() == "CPU implementer":
         return CpuVendor.ARM
     return _VENDORS.get(value.strip(), CpuVendor.OTHER)
+
+
+def cpu_lines(cpuinfo: bytes) -> list[str]:
+    """Return what of ``/proc/cpuinfo`` is used: the maker, and one flag."""
+    lines = (cpu_line(cpuinfo), hypervisor.flags_line(cpuinfo))
+    return [line for line in lines if line is not None]
 
 
 def cpu_line(cpuinfo: bytes) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gpu_passthrough_plugin.discovery import facts
+from gpu_passthrough_plugin.discovery.hypervisor import CPUINFO
 from gpu_passthrough_plugin.discovery.modules import module_name
 from gpu_passthrough_plugin.formats import modules_alias, mountinfo, routes
 from gpu_passthrough_plugin.model.reading import decoded, encoded
@@ -47,9 +48,9 @@ def redacted(path: str, data: bytes, modaliases: Iterable[str]) -> bytes:
         return _joined(f"{name}:" for name in names if "/vfio" in name)
     if path.endswith("/grub.cfg"):
         return _joined(line for line in lines if _GRUB & {*line.split()[:1]})
-    if path == facts.CPUINFO:
-        line = facts.cpu_line(data)
-        return data if line is None else _joined([line])
+    if path == CPUINFO:
+        used = facts.cpu_lines(data)
+        return _joined(used) if used else data
     try:
         if path.endswith("/mountinfo"):
             return _mounts(lines)

@@ -1,4 +1,4 @@
-"""Why a function is in no IOMMU group: firmware, kernel argument, start-up."""
+"""Why a function is in no IOMMU group: machine, firmware, kernel argument."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from gpu_passthrough_plugin.formats.iommu_arguments import (
 )
 from gpu_passthrough_plugin.model.group import Reason
 from gpu_passthrough_plugin.model.host_facts import (
+    FEATURES,
     IOMMU_TABLES,
+    TABLES,
     CpuVendor,
     HostFacts,
 )
@@ -18,13 +20,12 @@ from gpu_passthrough_plugin.model.reading import Unknown
 RULE = "no-iommu"
 AS_ROOT = "run this on the host as root"
 
-FEATURE = {CpuVendor.INTEL: "VT-d", CpuVendor.AMD: "AMD-Vi (IOMMU)"}
-
 
 def absence(facts: HostFacts) -> Reason:
     """Return why the kernel put a function in no group, and what to do."""
     return (
         _not_covered(facts)
+        or _virtual_machine(facts)
         or _firmware(facts)
         or _switched_off(facts)
         or _not_switched_on(facts)
@@ -41,6 +42,15 @@ def absence(facts: HostFacts) -> Reason:
 def _not_covered(facts: HostFacts) -> Reason | None:
     if isinstance(facts.iommus, Unknown) or not facts.iommus:
         return None
+    if facts.cpu_vendor is CpuVendor.ARM:
+        return Reason(
+            RULE,
+            f"not in an IOMMU group: no active IOMMU"
+            f" ({', '.join(facts.iommus)}) covers the PCI Express port of"
+            " this function",
+            "use a machine, a firmware or a kernel with an SMMU for PCI"
+            " Express: without one nothing can be passed through",
+        )
     return Reason(
         RULE,
         "not in an IOMMU group: no active IOMMU"
@@ -49,18 +59,39 @@ def _not_covered(facts: HostFacts) -> Reason | None:
     )
 
 
+def _virtual_machine(facts: HostFacts) -> Reason | None:
+    if facts.hypervisor is None:
+        return None
+    if "dom0" in facts.hypervisor:
+        return Reason(
+            RULE,
+            f"not in an IOMMU group: this Linux is {facts.hypervisor}, and the"
+            " IOMMU is Xen's",
+            "pass devices through with Xen's own tools (xen-pciback), or boot"
+            " Linux without Xen",
+        )
+    return Reason(
+        RULE,
+        "not in an IOMMU group: this host is a virtual machine"
+        f" ({facts.hypervisor}) without a virtual IOMMU",
+        "run this on the physical machine (in clouds a bare-metal type), or"
+        " give the virtual machine an IOMMU: libvirt <iommu model='intel'>"
+        " with machine type q35, Nova hw:viommu_model=auto",
+    )
+
+
 def _firmware(facts: HostFacts) -> Reason | None:
     vendor, tables = facts.cpu_vendor, facts.acpi_tables
     if isinstance(vendor, Unknown) or isinstance(tables, Unknown):
         return None
     table = IOMMU_TABLES.get(vendor)
-    # Either maker's table will do: an emulated host mixes them.
-    if table is None or tables.intersection(IOMMU_TABLES.values()):
+    # Any maker's table will do: an emulated host mixes them.
+    if table is None or tables & TABLES:
         return None
     return Reason(
         RULE,
         f"not in an IOMMU group: the firmware has no ACPI table {table}",
-        f"enable {FEATURE[vendor]} in the firmware setup",
+        f"enable {FEATURES[vendor]} in the firmware setup",
     )
 
 
@@ -106,10 +137,35 @@ def _not_switched_on(facts: HostFacts) -> Reason | None:
 def _not_started(facts: HostFacts) -> Reason | None:
     if isinstance(facts.iommus, Unknown) or facts.iommus:
         return None
+    text = (
+        "not in an IOMMU group: no IOMMU is active (/sys/class/iommu is empty)"
+    )
+    vendor = facts.cpu_vendor
+    if vendor is CpuVendor.ARM:
+        machine = facts.board or "this machine"
+        return Reason(
+            RULE,
+            f"{text} on {machine}",
+            "enable the SMMU in the firmware setup where it has such a"
+            " setting; a board without an SMMU for PCI Express (such as every"
+            " Raspberry Pi) cannot pass anything through",
+        )
+    if vendor is CpuVendor.OTHER:
+        return Reason(
+            RULE,
+            text,
+            "check in the firmware setup and in the kernel log whether this"
+            " machine has an IOMMU",
+        )
     return Reason(
         RULE,
-        "not in an IOMMU group: no IOMMU is active (/sys/class/iommu is"
-        " empty)",
-        "search the kernel log for DMAR or AMD-Vi, and check that the kernel"
-        " was built with the IOMMU's driver",
+        text,
+        f"search the kernel log for {_log_words(vendor)}, and check that the"
+        " kernel was built with the IOMMU's driver",
     )
+
+
+def _log_words(vendor: CpuVendor | Unknown) -> str:
+    if vendor is CpuVendor.INTEL:
+        return "DMAR"
+    return "AMD-Vi" if vendor is CpuVendor.AMD else "DMAR or AMD-Vi"

@@ -23,6 +23,10 @@ class CpuVendor(enum.StrEnum):
 # Source: Intel VT-d specification 8.1; AMD I/O virtualization
 # specification 5.2.1.
 IOMMU_TABLES = {CpuVendor.INTEL: "DMAR", CpuVendor.AMD: "IVRS"}
+FEATURES = {CpuVendor.INTEL: "VT-d", CpuVendor.AMD: "AMD-Vi (IOMMU)"}
+"""What the firmware's setup calls the IOMMU, by CPU vendor."""
+# ARM's and virtio's as well.  Source: Arm DEN0049; virtio 1.3, 5.13.
+TABLES = frozenset({*IOMMU_TABLES.values(), "IORT", "VIOT"})
 
 
 class Use(NamedTuple):
@@ -49,6 +53,9 @@ class HostFacts(NamedTuple):
         need; ``Unknown`` when that could not be found out.
     :param consoles: active console devices, such as ``tty0``, ``ttyS0``.
     :param sockets: CPU socket of each NUMA node.
+    :param hypervisor: the name of the one that the host is a guest of;
+        None where nothing says that it is one.
+    :param board: the device tree's name of the board; None without one.
     """
 
     cpu_vendor: CpuVendor | Unknown
@@ -59,3 +66,5 @@ class HostFacts(NamedTuple):
     uses: tuple[Use, ...] | Unknown
     consoles: tuple[str, ...] | Unknown
     sockets: Mapping[int, int] | Unknown
+    hypervisor: str | None = None
+    board: str | None = None

@@ -9,11 +9,10 @@ from gpu_passthrough_plugin.formats.iommu_arguments import (
     INTEL,
     INTEL_ON,
 )
-from gpu_passthrough_plugin.model.host_facts import IOMMU_TABLES, CpuVendor
+from gpu_passthrough_plugin.model.host_facts import FEATURES, IOMMU_TABLES
 from gpu_passthrough_plugin.model.reading import Unknown, known
 
 _ENABLE = "run 'gpu-passthrough host enable', then reboot"
-_FEATURES = {CpuVendor.INTEL: "VT-d", CpuVendor.AMD: "AMD-Vi (IOMMU)"}
 
 
 def firmware_off(case: Case) -> Cause | None:
@@ -29,7 +28,7 @@ def firmware_off(case: Case) -> Cause | None:
     # Either maker's table will do: an emulated host mixes them.
     if not isinstance(tables, Unknown) and tables & {*IOMMU_TABLES.values()}:
         return None
-    feature = " or ".join(_FEATURES[v] for v in names)
+    feature = " or ".join(FEATURES[v] for v in names)
     confidence = Confidence.CERTAIN if is_known else Confidence.LIKELY
     evidence = (
         f"/sys/firmware/acpi/tables has no {' and no '.join(names.values())}"

@@ -36,13 +36,12 @@ def test_a_host_that_is_ready() -> None:
 
 
 def test_firmware() -> None:
-    none = checks(CARD, acpi_tables=frozenset({"FACP"}))["firmware"]
+    lacks = {"acpi_tables": frozenset({"FACP"}), "iommus": ()}
+    none = checks(CARD, **lacks)["firmware"]
     assert none.status is Status.FAIL
     assert "DMAR" in none.detail
     assert "VT-d" in none.remedy
-    amd = checks(
-        CARD, cpu_vendor=CpuVendor.AMD, acpi_tables=frozenset({"FACP"})
-    )["firmware"]
+    amd = checks(CARD, cpu_vendor=CpuVendor.AMD, **lacks)["firmware"]
     assert (amd.status, "IVRS" in amd.detail) == (Status.FAIL, True)
     mixed = checks(CARD, cpu_vendor=CpuVendor.AMD)["firmware"]
     assert (mixed.status, "DMAR" in mixed.detail) == (Status.PASS, True)
@@ -52,15 +51,49 @@ def test_firmware() -> None:
         ({"cpu_vendor": LOST}, "CPU vendor"),
         ({"acpi_tables": LOST}, "ACPI tables"),
     ):
-        lost = checks(CARD, **fields)["firmware"]
+        lost = checks(CARD, iommus=(), **fields)["firmware"]
         assert lost.status is Status.WARN
         assert name in lost.detail and str(LOST) in lost.detail
 
 
 def test_iommu() -> None:
-    none = checks(CARD, iommus=())["iommu"]
+    off = {"iommus": (), "kernel_arguments": ()}
+    alone = judged(gpu(iommu_group=None), facts=facts(**off))
+    none = checks(alone, **off)["iommu"]
     assert none.status is Status.FAIL
     assert "intel_iommu=on" in none.remedy
+    arm = off | {"cpu_vendor": CpuVendor.ARM, "board": "Raspberry Pi 5",
+                 "acpi_tables": frozenset({"IORT"})}  # fmt: skip
+    alone = judged(gpu(iommu_group=None), facts=facts(**arm))
+    for finding in checks(alone, **arm).values():
+        for word in ("intel_iommu", "DMAR", "AMD-Vi", "VT-d"):
+            assert word not in finding.remedy
+
+
+def test_an_active_iommu_proves_the_firmware() -> None:
+    """VIOT or a device tree, or a pod that sees no ACPI tables."""
+    for tables in (frozenset({"VIOT"}), frozenset(), LOST):
+        for vendor in CpuVendor:
+            found = checks(
+                CARD,
+                acpi_tables=tables,
+                cpu_vendor=vendor,
+                iommus=("virtio0",),
+            )["firmware"]
+            assert found.status is Status.PASS
+
+
+def test_a_virtual_machine_is_told_so() -> None:
+    guest = {"hypervisor": "Amazon EC2", "iommus": (),
+             "acpi_tables": frozenset({"FACP"})}  # fmt: skip
+    alone = judged(gpu(iommu_group=None), facts=facts(**guest))
+    found = checks(alone, **guest)
+    assert "Amazon EC2" in found["firmware"].detail
+    assert "physical machine" in found["firmware"].remedy
+    assert "VT-d" not in found["iommu"].remedy
+
+
+def test_what_cannot_be_read_of_an_iommu() -> None:
     assert checks(CARD, iommus=LOST)["iommu"].status is Status.WARN
 
 

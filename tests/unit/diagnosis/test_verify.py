@@ -126,7 +126,7 @@ def test_what_could_not_be_read_is_never_fine() -> None:
 
 
 def test_nothing_readable_makes_nothing_more_than_possible() -> None:
-    blind = HostFacts(*[LOST] * 8)
+    blind = HostFacts(LOST, LOST, LOST, LOST, LOST, LOST, LOST, LOST)
     function = gpu(
         driver="nouveau", iommu_group=None, vendor_id=LOST, product_id=LOST
     )

@@ -122,3 +122,33 @@ def test_what_is_never_taken_back() -> None:
     amd = absence(**AMD | {"kernel_arguments": words})
     assert is_switched_off(amd, "amd_iommu=off")
     assert is_switched_off(arguments("iommu=off", "iommu=pt"), "iommu=off")
+
+
+def test_a_virtual_machine_without_an_iommu() -> None:
+    for name in ("Amazon EC2", "Microsoft Hyper-V"):
+        reason = absence(hypervisor=name, acpi_tables=frozenset({"FACP"}))
+        assert f"virtual machine ({name})" in reason.text
+        assert "physical machine" in reason.remedy
+    dom0 = absence(hypervisor="Xen's control domain (dom0)")
+    assert "xen-pciback" in dom0.remedy
+    assert "virtual machine" not in dom0.text
+
+
+def test_no_advice_of_x86_elsewhere() -> None:
+    for fields in (
+        {"cpu_vendor": CpuVendor.ARM, "acpi_tables": frozenset({"IORT"})},
+        {"cpu_vendor": CpuVendor.ARM, "acpi_tables": LOST,
+         "board": "Raspberry Pi 5 Model B"},
+        {"cpu_vendor": CpuVendor.ARM, "iommus": ("fdb50800.iommu",)},
+        {"cpu_vendor": CpuVendor.OTHER, "acpi_tables": frozenset()},
+    ):  # fmt: skip
+        reason = absence(**fields)
+        shown = f"{reason.text} {reason.remedy}"
+        for word in ("intel_iommu", "DMAR", "AMD-Vi", "VT-d"):
+            assert word not in shown
+        assert str(fields.get("board", "")) in shown
+
+
+def test_the_log_is_searched_for_the_vendors_word() -> None:
+    assert "DMAR" not in absence(**AMD).remedy
+    assert "AMD-Vi" in absence(**AMD).remedy
