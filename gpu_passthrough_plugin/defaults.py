@@ -1,4 +1,4 @@
-"""What holds where no configuration file says otherwise.
+"""Defaults that apply where no configuration file sets an option.
 
 Apart from ``conf``, so that a listing on a host without a file need not
 import oslo.config.

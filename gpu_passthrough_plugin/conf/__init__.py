@@ -1,6 +1,7 @@
-"""The configuration: a file, or none, becomes checked and frozen values.
+"""The configuration: files, or none, become checked and frozen values.
 
-One module a group.  Nothing below the composing layer sees oslo.config.
+Each module has related groups of options.  Nothing below the composing
+layer sees oslo.config.
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ _OPTS: dict[str, tuple[cfg.Opt, ...]] = {
     guests.HOOK_GROUP: guests.HOOK_OPTS,
     guests.RELEASE_GROUP: guests.RELEASE_OPTS,
 }
-# Nova's lines and oslo.db's deprecated names may stand in these; of
-# keystoneauth's names that group's own module knows which are meant.
-_SHARED = frozenset({pci.GROUP, database.GROUP, placement.GROUP})
+# These groups may have further options: Nova's, oslo.db's deprecated names,
+# and keystoneauth's, which the group's own module checks.
+_SHARED_GROUPS = frozenset({pci.GROUP, database.GROUP, placement.GROUP})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,20 +73,18 @@ class Settings:
 
 
 def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
-    """The options by group, for the sample and the reference.
+    """Return the options by group, for the sample and the reference.
 
-    Of oslo.db's only the one that is ours to explain.
+    Of oslo.db's options, only the one that this product documents.
     """
     return [(group, list(opts)) for group, opts in _OPTS.items()]
 
 
 def load(config_files: Sequence[str] = ()) -> Settings:
-    """What ``config_files`` say, a later one overriding an earlier.
+    """Return the configuration; a later file overrides an earlier one.
 
-    Without any it is ``DEFAULT_FILE``, and where that does not exist the
-    defaults.
-
-    :raises Faults: with everything that is wrong in any of them.
+    :param config_files: ``DEFAULT_FILE``, if it exists, when there is none.
+    :raises Faults: with every fault in any of the files.
     """
     files = config_files or [f for f in (DEFAULT_FILE,) if os.path.exists(f)]
     faults: list[str] = []
@@ -106,17 +105,17 @@ def load(config_files: Sequence[str] = ()) -> Settings:
 
 
 def _documents(files: Sequence[str], faults: list[str]) -> list[Document]:
-    """Those files that are sound; a fault for each that is not."""
-    known = {g: {opt.dest for opt in opts} for g, opts in _OPTS.items()}
+    """Return the files that can be read; add a fault for each other one."""
+    names = {g: {opt.dest for opt in opts} for g, opts in _OPTS.items()}
     documents = []
     for path in files:
         try:
-            read = read_document(os.path.abspath(os.path.expanduser(path)))
+            document = read_document(os.path.abspath(os.path.expanduser(path)))
         except errors.Invalid as error:
             faults.append(str(error))
             continue
-        faults.extend(unknown_options(read, known, _SHARED))
-        documents.append(read)
+        faults.extend(unknown_options(document, names, _SHARED_GROUPS))
+        documents.append(document)
     return documents
 
 

@@ -1,4 +1,4 @@
-"""``[allocation]``: who keeps the ledger, and what this host says in it."""
+"""``[allocation]``: the ledger's driver, and what this host publishes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ DRIVER = cfg.StrOpt(
     "driver",
     default="sql",
     help=f"""
-Driver that keeps the ledger. All hosts of a cloud use the same one.
+Driver that stores the ledger. All hosts of a cloud use the same one.
 
 Possible values:
 
-* ``sql``: the database that ``[database] connection`` names;
-* ``placement``: OpenStack Placement itself, as ``[placement]`` says;
+* ``sql``: the database of ``[database] connection``;
+* ``placement``: OpenStack Placement itself, as configured in
+  ``[placement]``;
 * the name of any other entry point in ``{NAMESPACE}``.
 """,
 )
@@ -37,21 +38,21 @@ WEIGHT = cfg.StrOpt(
     "weight",
     default=Weight.PACK.value,
     help="""
-Which of the hosts that have what is asked for is taken first.
+Which host is preferred among those that can satisfy a request.
 
 Possible values:
 
-* ``pack``: the one with the fewest free, so that whole hosts stay free for
-  those who ask for many;
-* ``spread``: the one with the most free, so that the load is even.
+* ``pack``: the host with the fewest free units, so that whole hosts stay
+  free for large requests;
+* ``spread``: the host with the most free units, so that the load is even.
 """,
 )
 AGGREGATES = cfg.ListOpt(
     "aggregates",
     default=[],
     help="""
-Host aggregates that this host is in: names that a request may hold the
-choice of a host to. ``inventory sync`` publishes them.
+Host aggregates that this host is in. A request may be limited to the hosts
+of an aggregate. ``inventory sync`` publishes them.
 
 Possible values:
 
@@ -63,35 +64,35 @@ TRAITS = cfg.MultiStrOpt(
     default=[],
     sample_default=("10de:1430=CUSTOM_RENDER,HW_GPU_API_VULKAN",),
     help="""
-Traits of this host's units, by which an alias may ask for them and a
-request may refuse them. It may be given several times. A unit has those of
-each of its functions. ``inventory sync`` publishes them.
+Traits of this host's units, which an alias may require and a request may
+forbid. The option may be given several times. A unit has the traits of all
+its functions. ``inventory sync`` publishes them.
 
 Possible values:
 
-* ``SELECTOR=TRAIT[,TRAIT]``: what selects functions is as in
-  ``[discovery] select``; a trait is one of Placement's: ``CUSTOM_`` with
-  capitals, digits and ``_``, or a standard one.
+* ``SELECTOR=TRAIT[,TRAIT]``: a selector of functions as in ``[discovery]
+  select``; traits of Placement: ``CUSTOM_`` with capitals, digits and ``_``,
+  or standard ones.
 """,
 )
 OPTS = (DRIVER, WEIGHT, AGGREGATES, TRAITS)
 
 # Source: nova, api/openstack/compute/schemas/aggregates.py (name).
-_LONGEST = 255
-_WANTED = (
-    "wanted SELECTOR=TRAIT[,TRAIT] with a selector such as 10de:1430,"
+_MAX_LENGTH = 255
+_EXPECTED = (
+    "expected SELECTOR=TRAIT[,TRAIT] with a selector such as 10de:1430,"
     " class=0302 or 0000:06:00.*"
 )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Allocation:
-    """What ``[allocation]`` says.
+    """The values of ``[allocation]``.
 
     :param driver: an entry point's name in ``NAMESPACE``.
-    :param weight: which host is taken first.
+    :param weight: which host is preferred.
     :param aggregates: the host aggregates that this host is in.
-    :param traits: what this host's units are given.
+    :param traits: the traits of this host's units, by selector.
     """
 
     driver: str
@@ -101,7 +102,7 @@ class Allocation:
 
 
 def parse(section: Section) -> Allocation:
-    """The group's values; what is wrong in it is in ``section.faults``."""
+    """Return the group's values; add its faults to ``section.faults``."""
     return Allocation(
         _driver(section),
         _weight(section),
@@ -112,8 +113,8 @@ def parse(section: Section) -> Allocation:
 
 def _driver(section: Section) -> str:
     driver = str(section.value(DRIVER))
-    # Looking for entry points reads the metadata of everything that is
-    # installed; the default needs no looking for.
+    # Finding entry points reads the metadata of every installed package;
+    # the default is always installed.
     if driver != DRIVER.default:
         names = installed_drivers(NAMESPACE) | {DRIVER.default}
         if driver not in names:
@@ -125,18 +126,17 @@ def _weight(section: Section) -> Weight:
     try:
         return Weight(section.value(WEIGHT))
     except ValueError:
-        section.fault(WEIGHT, f"wanted one of: {', '.join(Weight)}")
+        section.fault(WEIGHT, f"expected one of: {', '.join(Weight)}")
         return Weight.PACK
 
 
 def _aggregates(section: Section) -> frozenset[str]:
     names = frozenset(section.value(AGGREGATES))
     for name in sorted(names):
-        if not (0 < len(name) <= _LONGEST and name.isprintable()):
+        if not (0 < len(name) <= _MAX_LENGTH and name.isprintable()):
             section.fault(
                 AGGREGATES,
-                f"wanted names of 1 to {_LONGEST} characters that can be"
-                " printed",
+                f"expected names of 1 to {_MAX_LENGTH} printable characters",
                 name,
             )
     return names
@@ -144,14 +144,14 @@ def _aggregates(section: Section) -> frozenset[str]:
 
 def _given(section: Section) -> Iterator[Given]:
     for line in section.value(TRAITS):
-        # A selector may have an equals sign, and a trait has none.
+        # A selector may have an equals sign, but a trait has none.
         text, _, names = line.rpartition("=")
         traits = frozenset(name.strip() for name in names.split(","))
         for name in sorted(traits):
             if not trait.is_trait(name):
-                wanted = f"wanted a trait: {trait.EXPECTED}; not {name!r}"
-                section.fault(TRAITS, wanted, line)
+                expected = f"expected a trait: {trait.EXPECTED}; not {name!r}"
+                section.fault(TRAITS, expected, line)
         try:
             yield Given(selector.parse(text), traits)
         except errors.Invalid:
-            section.fault(TRAITS, _WANTED, line)
+            section.fault(TRAITS, _EXPECTED, line)

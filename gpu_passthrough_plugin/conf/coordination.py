@@ -1,4 +1,4 @@
-"""``[coordination]``: locks that keep commands out of each other's way."""
+"""``[coordination]``: where the locks of hosts are kept."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ BACKEND_URL = cfg.StrOpt(
     default="file://$state_path/locks",
     secret=True,
     help="""
-Where locks are kept, as tooz takes it. Whoever changes a host's groups
-holds that host's lock. Locks keep commands from getting in each other's
-way; that no unit has two consumers is the ledger's doing, whatever becomes
-of a lock.
+Where locks are kept: a URL of tooz. A command that changes a host's groups
+holds that host's lock, so that commands do not conflict. Even if a lock is
+lost, the ledger ensures that no unit has two consumers.
 
 Possible values:
 
-* ``file:///PATH``: works between the commands of one host;
+* ``file:///PATH``: for the commands of one host;
 * ``etcd3+http://SERVER:2379``, ``etcd3+https://SERVER:2379``;
 * ``redis://:PASSWORD@SERVER:6379``;
 * ``zookeeper://SERVER:2181``;
@@ -38,9 +37,9 @@ Possible values:
 * any other backend of tooz.
 
 Each needs its Python package, as in ``pip install
-gpu-passthrough-plugin[etcd]``. ``?lock_timeout=30`` behind any of them but
-ZooKeeper, which has ``?timeout=10``, is how many seconds a lock outlives a
-holder of which nothing is heard.
+gpu-passthrough-plugin[etcd]``. ``?lock_timeout=30`` at the end of the URL
+sets for how many seconds a lock stays with a holder that does not respond;
+ZooKeeper's is ``?timeout=10``.
 """,
 )
 TIMEOUT_S = cfg.IntOpt(
@@ -49,8 +48,9 @@ TIMEOUT_S = cfg.IntOpt(
     min=1,
     max=3600,
     help="""
-How many seconds a command waits for a lock that another one holds, or for a
-backend that does not answer, before it gives up and changes nothing.
+How many seconds a command waits for a lock that another command holds, or
+for a backend that does not respond. Then it ends without having changed
+anything.
 """,
 )
 OPTS = (BACKEND_URL, TIMEOUT_S)
@@ -58,7 +58,7 @@ OPTS = (BACKEND_URL, TIMEOUT_S)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Coordination:
-    """What ``[coordination]`` says.
+    """The values of ``[coordination]``.
 
     :param backend_url: tooz's URL; it may hold a password.
     """
@@ -68,21 +68,22 @@ class Coordination:
 
 
 def parse(section: Section) -> Coordination:
-    """The group's values; what is wrong in it is in ``section.faults``."""
+    """Return the group's values; add its faults to ``section.faults``."""
     url = str(section.value(BACKEND_URL))
-    wanted = _fault(url)
-    # The default is wrong only where [DEFAULT] state_path is.
-    if wanted and section.is_set(BACKEND_URL):
-        section.fault(BACKEND_URL, wanted)
+    expected = _expected(url)
+    # The default is wrong only if [DEFAULT] state_path is.
+    if expected and section.is_set(BACKEND_URL):
+        section.fault(BACKEND_URL, expected)
     return Coordination(url, int(section.value(TIMEOUT_S)))
 
 
-def _fault(url: str) -> str:
-    """What is wanted instead; empty when nothing is plainly wrong."""
-    scheme, found, rest = url.partition("://")
-    if not found:
-        return "wanted a URL: file:///PATH or another backend of tooz"
+def _expected(url: str) -> str:
+    """Return what is expected instead of an invalid URL; "" if it is valid."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return "expected a URL: file:///PATH or another backend of tooz"
     if scheme == "file":
-        return "" if rest.startswith("/") else "wanted file:///PATH, absolute"
+        is_absolute = rest.startswith("/")
+        return "" if is_absolute else "expected file:///PATH, absolute"
     names = installed_drivers(NAMESPACE)
     return "" if scheme in names else expected_driver(names)

@@ -19,11 +19,11 @@ CONNECTION = cfg.StrOpt(
     default="sqlite:///$state_path/ledger.sqlite",
     secret=True,
     help="""
-The database that holds the ledger, as an SQLAlchemy URL. The default is a
-file on this host, which serves one host. For several hosts give all of them
-the same URL of a server, and install that server's Python driver.
+The database that has the ledger, as an SQLAlchemy URL. The default is a file
+on this host, for a single host. For several hosts, give all of them the same
+URL of a server, and install that server's Python driver.
 
-Every other option of oslo.db may stand in this group too:
+Every other option of oslo.db is valid in this group too:
 https://docs.openstack.org/oslo.db/latest/reference/opts.html
 
 Possible values:
@@ -38,11 +38,11 @@ OPTS = (CONNECTION,)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Database:
-    """What ``[database]`` says.
+    """The values of ``[database]``.
 
-    :param connection: SQLAlchemy's URL; it may hold a password.
-    :param options: what else of oslo.db's the operator set, by name and
-        in oslo.db's types: arguments for its ``enginefacade``.
+    :param connection: SQLAlchemy's URL; it may have a password.
+    :param options: oslo.db's other options that a file sets, by name and in
+        oslo.db's types: arguments for its ``enginefacade``.
     """
 
     connection: str = dataclasses.field(repr=False)
@@ -50,20 +50,20 @@ class Database:
 
 
 def parse(section: Section) -> Database:
-    """The group's values; what is wrong in it is in ``section.faults``."""
+    """Return the group's values; add its faults to ``section.faults``."""
     connection = str(section.value(CONNECTION))
-    wanted = _fault(connection)
-    # The default is wrong only where [DEFAULT] state_path is.
-    if wanted and section.is_set(CONNECTION):
-        section.fault(CONNECTION, wanted)
+    expected = _expected(connection)
+    # The default is wrong only if [DEFAULT] state_path is.
+    if expected and section.is_set(CONNECTION):
+        section.fault(CONNECTION, expected)
     return Database(connection, _others(section))
 
 
 def _others(section: Section) -> dict[str, object]:
-    """What the operator set of oslo.db's other options."""
+    """Return oslo.db's other options that a file sets."""
     if section.names() <= {CONNECTION.dest}:
         return {}
-    # Imported late: listings read the configuration, and no database.
+    # Imported late: listings read the configuration, but no database.
     from oslo_db import options
 
     opts = [o for o in options.database_opts if o.dest != CONNECTION.dest]
@@ -73,14 +73,14 @@ def _others(section: Section) -> dict[str, object]:
     }
 
 
-def _fault(connection: str) -> str:
-    """What is wanted instead; empty when nothing is plainly wrong."""
-    scheme, found, rest = connection.partition("://")
+def _expected(connection: str) -> str:
+    """Return what is expected instead of an invalid URL; "" if it is valid."""
+    scheme, separator, rest = connection.partition("://")
     dialect = scheme.partition("+")[0]
-    if not found or dialect not in _DIALECTS:
-        return f"wanted DIALECT[+DRIVER]://…, one of: {', '.join(_DIALECTS)}"
+    if not separator or dialect not in _DIALECTS:
+        return f"expected DIALECT[+DRIVER]://…, one of: {', '.join(_DIALECTS)}"
     if dialect != "sqlite" or rest.startswith(("//", "/file:")):
         return ""
-    # In memory, or below whatever folder a command is called in, each
-    # command would keep books of its own and hand the same cards out.
-    return "wanted an absolute path: sqlite:////PATH with four slashes"
+    # In memory, or relative to the current folder, each command would have
+    # a ledger of its own, and allocate the same cards.
+    return "expected an absolute path: sqlite:////PATH with four slashes"

@@ -1,4 +1,4 @@
-"""``[DEFAULT]``: who this host is, and where it keeps its state."""
+"""``[DEFAULT]``: this host's name, and where its state is kept."""
 
 from __future__ import annotations
 
@@ -17,46 +17,46 @@ HOST = cfg.StrOpt(
     default=os.uname().nodename,
     sample_default="compute-1",
     help="""
-Name of this host in the ledger. A unit is known by it and by an address,
-so choose it once: under another name the same cards are other units. The
-default is the system's node name.
+Name of this host in the ledger. It is a part of every unit's name
+(``HOST/ADDRESS``), so do not change it later: under another name, the same
+cards are other units. The default is the system's node name.
 
 Possible values:
 
 * a name of 1 to 255 characters without blanks and slashes; where OpenStack
-  Nova runs too, the same as its ``[DEFAULT] host``.
+  Nova runs as well, the same as its ``[DEFAULT] host``.
 """,
 )
 STATE_PATH = cfg.StrOpt(
     "state_path",
     default="/var/lib/gpu-passthrough",
     help="""
-Folder that outlives a reboot and that only root can write: the embedded
-ledger, the locks of this host, and the record of the drivers that
-functions had before they were handed out.
+Folder for the embedded ledger, this host's locks and journals, and the
+drivers that functions had before guests were given them. It has to survive a
+reboot and to be writable by root only.
 
 Possible values:
 
-* an absolute path; it is created when it is missing.
+* an absolute path; the folder is created if it is missing.
 """,
 )
 OPTS = (HOST, STATE_PATH)
 
 
 def host(section: Section) -> str:
-    """This host's name in the ledger."""
+    """Return this host's name in the ledger."""
     name = str(section.value(HOST))
     if not _HOST.fullmatch(name):
         section.fault(
             HOST,
-            "wanted a name of 1 to 255 characters without blanks and slashes",
+            "expected 1 to 255 characters without blanks and slashes",
         )
     return name
 
 
 def state_path(section: Section) -> str:
-    """The folder for state: an absolute path."""
+    """Return the folder for state: an absolute path."""
     path = str(section.value(STATE_PATH))
     if not path.startswith("/"):
-        section.fault(STATE_PATH, "wanted an absolute path")
+        section.fault(STATE_PATH, "expected an absolute path")
     return path

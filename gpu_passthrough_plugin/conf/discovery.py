@@ -26,14 +26,13 @@ SELECT = cfg.ListOpt(
     "select",
     default=list(defaults.SELECT),
     help=f"""
-Functions that guests may be given: the primaries of their IOMMU groups.
-The other functions of such a card go along with it. A group without any
-stays with the host, and so does one that holds another card which is not
-selected. The default is every display function.
-{_SPEC}
+Functions that guests may be given: the primaries of their IOMMU groups. The
+other functions of such a card are given along with it. A group without a
+selected function stays with the host, and so does a group that also has a
+card which is not selected. The default is every display function. {_SPEC}
 Related options:
 
-* ``exclude`` wins over this one.
+* ``exclude`` overrides this option.
 """,
 )
 EXCLUDE = cfg.ListOpt(
@@ -41,15 +40,15 @@ EXCLUDE = cfg.ListOpt(
     default=list(defaults.EXCLUDE),
     help=f"""
 Functions that no guest may ever be given, alone or along with another. A
-group that holds one stays with the host.
+group that has such a function stays with the host.
 {_SPEC}""",
 )
 PCI_IDS = cfg.StrOpt(
     "pci_ids",
     default=defaults.PCI_IDS,
     help="""
-Database of vendors' and products' names. Where the file is missing, the
-one that comes with this package is used.
+Database of the names of vendors and products. If the file is missing, the
+copy in this package is used.
 
 Possible values:
 
@@ -61,7 +60,7 @@ OPTS = (SELECT, EXCLUDE, PCI_IDS)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Discovery:
-    """What ``[discovery]`` says.
+    """The values of ``[discovery]``.
 
     :param pci_ids: an absolute path; the file may be missing.
     """
@@ -72,10 +71,10 @@ class Discovery:
 
 
 def parse(section: Section) -> Discovery:
-    """The group's values; what is wrong in it is in ``section.faults``."""
+    """Return the group's values; add its faults to ``section.faults``."""
     path = str(section.value(PCI_IDS))
     if not path.startswith("/"):
-        section.fault(PCI_IDS, "wanted an absolute path")
+        section.fault(PCI_IDS, "expected an absolute path")
     return Discovery(
         _selectors(section, SELECT), _selectors(section, EXCLUDE), path
     )

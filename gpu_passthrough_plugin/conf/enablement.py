@@ -1,4 +1,4 @@
-"""``[enablement]``: how a host is made ready, and stays so over reboots."""
+"""``[enablement]``: how a host is prepared, so that reboots keep it so."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MODULE = re.compile(r"[A-Za-z0-9_-]{1,55}")
 
 def _driver(kind: str, what: str, names: str, default: str) -> cfg.StrOpt:
     auto = (
-        "" if default != AUTO else "\n* ``auto``: the one that the host shows;"
+        "" if default != AUTO else "\n* ``auto``: the one that the host uses;"
     )
     return cfg.StrOpt(
         kind,
@@ -40,7 +40,7 @@ Possible values:
 
 IOMMU = _driver(
     "iommu",
-    "knows what the kernel has to be told for it to use the IOMMU",
+    "knows which arguments make the kernel use the IOMMU",
     "``intel``, ``amd``, ``arm``",
     AUTO,
 )
@@ -53,42 +53,43 @@ BOOTLOADER = _driver(
 )
 INITRAMFS = _driver(
     "initramfs",
-    "builds the images that kernels start from",
+    "builds the initramfs images",
     "``dracut``, ``initramfs_tools``, ``mkinitcpio``",
     AUTO,
 )
 BINDING = _driver(
     "binding",
-    "brings selected functions to vfio-pci when the host boots",
-    "``address``: exactly the selected ones, by an early script;\n* ``ids``:"
-    " every function with the same vendor and product, by vfio-pci's own\n"
-    "  option; refused where that takes one that is not selected",
+    "binds the selected functions to vfio-pci when the host boots",
+    "``address``: exactly the selected functions, by a script in the"
+    " initramfs;\n* ``ids``: every function with the same vendor and product,"
+    " by vfio-pci's own\n  option; refused if one of these functions is not"
+    " selected",
     "address",
 )
 IOMMU_PASSTHROUGH = cfg.BoolOpt(
     "iommu_passthrough",
     default=False,
     help="""
-Whether the host's own devices are to bypass the IOMMU (``iommu=pt``): their
-DMA is faster then, and no longer checked. Guests are isolated all the same.
+Whether the host's own devices bypass the IOMMU (``iommu=pt``): their DMA is
+faster then, but is no longer checked. Guests are isolated in both cases.
 """,
 )
 ALLOW_UNSAFE_INTERRUPTS = cfg.BoolOpt(
     "allow_unsafe_interrupts",
     default=False,
     help="""
-Whether guests may hold functions on a host whose IOMMU cannot remap
-interrupts. Such a guest can send any interrupt to the host: say true only
-where every guest is trusted.
+Whether guests may be given functions on a host whose IOMMU cannot remap
+interrupts. Such a guest can send any interrupt to the host: set it to true
+only if every guest is trusted.
 """,
 )
 BLACKLIST = cfg.ListOpt(
     "blacklist",
     default=[],
     help="""
-Drivers of the host that are not to load by themselves, such as ``nouveau``.
-Selected functions are on vfio-pci before any driver without this. One that
-serves a display which stays with the host is refused.
+Drivers that the host does not load automatically, such as ``nouveau``. The
+selected functions are bound to vfio-pci before other drivers even without
+it. A driver of a display that stays with the host is refused.
 
 Possible values:
 
@@ -108,10 +109,10 @@ OPTS = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Enablement:
-    """What ``[enablement]`` says.
+    """The values of ``[enablement]``.
 
-    :param iommu: an entry point's name; None to look for the right one,
-        as for ``bootloader`` and ``initramfs``.
+    :param iommu: an entry point's name; None to find the right driver, as
+        for ``bootloader`` and ``initramfs``.
     """
 
     iommu: str | None
@@ -124,7 +125,7 @@ class Enablement:
 
 
 def parse(section: Section) -> Enablement:
-    """The group's values; what is wrong in it is in ``section.faults``."""
+    """Return the group's values; add its faults to ``section.faults``."""
     return Enablement(
         iommu=_named(section, IOMMU),
         bootloader=_named(section, BOOTLOADER),
@@ -137,7 +138,7 @@ def parse(section: Section) -> Enablement:
 
 
 def _named(section: Section, option: cfg.Opt) -> str | None:
-    """The driver's name; looked for only where it is not the default."""
+    """Return a driver's name; check that it is installed if not default."""
     name = str(section.value(option))
     if name == option.default:
         return None if name == AUTO else name
@@ -153,7 +154,7 @@ def _modules(section: Section) -> tuple[str, ...]:
         if not _MODULE.fullmatch(name):
             section.fault(
                 BLACKLIST,
-                "wanted names of kernel modules, such as nouveau",
+                "expected names of kernel modules, such as nouveau",
                 name,
             )
     return names

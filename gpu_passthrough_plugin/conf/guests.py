@@ -18,7 +18,7 @@ CONNECTION_URI = cfg.StrOpt(
     default="qemu:///system",
     help="""
 The libvirt daemon that starts this host's guests. It has to run on this
-host, because functions are bound here.
+host, whose functions it passes through.
 
 Possible values:
 
@@ -32,7 +32,7 @@ STOP_TIMEOUT_S = cfg.IntOpt(
     max=3600,
     help="""
 How many seconds a guest has to shut down when its instance is released;
-then it is switched off. 0 switches it off at once.
+after that it is powered off. 0 powers it off at once.
 """,
 )
 LIBVIRT_OPTS = (CONNECTION_URI, STOP_TIMEOUT_S)
@@ -40,18 +40,18 @@ LIBVIRT_OPTS = (CONNECTION_URI, STOP_TIMEOUT_S)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Libvirt:
-    """What ``[libvirt]`` says."""
+    """The values of ``[libvirt]``."""
 
     connection_uri: str
     stop_timeout_s: int
 
 
 def parse_libvirt(section: Section) -> Libvirt:
-    """The group's values; what is wrong in it is in ``section.faults``."""
+    """Return the group's values; add its faults to ``section.faults``."""
     uri = str(section.value(CONNECTION_URI))
     if not _URI.fullmatch(uri):
         section.fault(
-            CONNECTION_URI, "wanted a libvirt URI such as qemu:///system"
+            CONNECTION_URI, "expected a libvirt URI such as qemu:///system"
         )
     return Libvirt(uri, int(section.value(STOP_TIMEOUT_S)))
 
@@ -67,14 +67,14 @@ it lets the guest start. Guests of ``instance boot`` always take all of them.
 
 Possible values:
 
-* ``any``: either of the others;
-* ``full``: every function of the group but its bridges;
-* ``primary``: each selected function, and none of the others, which have to
-  be on vfio-pci, on pci-stub or on no driver.
+* ``any``: as with ``full`` or with ``primary``;
+* ``full``: every function of the group except its bridges;
+* ``primary``: the selected functions only; the others have to be on
+  vfio-pci, on pci-stub or on no driver.
 
 Related options:
 
-* ``nova config --mode`` makes Nova ask for one or the other.
+* ``nova config --mode`` makes Nova request one or the other.
 """,
 )
 WAIT_S = cfg.IntOpt(
@@ -83,9 +83,9 @@ WAIT_S = cfg.IntOpt(
     min=0,
     max=600,
     help="""
-How many seconds the libvirt hook lets a starting guest wait for a unit
-that is still being reset after its previous guest, as when Nova hands a card
-on or hard-reboots a guest. libvirt waits as long.
+How many seconds the libvirt hook lets a starting guest wait for a unit that
+is still being reset after its previous guest, as when Nova reboots a guest
+or gives its card to the next one. libvirt waits as long.
 """,
 )
 HOOK_OPTS = (MODE, WAIT_S)
@@ -93,17 +93,17 @@ HOOK_OPTS = (MODE, WAIT_S)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Hook:
-    """What ``[hook]`` says."""
+    """The values of ``[hook]``."""
 
     mode: HookMode
     wait_s: int
 
 
 def parse_hook(section: Section) -> Hook:
-    """Return the group's values; its faults go to ``section.faults``."""
+    """Return the group's values; add its faults to ``section.faults``."""
     mode = str(section.value(MODE))
     if mode not in list(HookMode):
-        section.fault(MODE, f"wanted one of: {', '.join(HookMode)}")
+        section.fault(MODE, f"expected one of: {', '.join(HookMode)}")
         mode = HookMode.ANY
     return Hook(HookMode(mode), int(section.value(WAIT_S)))
 
@@ -114,12 +114,13 @@ RESTORE_DRIVERS = cfg.BoolOpt(
     "restore_drivers",
     default=True,
     help="""
-Whether functions get back the drivers they had before they were handed out.
-Say false where every selected card is for guests only: functions stay on
-vfio-pci then, and the next instance starts sooner.
+Whether released functions are bound to the drivers again that they had
+before a guest was given them. Set it to false where every selected card is
+for guests only: functions then stay on vfio-pci, and the next instance
+starts sooner.
 """,
 )
-# The kernel itself waits so long for a function that was reset.  Source:
+# The kernel itself waits as long for a function that was reset.  Source:
 # drivers/pci/pci.h, PCIE_RESET_READY_POLL_MS.
 RESET_TIMEOUT_S = cfg.IntOpt(
     "reset_timeout_s",
@@ -127,8 +128,8 @@ RESET_TIMEOUT_S = cfg.IntOpt(
     min=1,
     max=600,
     help="""
-How many seconds a function has to answer again after a reset. A unit that
-does not is quarantined and offered to nobody.
+How many seconds a function may take to respond after a reset. A unit with a
+function that does not respond is quarantined, and no guest is given it.
 """,
 )
 RELEASE_OPTS = (RESTORE_DRIVERS, RESET_TIMEOUT_S)
@@ -136,14 +137,14 @@ RELEASE_OPTS = (RESTORE_DRIVERS, RESET_TIMEOUT_S)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Release:
-    """What ``[release]`` says."""
+    """The values of ``[release]``."""
 
     restore_drivers: bool
     reset_timeout_s: int
 
 
 def parse_release(section: Section) -> Release:
-    """The group's values; what is wrong in it is in ``section.faults``."""
+    """Return the group's values; add its faults to ``section.faults``."""
     return Release(
         bool(section.value(RESTORE_DRIVERS)),
         int(section.value(RESET_TIMEOUT_S)),

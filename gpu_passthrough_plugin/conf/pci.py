@@ -22,12 +22,12 @@ ALIAS = cfg.MultiStrOpt(
         ' "device_type": "type-PCI"}',
     ),
     help="""
-A name that a request uses, and what a card must be to satisfy it. The
-syntax is that of OpenStack Nova's ``[pci] alias``, so that one line serves
-both. It may be given several times; entries of one name are alternatives.
+A name for requests, and which cards match it. The syntax is that of
+OpenStack Nova's ``[pci] alias``, so that both can use the same line. The
+option may be given several times; entries of the same name are alternatives.
 
-Only primaries count (see ``[discovery] select``): ``gpu:1`` asks for one
-card, whose audio function comes along by itself.
+Only primaries are counted (see ``[discovery] select``): ``gpu:1`` requests
+one card; its audio function is included.
 
 Possible values:
 
@@ -49,10 +49,10 @@ class Pci:
 
 
 def parse(section: Section) -> Pci:
-    """Return the group's values; add what is wrong to ``section.faults``."""
+    """Return the group's values; add its faults to ``section.faults``."""
     try:
         return Pci(nova_alias.parse_aliases(section.value(ALIAS)))
     except errors.Faults as faults:
-        path = section.place(ALIAS)
+        path = section.source(ALIAS)
         section.faults.extend(f"{path}: {line}" for line in faults.faults)
         return Pci({})

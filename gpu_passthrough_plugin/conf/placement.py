@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from oslo_config import cfg
 
@@ -12,6 +11,7 @@ from gpu_passthrough_plugin.conf.section import (
     Section,
     expected_driver,
     installed_drivers,
+    unknown_option,
 )
 
 GROUP = "placement"
@@ -22,11 +22,11 @@ AUTH_TYPE = cfg.StrOpt(
     "auth_type",
     default="password",
     help="""
-How to prove who asks, where ``[allocation] driver = placement``: a plugin of
-keystoneauth. Its own options stand in this group as well, as in Nova's
-``[placement]``, whose lines may be taken over:
-https://docs.openstack.org/keystoneauth/latest/plugin-options.html
-The user needs the role ``admin`` or ``service``.
+How to authenticate with Placement, for ``[allocation] driver = placement``:
+a plugin of keystoneauth. The plugin's own options belong in this group as
+well; Nova's ``[placement]`` has the same ones:
+https://docs.openstack.org/keystoneauth/latest/plugin-options.html The user
+needs the role ``admin`` or ``service``.
 
 Possible values:
 
@@ -36,15 +36,15 @@ Possible values:
   ``application_credential_id`` and ``application_credential_secret``;
 * ``http_basic`` or ``none``, with ``endpoint``, for a Placement without
   Keystone;
-* any other one that is installed.
+* any other installed plugin.
 """,
 )
 ENDPOINT_OVERRIDE = cfg.StrOpt(
     "endpoint_override",
     sample_default="http://controller/placement",
     help="""
-URL of Placement. Without it, the service catalog tells: there
-``region_name`` and ``valid_interfaces`` choose among several.
+URL of Placement. By default, the service catalog is used; ``region_name``
+and ``valid_interfaces`` choose among several endpoints in it.
 """,
 )
 TIMEOUT = cfg.IntOpt(
@@ -53,8 +53,8 @@ TIMEOUT = cfg.IntOpt(
     min=1,
     max=600,
     help="""
-How many seconds Placement or Keystone may take for one answer. On a fleet of
-a thousand hosts a question for candidates takes seconds.
+How many seconds Placement or Keystone may take for one response. In a fleet
+of a thousand hosts, a query for candidates takes seconds.
 """,
 )
 OPTS = (AUTH_TYPE, ENDPOINT_OVERRIDE, TIMEOUT)
@@ -62,54 +62,49 @@ OPTS = (AUTH_TYPE, ENDPOINT_OVERRIDE, TIMEOUT)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Placement:
-    """What ``[placement]`` says.
+    """The values of ``[placement]``.
 
-    :param options: by keystoneauth's names; empty when the file has none.
+    :param options: by keystoneauth's names; empty if no file sets any.
     """
 
     options: Mapping[str, object] = dataclasses.field(repr=False)
 
 
 def parse(section: Section) -> Placement:
-    """The group's values; what is wrong in it is in ``section.faults``."""
+    """Return the group's values; add its faults to ``section.faults``."""
     names = section.names()
     if not names:
         return Placement({})
-    known = {opt.dest: opt for opt in _others(section)}
-    section.register(list(known.values()))
-    known |= {opt.dest: opt for opt in OPTS}
-    for name in sorted(names - known.keys()):
-        file = section.place(cfg.Opt(name))
-        section.faults.append(f"{file}: {_stray(name, known)}")
+    opts = {opt.dest: opt for opt in _others(section)}
+    section.register(list(opts.values()))
+    opts |= {opt.dest: opt for opt in OPTS}
+    for name in sorted(names - opts.keys()):
+        path = section.source(cfg.Opt(name))
+        fault = unknown_option(GROUP, name, opts)
+        section.faults.append(f"{path}: {fault}")
     return Placement(
         {
             name: section.value(opt)
-            for name, opt in sorted(known.items())
+            for name, opt in sorted(opts.items())
             if section.is_set(opt) or opt in (AUTH_TYPE, TIMEOUT)
         }
     )
 
 
 def _others(section: Section) -> list[cfg.Opt]:
-    """keystoneauth's options, with those of the plugin that is named."""
-    # Imported late: listings read the configuration, and no Placement.
+    """Return keystoneauth's options, and those of the configured plugin."""
+    # Imported late: listings read the configuration, but not Placement.
     from keystoneauth1 import loading
 
-    found = [
+    opts = [
         *loading.get_session_conf_options(),
         *loading.get_adapter_conf_options(include_deprecated=False),
     ]
     name = section.value(AUTH_TYPE)
     installed = installed_drivers(NAMESPACE)
     if name in installed:
-        found += loading.get_auth_plugin_conf_options(name)
+        opts += loading.get_auth_plugin_conf_options(name)
     else:
         section.fault(AUTH_TYPE, expected_driver(installed))
     own = {opt.dest for opt in OPTS}
-    return [opt for opt in found if opt.dest not in own]
-
-
-def _stray(name: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, known, 1, 0.75)
-    wanted = near[0] if near else f"one of: {', '.join(sorted(known))}"
-    return f"[{GROUP}] {name} is no option here; wanted {wanted}"
+    return [opt for opt in opts if opt.dest not in own]

@@ -1,4 +1,7 @@
-"""Configuration files: the values of a group, and all faults in them."""
+"""How configuration files are read, and what is wrong in them.
+
+Every fault is collected, so that an operator sees all of them at once.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ class Document:
 
 
 def read_document(path: str) -> Document:
-    """The file as oslo.config's own parser sees it.
+    """Return a file as oslo.config's own parser reads it.
 
     :raises Invalid: when it is missing, unreadable or malformed.
     """
@@ -42,24 +45,24 @@ def read_document(path: str) -> Document:
         cfg.ConfigParser(path, sections).parse()
     except OSError as error:
         raise errors.Invalid(
-            f"{path}: cannot be read ({error.strerror}); wanted a"
+            f"{path}: cannot be read ({error.strerror}); expected a"
             " configuration file, see --config-file"
         ) from error
     except UnicodeDecodeError as error:
         raise errors.Invalid(
-            f"{path}: is no text ({error.reason} at byte {error.start});"
-            " wanted a configuration file in UTF-8"
+            f"{path}: not UTF-8 text ({error.reason} at byte {error.start});"
+            " expected a configuration file"
         ) from error
     except iniparser.ParseError as error:
         raise errors.Invalid(
-            f"{path}: line {error.lineno} is no part of a configuration"
-            f" ({error.msg}); wanted [GROUP] and below it OPTION = VALUE"
+            f"{path}: line {error.lineno} is malformed ({error.msg}); expected"
+            " [GROUP] and below it OPTION = VALUE"
         ) from error
     return Document(path, _named(sections))
 
 
 def without_secrets(text: str) -> str:
-    """``text`` with credentials of URLs in it as ``***``."""
+    """Return a text with the credentials of its URLs replaced by ``***``."""
     return _SECRETS.sub("***", text)
 
 
@@ -77,13 +80,13 @@ def _named(
 
 
 class Section:
-    """One group of a configuration.
+    """The values of one group of options.
 
-    An option whose value is at fault reads as its default, so that the
-    others are looked at too; ``faults`` has a line for it then.
+    An option with a bad value has its default, so that the other options
+    are checked as well; ``faults`` gets a line for it.
 
-    :param documents: where the values come from, the last one winning.
-    :param faults: a list that the sections of a configuration share.
+    :param documents: the files; a later one overrides an earlier one.
+    :param faults: a list that all sections of a configuration share.
     """
 
     def __init__(
@@ -100,52 +103,53 @@ class Section:
         self._documents = documents
 
     def value(self, option: cfg.Opt) -> Any:
-        """What oslo.config makes of an option: of the option's own type."""
+        """Return an option's value, which has the option's own type."""
         try:
             value = self._values[option.dest]
         except ValueError:
-            self.fault(option, _wanted(option))
+            self.fault(option, _expected(option))
             return option.default
         except (cfg.NoSuchOptError, cfg.TemplateSubstitutionError):
-            # What it cannot find is what stands behind the $.  A default
-            # has only names of options there, which have faults then.
+            # oslo.config takes what follows a $ for an option's name.  In a
+            # default these names are right, and have faults of their own.
             if self.is_set(option):
-                self.fault(option, "wanted $$ wherever a plain $ is meant")
+                self.fault(option, "expected $$ for each literal $")
             return option.default
         if value is None and option.default is not None:
-            # An integer with nothing behind the equals sign.
-            self.fault(option, _wanted(option))
+            # An integer with nothing after the equals sign.
+            self.fault(option, _expected(option))
             return option.default
         return value
 
     def register(self, options: Sequence[cfg.Opt]) -> None:
-        """Take more options, so that ``value`` knows them."""
+        """Register more options, so that ``value`` can return them."""
         self._conf.register_opts(options, group=self.group)
 
     def names(self) -> frozenset[str]:
-        """Names that a file gives a value in this group."""
-        found = (d.groups.get(self.group, {}) for d in self._documents)
-        return frozenset(name for names in found for name in names)
+        """Return the names of this group that a file gives a value."""
+        groups = (d.groups.get(self.group, {}) for d in self._documents)
+        return frozenset(name for names in groups for name in names)
 
     def is_set(self, option: cfg.Opt) -> bool:
-        """Whether a file gives the option a value."""
+        """Return whether a file gives the option a value."""
         return any(d.values(self.group, option.dest) for d in self._documents)
 
     def fault(
-        self, option: cfg.Opt, wanted: str, found: str | None = None
+        self, option: cfg.Opt, expected: str, part: str | None = None
     ) -> None:
-        """Note that an option's value is not what it has to be.
+        """Add the fault that an option's value is not a valid one.
 
-        :param found: the part at fault; by default the whole value.
+        :param expected: what is valid, such as "expected an absolute path".
+        :param part: the part of the value at fault; by default all of it.
         """
         path, written = self._written(option)
-        shown = without_secrets(written if found is None else found)
+        shown = without_secrets(written if part is None else part)
         self.faults.append(
-            f"{path}: [{self.group}] {option.dest} is {shown!r}; {wanted}"
+            f"{path}: [{self.group}] {option.dest} is {shown!r}; {expected}"
         )
 
-    def place(self, option: cfg.Opt) -> str:
-        """The file that an option's value comes from."""
+    def source(self, option: cfg.Opt) -> str:
+        """Return the path of the file that gives an option its value."""
         return self._written(option)[0]
 
     def _written(self, option: cfg.Opt) -> tuple[str, str]:
@@ -156,72 +160,87 @@ class Section:
         return "default", str(option.default)
 
 
-def _wanted(option: cfg.Opt) -> str:
+def _expected(option: cfg.Opt) -> str:
     kind = option.type
     if isinstance(kind, types.Boolean):
-        return "wanted true or false"
+        return "expected true or false"
     if isinstance(kind, types.Integer):
-        return f"wanted an integer{_bounds(kind.min, kind.max)}"
-    return f"wanted {kind}"
+        return f"expected an integer{_bounds(kind.min, kind.max)}"
+    return f"expected {kind}"
 
 
 def _bounds(low: float | None, high: float | None) -> str:
     if low is None:
         return "" if high is None else f" up to {high}"
-    return f" from {low} on" if high is None else f" from {low} to {high}"
+    return f" of at least {low}" if high is None else f" from {low} to {high}"
 
 
 def installed_drivers(namespace: str) -> frozenset[str]:
-    """Names of the entry points in ``namespace``.
+    """Return the names of the entry points in a namespace.
 
-    It reads the metadata of all that is installed: tens of milliseconds.
+    Reads the metadata of every installed package: tens of milliseconds.
     """
-    found = importlib.metadata.entry_points(group=namespace)
-    return frozenset(point.name for point in found)
+    points = importlib.metadata.entry_points(group=namespace)
+    return frozenset(point.name for point in points)
 
 
 def expected_driver(names: Collection[str]) -> str:
-    """What to write instead of a driver that is not among ``names``."""
+    """Return what to write instead of a driver that is not installed.
+
+    :param names: of the installed drivers.
+    """
     listed = ", ".join(sorted(names)) or "none is installed"
-    return f"wanted one of: {listed}; or install the package that has it"
+    return f"expected one of: {listed}; or install the driver's package"
 
 
 def unknown_options(
     document: Document,
-    known: Mapping[str, Collection[str]],
-    shared: Collection[str],
+    names: Mapping[str, Collection[str]],
+    shared_groups: Collection[str],
 ) -> Iterator[str]:
-    """A line for each name that was hardly meant as it is written.
+    """Yield a fault for each name in a file that no option has.
 
-    A misspelt ``exclude`` that is silently passed over would hand out
-    what the operator wanted kept.  Groups unlike any of ours are let be:
-    they may belong to somebody's driver.
+    If a misspelt ``exclude`` were ignored, guests would be given what the
+    operator excluded.  A group whose name resembles none of the product's
+    is ignored: it may belong to a third party's driver.
 
-    :param known: every option of each of our groups.
-    :param shared: groups whose other options are somebody else's.
+    :param names: the options of each of the product's groups.
+    :param shared_groups: groups that may have options of other programs.
     """
     for group, options in document.groups.items():
-        if group not in known:
-            near = _near(group, known)
+        if group not in names:
+            near = nearest(group, names)
             if near:
                 yield (
-                    f"{document.path}: [{group}] is no group; wanted [{near}]?"
+                    f"{document.path}: [{group}] is not a group of options;"
+                    f" did you mean [{near}]?"
                 )
-        elif group not in shared:
+        elif group not in shared_groups:
             for name in options:
-                if name not in known[group]:
-                    yield _fault(document.path, group, name, known[group])
+                if name not in names[group]:
+                    fault = unknown_option(group, name, names[group])
+                    yield f"{document.path}: {fault}"
 
 
-def _fault(path: str, group: str, name: str, options: Collection[str]) -> str:
-    wanted = _near(name, options) or f"one of: {', '.join(sorted(options))}"
-    return f"{path}: [{group}] {name} is no option; wanted {wanted}"
+def unknown_option(group: str, name: str, names: Collection[str]) -> str:
+    """Return the fault of a name that no option of its group has.
+
+    :param names: of the group's options.
+    """
+    near = nearest(name, names)
+    remedy = (
+        f"did you mean {near}?"
+        if near
+        else f"expected one of: {', '.join(sorted(names))}"
+    )
+    return f"[{group}] {name} is not an option; {remedy}"
 
 
-def _near(name: str, names: Collection[str]) -> str:
-    # Imported late: needed only where something is wrong.
+def nearest(name: str, names: Collection[str]) -> str:
+    """Return the name that resembles a misspelt one most; "" if none does."""
+    # Imported late: needed only for a fault.
     import difflib
 
-    lowered = {known.lower(): known for known in names}
+    lowered = {valid.lower(): valid for valid in names}
     close = difflib.get_close_matches(name.lower(), lowered, 1, 0.75)
     return lowered[close[0]] if close else ""

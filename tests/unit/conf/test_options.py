@@ -21,49 +21,57 @@ def fault(tmp_path: Path, group: str, line: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("group", "line", "wanted"),
+    ("group", "line", "datum"),
     [
-        ("DEFAULT", "host = a/b", "wanted a name of 1 to 255 characters"),
-        ("DEFAULT", "host =", "wanted a name of 1 to 255 characters"),
-        ("DEFAULT", f"host = {'a' * 256}", "wanted a name of 1 to 255"),
-        ("DEFAULT", "state_path = var/lib", "wanted an absolute path"),
-        ("DEFAULT", "state_path = /$var", "wanted $$ wherever a plain $"),
+        ("DEFAULT", "host = a/b", "1 to 255 characters"),
+        ("DEFAULT", "host =", "1 to 255 characters"),
+        ("DEFAULT", f"host = {'a' * 256}", "1 to 255"),
+        ("DEFAULT", "state_path = var/lib", "expected an absolute path"),
+        ("DEFAULT", "state_path = /$var", "expected $$"),
         ("discovery", "select = 0x10de:*", "VENDOR:PRODUCT"),
         ("discovery", "exclude = 10de", "VENDOR:PRODUCT"),
-        ("discovery", "pci_ids = pci.ids", "wanted an absolute path"),
-        ("database", "connection = ledger.sqlite", "wanted DIALECT[+DRIVER]"),
-        ("database", "connection = oracle://db", "wanted DIALECT[+DRIVER]"),
+        ("discovery", "pci_ids = pci.ids", "expected an absolute path"),
+        (
+            "database",
+            "connection = ledger.sqlite",
+            "expected DIALECT[+DRIVER]",
+        ),
+        ("database", "connection = oracle://db", "expected DIALECT[+DRIVER]"),
         ("database", "connection = sqlite://", "four slashes"),
         ("database", "connection = sqlite:///a.sqlite", "four slashes"),
         ("database", "connection = sqlite:///:memory:", "four slashes"),
-        ("coordination", "backend_url = /locks", "wanted a URL"),
-        ("coordination", "backend_url = file://locks", "wanted file:///PATH"),
+        ("coordination", "backend_url = /locks", "expected a URL"),
+        (
+            "coordination",
+            "backend_url = file://locks",
+            "expected file:///PATH",
+        ),
         ("coordination", "backend_url = zoo://z", "zookeeper"),
         ("coordination", "timeout_s = 3601", "an integer from 1 to 3600"),
         ("coordination", "timeout_s = 1.5", "an integer from 1 to 3600"),
         ("coordination", "timeout_s =", "an integer from 1 to 3600"),
-        ("libvirt", "connection_uri = qemu", "wanted a libvirt URI"),
+        ("libvirt", "connection_uri = qemu", "expected a libvirt URI"),
         ("libvirt", "stop_timeout_s = -1", "an integer from 0 to 3600"),
         ("release", "reset_timeout_s = 601", "an integer from 1 to 600"),
-        ("hook", "mode = half", "wanted one of: any, full, primary"),
-        ("hook", "mode =", "wanted one of: any, full, primary"),
+        ("hook", "mode = half", "expected one of: any, full, primary"),
+        ("hook", "mode =", "expected one of: any, full, primary"),
         ("hook", "wait_s = 601", "an integer from 0 to 600"),
-        ("release", "restore_drivers = 2", "wanted true or false"),
-        ("allocation", "driver = placment", "wanted one of: "),
-        ("allocation", "weight = tight", "wanted one of: pack, spread"),
-        ("allocation", f"aggregates = {'a' * 256}", "wanted names of 1 to"),
-        ("allocation", "aggregates = a\tb", "that can be printed"),
+        ("release", "restore_drivers = 2", "expected true or false"),
+        ("allocation", "driver = placment", "expected one of: "),
+        ("allocation", "weight = tight", "expected one of: pack, spread"),
+        ("allocation", f"aggregates = {'a' * 256}", "expected names of 1 to"),
+        ("allocation", "aggregates = a\tb", "printable"),
         ("allocation", "traits = 10de:*=GOLD", "standard trait such as"),
-        ("allocation", "traits = 10de:*=", "wanted a trait"),
-        ("allocation", "traits = 10de=CUSTOM_A", "wanted SELECTOR=TRAIT"),
-        ("allocation", "traits = CUSTOM_A", "wanted SELECTOR=TRAIT"),
+        ("allocation", "traits = 10de:*=", "expected a trait"),
+        ("allocation", "traits = 10de=CUSTOM_A", "expected SELECTOR=TRAIT"),
+        ("allocation", "traits = CUSTOM_A", "expected SELECTOR=TRAIT"),
     ],
 )
-def test_refuses(tmp_path: Path, group: str, line: str, wanted: str) -> None:
+def test_refuses(tmp_path: Path, group: str, line: str, datum: str) -> None:
     name, _, value = line.partition(" =")
     found = fault(tmp_path, group, line)
     head, _, tail = found.partition("; ")
-    assert wanted in tail
+    assert datum in tail
     shown = value.strip().split(", ")[0]
     assert head == f"[{group}] {name} is {shown!r}"
 
@@ -99,16 +107,18 @@ def test_takes(tmp_path: Path, group: str, line: str) -> None:
 @pytest.mark.parametrize(
     ("group", "line", "found"),
     [
-        ("discovery", "selct = 10de:*", "[discovery] selct is no option;"),
-        ("disovery", "select = x", "[disovery] is no group; wanted"),
-        ("default", "host = a", "[default] is no group; wanted [DEFAULT]"),
-        ("DEFAULT", "debug = true", "[DEFAULT] debug is no option; wanted"),
+        ("discovery", "selct = 10de:*", "[discovery] selct .*select"),
+        ("disovery", "select = x", "[disovery] .*[discovery]"),
+        ("default", "host = a", "[default] .*[DEFAULT]"),
+        ("DEFAULT", "debug = true", "[DEFAULT] debug .*state_path"),
     ],
 )
 def test_names_that_are_misspelt(
     tmp_path: Path, group: str, line: str, found: str
 ) -> None:
-    assert fault(tmp_path, group, line).startswith(found)
+    name, _, near = found.partition(" .*")
+    text = fault(tmp_path, group, line)
+    assert text.startswith(name) and near in text
 
 
 @pytest.mark.parametrize(
@@ -129,10 +139,10 @@ def test_credentials_are_not_in_a_fault(tmp_path: Path, line: str) -> None:
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        (b"host = a\n", "line 1 is no part of a configuration"),
-        (b"[DEFAULT\n", "line 1 is no part of a configuration"),
-        (b"[DEFAULT]\nhost\n", "line 2 is no part of a configuration"),
-        (b"[DEFAULT]\nhost = \xff\xfe\n", "is no text"),
+        (b"host = a\n", "line 1 "),
+        (b"[DEFAULT\n", "line 1 "),
+        (b"[DEFAULT]\nhost\n", "line 2 "),
+        (b"[DEFAULT]\nhost = \xff\xfe\n", "not UTF-8"),
     ],
 )
 def test_a_file_that_is_none(

@@ -51,19 +51,19 @@ def test_novas_own_lines_are_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "wanted"),
+    ("line", "datum"),
     [
-        ("auth_type = pasword", "'pasword'; wanted one of: admin_token"),
-        ("usrname = x", "usrname is no option here; wanted username"),
-        ("zzz = s3cret", "zzz is no option here; wanted one of: auth_"),
-        ("timeout = 0", "'0'; wanted an integer from 1 to 600"),
+        ("auth_type = pasword", "'pasword'; expected one of: admin_token"),
+        ("usrname = x", "did you mean username?"),
+        ("zzz = s3cret", "expected one of: auth_"),
+        ("timeout = 0", "'0'; expected an integer from 1 to 600"),
     ],
 )
-def test_what_is_wrong(tmp_path: Path, line: str, wanted: str) -> None:
+def test_what_is_wrong(tmp_path: Path, line: str, datum: str) -> None:
     path = written(tmp_path, line)
     with pytest.raises(errors.Faults) as caught:
         conf.load([path])
     (only,) = caught.value.faults
     assert only.startswith(f"{path}: [placement] ")
-    assert wanted in only
+    assert datum in only
     assert "s3cret" not in only
