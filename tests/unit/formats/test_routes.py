@@ -34,6 +34,7 @@ def test_ipv4_routes_that_are_up() -> None:
         ("eno1", False),
     ]
     assert found[0].line == IPV4[0]
+    assert found[1].destination == "192.0.2.0/24"
     assert list(routes.parse_ipv4("")) == []
 
 
@@ -53,9 +54,83 @@ def test_ipv6_routes_but_those_of_every_link() -> None:
     ]
 
 
-@pytest.mark.parametrize("line", ["eno1 0 0", "eno1\t0\t0\tx\t0\t0\t0\t0"])
+def test_links_that_are_up() -> None:
+    lines = [
+        ipv6("fe80" + "0" * 28, "40", "00000001", "eno3"),
+        ipv6("ff00" + "0" * 28, "08", "00000001", "eno3"),
+        ipv6("fe80" + "0" * 28, "40", "00000001", "lo"),
+        ipv6(NET, "40", "00000001", "eno2"),
+        "damaged",
+    ]
+    assert routes.links_up("\n".join(lines)) == ("eno3",)
+
+
+def test_next_hops() -> None:
+    text = """\
+inet default dev eno1 table 254
+inet default dev wg0 table 51820
+inet 192.0.2.0/24 dev eno1 table 254
+inet6 default dev eno2 table 254
+inet6 fe80:0:0:0:0:0:0:0/64 dev eno3 table 254
+inet6 ff:0:0:0:0:0:0:0/16 dev eno4 table 254
+inet6 0:0:0:0:0:0:0:1/128 dev lo table 254
+"""
+    assert [
+        (hop.interface, hop.is_default, hop.destination)
+        for hop in routes.parse_next_hops(text)
+    ] == [
+        ("eno1", True, "0.0.0.0/0"),
+        ("wg0", False, "0.0.0.0/0"),
+        ("eno1", False, "192.0.2.0/24"),
+        ("eno2", True, "::/0"),
+        ("eno4", False, "ff:0:0:0:0:0:0:0/16"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["inet default eno1", "ipx default dev eno1 table 254", "a b dev c d e"],
+)
+def test_a_damaged_dump_is_refused(line: str) -> None:
+    with pytest.raises(ValueError, match=r"line of routes|family"):
+        list(routes.parse_next_hops(line))
+
+
+def test_the_most_specific_route() -> None:
+    table = [
+        routes.Route(name, destination.endswith("/0"), destination, "")
+        for name, destination in (
+            ("eno1", "0.0.0.0/0"),
+            ("eno2", "192.0.2.0/24"),
+            ("eno3", "192.0.2.128/25"),
+            ("eno4", "192.0.2.128/25"),
+            ("eno5", "2001:db8::/32"),
+        )
+    ]
+
+    def towards(address: str) -> list[str]:
+        return [hop.interface for hop in routes.towards(table, address)]
+
+    assert towards("198.51.100.1") == ["eno1"]
+    assert towards("192.0.2.1") == ["eno2"]
+    assert towards("192.0.2.200") == ["eno3", "eno4"]
+    assert towards("2001:db8::1") == ["eno5"]
+    assert towards("fd00::1") == []
+    with pytest.raises(ValueError, match="hidden"):
+        towards("hidden")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "eno1 0 0",
+        "eno1\t0\t0\tx\t0\t0\t0\t0",
+        "eno1\t1FFFFFFFF\t0\t0001\t0\t0\t0\t0",
+        "eno1\t-1\t0\t0001\t0\t0\t0\t0",
+    ],
+)
 def test_a_damaged_table_is_refused(line: str) -> None:
-    with pytest.raises(ValueError, match=r"columns|invalid literal"):
+    with pytest.raises(ValueError, match=r"columns|invalid literal|32 bits"):
         list(routes.parse_ipv4(HEAD + line))
     with pytest.raises(ValueError, match=r"columns|invalid literal"):
         list(routes.parse_ipv6(line))
