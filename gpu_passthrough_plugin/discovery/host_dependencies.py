@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import host_disks, host_interfaces
-from gpu_passthrough_plugin.discovery.tree import Tree
+from gpu_passthrough_plugin.discovery.tree import Tree, text
+from gpu_passthrough_plugin.formats import chroot_path, sysfs_path
+from gpu_passthrough_plugin.model import address as addresses
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.host_facts import Use
 from gpu_passthrough_plugin.model.reading import Unknown
+
+_FUNCTIONS = "sys/bus/pci/devices"
+_IBFT = "sys/firmware/ibft"
+_IBFT_NIC = re.compile(r"ethernet[0-9]+")
+_BLOCK_VALID = 0x1
 
 
 def uses(tree: Tree) -> tuple[Use, ...] | Unknown:
@@ -17,11 +26,12 @@ def uses(tree: Tree) -> tuple[Use, ...] | Unknown:
     ``Unknown`` as soon as one of them cannot be followed: an overlooked use
     costs the host.
     """
-    needed: set[Use] = set()
+    needed: set[Use] = set(_firmware_uses(tree))
     for part in (_disk_uses(tree), _route_uses(tree)):
         if isinstance(part, Unknown):
             return part
         needed.update(part)
+    needed.update(*(_physical_uses(tree, use) for use in tuple(needed)))
     return tuple(sorted(needed))
 
 
@@ -42,9 +52,9 @@ def _route_uses(tree: Tree) -> list[Use] | Unknown:
     table = host_interfaces.route_table(tree)
     if isinstance(table, Unknown):
         return table
-    defaults = {route.interface for route in table if route.is_default}
+    defaults = {hop.interface for hop in table.hops if hop.is_default}
     needed = []
-    for interface in sorted({route.interface for route in table}):
+    for interface in sorted({hop.interface for hop in table.hops}):
         is_default = interface in defaults
         what = f"{'default route' if is_default else 'route'} ({interface})"
         chains = host_interfaces.functions(tree, interface)
@@ -54,7 +64,49 @@ def _route_uses(tree: Tree) -> list[Use] | Unknown:
             return Unknown(chains.why, f"{what}: {chains}")
         # Otherwise a guest's own network or a tunnel: what carries it has a
         # route of its own.
+    for interface in table.possible:
+        chains = host_interfaces.functions(tree, interface)
+        if not isinstance(chains, Unknown):
+            needed += _uses(
+                chains,
+                f"a possible next hop of the default route ({interface} is up,"
+                " and only the first next hop could be read)",
+            )
     return needed
+
+
+def _firmware_uses(tree: Tree) -> Iterator[Use]:
+    """Yield the NICs over which the firmware attached an iSCSI disk.
+
+    Source: iSCSI Boot Firmware Table 1.03; Linux,
+    Documentation/ABI/testing/sysfs-ibft.
+    """
+    names = tree.names(_IBFT)
+    for name in () if isinstance(names, Unknown) else names:
+        if not _IBFT_NIC.fullmatch(name):
+            continue
+        flags = text(tree, f"{_IBFT}/{name}/flags")
+        is_valid = (
+            isinstance(flags, Unknown)
+            or not flags.strip().isdecimal()
+            or int(flags) & _BLOCK_VALID
+        )
+        path = tree.real(f"{_IBFT}/{name}/device")
+        if is_valid and not isinstance(path, Unknown):
+            for address in sysfs_path.endpoints(path):
+                yield Use(address, f"iSCSI boot (iBFT {name})")
+
+
+def _physical_uses(tree: Tree, use: Use) -> Iterator[Use]:
+    """Yield the use of a virtual function's physical one: it carries it."""
+    link = tree.link(f"{_FUNCTIONS}/{use.address}/physfn")
+    if not isinstance(link, str):
+        return
+    try:
+        address = addresses.parse(chroot_path.name(link))
+    except errors.Invalid:
+        return
+    yield Use(address, use.what, (str(use.address), *use.via))
 
 
 def _uses(chains: Mapping[Address, tuple[str, ...]], what: str) -> list[Use]:

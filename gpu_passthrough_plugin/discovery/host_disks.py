@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from gpu_passthrough_plugin.discovery import network_disks
 from gpu_passthrough_plugin.discovery.tree import Tree, text
 from gpu_passthrough_plugin.formats import chroot_path, mountinfo, sysfs_path
 from gpu_passthrough_plugin.formats.mountinfo import Mount
@@ -24,7 +25,13 @@ _BY_NUMBER, _BY_NAME = "sys/dev/block", "sys/class/block"
 _BTRFS = "sys/fs/btrfs"
 _UDEV = "run/udev/data"
 _CONTROLLER = re.compile(r"nvme[0-9]+")
-_BLOCKS = re.compile(r"/(?:block|nvme|nvme-subsystem)/")
+_BLOCKS = re.compile(r"/(?:block|nvme|nvme-subsystem|nvme-fabrics/ctl)/")
+_VIRTUAL_DISK = re.compile(r".*/virtual/block/([^/]+)")
+# A whole disk that has no device below it, by what it has instead: memory;
+# or a network, whose every route is followed for its own sake.
+_DISKS_OF_MEMORY = re.compile(r"(?:ram|nullb|pmem)[0-9]+")
+_DISKS_OF_ROUTES = re.compile(r"(?:nbd|rbd|drbd)[0-9]+")
+_ZFS_VOLUME = re.compile(r"zd[0-9]+")
 
 Chain = tuple[str, ...]
 """Names of block devices, from a whole disk up to what is mounted."""
@@ -80,8 +87,10 @@ def functions(tree: Tree, source: Source) -> Mapping[Address, Chain] | Unknown:
     """Return the functions that the disks of ``source`` are on.
 
     Each with the names of the devices that lead from it up to the source:
-    through partitions, device mapper, MD, bcache and NVMe multipath.  None
-    for a device on a bus other than PCI, or for one that is unplugged.
+    through partitions, device mapper, MD, bcache, NVMe multipath, loop
+    devices, and the interfaces to a disk on a network.  None for a device
+    on a bus other than PCI, or for one that is unplugged; ``Unknown`` for
+    one that lies on nothing known.
     """
     steps: list[tuple[str | Unknown, Chain]] = []
     if source.kind in mountinfo.POOLED:
@@ -102,10 +111,14 @@ def functions(tree: Tree, source: Source) -> Mapping[Address, Chain] | Unknown:
         if path in seen:
             continue
         seen.add(path)
-        chain = (*_names(path), *above)
-        for address in sysfs_path.endpoints(path):
-            chains.setdefault(address, chain)
-        steps += [(lower, chain) for lower in _lower(tree, path)]
+        below = _below(tree, path)
+        if isinstance(below, Unknown):
+            return below
+        reached, lower = below
+        chain = (*_names(tree, path), *above)
+        for address, interfaces in reached.items():
+            chains.setdefault(address, (*interfaces, *chain))
+        steps += [(step, chain) for step in lower]
     return chains
 
 
@@ -135,21 +148,76 @@ def _has_diskless_root(mounts: tuple[Mount, ...]) -> bool:
     return root is not None and not root.is_stacked
 
 
-def _names(path: str) -> Chain:
-    """Return the block devices on a path, the whole disk first."""
-    return tuple(_BLOCKS.split(path)[-1].split("/"))
+def _names(tree: Tree, path: str) -> Chain:
+    """Return the block devices on a path, the whole disk first.
+
+    A mapped device by the name that LVM or multipath gave it.
+    """
+    names = _BLOCKS.split(path)[-1].split("/")
+    if names[0].startswith("dm-"):
+        mapped = text(tree, f"{path}/dm/name")
+        return (names[0] if isinstance(mapped, Unknown) else mapped,)
+    return tuple(names)
 
 
-def _lower(tree: Tree, path: str) -> list[str | Unknown]:
-    """Return the paths of the devices that this one is made of."""
-    slaves = tree.names(f"{path}/slaves")
+def _below(
+    tree: Tree, path: str
+) -> tuple[Mapping[Address, Chain], list[str | Unknown]] | Unknown:
+    """Return the functions that a device is on, and the devices it is on.
+
+    Of the functions, those on its path, and with their interfaces those to
+    a disk on a network.
+    """
+    reached: dict[Address, Chain] = {
+        address: () for address in sysfs_path.endpoints(path)
+    }
+    remote = network_disks.functions(tree, path)
+    if isinstance(remote, Unknown):
+        return remote
+    if remote is not None:
+        return {**remote, **reached}, []
+    lower = _lower(tree, path)
+    return lower if isinstance(lower, Unknown) else (reached, lower)
+
+
+def _lower(tree: Tree, path: str) -> list[str | Unknown] | Unknown:
+    """Return the paths of the devices that this one is made of.
+
+    A partition of a virtual disk is made of what its disk is made of.
+    """
+    disk = _VIRTUAL_DISK.match(path)
+    folder = disk[0] if disk else path
+    slaves = tree.names(f"{folder}/slaves")
     lower: list[str | Unknown] = []
     if not isinstance(slaves, Unknown):
-        lower += [tree.real(f"{path}/slaves/{slave}") for slave in slaves]
-    folder = path.rpartition("/")[0]
-    if "/nvme-subsystem/" in f"{folder}/":
+        lower += [tree.real(f"{folder}/slaves/{slave}") for slave in slaves]
+    if "/nvme-subsystem/" in f"{path.rpartition('/')[0]}/":
         lower += _controllers(tree, path)
+        if not lower:
+            return Unknown(Why.MISSING, f"{path} has no NVMe controller")
+    if disk and not lower:
+        return _beneath(tree, disk[0], disk[1])
     return lower
+
+
+def _beneath(
+    tree: Tree, folder: str, name: str
+) -> list[str | Unknown] | Unknown:
+    """Return the paths below a virtual disk that names them otherwise."""
+    if _DISKS_OF_MEMORY.fullmatch(name) or _DISKS_OF_ROUTES.fullmatch(name):
+        return []
+    if name.startswith(("loop", "zram")):
+        file = "loop/backing_file" if name[0] == "l" else "backing_dev"
+        backing = text(tree, f"{folder}/{file}")
+        # A file's file system is mounted, and followed for its own sake.
+        is_disk = isinstance(backing, str) and backing.startswith("/dev/")
+        return [_named(tree, str(backing))] if is_disk else []
+    if _ZFS_VOLUME.fullmatch(name):
+        members = _zfs_members(tree, "")
+        if isinstance(members, Unknown):
+            return members
+        return [_named(tree, member) for member in members]
+    return Unknown(Why.MISSING, f"{name} is virtual, and nothing is below it")
 
 
 def _controllers(tree: Tree, path: str) -> list[str | Unknown]:
@@ -226,8 +294,12 @@ def _zfs_members(tree: Tree, pool: str) -> tuple[str, ...] | Unknown:
     """Return the devices that udev found labelled as the pool's.
 
     ZFS shows them in no file of its own.
+
+    :param pool: empty for every pool's.
     """
-    label = {"ID_FS_TYPE=zfs_member", f"ID_FS_LABEL={pool}"}
+    label = {"ID_FS_TYPE=zfs_member"}
+    if pool:
+        label.add(f"ID_FS_LABEL={pool}")
     blocks = tree.names(_BY_NAME)
     members = tuple(
         block
@@ -235,7 +307,7 @@ def _zfs_members(tree: Tree, pool: str) -> tuple[str, ...] | Unknown:
         if label <= _properties(tree, block)
     )
     return members or Unknown(
-        Why.MISSING, f"udev names no disk of the ZFS pool {pool}"
+        Why.MISSING, f"udev names no disk of the ZFS pool {pool}".rstrip()
     )
 
 

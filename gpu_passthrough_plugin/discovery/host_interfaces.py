@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from gpu_passthrough_plugin.discovery.tree import Tree, text
-from gpu_passthrough_plugin.formats import routes, sysfs_path
+from gpu_passthrough_plugin.formats import routes, rtnetlink, sysfs_path
 from gpu_passthrough_plugin.formats.routes import Route
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
+from gpu_passthrough_plugin.model.reading import (
+    MISSING,
+    Unknown,
+    Why,
+)
 
 _NET = "sys/class/net"
 # The first process is in the host's network namespace wherever this one
@@ -18,9 +23,35 @@ _ROUTES = ("proc/1/net", "proc/net")
 # ones are below this datapath.
 _DATAPATH = "ovs-system"
 
+Chain = tuple[str, ...]
+"""Names of interfaces, from a physical one up to the one that is asked for."""
 
-def route_table(tree: Tree) -> tuple[Route, ...] | Unknown:
-    """Return the host's routes.  A kernel without IPv6 has no file for it."""
+
+class RouteTable(NamedTuple):
+    """The host's routes.
+
+    :param hops: every next hop that is known.
+    :param possible: interfaces that are up and may be a next hop of the
+        default route: where only tables with first next hops were read.
+    """
+
+    hops: tuple[Route, ...]
+    possible: tuple[str, ...]
+
+
+def route_table(tree: Tree) -> RouteTable | Unknown:
+    """Return the host's routes: all next hops, or what else could be read."""
+    dump = text(tree, rtnetlink.PATH)
+    try:
+        if not isinstance(dump, Unknown):
+            return RouteTable(tuple(routes.parse_next_hops(dump)), ())
+        return _first_hops(tree)
+    except ValueError as error:
+        return Unknown(Why.MALFORMED, f"a table of routes: {error}")
+
+
+def _first_hops(tree: Tree) -> RouteTable | Unknown:
+    """Return what ``/proc/net`` shows.  A kernel may be without IPv6."""
     ipv4, ipv6 = _table(tree, "route"), _table(tree, "ipv6_route")
     if isinstance(ipv4, Unknown):
         return Unknown(ipv4.why, f"{_ROUTES[-1]}/route: {ipv4}")
@@ -28,10 +59,13 @@ def route_table(tree: Tree) -> tuple[Route, ...] | Unknown:
         if ipv6 is not MISSING:
             return Unknown(ipv6.why, f"{_ROUTES[-1]}/ipv6_route: {ipv6}")
         ipv6 = ""
-    try:
-        return (*routes.parse_ipv4(ipv4), *routes.parse_ipv6(ipv6))
-    except ValueError as error:
-        return Unknown(Why.MALFORMED, f"a table of routes: {error}")
+    hops = (*routes.parse_ipv4(ipv4), *routes.parse_ipv6(ipv6))
+    if not any(hop.is_default for hop in hops):
+        return RouteTable(hops, ())
+    linked = {*routes.links_up(ipv6), *_operational(tree)}
+    return RouteTable(
+        hops, tuple(sorted(linked - {hop.interface for hop in hops}))
+    )
 
 
 def _table(tree: Tree, name: str) -> str | Unknown:
@@ -43,19 +77,55 @@ def _table(tree: Tree, name: str) -> str | Unknown:
     return table
 
 
-def functions(
-    tree: Tree, interface: str
-) -> Mapping[Address, tuple[str, ...]] | Unknown:
+def _operational(tree: Tree) -> list[str]:
+    names = tree.names(_NET)
+    return [
+        name
+        for name in (() if isinstance(names, Unknown) else names)
+        if text(tree, f"{_NET}/{name}/operstate") == "up"
+    ]
+
+
+def towards(tree: Tree, address: str) -> tuple[str, ...] | Unknown:
+    """Return the interfaces over which the host reaches an IP address.
+
+    None for one on the loopback network.
+
+    :param address: a link-local one with its interface: ``fe80::1%eno1``.
+    """
+    if address.startswith("127.") or address == "::1":
+        return ()
+    interface = address.partition("%")[2]
+    if interface:
+        return (interface,)
+    table = route_table(tree)
+    if isinstance(table, Unknown):
+        return table
+    try:
+        hops = routes.towards(table.hops, address)
+    except ValueError as error:
+        return Unknown(Why.MALFORMED, str(error))
+    if not hops:
+        return Unknown(Why.MISSING, f"no route to {address}")
+    names = [hop.interface for hop in hops]
+    if any(hop.is_default for hop in hops):
+        names += table.possible
+    return tuple(dict.fromkeys(names))
+
+
+def functions(tree: Tree, interface: str) -> Mapping[Address, Chain] | Unknown:
     """Return the functions of the physical interfaces below ``interface``.
 
     Each with the names of the interfaces that lead from it up to
     ``interface``: through bridges, bonds, VLANs and whatever else names its
-    lower ones.  None for one on a bus other than PCI; ``Unknown`` for a
-    virtual one with nothing below it, such as a tunnel.
+    lower ones.  None for one on a bus other than PCI; ``Unknown`` where
+    nothing physical is below, as below a tunnel.  A guest's interface on
+    the host's bridge carries nothing of the host's.
     """
-    chains: dict[Address, tuple[str, ...]] = {}
-    pending: list[tuple[str, ...]] = [(interface,)]
+    chains: dict[Address, Chain] = {}
+    pending: list[Chain] = [(interface,)]
     seen = {interface}
+    has_physical = False
     while pending:
         chain = pending.pop()
         name = chain[0]
@@ -63,15 +133,16 @@ def functions(
         link = tree.link(f"{_NET}/{name}")
         if isinstance(path, Unknown) or not isinstance(link, str):
             return Unknown(Why.MISSING, f"{_NET}/{name}")
-        lower = _lower(tree, name)
-        if "/virtual/" in path and not lower:
-            return Unknown(
-                Why.MISSING, f"{name} is virtual, and nothing is below it"
-            )
+        has_physical = has_physical or "/virtual/" not in path
         for address in sysfs_path.endpoints(path):
             chains[address] = chain
+        lower = _lower(tree, name)
         pending += [(other, *chain) for other in lower if other not in seen]
         seen.update(lower)
+    if not has_physical:
+        return Unknown(
+            Why.MISSING, f"{interface} is virtual, and nothing is below it"
+        )
     return chains
 
 
@@ -95,7 +166,10 @@ def _lower(tree: Tree, name: str) -> list[str]:
 
 
 def _vlan_parent(tree: Tree, name: str) -> list[str]:
-    """Return a VLAN's interface on kernels that are too old for ``lower_``."""
+    """Return a VLAN's interface on kernels that are too old for ``lower_``.
+
+    A tunnel that is bound to an interface names it in the same way.
+    """
     (index, link), _ = tree.gather(f"{_NET}/{name}", ("ifindex", "iflink"))
     if isinstance(index, Unknown) or isinstance(link, Unknown):
         return []

@@ -7,7 +7,8 @@ import os
 from collections.abc import Sequence
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.formats import chroot_path
+from gpu_passthrough_plugin.discovery import route_dump
+from gpu_passthrough_plugin.formats import chroot_path, rtnetlink
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
@@ -25,7 +26,8 @@ class HostTree:
 
     No link leads out of a root other than ``/``: if the kernel opened a
     folder outside of it, the path is resolved as text below the root
-    instead.
+    instead.  The running host has the kernel's answer at
+    ``rtnetlink.PATH`` as if it were a file.
 
     :raises ReadFailed: when ``root`` is not a folder.
     """
@@ -43,6 +45,8 @@ class HostTree:
         return self._root.rstrip("/") or "/"
 
     def read(self, path: str, limit: int | None = None) -> bytes | Unknown:
+        if path == rtnetlink.PATH and not self._is_confined:
+            return route_dump.read()
         try:
             return self._read(path, limit)
         except (OSError, ValueError) as error:

@@ -114,6 +114,7 @@ class _Sorter:
         self._recording = recording
         self._modaliases = modaliases
         self._functions = functions
+        self._pseudonyms = redact.pseudonyms(recording.files)
         self._devices: dict[str, list[Line]] = {}
         self._host = [Line(Kind.PROPERTY, "SUBSYSTEM", b"recorded_host")]
         self._subsystems: dict[str, str] = {}
@@ -166,7 +167,7 @@ class _Sorter:
         return "pci" if path in self._functions else ""
 
     def _file(self, path: str, data: bytes) -> None:
-        data = redact.redacted(path, data, self._modaliases)
+        data = redact.redacted(path, data, self._modaliases, self._pseudonyms)
         device = self._device_of(path)
         if device:
             key = path.removeprefix(f"{device}/")

@@ -22,7 +22,7 @@ from tests.architecture.rooms import (
     Room,
 )
 
-_READ_ONLY = frozenset({"discovery"})
+_READ_ONLY = frozenset({"discovery", "discovery.route_dump"})
 
 
 def faults(root: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from gpu_passthrough_plugin.formats import rtnetlink
 from tests.trees.host import Host
 
 
@@ -92,6 +93,44 @@ def routes(host: Host, ipv4: Iterable[str], ipv6: Iterable[str] = ()) -> None:
         for name in ipv6
     ]
     host.file("proc/1/net/ipv6_route", "".join(rows))
+
+
+def next_hops(host: Host, *lines: str) -> None:
+    """Let the kernel's dump say this: ``inet default dev eno1``.
+
+    In the main table where a line names no other.
+    """
+    rows = [
+        line if " table " in line else f"{line} table 254" for line in lines
+    ]
+    host.file(rtnetlink.PATH, "".join(f"{row}\n" for row in rows))
+
+
+def iscsi_disk(
+    host: Host, name: str, number: str, session: int, **address: str
+) -> str:
+    """Add a disk that open-iscsi reaches over TCP; its device path.
+
+    :param address: the files of the session's connection.
+    """
+    below = f"/devices/platform/host{session}/session{session}"
+    connection = f"connection{session}:0"
+    host.device(
+        f"{below}/{connection}/iscsi_connection/{connection}",
+        "iscsi_connection",
+        {key: f"{value}\n" for key, value in address.items()},
+    )
+    bus = f"{below}/target{session}:0:0/{session}:0:0:1/block"
+    return disk(host, bus, name, number)
+
+
+def nvme_over(host: Host, name: str, transport: str, address: str) -> str:
+    """Add an NVMe controller on a fabric; its device path."""
+    return host.device(
+        f"/devices/virtual/nvme-fabrics/ctl/{name}",
+        "nvme",
+        {"transport": f"{transport}\n", "address": f"{address}\n"},
+    )
 
 
 def sockets(host: Host, cpus: Iterable[str]) -> None:

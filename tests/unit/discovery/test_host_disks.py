@@ -68,8 +68,8 @@ def test_the_way_from_the_function_to_what_is_mounted(
     found = host_dependencies.uses(storage.host.tree())
     assert not isinstance(found, Unknown)
     assert {str(use.address): use.via for use in found} == {
-        SATA: ("sda", "sda2", "dm-0"),
-        NVME: ("nvme0", "nvme0n1", "dm-0"),
+        SATA: ("sda", "sda2", "vg-root"),
+        NVME: ("nvme0", "nvme0n1", "vg-root"),
     }
 
 
@@ -143,6 +143,69 @@ def test_a_zfs_pool_nobody_knows_is_unknown(storage: Storage) -> None:
         "mount / (rpool/ROOT/debian): missing"
         " (udev names no disk of the ZFS pool rpool)",
     )
+
+
+def test_swap_on_a_zfs_volume(storage: Storage) -> None:
+    label = "I:1\nE:ID_FS_TYPE=zfs_member\nE:ID_FS_LABEL=rpool\n"
+    storage.host.file("run/udev/data/b259:0", label)
+    software.mounts(storage.host, {})
+    software.disk(storage.host, "block", "zd0", "230:0")
+    software.swaps(storage.host, "/dev/zd0")
+    assert storage.used() == {NVME}
+    storage.host.file("run/udev/data/b259:0", "I:1\n")
+    assert isinstance(storage.used(), Unknown)
+
+
+def test_a_partition_of_a_virtual_disk(storage: Storage) -> None:
+    storage.host.device(
+        "block/md0",
+        "block",
+        {"dev": "9:0\n"},
+        {"slaves/sda1": f"/sys{storage.sda1}"},
+    )
+    software.disk(storage.host, "block/md0", "md0p1", "259:9")
+    assert storage.mounted("/dev/md0p1", "259:9") == {SATA}
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "text", "addresses"),
+    [
+        ("loop0", "loop/backing_file", "/srv/disk.img", set()),
+        ("loop0", "loop/backing_file", "/dev/sda1", {SATA}),
+        ("loop0", "", "", set()),
+        ("zram0", "backing_dev", "none", set()),
+        ("zram0", "backing_dev", "/dev/nvme0n1", {NVME}),
+        ("nbd0", "", "", set()),
+        ("ram0", "", "", set()),
+        ("ublkb0", "", "", None),
+        ("dm-7", "", "", None),
+    ],
+)
+def test_a_virtual_disk(
+    storage: Storage,
+    name: str,
+    file: str,
+    text: str,
+    addresses: set[str] | None,
+) -> None:
+    attributes = {"dev": "240:0\n"} | ({file: f"{text}\n"} if file else {})
+    storage.host.device(f"block/{name}", "block", attributes)
+    used = storage.mounted(f"/dev/{name}", "240:0")
+    if addresses is None:
+        assert isinstance(used, Unknown)
+        assert name in used.detail
+    else:
+        assert used == addresses
+
+
+def test_an_nvme_disk_without_controllers_is_unknown(
+    storage: Storage,
+) -> None:
+    subsystem = storage.host.device(
+        "nvme-subsystem/nvme-subsys0", "nvme-subsystem"
+    )
+    software.disk(storage.host, subsystem, "nvme0n2", "259:7")
+    assert isinstance(storage.mounted("/dev/nvme0n2", "259:7"), Unknown)
 
 
 def test_swap_on_a_partition(storage: Storage) -> None:
