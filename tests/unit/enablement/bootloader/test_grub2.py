@@ -1,4 +1,4 @@
-"""GRUB with /etc/default/grub: Debian's drop-ins, and edits in place."""
+"""GRUB 2: edits of /etc/default/grub, and the menu."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.model.change import Action
-from tests.trees import boot, debian, redhat
+from tests.trees import boot, redhat
 from tests.trees.host import Host
 from tests.unit.enablement.bootloader import planning
 from tests.unit.enablement.bootloader.planning import ON
 
-DEFAULTS, FOLDER = "/etc/default/grub", "/etc/default/grub.d"
-OURS = f"{FOLDER}/90-gpu-passthrough.cfg"
+DEFAULTS = "/etc/default/grub"
 
 
-def host(text: str, *, is_debian: bool = False) -> Host:
-    """CentOS 7, or Debian 12, with these defaults."""
-    made = debian.debian12() if is_debian else redhat.centos7()
+def host(text: str) -> Host:
+    """CentOS 7 with these defaults."""
+    made = redhat.centos7()
     made.file("etc/default/grub", text)
     return made
 
@@ -29,6 +28,7 @@ def after(text: str) -> str:
 
 
 L = "GRUB_CMDLINE_LINUX"
+
 W = "intel_iommu=on"
 
 
@@ -149,54 +149,3 @@ def test_the_generator_is_run_where_the_menu_lacks_it() -> None:
     )
     (run,) = planning.runs(planning.plan(planning.found(made), ON))
     assert run.action is Action.KEEP
-
-
-def test_debians_drop_in_appends() -> None:
-    plan = planning.plan(planning.system("debian12"), ON)
-    text = planning.writes(plan)[OURS] or ""
-    assert text.splitlines()[1:] == [
-        'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX intel_iommu=on"'
-    ]
-    (run,) = planning.runs(plan)
-    assert run.touches == ("/boot/grub/grub.cfg",)
-    assert run.target == "/usr/sbin/update-grub -o /boot/grub/grub.cfg"
-
-
-def test_debians_wrong_words_are_put_right_where_they_stand() -> None:
-    made = host(
-        'GRUB_CMDLINE_LINUX_DEFAULT="quiet iommu=off"\n'
-        'GRUB_CMDLINE_LINUX="intel_iommu=off"\n',
-        is_debian=True,
-    )
-    made.file(
-        "etc/default/grub.d/50-site.cfg",
-        'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX iommu=off"\n',
-    )
-    assert planning.writes(planning.plan(planning.found(made), ON)) == {
-        DEFAULTS: 'GRUB_CMDLINE_LINUX_DEFAULT="quiet"\n'
-        'GRUB_CMDLINE_LINUX="intel_iommu=on"\n',
-        f"{FOLDER}/50-site.cfg": 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX"\n',
-    }
-
-
-def test_debians_drop_in_goes_when_it_is_not_needed() -> None:
-    made = host('GRUB_CMDLINE_LINUX="intel_iommu=on"\n', is_debian=True)
-    made.file(OURS[1:], 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX x"\n')
-    plan = planning.plan(planning.found(made), ON)
-    assert planning.writes(plan) == {OURS: None}
-    assert planning.argv(plan) == [
-        ("/usr/sbin/update-grub", "-o", "/boot/grub/grub.cfg")
-    ]
-
-
-def test_a_drop_in_that_is_read_later_must_not_take_it_back() -> None:
-    made = debian.debian12()
-    made.file("etc/default/grub.d/99-site.cfg", 'GRUB_CMDLINE_LINUX="a"\n')
-    with pytest.raises(errors.Refused) as refused:
-        planning.plan(planning.found(made), ON)
-    assert str(refused.value).startswith(f"{FOLDER}/99-site.cfg ")
-    made.file(
-        "etc/default/grub.d/99-site.cfg",
-        'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX a"\n',
-    )
-    assert OURS in planning.writes(planning.plan(planning.found(made), ON))
