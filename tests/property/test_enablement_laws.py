@@ -22,10 +22,10 @@ from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.installation import Installation
 from tests.trees.arch import arch
 from tests.trees.installed import installation
-from tests.unit.enablement.values import found, target
+from tests.unit.enablement.values import installed, target
 from tests.unit.isolation.values import function
 
-BARE = found()
+BARE = installed()
 ARCH = installation(arch().tree())
 IDS = InitramfsContent("", ("vfio", "vfio_pci"), ("/etc/modprobe.d/x.conf",))
 
@@ -50,8 +50,8 @@ def test_ids_take_what_was_selected_or_nothing(
     others = tuple(f for f in host if f not in chosen)
     targets = tuple(target(f) for f in sorted(chosen))
     case = BindingCase(targets, others, BARE)
-    wanted = {(f.vendor_id, f.product_id) for f in chosen}
-    if any((f.vendor_id, f.product_id) in wanted for f in others):
+    expected = {(f.vendor_id, f.product_id) for f in chosen}
+    if any((f.vendor_id, f.product_id) in expected for f in others):
         with pytest.raises(errors.Refused):
             IdsBinding().plan(case)
     else:
@@ -61,7 +61,7 @@ def test_ids_take_what_was_selected_or_nothing(
         ids = line.partition("ids=")[2].split(",")
         assert len(ids) == len(set(ids))
         pairs = (text.split(":") for text in ids)
-        assert {(int(v, 16), int(p, 16)) for v, p in pairs} == wanted
+        assert {(int(v, 16), int(p, 16)) for v, p in pairs} == expected
     script = AddressBinding().plan(case).content.script
     calls = [r for r in script.splitlines() if r.startswith("gpupt_take ")]
     assert [c.split()[1] for c in calls] == [

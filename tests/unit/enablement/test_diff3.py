@@ -35,8 +35,8 @@ LINE = b'TIMEOUT=5\nGRUB_CMDLINE_LINUX="%s"\nTERMINAL=console\n'
 def test_words_of_one_line(
     left: bytes, was: bytes, now: bytes, becomes: bytes | None
 ) -> None:
-    found = merged(LINE % left, LINE % was, LINE % now)
-    assert found == (None if becomes is None else LINE % becomes)
+    merge = merged(LINE % left, LINE % was, LINE % now)
+    assert merge == (None if becomes is None else LINE % becomes)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_both_changes_stay_whatever_the_bytes_are() -> None:
     assert merged(left, was, b"\xff\0\r\nours\r\nx\r\n") == b"\xff\0\r\nx\r\n"
 
 
-def test_words_of_ours_that_are_still_in_it() -> None:
+def test_words_that_are_still_in_an_edited_file() -> None:
     was, left = b'A="quiet"\n', b'# a=on\nA="quiet a=on b=pt"\n'
     assert added(was, left, b'A="b=pt quiet a=on c"') == ("a=on", "b=pt")
     assert added(was, left, b"# b=pt\nA=a=on") == ()

@@ -44,7 +44,7 @@ def test_without_the_tables_the_cpu_decides() -> None:
     assert not any(d.claims(nothing) for d in DRIVERS)
 
 
-def test_what_each_needs() -> None:
+def test_arguments_of_each_vendor() -> None:
     plain = [d.requirements(passthrough=False) for d in DRIVERS]
     assert plain == [
         Requirements(("intel_iommu=on",), ("intel_iommu=off", "iommu=off")),
@@ -53,7 +53,7 @@ def test_what_each_needs() -> None:
     ]
 
 
-def test_what_bypassing_needs() -> None:
+def test_arguments_of_a_bypass() -> None:
     intel, amd, arm = (d.requirements(passthrough=True) for d in DRIVERS)
     assert intel.arguments == ("intel_iommu=on", "iommu=pt")
     assert amd.arguments == ("iommu=pt",)

@@ -10,10 +10,10 @@ from gpu_passthrough_plugin.enablement.own_files import OwnFile
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.group import Member, Role
 from gpu_passthrough_plugin.model.reading import MISSING
-from tests.unit.enablement.values import CARD, found
+from tests.unit.enablement.values import CARD, installed
 from tests.unit.isolation.values import Fields, audio, detail, gpu
 
-KERNELS = found().kernels
+KERNELS = installed().kernels
 
 
 def member(of: Function, **fields: Fields) -> Member:
@@ -48,7 +48,7 @@ def test_without_targets_nothing_is_loaded() -> None:
 
 
 def test_what_is_built_into_every_kernel_is_not_loaded() -> None:
-    builtin = found(is_vfio_builtin=True).kernels
+    builtin = installed(is_vfio_builtin=True).kernels
     files = kernel_modules.files(builtin, CARD, ())
     assert not rows(files, kernel_modules.LOADED)
     older = builtin[0]._replace(builtin=frozenset({"vfio"}))
@@ -101,11 +101,11 @@ def test_a_display_that_stays_keeps_its_driver(
         member(audio("07:00.1", driver="nouveau")),
     ],
 )
-def test_what_stays_and_does_not_need_it_is_no_matter(other: Member) -> None:
+def test_a_function_that_does_not_need_the_driver(other: Member) -> None:
     assert blacklisted(other) == ["blacklist nouveau"]
 
 
-def test_a_hyphen_hides_nothing() -> None:
+def test_names_match_whatever_their_hyphens() -> None:
     other = member(gpu("07:00.0", driver="nvidia-drm"))
     with pytest.raises(errors.Refused, match=r"^nvidia_drm "):
         blacklisted(other, name="nvidia_drm")

@@ -50,13 +50,13 @@ class First(BootloaderDriver):
     name = "first"
     precedence = -10
 
-    def claims(self, found):
-        return "first of all" if "dracut" in found.tools else None
+    def claims(self, installation):
+        return "first of all" if "dracut" in installation.tools else None
 
-    def configured(self, found):
+    def configured(self, installation):
         return ConfiguredArguments({}, {})
 
-    def plan(self, found, wanted):
+    def plan(self, installation, requirements):
         raise NotImplementedError
 
 
@@ -64,8 +64,9 @@ class Second(First):
     name = "second"
     precedence = -20
 
-    def claims(self, found):
-        return "second to none" if "mkinitramfs" in found.tools else None
+    def claims(self, installation):
+        has_tool = "mkinitramfs" in installation.tools
+        return "second to none" if has_tool else None
 
 
 class Needy(BindingDriver):
@@ -120,7 +121,7 @@ def test_a_binding_by_name() -> None:
         ("other", "dracut", ""),
     ],
 )
-def test_what_is_no_driver_is_named(
+def test_an_entry_point_without_a_driver_is_named(
     name: str, shown: str, cause: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(errors.Invalid) as caught:
@@ -135,14 +136,14 @@ def test_what_is_no_driver_is_named(
 
 
 def test_a_driver_that_is_named_need_not_claim_the_host() -> None:
-    driver, why = load.initramfs(values.found(), "b_mkinitcpio")
+    driver, why = load.initramfs(values.installed(), "b_mkinitcpio")
     assert isinstance(driver, Mkinitcpio)
     assert why == "[enablement] initramfs = b_mkinitcpio"
 
 
 def test_a_driver_that_is_named_says_why_it_fits() -> None:
-    found = installation(rhel9().tree())
-    driver, why = load.initramfs(found, "a_dracut")
+    system = installation(rhel9().tree())
+    driver, why = load.initramfs(system, "a_dracut")
     assert isinstance(driver, Dracut)
     assert why == "/usr/bin/dracut is installed"
 
@@ -160,9 +161,9 @@ def test_the_iommu_is_found_by_facts() -> None:
     assert (driver.name, why) == ("some", "1 are there")
 
 
-def test_nobodys_host_is_refused_with_those_that_were_asked() -> None:
+def test_a_host_that_no_driver_claims_is_refused() -> None:
     with pytest.raises(errors.Refused) as caught:
-        load.initramfs(values.found())
+        load.initramfs(values.installed())
     for name in ("dracut", "mkinitcpio", "[enablement] initramfs"):
         assert name in str(caught.value)
 

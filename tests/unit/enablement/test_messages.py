@@ -67,7 +67,7 @@ def refusal(call: Callable[[], object]) -> str:
 
 def of_bootloaders() -> Iterator[tuple[str, str]]:
     def plan(host: Host) -> Callable[[], object]:
-        return lambda: bootloaders.plan(bootloaders.found(host))
+        return lambda: bootloaders.plan(bootloaders.installed(host))
 
     def centos(text: str) -> Host:
         host = redhat.centos7()
@@ -156,14 +156,14 @@ def of_bindings() -> Iterator[tuple[str, str]]:
         "another list",
         refusal(lambda: IdsBinding().plan(case(files=theirs))),
     )
-    found = values.found()
-    kernels = (found.kernels[0]._replace(builtin=frozenset({"nouveau"})),)
+    system = values.installed()
+    kernels = (system.kernels[0]._replace(builtin=frozenset({"nouveau"})),)
     yield (
         "a driver that is built in",
         refusal(
             lambda: IdsBinding().plan(
                 dataclasses.replace(
-                    case(), installation=found._replace(kernels=kernels)
+                    case(), installation=system._replace(kernels=kernels)
                 )
             )
         ),
@@ -181,11 +181,11 @@ def of_initramfs() -> Iterator[tuple[str, str]]:
         host.file("etc/mkinitcpio.d/linux.preset", preset)
         return lambda: Mkinitcpio().files(here(host.tree()), content)
 
-    found = values.found()
+    system = values.installed()
     yield (
         "no builder",
         refusal(
-            lambda: InitramfsTools().build(found, found.kernels[0], SCRIPT)
+            lambda: InitramfsTools().build(system, system.kernels[0], SCRIPT)
         ),
     )
     yield (
@@ -219,13 +219,13 @@ def of_initramfs() -> Iterator[tuple[str, str]]:
     yield (
         "mkinitcpio: no configuration",
         refusal(
-            lambda: Mkinitcpio().files(found, InitramfsContent("", ("vfio",)))
+            lambda: Mkinitcpio().files(system, InitramfsContent("", ("vfio",)))
         ),
     )
 
 
 def of_kernel_modules() -> Iterator[tuple[str, str]]:
-    found = values.found()
+    system = values.installed()
     displays = {
         "in use": Member(gpu("07:00.0", driver="nouveau"), Role.PRIMARY, None),
         "driver unknown": Member(
@@ -248,7 +248,7 @@ def of_kernel_modules() -> Iterator[tuple[str, str]]:
             f"blacklist: {name}",
             refusal(
                 lambda display=display: kernel_modules.files(  # type: ignore[misc]
-                    found.kernels, CARD, (display,), ("nouveau",)
+                    system.kernels, CARD, (display,), ("nouveau",)
                 )
             ),
         )
@@ -276,7 +276,7 @@ def of_targets() -> Iterator[tuple[str, str]]:
 
 
 def of_drivers() -> Iterator[tuple[str, str]]:
-    nothing = values.found()._replace(files={}, folders={}, tools={})
+    nothing = values.installed()._replace(files={}, folders={}, tools={})
     yield "no driver", refusal(lambda: load.bootloader(nothing))
     yield "not installed", refusal(lambda: load.binding("magic"))
     installation = bootloaders.system("debian12")
@@ -295,11 +295,11 @@ def of_drivers() -> Iterator[tuple[str, str]]:
         ),
     )
     for name, make in SYSTEMS.items():
-        found = bootloaders.found(make())
-        driver = bootloaders.chosen(found)
+        system = bootloaders.installed(make())
+        driver = bootloaders.chosen(system)
         yield (
             f"boot loader of {name}",
-            f"{driver.name}: {driver.claims(found)}",
+            f"{driver.name}: {driver.claims(system)}",
         )
     for iommu, vendor in (
         (Intel(), CpuVendor.INTEL),

@@ -10,14 +10,14 @@ from gpu_passthrough_plugin.enablement.own_files import OwnFile
 from gpu_passthrough_plugin.model.change import Action, Write
 from gpu_passthrough_plugin.model.installation import Kernel
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
-from tests.unit.enablement.values import found
+from tests.unit.enablement.values import installed
 
 PATH = "/etc/modprobe.d/gpu-passthrough.conf"
 
 
 def write(text: str | None, present: str | None = None) -> tuple[Write, ...]:
     files = {} if present is None else {PATH: present}
-    return own_files.writes(found(files), OwnFile("bind", PATH, text))
+    return own_files.writes(installed(files), OwnFile("bind", PATH, text))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_file_that_is_not_there_is_not_removed() -> None:
 
 def test_every_file_has_its_own_mode_and_place_in_the_order() -> None:
     files = (OwnFile("b", "/etc/b", "b"), OwnFile("a", "/etc/a", "a", 0o755))
-    writes = own_files.writes(found(), *files)
+    writes = own_files.writes(installed(), *files)
     assert [(w.path, w.mode) for w in writes] == [
         ("/etc/b", 0o644),
         ("/etc/a", 0o755),
@@ -52,7 +52,7 @@ def test_every_file_has_its_own_mode_and_place_in_the_order() -> None:
 
 
 def test_a_file_that_cannot_be_read_is_not_written() -> None:
-    unreadable = found()._replace(
+    unreadable = installed()._replace(
         files={PATH: Unknown(Why.UNREADABLE, "Permission denied")}
     )
     with pytest.raises(errors.ReadFailed, match=PATH):

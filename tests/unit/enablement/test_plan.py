@@ -110,7 +110,7 @@ def test_an_image_is_built_again_when_what_goes_into_it_changes() -> None:
     assert set(inputs.values()).isdisjoint(built.values())
 
 
-def test_new_images_are_taken_to_a_boot_loader_with_copies() -> None:
+def test_new_images_are_copied_to_the_boot_loader() -> None:
     host = debian.proxmox_systemd_boot()
     drivers = dataclasses.replace(
         BY_ADDRESS, iommu=Amd(), bootloader=Proxmox()
@@ -126,7 +126,7 @@ def test_new_images_are_taken_to_a_boot_loader_with_copies() -> None:
     assert plan(host, drivers, built=built).changes[-1].action is Action.RUN
 
 
-def test_an_argument_that_is_not_needed_any_more_goes() -> None:
+def test_an_argument_that_is_not_needed_any_more_is_removed() -> None:
     host = debian.debian12()
     bypassed = dataclasses.replace(ONE_CARD, iommu_passthrough=True)
     first = plan(host, desired=bypassed)
@@ -169,7 +169,7 @@ def test_a_host_is_not_planned_by_drivers_that_do_not_know_its_files() -> None:
         assert name in str(refused.value)
 
 
-def test_images_without_anything_of_ours() -> None:
+def test_images_without_files_of_this_product() -> None:
     installation = installed.installation(debian.debian12().tree())
     images = [k.image for k in installation.kernels]
     (build,) = planning.restored_images(
@@ -179,7 +179,7 @@ def test_images_without_anything_of_ours() -> None:
     assert build.required_patterns == ()
 
 
-def test_what_was_begun_is_done_again() -> None:
+def test_an_unfinished_change_is_repeated() -> None:
     run = Run("menu", ("/bin/grub",), is_needed=False)
     write = Write("arguments", "/etc/a", b"a", b"a")
     build = Build("image", "/boot/i", "6.1", (), (), (), "", is_needed=False)

@@ -28,27 +28,27 @@ EARLY = InitramfsContent(
 ON = Requirements(("intel_iommu=on",), ("intel_iommu=off",))
 
 
-def answers(driver: Driver, found: Installation) -> list[object]:
+def answers(driver: Driver, system: Installation) -> list[object]:
     """All that a driver says of a host, refusals included."""
     questions: list[Callable[[], object]] = []
     if isinstance(driver, BootloaderDriver):
         questions = [
-            lambda: driver.claims(found),
-            lambda: driver.configured(found),
-            lambda: driver.plan(found, ON),
+            lambda: driver.claims(system),
+            lambda: driver.configured(system),
+            lambda: driver.plan(system, ON),
         ]
     elif isinstance(driver, InitramfsDriver):
         questions = [
-            lambda: driver.claims(found),
-            lambda: driver.files(found, EARLY),
-            lambda: driver.files(found, InitramfsContent()),
+            lambda: driver.claims(system),
+            lambda: driver.files(system, EARLY),
+            lambda: driver.files(system, InitramfsContent()),
             *(
-                lambda k=k: driver.build(found, k, EARLY)
-                for k in found.kernels
+                lambda k=k: driver.build(system, k, EARLY)
+                for k in system.kernels
             ),
         ]
     elif isinstance(driver, BindingDriver):
-        questions = [lambda: driver.plan(BindingCase((), (), found))]
+        questions = [lambda: driver.plan(BindingCase((), (), system))]
     return [answer(question) for question in questions]
 
 
@@ -71,6 +71,6 @@ def test_a_driver_reads_what_it_declares(driver: Driver) -> None:
         ), name
 
 
-def test_what_all_share_is_declared() -> None:
+def test_shared_reads_are_declared() -> None:
     everything = installed.reads()
     assert everything | kernel_modules.READS == everything

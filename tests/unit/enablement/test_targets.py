@@ -30,47 +30,47 @@ def addresses(selection: targets.Selection) -> list[str]:
     return [str(t.address)[5:] for t in selection.targets]
 
 
-def test_a_card_goes_with_all_its_functions() -> None:
+def test_every_function_of_a_card_is_a_target() -> None:
     of = policy("06:00.0")
-    found = targets.selection(
+    selection = targets.selection(
         [card("06:00", 1, of), card("07:00", 2, of)], of.select
     )
-    assert addresses(found) == ["06:00.0", "06:00.1"]
-    assert [t.is_primary for t in found.targets] == [True, False]
-    assert [t.ids for t in found.targets] == ["10de:1430", "10de:0fba"]
-    assert found.skipped == ()
+    assert addresses(selection) == ["06:00.0", "06:00.1"]
+    assert [t.is_primary for t in selection.targets] == [True, False]
+    assert [t.ids for t in selection.targets] == ["10de:1430", "10de:0fba"]
+    assert selection.skipped == ()
 
 
-def test_competitors_are_what_offers_itself_and_what_is_bound() -> None:
+def test_modules_of_a_target_match_it_or_are_bound() -> None:
     of = policy("class=03")
-    found = targets.selection([card("06:00", 1, of)], of.select)
-    assert found.targets[0].modules == ("nouveau", "nvidia_drm")
-    assert found.targets[1].modules == ("snd_hda_intel",)
+    selection = targets.selection([card("06:00", 1, of)], of.select)
+    assert selection.targets[0].modules == ("nouveau", "nvidia_drm")
+    assert selection.targets[1].modules == ("snd_hda_intel",)
 
 
-def test_vfio_is_no_competitor() -> None:
+def test_vfio_is_not_among_the_modules() -> None:
     of = policy("class=03")
     group = judged(
         gpu(driver="vfio-pci"),
         policy=of,
         details={"06:00.0": {"modules": ("vfio_pci", "nouveau")}},
     )
-    found = targets.selection([group], of.select)
-    assert found.targets[0].modules == ("nouveau",)
+    selection = targets.selection([group], of.select)
+    assert selection.targets[0].modules == ("nouveau",)
 
 
-def test_a_pattern_leaves_what_the_host_needs() -> None:
+def test_a_pattern_skips_what_the_host_needs() -> None:
     of = policy("class=03")
     bmc = judged(
         function("0a:03.0", "102b:0532", 0x030000, iommu_group=9), policy=of
     )
-    found = targets.selection([card("06:00", 1, of), bmc], of.select)
-    assert addresses(found) == ["06:00.0", "06:00.1"]
-    (line,) = found.skipped
+    selection = targets.selection([card("06:00", 1, of), bmc], of.select)
+    assert addresses(selection) == ["06:00.0", "06:00.1"]
+    (line,) = selection.skipped
     assert line.startswith("0000:0a:03.0 ")
 
 
-def test_a_card_that_is_named_and_critical_is_refused() -> None:
+def test_a_required_selector_of_a_critical_card_is_refused() -> None:
     of = policy("06:00.0", "07:00.0")
     disk = function("07:00.2", "144d:a80a", 0x010802, iommu_group=2)
     critical = judged(
@@ -87,14 +87,14 @@ def test_a_card_that_is_named_and_critical_is_refused() -> None:
     assert "the host needs 0000:07:00.2 for mount / (/dev/sda2)" in said
 
 
-def test_what_selects_nothing_is_refused() -> None:
+def test_a_selector_without_a_match_is_refused() -> None:
     of = policy("06:00.0", "1002:*")
     with pytest.raises(errors.Refused) as refused:
         targets.selection([card("06:00", 1, of)], of.select)
     assert str(refused.value).startswith("1002:* ")
 
 
-def test_reasons_of_one_remedy_are_told_together() -> None:
+def test_reasons_with_one_remedy_are_shown_together() -> None:
     of = policy("07:00.0")
     disks = [
         function(f"07:00.{n}", "144d:a80a", 0x010802, iommu_group=2)

@@ -87,15 +87,15 @@ def merging(
         (FileBackup(WAS, WAS, pending=ANY), None, Action.CREATE),
     ],
 )
-def test_what_nobody_else_wrote_is_put_back(
+def test_a_file_without_foreign_edits_is_restored(
     record: ChangeRecord,
     backup: FileBackup,
     now: FileState | None,
     action: Action | None,
 ) -> None:
-    found = steps(record, backup, CurrentFile(now))
-    assert [s.action for s in found] == ([action] if action else [])
-    for step in found:
+    undone = steps(record, backup, CurrentFile(now))
+    assert [s.action for s in undone] == ([action] if action else [])
+    for step in undone:
         assert isinstance(step, Restore)
         assert (step.original, step.current) == (backup.original, now)
         assert step.sets_aside == (now is OTHER and backup.pending == ANY)
@@ -125,14 +125,14 @@ def test_an_edit_that_merges() -> None:
     assert (step.target, step.action) == (PATH, Action.CHANGE)
 
 
-def test_an_edit_that_took_ours_out() -> None:
+def test_an_edit_that_removed_the_change() -> None:
     seen = merging(b"x\nwas\n", left=b"was\nleft\n")
     assert steps(WRITE, FileBackup(WAS, LEFT), seen) == ()
     (step,) = steps(WRITE, FileBackup(WAS, LEFT), merging(b"was\nx\n"))
     assert isinstance(step, Leave)
 
 
-def test_what_is_left_of_a_file_of_ours_is_not_kept_when_empty() -> None:
+def test_an_own_file_that_is_empty_after_a_merge_is_removed() -> None:
     seen = merging(b"left\n\n", was=b"")
     (step,) = steps(WRITE, FileBackup(None, LEFT), seen)
     assert step.action is Action.REMOVE
@@ -158,7 +158,7 @@ def test_what_is_left_of_a_file_of_ours_is_not_kept_when_empty() -> None:
         (FileBackup(WAS, LEFT), CurrentFile(LEFT, has_backup=False), ""),
     ],
 )
-def test_what_stays_names_the_file_and_our_words(
+def test_a_file_left_unchanged_is_named_with_its_words(
     backup: FileBackup, current: CurrentFile, words: str
 ) -> None:
     (step,) = steps(WRITE, backup, current)
@@ -169,17 +169,17 @@ def test_what_stays_names_the_file_and_our_words(
     assert words in step.note
 
 
-def test_words_of_ours_in_an_original_are_told() -> None:
+def test_words_of_this_product_in_an_original_are_named() -> None:
     kept = FileBackup(WAS, LEFT, embedded=("a=on", "b"))
     (step,) = steps(WRITE, kept, CurrentFile(LEFT))
     assert step.action is Action.CHANGE
     assert "a=on b" in step.note
 
 
-def test_a_command_is_run_backwards_where_others_wrote_since() -> None:
-    found = steps(RUN, FileBackup(WAS, LEFT), CurrentFile(OTHER))
-    assert found == (Rerun("menu", GRUB),)
-    assert (found[0].target, found[0].action) == (GRUB[0], Action.RUN)
+def test_a_command_is_undone_by_a_command_after_foreign_edits() -> None:
+    undone = steps(RUN, FileBackup(WAS, LEFT), CurrentFile(OTHER))
+    assert undone == (Rerun("menu", GRUB),)
+    assert (undone[0].target, undone[0].action) == (GRUB[0], Action.RUN)
     lost = FileBackup(WAS, LEFT, is_lost=True)
     assert steps(RUN, lost, CurrentFile(LEFT)) == (Rerun("menu", GRUB),)
     # One without a way back is a file like any other.
@@ -191,21 +191,21 @@ def test_a_command_is_run_backwards_where_others_wrote_since() -> None:
     assert isinstance(step, Leave)
 
 
-def test_a_command_without_files_is_always_run_backwards() -> None:
+def test_a_command_without_files_is_undone_by_a_command() -> None:
     for is_done in (True, False):
         record = dataclasses.replace(RUN, paths=(), is_done=is_done)
         history = History(ENABLEMENT, (record,))
         assert undo(history, {}, {}) == (Rerun("menu", GRUB),)
 
 
-def test_files_of_a_command_that_are_as_left_are_put_back_first() -> None:
+def test_unedited_files_of_a_command_are_restored_first() -> None:
     record = dataclasses.replace(RUN, paths=("/a", "/b"))
     kept = FileBackup(WAS, LEFT)
     history = History(ENABLEMENT, (record,), {"/a": kept, "/b": kept})
-    found = undo(
+    undone = undo(
         history, {"/a": CurrentFile(LEFT), "/b": CurrentFile(OTHER)}, {}
     )
-    assert found == (
+    assert undone == (
         Restore("menu", "/a", WAS, LEFT),
         Rerun("menu", GRUB),
     )
@@ -240,18 +240,18 @@ def test_images(
     assert undone == ([(step_type, IMAGE)] if step_type else [])
 
 
-def test_the_image_of_a_kernel_that_is_gone() -> None:
+def test_the_image_of_a_removed_kernel() -> None:
     history = History(ENABLEMENT, (BUILD,), {IMAGE: FileBackup(WAS, LEFT)})
     (step,) = undo(history, {IMAGE: CurrentFile(None)}, {"6.2": None})
     assert isinstance(step, Leave)
     assert "6.1" in step.note
 
 
-def test_images_of_kernels_that_came_since_are_built_anew() -> None:
+def test_images_of_new_kernels_are_rebuilt() -> None:
     history = History(ENABLEMENT, (BUILD,), {IMAGE: FileBackup(WAS, LEFT)})
     kernels = {**KERNELS, "6.2": "/boot/initrd.img-6.2", "6.3": None}
-    found = undo(history, {IMAGE: CurrentFile(WAS)}, kernels)
-    assert found == (Rebuild("image", "/boot/initrd.img-6.2", "6.2"),)
+    undone = undo(history, {IMAGE: CurrentFile(WAS)}, kernels)
+    assert undone == (Rebuild("image", "/boot/initrd.img-6.2", "6.2"),)
     none = History(ENABLEMENT, (WRITE,), {PATH: FileBackup(WAS, LEFT)})
     assert undo(none, {PATH: CurrentFile(WAS)}, kernels) == ()
 
@@ -288,7 +288,7 @@ def test_the_order() -> None:
 
 
 def test_edits_become_the_original() -> None:
-    def found(
+    def recorded(
         record: ChangeRecord, backup: FileBackup, current: CurrentFile
     ) -> tuple[ForeignEdit, ...]:
         path = record.paths[0]
@@ -296,25 +296,27 @@ def test_edits_become_the_original() -> None:
         return edits(history, {path: current})
 
     kept = FileBackup(WAS, LEFT)
-    assert found(WRITE, kept, CurrentFile(LEFT)) == ()
-    assert found(WRITE, kept, CurrentFile(WAS)) == ()
-    assert found(WRITE, kept, merging(b"left\nx\n")) == (
+    assert recorded(WRITE, kept, CurrentFile(LEFT)) == ()
+    assert recorded(WRITE, kept, CurrentFile(WAS)) == ()
+    assert recorded(WRITE, kept, merging(b"left\nx\n")) == (
         ForeignEdit(PATH, b"was\nx\n"),
     )
-    assert found(WRITE, kept, CurrentFile(None)) == (ForeignEdit(PATH, None),)
-    assert found(WRITE, FileBackup(None, LEFT), merging(b"left\n\n", b"")) == (
+    assert recorded(WRITE, kept, CurrentFile(None)) == (
         ForeignEdit(PATH, None),
     )
+    assert recorded(
+        WRITE, FileBackup(None, LEFT), merging(b"left\n\n", b"")
+    ) == (ForeignEdit(PATH, None),)
     mixed = merging(b"q a=on,x b\n", b"q\n", b"q a=on b\n")
-    assert found(WRITE, FileBackup(WAS, LEFT, embedded=("c",)), mixed) == (
+    assert recorded(WRITE, FileBackup(WAS, LEFT, embedded=("c",)), mixed) == (
         ForeignEdit(PATH, b"q a=on,x b\n", ("c", "b")),
     )
     assert (
-        found(WRITE, FileBackup(WAS, WAS, pending=ANY), CurrentFile(OTHER))
+        recorded(WRITE, FileBackup(WAS, WAS, pending=ANY), CurrentFile(OTHER))
         == ()
     )
     # What a tool writes anew has ours in it again, wherever it is.
     lost = (ForeignEdit(PATH, None, is_lost=True),)
-    assert found(RUN, kept, merging(b"left\nx\n")) == lost
-    (image,) = found(BUILD, kept, CurrentFile(OTHER))
+    assert recorded(RUN, kept, merging(b"left\nx\n")) == lost
+    (image,) = recorded(BUILD, kept, CurrentFile(OTHER))
     assert image.is_lost

@@ -34,7 +34,7 @@ def host(
     return made
 
 
-def found(
+def installed(
     files: Mapping[str, str] | None = None, *, is_vfio_builtin: bool = False
 ) -> Installation:
     return installation(host(files, is_vfio_builtin=is_vfio_builtin).tree())
@@ -62,7 +62,7 @@ def case(
     is_vfio_builtin: bool = False,
 ) -> BindingCase:
     """The card at 06:00 is selected; ``others`` stay."""
-    there = found(files, is_vfio_builtin=is_vfio_builtin)
+    there = installed(files, is_vfio_builtin=is_vfio_builtin)
     return BindingCase(targets, others, there)
 
 

@@ -10,7 +10,7 @@ from gpu_passthrough_plugin.model.address import Address
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("0000:06:00.0", Address(0, 6, 0, 0)),
         ("06:00.1", Address(0, 6, 0, 1)),
@@ -18,8 +18,8 @@ from gpu_passthrough_plugin.model.address import Address
         ("10000:e1:00.0", Address(0x10000, 0xE1, 0, 0)),
     ],
 )
-def test_parses_every_form(text: str, wanted: Address) -> None:
-    assert address.parse(text) == wanted
+def test_parses_every_form(text: str, expected: Address) -> None:
+    assert address.parse(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_parses_every_form(text: str, wanted: Address) -> None:
     ["", "06:00", "06:00.8", "06:20.0", "0:06:00.0", "0000:6:00.0",
      "0000:06:00.0\n", " 06:00.0", "0000:06:00.0:", "0x00:06:00.0"],
 )  # fmt: skip
-def test_refuses_what_is_no_address(text: str) -> None:
+def test_refuses_other_texts(text: str) -> None:
     with pytest.raises(errors.Invalid, match=re.escape(repr(text))):
         address.parse(text)
 

@@ -56,7 +56,7 @@ def test_serial_numbers(text: str, shown: str) -> None:
         "snd_hda_intel 0000:06:00.1: SNR=7",
     ],
 )
-def test_what_is_no_name_stays(text: str) -> None:
+def test_other_text_stays(text: str) -> None:
     assert redacted(text) == text
 
 

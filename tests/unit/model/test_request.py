@@ -32,18 +32,18 @@ ALIASES = {"gpu": GPU, "nic": NIC}
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("gpu:1", [Item(GPU, 1)]),
         ("gpu:2,nic:1", [Item(GPU, 2), Item(NIC, 1)]),
         (" nic:10 , gpu:08 ", [Item(NIC, 10), Item(GPU, 8)]),
     ],
 )
-def test_parse(text: str, wanted: list[Item]) -> None:
-    assert request.parse(text, ALIASES) == Request(tuple(wanted))
+def test_parse(text: str, expected: list[Item]) -> None:
+    assert request.parse(text, ALIASES) == Request(tuple(expected))
 
 
-def test_numa_nodes_come_along() -> None:
+def test_a_request_has_the_numa_nodes() -> None:
     nodes = frozenset({0, 1})
     assert request.parse("gpu:1", ALIASES, nodes).numa_nodes == nodes
     assert request.parse("gpu:1", ALIASES).numa_nodes is None
@@ -54,7 +54,7 @@ def test_parse_and_print_is_identity(text: str) -> None:
     assert str(request.parse(text, ALIASES)) == text
 
 
-def test_equal_requests_are_found_under_each_other() -> None:
+def test_equal_requests_are_equal_keys() -> None:
     one, other = (request.parse("gpu:1,nic:2", ALIASES) for _ in range(2))
     assert one is not other
     assert {one: 1}[other] == 1
@@ -63,12 +63,12 @@ def test_equal_requests_are_found_under_each_other() -> None:
     assert dataclasses.replace(tied, numa_nodes=None) in {one: 1}
 
 
-def test_all_of_a_request_goes_to_another_process() -> None:
+def test_a_request_is_pickled_whole() -> None:
     whole = Request(
         (Item(GPU, 1),), frozenset({0}), True, frozenset({"CUSTOM_A"}), "rack"
     )
-    found = pickle.loads(pickle.dumps(whole))  # noqa: S301 - made here
-    assert found == whole
+    unpickled = pickle.loads(pickle.dumps(whole))  # noqa: S301 - made here
+    assert unpickled == whole
 
 
 def test_a_request_from_another_process_is_the_same() -> None:
@@ -85,8 +85,8 @@ def test_a_request_from_another_process_is_the_same() -> None:
         env={"PYTHONHASHSEED": "7"},
         check=True,
     )
-    found = pickle.loads(done.stdout)  # noqa: S301 - made above
-    assert found in {request.parse("gpu:1", ALIASES): 1}
+    unpickled = pickle.loads(done.stdout)  # noqa: S301 - made above
+    assert unpickled in {request.parse("gpu:1", ALIASES): 1}
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_what_is_wrong(text: str, datum: str) -> None:
     assert datum in fault
 
 
-def test_everything_that_is_wrong_is_said_at_once() -> None:
+def test_every_fault_is_reported_at_once() -> None:
     with pytest.raises(errors.Faults) as caught:
         request.parse("gpu:0,tpu:1,nic", ALIASES)
     assert len(caught.value.faults) == 3
@@ -130,7 +130,7 @@ def test_no_alias_is_configured() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "wanted"),
+    ("changes", "expected"),
     [
         ({}, True),
         ({"vendor_id": 0x10DE}, True),
@@ -145,9 +145,9 @@ def test_no_alias_is_configured() -> None:
         ({"traits": frozenset({"CUSTOM_A", "CUSTOM_C"})}, False),
     ],
 )
-def test_spec(changes: dict[str, object], wanted: bool) -> None:
+def test_spec(changes: dict[str, object], expected: bool) -> None:
     spec = dataclasses.replace(ANY, **changes)  # type: ignore[arg-type]  # a table of fields
-    assert spec.matches(CARD, TRAITS) is wanted
+    assert spec.matches(CARD, TRAITS) is expected
 
 
 def test_one_entry_of_an_alias_is_enough() -> None:

@@ -113,7 +113,7 @@ def test_an_address_without_domain_is_in_domain_0() -> None:
         "[0-9]*:*",
     ],
 )
-def test_refuses_what_is_none(text: str) -> None:
+def test_refuses_other_texts(text: str) -> None:
     with pytest.raises(errors.Invalid, match=re.escape(repr(text))):
         selector.parse(text)
 

@@ -15,7 +15,7 @@ def test_every_standard_trait_is_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("CUSTOM_A", True),
         ("CUSTOM__0", True),
@@ -31,8 +31,8 @@ def test_every_standard_trait_is_one() -> None:
         ("", False),
     ],
 )
-def test_is_trait(text: str, wanted: bool) -> None:
-    assert trait.is_trait(text) is wanted
+def test_is_trait(text: str, expected: bool) -> None:
+    assert trait.is_trait(text) is expected
 
 
 @pytest.mark.parametrize(
@@ -41,10 +41,10 @@ def test_is_trait(text: str, wanted: bool) -> None:
 )
 def test_normal_is_as_os_traits_has_it(text: str) -> None:
     upper = text.upper()
-    wanted = upper
+    expected = upper
     if not os_traits.is_custom(upper) and not trait.is_trait(text):
-        wanted = os_traits.normalize_name(upper)
-    assert trait.normal(text) == wanted
+        expected = os_traits.normalize_name(upper)
+    assert trait.normal(text) == expected
 
 
 def test_a_unit_has_the_traits_of_each_of_its_functions() -> None:

@@ -32,7 +32,7 @@ def test_resource_class() -> None:
     assert UNIT.resource_class == "CUSTOM_PCI_10DE_0FBA"
 
 
-def test_keys_stand_by_host_and_address() -> None:
+def test_keys_sort_by_host_and_address() -> None:
     high = UnitKey("a", Address(0x10000, 0, 0, 0))
     keys = [UnitKey("b", CARD.address), high, UnitKey("a", CARD.address)]
     assert sorted(keys) == [keys[2], high, keys[0]]
@@ -44,14 +44,14 @@ def test_every_state_leads_back_to_free() -> None:
     for state in State:
         reached = {state}
         while True:
-            more = {s for found in reached for s in EDGES[found]} - reached
+            more = {s for system in reached for s in EDGES[system]} - reached
             if not more:
                 break
             reached |= more
         assert reached == set(State)
 
 
-def test_what_was_touched_is_sanitised_before_it_is_free() -> None:
+def test_a_used_unit_is_sanitised_before_it_is_free() -> None:
     leads_to_free = {s for s in State if State.FREE in EDGES[s]}
     assert leads_to_free == {
         State.CLAIMED,
@@ -60,7 +60,7 @@ def test_what_was_touched_is_sanitised_before_it_is_free() -> None:
     }
 
 
-def test_what_is_claimed_was_free_or_is_clean_again() -> None:
+def test_only_a_free_or_clean_unit_is_claimed() -> None:
     assert {s for s in State if State.CLAIMED in EDGES[s]} == {
         State.FREE,
         State.SANITISING,

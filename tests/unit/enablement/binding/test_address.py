@@ -19,7 +19,7 @@ def planned(of: BindingCase) -> BindingPlan:
     return AddressBinding().plan(of)
 
 
-def test_a_twin_is_no_matter() -> None:
+def test_a_twin_is_left_alone() -> None:
     plan = planned(case(TWIN))
     assert plan.changes == ()
     assert plan.requirements == Requirements()
@@ -27,7 +27,7 @@ def test_a_twin_is_no_matter() -> None:
     assert plan.content.config_files == ()
 
 
-def test_the_script_takes_each_function_by_what_it_is() -> None:
+def test_the_script_reserves_each_target_by_address_and_ids() -> None:
     rows = planned(case(TWIN)).content.script.splitlines()
     assert [row for row in rows if row.startswith("gpupt_take ")] == [
         "gpupt_take 0000:06:00.0 0x10de:0x1430",
@@ -35,7 +35,7 @@ def test_the_script_takes_each_function_by_what_it_is() -> None:
     ]
 
 
-def test_a_binding_by_ids_makes_place() -> None:
+def test_the_file_of_a_binding_by_ids_is_removed() -> None:
     path = "/etc/modprobe.d/gpu-passthrough.conf"
     files = {path: "options vfio-pci ids=10de:1430\n"}
     (change,) = planned(case(TWIN, files=files)).changes

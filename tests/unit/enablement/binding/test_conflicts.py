@@ -7,7 +7,7 @@ import pytest
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement.binding import conflicts
 from gpu_passthrough_plugin.model.reading import MISSING
-from tests.unit.enablement.values import case, found, target
+from tests.unit.enablement.values import case, installed, target
 from tests.unit.isolation.values import audio, function, gpu, port
 
 TWIN = gpu("07:00.0")
@@ -17,7 +17,7 @@ OPERATORS = "etc/modprobe.d/vfio.conf"
 def test_lists_of_other_files_are_foreign() -> None:
     line = "options vfio-pci ids=10de:1430\n"
     files = {OPERATORS: line, "etc/modprobe.d/gpu-passthrough.conf": line}
-    (id_list,) = conflicts.foreign_lists(found(files))
+    (id_list,) = conflicts.foreign_lists(installed(files))
     assert id_list.path == "/etc/modprobe.d/vfio.conf"
     assert id_list.ids == ("10de:1430",)
 

@@ -29,7 +29,7 @@ def rows(plan: BindingPlan) -> list[str]:
     return [row for row in text.splitlines() if not row.startswith("#")]
 
 
-def test_every_function_is_in_it_once_in_order() -> None:
+def test_ids_are_in_the_order_of_targets_and_unique() -> None:
     targets = (
         *CARD,
         target(gpu("82:00.0"), "nouveau", "nvidia_drm"),
@@ -56,12 +56,12 @@ def test_a_second_plan_changes_nothing() -> None:
     assert change.action is Action.KEEP
 
 
-def test_a_vfio_that_is_built_in_is_told_by_the_kernel() -> None:
+def test_a_built_in_vfio_gets_its_ids_as_an_argument() -> None:
     plan = planned(case(is_vfio_builtin=True))
     assert plan.requirements == Requirements(lists=(("vfio-pci.ids", IDS),))
 
 
-def test_a_vfio_that_may_be_built_in_is_told_as_well() -> None:
+def test_a_vfio_that_may_be_built_in_gets_them_too() -> None:
     lost = installation(host().tree())
     kernels = tuple(k._replace(builtin=MISSING) for k in lost.kernels)
     plan = planned(BindingCase(CARD, (), lost._replace(kernels=kernels)))
@@ -74,7 +74,7 @@ def test_a_twin_is_refused() -> None:
 
 
 @pytest.mark.parametrize("line", ["10de:1430", "10de:1430,10de:0fba,1002:1"])
-def test_another_list_would_hide_this_one(line: str) -> None:
+def test_another_list_of_ids_is_refused(line: str) -> None:
     files = {"etc/modprobe.d/vfio.conf": f"options vfio-pci ids={line}\n"}
     with pytest.raises(errors.Refused) as caught:
         planned(case(files=files))
@@ -83,12 +83,12 @@ def test_another_list_would_hide_this_one(line: str) -> None:
     assert "ids=10de:1430,10de:0fba " in str(caught.value)
 
 
-def test_the_same_list_of_an_operators_may_stay() -> None:
+def test_the_same_ids_in_another_file_are_accepted() -> None:
     line = "options vfio-pci ids=10de:0fba,10de:1430\n"
     assert rows(planned(case(files={"etc/modprobe.d/vfio.conf": line})))
 
 
-def test_a_driver_that_is_built_in_comes_first() -> None:
+def test_a_built_in_driver_of_a_target_is_refused() -> None:
     usb = target(function("06:00.2", "10de:1ad8", 0x0C0330), "xhci_pci")
     made = host()
     boot.kernel(made, "6.9.0-1-amd64", "initrd.img-6.9.0-1-amd64")
@@ -97,8 +97,8 @@ def test_a_driver_that_is_built_in_comes_first() -> None:
         "kernel/drivers/usb/host/xhci-pci.ko\n",
     )
     with pytest.raises(errors.Refused) as caught:
-        found = installation(made.tree())
-        planned(BindingCase((*CARD, usb), (), found))
+        system = installation(made.tree())
+        planned(BindingCase((*CARD, usb), (), system))
     for fact in ("xhci_pci", "6.9.0-1-amd64", "0000:06:00.2"):
         assert fact in str(caught.value)
     assert "--binding address" in str(caught.value)

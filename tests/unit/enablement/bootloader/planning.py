@@ -46,10 +46,10 @@ _LINE = re.compile(
 
 
 def system(name: str) -> Installation:
-    return found(SYSTEMS[name]())
+    return installed(SYSTEMS[name]())
 
 
-def found(host: Host) -> Installation:
+def installed(host: Host) -> Installation:
     return installation(host.tree())
 
 
@@ -59,8 +59,10 @@ def chosen(here: Installation) -> BootloaderDriver:
     return next(driver for driver in ordered if driver.claims(here))
 
 
-def plan(here: Installation, wanted: Requirements = ALL) -> BootloaderPlan:
-    return chosen(here).plan(here, wanted)
+def plan(
+    here: Installation, requirements: Requirements = ALL
+) -> BootloaderPlan:
+    return chosen(here).plan(here, requirements)
 
 
 def writes(of: BootloaderPlan) -> dict[str, str | None]:
@@ -104,22 +106,22 @@ def written(here: Installation, of: BootloaderPlan) -> Installation:
 
 
 def booted(
-    here: Installation, of: BootloaderPlan, wanted: Requirements
+    here: Installation, of: BootloaderPlan, requirements: Requirements
 ) -> Installation:
     """The system after the whole plan: menus and entries say it too."""
     after = written(here, of)
     files = dict(after.files)
     for path, data in files.items():
         if path.startswith("/boot/") and isinstance(data, bytes):
-            files[path] = _told(data.decode(), wanted).encode()
+            files[path] = _told(data.decode(), requirements).encode()
     return after._replace(files=files)
 
 
-def _told(text: str, wanted: Requirements) -> str:
-    return _LINE.sub(lambda m: m[1] + _line(m[2], wanted), text)
+def _told(text: str, requirements: Requirements) -> str:
+    return _LINE.sub(lambda m: m[1] + _line(m[2], requirements), text)
 
 
-def _line(line: str, wanted: Requirements) -> str:
+def _line(line: str, requirements: Requirements) -> str:
     if line.startswith("$kernelopts"):
         return line
-    return kernel_cmdline_edit.edit_text(line, wanted).text
+    return kernel_cmdline_edit.edit_text(line, requirements).text

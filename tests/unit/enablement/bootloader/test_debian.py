@@ -21,7 +21,7 @@ def host(text: str) -> Host:
     return made
 
 
-def test_debians_drop_in_appends() -> None:
+def test_the_drop_in_appends() -> None:
     plan = planning.plan(planning.system("debian12"), ON)
     text = planning.writes(plan)[OURS] or ""
     assert text.splitlines()[1:] == [
@@ -32,7 +32,7 @@ def test_debians_drop_in_appends() -> None:
     assert run.target == "/usr/sbin/update-grub -o /boot/grub/grub.cfg"
 
 
-def test_debians_wrong_words_are_put_right_where_they_stand() -> None:
+def test_wrong_words_are_corrected_in_place() -> None:
     made = host(
         'GRUB_CMDLINE_LINUX_DEFAULT="quiet iommu=off"\n'
         'GRUB_CMDLINE_LINUX="intel_iommu=off"\n'
@@ -41,31 +41,31 @@ def test_debians_wrong_words_are_put_right_where_they_stand() -> None:
         "etc/default/grub.d/50-site.cfg",
         'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX iommu=off"\n',
     )
-    assert planning.writes(planning.plan(planning.found(made), ON)) == {
+    assert planning.writes(planning.plan(planning.installed(made), ON)) == {
         DEFAULTS: 'GRUB_CMDLINE_LINUX_DEFAULT="quiet"\n'
         'GRUB_CMDLINE_LINUX="intel_iommu=on"\n',
         f"{FOLDER}/50-site.cfg": 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX"\n',
     }
 
 
-def test_debians_drop_in_goes_when_it_is_not_needed() -> None:
+def test_a_drop_in_that_is_not_needed_is_removed() -> None:
     made = host('GRUB_CMDLINE_LINUX="intel_iommu=on"\n')
     made.file(OURS[1:], 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX x"\n')
-    plan = planning.plan(planning.found(made), ON)
+    plan = planning.plan(planning.installed(made), ON)
     assert planning.writes(plan) == {OURS: None}
     assert planning.argv(plan) == [
         ("/usr/sbin/update-grub", "-o", "/boot/grub/grub.cfg")
     ]
 
 
-def test_a_drop_in_that_is_read_later_must_not_take_it_back() -> None:
+def test_a_later_drop_in_that_overrides_is_refused() -> None:
     made = debian.debian12()
     made.file("etc/default/grub.d/99-site.cfg", 'GRUB_CMDLINE_LINUX="a"\n')
     with pytest.raises(errors.Refused) as refused:
-        planning.plan(planning.found(made), ON)
+        planning.plan(planning.installed(made), ON)
     assert str(refused.value).startswith(f"{FOLDER}/99-site.cfg ")
     made.file(
         "etc/default/grub.d/99-site.cfg",
         'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX a"\n',
     )
-    assert OURS in planning.writes(planning.plan(planning.found(made), ON))
+    assert OURS in planning.writes(planning.plan(planning.installed(made), ON))

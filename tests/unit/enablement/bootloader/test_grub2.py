@@ -23,7 +23,7 @@ def host(text: str) -> Host:
 
 def after(text: str) -> str:
     """What CentOS 7's defaults become."""
-    plan = planning.plan(planning.found(host(text)), ON)
+    plan = planning.plan(planning.installed(host(text)), ON)
     return planning.writes(plan).get(DEFAULTS) or text
 
 
@@ -33,7 +33,7 @@ W = "intel_iommu=on"
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         (f'{L}="quiet"\n', f'{L}="quiet {W}"\n'),
         (f'{L}="quiet"', f'{L}="quiet {W}"'),
@@ -62,8 +62,8 @@ W = "intel_iommu=on"
         (f'{L}="a \\\n  b"\n', f'{L}="a \\\n  b {W}"\n'),
     ],
 )
-def test_defaults_are_edited_in_place(text: str, wanted: str | None) -> None:
-    assert after(text) == (text if wanted is None else wanted)
+def test_defaults_are_edited_in_place(text: str, expected: str | None) -> None:
+    assert after(text) == (text if expected is None else expected)
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,10 @@ def test_defaults_are_edited_in_place(text: str, wanted: str | None) -> None:
         ("GRUB_TIMEOUT=5\n", f"{L}="),
     ],
 )
-def test_what_only_a_shell_can_tell_is_refused(text: str, line: str) -> None:
-    here = planning.found(host(text))
+def test_what_only_a_shell_can_evaluate_is_refused(
+    text: str, line: str
+) -> None:
+    here = planning.installed(host(text))
     with pytest.raises(errors.Refused) as refused:
         planning.plan(here, ON)
     message = str(refused.value)
@@ -93,8 +95,8 @@ def test_what_only_a_shell_can_tell_is_refused(text: str, line: str) -> None:
     assert planning.chosen(here).configured(here).entries
 
 
-def test_the_seeds_typo_is_named() -> None:
-    here = planning.found(host('GRUB_CMDLINE_LINUX="intel_opmmu=on"\n'))
+def test_a_misspelt_argument_is_a_note() -> None:
+    here = planning.installed(host('GRUB_CMDLINE_LINUX="intel_opmmu=on"\n'))
     (note,) = planning.plan(here, ON).notes
     assert note.startswith("intel_opmmu=on ")
 
@@ -103,24 +105,24 @@ def test_the_menu_on_the_efi_partition_is_the_right_one() -> None:
     stub = redhat.centos7_efi()
     stub.file("boot/efi/EFI/centos/grub.cfg", boot.STUB)
     stub.file("boot/grub2/grub.cfg", boot.menu("C", [("/vmlinuz-3", "ro")]))
-    (argv,) = planning.argv(planning.plan(planning.found(stub)))
+    (argv,) = planning.argv(planning.plan(planning.installed(stub)))
     assert argv[2] == "/boot/grub2/grub.cfg"
     two = redhat.centos7_efi()
     two.file("boot/efi/EFI/old/grub.cfg", boot.menu("O", [("/v-1", "ro")]))
     with pytest.raises(errors.Refused) as refused:
-        planning.plan(planning.found(two))
+        planning.plan(planning.installed(two))
     for vendor in ("centos", "old"):
         assert f"/boot/efi/EFI/{vendor}/grub.cfg" in str(refused.value)
     lone = redhat.centos7_efi()
     lone.file("boot/efi/EFI/centos/grub.cfg", boot.STUB)
     with pytest.raises(errors.Refused, match=r"/boot/grub2/grub\.cfg"):
-        planning.plan(planning.found(lone))
+        planning.plan(planning.installed(lone))
 
 
-def test_on_a_bios_the_menu_of_an_efi_partition_is_nothing() -> None:
+def test_on_a_bios_the_menu_of_an_efi_partition_is_ignored() -> None:
     made = redhat.centos7()
     made.file("boot/efi/EFI/centos/grub.cfg", boot.menu("C", [("/v-3", "ro")]))
-    (argv,) = planning.argv(planning.plan(planning.found(made)))
+    (argv,) = planning.argv(planning.plan(planning.installed(made)))
     assert argv[2] == "/boot/grub2/grub.cfg"
 
 
@@ -128,12 +130,12 @@ def test_loader_entries_are_not_written_by_the_generator() -> None:
     made = redhat.centos7()
     made.file("boot/grub2/grub.cfg", boot.BLS_MENU)
     with pytest.raises(errors.Refused, match="/boot/loader/entries"):
-        planning.plan(planning.found(made))
+        planning.plan(planning.installed(made))
 
 
 def test_the_generator_is_run_where_the_menu_lacks_it() -> None:
     made = host('GRUB_CMDLINE_LINUX="intel_iommu=on"\n')
-    (run,) = planning.runs(planning.plan(planning.found(made), ON))
+    (run,) = planning.runs(planning.plan(planning.installed(made), ON))
     assert run.action is Action.RUN
     assert run.touches == ("/boot/grub2/grub.cfg",)
     assert run.output == "/boot/grub2/grub.cfg"
@@ -147,5 +149,5 @@ def test_the_generator_is_run_where_the_menu_lacks_it() -> None:
         + "### BEGIN /etc/grub.d/30_os-prober ###\n\tlinux /v root=/dev/sdb\n"
         "### END /etc/grub.d/30_os-prober ###\n",
     )
-    (run,) = planning.runs(planning.plan(planning.found(made), ON))
+    (run,) = planning.runs(planning.plan(planning.installed(made), ON))
     assert run.action is Action.KEEP

@@ -36,62 +36,64 @@ def fedora(options: str, rescue: str | None = None) -> Host:
         ("ro intel_opmmu=on", "intel_iommu=on", "intel_opmmu=on"),
     ],
 )  # fmt: skip
-def test_grubby_is_told_whole_words(
+def test_whole_words_are_added_and_removed(
     options: str, added: str, removed: str
 ) -> None:
-    (run,) = planning.runs(planning.plan(planning.found(fedora(options)), ON))
+    (run,) = planning.runs(
+        planning.plan(planning.installed(fedora(options)), ON)
+    )
     more = (f"--remove-args={removed}",) if removed else ()
     assert run.argv == (*GRUBBY, f"--args={added}", *more)
     back = (f"--args={removed}",) if removed else ()
     assert run.undo_argv == (*GRUBBY, *back, f"--remove-args={added}")
 
 
-def test_grubby_takes_back_what_it_took_off() -> None:
-    here = planning.found(fedora("intel_iommu=off ro intel_iommu=on"))
+def test_undoing_restores_a_removed_word() -> None:
+    here = planning.installed(fedora("intel_iommu=off ro intel_iommu=on"))
     (run,) = planning.runs(planning.plan(here, ON))
     assert run.argv == (*GRUBBY, "--remove-args=intel_iommu=off")
     # It would put ``off`` in the place of ``on`` too.
     assert run.undo_argv == (*GRUBBY, "--args=intel_iommu=off intel_iommu=on")
 
 
-def test_grubby_keeps_other_words_of_a_name_that_it_adds() -> None:
+def test_other_words_of_an_added_name_are_kept() -> None:
     """It would put the added word in the place of all of them."""
     early = Requirements(("rd.driver.pre=vfio-pci",))
-    here = planning.found(fedora("ro rd.driver.pre=ahci"))
+    here = planning.installed(fedora("ro rd.driver.pre=ahci"))
     assert planning.argv(planning.plan(here, early)) == [
         (*GRUBBY, "--args=rd.driver.pre=ahci rd.driver.pre=vfio-pci")
     ]
 
 
-def test_grubby_is_run_for_one_entry_that_lacks_it() -> None:
-    here = planning.found(fedora("ro", "ro intel_iommu=on"))
+def test_one_entry_without_the_argument_needs_a_call() -> None:
+    here = planning.installed(fedora("ro", "ro intel_iommu=on"))
     plan = planning.plan(here, ON)
     assert planning.argv(plan) == [(*GRUBBY, "--args=intel_iommu=on")]
 
 
-def test_grubby_does_not_see_the_efi_partitions_entries() -> None:
+def test_entries_of_the_efi_partition_are_not_grubbys() -> None:
     made = fedora("ro intel_iommu=on")
     made.file("boot/efi/loader/entries/old.conf", "linux /v\noptions ro\n")
-    plan = planning.plan(planning.found(made), ON)
+    plan = planning.plan(planning.installed(made), ON)
     assert planning.argv(plan) == []
 
 
-def test_entries_that_differ_in_it_are_refused() -> None:
-    here = planning.found(fedora("ro", "ro intel_iommu=on,sm_on"))
+def test_entries_that_one_call_cannot_change_are_refused() -> None:
+    here = planning.installed(fedora("ro", "ro intel_iommu=on,sm_on"))
     with pytest.raises(errors.Refused, match=r"rescue\.conf .*intel_iommu"):
         planning.plan(here, ON)
 
 
-def test_grubby_edits_the_environment_block() -> None:
+def test_arguments_in_the_environment_block() -> None:
     made = redhat.rhel8()
-    plan = planning.plan(planning.found(made), ON)
+    plan = planning.plan(planning.installed(made), ON)
     (run,) = planning.runs(plan)
     assert "/boot/grub2/grubenv" in run.touches
     made.file("boot/grub2/grubenv", boot.grubenv(saved_entry="0"))
     with pytest.raises(
         errors.Refused, match=r"kernelopts.*/boot/grub2/grubenv"
     ):
-        planning.plan(planning.found(made), ON)
+        planning.plan(planning.installed(made), ON)
     made.file(
         "boot/grub2/grubenv",
         boot.grubenv(kernelopts="ro", tuned_params="intel_iommu=on,off"),
@@ -99,19 +101,19 @@ def test_grubby_edits_the_environment_block() -> None:
     with pytest.raises(
         errors.Refused, match=r"grubenv tuned_params .*intel_iommu=on,off"
     ):
-        planning.plan(planning.found(made), ON)
+        planning.plan(planning.installed(made), ON)
     made.file("boot/grub2/grubenv", boot.grubenv(kernelopts="ro"))
     name = f"{ENTRY}-0-rescue.conf"
     options = "$kernelopts iommu=off"
     made.file(name, boot.bls("RHEL", "0-rescue", options))
     with pytest.raises(errors.Refused, match=r"rescue\.conf .*iommu=off"):
-        planning.plan(planning.found(made), ON)
+        planning.plan(planning.installed(made), ON)
 
 
-def test_defaults_that_cannot_be_edited_are_only_said_beside_entries() -> None:
+def test_defaults_that_cannot_be_edited_are_a_note() -> None:
     made = redhat.fedora()
     made.file("etc/default/grub", 'GRUB_CMDLINE_LINUX="$(x)"\n')
-    plan = planning.plan(planning.found(made), ON)
+    plan = planning.plan(planning.installed(made), ON)
     assert planning.writes(plan) == {}
     assert planning.argv(plan) == [(*GRUBBY, "--args=intel_iommu=on")]
     assert 'GRUB_CMDLINE_LINUX="$(x)"' in plan.notes[0]

@@ -9,13 +9,13 @@ from gpu_passthrough_plugin.enablement.bootloader import kernel_cmdline_file
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.change import Action
 from gpu_passthrough_plugin.model.installation import Installation
-from tests.unit.enablement.values import found
+from tests.unit.enablement.values import installed
 
 ON = Requirements(("intel_iommu=on",), ("intel_iommu=off", "iommu=off"))
 
 
 def having(text: str) -> Installation:
-    return found({kernel_cmdline_file.PATH: text})
+    return installed({kernel_cmdline_file.PATH: text})
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_words(
 
 
 def test_without_a_file_there_are_no_words() -> None:
-    assert kernel_cmdline_file.arguments(found()) == ()
+    assert kernel_cmdline_file.arguments(installed()) == ()
 
 
 @pytest.mark.parametrize(
@@ -87,4 +87,4 @@ def test_a_misspelt_argument_is_corrected_with_one_note() -> None:
 
 def test_without_a_file_an_edit_is_refused() -> None:
     with pytest.raises(errors.Refused, match=r"^/etc/kernel/cmdline "):
-        kernel_cmdline_file.edit(found(), ON)
+        kernel_cmdline_file.edit(installed(), ON)

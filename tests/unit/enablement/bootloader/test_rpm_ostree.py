@@ -12,13 +12,13 @@ from tests.unit.enablement.bootloader import planning
 from tests.unit.enablement.bootloader.planning import ON
 
 
-def test_rpm_ostree_is_told_to_take_words_off() -> None:
+def test_wrong_arguments_are_deleted() -> None:
     made = redhat.silverblue()
     made.file(
         "boot/loader/entries/ostree-2.conf",
         "version 2\noptions ro intel_opmmu=on iommu=off\nlinux /v\n",
     )
-    (run,) = planning.runs(planning.plan(planning.found(made), ON))
+    (run,) = planning.runs(planning.plan(planning.installed(made), ON))
     tool = ("/usr/bin/rpm-ostree", "kargs")
     assert run.argv == (
         *tool,
@@ -34,7 +34,7 @@ def test_rpm_ostree_is_told_to_take_words_off() -> None:
     )
 
 
-def test_what_rpm_ostree_staged_is_done() -> None:
+def test_a_staged_deployment_with_the_arguments_is_kept() -> None:
     here = planning.system("silverblue")
     staged = {rpm_ostree.STAGED: b"\0\0kargs\0ro\0intel_iommu=on\0\0as\x07"}
     after = here._replace(files={**here.files, **staged})
@@ -42,7 +42,7 @@ def test_what_rpm_ostree_staged_is_done() -> None:
     assert run.action is Action.KEEP
 
 
-def test_rpm_ostree_has_to_be_there() -> None:
+def test_a_missing_rpm_ostree_is_refused() -> None:
     here = planning.system("silverblue")
     tools = {k: v for k, v in here.tools.items() if k != "rpm-ostree"}
     with pytest.raises(errors.Refused, match="rpm-ostree"):

@@ -7,8 +7,8 @@ from tests.unit.enablement.bootloader import planning
 from tests.unit.enablement.bootloader.planning import ON
 
 
-def test_snapshots_of_old_keep_their_entries() -> None:
-    plan = planning.plan(planning.found(suse.tumbleweed()), ON)
+def test_entries_of_older_snapshots_are_kept() -> None:
+    plan = planning.plan(planning.installed(suse.tumbleweed()), ON)
     (run,) = planning.runs(plan)
     folder = "/boot/efi/loader/entries/opensuse-6.14"
     assert run.touches == (
@@ -22,5 +22,5 @@ def test_snapshots_of_old_keep_their_entries() -> None:
             name[1:],
             "version 2@6.14\noptions root=x intel_iommu=on\nlinux /v\n",
         )
-    plan = planning.plan(planning.found(made), ON)
+    plan = planning.plan(planning.installed(made), ON)
     assert planning.argv(plan) == []

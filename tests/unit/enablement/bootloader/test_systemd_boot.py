@@ -14,7 +14,7 @@ KERNEL = "6.14.5-300.fc42.x86_64"
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("root=x ro", "root=x ro intel_iommu=on"),
         ("root=x ro\r\n", "root=x ro intel_iommu=on\r\n"),
@@ -23,17 +23,17 @@ KERNEL = "6.14.5-300.fc42.x86_64"
         ("root=x\nquiet iommu=off\n", "root=x intel_iommu=on\nquiet\n"),
     ],
 )
-def test_the_source_of_entries_is_edited(text: str, wanted: str) -> None:
+def test_the_source_of_entries_is_edited(text: str, expected: str) -> None:
     made = debian.debian_systemd_boot()
     made.file("etc/kernel/cmdline", text)
-    plan = planning.plan(planning.found(made), ON)
-    assert planning.writes(plan) == {"/etc/kernel/cmdline": wanted}
+    plan = planning.plan(planning.installed(made), ON)
+    assert planning.writes(plan) == {"/etc/kernel/cmdline": expected}
 
 
-def test_kernels_are_added_anew_where_an_entry_lacks_it() -> None:
+def test_a_kernel_is_added_again_where_its_entry_lacks_it() -> None:
     made = redhat.fedora_systemd_boot()
     made.file("etc/kernel/cmdline", "root=x intel_iommu=on\n")
-    (run,) = planning.runs(planning.plan(planning.found(made), ON))
+    (run,) = planning.runs(planning.plan(planning.installed(made), ON))
     assert run.action is Action.RUN
     folder = f"/boot/efi/{boot.MACHINE}/{KERNEL}"
     assert run.touches == (
@@ -47,10 +47,10 @@ def test_without_a_source_of_entries_it_is_refused() -> None:
     made = arch.arch()
     boot.kernel_install(made, "boot/loader/entries", "6.14.6-arch1-1", "ro")
     with pytest.raises(errors.Refused, match=r"^/etc/kernel/cmdline "):
-        planning.plan(planning.found(made), ON)
+        planning.plan(planning.installed(made), ON)
 
 
-def test_entries_by_hand_are_edited_and_another_systems_are_not() -> None:
+def test_only_handwritten_entries_are_edited() -> None:
     made = arch.arch()
     boot.kernel_install(made, "boot/loader/entries", "5.0.0-other", "ro")
     made.file("boot/loader/entries/windows.conf", "title W\nefi /EFI/W.efi\n")
@@ -59,7 +59,7 @@ def test_entries_by_hand_are_edited_and_another_systems_are_not() -> None:
         "linux /vmlinuz-linux\noptions root=x\noptions  iommu=off a\r\n",
     )
     made.file("boot/loader/entries/arch-fallback.conf", "linux /vmlinuz-linux")
-    assert planning.writes(planning.plan(planning.found(made), ON)) == {
+    assert planning.writes(planning.plan(planning.installed(made), ON)) == {
         "/boot/loader/entries/arch-fallback.conf": (
             "linux /vmlinuz-linux\noptions intel_iommu=on\n"
         ),

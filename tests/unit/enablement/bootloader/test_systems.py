@@ -122,7 +122,7 @@ def test_what_is_planned(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_what_is_written_is_not_written_again(name: str) -> None:
+def test_a_written_file_is_not_written_again(name: str) -> None:
     here = planning.system(name)
     plan = planning.plan(here)
     for change in planning.plan(planning.written(here, plan)).changes:
@@ -137,7 +137,7 @@ def test_what_is_written_is_not_written_again(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_what_is_done_is_kept(name: str) -> None:
+def test_a_plan_in_effect_is_kept(name: str) -> None:
     here = planning.system(name)
     after = planning.booted(here, planning.plan(here), planning.ALL)
     plan = planning.plan(after)
@@ -150,14 +150,14 @@ def test_what_is_done_is_kept(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_what_was_there_before_us_is_kept(name: str) -> None:
-    """Nothing is wanted that the system does not have."""
+def test_other_words_are_kept(name: str) -> None:
+    """Nothing is expected that the system does not have."""
     plan = planning.plan(planning.system(name), Requirements())
     assert {change.action for change in plan.changes} == {Action.KEEP}
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_a_kill_before_the_command_is_made_good(name: str) -> None:
+def test_after_a_kill_the_command_is_still_needed(name: str) -> None:
     """The files are written; the boot loader was not told."""
     here = planning.system(name)
     plan = planning.plan(here)
@@ -186,7 +186,7 @@ def test_paths_are_whole_and_no_stub_is_touched(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_entries_are_found(name: str) -> None:
+def test_configured_entries(name: str) -> None:
     here = planning.system(name)
     said = planning.chosen(here).configured(here)
     if name != "proxmox-systemd-boot":

@@ -21,7 +21,7 @@ from gpu_passthrough_plugin.model.reading import MISSING
 from tests.trees import arch, debian, redhat
 from tests.trees.host import Host
 from tests.trees.installed import installation
-from tests.unit.enablement.values import found, written
+from tests.unit.enablement.values import installed, written
 
 DRIVER = Dracut()
 MODULES = ("vfio", "vfio_iommu_type1", "vfio_pci")
@@ -55,7 +55,7 @@ def rows(content: InitramfsContent, there: Installation) -> list[str]:
     return [row for row in text.splitlines() if not row.startswith("#")]
 
 
-def test_blanks_stand_inside_the_quotes() -> None:
+def test_blanks_are_inside_the_quotes() -> None:
     assert rows(ADDRESS, of(redhat.centos7())) == [
         'force_drivers+=" vfio vfio_iommu_type1 vfio_pci "',
         'add_dracutmodules+=" gpu-passthrough "',
@@ -66,8 +66,8 @@ def test_blanks_stand_inside_the_quotes() -> None:
     ]
 
 
-def test_what_every_kernel_has_built_in_is_not_asked_for() -> None:
-    there = found(is_vfio_builtin=True)
+def test_a_module_built_into_every_kernel_is_left_out() -> None:
+    there = installed(is_vfio_builtin=True)
     assert rows(ADDRESS, there) == ['add_dracutmodules+=" gpu-passthrough "']
     (kernel,) = there.kernels
     lost = (kernel, kernel._replace(builtin=MISSING))
@@ -84,26 +84,26 @@ def test_the_script_is_a_hook_before_udev() -> None:
     assert SETUP.rpartition("/")[0] == SCRIPT.rpartition("/")[0]
 
 
-def test_without_a_script_the_old_one_goes() -> None:
-    there = found({SETUP: "check() {\n", SCRIPT: "#!/bin/sh\n"})
+def test_without_a_script_the_old_one_is_removed() -> None:
+    there = installed({SETUP: "check() {\n", SCRIPT: "#!/bin/sh\n"})
     writes = {w.path: w for w in DRIVER.files(there, IDS)}
     assert writes[SETUP].action is writes[SCRIPT].action is Action.REMOVE
 
 
 def test_a_second_plan_keeps_the_files() -> None:
     there = written(DRIVER.files(of(redhat.rhel9()), ADDRESS))
-    again = found({path: text or "" for path, text in there.items()})
+    again = installed({path: text or "" for path, text in there.items()})
     assert {w.action for w in DRIVER.files(again, ADDRESS)} == {Action.KEEP}
 
 
-def test_an_image_of_usr_takes_no_script() -> None:
+def test_a_script_is_refused_where_usr_is_read_only() -> None:
     there = of(redhat.silverblue())
     with pytest.raises(errors.Refused, match="--binding ids"):
         DRIVER.files(there, ADDRESS)
     assert written(DRIVER.files(there, IDS)).keys() == {CONFIGURATION}
 
 
-def test_what_builds_an_image_beside_the_present_one() -> None:
+def test_an_image_is_built_at_another_path() -> None:
     there = of(redhat.centos7())
     builds = [DRIVER.build(there, k, ADDRESS) for k in there.kernels]
     # The rescue image is the way back.
@@ -150,7 +150,7 @@ def test_the_kernel_loads_vfio_pci_before_other_drivers() -> None:
     )
 
 
-def test_whose_host_it_is() -> None:
+def test_which_hosts_it_claims() -> None:
     assert DRIVER.claims(of(redhat.rhel8())) == "/usr/bin/dracut is installed"
     assert DRIVER.claims(of(debian.debian12())) is None
     there = of(arch.arch())

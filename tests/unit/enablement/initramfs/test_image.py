@@ -12,7 +12,7 @@ from gpu_passthrough_plugin.enablement.initramfs import image
 from gpu_passthrough_plugin.model.change import NEW_PATH
 from gpu_passthrough_plugin.model.installation import Kernel
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown
-from tests.unit.enablement.values import found
+from tests.unit.enablement.values import installed
 
 IMAGE = "/boot/initrd.img-6.1"
 CONFIG = "/etc/modprobe.d/gpu-passthrough.conf"
@@ -86,7 +86,7 @@ def test_a_kernel_without_an_image_has_nothing_to_build() -> None:
 
 
 def test_a_command_that_is_not_installed_is_named() -> None:
-    installation = found()._replace(tools={"dracut": "/usr/bin/dracut"})
+    installation = installed()._replace(tools={"dracut": "/usr/bin/dracut"})
     assert image.tool(installation, "dracut") == "/usr/bin/dracut"
     with pytest.raises(errors.Refused, match="lsinitrd"):
         image.tool(installation, "lsinitrd")

@@ -18,7 +18,7 @@ from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import MISSING
 from tests.trees.debian import debian12
 from tests.trees.installed import installation
-from tests.unit.enablement.values import found, host, written
+from tests.unit.enablement.values import host, installed, written
 
 DRIVER = InitramfsTools()
 MODULES = ("vfio", "vfio_pci")
@@ -44,7 +44,7 @@ def built(content: InitramfsContent, of: Installation) -> Build:
     return build
 
 
-def test_the_script_has_the_frame_that_scripts_have() -> None:
+def test_the_script_has_the_frame_of_initramfs_tools() -> None:
     files = written(DRIVER.files(debian(), ADDRESS))
     text = files[SCRIPT]
     assert text is not None
@@ -67,13 +67,13 @@ def test_the_hook_brings_the_modules() -> None:
     )
 
 
-def test_both_can_be_run() -> None:
+def test_hook_and_script_are_executable() -> None:
     assert {w.mode for w in DRIVER.files(debian(), ADDRESS)} == {0o755}
 
 
-def test_without_a_script_the_old_one_goes() -> None:
+def test_without_a_script_the_old_one_is_removed() -> None:
     files = {SCRIPT: "#!/bin/sh\n", HOOK: "#!/bin/sh\n"}
-    writes = {w.path: w for w in DRIVER.files(found(files), IDS)}
+    writes = {w.path: w for w in DRIVER.files(installed(files), IDS)}
     assert writes[SCRIPT].action is Action.REMOVE
     assert writes[HOOK].action is Action.CHANGE
     assert written(DRIVER.files(debian(), IDS)).keys() == {HOOK}
@@ -82,12 +82,12 @@ def test_without_a_script_the_old_one_goes() -> None:
 def test_a_second_plan_keeps_the_files() -> None:
     there = written(DRIVER.files(debian(), ADDRESS))
     again = DRIVER.files(
-        found({p: t or "" for p, t in there.items()}), ADDRESS
+        installed({p: t or "" for p, t in there.items()}), ADDRESS
     )
     assert [w.action for w in again] == [Action.KEEP, Action.KEEP]
 
 
-def test_what_builds_an_image_beside_the_present_one() -> None:
+def test_an_image_is_built_at_another_path() -> None:
     of = debian()
     build = built(ADDRESS, of)
     release = of.kernels[0].release
@@ -112,14 +112,14 @@ def test_what_builds_an_image_beside_the_present_one() -> None:
 def test_the_listing_shows_what_is_missing(
     content: InitramfsContent, missing: str
 ) -> None:
-    wanted = built(content, debian()).required_patterns
-    assert lacking(wanted, LISTING) == []
+    expected = built(content, debian()).required_patterns
+    assert lacking(expected, LISTING) == []
     less = [row for row in LISTING if not row.endswith(missing)]
-    assert len(lacking(wanted, less)) == 1
+    assert len(lacking(expected, less)) == 1
 
 
-def lacking(wanted: tuple[str, ...], listing: list[str]) -> list[str]:
-    return [p for p in wanted if not any(re.search(p, r) for r in listing)]
+def lacking(expected: tuple[str, ...], listing: list[str]) -> list[str]:
+    return [p for p in expected if not any(re.search(p, r) for r in listing)]
 
 
 def test_what_is_built_in_need_not_be_in_the_image() -> None:
@@ -138,7 +138,7 @@ def test_what_may_be_built_in_has_to_be_in_the_image() -> None:
     )
 
 
-def test_an_image_without_anything_of_ours() -> None:
+def test_an_image_without_files_of_this_product() -> None:
     assert built(InitramfsContent(), debian()).required_patterns == ()
 
 
@@ -150,10 +150,10 @@ def test_a_kernel_without_an_image_is_left_alone() -> None:
 
 def test_a_missing_command_is_named() -> None:
     with pytest.raises(errors.Refused, match="mkinitramfs"):
-        built(ADDRESS, found())
+        built(ADDRESS, installed())
 
 
-def test_whose_hooks_build_images_is_whose_host_it_is() -> None:
+def test_the_kernel_hooks_decide_who_claims_the_host() -> None:
     of = debian()
     hooks = "/etc/kernel/postinst.d"
     assert DRIVER.claims(of) == "/usr/sbin/mkinitramfs is installed"
@@ -161,4 +161,4 @@ def test_whose_hooks_build_images_is_whose_host_it_is() -> None:
     assert DRIVER.claims(of._replace(folders=both))
     other = {**of.folders, hooks: ("dracut", "zz-update-grub")}
     assert DRIVER.claims(of._replace(folders=other)) is None
-    assert DRIVER.claims(found()) is None
+    assert DRIVER.claims(installed()) is None

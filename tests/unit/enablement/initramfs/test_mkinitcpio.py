@@ -20,7 +20,7 @@ from gpu_passthrough_plugin.model.installation import Installation
 from tests.trees.arch import arch
 from tests.trees.host import Host
 from tests.trees.installed import installation
-from tests.unit.enablement.values import found, written
+from tests.unit.enablement.values import installed, written
 
 DRIVER = Mkinitcpio()
 MODULES = ("vfio", "vfio_pci")
@@ -71,7 +71,7 @@ def test_ids_need_no_hook_and_no_udev() -> None:
     assert "_gpupt" not in (files[CONFIGURATION] or "")
 
 
-def test_without_drop_ins_it_is_the_end_of_the_configuration() -> None:
+def test_without_drop_ins_the_configuration_is_appended_to() -> None:
     before = f"MODULES=()\n{HOOKS}"
     text = written(DRIVER.files(of(host(drop_ins=False)), ADDRESS))[
         CONFIGURATION
@@ -103,7 +103,7 @@ def test_a_second_plan_keeps_what_the_first_wrote() -> None:
     assert len(again) == 3
 
 
-def test_lines_that_came_after_it_stay() -> None:
+def test_lines_after_the_block_stay() -> None:
     made = host(drop_ins=False)
     text = written(DRIVER.files(of(made), ADDRESS))[CONFIGURATION]
     made.file(CONFIGURATION[1:], f"{text}COMPRESSION=zstd\n")
@@ -113,7 +113,7 @@ def test_lines_that_came_after_it_stay() -> None:
     assert without == f"MODULES=()\n{HOOKS}COMPRESSION=zstd\n"
 
 
-def test_it_moves_to_where_it_is_read() -> None:
+def test_the_block_moves_to_where_it_is_read() -> None:
     made = host(drop_ins=False)
     text = written(DRIVER.files(of(made), ADDRESS))[CONFIGURATION]
     made.file(CONFIGURATION[1:], text or "")
@@ -147,11 +147,11 @@ def test_no_early_hook_runs_with_systemd(hooks: str) -> None:
         "HOOKS=(base)\nHOOKS+=(udev)\n",
     ],
 )
-def test_what_bash_makes_of_hooks(hooks: str) -> None:
+def test_hooks_as_bash_evaluates_them(hooks: str) -> None:
     assert HOOK in written(DRIVER.files(of(host(hooks)), ADDRESS))
 
 
-def test_a_drop_in_counts_and_ours_does_not() -> None:
+def test_hooks_of_other_drop_ins_count() -> None:
     made = host("HOOKS=(base systemd)\n")
     made.file("etc/mkinitcpio.conf.d/10-hooks.conf", HOOKS)
     made.file(DROP_IN[1:], "HOOKS=(systemd)\n")
@@ -159,7 +159,7 @@ def test_a_drop_in_counts_and_ours_does_not() -> None:
 
 
 @pytest.mark.parametrize("hooks", ["", "HOOKS=(base)\n"])
-def test_without_udev_there_is_no_place_for_it(hooks: str) -> None:
+def test_a_script_without_the_udev_hook_is_refused(hooks: str) -> None:
     with pytest.raises(errors.Refused, match="udev"):
         DRIVER.files(of(host(hooks)), ADDRESS)
 
@@ -167,7 +167,7 @@ def test_without_udev_there_is_no_place_for_it(hooks: str) -> None:
 @pytest.mark.parametrize(
     "hooks", ["HOOKS=('\n", "HOOKS=($X udev)\n", "HOOKS=(udev)\n. /x\n"]
 )
-def test_hooks_that_only_bash_can_tell_are_refused(hooks: str) -> None:
+def test_hooks_that_only_bash_can_evaluate_are_refused(hooks: str) -> None:
     with pytest.raises(errors.Refused) as caught:
         DRIVER.files(of(host(hooks)), ADDRESS)
     line = hooks.split("\n")[-2]
@@ -175,7 +175,7 @@ def test_hooks_that_only_bash_can_tell_are_refused(hooks: str) -> None:
     assert DROP_IN in written(DRIVER.files(of(host(hooks)), IDS))
 
 
-def test_a_preset_that_only_bash_can_tell_is_refused() -> None:
+def test_a_preset_that_only_bash_can_evaluate_is_refused() -> None:
     made = host()
     made.file(PRESET, "PRESETS=(default)\ndefault_uki=$(x)\n")
     with pytest.raises(errors.Refused) as caught:
@@ -191,12 +191,12 @@ def test_a_unified_kernel_image_is_refused() -> None:
         DRIVER.files(of(made), IDS)
 
 
-def test_a_configuration_that_is_gone_is_not_made_up() -> None:
+def test_a_missing_configuration_is_refused() -> None:
     with pytest.raises(errors.Refused, match=r"/etc/mkinitcpio\.conf"):
-        DRIVER.files(found(), IDS)
+        DRIVER.files(installed(), IDS)
 
 
-def test_what_builds_an_image_beside_the_present_one() -> None:
+def test_an_image_is_built_at_another_path() -> None:
     build = built(of(host()))
     assert build.image == "/boot/initramfs-linux.img"
     assert build.argv == (
@@ -218,7 +218,7 @@ def test_what_builds_an_image_beside_the_present_one() -> None:
         ("fallback_options=-Q", []),
     ],
 )
-def test_an_image_is_built_as_its_preset_says(
+def test_an_image_is_built_with_the_options_of_its_preset(
     preset: str, words: list[str]
 ) -> None:
     made = host()
@@ -243,8 +243,8 @@ def test_the_listing_shows_the_hook() -> None:
         assert sum(bool(re.search(pattern, row)) for row in listing) == 1
 
 
-def test_whose_host_it_is() -> None:
+def test_which_hosts_it_claims() -> None:
     assert DRIVER.claims(of(arch())) == (
         "/usr/bin/mkinitcpio is installed, and /etc/mkinitcpio.d/linux.preset"
     )
-    assert DRIVER.claims(found()) is None
+    assert DRIVER.claims(installed()) is None

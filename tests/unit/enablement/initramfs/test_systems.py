@@ -31,16 +31,16 @@ ELSEWHERE = {"fedora-systemd-boot", "silverblue", "tumbleweed"}
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_what_builds_its_images(name: str) -> None:
-    found = installation(SYSTEMS[name]().tree())
-    (driver,) = (d for d in DRIVERS if d.claims(found))
+    system = installation(SYSTEMS[name]().tree())
+    (driver,) = (d for d in DRIVERS if d.claims(system))
     assert driver.name == NAMES.get(name, "dracut")
-    early = IdsBinding().plan(BindingCase(CARD, (), found)).content
-    assert driver.files(found, early)
-    builds = [driver.build(found, kernel, early) for kernel in found.kernels]
+    early = IdsBinding().plan(BindingCase(CARD, (), system)).content
+    assert driver.files(system, early)
+    builds = [driver.build(system, kernel, early) for kernel in system.kernels]
     assert builds
     assert all(b is None for b in builds) == (name in ELSEWHERE)
     for build in filter(None, builds):
         assert build.image.startswith("/boot/init")
         assert "rescue" not in build.image
         assert "fallback" not in build.image
-        assert build.argv[0] == found.tools[build.argv[0].rpartition("/")[2]]
+        assert build.argv[0] == system.tools[build.argv[0].rpartition("/")[2]]
