@@ -177,8 +177,8 @@ class Context:
             tree=self.tree,
             policy=self.policy,
             settings=self.settings.enablement,
-            carrier=Applier(*changers) if changers else None,
-            recall=Reverter(*changers) if changers else None,
+            applier=Applier(*changers) if changers else None,
+            reverter=Reverter(*changers) if changers else None,
             lock=lambda: self._lock(),
             say=say,
         )

@@ -44,8 +44,8 @@ class BootContext:
     """One host, and what changing how it boots needs.
 
     :param settings: ``[enablement]``.
-    :param carrier: makes changes; None for a host that is only read.
-    :param recall: undoes changes; None for a host that is only read.
+    :param applier: makes changes; None for a host that is only read.
+    :param reverter: undoes changes; None for a host that is only read.
     :param lock: taken around every change.
     :param say: called with a line for each step that is done.
     """
@@ -53,8 +53,8 @@ class BootContext:
     tree: Tree
     policy: Policy
     settings: Settings
-    carrier: Applier | None
-    recall: Reverter | None
+    applier: Applier | None
+    reverter: Reverter | None
     lock: Callable[[], AbstractContextManager[None]]
     say: Callable[[str], None]
 
@@ -129,7 +129,7 @@ def plan_enable(context: BootContext, options: EnableOptions) -> EnablePlan:
     return _plan(
         snapshot,
         boot_state.read(context.tree, snapshot.facts),
-        _journal(context.carrier),
+        _journal(context.applier),
         context.settings,
         options,
     )
@@ -183,12 +183,12 @@ def enable(
     :raises Error: when a step fails.  Completed steps stay: ``disable``
         reverts them, another ``enable`` resumes.
     """
-    carrier = _required(context.carrier)
+    applier = _required(context.applier)
     with context.lock():
         planned = plan_enable(context, options)
         show(planned.notes, planned.changes)
         if not planned.is_done:
-            carrier.carry_out(
+            applier.apply(
                 planned.changes,
                 planned.plan.enablement,
                 planned.journal.edits,
@@ -204,9 +204,9 @@ def enable(
 
 def plan_disable(context: BootContext) -> tuple[UndoStep, ...]:
     """Return what ``disable`` would do now."""
-    carrier = _required(context.carrier)
-    history = carrier.history()
-    return _undo(context.tree, carrier, history) if history else ()
+    applier = _required(context.applier)
+    history = applier.history()
+    return _undo(context.tree, applier, history) if history else ()
 
 
 def disable(context: BootContext) -> tuple[UndoStep, ...]:
@@ -214,27 +214,27 @@ def disable(context: BootContext) -> tuple[UndoStep, ...]:
 
     :raises Error: when a step fails; another ``disable`` resumes.
     """
-    carrier, recall = _required(context.carrier), _required(context.recall)
+    applier, reverter = _required(context.applier), _required(context.reverter)
     with context.lock():
-        history = carrier.history()
+        history = applier.history()
         if history is None:
             context.say("nothing to do: this host was not enabled")
             return ()
-        steps = _undo(context.tree, carrier, history)
+        steps = _undo(context.tree, applier, history)
         driver = history.enablement.drivers["initramfs"]
-        recall.take_back(
+        reverter.revert(
             history, steps, lambda step: _rebuild(context.tree, driver, step)
         )
         context.say("reboot this host to complete the rollback")
         return steps
 
 
-def _journal(carrier: Applier | None) -> Journal:
-    history = carrier.history() if carrier else None
-    if carrier is None or history is None:
+def _journal(applier: Applier | None) -> Journal:
+    history = applier.history() if applier else None
+    if applier is None or history is None:
         return Journal()
-    edits = foreign_edits.edits(history, carrier.seen(history))
-    return Journal(history, carrier.built(history), edits)
+    edits = foreign_edits.edits(history, applier.current_files(history))
+    return Journal(history, applier.built(history), edits)
 
 
 def _desired(
@@ -258,11 +258,11 @@ def _desired(
 
 
 def _undo(
-    tree: Tree, carrier: Applier, history: History
+    tree: Tree, applier: Applier, history: History
 ) -> tuple[UndoStep, ...]:
     kernels = boot_state.read_installation(tree).kernels
     images = {kernel.release: kernel.image for kernel in kernels}
-    return undo(history, carrier.seen(history), images)
+    return undo(history, applier.current_files(history), images)
 
 
 def _rebuild(tree: Tree, driver_name: str, step: Rebuild) -> Build | None:

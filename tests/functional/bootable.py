@@ -149,7 +149,7 @@ class Bootable:
         return Files(str(self.root)), commands, changes
 
     @property
-    def carrier(self) -> Applier:
+    def applier(self) -> Applier:
         return Applier(*self.tools, self.said.append)
 
     def plan(self, ids: bytes = IDS) -> tuple[Change, ...]:
@@ -160,9 +160,9 @@ class Bootable:
             line if word in line else line.replace(b"quiet", b"quiet" + word)
         )
         menu = self.contents(MENU) or b""
-        carrier = self.carrier
-        history = carrier.history()
-        built = carrier.built(history)
+        applier = self.applier
+        history = applier.history()
+        built = applier.built(history)
         write = ("modules", MODULES, self.contents(MODULES), ids)
         return repeat_unfinished(
             (
@@ -203,14 +203,16 @@ class Bootable:
         )
 
     def enable(self, ids: bytes = IDS) -> None:
-        carrier = self.carrier
-        history = carrier.history()
-        found = edits(history, carrier.seen(history)) if history else ()
-        carrier.carry_out(self.plan(ids), ENABLEMENT, found)
+        applier = self.applier
+        history = applier.history()
+        found = (
+            edits(history, applier.current_files(history)) if history else ()
+        )
+        applier.apply(self.plan(ids), ENABLEMENT, found)
 
     def undoing(self) -> tuple[UndoStep, ...]:
-        carrier = self.carrier
-        history = carrier.history()
+        applier = self.applier
+        history = applier.history()
         if history is None:
             return ()
         names = (p.name for p in (self.root / "boot").glob("vmlinuz-*"))
@@ -218,7 +220,7 @@ class Bootable:
         kernels = {
             release: f"/boot/initrd.img-{release}" for release in releases
         }
-        return undo(history, carrier.seen(history), kernels)
+        return undo(history, applier.current_files(history), kernels)
 
     def disable(self) -> tuple[UndoStep, ...]:
         steps = self.undoing()
@@ -232,8 +234,8 @@ class Bootable:
             built = self.build("image")
             return dataclasses.replace(built, image=step.image)
 
-        recall = Reverter(files, commands, changes, self.said.append)
-        recall.take_back(history, steps, build)
+        reverter = Reverter(files, commands, changes, self.said.append)
+        reverter.revert(history, steps, build)
         return steps
 
     def snapshot(self) -> dict[str, tuple[object, ...]]:

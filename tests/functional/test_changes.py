@@ -372,7 +372,7 @@ def test_an_edit_between_the_plan_and_the_act_is_not_overwritten(
     plan = host.plan()
     host.at(GRUB).write_text("mine\n")
     with pytest.raises(errors.Conflict, match=f"{GRUB} changed"):
-        host.carrier.carry_out(plan, ENABLEMENT)
+        host.applier.apply(plan, ENABLEMENT)
     assert host.text(GRUB) == "mine\n"
     host.disable()
     assert host.text(GRUB) == "mine\n"

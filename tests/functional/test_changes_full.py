@@ -197,9 +197,9 @@ def test_room_is_wanted_twice_where_there_are_no_hard_links(
         filler = host.at("/boot/filler")
         filler.write_bytes(bytes(20 * mib))
         with pytest.raises(errors.Refused, match="expected 32 MiB"):
-            host.carrier.carry_out([host.build("x")], ENABLEMENT)
+            host.applier.apply([host.build("x")], ENABLEMENT)
         host.write("/proc/self/mountinfo", table.format(major, minor, "ext4"))
         with pytest.raises(errors.Unavailable, match=IMAGE):
-            host.carrier.carry_out([host.build("x")], ENABLEMENT)
+            host.applier.apply([host.build("x")], ENABLEMENT)
 
     apart(test)

@@ -92,7 +92,7 @@ def test_enabling_completes(tmp_path: Path, before: Act, act: Act) -> None:
     for host in killed(tmp_path, before, act):
         host.enable()
         assert changes_in(host.plan()) == [], host.root
-        history = host.carrier.history()
+        history = host.applier.history()
         assert history is not None
         assert history.is_finished
         assert not history.unfinished

@@ -82,8 +82,8 @@ class Debian:
             tree=HostTree(str(self.root)),
             policy=Policy((selector.parse("class=03*"),)),
             settings=self.choice,
-            carrier=Applier(*hands),
-            recall=Reverter(*hands),
+            applier=Applier(*hands),
+            reverter=Reverter(*hands),
             lock=contextlib.nullcontext,
             say=self.said.append,
         )

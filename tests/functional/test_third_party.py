@@ -103,8 +103,8 @@ def boot_context(root: Path, state: Path) -> BootContext:
         tree=HostTree(str(root)),
         policy=Policy((selector.parse("class=03*"),)),
         settings=Enablement(None, None, None, "ids", False, False, ()),
-        carrier=Applier(*hands),
-        recall=Reverter(*hands),
+        applier=Applier(*hands),
+        reverter=Reverter(*hands),
         lock=contextlib.nullcontext,
         say=said.append,
     )

@@ -72,30 +72,34 @@ class Host:
         tool.chmod(0o755)
 
     def enable(self, plan: list[tuple[str, bytes | str | None]]) -> None:
-        carrier = Applier(
+        applier = Applier(
             self.files, self.commands, self.changes, lambda _: None
         )
         for path, wanted in plan:
-            history = carrier.history()
-            found = edits(history, carrier.seen(history)) if history else ()
+            history = applier.history()
+            found = (
+                edits(history, applier.current_files(history))
+                if history
+                else ()
+            )
             if isinstance(wanted, str):
                 change: Run | Write = Run("s", ("/bin/tool", wanted), (MENU,))
             else:
                 change = Write("s", path, self.files.read(path), wanted)
-            carrier.carry_out([change], ENABLEMENT, found)
+            applier.apply([change], ENABLEMENT, found)
 
     def disable(self) -> None:
-        carrier = Applier(
+        applier = Applier(
             self.files, self.commands, self.changes, lambda _: None
         )
-        history = carrier.history()
+        history = applier.history()
         if history is None:
             return
-        steps = undo(history, carrier.seen(history), {})
-        recall = Reverter(
+        steps = undo(history, applier.current_files(history), {})
+        reverter = Reverter(
             self.files, self.commands, self.changes, lambda _: None
         )
-        recall.take_back(history, steps, lambda _: None)
+        reverter.revert(history, steps, lambda _: None)
 
     def snapshot(self) -> dict[str, tuple[object, ...]]:
         found: dict[str, tuple[object, ...]] = {}

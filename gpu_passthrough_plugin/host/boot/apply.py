@@ -65,7 +65,7 @@ class Applier:
         self._commands.settle()
         return self._store.read()
 
-    def seen(self, history: History) -> dict[str, CurrentFile]:
+    def current_files(self, history: History) -> dict[str, CurrentFile]:
         """Return the current state of every file in the history, by path."""
         return _all_seen(self._files, self._store, history)
 
@@ -76,7 +76,7 @@ class Applier:
         """
         return _built(self._files, history)
 
-    def carry_out(
+    def apply(
         self,
         plan: Sequence[Change],
         enablement: Enablement,

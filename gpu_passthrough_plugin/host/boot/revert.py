@@ -47,7 +47,7 @@ class Reverter:
         self._images = ImageSwap(files, commands)
         self._say = say
 
-    def take_back(
+    def revert(
         self,
         history: History,
         steps: Iterable[UndoStep],

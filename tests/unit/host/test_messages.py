@@ -225,7 +225,7 @@ def of_a_plan(folder: Path) -> dict[str, str]:
     menu = f"{folder}/etc/menu.gpu-passthrough-new"
     texts = messages(
         {
-            "a file edited while applying": lambda: Applier(*hands).carry_out(
+            "a file edited while applying": lambda: Applier(*hands).apply(
                 [write], HISTORY.enablement
             ),
             "a file edited while reverting": lambda: revert(
@@ -254,4 +254,4 @@ def revert(
         history = History(
             HISTORY.enablement, files={step.path: HISTORY.files["/etc/x"]}
         )
-    Reverter(*hands).take_back(history, (step,), lambda _: None)
+    Reverter(*hands).revert(history, (step,), lambda _: None)
