@@ -15,7 +15,7 @@ from gpu_passthrough_plugin.conf.section import (
 )
 from gpu_passthrough_plugin.model import selector, trait
 from gpu_passthrough_plugin.model.allocation import Weight
-from gpu_passthrough_plugin.model.trait import Given
+from gpu_passthrough_plugin.model.trait import ConfiguredTraits
 
 GROUP = "allocation"
 NAMESPACE = "gpu_passthrough_plugin.allocation"
@@ -98,7 +98,7 @@ class Allocation:
     driver: str
     weight: Weight
     aggregates: frozenset[str]
-    traits: tuple[Given, ...]
+    traits: tuple[ConfiguredTraits, ...]
 
 
 def parse(section: Section) -> Allocation:
@@ -142,7 +142,7 @@ def _aggregates(section: Section) -> frozenset[str]:
     return names
 
 
-def _given(section: Section) -> Iterator[Given]:
+def _given(section: Section) -> Iterator[ConfiguredTraits]:
     for line in section.value(TRAITS):
         # A selector may have an equals sign, but a trait has none.
         text, _, names = line.rpartition("=")
@@ -152,6 +152,6 @@ def _given(section: Section) -> Iterator[Given]:
                 expected = f"expected a trait: {trait.EXPECTED}; not {name!r}"
                 section.fault(TRAITS, expected, line)
         try:
-            yield Given(selector.parse(text), traits)
+            yield ConfiguredTraits(selector.parse(text), traits)
         except errors.Invalid:
             section.fault(TRAITS, _EXPECTED, line)

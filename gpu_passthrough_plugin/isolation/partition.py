@@ -22,7 +22,7 @@ from gpu_passthrough_plugin.model.group import (
 )
 from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.model.selector import Selector
-from gpu_passthrough_plugin.model.trait import Given
+from gpu_passthrough_plugin.model.trait import ConfiguredTraits
 
 
 class Policy(NamedTuple):
@@ -36,7 +36,7 @@ class Policy(NamedTuple):
 
     select: tuple[Selector, ...]
     exclude: tuple[Selector, ...] = ()
-    traits: tuple[Given, ...] = ()
+    traits: tuple[ConfiguredTraits, ...] = ()
 
     def is_primary(self, function: Function) -> bool:
         """Return whether it is selected, and a guest can have such a one.

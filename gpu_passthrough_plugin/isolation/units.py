@@ -12,7 +12,7 @@ from gpu_passthrough_plugin.model.function import Physical, Virtual
 from gpu_passthrough_plugin.model.group import Group, Member, Role
 from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.reading import known
-from gpu_passthrough_plugin.model.trait import Given
+from gpu_passthrough_plugin.model.trait import ConfiguredTraits
 from gpu_passthrough_plugin.model.unit import (
     DeviceType,
     Unit,
@@ -25,7 +25,7 @@ def unit(
     host: str,
     group: Group,
     facts: HostFacts,
-    given: Iterable[Given] = (),
+    given: Iterable[ConfiguredTraits] = (),
     shared_switches: Container[Address] = (),
 ) -> Unit:
     """Return the unit that an assignable group makes.
@@ -43,7 +43,7 @@ def unit(
         numa_node=numa_node,
         socket=None if numa_node is None else sockets.get(numa_node),
         switch=_switch(first, shared_switches),
-        traits=trait.of((m.function for m in group.endpoints), given),
+        traits=trait.of_unit((m.function for m in group.endpoints), given),
     )
 
 

@@ -20,15 +20,15 @@ EXPECTED = (
 )
 
 
-class Given(NamedTuple):
+class ConfiguredTraits(NamedTuple):
     """Traits that the configuration gives to units of some functions."""
 
     selector: Selector
     traits: frozenset[str]
 
 
-def of(
-    endpoints: Iterable[Function], given: Iterable[Given]
+def of_unit(
+    endpoints: Iterable[Function], configured: Iterable[ConfiguredTraits]
 ) -> frozenset[str]:
     """Return the traits of a unit with these endpoints.
 
@@ -37,7 +37,7 @@ def of(
     endpoints = tuple(endpoints)
     return frozenset(
         name
-        for entry in given
+        for entry in configured
         if any(map(entry.selector.matches, endpoints))
         for name in entry.traits
     )

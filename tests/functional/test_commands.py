@@ -18,7 +18,7 @@ from gpu_passthrough_plugin.discovery import recorded_tree
 from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
-from gpu_passthrough_plugin.model.trait import Given
+from gpu_passthrough_plugin.model.trait import ConfiguredTraits
 
 _COMMAND = (
     sys.executable,
@@ -44,7 +44,9 @@ def cli(tmp_path: Path) -> Cli:
     )
     ledger = SqlLedger(LedgerSettings(f"sqlite:///{tmp_path}/ledger.sqlite"))
     ledger.sync()
-    loud = Given(selector.parse(CARDS[1]), frozenset({"CUSTOM_LOUD"}))
+    loud = ConfiguredTraits(
+        selector.parse(CARDS[1]), frozenset({"CUSTOM_LOUD"})
+    )
     policy = Policy((selector.parse("class=03*"),), traits=(loud,))
     tree = recorded_tree.load(recorded_tree.SEED)
     ledger.publish(

@@ -11,7 +11,7 @@ from gpu_passthrough_plugin.flow import inventory
 from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
-from gpu_passthrough_plugin.model.trait import Given
+from gpu_passthrough_plugin.model.trait import ConfiguredTraits
 from tests.functional.world import HOST, POLICY, World, wanted
 from tests.trees.seed import seed
 
@@ -36,7 +36,9 @@ def test_aggregates_are_published_and_withdrawn(world: World) -> None:
 
 def test_traits_are_published_with_the_units(world: World) -> None:
     given = (
-        Given(selector.parse("0000:06:00.1"), frozenset({"CUSTOM_SOUND"})),
+        ConfiguredTraits(
+            selector.parse("0000:06:00.1"), frozenset({"CUSTOM_SOUND"})
+        ),
     )
     policy = Policy(POLICY.select, traits=given)
     before = world.ledger.records()

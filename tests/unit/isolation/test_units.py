@@ -4,7 +4,7 @@ from gpu_passthrough_plugin.isolation import units
 from gpu_passthrough_plugin.model import address, selector
 from gpu_passthrough_plugin.model.function import Physical, Virtual
 from gpu_passthrough_plugin.model.reading import Unknown, Why
-from gpu_passthrough_plugin.model.trait import Given
+from gpu_passthrough_plugin.model.trait import ConfiguredTraits
 from gpu_passthrough_plugin.model.unit import DeviceType, UnitFunction, UnitKey
 from tests.unit.isolation.values import audio, facts, gpu, judged, port
 
@@ -51,7 +51,7 @@ def test_what_a_unit_says_of_a_group() -> None:
 def test_a_unit_has_the_traits_of_what_goes_to_the_guest() -> None:
     group = judged(port("05:00.0"), gpu("06:01.0"), audio("06:01.1"))
     given = [
-        Given(selector.parse(text), frozenset({name}))
+        ConfiguredTraits(selector.parse(text), frozenset({name}))
         for text, name in (
             ("class=0403", "CUSTOM_SOUND"),
             ("class=0604", "CUSTOM_BRIDGE"),

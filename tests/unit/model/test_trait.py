@@ -4,7 +4,7 @@ import os_traits  # type: ignore[import-untyped]
 import pytest
 
 from gpu_passthrough_plugin.model import selector, trait
-from gpu_passthrough_plugin.model.trait import Given
+from gpu_passthrough_plugin.model.trait import ConfiguredTraits
 from tests.unit.isolation.values import audio, gpu
 
 
@@ -49,7 +49,7 @@ def test_normal_is_as_os_traits_has_it(text: str) -> None:
 
 def test_a_unit_has_the_traits_of_each_of_its_functions() -> None:
     given = [
-        Given(selector.parse(text), frozenset(traits))
+        ConfiguredTraits(selector.parse(text), frozenset(traits))
         for text, *traits in (
             ("10de:1430", "CUSTOM_GPU"),
             ("class=0403", "CUSTOM_SOUND", "CUSTOM_LOUD"),
@@ -57,10 +57,10 @@ def test_a_unit_has_the_traits_of_each_of_its_functions() -> None:
             ("07:00.*", "CUSTOM_OTHER"),
         )
     ]
-    assert trait.of([gpu(), audio()], given) == {
+    assert trait.of_unit([gpu(), audio()], given) == {
         "CUSTOM_GPU",
         "CUSTOM_SOUND",
         "CUSTOM_LOUD",
     }
-    assert trait.of([gpu("08:00.0")], given) == {"CUSTOM_GPU"}
-    assert trait.of([gpu()], []) == frozenset()
+    assert trait.of_unit([gpu("08:00.0")], given) == {"CUSTOM_GPU"}
+    assert trait.of_unit([gpu()], []) == frozenset()
