@@ -9,7 +9,7 @@ from gpu_passthrough_plugin.allocation import refusals
 from gpu_passthrough_plugin.allocation.inventory import Publication
 from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.unit import (
-    EDGES,
+    TRANSITIONS,
     State,
     UnitKey,
     UnitRecord,
@@ -46,8 +46,8 @@ def require_edge(record: UnitRecord, state: State) -> None:
     """
     if (record.state, state) == (State.FREE, State.CLAIMED):
         raise refusals.unit_only_claimed(record.unit.key)
-    if state not in EDGES[record.state]:
-        possible = [s for s in State if s in EDGES[record.state]]
+    if state not in TRANSITIONS[record.state]:
+        possible = [s for s in State if s in TRANSITIONS[record.state]]
         raise refusals.unit_cannot_become(record, state, possible)
 
 

@@ -14,8 +14,8 @@ from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.function import (
     Detail,
     Function,
-    Physical,
-    Virtual,
+    PhysicalFunction,
+    VirtualFunction,
 )
 from gpu_passthrough_plugin.model.reading import Unknown
 
@@ -77,12 +77,14 @@ def _fields(
     }
 
 
-def _sriov(role: Physical | Virtual | Unknown | None) -> object:
-    if isinstance(role, Physical):
+def _sriov(
+    role: PhysicalFunction | VirtualFunction | Unknown | None,
+) -> object:
+    if isinstance(role, PhysicalFunction):
         return (
             f"physical function, {role.enabled_vfs} of {role.total_vfs}"
             " virtual functions enabled"
         )
-    if isinstance(role, Virtual):
+    if isinstance(role, VirtualFunction):
         return f"virtual function of {role.physical}"
     return role

@@ -18,8 +18,8 @@ from gpu_passthrough_plugin.model.function import (
     Detail,
     Function,
     Header,
-    Physical,
-    Virtual,
+    PhysicalFunction,
+    VirtualFunction,
 )
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why, decoded
 
@@ -317,18 +317,18 @@ def _bar_bytes(data: bytes | Unknown) -> tuple[int, ...] | Unknown:
     return tuple(sizes)
 
 
-def _virtual(link: str | Unknown | None) -> Virtual | Unknown | None:
+def _virtual(link: str | Unknown | None) -> VirtualFunction | Unknown | None:
     if not isinstance(link, str):
         return link
     try:
-        return Virtual(addresses.parse(chroot_path.name(link)))
+        return VirtualFunction(addresses.parse(chroot_path.name(link)))
     except errors.Invalid:
         return Unknown(Why.MALFORMED, link)
 
 
 def _physical(
     total: bytes | Unknown, enabled: bytes | Unknown
-) -> Physical | Unknown | None:
+) -> PhysicalFunction | Unknown | None:
     """Return None for a function that cannot have virtual functions."""
     if total is MISSING:
         return None
@@ -339,7 +339,7 @@ def _physical(
         return None
     if isinstance(enabled_vfs, Unknown):
         return enabled_vfs
-    return Physical(total_vfs, enabled_vfs)
+    return PhysicalFunction(total_vfs, enabled_vfs)
 
 
 def _bridges(tree: Tree, folder: str) -> tuple[Address, ...]:

@@ -11,7 +11,7 @@ from gpu_passthrough_plugin.discovery.tree import Tree, text
 from gpu_passthrough_plugin.formats import chroot_path, sysfs_path
 from gpu_passthrough_plugin.model import address as addresses
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.host_facts import Use
+from gpu_passthrough_plugin.model.host_facts import HostUse
 from gpu_passthrough_plugin.model.reading import Unknown
 
 _FUNCTIONS = "sys/bus/pci/devices"
@@ -20,13 +20,13 @@ _IBFT_NIC = re.compile(r"ethernet[0-9]+")
 _BLOCK_VALID = 0x1
 
 
-def uses(tree: Tree) -> tuple[Use, ...] | Unknown:
+def uses(tree: Tree) -> tuple[HostUse, ...] | Unknown:
     """Return the functions under mounted disks, swap and routes, by address.
 
     ``Unknown`` as soon as one of them cannot be followed: an overlooked use
     costs the host.
     """
-    needed: set[Use] = set(_firmware_uses(tree))
+    needed: set[HostUse] = set(_firmware_uses(tree))
     for part in (_disk_uses(tree), _route_uses(tree)):
         if isinstance(part, Unknown):
             return part
@@ -35,7 +35,7 @@ def uses(tree: Tree) -> tuple[Use, ...] | Unknown:
     return tuple(sorted(needed))
 
 
-def _disk_uses(tree: Tree) -> list[Use] | Unknown:
+def _disk_uses(tree: Tree) -> list[HostUse] | Unknown:
     sources = host_disks.sources(tree)
     if isinstance(sources, Unknown):
         return sources
@@ -48,7 +48,7 @@ def _disk_uses(tree: Tree) -> list[Use] | Unknown:
     return needed
 
 
-def _route_uses(tree: Tree) -> list[Use] | Unknown:
+def _route_uses(tree: Tree) -> list[HostUse] | Unknown:
     table = host_interfaces.route_table(tree)
     if isinstance(table, Unknown):
         return table
@@ -75,7 +75,7 @@ def _route_uses(tree: Tree) -> list[Use] | Unknown:
     return needed
 
 
-def _firmware_uses(tree: Tree) -> Iterator[Use]:
+def _firmware_uses(tree: Tree) -> Iterator[HostUse]:
     """Yield the NICs over which the firmware attached an iSCSI disk.
 
     Source: iSCSI Boot Firmware Table 1.03; Linux,
@@ -94,10 +94,10 @@ def _firmware_uses(tree: Tree) -> Iterator[Use]:
         path = tree.real(f"{_IBFT}/{name}/device")
         if is_valid and not isinstance(path, Unknown):
             for address in sysfs_path.endpoints(path):
-                yield Use(address, f"iSCSI boot (iBFT {name})")
+                yield HostUse(address, f"iSCSI boot (iBFT {name})")
 
 
-def _physical_uses(tree: Tree, use: Use) -> Iterator[Use]:
+def _physical_uses(tree: Tree, use: HostUse) -> Iterator[HostUse]:
     """Yield the use of a virtual function's physical one: it carries it."""
     link = tree.link(f"{_FUNCTIONS}/{use.address}/physfn")
     if not isinstance(link, str):
@@ -106,8 +106,10 @@ def _physical_uses(tree: Tree, use: Use) -> Iterator[Use]:
         address = addresses.parse(chroot_path.name(link))
     except errors.Invalid:
         return
-    yield Use(address, use.what, (str(use.address), *use.via))
+    yield HostUse(address, use.what, (str(use.address), *use.via))
 
 
-def _uses(chains: Mapping[Address, tuple[str, ...]], what: str) -> list[Use]:
-    return [Use(address, what, via) for address, via in chains.items()]
+def _uses(
+    chains: Mapping[Address, tuple[str, ...]], what: str
+) -> list[HostUse]:
+    return [HostUse(address, what, via) for address, via in chains.items()]

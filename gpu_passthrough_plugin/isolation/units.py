@@ -8,7 +8,10 @@ from collections.abc import Container, Iterable
 from gpu_passthrough_plugin.isolation.partition import Part
 from gpu_passthrough_plugin.model import trait
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.function import Physical, Virtual
+from gpu_passthrough_plugin.model.function import (
+    PhysicalFunction,
+    VirtualFunction,
+)
 from gpu_passthrough_plugin.model.group import Group, Member, Role
 from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.reading import known
@@ -62,9 +65,9 @@ def _unit_function(member: Member) -> UnitFunction:
 def _device_type(member: Member) -> DeviceType:
     """Return Nova's type: a function that can do SR-IOV is a type-PF."""
     role = member.detail.sriov if member.detail else None
-    if isinstance(role, Virtual):
+    if isinstance(role, VirtualFunction):
         return DeviceType.VF
-    if isinstance(role, Physical) and role.total_vfs:
+    if isinstance(role, PhysicalFunction) and role.total_vfs:
         return DeviceType.PF
     return DeviceType.PCI
 

@@ -7,7 +7,11 @@ from typing import NamedTuple
 
 from gpu_passthrough_plugin.isolation import cards, consoles, iommu
 from gpu_passthrough_plugin.isolation.partition import Part, Policy
-from gpu_passthrough_plugin.model.function import Function, Header, Physical
+from gpu_passthrough_plugin.model.function import (
+    Function,
+    Header,
+    PhysicalFunction,
+)
 from gpu_passthrough_plugin.model.group import (
     Group,
     Member,
@@ -222,7 +226,7 @@ def sriov(case: Case) -> Iterator[Reason]:
     """Refuse a physical function whose virtual functions are enabled."""
     for member in case.endpoints:
         role = member.detail.sriov if member.detail else None
-        if isinstance(role, Physical) and role.enabled_vfs:
+        if isinstance(role, PhysicalFunction) and role.enabled_vfs:
             yield Reason(
                 "sriov-enabled",
                 f"{member.address} has {role.enabled_vfs} virtual functions"

@@ -27,7 +27,7 @@ class Header(enum.StrEnum):
     DEAD = "dead"
 
 
-class Physical(NamedTuple):
+class PhysicalFunction(NamedTuple):
     """An SR-IOV physical function.
 
     :param total_vfs: how many virtual functions it can have.
@@ -38,7 +38,7 @@ class Physical(NamedTuple):
     enabled_vfs: int
 
 
-class Virtual(NamedTuple):
+class VirtualFunction(NamedTuple):
     """An SR-IOV virtual function, and the physical one it belongs to."""
 
     physical: Address
@@ -98,7 +98,7 @@ class Detail(NamedTuple):
     reset_methods: tuple[str, ...] | Unknown
     boot_vga: bool | Unknown | None
     bar_bytes: tuple[int, ...] | Unknown
-    sriov: Physical | Virtual | Unknown | None
+    sriov: PhysicalFunction | VirtualFunction | Unknown | None
     bridges: tuple[Address, ...]
     is_on_vfio: bool | Unknown
 

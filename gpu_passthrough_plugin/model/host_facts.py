@@ -29,7 +29,7 @@ FEATURES = {CpuVendor.INTEL: "VT-d", CpuVendor.AMD: "AMD-Vi (IOMMU)"}
 TABLES = frozenset({*IOMMU_TABLES.values(), "IORT", "VIOT"})
 
 
-class Use(NamedTuple):
+class HostUse(NamedTuple):
     """What the host itself uses a function for.
 
     :param what: such as ``mount / (/dev/sda2)`` or
@@ -63,7 +63,7 @@ class HostFacts(NamedTuple):
     kernel_arguments: tuple[str, ...] | Unknown
     acpi_tables: frozenset[str] | Unknown
     iommus: tuple[str, ...] | Unknown
-    uses: tuple[Use, ...] | Unknown
+    uses: tuple[HostUse, ...] | Unknown
     consoles: tuple[str, ...] | Unknown
     sockets: Mapping[int, int] | Unknown
     hypervisor: str | None = None

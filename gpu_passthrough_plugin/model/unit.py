@@ -42,7 +42,7 @@ class State(enum.StrEnum):
 
 # Every edge a unit may take.  ``preparing`` falls back through
 # ``releasing``, because its functions were touched already.
-EDGES: dict[State, frozenset[State]] = {
+TRANSITIONS: dict[State, frozenset[State]] = {
     State.FREE: frozenset({State.CLAIMED, State.QUARANTINED}),
     State.CLAIMED: frozenset({State.PREPARING, State.ACTIVE, State.FREE}),
     State.PREPARING: frozenset({State.ACTIVE, State.RELEASING}),

@@ -21,7 +21,7 @@ from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 from gpu_passthrough_plugin.allocation.sql import schema
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.model.unit import (
-    EDGES,
+    TRANSITIONS,
     DeviceType,
     State,
     Unit,
@@ -107,7 +107,7 @@ class Ledger(RuleBasedStateMachine):
         records = self.ledger.records()
         hypothesis.assume(records)
         record = data.draw(st.sampled_from(records))
-        edges = sorted(EDGES[record.state])
+        edges = sorted(TRANSITIONS[record.state])
         if record.state is State.FREE:
             edges.remove(State.CLAIMED)
         state = data.draw(st.sampled_from(edges))

@@ -16,11 +16,15 @@ from gpu_passthrough_plugin.model.function import (
     Detail,
     Function,
     Header,
-    Physical,
-    Virtual,
+    PhysicalFunction,
+    VirtualFunction,
 )
 from gpu_passthrough_plugin.model.group import Role
-from gpu_passthrough_plugin.model.host_facts import CpuVendor, HostFacts, Use
+from gpu_passthrough_plugin.model.host_facts import (
+    CpuVendor,
+    HostFacts,
+    HostUse,
+)
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 
 LOST = Unknown(Why.UNREADABLE, "Permission denied")
@@ -60,9 +64,9 @@ details = st.builds(
         [
             None,
             LOST,
-            Physical(4, 0),
-            Physical(4, 2),
-            Virtual(Address(*[0] * 4)),
+            PhysicalFunction(4, 0),
+            PhysicalFunction(4, 2),
+            VirtualFunction(Address(*[0] * 4)),
         ]
     ),
     bridges=st.just(()),
@@ -82,7 +86,7 @@ facts = st.builds(
     ),
     iommus=st.sampled_from([(), ("dmar0",), LOST]),
     uses=st.lists(
-        st.builds(Use, addresses, st.just("mount /")), max_size=2
+        st.builds(HostUse, addresses, st.just("mount /")), max_size=2
     ).map(tuple)
     | st.just(LOST),
     consoles=st.sampled_from([("tty0",), ("tty0", "ttyS0"), (), LOST]),

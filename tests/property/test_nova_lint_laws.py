@@ -18,7 +18,7 @@ from gpu_passthrough_plugin.model.function import (
     Detail,
     Function,
     Header,
-    Physical,
+    PhysicalFunction,
 )
 from gpu_passthrough_plugin.model.group import Group, Member, Role, Verdict
 from gpu_passthrough_plugin.nova.lint import check, configuration
@@ -42,7 +42,7 @@ def member(address: Address, number: int, vendor: int, *, pf: bool) -> Member:
     )
     detail = Detail(
         0, Header.ENDPOINT, (), None, (), None, (),
-        Physical(4, 0) if pf else None, (), False,
+        PhysicalFunction(4, 0) if pf else None, (), False,
     )  # fmt: skip
     return Member(function, Role.COMPANION, detail)
 

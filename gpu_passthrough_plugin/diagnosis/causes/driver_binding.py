@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
 from gpu_passthrough_plugin.formats import kernel_log, modprobe, vfio_pci_ids
-from gpu_passthrough_plugin.model.function import Header, Physical
+from gpu_passthrough_plugin.model.function import Header, PhysicalFunction
 from gpu_passthrough_plugin.model.reading import Unknown, known
 
 # Intel's accelerators QAT, DSA and IAX.
@@ -59,7 +59,7 @@ def sriov_busy(case: Case) -> Cause | None:
     detail = case.detail
     line = kernel_log.first(case.messages, kernel_log.VFIO_SRIOV_ENABLED)
     role = None if detail is None else detail.sriov
-    count = role.enabled_vfs if isinstance(role, Physical) else 0
+    count = role.enabled_vfs if isinstance(role, PhysicalFunction) else 0
     if not count:
         return None
     address = case.target.address

@@ -14,7 +14,10 @@ from gpu_passthrough_plugin.formats.nova_device_spec import DeviceSpec
 from gpu_passthrough_plugin.formats.nova_release import Feature, Release
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.finding import Finding, Status
-from gpu_passthrough_plugin.model.function import Physical, Virtual
+from gpu_passthrough_plugin.model.function import (
+    PhysicalFunction,
+    VirtualFunction,
+)
 from gpu_passthrough_plugin.model.group import Group, Member, Role
 from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.model.unit import DeviceType
@@ -223,7 +226,9 @@ def _device(member: Member, group: Group) -> Device:
         vendor_id=member.function.vendor_id,
         product_id=member.function.product_id,
         device_type=_device_type(member),
-        physical=sriov.physical if isinstance(sriov, Virtual) else None,
+        physical=sriov.physical
+        if isinstance(sriov, VirtualFunction)
+        else None,
         role=member.role,
         group=group,
     )
@@ -234,8 +239,8 @@ def _device_type(member: Member) -> DeviceType | None:
     if member.detail is None or isinstance(member.detail.sriov, Unknown):
         return None
     sriov = member.detail.sriov
-    if isinstance(sriov, Virtual):
+    if isinstance(sriov, VirtualFunction):
         return DeviceType.VF
-    if isinstance(sriov, Physical) and sriov.total_vfs:
+    if isinstance(sriov, PhysicalFunction) and sriov.total_vfs:
         return DeviceType.PF
     return DeviceType.PCI

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from gpu_passthrough_plugin.allocation.driver import LedgerDriver
 from gpu_passthrough_plugin.model.unit import (
-    EDGES,
+    TRANSITIONS,
     State,
     UnitKey,
     UnitRecord,
@@ -277,7 +277,7 @@ class Client:
 
     def _next(self, record: UnitRecord) -> State:
         """Any state after its own; a free unit is not claimed so."""
-        after = EDGES[record.state]
+        after = TRANSITIONS[record.state]
         if record.state is State.FREE:
             after -= {State.CLAIMED}
         return self._chance.choice(sorted(after))

@@ -12,7 +12,7 @@ import collections
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from gpu_passthrough_plugin.model.unit import EDGES, State
+from gpu_passthrough_plugin.model.unit import TRANSITIONS, State
 from tests.functional.faults.history import (
     NEVER_NS,
     Act,
@@ -120,14 +120,14 @@ def _skips_a_claim(old: Sight, new: Sight) -> bool:
     return (
         new.generation > old.generation + 1
         and old.state is State.FREE
-        and new.state in EDGES[State.CLAIMED]
+        and new.state in TRANSITIONS[State.CLAIMED]
     )
 
 
 def _is_step(old: Sight, new: Sight, stays: bool) -> bool:
     if old.state is new.state:
         return stays and old.consumer == new.consumer
-    if new.state not in EDGES[old.state]:
+    if new.state not in TRANSITIONS[old.state]:
         return False
     if old.state in _HELD and new.state in _HELD:
         return old.consumer == new.consumer

@@ -11,7 +11,12 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import refusals
 from gpu_passthrough_plugin.model.allocation import HostRecord
 from gpu_passthrough_plugin.model.request import Request
-from gpu_passthrough_plugin.model.unit import EDGES, State, Unit, UnitRecord
+from gpu_passthrough_plugin.model.unit import (
+    TRANSITIONS,
+    State,
+    Unit,
+    UnitRecord,
+)
 from tests.golden import assert_golden, sections
 from tests.unit.allocation.build import GPU, NIC, request, unit
 
@@ -144,7 +149,7 @@ def refused() -> dict[str, errors.Error]:
         "unit_not_free, raced": refusals.unit_not_free(free),
         "unit_only_claimed": refusals.unit_only_claimed(free.unit.key),
         "unit_cannot_become": refusals.unit_cannot_become(
-            free, State.ACTIVE, sorted(EDGES[State.FREE])
+            free, State.ACTIVE, sorted(TRANSITIONS[State.FREE])
         ),
         "unit_changed": refusals.unit_changed(active, State.RELEASING, 9),
     }

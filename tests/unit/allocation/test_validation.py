@@ -11,7 +11,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import validation
 from gpu_passthrough_plugin.allocation.inventory import Publication
 from gpu_passthrough_plugin.model.allocation import Allocation
-from gpu_passthrough_plugin.model.unit import EDGES, State, UnitRecord
+from gpu_passthrough_plugin.model.unit import TRANSITIONS, State, UnitRecord
 from tests.unit.allocation.build import unit
 
 CONSUMER = "5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11"
@@ -58,7 +58,7 @@ def test_a_name_is_one_machines(
 )
 def test_edges(before: State, after: State) -> None:
     is_claim = (before, after) == (State.FREE, State.CLAIMED)
-    if after in EDGES[before] and not is_claim:
+    if after in TRANSITIONS[before] and not is_claim:
         validation.require_edge(record(before), after)
         return
     with pytest.raises(errors.Refused, match=r"h/0000:01:00\.0"):

@@ -18,8 +18,8 @@ from gpu_passthrough_plugin.model.function import (
     Detail,
     Function,
     Header,
-    Physical,
-    Virtual,
+    PhysicalFunction,
+    VirtualFunction,
 )
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 from tests.trees import software
@@ -341,13 +341,13 @@ def test_a_virtual_function_is_not_dead() -> None:
     tree = HOSTS["virtual-functions"]().tree()
     found = detail_of(tree, "0000:05:00.1")
     assert found.header is Header.ENDPOINT
-    assert found.sriov == Virtual(address.parse("05:00.0"))
+    assert found.sriov == VirtualFunction(address.parse("05:00.0"))
 
 
 def test_physical_functions_count_their_virtual_ones() -> None:
     tree = HOSTS["virtual-functions"]().tree()
-    assert detail_of(tree, "0000:04:00.0").sriov == Physical(31, 0)
-    assert detail_of(tree, "0000:05:00.0").sriov == Physical(8, 2)
+    assert detail_of(tree, "0000:04:00.0").sriov == PhysicalFunction(31, 0)
+    assert detail_of(tree, "0000:05:00.0").sriov == PhysicalFunction(8, 2)
     assert detail_of(tree_with(vfs=(0, 0))).sriov is None
 
 

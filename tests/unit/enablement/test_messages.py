@@ -34,7 +34,7 @@ from gpu_passthrough_plugin.model.change_history import (
     History,
 )
 from gpu_passthrough_plugin.model.group import Member, Role
-from gpu_passthrough_plugin.model.host_facts import CpuVendor, Use
+from gpu_passthrough_plugin.model.host_facts import CpuVendor, HostUse
 from gpu_passthrough_plugin.model.reading import MISSING
 from tests.golden import assert_golden, sections
 from tests.trees import arch, boot, debian, installed, redhat
@@ -261,7 +261,7 @@ def of_targets() -> Iterator[tuple[str, str]]:
         gpu("07:00.0", iommu_group=2),
         disk,
         policy=policy,
-        facts=facts(uses=(Use(disk.address, "mount / (/dev/sda2)"),)),
+        facts=facts(uses=(HostUse(disk.address, "mount / (/dev/sda2)"),)),
     )
     yield (
         "selection",

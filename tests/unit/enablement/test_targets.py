@@ -9,7 +9,7 @@ from gpu_passthrough_plugin.enablement import targets
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.group import Group
-from gpu_passthrough_plugin.model.host_facts import Use
+from gpu_passthrough_plugin.model.host_facts import HostUse
 from tests.unit.isolation.values import audio, facts, function, gpu, judged
 
 
@@ -77,7 +77,7 @@ def test_a_required_selector_of_a_critical_card_is_refused() -> None:
         gpu("07:00.0", iommu_group=2),
         disk,
         policy=of,
-        facts=facts(uses=(Use(disk.address, "mount / (/dev/sda2)"),)),
+        facts=facts(uses=(HostUse(disk.address, "mount / (/dev/sda2)"),)),
     )
     with pytest.raises(errors.Refused) as refused:
         targets.selection([card("06:00", 1, of), critical], of.select)
@@ -106,7 +106,7 @@ def test_reasons_with_one_remedy_are_shown_together() -> None:
         policy=of,
         facts=facts(
             uses=tuple(
-                Use(disk.address, f"mount /{disk.address.function}")
+                HostUse(disk.address, f"mount /{disk.address.function}")
                 for disk in disks
             )
         ),

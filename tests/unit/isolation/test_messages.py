@@ -9,9 +9,9 @@ from typing import Any
 from gpu_passthrough_plugin.isolation import partition, verdict
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
-from gpu_passthrough_plugin.model.function import Header, Physical
+from gpu_passthrough_plugin.model.function import Header, PhysicalFunction
 from gpu_passthrough_plugin.model.group import Group
-from gpu_passthrough_plugin.model.host_facts import CpuVendor, Use
+from gpu_passthrough_plugin.model.host_facts import CpuVendor, HostUse
 from gpu_passthrough_plugin.model.reading import Unknown, Why
 from tests.golden import assert_golden, sections
 from tests.unit.isolation.values import (
@@ -53,7 +53,7 @@ def _grouped() -> Iterator[Group]:
     yield verdict.judge(partition.parts(stray, GPUS)[0], facts(), GPUS)
     yield judged(audio())
     yield judged(gpu(), DISK, facts=facts(uses=LOST), policy=_with_disk())
-    used = (Use(DISK.address, "mount / (/dev/nvme0n1p1)", ("nvme0n1",)),)
+    used = (HostUse(DISK.address, "mount / (/dev/nvme0n1p1)", ("nvme0n1",)),)
     yield judged(gpu(), DISK, facts=facts(uses=used), policy=_with_disk())
     yield judged(function("0a:03.0", "102b:0532", 0x030000))
     primary = {"06:00.0": {"boot_vga": True}}
@@ -64,7 +64,7 @@ def _grouped() -> Iterator[Group]:
     for field in ("vendor_id", "product_id", "class_code", "driver"):
         unread = {field: LOST}
         yield judged(gpu(), audio(**unread))
-    yield judged(gpu(), details={"06:00.0": {"sriov": Physical(8, 2)}})
+    yield judged(gpu(), details={"06:00.0": {"sriov": PhysicalFunction(8, 2)}})
     yield judged(gpu(), details={"06:00.0": {"sriov": LOST}})
     exclude = (selector.parse("10de:0fba"),)
     yield judged(gpu(), audio(), policy=Policy(GPUS.select, exclude))

@@ -7,7 +7,7 @@ from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.group import Group
-from gpu_passthrough_plugin.model.host_facts import Use
+from gpu_passthrough_plugin.model.host_facts import HostUse
 from tests.unit.isolation.values import (
     GPUS,
     audio,
@@ -23,7 +23,7 @@ OFF = facts(acpi_tables=frozenset({"FACP"}), iommus=())
 
 
 def prospective(
-    *functions: Function, policy: Policy = GPUS, uses: tuple[Use, ...] = ()
+    *functions: Function, policy: Policy = GPUS, uses: tuple[HostUse, ...] = ()
 ) -> list[Group]:
     details = {f.address: detail(f) for f in functions}
     return [
@@ -63,7 +63,7 @@ def test_what_the_host_needs_is_kept_all_the_same() -> None:
     (group,) = prospective(
         gpu(iommu_group=None),
         disk,
-        uses=(Use(disk.address, "mount / (/dev/nvme0n1p1)"),),
+        uses=(HostUse(disk.address, "mount / (/dev/nvme0n1p1)"),),
     )
     assert rules(group) == ["host-critical"]
 

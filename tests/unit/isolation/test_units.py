@@ -2,7 +2,10 @@ from __future__ import annotations
 
 from gpu_passthrough_plugin.isolation import units
 from gpu_passthrough_plugin.model import address, selector
-from gpu_passthrough_plugin.model.function import Physical, Virtual
+from gpu_passthrough_plugin.model.function import (
+    PhysicalFunction,
+    VirtualFunction,
+)
 from gpu_passthrough_plugin.model.reading import Unknown, Why
 from gpu_passthrough_plugin.model.trait import ConfiguredTraits
 from gpu_passthrough_plugin.model.unit import DeviceType, UnitFunction, UnitKey
@@ -81,9 +84,9 @@ def test_a_unit_whose_node_or_socket_is_not_known() -> None:
 def test_device_types_are_novas() -> None:
     for role, wanted in (
         (None, DeviceType.PCI),
-        (Physical(16, 0), DeviceType.PF),
-        (Physical(0, 0), DeviceType.PCI),
-        (Virtual(address.parse("06:00.4")), DeviceType.VF),
+        (PhysicalFunction(16, 0), DeviceType.PF),
+        (PhysicalFunction(0, 0), DeviceType.PCI),
+        (VirtualFunction(address.parse("06:00.4")), DeviceType.VF),
     ):
         group = judged(gpu(), details={"06:00.0": {"sriov": role}})
         unit = units.unit("node-1", group, facts())

@@ -6,13 +6,17 @@ from gpu_passthrough_plugin.isolation import partition, verdict
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.isolation.verdict import RULES
 from gpu_passthrough_plugin.model import address, selector
-from gpu_passthrough_plugin.model.function import Header, Physical, Virtual
+from gpu_passthrough_plugin.model.function import (
+    Header,
+    PhysicalFunction,
+    VirtualFunction,
+)
 from gpu_passthrough_plugin.model.group import (
     Group,
     GroupAttributes,
     ReservedRegion,
 )
-from gpu_passthrough_plugin.model.host_facts import Use
+from gpu_passthrough_plugin.model.host_facts import HostUse
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 from tests.unit.isolation.values import (
     GPUS,
@@ -106,7 +110,7 @@ def test_no_remedy_hands_out_what_the_host_needs() -> None:
     disk = function("08:00.0", "15b7:5030", 0x010802, driver="nvme")
     usb = function("06:00.3", "1022:1639", 0x0C0330, driver="xhci_hcd")
     bridge = HOST_BRIDGE._replace(driver="ie31200_edac")
-    uses = (Use(disk.address, "mount / (/dev/nvme0n1p2)"),)
+    uses = (HostUse(disk.address, "mount / (/dev/nvme0n1p2)"),)
     for member in (disk, usb, bridge):
         group = judged(gpu(), member, facts=facts(uses=uses))
         rule = "host-critical" if member is disk else "not-selected"
@@ -175,9 +179,9 @@ def test_nothing_selected() -> None:
 
 def test_what_the_host_lives_on_stays() -> None:
     uses = (
-        Use(AUDIO, "mount / (/dev/sda2)"),
-        Use(AUDIO, "swap (/dev/sda3)", ("sda", "sda3")),
-        Use(address.parse("00:1f.2"), "mount /boot (/dev/sda1)"),
+        HostUse(AUDIO, "mount / (/dev/sda2)"),
+        HostUse(AUDIO, "swap (/dev/sda3)", ("sda", "sda3")),
+        HostUse(address.parse("00:1f.2"), "mount /boot (/dev/sda1)"),
     )
     group = judged(gpu(), audio(), facts=facts(uses=uses))
     assert rules(group) == ["host-critical"] * 2
@@ -188,7 +192,7 @@ def test_what_the_host_lives_on_stays() -> None:
 
 
 def test_a_bridge_that_the_host_uses_does_not_count() -> None:
-    uses = (Use(port().address, "default route (eno1)"),)
+    uses = (HostUse(port().address, "default route (eno1)"),)
     assert judged(port(), gpu(), facts=facts(uses=uses)).verdict.is_assignable
 
 
@@ -317,12 +321,14 @@ def test_an_identity_that_is_unknown() -> None:
 
 
 def test_a_physical_function_with_virtual_ones() -> None:
-    group = judged(gpu(), details={"06:00.0": {"sriov": Physical(16, 4)}})
+    group = judged(
+        gpu(), details={"06:00.0": {"sriov": PhysicalFunction(16, 4)}}
+    )
     (reason,) = group.verdict.reasons
     assert reason.rule == "sriov-enabled"
     assert "0000:06:00.0 has 4 virtual functions" in reason.text
     assert "sriov_numvfs" in reason.remedy
-    for role in (Physical(16, 0), Virtual(GPU), None):
+    for role in (PhysicalFunction(16, 0), VirtualFunction(GPU), None):
         ok = judged(gpu(), details={"06:00.0": {"sriov": role}})
         assert ok.verdict.is_assignable, role
     lost = judged(gpu(), details={"06:00.0": {"sriov": LOST}})
@@ -356,11 +362,11 @@ def test_every_reason_is_given_and_has_a_remedy() -> None:
         audio(),
         function("07:00.0", "144d:a808", 0x010802),
         facts=facts(
-            consoles=("tty0",), uses=(Use(GPU, "mount / (/dev/sda2)"),)
+            consoles=("tty0",), uses=(HostUse(GPU, "mount / (/dev/sda2)"),)
         ),
         policy=Policy(GPUS.select, (selector.parse("10de:0fba"),)),
         details={
-            "06:00.0": {"boot_vga": True, "sriov": Physical(8, 8)},
+            "06:00.0": {"boot_vga": True, "sriov": PhysicalFunction(8, 8)},
             "06:00.1": {"header": Header.DEAD},
         },
     )

@@ -4,7 +4,7 @@ import pytest
 
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.unit import (
-    EDGES,
+    TRANSITIONS,
     DeviceType,
     State,
     Unit,
@@ -40,11 +40,13 @@ def test_keys_sort_by_host_and_address() -> None:
 
 
 def test_every_state_leads_back_to_free() -> None:
-    assert set(EDGES) == set(State)
+    assert set(TRANSITIONS) == set(State)
     for state in State:
         reached = {state}
         while True:
-            more = {s for system in reached for s in EDGES[system]} - reached
+            more = {
+                s for state in reached for s in TRANSITIONS[state]
+            } - reached
             if not more:
                 break
             reached |= more
@@ -52,7 +54,7 @@ def test_every_state_leads_back_to_free() -> None:
 
 
 def test_a_used_unit_is_sanitised_before_it_is_free() -> None:
-    leads_to_free = {s for s in State if State.FREE in EDGES[s]}
+    leads_to_free = {s for s in State if State.FREE in TRANSITIONS[s]}
     assert leads_to_free == {
         State.CLAIMED,
         State.SANITISING,
@@ -61,7 +63,7 @@ def test_a_used_unit_is_sanitised_before_it_is_free() -> None:
 
 
 def test_only_a_free_or_clean_unit_is_claimed() -> None:
-    assert {s for s in State if State.CLAIMED in EDGES[s]} == {
+    assert {s for s in State if State.CLAIMED in TRANSITIONS[s]} == {
         State.FREE,
         State.SANITISING,
     }

@@ -13,7 +13,7 @@ from gpu_passthrough_plugin.allocation.placement.state_counter import (
     Step,
     Usage,
 )
-from gpu_passthrough_plugin.model.unit import EDGES, State
+from gpu_passthrough_plugin.model.unit import TRANSITIONS, State
 from tests.unit.allocation.placement.build import FIRST, GPU_CLASS
 
 COUNTERS = st.builds(
@@ -77,7 +77,7 @@ def test_a_move_reaches_the_state_at_a_later_generation(
     counter: StateCounter, is_held: bool, data: st.DataObject
 ) -> None:
     usage = Usage(counter.hold, 1) if is_held else Usage()
-    edges = EDGES[counter.state(usage)]
+    edges = TRANSITIONS[counter.state(usage)]
     state = data.draw(st.sampled_from(sorted(edges)))
     after = counter.moved(usage, state)
     assert after.state(usage) is state

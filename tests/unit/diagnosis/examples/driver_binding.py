@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gpu_passthrough_plugin.diagnosis.evidence import Confidence
-from gpu_passthrough_plugin.model.function import Header, Physical
+from gpu_passthrough_plugin.model.function import Header, PhysicalFunction
 from tests.unit.diagnosis.build import card, case, found, member
 from tests.unit.diagnosis.examples.example import Example
 from tests.unit.isolation.values import function, gpu, port
@@ -32,15 +32,15 @@ EXAMPLES = {
     ),
     "sriov-busy": Example(
         case(
-            member(gpu(), sriov=Physical(8, 2)),
+            member(gpu(), sriov=PhysicalFunction(8, 2)),
             log=(
                 "vfio-pci 0000:06:00.0: Cannot bind to PF with SRIOV enabled",
             ),
         ),
         Confidence.CERTAIN,
         "Cannot bind to PF with SRIOV enabled",
-        (case(member(gpu(), sriov=Physical(8, 0))), case()),
-        (case(member(gpu(), sriov=Physical(8, 2))),),
+        (case(member(gpu(), sriov=PhysicalFunction(8, 0))), case()),
+        (case(member(gpu(), sriov=PhysicalFunction(8, 2))),),
     ),
     "competing-driver": Example(
         case(log=(NOUVEAU, "VFIO - User Level meta-driver version: 0.3")),
