@@ -1,7 +1,7 @@
 """Three-way merges: one change is undone, and a later edit is kept.
 
 Texts are merged by lines as diff3(1) does, and lines that both changed by
-words: a kernel argument that was added beside one of ours is no conflict.
+words: an argument that others added next to one of ours is not a conflict.
 """
 
 from __future__ import annotations
@@ -136,10 +136,9 @@ def added(base: bytes, changed: bytes, within: bytes) -> tuple[str, ...]:
 def _merged_lines(base: Lines, ours: Lines, theirs: Lines) -> bytes | None:
     """Return the merge of lines that both changed.
 
-    Adjacent changes conflict by line, so merge them by argument: an
-    argument that somebody added after one of ours is kept.  A line that
-    ours added as a whole is not merged with what others made of it: what is
-    left of it would mean something else.
+    Adjacent changes conflict by line, so merge them by argument: an argument
+    that others added after one of ours is kept.  A line that ours added as a
+    whole is not merged: what is left of it would mean something else.
     """
     lines = _applied(
         *([_Token(b"", line) for line in p] for p in (base, ours, theirs))

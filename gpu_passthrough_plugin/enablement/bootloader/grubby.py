@@ -258,10 +258,10 @@ def _undo_argv(tool: str, before: Lines, after: Lines) -> tuple[str, ...]:
 
 
 def _difference(before: Lines, after: Lines) -> Difference:
-    """Return what grubby has to be told for each line to become the other.
+    """Return the words that grubby has to add and remove in one call.
 
-    It replaces all words of a name by the word that it adds, so that others
-    of that name have to be named as well.
+    grubby replaces all words of a name by the word that it adds, so that
+    others of that name have to be named as well.
 
     :raises Refused: when no one call does it for all lines.
     """

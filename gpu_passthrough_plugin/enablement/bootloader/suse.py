@@ -33,7 +33,7 @@ _SNAPSHOT = re.compile(r"(\d+)@")
 
 
 class Suse(BootloaderDriver):
-    """Which of the two, is told by what is installed and has entries."""
+    """GRUB, or loader entries where sdbootutil is installed and has some."""
 
     name = "suse"
     precedence = 30

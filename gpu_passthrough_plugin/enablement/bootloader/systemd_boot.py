@@ -127,7 +127,7 @@ def _add_again(
     installation: Installation, entry: LoaderEntry, *, is_needed: bool
 ) -> Run:
     release = entry.version
-    # Debian has kernels in /boot, Fedora and Arch beside their modules.
+    # Debian has kernels in /boot, Fedora and Arch next to their modules.
     kernel = f"/usr/lib/modules/{release}/vmlinuz"
     if f"vmlinuz-{release}" in installation.names("/boot"):
         kernel = f"/boot/vmlinuz-{release}"

@@ -19,7 +19,7 @@ from tests.unit.enablement import values
 from tests.unit.isolation.values import HEALTHY
 
 _ROOM = "gpu_passthrough_plugin.enablement"
-# Drivers of a third party's, beside those of the project.
+# Drivers of third parties, in addition to those of the project.
 ENTRY_POINTS = f"""
 [gpu_passthrough_plugin.bootloader]
 first = enablement_of_others:First

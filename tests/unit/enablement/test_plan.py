@@ -121,7 +121,7 @@ def test_new_images_are_copied_to_the_boot_loader() -> None:
     assert refresh.is_needed
     built = carried_out(host, first)
     assert not plan(host, drivers, built=built).has_changes
-    # An image that somebody else built since.
+    # An image that another program built since.
     built.popitem()
     assert plan(host, drivers, built=built).changes[-1].action is Action.RUN
 

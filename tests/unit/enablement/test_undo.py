@@ -111,7 +111,7 @@ def test_attributes_that_others_changed_stay() -> None:
     (step,) = steps(RUN, FileBackup(WAS, left), CurrentFile(left))
     assert isinstance(step, Restore)
     assert step.original == WAS
-    # Somebody wrote the original by hand.
+    # The original was written manually.
     now = entry(b"was\n", mtime_ns=9)
     assert steps(WRITE, FileBackup(WAS, LEFT), CurrentFile(now)) == ()
 
@@ -315,7 +315,7 @@ def test_edits_become_the_original() -> None:
         recorded(WRITE, FileBackup(WAS, WAS, pending=ANY), CurrentFile(OTHER))
         == ()
     )
-    # What a tool writes anew has ours in it again, wherever it is.
+    # A generated file holds the change again, wherever it is.
     lost = (ForeignEdit(PATH, None, is_lost=True),)
     assert recorded(RUN, kept, merging(b"left\nx\n")) == lost
     (image,) = recorded(BUILD, kept, CurrentFile(OTHER))

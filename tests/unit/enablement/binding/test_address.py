@@ -1,4 +1,4 @@
-"""By address: twins stay, and no file of the host's takes them either."""
+"""Binding by address: the targets alone, and no identical function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""By ids: every function's, in the seed's way, and nobody else's."""
+"""Binding by ids: those of every target, and of no other function."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ W = "intel_iommu=on"
         (f'{L}="a"\n{L}+=" b"\n', f'{L}="a"\n{L}+=" b {W}"\n'),
         (f'{L}="{W}"\n{L}+=" b"\n', None),
         (f'A="x y"\n{L}="$A ${{B}} q"\n', f'A="x y"\n{L}="$A ${{B}} q {W}"\n'),
-        # What is wrong is put right in the other variable as well.
+        # Wrong words are corrected in the other variable as well.
         (
             f'{L}_DEFAULT="iommu=off q"\n{L}="a"\n',
             f'{L}_DEFAULT="q"\n{L}="a {W}"\n',

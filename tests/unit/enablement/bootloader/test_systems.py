@@ -158,7 +158,7 @@ def test_other_words_are_kept(name: str) -> None:
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_after_a_kill_the_command_is_still_needed(name: str) -> None:
-    """The files are written; the boot loader was not told."""
+    """The files are written, and the menu was not generated."""
     here = planning.system(name)
     plan = planning.plan(here)
     again = planning.plan(planning.written(here, plan))
