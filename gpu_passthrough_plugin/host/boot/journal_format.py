@@ -40,7 +40,7 @@ def written(history: History) -> dict[str, object]:
                 "target": r.target,
                 "is_done": r.is_done,
                 "paths": list(r.paths),
-                "undo": list(r.undo_argv),
+                "undo_argv": list(r.undo_argv),
                 "kernel": r.kernel,
                 "inputs": r.inputs,
             }
@@ -48,14 +48,14 @@ def written(history: History) -> dict[str, object]:
         ],
         "files": {
             path: {
-                "was": _entry(kept.original),
-                "left": _entry(kept.last_written),
-                "coming": kept.pending,
-                "beside": kept.backup_path,
-                "is_lost": kept.is_lost,
-                "mixed": list(kept.embedded),
+                "original": _file_state(backup.original),
+                "last_written": _file_state(backup.last_written),
+                "pending": backup.pending,
+                "backup_path": backup.backup_path,
+                "is_lost": backup.is_lost,
+                "embedded": list(backup.embedded),
             }
-            for path, kept in history.files.items()
+            for path, backup in history.files.items()
         },
     }
 
@@ -71,14 +71,14 @@ def read(document: dict[str, Any]) -> History:
     history = History(
         enablement=read_enablement(document["enablement"]),
         records=tuple(_read_record(r) for r in document["records"]),
-        files={p: _read_kept(k) for p, k in document["files"].items()},
+        files={p: _read_backup(b) for p, b in document["files"].items()},
         folders=_texts(document["folders"]),
         is_finished=bool(document["is_finished"]),
     )
     for record in history.records:
         for path in record.paths:
             if path not in history.files:
-                raise ValueError(f"nothing is said of {path}")
+                raise ValueError(f"no backup of {path}")
     return history
 
 
@@ -128,35 +128,35 @@ def _read_record(document: dict[str, Any]) -> ChangeRecord:
         target=_text(document["target"]),
         is_done=bool(document["is_done"]),
         paths=_texts(document["paths"]),
-        undo_argv=_texts(document["undo"]),
+        undo_argv=_texts(document["undo_argv"]),
         kernel=_text(document["kernel"]),
         inputs=_text(document["inputs"]),
     )
 
 
-def _read_kept(document: dict[str, Any]) -> FileBackup:
+def _read_backup(document: dict[str, Any]) -> FileBackup:
     return FileBackup(
-        original=_read_entry(document["was"]),
-        last_written=_read_entry(document["left"]),
-        pending=_text(document["coming"]),
-        backup_path=_text(document["beside"]),
+        original=_read_file_state(document["original"]),
+        last_written=_read_file_state(document["last_written"]),
+        pending=_text(document["pending"]),
+        backup_path=_text(document["backup_path"]),
         is_lost=bool(document["is_lost"]),
-        embedded=_texts(document["mixed"]),
+        embedded=_texts(document["embedded"]),
     )
 
 
-def _entry(entry: FileState | None) -> dict[str, object] | None:
-    if entry is None:
+def _file_state(state: FileState | None) -> dict[str, object] | None:
+    if state is None:
         return None
-    xattrs = {name: value.hex() for name, value in entry.attributes.xattrs}
+    xattrs = {name: value.hex() for name, value in state.attributes.xattrs}
     return {
-        "digest": entry.digest,
-        **entry.attributes._asdict(),
+        "digest": state.digest,
+        **state.attributes._asdict(),
         "xattrs": xattrs,
     }
 
 
-def _read_entry(document: dict[str, Any] | None) -> FileState | None:
+def _read_file_state(document: dict[str, Any] | None) -> FileState | None:
     if document is None:
         return None
     numbers = (document[n] for n in ("mode", "uid", "gid", "mtime_ns"))

@@ -139,8 +139,9 @@ def test_what_is_no_journal_is_named(
         "xattrs": {},
     }  # fmt: skip
     kept: dict[str, Any] = {
-        "was": entry, "left": None, "coming": "", "beside": "",
-        "is_lost": False, "mixed": [],
+        "original": entry, "last_written": None, "pending": "",
+        "backup_path": "",
+        "is_lost": False, "embedded": [],
     }  # fmt: skip
     for text in (
         "",
@@ -151,7 +152,9 @@ def test_what_is_no_journal_is_named(
         changed(format=2),
         changed(files={}),
         changed(files={"/etc/x": kept}, records=[]),
-        changed(files={"/etc/x": kept | {"was": entry | {"digest": "ab"}}}),
+        changed(
+            files={"/etc/x": kept | {"original": entry | {"digest": "ab"}}}
+        ),
         changed(files=[]),
         changed(records=[{"kind": "write"}]),
         changed(records=7),
