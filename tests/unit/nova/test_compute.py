@@ -9,7 +9,7 @@ import pytest
 
 from gpu_passthrough_plugin.formats.nova_device_spec import DeviceSpec
 from gpu_passthrough_plugin.formats.nova_release import Release
-from gpu_passthrough_plugin.model import trait
+from gpu_passthrough_plugin.model import address, trait
 from gpu_passthrough_plugin.model.unit import Unit
 from gpu_passthrough_plugin.nova import compute, pools
 from gpu_passthrough_plugin.nova.compute import ComputeHost, has_acs_override
@@ -160,17 +160,15 @@ def test_virtual_functions_that_are_one_unit() -> None:
 
 def test_a_switch_is_a_tag_where_it_is_shared() -> None:
     host = handed(hosts.shared_group())
-    below = [unit.switch for unit in host.units]
-    assert [str(switch) for switch in below] == [
-        "0000:00:04.0",
-        "0000:00:05.0",
-    ]
+    # Each card is below a root port of its own.
+    assert [unit.switch for unit in host.units] == [None, None]
     tag = pools.SWITCH_TAG
     assert not any(tag in spec.tags for spec in specs(host, FULL))
-    near = [dataclasses.replace(u, switch=below[0]) for u in host.units]
+    port = address.parse("0000:03:00.0")
+    near = [dataclasses.replace(u, switch=port) for u in host.units]
     for options in (PRIMARY, FULL):
         found = specs(of(host, *near), options)
-        assert {spec.tags[tag] for spec in found} == {"0000:00:04.0"}
+        assert {spec.tags[tag] for spec in found} == {"0000:03:00.0"}
 
 
 def test_a_group_with_a_virtual_function_is_not_split_into_pools() -> None:
