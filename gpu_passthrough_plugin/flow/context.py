@@ -105,6 +105,6 @@ def require_here(context: HostContext, host: str, subject: str) -> None:
     """
     if host != context.host:
         raise errors.Refused(
-            f"{subject} is on host {host}, and this is {context.host}; run"
-            f" this on {host}"
+            f"{subject} is on host {host}, not on this host ({context.host});"
+            f" run this on {host}"
         )

@@ -166,7 +166,7 @@ def _recover(
 def _undo(
     context: HostContext, hypervisor: Hypervisor | None, instance: Instance
 ) -> None:
-    title = "rolling back what was interrupted of"
+    title = "rolling back the interrupted work on"
     if instance.is_stopped:
         title = "releasing the units of a guest that ended:"
     context.say(f"{title} {instance.uuid}")

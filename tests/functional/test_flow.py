@@ -118,7 +118,7 @@ def test_a_lost_journal_is_said(world: World) -> None:
     world.journal.remove(UUID)
     world.said.clear()
     release.release(world.context(), UUID)
-    assert world.said[0].startswith(f"instance {UUID} is not in the journal: ")
+    assert UUID in world.said[0]
     assert world.kernel.binding(GPU) == VFIO
 
 
@@ -145,20 +145,17 @@ def test_an_instance_that_is_there_already(world: World) -> None:
     before = world.snapshot()
     for name in ("guest", "another"):
         message = refused(boot, context, guest(name=name), wanted())
-        assert message == (
-            f"instance {UUID} exists already; run 'gpu-passthrough"
-            f" instance release {UUID}' first"
-        )
+        assert f"'gpu-passthrough instance release {UUID}'" in message
     assert world.snapshot() == before
     world.hypervisor.destroy(UUID)
-    assert "exists already" in refused(boot, context, guest(), wanted())
+    assert UUID in refused(boot, context, guest(), wanted())
 
 
 def test_a_guest_of_that_uuid_that_is_not_ours(world: World) -> None:
     world.hypervisor.start(guest().text.decode())
     before = world.snapshot()
     message = refused(boot, world.context(), guest(name="x"), wanted())
-    assert "exists already" in message
+    assert UUID in message
     assert world.snapshot() == before
 
 

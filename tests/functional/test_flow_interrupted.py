@@ -140,11 +140,8 @@ def test_a_ledger_that_is_gone_while_undoing(world: World) -> None:
 
     with pytest.raises(errors.Unavailable) as caught:
         start(world.context(Acts(before=fail)))
-    assert str(caught.value) == (
-        "boot failed at step 'start': no guest today; rolled back: incomplete"
-        " (no ledger today); the next gpu-passthrough command on this host"
-        " finishes it"
-    )
+    assert "'start': no guest today" in str(caught.value)
+    assert "no ledger today" in str(caught.value)
     recover(world.context())
     assert world.snapshot() == before
 

@@ -52,10 +52,8 @@ def test_a_card_that_became_another_is_quarantined(world: World) -> None:
     )
     assert world.kernel.binding(GPU) == VFIO
     message = refused(inventory.clear, world.context(), UNIT)
-    assert message == (
-        f"unit {UNIT} is not clean: 0000:06:00.0 does not answer: its config"
-        " space reads ff; power-cycle the host, then run this again"
-    )
+    assert str(UNIT) in message
+    assert "0000:06:00.0 does not answer" in message
     world.kernel.identities[GPU] = Identity(0x10DE, 0x1430)
     assert inventory.clear(world.context(), UNIT).state is State.FREE
     assert world.snapshot() == before
@@ -158,7 +156,7 @@ def test_an_instance_that_the_ledger_lost(world: World) -> None:
         record = world.ledger.move(record, state)
     before = world.snapshot()
     message = refused(release.release, world.context(), UUID)
-    assert f"instance {UUID} is missing in the ledger" in message
+    assert f"{UUID}.json" in message
     assert world.snapshot() == before
 
 
@@ -201,10 +199,8 @@ def test_what_cannot_be_released(world: World) -> None:
     world.ledger.claim(wanted(), UUID)
     elsewhere = dataclasses.replace(world.context(), host="another")
     message = refused(release.release, elsewhere, UUID)
-    assert message == (
-        f"instance {UUID} is on host {HOST}, and this is another; run"
-        f" this on {HOST}"
-    )
+    assert UUID in message
+    assert f"run this on {HOST}" in message
     release.release(world.context(), UUID)
     assert world.snapshot() == before
 
@@ -217,10 +213,8 @@ def test_a_claim_is_withdrawn(world: World) -> None:
     assert world.snapshot() == before
     boot(world.context(), guest(), wanted())
     message = refused(release.withdraw, world.context(), UUID)
-    assert message == (
-        f"unit {UNIT} of {UUID} is active; run 'gpu-passthrough instance"
-        f" release {UUID}' on {HOST}"
-    )
+    assert str(UNIT) in message
+    assert f"'gpu-passthrough instance release {UUID}'" in message
 
 
 def test_the_operators_own_quarantine(world: World) -> None:
@@ -229,9 +223,8 @@ def test_the_operators_own_quarantine(world: World) -> None:
     assert "not quarantined" in refused(inventory.clear, context, UNIT)
     world.ledger.claim(wanted(), UUID)
     message = refused(inventory.quarantine, context, UNIT, "smells")
-    assert message == (
-        f"unit {UNIT} is claimed for {UUID}; release {UUID} first"
-    )
+    assert str(UNIT) in message
+    assert UUID in message
     release.withdraw(context, UUID)
     record = inventory.quarantine(context, UNIT, "smells")
     assert (record.state, record.reason) == (State.QUARANTINED, "smells")
