@@ -1,1 +1,1 @@
-"""What Nova and Placement are told of a host's groups."""
+"""Generate and check Nova's configuration for IOMMU groups; schedule by it."""

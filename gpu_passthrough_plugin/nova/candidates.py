@@ -140,7 +140,10 @@ def _bases(offered: Iterable[Candidate], slots: Sequence[str]) -> list[_Base]:
 
 
 def _base(candidate: Candidate, slots: Sequence[str]) -> _Base:
-    """:raises ValueError: when a function's provider has two classes."""
+    """Return a candidate without what its functions' slots take.
+
+    :raises ValueError: when a function's provider has two classes.
+    """
     classes = {}
     allocations = dict(candidate["allocations"])
     for slot in slots:

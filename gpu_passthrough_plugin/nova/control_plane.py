@@ -141,7 +141,7 @@ def most_candidates(hosts: Iterable[ComputeHost], options: NovaOptions) -> int:
 def placement_options(
     hosts: Iterable[ComputeHost], options: NovaOptions
 ) -> Mapping[str, Mapping[str, str]]:
-    """Return Placement's options by section; none where none is needed.
+    """Return Placement's options by section; empty if the defaults suffice.
 
     Breadth first, or the ways of one wide host fill the answer and no other
     host is in it.  No more ways than Nova looks at: all are made before any

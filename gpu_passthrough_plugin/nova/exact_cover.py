@@ -21,7 +21,7 @@ Providers = tuple[tuple[str, ...], ...]
 class Locality(enum.StrEnum):
     """How close to each other all groups of a set have to be.
 
-    One group alone always is; of several it has to be known.
+    A single group always is; the place of several has to be known.
     """
 
     SAME_SWITCH = "same-switch"
@@ -29,7 +29,7 @@ class Locality(enum.StrEnum):
 
 
 class AllocatableGroup(NamedTuple):
-    """An IOMMU group, or a function outside of any: what is handed out whole.
+    """What is assigned whole: an IOMMU group, or a function without one.
 
     :param numa_node: None when it has none.
     :param switch: name of the PCIe switch that it shares with others.
@@ -65,10 +65,10 @@ def provider_sets(
     named = [group for group in groups if group.is_named]
     for candidates in (named, groups):
         for places in _places(candidates, locality):
-            found = itertools.chain.from_iterable(
+            sets = itertools.chain.from_iterable(
                 covers(place, counts) for place in places
             )
-            some = itertools.islice(found, _MAX_SETS_PER_PLACE)
+            some = itertools.islice(sets, _MAX_SETS_PER_PLACE)
             for cover in sorted(some, key=len):
                 parts = [group.choices[taken] for group, taken in cover]
                 providers = tuple(
@@ -83,7 +83,7 @@ def provider_sets(
 def _places(
     groups: Sequence[AllocatableGroup], locality: Locality | None
 ) -> Iterator[Sequence[Place]]:
-    """Yield the places that are searched for a set, some of them as one.
+    """Yield lists of places to search for a set, in order.
 
     The groups below one switch of each NUMA node, of each node, of each two
     nodes, and all.  A node with few groups goes first, so that other nodes
@@ -138,7 +138,10 @@ def _covers(
     start: int,
     barren: set[tuple[int, Counts]],
 ) -> Iterator[Cover]:
-    """:param barren: starts from which nothing was found, to skip them."""
+    """Yield as ``covers`` does, from index ``start``.
+
+    :param barren: starts known to give no set; skipped, and added to.
+    """
     if not any(counts):
         yield ()
         return

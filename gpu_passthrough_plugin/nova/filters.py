@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpu_passthrough_plugin.nova import candidates, pools, validation
 
-# Without Nova nothing loads the filter; importing it works all the same.
+# Without Nova nothing loads the filter, but importing it works.
 if TYPE_CHECKING:
     _BaseHostFilter = object
 else:

@@ -65,7 +65,7 @@ class AuditDriver:
             AUDIT.info("%s", line(ctxt, message))
             if self._marker:
                 touch(self._marker)
-        # Whatever it is, the instance was built or deleted all the same.
+        # A failed record must not fail the instance's own operation.
         except Exception:
             LOG.exception("a notification could not be recorded")
 

@@ -65,13 +65,13 @@ class Pool:
 
     @property
     def group_key(self) -> tuple[str | None, str | None]:
-        """What it is handed out with: its group, or the pool alone."""
+        """Return what identifies its group, or the pool where it has none."""
         alone = None if self.group else self.provider or self.address
         return self.group, alone
 
     @functools.cached_property
     def kind(self) -> Properties:
-        """The same for all functions that only their place tells apart."""
+        """Return the properties that do not depend on the function's place."""
         return frozenset(p for p in self.properties if p[0] not in _OWN)
 
 

@@ -29,7 +29,7 @@ OPT = cfg.FloatOpt(
     " name overrides it; 0 turns it off.",
 )
 
-# Without Nova nothing loads the weigher; importing it works all the same.
+# Without Nova nothing loads the weigher, but importing it works.
 if TYPE_CHECKING:
     _BaseHostWeigher = object
     CONF: Any

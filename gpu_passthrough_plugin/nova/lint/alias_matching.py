@@ -46,7 +46,7 @@ class _Offered(NamedTuple):
 
     @property
     def resource_class(self) -> str:
-        """The class that Nova reports it as; empty if it reports none."""
+        """Return the class that Nova reports the function as; "" for none."""
         if self.spec is None or self.spec.is_network:
             return ""
         if self.spec.resource_class:
@@ -58,7 +58,7 @@ class _Offered(NamedTuple):
 
     @property
     def traits(self) -> frozenset[str]:
-        """The traits that Nova reports of it; it adds some by itself."""
+        """Return the traits that Nova reports, with those it adds itself."""
         if self.spec is None:
             return frozenset()
         added = {_MANAGED}
@@ -88,7 +88,7 @@ def _fits_ids(alias: AliasEntry, device: Device) -> bool:
 
 
 def _fits_type(alias: AliasEntry, offered: _Offered, view: HostView) -> bool:
-    """Nova gives a physical function only to an alias that says so."""
+    """Return whether the type fits; a type-PF needs an alias that sets it."""
     device_type = offered.device.device_type
     if device_type is None:
         return True
@@ -202,7 +202,7 @@ def _failing(view: HostView, *, is_elsewhere: bool) -> Iterator[Problem]:
     Every host has the same aliases: where other entries match all the
     functions that one nearly does, it may be meant for another host.
 
-    :param is_elsewhere: whether those are wanted, or the others.
+    :param is_elsewhere: whether to yield those, or the others.
     """
     offered = _offered(view)
     tried = [

@@ -74,10 +74,10 @@ _CHECKS: Mapping[str, Check] = {
 def findings(
     conf: NovaConf, groups: Sequence[Group], release: Release = NEWEST
 ) -> tuple[Finding, ...]:
-    """Return a finding a fault, and one a check where nothing is wrong.
+    """Return one finding for each fault, and one for each check that passes.
 
-    :param groups: all of the host's, with the details of every member:
-        without one nothing is said of its device type.
+    :param groups: all of the host's, with the details of every member; the
+        device type of a member without is not checked.
     :raises Invalid: when there are more entries than any host has
         devices.
     """
@@ -96,13 +96,13 @@ def findings(
         finding
         for name, check in _CHECKS.items()
         if any(options[option] for option in check.options)
-        for finding in _of_check(name, view)
+        for finding in _check(name, view)
     )
 
 
-def _of_check(name: str, view: HostView) -> Sequence[Finding]:
-    found = [*_faults(name, view)]
-    return found or [Finding(name, Status.PASS, _CHECKS[name].passed)]
+def _check(name: str, view: HostView) -> Sequence[Finding]:
+    faults = [*_faults(name, view)]
+    return faults or [Finding(name, Status.PASS, _CHECKS[name].passed)]
 
 
 def _faults(name: str, view: HostView) -> Iterator[Finding]:
@@ -112,7 +112,7 @@ def _faults(name: str, view: HostView) -> Iterator[Finding]:
 
 
 def _printable(finding: Finding) -> Finding:
-    """Return it in one line, whatever the names in the files contain."""
+    """Return the finding with unprintable characters escaped."""
     detail, where = _escaped(finding.detail), _escaped(finding.where)
     return dataclasses.replace(finding, detail=detail, where=where)
 

@@ -26,7 +26,7 @@ _MAX_SHOWN = 8
 
 
 class _ListedGroup(NamedTuple):
-    """An IOMMU group, and what is listed of its endpoints."""
+    """An IOMMU group, and the endpoints of it that device_spec lists."""
 
     group: Group
     listed: tuple[Assignable, ...]
@@ -34,7 +34,7 @@ class _ListedGroup(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
-        """Whether it has several endpoints and all are listed."""
+        """Return whether all of several endpoints are listed."""
         return len(self.listed) == len(self.group.endpoints) > 1
 
     @property
@@ -43,7 +43,7 @@ class _ListedGroup(NamedTuple):
 
     @property
     def sizes(self) -> frozenset[str]:
-        """The sizes that the entries name; one that names none is right."""
+        """Return the sizes that entries set; one without a size is right."""
         count = len(self.listed)
         return frozenset(
             str(entry.spec.tags.get(pools.SIZE_TAG, count))
@@ -52,7 +52,11 @@ class _ListedGroup(NamedTuple):
 
     @property
     def problem(self) -> Problem:
-        """Its places; number, what is listed, all endpoints, the count."""
+        """Return the entries' places, and the values that messages show.
+
+        These are the group's number, the listed endpoints, all endpoints,
+        the number listed, and the first primary if there is one.
+        """
         endpoints = [str(member.address) for member in self.group.endpoints]
         return _places(self.listed), (
             self.group.number,
@@ -63,37 +67,43 @@ class _ListedGroup(NamedTuple):
         )
 
 
-def _is_companion(of: _ListedGroup) -> bool:
-    """One function stands for all, unless another is the group's primary."""
-    is_primary = of.listed[0].device.role is Role.PRIMARY
-    return len(of.listed) == 1 and bool(of.group.primaries) and not is_primary
+def _is_companion(listing: _ListedGroup) -> bool:
+    """Return whether the one listed function is a companion of a primary."""
+    is_primary = listing.listed[0].device.role is Role.PRIMARY
+    return (
+        len(listing.listed) == 1
+        and bool(listing.group.primaries)
+        and not is_primary
+    )
 
 
-def _is_part(of: _ListedGroup) -> bool:
-    return 1 < len(of.listed) < len(of.group.endpoints)
+def _is_part(listing: _ListedGroup) -> bool:
+    return 1 < len(listing.listed) < len(listing.group.endpoints)
 
 
-def _is_untagged(of: _ListedGroup) -> bool:
-    return of.is_whole and of.tags == {None}
+def _is_untagged(listing: _ListedGroup) -> bool:
+    return listing.is_whole and listing.tags == {None}
 
 
-def _has_several_tags(of: _ListedGroup) -> bool:
-    return of.is_whole and len(of.tags) > 1
+def _has_several_tags(listing: _ListedGroup) -> bool:
+    return listing.is_whole and len(listing.tags) > 1
 
 
-def _has_wrong_size(of: _ListedGroup) -> bool:
-    return of.is_whole and of.sizes != {str(len(of.listed))}
+def _has_wrong_size(listing: _ListedGroup) -> bool:
+    return listing.is_whole and listing.sizes != {str(len(listing.listed))}
 
 
-def _is_unscheduled(of: _ListedGroup) -> bool:
-    is_off = of.view.conf.pci_in_placement is False
-    return of.is_whole and (is_off or not of.view.release.has_placement)
+def _is_unscheduled(listing: _ListedGroup) -> bool:
+    is_off = listing.view.conf.pci_in_placement is False
+    return listing.is_whole and (
+        is_off or not listing.view.release.has_placement
+    )
 
 
-def _is_unfiltered(of: _ListedGroup) -> bool:
-    """The filter is off; where no file sets the filters it may be on."""
-    names = of.view.conf.filters
-    return of.is_whole and names is not None and GROUP_FILTER not in names
+def _is_unfiltered(listing: _ListedGroup) -> bool:
+    """Return whether files set the filters, and this one is not in them."""
+    names = listing.view.conf.filters
+    return listing.is_whole and names is not None and GROUP_FILTER not in names
 
 
 # Why instances could get parts of one group: the first that applies.
@@ -121,7 +131,7 @@ def _groups_where(
 
 
 def _shared_tags(view: HostView) -> Iterator[Problem]:
-    """A tag on several groups: the filter takes them for one."""
+    """Yield tags on several groups, which the filter treats as one."""
     tagged = _by(view.assignable, _group_tag)
     for tag, entries in tagged.items():
         groups = {str(entry.device.group.number) for entry in entries}
@@ -130,7 +140,9 @@ def _shared_tags(view: HostView) -> Iterator[Problem]:
 
 
 def _physical_and_virtual(view: HostView) -> Iterator[Problem]:
-    """What Neutron asks for Nova does not report, and so may be either.
+    """Yield physical functions that are listed with their virtual ones.
+
+    Nova does not report what Neutron requests, so such entries may list both.
 
     Source: nova, compute/pci_placement_translator.py (_add_dev, add_child).
     """
@@ -147,7 +159,7 @@ def _physical_and_virtual(view: HostView) -> Iterator[Problem]:
 
 
 def _one_time_virtual(view: HostView) -> Iterator[Problem]:
-    """Whatever its value.
+    """Yield virtual functions with ``one_time_use``, whatever its value.
 
     Source: nova, compute/pci_placement_translator.py (add_child).
     """
@@ -245,10 +257,10 @@ def _listed_groups(view: HostView) -> Iterator[_ListedGroup]:
 def _by(
     entries: Iterable[Assignable], key: Callable[[Assignable], K]
 ) -> Mapping[K, list[Assignable]]:
-    found: dict[K, list[Assignable]] = {}
+    grouped: dict[K, list[Assignable]] = {}
     for entry in entries:
-        found.setdefault(key(entry), []).append(entry)
-    return found
+        grouped.setdefault(key(entry), []).append(entry)
+    return grouped
 
 
 def _group_tag(entry: Assignable) -> str | None:
@@ -265,7 +277,7 @@ def _addresses(entries: Sequence[Assignable]) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    """Return the names; of many, some and the number of the others."""
+    """Return the names, or the first of them and the number of the rest."""
     rest = len(names) - _MAX_SHOWN
     more = f" and {rest} more" if rest > 0 else ""
     return ", ".join(names[:_MAX_SHOWN]) + more
