@@ -264,7 +264,7 @@ def _revision(data: bytes | Unknown, config: bytes | Unknown) -> int | Unknown:
 def _header(config: bytes | Unknown) -> Header | Unknown:
     """Return what the header type in config space says.
 
-    Not from the ids: those of a live virtual function read ffff as well.
+    The ids do not tell: a live virtual function's read ffff too.
     Source: Single Root I/O Virtualization 1.1, 3.4.1.1.
     """
     if isinstance(config, Unknown):

@@ -16,10 +16,9 @@ from gpu_passthrough_plugin.model.reading import MISSING, Unknown, decoded
 # Where commands are, the first of them that has one.
 _BIN = ("usr/sbin", "usr/bin", "sbin", "bin")
 _MODULES = "lib/modules"
-# Beside each kernel's modules: what is built in, and its package's name.
+# In the folder of each kernel's modules.
 _BUILTIN, _BASE, _KERNEL = "modules.builtin", "pkgbase", "vmlinuz"
-# Read of every host, whoever asks: which firmware booted it, and what is
-# beside the kernels.
+# Read on every host: which firmware booted it, and its kernels' files.
 _EFI, _BOOT = "/sys/firmware/efi", "/boot"
 
 

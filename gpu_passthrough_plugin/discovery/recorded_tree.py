@@ -48,7 +48,7 @@ class RecordedTree:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """Every folder, each after the one that holds it."""
+        """Return every folder, each after the one that holds it."""
         return tuple(sorted(self._folders))
 
     def __str__(self) -> str:
@@ -57,9 +57,9 @@ class RecordedTree:
     def _enter(self, path: str) -> None:
         while path:
             folder, _, name = path.rpartition("/")
-            known = folder in self._folders
+            is_listed = folder in self._folders
             self._folders.setdefault(folder, set()).add(name)
-            if known:
+            if is_listed:
                 return
             path = folder
 
@@ -246,12 +246,12 @@ def _gaps(devices: Sequence[Device], title: str) -> Iterator[str]:
 
     umockdev-record writes a device's parents with it.
     """
-    known = {device.path for device in devices}
+    paths = {device.path for device in devices}
     missing: dict[str, str] = {}
     for device in devices:
         folder = device.path.rpartition("/")[0]
         while folder:
-            if folder not in known and sysfs_path.functions(
+            if folder not in paths and sysfs_path.functions(
                 chroot_path.name(folder)
             ):
                 missing.setdefault(folder, device.path)

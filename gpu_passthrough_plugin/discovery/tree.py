@@ -20,7 +20,7 @@ class Tree(Protocol):
     """
 
     def __hash__(self) -> int:
-        """By identity: what is read only once is cached by its tree."""
+        """Hash by identity: values read once are cached by their tree."""
 
     def read(self, path: str, limit: int | None = None) -> bytes | Unknown:
         """Return a file's contents, or their first ``limit`` bytes."""

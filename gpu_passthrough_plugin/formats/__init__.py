@@ -1,4 +1,4 @@
-"""Texts whose format somebody else defines: one module each, and pure.
+"""Readers of texts that other projects define: one pure module each.
 
-Every stage may use these.  A format is read here once, and nowhere else.
+Every stage may use these.  A format is read only here.
 """

@@ -155,12 +155,12 @@ def _guest_places(
 
 
 def _guest_number(text: str) -> int:
-    """libvirt itself complains about what is not a number; 0 until then."""
+    """Return the number, or 0: libvirt itself refuses other text."""
     return number(text) or 0
 
 
 def _numa_nodes(root: etree._Element, source: str) -> frozenset[int] | None:
-    """The nodes of ``<numatune><memory nodeset='0-1,3'/>``."""
+    """Return the nodes of ``<numatune><memory nodeset='0-1,3'/>``."""
     memory = root.find("numatune/memory")
     nodeset = None if memory is None else memory.get("nodeset")
     if not nodeset:

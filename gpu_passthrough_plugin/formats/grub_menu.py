@@ -36,7 +36,7 @@ def kernel_arguments(path: str, text: str) -> dict[str, tuple[str, ...]]:
     lines = text.split("\n")
     has_sections = any(map(_SECTION.match, lines))
     is_own = not has_sections
-    found: dict[str, tuple[str, ...]] = {}
+    arguments: dict[str, tuple[str, ...]] = {}
     for number, line in enumerate(lines, 1):
         section = _SECTION.match(line)
         if section:
@@ -44,8 +44,8 @@ def kernel_arguments(path: str, text: str) -> dict[str, tuple[str, ...]]:
             is_own = is_begun and section[2].startswith(_OWN_SECTION)
         linux = _LINUX.fullmatch(line)
         if linux and is_own:
-            found[f"{path}:{number}"] = kernel_cmdline.split(linux[1])
-    return found
+            arguments[f"{path}:{number}"] = kernel_cmdline.split(linux[1])
+    return arguments
 
 
 def is_menu(text: str) -> bool:

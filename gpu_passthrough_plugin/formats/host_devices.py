@@ -76,7 +76,7 @@ class HostFunctions(NamedTuple):
 
     @property
     def doubts(self) -> str:
-        """The unreadable words as a message shows them; empty for none."""
+        """Return the unreadable words as a message shows them; "" for none."""
         rest = len(self.unreadable) - _SHOWN_WORDS
         words = ", ".join(self.unreadable[:_SHOWN_WORDS])
         return f"{words} and {rest} more" if rest > 0 else words
@@ -131,10 +131,10 @@ def _of_device(device: etree._Element) -> Iterator[HostFunction | str]:
 
 
 def _is_strange(element: etree._Element) -> bool:
-    """Whether an unknown device takes a function as all others do.
+    """Return whether an unknown device has a PCI address as its source.
 
-    That is in a ``<source>`` without attributes, which libvirt writes for
-    next to nothing else.
+    It is in a ``<source>`` without attributes, which libvirt uses for
+    almost nothing else.
     """
     return (element.tag, len(element.attrib)) == ("source", 0) and any(
         _attribute(address, "type") == "pci"
@@ -146,7 +146,7 @@ def _is_strange(element: etree._Element) -> bool:
 def _source(
     element: etree._Element, *, is_nvme: bool = False
 ) -> Iterator[HostFunction | str]:
-    """The function whose address stands in an element's ``<source>``."""
+    """Yield the function whose address is in an element's ``<source>``."""
     sources = _children(element, "source")
     pairs = [(s, a) for s in sources for a in _children(s, "address")]
     tags = [*(s.tag for s in sources), *(a.tag for _, a in pairs)]
@@ -165,7 +165,7 @@ def _source(
 
 
 def _network_source(element: etree._Element) -> Iterator[HostFunction | str]:
-    """The function that is a network interface, unless it is on USB."""
+    """Yield the function of a network interface, unless that is on USB."""
     kinds = {
         _attribute(address, "type")
         for source in _children(element, "source")
@@ -179,7 +179,10 @@ def _network_source(element: etree._Element) -> Iterator[HostFunction | str]:
 
 
 def _of_qemu(root: etree._Element) -> Iterator[HostFunction | str]:
-    """What goes past libvirt to QEMU.  Source: libvirt, drvqemu.html."""
+    """Yield functions in arguments that libvirt hands to QEMU unread.
+
+    Source: libvirt, drvqemu.html.
+    """
     arguments = [
         _attribute(element, "value") or ""
         for element in root.iterfind(f"{_QEMU}commandline/{_QEMU}arg")
@@ -206,7 +209,7 @@ def _of_arguments(arguments: Sequence[str]) -> Iterator[HostFunction | str]:
 
 
 def _children(element: etree._Element, name: str) -> list[etree._Element]:
-    """Children of that name, in any namespace.
+    """Return children of that name, in any namespace.
 
     Source: libvirt, util/virxml.c (virXMLNodeNameEqual).
     """
@@ -214,7 +217,7 @@ def _children(element: etree._Element, name: str) -> list[etree._Element]:
 
 
 def _attribute(element: etree._Element, name: str) -> str | None:
-    """An attribute's value, whatever its prefix.
+    """Return an attribute's value, whatever its prefix; None without one.
 
     Source: libxml2, tree.c (xmlGetProp takes the first of that name).
     """
@@ -225,7 +228,7 @@ def _attribute(element: etree._Element, name: str) -> str | None:
 
 
 def _start_tag(element: etree._Element) -> str:
-    """An element without what is in it, for a message."""
+    """Return an element's start tag, shortened, for a message."""
     words = [element.tag]
     for key, value in element.items():
         words.append(f'{str(key).rpartition("}")[2]}="{value!s}"')

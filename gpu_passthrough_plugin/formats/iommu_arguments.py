@@ -63,7 +63,7 @@ def switches(words: Sequence[str], name: str) -> Iterator[str]:
     """Yield each ``on`` and ``off`` that a parameter is given, in order.
 
     Values are lists with commas, such as ``intel_iommu=on,sm_on``; the
-    kernel compares no more letters than those of its own word.
+    kernel compares only as many letters as its own word has.
     """
     for argument in kernel_cmdline.arguments(words):
         if name and argument.name == name:

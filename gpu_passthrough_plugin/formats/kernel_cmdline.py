@@ -195,10 +195,10 @@ def is_forbidden(argument: Argument, requirements: Requirements) -> bool:
 
 
 def forbidden(requirements: Requirements) -> tuple[Argument, ...]:
-    """Return the forbidden arguments; those of a required list by value.
+    """Return the forbidden arguments, split by value in required lists.
 
-    A list that was required earlier with other values is no conflict as
-    far as the values are required now.
+    A list that was required earlier with other values is not a conflict
+    for the values that are still required.
     """
     lists = {parse(name).name: values for name, values in requirements.lists}
     result: list[Argument] = []

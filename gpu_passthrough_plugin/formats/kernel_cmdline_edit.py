@@ -241,7 +241,7 @@ class Difference(NamedTuple):
 
 
 def difference(before: Sequence[str], after: Sequence[str]) -> Difference:
-    """What makes the one the other, in the order of each."""
+    """Return the words that were added and removed, in their order."""
     added = Counter(after) - Counter(before)
     removed = Counter(before) - Counter(after)
     return Difference(_ordered(after, added), _ordered(before, removed))

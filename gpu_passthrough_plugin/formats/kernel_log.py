@@ -42,11 +42,11 @@ _TOPICS = re.compile(
 # ``nouveau 0000:06:00.0: …``: a driver's message about its function.
 _DRIVER = re.compile(rf"(?P<driver>[\w-]+) {_ADDRESS}: ", re.IGNORECASE)
 _BUS = frozenset({"pci", "pci_bus", "pcieport", "shpchp"})
-# A driver that never stops complaining.
+# Some drivers never stop complaining.
 _MAX_LINES = 20_000
 
-# The kernel prints it while it parses the argument, whether or not an IOMMU
-# comes up: it proves nothing.
+# Printed while the kernel parses the argument, whether or not an IOMMU
+# starts: it proves nothing.
 # Source: kernel, drivers/iommu/intel/iommu.c (intel_iommu_setup).
 _INCONCLUSIVE = re.compile(r"\bDMAR: IOMMU enabled\b")
 
@@ -57,7 +57,7 @@ def _any(*patterns: str) -> re.Pattern[str]:
 
 COMMAND_LINE = _any(r"command line")
 
-# What a start that failed says.  Faults of functions come from an IOMMU
+# An IOMMU that failed to start.  Faults of single functions come from one
 # that runs.
 IOMMU_FAILED = _any(
     r"^(?!.*command line).*(DMAR|AMD-Vi|iommu).*"
@@ -169,8 +169,8 @@ def first(lines: Iterable[str], pattern: re.Pattern[str]) -> str | None:
 def _is_relevant(line: str) -> bool:
     if _TOPICS.search(line):
         return True
-    said = _DRIVER.match(line)
-    return said is not None and said["driver"] not in _BUS
+    message = _DRIVER.match(line)
+    return message is not None and message["driver"] not in _BUS
 
 
 def _message(line: str) -> str:

@@ -26,7 +26,7 @@ FOLDERS = (
     "/usr/lib/modprobe.d",
     "/lib/modprobe.d",
 )
-"""A file hides those of its name in the folders after its own."""
+"""In order of precedence: a file hides files of its name in later ones."""
 SUFFIX = ".conf"
 READS = Reads(folders=tuple(Folder(f, (SUFFIX,)) for f in FOLDERS))
 
@@ -80,12 +80,12 @@ class Directive(NamedTuple):
 
     @property
     def is_remark(self) -> bool:
-        """Whether it was meant as a comment, which may not be indented."""
+        """Return whether it was meant as a comment; these are not indented."""
         return self.command.startswith(_COMMENT)
 
     @property
     def is_valid(self) -> bool:
-        """Whether modprobe takes it; it ignores any other with an error."""
+        """Return whether modprobe accepts it; it ignores any other."""
         count = 1 + bool(self.module) + bool(self.rest)
         return count >= _COMMANDS.get(self.command, len(_COMMANDS))
 
@@ -108,7 +108,7 @@ class Option(NamedTuple):
 
     @property
     def is_true(self) -> bool:
-        """Whether the kernel takes it for true, as a boolean parameter."""
+        """Return whether the kernel reads the value as true, for a boolean."""
         value = self.value
         return value is None or value[:1] in _TRUE or value[:2] in _ON
 
@@ -172,7 +172,7 @@ def normalise(module: str) -> str:
 
 
 def read_order(paths: Iterable[str]) -> tuple[str, ...]:
-    """Return those of the files in ``FOLDERS`` that modprobe reads, in order.
+    """Return which of ``paths`` modprobe reads, in the order of reading.
 
     Files are read by name, whichever folder they are in; the folder only
     decides which of two files of one name is read.

@@ -33,7 +33,7 @@ class Mount(NamedTuple):
 
     @property
     def is_on_block_device(self) -> bool:
-        """Whether a block device, or a pool of them, is under it.
+        """Return whether it is on a block device, or a pool of them.
 
         The kernel numbers what is on none ``0:…``, and pools as well.
         """
@@ -41,7 +41,7 @@ class Mount(NamedTuple):
 
     @property
     def is_stacked(self) -> bool:
-        """Whether its files come from other mounts, seen or not."""
+        """Return whether its files come from other mounts, listed or not."""
         return self.kind in _STACKED
 
 

@@ -48,7 +48,7 @@ class AliasEntry:
 
     @property
     def required_traits(self) -> frozenset[str]:
-        """The traits that Nova makes of the names."""
+        """Return the traits as Nova normalises the names."""
         return frozenset(map(trait.normal, self.traits))
 
     def __str__(self) -> str:

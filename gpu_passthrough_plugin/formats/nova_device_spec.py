@@ -60,7 +60,7 @@ class DeviceSpec:
 
     @property
     def is_everything(self) -> bool:
-        """Whether it matches every device."""
+        """Return whether it matches every device."""
         return (
             self.vendor_id is None
             and self.product_id is None
@@ -70,12 +70,12 @@ class DeviceSpec:
 
     @property
     def is_network(self) -> bool:
-        """Whether Neutron asks for its devices, and Placement never does."""
+        """Return whether only Neutron requests its devices, not Placement."""
         return bool(self.tags.get(NETWORK_TAG))
 
     @property
     def given_traits(self) -> frozenset[str]:
-        """The traits that Nova makes of the names."""
+        """Return the traits as Nova normalises the names."""
         return frozenset(map(trait.normal, self.traits))
 
     def matches(

@@ -42,12 +42,12 @@ class AddressPattern(NamedTuple):
 
     @property
     def is_everything(self) -> bool:
-        """Whether it matches every address."""
+        """Return whether it matches every address."""
         return {*self.texts} <= {ANY, _ANY_REGEX}
 
     @property
     def single(self) -> str:
-        """The one address that it spells out; empty for any other.
+        """Return the address if it matches only one, else "".
 
         Nova asks the host whether that is a physical function.
         """
@@ -57,7 +57,7 @@ class AddressPattern(NamedTuple):
 
     @property
     def value(self) -> str | dict[str, str]:
-        """The pattern as the value of ``address``."""
+        """Return the pattern as a value of ``address``."""
         if self.regexes is not None:
             return dict(zip(_NAMES, self.texts, strict=True))
         return "{}:{}:{}.{}".format(*self.texts)

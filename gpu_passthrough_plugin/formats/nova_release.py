@@ -72,7 +72,7 @@ class Release(NamedTuple):
 
     @property
     def has_placement(self) -> bool:
-        """Whether it can schedule PCI devices by Placement."""
+        """Return whether it can schedule PCI devices with Placement."""
         return self.knows(Feature.SCHEDULE)
 
     def __str__(self) -> str:

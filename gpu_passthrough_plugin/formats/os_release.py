@@ -30,8 +30,8 @@ def is_like(installation: Installation, *names: str) -> bool:
     ``opensuse-leap`` counts as its family ``opensuse`` as well.
     Source: os-release(5), ``ID`` and ``ID_LIKE``.
     """
-    found = fields(installation.text(PATH) or "")
-    ids = f"{found.get('ID', '')} {found.get('ID_LIKE', '')}".split()
+    values = fields(installation.text(PATH) or "")
+    ids = f"{values.get('ID', '')} {values.get('ID_LIKE', '')}".split()
     return any(
         name in (distribution, distribution.partition("-")[0])
         for distribution in ids

@@ -101,13 +101,13 @@ def _functions(argument: str, follower: str) -> Iterator[Address]:
 
 
 def _option(argument: str) -> str:
-    """The name of an option; QEMU takes one dash for as good as two."""
+    """Return an option's name, with one dash or two; "" for other words."""
     match = re.fullmatch(r"--?([a-z]+)", argument)
     return match[1] if match else ""
 
 
 def _device(text: str) -> Iterator[Address]:
-    """``-device``: ``MODEL,PROPERTY=VALUE…`` or JSON."""
+    """Yield the function of ``-device``: ``MODEL,PROPERTY=VALUE…`` or JSON."""
     properties = _json(text) if text.startswith("{") else _options(text)
     model = properties.get("driver", "")
     if model not in _MODELS:
@@ -122,7 +122,7 @@ def _device(text: str) -> Iterator[Address]:
 
 
 def _default(text: str) -> Iterator[Address]:
-    """``-global``: ``MODEL.PROPERTY=VALUE``, for each of that model."""
+    """Yield the function of ``-global``: ``MODEL.PROPERTY=VALUE``."""
     model, dot, rest = text.partition(".")
     name, _, value = rest.partition("=")
     if not dot or "," in model or "=" in model:
@@ -134,14 +134,14 @@ def _default(text: str) -> Iterator[Address]:
 
 
 def _changes_device(text: str) -> bool:
-    """``-set``: ``GROUP.ID.PROPERTY=VALUE``, of something given before."""
+    """Return whether ``-set GROUP.ID.PROPERTY=VALUE`` may name a function."""
     group, _, rest = text.partition(".")
     name = rest.partition("=")[0].rpartition(".")[2]
     return (group == "device" and name in _NAMING) or "nvme" in text
 
 
 def _named(name: str, value: str) -> Iterator[Address]:
-    """The function that a property names, unless it is a mediated device."""
+    """Yield the function that a property names, but no mediated device."""
     if name == "sysfsdev":
         # The last part of the path is the device; what it is below of may
         # be its parent, and stays with the host.
@@ -155,7 +155,7 @@ def _named(name: str, value: str) -> Iterator[Address]:
 
 
 def _block(text: str) -> Iterator[Address]:
-    """``-drive`` and ``-blockdev``: nodes in nodes, by dotted names."""
+    """Yield functions of ``-drive`` and ``-blockdev``, also nested ones."""
     options = _json(text) if text.startswith("{") else _options(text)
     for name, value in options.items():
         prefix, _, last = name.rpartition("driver")
@@ -169,9 +169,9 @@ def _block(text: str) -> Iterator[Address]:
 
 
 def _options(text: str) -> dict[str, str]:
-    """``NAME=VALUE,…``; of a name given twice the last one counts.
+    """Return the values of ``NAME=VALUE,…`` by name; the last of one counts.
 
-    The first one may be a value alone, the driver's; ``,,`` is a comma.
+    A first value without a name is the driver; ``,,`` is a comma.
     """
     if len(text) > _MAX_LENGTH:
         raise _Unreadable(text)
@@ -186,7 +186,7 @@ def _options(text: str) -> dict[str, str]:
 
 
 def _json(text: str) -> dict[str, str]:
-    """Members of an object; what is nested in it under dotted names."""
+    """Return the members of an object, nested ones under dotted names."""
     if len(text) > _MAX_LENGTH:
         raise _Unreadable(text)
     try:
@@ -221,7 +221,10 @@ def _host(text: str) -> Address:
 
 
 def _sysfs_name(name: str, argument: str) -> Address:
-    """The function of that name in sysfs."""
+    """Return the address that is a name in sysfs.
+
+    :raises _Unreadable: naming ``argument``, for any other text.
+    """
     try:
         return addresses.parse(name)
     except errors.Invalid as error:

@@ -263,7 +263,7 @@ def _is_editable(written: str) -> bool:
 
 
 def _evaluated(written: str, variables: Variables) -> _Known | None:
-    """Return what a value comes to; None where only a shell can tell."""
+    """Return the value that a shell assigns; None if only a shell can tell."""
     if not written.startswith("("):
         is_one = _ONE_PIECE.fullmatch(written)
         return _piece(written, variables) if is_one else None
@@ -272,8 +272,8 @@ def _evaluated(written: str, variables: Variables) -> _Known | None:
         for item in _ARRAY_ITEM.findall(written[1:-1])
         if not item.startswith("#")
     ]
-    known = [item for item in items if item is not None]
-    return tuple(known) if len(known) == len(items) else None
+    values = [item for item in items if item is not None]
+    return tuple(values) if len(values) == len(items) else None
 
 
 def _item(word: str, variables: Variables) -> str | None:
