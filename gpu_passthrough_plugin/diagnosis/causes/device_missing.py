@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
-from gpu_passthrough_plugin.formats import kernel_log
+from gpu_passthrough_plugin.formats import device_ids, kernel_log
 from gpu_passthrough_plugin.model.function import Function, Header
 from gpu_passthrough_plugin.model.reading import Unknown
 
@@ -90,7 +90,7 @@ def _ids(function: Function) -> str | None:
     vendor, product = function.vendor_id, function.product_id
     if isinstance(vendor, Unknown) or isinstance(product, Unknown):
         return None
-    return f"{vendor:04x}:{product:04x}"
+    return device_ids.pair(vendor, product)
 
 
 def dead(case: Case) -> Cause | None:

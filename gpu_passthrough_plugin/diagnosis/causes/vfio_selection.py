@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from gpu_passthrough_plugin.diagnosis.evidence import (
     Case,
     Cause,
@@ -9,7 +11,12 @@ from gpu_passthrough_plugin.diagnosis.evidence import (
     Evidence,
 )
 from gpu_passthrough_plugin.diagnosis.reboot import is_same_boot
-from gpu_passthrough_plugin.formats import kernel_log, modprobe, vfio_pci_ids
+from gpu_passthrough_plugin.formats import (
+    device_ids,
+    kernel_log,
+    modprobe,
+    vfio_pci_ids,
+)
 from gpu_passthrough_plugin.formats.vfio_pci_ids import IdList
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.reading import Unknown, known
@@ -33,7 +40,7 @@ def not_enabled(case: Case) -> Cause | None:
     override = detail.driver_override
     if isinstance(override, str) and case.is_vfio_driver(override):
         return None
-    group_ids = [case.target.ids, *map(_ids, _peers(case))]
+    group_ids = [case.target.ids, *(ids for ids, _ in _peers(case))]
     id_lists = configured_ids(evidence)
     if any(ids.covers(i) for ids in id_lists for i in group_ids):
         return None
@@ -60,12 +67,12 @@ def ids_incomplete(case: Case) -> Cause | None:
     if _is_by_address(case) or not id_lists:
         return None
     group = {case.target.ids: f"{case.target.address}"}
-    for member in _peers(case):
-        group.setdefault(_ids(member), f"{member.address}")
+    for ids, member in _peers(case):
+        group.setdefault(ids, f"{member.address}")
     lacking = [i for i in group if not any(g.covers(i) for g in id_lists)]
     if len(lacking) == len(group):
         return None
-    on_vfio = {_ids(m) for m in _peers(case) if m.is_on_vfio is True}
+    on_vfio = {ids for ids, m in _peers(case) if m.is_on_vfio is True}
     lacking = [ids for ids in lacking if ids not in on_vfio]
     if not lacking:
         return None
@@ -187,16 +194,14 @@ def _is_by_address(case: Case) -> bool:
     return enablement is not None and enablement.binding == _BY_ADDRESS
 
 
-def _peers(case: Case) -> list[Member]:
-    """Return the function's peers whose ids are known."""
-    return [
-        m
-        for m in case.peers
-        if not isinstance(m.function.vendor_id, Unknown)
-        and not isinstance(m.function.product_id, Unknown)
-    ]
-
-
-def _ids(member: Member) -> str:
-    function = member.function
-    return f"{function.vendor_id:04x}:{function.product_id:04x}"
+def _peers(case: Case) -> Iterator[tuple[str, Member]]:
+    """Yield the function's peers with their ids, where these are known."""
+    for member in case.peers:
+        vendor, product = (
+            member.function.vendor_id,
+            member.function.product_id,
+        )
+        if not isinstance(vendor, Unknown) and not isinstance(
+            product, Unknown
+        ):
+            yield device_ids.pair(vendor, product), member

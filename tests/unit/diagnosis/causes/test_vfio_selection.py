@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import re
+
 from gpu_passthrough_plugin.diagnosis.causes import vfio_selection
+from gpu_passthrough_plugin.enablement.binding import address
+from gpu_passthrough_plugin.formats import kernel_log
 from tests.unit.diagnosis.build import (
     ALL_IDS,
     HALF_IDS,
@@ -14,6 +18,7 @@ from tests.unit.diagnosis.build import (
     enabled,
     found,
     member,
+    target,
 )
 from tests.unit.diagnosis.examples.vfio_selection import ADDED, AUDIO, GPU
 from tests.unit.isolation.values import gpu
@@ -62,3 +67,16 @@ def test_what_the_early_script_said() -> None:
         )
         == ""
     )
+
+
+def test_every_failure_that_the_early_script_logs_is_recognised() -> None:
+    """Errors are level 3; "not present" and "was unbound" are none."""
+    script = address.script([target(gpu())]).replace("\\\n", "")
+    errors = re.findall(r'gpupt_say 3 "([^"]*)"', script)
+    assert len(errors) > 3
+    for text in errors:
+        line = f"gpu-passthrough: {text}"
+        pattern = kernel_log.EARLY_SCRIPT_FAILED
+        if "$" not in text:
+            pattern = kernel_log.VFIO_NOT_FOUND
+        assert kernel_log.first((line,), pattern) == line
