@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from gpu_passthrough_plugin.formats import kernel_log
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.change_history import Enablement, Target
 from gpu_passthrough_plugin.model.function import VFIO_PCI, Detail, Function
-from gpu_passthrough_plugin.model.group import Group, Member
+from gpu_passthrough_plugin.model.group import Group, Member, Reason
 from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown
@@ -70,6 +71,8 @@ class Evidence(NamedTuple):
         built in.
     :param vfio_drivers: names of the kernel's other VFIO drivers that were
         found, with ``_`` for ``-``.
+    :param reasons: why the group that a function is in now cannot be
+        assigned; none where nothing is against it.
     """
 
     facts: HostFacts
@@ -84,6 +87,7 @@ class Evidence(NamedTuple):
     boot_id: str | Unknown
     has_vfio: bool | Unknown = MISSING
     vfio_drivers: frozenset[str] = frozenset()
+    reasons: Mapping[Address, tuple[Reason, ...]] = MappingProxyType({})
 
     @property
     def kernel(self) -> Kernel | None:
@@ -104,6 +108,10 @@ class Evidence(NamedTuple):
         return any(
             isinstance(m.function.iommu_group, int) for m in self.members
         )
+
+
+# What is against a group that is not yet enabled, or not yet selected.
+_NO_REFUSALS = frozenset({"no-iommu", "no-primary"})
 
 
 class Case(NamedTuple):
@@ -151,6 +159,16 @@ class Case(NamedTuple):
             for m in self.evidence.members
             if m.role.is_assigned and _share_group(m.function, function)
         )
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """Return why the function's group cannot be assigned."""
+        return self.evidence.reasons.get(self.target.address, ())
+
+    @property
+    def refusals(self) -> tuple[Reason, ...]:
+        """Return the reasons for which ``host enable`` refuses the group."""
+        return tuple(r for r in self.reasons if r.rule not in _NO_REFUSALS)
 
     def is_vfio_driver(self, name: str) -> bool:
         """Return whether ``name`` is vfio-pci or another VFIO driver."""

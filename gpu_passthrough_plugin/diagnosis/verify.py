@@ -6,21 +6,27 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gpu_passthrough_plugin.diagnosis.causes.catalogue import causes
+from gpu_passthrough_plugin.diagnosis.causes.vfio_selection import (
+    configured_ids,
+)
 from gpu_passthrough_plugin.diagnosis.evidence import (
     Case,
     Cause,
     Confidence,
     Evidence,
 )
+from gpu_passthrough_plugin.formats.vfio_pci_ids import IdList
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.change_history import Target
 from gpu_passthrough_plugin.model.finding import Status
+from gpu_passthrough_plugin.model.function import Function
+from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 
 EXPECTED = "vfio-pci"
 
 # A function with one of these fails, whichever driver has it.
-_UNUSABLE = frozenset({"gone", "moved", "dead"})
+_UNUSABLE = frozenset({"gone", "moved", "dead", "no-iommu-group"})
 
 
 class Verified(NamedTuple):
@@ -53,6 +59,41 @@ def expected(
     enablement = evidence.enablement
     targets = chosen if enablement is None else enablement.targets
     return tuple(sorted(targets, key=lambda target: target.address))
+
+
+def intended(evidence: Evidence) -> tuple[Member, ...]:
+    """Return the functions that somebody meant for vfio-pci, by address.
+
+    Those that a VFIO driver has, that driver_override gives to one, and
+    that an ``ids=`` of vfio-pci names.
+    """
+    id_lists = configured_ids(evidence)
+    return tuple(
+        member
+        for member in evidence.members
+        if member.role.is_assigned
+        and (
+            member.is_on_vfio is True
+            or _is_pinned(evidence, member)
+            or _is_named(id_lists, member.function)
+        )
+    )
+
+
+def _is_pinned(evidence: Evidence, member: Member) -> bool:
+    override = None if member.detail is None else member.detail.driver_override
+    return isinstance(override, str) and (
+        override == EXPECTED
+        or override.replace("-", "_") in evidence.vfio_drivers
+    )
+
+
+def _is_named(id_lists: Sequence[IdList], function: Function) -> bool:
+    vendor, product = function.vendor_id, function.product_id
+    if isinstance(vendor, Unknown) or isinstance(product, Unknown):
+        return False
+    ids = f"{vendor:04x}:{product:04x}"
+    return any(id_list.covers(ids) for id_list in id_lists)
 
 
 def findings(

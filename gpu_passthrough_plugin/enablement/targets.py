@@ -46,7 +46,7 @@ def selection(
     if faults:
         raise errors.Refused("; ".join(faults))
     members = (member for group in assignable for member in group.endpoints)
-    targets = sorted(map(_target, members), key=lambda target: target.address)
+    targets = sorted(map(target, members), key=lambda t: t.address)
     skipped = (_reasons(g) for g in selected if g not in assignable)
     return Selection(tuple(targets), tuple(skipped))
 
@@ -85,7 +85,8 @@ def _reasons(group: Group) -> str:
     return f"group {group.number} ({primary}): {text}"
 
 
-def _target(member: Member) -> Target:
+def target(member: Member) -> Target:
+    """Return the target that a function of the host is, as it is now."""
     function, number = member.function, member.function.iommu_group
     return Target(
         address=member.address,

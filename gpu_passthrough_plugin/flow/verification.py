@@ -16,9 +16,11 @@ from gpu_passthrough_plugin.enablement.driver import (
     ConfiguredArguments,
     InitramfsContent,
 )
+from gpu_passthrough_plugin.enablement.targets import Selection
 from gpu_passthrough_plugin.flow import boot_state, host_snapshot
 from gpu_passthrough_plugin.flow.boot_state import BootState
 from gpu_passthrough_plugin.flow.host_snapshot import HostSnapshot, Scope
+from gpu_passthrough_plugin.formats import vfio_pci_ids
 from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.change import NEW_PATH
@@ -26,7 +28,7 @@ from gpu_passthrough_plugin.model.change_history import Enablement
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.installation import Installation
-from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why, known
 
 Names = tuple[str, ...] | Unknown
 Images = Mapping[str, Names]
@@ -129,17 +131,34 @@ def verify_host(
     boot = boot_state.read(tree, snapshot.facts)
     evidence = _evidence(snapshot, boot, boot_evidence)
     selection = targets.selection(evidence.groups, ())
-    expected = verify.expected(evidence, selection.targets)
+    chosen = {t.address: t for t in selection.targets}
+    for member in verify.intended(evidence):
+        chosen.setdefault(member.address, targets.target(member))
+    expected = verify.expected(evidence, tuple(chosen.values()))
     if not expected:
-        raise errors.Refused(
-            "no selected function can be on vfio-pci; see"
-            " 'gpu-passthrough group list'"
-        )
+        raise errors.Refused(_nothing_expected(snapshot.facts, selection))
     findings = verify.findings(evidence, expected)
     if all(row.status is Status.PASS for row in findings):
         return findings
     images = _read_images(evidence, boot_evidence)
     return verify.findings(evidence._replace(images=images), expected)
+
+
+def _nothing_expected(facts: HostFacts, selection: Selection) -> str:
+    """Return why no function is expected on vfio-pci, all that is known."""
+    words = known(facts.kernel_arguments) or ()
+    ignored = [
+        f"{word} on the kernel command line has no effect: vfio-pci reads"
+        f" {vfio_pci_ids.CMDLINE_NAME}="
+        for word in vfio_pci_ids.misspelt(words)
+    ]
+    reasons = selection.skipped or (
+        "none is selected, on a VFIO driver, or named by ids= of vfio-pci",
+    )
+    return (
+        f"no function can be on vfio-pci: {'; '.join((*reasons, *ignored))};"
+        " see 'gpu-passthrough group list'"
+    )
 
 
 def _read_images(evidence: Evidence, boot_evidence: BootEvidence) -> Images:
@@ -196,6 +215,11 @@ def _evidence(
         if isinstance(vfio_drivers, Unknown)
         else vfio_drivers,
         has_vfio=boot.has_vfio_pci,
+        reasons={
+            member.address: group.verdict.reasons
+            for group in snapshot.groups()
+            for member in group.members
+        },
     )
 
 

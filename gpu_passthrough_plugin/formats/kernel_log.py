@@ -7,7 +7,7 @@ to 6.18 capitalise and prefix them differently.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.redaction import redacted_line
@@ -34,9 +34,11 @@ _TOPICS = re.compile(
     r"vfio|\bDMAR\b|DMAR-IR|AMD-Vi|iommu|directed i/o|remapping"
     r"|command line|gpu-passthrough"
     r"|efifb|simpledrm|simple-framebuffer|vesafb|sysfb|vgaarb|\bfb\d+:"
-    r"|\bD3cold\b|power state|pciehp|\bAER\b"
+    r"|\bD3cold\b|power state|pciehp|\bAER\b|\bNVRM\b"
+    r"|after (FLR|bus reset|hot reset|D3|DPC)|Completion-Wait|IOTLB_INV"
+    r"|Invalidation Time-out|libkmod|ignoring bad line|unknown parameter"
     rf"|{_ADDRESS}:? .*(fail|error|can't|cannot|timed out|reset|"
-    r"inaccessible|bar \d)",
+    r"inaccessible|bar \d|no space|not ready|ACS)",
     re.IGNORECASE,
 )
 # ``nouveau 0000:06:00.0: …``: a driver's message about its function.
@@ -69,7 +71,20 @@ INTEL_IOMMU_UNKNOWN = _any(
     r"unknown kernel command line parameters .*intel_iommu="
 )
 # Source: kernel, drivers/vfio/vfio_iommu_type1.c.
-NO_INTERRUPT_REMAPPING = _any(r"no interrupt remapping")
+# drivers/iommu/intel/irq_remapping.c, drivers/iommu/amd/init.c and
+# drivers/iommu/iommufd/device.c.
+NO_INTERRUPT_REMAPPING = _any(
+    r"no interrupt remapping",
+    r"interrupt remapping (is being|will be) disabled",
+    r"Not enabling interrupt remapping",
+    r"Failed to enable irq remapping",
+    r"AMD-Vi: Disabling interrupt remapping",
+    r"MSI interrupts are not secure",
+)
+INTERRUPT_REMAPPING_ON = _any(
+    r"Enabled IRQ remapping in \S+ mode",
+    r"AMD-Vi: Interrupt remapping enabled",
+)
 # Source: kernel, drivers/iommu/iommu.c and drivers/iommu/intel/iommu.c.
 IDENTITY_MAPPED = _any(
     r"requested this device have a 1:1 iommu mapping",
@@ -85,8 +100,39 @@ NOT_AWAKE = _any(
 )
 # Source: kernel, drivers/pci/pci.c (__pci_request_region).
 BAR_IN_USE = _any(r"BAR \d.*can't reserve")
+# From a driver itself, and not from the command line that turns it off.
 FRAMEBUFFER = _any(
-    r"\befifb\b", r"simpledrm", r"simple-framebuffer", r"vesafb"
+    r"^(?!.*command line)(?!.*(efifb|vesafb|simplefb):off).*"
+    r"(\befifb\b|simpledrm|simple-framebuffer|vesafb)"
+)
+
+# Source: kernel, drivers/pci/pci.c (pci_dev_wait).
+RESET_FAILED = _any(r"not ready \d+ms after .*; giving up")
+RESET_SLOW = _any(r"not ready \d+ms after .*; waiting")
+RESET_DONE = _any(r"ready \d+ms after ")
+# Source: kernel, drivers/iommu/amd/iommu.c (iommu_print_event, wait_on_sem)
+# and drivers/iommu/intel/dmar.c (qi_dump_fault).
+INVALIDATION_TIMED_OUT = _any(
+    r"IOTLB_INV_TIMEOUT",
+    r"Completion-Wait loop timed out",
+    r"Invalidation Time-?out Error",
+)
+# Source: kernel, drivers/pci/setup-res.c (pci_assign_resource).
+BAR_UNASSIGNED = _any(r"BAR \d+\b.*(no space for|failed to assign)")
+BAR_ASSIGNED = _any(r"BAR \d+\b.*: assigned")
+# Source: kernel, drivers/pci/pcie/aer.c (aer_print_error).
+PCIE_ERROR = _any(
+    r"PCIe Bus Error: severity=Uncorrect", r"AER: .*(fatal|uncorrect)"
+)
+PCIE_RECOVERED = _any(r"device recovery successful")
+# Source: NVIDIA/open-gpu-kernel-modules, nverror.h.
+XID = _any(
+    r"NVRM: Xid \(PCI:(?P<place>[0-9a-f:.]+)\): (?P<code>79|119|120|154)\b"
+)
+# Source: kernel, drivers/pci/quirks.c with the ACS override, which is no
+# part of it.
+ACS_OVERRIDDEN = _any(
+    r"ACS overrides (enabled|may allow)",
 )
 
 VFIO_LOADED = _any(r"VFIO - User Level|vfio[-_]pci")
@@ -98,10 +144,8 @@ VFIO_NOT_FOUND = _any(
 )
 # Source: kernel, kernel/module/main.c (unknown_module_param_cb); kmod,
 # libkmod/libkmod-config.c.
-VFIO_OPTION_IGNORED = _any(
-    r"vfio[-_]pci: unknown parameter",
-    r"ignoring bad line starting with .*vfio",
-)
+VFIO_OPTION_IGNORED = _any(r"vfio[-_]pci: unknown parameter '(?P<name>\w+)'")
+BAD_LINE = _any(r"(?P<path>/\S+)[ :]+line (?P<line>\d+): ignoring bad line")
 # Source: kernel, drivers/vfio/pci/vfio_pci.c (vfio_pci_is_denylisted).
 VFIO_DENIED = _any(r"in vfio-pci device (denylist|blacklist)")
 # Source: kernel, drivers/vfio/pci/vfio_pci_core.c.
@@ -159,6 +203,22 @@ def about(lines: Iterable[str], address: Address) -> tuple[str, ...]:
     """Return the messages that name a function, oldest first."""
     named = re.compile(rf"(?<![0-9a-f:]){re.escape(str(address))}(?![0-9a-f])")
     return tuple(line for line in lines if named.search(line))
+
+
+def about_in_any_form(
+    lines: Iterable[str], address: Address
+) -> tuple[str, ...]:
+    """Return the messages that name a function, also without its domain."""
+    short = str(address).partition(":")[2]
+    forms = re.compile(
+        rf"(?<![0-9a-f]){re.escape(short)}(?![0-9a-f])", re.IGNORECASE
+    )
+    return tuple(line for line in lines if forms.search(line))
+
+
+def last(lines: Sequence[str], pattern: re.Pattern[str]) -> str | None:
+    """Return the last message in which ``pattern`` matches, or None."""
+    return first(reversed(lines), pattern)
 
 
 def first(lines: Iterable[str], pattern: re.Pattern[str]) -> str | None:

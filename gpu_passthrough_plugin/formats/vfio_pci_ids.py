@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from gpu_passthrough_plugin.formats import modprobe
+from gpu_passthrough_plugin.formats import kernel_cmdline, modprobe
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import Unknown
@@ -109,6 +109,25 @@ def from_modprobe(installation: Installation) -> tuple[IdList, ...]:
 def from_cmdline(words: Sequence[str]) -> tuple[IdList, ...]:
     """Return the lists on a kernel command line, in their order."""
     return tuple(_lists(modprobe.cmdline_options(words, MODULE)))
+
+
+CMDLINE_NAME = "vfio-pci.ids"
+# As readers of the command line have it: with ``_`` for ``-``.
+_CMDLINE_NAME = "vfio_pci.ids"
+
+
+def misspelt(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the words that were meant to be ``vfio-pci.ids=``.
+
+    Such as ``vfio-pci-ids=``: the kernel hands it to nobody.
+    """
+    return tuple(
+        word
+        for word in kernel_cmdline.kernel_words(words)
+        if kernel_cmdline.intended_name(
+            kernel_cmdline.parse(word).name, (_CMDLINE_NAME,)
+        )
+    )
 
 
 def from_log(lines: Iterable[str]) -> IdList | None:

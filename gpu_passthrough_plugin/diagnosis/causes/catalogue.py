@@ -17,6 +17,7 @@ from gpu_passthrough_plugin.diagnosis.causes import (
     guest_runtime,
     iommu_startup,
     kernel_arguments,
+    log_events,
     vfio_module,
     vfio_selection,
 )
@@ -50,6 +51,7 @@ RULE_SETS = (
             iommu_startup.iommu_driver_missing,
             iommu_startup.iommu_not_started,
             iommu_startup.not_covered,
+            iommu_startup.no_iommu_group,
         ),
         True,
     ),
@@ -104,6 +106,13 @@ RULE_SETS = (
             guest_runtime.framebuffer,
             guest_runtime.interrupt_remapping,
             guest_runtime.no_reset,
+            guest_runtime.reset_shared,
+            log_events.reset_failed,
+            log_events.iommu_timeout,
+            log_events.bar_unassigned,
+            log_events.pcie_error,
+            log_events.gpu_fault,
+            log_events.acs_override,
         ),
         True,
     ),
@@ -118,14 +127,48 @@ NAMES = tuple(
 
 _ORDER = tuple(Confidence)
 
+BINDING = frozenset(
+    {
+        "builtin-vfio",
+        "competing-driver",
+        "group-shared",
+        "identical-captured",
+        "ids-incomplete",
+        "ids-stale",
+        "modprobe-unread",
+        "not-enabled",
+        "options-not-in-image",
+        "override-lost",
+        "override-other",
+        "probe-failed",
+        "script-not-in-image",
+        "vfio-not-in-image",
+    }
+)
+"""The causes whose fix gives functions to vfio-pci."""
+
 
 def causes(case: Case) -> tuple[Cause, ...]:
-    """Return the causes that apply, by rule set, the surest of each first."""
+    """Return the causes that apply, by rule set, the surest of each first.
+
+    No fix advises what ``host enable`` would refuse.
+    """
     return tuple(
-        cause
+        _within_verdict(case, cause)
         for rule_set in RULE_SETS
         if rule_set.is_always or case.is_unbound
         for cause in _ranked(case, rule_set)
+    )
+
+
+def _within_verdict(case: Case, cause: Cause) -> Cause:
+    refusals = case.refusals
+    if cause.name not in BINDING or not refusals:
+        return cause
+    texts = dict.fromkeys(reason.text for reason in refusals)
+    remedies = dict.fromkeys(reason.remedy for reason in refusals)
+    return cause._replace(
+        fix=f"do not bind it: {'; '.join(texts)}. {'; '.join(remedies)}"
     )
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
 from gpu_passthrough_plugin.formats import device_ids, kernel_log
-from gpu_passthrough_plugin.model.function import Function, Header
+from gpu_passthrough_plugin.model.function import (
+    Function,
+    Header,
+    PhysicalFunction,
+)
+from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.reading import Unknown
 
 _ENABLE_AGAIN = (
@@ -18,15 +23,69 @@ def gone(case: Case) -> Cause | None:
     if case.member is not None:
         return None
     count = len(case.evidence.members)
+    address = case.target.address
+    present = [
+        m.address
+        for m in case.evidence.members
+        if m.address.slot_address == address.slot_address
+    ]
+    text = f"no PCI function at {address}"
+    fix = (
+        "check that the card is seated and has power, and that the slot is"
+        " enabled in the firmware setup"
+    )
+    physical = _physical(case)
+    if physical is not None:
+        text = (
+            f"{text}: it is a virtual function, and its physical function"
+            f" {physical.address} has none enabled"
+        )
+        fix = (
+            f"let the driver of {physical.address} enable them at every boot"
+            " (sriov_numvfs), before anything binds them"
+        )
+    elif present:
+        text = (
+            f"{text}, although other functions of the slot are there"
+            f" ({present[0]}): something removed it from the bus"
+        )
+        fix = (
+            "search /etc/udev/rules.d and /usr/lib/udev/rules.d for"
+            " ATTR{remove}, and take away what removes it (a rule, a switch"
+            " between graphics cards); it is back after a reboot"
+        )
     return Cause(
         "gone",
         Confidence.CERTAIN,
-        f"no PCI function at {case.target.address}",
+        text,
         kernel_log.first(case.messages, kernel_log.REMOVED)
         or f"/sys/bus/pci/devices has {count} functions, but not this one",
-        "check that the card is seated and has power, and that the slot is"
-        " enabled in the firmware setup",
+        fix,
     )
+
+
+def _physical(case: Case) -> Member | None:
+    """Return the physical function whose virtual one is missing, or None.
+
+    Virtual functions follow their physical one on its bus or on the next.
+    """
+    address = case.target.address
+    for member in case.evidence.members:
+        role = None if member.detail is None else member.detail.sriov
+        is_near = (
+            member.address.domain == address.domain
+            and 0 <= address.bus - member.address.bus <= 1
+            and member.address < address
+        )
+        if (
+            is_near
+            and isinstance(role, PhysicalFunction)
+            and not role.enabled_vfs
+        ):
+            vendor = member.function.vendor_id
+            if case.target.vendor_id in (0, vendor):
+                return member
+    return None
 
 
 def moved(case: Case) -> Cause | None:

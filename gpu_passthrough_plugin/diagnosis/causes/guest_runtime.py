@@ -5,10 +5,11 @@ from __future__ import annotations
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
 from gpu_passthrough_plugin.formats import (
     iommu_arguments,
+    kernel_cmdline,
     kernel_log,
     modprobe,
 )
-from gpu_passthrough_plugin.model.reading import MISSING, Unknown, known
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown, known, shown
 
 
 def rmrr(case: Case) -> Cause | None:
@@ -34,6 +35,8 @@ def framebuffer(case: Case) -> Cause | None:
     messages = case.evidence.messages
     framebuffer_line = kernel_log.first(messages, kernel_log.FRAMEBUFFER)
     is_boot_vga = detail is not None and detail.boot_vga is True
+    if line is None and _frees_framebuffer(case):
+        return None
     if line is None and not (is_boot_vga and framebuffer_line):
         return None
     return Cause(
@@ -48,6 +51,19 @@ def framebuffer(case: Case) -> Cause | None:
     )
 
 
+def _frees_framebuffer(case: Case) -> bool:
+    """Return whether the running kernel was told to have no framebuffer."""
+    words = known(case.evidence.facts.kernel_arguments) or ()
+    return any(
+        kernel_cmdline.contains(words, argument)
+        for argument in (
+            "initcall_blacklist=sysfb_init",
+            "video=efifb:off",
+            "video=vesafb:off",
+        )
+    )
+
+
 def interrupt_remapping(case: Case) -> Cause | None:
     """Find that interrupts are not remapped; VFIO then refuses guests."""
     evidence = case.evidence
@@ -58,7 +74,8 @@ def interrupt_remapping(case: Case) -> Cause | None:
     )
     words = known(evidence.facts.kernel_arguments) or ()
     word = iommu_arguments.interrupt_remapping_off(words)
-    if line is None and word is None:
+    on = kernel_log.first(evidence.messages, kernel_log.INTERRUPT_REMAPPING_ON)
+    if (line is None and word is None) or (on and word is None):
         return None
     return Cause(
         "interrupt-remapping",
@@ -95,6 +112,44 @@ def no_reset(case: Case) -> Cause | None:
         f"{address} cannot be reset: the next guest may not start",
         evidence,
         fix,
+    )
+
+
+# What resets a whole bus, as against one function.
+_OF_THE_BUS = frozenset({"bus", "cxl_bus"})
+
+
+def reset_shared(case: Case) -> Cause | None:
+    """Find that a reset takes along a function that stays with the host."""
+    function, detail = case.function, case.detail
+    if function is None or detail is None or not detail.bridges:
+        return None
+    methods = known(detail.reset_methods)
+    if not methods or not _OF_THE_BUS.issuperset(methods):
+        return None
+    other = next(
+        (
+            m
+            for m in case.evidence.members
+            if m.address[:2] == function.address[:2]
+            and m.role.is_assigned
+            and m.function.iommu_group != function.iommu_group
+            and m.is_on_vfio is not True
+        ),
+        None,
+    )
+    if other is None:
+        return None
+    driver = shown(other.function.driver) or "no driver"
+    return Cause(
+        "reset-shared",
+        Confidence.POSSIBLE,
+        f"the only reset of {function.address} is that of its bus, which"
+        f" resets {other.address} of another group as well",
+        f"reset_method: {' '.join(methods)}; {other.address} in group"
+        f" {shown(other.function.iommu_group)} is on {driver}",
+        f"assign both groups to one guest, or keep {function.address} in the"
+        " host: QEMU cannot reset it alone",
     )
 
 

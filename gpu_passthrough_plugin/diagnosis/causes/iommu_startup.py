@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from gpu_passthrough_plugin.diagnosis.causes import kernel_arguments
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
 from gpu_passthrough_plugin.formats import iommu_arguments, kernel_log
@@ -9,7 +11,12 @@ from gpu_passthrough_plugin.formats.iommu_arguments import (
     INTEL,
     INTEL_ON,
 )
-from gpu_passthrough_plugin.model.host_facts import FEATURES, IOMMU_TABLES
+from gpu_passthrough_plugin.model.group import Reason
+from gpu_passthrough_plugin.model.host_facts import (
+    FEATURES,
+    IOMMU_TABLES,
+    TABLES,
+)
 from gpu_passthrough_plugin.model.reading import Unknown, known
 
 _ENABLE = "run 'gpu-passthrough host enable', then reboot"
@@ -169,6 +176,8 @@ def not_covered(case: Case) -> Cause | None:
     running = known(case.evidence.facts.iommus) or ()
     if not running and not case.evidence.has_groups:
         return None
+    if any(_is_of_vfio(reason) for reason in _every_reason(case)):
+        return None
     evidence = f"/sys/class/iommu: {', '.join(running)}"
     if not running:
         evidence = "other functions are in groups"
@@ -177,14 +186,79 @@ def not_covered(case: Case) -> Cause | None:
         Confidence.CERTAIN if running else Confidence.LIKELY,
         "an IOMMU is active, but does not cover this function",
         f"{function.address} has no iommu_group; {evidence}",
-        "move the card to another slot, or leave it to the host",
+        next(
+            (r.remedy for r in case.reasons if r.rule == _NO_IOMMU),
+            "move the card to another slot, or leave it to the host",
+        ),
     )
 
 
-def _has_no_group(case: Case) -> bool:
-    """Return whether neither the function nor the host has any group."""
+def _every_reason(case: Case) -> Iterator[Reason]:
+    for reasons in case.evidence.reasons.values():
+        yield from reasons
+
+
+def _is_of_vfio(reason: Reason) -> bool:
+    """Return whether groups are there that VFIO made without an IOMMU."""
+    return reason.rule == _NO_IOMMU and "no-IOMMU mode" in reason.text
+
+
+def no_iommu_group(case: Case) -> Cause | None:
+    """Find that nothing isolates the function, where no rule says why."""
+    if any(rule(case) is not None for rule in _EXPLANATIONS):
+        return None
+    reason = next((r for r in case.reasons if r.rule == _NO_IOMMU), None)
     function = case.function
+    if reason is None or function is None:
+        return None
+    is_known = not isinstance(case.evidence.facts.iommus, Unknown)
+    return Cause(
+        "no-iommu-group",
+        Confidence.CERTAIN if is_known else Confidence.LIKELY,
+        f"no IOMMU isolates {function.address}: {reason.text}",
+        _sighting(case),
+        reason.remedy,
+    )
+
+
+# The verdict's rule that no IOMMU isolates a function.
+_NO_IOMMU = "no-iommu"
+_EXPLANATIONS = (
+    firmware_off,
+    iommu_off,
+    argument_overridden,
+    argument_misspelt,
+    argument_missing,
+    iommu_driver_missing,
+    iommu_not_started,
+    not_covered,
+)
+
+
+def _sighting(case: Case) -> str:
+    function, facts = case.function, case.evidence.facts
+    line = kernel_log.first(case.messages, kernel_log.VFIO_PROBE_FAILED)
+    if line is not None:
+        return line
+    group = None if function is None else function.iommu_group
+    folder = f"/sys/bus/pci/devices/{case.target.address}"
+    if isinstance(group, int):
+        return f"{folder}/iommu_group: {group}"
+    running = ", ".join(known(facts.iommus) or ()) or "empty"
+    return f"{folder} has no iommu_group; /sys/class/iommu: {running}"
+
+
+def _has_no_group(case: Case) -> bool:
+    """Return whether neither the function nor the host has any group.
+
+    Not so of a virtual machine without a table of an IOMMU: no setting of
+    its own gives it one.
+    """
+    function, facts = case.function, case.evidence.facts
     if function is None or function.iommu_group is not None:
+        return False
+    tables = known(facts.acpi_tables) or frozenset()
+    if facts.hypervisor is not None and not tables & TABLES:
         return False
     return not case.evidence.has_groups and not _runs(case)
 

@@ -76,8 +76,10 @@ def vfio_blacklisted(case: Case) -> Cause | None:
 def modprobe_unread(case: Case) -> Cause | None:
     """Find configuration for vfio-pci that modprobe ignores."""
     evidence = case.evidence
-    line = next(_invalid_lines(evidence), None) or kernel_log.first(
-        evidence.messages, kernel_log.VFIO_OPTION_IGNORED
+    line = (
+        next(_invalid_lines(evidence), None)
+        or _bad_line(evidence)
+        or _ignored_option(evidence)
     )
     names = [] if any(_options(evidence)) else [*_ignored_files(evidence)]
     if not line and not names:
@@ -178,8 +180,39 @@ def _invalid_lines(evidence: Evidence) -> Iterator[str]:
     for line in modprobe.configuration(evidence.installation):
         if line.is_valid or line.is_remark:
             continue
-        if line.module == vfio_pci_ids.MODULE:
+        is_id = vfio_pci_ids.parse(line.command.strip(',"')) is not None
+        if line.module == vfio_pci_ids.MODULE or (
+            is_id and _is_about_vfio(evidence, line.path)
+        ):
             yield str(line)
+
+
+# Taken by vfio-pci with CONFIG_VFIO_PCI_VGA alone; nothing depends on it.
+_HARMLESS_OPTIONS = frozenset({"disable_vga"})
+
+
+def _ignored_option(evidence: Evidence) -> str | None:
+    """Return the log's line on an option that vfio-pci does not know."""
+    for line in evidence.messages:
+        match = kernel_log.VFIO_OPTION_IGNORED.search(line)
+        if match and match["name"] not in _HARMLESS_OPTIONS:
+            return line
+    return None
+
+
+def _bad_line(evidence: Evidence) -> str | None:
+    """Return the log's line on a line of a file about vfio-pci, or None."""
+    for line in evidence.messages:
+        match = kernel_log.BAD_LINE.search(line)
+        if match and _is_about_vfio(evidence, match["path"]):
+            return line
+    return None
+
+
+def _is_about_vfio(evidence: Evidence, path: str) -> bool:
+    data = evidence.installation.files.get(path)
+    is_named = "vfio" in posixpath.basename(path)
+    return is_named or (isinstance(data, bytes) and b"vfio" in data)
 
 
 def _options(evidence: Evidence) -> Iterator[object]:

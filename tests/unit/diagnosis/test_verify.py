@@ -16,6 +16,7 @@ from tests.unit.diagnosis.build import (
     bound,
     card,
     case,
+    conf,
     enabled,
     evidence,
     found,
@@ -153,3 +154,18 @@ def test_a_case_asks_for_its_own_target() -> None:
     assert alone.is_target(GPU.address)
     assert not alone.is_target(AUDIO.address)
     assert case().is_target(AUDIO.address)
+
+
+def test_what_somebody_meant_for_vfio_by_hand() -> None:
+    """A host on which nobody ran this product, and nothing is selected."""
+    bound = member(gpu(driver="vfio-pci"))
+    named = member(audio(driver="snd_hda_intel"))
+    pinned = member(gpu("82:00.0", product_id=1), driver_override="vfio-pci")
+    other = member(gpu("83:00.0", product_id=2, driver="nouveau"))
+    unread = member(gpu("84:00.0", vendor_id=LOST))
+    host = evidence(
+        bound, named, pinned, other, unread,
+        **conf("options vfio-pci ids=10de:0fba"),
+    )  # fmt: skip
+    assert verify.intended(host) == (bound, named, pinned)
+    assert verify.intended(evidence(other, unread)) == ()

@@ -88,3 +88,8 @@ def test_what_vfio_pci_logged() -> None:
         ("10de:1430", "10de:0fba"), log[0]
     )
     assert vfio_pci_ids.from_log(("vfio_pci: add",)) is None
+
+
+def test_words_that_were_meant_to_be_ids() -> None:
+    words = ("quiet", "vfio-pci-ids=8086:9a49", "vfio-pci.ids=1:2", "ids=1:2")
+    assert vfio_pci_ids.misspelt(words) == ("vfio-pci-ids=8086:9a49",)

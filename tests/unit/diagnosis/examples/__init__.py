@@ -9,6 +9,7 @@ from tests.unit.diagnosis.examples import (
     guest_runtime,
     iommu_startup,
     kernel_arguments,
+    log_events,
     vfio_module,
     vfio_selection,
 )
@@ -22,5 +23,6 @@ EXAMPLES = {
     **vfio_selection.EXAMPLES,
     **group_peers.EXAMPLES,
     **guest_runtime.EXAMPLES,
+    **log_events.EXAMPLES,
 }
 """By the name of the cause."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Confidence
-from gpu_passthrough_plugin.model.function import Header
+from gpu_passthrough_plugin.model.function import Header, PhysicalFunction
 from gpu_passthrough_plugin.model.group import Member
 from tests.unit.diagnosis.build import (
     LOST,
@@ -22,6 +24,15 @@ ASLEEP = (
 )
 
 
+def virtual(**fields: Any) -> Case:
+    """Of a virtual function whose physical one is there."""
+    physical = gpu("00:02.0", vendor_id=0x8086)
+    lacking = target(gpu("00:02.1", vendor_id=0x8086))
+    role = PhysicalFunction(7, 0)
+    here = member(physical, **{"sriov": role} | fields)
+    return Case(lacking, None, evidence(here), (lacking,))
+
+
 def missing(*members: Member) -> Case:
     """Of a function that the host does not show."""
     wanted = target(gpu())
@@ -36,7 +47,12 @@ EXAMPLES = {
         Confidence.CERTAIN,
         "/sys/bus/pci/devices",
         (case(),),
-        (Case(target(gpu()), None, evidence(log=(UNPLUGGED,))),),
+        (
+            Case(target(gpu()), None, evidence(log=(UNPLUGGED,))),
+            missing(),
+            virtual(),
+            virtual(sriov=PhysicalFunction(7, 2)),
+        ),
     ),
     "moved": Example(
         case()._replace(target=target(audio("06:00.0"))),

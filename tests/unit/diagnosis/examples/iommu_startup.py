@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.diagnosis.evidence import Confidence
+from gpu_passthrough_plugin.diagnosis.evidence import Case, Confidence
+from gpu_passthrough_plugin.model.group import Reason
 from gpu_passthrough_plugin.model.host_facts import CpuVendor
 from tests.unit.diagnosis.build import (
     LOST,
@@ -31,13 +32,44 @@ PENDING = enabled(boot_id="now")
 
 REFUSED = "vfio-pci: probe of 0000:06:00.0 failed with error -22"
 
+
+def unisolated(rule: str = "no-iommu", **fields: Fields) -> Case:
+    """A function of a virtual machine, which the verdict refuses."""
+    made: Fields = {
+        "acpi_tables": NO_TABLES,
+        "hypervisor": "Amazon EC2",
+        "iommus": (),
+    }
+    reason = Reason(rule, "not in an IOMMU group: a virtual machine", "ask")
+    return case(
+        *UNGROUPED,
+        facts=facts(**made | fields),
+        reasons={member.address: (reason,) for member in UNGROUPED},
+    )
+
+
 EXAMPLES = {
+    "no-iommu-group": Example(
+        unisolated(),
+        Confidence.CERTAIN,
+        "0000:06:00.0 has no iommu_group; /sys/class/iommu: empty",
+        (
+            unisolated("host-critical"),
+            unisolated(hypervisor=None),
+            case(),
+        ),
+        (
+            unisolated(iommus=LOST),
+            unisolated(cpu_vendor=CpuVendor.ARM, hypervisor=None),
+        ),
+    ),
     "firmware-off": Example(
         ungrouped(acpi_tables=NO_TABLES),
         Confidence.CERTAIN,
         "/sys/firmware/acpi/tables has no DMAR",
         (
             ungrouped(),
+            ungrouped(acpi_tables=NO_TABLES, hypervisor="Amazon EC2"),
             ungrouped(**MIXED | {"acpi_tables": frozenset({"DMAR"})}),
             ungrouped(acpi_tables=NO_TABLES, cpu_vendor=CpuVendor.ARM),
             # Another function's group shows that the table was there.

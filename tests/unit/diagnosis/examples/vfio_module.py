@@ -23,6 +23,11 @@ VFIO = f"usr/lib/modules/{RELEASE}/kernel/drivers/vfio/pci/vfio-pci.ko.zst"
 SCRIPT = "scripts/init-top/gpu-passthrough"
 
 
+BAD_LINE = (
+    "libkmod: ERROR: kmod_config_parse: /etc/modprobe.d/vfio.conf line 2:"
+    " ignoring bad line starting with '10de:1b81'"
+)
+
 EXAMPLES = {
     "vfio-missing": Example(
         case(has_vfio=False),
@@ -62,6 +67,8 @@ EXAMPLES = {
             case(**conf(ALL_IDS)),
             case(**conf("softdep nouveau pre: vfio-pci")),
             case(**conf(ALL_IDS, names={"/etc/modprobe.d": ("vfio",)})),
+            case(log=("vfio_pci: unknown parameter 'disable_vga' ignored",)),
+            case(log=(BAD_LINE.replace("vfio.conf", "alsa.conf"),)),
             case(
                 installation=found(names={"/etc/modprobe.d": ("vfio.conf~",)})
             ),
@@ -69,6 +76,8 @@ EXAMPLES = {
         (
             case(installation=found(names={"/etc/modprobe.d": ("vfio.cfg",)})),
             case(log=("vfio_pci: unknown parameter 'id' ignored",)),
+            case(log=(BAD_LINE,)),
+            case(**conf("options vfio-pci\n10de:1b81,\n")),
         ),
     ),
     "builtin-vfio": Example(
