@@ -22,6 +22,7 @@ from gpu_passthrough_plugin.flow.verification import Dependency
 from gpu_passthrough_plugin.model.change import Change
 from gpu_passthrough_plugin.model.finding import Status
 from gpu_passthrough_plugin.model.reading import shown
+from gpu_passthrough_plugin.model.redaction import Redaction
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.diagnosis.evidence import Cause
@@ -219,8 +220,9 @@ class HostReport(Command):
     """Write a report of this host, for a diagnosis elsewhere.
 
     The report has a recording of the host, relevant lines of the kernel log,
-    the boot configuration and the changes of 'host enable'; it has no serial
-    numbers and no hardware addresses.
+    the boot configuration and the changes of 'host enable'. Passwords, keys,
+    addresses, serial numbers, host names, comments and foreign scripts are
+    hidden; how many of each is printed.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -232,8 +234,9 @@ class HostReport(Command):
         from gpu_passthrough_plugin.flow import report
 
         context = self.context
-        content = report.write(context.tree, context.boot_evidence)
-        save(parsed_args.file, content)
+        redaction = Redaction()
+        content = report.write(context.tree, context.boot_evidence, redaction)
+        save(parsed_args.file, content, redaction)
 
 
 def _row(verified: Verified) -> tuple[object, ...]:
@@ -259,8 +262,9 @@ def _numbered(causes: tuple[Cause, ...]) -> Iterator[str]:
 class HostRecord(Command):
     """Write a recording of this host, which can be replayed elsewhere.
 
-    The recording has only what this program reads: no serial numbers, no MAC
-    addresses.
+    The recording has only what this program reads. Passwords, keys, addresses,
+    serial numbers, host names, comments and foreign scripts are hidden; how
+    many of each is printed.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -271,20 +275,23 @@ class HostRecord(Command):
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.flow import report
 
-        recording = report.recording(self.context.tree)
+        redaction = Redaction()
+        recording = report.recording(self.context.tree, redaction)
         for fault in recording.faults:
             say(f"files of one driver are not recorded: {fault}")
-        save(parsed_args.file, recording.content)
+        save(parsed_args.file, recording.content, redaction)
 
 
-def save(path: str, content: bytes) -> None:
-    """Write a file that the operator named, completely or not at all.
+def save(path: str, content: bytes, redaction: Redaction) -> None:
+    """Write a file for others, completely or not at all, and say what it is.
+
+    Only its owner can read it until the operator shares it.
 
     :raises Unavailable: when it cannot be written.
     """
     new_path = f"{path}.{os.getpid()}.new"
     try:
-        with open(new_path, "xb") as file:
+        with open(new_path, "xb", opener=_open_private) as file:
             file.write(content)
         os.replace(new_path, path)
     except OSError as error:
@@ -293,3 +300,11 @@ def save(path: str, content: bytes) -> None:
         raise errors.Unavailable(
             f"cannot write {path}: {error.strerror}"
         ) from error
+    say(
+        f"wrote {path} ({len(content)} bytes, mode 0600); hidden:"
+        f" {redaction.summary()}; read it through before you share it"
+    )
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -18,7 +18,7 @@ from gpu_passthrough_plugin.discovery.functions import (
     functions,
 )
 from gpu_passthrough_plugin.discovery.installation import installation
-from gpu_passthrough_plugin.discovery.tree import Tree
+from gpu_passthrough_plugin.discovery.tree import Tree, text
 from gpu_passthrough_plugin.formats import chroot_path, umockdev
 from gpu_passthrough_plugin.formats.umockdev import Device, Kind, Line
 from gpu_passthrough_plugin.model.function import Function
@@ -26,28 +26,45 @@ from gpu_passthrough_plugin.model.installation import Reads
 from gpu_passthrough_plugin.model.reading import (
     Unknown,
     Why,
+    as_text,
     decoded,
     encoded,
 )
+from gpu_passthrough_plugin.model.redaction import Redaction
 
 _DEVICE_NUMBERS = "sys/dev/"
+_HOST_NAMES = ("etc/hostname", "proc/sys/kernel/hostname")
 _FOR_LSPCI = ("vendor", "device", "class", "irq")
 
 
-def written(tree: Tree, reads: Reads) -> bytes:
+def written(
+    tree: Tree, reads: Reads, redaction: Redaction | None = None
+) -> bytes:
     """Return a recording of the host, with what discovery reads only.
 
-    It has no serial numbers, hardware addresses or vital product data; of
-    a file that holds more than discovery uses, only those lines.
+    It has no serial numbers or vital product data; of a file that holds
+    more than discovery uses, only those lines; and of all lines, what
+    ``redaction`` leaves.
 
     :param reads: what every reader of how the host boots declares.
+    :param redaction: that of the file that the recording is a part of.
     :raises ReadFailed: when ``tree`` has no PCI bus, or functions that the
         recording would not have.
     """
-    return umockdev.printed(devices(tree, reads))
+    redaction = redaction or Redaction()
+    redaction.hide_host_names(host_names(tree))
+    return umockdev.printed(_devices(tree, reads, redaction))
 
 
-def devices(tree: Tree, reads: Reads) -> tuple[Device, ...]:
+def host_names(tree: Tree) -> tuple[str, ...]:
+    """Return the host's own names."""
+    names = (text(tree, path) for path in _HOST_NAMES)
+    return tuple(name for name in names if not isinstance(name, Unknown))
+
+
+def _devices(
+    tree: Tree, reads: Reads, redaction: Redaction
+) -> tuple[Device, ...]:
     """Return the recording's devices, after one for the host itself."""
     recording = RecordingTree(tree)
     listed = functions(recording)
@@ -67,7 +84,8 @@ def devices(tree: Tree, reads: Reads) -> tuple[Device, ...]:
         for function in listed
         if not isinstance(function.modalias, Unknown)
     ]
-    return _Sorter(recording, modaliases, _paths(recording, listed)).devices()
+    paths = _paths(recording, listed)
+    return _Sorter(recording, modaliases, paths, redaction).devices()
 
 
 def _paths(tree: Tree, listed: Iterable[Function]) -> frozenset[str]:
@@ -110,11 +128,13 @@ class _Sorter:
         recording: RecordingTree,
         modaliases: list[str],
         functions: frozenset[str],
+        redaction: Redaction,
     ) -> None:
         self._recording = recording
         self._modaliases = modaliases
         self._functions = functions
         self._pseudonyms = redact.pseudonyms(recording.files)
+        self._redaction = redaction
         self._devices: dict[str, list[Line]] = {}
         self._host = [Line(Kind.PROPERTY, "SUBSYSTEM", b"recorded_host")]
         self._subsystems: dict[str, str] = {}
@@ -125,14 +145,30 @@ class _Sorter:
             self._device_of(f"{folder}/")
         for path, data in recording.files.items():
             self._file(path, data)
-        for path, text in recording.links.items():
-            self._link(path, text)
+        for path, target in recording.links.items():
+            self._link(path, target)
         others = [
             Device(path.removeprefix("sys"), _ordered(lines))
             for path, lines in sorted(self._devices.items())
         ]
         self._rest(len(others))
-        return (Device(recorded_tree.HOST, _ordered(self._host)), *others)
+        host = Device(recorded_tree.HOST, _ordered(self._host))
+        return tuple(map(self._redacted, (host, *others)))
+
+    def _redacted(self, device: Device) -> Device:
+        """Return a device without ids in paths and links: files have none."""
+        ids = self._redaction.ids
+        lines = (
+            Line(
+                line.kind,
+                ids(line.key),
+                encoded(ids(as_text(line.value)))
+                if line.kind is Kind.LINK
+                else line.value,
+            )
+            for line in device.lines
+        )
+        return Device(ids(device.path), tuple(lines))
 
     def _device_of(self, path: str) -> str:
         """Return the path of the device that has this file; empty if none.
@@ -167,7 +203,8 @@ class _Sorter:
         return "pci" if path in self._functions else ""
 
     def _file(self, path: str, data: bytes) -> None:
-        data = redact.redacted(path, data, self._modaliases, self._pseudonyms)
+        data = redact.trimmed(path, data, self._modaliases, self._pseudonyms)
+        data = self._redaction.file(path, data)
         device = self._device_of(path)
         if device:
             key = path.removeprefix(f"{device}/")
@@ -207,7 +244,7 @@ class _Sorter:
         }
         for key, rows in lists.items():
             if rows:
-                data = "".join(f"{row}\n" for row in rows)
+                data = "".join(f"{self._redaction.ids(r)}\n" for r in rows)
                 self._host.append(Line(Kind.ATTRIBUTE, key, encoded(data)))
 
     def _implied(self) -> set[str]:

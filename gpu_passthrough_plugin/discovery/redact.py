@@ -88,7 +88,7 @@ def _pseudonym(identity: str, number: int) -> str:
     return str(type(address)(first + number))
 
 
-def redacted(
+def trimmed(
     path: str,
     data: bytes,
     modaliases: Iterable[str],

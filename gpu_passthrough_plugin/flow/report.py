@@ -17,6 +17,7 @@ from gpu_passthrough_plugin.host.boot import journal_format
 from gpu_passthrough_plugin.model.change_history import Enablement
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown
+from gpu_passthrough_plugin.model.redaction import Redaction
 
 # Only names in an image that a diagnosis looks for are written.
 _DIAGNOSED = ("vfio", "gpu-passthrough", "modprobe.d/")
@@ -41,23 +42,32 @@ class ReportedHost(NamedTuple):
     evidence: BootEvidence
 
 
-def recording(tree: Tree) -> Recording:
-    """Return a recording of all that drivers and diagnoses read of a host."""
+def recording(tree: Tree, redaction: Redaction) -> Recording:
+    """Return a recording of all that drivers and diagnoses read of a host.
+
+    :param redaction: counts what was hidden.
+    """
     reads, faults = boot_state.declared_reads()
-    return Recording(record.written(tree, reads), faults)
+    return Recording(record.written(tree, reads, redaction), faults)
 
 
-def write(tree: Tree, evidence: BootEvidence) -> bytes:
-    """Return the content of a report."""
-    parts = {report_archive.RECORDING: recording(tree).content}
+def write(tree: Tree, evidence: BootEvidence, redaction: Redaction) -> bytes:
+    """Return the content of a report.
+
+    :param redaction: counts what was hidden.
+    """
+    parts = {report_archive.RECORDING: recording(tree, redaction).content}
     if not isinstance(evidence.log, Unknown):
-        lines = kernel_log.relevant(evidence.log)
+        lines = kernel_log.relevant(evidence.log, redaction)
         parts[report_archive.LOG] = "".join(
             f"{line}\n" for line in lines
         ).encode()
     if evidence.enablement:
         parts[report_archive.ENABLEMENT] = _json(
-            journal_format.written_enablement(evidence.enablement)
+            _redacted(
+                journal_format.written_enablement(evidence.enablement),
+                redaction,
+            )
         )
     release = facts.facts(tree).kernel_release
     if not isinstance(release, Unknown):
@@ -67,7 +77,18 @@ def write(tree: Tree, evidence: BootEvidence) -> bytes:
                 n for n in names if any(word in n for word in _DIAGNOSED)
             ]
             parts[report_archive.IMAGES] = _json({release: diagnosed})
-    return report_archive.written(parts)
+    return report_archive.written(parts, redaction)
+
+
+def _redacted(value: object, redaction: Redaction) -> object:
+    """Return a JSON value whose texts are redacted."""
+    if isinstance(value, str):
+        return redaction.shell(value, is_own=True)
+    if isinstance(value, list | tuple):
+        return [_redacted(item, redaction) for item in value]
+    if isinstance(value, dict):
+        return {key: _redacted(item, redaction) for key, item in value.items()}
+    return value
 
 
 def read(path: str) -> ReportedHost:

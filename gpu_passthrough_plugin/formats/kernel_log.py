@@ -6,11 +6,12 @@ to 6.18 capitalise and prefix them differently.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.redaction import redacted_line
+from gpu_passthrough_plugin.model.redaction import Redaction
 
 # ``PRIORITY,SEQUENCE,MICROSECONDS,FLAGS[,…];``, as /dev/kmsg has it; lines
 # that begin with a blank belong to the record before.
@@ -183,15 +184,16 @@ def parsed(text: str) -> tuple[str, ...]:
     return tuple(line.rstrip() for line in lines)
 
 
-def relevant(lines: Iterable[str]) -> tuple[str, ...]:
+def relevant(
+    lines: Iterable[str], redaction: Redaction | None = None
+) -> tuple[str, ...]:
     """Return the messages that an explanation may need, redacted.
 
-    Hardware addresses, serial numbers, UUIDs of disks and the like are
-    hidden.  Of too many messages the oldest are kept: they show which
+    Of too many messages the oldest are kept: they show which
     driver was first.
     """
-    kept = [redacted_line(line) for line in lines if _is_relevant(line)]
-    return tuple(kept[:_MAX_LINES])
+    kept = itertools.islice(filter(_is_relevant, lines), _MAX_LINES)
+    return tuple(map((redaction or Redaction()).arguments, kept))
 
 
 def conclusive(lines: Iterable[str]) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 import zstandard
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.model.redaction import redacted
+from gpu_passthrough_plugin.model.reading import as_text, encoded
+from gpu_passthrough_plugin.model.redaction import Redaction
 
 RECORDING = "host.umockdev"
 LOG = "kernel.log"
@@ -30,12 +31,15 @@ _MALFORMED = (
 )  # fmt: skip
 
 
-def written(parts: Mapping[str, bytes]) -> bytes:
+def written(
+    parts: Mapping[str, bytes], redaction: Redaction | None = None
+) -> bytes:
     """Return parts as a ``.tar.zst``; equal parts give equal bytes.
 
-    Hardware addresses and serial numbers are removed from every part.
+    Addresses and ids that are left in any part are replaced.
 
     :param parts: by name, each of ``NAMES``.
+    :param redaction: the one that the parts were redacted with.
     """
     unknown = sorted(set(parts) - set(NAMES))
     if unknown:
@@ -43,7 +47,8 @@ def written(parts: Mapping[str, bytes]) -> bytes:
             f"{unknown[0]!r} is not a part of a report; expected one of"
             f" {', '.join(NAMES)}"
         )
-    plain = {n: _redacted(parts[n]) for n in NAMES if n in parts}
+    ids = (redaction or Redaction()).ids
+    plain = {n: encoded(ids(as_text(parts[n]))) for n in NAMES if n in parts}
     title = {"format": _FORMAT, "parts": list(plain)}
     buffer = io.BytesIO()
     with tarfile.open(
@@ -139,11 +144,6 @@ def _checked(members: dict[str, bytes]) -> dict[str, bytes]:
         if name in NAMES and name not in members:
             raise ValueError(f"{name} is missing")
     return members
-
-
-def _redacted(data: bytes) -> bytes:
-    text = data.decode("utf-8", "surrogateescape")
-    return redacted(text).encode("utf-8", "surrogateescape")
 
 
 def _encoded(value: object) -> bytes:

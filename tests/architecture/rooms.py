@@ -143,6 +143,7 @@ ROOMS = {
                 "dataclasses",
                 "enum",
                 "functools",
+                "ipaddress",
                 "itertools",
                 "json",
                 "math",

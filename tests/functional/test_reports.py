@@ -14,6 +14,7 @@ from gpu_passthrough_plugin.flow.verification import BootEvidence
 from gpu_passthrough_plugin.formats import kernel_log
 from gpu_passthrough_plugin.host import report_archive
 from gpu_passthrough_plugin.model.reading import MISSING
+from gpu_passthrough_plugin.model.redaction import Redaction
 from tests.trees import installed, seed_logs
 from tests.trees.host import Host
 from tests.trees.seed import failed, seed
@@ -24,7 +25,7 @@ def reported(host: Host, log: str, path: Path) -> Path:
     evidence = BootEvidence(
         kernel_log.parsed(log), None, lambda _, __: MISSING
     )
-    path.write_bytes(report.write(host.tree(), evidence))
+    path.write_bytes(report.write(host.tree(), evidence, Redaction()))
     return path
 
 
@@ -109,3 +110,28 @@ def test_a_report_is_written_of_a_recording(
     assert main.main(argv) == 0
     status, rows = verified(path, capsys)
     assert (status, len(rows)) == (0, 6)
+
+
+@pytest.mark.parametrize("verb", ["record", "report"])
+def test_secrets_stay_home(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file is its owner's, and what was hidden is said."""
+    host = seed()
+    host.file(
+        "etc/default/grub",
+        'GRUB_CMDLINE_LINUX="rd.iscsi.password=s3cret ip=198.51.100.7"\n',
+    )
+    path = tmp_path / "host"
+    root = str(host.write(tmp_path / "root"))
+    assert main.main(["--root", root, "host", verb, str(path)]) == 0
+    assert path.stat().st_mode & 0o777 == 0o600
+    content = path.read_bytes()
+    if verb == "report":
+        content = report_archive.read(str(path))[report_archive.RECORDING]
+    assert b"rd.iscsi.password=REDACTED" in content
+    assert b"s3cret" not in content
+    assert b"198.51.100.7" not in content
+    err = capsys.readouterr().err
+    assert str(path) in err
+    assert "1 passwords and keys" in err

