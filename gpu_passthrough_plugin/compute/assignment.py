@@ -1,4 +1,4 @@
-"""What assigning a unit to a guest asks of the guest and of the host."""
+"""How a guest's XML, its units and the host's bindings have to agree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a guest finds each card of its units, and the XML that says so."""
+"""On which guest PCI slot each card of a unit goes, and the XML for it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _LAST_BUS = 0xFF
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class GuestSlot:
-    """A slot of the guest and the host's functions on it.
+    """A slot of the guest, with the host's functions on it.
 
-    :param bus: of the guest; 0 on a machine without PCI Express, and
-        otherwise the number of a root port of its own.
+    :param bus: of the guest: 0 on a machine without PCI Express, else the
+        bus of a root port that is added for this slot.
     :param functions: in the order of the guest's function numbers.
     """
 
@@ -41,19 +41,19 @@ def places(
     buses: Collection[int],
     slots: Collection[int],
 ) -> tuple[GuestSlot, ...]:
-    """A slot for every card of the units, in the order of the units.
+    """Return a free slot for every card of the units, in their order.
 
-    :param buses: guest buses that are taken.
-    :param slots: slots of guest bus 0 that are taken.
-    :raises Refused: when the guest has no slot left.
+    :param buses: guest buses that are in use.
+    :param slots: slots of guest bus 0 that are in use.
+    :raises Refused: when the guest has too few free slots.
     """
     cards = [card for unit in units for card in _cards(unit)]
     if is_pcie:
         first = max(buses, default=0) + 1
         if first + len(cards) - 1 > _LAST_BUS:
             raise errors.Refused(
-                f"the guest has {max(_LAST_BUS + 1 - first, 0)} PCI buses"
-                f" free for {len(cards)} cards; ask for fewer, or number its"
+                f"the guest has {max(_LAST_BUS + 1 - first, 0)} free PCI"
+                f" buses for {len(cards)} cards; request fewer, or number its"
                 " controllers from 1"
             )
         return tuple(
@@ -63,10 +63,10 @@ def places(
     free = [s for s in range(_FIRST_SLOT, _LAST_SLOT + 1) if s not in slots]
     if len(free) < len(cards):
         raise errors.Refused(
-            f"the guest has {len(free)} PCI slots free for {len(cards)}"
-            " cards; ask for fewer, or give it machine='q35'"
+            f"the guest has {len(free)} free PCI slots for {len(cards)}"
+            " cards; request fewer, or set machine='q35'"
         )
-    # From the top: libvirt fills the guest's other devices in from below.
+    # From the top: libvirt assigns other devices' slots from the bottom.
     return tuple(
         GuestSlot(0, slot, card)
         for slot, card in zip(reversed(free), cards, strict=False)
@@ -87,10 +87,10 @@ def _cards(unit: Unit) -> list[tuple[Address, ...]]:
 
 
 def attached(domain: Domain, places: tuple[GuestSlot, ...]) -> str:
-    """The domain's XML with a ``<hostdev>`` for every function placed.
+    """Return the domain's XML with a ``<hostdev>`` for every function.
 
-    Everything else stays as it was, down to the blanks; the UUID is added
-    where the document had none.
+    Everything else is unchanged, white space included; a missing UUID is
+    added.
 
     Source: libvirt, formatdomain.html (PCI host device assignment).
     """
@@ -111,11 +111,11 @@ def attached(domain: Domain, places: tuple[GuestSlot, ...]) -> str:
 
 
 def _set_uuid(root: etree._Element, uuid: str) -> None:
-    """libvirt makes one up where it finds none, or an empty one."""
-    there = root.find("uuid")
-    if there is not None:
-        if not (there.text or "").strip():
-            there.text = uuid
+    """Set the UUID if it is missing or empty: libvirt would invent one."""
+    present = root.find("uuid")
+    if present is not None:
+        if not (present.text or "").strip():
+            present.text = uuid
         return
     element = etree.Element("uuid")
     element.text = uuid
@@ -127,7 +127,7 @@ def _set_uuid(root: etree._Element, uuid: str) -> None:
 def _insert(
     parent: etree._Element, at: int, element: etree._Element, level: int
 ) -> None:
-    """Put a child on a line of its own; no blank that was there changes."""
+    """Insert a child on a line of its own; keep all other white space."""
     etree.indent(element, space=_INDENT, level=level)
     line = "\n" + level * _INDENT
     if at:
@@ -150,9 +150,9 @@ def _root_port(index: int) -> etree._Element:
 def _hostdev(
     place: GuestSlot, number: int, function: Address
 ) -> etree._Element:
-    # managed='no': the functions were bound to vfio-pci by address before,
-    # and go back to their drivers when the unit is released, not when the
-    # guest happens to stop.
+    # managed='no': the functions are bound to vfio-pci before the start, and
+    # to their own drivers when the unit is released, not when the guest
+    # stops.
     hostdev = etree.Element(
         "hostdev", {"mode": "subsystem", "type": "pci", "managed": "no"}
     )

@@ -1,4 +1,4 @@
-"""Which resets a unit gets after a guest, and whether it is clean then."""
+"""Which resets a unit needs after a guest, and whether it is clean then."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from gpu_passthrough_plugin.model.function import Identity
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 from gpu_passthrough_plugin.model.unit import Unit
 
-# These reset all that is below a bridge, so that the kernel refuses them
-# for a function that has company there; the hot reset does it for all.
+# These reset everything below a bridge, so the kernel refuses them for a
+# function that is not alone there; the hot reset resets all of them.
 # Source: kernel, drivers/pci/pci.c (pci_reset_bus_function).
 _SHARED = frozenset({"bus", "cxl_bus"})
-# What a read that nobody answers gives.  Source: PCI Local Bus
-# Specification 3.0, 6.1.
-_NOBODY = 0xFFFF
+# The vendor id that is read where no device responds.  Source: PCI Local
+# Bus Specification 3.0, 6.1.
+_NO_DEVICE = 0xFFFF
 
 Methods = tuple[str, ...] | Unknown
 
@@ -33,29 +33,30 @@ class FunctionReset:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HotReset:
-    """Reset the whole bus of ``address`` through vfio, with all on it.
+    """Reset the bus of ``address`` and every function on it, through vfio.
 
-    :param iommu_group: that all functions on that bus belong to.
+    :param iommu_group: the group of all functions on that bus.
     """
 
     address: Address
     iommu_group: int
 
     def __str__(self) -> str:
-        return f"bus reset of {self.address} and all beside it"
+        return (
+            f"bus reset of {self.address} and the other functions on its bus"
+        )
 
 
 Reset = FunctionReset | HotReset
 
 
 def plan(unit: Unit, methods: Mapping[Address, Methods]) -> tuple[Reset, ...]:
-    """The resets of one unit: its buses first, then function by function.
+    """Return the resets of one unit: its buses first, then single functions.
 
-    A bus whose functions can all reset alone is left alone.  Companions
-    that cannot are covered by their bus.
+    A bus is reset unless each of its functions can be reset alone.
 
-    :param methods: sysfs ``reset_method`` of the endpoints; one that is
-        not in it is taken for one that cannot reset alone.
+    :param methods: sysfs ``reset_method`` of the endpoints; a function that
+        is missing here is taken for one that cannot be reset alone.
     """
     buses: dict[tuple[int, int], list[Address]] = {}
     for function in unit.functions:
@@ -72,7 +73,7 @@ def plan(unit: Unit, methods: Mapping[Address, Methods]) -> tuple[Reset, ...]:
 
 
 def _resets_alone(methods: Methods) -> bool:
-    """Whether it names a reset of its own; unknown or none is no."""
+    """Return whether a function is known to have a reset of its own."""
     return not isinstance(methods, Unknown) and bool(set(methods) - _SHARED)
 
 
@@ -81,10 +82,10 @@ def faults(
     identities: Mapping[Address, Identity | Unknown],
     failures: Sequence[str],
 ) -> tuple[str, ...]:
-    """Why the unit is not clean; empty when it is.
+    """Return why a unit is not clean, a line each; empty if it is clean.
 
     :param identities: of every endpoint, read from config space.
-    :param failures: resets that the kernel refused, one line each.
+    :param failures: resets that the kernel refused, a line each.
     """
     lines = list(failures)
     for function in unit.functions:
@@ -92,17 +93,17 @@ def faults(
         published = Identity(function.vendor_id, function.product_id)
         if isinstance(identity, Unknown):
             lines.append(
-                f"whether {function.address} answers is unknown: {identity}"
+                f"whether {function.address} responds is unknown: {identity}"
             )
-        elif identity.vendor_id == _NOBODY:
+        elif identity.vendor_id == _NO_DEVICE:
             lines.append(
-                f"{function.address} does not answer: its config space"
-                " reads ff"
+                f"{function.address} does not respond: its config space reads"
+                " ff"
             )
         elif identity != published:
             lines.append(
                 f"{function.address} reads {identity.vendor_id:04x}:"
-                f"{identity.product_id:04x}; it was"
+                f"{identity.product_id:04x}; expected"
                 f" {published.vendor_id:04x}:{published.product_id:04x}"
             )
     return tuple(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from gpu_passthrough_plugin.compute.reset import HotReset
 from gpu_passthrough_plugin.flow import inventory, release
 from gpu_passthrough_plugin.flow.boot import boot
 from gpu_passthrough_plugin.isolation.partition import Policy
@@ -26,6 +27,7 @@ from tests.functional.world import (
 GPU, AUDIO = place("06:00.0"), place("06:00.1")
 UNIT = UnitKey(HOST, GPU)
 NOUVEAU = Binding("nouveau", None)
+RESET = f"{HotReset(GPU, 18)}: OK"
 
 
 def quarantined(world: World) -> str:
@@ -48,12 +50,12 @@ def test_a_card_that_became_another_is_quarantined(world: World) -> None:
     boot(world.context(), guest(), wanted())
     world.kernel.identities[GPU] = Identity(0xFFFF, 0xFFFF)
     assert quarantined(world) == (
-        "0000:06:00.0 does not answer: its config space reads ff"
+        "0000:06:00.0 does not respond: its config space reads ff"
     )
     assert world.kernel.binding(GPU) == VFIO
     message = refused(inventory.clear, world.context(), UNIT)
     assert str(UNIT) in message
-    assert "0000:06:00.0 does not answer" in message
+    assert "0000:06:00.0 does not respond" in message
     world.kernel.identities[GPU] = Identity(0x10DE, 0x1430)
     assert inventory.clear(world.context(), UNIT).state is State.FREE
     assert world.snapshot() == before
@@ -86,10 +88,10 @@ def test_a_card_that_fell_off_its_bus_is_quarantined(world: World) -> None:
     world.kernel.lose(AUDIO)
     world.said.clear()
     reason = quarantined(world)
-    assert "bus reset of 0000:06:00.0 and all beside it: OK" not in world.said
+    assert RESET not in world.said
     assert reason == (
         "0000:06:00.1 cannot be reset: 0000:06:00.1 is not in the recording;"
-        " whether 0000:06:00.1 answers is unknown: missing"
+        " whether 0000:06:00.1 responds is unknown: missing"
     )
     assert "is unknown: missing" in refused(
         inventory.clear, world.context(), UNIT
@@ -132,7 +134,7 @@ def test_a_release_after_the_host_was_restarted(world: World) -> None:
     world.said.clear()
     (record,) = release.release(world.context(), UUID)
     assert record.state is State.FREE
-    assert "bus reset of 0000:06:00.0 and all beside it: OK" in world.said
+    assert RESET in world.said
     assert world.snapshot() == before
 
 

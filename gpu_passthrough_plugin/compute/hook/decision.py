@@ -21,20 +21,20 @@ from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
 
 _SYNC = "run 'gpu-passthrough inventory sync'"
 _ENDING = frozenset({State.RELEASING, State.SANITISING})
-# A driver that does nothing to a function but keep others from it.
+# A driver that only keeps other drivers from a function.
 _STUB = "pci-stub"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Guest:
-    """A libvirt domain, as far as it takes PCI functions of the host.
+    """The PCI functions of the host that a libvirt domain takes.
 
     :param functions: addresses, each with whether libvirt binds it.
-    :param is_in_journal: whether ``instance boot`` or ``release`` is
-        working on it: the one takes units in its own shape, the other is
-        waited for.
-    :param is_running: whether it cannot be refused any more; then only
-        whose its units are is looked at.
+    :param is_in_journal: whether ``instance boot`` or ``instance release``
+        acts on the guest: a boot takes every function of a unit in any
+        mode, and a release is waited for.
+    :param is_running: whether the guest runs already, so that a start
+        cannot be refused; only the consumers of its units are checked.
     """
 
     uuid: str
@@ -45,11 +45,11 @@ class Guest:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LedgerView:
-    """What the ledger has of this host, and of the guest on any host.
+    """What the ledger knows of this host, and of the guest on any host.
 
     :param records: this host's units.
-    :param cordon_reason: why this host is cordoned; None when it is not.
-    :param allocation: what the guest holds; None for nothing.
+    :param cordon_reason: why this host is cordoned; None if it is not.
+    :param allocation: the guest's units; None if it has none.
     """
 
     records: Sequence[UnitRecord]
@@ -59,7 +59,7 @@ class LedgerView:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rules:
-    """What does not change from guest to guest.
+    """What is the same for every guest.
 
     :param is_excluded: whether ``[discovery] exclude`` names a function.
     """
@@ -72,8 +72,8 @@ class Rules:
 class Decision:
     """What is done for a guest.
 
-    :param refusals: why it may not start, a sentence each; the rest is
-        empty then.
+    :param refusals: why it may not start, a sentence each; all other
+        fields are empty then.
     :param waits_for: units that are being released, and may be free soon.
     :param takes: free units to claim and make active.
     :param moves: units claimed for the guest before, to make active.
@@ -86,7 +86,7 @@ class Decision:
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether there is nothing to write to the ledger."""
+        """Return whether nothing is written to the ledger."""
         return bool(
             self.refusals or self.waits_for or not (self.takes or self.moves)
         )
@@ -98,10 +98,10 @@ def decide(
     ledger: LedgerView,
     rules: Rules,
 ) -> Decision:
-    """Return what is to be done so that the guest has its units, or why not.
+    """Return what gives the guest its units, or why it may not start.
 
-    :param groups: all members of each group that the guest takes a
-        function of, with their details, by the group's number.
+    :param groups: all members, with details, of each group that the guest
+        takes a function of, by the group's number.
     """
     refusals: list[str] = []
     touched: dict[UnitKey, UnitRecord] = {}
@@ -127,9 +127,9 @@ def decide(
 
 
 def is_ending(allocation: Allocation | None) -> bool:
-    """Return whether units of a guest that ended are to be released.
+    """Return whether units of a stopped guest are to be released.
 
-    One that an operator claimed, and that the guest never had, stays
+    Units that an operator claimed, and that the guest never had, stay
     claimed.
     """
     if allocation is None:
@@ -142,7 +142,7 @@ def is_ending(allocation: Allocation | None) -> bool:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Group:
-    """One group that the guest takes functions of, and what is wrong."""
+    """A group that the guest takes functions of, and its faults."""
 
     number: int
     members: Sequence[Member]
@@ -154,7 +154,7 @@ class _Group:
         return tuple(m for m in self.members if m.role.is_assigned)
 
     def unread(self) -> Iterator[str]:
-        """What could not be read, and the decision needs."""
+        """Yield each fact that the decision needs and that is unknown."""
         for member in self.members:
             function, detail = member.function, member.detail
             facts = {
@@ -176,7 +176,7 @@ class _Group:
     def unit(
         self, records: Sequence[UnitRecord]
     ) -> tuple[UnitRecord | None, tuple[str, ...]]:
-        """The unit that the group is, and what is wrong with either."""
+        """Return the group's unit, if any, and the faults of both."""
         present = {
             m.address: (m.function.vendor_id, m.function.product_id)
             for m in self.endpoints
@@ -204,7 +204,7 @@ class _Group:
         return record, tuple(faults)
 
     def _never(self) -> Iterator[str]:
-        """What no guest may have."""
+        """Yield a fault for each function that no guest may have."""
         for member in self.members:
             is_taken = member.address in self.guest.functions
             if member.role is Role.BRIDGE and is_taken:
@@ -219,7 +219,7 @@ class _Group:
                 )
 
     def _unpublished(self) -> Iterator[str]:
-        """A group that the operator selected, and that is not a unit."""
+        """Yield a fault if a selected group is not a unit."""
         selected = [m.address for m in self.members if m.role is Role.PRIMARY]
         if selected:
             yield (
@@ -230,7 +230,7 @@ class _Group:
             )
 
     def shape(self, record: UnitRecord) -> Iterator[str]:
-        """What is wrong with which functions of a unit are taken."""
+        """Yield a fault if the guest takes the wrong functions of a unit."""
         mode = self.rules.mode
         if self.guest.is_in_journal:
             mode = HookMode.ANY
@@ -257,7 +257,7 @@ class _Group:
         yield f"{message}; {_expected(every, primaries, mode)}"
 
     def viability(self) -> Iterator[str]:
-        """Which function keeps the kernel from handing the group over.
+        """Yield a fault for each function that makes the group not viable.
 
         Source: kernel, drivers/vfio and drivers/iommu: every endpoint of a
         group has to be on a vfio driver, on pci-stub, or on none.
@@ -297,14 +297,14 @@ def _expected(
 
 
 def _is_reserved(member: Member) -> bool | Unknown:
-    """Whether the host leaves a function alone."""
+    """Return whether no driver of the host uses a function."""
     if member.function.driver in (None, _STUB) or not member.role.is_assigned:
         return True
     return member.is_on_vfio
 
 
 def _published(record: UnitRecord) -> dict[Address, tuple[int, int]]:
-    """Each endpoint of a unit with its ids."""
+    """Return the ids of each endpoint of a unit."""
     return {
         f.address: (f.vendor_id, f.product_id) for f in record.unit.functions
     }
@@ -317,10 +317,9 @@ def _listed(addresses: Iterable[Address]) -> str:
 def _unit_states(
     guest: Guest, ledger: LedgerView, touched: Mapping[UnitKey, UnitRecord]
 ) -> Decision:
-    """Sort a guest's units by what is to be done about each.
+    """Sort a guest's units by what has to be done about each.
 
-    Of what is returned, refusals count before waits, and these before the
-    rest.
+    In the result, refusals override waits, and waits override the rest.
     """
     refusals: list[str] = []
     waits_for: list[UnitKey] = []
@@ -331,13 +330,13 @@ def _unit_states(
         if refusal:
             refusals.append(refusal)
         elif record.state in _ENDING:
-            # Whose it was does not matter: Nova hands a card on as soon as
-            # its guest is gone.
+            # The previous consumer does not matter: Nova gives a card to the
+            # next guest as soon as the previous one is gone.
             waits_for.append(key)
         elif record.state in (State.FREE, State.CLAIMED):
             if guest.is_in_journal:
-                # A boot has gone further than that before it starts the
-                # guest: its last release is not over yet.
+                # A boot moves its units on before it starts the guest, so
+                # this is the guest's last release, which has not ended.
                 waits_for.append(key)
             elif record.state is State.FREE:
                 takes.append(record)
@@ -355,7 +354,7 @@ def _unit_states(
 
 
 def _refusal(guest: Guest, ledger: LedgerView, record: UnitRecord) -> str:
-    """Why the guest cannot have a unit by its state; empty when it can."""
+    """Return why a unit's state keeps it from the guest; "" if it does not."""
     key, state = record.unit.key, record.state
     if state is State.QUARANTINED:
         return (
@@ -387,7 +386,7 @@ def _refusal(guest: Guest, ledger: LedgerView, record: UnitRecord) -> str:
 def _growth(
     guest: Guest, allocation: Allocation, takes: Iterable[UnitRecord]
 ) -> str:
-    """No claim grows: the guest holds what the claim was made for."""
+    """Return the refusal of units beyond those that the guest has claimed."""
     units = ", ".join(str(r.unit.key) for r in allocation.units)
     more = ", ".join(str(r.unit.key) for r in takes)
     how = f"by its claim of {allocation.request}"

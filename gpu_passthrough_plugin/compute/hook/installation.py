@@ -1,7 +1,7 @@
-"""Whether libvirt may run a hook from where this product is installed.
+"""Whether the product's installation is fit for libvirt's hook.
 
-libvirt runs the hook as root at every start of a guest, for as long as the
-host lives: what it runs must stay, and must be root's alone.
+libvirt runs the hook as root at every start of a guest: what it runs must be
+permanent, and writable by root only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.model.hook import PathFact
 
-# What a clean-up, a reboot or another user's session takes away.
+# A clean-up, a reboot or the end of a session may empty these.
 # Source: hier(7), file-hierarchy(7).
 TEMPORARY_FOLDERS = (
     "/tmp",  # noqa: S108 - only compared
@@ -26,8 +26,8 @@ TEMPORARY_FOLDERS = (
 )
 _CACHE = ".cache"
 _SHOWN = 3
-_INSTEAD = (
-    "install the product into a folder of root's, such as"
+_REMEDY = (
+    "install the product into a folder that only root can write to, such as"
     " /opt/gpu-passthrough, and run 'hook install' from there"
 )
 
@@ -36,10 +36,9 @@ _INSTEAD = (
 class Installation:
     """Where the product runs from.
 
-    :param paths: the interpreter, the package and all that is in it, each
-        folder above them, and what symbolic links among these lead to.
-    :param caches: folders that are caches here, besides those that always
-        are.
+    :param paths: the interpreter, the package and everything in it, each
+        folder above them, and the targets of symbolic links among these.
+    :param caches: further folders that are caches on this host.
     :param is_quickstart: whether quickstart.sh made the environment.
     """
 
@@ -51,15 +50,15 @@ class Installation:
 
 
 def require_lasting(installation: Installation) -> None:
-    """Raise if the hook could disappear, or be changed by others than root.
+    """Raise if the hook may disappear, or others than root can change it.
 
     :raises Refused: with what to do instead.
     """
     if installation.is_quickstart:
         raise errors.Refused(
             f"{installation.python} is in an environment that quickstart.sh"
-            " made for trying the product out, and that its next run may"
-            f" delete; {_INSTEAD}"
+            " made for a trial and may delete at its next run;"
+            f" {_REMEDY}"
         )
     faults = [*_temporary(installation)] or [*_open_to_others(installation)]
     if faults:
@@ -67,7 +66,7 @@ def require_lasting(installation: Installation) -> None:
         more = f" and {rest} more" if rest > 0 else ""
         raise errors.Refused(
             "libvirt runs the hook as root at every start of a guest, but"
-            f" {', '.join(faults[:_SHOWN])}{more}; {_INSTEAD}"
+            f" {', '.join(faults[:_SHOWN])}{more}; {_REMEDY}"
         )
 
 
@@ -82,7 +81,7 @@ def _temporary(installation: Installation) -> Iterator[str]:
 
 
 def _open_to_others(installation: Installation) -> Iterator[str]:
-    """Who else may change what root would run.
+    """Yield a fault for each path that others than root can change.
 
     Source: systemd, src/basic/chase.c (CHASE_SAFE) draws the same line.
     """
@@ -92,6 +91,6 @@ def _open_to_others(installation: Installation) -> Iterator[str]:
         elif stat.S_ISLNK(fact.mode):
             continue
         elif fact.mode & stat.S_IWOTH:
-            yield f"everybody may write to {fact.path}"
+            yield f"every user can write to {fact.path}"
         elif fact.mode & stat.S_IWGRP and fact.gid:
-            yield f"group {fact.gid} may write to {fact.path}"
+            yield f"group {fact.gid} can write to {fact.path}"

@@ -1,7 +1,7 @@
-"""The hook's program: the shell script that libvirt runs.
+"""The shell script that libvirt runs as its hook.
 
-A guest without PCI functions passes without Python, which is looked for
-only where the domain's XML may have one.
+A guest without PCI functions is let through without Python, which the
+script runs only if the domain's XML may have such a function.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _SHELL = "#!/bin/sh"
 _MARK = "# Made by 'gpu-passthrough hook install'; 'hook remove' removes it."
 _DIGEST = "# sha256 of what follows: "
 
-# Any POSIX shell runs it: dash, bash and busybox are tried.  libvirt writes
-# the domain's XML to its standard input, and takes what it prints to
-# standard error for the reason why it fails.
+# Any POSIX shell runs it: tested with dash, bash and busybox.  libvirt writes
+# the domain's XML to its standard input, and reports its standard error as
+# the reason of a failure.
 _TEXT = """\
 # libvirt runs this at each step of a guest's life, and waits for it.
 PYTHON={python}

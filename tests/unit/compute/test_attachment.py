@@ -181,7 +181,7 @@ def test_root_ports_are_numbered_above_every_bus_in_use() -> None:
 def test_the_last_bus_is_255() -> None:
     assert slots_of([UNIT], buses={254})[0][0] == 255
     for used in (255, 10**9):
-        with pytest.raises(errors.Refused, match="0 PCI buses free for 1"):
+        with pytest.raises(errors.Refused, match="0 free PCI buses"):
             slots_of([UNIT], buses={used})
 
 
@@ -195,10 +195,8 @@ def test_the_boards_own_slots_are_left_alone() -> None:
     assert slots_of([UNIT], is_pcie=False, taken=all_but)[0][1] == 3
     with pytest.raises(errors.Refused) as caught:
         slots_of([UNIT], is_pcie=False, taken=set(range(3, 0x20)))
-    assert str(caught.value) == (
-        "the guest has 0 PCI slots free for 1 cards; ask for fewer, or give"
-        " it machine='q35'"
-    )
+    assert "0 free PCI slots" in str(caught.value)
+    assert "q35" in str(caught.value)
 
 
 def test_no_units_take_no_place() -> None:
