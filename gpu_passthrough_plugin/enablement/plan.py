@@ -16,6 +16,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement import kernel_modules, own_files
 from gpu_passthrough_plugin.enablement.driver import (
     BindingCase,
+    BindingPlan,
     BootloaderPlan,
     Drivers,
     InitramfsContent,
@@ -92,25 +93,11 @@ def plan(
         was enabled by other drivers.
     """
     _require_same_drivers(drivers, history)
-    case = BindingCase(
-        desired.targets,
-        tuple(member.function for member in desired.others),
-        installation,
+    others = tuple(member.function for member in desired.others)
+    binding = drivers.binding.plan(
+        BindingCase(desired.targets, others, installation)
     )
-    binding = drivers.binding.plan(case)
-    module_files = kernel_modules.files(
-        installation.kernels,
-        desired.targets,
-        desired.others,
-        desired.blacklist,
-        allows_unsafe_interrupts=desired.allow_unsafe_interrupts,
-    )
-    configured = (
-        *binding.changes,
-        *own_files.writes(installation, *module_files),
-    )
-    content = binding.content._replace(config_files=_in_images(configured))
-    writes = (*configured, *drivers.initramfs.files(installation, content))
+    files = _files(desired, drivers.initramfs, installation, binding)
     requirements = (
         drivers.iommu.requirements(passthrough=desired.iommu_passthrough)
         | drivers.initramfs.requirements
@@ -120,16 +107,9 @@ def plan(
     bootloader = drivers.bootloader.plan(
         installation, requirements | _outdated(history, arguments)
     )
-    builds = _builds(drivers.initramfs, installation, content, writes, built)
-    image_commands = _image_commands(bootloader, (*writes, *builds))
+    builds = _builds(drivers.initramfs, installation, files, built or {})
     changes = repeat_unfinished(
-        (
-            *writes,
-            *builds,
-            *_without(bootloader.changes, image_commands),
-            *image_commands,
-        ),
-        history,
+        _in_order(files.writes, builds, bootloader), history
     )
     enablement = Enablement(
         targets=desired.targets,
@@ -174,77 +154,105 @@ def _shown(names: Mapping[str, str]) -> str:
     return ", ".join(f"{kind} {name}" for kind, name in sorted(names.items()))
 
 
-def _in_images(writes: Sequence[Write]) -> tuple[str, ...]:
-    """Return the files of modprobe that an image has to hold as well."""
-    return tuple(
+class _Files(NamedTuple):
+    """Every file outside the boot loader, and what images take of these."""
+
+    writes: tuple[Write, ...]
+    content: InitramfsContent
+
+
+def _files(
+    desired: DesiredState,
+    initramfs: InitramfsDriver,
+    installation: Installation,
+    binding: BindingPlan,
+) -> _Files:
+    """Return the files of modprobe, modules-load and the initramfs system.
+
+    Those of modprobe have to be in every image as well.
+    """
+    module_files = kernel_modules.files(
+        installation.kernels,
+        desired.targets,
+        desired.others,
+        desired.blacklist,
+        allows_unsafe_interrupts=desired.allow_unsafe_interrupts,
+    )
+    configured = (
+        *binding.changes,
+        *own_files.writes(installation, *module_files),
+    )
+    in_images = tuple(
         write.path
-        for write in writes
+        for write in configured
         if write.path.startswith(_MODPROBE) and write.becomes is not None
+    )
+    content = binding.content._replace(config_files=in_images)
+    return _Files(
+        (*configured, *initramfs.files(installation, content)), content
     )
 
 
 def _builds(
     initramfs: InitramfsDriver,
     installation: Installation,
-    content: InitramfsContent,
-    writes: Sequence[Write],
-    built: Mapping[str, str] | None,
+    files: _Files,
+    built: Mapping[str, str],
 ) -> tuple[Build, ...]:
-    inputs = _digest(content, writes)
+    inputs = _digest(files)
     builds = (
-        initramfs.build(installation, kernel, content)
+        initramfs.build(installation, kernel, files.content)
         for kernel in installation.kernels
     )
     return tuple(
         dataclasses.replace(
             build,
             inputs=inputs,
-            is_needed=(built or {}).get(build.image) != inputs,
+            is_needed=built.get(build.image) != inputs,
         )
         for build in builds
         if build is not None
     )
 
 
-def _digest(content: InitramfsContent, writes: Sequence[Write]) -> str:
+def _digest(files: _Files) -> str:
     """Return the digest of all that an image takes from this product."""
-    digest = hashlib.sha256(repr(tuple(content)).encode())
-    for write in sorted(writes, key=lambda write: write.path):
+    digest = hashlib.sha256(repr(tuple(files.content)).encode())
+    for write in sorted(files.writes, key=lambda write: write.path):
         digest.update(f"\0{write.path}\0{write.mode}\0".encode())
         digest.update(write.becomes or b"")
     return digest.hexdigest()
 
 
-def _image_commands(
-    bootloader: BootloaderPlan, before: Sequence[Change]
-) -> tuple[Run, ...]:
-    """Return what takes changed images to the boot loader.
+def _in_order(
+    writes: Sequence[Write],
+    builds: Sequence[Build],
+    bootloader: BootloaderPlan,
+) -> tuple[Change, ...]:
+    """Return all changes: files, images, the boot loader's, and its images.
 
-    A command that the boot loader's own changes need is run there.
+    A command that takes images to the boot loader is run once: with the boot
+    loader's own changes where these need it, and else last.
     """
+    before: tuple[Change, ...] = (*writes, *builds)
     is_due = any(map(is_change, before))
     run_already = {
         change.argv
         for change in bootloader.changes
         if isinstance(change, Run) and change.is_needed
     }
-    return tuple(
+    image_commands = tuple(
         dataclasses.replace(run, is_needed=run.is_needed or is_due)
         for run in bootloader.image_commands
         if run.argv not in run_already
     )
-
-
-def _without(
-    changes: Iterable[Change], runs: Iterable[Run]
-) -> tuple[Change, ...]:
-    """Return the changes but for those that are run later anyway."""
-    later = {run.argv for run in runs}
-    return tuple(
+    run_later = {run.argv for run in image_commands}
+    arguments = (
         change
-        for change in changes
-        if not (isinstance(change, Run) and change.argv in later)
+        for change in bootloader.changes
+        if not (isinstance(change, Run) and change.argv in run_later)
     )
+    return (*before, *arguments, *image_commands)
 
 
 def repeat_unfinished(
