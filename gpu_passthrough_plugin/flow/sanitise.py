@@ -76,16 +76,31 @@ def _bind_to_vfio(context: HostContext, unit: Unit) -> list[str]:
     published, and still assignable, is touched.
     """
     failures = []
+    misplaced = []
     for function in unit.functions:
         address = function.address
         try:
             binding = context.devices.binding(address)
-            if binding.driver != VFIO.driver:
-                require_current(context, (unit,))
-                context.devices.prepare()
-                context.devices.rebind(Rebind(address, binding, VFIO))
         except errors.Error as error:
             failures.append(f"{address} cannot be reset: {error}")
+            continue
+        if binding.driver != VFIO.driver:
+            misplaced.append(Rebind(address, binding, VFIO))
+    if not misplaced:
+        return failures
+    try:
+        require_current(context, (unit,))
+        context.devices.prepare()
+    except errors.Error as error:
+        return failures + [
+            f"{rebind.address} cannot be reset: {error}"
+            for rebind in misplaced
+        ]
+    for rebind in misplaced:
+        try:
+            context.devices.rebind(rebind)
+        except errors.Error as error:
+            failures.append(f"{rebind.address} cannot be reset: {error}")
     return failures
 
 
