@@ -21,12 +21,14 @@ _BLOCK_VALID = 0x1
 
 
 def uses(tree: Tree) -> tuple[HostUse, ...] | Unknown:
-    """Return the functions under mounted disks, swap and routes, by address.
+    """Return the functions under the host's disks and network, by address.
+
+    Under mounted disks, swap, every route, and interfaces that lie on others.
 
     ``Unknown`` as soon as one of them cannot be followed: an overlooked use
     costs the host.
     """
-    needed: set[HostUse] = set(_firmware_uses(tree))
+    needed: set[HostUse] = {*_firmware_uses(tree), *_stacked_uses(tree)}
     for part in (_disk_uses(tree), _route_uses(tree)):
         if isinstance(part, Unknown):
             return part
@@ -73,6 +75,14 @@ def _route_uses(tree: Tree) -> list[HostUse] | Unknown:
                 " and only the first next hop could be read)",
             )
     return needed
+
+
+def _stacked_uses(tree: Tree) -> Iterator[HostUse]:
+    """Yield the NICs below bridges, bonds and other interfaces."""
+    for name, upper in host_interfaces.stacked(tree):
+        chains = host_interfaces.functions(tree, name)
+        if not isinstance(chains, Unknown):
+            yield from _uses(chains, f"interface {upper}")
 
 
 def _firmware_uses(tree: Tree) -> Iterator[HostUse]:

@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from gpu_passthrough_plugin.discovery.tree import Tree, text
-from gpu_passthrough_plugin.formats import routes, rtnetlink, sysfs_path
+from gpu_passthrough_plugin.formats import (
+    chroot_path,
+    routes,
+    rtnetlink,
+    sysfs_path,
+)
 from gpu_passthrough_plugin.formats.routes import Route
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.reading import (
@@ -144,6 +149,36 @@ def functions(tree: Tree, interface: str) -> Mapping[Address, Chain] | Unknown:
             Why.MISSING, f"{interface} is virtual, and nothing is below it"
         )
     return chains
+
+
+def stacked(tree: Tree) -> list[tuple[str, str]]:
+    """Return each physical interface with each interface right above it.
+
+    Such as a bridge of guests that no route of the host's goes over, a bond,
+    or the macvtap of a running guest.
+    """
+    names = tree.names(_NET)
+    pairs = []
+    for name in () if isinstance(names, Unknown) else names:
+        path = tree.real(f"{_NET}/{name}")
+        if isinstance(path, str) and "/virtual/" not in path:
+            pairs += [(name, upper) for upper in _upper(tree, name)]
+    return pairs
+
+
+def _upper(tree: Tree, name: str) -> list[str]:
+    """Return the names of the interfaces right above one."""
+    folder = f"{_NET}/{name}"
+    entries = tree.names(folder)
+    upper = [
+        entry.removeprefix("upper_")
+        for entry in (() if isinstance(entries, Unknown) else entries)
+        if entry.startswith("upper_")
+    ]
+    master = tree.link(f"{folder}/master")
+    if not upper and isinstance(master, str):
+        upper.append(chroot_path.name(master))
+    return upper
 
 
 def _lower(tree: Tree, name: str) -> list[str]:

@@ -135,3 +135,21 @@ def test_a_damaged_recording_of_routes_is_unknown(host: Host) -> None:
         assert "route" in unknown(host)
     host.file("rtnetlink/routes", "inet 300.0.0.0/8 dev eth1 table 254\n")
     assert "300.0.0.0" in unknown(host)
+
+
+@pytest.mark.parametrize(
+    ("link", "upper"),
+    [
+        ("upper_br-guests", "br-guests"),
+        ("upper_macvtap0", "macvtap0"),
+        ("master", "ovs-system"),
+    ],
+)
+def test_a_nic_below_an_interface_without_a_route(
+    host: Host, link: str, upper: str
+) -> None:
+    """A bridge for guests alone: harvester/harvester#1541."""
+    path = software.nic(host, "", upper, 9)
+    function = "/devices/pci0000:19/0000:19:00.0"
+    software.nic(host, function, "eth0", 2, **{link: f"/sys{path}"})
+    assert used(host)["0000:19:00.0"] == {f"interface {upper}: eth0"}
