@@ -57,9 +57,9 @@ def _absence(groups: Sequence[Group]) -> Reason | None:
 
 
 def _firmware(facts: HostFacts, absence: Reason | None) -> Finding:
-    """Return whether the firmware offers an IOMMU.
+    """Return whether the firmware provides an IOMMU.
 
-    An active one proves it, whatever the tables are.
+    An active IOMMU proves it, whatever the tables are.
     """
     vendor, tables = facts.cpu_vendor, facts.acpi_tables
     if not isinstance(facts.iommus, Unknown) and facts.iommus:
@@ -67,11 +67,12 @@ def _firmware(facts: HostFacts, absence: Reason | None) -> Finding:
         present = ", ".join(sorted(tables & TABLES))
         detail = f"ACPI table {present}" if present else "an IOMMU is active"
         return Finding("firmware", Status.PASS, detail)
-    if facts.hypervisor is not None:
+    if facts.hypervisor is not None and not isinstance(facts.iommus, Unknown):
         return Finding(
             "firmware",
             Status.FAIL,
-            f"a virtual machine's ({facts.hypervisor}), without an IOMMU",
+            f"this host runs under a hypervisor ({facts.hypervisor}) and has"
+            " no IOMMU",
             absence.remedy if absence else "run this on the physical machine",
         )
     if isinstance(vendor, Unknown) or isinstance(tables, Unknown):
