@@ -1,4 +1,8 @@
-"""``host enable`` and ``host disable``: how a host boots, and back."""
+"""``host enable`` and ``host disable``: plan, apply and undo changes.
+
+The host and its boot journal are read once, and the plan is a function of
+both.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +78,7 @@ class EnableOptions:
     blacklist: tuple[str, ...] = ()
 
 
-class Journal(NamedTuple):
+class JournalState(NamedTuple):
     """What the journal of changes says, and the files in it as they are.
 
     :param history: None where nothing was changed.
@@ -96,7 +100,7 @@ class EnablePlan(NamedTuple):
 
     plan: HostPlan
     notes: tuple[str, ...]
-    journal: Journal
+    journal: JournalState
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -138,7 +142,7 @@ def plan_enable(context: BootContext, options: EnableOptions) -> EnablePlan:
 def _plan(
     snapshot: HostSnapshot,
     boot: BootState,
-    journal: Journal,
+    journal: JournalState,
     settings: Settings,
     options: EnableOptions,
 ) -> EnablePlan:
@@ -229,12 +233,12 @@ def disable(context: BootContext) -> tuple[UndoStep, ...]:
         return steps
 
 
-def _journal(applier: Applier | None) -> Journal:
+def _journal(applier: Applier | None) -> JournalState:
     history = applier.history() if applier else None
     if applier is None or history is None:
-        return Journal()
+        return JournalState()
     edits = foreign_edits.edits(history, applier.current_files(history))
-    return Journal(history, applier.built(history), edits)
+    return JournalState(history, applier.built(history), edits)
 
 
 def _desired(
