@@ -193,11 +193,16 @@ class BindingCase:
 
     :param targets: every function to be bound to vfio-pci, by address.
     :param others: every other function of the host.
+    :param configured: kernel arguments that are on disk already, by file or
+        setting; without those that this product put there.
     """
 
     targets: tuple[Target, ...]
     others: tuple[Function, ...]
     installation: Installation
+    configured: Mapping[str, tuple[str, ...]] = dataclasses.field(
+        default_factory=dict
+    )
 
 
 class BindingPlan(NamedTuple):

@@ -23,6 +23,7 @@ from gpu_passthrough_plugin.enablement.driver import (
     InitramfsDriver,
 )
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
+from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.change import (
     Build,
     Change,
@@ -48,6 +49,7 @@ class DesiredState:
     :param targets: functions to be bound to vfio-pci, by address.
     :param others: every function that is no target.
     :param blacklist: kernel modules that should not load by themselves.
+    :param virtual_functions: the targets that are SR-IOV virtual functions.
     """
 
     targets: tuple[Target, ...]
@@ -55,6 +57,7 @@ class DesiredState:
     blacklist: tuple[str, ...] = ()
     iommu_passthrough: bool = False
     allow_unsafe_interrupts: bool = False
+    virtual_functions: tuple[Address, ...] = ()
 
 
 class HostPlan(NamedTuple):
@@ -95,7 +98,12 @@ def plan(
     _require_same_drivers(drivers, history)
     others = tuple(member.function for member in desired.others)
     binding = drivers.binding.plan(
-        BindingCase(desired.targets, others, installation)
+        BindingCase(
+            desired.targets,
+            others,
+            installation,
+            _configured(drivers, installation, history),
+        )
     )
     files = _files(desired, drivers.initramfs, installation, binding)
     requirements = (
@@ -118,7 +126,34 @@ def plan(
         boot_id=_boot_of_last_change(boot_id, history, changes),
         drivers=drivers.names,
     )
-    return HostPlan(changes, bootloader.notes, enablement)
+    notes = (*bootloader.notes, *_late_notes(desired))
+    return HostPlan(changes, notes, enablement)
+
+
+def _configured(
+    drivers: Drivers, installation: Installation, history: History | None
+) -> dict[str, tuple[str, ...]]:
+    """Return the kernel arguments on disk that this product did not add."""
+    own = frozenset(history.enablement.arguments if history else ())
+    configured = drivers.bootloader.configured(installation)
+    return {
+        place: tuple(word for word in words if word not in own)
+        for places in (configured.sources, configured.entries)
+        for place, words in places.items()
+    }
+
+
+def _late_notes(desired: DesiredState) -> tuple[str, ...]:
+    """Return what no early script can bind: it is not there yet."""
+    if not desired.virtual_functions:
+        return ()
+    names = ", ".join(map(str, desired.virtual_functions))
+    return (
+        f"{names}: a virtual function is there only after the driver of its"
+        " physical function enabled it, which is later than early scripts"
+        " run: it is bound when an instance boots, or by a udev rule or"
+        " driverctl",
+    )
 
 
 def restored_images(

@@ -34,6 +34,7 @@ from gpu_passthrough_plugin.model.change import (
     UndoStep,
 )
 from gpu_passthrough_plugin.model.change_history import ForeignEdit, History
+from gpu_passthrough_plugin.model.function import VirtualFunction
 from gpu_passthrough_plugin.model.reading import known
 
 if TYPE_CHECKING:
@@ -258,6 +259,13 @@ def _desired(
         blacklist=(*settings.blacklist, *options.blacklist),
         iommu_passthrough=settings.iommu_passthrough,
         allow_unsafe_interrupts=settings.allow_unsafe_interrupts,
+        virtual_functions=tuple(
+            member.address
+            for member in snapshot.members()
+            if member.address in selected
+            and member.detail is not None
+            and isinstance(member.detail.sriov, VirtualFunction)
+        ),
     )
 
 

@@ -158,7 +158,9 @@ VFIO_PROBE_FAILED = _any(
 )
 
 # From this product's early script.
-EARLY_SCRIPT_FAILED = _any(r"gpu-passthrough: .*(alone|cannot|did not)")
+EARLY_SCRIPT_FAILED = _any(
+    r"gpu-passthrough: .*(alone|cannot|did not|is not (there|present))"
+)
 
 
 def word(text: str) -> re.Pattern[str]:

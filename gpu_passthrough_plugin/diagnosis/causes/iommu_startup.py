@@ -119,7 +119,8 @@ def argument_missing(case: Case) -> Cause | None:
     words, _ = _cmdline(case)
     if not _lacks_switch(case) or iommu_arguments.ineffective(words):
         return None
-    if kernel_arguments.is_configured(case, INTEL_ON):
+    unread = kernel_arguments.unread_place(case, INTEL_ON)
+    if unread is None and kernel_arguments.is_configured(case, INTEL_ON):
         return None
     facts = case.evidence.facts
     is_likely = "DMAR" in (known(facts.acpi_tables) or ()) and not isinstance(
@@ -129,7 +130,8 @@ def argument_missing(case: Case) -> Cause | None:
         "argument-missing",
         Confidence.LIKELY if is_likely else Confidence.POSSIBLE,
         f"the kernel was started without {INTEL_ON} and made no IOMMU group",
-        f"/proc/cmdline: {' '.join(words)}",
+        f"/proc/cmdline: {' '.join(words)}"
+        + (f"; {unread}" if unread else ""),
         _ENABLE,
     )
 

@@ -38,6 +38,42 @@ def is_configured(case: Case, argument: str) -> bool:
     )
 
 
+def unread_place(case: Case, argument: str) -> str | None:
+    """Return where an argument stands that this host's boot does not read.
+
+    A file beside the one that is read, or a further line of it.
+    """
+    evidence = case.evidence
+    if is_pending(case) or _places_with(evidence.entries, argument):
+        return None
+    present = _places_with(evidence.configured, argument)
+    # ``/etc/default/grub GRUB_CMDLINE_LINUX``: settings of one file add up.
+    files = {place.partition(" ")[0] for place in present}
+    for place in _places_without(evidence.configured, argument):
+        if place.partition(" ")[0] in files:
+            continue
+        line = _later_line(evidence.installation.files.get(place), argument)
+        if line:
+            return f"{place}:{line} has {argument}, and only line 1 is read"
+        if present:
+            return (
+                f"{present[0]} has {argument}, and this host's boot loader"
+                f" reads {place}, which lacks it"
+            )
+    return None
+
+
+def _later_line(data: bytes | Unknown | None, argument: str) -> int | None:
+    """Return the number of the line behind the first that has it, or None."""
+    if data is None or isinstance(data, Unknown):
+        return None
+    for number, line in enumerate(as_text(data).splitlines(), 1):
+        words = kernel_cmdline.split(line)
+        if number > 1 and kernel_cmdline.contains(words, argument):
+            return number
+    return None
+
+
 def not_rebooted(case: Case) -> Cause | None:
     """Find that the argument is on disk, and the host was not rebooted."""
     evidence = case.evidence

@@ -18,6 +18,7 @@ from gpu_passthrough_plugin.formats import (
     vfio_pci_ids,
 )
 from gpu_passthrough_plugin.formats.vfio_pci_ids import IdList
+from gpu_passthrough_plugin.model.function import VirtualFunction
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.reading import Unknown, known
 
@@ -144,6 +145,16 @@ def override_lost(case: Case) -> Cause | None:
     if is_same_boot(case.evidence) or not (is_empty or line):
         return None
     address = case.target.address
+    if isinstance(detail.sriov, VirtualFunction):
+        return Cause(
+            "override-lost",
+            Confidence.LIKELY,
+            f"{address} is a virtual function: it is not there yet when the"
+            " early script runs",
+            line or f"physfn: {detail.sriov.physical}",
+            "let an instance's boot bind it, or bind it when it is enabled,"
+            f" with 'driverctl set-override {address} vfio-pci'",
+        )
     return Cause(
         "override-lost",
         Confidence.LIKELY,

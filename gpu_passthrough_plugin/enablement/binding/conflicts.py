@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement import own_files
 from gpu_passthrough_plugin.enablement.driver import BindingCase
-from gpu_passthrough_plugin.formats import vfio_pci_ids
+from gpu_passthrough_plugin.formats import modprobe, vfio_pci_ids
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import Unknown
@@ -42,23 +42,74 @@ def foreign_lists(
     )
 
 
+def cmdline_lists(case: BindingCase) -> tuple[vfio_pci_ids.IdList, ...]:
+    """Return the lists of ids on the command lines that are configured.
+
+    modprobe hands them to the module as well, in an early script too.
+    Source: modprobe(8), and ``modprobe --show-depends vfio-pci``.
+    """
+    return tuple(
+        id_list._replace(source=f"{place}: {id_list.source}")
+        for place, words in case.configured.items()
+        for id_list in vfio_pci_ids.from_cmdline(words)
+    )
+
+
 def refuse_captured(case: BindingCase) -> None:
-    """Raise if ids in a file of the host match a function that stays with it.
+    """Raise if the host gives vfio-pci a function that is no target.
+
+    By ids in a file of modprobe or on the kernel command line, or by a
+    command that modprobe runs in place of loading the module.
 
     :raises Refused: naming the file, the ids and the functions.
     """
     faults = []
-    for id_list in foreign_lists(case.installation):
-        for ids in id_list.ids:
-            captured = list(_captured(ids, case))
-            if captured:
-                faults.append(
-                    f"{id_list.source} gives vfio-pci the ids {ids}, which"
-                    f" also match {', '.join(captured)}: remove {ids} from"
-                    " that file, or select what they match"
-                )
+    lists = (*foreign_lists(case.installation), *cmdline_lists(case))
+    # One argument is often in several boot entries.
+    for ids, sources in _by_ids(lists).items():
+        captured = list(_captured(ids, case))
+        if captured:
+            faults.append(
+                f"{sources[0]} gives vfio-pci the ids {ids}, which take"
+                f" {', '.join(captured)} as well: remove {ids} there, or"
+                " select what they match"
+            )
+    faults += _commands(case.installation)
     if faults:
         raise errors.Refused("; ".join(faults))
+
+
+def _by_ids(
+    lists: Iterable[vfio_pci_ids.IdList],
+) -> dict[str, list[str]]:
+    """Return where each entry of the lists stands."""
+    sources: dict[str, list[str]] = {}
+    for id_list in lists:
+        for ids in id_list.ids:
+            sources.setdefault(ids, []).append(id_list.source)
+    return sources
+
+
+def _commands(installation: Installation) -> Iterator[str]:
+    """Yield a fault for each command that is run in place of loading.
+
+    One that only prevents loading is reported where that is judged.
+    """
+    for line in modprobe.configuration(installation):
+        is_command = line.command == "install"
+        if not is_command or line.module != vfio_pci_ids.MODULE:
+            continue
+        if line.rest.split()[0] not in _DO_NOTHING:
+            yield (
+                f"{line} runs a command in place of loading vfio-pci, which"
+                " may take other functions as well: remove that line, and"
+                " select what the command binds"
+            )
+
+
+_DO_NOTHING = frozenset(
+    {"/bin/false", "/bin/true", "/usr/bin/false", "/usr/bin/true"}
+)
 
 
 def refuse_identical(case: BindingCase) -> None:

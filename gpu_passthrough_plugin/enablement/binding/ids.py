@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement import own_files
 from gpu_passthrough_plugin.enablement.binding import conflicts
@@ -14,6 +16,7 @@ from gpu_passthrough_plugin.enablement.driver import (
 from gpu_passthrough_plugin.enablement.own_files import OwnFile
 from gpu_passthrough_plugin.formats import modprobe
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
+from gpu_passthrough_plugin.formats.vfio_pci_ids import IdList
 from gpu_passthrough_plugin.model.installation import Installation, Reads
 from gpu_passthrough_plugin.model.reading import Unknown
 
@@ -36,14 +39,19 @@ class IdsBinding(BindingDriver):
         conflicts.refuse_identical(case)
         conflicts.refuse_captured(case)
         ids = tuple(dict.fromkeys(target.ids for target in case.targets))
-        _refuse_other_list(case.installation, ids)
+        requirements = _requirements(case.installation, ids)
+        lists = conflicts.foreign_lists(case.installation)
+        if not requirements.lists:
+            # Otherwise the boot loader's plan adds to such a list.
+            lists += conflicts.cmdline_lists(case)
+        _refuse_other_list(lists, ids)
         _refuse_built_in(case)
         return BindingPlan(
             own_files.writes(
                 case.installation,
                 OwnFile("bind by ids", own_files.MODPROBE, _text(case, ids)),
             ),
-            _requirements(case.installation, ids),
+            requirements,
             InitramfsContent("", own_files.MODULES, (own_files.MODPROBE,)),
         )
 
@@ -76,16 +84,15 @@ def _requirements(
     return Requirements()
 
 
-def _refuse_other_list(
-    installation: Installation, ids: tuple[str, ...]
-) -> None:
-    """Raise if another file has other ids: the module uses the last list."""
-    for id_list in conflicts.foreign_lists(installation):
+def _refuse_other_list(lists: Iterable[IdList], ids: tuple[str, ...]) -> None:
+    """Raise if another list has other ids: the module uses the last one."""
+    for id_list in lists:
         if set(id_list.ids) != set(ids):
+            place = id_list.path or id_list.source.partition(": ")[0]
             raise errors.Refused(
-                f"{id_list.path} gives vfio-pci ids={','.join(id_list.ids)},"
+                f"{place} gives vfio-pci ids={','.join(id_list.ids)},"
                 f" and ids={','.join(ids)} is needed; only one of two lists"
-                " takes effect: remove ids= from that file, or use --binding"
+                " takes effect: remove ids= there, or use --binding"
                 " address"
             )
 

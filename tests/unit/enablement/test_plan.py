@@ -204,3 +204,12 @@ def test_an_unfinished_change_is_repeated() -> None:
         Action.RUN,
         Action.CHANGE,
     ]
+
+
+def test_a_virtual_function_is_noted() -> None:
+    """No early script finds it: its physical function's driver makes it."""
+    (first, _) = CARD
+    late = dataclasses.replace(ONE_CARD, virtual_functions=(first.address,))
+    host = debian.debian12()
+    (note,) = {*plan(host, desired=late).notes} - {*plan(host).notes}
+    assert str(first.address) in note and "virtual function" in note

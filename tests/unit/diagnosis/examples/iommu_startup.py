@@ -13,6 +13,7 @@ from tests.unit.diagnosis.build import (
     Fields,
     case,
     enabled,
+    found,
     member,
     told,
     ungrouped,
@@ -30,6 +31,16 @@ MIXED: Fields = {"cpu_vendor": CpuVendor.AMD}
 PENDING = enabled(boot_id="now")
 
 
+CMDLINE = "/etc/kernel/cmdline"
+TWO_FILES = {**SOURCE, CMDLINE: ("root=ZFS=rpool", "boot=zfs")}
+TWO_SETTINGS = {
+    "/etc/default/grub GRUB_CMDLINE_LINUX": ("boot=zfs",),
+    "/etc/default/grub GRUB_CMDLINE_LINUX_DEFAULT": WORD,
+}
+SECOND_LINE: Fields = {
+    "configured": {CMDLINE: ("root=ZFS=rpool",)},
+    "installation": found({CMDLINE: "root=ZFS=rpool\nintel_iommu=on\n"}),
+}
 REFUSED = "vfio-pci: probe of 0000:06:00.0 failed with error -22"
 
 
@@ -132,6 +143,12 @@ EXAMPLES = {
             ungrouped(kernel_arguments=LOST),
             ungrouped(kernel_arguments=("iommu=on",)),
             case(*UNGROUPED, **told("quiet", configured=SOURCE)),
+            case(*UNGROUPED, **told("quiet", configured=TWO_SETTINGS)),
+        ),
+        (
+            # Proxmox on ZFS: systemd-boot reads the other file.
+            case(*UNGROUPED, **told("quiet", configured=TWO_FILES)),
+            case(*UNGROUPED, **told("quiet", **SECOND_LINE)),
         ),
     ),
     "iommu-driver-missing": Example(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from gpu_passthrough_plugin import errors
@@ -83,6 +85,45 @@ def test_a_function_with_unknown_ids_may_be_captured() -> None:
     line = "options vfio-pci ids=10de:1430\n"
     with pytest.raises(errors.Refused, match=r"0000:09:00\.0"):
         conflicts.refuse_captured(case(lost, files={OPERATORS: line}))
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["vfio-pci.ids=10de:1430,10de:0fba", "vfio_pci.ids=10de:1430"],
+)
+def test_the_kernels_command_line_captures_as_well(word: str) -> None:
+    """vga-passthrough on Manjaro: twins, and the console is on the other."""
+    there = dataclasses.replace(
+        case(TWIN), configured={"/etc/default/grub": ("quiet", word)}
+    )
+    with pytest.raises(errors.Refused) as caught:
+        conflicts.refuse_captured(there)
+    assert str(caught.value).startswith("/etc/default/grub: ")
+    assert "0000:07:00.0" in str(caught.value)
+    conflicts.refuse_captured(dataclasses.replace(there, others=()))
+    misspelt = {"/etc/default/grub": (word.replace(".", "-", 1),)}
+    conflicts.refuse_captured(dataclasses.replace(there, configured=misspelt))
+
+
+@pytest.mark.parametrize(
+    ("line", "is_refused"),
+    [
+        ("install vfio-pci /sbin/vfio-pci-override-vga.sh", True),
+        ("install vfio_pci echo 1; /sbin/modprobe -i vfio_pci", True),
+        ("install vfio-pci /bin/false", False),
+        ("install nouveau /bin/false", False),
+        ("# install vfio-pci /sbin/vfio-pci-override-vga.sh", False),
+    ],
+)
+def test_a_command_in_place_of_loading(line: str, is_refused: bool) -> None:
+    there = case(TWIN, files={OPERATORS: f"{line}\n"})
+    if not is_refused:
+        conflicts.refuse_captured(there)
+        return
+    with pytest.raises(
+        errors.Refused, match=r"^/etc/modprobe.d/vfio.conf:1: "
+    ):
+        conflicts.refuse_captured(there)
 
 
 @pytest.mark.parametrize("vendor", [0, 0xFFFF])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from gpu_passthrough_plugin import errors
@@ -102,3 +104,16 @@ def test_a_built_in_driver_of_a_target_is_refused() -> None:
     for fact in ("xhci_pci", "6.9.0-1-amd64", "0000:06:00.2"):
         assert fact in str(caught.value)
     assert "--binding address" in str(caught.value)
+
+
+def test_a_list_on_the_command_line_has_to_be_the_same() -> None:
+    """modprobe hands it to the module last, so that it alone takes effect."""
+    other = {"/etc/default/grub": ("vfio-pci.ids=10de:1430",)}
+    there = dataclasses.replace(case(), configured=other)
+    with pytest.raises(errors.Refused, match=r"^/etc/default/grub gives"):
+        planned(there)
+    same = {"/etc/default/grub": (f"vfio-pci.ids={','.join(IDS)}",)}
+    planned(dataclasses.replace(there, configured=same))
+    builtin = case(is_vfio_builtin=True)
+    plan = planned(dataclasses.replace(builtin, configured=other))
+    assert plan.requirements.lists == (("vfio-pci.ids", IDS),)
