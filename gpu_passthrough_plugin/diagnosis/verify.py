@@ -62,7 +62,7 @@ def expected(
 
 
 def intended(evidence: Evidence) -> tuple[Member, ...]:
-    """Return the functions that somebody meant for vfio-pci, by address.
+    """Return the functions intended for vfio-pci, by address.
 
     Those that a VFIO driver has, that driver_override gives to one, and
     that an ``ids=`` of vfio-pci names.

@@ -51,8 +51,8 @@ def gone(case: Case) -> Cause | None:
         )
         fix = (
             "search /etc/udev/rules.d and /usr/lib/udev/rules.d for"
-            " ATTR{remove}, and take away what removes it (a rule, a switch"
-            " between graphics cards); it is back after a reboot"
+            " ATTR{remove}, disable that rule or the graphics switching tool"
+            " that removes the function, then reboot"
         )
     return Cause(
         "gone",
@@ -136,7 +136,7 @@ def unreadable(case: Case) -> Cause | None:
 
 
 def _same_model_elsewhere(case: Case) -> Function | None:
-    """Return a function of the same ids that is no target, or None."""
+    """Return another function of the same ids, not a target, or None."""
     for member in case.evidence.members:
         function = member.function
         is_same = _ids(function) == case.target.ids

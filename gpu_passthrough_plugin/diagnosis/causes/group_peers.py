@@ -55,7 +55,7 @@ def group_shared(case: Case) -> Cause | None:
 
 
 def identical_captured(case: Case) -> Cause | None:
-    """Find that ``ids=`` bound a card of the same model that is no target."""
+    """Find that ``ids=`` bound an unselected card of the same model."""
     ids = case.target.ids
     id_lists = configured_ids(case.evidence)
     source = next((g.source for g in id_lists if g.covers(ids)), None)

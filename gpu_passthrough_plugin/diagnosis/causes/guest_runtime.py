@@ -144,11 +144,11 @@ def reset_shared(case: Case) -> Cause | None:
     return Cause(
         "reset-shared",
         Confidence.POSSIBLE,
-        f"the only reset of {function.address} is that of its bus, which"
-        f" resets {other.address} of another group as well",
+        f"{function.address} can be reset only with its bus, which also"
+        f" resets {other.address} of another group",
         f"reset_method: {' '.join(methods)}; {other.address} in group"
         f" {shown(other.function.iommu_group)} is on {driver}",
-        f"assign both groups to one guest, or keep {function.address} in the"
+        f"assign both groups to one guest, or leave {function.address} to the"
         " host: QEMU cannot reset it alone",
     )
 

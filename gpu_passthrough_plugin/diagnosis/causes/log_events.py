@@ -21,17 +21,17 @@ def reset_failed(case: Case) -> Cause | None:
     return Cause(
         "reset-failed",
         Confidence.LIKELY,
-        f"a reset of {case.target.address} did not end: it may not respond to"
-        " the next guest",
+        f"a reset of {case.target.address} did not complete; the function may"
+        " not respond to the next guest",
         line,
-        f"{_POWER_CYCLE}; if it happens with every guest, look for a reset of"
-        " its own for the card (vendor-reset for AMD), or assign it once a"
-        " boot",
+        f"{_POWER_CYCLE}; if it happens with every guest, install a reset"
+        " module for the card where there is one (vendor-reset for AMD), or"
+        " assign the card once per boot",
     )
 
 
 def iommu_timeout(case: Case) -> Cause | None:
-    """Find that the IOMMU waits for a device that does not answer."""
+    """Find that the IOMMU waits for a device that does not respond."""
     about = kernel_log.last(
         kernel_log.about_in_any_form(
             case.evidence.messages, case.target.address
@@ -46,9 +46,9 @@ def iommu_timeout(case: Case) -> Cause | None:
     return Cause(
         "iommu-timeout",
         Confidence.LIKELY if about else Confidence.POSSIBLE,
-        f"the IOMMU waits for {case.target.address}, which does not answer"
+        f"the IOMMU waits for {case.target.address}, which does not respond"
         if about
-        else "the IOMMU waits for a device that does not answer",
+        else "the IOMMU waits for a device that does not respond",
         line,
         f"{_POWER_CYCLE}; if it comes back, try 'pci=noats' on the kernel"
         " command line",
@@ -63,8 +63,8 @@ def bar_unassigned(case: Case) -> Cause | None:
     return Cause(
         "bar-unassigned",
         Confidence.LIKELY,
-        f"the memory of {case.target.address} has no addresses: no guest can"
-        " use it",
+        f"a BAR of {case.target.address} has no address, so no guest can use"
+        " the function",
         line,
         "enable 'Above 4G decoding' (and 64-bit or large MMIO) in the firmware"
         " setup, or add pci=realloc to the kernel command line",
@@ -100,7 +100,7 @@ def gpu_fault(case: Case) -> Cause | None:
             "gpu-fault",
             Confidence.POSSIBLE,
             f"the NVIDIA driver lost {address} (Xid {match['code']}) before"
-            " it was given to vfio-pci",
+            " vfio-pci bound it",
             line,
             _POWER_CYCLE,
         )
