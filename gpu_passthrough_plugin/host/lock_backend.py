@@ -137,8 +137,8 @@ def connected(
         os.makedirs(folder, mode=0o700, exist_ok=True)
     except OSError as error:
         raise errors.Unavailable(
-            f"cannot create the folder for locks: {error}; see [DEFAULT]"
-            " state_path"
+            f"cannot create {folder} for locks: {error.strerror}; see"
+            " [DEFAULT] state_path"
         ) from error
     backend = LockBackend(url, member)
     backend.call(backend.start, timeout_s)

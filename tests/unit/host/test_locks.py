@@ -1,0 +1,85 @@
+"""Names, notes and refusals of locks; their backends are tested elsewhere."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.host.lock_backend import redacted_url
+from gpu_passthrough_plugin.host.locks import HostLock, lock_name, owner
+from tests.golden import assert_golden, sections
+
+
+def test_a_long_name_is_cut_and_still_its_own() -> None:
+    long = "node-1." + "rack." * 12
+    names = {lock_name(long + end) for end in ("a", "b")}
+    assert len(names) == 2 and {len(name) for name in names} == {64}
+    assert lock_name("node-1") == "gpu-passthrough-node-1"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("file:///var/lib/locks", "file:///var/lib/locks"),
+        ("redis://:pass@10.0.0.1:6379", "redis://***@10.0.0.1:6379"),
+        ("redis://u:pa/s@s@host:1?password=x", "redis://***@host:1"),
+        ("mysql://u:p@db/locks?ssl_key=x", "mysql://***@db/locks"),
+    ],
+)
+def test_a_url_is_shown_without_what_may_be_secret(
+    url: str, shown: str
+) -> None:
+    assert redacted_url(url) == shown
+
+
+def test_the_owner_is_a_process_that_runs(tmp_path: Path) -> None:
+    note = tmp_path / "node-1.holder"
+    nobody = "an unknown process"
+    assert owner(str(note)) == nobody
+    for text in ("", "x", "x command", "-1 command", f"{2**70} command"):
+        note.write_text(text)
+        assert owner(str(note)) == nobody
+    note.write_bytes(b"\xff command")
+    assert owner(str(note)) == nobody
+    note.write_text(f"{os.getpid()} gpu-passthrough host enable")
+    name = f"process {os.getpid()} (gpu-passthrough host enable)"
+    assert owner(str(note)).startswith(name)
+    os.utime(note, (os.stat(note).st_mtime - 90,) * 2)
+    assert int(owner(str(note)).split()[-2]) in range(90, 120)
+
+
+def test_what_is_not_taken_is_not_lost(tmp_path: Path) -> None:
+    lock(tmp_path, "nosuch://server").require()
+
+
+def test_golden(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    texts = {
+        "an unknown backend": refusal(tmp_path, "nosuch://u:secret@server"),
+        "the state folder": refusal(tmp_path / "file", "file:///locks"),
+    }
+    assert "secret" not in texts["an unknown backend"]
+    text = sections(texts).replace(str(tmp_path), "TMP")
+    assert_golden(Path(__file__).with_name("locks.txt"), text)
+
+
+def lock(folder: Path, url: str) -> HostLock:
+    return HostLock(
+        url,
+        "node-1",
+        folder=str(folder / "locks"),
+        timeout_s=2,
+        on_wait=pytest.fail,
+    )
+
+
+def refusal(folder: Path, url: str) -> str:
+    with (
+        pytest.raises(errors.Unavailable) as caught,
+        lock(folder, url)(),
+    ):
+        pass
+    return str(caught.value)
