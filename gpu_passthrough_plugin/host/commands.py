@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import IO
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host import chroot_path
+from gpu_passthrough_plugin.host.files import local_path
 
 # Independent of the operator's language and PATH.  LVM's tools warn about
 # file descriptors that they did not open.
@@ -101,7 +101,7 @@ class Commands:
         output: IO[bytes],
         log: IO[bytes],
     ) -> None:
-        program = chroot_path.local(self._root, argv[0])
+        program = local_path(self._root, argv[0])
         with self._locked(title) as lock:
             with contextlib.suppress(OSError):
                 log.write(f"\n# {title}: {' '.join(argv)}\n".encode())

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host import chroot_path
+from gpu_passthrough_plugin.formats import chroot_path
 from gpu_passthrough_plugin.model.change_history import Attributes, FileState
+from gpu_passthrough_plugin.model.reading import Unknown
 
 # Opening a pipe or a device does not block.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -38,7 +39,7 @@ class Files:
 
     def real(self, path: str) -> str:
         """Return a file's path with every symbolic link resolved."""
-        return chroot_path.real(self.root, path)
+        return real_path(self.root, path)
 
     def entry(self, path: str) -> FileState | None:
         """Return a file's digest and attributes; None if it is missing.
@@ -182,7 +183,7 @@ class Files:
 
     def disk(self, real: str) -> str:
         """Return a resolved path of the host as this process sees it."""
-        return chroot_path.local(self.root, real)
+        return local_path(self.root, real)
 
     @contextlib.contextmanager
     def _opened(self, path: str) -> Iterator[io.BufferedReader | None]:
@@ -332,3 +333,39 @@ def _names(handle: int) -> list[str]:
         if error.errno in _UNSUPPORTED:
             return []
         raise
+
+
+def real_path(root: str, path: str) -> str:
+    """Return the path behind every symbolic link, in the host's terms.
+
+    No link leads out of ``root``.  The file need not exist.
+
+    :raises Invalid: when the path is not absolute.
+    :raises Unavailable: when its links form a circle.
+    """
+    if not path.startswith("/"):
+        raise errors.Invalid(
+            f"{path!r} is not an absolute path; expected one that starts"
+            " with /"
+        )
+    resolved = chroot_path.resolve(
+        path, lambda link: _read_link(local_path(root, f"/{link}"))
+    )
+    if isinstance(resolved, Unknown):
+        raise errors.Unavailable(
+            f"{path} cannot be opened ({resolved.detail}); 'namei {path}'"
+            " shows where its symbolic links lead"
+        )
+    return f"/{resolved}"
+
+
+def local_path(root: str, path: str) -> str:
+    """Return a resolved path of the host as this process sees it."""
+    return posixpath.join(root, path.lstrip("/")) if root != "/" else path
+
+
+def _read_link(path: str) -> str | None:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
