@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery import host_disks, host_interfaces
+from gpu_passthrough_plugin.discovery import host_disks
+from gpu_passthrough_plugin.discovery.host_interfaces import HostNetwork
 from gpu_passthrough_plugin.discovery.tree import Tree, text
 from gpu_passthrough_plugin.formats import chroot_path, sysfs_path
 from gpu_passthrough_plugin.model import address as addresses
@@ -28,8 +29,9 @@ def uses(tree: Tree) -> tuple[HostUse, ...] | Unknown:
     ``Unknown`` as soon as one of them cannot be followed: an overlooked use
     costs the host.
     """
-    needed: set[HostUse] = {*_firmware_uses(tree), *_stacked_uses(tree)}
-    for part in (_disk_uses(tree), _route_uses(tree)):
+    network = HostNetwork(tree)
+    needed: set[HostUse] = {*_firmware_uses(tree), *_stacked_uses(network)}
+    for part in (_disk_uses(network), _route_uses(network)):
         if isinstance(part, Unknown):
             return part
         needed.update(part)
@@ -37,21 +39,21 @@ def uses(tree: Tree) -> tuple[HostUse, ...] | Unknown:
     return tuple(sorted(needed))
 
 
-def _disk_uses(tree: Tree) -> list[HostUse] | Unknown:
-    sources = host_disks.sources(tree)
+def _disk_uses(network: HostNetwork) -> list[HostUse] | Unknown:
+    sources = host_disks.sources(network.tree)
     if isinstance(sources, Unknown):
         return sources
     needed = []
     for source in sources:
-        chains = host_disks.functions(tree, source)
+        chains = host_disks.functions(network, source)
         if isinstance(chains, Unknown):
             return Unknown(chains.why, f"{source.what}: {chains}")
         needed += _uses(chains, source.what)
     return needed
 
 
-def _route_uses(tree: Tree) -> list[HostUse] | Unknown:
-    table = host_interfaces.route_table(tree)
+def _route_uses(network: HostNetwork) -> list[HostUse] | Unknown:
+    table = network.routes
     if isinstance(table, Unknown):
         return table
     defaults = {hop.interface for hop in table.hops if hop.is_default}
@@ -59,7 +61,7 @@ def _route_uses(tree: Tree) -> list[HostUse] | Unknown:
     for interface in sorted({hop.interface for hop in table.hops}):
         is_default = interface in defaults
         what = f"{'default route' if is_default else 'route'} ({interface})"
-        chains = host_interfaces.functions(tree, interface)
+        chains = network.functions(interface)
         if not isinstance(chains, Unknown):
             needed += _uses(chains, what)
         elif is_default:
@@ -67,7 +69,7 @@ def _route_uses(tree: Tree) -> list[HostUse] | Unknown:
         # Otherwise a guest's own network or a tunnel: what carries it has a
         # route of its own.
     for interface in table.possible:
-        chains = host_interfaces.functions(tree, interface)
+        chains = network.functions(interface)
         if not isinstance(chains, Unknown):
             needed += _uses(
                 chains,
@@ -77,10 +79,10 @@ def _route_uses(tree: Tree) -> list[HostUse] | Unknown:
     return needed
 
 
-def _stacked_uses(tree: Tree) -> Iterator[HostUse]:
+def _stacked_uses(network: HostNetwork) -> Iterator[HostUse]:
     """Yield the NICs below bridges, bonds and other interfaces."""
-    for name, upper in host_interfaces.stacked(tree):
-        chains = host_interfaces.functions(tree, name)
+    for name, upper in network.stacked():
+        chains = network.functions(name)
         if not isinstance(chains, Unknown):
             yield from _uses(chains, f"interface {upper}")
 

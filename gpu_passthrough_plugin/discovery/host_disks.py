@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from gpu_passthrough_plugin.discovery import network_disks
+from gpu_passthrough_plugin.discovery.host_interfaces import HostNetwork
 from gpu_passthrough_plugin.discovery.tree import Tree, text
 from gpu_passthrough_plugin.formats import chroot_path, mountinfo, sysfs_path
 from gpu_passthrough_plugin.formats.mountinfo import Mount
@@ -83,7 +84,9 @@ def sources(tree: Tree) -> tuple[Source, ...] | Unknown:
     return (*disks.values(), *swapped)
 
 
-def functions(tree: Tree, source: Source) -> Mapping[Address, Chain] | Unknown:
+def functions(
+    network: HostNetwork, source: Source
+) -> Mapping[Address, Chain] | Unknown:
     """Return the functions that the disks of ``source`` are on.
 
     Each with the names of the devices that lead from it up to the source:
@@ -92,6 +95,7 @@ def functions(tree: Tree, source: Source) -> Mapping[Address, Chain] | Unknown:
     on a bus other than PCI, or for one that is unplugged; ``Unknown`` for
     one that lies on nothing known.
     """
+    tree = network.tree
     steps: list[tuple[str | Unknown, Chain]] = []
     if source.kind in mountinfo.POOLED:
         members = _pool_members(tree, source)
@@ -111,7 +115,7 @@ def functions(tree: Tree, source: Source) -> Mapping[Address, Chain] | Unknown:
         if path in seen:
             continue
         seen.add(path)
-        below = _below(tree, path)
+        below = _below(network, path)
         if isinstance(below, Unknown):
             return below
         reached, lower = below
@@ -161,7 +165,7 @@ def _names(tree: Tree, path: str) -> Chain:
 
 
 def _below(
-    tree: Tree, path: str
+    network: HostNetwork, path: str
 ) -> tuple[Mapping[Address, Chain], list[str | Unknown]] | Unknown:
     """Return the functions that a device is on, and the devices it is on.
 
@@ -171,12 +175,12 @@ def _below(
     reached: dict[Address, Chain] = {
         address: () for address in sysfs_path.endpoints(path)
     }
-    remote = network_disks.functions(tree, path)
+    remote = network_disks.functions(network, path)
     if isinstance(remote, Unknown):
         return remote
     if remote is not None:
         return {**remote, **reached}, []
-    lower = _lower(tree, path)
+    lower = _lower(network.tree, path)
     return lower if isinstance(lower, Unknown) else (reached, lower)
 
 

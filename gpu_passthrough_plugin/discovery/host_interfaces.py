@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from gpu_passthrough_plugin.formats import (
     rtnetlink,
     sysfs_path,
 )
-from gpu_passthrough_plugin.formats.routes import Route
+from gpu_passthrough_plugin.formats.routes import Route, RouteIndex
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.reading import (
     MISSING,
@@ -27,6 +28,11 @@ _ROUTES = ("proc/1/net", "proc/net")
 # Open vSwitch ties a bridge's own interface to nothing; all its physical
 # ones are below this datapath.
 _DATAPATH = "ovs-system"
+# Source: Linux, include/linux/netdevice.h (MAX_NEST_DEV is 8); Open vSwitch
+# and virtual functions add a few.
+_MOST_STACKED = 16
+# A recording of a stranger's may lead from each interface to each.
+_MOST_VISITS = 100_000
 
 Chain = tuple[str, ...]
 """Names of interfaces, from a physical one up to the one that is asked for."""
@@ -44,7 +50,143 @@ class RouteTable(NamedTuple):
     possible: tuple[str, ...]
 
 
-def route_table(tree: Tree) -> RouteTable | Unknown:
+class HostNetwork:
+    """The host's routes and interfaces, each read once.
+
+    :ivar tree: the host's files.
+    """
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self._visits = 0
+
+    @functools.cached_property
+    def routes(self) -> RouteTable | Unknown:
+        """The host's routes: all next hops, or what else could be read."""
+        return _route_table(self.tree)
+
+    def towards(self, address: str) -> tuple[str, ...] | Unknown:
+        """Return the interfaces over which the host reaches an IP address.
+
+        None for one on the loopback network.
+
+        :param address: a link-local one with its interface:
+            ``fe80::1%eno1``.
+        """
+        if address.startswith("127.") or address == "::1":
+            return ()
+        interface = address.partition("%")[2]
+        if interface:
+            return (interface,)
+        if isinstance(self.routes, Unknown):
+            return self.routes
+        try:
+            hops = self._index.towards(address)
+        except ValueError as error:
+            return Unknown(Why.MALFORMED, str(error))
+        if not hops:
+            return Unknown(Why.MISSING, f"no route to {address}")
+        names = [hop.interface for hop in hops]
+        if any(hop.is_default for hop in hops):
+            names += self.routes.possible
+        return tuple(dict.fromkeys(names))
+
+    def functions(self, interface: str) -> Mapping[Address, Chain] | Unknown:
+        """Return the functions of the physical interfaces below one.
+
+        Each with the names of the interfaces that lead from it up to
+        ``interface``: through bridges, bonds, VLANs and whatever else names
+        its lower ones.  None for one on a bus other than PCI; ``Unknown``
+        where nothing physical is below, as below a tunnel.  A guest's
+        interface on the host's bridge carries nothing of the host's.
+        """
+        chains: dict[Address, Chain] = {}
+        pending: list[Chain] = [(interface,)]
+        seen = {interface}
+        has_physical = False
+        while pending:
+            chain = pending.pop()
+            name = chain[0]
+            self._visits += 1
+            if len(chain) > _MOST_STACKED or self._visits > _MOST_VISITS:
+                return Unknown(
+                    Why.MALFORMED, f"too many interfaces below {interface}"
+                )
+            path = self.tree.real(f"{_NET}/{name}")
+            link = self.tree.link(f"{_NET}/{name}")
+            if isinstance(path, Unknown) or not isinstance(link, str):
+                return Unknown(Why.MISSING, f"{_NET}/{name}")
+            has_physical = has_physical or "/virtual/" not in path
+            for address in sysfs_path.endpoints(path):
+                chains[address] = chain
+            lower = self._lower(name)
+            pending += [
+                (other, *chain) for other in lower if other not in seen
+            ]
+            seen.update(lower)
+        if not has_physical:
+            return Unknown(
+                Why.MISSING,
+                f"{interface} is virtual, and nothing is below it",
+            )
+        return chains
+
+    def stacked(self) -> list[tuple[str, str]]:
+        """Return each physical interface with each interface right above it.
+
+        Such as a bridge of guests that no route of the host's goes over, a
+        bond, or the macvtap of a running guest.
+        """
+        pairs = []
+        for name in self._names:
+            path = self.tree.real(f"{_NET}/{name}")
+            if isinstance(path, str) and "/virtual/" not in path:
+                pairs += [(name, upper) for upper in _upper(self.tree, name)]
+        return pairs
+
+    def _lower(self, name: str) -> list[str]:
+        """Return the names of the interfaces right below one."""
+        return (
+            _linked_lower(self.tree, name)
+            or self._vlan_parent(name)
+            or _datapath(self.tree, name)
+        )
+
+    def _vlan_parent(self, name: str) -> list[str]:
+        """Return a VLAN's interface on kernels too old for ``lower_``.
+
+        A tunnel that is bound to an interface names it in the same way.
+        """
+        files = ("ifindex", "iflink")
+        (index, link), _ = self.tree.gather(f"{_NET}/{name}", files)
+        if isinstance(index, Unknown) or isinstance(link, Unknown):
+            return []
+        if link == index:
+            return []
+        parents = self._by_index.get(link, [])
+        return [other for other in parents if other != name]
+
+    @functools.cached_property
+    def _index(self) -> RouteIndex:
+        table = self.routes
+        return RouteIndex(() if isinstance(table, Unknown) else table.hops)
+
+    @functools.cached_property
+    def _names(self) -> tuple[str, ...]:
+        names = self.tree.names(_NET)
+        return () if isinstance(names, Unknown) else names
+
+    @functools.cached_property
+    def _by_index(self) -> dict[bytes, list[str]]:
+        by_index: dict[bytes, list[str]] = {}
+        for name in self._names:
+            index = self.tree.read(f"{_NET}/{name}/ifindex")
+            if not isinstance(index, Unknown):
+                by_index.setdefault(index, []).append(name)
+        return by_index
+
+
+def _route_table(tree: Tree) -> RouteTable | Unknown:
     """Return the host's routes: all next hops, or what else could be read."""
     dump = text(tree, rtnetlink.PATH)
     try:
@@ -91,81 +233,6 @@ def _operational(tree: Tree) -> list[str]:
     ]
 
 
-def towards(tree: Tree, address: str) -> tuple[str, ...] | Unknown:
-    """Return the interfaces over which the host reaches an IP address.
-
-    None for one on the loopback network.
-
-    :param address: a link-local one with its interface: ``fe80::1%eno1``.
-    """
-    if address.startswith("127.") or address == "::1":
-        return ()
-    interface = address.partition("%")[2]
-    if interface:
-        return (interface,)
-    table = route_table(tree)
-    if isinstance(table, Unknown):
-        return table
-    try:
-        hops = routes.towards(table.hops, address)
-    except ValueError as error:
-        return Unknown(Why.MALFORMED, str(error))
-    if not hops:
-        return Unknown(Why.MISSING, f"no route to {address}")
-    names = [hop.interface for hop in hops]
-    if any(hop.is_default for hop in hops):
-        names += table.possible
-    return tuple(dict.fromkeys(names))
-
-
-def functions(tree: Tree, interface: str) -> Mapping[Address, Chain] | Unknown:
-    """Return the functions of the physical interfaces below ``interface``.
-
-    Each with the names of the interfaces that lead from it up to
-    ``interface``: through bridges, bonds, VLANs and whatever else names its
-    lower ones.  None for one on a bus other than PCI; ``Unknown`` where
-    nothing physical is below, as below a tunnel.  A guest's interface on
-    the host's bridge carries nothing of the host's.
-    """
-    chains: dict[Address, Chain] = {}
-    pending: list[Chain] = [(interface,)]
-    seen = {interface}
-    has_physical = False
-    while pending:
-        chain = pending.pop()
-        name = chain[0]
-        path = tree.real(f"{_NET}/{name}")
-        link = tree.link(f"{_NET}/{name}")
-        if isinstance(path, Unknown) or not isinstance(link, str):
-            return Unknown(Why.MISSING, f"{_NET}/{name}")
-        has_physical = has_physical or "/virtual/" not in path
-        for address in sysfs_path.endpoints(path):
-            chains[address] = chain
-        lower = _lower(tree, name)
-        pending += [(other, *chain) for other in lower if other not in seen]
-        seen.update(lower)
-    if not has_physical:
-        return Unknown(
-            Why.MISSING, f"{interface} is virtual, and nothing is below it"
-        )
-    return chains
-
-
-def stacked(tree: Tree) -> list[tuple[str, str]]:
-    """Return each physical interface with each interface right above it.
-
-    Such as a bridge of guests that no route of the host's goes over, a bond,
-    or the macvtap of a running guest.
-    """
-    names = tree.names(_NET)
-    pairs = []
-    for name in () if isinstance(names, Unknown) else names:
-        path = tree.real(f"{_NET}/{name}")
-        if isinstance(path, str) and "/virtual/" not in path:
-            pairs += [(name, upper) for upper in _upper(tree, name)]
-    return pairs
-
-
 def _upper(tree: Tree, name: str) -> list[str]:
     """Return the names of the interfaces right above one."""
     folder = f"{_NET}/{name}"
@@ -181,7 +248,7 @@ def _upper(tree: Tree, name: str) -> list[str]:
     return upper
 
 
-def _lower(tree: Tree, name: str) -> list[str]:
+def _linked_lower(tree: Tree, name: str) -> list[str]:
     """Return the names of the interfaces right below one."""
     folder = f"{_NET}/{name}"
     entries = tree.names(folder)
@@ -197,25 +264,7 @@ def _lower(tree: Tree, name: str) -> list[str]:
     slaves = text(tree, f"{folder}/bonding/slaves")
     if not isinstance(slaves, Unknown):
         lower += slaves.split()
-    return lower or _vlan_parent(tree, name) or _datapath(tree, name)
-
-
-def _vlan_parent(tree: Tree, name: str) -> list[str]:
-    """Return a VLAN's interface on kernels that are too old for ``lower_``.
-
-    A tunnel that is bound to an interface names it in the same way.
-    """
-    (index, link), _ = tree.gather(f"{_NET}/{name}", ("ifindex", "iflink"))
-    if isinstance(index, Unknown) or isinstance(link, Unknown):
-        return []
-    if link == index:
-        return []
-    interfaces = tree.names(_NET)
-    return [
-        other
-        for other in (() if isinstance(interfaces, Unknown) else interfaces)
-        if other != name and tree.read(f"{_NET}/{other}/ifindex") == link
-    ]
+    return lower
 
 
 def _datapath(tree: Tree, name: str) -> list[str]:

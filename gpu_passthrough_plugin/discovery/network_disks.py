@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from gpu_passthrough_plugin.discovery import host_interfaces
+from gpu_passthrough_plugin.discovery.host_interfaces import HostNetwork
 from gpu_passthrough_plugin.discovery.tree import Tree, text
 from gpu_passthrough_plugin.formats import chroot_path, sysfs_path
 from gpu_passthrough_plugin.model.address import Address
@@ -31,7 +31,7 @@ Chain = tuple[str, ...]
 Chains = Mapping[Address, Chain]
 
 
-def functions(tree: Tree, path: str) -> Chains | Unknown | None:
+def functions(network: HostNetwork, path: str) -> Chains | Unknown | None:
     """Return the functions that lead to a block device over a network.
 
     Each with the names of the interfaces from it up to the session.  None
@@ -42,19 +42,19 @@ def functions(tree: Tree, path: str) -> Chains | Unknown | None:
     """
     session = _SESSION.search(path)
     if session:
-        return _iscsi(tree, path, session[1])
+        return _iscsi(network, path, session[1])
     controller = _FABRICS.match(path)
     if controller:
-        return _nvme(tree, controller[0])
+        return _nvme(network, controller[0])
     interface = _ETHERNET.search(path)
     if interface:
-        return _interfaces(tree, (interface[1],))
+        return _interfaces(network, (interface[1],))
     device = _AOE.match(path)
     if device:
-        names = text(tree, f"{device[0]}/netif")
+        names = text(network.tree, f"{device[0]}/netif")
         if isinstance(names, Unknown):
             return Unknown(names.why, f"{device[0]}/netif: {names}")
-        return _interfaces(tree, tuple(names.split()))
+        return _interfaces(network, tuple(names.split()))
     return None
 
 
@@ -73,13 +73,13 @@ def host_port(fields: Mapping[str, str]) -> str | None:
     return port[1] if port else None
 
 
-def _iscsi(tree: Tree, path: str, number: str) -> Chains | Unknown:
+def _iscsi(network: HostNetwork, path: str, number: str) -> Chains | Unknown:
     """Return the functions to a session's portals.
 
     None where a host adapter has the session: that is on the device's path.
     """
     session = f"session{number}"
-    names = tree.names(_CONNECTIONS)
+    names = network.tree.names(_CONNECTIONS)
     connections = [
         name
         for name in (() if isinstance(names, Unknown) else names)
@@ -88,7 +88,7 @@ def _iscsi(tree: Tree, path: str, number: str) -> Chains | Unknown:
     chains: dict[Address, Chain] = {}
     why: Unknown | None = None
     for name in connections:
-        reached = _portal(tree, name, session)
+        reached = _portal(network, name, session)
         if isinstance(reached, Unknown):
             why = reached
         else:
@@ -100,7 +100,9 @@ def _iscsi(tree: Tree, path: str, number: str) -> Chains | Unknown:
     return chains if why is None else why
 
 
-def _portal(tree: Tree, connection: str, session: str) -> Chains | Unknown:
+def _portal(
+    network: HostNetwork, connection: str, session: str
+) -> Chains | Unknown:
     """Return the functions to one portal.
 
     The first file has the address that the connection uses, and none while
@@ -108,9 +110,9 @@ def _portal(tree: Tree, connection: str, session: str) -> Chains | Unknown:
     """
     why: Unknown = MISSING
     for name in ("address", "persistent_address"):
-        address = text(tree, f"{_CONNECTIONS}/{connection}/{name}")
+        address = text(network.tree, f"{_CONNECTIONS}/{connection}/{name}")
         if not isinstance(address, Unknown):
-            reached = _towards(tree, address, session)
+            reached = _towards(network, address, session)
             if not isinstance(reached, Unknown):
                 return reached
             address = reached
@@ -119,10 +121,10 @@ def _portal(tree: Tree, connection: str, session: str) -> Chains | Unknown:
     return Unknown(why.why, f"{connection}: {why}")
 
 
-def _nvme(tree: Tree, folder: str) -> Chains | Unknown:
+def _nvme(network: HostNetwork, folder: str) -> Chains | Unknown:
     name = chroot_path.name(folder)
     (transport, address) = (
-        text(tree, f"{folder}/{attribute}")
+        text(network.tree, f"{folder}/{attribute}")
         for attribute in ("transport", "address")
     )
     if isinstance(transport, Unknown) or isinstance(address, Unknown):
@@ -130,10 +132,10 @@ def _nvme(tree: Tree, folder: str) -> Chains | Unknown:
     fields = nvme_address(address)
     if transport in {"tcp", "rdma"}:
         if fields.get("host_iface"):
-            return _interfaces(tree, (fields["host_iface"],))
-        return _towards(tree, fields.get("traddr", ""))
+            return _interfaces(network, (fields["host_iface"],))
+        return _towards(network, fields.get("traddr", ""))
     if transport == "fc":
-        return _fc_port(tree, host_port(fields), name)
+        return _fc_port(network.tree, host_port(fields), name)
     return Unknown(Why.MISSING, f"{name} is over {transport}")
 
 
@@ -152,15 +154,17 @@ def _fc_port(tree: Tree, port: str | None, name: str) -> Chains | Unknown:
     return Unknown(Why.MISSING, f"{name} has no port in {_FC_HOSTS}")
 
 
-def _towards(tree: Tree, address: str, *session: str) -> Chains | Unknown:
-    interfaces = host_interfaces.towards(tree, address)
+def _towards(
+    network: HostNetwork, address: str, *session: str
+) -> Chains | Unknown:
+    interfaces = network.towards(address)
     if isinstance(interfaces, Unknown):
         return interfaces
-    return _interfaces(tree, interfaces, *session)
+    return _interfaces(network, interfaces, *session)
 
 
 def _interfaces(
-    tree: Tree, interfaces: tuple[str, ...], *session: str
+    network: HostNetwork, interfaces: tuple[str, ...], *session: str
 ) -> Chains | Unknown:
     """Return the functions below interfaces.
 
@@ -169,10 +173,13 @@ def _interfaces(
     """
     chains: dict[Address, Chain] = {}
     for interface in interfaces:
-        below = host_interfaces.functions(tree, interface)
+        below = network.functions(interface)
         if not isinstance(below, Unknown):
             for address, names in below.items():
                 chains.setdefault(address, (*names, *session))
-        elif tree.link(f"sys/class/net/{interface}") in (None, MISSING):
+        elif network.tree.link(f"sys/class/net/{interface}") in (
+            None,
+            MISSING,
+        ):
             return below
     return chains

@@ -17,7 +17,7 @@ from gpu_passthrough_plugin.formats import (
     routes,
     rtnetlink,
 )
-from gpu_passthrough_plugin.formats.routes import Route
+from gpu_passthrough_plugin.formats.routes import Route, RouteIndex
 from gpu_passthrough_plugin.model.reading import decoded, encoded
 
 # In place of a network's address: 192.0.2.0/24 and 2001:db8::/32.
@@ -270,12 +270,13 @@ def _hops_to_disks(
 
     What a default route leads to, it leads to in the recording as well.
     """
+    index = RouteIndex(hops) if pseudonyms else RouteIndex(())
     for address, pseudonym in pseudonyms.items():
         is_ipv6 = ":" in pseudonym
         is_ip = is_ipv6 or "." in pseudonym
         if not is_ip or is_ipv6 != (version == 6):
             continue
-        for hop in routes.towards(hops, address):
+        for hop in index.towards(address):
             if not hop.destination.endswith("/0"):
                 yield pseudonym, hop
 

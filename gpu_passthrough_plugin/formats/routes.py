@@ -137,29 +137,43 @@ def parse_next_hops(text: str) -> Iterator[Route]:
         )
 
 
-def towards(table: Iterable[Route], address: str) -> tuple[Route, ...]:
-    """Return the next hops of the most specific routes to an address.
+class RouteIndex:
+    """Next hops by destination, to look up those to an address.
 
-    Of all tables, as if no rule chose among them; empty without a route.
-
-    :raises ValueError: when it is not an IP address.
+    :raises ValueError: when a destination is not a network.
     """
-    # It takes as long to import as to list a small host, and only disks
-    # on a network need it.
-    import ipaddress
 
-    peer = ipaddress.ip_address(address)
-    longest = -1
-    hops: list[Route] = []
-    for route in table:
-        network = ipaddress.ip_network(route.destination, strict=False)
-        if network.version != peer.version or peer not in network:
-            continue
-        if network.prefixlen > longest:
-            longest, hops = network.prefixlen, []
-        if network.prefixlen == longest:
-            hops.append(route)
-    return tuple(hops)
+    def __init__(self, table: Iterable[Route]) -> None:
+        # It takes as long to import as to list a small host, and only disks
+        # on a network need it.
+        import ipaddress
+
+        self._parse = ipaddress.ip_address
+        self._hops: dict[tuple[int, int], dict[int, list[Route]]] = {}
+        for route in table:
+            network = ipaddress.ip_network(route.destination, strict=False)
+            length = network.version, network.prefixlen
+            networks = self._hops.setdefault(length, {})
+            first = int(network.network_address)
+            networks.setdefault(first, []).append(route)
+
+    def towards(self, address: str) -> tuple[Route, ...]:
+        """Return the next hops of the most specific routes to an address.
+
+        Of all tables, as if no rule chose among them; empty without a
+        route.
+
+        :raises ValueError: when it is not an IP address.
+        """
+        peer = self._parse(address)
+        for version, length in sorted(self._hops, reverse=True):
+            if version == peer.version:
+                shift = peer.max_prefixlen - length
+                network = int(peer) >> shift << shift
+                hops = self._hops[version, length].get(network)
+                if hops:
+                    return tuple(hops)
+        return ()
 
 
 def _number(digits: str) -> int:

@@ -108,8 +108,10 @@ def test_the_most_specific_route() -> None:
         )
     ]
 
+    index = routes.RouteIndex(table)
+
     def towards(address: str) -> list[str]:
-        return [hop.interface for hop in routes.towards(table, address)]
+        return [hop.interface for hop in index.towards(address)]
 
     assert towards("198.51.100.1") == ["eno1"]
     assert towards("192.0.2.1") == ["eno2"]
