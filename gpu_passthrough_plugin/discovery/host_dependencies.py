@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import host_disks
+from gpu_passthrough_plugin.discovery.host_disks import HostDisks
 from gpu_passthrough_plugin.discovery.host_interfaces import HostNetwork
 from gpu_passthrough_plugin.discovery.tree import Tree, text
 from gpu_passthrough_plugin.formats import chroot_path, sysfs_path
 from gpu_passthrough_plugin.model import address as addresses
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.host_facts import HostUse
-from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.reading import Unknown, Why
 
 _FUNCTIONS = "sys/bus/pci/devices"
 _IBFT = "sys/firmware/ibft"
@@ -44,8 +45,9 @@ def _disk_uses(network: HostNetwork) -> list[HostUse] | Unknown:
     if isinstance(sources, Unknown):
         return sources
     needed = []
+    disks = HostDisks(network)
     for source in sources:
-        chains = host_disks.functions(network, source)
+        chains = disks.functions(source)
         if isinstance(chains, Unknown):
             return Unknown(chains.why, f"{source.what}: {chains}")
         needed += _uses(chains, source.what)
@@ -64,7 +66,7 @@ def _route_uses(network: HostNetwork) -> list[HostUse] | Unknown:
         chains = network.functions(interface)
         if not isinstance(chains, Unknown):
             needed += _uses(chains, what)
-        elif is_default:
+        elif is_default or chains.why is not Why.MISSING:
             return Unknown(chains.why, f"{what}: {chains}")
         # Otherwise a guest's own network or a tunnel: what carries it has a
         # route of its own.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -33,6 +34,9 @@ _VIRTUAL_DISK = re.compile(r".*/virtual/block/([^/]+)")
 _DISKS_OF_MEMORY = re.compile(r"(?:ram|nullb|pmem)[0-9]+")
 _DISKS_OF_ROUTES = re.compile(r"(?:nbd|rbd|drbd)[0-9]+")
 _ZFS_VOLUME = re.compile(r"zd[0-9]+")
+# More than any host has on one another, and altogether; a stranger's recording
+# may have them in a circle, or lead from each to each.
+_MOST_STACKED, _MOST_VISITS = 64, 100_000
 
 Chain = tuple[str, ...]
 """Names of block devices, from a whole disk up to what is mounted."""
@@ -84,46 +88,199 @@ def sources(tree: Tree) -> tuple[Source, ...] | Unknown:
     return (*disks.values(), *swapped)
 
 
-def functions(
-    network: HostNetwork, source: Source
-) -> Mapping[Address, Chain] | Unknown:
-    """Return the functions that the disks of ``source`` are on.
+class HostDisks:
+    """The host's block devices, each table of them read once."""
 
-    Each with the names of the devices that lead from it up to the source:
-    through partitions, device mapper, MD, bcache, NVMe multipath, loop
-    devices, and the interfaces to a disk on a network.  None for a device
-    on a bus other than PCI, or for one that is unplugged; ``Unknown`` for
-    one that lies on nothing known.
-    """
-    tree = network.tree
-    steps: list[tuple[str | Unknown, Chain]] = []
-    if source.kind in mountinfo.POOLED:
-        members = _pool_members(tree, source)
+    def __init__(self, network: HostNetwork) -> None:
+        self._network = network
+        self._tree = network.tree
+        self._visits = 0
+
+    def functions(self, source: Source) -> Mapping[Address, Chain] | Unknown:
+        """Return the functions that the disks of ``source`` are on.
+
+        Each with the names of the devices that lead from it up to the
+        source: through partitions, device mapper, MD, bcache, NVMe
+        multipath, loop devices, and the interfaces to a disk on a network.
+        None for a device on a bus other than PCI, or for one that is
+        unplugged; ``Unknown`` for one that lies on nothing known.
+        """
+        members = self._members(source)
         if isinstance(members, Unknown):
             return members
-        steps = [(_named(tree, name), ()) for name in members]
-    elif source.number:
-        steps = [(_numbered(tree, source.number), ())]
-    else:
-        steps = [(_named(tree, source.name), ())]
-    chains: dict[Address, Chain] = {}
-    seen: set[str] = set()
-    while steps:
-        path, above = steps.pop()
+        steps: list[tuple[str | Unknown, Chain]]
+        steps = [(member, ()) for member in members]
+        chains: dict[Address, Chain] = {}
+        seen: set[str] = set()
+        while steps:
+            path, above = steps.pop()
+            if isinstance(path, Unknown):
+                return path
+            if path in seen:
+                continue
+            seen.add(path)
+            below = self._below(path, len(above))
+            if isinstance(below, Unknown):
+                return below
+            reached, lower = below
+            chain = (*_names(self._tree, path), *above)
+            for address, interfaces in reached.items():
+                chains.setdefault(address, (*interfaces, *chain))
+            steps += [(step, chain) for step in lower]
+        return chains
+
+    def _members(self, source: Source) -> list[str | Unknown] | Unknown:
+        """Return the paths of the block devices that a source is."""
+        if source.kind in mountinfo.POOLED:
+            names = self._pool_members(source)
+            if isinstance(names, Unknown):
+                return names
+            return [self._named(name) for name in names]
+        if source.number:
+            return [_numbered(self._tree, source.number)]
+        return [self._named(source.name)]
+
+    def _below(
+        self, path: str, depth: int
+    ) -> tuple[Mapping[Address, Chain], list[str | Unknown]] | Unknown:
+        """Return the functions that a device is on, and the devices below.
+
+        Of the functions, those on its path, and with their interfaces those
+        to a disk on a network.
+        """
+        self._visits += 1
+        if depth > _MOST_STACKED or self._visits > _MOST_VISITS:
+            return Unknown(Why.MALFORMED, f"too many devices over {path}")
+        reached: dict[Address, Chain] = {
+            address: () for address in sysfs_path.endpoints(path)
+        }
+        remote = network_disks.functions(self._network, path)
+        if isinstance(remote, Unknown):
+            return remote
+        if remote is not None:
+            return {**remote, **reached}, []
+        lower = self._lower(path)
+        return lower if isinstance(lower, Unknown) else (reached, lower)
+
+    def _lower(self, path: str) -> list[str | Unknown] | Unknown:
+        """Return the paths of the devices that this one is made of.
+
+        A partition of a virtual disk is made of what its disk is made of.
+        """
+        disk = _VIRTUAL_DISK.match(path)
+        folder = f"{disk[0] if disk else path}/slaves"
+        slaves = self._tree.names(folder)
+        lower: list[str | Unknown] = []
+        if not isinstance(slaves, Unknown):
+            lower += [self._tree.real(f"{folder}/{name}") for name in slaves]
+        if "/nvme-subsystem/" in f"{path.rpartition('/')[0]}/":
+            lower += _controllers(self._tree, path)
+            if not lower:
+                return Unknown(Why.MISSING, f"{path} has no NVMe controller")
+        if disk and not lower:
+            return self._beneath(disk[0], disk[1])
+        return lower
+
+    def _beneath(
+        self, folder: str, name: str
+    ) -> list[str | Unknown] | Unknown:
+        """Return the paths below a virtual disk that names them otherwise."""
+        if _DISKS_OF_MEMORY.fullmatch(name) or _DISKS_OF_ROUTES.fullmatch(
+            name
+        ):
+            return []
+        if name.startswith(("loop", "zram")):
+            file = "loop/backing_file" if name[0] == "l" else "backing_dev"
+            backing = text(self._tree, f"{folder}/{file}")
+            # A file's file system is mounted, and followed for its own sake.
+            is_disk = isinstance(backing, str) and backing.startswith("/dev/")
+            return [self._named(str(backing))] if is_disk else []
+        if _ZFS_VOLUME.fullmatch(name):
+            # Which pool it is of is not shown: it may be any.
+            members = [m for pool in self._zfs_pools.values() for m in pool]
+            return [self._named(member) for member in members] or Unknown(
+                Why.MISSING, f"udev names no disk of a ZFS pool for {name}"
+            )
+        return Unknown(
+            Why.MISSING, f"{name} is virtual, and nothing is below it"
+        )
+
+    def _named(self, name: str) -> str | Unknown:
+        """Return the path of ``/dev/sda2`` or ``/dev/mapper/root``."""
+        block = chroot_path.name(name)
+        if name.startswith("/dev/mapper/"):
+            block = self._mapped.get(block, block)
+        if self._tree.link(f"{_BY_NAME}/{block}") is None:
+            return Unknown(Why.MISSING, f"{_BY_NAME}/{block}")
+        return self._tree.real(f"{_BY_NAME}/{block}")
+
+    def _pool_members(self, source: Source) -> tuple[str, ...] | Unknown:
+        """Return the block devices of a file system over several of them."""
+        if source.kind == "zfs":
+            pool = source.name.partition("/")[0]
+            return tuple(self._zfs_pools.get(pool, ())) or Unknown(
+                Why.MISSING, f"udev names no disk of the ZFS pool {pool}"
+            )
+        # bcachefs names all of its devices: /dev/sda:/dev/sdb.
+        names = tuple(source.name.split(":"))
+        if source.kind != "btrfs":
+            return names
+        path = self._named(names[0])
         if isinstance(path, Unknown):
-            return path
-        if path in seen:
-            continue
-        seen.add(path)
-        below = _below(network, path)
-        if isinstance(below, Unknown):
-            return below
-        reached, lower = below
-        chain = (*_names(tree, path), *above)
-        for address, interfaces in reached.items():
-            chains.setdefault(address, (*interfaces, *chain))
-        steps += [(step, chain) for step in lower]
-    return chains
+            return names[:1]
+        return self._btrfs_members.get(path, names[:1])
+
+    @functools.cached_property
+    def _blocks(self) -> tuple[str, ...]:
+        blocks = self._tree.names(_BY_NAME)
+        return () if isinstance(blocks, Unknown) else blocks
+
+    @functools.cached_property
+    def _mapped(self) -> dict[str, str]:
+        """``dm-N`` of each mapped device, by its name."""
+        mapped: dict[str, str] = {}
+        for block in self._blocks:
+            if block.startswith("dm-"):
+                name = text(self._tree, f"{_BY_NAME}/{block}/dm/name")
+                if not isinstance(name, Unknown):
+                    mapped.setdefault(name, block)
+        return mapped
+
+    @functools.cached_property
+    def _btrfs_members(self) -> dict[str, tuple[str, ...]]:
+        """All devices of a file system, by the path of each of them.
+
+        Source: Linux, fs/btrfs/sysfs.c (``devices``).
+        """
+        members: dict[str, tuple[str, ...]] = {}
+        uuids = self._tree.names(_BTRFS)
+        for uuid in () if isinstance(uuids, Unknown) else uuids:
+            folder = f"{_BTRFS}/{uuid}/devices"
+            devices = self._tree.names(folder)
+            for device in () if isinstance(devices, Unknown) else devices:
+                path = self._tree.real(f"{folder}/{device}")
+                if isinstance(path, str) and isinstance(devices, tuple):
+                    members.setdefault(path, devices)
+        return members
+
+    @functools.cached_property
+    def _zfs_pools(self) -> dict[str, list[str]]:
+        """The devices that udev found labelled as each pool's.
+
+        ZFS shows them in no file of its own.
+        """
+        pools: dict[str, list[str]] = {}
+        for block in self._blocks:
+            properties = _properties(self._tree, block)
+            if "ID_FS_TYPE=zfs_member" in properties:
+                labels = [
+                    line.removeprefix("ID_FS_LABEL=")
+                    for line in properties
+                    if line.startswith("ID_FS_LABEL=")
+                ]
+                for pool in labels or [""]:
+                    pools.setdefault(pool, []).append(block)
+        return pools
 
 
 def _mounts(tree: Tree) -> tuple[Mount, ...] | Unknown:
@@ -164,66 +321,6 @@ def _names(tree: Tree, path: str) -> Chain:
     return tuple(names)
 
 
-def _below(
-    network: HostNetwork, path: str
-) -> tuple[Mapping[Address, Chain], list[str | Unknown]] | Unknown:
-    """Return the functions that a device is on, and the devices it is on.
-
-    Of the functions, those on its path, and with their interfaces those to
-    a disk on a network.
-    """
-    reached: dict[Address, Chain] = {
-        address: () for address in sysfs_path.endpoints(path)
-    }
-    remote = network_disks.functions(network, path)
-    if isinstance(remote, Unknown):
-        return remote
-    if remote is not None:
-        return {**remote, **reached}, []
-    lower = _lower(network.tree, path)
-    return lower if isinstance(lower, Unknown) else (reached, lower)
-
-
-def _lower(tree: Tree, path: str) -> list[str | Unknown] | Unknown:
-    """Return the paths of the devices that this one is made of.
-
-    A partition of a virtual disk is made of what its disk is made of.
-    """
-    disk = _VIRTUAL_DISK.match(path)
-    folder = disk[0] if disk else path
-    slaves = tree.names(f"{folder}/slaves")
-    lower: list[str | Unknown] = []
-    if not isinstance(slaves, Unknown):
-        lower += [tree.real(f"{folder}/slaves/{slave}") for slave in slaves]
-    if "/nvme-subsystem/" in f"{path.rpartition('/')[0]}/":
-        lower += _controllers(tree, path)
-        if not lower:
-            return Unknown(Why.MISSING, f"{path} has no NVMe controller")
-    if disk and not lower:
-        return _beneath(tree, disk[0], disk[1])
-    return lower
-
-
-def _beneath(
-    tree: Tree, folder: str, name: str
-) -> list[str | Unknown] | Unknown:
-    """Return the paths below a virtual disk that names them otherwise."""
-    if _DISKS_OF_MEMORY.fullmatch(name) or _DISKS_OF_ROUTES.fullmatch(name):
-        return []
-    if name.startswith(("loop", "zram")):
-        file = "loop/backing_file" if name[0] == "l" else "backing_dev"
-        backing = text(tree, f"{folder}/{file}")
-        # A file's file system is mounted, and followed for its own sake.
-        is_disk = isinstance(backing, str) and backing.startswith("/dev/")
-        return [_named(tree, str(backing))] if is_disk else []
-    if _ZFS_VOLUME.fullmatch(name):
-        members = _zfs_members(tree, "")
-        if isinstance(members, Unknown):
-            return members
-        return [_named(tree, member) for member in members]
-    return Unknown(Why.MISSING, f"{name} is virtual, and nothing is below it")
-
-
 def _controllers(tree: Tree, path: str) -> list[str | Unknown]:
     """Return the controllers of an NVMe namespace with several paths."""
     head, _, rest = path.partition("/nvme-subsystem/")
@@ -245,74 +342,6 @@ def _numbered(tree: Tree, number: str) -> str | Unknown:
         numbers = tree.names(_BY_NUMBER)
         return numbers if isinstance(numbers, Unknown) else ""
     return tree.real(f"{_BY_NUMBER}/{number}")
-
-
-def _named(tree: Tree, name: str) -> str | Unknown:
-    """Return the path of ``/dev/sda2`` or ``/dev/mapper/root``."""
-    block = chroot_path.name(name)
-    if name.startswith("/dev/mapper/"):
-        block = _mapped(tree, block) or block
-    if tree.link(f"{_BY_NAME}/{block}") is None:
-        return Unknown(Why.MISSING, f"{_BY_NAME}/{block}")
-    return tree.real(f"{_BY_NAME}/{block}")
-
-
-def _mapped(tree: Tree, name: str) -> str:
-    """Return ``dm-N`` of a mapped device; empty if there is none."""
-    blocks = tree.names(_BY_NAME)
-    for block in () if isinstance(blocks, Unknown) else blocks:
-        if not block.startswith("dm-"):
-            continue
-        if text(tree, f"{_BY_NAME}/{block}/dm/name") == name:
-            return block
-    return ""
-
-
-def _pool_members(tree: Tree, source: Source) -> tuple[str, ...] | Unknown:
-    """Return the block devices of a file system over several of them."""
-    if source.kind == "zfs":
-        return _zfs_members(tree, source.name.partition("/")[0])
-    # bcachefs names all of its devices: /dev/sda:/dev/sdb.
-    names = tuple(source.name.split(":"))
-    return _btrfs_members(tree, names[0]) if source.kind == "btrfs" else names
-
-
-def _btrfs_members(tree: Tree, name: str) -> tuple[str, ...]:
-    """Return every device of the file system that ``name`` belongs to.
-
-    Source: Linux, fs/btrfs/sysfs.c (``devices``).
-    """
-    path = _named(tree, name)
-    uuids = tree.names(_BTRFS)
-    for uuid in () if isinstance(uuids, Unknown) else uuids:
-        folder = f"{_BTRFS}/{uuid}/devices"
-        devices = tree.names(folder)
-        if isinstance(devices, Unknown):
-            continue
-        if any(tree.real(f"{folder}/{device}") == path for device in devices):
-            return tuple(devices)
-    return (name,)
-
-
-def _zfs_members(tree: Tree, pool: str) -> tuple[str, ...] | Unknown:
-    """Return the devices that udev found labelled as the pool's.
-
-    ZFS shows them in no file of its own.
-
-    :param pool: empty for every pool's.
-    """
-    label = {"ID_FS_TYPE=zfs_member"}
-    if pool:
-        label.add(f"ID_FS_LABEL={pool}")
-    blocks = tree.names(_BY_NAME)
-    members = tuple(
-        block
-        for block in (() if isinstance(blocks, Unknown) else blocks)
-        if label <= _properties(tree, block)
-    )
-    return members or Unknown(
-        Why.MISSING, f"udev names no disk of the ZFS pool {pool}".rstrip()
-    )
 
 
 def _properties(tree: Tree, block: str) -> set[str]:

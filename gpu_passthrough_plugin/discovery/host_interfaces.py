@@ -59,11 +59,16 @@ class HostNetwork:
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
         self._visits = 0
+        self._interfaces: dict[str, tuple[str, list[str]]] = {}
 
     @functools.cached_property
     def routes(self) -> RouteTable | Unknown:
         """The host's routes: all next hops, or what else could be read."""
         return _route_table(self.tree)
+
+    def has(self, interface: str) -> bool:
+        """Return whether there is an interface of this name."""
+        return isinstance(self.tree.link(f"{_NET}/{interface}"), str)
 
     def towards(self, address: str) -> tuple[str, ...] | Unknown:
         """Return the interfaces over which the host reaches an IP address.
@@ -112,14 +117,13 @@ class HostNetwork:
                 return Unknown(
                     Why.MALFORMED, f"too many interfaces below {interface}"
                 )
-            path = self.tree.real(f"{_NET}/{name}")
-            link = self.tree.link(f"{_NET}/{name}")
-            if isinstance(path, Unknown) or not isinstance(link, str):
-                return Unknown(Why.MISSING, f"{_NET}/{name}")
+            interface_below = self._read(name)
+            if isinstance(interface_below, Unknown):
+                return interface_below
+            path, lower = interface_below
             has_physical = has_physical or "/virtual/" not in path
             for address in sysfs_path.endpoints(path):
                 chains[address] = chain
-            lower = self._lower(name)
             pending += [
                 (other, *chain) for other in lower if other not in seen
             ]
@@ -143,6 +147,16 @@ class HostNetwork:
             if isinstance(path, str) and "/virtual/" not in path:
                 pairs += [(name, upper) for upper in _upper(self.tree, name)]
         return pairs
+
+    def _read(self, name: str) -> tuple[str, list[str]] | Unknown:
+        """Return an interface's path, and the names of those below it."""
+        if name not in self._interfaces:
+            path = self.tree.real(f"{_NET}/{name}")
+            link = self.tree.link(f"{_NET}/{name}")
+            if isinstance(path, Unknown) or not isinstance(link, str):
+                return Unknown(Why.MISSING, f"{_NET}/{name}")
+            self._interfaces[name] = path, self._lower(name)
+        return self._interfaces[name]
 
     def _lower(self, name: str) -> list[str]:
         """Return the names of the interfaces right below one."""

@@ -177,9 +177,6 @@ def _interfaces(
         if not isinstance(below, Unknown):
             for address, names in below.items():
                 chains.setdefault(address, (*names, *session))
-        elif network.tree.link(f"sys/class/net/{interface}") in (
-            None,
-            MISSING,
-        ):
+        elif below.why is not Why.MISSING or not network.has(interface):
             return below
     return chains

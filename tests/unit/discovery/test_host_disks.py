@@ -208,6 +208,16 @@ def test_an_nvme_disk_without_controllers_is_unknown(
     assert isinstance(storage.mounted("/dev/nvme0n2", "259:7"), Unknown)
 
 
+def test_disks_in_endless_stacks_are_unknown(storage: Storage) -> None:
+    path = storage.sda1
+    for number in range(80):
+        path = software.mapped(storage.host, number, f"m{number}", [path])
+    assert storage.mounted("/dev/mapper/m9", "253:9") == {SATA}
+    used = storage.mounted("/dev/mapper/m79", "253:79")
+    assert isinstance(used, Unknown)
+    assert "too many" in used.detail
+
+
 def test_swap_on_a_partition(storage: Storage) -> None:
     software.mounts(storage.host, {})
     software.swaps(storage.host, "/dev/nvme0n1")

@@ -153,3 +153,38 @@ def test_a_nic_below_an_interface_without_a_route(
     function = "/devices/pci0000:19/0000:19:00.0"
     software.nic(host, function, "eth0", 2, **{link: f"/sys{path}"})
     assert used(host)["0000:19:00.0"] == {f"interface {upper}: eth0"}
+
+
+def test_interfaces_in_endless_stacks_are_unknown(host: Host) -> None:
+    """More than the kernel allows: the recording is a stranger's."""
+    above = "/devices/pci0000:19/0000:19:00.0/net/eth0"
+    for number in range(20):
+        name = above.rpartition("/")[2]
+        above = software.nic(
+            host,
+            "",
+            f"v{number}",
+            10 + number,
+            **{f"lower_{name}": f"/sys{above}"},
+        )
+    software.next_hops(host, "inet default dev v7")
+    assert set(used(host)) == {"0000:19:00.0"}
+    software.next_hops(host, "inet default dev v19")
+    assert "too many" in unknown(host)
+
+
+def test_interfaces_that_lead_everywhere_are_unknown(host: Host) -> None:
+    names = [f"p{number}" for number in range(400)]
+    ports = {name: software.nic(host, "", name, 99) for name in names}
+    links = {f"lower_{name}": f"/sys{path}" for name, path in ports.items()}
+    hub = software.nic(host, "", "hub", 98, **links)
+    for name in names:
+        software.nic(host, "", name, 99, lower_hub=f"/sys{hub}")
+    software.next_hops(
+        host, *(f"inet 192.0.2.0/24 dev {name}" for name in names[:9])
+    )
+    assert used(host) == {}
+    software.next_hops(
+        host, *(f"inet 192.0.2.0/24 dev {name}" for name in names)
+    )
+    assert "too many" in unknown(host)
