@@ -5,6 +5,6 @@ import oslo.config.
 """
 
 CONFIG_FILE = "/etc/gpu-passthrough/gpu-passthrough.conf"
-SELECT = ("class=03*",)
+SELECT = ("class=03*", "class=12*")
 EXCLUDE: tuple[str, ...] = ()
 PCI_IDS = "/usr/share/misc/pci.ids"

@@ -29,7 +29,8 @@ SELECT = cfg.ListOpt(
 Functions that guests may be given: the primaries of their IOMMU groups. The
 other functions of such a card are given along with it. A group without a
 selected function stays with the host, and so does a group that also has a
-card which is not selected. The default is every display function. {_SPEC}
+card which is not selected. The default is every display and every processing
+accelerator, except accelerators that are part of the host's processor. {_SPEC}
 Related options:
 
 * ``exclude`` overrides this option.

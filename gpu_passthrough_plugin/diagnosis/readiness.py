@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gpu_passthrough_plugin.model.finding import Finding, Status
-from gpu_passthrough_plugin.model.group import Group, Reason
+from gpu_passthrough_plugin.model.group import Group, Reason, Role
 from gpu_passthrough_plugin.model.host_facts import (
     FEATURES,
     IOMMU_TABLES,
@@ -151,6 +151,15 @@ def _assignable(groups: Sequence[Group]) -> Finding:
     detail = (
         f"{len(assignable)} of {len(selected)} groups with a selected function"
     )
+    others = [
+        str(m.address)
+        for g in groups
+        for m in g.members
+        if (m.function.is_display or m.function.is_accelerator)
+        and m.role is not Role.PRIMARY
+    ]
+    if others:
+        detail += f"; not selected: {', '.join(others)}"
     if assignable:
         return Finding("assignable", Status.PASS, detail)
     return Finding(

@@ -177,7 +177,10 @@ _DETAIL_FILES = (
     "resource",
     "sriov_totalvfs",
     "sriov_numvfs",
+    "nvidia/current_vgpu_type",
 )
+# Source: Linux, Documentation/driver-api/vfio-mediated-device.rst.
+_MEDIATED = "sys/bus/mdev/devices"
 
 
 def detail(tree: Tree, function: Function) -> Detail:
@@ -187,7 +190,7 @@ def detail(tree: Tree, function: Function) -> Detail:
     """
     folder = f"sys/bus/pci/devices/{function.address}"
     files, links = tree.gather(folder, _DETAIL_FILES, ("physfn",))
-    revision, override, resets, vga, resource, total, enabled = files
+    revision, override, resets, vga, resource, total, enabled, vgpu = files
     config = tree.read(f"{folder}/config", _HEADER_BYTES)
     return Detail(
         revision=_revision(revision, config),
@@ -200,6 +203,22 @@ def detail(tree: Tree, function: Function) -> Detail:
         sriov=_virtual(links[0]) or _physical(total, enabled),
         bridges=_bridges(tree, folder),
         is_on_vfio=_is_on_vfio(tree, folder, function.driver),
+        vgpu_type=None if vgpu is MISSING else _number(vgpu),
+        mediated_devices=_mediated_devices(tree, function.address),
+    )
+
+
+def _mediated_devices(tree: Tree, address: Address) -> tuple[str, ...]:
+    """Return the UUIDs of the mediated devices right below a function."""
+    names = tree.names(_MEDIATED)
+    if isinstance(names, Unknown):
+        return ()
+    paths = ((name, tree.real(f"{_MEDIATED}/{name}")) for name in names)
+    return tuple(
+        name
+        for name, path in paths
+        if not isinstance(path, Unknown)
+        and sysfs_path.endpoints(path)[-1:] == [address]
     )
 
 

@@ -21,7 +21,7 @@ from gpu_passthrough_plugin.model.group import (
     Role,
 )
 from gpu_passthrough_plugin.model.reading import Unknown
-from gpu_passthrough_plugin.model.selector import Selector
+from gpu_passthrough_plugin.model.selector import Selector, SelectorKind
 from gpu_passthrough_plugin.model.trait import ConfiguredTraits
 
 
@@ -41,11 +41,18 @@ class Policy(NamedTuple):
     def is_primary(self, function: Function) -> bool:
         """Return whether it is selected, and a guest can have such a one.
 
-        Host and ISA bridges are the board's, whatever selects them.
+        Host and ISA bridges are the board's, whatever selects them.  An
+        accelerator on the root bus is the processor's own, and has to be
+        selected by its address or its ids.
         """
         if function.is_bridge or cards.is_board_bridge(function):
             return False
-        return _any(self.select, function)
+        is_processors = function.is_accelerator and function.address.bus == 0
+        return any(
+            selector.matches(function)
+            and not (is_processors and selector.kind is SelectorKind.CLASS)
+            for selector in self.select
+        )
 
     def is_excluded(self, function: Function) -> bool:
         return _any(self.exclude, function)

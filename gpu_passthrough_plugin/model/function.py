@@ -76,6 +76,34 @@ class Function(NamedTuple):
             not isinstance(code, Unknown) and code >> 16 == DISPLAY_BASE_CLASS
         )
 
+    @property
+    def is_accelerator(self) -> bool:
+        """Whether its base class is 12: a processing accelerator.
+
+        AMD's Instinct from MI300 on and Intel's Gaudi are.  Source: PCI
+        Code and ID Assignment 1.11.
+        """
+        code = self.class_code
+        return not isinstance(code, Unknown) and code >> 16 == _ACCELERATOR
+
+
+def is_lost_by_reset(vendor_id: object, product_id: object) -> bool:
+    """Return whether a reset by VFIO leaves such a function dead.
+
+    It reads ff until the host reboots; its virtual functions do not.
+    Source: amd/MxGPU-Virtualization#25.
+    """
+    return vendor_id == _AMD and product_id in _LOST_BY_RESET
+
+
+_ACCELERATOR = 0x12
+_AMD = 0x1002
+# Physical functions of MI300A, MI300X, MI308X, MI325X, MI350X and MI355X.
+# Source: pci.ids.
+_LOST_BY_RESET = frozenset(
+    {0x74A0, 0x74A1, 0x74A2, 0x74A5, 0x74A8, 0x74A9, 0x75A0, 0x75A3}
+)
+
 
 class Detail(NamedTuple):
     """What a verdict on one function, or showing it, needs as well.
@@ -89,6 +117,9 @@ class Detail(NamedTuple):
     :param bar_bytes: size of each BAR that is in use.
     :param bridges: from the root port down to the nearest.
     :param is_on_vfio: whether vfio-pci, or another VFIO driver, has it.
+    :param vgpu_type: of NVIDIA's vGPU that a virtual function carries; 0
+        for none; None for a function that can carry none.
+    :param mediated_devices: UUIDs of the running vGPUs below it.
     """
 
     revision: int | Unknown
@@ -101,6 +132,8 @@ class Detail(NamedTuple):
     sriov: PhysicalFunction | VirtualFunction | Unknown | None
     bridges: tuple[Address, ...]
     is_on_vfio: bool | Unknown
+    vgpu_type: int | Unknown | None = None
+    mediated_devices: tuple[str, ...] = ()
 
 
 class Identity(NamedTuple):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gpu_passthrough_plugin.isolation import partition, units, verdict
 from gpu_passthrough_plugin.isolation.partition import Policy
-from gpu_passthrough_plugin.isolation.verdict import RULES, make_case
+from gpu_passthrough_plugin.isolation.rules import RULES, make_case
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import (

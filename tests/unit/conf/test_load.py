@@ -41,7 +41,10 @@ def test_an_empty_file_is_the_defaults(written: Written) -> None:
     settings = conf.load([written("")])
     assert settings.host
     assert settings.state_path == "/var/lib/gpu-passthrough"
-    assert [s.text for s in settings.discovery.select] == ["class=03*"]
+    assert [s.text for s in settings.discovery.select] == [
+        "class=03*",
+        "class=12*",
+    ]
     assert settings.discovery.exclude == ()
     assert settings.discovery.pci_ids == "/usr/share/misc/pci.ids"
     assert settings.pci.aliases == {}
@@ -158,7 +161,7 @@ def test_the_environment_changes_nothing(
 ) -> None:
     monkeypatch.setenv("OS_DISCOVERY__SELECT", "10de:*")
     selected = conf.load([written("")]).discovery.select
-    assert [s.text for s in selected] == ["class=03*"]
+    assert [s.text for s in selected] == ["class=03*", "class=12*"]
 
 
 def test_without_a_file_the_default_file_counts(

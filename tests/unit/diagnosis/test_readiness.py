@@ -7,7 +7,7 @@ from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.model.host_facts import CpuVendor
 from gpu_passthrough_plugin.model.reading import Unknown, Why
-from tests.unit.isolation.values import audio, facts, gpu, judged
+from tests.unit.isolation.values import audio, facts, function, gpu, judged
 
 LOST = Unknown(Why.UNREADABLE, "Permission denied")
 CARD = judged(gpu(), audio())
@@ -113,3 +113,10 @@ def test_nothing_assignable() -> None:
         assert finding.status is Status.FAIL
         assert detail in finding.detail
         assert "group list" in finding.remedy
+
+
+def test_what_looks_like_a_gpu_and_is_not_selected_is_named() -> None:
+    npu = function("00:0b.0", "8086:7d1d", 0x120000)
+    found = checks(CARD, judged(npu))["assignable"]
+    assert found.status is Status.PASS
+    assert "not selected: 0000:00:0b.0" in found.detail

@@ -436,3 +436,25 @@ def test_modules_of_an_unknown_kernel_are_unknown() -> None:
     files = dict(tree.files)
     del files["proc/sys/kernel/osrelease"]
     assert detail_of(RecordedTree(files, tree.links)).modules is MISSING
+
+
+UUID = "4b20d080-1b54-4048-85b3-a6a62d165c01"
+
+
+def test_vgpus_of_a_function() -> None:
+    """A10 with mediated devices, H200 with vGPUs as virtual functions."""
+    tree = host_with().tree()
+    assert detail(tree, only(tree)).vgpu_type is None
+    assert detail(tree, only(tree)).mediated_devices == ()
+    for text, expected in ((b"1120\n", 1120), (b"0\n", 0)):
+        files = {**tree.files, f"{DEVICE}/nvidia/current_vgpu_type": text}
+        vgpu = RecordedTree(files, tree.links)
+        assert detail(vgpu, only(vgpu)).vgpu_type == expected
+    links = {
+        **tree.links,
+        f"sys/bus/mdev/devices/{UUID}": f"../../../devices/pci0000:06/{GPU}/"
+        f"{UUID}",
+    }
+    files = {**tree.files, f"{DEVICE}/{UUID}/uevent": b""}
+    mediated = RecordedTree(files, links)
+    assert detail(mediated, only(mediated)).mediated_devices == (UUID,)

@@ -4,7 +4,7 @@ from typing import Any
 
 from gpu_passthrough_plugin.isolation import partition, verdict
 from gpu_passthrough_plugin.isolation.partition import Policy
-from gpu_passthrough_plugin.isolation.verdict import RULES
+from gpu_passthrough_plugin.isolation.rules import RULES
 from gpu_passthrough_plugin.model import address, selector
 from gpu_passthrough_plugin.model.function import (
     Header,
@@ -381,6 +381,56 @@ def test_every_reason_is_given_and_has_a_remedy() -> None:
     ]
     assert all(r.text and r.remedy for r in group.verdict.reasons)
     assert group.verdict.notes == ()
-    # No primary, no IOMMU, a reserved region, the BMC's display and a stray
-    # function need groups of their own.
-    assert len(RULES) == 10
+    # No primary, no IOMMU, a reserved region, a vGPU, the BMC's display and a
+    # stray function need groups of their own.
+    assert len(RULES) == 11
+
+
+def test_a_vgpu_keeps_its_function() -> None:
+    """gpu-operator#2594: virtual functions stay on nvidia, with vfio-dev."""
+    for fields, is_running in (
+        ({"vgpu_type": 1120}, True),
+        ({"vgpu_type": 0}, False),
+        (
+            {"mediated_devices": ("4b20d080-1b54-4048-85b3-a6a62d165c01",)},
+            True,
+        ),
+        ({"vgpu_type": LOST}, True),
+    ):
+        group = judged(gpu(driver="nvidia"), details={"06:00.0": fields})
+        (reason,) = group.verdict.reasons
+        assert reason.rule == "in-use"
+        assert ("running" in reason.text) == is_running
+        assert "driver_override" not in reason.remedy
+
+
+def test_virtual_functions_of_guests_are_stopped_first() -> None:
+    busy = judged(
+        gpu(), details={"06:00.0": {"sriov": PhysicalFunction(7, 7)}}
+    )
+    (reason,) = busy.verdict.reasons
+    assert reason.remedy.index("stop the guests") < reason.remedy.index(
+        "write 0"
+    )
+
+
+def test_a_card_that_a_reset_kills_is_told() -> None:
+    policy = Policy((selector.parse("class=12*"),))
+    mi300x = function("05:00.0", "1002:74a1", 0x120000)
+    (note,) = judged(mi300x, policy=policy).verdict.notes
+    assert "until the host reboots" in note
+    virtual = function("05:02.0", "1002:74b5", 0x120000)
+    assert judged(virtual, policy=policy).verdict.notes == ()
+
+
+def test_an_accelerator_of_the_processor_is_selected_by_name_only() -> None:
+    """Meteor Lake's NPU is of class 12 as well."""
+    npu = function("00:0b.0", "8086:7d1d", 0x120000)
+    card = function("29:00.0", "1da3:1021", 0x120000)
+    for text, chosen in (
+        ("class=12*", [card]),
+        ("8086:*", [npu]),
+        ("0000:00:0b.0", [npu]),
+    ):
+        policy = Policy((selector.parse(text),))
+        assert [f for f in (npu, card) if policy.is_primary(f)] == chosen

@@ -1,0 +1,353 @@
+"""Each reason against assigning a group, as a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from gpu_passthrough_plugin.isolation import cards, consoles, iommu
+from gpu_passthrough_plugin.isolation.partition import Part, Policy
+from gpu_passthrough_plugin.model.function import (
+    Header,
+    PhysicalFunction,
+)
+from gpu_passthrough_plugin.model.group import (
+    Member,
+    Reason,
+    Role,
+)
+from gpu_passthrough_plugin.model.host_facts import HostFacts
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown, shown
+
+NO_IOMMU = "vfio-noiommu"
+"""The name of the groups that VFIO makes where no IOMMU is active."""
+
+# Base classes over which a host reaches its disks and networks: mass
+# storage, network, serial bus (USB), wireless; 00 is what old devices and
+# virtio's transitional ones say.  Source: PCI Code and ID Assignment 1.11.
+_CARRIES_HOST = frozenset({0x00, 0x01, 0x02, 0x0C, 0x0D})
+
+
+class Case(NamedTuple):
+    """One group and all that a rule may look at.
+
+    :param endpoints: the members that are not bridges.
+    """
+
+    part: Part
+    endpoints: tuple[Member, ...]
+    facts: HostFacts
+    policy: Policy
+
+
+def make_case(part: Part, facts: HostFacts, policy: Policy) -> Case:
+    """Return what the rules look at, the endpoints found once for all."""
+    endpoints = [m for m in part.members if m.role.is_assigned]
+    return Case(part, tuple(endpoints), facts, policy)
+
+
+def no_iommu(case: Case) -> Iterator[Reason]:
+    """Refuse what no IOMMU isolates: a function in no group, or VFIO's own.
+
+    Without an IOMMU VFIO makes groups itself if it is told to; they isolate
+    nothing.  Source: Linux, drivers/vfio/group.c (vfio_noiommu_group_alloc).
+    """
+    if case.part.number is not None:
+        attributes = case.part.attributes
+        if attributes is not None and attributes.name == NO_IOMMU:
+            yield Reason(
+                iommu.RULE,
+                f"group {case.part.number} is one of VFIO's no-IOMMU mode:"
+                " nothing isolates its functions, and no guest can have"
+                " them",
+                "remove enable_unsafe_noiommu_mode=1 from the options of"
+                " module vfio, and give the host an IOMMU: in a virtual"
+                " machine a virtual one (in Nova hw:viommu_model)",
+            )
+        return
+    group = case.part.members[0].function.iommu_group
+    if isinstance(group, Unknown):
+        yield Reason(
+            iommu.RULE,
+            f"the IOMMU group of {case.part.members[0].address} is unknown:"
+            f" {group}",
+            iommu.AS_ROOT,
+        )
+        return
+    yield iommu.absence(case.facts)
+
+
+def reserved_regions(case: Case) -> Iterator[Reason]:
+    """Refuse a group with memory that the firmware wants mapped one to one.
+
+    The kernel refuses such a group to VFIO.  Source: Linux,
+    drivers/iommu/intel/iommu.c and drivers/iommu/iommu.c
+    (``require_direct``), where "relaxable" regions are no obstacle.
+    """
+    attributes = case.part.attributes
+    if attributes is None:
+        return
+    regions = attributes.reserved_regions
+    if isinstance(regions, Unknown):
+        if regions is not MISSING:
+            yield Reason(
+                "reserved-region",
+                f"the reserved regions of group {case.part.number} are"
+                f" unknown: {regions}",
+                iommu.AS_ROOT,
+            )
+        return
+    direct = [
+        f"{region.first:#x}-{region.last:#x}"
+        for region in regions
+        if region.kind == "direct"
+    ]
+    if direct:
+        yield Reason(
+            "reserved-region",
+            f"the firmware reserves {', '.join(direct)} for a function of"
+            f" group {case.part.number} (RMRR, IVMD or RMR), and the kernel"
+            " refuses such a group to guests",
+            "switch the firmware's feature off that uses this memory (such"
+            " as shared memory for the slot on HPE servers), or leave the"
+            " group to the host",
+        )
+
+
+def strays(case: Case) -> Iterator[Reason]:
+    """Refuse a group that may have another member: its group is unknown."""
+    for address in case.part.strays:
+        yield Reason(
+            "incomplete",
+            f"{address} may belong to this group: which group it is in is"
+            " unknown",
+            iommu.AS_ROOT,
+        )
+
+
+def no_primary(case: Case) -> Iterator[Reason]:
+    """Refuse a group without a function that the operator selected."""
+    if not case.part.has_primary:
+        yield Reason(
+            "no-primary",
+            "not selected by [discovery] select",
+            "add a member to [discovery] select to offer this group",
+        )
+
+
+def host_critical(case: Case) -> Iterator[Reason]:
+    """Refuse a group that the host needs, whatever was selected."""
+    uses = case.facts.uses
+    for member in case.endpoints:
+        if isinstance(uses, Unknown):
+            if _may_carry_host(member):
+                yield Reason(
+                    "host-critical",
+                    f"{member.address} may carry the host's disks or network:"
+                    f" which functions these use is unknown ({uses})",
+                    "run this on the host, or on a recording made with"
+                    " 'gpu-passthrough host record'",
+                )
+            continue
+        for use in uses:
+            if use.address == member.address:
+                over = f" over {', '.join(use.via)}" if use.via else ""
+                yield Reason(
+                    "host-critical",
+                    f"the host needs {member.address} for {use.what}{over}",
+                    "move that to another device first, or leave the group"
+                    " to the host",
+                )
+
+
+def console(case: Case) -> Iterator[Reason]:
+    """Refuse the only console, and a BMC's display: the remote console."""
+    for member in case.endpoints:
+        if consoles.is_bmc(member.function):
+            yield Reason(
+                "bmc-display",
+                f"{member.address} is the BMC display (remote console)",
+                "leave it to the host",
+            )
+        elif consoles.is_only_console(member, case.facts):
+            yield Reason(
+                "only-console",
+                f"{member.address} shows the host's only console",
+                "add a serial console (console=tty0 console=ttyS0), or select"
+                " another primary display in the firmware setup",
+            )
+
+
+def dead(case: Case) -> Iterator[Reason]:
+    """Refuse a member that does not respond, or whose state is unknown."""
+    for member in case.endpoints:
+        if member.detail is None:
+            continue
+        header = member.detail.header
+        if header is Header.DEAD:
+            yield Reason(
+                "dead",
+                f"{member.address} does not respond: its config space reads"
+                " ff",
+                "power-cycle the host; search the kernel log for D3cold or a"
+                " failed reset",
+            )
+        elif isinstance(header, Unknown):
+            yield Reason(
+                "dead",
+                f"whether {member.address} responds is unknown: config space"
+                f" {header}",
+                iommu.AS_ROOT,
+            )
+
+
+def identity(case: Case) -> Iterator[Reason]:
+    """Refuse a member whose ids, class or driver could not be read."""
+    for member in case.endpoints:
+        function = member.function
+        for name, value in (
+            ("vendor id", function.vendor_id),
+            ("product id", function.product_id),
+            ("class", function.class_code),
+            ("driver", function.driver),
+        ):
+            if isinstance(value, Unknown):
+                yield Reason(
+                    "identity",
+                    f"the {name} of {member.address} is unknown: {value}",
+                    iommu.AS_ROOT,
+                )
+
+
+def in_use(case: Case) -> Iterator[Reason]:
+    """Refuse a function that carries a vGPU of a guest, or could.
+
+    Source: NVIDIA, Virtual GPU Software User Guide (vendor-specific VFIO).
+    """
+    for member in case.endpoints:
+        if member.detail is None:
+            continue
+        running = member.detail.mediated_devices
+        vgpu_type = member.detail.vgpu_type
+        if running or vgpu_type:
+            what = ", ".join(running) or f"type {vgpu_type}"
+            yield Reason(
+                "in-use",
+                f"{member.address} carries a running vGPU ({what})",
+                "stop its guest and remove the vGPU first",
+            )
+        elif vgpu_type is not None:
+            yield Reason(
+                "in-use",
+                f"{member.address} is a place for a vGPU, and has to stay on"
+                f" driver {shown(member.function.driver)}",
+                "hand out vGPUs with Nova's own device_spec (managed: no), or"
+                " disable the virtual functions to assign the whole card",
+            )
+
+
+def sriov(case: Case) -> Iterator[Reason]:
+    """Refuse a physical function whose virtual functions are enabled."""
+    for member in case.endpoints:
+        role = member.detail.sriov if member.detail else None
+        if isinstance(role, PhysicalFunction) and role.enabled_vfs:
+            yield Reason(
+                "sriov-enabled",
+                f"{member.address} has {role.enabled_vfs} virtual functions"
+                " enabled",
+                "select the virtual functions instead; or stop the guests that"
+                f" use them, then write 0 to sriov_numvfs of {member.address}",
+            )
+        elif isinstance(role, Unknown):
+            yield Reason(
+                "sriov-enabled",
+                f"whether {member.address} has virtual functions enabled"
+                f" is unknown: {role}",
+                iommu.AS_ROOT,
+            )
+
+
+def outside_policy(case: Case) -> Iterator[Reason]:
+    """Refuse a member that the operator excluded or did not select."""
+    chosen = {m.card for m in case.endpoints if m.role is Role.PRIMARY}
+    for member in case.endpoints:
+        if case.policy.is_excluded(member.function):
+            yield Reason(
+                "excluded",
+                f"{member.address} is excluded by [discovery] exclude",
+                f"remove {member.address} from [discovery] exclude to offer"
+                " the group",
+            )
+        elif (
+            chosen
+            and member.card not in chosen
+            and not _is_in_use(case.facts, member)
+        ):
+            yield Reason(
+                "not-selected",
+                f"{member.address} is in the group, but not on a selected"
+                f" card; the host would lose it{_on_driver(member)}",
+                _remedy_of_company(case, member),
+            )
+
+
+def _is_in_use(facts: HostFacts, member: Member) -> bool:
+    """Return whether the host is known to need it, which is said already."""
+    uses = facts.uses
+    return not isinstance(uses, Unknown) and any(
+        use.address == member.address for use in uses
+    )
+
+
+def _on_driver(member: Member) -> str:
+    driver = member.function.driver
+    return f" (driver {driver})" if isinstance(driver, str) else ""
+
+
+def _remedy_of_company(case: Case, member: Member) -> str:
+    """Return what to do about a member that nobody selected.
+
+    Selecting it is advised only where the host can spare it.
+    """
+    slots = {
+        m.address.slot_address
+        for m in case.endpoints
+        if m.role is Role.PRIMARY
+    }
+    if member.address.slot_address in slots:
+        return (
+            "leave the group to the host: these functions are parts of the"
+            " host's processor or board"
+        )
+    is_unknown = isinstance(case.facts.uses, Unknown)
+    if cards.is_chipset(member.function) or (
+        is_unknown and _may_carry_host(member)
+    ):
+        return (
+            "move the card to a slot whose group it does not share with the"
+            " host's own devices, or leave the group to the host"
+        )
+    return (
+        f"add {member.address} to [discovery] select to pass it through as"
+        " well, or move the card to another slot"
+    )
+
+
+def _may_carry_host(member: Member) -> bool:
+    code = member.function.class_code
+    return isinstance(code, Unknown) or code >> 16 in _CARRIES_HOST
+
+
+RULES: tuple[Callable[[Case], Iterator[Reason]], ...] = (
+    no_iommu,
+    reserved_regions,
+    strays,
+    no_primary,
+    host_critical,
+    console,
+    dead,
+    identity,
+    in_use,
+    sriov,
+    outside_policy,
+)
