@@ -79,3 +79,16 @@ def test_a_function_of_an_unknown_group_may_be_in_any() -> None:
     found = partition.parts([gpu(iommu_group=18), stray, alone], GPUS)
     assert [p.strays for p in found] == [(stray.address,), (), ()]
     assert partition.detailed(found[0], {}).strays == (stray.address,)
+
+
+def test_an_accelerator_of_the_processor_is_selected_by_name_only() -> None:
+    """Meteor Lake's NPU is of class 12 as well."""
+    npu = function("00:0b.0", "8086:7d1d", 0x120000)
+    card = function("29:00.0", "1da3:1021", 0x120000)
+    for text, chosen in (
+        ("class=12*", [card]),
+        ("8086:*", [npu]),
+        ("0000:00:0b.0", [npu]),
+    ):
+        policy = Policy((selector.parse(text),))
+        assert [f for f in (npu, card) if policy.is_primary(f)] == chosen
