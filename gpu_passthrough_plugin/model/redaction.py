@@ -127,9 +127,11 @@ _SHELL = re.compile(
     r"|(?P<bare>(?:\\.\#?|[^\s\"'\\#]|(?<=\S)\#)++)|(?P<blank>\s++)",
     re.DOTALL,
 )
-# Comments that say what was done for passthrough, or took a line out of use.
+# Comments that say what was done for passthrough, or took a line out of use;
+# without its signature a file is no environment block.
+# Source: GRUB, grub-core/lib/envblk.c.
 _TELLING = re.compile(
-    r"^#!|gpu-passthrough|vfio|iommu"
+    r"^#!|gpu-passthrough|vfio|iommu|^# GRUB Environment Block$"
     r"|^#\s*(?:alias|blacklist|install|options|softdep)\b"
 )
 _OWN = "gpu-passthrough"

@@ -7,11 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_passthrough_plugin.formats import (
+    grub_menu,
     kernel_cmdline,
     modprobe,
     shell_assignments,
 )
 from gpu_passthrough_plugin.model.redaction import HIDDEN, Kind, Redaction
+from tests.trees import boot
 
 HARDWARE = {
     "00:25:90:ab:cd:ef": "02:00:00:00:00:01",
@@ -165,6 +167,14 @@ def argument_names(value: object) -> list[str]:
     assert isinstance(value, str)
     words = kernel_cmdline.split(value)
     return [argument.name for argument in kernel_cmdline.arguments(words)]
+
+
+def test_an_environment_block_keeps_its_signature() -> None:
+    block = boot.grubenv(kernelopts="root=/dev/sda1 rd.luks.key=x ro")
+    redacted = Redaction().file("boot/grub2/grubenv", block.encode())
+    (words,) = grub_menu.environment(redacted.decode()).values()
+    assert words.startswith("root=/dev/sda1 rd.luks.key=")
+    assert "=x" not in words
 
 
 def test_options_of_modules_are_read_as_before() -> None:
