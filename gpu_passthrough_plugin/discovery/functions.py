@@ -174,6 +174,7 @@ _DETAIL_FILES = (
     "driver_override",
     "reset_method",
     "boot_vga",
+    "boot_display",
     "resource",
     "sriov_totalvfs",
     "sriov_numvfs",
@@ -190,7 +191,7 @@ def detail(tree: Tree, function: Function) -> Detail:
     """
     folder = f"sys/bus/pci/devices/{function.address}"
     files, links = tree.gather(folder, _DETAIL_FILES, ("physfn",))
-    revision, override, resets, vga, resource, total, enabled, vgpu = files
+    revision, override, resets, vga, display, resource, *sriov, vgpu = files
     config = tree.read(f"{folder}/config", _HEADER_BYTES)
     return Detail(
         revision=_revision(revision, config),
@@ -198,9 +199,9 @@ def detail(tree: Tree, function: Function) -> Detail:
         modules=modules.modules(tree, function.modalias),
         driver_override=_override(override),
         reset_methods=_words(resets),
-        boot_vga=_boot_vga(vga, function.class_code),
+        boot_vga=_boot_vga(vga, display, function.class_code),
         bar_bytes=_bar_bytes(resource),
-        sriov=_virtual(links[0]) or _physical(total, enabled),
+        sriov=_virtual(links[0]) or _physical(*sriov),
         bridges=_bridges(tree, folder),
         is_on_vfio=_is_on_vfio(tree, folder, function.driver),
         vgpu_type=None if vgpu is MISSING else _number(vgpu),
@@ -311,9 +312,15 @@ def _words(data: bytes | Unknown) -> tuple[str, ...] | Unknown:
 
 
 def _boot_vga(
-    data: bytes | Unknown, class_code: int | Unknown
+    data: bytes | Unknown, display: bytes | Unknown, class_code: int | Unknown
 ) -> bool | Unknown | None:
-    """Return the flag; only VGA devices have the file."""
+    """Return the flag; only VGA devices have the file.
+
+    Linux has a file for other displays from 6.17 on, which only the
+    firmware's primary one has.
+    """
+    if not isinstance(display, Unknown) and decoded(display).strip() == "1":
+        return True
     if data is MISSING:
         is_vga = isinstance(class_code, Unknown) or class_code >> 8 == _VGA
         return data if is_vga else None

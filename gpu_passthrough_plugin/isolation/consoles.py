@@ -7,7 +7,7 @@ import re
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.host_facts import HostFacts
-from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 
 # Displays of management controllers.  Source: pci.ids, and the kernel's
 # drivers mgag200, ast and hibmc (their PCI id tables).
@@ -34,6 +34,23 @@ _VIRTUAL_TERMINAL = re.compile(r"tty[0-9]+")
 def is_bmc(function: Function) -> bool:
     """Return whether it is a management controller's display, by its ids."""
     return (function.vendor_id, function.product_id) in _BMC_DISPLAYS
+
+
+def description(member: Member, facts: HostFacts) -> str:
+    """Return that it is the only console, or that this is not known."""
+    detail = member.detail
+    boot_vga = MISSING if detail is None else detail.boot_vga
+    if isinstance(boot_vga, Unknown):
+        return (
+            f"whether {member.address} shows the host's only console is"
+            f" unknown: boot_vga {boot_vga}"
+        )
+    if isinstance(facts.consoles, Unknown):
+        return (
+            f"{member.address} shows the host's console, and whether there is"
+            f" another is unknown: {facts.consoles}"
+        )
+    return f"{member.address} shows the host's only console"
 
 
 def is_only_console(member: Member, facts: HostFacts) -> bool:

@@ -172,7 +172,7 @@ def console(case: Case) -> Iterator[Reason]:
         elif consoles.is_only_console(member, case.facts):
             yield Reason(
                 "only-console",
-                f"{member.address} shows the host's only console",
+                consoles.description(member, case.facts),
                 "add a serial console (console=tty0 console=ttyS0), or select"
                 " another primary display in the firmware setup",
             )

@@ -113,7 +113,8 @@ class Detail(NamedTuple):
     :param reset_methods: in the kernel's order; empty when disabled;
         ``MISSING`` when the function cannot be reset alone or the kernel
         is older than 5.15.
-    :param boot_vga: None for a function that is no VGA device.
+    :param boot_vga: whether it is the firmware's primary display; None for
+        one that is no VGA device.
     :param bar_bytes: size of each BAR that is in use.
     :param bridges: from the root port down to the nearest.
     :param is_on_vfio: whether vfio-pci, or another VFIO driver, has it.

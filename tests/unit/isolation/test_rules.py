@@ -240,6 +240,8 @@ def test_only_the_firmwares_display_is_the_console() -> None:
             gpu(), facts=here, details={"06:00.0": {"boot_vga": boot_vga}}
         )
         assert rules(group) == (["only-console"] if is_only else []), boot_vga
+        if isinstance(boot_vga, Unknown):
+            assert "unknown" in group.verdict.reasons[0].text
 
 
 def test_a_bmcs_display_stays_whatever_is_active() -> None:
