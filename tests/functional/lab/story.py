@@ -58,7 +58,7 @@ def tell(ours: Product, write: Write) -> None:
     """Go from a bare host to a guest that holds a group, and back."""
     teller, identity = Teller(ours.host, write), str(uuid.uuid4())
     command = "gpu-passthrough"
-    teller.stage("Is the host ready, and what can it hand out")
+    teller.stage("Is the host ready, and which groups are assignable")
     teller.run(command, "host", "check")
     columns = ("-c", "Group", "-c", "Functions", "-c", "Assignable")
     teller.run(command, "group", "list", "--assignable", *columns)
@@ -79,7 +79,7 @@ def tell(ours: Product, write: Write) -> None:
     other = ours.domain("guest-2", str(uuid.uuid4()))
     more = (command, "instance", "boot", other, "--request", "gpu:4")
     teller.run(*more, wanted=1)
-    teller.stage("Release: stop, reset, check, give back")
+    teller.stage("Release: stop, reset, check, restore drivers")
     teller.run(command, "instance", "release", identity)
     left = teller.run(command, "inventory", "list", "-f", "json")
     if {row["State"] for row in json.loads(left)} != {"free"}:
