@@ -246,7 +246,7 @@ def test_a_state_path_that_is_a_file(cli: Cli, state: Path) -> None:
 
 
 def test_an_address_that_is_none(cli: Cli, ledger: Path) -> None:
-    assert "no PCI address" in complaint(
+    assert "not a PCI address" in complaint(
         cli("--recording", recorded_tree.SEED, "device", "show", "6"), 2
     )
     assert "device list" in complaint(
