@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import defaults, errors
 from gpu_passthrough_plugin.discovery.tree import HostTree, Tree
 from gpu_passthrough_plugin.isolation.partition import Policy
-from gpu_passthrough_plugin.model import selector
+from gpu_passthrough_plugin.model import budget, selector
 
 if TYPE_CHECKING:
     # A listing needs none of these: they import SQLAlchemy, tooz and
@@ -29,6 +30,35 @@ if TYPE_CHECKING:
     from gpu_passthrough_plugin.host.hypervisor import Hypervisor
     from gpu_passthrough_plugin.host.locks import HostLock
     from gpu_passthrough_plugin.model.request import Request
+
+
+class _OutOfTime(BaseException):
+    """Passes through every handler of errors below ``time_limit``."""
+
+
+@contextlib.contextmanager
+def time_limit(path: str) -> Iterator[None]:
+    """Read a file that anybody may have sent, within the budget's seconds.
+
+    :raises ReadFailed: when reading takes more time of the processor.
+    """
+
+    def stop(_signal: int, _frame: object) -> None:
+        raise _OutOfTime
+
+    previous = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, budget.MAX_SECONDS)
+    try:
+        yield
+    except _OutOfTime:
+        raise errors.ReadFailed(
+            f"{path} was not read within {budget.MAX_SECONDS} s of processor"
+            " time; expected a file that 'gpu-passthrough host record' or"
+            " 'host report' wrote"
+        ) from None
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, previous)
 
 
 class Context:
@@ -62,7 +92,11 @@ class Context:
             return HostTree(self._root)
         from gpu_passthrough_plugin.discovery import recorded_tree
 
-        return recorded_tree.load(self._recording)
+        with time_limit(self._recording):
+            tree = recorded_tree.load(self._recording)
+        for warning in tree.warnings:
+            say(warning)
+        return tree
 
     @property
     def policy(self) -> Policy:

@@ -16,7 +16,7 @@ from gpu_passthrough_plugin.cli.command import (
     diff_lines,
     rows,
 )
-from gpu_passthrough_plugin.cli.context import Context, say
+from gpu_passthrough_plugin.cli.context import Context, say, time_limit
 from gpu_passthrough_plugin.flow import verification
 from gpu_passthrough_plugin.flow.verification import Dependency
 from gpu_passthrough_plugin.model.change import Change
@@ -207,10 +207,17 @@ class HostVerify(Lister):
 
         context = self.context
         if parsed_args.report:
-            tree, evidence = report.read(parsed_args.report)
+            with time_limit(parsed_args.report):
+                tree, evidence = report.read(parsed_args.report)
+                findings = verification.verify_host(
+                    tree, context.policy, evidence
+                )
+            for warning in tree.warnings:
+                say(warning)
         else:
-            tree, evidence = context.tree, context.boot_evidence
-        findings = verification.verify_host(tree, context.policy, evidence)
+            findings = verification.verify_host(
+                context.tree, context.policy, context.boot_evidence
+            )
         if any(finding.status is Status.FAIL for finding in findings):
             self.status = 1
         return VERIFIED, rows(*map(_row, findings))

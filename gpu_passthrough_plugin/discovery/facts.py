@@ -11,6 +11,7 @@ from gpu_passthrough_plugin.discovery.hypervisor import CPUINFO
 from gpu_passthrough_plugin.discovery.modules import OSRELEASE
 from gpu_passthrough_plugin.discovery.tree import Tree, text
 from gpu_passthrough_plugin.formats import kernel_cmdline
+from gpu_passthrough_plugin.model import budget
 from gpu_passthrough_plugin.model.host_facts import CpuVendor, HostFacts
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why, decoded
 
@@ -57,7 +58,11 @@ def boot_id(tree: Tree) -> str | Unknown:
 
 
 def _arguments(line: str | Unknown) -> tuple[str, ...] | Unknown:
-    return line if isinstance(line, Unknown) else kernel_cmdline.split(line)
+    if isinstance(line, Unknown):
+        return line
+    if len(line) > budget.MAX_CMDLINE_BYTES:
+        return Unknown(Why.MALFORMED, f"{len(line)} characters long")
+    return kernel_cmdline.split(line)
 
 
 def _words(line: str | Unknown) -> tuple[str, ...] | Unknown:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.formats import chroot_path, sysfs_path, umockdev
 from gpu_passthrough_plugin.formats.umockdev import Device, Kind
+from gpu_passthrough_plugin.model import budget
 from gpu_passthrough_plugin.model.reading import (
     MISSING,
     Unknown,
@@ -25,6 +26,9 @@ class RecordedTree:
     :param unreadable: the system's error for what could not be read when
         this was recorded, by path.
     :param title: its name in messages.
+    :param warnings: what makes it doubtful.
+    :raises ReadFailed: when the paths of its folders are longer, together,
+        than those of any host.
     """
 
     def __init__(
@@ -34,11 +38,14 @@ class RecordedTree:
         folders: Iterable[str] = (),
         unreadable: Mapping[str, str] | None = None,
         title: str = "the recording",
+        warnings: Sequence[str] = (),
     ) -> None:
         self.files = files
         self.links = links
         self.unreadable = unreadable or {}
         self.title = title
+        self.warnings = tuple(warnings)
+        self._folder_bytes = 0
         self._folders: dict[str, set[str]] = {"": set()}
         for folder in folders:
             self._folders.setdefault(folder, set())
@@ -62,6 +69,15 @@ class RecordedTree:
             if is_listed:
                 return
             path = folder
+
+    def _count(self, folder: str) -> None:
+        self._folder_bytes += len(folder)
+        if self._folder_bytes > budget.MAX_FOLDERS_BYTES:
+            raise errors.ReadFailed(
+                f"{self.title} has folders whose paths have more than"
+                f" {budget.MAX_FOLDERS_BYTES} characters together; expected"
+                " the files of one host"
+            )
 
     def read(self, path: str, limit: int | None = None) -> bytes | Unknown:
         where = self.real(path)
@@ -118,6 +134,7 @@ read (path, tab, the system's error); ``devices`` is the number of the
 recording's other devices, and ``note`` is for people.
 """
 ROOT = "root/"
+_MOST_FAULTS = 20
 
 # The rest are classes.  Source: Linux, the ``bus_type`` of each.
 _BUSES = frozenset(
@@ -131,10 +148,13 @@ _BUSES = frozenset(
 )  # fmt: skip
 
 
-def from_devices(devices: Sequence[Device], title: str) -> RecordedTree:
+def from_devices(
+    devices: Sequence[Device], title: str, warnings: Sequence[str] = ()
+) -> RecordedTree:
     """Return the files that the devices were recorded from.
 
-    :raises Faults: when devices are missing.
+    :raises Faults: when devices are missing, or the host's other files are
+        larger than what is read of them.
     """
     host, others = None, []
     for device in devices:
@@ -151,12 +171,40 @@ def from_devices(devices: Sequence[Device], title: str) -> RecordedTree:
         files |= _files(device)
         links |= _links(device)
     if host is None:
-        return RecordedTree(files, links, title=title)
-    return _with_host(host, files, links, title)
+        return RecordedTree(files, links, title=title, warnings=warnings)
+    _require_small(host, title)
+    return _with_host(host, files, links, title, warnings)
+
+
+def _require_small(host: Device, title: str) -> None:
+    sizes = {
+        line.key: len(line.value)
+        for line in host.lines
+        if line.kind in {Kind.ATTRIBUTE, Kind.BINARY}
+        and line.key.startswith(ROOT)
+    }
+    faults = [
+        f"{title} has {key.removeprefix(ROOT)} with {size} bytes; expected at"
+        f" most {budget.MAX_TEXT_BYTES}"
+        for key, size in sizes.items()
+        if size > budget.MAX_TEXT_BYTES
+    ]
+    total = sum(sizes.values())
+    if not faults and total > budget.MAX_TEXTS_BYTES:
+        faults.append(
+            f"{title} has files of {total} bytes together; expected at most"
+            f" {budget.MAX_TEXTS_BYTES}"
+        )
+    if faults:
+        raise errors.Faults(tuple(faults[:_MOST_FAULTS]))
 
 
 def _with_host(
-    host: Device, files: dict[str, bytes], links: dict[str, str], title: str
+    host: Device,
+    files: dict[str, bytes],
+    links: dict[str, str],
+    title: str,
+    warnings: Sequence[str],
 ) -> RecordedTree:
     attributes = host.values(Kind.ATTRIBUTE) | host.values(Kind.BINARY)
     for key, value in attributes.items():
@@ -170,7 +218,15 @@ def _with_host(
         path, _, why = line.partition("\t")
         unreadable[path] = why
     folders = as_text(attributes.get("folders", b"")).splitlines()
-    return RecordedTree(files, links, folders, unreadable, title)
+    for path in (*folders, *unreadable):
+        if path.count("/") > budget.MAX_DEPTH:
+            raise errors.Faults(
+                (
+                    f"{title} has a path of {path.count('/')} folders;"
+                    f" expected at most {budget.MAX_DEPTH}",
+                )
+            )
+    return RecordedTree(files, links, folders, unreadable, title, warnings)
 
 
 def _files(device: Device) -> dict[str, bytes]:
@@ -270,9 +326,6 @@ SEED = os.path.join(
 )
 """The packaged recording: a host with three cards and two sockets."""
 
-# Ten thousand functions take a few MiB; a device file never ends.
-_MAX_BYTES = 256 << 20
-
 
 def load(path: str) -> RecordedTree:
     """Return the recorded host in a file.
@@ -282,16 +335,16 @@ def load(path: str) -> RecordedTree:
     """
     try:
         with open(path, "rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+            data = file.read(budget.MAX_BYTES + 1)
     except OSError as error:
         raise errors.ReadFailed(
             f"{path} cannot be read ({error.strerror}); expected a recording"
             " from umockdev-record or 'gpu-passthrough host record'"
         ) from error
-    if len(data) > _MAX_BYTES:
+    if len(data) > budget.MAX_BYTES:
         raise errors.ReadFailed(
-            f"{path} is larger than {_MAX_BYTES} bytes; expected a recording"
-            " from umockdev-record or 'gpu-passthrough host record'"
+            f"{path} is larger than {budget.MAX_BYTES} bytes; expected a"
+            " recording from umockdev-record or 'gpu-passthrough host record'"
         )
     return parse(data, path)
 
@@ -303,4 +356,13 @@ def parse(data: bytes, title: str) -> RecordedTree:
     :raises ReadFailed: when it is not a recording.
     :raises Faults: with every line at fault.
     """
-    return from_devices(umockdev.parse(data, title), title)
+    recording = umockdev.read(data, title)
+    if recording.unclosed and any(d.path == HOST for d in recording.devices):
+        # 'host record' writes an empty line behind every device.
+        raise errors.Faults(
+            (
+                f"{title} ends within {recording.unclosed}: copy the whole"
+                " file again",
+            )
+        )
+    return from_devices(recording.devices, title, recording.warnings)

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import facts, record, recorded_tree
-from gpu_passthrough_plugin.discovery.tree import Tree
+from gpu_passthrough_plugin.discovery.tree import RecordedTree, Tree
 from gpu_passthrough_plugin.flow import boot_state
 from gpu_passthrough_plugin.flow.verification import BootEvidence, Names
 from gpu_passthrough_plugin.formats import kernel_log
 from gpu_passthrough_plugin.host import report_archive
 from gpu_passthrough_plugin.host.boot import journal_format
+from gpu_passthrough_plugin.model import budget
 from gpu_passthrough_plugin.model.change_history import Enablement
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown
@@ -38,7 +39,7 @@ class Recording(NamedTuple):
 class ReportedHost(NamedTuple):
     """A host, as read from its report."""
 
-    tree: Tree
+    tree: RecordedTree
     evidence: BootEvidence
 
 
@@ -105,9 +106,9 @@ def read(path: str) -> ReportedHost:
         )
     log: tuple[str, ...] | Unknown = MISSING
     if report_archive.LOG in parts:
-        log = kernel_log.parsed(
-            parts[report_archive.LOG].decode(errors="replace")
-        )
+        text = parts[report_archive.LOG][: budget.MAX_LOG_BYTES]
+        log = kernel_log.parsed(text.decode(errors="replace"))
+        log = log[: budget.MAX_LOG_LINES]
     images = _read_json(path, parts, report_archive.IMAGES)
     return ReportedHost(
         recorded_tree.parse(

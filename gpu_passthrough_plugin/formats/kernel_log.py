@@ -6,10 +6,12 @@ to 6.18 capitalise and prefix them differently.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Iterable, Sequence
 
+from gpu_passthrough_plugin.model import budget
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.redaction import Redaction
 
@@ -46,7 +48,6 @@ _TOPICS = re.compile(
 _DRIVER = re.compile(rf"(?P<driver>[\w-]+) {_ADDRESS}: ", re.IGNORECASE)
 _BUS = frozenset({"pci", "pci_bus", "pcieport", "shpchp"})
 # Some drivers never stop complaining.
-_MAX_LINES = 20_000
 
 # Printed while the kernel parses the argument, whether or not an IOMMU
 # starts: it proves nothing.
@@ -175,7 +176,8 @@ def parsed(text: str) -> tuple[str, ...]:
     """
     lines: list[str] = []
     is_record = False
-    for line in text.split("\n"):
+    for whole in text.split("\n"):
+        line = whole[: budget.MAX_LOG_LINE_BYTES]
         head = _RECORD.match(line)
         if head:
             is_record = True
@@ -194,17 +196,28 @@ def relevant(
     Of too many messages the oldest are kept: they show which
     driver was first.
     """
-    kept = itertools.islice(filter(_is_relevant, lines), _MAX_LINES)
+    kept = itertools.islice(filter(_is_relevant, lines), budget.MAX_LOG_LINES)
     return tuple(map((redaction or Redaction()).arguments, kept))
 
 
 def conclusive(lines: Iterable[str]) -> tuple[str, ...]:
     """Return the messages without those that prove nothing."""
+    return _conclusive(tuple(lines))
+
+
+# Each cause of a diagnosis asks again for each function.
+@functools.lru_cache(maxsize=8)
+def _conclusive(lines: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(line for line in lines if not _INCONCLUSIVE.search(line))
 
 
 def about(lines: Iterable[str], address: Address) -> tuple[str, ...]:
     """Return the messages that name a function, oldest first."""
+    return _about(tuple(lines), address)
+
+
+@functools.lru_cache(maxsize=32)
+def _about(lines: tuple[str, ...], address: Address) -> tuple[str, ...]:
     named = re.compile(rf"(?<![0-9a-f:]){re.escape(str(address))}(?![0-9a-f])")
     return tuple(line for line in lines if named.search(line))
 

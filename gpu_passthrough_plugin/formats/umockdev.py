@@ -1,7 +1,8 @@
 """The text format of umockdev's recordings: devices with their attributes.
 
-Read by umockdev as here, except that a recording without an empty line at
-its end is refused here: it may be cut off.
+Read by umockdev as here, with two exceptions.  A recording whose last line
+has no end is refused here: it was cut off.  Lines that udevadm exports
+besides, such as ``L: 0``, are ignored here, with a warning.
 
 Source: umockdev 0.17, ``umockdev_testbed_add_from_string`` and
 ``umockdev-record``.
@@ -12,9 +13,11 @@ from __future__ import annotations
 import dataclasses
 import enum
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.model import budget
 from gpu_passthrough_plugin.model.reading import as_text, encoded
 
 # Source: GLib, g_strescape and g_strcompress.
@@ -113,13 +116,37 @@ _MOST_FAULTS = 20
 _KINDS = {f"{kind}: ": kind for kind in Kind}
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})*")
 _NODE = re.compile(r"[^=]+(?:=[0-9A-F]+)?")
+# A link's priority and others that ``udevadm info --export-db`` prints.
+# Source: udevadm(8), OUTPUT FORMAT.
+_FROM_UDEVADM = re.compile(rb"L: -?\d+|[MRUTDQVIJ]: .*")
+
+
+class Recording(NamedTuple):
+    """Devices in their order, and what makes the recording doubtful.
+
+    :param unclosed: path of the last device, if no empty line follows it.
+    """
+
+    devices: tuple[Device, ...]
+    warnings: tuple[str, ...]
+    unclosed: str = ""
 
 
 def parse(data: bytes, title: str) -> tuple[Device, ...]:
     """Return the devices of a recording, in its order.
 
-    :param title: name of the recording in messages.
     :raises ReadFailed: when it is not a recording.
+    :raises Faults: with each fault and its line, when it is damaged.
+    """
+    return read(data, title).devices
+
+
+def read(data: bytes, title: str) -> Recording:
+    """Return the devices of a recording, and warnings.
+
+    :param title: name of the recording in messages.
+    :raises ReadFailed: when it is not a recording, or has more lines than
+        are read.
     :raises Faults: with each fault and its line, when it is damaged.
     """
     if not data.startswith(b"P: /devices/"):
@@ -127,12 +154,28 @@ def parse(data: bytes, title: str) -> tuple[Device, ...]:
             f"{title} is not a recording: it starts with {data[:20]!r};"
             " expected umockdev's format, which starts with 'P: /devices/'"
         )
+    count = data.count(b"\n")
+    if count > budget.MAX_LINES:
+        raise errors.ReadFailed(
+            f"{title} has {count} lines; expected at most {budget.MAX_LINES}"
+        )
     reader = _Reader(title)
-    lines = data.split(b"\n")
-    for number, line in enumerate(lines[:-1], 1):
-        reader.take(number, line)
-    reader.end(len(lines), lines[-1])
-    return tuple(reader.devices)
+    # Editors of Windows end every line so.
+    end = b"\r\n" if data[: data.find(b"\n")].endswith(b"\r") else b"\n"
+    line = b""
+    for number, line in enumerate(_lines(data), 1):
+        reader.take(number, line.removesuffix(end))
+    unclosed = reader.end(count + 1, b"" if line.endswith(b"\n") else line)
+    return Recording(tuple(reader.devices), tuple(reader.warnings), unclosed)
+
+
+def _lines(data: bytes) -> Iterator[bytes]:
+    """Yield each line with its end: a list of all takes much more memory."""
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start) + 1 or len(data)
+        yield data[start:end]
+        start = end
 
 
 class _Reader:
@@ -140,8 +183,11 @@ class _Reader:
 
     def __init__(self, title: str) -> None:
         self.devices: list[Device] = []
+        self.warnings: list[str] = []
         self._title = title
         self._faults: list[str] = []
+        self._fault_count = 0
+        self._ignored: list[tuple[int, bytes]] = []
         self._path = ""
         self._start = 0
         self._lines: list[Line] = []
@@ -155,31 +201,52 @@ class _Reader:
             self._open(number, line)
         elif not self._path:
             self._fault(number, line, "expected a line 'P: /devices/…' first")
+        elif _FROM_UDEVADM.fullmatch(line):
+            self._ignored.append((number, line))
         else:
             self._add(number, line)
 
-    def end(self, number: int, rest: bytes) -> None:
-        """Check that the last device is complete.
+    def end(self, number: int, rest: bytes) -> str:
+        """Return the path of the last device if no empty line follows it.
 
+        :param rest: the last line, if it has no end.
         :raises Faults: when any line was at fault.
         """
-        if rest or self._path:
+        unclosed = self._path
+        if rest:
             self._fault(
                 number,
                 rest,
-                f"the recording ends within {self._path or 'a line'};"
-                " expected an empty line at its end: copy the whole file"
-                " again",
+                f"the recording ends within a line of"
+                f" {self._path or 'no device'}: copy the whole file again",
             )
-        more = len(self._faults) - _MOST_FAULTS
+        elif self._path:
+            self.warnings.append(
+                f"{self._title} has no empty line after its last device,"
+                f" {self._path}: it may be cut off"
+            )
+            self._close()
+        if self._ignored:
+            first, line = self._ignored[0]
+            self.warnings.append(
+                f"{self._title}, line {first}: {as_text(line[:40])!r} and"
+                f" {len(self._ignored) - 1} more lines of its kind are from"
+                " udevadm; ignored"
+            )
+        more = self._fault_count - _MOST_FAULTS
         if more > 0:
-            self._faults[_MOST_FAULTS:] = [f"and {more} more"]
+            self._faults.append(f"and {more} more")
         if self._faults:
             raise errors.Faults(tuple(self._faults))
+        return unclosed
 
     def _fault(self, number: int, line: bytes, text: str) -> None:
-        quoted = f"{as_text(line[:40])!r}: " if line else ""
-        self._faults.append(f"{self._title}, line {number}: {quoted}{text}")
+        self._fault_count += 1
+        if self._fault_count <= _MOST_FAULTS:
+            quoted = f"{as_text(line[:40])!r}: " if line else ""
+            self._faults.append(
+                f"{self._title}, line {number}: {quoted}{text}"
+            )
 
     def _open(self, number: int, line: bytes) -> None:
         path = as_text(line[3:])
@@ -190,6 +257,8 @@ class _Reader:
         self._lines, self._keys = [], set()
         if not path.startswith("/devices/") or _climbs(path):
             self._fault(number, line, "expected a path below /devices/")
+            # It is not kept, however long it is.
+            self._path = path = path[: budget.MAX_PATH_BYTES]
         first = self._seen.setdefault(path, number)
         if first != number:
             self._fault(number, line, f"the same device as in line {first}")
@@ -239,6 +308,10 @@ def _parsed_line(line: bytes) -> Line:
         raise ValueError("expected KEY=VALUE")
     if kind is not Kind.PROPERTY and _climbs(key):
         raise ValueError("expected a path inside its device")
+    if kind is Kind.LINK and len(value) > budget.MAX_PATH_BYTES:
+        raise ValueError(
+            f"expected a target of at most {budget.MAX_PATH_BYTES} bytes"
+        )
     return Line(kind, key, _decoded(kind, value))
 
 
@@ -254,4 +327,7 @@ def _decoded(kind: Kind, value: bytes) -> bytes:
 
 
 def _climbs(path: str) -> bool:
+    """Whether a path leaves its folder, or is none that sysfs has."""
+    if len(path) > budget.MAX_PATH_BYTES or path.count("/") > budget.MAX_DEPTH:
+        return True
     return not {"..", "."}.isdisjoint(path.split("/")) or "//" in path

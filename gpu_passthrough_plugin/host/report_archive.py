@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 import zstandard
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.model import budget
 from gpu_passthrough_plugin.model.reading import as_text, encoded
 from gpu_passthrough_plugin.model.redaction import Redaction
 
@@ -22,9 +23,7 @@ NAMES = (RECORDING, LOG, ENABLEMENT, IMAGES)
 
 _TITLE = "report.json"
 _FORMAT = 1
-# A host of ten thousand functions takes a few MiB of either.
 _MAX_FILE_BYTES = 64 << 20
-_MAX_BYTES = 256 << 20
 _MALFORMED = (
     tarfile.TarError, zstandard.ZstdError, EOFError, IndexError, KeyError,
     OverflowError, RecursionError, TypeError, ValueError,
@@ -96,10 +95,10 @@ def _unpacked(data: bytes) -> bytes:
     size = zstandard.get_frame_parameters(data).content_size
     if size == zstandard.CONTENTSIZE_UNKNOWN:
         raise ValueError("it does not state its decompressed size")
-    if size > _MAX_BYTES:
-        raise ValueError(f"over {_MAX_BYTES} bytes long decompressed")
+    if size > budget.MAX_BYTES:
+        raise ValueError(f"over {budget.MAX_BYTES} bytes long decompressed")
     return zstandard.ZstdDecompressor().decompress(
-        data, max_output_size=_MAX_BYTES, allow_extra_data=False
+        data, max_output_size=budget.MAX_BYTES, allow_extra_data=False
     )
 
 
@@ -114,8 +113,10 @@ def _members(archive: bytes) -> Iterator[tuple[str, bytes]]:
     seen = set()
     stream = io.BytesIO(archive)
     with tarfile.open(fileobj=stream, mode="r|") as members:
-        for member in members:
+        for count, member in enumerate(members, 1):
             name = member.name
+            if count > budget.MAX_MEMBERS:
+                raise ValueError(f"over {budget.MAX_MEMBERS} members")
             # Skipping more than the archive has takes hours.
             if not 0 <= member.size <= len(archive):
                 raise ValueError(f"{name!r} is truncated")

@@ -9,6 +9,7 @@ import pytest
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.formats import umockdev
 from gpu_passthrough_plugin.formats.umockdev import Device, Kind, Line
+from gpu_passthrough_plugin.model import budget
 from tests.golden import assert_golden, sections
 
 # What umockdev-record 0.17 writes, shortened.
@@ -136,14 +137,64 @@ def test_a_bad_device_is_named(text: bytes) -> None:
     assert all(number >= first for number in lines)
 
 
-def test_a_cut_is_noticed_unless_between_devices() -> None:
+def test_a_cut_within_a_line_is_noticed() -> None:
     for at in range(40, len(TEXT) - 1):
         text = TEXT[:at]
-        if text.endswith(b"\n\n"):
-            assert umockdev.parse(text, "host")
-        else:
+        if not text.endswith(b"\n"):
             number = text.count(b"\n") + 1
-            assert faults(text)[-1].startswith(f"host, line {number}: "), at
+            assert faults(text)[0].startswith(f"host, line {number}: "), at
+
+
+def test_the_last_device_needs_no_empty_line() -> None:
+    """umockdev takes it.  Source: martinpitt/umockdev#155."""
+    recording = umockdev.read(TEXT[:-1], "host")
+    assert recording.devices == umockdev.parse(TEXT, "host")
+    assert recording.unclosed == "/devices/usb1/1-1"
+    (warning,) = recording.warnings
+    assert "/devices/usb1/1-1" in warning
+    assert umockdev.read(TEXT, "host").warnings == ()
+
+
+def test_an_export_of_udevadm_is_read() -> None:
+    """cockpit-project/cockpit#15631: L: and others, Windows' line ends."""
+    text = b"""P: /devices/pci0000:00/0000:00:1c.0
+M: 0000:00:1c.0
+L: 0
+E: SUBSYSTEM=pci
+E: PCI_CLASS=60400
+
+
+P: /devices/pci0000:00/0000:00:1d.0
+L: -100
+E: SUBSYSTEM=pci
+"""
+    for data in (text, text.replace(b"\n", b"\r\n")):
+        recording = umockdev.read(data, "export")
+        assert [d.path[-7:] for d in recording.devices] == [
+            "00:1c.0",
+            "00:1d.0",
+        ]
+        assert recording.devices[0].values(Kind.PROPERTY) == {
+            "SUBSYSTEM": b"pci",
+            "PCI_CLASS": b"60400",
+        }
+        assert len(recording.warnings) == 2
+        assert "line 2" in recording.warnings[1]
+        assert recording.unclosed.endswith("0000:00:1d.0")
+
+
+def test_what_is_longer_than_any_hosts_is_refused() -> None:
+    device = b"P: /devices/a\nE: SUBSYSTEM=x\n"
+    for line in (
+        b"A: " + b"a/" * 65 + b"a=b",
+        b"A: " + b"a" * 4097 + b"=b",
+        b"L: a=" + b"x" * 4097,
+    ):
+        (fault,) = faults(device + line + b"\n\n")
+        assert fault.startswith("host, line 3: ")
+    assert len(faults(b"P: /devices/" + b"a/" * 500_000 + b"\n\n")) == 2
+    with pytest.raises(errors.ReadFailed, match=r"at most \d+"):
+        umockdev.parse(device + b"\n" * (budget.MAX_LINES + 1), "host")
 
 
 @pytest.mark.parametrize("data", NO_RECORDINGS)
@@ -156,7 +207,7 @@ def test_messages() -> None:
     texts = (
         *(with_line(line) for line in BAD_LINES),
         *(TEXT + device for device in BAD_DEVICES),
-        TEXT[:-1],
+        TEXT[:-2],
         TEXT[:50],
     )
     found = {"faults": [line for text in texts for line in faults(text)]}
