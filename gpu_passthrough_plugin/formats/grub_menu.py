@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from gpu_passthrough_plugin.formats import kernel_cmdline
 
 _LINUX = re.compile(r"\s*linux(?:16|efi)?\s+\S+\s*(.*)")
-_BLSCFG = re.compile(r"^\s*blscfg\b", re.MULTILINE)
+_BLSCFG = re.compile(r"^[ \t]*blscfg\b", re.MULTILINE)
 _SECTION = re.compile(r"### (BEGIN|END) /etc/grub\.d/(\S+) ###")
 _OWN_SECTION = "10_linux"
 _SIGNATURE = "# GRUB Environment Block\n"

@@ -9,6 +9,7 @@ parameq).
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
@@ -99,6 +100,8 @@ def split(text: str) -> tuple[str, ...]:
     return tuple(word.text for word in words_in(text))
 
 
+# Every question about a command line parses the same few dozen words.
+@functools.lru_cache(maxsize=4096)
 def parse(word: str) -> Argument:
     """Return the argument that a word is to the kernel.
 

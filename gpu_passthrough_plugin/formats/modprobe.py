@@ -6,6 +6,7 @@ Source: kmod, libkmod/libkmod-config.c, modprobe.d(5), and what
 
 from __future__ import annotations
 
+import functools
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from gpu_passthrough_plugin.model.installation import (
     Installation,
     Reads,
 )
-from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.reading import Unknown, as_text
 
 FOLDERS = (
     "/etc/modprobe.d",
@@ -143,6 +144,9 @@ def directives(path: str, text: str) -> Iterator[Directive]:
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    if "\\" not in text:
+        yield from enumerate(text.removesuffix("\n").split("\n"), 1)
+        return
     number = 1
     parts: list[str] = []
     characters = iter(text)
@@ -164,11 +168,14 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
 
 def normalise(module: str) -> str:
     """Return a module's name with ``_`` for ``-``, but between brackets."""
-    parts = re.split(r"(\[[^\]]*\])", module)
+    # Behind the last bracket nothing is searched for: that took the square
+    # of the length of a text of opening brackets.
+    closed, bracket, rest = module.rpartition("]")
+    parts = re.split(r"(\[[^\]]*\])", closed + bracket)
     return "".join(
         part if part.startswith("[") else part.replace("-", "_")
         for part in parts
-    )
+    ) + rest.replace("-", "_")
 
 
 def read_order(paths: Iterable[str]) -> tuple[str, ...]:
@@ -197,14 +204,50 @@ def _bytes(name: str) -> bytes:
     return name.encode("utf-8", "surrogateescape")
 
 
-def configuration(installation: Installation) -> Iterator[Directive]:
-    """Yield what modprobe reads on a host, in its order."""
-    for path in read_order(installation.files):
-        content = installation.files[path]
-        if not isinstance(content, Unknown):
-            yield from directives(
-                path, content.decode("utf-8", "surrogateescape")
-            )
+# Paths and contents, in the order in which modprobe reads them.
+_Files = tuple[tuple[str, bytes], ...]
+
+
+def configuration(installation: Installation) -> tuple[Directive, ...]:
+    """Return what modprobe reads on a host, in its order."""
+    return _configuration(_files(installation))
+
+
+def _files(installation: Installation) -> _Files:
+    contents = (
+        (path, installation.files[path])
+        for path in read_order(installation.files)
+    )
+    return tuple(
+        (path, content)
+        for path, content in contents
+        if not isinstance(content, Unknown)
+    )
+
+
+# Each cause of a diagnosis asks again for each function.
+@functools.lru_cache(maxsize=8)
+def _configuration(files: _Files) -> tuple[Directive, ...]:
+    return tuple(
+        directive
+        for path, content in files
+        for directive in directives(path, as_text(content))
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def _options(files: _Files, module: str) -> tuple[Option, ...]:
+    return tuple(options(_configuration(files), module))
+
+
+def configured_options(
+    installation: Installation, module: str
+) -> tuple[Option, ...]:
+    """Return the parameters that a host's files give a module, in order.
+
+    :param module: its name with ``_`` for ``-``.
+    """
+    return _options(_files(installation), module)
 
 
 def unread(installation: Installation) -> tuple[str, ...]:
@@ -225,12 +268,14 @@ def options(configured: Iterable[Directive], module: str) -> Iterator[Option]:
     """
     for directive in configured:
         if directive.command == "options" and directive.module == module:
+            # Once: a line may have thousands of options.
+            source = str(directive)
             for word in kernel_cmdline.split(directive.rest):
                 argument = kernel_cmdline.parse(word)
                 yield Option(
                     argument.name,
                     _value(argument),
-                    str(directive),
+                    source,
                     directive.path,
                 )
 
@@ -267,7 +312,7 @@ def parameters(
     """
     return last_values(
         (
-            *options(configuration(installation), module),
+            *configured_options(installation, module),
             *cmdline_options(words, module),
         )
     )

@@ -102,8 +102,7 @@ def parse(text: str) -> VfioPciId | None:
 
 def from_modprobe(installation: Installation) -> tuple[IdList, ...]:
     """Return the lists in modprobe.d, in the order in which they are read."""
-    configured = modprobe.configuration(installation)
-    return tuple(_lists(modprobe.options(configured, MODULE)))
+    return tuple(_lists(modprobe.configured_options(installation, MODULE)))
 
 
 def from_cmdline(words: Sequence[str]) -> tuple[IdList, ...]:
