@@ -21,6 +21,7 @@ from gpu_passthrough_plugin.discovery.installation import installation
 from gpu_passthrough_plugin.discovery.tree import Tree, text
 from gpu_passthrough_plugin.formats import chroot_path, umockdev
 from gpu_passthrough_plugin.formats.umockdev import Device, Kind, Line
+from gpu_passthrough_plugin.model import budget
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.installation import Reads
 from gpu_passthrough_plugin.model.reading import (
@@ -135,6 +136,7 @@ class _Sorter:
         self._functions = functions
         self._pseudonyms = redact.pseudonyms(recording.files)
         self._redaction = redaction
+        self._text_bytes = 0
         self._devices: dict[str, list[Line]] = {}
         self._host = [Line(Kind.PROPERTY, "SUBSYSTEM", b"recorded_host")]
         self._subsystems: dict[str, str] = {}
@@ -209,8 +211,16 @@ class _Sorter:
         if device:
             key = path.removeprefix(f"{device}/")
             self._devices[device] += _lines(key, data)
-        else:
-            self._host += _lines(f"{recorded_tree.ROOT}{path}", data)
+            return
+        self._text_bytes += len(data)
+        if len(data) > budget.MAX_TEXT_BYTES or (
+            self._text_bytes > budget.MAX_TEXTS_BYTES
+        ):
+            # Who reads the recording would refuse all of it.
+            self._text_bytes -= len(data)
+            self._recording.unreadable[path] = f"{len(data)} bytes long"
+            return
+        self._host += _lines(f"{recorded_tree.ROOT}{path}", data)
 
     def _link(self, path: str, text: str) -> None:
         device = self._device_of(path)

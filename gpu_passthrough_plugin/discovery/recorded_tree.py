@@ -49,6 +49,7 @@ class RecordedTree:
         self._folders: dict[str, set[str]] = {"": set()}
         for folder in folders:
             self._folders.setdefault(folder, set())
+            self._count(folder)
             self._enter(folder)
         for path in (*files, *links, *self.unreadable):
             self._enter(path)
@@ -68,6 +69,7 @@ class RecordedTree:
             self._folders.setdefault(folder, set()).add(name)
             if is_listed:
                 return
+            self._count(folder)
             path = folder
 
     def _count(self, folder: str) -> None:

@@ -33,5 +33,5 @@ MAX_LOG_LINE_BYTES: Final = 2048
 """Of one message; the rest of a longer one is cut off."""
 MAX_MEMBERS: Final = 64
 """Of a report's archive."""
-MAX_SECONDS: Final = 30
+MAX_SECONDS: Final = 5
 """Of processor time for reading and judging a host from a file."""

@@ -10,7 +10,11 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import recorded_tree
 from gpu_passthrough_plugin.discovery.facts import facts
 from gpu_passthrough_plugin.discovery.functions import detail, functions
-from gpu_passthrough_plugin.discovery.tree import HostTree, Tree
+from gpu_passthrough_plugin.discovery.tree import (
+    HostTree,
+    RecordedTree,
+    Tree,
+)
 from gpu_passthrough_plugin.formats import umockdev
 from gpu_passthrough_plugin.model.reading import Unknown
 from tests.trees import installed, recordings
@@ -146,6 +150,40 @@ def test_a_plain_recording_without_a_parent_is_refused() -> None:
     parent = "/devices/pci0000:00/0000:00:02.0"
     assert f"half has {parent}/pci_bus/0000:06" in fault
     assert f" {parent}:" in fault
+
+
+def test_a_file_too_large_to_read_back_is_noted(tmp_path: Path) -> None:
+    root = HOSTS["seed"]().write(tmp_path)
+    path = root / "etc/modprobe.d/a.conf"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("options a b=c\n" * 20_000)
+    text = installed.recorded(HostTree(str(root)))
+    again = recorded_tree.parse(text, "again")
+    found = again.read("etc/modprobe.d/a.conf")
+    assert isinstance(found, Unknown)
+    assert "280000 bytes" in str(found)
+
+
+def test_larger_files_than_are_read_are_refused() -> None:
+    host = HOSTS["seed"]()
+    for size, count in ((200_000, 1), (120_000, 5)):
+        for number in range(count):
+            host.file(f"etc/modprobe.d/{number}.conf", "a" * size)
+        text = umockdev.printed(host.devices())
+        with pytest.raises(errors.Faults, match="expected at most"):
+            recorded_tree.parse(text, "host")
+
+
+def test_a_recording_of_ours_is_closed_by_an_empty_line() -> None:
+    text = installed.recorded(HOSTS["seed"]().tree())
+    with pytest.raises(errors.Faults, match="copy the whole file"):
+        recorded_tree.parse(text[:-1], "host")
+
+
+def test_folders_without_end_are_refused() -> None:
+    paths = {f"a{n}/{'b/' * 60}c": b"" for n in range(20_000)}
+    with pytest.raises(errors.ReadFailed, match="folders"):
+        RecordedTree(paths, {})
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
