@@ -110,6 +110,7 @@ class Context:
             settings.discovery.select,
             settings.discovery.exclude,
             settings.allocation.traits,
+            settings.discovery.refuses_unisolated,
         )
 
     @functools.cached_property

@@ -56,7 +56,23 @@ Possible values:
 * an absolute path.
 """,
 )
-OPTS = (SELECT, EXCLUDE, PCI_IDS)
+UNISOLATED = cfg.StrOpt(
+    "unisolated",
+    default="warn",
+    choices=[
+        ("warn", "it is assigned; a note, and its unit's trait, tell"),
+        ("refuse", "it stays with the host"),
+    ],
+    help="""
+What becomes of a group that the hardware may not isolate although the
+kernel made it: the kernel was started with pcie_acs_override, or a port of
+a switch above it has no Access Control Services in force. Guests that do
+not trust each other must not have such groups.
+
+Its unit has the trait CUSTOM_IOMMU_UNISOLATED, which a request can forbid.
+""",
+)
+OPTS = (SELECT, EXCLUDE, PCI_IDS, UNISOLATED)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,11 +80,14 @@ class Discovery:
     """The values of ``[discovery]``.
 
     :param pci_ids: an absolute path; the file may be missing.
+    :param refuses_unisolated: whether a group that the hardware may not
+        isolate stays with the host.
     """
 
     select: tuple[Selector, ...]
     exclude: tuple[Selector, ...]
     pci_ids: str
+    refuses_unisolated: bool
 
 
 def parse(section: Section) -> Discovery:
@@ -77,7 +96,10 @@ def parse(section: Section) -> Discovery:
     if not path.startswith("/"):
         section.fault(PCI_IDS, "expected an absolute path")
     return Discovery(
-        _selectors(section, SELECT), _selectors(section, EXCLUDE), path
+        _selectors(section, SELECT),
+        _selectors(section, EXCLUDE),
+        path,
+        section.value(UNISOLATED) == "refuse",
     )
 
 

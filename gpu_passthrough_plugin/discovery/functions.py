@@ -9,7 +9,12 @@ from collections.abc import Iterable
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import function_identity, modules
 from gpu_passthrough_plugin.discovery.tree import Tree
-from gpu_passthrough_plugin.formats import chroot_path, sysfs_path
+from gpu_passthrough_plugin.formats import (
+    chroot_path,
+    pci_config,
+    sysfs_path,
+)
+from gpu_passthrough_plugin.formats.pci_config import Port
 from gpu_passthrough_plugin.model import address as addresses
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import (
@@ -255,6 +260,15 @@ def reset_methods(tree: Tree, function: Function) -> tuple[str, ...] | Unknown:
 def bridges(tree: Tree, function: Function) -> tuple[Address, ...]:
     """Return the bridges above a function, the nearest last."""
     return _bridges(tree, f"sys/bus/pci/devices/{function.address}")
+
+
+def port(tree: Tree, address: Address) -> Port | None:
+    """Return the port of PCI Express that a bridge is; None if it is none.
+
+    Opens all of its config space, most of which only root may read.
+    """
+    config = tree.read(f"{DEVICES}/{address}/config", pci_config.BYTES)
+    return None if isinstance(config, Unknown) else pci_config.port(config)
 
 
 def _malformed(data: bytes) -> Unknown:

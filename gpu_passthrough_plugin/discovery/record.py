@@ -16,6 +16,7 @@ from gpu_passthrough_plugin.discovery.functions import (
     DEVICES,
     detail,
     functions,
+    port,
 )
 from gpu_passthrough_plugin.discovery.installation import installation
 from gpu_passthrough_plugin.discovery.tree import Tree, text
@@ -71,6 +72,8 @@ def _devices(
     listed = functions(recording)
     for function in listed:
         detail(recording, function)
+        if function.is_bridge:
+            port(recording, function.address)
         # For lspci on a replayed host; discovery reads uevent.
         folder = f"{DEVICES}/{function.address}"
         recording.gather(folder, _FOR_LSPCI)

@@ -14,6 +14,7 @@ from gpu_passthrough_plugin.discovery.modules import module_name
 from gpu_passthrough_plugin.formats import (
     modules_alias,
     mountinfo,
+    pci_config,
     routes,
     rtnetlink,
 )
@@ -104,6 +105,8 @@ def trimmed(
     """
     if path.endswith("/modules.alias"):
         return _module_aliases(data, modaliases)
+    if path.startswith("sys/devices/") and path.endswith("/config"):
+        return pci_config.reduced(data)
     text = decoded(data)
     trim = _BY_NAME.get(path.rpartition("/")[2])
     try:

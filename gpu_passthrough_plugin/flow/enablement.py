@@ -129,7 +129,7 @@ def plan_enable(context: BootContext, options: EnableOptions) -> EnablePlan:
     policy = context.policy
     if options.select:
         select = tuple(map(selector.parse, options.select))
-        policy = Policy(select, policy.exclude)
+        policy = policy._replace(select=select, traits=())
     snapshot = host_snapshot.read(context.tree, policy, Scope.ALL)
     return _plan(
         snapshot,

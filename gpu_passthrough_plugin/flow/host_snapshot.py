@@ -15,7 +15,7 @@ from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.isolation import partition, units, verdict
 from gpu_passthrough_plugin.isolation.partition import Part, Policy
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.group import Group, Member
+from gpu_passthrough_plugin.model.group import Group, Member, Role
 from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.model.unit import Unit
@@ -89,6 +89,7 @@ def read(
         parts, functools.partial(discovery.bridges, tree)
     )
     parts = partition.with_neighbours(parts)
+    parts = tuple(_with_ports(tree, part) for part in parts)
     if scope is Scope.PRIMARIES:
         parts = tuple(part for part in parts if part.has_primary)
     return HostSnapshot(facts, policy, parts)
@@ -134,6 +135,24 @@ def completed(tree: Tree, snapshot: HostSnapshot) -> HostSnapshot:
             else _read_in_full(tree, part)
             for part in snapshot.parts
         )
+    )
+
+
+def _with_ports(tree: Tree, part: Part) -> Part:
+    """Return the group with the ports above its primaries, each once."""
+    if part.number is None or not part.has_primary:
+        return part
+    addresses = sorted(
+        {
+            bridge
+            for member in part.members
+            if member.role is Role.PRIMARY and member.detail is not None
+            for bridge in member.detail.bridges
+        }
+    )
+    read_ports = ((a, discovery.port(tree, a)) for a in addresses)
+    return part._replace(
+        ports=tuple((a, port) for a, port in read_ports if port is not None)
     )
 
 

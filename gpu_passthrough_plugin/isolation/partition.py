@@ -12,6 +12,7 @@ from collections.abc import (
 )
 from typing import NamedTuple
 
+from gpu_passthrough_plugin.formats.pci_config import Port
 from gpu_passthrough_plugin.isolation import cards
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Detail, Function, Header
@@ -32,11 +33,14 @@ class Policy(NamedTuple):
     :param exclude: a function that any of these matches stays with the
         host, and its whole group with it.
     :param traits: traits that units get in addition to their own.
+    :param refuses_unisolated: whether a group that the hardware may not
+        isolate is refused; otherwise it is noted.
     """
 
     select: tuple[Selector, ...]
     exclude: tuple[Selector, ...] = ()
     traits: tuple[ConfiguredTraits, ...] = ()
+    refuses_unisolated: bool = False
 
     def is_primary(self, function: Function) -> bool:
         """Return whether it is selected, and a guest can have such a one.
@@ -73,6 +77,7 @@ class Part(NamedTuple):
         resets as well, as it has no reset of its own.
     :param card_elsewhere: functions of the primaries' cards that are in
         other groups.
+    :param ports: of PCI Express above the primaries.
     """
 
     number: int | None
@@ -81,6 +86,7 @@ class Part(NamedTuple):
     attributes: GroupAttributes | None = None
     reset_with: tuple[Function, ...] = ()
     card_elsewhere: tuple[Function, ...] = ()
+    ports: tuple[tuple[Address, Port], ...] = ()
 
     @property
     def has_primary(self) -> bool:

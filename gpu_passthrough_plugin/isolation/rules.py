@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from gpu_passthrough_plugin.isolation import cards, consoles, iommu
+from gpu_passthrough_plugin.isolation import acs, cards, consoles, iommu
 from gpu_passthrough_plugin.isolation.partition import Part, Policy
 from gpu_passthrough_plugin.model.function import (
     Header,
@@ -112,6 +112,13 @@ def reserved_regions(case: Case) -> Iterator[Reason]:
             " as shared memory for the slot on HPE servers), or leave the"
             " group to the host",
         )
+
+
+def unisolated(case: Case) -> Iterator[Reason]:
+    """Refuse what the hardware may not isolate, if the policy does."""
+    doubt = acs.doubt(case.part, case.facts)
+    if doubt is not None and case.policy.refuses_unisolated:
+        yield Reason(acs.RULE, doubt, acs.REMEDY)
 
 
 def strays(case: Case) -> Iterator[Reason]:
@@ -341,6 +348,7 @@ def _may_carry_host(member: Member) -> bool:
 RULES: tuple[Callable[[Case], Iterator[Reason]], ...] = (
     no_iommu,
     reserved_regions,
+    unisolated,
     strays,
     no_primary,
     host_critical,

@@ -46,8 +46,16 @@ def unit(
         numa_node=numa_node,
         socket=None if numa_node is None else sockets.get(numa_node),
         switch=_switch(first, shared_switches),
-        traits=trait.of_unit((m.function for m in group.endpoints), given),
+        traits=_traits(group, given),
     )
+
+
+def _traits(group: Group, given: Iterable[ConfiguredTraits]) -> frozenset[str]:
+    functions = (m.function for m in group.endpoints)
+    configured = trait.of_unit(functions, given)
+    if group.verdict.is_isolated:
+        return configured
+    return configured | {trait.UNISOLATED}
 
 
 def _unit_function(member: Member) -> UnitFunction:

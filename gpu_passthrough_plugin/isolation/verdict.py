@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from gpu_passthrough_plugin.isolation import iommu
+from gpu_passthrough_plugin.isolation import acs, iommu
 from gpu_passthrough_plugin.isolation.partition import Part, Policy
 from gpu_passthrough_plugin.isolation.rules import RULES, Case, make_case
 from gpu_passthrough_plugin.model.function import Function, is_lost_by_reset
@@ -18,10 +18,16 @@ def judge(part: Part, facts: HostFacts, policy: Policy) -> Group:
     case = make_case(part, facts, policy)
     reasons = tuple(reason for rule in RULES for reason in rule(case))
     notes = () if reasons else tuple(_notes(case))
-    return Group(part.number, part.members, Verdict(reasons, notes))
+    is_isolated = acs.doubt(part, facts) is None
+    return Group(
+        part.number, part.members, Verdict(reasons, notes, is_isolated)
+    )
 
 
 def _notes(case: Case) -> Iterator[str]:
+    doubt = acs.doubt(case.part, case.facts)
+    if doubt is not None:
+        yield doubt
     primaries = [m for m in case.endpoints if m.role is Role.PRIMARY]
     if len(primaries) > 1:
         yield (
@@ -76,4 +82,4 @@ def judge_predicted(part: Part, facts: HostFacts, policy: Policy) -> Group:
     reasons = tuple(
         reason for reason in group.verdict.reasons if reason.rule != iommu.RULE
     )
-    return group._replace(verdict=Verdict(reasons, group.verdict.notes))
+    return group._replace(verdict=group.verdict._replace(reasons=reasons))

@@ -97,10 +97,12 @@ class Verdict(NamedTuple):
 
     :param notes: what an operator should know all the same, such as that
         two cards come as one.
+    :param is_isolated: False where the hardware may not isolate the group.
     """
 
     reasons: tuple[Reason, ...]
     notes: tuple[str, ...]
+    is_isolated: bool = True
 
     @property
     def is_assignable(self) -> bool:

@@ -20,6 +20,10 @@ EXPECTED = (
 )
 
 
+UNISOLATED = "CUSTOM_IOMMU_UNISOLATED"
+"""The trait of a unit that the hardware may not isolate from others."""
+
+
 class ConfiguredTraits(NamedTuple):
     """Traits that the configuration gives to units of some functions."""
 

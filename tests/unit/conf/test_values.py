@@ -30,11 +30,12 @@ def loaded(folder: Path, text: str) -> conf.Settings:
     [
         (
             "[discovery]\nselect = 10de:*, class=0302\nexclude = 06:00.0\n"
-            "pci_ids = /srv/pci.ids",
+            "pci_ids = /srv/pci.ids\nunisolated = refuse",
             Discovery(
                 (selector.parse("10de:*"), selector.parse("class=0302")),
                 (selector.parse("06:00.0"),),
                 "/srv/pci.ids",
+                refuses_unisolated=True,
             ),
         ),
         (

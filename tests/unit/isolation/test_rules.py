@@ -361,9 +361,9 @@ def test_every_reason_is_given_and_has_a_remedy() -> None:
     ]
     assert all(r.text and r.remedy for r in group.verdict.reasons)
     assert group.verdict.notes == ()
-    # No primary, no IOMMU, a reserved region, a vGPU, the BMC's display and a
-    # stray function need groups of their own.
-    assert len(RULES) == 11
+    # No primary, no IOMMU, a reserved region, an open port, a vGPU, the BMC's
+    # display and a stray function need groups of their own.
+    assert len(RULES) == 12
 
 
 def test_a_vgpu_keeps_its_function() -> None:

@@ -1,0 +1,82 @@
+"""Groups that the hardware may not isolate, of public reports."""
+
+from __future__ import annotations
+
+from gpu_passthrough_plugin.formats import pci_config
+from gpu_passthrough_plugin.formats.pci_config import Port
+from gpu_passthrough_plugin.isolation import acs, partition, verdict
+from gpu_passthrough_plugin.isolation.partition import Part, Policy
+from gpu_passthrough_plugin.isolation.units import unit
+from gpu_passthrough_plugin.model import address, trait
+from gpu_passthrough_plugin.model.host_facts import HostFacts
+from tests.trees import config_space
+from tests.unit.isolation.values import GPUS, audio, detail, facts, gpu
+from tests.unit.isolation.values import port as bridge
+
+SWITCH = address.parse("02:08.0")
+ROOT = address.parse("00:02.0")
+OVERRIDDEN = facts(
+    kernel_arguments=("pcie_acs_override=downstream,multifunction",)
+)
+ALL, OFF = (0x5F, 0x1D), (0x5F, 0x00)
+
+
+def read(
+    kind: int, bits: tuple[int, int] | None = None, size: int = 4096
+) -> Port:
+    port = pci_config.port(config_space.port(kind, bits, size=size))
+    assert port is not None
+    return port
+
+
+def part(
+    *ports: tuple[address.Address, Port], shares_port: bool = False
+) -> Part:
+    """A card in a group of its own, or in one with the port above it."""
+    functions = [gpu(), audio()]
+    if shares_port:
+        functions.append(bridge(str(SWITCH)))
+    (whole,) = partition.parts(functions, GPUS)
+    details = {f.address: detail(f) for f in functions}
+    return partition.detailed(whole, details)._replace(ports=ports)
+
+
+def doubt(of: Part, here: HostFacts | None = None) -> str:
+    return acs.doubt(of, here or facts()) or ""
+
+
+def test_an_override_is_named_with_the_ports_that_it_overrides() -> None:
+    text = doubt(part((ROOT, read(4)), (SWITCH, read(6, ALL))), OVERRIDDEN)
+    assert "pcie_acs_override=downstream,multifunction" in text
+    assert str(ROOT) in text and str(SWITCH) not in text
+    assert "pcie_acs_override" in doubt(part(), OVERRIDDEN)
+
+
+def test_a_switch_whose_acs_was_switched_off_after_the_boot() -> None:
+    """setpci ECAP_ACS+6.w=0000, as guides for NCCL advise."""
+    for port in (read(6, OFF), read(6)):
+        assert str(SWITCH) in doubt(part((SWITCH, port)))
+    # The kernel put the card into the port's own group: nothing is hidden.
+    assert not doubt(part((SWITCH, read(6, OFF)), shares_port=True))
+
+
+def test_no_alarm_on_a_stock_kernel() -> None:
+    """Root ports may be in the kernel's table; what was not read may be on."""
+    for port in (read(4), read(5), read(6, ALL), read(6, OFF, 256)):
+        assert not doubt(part((SWITCH, port)))
+
+
+def test_the_policy_decides() -> None:
+    there = part((SWITCH, read(6, OFF)))
+    warned = verdict.judge(there, facts(), GPUS)
+    assert warned.verdict.is_assignable and not warned.verdict.is_isolated
+    assert any(str(SWITCH) in note for note in warned.verdict.notes)
+    assert trait.UNISOLATED in unit("a", warned, facts()).traits
+    strict = Policy(GPUS.select, refuses_unisolated=True)
+    (reason,) = verdict.judge(there, facts(), strict).verdict.reasons
+    assert reason.rule == "unisolated"
+    assert "pcie_acs_override=" not in reason.remedy
+    good = part((SWITCH, read(6, ALL)))
+    assert verdict.judge(good, facts(), strict).verdict.is_assignable
+    found = unit("a", verdict.judge(good, facts(), GPUS), facts())
+    assert trait.UNISOLATED not in found.traits
