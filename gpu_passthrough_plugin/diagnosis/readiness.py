@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from gpu_passthrough_plugin.model.finding import Finding, Status
+from gpu_passthrough_plugin.model.function import NVIDIA, VFIO_PCI
 from gpu_passthrough_plugin.model.group import Group, Reason, Role
 from gpu_passthrough_plugin.model.host_facts import (
     FEATURES,
@@ -22,7 +23,36 @@ def findings(facts: HostFacts, groups: Sequence[Group]) -> tuple[Finding, ...]:
         _iommu(facts, _absence(groups)),
         _groups(groups),
         _assignable(groups),
+        *_fabric(groups),
     )
+
+
+def _fabric(groups: Sequence[Group]) -> Iterator[Finding]:
+    """Yield what switches NVLink between the host's GPUs, if anything does."""
+    functions = [m.function for g in groups for m in g.members]
+    nvswitches = [f for f in functions if f.is_nvswitch]
+    if not nvswitches:
+        return
+    gpus = [
+        f for f in functions if f.vendor_id == NVIDIA and not f.is_nvswitch
+    ]
+    names = ", ".join(str(f.address) for f in nvswitches)
+    detail = (
+        f"NVLink: {len(nvswitches)} NVSwitches ({names}),"
+        f" {sum(f.is_display for f in gpus)} NVIDIA GPUs"
+    )
+    given = [f for f in nvswitches if f.driver == VFIO_PCI]
+    if given:
+        yield Finding(
+            "fabric",
+            Status.WARN,
+            f"{detail}; {given[0].address} is on vfio-pci",
+            "give all GPUs and all NVSwitches to one guest; for several"
+            " guests leave the NVSwitches to the host's driver and activate a"
+            " partition of Fabric Manager for each",
+        )
+    else:
+        yield Finding("fabric", Status.PASS, detail)
 
 
 def vfio(is_loaded: bool, is_available: bool | Unknown) -> Finding:

@@ -15,7 +15,12 @@ from typing import NamedTuple
 from gpu_passthrough_plugin.formats.pci_config import Port
 from gpu_passthrough_plugin.isolation import cards
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.function import Detail, Function, Header
+from gpu_passthrough_plugin.model.function import (
+    NVIDIA,
+    Detail,
+    Function,
+    Header,
+)
 from gpu_passthrough_plugin.model.group import (
     GroupAttributes,
     Member,
@@ -78,6 +83,8 @@ class Part(NamedTuple):
     :param card_elsewhere: functions of the primaries' cards that are in
         other groups.
     :param ports: of PCI Express above the primaries.
+    :param nvswitches: of the host, where a primary is a GPU between which
+        they switch.
     """
 
     number: int | None
@@ -87,6 +94,7 @@ class Part(NamedTuple):
     reset_with: tuple[Function, ...] = ()
     card_elsewhere: tuple[Function, ...] = ()
     ports: tuple[tuple[Address, Port], ...] = ()
+    nvswitches: tuple[Function, ...] = ()
 
     @property
     def has_primary(self) -> bool:
@@ -165,8 +173,10 @@ def with_neighbours(parts: Sequence[Part]) -> tuple[Part, ...]:
     :param parts: all groups of the host, those with a primary in full.
     """
     members = [member for part in parts for member in part.members]
+    nvswitches = tuple(m.function for m in members if m.function.is_nvswitch)
     return tuple(
         part._replace(
+            nvswitches=nvswitches if _is_on_nvlink(part) else (),
             reset_with=tuple(
                 m.function for m in _elsewhere(part, members, _is_reset_with)
             ),
@@ -178,6 +188,19 @@ def with_neighbours(parts: Sequence[Part]) -> tuple[Part, ...]:
         else part
         for part in parts
     )
+
+
+def _is_on_nvlink(part: Part) -> bool:
+    """Return whether a primary is of the class of GPUs on SXM boards."""
+    return any(
+        m.role is Role.PRIMARY
+        and m.function.vendor_id == NVIDIA
+        and m.function.class_code == _CONTROLLER_3D
+        for m in part.members
+    )
+
+
+_CONTROLLER_3D = 0x030200
 
 
 def _elsewhere(

@@ -28,6 +28,14 @@ def _notes(case: Case) -> Iterator[str]:
     doubt = acs.doubt(case.part, case.facts)
     if doubt is not None:
         yield doubt
+    if case.part.nvswitches:
+        names = ", ".join(str(f.address) for f in case.part.nvswitches)
+        yield (
+            f"its GPU is on an NVLink fabric ({len(case.part.nvswitches)}"
+            f" NVSwitches: {names}): two or more GPUs of one guest need an"
+            " active partition of Fabric Manager ('fmpm -l'), or all GPUs and"
+            " all NVSwitches; otherwise CUDA may end with error 802"
+        )
     primaries = [m for m in case.endpoints if m.role is Role.PRIMARY]
     if len(primaries) > 1:
         yield (

@@ -86,6 +86,24 @@ class Function(NamedTuple):
         code = self.class_code
         return not isinstance(code, Unknown) and code >> 16 == _ACCELERATOR
 
+    @property
+    def is_nvswitch(self) -> bool:
+        """Whether it is a switch between the GPUs of an HGX or DGX board.
+
+        Source: NVIDIA, Fabric Manager User Guide; pci.ids (10de:1ac0,
+        10de:1ac2, 10de:1af1, 10de:22a3).
+        """
+        code = self.class_code
+        return (
+            self.vendor_id == NVIDIA
+            and not isinstance(code, Unknown)
+            and code >> 8 == _OTHER_BRIDGE
+        )
+
+
+NVIDIA = 0x10DE
+_OTHER_BRIDGE = 0x0680
+
 
 def is_lost_by_reset(vendor_id: object, product_id: object) -> bool:
     """Return whether a reset by VFIO leaves such a function dead.

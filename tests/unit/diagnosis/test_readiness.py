@@ -120,3 +120,19 @@ def test_what_looks_like_a_gpu_and_is_not_selected_is_named() -> None:
     found = checks(CARD, judged(npu))["assignable"]
     assert found.status is Status.PASS
     assert "not selected: 0000:00:0b.0" in found.detail
+
+
+def test_a_fabric_of_nvlink() -> None:
+    def judged_switch(driver: str) -> Group:
+        return judged(
+            function("05:00.0", "10de:22a3", 0x068000, driver=driver)
+        )
+
+    for driver, status in (
+        ("nvidia-nvswitch", Status.PASS),
+        ("vfio-pci", Status.WARN),
+    ):
+        groups = (CARD, judged_switch(driver))
+        *_, found = readiness.findings(facts(), groups)
+        assert (found.check, found.status) == ("fabric", status)
+        assert "1 NVSwitches (0000:05:00.0), 1 NVIDIA GPUs" in found.detail
