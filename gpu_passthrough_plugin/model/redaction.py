@@ -176,9 +176,9 @@ class Redaction:
             )
 
     def summary(self) -> str:
-        """Return what was hidden, such as ``2 MAC addresses``."""
+        """Return what was hidden, such as ``MAC addresses (2)``."""
         counts = [
-            f"{self.counts[kind]} {kind}"
+            f"{kind} ({self.counts[kind]})"
             for kind in Kind
             if self.counts[kind] > 0
         ]

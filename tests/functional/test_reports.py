@@ -134,4 +134,4 @@ def test_secrets_stay_home(
     assert b"198.51.100.7" not in content
     err = capsys.readouterr().err
     assert str(path) in err
-    assert "1 passwords and keys" in err
+    assert "passwords and keys (1)" in err

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.discovery import recorded_tree
 from gpu_passthrough_plugin.formats import umockdev
@@ -142,3 +143,15 @@ def test_any_contents_are_what_umockdev_makes_of_them(
             assert sorted(lines) == sorted(data.splitlines())
         else:
             assert bytes.fromhex(contents) == data, file
+
+
+def test_the_last_device_needs_no_empty_line(tmp_path: Path) -> None:
+    """As umockdev takes it; a last line without its end, only umockdev."""
+    path = tmp_path / "host.umockdev"
+    text = RECORDINGS[0].read_bytes().split(b"\n\n", 1)[1]
+    path.write_bytes(text[:-1])
+    assert listed(str(path)) == shown(str(path)) != []
+    assert recorded_tree.load(str(path)).warnings
+    path.write_bytes(text[:-2])
+    with pytest.raises(errors.Faults, match="copy the whole file"):
+        recorded_tree.load(str(path))

@@ -153,7 +153,7 @@ def test_a_shells_file_is_read_as_before() -> None:
     assert shown.count("\n") == SHELL.count("\n")
     assert redaction.shell(shown) == shown
     assert redaction.summary() == (
-        "2 passwords and keys, 1 network arguments, 2 comments"
+        "passwords and keys (2), network arguments (1), comments (2)"
     )
     before, after = map(shell_assignments.evaluate, (SHELL, shown))
     assert after.value("A") == before.value("A") == "b#c"
