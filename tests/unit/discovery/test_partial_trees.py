@@ -8,11 +8,17 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import recorded_tree
-from gpu_passthrough_plugin.discovery.functions import detail, functions
+from gpu_passthrough_plugin.discovery.functions import (
+    bridges,
+    detail,
+    functions,
+)
 from gpu_passthrough_plugin.discovery.tree import RecordedTree
 from gpu_passthrough_plugin.formats import umockdev
+from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.reading import MISSING
 from tests.trees import installed
+from tests.trees.host import Host
 
 PORT = "sys/devices/pci0000:00/0000:00:02.0"
 MODALIAS = "pci:v000010DEd000015F8sv000010DEsd0000118Fbc03sc02i00\n"
@@ -118,3 +124,36 @@ E: PCI_ID=8086:9D10
     (port,) = functions(recorded_tree.parse(text + b"\n", "export"))
     assert (port.vendor_id, port.iommu_group) == (0x8086, MISSING)
     assert umockdev.parse(text + b"\n", "export")
+
+
+def test_domains_of_five_digits_are_read_everywhere() -> None:
+    """hertg/egpu-switcher#91: the disk of a VMD, and no eGPU."""
+    host = Host()
+    host.function("0000:00:02.0", "8086:9a49", "030000", driver="i915")
+    host.function("0000:00:0e.0", "8086:9a0b", "010400", driver="vmd")
+    host.function(
+        "10000:e0:06.0", "8086:9a09", "060400", under="0000:00:0e.0",
+        root_bus="10000:e0", below="10000:e1",
+    )  # fmt: skip
+    host.function(
+        "10000:e1:00.0", "8086:f1aa", "010802", under="10000:e0:06.0",
+        driver="nvme",
+    )  # fmt: skip
+    again = recorded_tree.parse(installed.recorded(host.tree()), "again")
+    assert functions(again) == functions(host.tree())
+    assert str(functions(again)[-1].address) == "10000:e1:00.0"
+    assert address.parse("10000:e1:00.0") == functions(again)[-1].address
+
+
+def test_a_root_bus_other_than_the_first() -> None:
+    """Xilinx/open-nic#5: a card below pci0000:3a."""
+    host = Host()
+    host.function("0000:3a:00.0", "8086:2030", "060400", below="0000:3b")
+    host.function(
+        "0000:3b:00.0", "10ee:903f", "058000", under="0000:3a:00.0",
+        driver="onic",
+    )  # fmt: skip
+    again = recorded_tree.parse(installed.recorded(host.tree()), "again")
+    card = functions(again)[-1]
+    assert (str(card.address), card.driver) == ("0000:3b:00.0", "onic")
+    assert [str(b) for b in bridges(again, card)] == ["0000:3a:00.0"]
