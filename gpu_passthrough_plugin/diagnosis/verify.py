@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,7 +20,6 @@ from gpu_passthrough_plugin.formats.vfio_pci_ids import IdList
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.change_history import Target
 from gpu_passthrough_plugin.model.finding import Status
-from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 
@@ -67,7 +67,9 @@ def intended(evidence: Evidence) -> tuple[Member, ...]:
     Those that a VFIO driver has, that driver_override gives to one, and
     that an ``ids=`` of vfio-pci names.
     """
-    id_lists = configured_ids(evidence)
+    is_named = functools.cache(
+        functools.partial(_is_named, configured_ids(evidence))
+    )
     return tuple(
         member
         for member in evidence.members
@@ -75,7 +77,7 @@ def intended(evidence: Evidence) -> tuple[Member, ...]:
         and (
             member.is_on_vfio is True
             or _is_pinned(evidence, member)
-            or _is_named(id_lists, member.function)
+            or is_named(member.function.vendor_id, member.function.product_id)
         )
     )
 
@@ -88,8 +90,9 @@ def _is_pinned(evidence: Evidence, member: Member) -> bool:
     )
 
 
-def _is_named(id_lists: Sequence[IdList], function: Function) -> bool:
-    vendor, product = function.vendor_id, function.product_id
+def _is_named(
+    id_lists: Sequence[IdList], vendor: int | Unknown, product: int | Unknown
+) -> bool:
     if isinstance(vendor, Unknown) or isinstance(product, Unknown):
         return False
     ids = f"{vendor:04x}:{product:04x}"

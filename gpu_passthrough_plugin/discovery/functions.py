@@ -210,22 +210,20 @@ def detail(tree: Tree, function: Function) -> Detail:
         bridges=_bridges(tree, folder),
         is_on_vfio=_is_on_vfio(tree, folder, function.driver),
         vgpu_type=None if vgpu is MISSING else _number(vgpu),
-        mediated_devices=_mediated_devices(tree, function.address),
     )
 
 
-def _mediated_devices(tree: Tree, address: Address) -> tuple[str, ...]:
-    """Return the UUIDs of the mediated devices right below a function."""
+def mediated_devices(tree: Tree) -> dict[Address, tuple[str, ...]]:
+    """Return the UUIDs of the host's mediated devices, by their function."""
     names = tree.names(_MEDIATED)
-    if isinstance(names, Unknown):
-        return ()
-    paths = ((name, tree.real(f"{_MEDIATED}/{name}")) for name in names)
-    return tuple(
-        name
-        for name, path in paths
-        if not isinstance(path, Unknown)
-        and sysfs_path.endpoints(path)[-1:] == [address]
-    )
+    by_function: dict[Address, tuple[str, ...]] = {}
+    for name in () if isinstance(names, Unknown) else names:
+        path = tree.real(f"{_MEDIATED}/{name}")
+        if isinstance(path, Unknown):
+            continue
+        for address in sysfs_path.endpoints(path)[-1:]:
+            by_function[address] = (*by_function.get(address, ()), name)
+    return by_function
 
 
 def _is_on_vfio(

@@ -16,6 +16,7 @@ from gpu_passthrough_plugin.discovery.functions import (
     DEVICES,
     detail,
     functions,
+    mediated_devices,
     port,
 )
 from gpu_passthrough_plugin.discovery.installation import installation
@@ -77,6 +78,7 @@ def _devices(
         # For lspci on a replayed host; discovery reads uevent.
         folder = f"{DEVICES}/{function.address}"
         recording.gather(folder, _FOR_LSPCI)
+    mediated_devices(recording)
     for number in sorted(_groups(listed)):
         iommu_groups.attributes(recording, number)
     host = facts(recording)

@@ -85,6 +85,9 @@ def read(
         else part
         for part in partition.parts(discovery.functions(tree), policy)
     )
+    parts = partition.with_mediated_devices(
+        parts, discovery.mediated_devices(tree)
+    )
     parts = partition.with_own_switches(
         parts, functools.partial(discovery.bridges, tree)
     )

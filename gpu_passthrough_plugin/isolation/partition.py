@@ -6,7 +6,6 @@ from collections.abc import (
     Callable,
     Collection,
     Iterable,
-    Iterator,
     Mapping,
     Sequence,
 )
@@ -167,6 +166,32 @@ def _below(
     return member._replace(card=above[-1]) if above else member
 
 
+def with_mediated_devices(
+    parts: Sequence[Part], devices: Mapping[Address, tuple[str, ...]]
+) -> tuple[Part, ...]:
+    """Return the groups with the vGPUs that their functions carry.
+
+    :param devices: UUIDs of mediated devices, by their function.
+    """
+    if not devices:
+        return tuple(parts)
+    return tuple(
+        part._replace(
+            members=tuple(
+                m
+                if m.detail is None or m.address not in devices
+                else m._replace(
+                    detail=m.detail._replace(
+                        mediated_devices=devices[m.address]
+                    )
+                )
+                for m in part.members
+            )
+        )
+        for part in parts
+    )
+
+
 def with_neighbours(parts: Sequence[Part]) -> tuple[Part, ...]:
     """Return the groups with what concerns them in other groups.
 
@@ -174,14 +199,30 @@ def with_neighbours(parts: Sequence[Part]) -> tuple[Part, ...]:
     """
     members = [member for part in parts for member in part.members]
     nvswitches = tuple(m.function for m in members if m.function.is_nvswitch)
+    by_bus: dict[object, list[Member]] = {}
+    by_card: dict[object, list[Member]] = {}
+    for member in members:
+        if member.role.is_assigned:
+            by_bus.setdefault(member.address[:2], []).append(member)
+            by_card.setdefault(member.card, []).append(member)
     return tuple(
         part._replace(
             nvswitches=nvswitches if _is_on_nvlink(part) else (),
-            reset_with=tuple(
-                m.function for m in _elsewhere(part, members, _is_reset_with)
+            reset_with=_elsewhere(
+                part,
+                (
+                    by_bus[primary.address[:2]]
+                    for primary in _primaries(part)
+                    if _is_reset_with_its_bus(primary)
+                ),
             ),
-            card_elsewhere=tuple(
-                m.function for m in _elsewhere(part, members, _is_on_card)
+            card_elsewhere=_elsewhere(
+                part,
+                (
+                    by_card[primary.card]
+                    for primary in _primaries(part)
+                    if primary.card is not None
+                ),
             ),
         )
         if part.has_primary and part.number is not None
@@ -190,52 +231,55 @@ def with_neighbours(parts: Sequence[Part]) -> tuple[Part, ...]:
     )
 
 
+def _primaries(part: Part) -> list[Member]:
+    return [m for m in part.members if m.role is Role.PRIMARY]
+
+
 def _is_on_nvlink(part: Part) -> bool:
     """Return whether a primary is of the class of GPUs on SXM boards."""
     return any(
-        m.role is Role.PRIMARY
-        and m.function.vendor_id == NVIDIA
+        m.function.vendor_id == NVIDIA
         and m.function.class_code == _CONTROLLER_3D
-        for m in part.members
+        for m in _primaries(part)
     )
 
 
 _CONTROLLER_3D = 0x030200
+# More than any card has; a made-up host may have thousands.
+_MOST_NEIGHBOURS = 32
 
 
 def _elsewhere(
-    part: Part,
-    members: Iterable[Member],
-    concerns: Callable[[Member, Member], bool],
-) -> Iterator[Member]:
-    primaries = [m for m in part.members if m.role is Role.PRIMARY]
+    part: Part, neighbours: Iterable[Sequence[Member]]
+) -> tuple[Function, ...]:
+    """Return the functions that are in other groups, each once, by address."""
     own = {m.address for m in part.members}
-    for member in members:
-        if member.address in own or not member.role.is_assigned:
-            continue
-        if any(concerns(primary, member) for primary in primaries):
-            yield member
-
-
-def _is_on_card(primary: Member, other: Member) -> bool:
-    return primary.card is not None and primary.card == other.card
+    neighbours_by_address = {
+        member.address: member.function
+        for together in neighbours
+        for member in together[:_MOST_NEIGHBOURS]
+        if member.address not in own
+    }
+    return tuple(
+        neighbours_by_address[address]
+        for address in sorted(neighbours_by_address)
+    )
 
 
 _OF_THE_BUS = frozenset({"bus", "cxl_bus"})
 
 
-def _is_reset_with(primary: Member, other: Member) -> bool:
-    """Return whether the only reset is that of a bus that both are on.
+def _is_reset_with_its_bus(primary: Member) -> bool:
+    """Return whether its only reset is that of the bus that it is on.
 
     Source: Linux, drivers/pci/pci.c (``pci_reset_fn_methods``).
     """
     detail = primary.detail
     if detail is None or isinstance(detail.reset_methods, Unknown):
         return False
-    is_bus = bool(detail.reset_methods) and _OF_THE_BUS.issuperset(
+    return bool(detail.reset_methods) and _OF_THE_BUS.issuperset(
         detail.reset_methods
     )
-    return is_bus and primary.address[:2] == other.address[:2]
 
 
 def _with_bystanders(members: Sequence[Member]) -> tuple[Member, ...]:

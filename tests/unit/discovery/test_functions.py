@@ -10,6 +10,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery.functions import (
     detail,
     functions,
+    mediated_devices,
     named,
 )
 from gpu_passthrough_plugin.discovery.tree import HostTree, RecordedTree
@@ -445,7 +446,7 @@ def test_vgpus_of_a_function() -> None:
     """A10 with mediated devices, H200 with vGPUs as virtual functions."""
     tree = host_with().tree()
     assert detail(tree, only(tree)).vgpu_type is None
-    assert detail(tree, only(tree)).mediated_devices == ()
+    assert mediated_devices(tree) == {}
     for text, expected in ((b"1120\n", 1120), (b"0\n", 0)):
         files = {**tree.files, f"{DEVICE}/nvidia/current_vgpu_type": text}
         vgpu = RecordedTree(files, tree.links)
@@ -457,4 +458,4 @@ def test_vgpus_of_a_function() -> None:
     }
     files = {**tree.files, f"{DEVICE}/{UUID}/uevent": b""}
     mediated = RecordedTree(files, links)
-    assert detail(mediated, only(mediated)).mediated_devices == (UUID,)
+    assert mediated_devices(mediated) == {address.parse(GPU): (UUID,)}

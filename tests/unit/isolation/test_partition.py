@@ -92,3 +92,34 @@ def test_an_accelerator_of_the_processor_is_selected_by_name_only() -> None:
     ):
         policy = Policy((selector.parse(text),))
         assert [f for f in (npu, card) if policy.is_primary(f)] == chosen
+
+
+def test_vgpus_come_to_their_functions() -> None:
+    functions = [gpu(iommu_group=1), gpu("07:00.0", iommu_group=2)]
+    read = [
+        partition.detailed(part, {f.address: detail(f) for f in functions})
+        for part in partition.parts(functions, GPUS)
+    ]
+    first, second = partition.with_mediated_devices(
+        read, {functions[0].address: ("4b20d080",)}
+    )
+    assert first.members[0].detail is not None
+    assert first.members[0].detail.mediated_devices == ("4b20d080",)
+    assert second == read[1]
+
+
+def test_neighbours_of_a_made_up_host_are_few() -> None:
+    """All below one port: each would list all the others."""
+    functions = [
+        gpu(f"{bus:02x}:00.0", iommu_group=bus) for bus in range(1, 200)
+    ]
+    parts = [
+        part._replace(
+            members=tuple(
+                m._replace(card=functions[0].address) for m in part.members
+            )
+        )
+        for part in partition.parts(functions, GPUS)
+    ]
+    for part in partition.with_neighbours(parts):
+        assert 0 < len(part.card_elsewhere) <= 32
