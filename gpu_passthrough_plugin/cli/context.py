@@ -37,9 +37,12 @@ class _OutOfTime(BaseException):
 
 
 @contextlib.contextmanager
-def time_limit(path: str) -> Iterator[None]:
+def time_limit(
+    path: str, seconds: float = budget.MAX_SECONDS
+) -> Iterator[None]:
     """Read a file that anybody may have sent, within the budget's seconds.
 
+    :param seconds: of the processor's time.
     :raises ReadFailed: when reading takes more time of the processor.
     """
 
@@ -47,12 +50,12 @@ def time_limit(path: str) -> Iterator[None]:
         raise _OutOfTime
 
     previous = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, budget.MAX_SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     except _OutOfTime:
         raise errors.ReadFailed(
-            f"{path} was not read within {budget.MAX_SECONDS} s of processor"
+            f"{path} was not read within {seconds:g} s of processor"
             " time; expected a file that 'gpu-passthrough host record' or"
             " 'host report' wrote"
         ) from None
