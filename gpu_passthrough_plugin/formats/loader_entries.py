@@ -66,10 +66,18 @@ class LoaderEntry(NamedTuple):
 
         A path that a variable of GRUB's stands for is left out.
         """
+        return self._paths("linux", "initrd")
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Return the absolute paths of its images."""
+        return self._paths("initrd")
+
+    def _paths(self, *keys: str) -> tuple[str, ...]:
         return tuple(
             posixpath.join(self.root, name.lstrip("/"))
             for key, value in _fields(self.text)
-            if key in ("linux", "initrd")
+            if key in keys
             for name in value.split()
             if not name.startswith("$")
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.enablement.bootloader import kernel_cmdline_file
 from gpu_passthrough_plugin.enablement.driver import (
     STEP_ARGUMENTS,
@@ -59,6 +60,7 @@ class SystemdBoot(BootloaderDriver):
         self, installation: Installation, requirements: Requirements
     ) -> BootloaderPlan:
         generated = _generated(installation)
+        _refuse_copies(installation)
         changes: list[Change] = []
         notes: list[str] = []
         is_source_changed = False
@@ -86,6 +88,32 @@ class SystemdBoot(BootloaderDriver):
         return BootloaderPlan(
             (*changes, *runs), tuple(dict.fromkeys(notes)), runs
         )
+
+
+def _refuse_copies(installation: Installation) -> None:
+    """Raise if no entry loads an image that is built on this host.
+
+    Pop!_OS's kernelstub, for one, copies images to the EFI system
+    partition, and nothing copies them again when they are rebuilt.
+    Source: pop-os/pop#872; kernelstub(1).
+
+    :raises Refused: naming an entry and the image that it loads.
+    """
+    built = {k.image for k in installation.kernels if k.image is not None}
+    loaded = {entry.path: entry.images for entry in _handwritten(installation)}
+    if _generated(installation) or not built or not loaded:
+        return
+    # An entry without an image may have a kernel that holds one.
+    if any(not i or built.intersection(i) for i in loaded.values()):
+        return
+    path, images = next(iter(loaded.items()))
+    raise errors.Refused(
+        f"{path} loads {images[-1]}, a copy that is not built again when"
+        f" {min(built)} is, and no entry loads that: let an entry load it, or"
+        " have the copy made again after every build (on Pop!_OS a hook in"
+        " /etc/initramfs/post-update.d that runs kernelstub), and add the"
+        " kernel arguments with that tool"
+    )
 
 
 def _generated(installation: Installation) -> tuple[LoaderEntry, ...]:

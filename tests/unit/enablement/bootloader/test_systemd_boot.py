@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.enablement.bootloader.systemd_boot import (
+    SystemdBoot,
+)
 from gpu_passthrough_plugin.model.change import Action
 from tests.trees import arch, boot, debian, redhat
 from tests.unit.enablement.bootloader import planning
@@ -68,3 +71,28 @@ def test_only_handwritten_entries_are_edited() -> None:
             "options  a intel_iommu=on\r\n"
         ),
     }
+
+
+POP = (
+    "title Pop!_OS\nlinux /EFI/Pop_OS-3b9f1c6e/vmlinuz.efi\n"
+    "initrd /EFI/Pop_OS-3b9f1c6e/initrd.img\noptions root=x quiet\n"
+)
+
+
+def test_entries_that_load_a_copy_of_the_image_are_refused() -> None:
+    """pop#872: the image on the EFI system partition is never rebuilt."""
+    made = debian.debian12()
+    made.file("boot/efi/loader/loader.conf", "timeout 3\n")
+    made.file("boot/efi/loader/entries/Pop_OS-current.conf", POP)
+    with pytest.raises(
+        errors.Refused, match=r"Pop_OS-current\.conf loads"
+    ) as caught:
+        SystemdBoot().plan(planning.installed(made), ON)
+    assert "/boot/efi/EFI/Pop_OS-3b9f1c6e/initrd.img" in str(caught.value)
+    assert "/boot/initrd.img-6.1.0-18-amd64" in str(caught.value)
+    # Another system's entry, beside one that loads what is built here.
+    image = (
+        "options root=x\nlinux /vmlinuz\ninitrd /initrd.img-6.1.0-18-amd64\n"
+    )
+    made.file("boot/loader/entries/debian.conf", image)
+    assert SystemdBoot().plan(planning.installed(made), ON).changes
