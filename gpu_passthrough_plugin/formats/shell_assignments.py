@@ -215,13 +215,16 @@ class _Reader:
     def _assign(self, match: re.Match[str], start: int, end: int) -> None:
         name, is_added = match["name"], bool(match["plus"])
         written = self._text[start:end]
+        before = self._values.get(name)
         value = _assigned(
-            self._values.get(name),
+            before,
             _evaluated(written, self.variables),
             is_added=is_added,
         )
         if value is None:
-            value = _unevaluated(match[0] + written, is_array="(" in written)
+            # An array stays one when only its first element is assigned to.
+            is_array = "(" in written or _may_be_array(before)
+            value = _unevaluated(match[0] + written, is_array=is_array)
         self._values[name] = value
         if _is_editable(written):
             quote = written[0] if written[:1] in ('"', "'") else ""
@@ -335,6 +338,12 @@ def _assigned(
     if isinstance(before, Unevaluated):
         return before if before.is_array else value
     return (before or "") + value if is_added else value
+
+
+def _may_be_array(value: Value | None) -> bool:
+    if isinstance(value, Unevaluated):
+        return value.is_array
+    return isinstance(value, tuple)
 
 
 def _unevaluated(line: str, *, is_array: bool = False) -> Unevaluated:

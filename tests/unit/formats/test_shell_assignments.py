@@ -96,3 +96,11 @@ def test_what_can_be_edited() -> None:
     assert shell_assignments.replaced(text, found[-1], "e f") == (
         text.replace("L=d\n", 'L="e f"\n')
     )
+
+
+def test_an_array_stays_one_when_a_value_is_lost() -> None:
+    """Only its first element is assigned to, and the others stay."""
+    text = 'L=(a\\ b ~)\nL="$L b"\nL="x"\n'
+    assert isinstance(evaluate(text).value("L"), Unevaluated)
+    known = 'L=(a b)\nL="$1"\nL="x"\n'
+    assert isinstance(evaluate(known).value("L"), Unevaluated)
