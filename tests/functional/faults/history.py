@@ -92,8 +92,16 @@ class Operation:
 
     @property
     def may_have_happened(self) -> bool:
-        """Whether it was, or may have been, carried out."""
-        return self.outcome in (Outcome.OK, Outcome.UNKNOWN)
+        """Whether it was, or may have been, carried out, if only in part.
+
+        In Placement no request covers a host: a publisher that others
+        overtook at each attempt may have removed or changed units before,
+        and the next one completes it.
+        """
+        is_partial = (
+            self.act is Act.PUBLISH and self.outcome is Outcome.CONFLICT
+        )
+        return is_partial or self.outcome in (Outcome.OK, Outcome.UNKNOWN)
 
     @property
     def ends(self) -> tuple[str, str] | None:
