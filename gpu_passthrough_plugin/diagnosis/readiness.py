@@ -97,7 +97,8 @@ def _firmware(facts: HostFacts, absence: Reason | None) -> Finding:
         present = ", ".join(sorted(tables & TABLES))
         detail = f"ACPI table {present}" if present else "an IOMMU is active"
         return Finding("firmware", Status.PASS, detail)
-    if facts.hypervisor is not None and not isinstance(facts.iommus, Unknown):
+    is_known = not isinstance(facts.iommus, Unknown)
+    if facts.hypervisor is not None and is_known and not facts.has_iommu_table:
         return Finding(
             "firmware",
             Status.FAIL,

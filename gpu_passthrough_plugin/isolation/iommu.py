@@ -70,6 +70,9 @@ def _virtual_machine(facts: HostFacts) -> Reason | None:
             "pass devices through with Xen's own tools (xen-pciback), or boot"
             " Linux without Xen",
         )
+    if facts.has_iommu_table:
+        # It has a virtual IOMMU, which is not on.
+        return None
     return Reason(
         RULE,
         "not in an IOMMU group: this host is a virtual machine"

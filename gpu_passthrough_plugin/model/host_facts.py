@@ -68,3 +68,9 @@ class HostFacts(NamedTuple):
     sockets: Mapping[int, int] | Unknown
     hypervisor: str | None = None
     board: str | None = None
+
+    @property
+    def has_iommu_table(self) -> bool:
+        """Whether the firmware is known to describe an IOMMU of any kind."""
+        tables = self.acpi_tables
+        return not isinstance(tables, Unknown) and bool(tables & TABLES)

@@ -202,4 +202,4 @@ def test_a_host_without_an_iommu(boot: Boot, project_archive: bytes) -> None:
     enabling.prepare(host, project_archive, "")
     found = check(host, "firmware", wanted=1)
     assert found["Status"] == "fail"
-    assert "virtual machine" in found["Detail"]
+    assert "hypervisor (QEMU)" in found["Detail"]

@@ -15,10 +15,9 @@ from tests.unit.diagnosis.test_readiness import BMC, CARD, NIC
 from tests.unit.diagnosis.test_reboot import QUIET, host
 from tests.unit.isolation.values import facts, gpu, judged
 
-VIRTUAL = judged(
-    gpu(iommu_group=None), facts=facts(iommus=(), hypervisor="KVM")
-)
 NO_TABLE = frozenset({"FACP"})
+GUEST: Fields = {"hypervisor": "KVM", "iommus": (), "acpi_tables": NO_TABLE}
+VIRTUAL = judged(gpu(iommu_group=None), facts=facts(**GUEST))
 HOSTS: tuple[tuple[tuple[Group, ...], Fields], ...] = (
     ((CARD, BMC, NIC), {}),
     ((BMC, NIC), {"acpi_tables": NO_TABLE, "iommus": ()}),
@@ -27,9 +26,9 @@ HOSTS: tuple[tuple[tuple[Group, ...], Fields], ...] = (
     ((CARD,), {"cpu_vendor": LOST, "iommus": LOST}),
     ((CARD,), {"acpi_tables": LOST}),
     ((), {}),
-    ((CARD,), {"hypervisor": "KVM", "iommus": ()}),
-    ((VIRTUAL,), {"hypervisor": "KVM", "iommus": ()}),
-    ((CARD,), {"hypervisor": "KVM", "iommus": LOST}),
+    ((CARD,), GUEST),
+    ((VIRTUAL,), GUEST),
+    ((CARD,), GUEST | {"iommus": LOST}),
     ((judged(gpu(iommu_group=None), facts=facts(iommus=())),), {}),
 )
 VFIO = ((True, True), (False, LOST), (False, True), (False, False))

@@ -136,3 +136,8 @@ def test_a_fabric_of_nvlink() -> None:
         *_, found = readiness.findings(facts(), groups)
         assert (found.check, found.status) == ("fabric", status)
         assert "1 NVSwitches (0000:05:00.0), 1 NVIDIA GPUs" in found.detail
+
+
+def test_a_virtual_machine_whose_firmware_has_an_iommu() -> None:
+    found = checks(CARD, hypervisor="QEMU", iommus=())["firmware"]
+    assert (found.status, found.detail) == (Status.PASS, "ACPI table DMAR")

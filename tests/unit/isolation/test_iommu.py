@@ -152,3 +152,10 @@ def test_no_advice_of_x86_elsewhere() -> None:
 def test_the_log_is_searched_for_the_vendors_word() -> None:
     assert "DMAR" not in absence(**AMD).remedy
     assert "AMD-Vi" in absence(**AMD).remedy
+
+
+def test_a_virtual_machine_with_an_iommu_that_is_off() -> None:
+    """As an emulated host before it is enabled: its argument is the cause."""
+    reason = arguments("intel_iommu=off", hypervisor="QEMU")
+    assert is_switched_off(reason, "intel_iommu=off")
+    assert is_not_switched_on(arguments(hypervisor="QEMU"))
