@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import socket
 import socketserver
 import threading
@@ -131,3 +133,29 @@ def test_a_server_that_is_away_ends_the_connection(proxy: Proxy) -> None:
         socket.create_connection((loopback.HOST, other.port), 5) as client,
     ):
         client.recv(100)
+
+
+def test_no_connection_is_left_open_when_others_are_refused(
+    proxy: Proxy,
+) -> None:
+    """One that is accepted at that moment: pytest fails on what is open."""
+    is_over = threading.Event()
+
+    def connect() -> None:
+        while not is_over.is_set():
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection((loopback.HOST, proxy.port), 5),
+            ):
+                pass
+
+    clients = [threading.Thread(target=connect) for _ in range(4)]
+    for client in clients:
+        client.start()
+    for _ in range(200):
+        proxy.refuse()
+        proxy.accept()
+    is_over.set()
+    for client in clients:
+        client.join()
+    gc.collect()

@@ -123,9 +123,17 @@ class Proxy:
             )
 
     async def _refuse(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        for listener in server.sockets:
+            self._loop.remove_reader(listener.fileno())
+        # A connection accepted just now becomes a transport in the loop's
+        # next rounds; a server that is closed before leaves it open.
+        # Source: CPython, asyncio/base_events.py (Server._attach).
+        for _ in range(_ACCEPT_ROUNDS):
+            await asyncio.sleep(0)
+        server.close()
 
     async def _cut(self, *, hard: bool) -> int:
         pairs = tuple(self._pairs)
@@ -136,8 +144,8 @@ class Proxy:
     async def _close(self) -> None:
         await self._refuse()
         await self._cut(hard=True)
-        # A connection accepted just now becomes a transport, and then a task,
-        # in the loop's next rounds; one that is overlooked stays open.
+        # What was accepted becomes a task in the loop's next rounds; one that
+        # is overlooked stays open.
         for _ in range(_ACCEPT_ROUNDS):
             await asyncio.sleep(0)
         while self._tasks:
