@@ -104,3 +104,5 @@ def test_an_array_stays_one_when_a_value_is_lost() -> None:
     assert isinstance(evaluate(text).value("L"), Unevaluated)
     known = 'L=(a b)\nL="$1"\nL="x"\n'
     assert isinstance(evaluate(known).value("L"), Unevaluated)
+    command = 'L=(a b)\nL=$(echo hi)\nL="x"\n'
+    assert isinstance(evaluate(command).value("L"), Unevaluated)
