@@ -242,11 +242,11 @@ class _Reader:
             return
         if not _EXPORT.fullmatch(commands):
             is_array = bool(_ARRAY_MADE.search(commands))
+            value = _unevaluated(line, is_array=is_array)
+            array = dataclasses.replace(value, is_array=True)
             for name in _settable(commands):
-                self._values[name] = _unevaluated(
-                    line,
-                    is_array=is_array or _may_be_array(self._values.get(name)),
-                )
+                before = self._values.get(name)
+                self._values[name] = array if _may_be_array(before) else value
         self._depth += sum(word in _OPENING for word in words)
         self._depth -= sum(word in _CLOSING for word in words)
         self._is_conditional = commands.rstrip().endswith(("&&", "|"))
