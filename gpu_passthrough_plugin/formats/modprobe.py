@@ -51,6 +51,7 @@ _BLACKLISTS = frozenset({"modprobe.blacklist", "rd.driver.blacklist"})
 _NO_COMMANDS = frozenset(
     {"/bin/false", "/bin/true", "/usr/bin/false", "/usr/bin/true"}
 )
+_SHELL_OPERATORS = frozenset("&();<>`|$")
 # Source: kernel, lib/kstrtox.c (kstrtobool), kernel/params.c
 # (param_set_bool): a name alone is true.
 _TRUE = frozenset({"1", "y", "Y", "t", "T"})
@@ -89,6 +90,22 @@ class Directive(NamedTuple):
         """Return whether modprobe accepts it; it ignores any other."""
         count = 1 + bool(self.module) + bool(self.rest)
         return count >= _COMMANDS.get(self.command, len(_COMMANDS))
+
+    @property
+    def prevents_loading(self) -> bool:
+        """Whether it runs nothing but a command without any effect."""
+        name, *_ = self.rest.split(maxsplit=1) or ("",)
+        is_alone = not _SHELL_OPERATORS.intersection(self.rest)
+        return self.command == "install" and is_alone and name in _NO_COMMANDS
+
+    @property
+    def replaces_loading(self) -> bool:
+        """Whether it runs a command that may do anything.
+
+        modprobe gives it to a shell in place of loading the module.
+        """
+        is_install = self.command == "install" and self.is_valid
+        return is_install and not self.prevents_loading
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.text}"
@@ -338,7 +355,5 @@ def blocks(
             continue
         if directive.command == "blacklist":
             yield Block(str(directive), is_absolute=False)
-        elif directive.command == "install" and _NO_COMMANDS & {
-            *directive.rest.split()[:1]
-        }:
+        elif directive.prevents_loading:
             yield Block(str(directive), is_absolute=True)

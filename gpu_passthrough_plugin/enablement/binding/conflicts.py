@@ -96,20 +96,12 @@ def _commands(installation: Installation) -> Iterator[str]:
     One that only prevents loading is reported where that is judged.
     """
     for line in modprobe.configuration(installation):
-        is_command = line.command == "install"
-        if not is_command or line.module != vfio_pci_ids.MODULE:
-            continue
-        if line.rest.split()[0] not in _DO_NOTHING:
+        if line.module == vfio_pci_ids.MODULE and line.replaces_loading:
             yield (
                 f"{line} runs a command in place of loading vfio-pci, which"
                 " may take other functions as well: remove that line, and"
                 " select what the command binds"
             )
-
-
-_DO_NOTHING = frozenset(
-    {"/bin/false", "/bin/true", "/usr/bin/false", "/usr/bin/true"}
-)
 
 
 def refuse_identical(case: BindingCase) -> None:

@@ -110,7 +110,10 @@ def test_the_kernels_command_line_captures_as_well(word: str) -> None:
     [
         ("install vfio-pci /sbin/vfio-pci-override-vga.sh", True),
         ("install vfio_pci echo 1; /sbin/modprobe -i vfio_pci", True),
+        ("install vfio-pci /bin/true && /sbin/take-all", True),
         ("install vfio-pci /bin/false", False),
+        # Cut off: modprobe ignores it.
+        ("install vfio-pci", False),
         ("install nouveau /bin/false", False),
         ("# install vfio-pci /sbin/vfio-pci-override-vga.sh", False),
     ],
