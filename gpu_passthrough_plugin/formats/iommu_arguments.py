@@ -27,6 +27,7 @@ _OPTIONS = (
     "forcedac", "igfx_off", "off", "on", "sm_off", "sm_on", "sp_off",
     "strict", "tboot_noforce",
 )  # fmt: skip
+_ACS_OVERRIDE = "pcie_acs_override"
 # Written to turn it on, and ignored.
 _IGNORED = frozenset({"iommu=on", "iommu=1"})
 
@@ -86,6 +87,19 @@ def ineffective(words: Sequence[str]) -> str | None:
         elif word in _IGNORED or kernel_cmdline.intended_name(
             argument.name, (INTEL,)
         ):
+            return word
+    return None
+
+
+def acs_override(words: Sequence[str]) -> str | None:
+    """Return the word that makes groups smaller than what is isolated.
+
+    The argument is no option of the mainline kernel: those who patch it in
+    have it.  Source: https://lkml.org/lkml/2013/5/30/513
+    """
+    for word in kernel_cmdline.kernel_words(words):
+        argument = kernel_cmdline.parse(word)
+        if argument.name == _ACS_OVERRIDE and argument.values is not None:
             return word
     return None
 

@@ -120,8 +120,11 @@ INVALIDATION_TIMED_OUT = _any(
     r"Invalidation Time-?out Error",
 )
 # Source: kernel, drivers/pci/setup-res.c (pci_assign_resource).
-BAR_UNASSIGNED = _any(r"BAR \d+\b.*(no space for|failed to assign)")
-BAR_ASSIGNED = _any(r"BAR \d+\b.*: assigned")
+# The first six are BARs; 6 is the expansion ROM, which guests do not need, and
+# later numbers are of virtual functions and of bridges' windows.
+_BAR = r"(?<!VF )BAR (?P<bar>[0-5])\b(?!.*\[io )"
+BAR_UNASSIGNED = _any(rf"{_BAR}.*(no space|failed to assign|can't assign)")
+BAR_ASSIGNED = _any(rf"{_BAR}.*: assigned")
 # Source: kernel, drivers/pci/pcie/aer.c (aer_print_error).
 PCIE_ERROR = _any(
     r"PCIe Bus Error: severity=Uncorrect", r"AER: .*(fatal|uncorrect)"

@@ -37,8 +37,8 @@ def gone(case: Case) -> Cause | None:
     physical = _physical(case)
     if physical is not None:
         text = (
-            f"{text}: it is a virtual function, and its physical function"
-            f" {physical.address} has none enabled"
+            f"{text}: it may be a virtual function, and"
+            f" {physical.address}, which can have some, has none enabled"
         )
         fix = (
             f"let the driver of {physical.address} enable them at every boot"
@@ -67,7 +67,9 @@ def gone(case: Case) -> Cause | None:
 def _physical(case: Case) -> Member | None:
     """Return the physical function whose virtual one is missing, or None.
 
-    Virtual functions follow their physical one on its bus or on the next.
+    Virtual functions follow their physical one on its bus or on the next,
+    and are of its vendor and class: the audio function of a card that can do
+    SR-IOV is none.
     """
     address = case.target.address
     for member in case.evidence.members:
@@ -82,8 +84,9 @@ def _physical(case: Case) -> Member | None:
             and isinstance(role, PhysicalFunction)
             and not role.enabled_vfs
         ):
-            vendor = member.function.vendor_id
-            if case.target.vendor_id in (0, vendor):
+            function = member.function
+            ids = (function.vendor_id, function.class_code)
+            if ids == (case.target.vendor_id, case.target.class_code):
                 return member
     return None
 

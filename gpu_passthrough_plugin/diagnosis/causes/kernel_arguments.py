@@ -39,9 +39,9 @@ def is_configured(case: Case, argument: str) -> bool:
 
 
 def unread_place(case: Case, argument: str) -> str | None:
-    """Return where an argument stands that this host's boot does not read.
+    """Return where an argument stands that this boot may not have read.
 
-    A file beside the one that is read, or a further line of it.
+    A file beside another that lacks it, or a line behind the first of one.
     """
     evidence = case.evidence
     if is_pending(case) or _places_with(evidence.entries, argument):
@@ -57,8 +57,8 @@ def unread_place(case: Case, argument: str) -> str | None:
             return f"{place}:{line} has {argument}, and only line 1 is read"
         if present:
             return (
-                f"{present[0]} has {argument}, and this host's boot loader"
-                f" reads {place}, which lacks it"
+                f"{present[0]} has {argument}, and the boot loader may read"
+                f" {place} instead, which lacks it"
             )
     return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
-from gpu_passthrough_plugin.formats import kernel_log
+from gpu_passthrough_plugin.formats import iommu_arguments, kernel_log
 from gpu_passthrough_plugin.model.reading import known
 
 _POWER_CYCLE = (
@@ -57,9 +57,15 @@ def iommu_timeout(case: Case) -> Cause | None:
 
 def bar_unassigned(case: Case) -> Cause | None:
     """Find that the kernel had no addresses for the function's memory."""
-    line = kernel_log.last(case.messages, kernel_log.BAR_UNASSIGNED)
-    if line is None or _is_undone(case, line, kernel_log.BAR_ASSIGNED):
+    lines: dict[str, str] = {}
+    for message in case.messages:
+        if match := kernel_log.BAR_UNASSIGNED.search(message):
+            lines[match["bar"]] = message
+        elif match := kernel_log.BAR_ASSIGNED.search(message):
+            lines.pop(match["bar"], None)
+    if not lines:
         return None
+    line = next(iter(lines.values()))
     return Cause(
         "bar-unassigned",
         Confidence.LIKELY,
@@ -109,8 +115,9 @@ def gpu_fault(case: Case) -> Cause | None:
 
 def acs_override(case: Case) -> Cause | None:
     """Find that groups were made that the hardware may not isolate."""
-    words = known(case.evidence.facts.kernel_arguments) or ()
-    word = next((w for w in words if w.startswith("pcie_acs_override=")), None)
+    word = iommu_arguments.acs_override(
+        known(case.evidence.facts.kernel_arguments) or ()
+    )
     line = kernel_log.first(case.evidence.messages, kernel_log.ACS_OVERRIDDEN)
     if word is None and line is None:
         return None

@@ -33,6 +33,13 @@ def virtual(**fields: Any) -> Case:
     return Case(lacking, None, evidence(here), (lacking,))
 
 
+def audio_of_a_card_with_sriov() -> Case:
+    """Of an audio function that something removed."""
+    display = member(gpu(), sriov=PhysicalFunction(16, 0))
+    lacking = target(audio())
+    return Case(lacking, None, evidence(display), (lacking,))
+
+
 def missing(*members: Member) -> Case:
     """Of a function that the host does not show."""
     wanted = target(gpu())
@@ -49,6 +56,7 @@ EXAMPLES = {
         (case(),),
         (
             Case(target(gpu()), None, evidence(log=(UNPLUGGED,))),
+            audio_of_a_card_with_sriov(),
             missing(),
             virtual(),
             virtual(sriov=PhysicalFunction(7, 2)),

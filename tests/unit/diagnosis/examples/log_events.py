@@ -23,6 +23,14 @@ NO_SPACE = (
 )
 FAILED = f"pci {HERE}: BAR 1: failed to assign [mem size 0x10000000]"
 ASSIGNED = f"pci {HERE}: BAR 1: assigned [mem 0x380000000000-0x387fffffffff]"
+# On hosts without any fault: ROMs, I/O ports, virtual functions.
+HARMLESS_BARS = (
+    FAILED.replace("BAR 1", "BAR 6"),
+    FAILED.replace("BAR 1", "BAR 7"),
+    f"pci {HERE}: BAR 5: failed to assign [io  size 0x0080]",
+    f"pci {HERE}: VF BAR 0 [mem size 0x00200000 64bit pref]: can't assign; no"
+    " space",
+)
 AER = (
     f"pcieport {HERE}: PCIe Bus Error: severity=Uncorrected (Fatal),"
     " type=Transaction Layer"
@@ -70,9 +78,13 @@ EXAMPLES = {
         "failed to assign",
         (
             case(*bound(), log=(FAILED, ASSIGNED)),
+            *(case(*bound(), log=(line,)) for line in HARMLESS_BARS),
             case(*bound(), log=(FAILED.replace(HERE, ELSEWHERE),)),
         ),
-        (case(*bound(), log=(NO_SPACE,)),),
+        (
+            case(*bound(), log=(NO_SPACE,)),
+            case(*bound(), log=(FAILED, ASSIGNED.replace("BAR 1", "BAR 3"))),
+        ),
     ),
     "pcie-error": Example(
         case(*bound(), log=(AER,)),
