@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import functools
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -88,10 +87,7 @@ def read(
     parts = partition.with_mediated_devices(
         parts, discovery.mediated_devices(tree)
     )
-    parts = partition.with_own_switches(
-        parts, functools.partial(discovery.bridges, tree)
-    )
-    parts = partition.with_neighbours(parts)
+    parts = partition.with_neighbours(_with_own_switches(tree, parts))
     parts = tuple(_with_ports(tree, part) for part in parts)
     if scope is Scope.PRIMARIES:
         parts = tuple(part for part in parts if part.has_primary)
@@ -139,6 +135,24 @@ def completed(tree: Tree, snapshot: HostSnapshot) -> HostSnapshot:
             for part in snapshot.parts
         )
     )
+
+
+def _with_own_switches(
+    tree: Tree, parts: tuple[Part, ...]
+) -> tuple[Part, ...]:
+    """Return the groups with the cards that bring a switch along.
+
+    Where none does, as on most hosts, nothing more is read.
+    """
+    switches = partition.own_switches(parts)
+    if not switches:
+        return parts
+    bridges = {
+        member.address: discovery.bridges(tree, member.function)
+        for part in parts
+        for member in part.members
+    }
+    return partition.with_own_switches(parts, switches, bridges)
 
 
 def _with_ports(tree: Tree, part: Part) -> Part:

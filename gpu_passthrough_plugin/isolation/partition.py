@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import (
-    Callable,
     Collection,
     Iterable,
     Mapping,
@@ -129,27 +128,31 @@ def parts(functions: Sequence[Function], policy: Policy) -> tuple[Part, ...]:
     return (*numbered, *alone)
 
 
-def with_own_switches(
-    parts: Sequence[Part], bridges: Callable[[Function], Sequence[Address]]
-) -> tuple[Part, ...]:
-    """Return the groups, functions below a card's own switch on one card.
-
-    :param bridges: returns the bridges above a function, the nearest last;
-        called for every function only where a primary's card has a switch.
-    """
+def own_switches(parts: Sequence[Part]) -> frozenset[Address]:
+    """Return the upstream ports of the switches that primaries' cards have."""
     members = [member for part in parts for member in part.members]
     functions = {member.address: member.function for member in members}
-    switches = {
+    switches = (
         cards.own_switch(m.function, m.detail.bridges, functions)
         for m in members
         if m.role is Role.PRIMARY and m.detail is not None
-    } - {None}
-    if not switches:
-        return tuple(parts)
+    )
+    return frozenset(switch for switch in switches if switch is not None)
+
+
+def with_own_switches(
+    parts: Sequence[Part],
+    switches: Collection[Address],
+    bridges: Mapping[Address, Sequence[Address]],
+) -> tuple[Part, ...]:
+    """Return the groups, functions below a card's own switch on one card.
+
+    :param bridges: above each function, the nearest last.
+    """
     return tuple(
         part._replace(
             members=tuple(
-                _below(member, bridges(member.function), switches)
+                _below(member, bridges[member.address], switches)
                 for member in part.members
             )
         )
@@ -158,9 +161,7 @@ def with_own_switches(
 
 
 def _below(
-    member: Member,
-    bridges: Sequence[Address],
-    switches: Collection[Address | None],
+    member: Member, bridges: Sequence[Address], switches: Collection[Address]
 ) -> Member:
     above = [port for port in bridges if port in switches]
     return member._replace(card=above[-1]) if above else member

@@ -136,8 +136,10 @@ def parts(functions: list[Function]) -> dict[int | None, Part]:
         )
         for part in partition.parts(functions, GPUS)
     ]
+    bridges = {f.address: paths(f) for f in functions}
+    switches = partition.own_switches(listed)
     found = partition.with_neighbours(
-        partition.with_own_switches(listed, paths)
+        partition.with_own_switches(listed, switches, bridges)
     )
     return {part.number: part for part in found}
 
