@@ -11,7 +11,14 @@ from gpu_passthrough_plugin.formats import kernel_log
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.change_history import Enablement, Target
 from gpu_passthrough_plugin.model.function import VFIO_PCI, Detail, Function
-from gpu_passthrough_plugin.model.group import Group, Member, Reason
+from gpu_passthrough_plugin.model.group import (
+    NO_IOMMU,
+    NO_PRIMARY,
+    VFIO_NO_IOMMU,
+    Group,
+    Member,
+    Reason,
+)
 from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown
@@ -111,7 +118,7 @@ class Evidence(NamedTuple):
 
 
 # What is against a group that is not yet enabled, or not yet selected.
-_NO_REFUSALS = frozenset({"no-iommu", "no-primary"})
+_NO_REFUSALS = frozenset({NO_IOMMU, VFIO_NO_IOMMU, NO_PRIMARY})
 
 
 class Case(NamedTuple):

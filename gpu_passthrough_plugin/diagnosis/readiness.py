@@ -6,7 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.function import NVIDIA, VFIO_PCI
-from gpu_passthrough_plugin.model.group import Group, Reason, Role
+from gpu_passthrough_plugin.model.group import (
+    NO_IOMMU,
+    VFIO_NO_IOMMU,
+    Group,
+    Reason,
+    Role,
+)
 from gpu_passthrough_plugin.model.host_facts import (
     FEATURES,
     IOMMU_TABLES,
@@ -83,7 +89,9 @@ def vfio(is_loaded: bool, is_available: bool | Unknown) -> Finding:
 def _absence(groups: Sequence[Group]) -> Reason | None:
     """Return why a function of the host is in no group, or None."""
     reasons = (reason for group in groups for reason in group.verdict.reasons)
-    return next((r for r in reasons if r.rule == "no-iommu"), None)
+    return next(
+        (r for r in reasons if r.rule in (NO_IOMMU, VFIO_NO_IOMMU)), None
+    )
 
 
 def _firmware(facts: HostFacts, absence: Reason | None) -> Finding:

@@ -14,7 +14,6 @@ from gpu_passthrough_plugin.formats.nova_release import Release
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.finding import Finding
 from gpu_passthrough_plugin.model.group import Group
-from gpu_passthrough_plugin.model.reading import known
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 from gpu_passthrough_plugin.nova import compute, render
 from gpu_passthrough_plugin.nova.compute import ComputeHost
@@ -39,7 +38,6 @@ def this_host(tree: Tree, policy: Policy, name: str) -> ComputeHost:
         name,
         snapshot.units(name),
         tuple(g for g in snapshot.groups() if not g.verdict.is_assignable),
-        compute.has_acs_override(known(snapshot.facts.kernel_arguments) or ()),
     )
 
 

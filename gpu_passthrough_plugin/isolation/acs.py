@@ -6,7 +6,7 @@ that is no part of it makes it trust any.
 
 from __future__ import annotations
 
-from gpu_passthrough_plugin.formats import kernel_cmdline
+from gpu_passthrough_plugin.formats import iommu_arguments
 from gpu_passthrough_plugin.formats.pci_config import PortType
 from gpu_passthrough_plugin.isolation.partition import Part
 from gpu_passthrough_plugin.model.address import Address
@@ -18,19 +18,12 @@ REMEDY = (
     "move the card to a slot behind a port with ACS, and boot without"
     " pcie_acs_override and pci=disable_acs_redir"
 )
-_OVERRIDE = "pcie_acs_override"
 
 
 def doubt(part: Part, facts: HostFacts) -> str | None:
     """Return why a group may be smaller than what the hardware isolates."""
-    words = known(facts.kernel_arguments) or ()
-    override = next(
-        (
-            word
-            for word in kernel_cmdline.kernel_words(words)
-            if kernel_cmdline.parse(word).name == _OVERRIDE
-        ),
-        None,
+    override = iommu_arguments.acs_override(
+        known(facts.kernel_arguments) or ()
     )
     ports = _open_ports(part, is_overridden=override is not None)
     names = ", ".join(map(str, ports))
@@ -48,6 +41,16 @@ def doubt(part: Part, facts: HostFacts) -> str | None:
             " each other without the IOMMU"
         )
     return None
+
+
+def unread_ports(part: Part) -> list[Address]:
+    """Return the switches' ports above the group of which ACS is unknown."""
+    return [
+        address
+        for address, port in part.ports
+        if port.kind == PortType.DOWNSTREAM
+        and isinstance(port.isolates, Unknown)
+    ]
 
 
 def _open_ports(part: Part, *, is_overridden: bool) -> list[Address]:

@@ -7,7 +7,7 @@ from gpu_passthrough_plugin.formats.iommu_arguments import (
     INTEL,
     INTEL_ON,
 )
-from gpu_passthrough_plugin.model.group import Reason
+from gpu_passthrough_plugin.model.group import NO_IOMMU, Reason
 from gpu_passthrough_plugin.model.host_facts import (
     FEATURES,
     IOMMU_TABLES,
@@ -17,7 +17,6 @@ from gpu_passthrough_plugin.model.host_facts import (
 )
 from gpu_passthrough_plugin.model.reading import Unknown
 
-RULE = "no-iommu"
 AS_ROOT = "run this on the host as root"
 
 
@@ -31,7 +30,7 @@ def absence(facts: HostFacts) -> Reason:
         or _not_switched_on(facts)
         or _not_started(facts)
         or Reason(
-            RULE,
+            NO_IOMMU,
             "not in an IOMMU group; the cause is unknown because the host's"
             " facts could not be read",
             AS_ROOT,
@@ -44,7 +43,7 @@ def _not_covered(facts: HostFacts) -> Reason | None:
         return None
     if facts.cpu_vendor is CpuVendor.ARM:
         return Reason(
-            RULE,
+            NO_IOMMU,
             f"not in an IOMMU group: no active IOMMU"
             f" ({', '.join(facts.iommus)}) covers the PCI Express port of"
             " this function",
@@ -52,7 +51,7 @@ def _not_covered(facts: HostFacts) -> Reason | None:
             " Express: without one nothing can be passed through",
         )
     return Reason(
-        RULE,
+        NO_IOMMU,
         "not in an IOMMU group: no active IOMMU"
         f" ({', '.join(facts.iommus)}) covers this function",
         "leave it to the host, or move the card to another slot",
@@ -64,7 +63,7 @@ def _virtual_machine(facts: HostFacts) -> Reason | None:
         return None
     if "dom0" in facts.hypervisor:
         return Reason(
-            RULE,
+            NO_IOMMU,
             f"not in an IOMMU group: this Linux is {facts.hypervisor}, and the"
             " IOMMU is Xen's",
             "pass devices through with Xen's own tools (xen-pciback), or boot"
@@ -74,7 +73,7 @@ def _virtual_machine(facts: HostFacts) -> Reason | None:
         # It has a virtual IOMMU, which is not on.
         return None
     return Reason(
-        RULE,
+        NO_IOMMU,
         "not in an IOMMU group: this host is a virtual machine"
         f" ({facts.hypervisor}) without a virtual IOMMU",
         "run this on the physical machine (in clouds a bare-metal type), or"
@@ -92,7 +91,7 @@ def _firmware(facts: HostFacts) -> Reason | None:
     if table is None or tables & TABLES:
         return None
     return Reason(
-        RULE,
+        NO_IOMMU,
         f"not in an IOMMU group: the firmware has no ACPI table {table}",
         f"enable {FEATURES[vendor]} in the firmware setup",
     )
@@ -108,7 +107,7 @@ def _switched_off(facts: HostFacts) -> Reason | None:
     if off is None:
         return None
     return Reason(
-        RULE,
+        NO_IOMMU,
         f"not in an IOMMU group: the kernel was started with {off}",
         f"remove {off} from the kernel command line and reboot",
     )
@@ -124,14 +123,14 @@ def _not_switched_on(facts: HostFacts) -> Reason | None:
     typo = iommu_arguments.ineffective(words)
     if typo:
         return Reason(
-            RULE,
+            NO_IOMMU,
             f"not in an IOMMU group: the kernel was started with {typo},"
             " which it ignores without a message",
             f"replace {typo} with {INTEL_ON} on the kernel command line and"
             " reboot",
         )
     return Reason(
-        RULE,
+        NO_IOMMU,
         f"not in an IOMMU group: the kernel was started without {INTEL_ON}",
         f"add {INTEL_ON} to the kernel command line and reboot",
     )
@@ -147,7 +146,7 @@ def _not_started(facts: HostFacts) -> Reason | None:
     if vendor is CpuVendor.ARM:
         machine = facts.board or "this machine"
         return Reason(
-            RULE,
+            NO_IOMMU,
             f"{text} on {machine}",
             "enable the SMMU in the firmware setup where it has such a"
             " setting; a board without an SMMU for PCI Express (such as every"
@@ -155,13 +154,13 @@ def _not_started(facts: HostFacts) -> Reason | None:
         )
     if vendor is CpuVendor.OTHER:
         return Reason(
-            RULE,
+            NO_IOMMU,
             text,
             "check in the firmware setup and in the kernel log whether this"
             " machine has an IOMMU",
         )
     return Reason(
-        RULE,
+        NO_IOMMU,
         text,
         f"search the kernel log for {_log_words(vendor)}, and check that the"
         " kernel was built with the IOMMU's driver",

@@ -12,6 +12,9 @@ from gpu_passthrough_plugin.model.function import (
     PhysicalFunction,
 )
 from gpu_passthrough_plugin.model.group import (
+    NO_IOMMU,
+    NO_PRIMARY,
+    VFIO_NO_IOMMU,
     Member,
     Reason,
     Role,
@@ -19,8 +22,8 @@ from gpu_passthrough_plugin.model.group import (
 from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, shown
 
-NO_IOMMU = "vfio-noiommu"
-"""The name of the groups that VFIO makes where no IOMMU is active."""
+# The name of the groups that VFIO makes where no IOMMU is active.
+_VFIO_GROUP = "vfio-noiommu"
 
 # Base classes over which a host reaches its disks and networks: mass
 # storage, network, serial bus (USB), wireless; 00 is what old devices and
@@ -54,9 +57,9 @@ def no_iommu(case: Case) -> Iterator[Reason]:
     """
     if case.part.number is not None:
         attributes = case.part.attributes
-        if attributes is not None and attributes.name == NO_IOMMU:
+        if attributes is not None and attributes.name == _VFIO_GROUP:
             yield Reason(
-                iommu.RULE,
+                VFIO_NO_IOMMU,
                 f"group {case.part.number} is one of VFIO's no-IOMMU mode:"
                 " nothing isolates its functions, and no guest can have"
                 " them",
@@ -68,7 +71,7 @@ def no_iommu(case: Case) -> Iterator[Reason]:
     group = case.part.members[0].function.iommu_group
     if isinstance(group, Unknown):
         yield Reason(
-            iommu.RULE,
+            NO_IOMMU,
             f"the IOMMU group of {case.part.members[0].address} is unknown:"
             f" {group}",
             iommu.AS_ROOT,
@@ -116,9 +119,19 @@ def reserved_regions(case: Case) -> Iterator[Reason]:
 
 def unisolated(case: Case) -> Iterator[Reason]:
     """Refuse what the hardware may not isolate, if the policy does."""
+    if not case.policy.refuses_unisolated:
+        return
     doubt = acs.doubt(case.part, case.facts)
-    if doubt is not None and case.policy.refuses_unisolated:
+    if doubt is not None:
         yield Reason(acs.RULE, doubt, acs.REMEDY)
+    unread = ", ".join(map(str, acs.unread_ports(case.part)))
+    if unread:
+        yield Reason(
+            acs.RULE,
+            f"whether {unread} above group {case.part.number} isolates it is"
+            " unknown: its config space was not read beyond 256 bytes",
+            iommu.AS_ROOT,
+        )
 
 
 def strays(case: Case) -> Iterator[Reason]:
@@ -136,7 +149,7 @@ def no_primary(case: Case) -> Iterator[Reason]:
     """Refuse a group without a function that the operator selected."""
     if not case.part.has_primary:
         yield Reason(
-            "no-primary",
+            NO_PRIMARY,
             "not selected by [discovery] select",
             "add a member to [discovery] select to offer this group",
         )
@@ -294,7 +307,7 @@ def outside_policy(case: Case) -> Iterator[Reason]:
                 "not-selected",
                 f"{member.address} is in the group, but not on a selected"
                 f" card; the host would lose it{_on_driver(member)}",
-                _remedy_of_company(case, member),
+                _remedy_for_unselected(case, member),
             )
 
 
@@ -311,7 +324,7 @@ def _on_driver(member: Member) -> str:
     return f" (driver {driver})" if isinstance(driver, str) else ""
 
 
-def _remedy_of_company(case: Case, member: Member) -> str:
+def _remedy_for_unselected(case: Case, member: Member) -> str:
     """Return what to do about a member that nobody selected.
 
     Selecting it is advised only where the host can spare it.

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from gpu_passthrough_plugin.isolation import acs, iommu
+from gpu_passthrough_plugin.isolation import acs
 from gpu_passthrough_plugin.isolation.partition import Part, Policy
 from gpu_passthrough_plugin.isolation.rules import RULES, Case, make_case
 from gpu_passthrough_plugin.model.function import Function, is_lost_by_reset
-from gpu_passthrough_plugin.model.group import Group, Member, Role, Verdict
+from gpu_passthrough_plugin.model.group import (
+    NO_IOMMU,
+    VFIO_NO_IOMMU,
+    Group,
+    Member,
+    Role,
+    Verdict,
+)
 from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.reading import Unknown, shown
 
@@ -81,6 +88,9 @@ def _stays(function: Function) -> str:
     return f"it is on {driver or 'no driver'}"
 
 
+_WITHOUT_IOMMU = frozenset({NO_IOMMU, VFIO_NO_IOMMU})
+
+
 def judge_predicted(part: Part, facts: HostFacts, policy: Policy) -> Group:
     """Return the verdict on a group that the host will have.
 
@@ -88,6 +98,8 @@ def judge_predicted(part: Part, facts: HostFacts, policy: Policy) -> Group:
     """
     group = judge(part, facts, policy)
     reasons = tuple(
-        reason for reason in group.verdict.reasons if reason.rule != iommu.RULE
+        reason
+        for reason in group.verdict.reasons
+        if reason.rule not in _WITHOUT_IOMMU
     )
     return group._replace(verdict=group.verdict._replace(reasons=reasons))

@@ -29,6 +29,14 @@ class Role(enum.StrEnum):
         return self in (Role.PRIMARY, Role.COMPANION)
 
 
+NO_IOMMU = "no-iommu"
+"""The rule against a function that no IOMMU isolates."""
+VFIO_NO_IOMMU = "vfio-no-iommu"
+"""The rule against a group that VFIO made without an IOMMU."""
+NO_PRIMARY = "no-primary"
+"""The rule against a group of which nothing is selected."""
+
+
 class Reason(NamedTuple):
     """Why a group cannot be assigned to a guest.
 

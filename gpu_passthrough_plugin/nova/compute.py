@@ -15,8 +15,6 @@ from gpu_passthrough_plugin.model.unit import DeviceType, Unit, UnitFunction
 from gpu_passthrough_plugin.nova import naming, pools
 from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
 
-ACS_OVERRIDE = "CUSTOM_PCI_ACS_OVERRIDE"
-
 # Source: nova, pci/devspec.py (MAX_DOMAIN).
 _MAX_DOMAIN = 0xFFFF
 
@@ -27,14 +25,11 @@ class ComputeHost:
 
     :param name: as Nova calls it.
     :param refused: its groups that are not assignable, to say why.
-    :param has_acs_override: whether its kernel was told to treat functions
-        as isolated that do not report so themselves.
     """
 
     name: str
     units: tuple[Unit, ...]
     refused: tuple[Group, ...] = ()
-    has_acs_override: bool = False
 
 
 class Offer(NamedTuple):
@@ -54,16 +49,6 @@ class LeftOut(NamedTuple):
 
     unit: Unit
     reason: str
-
-
-def has_acs_override(kernel_arguments: tuple[str, ...]) -> bool:
-    """Return whether the kernel was told to assume isolation.
-
-    Its groups may isolate less than they claim then.  The argument is no
-    option of the mainline kernel: those who patch it in have it.
-    Source: https://lkml.org/lkml/2013/5/30/513
-    """
-    return any(a.startswith("pcie_acs_override=") for a in kernel_arguments)
 
 
 def offers(host: ComputeHost, options: NovaOptions) -> tuple[Offer, ...]:
@@ -224,7 +209,7 @@ def _traits(
         for other in host.units:
             if any(_kind(f) == _kind(function) for f in other.functions):
                 traits &= other.traits
-    return traits | {ACS_OVERRIDE} if host.has_acs_override else traits
+    return traits
 
 
 def _is_virtual(function: UnitFunction) -> bool:

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 from gpu_passthrough_plugin.formats.nova_release import SINCE, Feature
+from gpu_passthrough_plugin.model import trait
 from gpu_passthrough_plugin.nova import compute, control_plane
 from gpu_passthrough_plugin.nova.compute import ComputeHost
 from gpu_passthrough_plugin.nova.control_plane import (
@@ -174,17 +175,17 @@ def _report_in_placement(options: NovaOptions) -> list[str]:
 def _trait_comments(host: ComputeHost, options: NovaOptions) -> list[str]:
     """Return what an operator should know of the host's traits, if anything.
 
-    A kernel that was told to assume isolation is reported as a trait.
+    That the hardware may not isolate a unit is reported as a trait.
     """
     lines = []
-    if host.has_acs_override:
+    if any(trait.UNISOLATED in unit.traits for unit in host.units):
         lines += _comment(
-            "The kernel was started with pcie_acs_override: the isolation"
-            " between its groups is assumed, not provided by the hardware."
-            f" The trait {compute.ACS_OVERRIDE} marks these devices."
+            "The hardware may not isolate all of these devices (see"
+            " 'gpu-passthrough group show'): the trait"
+            f" {trait.UNISOLATED} marks those."
         )
-    if not options.release.has_placement and (
-        host.has_acs_override or any(unit.traits for unit in host.units)
+    if not options.release.has_placement and any(
+        unit.traits for unit in host.units
     ):
         lines += _comment(
             f"Omitted: traits. {options.release} does not know"

@@ -72,10 +72,14 @@ def hosts(draw: st.DrawFn, name: str = "c1") -> ComputeHost:
                 None,
                 None,
                 draw(st.sampled_from([None, Address(0, 9, 0, 0)])),
-                draw(st.sampled_from([frozenset(), frozenset({"CUSTOM_A"})])),
+                draw(
+                    st.sampled_from(
+                        [frozenset(), frozenset({trait.UNISOLATED})]
+                    )
+                ),
             )
         )
-    return ComputeHost(name, tuple(units), (), draw(st.booleans()))
+    return ComputeHost(name, tuple(units))
 
 
 @st.composite

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from gpu_passthrough_plugin.diagnosis.causes import kernel_arguments
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
 from gpu_passthrough_plugin.formats import iommu_arguments, kernel_log
@@ -11,11 +9,10 @@ from gpu_passthrough_plugin.formats.iommu_arguments import (
     INTEL,
     INTEL_ON,
 )
-from gpu_passthrough_plugin.model.group import Reason
+from gpu_passthrough_plugin.model.group import NO_IOMMU, VFIO_NO_IOMMU
 from gpu_passthrough_plugin.model.host_facts import (
     FEATURES,
     IOMMU_TABLES,
-    TABLES,
 )
 from gpu_passthrough_plugin.model.reading import Unknown, known
 
@@ -178,7 +175,12 @@ def not_covered(case: Case) -> Cause | None:
     running = known(case.evidence.facts.iommus) or ()
     if not running and not case.evidence.has_groups:
         return None
-    if any(_is_of_vfio(reason) for reason in _every_reason(case)):
+    if any(
+        reason.rule == VFIO_NO_IOMMU
+        for reasons in case.evidence.reasons.values()
+        for reason in reasons
+    ):
+        # Those groups are VFIO's own: no IOMMU is active.
         return None
     evidence = f"/sys/class/iommu: {', '.join(running)}"
     if not running:
@@ -189,27 +191,19 @@ def not_covered(case: Case) -> Cause | None:
         "an IOMMU is active, but does not cover this function",
         f"{function.address} has no iommu_group; {evidence}",
         next(
-            (r.remedy for r in case.reasons if r.rule == _NO_IOMMU),
+            (r.remedy for r in case.reasons if r.rule == NO_IOMMU),
             "move the card to another slot, or leave it to the host",
         ),
     )
-
-
-def _every_reason(case: Case) -> Iterator[Reason]:
-    for reasons in case.evidence.reasons.values():
-        yield from reasons
-
-
-def _is_of_vfio(reason: Reason) -> bool:
-    """Return whether groups are there that VFIO made without an IOMMU."""
-    return reason.rule == _NO_IOMMU and "no-IOMMU mode" in reason.text
 
 
 def no_iommu_group(case: Case) -> Cause | None:
     """Find that nothing isolates the function, where no rule says why."""
     if any(rule(case) is not None for rule in _EXPLANATIONS):
         return None
-    reason = next((r for r in case.reasons if r.rule == _NO_IOMMU), None)
+    reason = next(
+        (r for r in case.reasons if r.rule in (NO_IOMMU, VFIO_NO_IOMMU)), None
+    )
     function = case.function
     if reason is None or function is None:
         return None
@@ -218,13 +212,11 @@ def no_iommu_group(case: Case) -> Cause | None:
         "no-iommu-group",
         Confidence.CERTAIN if is_known else Confidence.LIKELY,
         f"no IOMMU isolates {function.address}: {reason.text}",
-        _sighting(case),
+        _evidence_text(case),
         reason.remedy,
     )
 
 
-# The verdict's rule that no IOMMU isolates a function.
-_NO_IOMMU = "no-iommu"
 _EXPLANATIONS = (
     firmware_off,
     iommu_off,
@@ -237,7 +229,7 @@ _EXPLANATIONS = (
 )
 
 
-def _sighting(case: Case) -> str:
+def _evidence_text(case: Case) -> str:
     function, facts = case.function, case.evidence.facts
     line = kernel_log.first(case.messages, kernel_log.VFIO_PROBE_FAILED)
     if line is not None:
@@ -259,8 +251,7 @@ def _has_no_group(case: Case) -> bool:
     function, facts = case.function, case.evidence.facts
     if function is None or function.iommu_group is not None:
         return False
-    tables = known(facts.acpi_tables) or frozenset()
-    if facts.hypervisor is not None and not tables & TABLES:
+    if facts.hypervisor is not None and not facts.has_iommu_table:
         return False
     return not case.evidence.has_groups and not _runs(case)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from gpu_passthrough_plugin.model.finding import Status
-from gpu_passthrough_plugin.model.group import Group, Role
+from gpu_passthrough_plugin.model.group import NO_PRIMARY, Group, Role
 from gpu_passthrough_plugin.model.unit import DeviceType
 from gpu_passthrough_plugin.nova import pools
 from gpu_passthrough_plugin.nova.control_plane import GROUP_FILTER, PCI_FILTER
@@ -186,7 +186,7 @@ def _not_assignable(view: HostView) -> Iterator[Problem]:
         for reason in entry.device.group.verdict.reasons:
             # Neutron's virtual functions need their physical one enabled.
             is_meant = reason.rule == "sriov-enabled" and entry.spec.is_network
-            if reason.rule == "no-primary" or is_meant:
+            if reason.rule == NO_PRIMARY or is_meant:
                 continue
             if (entry.place, reason) not in reported:
                 reported.add((entry.place, reason))

@@ -13,7 +13,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.flow import nova
 from gpu_passthrough_plugin.formats.nova_release import NEWEST, Release
 from gpu_passthrough_plugin.isolation.partition import Policy
-from gpu_passthrough_plugin.model import selector
+from gpu_passthrough_plugin.model import selector, trait
 from gpu_passthrough_plugin.model.finding import Status
 from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
 from gpu_passthrough_plugin.nova import control_plane
@@ -49,13 +49,13 @@ def test_a_host_with_what_it_refuses() -> None:
     host = here(hosts.four_functions())
     assert [str(u.key.address) for u in host.units] == ["0000:04:00.0"]
     assert [g.number for g in host.refused] == [12]
-    assert not host.has_acs_override
+    assert trait.UNISOLATED not in host.units[0].traits
 
 
 def test_a_kernel_that_takes_functions_for_isolated() -> None:
     host = hosts.four_functions()
     host.file("proc/cmdline", "quiet pcie_acs_override=downstream\n")
-    assert here(host).has_acs_override
+    assert trait.UNISOLATED in here(host).units[0].traits
 
 
 def test_every_file_once() -> None:

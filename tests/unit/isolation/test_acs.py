@@ -80,3 +80,15 @@ def test_the_policy_decides() -> None:
     assert verdict.judge(good, facts(), strict).verdict.is_assignable
     found = unit("a", verdict.judge(good, facts(), GPUS), facts())
     assert trait.UNISOLATED not in found.traits
+
+
+def test_what_was_not_read_is_refused_where_isolation_is_required() -> None:
+    there = part((SWITCH, read(6, ALL, 256)))
+    assert verdict.judge(there, facts(), GPUS).verdict.is_assignable
+    strict = Policy(GPUS.select, refuses_unisolated=True)
+    (reason,) = verdict.judge(there, facts(), strict).verdict.reasons
+    assert reason.rule == "unisolated"
+    assert str(SWITCH) in reason.text and "unknown" in reason.text
+    # The kernel's table of root ports counts, which is not known here.
+    root = part((ROOT, read(4, ALL, 256)))
+    assert verdict.judge(root, facts(), strict).verdict.is_assignable

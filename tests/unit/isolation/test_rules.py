@@ -123,7 +123,7 @@ def test_no_remedy_hands_out_what_the_host_needs() -> None:
 def test_a_group_of_vfios_no_iommu_mode_isolates_nothing() -> None:
     group = judged(gpu(), attributes=GroupAttributes("vfio-noiommu", ()))
     (reason,) = group.verdict.reasons
-    assert reason.rule == "no-iommu"
+    assert reason.rule == "vfio-no-iommu"
     assert "no-IOMMU" in reason.text
 
 

@@ -18,13 +18,14 @@ def handed(
 ) -> ComputeHost:
     """What is read of a described host, as the commands would."""
     policy = Policy(tuple(map(selector.parse, select or DISPLAYS)))
+    if acs:
+        host.file("proc/cmdline", "quiet pcie_acs_override=downstream\n")
     tree = host.tree()
     found = host_snapshot.read(tree, policy).groups()
     return ComputeHost(
         name,
         host_snapshot.read(tree, policy).units(name),
         tuple(g for g in found if not g.verdict.is_assignable),
-        acs,
     )
 
 

@@ -12,7 +12,7 @@ from gpu_passthrough_plugin.formats.nova_release import Release
 from gpu_passthrough_plugin.model import address, trait
 from gpu_passthrough_plugin.model.unit import Unit
 from gpu_passthrough_plugin.nova import compute, pools
-from gpu_passthrough_plugin.nova.compute import ComputeHost, has_acs_override
+from gpu_passthrough_plugin.nova.compute import ComputeHost
 from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
 from tests.trees import hosts
 from tests.unit.nova.fleet import VIRTUAL, handed
@@ -112,13 +112,12 @@ def test_keys_by_release(number: int, keys: set[str]) -> None:
 
 
 def test_an_acs_override_is_a_trait() -> None:
-    assert has_acs_override(("quiet", "pcie_acs_override=downstream"))
-    assert not has_acs_override(("quiet", "x.pcie_acs_override=downstream"))
-    assert trait.is_trait(compute.ACS_OVERRIDE)
+    assert trait.is_trait(trait.UNISOLATED)
     host = handed(hosts.four_functions(), acs=True)
-    given = dataclasses.replace(host.units[0], traits=frozenset({"CUSTOM_A"}))
+    (unit,) = host.units
+    given = dataclasses.replace(unit, traits=unit.traits | {"CUSTOM_A"})
     (spec,) = specs(of(host, given), PRIMARY)
-    assert spec.traits == ("CUSTOM_A", "CUSTOM_PCI_ACS_OVERRIDE")
+    assert spec.traits == ("CUSTOM_A", trait.UNISOLATED)
 
 
 def test_nova_takes_no_wide_domain() -> None:
@@ -186,5 +185,5 @@ def test_a_group_with_a_virtual_function_is_not_split_into_pools() -> None:
 def test_the_traits_are_a_tag_too_for_the_filter() -> None:
     host = handed(hosts.four_functions(), acs=True)
     tag = pools.TRAITS_TAG
-    assert {s.tags[tag] for s in specs(host, FULL)} == {compute.ACS_OVERRIDE}
+    assert {s.tags[tag] for s in specs(host, FULL)} == {trait.UNISOLATED}
     assert not any(tag in s.tags for s in specs(host, PRIMARY))

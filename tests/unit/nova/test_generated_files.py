@@ -57,7 +57,7 @@ def bare(host: ComputeHost, **changes: Any) -> ComputeHost:
 
 def cases() -> Mapping[str, Case]:
     card = handed(hosts.four_functions())
-    acs = bare(card, has_acs_override=True)
+    acs = bare(handed(hosts.four_functions(), acs=True))
     full = NovaOptions(mode=Mode.FULL)
     old = dataclasses.replace(EVERYTHING, release=Release(26))
     shared = bare(handed(hosts.shared_group()))
