@@ -25,11 +25,6 @@ from gpu_passthrough_plugin.model.reading import MISSING, Unknown, shown
 # The name of the groups that VFIO makes where no IOMMU is active.
 _VFIO_GROUP = "vfio-noiommu"
 
-# Base classes over which a host reaches its disks and networks: mass
-# storage, network, serial bus (USB), wireless; 00 is what old devices and
-# virtio's transitional ones say.  Source: PCI Code and ID Assignment 1.11.
-_CARRIES_HOST = frozenset({0x00, 0x01, 0x02, 0x0C, 0x0D})
-
 
 class Case(NamedTuple):
     """One group and all that a rule may look at.
@@ -160,7 +155,7 @@ def host_critical(case: Case) -> Iterator[Reason]:
     uses = case.facts.uses
     for member in case.endpoints:
         if isinstance(uses, Unknown):
-            if _may_carry_host(member):
+            if member.function.may_carry_host:
                 yield Reason(
                     "host-critical",
                     f"{member.address} may carry the host's disks or network:"
@@ -341,7 +336,7 @@ def _remedy_for_unselected(case: Case, member: Member) -> str:
         )
     is_unknown = isinstance(case.facts.uses, Unknown)
     if cards.is_chipset(member.function) or (
-        is_unknown and _may_carry_host(member)
+        is_unknown and member.function.may_carry_host
     ):
         return (
             "move the card to a slot whose group it does not share with the"
@@ -351,11 +346,6 @@ def _remedy_for_unselected(case: Case, member: Member) -> str:
         f"add {member.address} to [discovery] select to pass it through as"
         " well, or move the card to another slot"
     )
-
-
-def _may_carry_host(member: Member) -> bool:
-    code = member.function.class_code
-    return isinstance(code, Unknown) or code >> 16 in _CARRIES_HOST
 
 
 RULES: tuple[Callable[[Case], Iterator[Reason]], ...] = (

@@ -87,6 +87,12 @@ class Function(NamedTuple):
         return not isinstance(code, Unknown) and code >> 16 == _ACCELERATOR
 
     @property
+    def may_carry_host(self) -> bool:
+        """Whether a host may reach its disks or networks over it."""
+        code = self.class_code
+        return isinstance(code, Unknown) or code >> 16 in _CARRIES_HOST
+
+    @property
     def is_nvswitch(self) -> bool:
         """Whether it is a switch between the GPUs of an HGX or DGX board.
 
@@ -100,6 +106,11 @@ class Function(NamedTuple):
             and code >> 8 == _OTHER_BRIDGE
         )
 
+
+# Base classes over which a host reaches its disks and networks: mass
+# storage, network, serial bus (USB), wireless; 00 is what old devices and
+# virtio's transitional ones say.  Source: PCI Code and ID Assignment 1.11.
+_CARRIES_HOST = frozenset({0x00, 0x01, 0x02, 0x0C, 0x0D})
 
 NVIDIA = 0x10DE
 _OTHER_BRIDGE = 0x0680
