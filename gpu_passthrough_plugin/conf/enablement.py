@@ -89,7 +89,8 @@ BLACKLIST = cfg.ListOpt(
     help="""
 Drivers that the host does not load automatically, such as ``nouveau``. The
 selected functions are bound to vfio-pci before other drivers even without
-it. A driver of a display that stays with the host is refused.
+it. Drivers of what the host uses (disks, network) are refused, and so are
+drivers of a display that stays with the host.
 
 Possible values:
 

@@ -10,12 +10,13 @@ from gpu_passthrough_plugin.enablement.own_files import OwnFile
 from gpu_passthrough_plugin.formats import modprobe
 from gpu_passthrough_plugin.model.change_history import Target
 from gpu_passthrough_plugin.model.group import Member
+from gpu_passthrough_plugin.model.host_facts import HostUse
 from gpu_passthrough_plugin.model.installation import (
     Folder,
     Kernel,
     Reads,
 )
-from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.reading import Unknown, known
 
 LOADED = "/etc/modules-load.d/gpu-passthrough.conf"
 BLACKLIST = "/etc/modprobe.d/gpu-passthrough-blacklist.conf"
@@ -36,6 +37,7 @@ def files(
     targets: Sequence[Target],
     others: Sequence[Member],
     blacklist: Sequence[str] = (),
+    uses: Sequence[HostUse] | Unknown = (),
     *,
     allows_unsafe_interrupts: bool = False,
 ) -> tuple[OwnFile, ...]:
@@ -48,14 +50,16 @@ def files(
     :param targets: functions to be bound to vfio-pci; without any, vfio is
         not loaded.
     :param others: every function that stays with the host.
+    :param uses: what the host uses functions for.
     :param allows_unsafe_interrupts: whether vfio should work without
         interrupt remapping.
-    :raises Refused: when a module of ``blacklist`` drives a display that
-        stays with the host; the message names the display.
+    :raises Refused: when a module of ``blacklist`` drives a function that
+        the host uses, or a display that stays with the host; the message
+        names the function.
     """
     vfio = own_files.MODULES if targets else ()
     blacklisted = tuple(sorted(set(map(modprobe.normalise, blacklist))))
-    faults = [f for name in blacklisted for f in _faults(name, others)]
+    faults = [f for name in blacklisted for f in _faults(name, others, uses)]
     if faults:
         raise errors.Refused("; ".join(faults))
     option = ("vfio_iommu_type1 allow_unsafe_interrupts=1",)
@@ -75,37 +79,73 @@ def files(
     )
 
 
-def _faults(name: str, others: Sequence[Member]) -> Iterator[str]:
-    """Yield a line for each display of the host that needs the module."""
+def _faults(
+    name: str, others: Sequence[Member], uses: Sequence[HostUse] | Unknown
+) -> Iterator[str]:
+    """Yield a line for each function that the host needs the module for."""
     for member in others:
-        need = _need(name, member) if member.function.is_display else None
+        purpose = _purpose(member, uses)
+        need = _need(name, member) if purpose else None
         if need:
             yield (
-                f"{name} cannot be blacklisted: {member.address}, a display"
-                f" that stays with the host, {need}; remove {name} from the"
-                " blacklist (selected functions are bound to vfio-pci before"
-                " it loads anyway)"
+                f"{name} cannot be blacklisted: {member.address} {need}, and"
+                f" {purpose}; remove {name} from the blacklist (selected"
+                " functions are bound to vfio-pci before it loads anyway)"
             )
+
+
+def _purpose(member: Member, uses: Sequence[HostUse] | Unknown) -> str | None:
+    """Return what the host needs a function for; None where for nothing."""
+    if member.function.is_display:
+        return f"{member.address} is a display that stays with the host"
+    if isinstance(uses, Unknown):
+        if not member.function.may_carry_host:
+            return None
+        return (
+            f"{member.address} may carry the host's disks or network (which"
+            f" functions these use is unknown: {uses})"
+        )
+    purposes = [u.description for u in uses if u.address == member.address]
+    if not purposes:
+        return None
+    return f"the host needs {member.address} for {', '.join(purposes)}"
 
 
 def _need(name: str, member: Member) -> str | None:
     """Return how a function needs a module; None where it does not."""
     driver = member.function.driver
     if isinstance(driver, Unknown):
-        return f"may use it: its driver is unknown: {driver}"
+        return f"may use it (its driver is unknown: {driver})"
     if driver is not None:
-        return "uses it" if modprobe.normalise(driver) == name else None
+        return _use(name, modprobe.normalise(driver), member)
     if member.detail is None:
-        return "may need it: which modules match was not read"
+        return "may need it (which modules match was not read)"
     modules = member.detail.modules
     if isinstance(modules, Unknown):
-        return f"may need it: its modules are unknown: {modules}"
+        return f"may need it (its modules are unknown: {modules})"
     matching = {
         module
         for module in map(modprobe.normalise, modules)
         if not module.startswith("vfio")
     }
     return "has no other driver" if matching == {name} else None
+
+
+def _use(name: str, driver: str, member: Member) -> str | None:
+    """Return how a function's driver is of a module; None where it is not.
+
+    The driver of a USB controller or an SMBus is called otherwise than its
+    module (xhci_hcd and xhci_pci).  A display's never is.
+    """
+    if driver == name:
+        return "uses it"
+    if member.function.is_display or member.detail is None:
+        return None
+    modules = known(member.detail.modules) or ()
+    matching = frozenset(map(modprobe.normalise, modules))
+    if name in matching and driver not in matching:
+        return f"may use it (its driver is called {driver})"
+    return None
 
 
 def _lines(prefix: str, values: Sequence[str]) -> str | None:

@@ -37,7 +37,9 @@ from gpu_passthrough_plugin.model.change_history import (
     Target,
 )
 from gpu_passthrough_plugin.model.group import Member
+from gpu_passthrough_plugin.model.host_facts import HostUse
 from gpu_passthrough_plugin.model.installation import Installation
+from gpu_passthrough_plugin.model.reading import Unknown
 
 _MODPROBE = "/etc/modprobe.d/"
 
@@ -49,12 +51,14 @@ class DesiredState:
     :param targets: functions to be bound to vfio-pci, by address.
     :param others: every function that is no target.
     :param blacklist: kernel modules that should not load by themselves.
+    :param uses: what the host uses functions for.
     :param virtual_functions: the targets that are SR-IOV virtual functions.
     """
 
     targets: tuple[Target, ...]
     others: tuple[Member, ...]
     blacklist: tuple[str, ...] = ()
+    uses: tuple[HostUse, ...] | Unknown = ()
     iommu_passthrough: bool = False
     allow_unsafe_interrupts: bool = False
     virtual_functions: tuple[Address, ...] = ()
@@ -211,6 +215,7 @@ def _files(
         desired.targets,
         desired.others,
         desired.blacklist,
+        desired.uses,
         allows_unsafe_interrupts=desired.allow_unsafe_interrupts,
     )
     configured = (

@@ -257,6 +257,7 @@ def _desired(
             if member.address not in selected
         ),
         blacklist=(*settings.blacklist, *options.blacklist),
+        uses=snapshot.facts.uses,
         iommu_passthrough=settings.iommu_passthrough,
         allow_unsafe_interrupts=settings.allow_unsafe_interrupts,
         virtual_functions=tuple(

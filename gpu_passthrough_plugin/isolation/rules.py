@@ -166,10 +166,9 @@ def host_critical(case: Case) -> Iterator[Reason]:
             continue
         for use in uses:
             if use.address == member.address:
-                over = f" over {', '.join(use.via)}" if use.via else ""
                 yield Reason(
                     "host-critical",
-                    f"the host needs {member.address} for {use.what}{over}",
+                    f"the host needs {member.address} for {use.description}",
                     "move that to another device first, or leave the group"
                     " to the host",
                 )

@@ -42,6 +42,12 @@ class HostUse(NamedTuple):
     what: str
     via: tuple[str, ...] = ()
 
+    @property
+    def description(self) -> str:
+        """What it is used for, and over which devices."""
+        over = f" over {', '.join(self.via)}" if self.via else ""
+        return f"{self.what}{over}"
+
 
 class HostFacts(NamedTuple):
     """Facts that decide whether a host can isolate its functions.

@@ -98,6 +98,8 @@ def test_a_recording_is_not_enabled(
         (("--select", "gpu"), 2, "'gpu'"),
         (("--binding", "magic"), 2, "address, ids"),
         (("--blacklist", "ast"), 1, "0000:03:00.0"),
+        (("--blacklist", "nvme"), 1, "needs 0000:01:00.0 for mount / "),
+        (("--blacklist", "tg3"), 1, "for default route (eno1)"),
         (("--select", "0000:01:00.0"), 1, "for mount / "),
         (("--select", "0000:02:00.0"), 1, "for default route (eno1)"),
         (("--select", "0000:03:00.0"), 1, "BMC display"),

@@ -225,30 +225,34 @@ def of_initramfs() -> Iterator[tuple[str, str]]:
 
 
 def of_kernel_modules() -> Iterator[tuple[str, str]]:
-    system = values.installed()
+    kernels = values.installed().kernels
+    display, disk = gpu("07:00.0"), function("01:00.0", "144d:a80a", 0x010802)
+    usb = function("00:14.0", "8086:a36d", 0x0C0330, driver="xhci_hcd")
+    uses = (
+        HostUse(disk.address, "mount / (/dev/dm-0)", ("nvme0", "dm-0")),
+        HostUse(usb.address, "mount /boot (/dev/sda1)", ("usb1", "sda")),
+    )
     displays = {
-        "in use": Member(gpu("07:00.0", driver="nouveau"), Role.PRIMARY, None),
-        "driver unknown": Member(
-            gpu("07:00.0", driver=MISSING), Role.PRIMARY, None
-        ),
-        "not read": Member(gpu("07:00.0"), Role.PRIMARY, None),
-        "modules unknown": Member(
-            gpu("07:00.0"),
-            Role.PRIMARY,
-            detail(gpu("07:00.0"), modules=MISSING),
-        ),
-        "no other": Member(
-            gpu("07:00.0"),
-            Role.PRIMARY,
-            detail(gpu("07:00.0"), modules=("nouveau",)),
-        ),
+        "in use": (display._replace(driver="nouveau"), None),
+        "driver unknown": (display._replace(driver=MISSING), None),
+        "not read": (display, None),
+        "modules unknown": (display, detail(display, modules=MISSING)),
+        "no other": (display, detail(display, modules=("nouveau",))),
     }
-    for name, display in displays.items():
+    nvme = disk._replace(driver="nvme")
+    cases = {
+        **{name: (*of, "nouveau", uses) for name, of in displays.items()},
+        "used": (nvme, None, "nvme", uses),
+        "uses unknown": (nvme, None, "nvme", MISSING),
+        "other name": (usb, detail(usb, modules=("x_pci",)), "x_pci", uses),
+    }
+    for name, (of, read, module, used) in cases.items():
+        member = Member(of, Role.COMPANION, read)
         yield (
             f"blacklist: {name}",
             refusal(
-                lambda display=display: kernel_modules.files(  # type: ignore[misc]
-                    system.kernels, CARD, (display,), ("nouveau",)
+                lambda m=member, n=module, u=used: kernel_modules.files(  # type: ignore[misc]
+                    kernels, CARD, (m,), (n,), u
                 )
             ),
         )
@@ -349,7 +353,13 @@ def steps() -> Iterator[str]:
                 load.initramfs(installation)[0],
                 binding,
             )
-            desired = DesiredState(CARD, (), ("nouveau",), True, True)
+            desired = DesiredState(
+                CARD,
+                (),
+                ("nouveau",),
+                iommu_passthrough=True,
+                allow_unsafe_interrupts=True,
+            )
             try:
                 plan = planning.plan(desired, drivers, installation, "")
             except errors.Refused:
@@ -364,7 +374,10 @@ def test_golden_messages() -> None:
         of_bootloaders, of_undo,
     ):  # fmt: skip
         for name, message in part():
-            assert name not in messages or name == "skipped"
+            assert name not in messages or name in (
+                "skipped",
+                "blacklist: used",
+            )
             if name in messages:
                 name = f"{name}, too"
             messages[name] = message
