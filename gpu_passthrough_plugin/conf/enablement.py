@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 
 from oslo_config import cfg
 
@@ -12,12 +11,11 @@ from gpu_passthrough_plugin.conf.section import (
     expected_driver,
     installed_drivers,
 )
+from gpu_passthrough_plugin.formats import modprobe
 
 GROUP = "enablement"
 _NAMESPACE = "gpu_passthrough_plugin."
 AUTO = "auto"
-# Source: Linux, include/linux/module.h (MODULE_NAME_LEN is 56).
-_MODULE = re.compile(r"[A-Za-z0-9_-]{1,55}")
 
 
 def _driver(kind: str, what: str, names: str, default: str) -> cfg.StrOpt:
@@ -152,10 +150,7 @@ def _named(section: Section, option: cfg.Opt) -> str | None:
 def _modules(section: Section) -> tuple[str, ...]:
     names = tuple(section.value(BLACKLIST))
     for name in names:
-        if not _MODULE.fullmatch(name):
-            section.fault(
-                BLACKLIST,
-                "expected names of kernel modules, such as nouveau",
-                name,
-            )
+        expected = modprobe.blacklist_fault(name)
+        if expected:
+            section.fault(BLACKLIST, expected, name)
     return names

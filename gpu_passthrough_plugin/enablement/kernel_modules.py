@@ -32,6 +32,21 @@ READS = Reads(
 )
 
 
+def check_names(blacklist: Sequence[str]) -> None:
+    """Raise if a name to be blacklisted is not valid.
+
+    :raises Faults: with each such name.
+    """
+    faults = tuple(
+        f"blacklist {name!r} is not valid; {expected}"
+        for name in blacklist
+        for expected in (modprobe.blacklist_fault(name),)
+        if expected
+    )
+    if faults:
+        raise errors.Faults(faults)
+
+
 def files(
     kernels: Sequence[Kernel],
     targets: Sequence[Target],

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery.tree import Tree
-from gpu_passthrough_plugin.enablement import foreign_edits, load, targets
+from gpu_passthrough_plugin.enablement import (
+    foreign_edits,
+    kernel_modules,
+    load,
+    targets,
+)
 from gpu_passthrough_plugin.enablement import plan as planning
 from gpu_passthrough_plugin.enablement.load import DriverNames
 from gpu_passthrough_plugin.enablement.plan import DesiredState, HostPlan
@@ -123,9 +128,11 @@ class EnablePlan(NamedTuple):
 def plan_enable(context: BootContext, options: EnableOptions) -> EnablePlan:
     """Return what ``enable`` would do now.
 
+    :raises Faults: with each name to be blacklisted that is not valid.
     :raises Refused: when the host needs what is selected, or a driver
         cannot do it on this host.
     """
+    kernel_modules.check_names(options.blacklist)
     policy = context.policy
     if options.select:
         select = tuple(map(selector.parse, options.select))

@@ -57,6 +57,22 @@ _SHELL_OPERATORS = frozenset("&();<>`|$")
 _TRUE = frozenset({"1", "y", "Y", "t", "T"})
 _ON = frozenset({"on", "On", "oN", "ON"})
 
+# Source: Linux, include/linux/module.h (MODULE_NAME_LEN is 56).
+_MODULE_NAME = re.compile(r"[A-Za-z0-9_-]{1,55}")
+# Source: Linux, drivers/vfio/Makefile, Kconfig and pci/Makefile.
+_VFIO_MODULES = frozenset(
+    {
+        "iommufd",
+        "irqbypass",
+        "vfio",
+        "vfio_iommu_spapr_tce",
+        "vfio_iommu_type1",
+        "vfio_pci",
+        "vfio_pci_core",
+        "vfio_virqfd",
+    }
+)
+
 # What separates words; a carriage return does not.
 _BLANK = re.compile(r"[\t ]+")
 _COMMENT = "#"
@@ -193,6 +209,24 @@ def normalise(module: str) -> str:
         part if part.startswith("[") else part.replace("-", "_")
         for part in parts
     ) + rest.replace("-", "_")
+
+
+def blacklist_fault(name: str) -> str | None:
+    """Return what was expected instead of a module to be blacklisted.
+
+    None for a module's name that may be.
+    """
+    if not _MODULE_NAME.fullmatch(name):
+        return (
+            "expected a kernel module's name of 1 to 55 letters, digits, -"
+            " and _, such as nouveau"
+        )
+    if normalise(name) in _VFIO_MODULES:
+        return (
+            "expected a module that VFIO does not need: without this one no"
+            " function can be passed through"
+        )
+    return None
 
 
 def read_order(paths: Iterable[str]) -> tuple[str, ...]:

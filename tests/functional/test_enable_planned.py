@@ -118,3 +118,17 @@ def test_what_is_refused_is_one_line(
     assert captured.out == ""
     (line,) = captured.err.splitlines()
     assert fact in line
+
+
+def test_every_name_that_cannot_be_blacklisted_has_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("vfio-pci", "", "a b", "x\ninstall nvme /bin/sh")
+    options = [word for name in names for word in ("--blacklist", name)]
+    status, _ = planned(tmp_path, SYSTEMS["debian12"](), *options)
+    captured = capsys.readouterr()
+    assert (status, captured.out) == (2, "")
+    lines = captured.err.splitlines()
+    assert len(lines) == len(names)
+    for name, line in zip(names, lines, strict=True):
+        assert f"blacklist {name!r}" in line

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_passthrough_plugin import conf
+from gpu_passthrough_plugin import conf, errors
 from gpu_passthrough_plugin.conf import default
 from gpu_passthrough_plugin.conf.coordination import Coordination
 from gpu_passthrough_plugin.conf.database import Database
@@ -75,3 +75,18 @@ def test_this_host(tmp_path: Path) -> None:
     empty = loaded(tmp_path, "")
     assert empty.host == default.HOST.default
     assert empty.state_path == default.STATE_PATH.default
+
+
+def test_each_module_that_cannot_be_blacklisted_is_named(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(errors.Faults) as caught:
+        loaded(
+            tmp_path,
+            "[enablement]\nblacklist = nouveau, vfio-pci, a b, iommufd",
+        )
+    names = [
+        fault.partition("blacklist is ")[2].partition(";")[0]
+        for fault in caught.value.faults
+    ]
+    assert names == ["'vfio-pci'", "'a b'", "'iommufd'"]

@@ -80,6 +80,15 @@ def test_a_blacklist_has_each_driver_once() -> None:
     ]
 
 
+def test_every_name_at_fault_is_told() -> None:
+    kernel_modules.check_names(("nouveau", "snd-hda-intel"))
+    with pytest.raises(errors.Faults) as caught:
+        kernel_modules.check_names(("nouveau", "vfio-pci", "a\nb"))
+    first, second = caught.value.faults
+    assert "'vfio-pci'" in first
+    assert "'a\\nb'" in second
+
+
 @pytest.mark.parametrize(
     ("other", "need"),
     [

@@ -225,3 +225,46 @@ def test_what_blocks_a_module_in_a_file(
         for value in (is_absolute,)
         if value is not None
     ]
+
+
+@pytest.mark.parametrize(
+    "name", ["nouveau", "snd-hda-intel", "i2c_i801", "8250_pci", "m" * 55]
+)
+def test_a_module_that_may_be_blacklisted(name: str) -> None:
+    assert modprobe.blacklist_fault(name) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        " ",
+        "a b",
+        "nouveau\ninstall nvme /bin/true",
+        "nouveau\n",
+        "nouveau\\",
+        "#nouveau",
+        "nou.veau",
+        "m\u00fcller",
+        "m" * 56,
+    ],
+)
+def test_no_name_of_a_module(name: str) -> None:
+    assert "name of 1 to 55" in (modprobe.blacklist_fault(name) or "")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vfio",
+        "vfio-pci",
+        "vfio_pci",
+        "vfio-pci-core",
+        "vfio_iommu-type1",
+        "vfio_virqfd",
+        "irqbypass",
+        "iommufd",
+    ],
+)
+def test_what_vfio_needs_is_not_blacklisted(name: str) -> None:
+    assert "VFIO" in (modprobe.blacklist_fault(name) or "")
