@@ -27,6 +27,7 @@ _HEADER = struct.Struct("=IHHII")
 _ROUTE = struct.Struct("=BBBBBBBBI")
 _NEXT_HOP = struct.Struct("=BBBBI")
 _ATTRIBUTE = struct.Struct("=HH")
+_ERROR_NUMBER = struct.Struct("=i")
 _PATH = struct.Struct("=HBBi")
 _MEMBER = struct.Struct("=IBBH")
 # Of an attribute's type: without the flags of nested and big-endian ones.
@@ -56,10 +57,18 @@ class Message(NamedTuple):
 
     @property
     def error(self) -> int:
-        """The error number with which a dump was refused; 0 if it was not."""
-        if self.kind != _ERROR or len(self.payload) < 4:
+        """The error number with which a dump was refused or failed, or 0.
+
+        A dump that fails after its first datagrams still ends as done.
+
+        :raises ValueError: when the message is too short to have one.
+            Source: Linux, net/netlink/af_netlink.c (netlink_dump_done);
+            iproute2, lib/libnetlink.c (rtnl_dump_done).
+        """
+        if not self.is_last:
             return 0
-        return -int(struct.unpack_from("=i", self.payload)[0])
+        number = _unpacked(_ERROR_NUMBER, self.payload, 0)[0]
+        return -number
 
 
 def request(kind: int, sequence: int) -> bytes:

@@ -159,6 +159,19 @@ def test_datagrams() -> None:
     assert (message_of_error.error, message_of_error.is_last) == (95, True)
 
 
+def test_a_dump_that_failed_ends_as_done() -> None:
+    failed = struct.pack("=IHHIIi", 20, 3, 2, 1, 0, -105)
+    (message,) = rtnetlink.messages(failed)
+    assert (message.error, message.is_last) == (105, True)
+
+
+@pytest.mark.parametrize("kind", [2, 3])
+def test_an_end_without_its_error_number_is_refused(kind: int) -> None:
+    (message,) = rtnetlink.messages(struct.pack("=IHHII", 16, kind, 2, 1, 0))
+    with pytest.raises(ValueError, match="ends early"):
+        _ = message.error
+
+
 @pytest.mark.parametrize("data", [b"abc", bytes(16), b"\xff" * 16])
 def test_a_damaged_datagram_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="netlink"):
