@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from gpu_passthrough_plugin.discovery import network_disks
+from gpu_passthrough_plugin.discovery.block_devices import BlockDevices
 from gpu_passthrough_plugin.discovery.host_interfaces import HostNetwork
 from gpu_passthrough_plugin.discovery.tree import Tree, text
-from gpu_passthrough_plugin.formats import chroot_path, mountinfo, sysfs_path
+from gpu_passthrough_plugin.formats import mountinfo, sysfs_path
 from gpu_passthrough_plugin.formats.mountinfo import Mount
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.reading import (
     MISSING,
     Unknown,
     Why,
-    decoded,
 )
 
 # The first process has the host's own mounts, wherever this one runs.
 _MOUNTS = ("proc/1/mountinfo", "proc/self/mountinfo")
 _SWAPS = "proc/swaps"
-_BY_NUMBER, _BY_NAME = "sys/dev/block", "sys/class/block"
-_BTRFS = "sys/fs/btrfs"
-_UDEV = "run/udev/data"
 _CONTROLLER = re.compile(r"nvme[0-9]+")
 _BLOCKS = re.compile(r"/(?:block|nvme|nvme-subsystem|nvme-fabrics/ctl)/")
 _VIRTUAL_DISK = re.compile(r".*/virtual/block/([^/]+)")
@@ -94,6 +90,7 @@ class HostDisks:
     def __init__(self, network: HostNetwork) -> None:
         self._network = network
         self._tree = network.tree
+        self._blocks = BlockDevices(network.tree)
         self._visits = 0
 
     def functions(self, source: Source) -> Mapping[Address, Chain] | Unknown:
@@ -132,13 +129,13 @@ class HostDisks:
     def _members(self, source: Source) -> list[str | Unknown] | Unknown:
         """Return the paths of the block devices that a source is."""
         if source.kind in mountinfo.POOLED:
-            names = self._pool_members(source)
+            names = self._blocks.members(source.kind, source.name)
             if isinstance(names, Unknown):
                 return names
-            return [self._named(name) for name in names]
+            return [self._blocks.named(name) for name in names]
         if source.number:
-            return [_numbered(self._tree, source.number)]
-        return [self._named(source.name)]
+            return [self._blocks.numbered(source.number)]
+        return [self._blocks.named(source.name)]
 
     def _below(
         self, path: str, depth: int
@@ -194,93 +191,20 @@ class HostDisks:
             backing = text(self._tree, f"{folder}/{file}")
             # A file's file system is mounted, and followed for its own sake.
             is_disk = isinstance(backing, str) and backing.startswith("/dev/")
-            return [self._named(str(backing))] if is_disk else []
+            return [self._blocks.named(str(backing))] if is_disk else []
         if _ZFS_VOLUME.fullmatch(name):
             # Which pool it is of is not shown: it may be any.
-            members = [m for pool in self._zfs_pools.values() for m in pool]
-            return [self._named(member) for member in members] or Unknown(
+            members = [
+                m for pool in self._blocks.zfs_pools.values() for m in pool
+            ]
+            return [
+                self._blocks.named(member) for member in members
+            ] or Unknown(
                 Why.MISSING, f"udev names no disk of a ZFS pool for {name}"
             )
         return Unknown(
             Why.MISSING, f"{name} is virtual, and nothing is below it"
         )
-
-    def _named(self, name: str) -> str | Unknown:
-        """Return the path of ``/dev/sda2`` or ``/dev/mapper/root``."""
-        block = chroot_path.name(name)
-        if name.startswith("/dev/mapper/"):
-            block = self._mapped.get(block, block)
-        if self._tree.link(f"{_BY_NAME}/{block}") is None:
-            return Unknown(Why.MISSING, f"{_BY_NAME}/{block}")
-        return self._tree.real(f"{_BY_NAME}/{block}")
-
-    def _pool_members(self, source: Source) -> tuple[str, ...] | Unknown:
-        """Return the block devices of a file system over several of them."""
-        if source.kind == "zfs":
-            pool = source.name.partition("/")[0]
-            return tuple(self._zfs_pools.get(pool, ())) or Unknown(
-                Why.MISSING, f"udev names no disk of the ZFS pool {pool}"
-            )
-        # bcachefs names all of its devices: /dev/sda:/dev/sdb.
-        names = tuple(source.name.split(":"))
-        if source.kind != "btrfs":
-            return names
-        path = self._named(names[0])
-        if isinstance(path, Unknown):
-            return names[:1]
-        return self._btrfs_members.get(path, names[:1])
-
-    @functools.cached_property
-    def _blocks(self) -> tuple[str, ...]:
-        blocks = self._tree.names(_BY_NAME)
-        return () if isinstance(blocks, Unknown) else blocks
-
-    @functools.cached_property
-    def _mapped(self) -> dict[str, str]:
-        """``dm-N`` of each mapped device, by its name."""
-        mapped: dict[str, str] = {}
-        for block in self._blocks:
-            if block.startswith("dm-"):
-                name = text(self._tree, f"{_BY_NAME}/{block}/dm/name")
-                if not isinstance(name, Unknown):
-                    mapped.setdefault(name, block)
-        return mapped
-
-    @functools.cached_property
-    def _btrfs_members(self) -> dict[str, tuple[str, ...]]:
-        """All devices of a file system, by the path of each of them.
-
-        Source: Linux, fs/btrfs/sysfs.c (``devices``).
-        """
-        members: dict[str, tuple[str, ...]] = {}
-        uuids = self._tree.names(_BTRFS)
-        for uuid in () if isinstance(uuids, Unknown) else uuids:
-            folder = f"{_BTRFS}/{uuid}/devices"
-            devices = self._tree.names(folder)
-            for device in () if isinstance(devices, Unknown) else devices:
-                path = self._tree.real(f"{folder}/{device}")
-                if isinstance(path, str) and isinstance(devices, tuple):
-                    members.setdefault(path, devices)
-        return members
-
-    @functools.cached_property
-    def _zfs_pools(self) -> dict[str, list[str]]:
-        """The devices that udev found labelled as each pool's.
-
-        ZFS shows them in no file of its own.
-        """
-        pools: dict[str, list[str]] = {}
-        for block in self._blocks:
-            properties = _properties(self._tree, block)
-            if "ID_FS_TYPE=zfs_member" in properties:
-                labels = [
-                    line.removeprefix("ID_FS_LABEL=")
-                    for line in properties
-                    if line.startswith("ID_FS_LABEL=")
-                ]
-                for pool in labels or [""]:
-                    pools.setdefault(pool, []).append(block)
-        return pools
 
 
 def _mounts(tree: Tree) -> tuple[Mount, ...] | Unknown:
@@ -331,26 +255,3 @@ def _controllers(tree: Tree, path: str) -> list[str | Unknown]:
         for name in (() if isinstance(names, Unknown) else names)
         if _CONTROLLER.fullmatch(name)
     ]
-
-
-def _numbered(tree: Tree, number: str) -> str | Unknown:
-    """Return a device's path; empty for one unplugged while mounted."""
-    link = tree.link(f"{_BY_NUMBER}/{number}")
-    if isinstance(link, Unknown):
-        return link
-    if link is None:
-        numbers = tree.names(_BY_NUMBER)
-        return numbers if isinstance(numbers, Unknown) else ""
-    return tree.real(f"{_BY_NUMBER}/{number}")
-
-
-def _properties(tree: Tree, block: str) -> set[str]:
-    """Return udev's properties, which a recording has in ``uevent``."""
-    (uevent, number), _ = tree.gather(f"{_BY_NAME}/{block}", ("uevent", "dev"))
-    if isinstance(number, Unknown) or isinstance(uevent, Unknown):
-        return set()
-    database = text(tree, f"{_UDEV}/b{decoded(number)}")
-    lines = decoded(uevent).split("\n")
-    if not isinstance(database, Unknown):
-        lines += [line[2:] for line in database.split("\n")]
-    return set(lines)
