@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from gpu_passthrough_plugin.discovery import network_disks
+from gpu_passthrough_plugin.discovery import block_devices, network_disks
 from gpu_passthrough_plugin.discovery.block_devices import BlockDevices
 from gpu_passthrough_plugin.discovery.host_interfaces import HostNetwork
 from gpu_passthrough_plugin.discovery.tree import Tree, text
@@ -17,6 +17,7 @@ from gpu_passthrough_plugin.model.reading import (
     MISSING,
     Unknown,
     Why,
+    known,
 )
 
 # The first process has the host's own mounts, wherever this one runs.
@@ -28,8 +29,14 @@ _VIRTUAL_DISK = re.compile(r".*/virtual/block/([^/]+)")
 # A whole disk that has no device below it, by what it has instead: memory;
 # or a network, whose every route is followed for its own sake.
 _DISKS_OF_MEMORY = re.compile(r"(?:ram|nullb|pmem)[0-9]+")
-_DISKS_OF_ROUTES = re.compile(r"(?:nbd|rbd|drbd)[0-9]+")
+_DISKS_OF_ROUTES = re.compile(r"(?:nbd|rbd)[0-9]+")
+# A copy of what a disk here has; the kernel does not show which disk.
+_DISKS_OF_ANY = re.compile(r"drbd[0-9]+")
 _ZFS_VOLUME = re.compile(r"zd[0-9]+")
+# Each journal of ext4 and OCFS2: sda1-8 for the one in inode 8, and sdb1 for
+# one that has that device for itself.
+# Source: Linux, fs/jbd2/journal.c (jbd2_journal_init_dev).
+_JOURNALS = "proc/fs/jbd2"
 # More than any host has on one another, and altogether; a stranger's recording
 # may have them in a circle, or lead from each to each.
 _MOST_STACKED, _MOST_VISITS = 64, 100_000
@@ -56,8 +63,9 @@ class Source(NamedTuple):
 def sources(tree: Tree) -> tuple[Source, ...] | Unknown:
     """Return every block device that is mounted or swapped to, once each.
 
-    ``Unknown`` when the mounts cannot be read.  A kernel without swap has
-    no file for it.
+    With the devices of logs and journals that are not on the disk of their
+    file system.  ``Unknown`` when the mounts, the journals or the swaps
+    cannot be read.  A kernel may be without journals and swap.
     """
     mounts = _mounts(tree)
     if isinstance(mounts, Unknown):
@@ -65,23 +73,24 @@ def sources(tree: Tree) -> tuple[Source, ...] | Unknown:
     disks: dict[tuple[str, str], Source] = {}
     for mount in mounts:
         if mount.is_on_block_device:
-            source = _source(mount)
-            disks.setdefault((source.number, source.name), source)
+            for source in _sources(mount):
+                disks.setdefault((source.number, source.name), source)
     if not disks and not _has_diskless_root(mounts):
         return Unknown(
             Why.MALFORMED,
             f"{_MOUNTS[-1]} names no disk: these are a container's mounts",
         )
     swaps = text(tree, _SWAPS)
-    if isinstance(swaps, Unknown):
-        if swaps is not MISSING:
-            return Unknown(swaps.why, f"{_SWAPS}: {swaps}")
-        return tuple(disks.values())
+    if isinstance(swaps, Unknown) and swaps is not MISSING:
+        return Unknown(swaps.why, f"{_SWAPS}: {swaps}")
+    journals = _journals(tree)
+    if isinstance(journals, Unknown):
+        return Unknown(journals.why, f"{_JOURNALS}: {journals}")
     swapped = (
         Source(f"swap ({name})", "", name, "swap")
-        for name in mountinfo.swap_partitions(swaps)
+        for name in mountinfo.swap_partitions(known(swaps) or "")
     )
-    return (*disks.values(), *swapped)
+    return (*disks.values(), *journals, *swapped)
 
 
 class HostDisks:
@@ -167,9 +176,11 @@ class HostDisks:
         disk = _VIRTUAL_DISK.match(path)
         folder = f"{disk[0] if disk else path}/slaves"
         slaves = self._tree.names(folder)
-        lower: list[str | Unknown] = []
-        if not isinstance(slaves, Unknown):
-            lower += [self._tree.real(f"{folder}/{name}") for name in slaves]
+        if isinstance(slaves, Unknown) and slaves is not MISSING:
+            return Unknown(slaves.why, f"{folder}: {slaves}")
+        lower: list[str | Unknown] = [
+            self._tree.real(f"{folder}/{name}") for name in known(slaves) or ()
+        ]
         if "/nvme-subsystem/" in f"{path.rpartition('/')[0]}/":
             lower += _controllers(self._tree, path)
             if not lower:
@@ -187,23 +198,38 @@ class HostDisks:
         ):
             return []
         if name.startswith(("loop", "zram")):
-            file = "loop/backing_file" if name[0] == "l" else "backing_dev"
-            backing = text(self._tree, f"{folder}/{file}")
-            # A file's file system is mounted, and followed for its own sake.
-            is_disk = isinstance(backing, str) and backing.startswith("/dev/")
-            return [self._blocks.named(str(backing))] if is_disk else []
+            return self._backing(folder, name)
+        if _DISKS_OF_ANY.fullmatch(name):
+            return self._blocks.physical()
         if _ZFS_VOLUME.fullmatch(name):
             # Which pool it is of is not shown: it may be any.
-            members = [
-                m for pool in self._blocks.zfs_pools.values() for m in pool
-            ]
-            return [
-                self._blocks.named(member) for member in members
-            ] or Unknown(
-                Why.MISSING, f"udev names no disk of a ZFS pool for {name}"
-            )
+            members = self._blocks.zfs_members()
+            if isinstance(members, Unknown):
+                return Unknown(members.why, f"{name}: {members}")
+            return [self._blocks.named(member) for member in members]
         return Unknown(
             Why.MISSING, f"{name} is virtual, and nothing is below it"
+        )
+
+    def _backing(
+        self, folder: str, name: str
+    ) -> list[str | Unknown] | Unknown:
+        """Return the path of the disk that a loop or zram device is on.
+
+        None for one on a file, whose file system is mounted and followed for
+        its own sake, and for zram in memory alone: some kernels have no file
+        for its disk.
+        """
+        is_loop = name.startswith("loop")
+        file = f"{folder}/{'loop/backing_file' if is_loop else 'backing_dev'}"
+        backing = text(self._tree, file)
+        if isinstance(backing, Unknown):
+            is_memory = backing is MISSING and not is_loop
+            return [] if is_memory else Unknown(backing.why, file)
+        return (
+            [self._blocks.named(backing)]
+            if backing.startswith("/dev/")
+            else []
         )
 
 
@@ -221,10 +247,30 @@ def _mounts(tree: Tree) -> tuple[Mount, ...] | Unknown:
         return Unknown(Why.MALFORMED, str(error))
 
 
-def _source(mount: Mount) -> Source:
+def _sources(mount: Mount) -> Iterator[Source]:
+    """Yield a mount's device, and those that its options name."""
     number = "" if mount.kind in mountinfo.POOLED else mount.number
     what = f"mount {mount.point} ({mount.name})"
-    return Source(what, number, mount.name, mount.kind)
+    yield Source(what, number, mount.name, mount.kind)
+    for option in mount.devices:
+        name = mountinfo.unescape(option.partition("=")[2])
+        yield Source(f"{what}, {option}", "", name, "log")
+
+
+def _journals(tree: Tree) -> list[Source] | Unknown:
+    """Return the devices that are journals and nothing else."""
+    names = tree.names(_JOURNALS)
+    if isinstance(names, Unknown):
+        return [] if names is MISSING else names
+    journals = []
+    for name in names:
+        link = tree.link(f"{block_devices.BY_NAME}/{name}")
+        if isinstance(link, Unknown):
+            return link
+        if link is not None:
+            what = f"journal of a file system ({name})"
+            journals.append(Source(what, "", name, "journal"))
+    return journals
 
 
 def _has_diskless_root(mounts: tuple[Mount, ...]) -> bool:

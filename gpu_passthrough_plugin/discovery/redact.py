@@ -171,7 +171,7 @@ def _cpu(text: str) -> bytes:
 
 
 def _mounts(text: str) -> bytes:
-    """Return block devices and the root, without their options."""
+    """Return block devices and the root, without options of no use."""
     kept = []
     for line in filter(None, text.split("\n")):
         mount = mountinfo.parse_line(line)
@@ -182,7 +182,8 @@ def _mounts(text: str) -> bytes:
         kind, name = after.split(" ")[:2]
         # Of a network file system the name is a server's.
         name = name if mount.is_on_block_device else "none"
-        kept.append(f"{head} rw - {kind} {name} rw")
+        options = ",".join(("rw", *mount.devices))
+        kept.append(f"{head} rw - {kind} {name} {options}")
     return _joined(kept)
 
 

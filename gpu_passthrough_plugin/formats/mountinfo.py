@@ -14,6 +14,10 @@ POOLED = frozenset({"btrfs", "zfs", "bcachefs"})
 # A root that has its files from other mounts, seen or not.
 _STACKED = frozenset({"overlay", "aufs", "fuse-overlayfs"})
 _OCTAL = re.compile(r"\\([0-7]{3})")
+# Options that name another block device: of XFS its log and its realtime
+# section, of ReiserFS its journal.  Source: Linux, fs/xfs/xfs_super.c
+# (xfs_fs_show_options), fs/reiserfs/super.c (reiserfs_show_options).
+_DEVICE_OPTIONS = frozenset({"logdev", "rtdev", "jdev"})
 
 
 class Mount(NamedTuple):
@@ -24,12 +28,15 @@ class Mount(NamedTuple):
     :param kind: the file system's type, such as ``ext4``.
     :param name: what is mounted, such as ``/dev/sda2``; empty for what the
         kernel shows no name of.
+    :param devices: options that name further devices of the file system,
+        such as ``logdev=/dev/sdb1``, as the kernel escapes them.
     """
 
     number: str
     point: str
     kind: str
     name: str
+    devices: tuple[str, ...] = ()
 
     @property
     def is_on_block_device(self) -> bool:
@@ -57,7 +64,18 @@ def parse_line(line: str) -> Mount:
     words, rest = before.split(" "), after.split(" ")
     if not dash or len(words) < 6 or len(rest) < 2:
         raise ValueError(f"{line!r} is not a line of mountinfo")
-    return Mount(words[2], unescape(words[4]), rest[0], unescape(rest[1]))
+    options = rest[2].split(",") if len(rest) > 2 else ()
+    return Mount(
+        words[2],
+        unescape(words[4]),
+        rest[0],
+        unescape(rest[1]),
+        tuple(
+            option
+            for option in options
+            if option.partition("=")[0] in _DEVICE_OPTIONS
+        ),
+    )
 
 
 def parse(table: str) -> tuple[Mount, ...]:

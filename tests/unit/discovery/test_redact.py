@@ -44,9 +44,11 @@ MODALIAS = "pci:v000010DEd00001430sv000010DEsd00001190bc03sc00i00"
             "proc/1/mountinfo",
             b"1 0 0:30 / / rw,x shared:1 - nfs4 srv:/x rw,addr=192.0.2.1\n"
             b"2 1 8:1 /sub /mnt rw - ext4 /dev/sda1 rw,x\n"
+            b"4 1 8:2 / /srv rw,y - xfs /dev/sda2 rw,logdev=/dev/sdb,x\n"
             b"3 1 0:22 / /tmp rw - tmpfs tmpfs rw\n",
             b"1 0 0:30 / / rw - nfs4 none rw\n"
-            b"2 1 8:1 /sub /mnt rw - ext4 /dev/sda1 rw\n",
+            b"2 1 8:1 /sub /mnt rw - ext4 /dev/sda1 rw\n"
+            b"4 1 8:2 / /srv rw - xfs /dev/sda2 rw,logdev=/dev/sdb\n",
         ),
         ("etc/zebra.conf", b"kept = whole\n", b"kept = whole\n"),
     ],

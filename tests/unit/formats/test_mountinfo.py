@@ -17,6 +17,15 @@ def test_a_line_has_its_fields_by_position() -> None:
     )
 
 
+def test_options_that_name_further_devices() -> None:
+    """As XFS shows them, with a comma in the first name."""
+    (mount,) = mountinfo.parse(
+        "36 35 8:1 / /srv rw - xfs /dev/sda1 rw,attr2,logdev=/dev/a\\054b,"
+        "rtdev=/dev/sdc1,noquota\n"
+    )
+    assert mount.devices == ("logdev=/dev/a\\054b", "rtdev=/dev/sdc1")
+
+
 @pytest.mark.parametrize(
     ("number", "kind", "is_disk", "is_stacked"),
     [
