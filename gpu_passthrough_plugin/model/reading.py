@@ -81,3 +81,20 @@ def shown(value: object) -> str:
     if isinstance(value, Unknown):
         return f"unknown: {value}"
     return "" if value is None else str(value)
+
+
+def printable(text: str, keeps: str = "") -> str:
+    """Return the text with every unprintable character escaped.
+
+    Those that command a terminal (C0 and C1 controls), reorder or hide what
+    is around them (bidirectional marks, zero-width and line separators), or
+    stand for undecodable bytes.
+
+    :param keeps: characters that stay as they are, such as a tab.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char in keeps else repr(char)[1:-1]
+        for char in text
+    )

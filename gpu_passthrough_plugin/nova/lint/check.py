@@ -9,6 +9,7 @@ from typing import NamedTuple
 from gpu_passthrough_plugin.formats.nova_release import NEWEST, Release
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.group import Group
+from gpu_passthrough_plugin.model.reading import printable
 from gpu_passthrough_plugin.nova.lint import (
     alias_matching,
     alias_rules,
@@ -113,14 +114,5 @@ def _faults(name: str, view: HostView) -> Iterator[Finding]:
 
 def _printable(finding: Finding) -> Finding:
     """Return the finding with unprintable characters escaped."""
-    detail, where = _escaped(finding.detail), _escaped(finding.where)
+    detail, where = printable(finding.detail), printable(finding.where)
     return dataclasses.replace(finding, detail=detail, where=where)
-
-
-def _escaped(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(
-        letter if letter.isprintable() else repr(letter)[1:-1]
-        for letter in text
-    )
