@@ -6,11 +6,15 @@ an import that fails is reported as well.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import syslog
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
+
+from gpu_passthrough_plugin.cli import main
+from gpu_passthrough_plugin.model.reading import printable
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.cli.context import Context
@@ -23,41 +27,56 @@ _COMMAND = (
 )
 
 
-def main() -> int:
+def run() -> int:
     """Run the hook; return its exit status.
 
     An error refuses a start.  At any other step it is only logged: libvirt
     would kill a running guest.
     """
     words = sys.argv[1:]
-    end = words.index("--")
-    options, (name, operation, *_) = words[:end], words[end + 1 :]
+    # libvirt's own words, of which the step and what follows say nothing.
+    name, operation = (*words[-4:], "", "")[:2]
     try:
+        main.open_standard_streams()
+        options, (name, operation, *_) = _split(words)
         return _act(options, name, operation)
     except Exception as error:  # noqa: BLE001 - reported in one line
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        line = f"gpu-passthrough: domain {name}: {reason}"
-        print(line, file=sys.stderr)
-        if operation != _START:
-            syslog.syslog(syslog.LOG_DAEMON | syslog.LOG_WARNING, line)
-            return 0
+        return _fail(f"gpu-passthrough: domain {name}: {reason}", operation)
+
+
+def _split(words: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the options, and what libvirt gave the hook."""
+    end = words.index("--") if "--" in words else len(words)
+    if len(words[end:]) <= len(("NAME", "OPERATION")):
+        raise ValueError(
+            f"{' '.join(words)!r} is not a valid call of the hook; expected"
+            " OPTIONS -- NAME OPERATION STEP EXTRA"
+        )
+    return words[:end], words[end + 1 :]
+
+
+def _fail(line: str, operation: str) -> int:
+    """Report an error that no other code handles; return the exit status.
+
+    Nothing here may fail in its turn: Python's own exit status would be 1.
+    """
+    text = printable(line)
+    with contextlib.suppress(OSError):
+        # What stays in a buffer makes Python fail when it ends.
+        os.write(2, f"{text}\n".encode())
+    if operation == _START:
         return 1
+    syslog.syslog(syslog.LOG_DAEMON | syslog.LOG_WARNING, text)
+    return 0
 
 
 def _act(options: Sequence[str], name: str, operation: str) -> int:
-    from gpu_passthrough_plugin import errors
     from gpu_passthrough_plugin.flow import hook
     from gpu_passthrough_plugin.formats.domain_xml import MAX_BYTES
-    from gpu_passthrough_plugin.host.hook import complain
 
     text = sys.stdin.buffer.read(MAX_BYTES + 1)
-    try:
-        context = _context(options)
-    except errors.Error as error:
-        is_start = operation == hook.PREPARE
-        complain((f"domain {name}: {error}",), is_final=is_start)
-        return int(is_start)
-    return hook.act(context, name, operation, text)
+    return hook.act(lambda: _context(options), name, operation, text)
 
 
 def _context(options: Sequence[str]) -> HookContext:
@@ -88,7 +107,6 @@ def _hand_over(
     context: Context, options: Sequence[str]
 ) -> Callable[[str], None]:
     """Return what releases an instance's units in another process."""
-    from gpu_passthrough_plugin.cli.main import main as command
     from gpu_passthrough_plugin.host.hook import detached
 
     def start(uuid: str) -> None:
@@ -97,7 +115,7 @@ def _hand_over(
         context.ledger.close()
         detached(
             (sys.executable, "-I", "-c", _COMMAND, *words),
-            lambda: command(words),
+            lambda: main.main(words),
             log=os.path.join(context.settings.state_path, "hook.log"),
         )
 
@@ -105,4 +123,4 @@ def _hand_over(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

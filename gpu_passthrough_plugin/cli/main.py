@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
 
     0 is done, 1 is a negative answer, 2 a wrong call or configuration.
     """
-    _open_standard_streams()
+    open_standard_streams()
     try:
         status = _run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
@@ -82,7 +82,7 @@ def _stop(number: int, _frame: FrameType | None) -> None:
     raise SystemExit(_SIGNALLED + number)
 
 
-def _open_standard_streams() -> None:
+def open_standard_streams() -> None:
     """Open closed streams: the next opened file would get their number."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:

@@ -60,25 +60,34 @@ class HookContext:
     hand_over: Callable[[str], None]
 
 
-def act(context: HookContext, name: str, operation: str, text: bytes) -> int:
+def act(
+    make_context: Callable[[], HookContext],
+    name: str,
+    operation: str,
+    text: bytes,
+) -> int:
     """Act on one call of the hook; return its exit status.
 
     Errors are printed.
 
+    :param make_context: reads the configuration; called only for a guest
+        that has, or may have, PCI functions.
     :param name: of the domain.
     :param operation: libvirt's name of the step.
     :param text: the domain's XML.
     """
     is_start = operation == PREPARE
     try:
-        _act(context, operation, text)
+        _act(make_context, operation, text)
     except (errors.Error, OSError) as error:
         complain((f"domain {name}: {error}",), is_final=is_start)
         return int(is_start)
     return 0
 
 
-def _act(context: HookContext, operation: str, text: bytes) -> None:
+def _act(
+    make_context: Callable[[], HookContext], operation: str, text: bytes
+) -> None:
     root = domain_xml.tree(text, "its XML").getroot()
     taken = host_functions(root)
     if not (taken.functions or taken.unreadable):
@@ -89,7 +98,7 @@ def _act(context: HookContext, operation: str, text: bytes) -> None:
             "its XML has no <uuid>; expected a libvirt domain"
         )
     if operation == RELEASE:
-        _release(context, uuid)
+        _release(make_context(), uuid)
         return
     if taken.unreadable:
         raise errors.Invalid(
@@ -98,9 +107,9 @@ def _act(context: HookContext, operation: str, text: bytes) -> None:
         )
     functions = {f.address: f.is_managed for f in taken.functions}
     if operation == PREPARE:
-        _prepare(context, uuid, functions)
+        _prepare(make_context(), uuid, functions)
     else:
-        _reconnect(context, uuid, functions)
+        _reconnect(make_context(), uuid, functions)
 
 
 def _prepare(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -13,6 +14,7 @@ from typing import NoReturn
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.model.hook import PathFact
+from gpu_passthrough_plugin.model.reading import printable
 
 # Source: sd_booted(3).
 _BOOTED = "/run/systemd/system"
@@ -26,10 +28,12 @@ def complain(lines: Iterable[str], *, is_final: bool) -> None:
         lines itself; they are not written to the log then.
     """
     for line in lines:
-        text = f"gpu-passthrough: {' '.join(line.split())}"
+        text = f"gpu-passthrough: {printable(' '.join(line.split()))}"
         if not is_final:
             syslog.syslog(syslog.LOG_DAEMON | syslog.LOG_WARNING, text)
-        print(text, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):
+            # What stays in a buffer makes Python fail when it ends.
+            os.write(2, f"{text}\n".encode())
 
 
 def detached(

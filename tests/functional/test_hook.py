@@ -188,6 +188,7 @@ def test_a_guest_without_functions_is_none_of_its_business(
     host: HookedHost,
 ) -> None:
     (host.state / "ledger.sqlite").write_bytes(b"none")
+    host.configure("[hook]\nmode = none\n")
     for operation, step in (
         ("prepare", "begin"),
         ("start", "begin"),

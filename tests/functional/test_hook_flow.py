@@ -63,7 +63,7 @@ class Libvirt:
         )
 
     def calls(self, operation: str, text: bytes = WHOLE) -> int:
-        return hook.act(self.context, "guest", operation, text)
+        return hook.act(lambda: self.context, "guest", operation, text)
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ class Libvirt:
             wait_s=0,
             hand_over=self.ended.append,
         )
-        return hook.act(context, "guest", operation, text.encode())
+        return hook.act(lambda: context, "guest", operation, text.encode())
 
     def record(self, address: str) -> UnitRecord:
         (record,) = (

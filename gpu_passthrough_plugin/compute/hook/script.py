@@ -46,15 +46,21 @@ zero=$(printf '\\001')
 xml=$(tr '\\000' '\\001' && printf x) || xml=
 xml=${{xml%x}}
 
-# Words of a PCI function, or what may hide one: QEMU's own arguments, the
-# source of an unknown device, references, declarations, other encodings.
-case $xml in
-*hostdev* | *"'nvme'"* | *'"nvme"'* | *vfio* | *{qemu}* | \\
-    *'<source>'* | *'&#'* | *'<!'* | *'<?'* | *"$zero"*) ;;
-'<domain>'* | '<domain '*)
-    [ "${{#xml}}" -gt {most} ] || exit 0
-    ;;
-esac
+# Whether a document has no word of a PCI function, nor of what may hide one:
+# QEMU's own arguments, the source of an unknown device, references,
+# declarations, other encodings.
+passes() {{
+    case $1 in
+    *hostdev* | *"'nvme'"* | *'"nvme"'* | *vfio* | *{qemu}* | \\
+        *'<source>'* | *'&#'* | *'<!'* | *'<?'* | *"$zero"*) false ;;
+    '<domain>'* | '<domain '*) [ "${{#1}}" -le {most} ] ;;
+    *) false ;;
+    esac
+}}
+
+if passes "$xml"; then
+    exit 0
+fi
 
 complain() {{
     if [ "$operation" = prepare ]; then
@@ -66,6 +72,14 @@ complain() {{
 
 operation=$2
 if ! [ -x "$PYTHON" ] || ! [ -e "$ENTRY" ]; then
+    # Without host devices of other kinds, written as libvirt writes them.
+    kinds='usb|scsi|scsi_host|mdev'
+    start="^ *<hostdev mode='subsystem' type='($kinds)'[^<>/]*>"
+    lines="/$start\\$/,/^ *<\\/hostdev>\\$/"
+    rest=$(printf '%s\\n' "$xml" | sed -E "$lines{{/type='pci'/!d;}}")
+    case $rest in
+    *'</domain>') if passes "$rest"; then exit 0; fi ;;
+    esac
     complain "$1" "its PCI functions cannot be checked, because $PYTHON or \\
 $ENTRY is gone; install the product again and run 'gpu-passthrough hook \\
 install', or remove $0"

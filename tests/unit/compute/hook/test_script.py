@@ -210,6 +210,57 @@ def test_without_the_product_no_function_goes_to_a_guest(
     assert installed.call(domain("")).returncode == 0
 
 
+def written(*types: str, devices: str = "") -> str:
+    """A domain as libvirt writes it, with host devices of these types."""
+    hostdevs = "".join(
+        f"    <hostdev mode='subsystem' type='{kind}' managed='no'>\n"
+        "      <source>\n        <address bus='1' device='2'/>\n"
+        f"      </source>\n      <alias name='hostdev{number}'/>\n"
+        "    </hostdev>\n"
+        for number, kind in enumerate(types)
+    )
+    return (
+        "<domain type='kvm'>\n  <name>g</name>\n  <devices>\n"
+        f"{hostdevs}{devices}  </devices>\n</domain>\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "types", [("usb",), ("usb", "scsi", "mdev", "scsi_host")]
+)
+def test_without_the_product_other_host_devices_go_to_a_guest(
+    installed: Installed, types: tuple[str, ...]
+) -> None:
+    installed.python.unlink()
+    done = installed.call(written(*types))
+    assert (done.returncode, done.stderr) == (0, b"")
+    done = installed.call(written(*types), "release", "end")
+    assert (done.returncode, installed.log.exists()) == (0, False)
+
+
+UNCLOSED = "    <hostdev mode='subsystem' type='usb'>\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        written("pci"),
+        written("usb", "pci", "usb"),
+        written("unknown"),
+        written("usb", devices="<disk type='nvme'/>"),
+        written("usb", devices="<hostdev type='usb'/>"),
+        written(devices=UNCLOSED) + written("pci"),
+        written("usb").replace("</hostdev>\n", "</hostdev><hostdev/>\n"),
+        written("usb")[:-30],
+    ],
+)
+def test_without_the_product_doubt_refuses(
+    installed: Installed, text: str
+) -> None:
+    installed.python.unlink()
+    assert installed.call(text).returncode == 1
+
+
 def test_the_process_is_python_itself(installed: Installed) -> None:
     """Who kills the hook of a start kills what it does."""
     installed.python.write_text(f"#!/bin/sh\necho $$ >{'pid'}\n")

@@ -1,0 +1,142 @@
+"""The hook's program, called as its script calls it: who may be refused."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gpu_passthrough_plugin.compute.hook import script
+from tests.trees.seed import seed
+from tests.unit.formats.test_host_devices import domain
+
+GPU = "0000:06:00.0"
+UUID = "<uuid>5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11</uuid>"
+WITH_PCI = domain(rest=UUID)
+USB = domain(
+    "<hostdev mode='subsystem' type='usb'><source><vendor id='0x1050'/>"
+    "<product id='0x0407'/></source><alias name='hostdev0'/></hostdev>",
+    rest=UUID,
+)
+# Everything else that libvirt tells a hook. Source: libvirt, hooks.html.
+RUNNING = (
+    *("start", "started", "stopped", "release", "reconnect"),
+    *("migrate", "restore", "attach"),
+)
+
+
+def call(
+    *words: str | bytes, text: str | bytes = WITH_PCI, stderr: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """How the program ended.
+
+    :param stderr: a redirection of the shell's.
+    """
+    program = ("sh", "-c", f'exec "$@" {stderr}', "sh", sys.executable)
+    done = subprocess.run(
+        (*program, "-m", script.MODULE, *words),
+        input=text.encode() if isinstance(text, str) else text,
+        capture_output=True,
+        env={"PATH": os.defpath, "LC_ALL": "C"},
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == b""
+    return subprocess.CompletedProcess(
+        done.args, done.returncode, "", done.stderr.decode()
+    )
+
+
+def broken(folder: Path, how: str) -> tuple[str, ...]:
+    """Options of a host whose guests with PCI functions cannot be checked."""
+    root, config = folder / "root", folder / "gpu.conf"
+    seed().write(root)
+    lines = {
+        "no file": None,
+        "no INI": "[[[\n",
+        "no such option value": "[hook]\nmode = half\n",
+        "no driver": "[allocation]\ndriver = none\n",
+        "no ledger": "",
+        "ledger that cannot be opened": (
+            f"[database]\nconnection = sqlite:///{folder}/none/l.sqlite\n"
+        ),
+        "ledger that is none": "[database]\nconnection = nonsense://\n",
+    }[how]
+    if lines is not None:
+        state = f"[DEFAULT]\nhost = h\nstate_path = {folder}/state\n"
+        config.write_text(state + lines)
+    return ("--root", str(root), "--config-file", str(config), "--")
+
+
+BROKEN = (
+    *("no file", "no INI", "no such option value", "no driver"),
+    *("no ledger", "ledger that cannot be opened", "ledger that is none"),
+)
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_only_a_start_with_pci_functions_is_refused(
+    tmp_path: Path, how: str
+) -> None:
+    options = broken(tmp_path, how)
+    done = call(*options, "g", "prepare", "begin", "-")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "domain g" in done.stderr
+    for operation in ("release", "reconnect"):
+        done = call(*options, "g", operation, "begin", "-")
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    for text in (USB, domain("")):
+        done = call(*options, "g", "prepare", "begin", "-", text=text)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("operation", RUNNING)
+def test_no_other_step_is_ever_refused(tmp_path: Path, operation: str) -> None:
+    options = broken(tmp_path, "no file")
+    done = call(*options, "g", operation, "end", "-")
+    assert done.returncode == 0
+    assert str(tmp_path / "gpu.conf") in done.stderr
+    for text in (b"", b"<domain", WITH_PCI.encode("utf-16"), b"\0" * 99):
+        done = call(*options, "g", operation, "end", "-", text=text)
+        assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("g", "{}", "begin", "-"),
+        ("--config-file", "--", "g", "{}", "begin", "-"),
+        ("--config-file", "/x", "g", "{}", "begin", "-"),
+    ],
+)
+def test_a_malformed_call_is_answered_in_one_line(
+    words: tuple[str, ...],
+) -> None:
+    for operation, status in (("prepare", 1), ("release", 0)):
+        done = call(*(word.format(operation) for word in words))
+        assert (done.returncode, done.stderr.count("\n")) == (status, 1)
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [(), ("--",), ("--", "g")])
+def test_a_call_without_an_operation_stops_nothing(
+    words: tuple[str, ...],
+) -> None:
+    done = call(*words)
+    assert done.returncode == 0
+    assert "OPTIONS -- NAME OPERATION" in done.stderr
+
+
+@pytest.mark.parametrize("stderr", ["", "2>&-", "2>/dev/full"])
+def test_a_message_that_cannot_be_printed_stops_nothing(
+    tmp_path: Path, stderr: str
+) -> None:
+    options = broken(tmp_path, "no file")
+    name = b"M\xfcller\x1b[2J"
+    for operation, status in (("prepare", 1), ("release", 0)):
+        done = call(*options, name, operation, "begin", "-", stderr=stderr)
+        assert done.returncode == status
+        assert "\x1b" not in done.stderr
