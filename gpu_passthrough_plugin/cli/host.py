@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.cli import output
 from gpu_passthrough_plugin.cli.command import (
     Command,
     DryRunCommand,
@@ -234,16 +232,18 @@ class HostReport(Command):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("file", metavar="FILE.tar.zst")
+        _add_output(parser, "FILE.tar.zst")
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.flow import report
 
+        path, is_forced = parsed_args.file, parsed_args.force
+        output.require_writable(path, is_forced=is_forced)
         context = self.context
         redaction = Redaction()
         content = report.write(context.tree, context.boot_evidence, redaction)
-        save(parsed_args.file, content, redaction)
+        say(output.save(path, content, redaction, is_forced=is_forced))
 
 
 def _row(verified: Verified) -> tuple[object, ...]:
@@ -276,42 +276,30 @@ class HostRecord(Command):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("file", metavar="FILE")
+        _add_output(parser, "FILE")
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.flow import report
 
+        path, is_forced = parsed_args.file, parsed_args.force
+        output.require_writable(path, is_forced=is_forced)
         redaction = Redaction()
         recording = report.recording(self.context.tree, redaction)
         for fault in recording.faults:
             say(f"files of one driver are not recorded: {fault}")
-        save(parsed_args.file, recording.content, redaction)
+        content = recording.content
+        say(output.save(path, content, redaction, is_forced=is_forced))
 
 
-def save(path: str, content: bytes, redaction: Redaction) -> None:
-    """Write a file for others, completely or not at all, and say what it is.
-
-    Only its owner can read it until the operator shares it.
-
-    :raises Unavailable: when it cannot be written.
-    """
-    new_path = f"{path}.{os.getpid()}.new"
-    try:
-        with open(new_path, "xb", opener=_open_private) as file:
-            file.write(content)
-        os.replace(new_path, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(new_path)
-        raise errors.Unavailable(
-            f"cannot write {path}: {error.strerror}"
-        ) from error
-    say(
-        f"wrote {path} ({len(content)} bytes, mode 0600); hidden:"
-        f" {redaction.summary()}; read it through before you share it"
+def _add_output(parser: argparse.ArgumentParser, metavar: str) -> None:
+    parser.add_argument(
+        "file",
+        metavar=metavar,
+        help="where to write it; - for standard output",
     )
-
-
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace FILE if it exists",
+    )

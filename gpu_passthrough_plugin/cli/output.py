@@ -1,15 +1,24 @@
-"""Format values for each output format, and print errors a line each."""
+"""What leaves a command: values in each format, files, errors a line each."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import stat
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.model.reading import Unknown, shown
 
+if TYPE_CHECKING:
+    from gpu_passthrough_plugin.model.redaction import Redaction
+
 # Formats that have no lists.
 FLAT = frozenset({"value", "csv"})
+# The name of standard output on the command line.
+_STDOUT = "-"
 
 
 def plain(value: object) -> object:
@@ -63,3 +72,96 @@ def run(act: Callable[[], int], *, is_debug: bool = False) -> int:
 def _print_error(message: str) -> None:
     line = " ".join(message.split())
     print(f"gpu-passthrough: {line}", file=sys.stderr)
+
+
+# Source: inode(7).
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFCHR: "a character device",
+}
+
+
+def require_writable(path: str, *, is_forced: bool) -> None:
+    """Raise if ``save`` would replace what must stay.
+
+    :param path: ``-`` for standard output.
+    :raises Invalid: when something is there that is not a regular file, or a
+        file without ``is_forced``; when standard output is a terminal, which
+        obeys what strangers wrote.
+    """
+    if path == _STDOUT:
+        if sys.stdout.isatty():
+            raise errors.Invalid(
+                "standard output is a terminal; redirect it, or give a file's"
+                " name"
+            )
+        return
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
+        raise errors.Invalid(
+            f"{path} is {kind}; expected the name of a new file, or - for"
+            " standard output"
+        )
+    if not is_forced:
+        raise errors.Invalid(
+            f"{path} exists; give another name, or --force to replace it"
+        )
+
+
+def save(
+    path: str, content: bytes, redaction: Redaction, *, is_forced: bool
+) -> str:
+    """Write a file for others, completely or not at all; return what it is.
+
+    Only its owner can read it until the operator shares it.
+
+    :param path: ``-`` for standard output.
+    :raises Invalid: as ``require_writable`` does.
+    :raises Unavailable: when it cannot be written.
+    """
+    require_writable(path, is_forced=is_forced)
+    if path == _STDOUT:
+        sys.stdout.buffer.write(content)
+        place = f"to standard output ({len(content)} bytes)"
+    else:
+        place = f"{path} ({len(content)} bytes, mode 0600)"
+        if os.path.exists(path):
+            place += " in place of an older file"
+        _put(path, content)
+    return (
+        f"wrote {place}; hidden: {redaction.summary()}; read it through before"
+        " you share it"
+    )
+
+
+def _put(path: str, content: bytes) -> None:
+    new_path = f"{path}.{os.getpid()}.new"
+    try:
+        with open(new_path, "xb", opener=_open_private) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new_path, path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(new_path)
+
+
+def _unwritable(path: str, error: OSError) -> errors.Unavailable:
+    return errors.Unavailable(f"cannot write {path}: {error.strerror}")
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -1,0 +1,139 @@
+"""Where ``host record`` and ``host report`` write, and what they leave."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.cli import output
+from gpu_passthrough_plugin.discovery import recorded_tree
+from gpu_passthrough_plugin.model.redaction import Redaction
+
+VERBS = ("record", "report")
+_CODE = """
+import sys
+from gpu_passthrough_plugin.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+_MAIN = (sys.executable, "-c", _CODE, "--recording", recorded_tree.SEED)
+
+
+def command(
+    *words: str, limit_bytes: int | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """How a command on the seed ended.
+
+    :param limit_bytes: how large a file of its may get.
+    """
+
+    def limit() -> None:
+        if limit_bytes is not None:
+            resource.setrlimit(
+                resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes)
+            )
+
+    return subprocess.run(
+        (*_MAIN, *words),
+        capture_output=True,
+        preexec_fn=limit,
+        check=False,
+    )
+
+
+def _socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+
+
+STRANGE: dict[str, Callable[[Path], object]] = {
+    "FIFO": os.mkfifo,
+    "directory": os.mkdir,
+    "socket": _socket,
+    "symbolic link": lambda path: path.symlink_to("/dev/null"),
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_is_no_file_is_left_alone(
+    verb: str, kind: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "it"
+    STRANGE[kind](path)
+    before = os.lstat(path)
+    for words in ((str(path),), (str(path), "--force")):
+        done = command("host", verb, *words)
+        assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+        assert f"{path} is a {kind}".encode() in done.stderr
+    after = os.lstat(path)
+    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+    assert os.listdir(tmp_path) == ["it"]
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "/dev/stdout"])
+def test_devices_are_left_alone(path: str) -> None:
+    for is_forced in (False, True):
+        with pytest.raises(errors.Invalid, match=path):
+            output.require_writable(path, is_forced=is_forced)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_file_is_replaced_only_by_force(verb: str, tmp_path: Path) -> None:
+    path = tmp_path / "it"
+    path.write_text("mine")
+    done = command("host", verb, str(path))
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    assert b"--force" in done.stderr
+    assert path.read_text() == "mine"
+    done = command("host", verb, str(path), "--force")
+    assert done.returncode == 0
+    assert b"older file" in done.stderr
+    assert path.read_bytes() == command("host", verb, "-").stdout
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert os.listdir(tmp_path) == ["it"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_write_that_fails_leaves_the_former_file(
+    verb: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "it"
+    path.write_text("mine")
+    done = command("host", verb, str(path), "--force", limit_bytes=100)
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    assert str(path).encode() in done.stderr
+    assert path.read_text() == "mine"
+    assert os.listdir(tmp_path) == ["it"]
+
+
+def test_what_stops_a_write_leaves_no_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(_handle: int) -> None:
+        raise SystemExit(143)
+
+    monkeypatch.setattr(os, "fsync", stop)
+    path = tmp_path / "it"
+    with pytest.raises(SystemExit):
+        output.save(str(path), b"x", Redaction(), is_forced=False)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_terminal_gets_no_recording() -> None:
+    ours, theirs = os.openpty()
+    with os.fdopen(ours), os.fdopen(theirs, "w") as terminal:
+        done = subprocess.run(
+            (*_MAIN, "host", "record", "-"),
+            stdout=terminal,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
