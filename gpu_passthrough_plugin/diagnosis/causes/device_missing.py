@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
-from gpu_passthrough_plugin.formats import device_ids, kernel_log
+from gpu_passthrough_plugin.formats import (
+    device_ids,
+    kernel_log,
+    kernel_messages,
+)
 from gpu_passthrough_plugin.model.function import (
     Function,
     Header,
@@ -58,7 +62,7 @@ def gone(case: Case) -> Cause | None:
         "gone",
         Confidence.CERTAIN,
         text,
-        kernel_log.first(case.messages, kernel_log.REMOVED)
+        kernel_log.first(case.messages, kernel_messages.REMOVED)
         or f"/sys/bus/pci/devices has {count} functions, but not this one",
         fix,
     )
@@ -175,7 +179,7 @@ def d3cold(case: Case) -> Cause | None:
 
     Possible only where it responds again, so that it may have woken since.
     """
-    line = kernel_log.first(case.messages, kernel_log.NOT_AWAKE)
+    line = kernel_log.first(case.messages, kernel_messages.NOT_AWAKE)
     detail = case.detail
     if line is None or detail is None:
         return None

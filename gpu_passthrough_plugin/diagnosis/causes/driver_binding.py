@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
-from gpu_passthrough_plugin.formats import kernel_log, modprobe, vfio_pci_ids
+from gpu_passthrough_plugin.formats import (
+    kernel_log,
+    kernel_messages,
+    modprobe,
+    vfio_pci_ids,
+)
 from gpu_passthrough_plugin.model.function import Header, PhysicalFunction
 from gpu_passthrough_plugin.model.reading import Unknown, known
 
@@ -37,7 +42,7 @@ def bridge(case: Case) -> Cause | None:
 
 def denied(case: Case) -> Cause | None:
     """Find that vfio-pci denies the device for its errata."""
-    line = kernel_log.first(case.messages, kernel_log.VFIO_DENIED)
+    line = kernel_log.first(case.messages, kernel_messages.VFIO_DENIED)
     is_listed = case.target.ids in _DENYLIST and not _is_denylist_disabled(
         case
     )
@@ -57,7 +62,7 @@ def denied(case: Case) -> Cause | None:
 def sriov_busy(case: Case) -> Cause | None:
     """Find a physical function whose virtual functions are enabled (-16)."""
     detail = case.detail
-    line = kernel_log.first(case.messages, kernel_log.VFIO_SRIOV_ENABLED)
+    line = kernel_log.first(case.messages, kernel_messages.VFIO_SRIOV_ENABLED)
     role = None if detail is None else detail.sriov
     count = role.enabled_vfs if isinstance(role, PhysicalFunction) else 0
     if not count:
@@ -76,7 +81,7 @@ def sriov_busy(case: Case) -> Cause | None:
 
 def probe_failed(case: Case) -> Cause | None:
     """Find that vfio-pci logged an error although the function has a group."""
-    line = kernel_log.first(case.messages, kernel_log.VFIO_PROBE_FAILED)
+    line = kernel_log.first(case.messages, kernel_messages.VFIO_PROBE_FAILED)
     function = case.function
     if line is None or function is None or function.iommu_group is None:
         return None
@@ -98,7 +103,7 @@ def competing_driver(case: Case) -> Cause | None:
     driver = function.driver
     if not isinstance(driver, str):
         return None
-    line = kernel_log.first(case.messages, kernel_log.word(driver))
+    line = kernel_log.first(case.messages, kernel_messages.word(driver))
     is_first = line is not None and _is_before_vfio(case, line)
     return Cause(
         "competing-driver",
@@ -128,9 +133,9 @@ def _is_before_vfio(case: Case, line: str) -> bool:
     messages = [
         message
         for message in case.evidence.messages
-        if not kernel_log.COMMAND_LINE.search(message)
+        if not kernel_messages.COMMAND_LINE.search(message)
     ]
-    first = kernel_log.first(messages, kernel_log.VFIO_LOADED)
+    first = kernel_log.first(messages, kernel_messages.VFIO_LOADED)
     return first is not None and line in messages[: messages.index(first)]
 
 

@@ -7,6 +7,7 @@ from gpu_passthrough_plugin.formats import (
     iommu_arguments,
     kernel_cmdline,
     kernel_log,
+    kernel_messages,
     modprobe,
 )
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, known, shown
@@ -14,7 +15,7 @@ from gpu_passthrough_plugin.model.reading import MISSING, Unknown, known, shown
 
 def rmrr(case: Case) -> Cause | None:
     """Find that the firmware keeps memory mapped for the device (RMRR)."""
-    line = kernel_log.first(case.messages, kernel_log.IDENTITY_MAPPED)
+    line = kernel_log.first(case.messages, kernel_messages.IDENTITY_MAPPED)
     if line is None:
         return None
     return Cause(
@@ -30,10 +31,10 @@ def rmrr(case: Case) -> Cause | None:
 
 def framebuffer(case: Case) -> Cause | None:
     """Find that the boot framebuffer uses the card's memory."""
-    line = kernel_log.first(case.messages, kernel_log.BAR_IN_USE)
+    line = kernel_log.first(case.messages, kernel_messages.BAR_IN_USE)
     detail = case.detail
     messages = case.evidence.messages
-    framebuffer_line = kernel_log.first(messages, kernel_log.FRAMEBUFFER)
+    framebuffer_line = kernel_log.first(messages, kernel_messages.FRAMEBUFFER)
     is_boot_vga = detail is not None and detail.boot_vga is True
     if line is None and _frees_framebuffer(case):
         return None
@@ -70,11 +71,13 @@ def interrupt_remapping(case: Case) -> Cause | None:
     if _allows_unsafe_interrupts(case):
         return None
     line = kernel_log.first(
-        evidence.messages, kernel_log.NO_INTERRUPT_REMAPPING
+        evidence.messages, kernel_messages.NO_INTERRUPT_REMAPPING
     )
     words = known(evidence.facts.kernel_arguments) or ()
     word = iommu_arguments.interrupt_remapping_off(words)
-    on = kernel_log.first(evidence.messages, kernel_log.INTERRUPT_REMAPPING_ON)
+    on = kernel_log.first(
+        evidence.messages, kernel_messages.INTERRUPT_REMAPPING_ON
+    )
     if (line is None and word is None) or (on and word is None):
         return None
     return Cause(

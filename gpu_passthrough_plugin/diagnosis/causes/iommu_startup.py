@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from gpu_passthrough_plugin.diagnosis.causes import kernel_arguments
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
-from gpu_passthrough_plugin.formats import iommu_arguments, kernel_log
+from gpu_passthrough_plugin.formats import (
+    iommu_arguments,
+    kernel_log,
+    kernel_messages,
+)
 from gpu_passthrough_plugin.formats.iommu_arguments import (
     INTEL,
     INTEL_ON,
@@ -42,7 +46,9 @@ def firmware_off(case: Case) -> Cause | None:
         text = f"{feature} may be disabled in the firmware"
         confidence = Confidence.POSSIBLE
         evidence = f"/sys/firmware/acpi/tables is unknown: {tables}"
-    probe_error = kernel_log.first(case.messages, kernel_log.VFIO_PROBE_FAILED)
+    probe_error = kernel_log.first(
+        case.messages, kernel_messages.VFIO_PROBE_FAILED
+    )
     return Cause(
         "firmware-off",
         confidence,
@@ -138,7 +144,7 @@ def iommu_driver_missing(case: Case) -> Cause | None:
     if not _should_run(case):
         return None
     line = kernel_log.first(
-        case.evidence.messages, kernel_log.INTEL_IOMMU_UNKNOWN
+        case.evidence.messages, kernel_messages.INTEL_IOMMU_UNKNOWN
     )
     if line is None and _failure(case):
         return None
@@ -231,7 +237,7 @@ _EXPLANATIONS = (
 
 def _evidence_text(case: Case) -> str:
     function, facts = case.function, case.evidence.facts
-    line = kernel_log.first(case.messages, kernel_log.VFIO_PROBE_FAILED)
+    line = kernel_log.first(case.messages, kernel_messages.VFIO_PROBE_FAILED)
     if line is not None:
         return line
     group = None if function is None else function.iommu_group
@@ -308,4 +314,6 @@ def _should_run(case: Case) -> bool:
 
 
 def _failure(case: Case) -> str | None:
-    return kernel_log.first(case.evidence.messages, kernel_log.IOMMU_FAILED)
+    return kernel_log.first(
+        case.evidence.messages, kernel_messages.IOMMU_FAILED
+    )

@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
-from gpu_passthrough_plugin.formats import iommu_arguments, kernel_log
+from gpu_passthrough_plugin.formats import (
+    iommu_arguments,
+    kernel_log,
+    kernel_messages,
+)
 from gpu_passthrough_plugin.model.reading import known
 
 _POWER_CYCLE = (
@@ -15,7 +19,7 @@ _POWER_CYCLE = (
 
 def reset_failed(case: Case) -> Cause | None:
     """Find that the function did not come back from a reset."""
-    line = kernel_log.last(case.messages, kernel_log.RESET_FAILED)
+    line = kernel_log.last(case.messages, kernel_messages.RESET_FAILED)
     if line is None:
         return None
     return Cause(
@@ -36,10 +40,10 @@ def iommu_timeout(case: Case) -> Cause | None:
         kernel_log.about_in_any_form(
             case.evidence.messages, case.target.address
         ),
-        kernel_log.INVALIDATION_TIMED_OUT,
+        kernel_messages.INVALIDATION_TIMED_OUT,
     )
     line = about or kernel_log.last(
-        case.evidence.messages, kernel_log.INVALIDATION_TIMED_OUT
+        case.evidence.messages, kernel_messages.INVALIDATION_TIMED_OUT
     )
     if line is None:
         return None
@@ -59,9 +63,9 @@ def bar_unassigned(case: Case) -> Cause | None:
     """Find that the kernel had no addresses for the function's memory."""
     lines: dict[str, str] = {}
     for message in case.messages:
-        if match := kernel_log.BAR_UNASSIGNED.search(message):
+        if match := kernel_messages.BAR_UNASSIGNED.search(message):
             lines[match["bar"]] = message
-        elif match := kernel_log.BAR_ASSIGNED.search(message):
+        elif match := kernel_messages.BAR_ASSIGNED.search(message):
             lines.pop(match["bar"], None)
     if not lines:
         return None
@@ -79,8 +83,8 @@ def bar_unassigned(case: Case) -> Cause | None:
 
 def pcie_error(case: Case) -> Cause | None:
     """Find an uncorrected error of the function's PCI Express link."""
-    line = kernel_log.last(case.messages, kernel_log.PCIE_ERROR)
-    if line is None or _is_undone(case, line, kernel_log.PCIE_RECOVERED):
+    line = kernel_log.last(case.messages, kernel_messages.PCIE_ERROR)
+    if line is None or _is_undone(case, line, kernel_messages.PCIE_RECOVERED):
         return None
     return Cause(
         "pcie-error",
@@ -97,7 +101,7 @@ def gpu_fault(case: Case) -> Cause | None:
     """Find an error (Xid) of NVIDIA's driver that outlives the driver."""
     address = case.target.address
     for line in reversed(case.evidence.messages):
-        match = kernel_log.XID.search(line)
+        match = kernel_messages.XID.search(line)
         if match is None or not str(address).startswith(match["place"]):
             continue
         if match["code"] == "154" and re.search(r"to 0x0 \(None\)", line):
@@ -118,7 +122,9 @@ def acs_override(case: Case) -> Cause | None:
     word = iommu_arguments.acs_override(
         known(case.evidence.facts.kernel_arguments) or ()
     )
-    line = kernel_log.first(case.evidence.messages, kernel_log.ACS_OVERRIDDEN)
+    line = kernel_log.first(
+        case.evidence.messages, kernel_messages.ACS_OVERRIDDEN
+    )
     if word is None and line is None:
         return None
     return Cause(

@@ -21,7 +21,12 @@ from gpu_passthrough_plugin.diagnosis.evidence import (
     Confidence,
     Evidence,
 )
-from gpu_passthrough_plugin.formats import kernel_log, modprobe, vfio_pci_ids
+from gpu_passthrough_plugin.formats import (
+    kernel_log,
+    kernel_messages,
+    modprobe,
+    vfio_pci_ids,
+)
 from gpu_passthrough_plugin.model.reading import Unknown, known
 
 # Backups of editors and package managers.
@@ -34,7 +39,7 @@ _REBUILD = "run 'gpu-passthrough host enable', then reboot"
 def vfio_missing(case: Case) -> Cause | None:
     """Find that the running kernel has no vfio-pci."""
     evidence = case.evidence
-    line = kernel_log.first(evidence.messages, kernel_log.VFIO_NOT_FOUND)
+    line = kernel_log.first(evidence.messages, kernel_messages.VFIO_NOT_FOUND)
     is_known = evidence.has_vfio is False
     if is_builtin_vfio(evidence) or evidence.has_vfio is True:
         return None
@@ -194,7 +199,7 @@ _HARMLESS_OPTIONS = frozenset({"disable_vga"})
 def _ignored_option(evidence: Evidence) -> str | None:
     """Return the log's line on an option that vfio-pci does not know."""
     for line in evidence.messages:
-        match = kernel_log.VFIO_OPTION_IGNORED.search(line)
+        match = kernel_messages.VFIO_OPTION_IGNORED.search(line)
         if match and match["name"] not in _HARMLESS_OPTIONS:
             return line
     return None
@@ -203,7 +208,7 @@ def _ignored_option(evidence: Evidence) -> str | None:
 def _bad_line(evidence: Evidence) -> str | None:
     """Return the log's line on a line of a file about vfio-pci, or None."""
     for line in evidence.messages:
-        match = kernel_log.BAD_LINE.search(line)
+        match = kernel_messages.BAD_LINE.search(line)
         if match and _is_about_vfio(evidence, match["path"]):
             return line
     return None

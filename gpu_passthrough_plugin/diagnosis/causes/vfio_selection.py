@@ -14,6 +14,7 @@ from gpu_passthrough_plugin.diagnosis.reboot import is_same_boot
 from gpu_passthrough_plugin.formats import (
     device_ids,
     kernel_log,
+    kernel_messages,
     modprobe,
     vfio_pci_ids,
 )
@@ -140,7 +141,7 @@ def override_lost(case: Case) -> Cause | None:
     detail = case.detail
     if not _is_by_address(case) or detail is None:
         return None
-    line = kernel_log.first(case.messages, kernel_log.EARLY_SCRIPT_FAILED)
+    line = kernel_log.first(case.messages, kernel_messages.EARLY_SCRIPT_FAILED)
     is_empty = detail.driver_override is None
     if is_same_boot(case.evidence) or not (is_empty or line):
         return None

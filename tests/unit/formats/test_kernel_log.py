@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_passthrough_plugin.formats import kernel_log
+from gpu_passthrough_plugin.formats import kernel_log, kernel_messages
 from gpu_passthrough_plugin.formats.kernel_log import parsed, relevant
 from gpu_passthrough_plugin.model import address
 from tests.trees import seed_logs
@@ -148,7 +148,7 @@ def test_lines_that_name_a_function() -> None:
     ],
 )
 def test_how_kernels_say_that_vfio_pci_gave_up(line: str) -> None:
-    pattern = kernel_log.VFIO_PROBE_FAILED
+    pattern = kernel_messages.VFIO_PROBE_FAILED
     other = "nouveau: probe of 0000:06:00.0 failed with error -22"
     assert kernel_log.first((other, line), pattern) == line
     assert kernel_log.first((other,), pattern) is None
@@ -161,5 +161,5 @@ def test_that_an_iommu_was_asked_for_proves_nothing() -> None:
 
 def test_a_word_is_matched_whole() -> None:
     lines = ("nvidia-nvlink: Nvlink Core", "NVRM: nvidia 0000:06:00.0")
-    assert kernel_log.first(lines, kernel_log.word("nvlin")) is None
-    assert kernel_log.first(lines, kernel_log.word("Nvidia")) == lines[0]
+    assert kernel_log.first(lines, kernel_messages.word("nvlin")) is None
+    assert kernel_log.first(lines, kernel_messages.word("Nvidia")) == lines[0]

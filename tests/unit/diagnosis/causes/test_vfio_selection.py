@@ -4,7 +4,7 @@ import re
 
 from gpu_passthrough_plugin.diagnosis.causes import vfio_selection
 from gpu_passthrough_plugin.enablement.binding import address
-from gpu_passthrough_plugin.formats import kernel_log
+from gpu_passthrough_plugin.formats import kernel_log, kernel_messages
 from tests.unit.diagnosis.build import (
     ALL_IDS,
     HALF_IDS,
@@ -76,7 +76,7 @@ def test_every_failure_that_the_early_script_logs_is_recognised() -> None:
     assert len(errors) > 3
     for text in errors:
         line = f"gpu-passthrough: {text}"
-        pattern = kernel_log.EARLY_SCRIPT_FAILED
+        pattern = kernel_messages.EARLY_SCRIPT_FAILED
         if "$" not in text:
-            pattern = kernel_log.VFIO_NOT_FOUND
+            pattern = kernel_messages.VFIO_NOT_FOUND
         assert kernel_log.first((line,), pattern) == line
