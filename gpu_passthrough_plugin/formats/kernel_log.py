@@ -33,11 +33,14 @@ _TOPICS = re.compile(
     r"vfio|\bDMAR\b|DMAR-IR|AMD-Vi|iommu|directed i/o|remapping"
     r"|command line|gpu-passthrough"
     r"|efifb|simpledrm|simple-framebuffer|vesafb|sysfb|vgaarb|\bfb\d+:"
-    r"|\bD3cold\b|power state|pciehp|\bAER\b|\bNVRM\b"
+    r"|\bD3cold\b|power state|pciehp|\bAER\b|\bDPC\b|\bNVRM\b|\bSXid\b"
+    r"|arm-smmu|\bRMRRs\b|for graphics|habanalabs"
     r"|after (FLR|bus reset|hot reset|D3|DPC)|Completion-Wait|IOTLB_INV"
-    r"|Invalidation Time-out|libkmod|ignoring bad line|unknown parameter"
+    r"|Invalidation Time-out|libkmod|ignoring bad (line|option)"
+    r"|unknown parameter|install command"
     rf"|{ADDRESS}:? .*(fail|error|can't|cannot|timed out|reset|"
-    r"inaccessible|bar \d|no space|not ready|ACS)",
+    r"inaccessible|bar \d|no space|not ready|ACS|header type|resources"
+    r"|IOV\b|driver bound|unusable|recovery|Link Active|containment)",
     re.IGNORECASE,
 )
 # ``nouveau 0000:06:00.0: …``: a driver's message about its function.

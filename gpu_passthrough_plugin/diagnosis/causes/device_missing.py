@@ -34,6 +34,7 @@ def gone(case: Case) -> Cause | None:
         if m.address.slot_address == address.slot_address
     ]
     text = f"no PCI function at {address}"
+    line = kernel_log.first(case.messages, kernel_messages.REMOVED)
     fix = (
         "check that the card is seated and has power, and that the slot is"
         " enabled in the firmware setup"
@@ -48,6 +49,10 @@ def gone(case: Case) -> Cause | None:
             f"let the driver of {physical.address} enable them at every boot"
             " (sriov_numvfs), before anything binds them"
         )
+        line = kernel_log.last(
+            kernel_log.about(case.evidence.messages, physical.address),
+            kernel_messages.SRIOV_FAILED,
+        )
     elif present:
         text = (
             f"{text}, although other functions of the slot are there"
@@ -58,11 +63,21 @@ def gone(case: Case) -> Cause | None:
             " ATTR{remove}, disable that rule or the graphics switching tool"
             " that removes the function, then reboot"
         )
+    elif line is None and (
+        line := kernel_log.first(
+            case.evidence.messages, kernel_messages.BUS_NUMBERS_SHORT
+        )
+    ):
+        text = f"{text}, and a bridge of the host has no bus numbers"
+        fix = (
+            "let the firmware setup reserve more bus numbers, or add"
+            " pci=assign-busses to the kernel command line, then reboot"
+        )
     return Cause(
         "gone",
         Confidence.CERTAIN,
         text,
-        kernel_log.first(case.messages, kernel_messages.REMOVED)
+        line
         or f"/sys/bus/pci/devices has {count} functions, but not this one",
         fix,
     )

@@ -20,6 +20,7 @@ from gpu_passthrough_plugin.model.host_facts import (
 )
 from gpu_passthrough_plugin.model.reading import Unknown, known
 
+_INTEL = 0x8086
 _ENABLE = "run 'gpu-passthrough host enable', then reboot"
 
 
@@ -191,6 +192,16 @@ def not_covered(case: Case) -> Cause | None:
     evidence = f"/sys/class/iommu: {', '.join(running)}"
     if not running:
         evidence = "other functions are in groups"
+    graphics = _left_out_graphics(case)
+    if graphics is not None:
+        return Cause(
+            "not-covered",
+            Confidence.CERTAIN,
+            "the kernel leaves the processor's graphics out of the IOMMU",
+            graphics,
+            "remove igfx_off from intel_iommu= on the kernel command line"
+            " where it is there; else leave the function to the host",
+        )
     return Cause(
         "not-covered",
         Confidence.CERTAIN if running else Confidence.LIKELY,
@@ -200,6 +211,18 @@ def not_covered(case: Case) -> Cause | None:
             (r.remedy for r in case.reasons if r.rule == NO_IOMMU),
             "move the card to another slot, or leave it to the host",
         ),
+    )
+
+
+def _left_out_graphics(case: Case) -> str | None:
+    """Return the log's line on a processor's graphics, or None."""
+    function = case.function
+    if function is None or not function.is_display:
+        return None
+    if function.vendor_id != _INTEL or case.target.address.bus != 0:
+        return None
+    return kernel_log.first(
+        case.evidence.messages, kernel_messages.GRAPHICS_LEFT_OUT
     )
 
 
@@ -238,6 +261,7 @@ _EXPLANATIONS = (
 def _evidence_text(case: Case) -> str:
     function, facts = case.function, case.evidence.facts
     line = kernel_log.first(case.messages, kernel_messages.VFIO_PROBE_FAILED)
+    line = line or _failure(case)
     if line is not None:
         return line
     group = None if function is None else function.iommu_group

@@ -67,8 +67,21 @@ def vfio_blacklisted(case: Case) -> Cause | None:
         ),
         None,
     )
-    if block is None or is_builtin_vfio(evidence):
+    failure = kernel_log.first(
+        evidence.messages, kernel_messages.VFIO_INSTALL_FAILED
+    )
+    if (block is None and failure is None) or is_builtin_vfio(evidence):
         return None
+    if block is None:
+        return Cause(
+            "vfio-blacklisted",
+            Confidence.LIKELY,
+            "the install command of vfio-pci in modprobe.d failed, so the"
+            " module may not be loaded",
+            failure or "",
+            "run 'modprobe --showconfig' to find the line 'install vfio_pci',"
+            " correct or remove it, rebuild the initramfs and reboot",
+        )
     return Cause(
         "vfio-blacklisted",
         Confidence.CERTAIN if block.is_absolute else Confidence.LIKELY,
@@ -85,6 +98,7 @@ def modprobe_unread(case: Case) -> Cause | None:
         next(_invalid_lines(evidence), None)
         or _bad_line(evidence)
         or _ignored_option(evidence)
+        or kernel_log.first(evidence.messages, kernel_messages.BAD_WORD)
     )
     names = [] if any(_options(evidence)) else [*_ignored_files(evidence)]
     if not line and not names:

@@ -59,6 +59,28 @@ def not_enabled(case: Case) -> Cause | None:
     )
 
 
+def ids_invalid(case: Case) -> Cause | None:
+    """Find that vfio-pci refused an entry of its ``ids=``."""
+    line = kernel_log.first(
+        case.evidence.messages, kernel_messages.VFIO_ID_INVALID
+    )
+    logged = logged_ids(case.evidence)
+    if line is None or _is_by_address(case):
+        return None
+    if logged is not None and logged.covers(case.target.ids):
+        return None
+    return Cause(
+        "ids-invalid",
+        Confidence.LIKELY,
+        "an entry of vfio-pci's ids= is not a device id, so vfio-pci ignored"
+        " it",
+        line,
+        "write ids= as VENDOR:DEVICE, four hexadecimal digits each, separated"
+        " by commas without blanks, or run 'gpu-passthrough host enable"
+        " --binding ids'; then rebuild the initramfs and reboot",
+    )
+
+
 def ids_incomplete(case: Case) -> Cause | None:
     """Find that ``ids=`` names some functions of the group and not others.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from gpu_passthrough_plugin.diagnosis.evidence import Confidence
-from tests.unit.diagnosis.build import arguments, bound, case
+from tests.unit.diagnosis.build import arguments, bound, case, member
 from tests.unit.diagnosis.examples.example import Example
+from tests.unit.isolation.values import function
 
 HERE = "0000:06:00.0"
 ELSEWHERE = "0000:82:00.0"
@@ -52,6 +53,27 @@ OVERRIDDEN = (
     "Warning: PCIe ACS overrides enabled; This may allow non-IOMMU protected"
     " peer-to-peer DMA"
 )
+LOST = f"vfio-pci {HERE}: Device config space inaccessible; unable to restore"
+NVLINK = "NVRM: Xid (PCI:0000:06:00): 149, NETIR Link Mgmt Fatal"
+SWITCH = "nvidia-nvswitch3: SXid (PCI:0000:c5:00.0): 20034, Fatal, Link 30"
+FAULT = (
+    "DMAR: [DMA Read NO_PASID] Request device [06:00.0] fault addr 0xdf000000"
+    " [fault reason 0x06] PTE Read access is not set"
+)
+BLOCKED = (
+    f'vfio-pci {HERE}: Device is currently in use, task "bash" (4711) blocked'
+    " until device is released"
+)
+TOKEN = f"vfio-pci {HERE}: VF token required to access device"
+MEMLOCK = "vfio_pin_pages_remote: RLIMIT_MEMLOCK (65536) exceeded"
+QUEUE = "DMAR: VT-d detected Invalidation Queue Error: Reason f"
+RELAXED = (
+    "DMAR: Intel-IOMMU: assuming all RMRRs are relaxable. This can lead to"
+    " instability or data loss"
+)
+# A driver that had the card before; a Radeon.
+RADEON = f"amdgpu {HERE}: amdgpu: GPU reset(2) failed"
+RADEON_BACK = f"amdgpu {HERE}: amdgpu: GPU reset(3) succeeded!"
 
 
 EXAMPLES = {
@@ -103,8 +125,73 @@ EXAMPLES = {
             case(*bound(), log=(XID.replace("0000:06", "0000:07"),)),
             case(*bound(), log=(XID.replace("79", "43"),)),
             case(*bound(), log=(RECOVERY, HEALED)),
+            case(*bound(), log=(RADEON, RADEON_BACK)),
         ),
-        (case(*bound(), log=(RECOVERY,)),),
+        (
+            case(*bound(), log=(RECOVERY,)),
+            case(*bound(), log=(RADEON_BACK, RADEON)),
+        ),
+    ),
+    "device-lost": Example(
+        case(*bound(), log=(LOST,)),
+        Confidence.POSSIBLE,
+        "inaccessible",
+        (case(*bound(), log=(LOST.replace(HERE, ELSEWHERE),)),),
+    ),
+    "nvlink-fault": Example(
+        case(*bound(), log=(NVLINK,)),
+        Confidence.POSSIBLE,
+        "149, NETIR",
+        (
+            case(*bound(), log=(NVLINK.replace("0000:06", "0000:07"),)),
+            case(*bound(), log=(SWITCH.replace("Fatal", "Non-fatal"),)),
+            case(
+                member(
+                    function(
+                        "06:00.0", "1002:740f", 0x038000, driver="vfio-pci"
+                    )
+                ),
+                log=(SWITCH,),
+            ),
+        ),
+        (case(*bound(), log=(SWITCH,)),),
+    ),
+    "iommu-fault": Example(
+        case(*bound(), log=(FAULT,)),
+        Confidence.POSSIBLE,
+        "Request device [06:00.0]",
+        (case(*bound(), log=(FAULT.replace("06:00.0", "07:00.0"),)),),
+        (case(*bound(), log=(FAULT, FAULT.replace("Read", "Write"))),),
+    ),
+    "iommu-error": Example(
+        case(*bound(), log=(QUEUE,)),
+        Confidence.POSSIBLE,
+        "Invalidation Queue Error",
+        (case(*bound(), log=(ITE,)),),
+    ),
+    "release-blocked": Example(
+        case(*bound(), log=(BLOCKED,)),
+        Confidence.POSSIBLE,
+        'task "bash" (4711)',
+        (case(*bound(), log=(BLOCKED.replace(HERE, ELSEWHERE),)),),
+    ),
+    "vf-token": Example(
+        case(*bound(), log=(TOKEN,)),
+        Confidence.POSSIBLE,
+        "VF token required",
+        (case(*bound(), log=(TOKEN.replace(HERE, ELSEWHERE),)),),
+    ),
+    "memory-lock-limit": Example(
+        case(*bound(), log=(MEMLOCK,)),
+        Confidence.POSSIBLE,
+        "RLIMIT_MEMLOCK (65536)",
+        (case(*bound(), log=("VFIO - User Level meta-driver",)),),
+    ),
+    "rmrr-relaxed": Example(
+        case(*bound(), log=(RELAXED,)),
+        Confidence.POSSIBLE,
+        "relaxable",
+        (case(*bound(), log=("DMAR: RMRR base: 0x000000bf7ec000",)),),
     ),
     "acs-override": Example(
         case(*bound(), **arguments("pcie_acs_override=downstream")),

@@ -35,6 +35,8 @@ def held(override: str | Unknown | None) -> Member:
 
 HIDDEN = "/etc/modprobe.d/secret.conf"
 LEFT_ALONE = "gpu-passthrough: 0000:06:00.0 is left alone: no driver_override"
+INVALID = 'vfio_pci: invalid id string "10de:143O"'
+
 
 EXAMPLES = {
     "not-enabled": Example(
@@ -52,6 +54,15 @@ EXAMPLES = {
             case(
                 installation=found({HIDDEN: ""})._replace(files={HIDDEN: LOST})
             ),
+        ),
+    ),
+    "ids-invalid": Example(
+        case(GPU, AUDIO, log=(INVALID,)),
+        Confidence.LIKELY,
+        "invalid id string",
+        (
+            case(GPU, AUDIO, log=(INVALID,), enablement=BY_ADDRESS),
+            case(GPU, AUDIO, log=(INVALID, *ALL_ADDED)),
         ),
     ),
     "ids-incomplete": Example(
