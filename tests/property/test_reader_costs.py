@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import pkgutil
 import random
+import re
 import time
 from collections.abc import Callable, Iterable
 
@@ -26,6 +27,7 @@ from gpu_passthrough_plugin.formats import (
     kernel_cmdline,
     kernel_cmdline_edit,
     kernel_log,
+    kernel_messages,
     loader_entries,
     mkinitcpio_config,
     modprobe,
@@ -69,7 +71,9 @@ PIECES = (
     "6,1,1,-;", "[    1.0] ", "0000:06:00.0: ", "vfio-pci 0000:06:00.0: fail",
     "<a>", "</a>", "<!--", "&lt;", "device_spec = {", '"vendor_id": "10de",',
     "host=06:00.0,", "vfio-pci,", "00:25:90:ab:cd:ef", "10.0.0.7", "a@b:",
-    "http://", "password=", "--password ", "::", "UUID=",
+    "http://", "password=", "--password ", "::", "UUID=", "DMAR: ", "AMD-Vi: ",
+    "amdgpu: ", "arm-smmu ", "NVRM: ", "pciehp: Slot(", "habanalabs", "BAR 1",
+    "Request device [", "fault ", "SXid ", "iommu", "[drm] ",
 )  # fmt: skip
 
 
@@ -88,6 +92,16 @@ def options(text: str) -> object:
     return modprobe.parameters(made, (), "vfio_pci"), modprobe.blocks(
         made, (), "vfio_pci"
     )
+
+
+def messages(text: str) -> object:
+    patterns = vars(kernel_messages).values()
+    return [
+        pattern.search(line)
+        for pattern in patterns
+        if isinstance(pattern, re.Pattern)
+        for line in kernel_log.parsed(text)
+    ]
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -135,6 +149,7 @@ READERS: dict[str, tuple[Callable[[str], object], ...]] = {
         lambda text: kernel_cmdline_edit.edit_text(text, REQUIREMENTS),
         lambda text: kernel_cmdline_edit.correct_text(text, REQUIREMENTS),
     ),
+    "kernel_messages": (messages,),
     "kernel_log": (
         kernel_log.parsed,
         lambda text: kernel_log.relevant(kernel_log.parsed(text)),
