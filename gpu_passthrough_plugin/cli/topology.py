@@ -9,6 +9,7 @@ from typing import Any
 from gpu_passthrough_plugin.cli.command import Command
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.flow import host_snapshot
+from gpu_passthrough_plugin.model import fabric as fabrics
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.group import Group
@@ -34,6 +35,9 @@ class Topology(Command):
         names = {f.address: context.names.function(f) for f in functions}
         for line in draw(functions, parents, groups, names):
             self.app.stdout.write(f"{line}\n")
+        fabric = fabrics.fabric(functions)
+        if fabric is not None:
+            self.app.stdout.write(f"NVLink fabric: {fabric}\n")
 
 
 def draw(

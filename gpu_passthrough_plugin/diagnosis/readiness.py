@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from gpu_passthrough_plugin.model import fabric as fabrics
+from gpu_passthrough_plugin.model.fabric import SHARED, VGPU
 from gpu_passthrough_plugin.model.finding import Finding, Status
-from gpu_passthrough_plugin.model.function import NVIDIA, VFIO_PCI
 from gpu_passthrough_plugin.model.group import (
     NO_IOMMU,
     VFIO_NO_IOMMU,
     Group,
+    Member,
     Reason,
     Role,
 )
@@ -29,36 +31,50 @@ def findings(facts: HostFacts, groups: Sequence[Group]) -> tuple[Finding, ...]:
         _iommu(facts, _absence(groups)),
         _groups(groups),
         _assignable(groups),
-        *_fabric(groups),
+        *_fabric(facts, groups),
     )
 
 
-def _fabric(groups: Sequence[Group]) -> Iterator[Finding]:
-    """Yield what switches NVLink between the host's GPUs, if anything does."""
-    functions = [m.function for g in groups for m in g.members]
-    nvswitches = [f for f in functions if f.is_nvswitch]
-    if not nvswitches:
+def _fabric(facts: HostFacts, groups: Sequence[Group]) -> Iterator[Finding]:
+    """Yield what connects the host's GPUs by NVLink, if anything does."""
+    members = [m for g in groups for m in g.members]
+    fabric = fabrics.fabric(m.function for m in members)
+    if fabric is None:
         return
-    gpus = [
-        f for f in functions if f.vendor_id == NVIDIA and not f.is_nvswitch
-    ]
-    names = ", ".join(str(f.address) for f in nvswitches)
+    mode = facts.fabric_mode
     detail = (
-        f"NVLink: {len(nvswitches)} NVSwitches ({names}),"
-        f" {sum(f.is_display for f in gpus)} NVIDIA GPUs"
+        f"NVLink fabric of {fabric}; {fabrics.mode_description(mode)}; a guest"
+        " with several of the GPUs needs a partition, which is a set of GPUs"
+        " that Fabric Manager connects"
     )
-    given = [f for f in nvswitches if f.driver == VFIO_PCI]
-    if given:
+    if fabric.given:
         yield Finding(
             "fabric",
             Status.WARN,
-            f"{detail}; {given[0].address} is on vfio-pci",
+            f"{detail}; {fabrics.addresses(fabric.given)} on vfio-pci",
             "give all GPUs and all NVSwitches to one guest; for several"
             " guests leave the NVSwitches to the host's driver and activate a"
             " partition of Fabric Manager for each",
         )
-    else:
-        yield Finding("fabric", Status.PASS, detail)
+        return
+    needed = VGPU if any(map(_is_vgpu, members)) else SHARED
+    is_selected = any(m.role is Role.PRIMARY for m in members)
+    if isinstance(mode, int) and mode != needed and is_selected:
+        yield Finding(
+            "fabric",
+            Status.WARN,
+            detail,
+            f"set FABRIC_MODE={needed} in {fabrics.MANAGER_PATH} and restart"
+            " nvidia-fabricmanager while no guest has any of the GPUs",
+        )
+        return
+    yield Finding("fabric", Status.PASS, detail)
+
+
+def _is_vgpu(member: Member) -> bool:
+    """Return whether it is a virtual function that carries a vGPU."""
+    detail = member.detail
+    return detail is not None and bool(known(detail.vgpu_type))
 
 
 def vfio(is_loaded: bool, is_available: bool | Unknown) -> Finding:

@@ -11,7 +11,7 @@ from gpu_passthrough_plugin.discovery.hypervisor import CPUINFO
 from gpu_passthrough_plugin.discovery.modules import OSRELEASE
 from gpu_passthrough_plugin.discovery.tree import Tree, text
 from gpu_passthrough_plugin.formats import kernel_cmdline
-from gpu_passthrough_plugin.model import budget
+from gpu_passthrough_plugin.model import budget, fabric
 from gpu_passthrough_plugin.model.host_facts import CpuVendor, HostFacts
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why, decoded
 
@@ -28,6 +28,9 @@ _MACHINE_ID = "etc/machine-id"
 _ID = re.compile(r"[0-9a-f]{32}")
 _PROJECT = b"gpu-passthrough"
 _NODES = "sys/devices/system/node"
+_FABRIC_MODE = re.compile(
+    r"^[ \t]*FABRIC_MODE[ \t]*=[ \t]*(.*?)[ \t\r]*$", re.M
+)
 _BOARD = "sys/firmware/devicetree/base/model"
 
 
@@ -44,12 +47,26 @@ def facts(tree: Tree) -> HostFacts:
         sockets=_sockets(tree),
         hypervisor=hypervisor.hypervisor(tree),
         board=_board(tree.read(_BOARD)),
+        fabric_mode=_fabric_mode(text(tree, fabric.MANAGER_PATH.lstrip("/"))),
     )
 
 
 def _board(data: bytes | Unknown) -> str | None:
     """Return the device tree's name of a board, such as ``Raspberry Pi 5``."""
     return None if isinstance(data, Unknown) else decoded(data).rstrip("\0")
+
+
+def _fabric_mode(config: str | Unknown) -> int | Unknown | None:
+    """Return the last ``FABRIC_MODE`` of Fabric Manager's configuration.
+
+    Source: NVIDIA, Fabric Manager User Guide: 0 where nothing sets it.
+    """
+    if isinstance(config, Unknown):
+        return None if config == MISSING else config
+    values = _FABRIC_MODE.findall(config) or ["0"]
+    if not re.fullmatch(r"[0-9]{1,3}", values[-1]):
+        return Unknown(Why.MALFORMED, f"FABRIC_MODE={values[-1]}")
+    return int(values[-1])
 
 
 def boot_id(tree: Tree) -> str | Unknown:

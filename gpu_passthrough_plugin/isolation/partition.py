@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 from gpu_passthrough_plugin.formats.pci_config import Port
 from gpu_passthrough_plugin.isolation import cards
+from gpu_passthrough_plugin.model import fabric as fabrics
 from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.fabric import Fabric
 from gpu_passthrough_plugin.model.function import (
-    NVIDIA,
     Detail,
     Function,
     Header,
@@ -81,8 +82,8 @@ class Part(NamedTuple):
     :param card_elsewhere: functions of the primaries' cards that are in
         other groups.
     :param ports: of PCI Express above the primaries.
-    :param nvswitches: of the host, where a primary is a GPU between which
-        they switch.
+    :param fabric: of the host, where a primary is a GPU of it, or a member
+        an NVSwitch.
     """
 
     number: int | None
@@ -92,7 +93,7 @@ class Part(NamedTuple):
     reset_with: tuple[Function, ...] = ()
     card_elsewhere: tuple[Function, ...] = ()
     ports: tuple[tuple[Address, Port], ...] = ()
-    nvswitches: tuple[Function, ...] = ()
+    fabric: Fabric | None = None
 
     @property
     def has_primary(self) -> bool:
@@ -199,7 +200,7 @@ def with_neighbours(parts: Sequence[Part]) -> tuple[Part, ...]:
     :param parts: all groups of the host, those with a primary in full.
     """
     members = [member for part in parts for member in part.members]
-    nvswitches = tuple(m.function for m in members if m.function.is_nvswitch)
+    fabric = fabrics.fabric(member.function for member in members)
     by_bus: dict[object, list[Member]] = {}
     by_card: dict[object, list[Member]] = {}
     for member in members:
@@ -208,7 +209,7 @@ def with_neighbours(parts: Sequence[Part]) -> tuple[Part, ...]:
             by_card.setdefault(member.card, []).append(member)
     return tuple(
         part._replace(
-            nvswitches=nvswitches if _is_on_nvlink(part) else (),
+            fabric=fabric if _is_on_fabric(part) else None,
             reset_with=_elsewhere(
                 part,
                 (
@@ -227,7 +228,7 @@ def with_neighbours(parts: Sequence[Part]) -> tuple[Part, ...]:
             ),
         )
         if part.has_primary and part.number is not None
-        else part
+        else part._replace(fabric=fabric if _is_on_fabric(part) else None)
         for part in parts
     )
 
@@ -236,16 +237,12 @@ def _primaries(part: Part) -> list[Member]:
     return [m for m in part.members if m.role is Role.PRIMARY]
 
 
-def _is_on_nvlink(part: Part) -> bool:
-    """Return whether a primary is of the class of GPUs on SXM boards."""
-    return any(
-        m.function.vendor_id == NVIDIA
-        and m.function.class_code == _CONTROLLER_3D
-        for m in _primaries(part)
+def _is_on_fabric(part: Part) -> bool:
+    return any(fabrics.is_member(m.function) for m in _primaries(part)) or any(
+        m.function.is_nvswitch for m in part.members
     )
 
 
-_CONTROLLER_3D = 0x030200
 # More than any card has; a made-up host may have thousands.
 _MOST_NEIGHBOURS = 32
 

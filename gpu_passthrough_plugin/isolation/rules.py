@@ -142,7 +142,18 @@ def strays(case: Case) -> Iterator[Reason]:
 
 def no_primary(case: Case) -> Iterator[Reason]:
     """Refuse a group without a function that the operator selected."""
-    if not case.part.has_primary:
+    if case.part.has_primary:
+        return
+    fabric = case.part.fabric
+    if fabric is not None:
+        yield Reason(
+            NO_PRIMARY,
+            "not selected by [discovery] select; it stays with the host, as"
+            f" an NVSwitch of the NVLink fabric of {fabric}",
+            "leave NVSwitches to the host's driver, which Fabric Manager"
+            " needs; only one guest with all GPUs may have all of them",
+        )
+    else:
         yield Reason(
             NO_PRIMARY,
             "not selected by [discovery] select",

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from gpu_passthrough_plugin.isolation import acs
 from gpu_passthrough_plugin.isolation.partition import Part, Policy
 from gpu_passthrough_plugin.isolation.rules import RULES, Case, make_case
+from gpu_passthrough_plugin.model.fabric import addresses, is_member
 from gpu_passthrough_plugin.model.function import Function, is_lost_by_reset
 from gpu_passthrough_plugin.model.group import (
     NO_IOMMU,
@@ -35,15 +36,15 @@ def _notes(case: Case) -> Iterator[str]:
     doubt = acs.doubt(case.part, case.facts)
     if doubt is not None:
         yield doubt
-    if case.part.nvswitches:
-        names = ", ".join(str(f.address) for f in case.part.nvswitches)
-        yield (
-            f"its GPU is on an NVLink fabric ({len(case.part.nvswitches)}"
-            f" NVSwitches: {names}): two or more GPUs of one guest need an"
-            " active partition of Fabric Manager ('fmpm -l'), or all GPUs and"
-            " all NVSwitches; otherwise CUDA may end with error 802"
-        )
+    fabric = case.part.fabric
     primaries = [m for m in case.endpoints if m.role is Role.PRIMARY]
+    if fabric is not None and any(is_member(m.function) for m in primaries):
+        yield (
+            "its GPU is on an NVLink fabric (NVSwitches"
+            f" {addresses(fabric.switches)}): two or more GPUs of one guest"
+            " need an active partition of Fabric Manager ('fmpm -l'), or all"
+            " GPUs and all NVSwitches; otherwise CUDA may end with error 802"
+        )
     if len(primaries) > 1:
         yield (
             f"{len(primaries)} primaries share the group and are assigned"

@@ -62,6 +62,8 @@ class HostFacts(NamedTuple):
     :param hypervisor: the name of the one that the host is a guest of;
         None where nothing says that it is one.
     :param board: the device tree's name of the board; None without one.
+    :param fabric_mode: ``FABRIC_MODE`` of NVIDIA Fabric Manager; None where
+        it is not installed.
     """
 
     cpu_vendor: CpuVendor | Unknown
@@ -74,6 +76,7 @@ class HostFacts(NamedTuple):
     sockets: Mapping[int, int] | Unknown
     hypervisor: str | None = None
     board: str | None = None
+    fabric_mode: int | Unknown | None = None
 
     @property
     def has_iommu_table(self) -> bool:

@@ -2,12 +2,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from gpu_passthrough_plugin.diagnosis import readiness
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.model.host_facts import CpuVendor
 from gpu_passthrough_plugin.model.reading import Unknown, Why
-from tests.unit.isolation.values import audio, facts, function, gpu, judged
+from tests.unit.isolation.values import (
+    audio,
+    facts,
+    function,
+    gpu,
+    judged,
+)
 
 LOST = Unknown(Why.UNREADABLE, "Permission denied")
 CARD = judged(gpu(), audio())
@@ -135,7 +143,39 @@ def test_a_fabric_of_nvlink() -> None:
         groups = (CARD, judged_switch(driver))
         *_, found = readiness.findings(facts(), groups)
         assert (found.check, found.status) == ("fabric", status)
-        assert "1 NVSwitches (0000:05:00.0), 1 NVIDIA GPUs" in found.detail
+        assert "1 NVSwitch (third generation: 0000:05:00.0)" in found.detail
+        assert "0 GPUs" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("mode", "vgpu", "status", "remedy"),
+    [
+        (None, 0, Status.PASS, ""),
+        (LOST, 0, Status.PASS, ""),
+        (1, 0, Status.PASS, ""),
+        (0, 0, Status.WARN, "FABRIC_MODE=1"),
+        # NVIDIA/gpu-operator#2923: error 802 in a guest with one vGPU.
+        (0, 558, Status.WARN, "FABRIC_MODE=2"),
+        (1, 558, Status.WARN, "FABRIC_MODE=2"),
+        (2, 558, Status.PASS, ""),
+    ],
+)
+def test_what_fabric_manager_is_configured_for(
+    mode: int | Unknown | None, vgpu: int, status: Status, remedy: str
+) -> None:
+    functions = [
+        function("05:00.0", "10de:22a3", 0x068000, driver="nvidia-nvswitch"),
+        *(
+            function(f"{bus}:00.0", "10de:2335", 0x030200, iommu_group=bus)
+            for bus in (18, 40)
+        ),
+    ]
+    carries = {"18:00.0": {"vgpu_type": vgpu}}
+    groups = [judged(each, details=carries) for each in functions]
+    *_, found = readiness.findings(facts(fabric_mode=mode), groups)
+    assert (found.check, found.status) == ("fabric", status)
+    assert "2 GPUs (0000:18:00.0, 0000:40:00.0)" in found.detail
+    assert remedy in found.remedy
 
 
 def test_a_virtual_machine_whose_firmware_has_an_iommu() -> None:

@@ -42,6 +42,7 @@ def test_nothing_is_known_of_an_empty_tree() -> None:
     found = facts(RecordedTree({}, {}))
     values = found._asdict()
     assert values.pop("hypervisor") is values.pop("board") is None
+    assert values.pop("fabric_mode") is None
     for name, value in values.items():
         assert isinstance(value, Unknown), name
         assert value.why is Why.MISSING
@@ -63,6 +64,21 @@ def test_nothing_is_known_of_an_empty_tree() -> None:
 def test_cpu_vendors(cpuinfo: bytes, wanted: object) -> None:
     tree = RecordedTree({"proc/cpuinfo": cpuinfo}, {})
     assert facts(tree).cpu_vendor == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        (b"LOG_LEVEL=4\nFABRIC_MODE=1\n", 1),
+        (b"# FABRIC_MODE=1\nFABRIC_MODE = 2 \r\nFABRIC_MODE_RESTART=0\n", 2),
+        (b"FABRIC_MODE=1\nFABRIC_MODE=0\n", 0),
+        (b"LOG_LEVEL=4\n", 0),
+        (b"FABRIC_MODE=on\n", Unknown(Why.MALFORMED, "FABRIC_MODE=on")),
+    ],
+)
+def test_how_fabric_manager_is_configured(text: bytes, mode: object) -> None:
+    path = "usr/share/nvidia/nvswitch/fabricmanager.cfg"
+    assert facts(RecordedTree({path: text}, {})).fabric_mode == mode
 
 
 def test_folders_beside_the_acpi_tables_are_none() -> None:

@@ -74,8 +74,15 @@ def test_gpus_on_an_nvlink_fabric_are_told_so() -> None:
         parts = partition.with_neighbours(partition.parts(functions, GPUS))
         for part in parts:
             notes = verdict.judge(part, facts(), GPUS).verdict.notes
-            is_told = any(f"{count} NVSwitches" in note for note in notes)
+            is_told = any(
+                "NVSwitches" in note and note.count(":00.0") == count
+                for note in notes
+            )
             assert is_told == part.has_primary
+            if not part.has_primary:
+                (reason,) = verdict.judge(part, facts(), GPUS).verdict.reasons
+                assert f"{count} NVSwitches" in reason.text
+                assert "8 GPUs" in reason.text
 
 
 def test_cards_without_nvswitches_have_no_fabric() -> None:
