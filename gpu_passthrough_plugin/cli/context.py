@@ -14,6 +14,7 @@ from gpu_passthrough_plugin import defaults, errors
 from gpu_passthrough_plugin.discovery.tree import HostTree, Tree
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import budget, selector
+from gpu_passthrough_plugin.model.reading import printable
 
 if TYPE_CHECKING:
     # A listing needs none of these: they import SQLAlchemy, tooz and
@@ -290,4 +291,4 @@ def say(line: str) -> None:
     A closed stderr interrupts neither an act nor its rollback.
     """
     with contextlib.suppress(OSError):
-        print(line, file=sys.stderr, flush=True)
+        print(printable(line, keeps="\t"), file=sys.stderr, flush=True)

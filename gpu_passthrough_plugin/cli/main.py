@@ -13,6 +13,8 @@ DISTRIBUTION = "gpu-passthrough-plugin"
 _COMPLETION = "gpu-passthrough.bash"
 # Added to a signal's number, as shells do for a command that it ended.
 _SIGNALLED = 128
+# Prints texts of this program alone, in colour on a terminal.
+_HELP = frozenset({"help", "-h", "--help"})
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,6 +49,10 @@ def _run(words: list[str]) -> int:
     if words == ["complete"]:
         sys.stdout.write(completion())
         return 0
+    if words and _HELP.isdisjoint(words):
+        from gpu_passthrough_plugin.cli import output
+
+        output.escape_standard_streams()
     if "list" in words:
         from gpu_passthrough_plugin.cli import fastpath
 

@@ -6,11 +6,11 @@ import contextlib
 import os
 import stat
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TextIO
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.model.reading import Unknown, shown
+from gpu_passthrough_plugin.model.reading import Unknown, printable, shown
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.model.redaction import Redaction
@@ -33,8 +33,8 @@ def plain(value: object) -> object:
 def lines(value: object) -> list[str]:
     """Return a value for people, line by line; at least one line."""
     if isinstance(value, tuple):
-        return list(map(str, value)) or [""]
-    return shown(value).split("\n")
+        return [printable(str(v)) for v in value] or [""]
+    return [printable(line) for line in shown(value).split("\n")]
 
 
 def text(value: object) -> str:
@@ -45,8 +45,42 @@ def text(value: object) -> str:
 def flat(value: object) -> str:
     """Return a value in one line, several of them separated by commas."""
     if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    return shown(value)
+        return printable(",".join(map(str, value)))
+    return printable(shown(value))
+
+
+class PrintableStream:
+    """A standard stream that escapes what commands a terminal.
+
+    Everything that a command prints passes through one, whoever wrote it:
+    results, messages, help, tracebacks, and what libraries log.  Names and
+    texts of a host are strangers'.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        if not text.replace("\n", "").replace("\t", "").isprintable():
+            # The only one that JSON leaves as it is; so it stays JSON.
+            text = text.replace("\x7f", "\\u007f")
+            text = printable(text, keeps="\n\t")
+        return self._stream.write(text)
+
+    def writelines(self, texts: Iterable[str]) -> None:
+        for text in texts:
+            self.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def escape_standard_streams() -> None:
+    """Put a ``PrintableStream`` around stdout and stderr."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if not isinstance(stream, PrintableStream):
+            setattr(sys, name, PrintableStream(stream))
 
 
 def run(act: Callable[[], int], *, is_debug: bool = False) -> int:
@@ -70,7 +104,7 @@ def run(act: Callable[[], int], *, is_debug: bool = False) -> int:
 
 
 def _print_error(message: str) -> None:
-    line = " ".join(message.split())
+    line = printable(" ".join(message.split()))
     print(f"gpu-passthrough: {line}", file=sys.stderr)
 
 

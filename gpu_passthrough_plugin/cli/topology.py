@@ -13,7 +13,7 @@ from gpu_passthrough_plugin.model import fabric as fabrics
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.group import Group
-from gpu_passthrough_plugin.model.reading import shown
+from gpu_passthrough_plugin.model.reading import printable, shown
 
 Names = Mapping[Address, str]
 
@@ -34,10 +34,10 @@ class Topology(Command):
         }
         names = {f.address: context.names.function(f) for f in functions}
         for line in draw(functions, parents, groups, names):
-            self.app.stdout.write(f"{line}\n")
+            self.app.stdout.write(f"{printable(line)}\n")
         fabric = fabrics.fabric(functions)
         if fabric is not None:
-            self.app.stdout.write(f"NVLink fabric: {fabric}\n")
+            self.app.stdout.write(f"NVLink fabric: {printable(str(fabric))}\n")
 
 
 def draw(
