@@ -206,11 +206,11 @@ class HostVerify(Lister):
         context = self.context
         if parsed_args.report:
             with time_limit(parsed_args.report):
-                tree, evidence = report.read(parsed_args.report)
+                tree, evidence, notes = report.read(parsed_args.report)
                 findings = verification.verify_host(
                     tree, context.policy, evidence
                 )
-            for warning in tree.warnings:
+            for warning in (*tree.warnings, *notes):
                 say(warning)
         else:
             findings = verification.verify_host(
@@ -242,7 +242,11 @@ class HostReport(Command):
         output.require_writable(path, is_forced=is_forced)
         context = self.context
         redaction = Redaction()
-        content = report.write(context.tree, context.boot_evidence, redaction)
+        content, notes = report.write(
+            context.tree, context.boot_evidence, redaction
+        )
+        for note in notes:
+            say(note)
         say(output.save(path, content, redaction, is_forced=is_forced))
 
 

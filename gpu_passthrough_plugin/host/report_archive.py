@@ -18,7 +18,8 @@ RECORDING = "host.umockdev"
 LOG = "kernel.log"
 ENABLEMENT = "enablement.json"
 IMAGES = "images.json"
-NAMES = (RECORDING, LOG, ENABLEMENT, IMAGES)
+UNREAD = "unread.json"
+NAMES = (RECORDING, LOG, ENABLEMENT, IMAGES, UNREAD)
 """The names of all parts that a report may have."""
 
 _TITLE = "report.json"

@@ -25,7 +25,7 @@ def reported(host: Host, log: str, path: Path) -> Path:
     evidence = BootEvidence(
         kernel_log.parsed(log), None, lambda _, __: MISSING
     )
-    path.write_bytes(report.write(host.tree(), evidence, Redaction()))
+    path.write_bytes(report.write(host.tree(), evidence, Redaction()).content)
     return path
 
 
