@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Iterable, Iterator
 from importlib.metadata import EntryPoint
 from typing import Any
@@ -77,7 +78,7 @@ class Command(cliff.command.Command):
         # the command, at every call.
         return ""
 
-    @property
+    @functools.cached_property
     def context(self) -> Context:
         """Return the context that the global options select."""
         options = self.app.options

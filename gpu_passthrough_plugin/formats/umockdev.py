@@ -160,8 +160,14 @@ def read(data: bytes, title: str) -> Recording:
             f"{title} has {count} lines; expected at most {budget.MAX_LINES}"
         )
     reader = _Reader(title)
+    end = b"\n"
     # Editors of Windows end every line so.
-    end = b"\r\n" if data[: data.find(b"\n")].endswith(b"\r") else b"\n"
+    if data[: data.find(b"\n")].endswith(b"\r"):
+        end = b"\r\n"
+        reader.warnings.append(
+            f"{title} has line ends of Windows (CR LF): read without CR;"
+            " transfer recordings as binary files"
+        )
     line = b""
     for number, line in enumerate(_lines(data), 1):
         reader.take(number, line.removesuffix(end))

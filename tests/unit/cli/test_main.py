@@ -210,3 +210,27 @@ def test_names_in_another_encoding(form: str, tmp_path: Path) -> None:
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"udcff" in done.stdout.lower()
+
+
+@pytest.mark.parametrize(
+    "words", ["group list", "device list -f csv", "topology", "host check"]
+)
+def test_a_warning_of_a_recording_is_printed_once(
+    words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "windows"
+    content = Path(recorded_tree.SEED).read_bytes()
+    path.write_bytes(content.replace(b"\n", b"\r\n"))
+    calls = [
+        subprocess.run(
+            (sys.executable, "-c", _MAIN, "--recording", name, *words.split()),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for name in (str(path), recorded_tree.SEED)
+    ]
+    assert calls[0].stdout == calls[1].stdout
+    (warning,) = calls[0].stderr.splitlines()
+    assert warning.startswith(f"{path} has line ends of Windows")
+    assert calls[1].stderr == ""
