@@ -45,8 +45,8 @@ _OPTS: dict[str, tuple[cfg.Opt, ...]] = {
     guests.HOOK_GROUP: guests.HOOK_OPTS,
     guests.RELEASE_GROUP: guests.RELEASE_OPTS,
 }
-# These groups may have further options: Nova's, oslo.db's deprecated names,
-# and keystoneauth's, which the group's own module checks.
+# These groups may have further options, Nova's, oslo.db's and keystoneauth's:
+# the group's own module checks their names.
 _SHARED_GROUPS = frozenset({pci.GROUP, database.GROUP, placement.GROUP})
 
 

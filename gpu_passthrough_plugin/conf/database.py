@@ -68,6 +68,7 @@ def _others(section: Section) -> dict[str, object]:
 
     opts = [o for o in options.database_opts if o.dest != CONNECTION.dest]
     section.register(opts)
+    section.check_names({CONNECTION.dest, *(opt.dest for opt in opts)})
     return {
         opt.dest: section.value(opt) for opt in opts if section.is_set(opt)
     }

@@ -39,6 +39,10 @@ Possible values:
 """,
 )
 OPTS = (ALIAS,)
+# Source: nova, conf/pci.py (2026.1, and the names it deprecates).
+_NOVAS = frozenset(
+    {"alias", "device_spec", "passthrough_whitelist", "report_in_placement"}
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class Pci:
 
 def parse(section: Section) -> Pci:
     """Return the group's values; add its faults to ``section.faults``."""
+    section.check_names(_NOVAS, are_complete=False)
     try:
         return Pci(nova_alias.parse_aliases(section.value(ALIAS)))
     except errors.Faults as faults:

@@ -11,7 +11,6 @@ from gpu_passthrough_plugin.conf.section import (
     Section,
     expected_driver,
     installed_drivers,
-    unknown_option,
 )
 
 GROUP = "placement"
@@ -72,16 +71,12 @@ class Placement:
 
 def parse(section: Section) -> Placement:
     """Return the group's values; add its faults to ``section.faults``."""
-    names = section.names()
-    if not names:
+    if not section.names():
         return Placement({})
     opts = {opt.dest: opt for opt in _others(section)}
     section.register(list(opts.values()))
     opts |= {opt.dest: opt for opt in OPTS}
-    for name in sorted(names - opts.keys()):
-        path = section.source(cfg.Opt(name))
-        fault = unknown_option(GROUP, name, opts)
-        section.faults.append(f"{path}: {fault}")
+    section.check_names(opts)
     return Placement(
         {
             name: section.value(opt)

@@ -130,6 +130,22 @@ class Section:
         groups = (d.groups.get(self.group, {}) for d in self._documents)
         return frozenset(name for names in groups for name in names)
 
+    def check_names(
+        self, names: Collection[str], *, are_complete: bool = True
+    ) -> None:
+        """Add a fault for each name in a file that no option has.
+
+        :param names: of the group's options.
+        :param are_complete: False where newer releases of another program
+            may have more: then only a name that resembles one is at fault.
+        """
+        for document in self._documents:
+            for name in document.groups.get(self.group, {}):
+                is_valid = name in names
+                if not is_valid and (are_complete or nearest(name, names)):
+                    fault = unknown_option(self.group, name, names)
+                    self.faults.append(f"{document.path}: {fault}")
+
     def is_set(self, option: cfg.Opt) -> bool:
         """Return whether a file gives the option a value."""
         return any(d.values(self.group, option.dest) for d in self._documents)
@@ -205,7 +221,8 @@ def unknown_options(
     is ignored: it may belong to a third party's driver.
 
     :param names: the options of each of the product's groups.
-    :param shared_groups: groups that may have options of other programs.
+    :param shared_groups: groups that may have options of other programs:
+        the group's own module checks their names.
     """
     for group, options in document.groups.items():
         if group not in names:

@@ -130,6 +130,46 @@ def test_every_option_is_read(written: Written) -> None:
     assert settings.release.reset_timeout_s == 10
 
 
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        ("[database]\nconection = mysql+pymysql://u:p@db/l", "connection?"),
+        ("[database]\nmax-retrys = 3", "max_retries?"),
+        ("[database]\nzzz = 3", "expected one of: "),
+        ("[pci]\naliass = {}", "alias?"),
+        ("[pci]\ndevice_specs = {}", "device_spec?"),
+        ("[placement]\nusrname = x", "username?"),
+    ],
+)
+def test_a_misspelt_option_of_a_shared_group_is_reported(
+    written: Written, text: str, data: str
+) -> None:
+    path = written(text)
+    group, _, line = text.partition("\n")
+    name = line.partition(" ")[0].replace("-", "_")
+    (fault,) = faults(written("", "other.conf"), path)
+    assert fault.startswith(f"{path}: {group} {name} ")
+    assert data in fault
+    assert "u:p" not in fault
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[database]\nslave_connection = mysql+pymysql://db/l",
+        "[database]\nuse-db-reconnect = true",
+        "[pci]\npassthrough_whitelist = {}",
+        "[pci]\nreport_in_placement = true",
+        # What a later release of Nova may have.
+        "[pci]\nzzz = 1",
+    ],
+)
+def test_other_programs_options_of_a_shared_group(
+    written: Written, text: str
+) -> None:
+    conf.load([written(text)])
+
+
 def test_no_credentials_are_shown(written: Written) -> None:
     assert "secret" not in repr(conf.load([written(WHOLE)]))
 

@@ -85,7 +85,7 @@ def test_refuses(tmp_path: Path, group: str, line: str, datum: str) -> None:
         ("database", "connection = sqlite:///file:/srv/a?uri=true"),
         ("database", "connection = mysql+pymysql://me:pa$$word@db/a"),
         ("database", "connection = mariadb+pymysql://db/a"),
-        ("database", "sql_max_retries = 3"),
+        ("database", "max_retries = 3"),
         ("coordination", "backend_url = redis://r:6379"),
         ("coordination", "backend_url = file:///srv/locks"),
         ("libvirt", "connection_uri = test:///srv/host.xml"),
