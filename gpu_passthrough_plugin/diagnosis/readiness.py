@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from gpu_passthrough_plugin.model import fabric as fabrics
 from gpu_passthrough_plugin.model.fabric import SHARED, VGPU
 from gpu_passthrough_plugin.model.finding import Finding, Status
+from gpu_passthrough_plugin.model.function import VFIO_PCI
 from gpu_passthrough_plugin.model.group import (
     NO_IOMMU,
     VFIO_NO_IOMMU,
@@ -77,13 +78,22 @@ def _is_vgpu(member: Member) -> bool:
     return detail is not None and bool(known(detail.vgpu_type))
 
 
-def vfio(is_loaded: bool, is_available: bool | Unknown) -> Finding:
+def vfio(
+    is_loaded: bool, is_available: bool | Unknown, groups: Sequence[Group]
+) -> Finding:
     """Return whether vfio-pci is loaded, or can be.
 
+    :param is_loaded: whether the driver was seen in sysfs, which recordings
+        do not have: a function bound to it proves it as well.
     :param is_available: whether the running kernel has the module.
     """
     if is_loaded:
         return Finding("vfio-pci", Status.PASS, "loaded")
+    members = (member for group in groups for member in group.members)
+    bound = [m.address for m in members if m.function.driver == VFIO_PCI]
+    if bound:
+        detail = f"loaded: {min(bound)} is bound to it"
+        return Finding("vfio-pci", Status.PASS, detail)
     if isinstance(is_available, Unknown):
         return Finding(
             "vfio-pci",

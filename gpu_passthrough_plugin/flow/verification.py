@@ -26,6 +26,7 @@ from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.change import NEW_PATH
 from gpu_passthrough_plugin.model.change_history import Enablement
 from gpu_passthrough_plugin.model.finding import Finding, Status
+from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.installation import Installation
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why, known
@@ -77,17 +78,22 @@ def check_host(
         to be rebooted; may raise.
     """
     snapshot = host_snapshot.read(tree, policy)
-    yield from readiness.findings(snapshot.facts, snapshot.groups())
-    yield _check_vfio(tree, snapshot.facts)
+    groups = snapshot.groups()
+    yield from readiness.findings(snapshot.facts, groups)
+    yield _check_vfio(tree, snapshot.facts, groups)
     yield from _check_reboot(tree, snapshot, boot_evidence)
     for dependency in dependencies:
         yield _check_dependency(dependency)
 
 
-def _check_vfio(tree: Tree, facts: HostFacts) -> Finding:
+def _check_vfio(
+    tree: Tree, facts: HostFacts, groups: Sequence[Group]
+) -> Finding:
     loaded = tree.names("sys/bus/pci/drivers/vfio-pci")
     is_available = modules.has(tree, facts.kernel_release, "vfio_pci")
-    return readiness.vfio(not isinstance(loaded, Unknown), is_available)
+    return readiness.vfio(
+        not isinstance(loaded, Unknown), is_available, groups
+    )
 
 
 def _check_reboot(

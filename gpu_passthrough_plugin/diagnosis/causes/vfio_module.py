@@ -27,6 +27,7 @@ from gpu_passthrough_plugin.formats import (
     modprobe,
     vfio_pci_ids,
 )
+from gpu_passthrough_plugin.model.function import VFIO_PCI
 from gpu_passthrough_plugin.model.reading import Unknown, known
 
 # Backups of editors and package managers.
@@ -41,7 +42,8 @@ def vfio_missing(case: Case) -> Cause | None:
     evidence = case.evidence
     line = kernel_log.first(evidence.messages, kernel_messages.VFIO_NOT_FOUND)
     is_known = evidence.has_vfio is False
-    if is_builtin_vfio(evidence) or evidence.has_vfio is True:
+    is_bound = any(m.function.driver == VFIO_PCI for m in evidence.members)
+    if is_bound or is_builtin_vfio(evidence) or evidence.has_vfio is True:
         return None
     if line is None and not is_known:
         return None

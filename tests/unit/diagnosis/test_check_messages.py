@@ -31,7 +31,14 @@ HOSTS: tuple[tuple[tuple[Group, ...], Fields], ...] = (
     ((CARD,), GUEST | {"iommus": LOST}),
     ((judged(gpu(iommu_group=None), facts=facts(iommus=())),), {}),
 )
-VFIO = ((True, True), (False, LOST), (False, True), (False, False))
+ON_VFIO = judged(gpu(driver="vfio-pci"))
+VFIO = (
+    (True, True, ()),
+    (False, LOST, (CARD, ON_VFIO)),
+    (False, LOST, (CARD,)),
+    (False, True, ()),
+    (False, False, ()),
+)
 REBOOTS = (
     host(*bound()),
     host(*card(), facts=QUIET),

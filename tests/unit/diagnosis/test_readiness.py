@@ -181,3 +181,14 @@ def test_what_fabric_manager_is_configured_for(
 def test_a_virtual_machine_whose_firmware_has_an_iommu() -> None:
     found = checks(CARD, hypervisor="QEMU", iommus=())["firmware"]
     assert (found.status, found.detail) == (Status.PASS, "ACPI table DMAR")
+
+
+def test_a_function_on_vfio_pci_proves_that_it_is_loaded() -> None:
+    on_vfio = judged(audio(), gpu(driver="vfio-pci"))
+    for is_available in (LOST, True, False):
+        finding = readiness.vfio(False, is_available, (NIC, on_vfio))
+        assert finding.status is Status.PASS
+        assert "0000:06:00.0" in finding.detail
+    other = judged(gpu(driver="nvgrace_gpu_vfio_pci"), audio())
+    assert readiness.vfio(False, LOST, (other,)).status is Status.WARN
+    assert readiness.vfio(False, False, (other,)).status is Status.FAIL

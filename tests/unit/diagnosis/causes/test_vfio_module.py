@@ -3,9 +3,11 @@ from __future__ import annotations
 import pytest
 
 from gpu_passthrough_plugin.diagnosis.causes import vfio_module
+from gpu_passthrough_plugin.model.reading import Unknown
 from tests.unit.diagnosis.build import (
     LOST,
     PATH,
+    Fields,
     card,
     case,
     cause,
@@ -14,9 +16,10 @@ from tests.unit.diagnosis.build import (
     enabled,
     found,
     image,
+    member,
 )
 from tests.unit.diagnosis.examples.vfio_module import VFIO
-from tests.unit.isolation.values import facts
+from tests.unit.isolation.values import facts, gpu
 
 
 def test_what_keeps_vfio_pci_away() -> None:
@@ -61,6 +64,18 @@ def test_a_log_that_misses_vfio_pci(line: str) -> None:
         confidence(vfio_module.vfio_missing, case(log=(line,), has_vfio=True))
         == ""
     )
+
+
+@pytest.mark.parametrize("has_vfio", [False, LOST])
+def test_a_bound_function_proves_that_vfio_pci_is_there(
+    has_vfio: bool | Unknown,
+) -> None:
+    line = "systemd-modules-load[1]: Failed to find module 'vfio_pci'"
+    fields: Fields = {"log": (line,), "has_vfio": has_vfio}
+    on_vfio = member(gpu("82:00.0", driver="vfio-pci"))
+    alone, joined = case(*card(), **fields), case(*card(), on_vfio, **fields)
+    assert confidence(vfio_module.vfio_missing, alone) != ""
+    assert confidence(vfio_module.vfio_missing, joined) == ""
 
 
 def test_an_image_without_vfio_pci_and_nobody_there_first() -> None:
