@@ -188,6 +188,9 @@ def _not_here(view: HostView) -> Iterator[Problem]:
 
 
 def _not_listed(view: HostView) -> Iterator[Problem]:
+    if view.spec_faults:
+        # One that cannot be read may list it.
+        return
     offered = _offered(view)
     for line in view.aliases:
         if any(_fits_ids(line.entry, o.device) for o in offered):
@@ -204,6 +207,8 @@ def _failing(view: HostView, *, is_elsewhere: bool) -> Iterator[Problem]:
 
     :param is_elsewhere: whether to yield those, or the others.
     """
+    if view.spec_faults:
+        return
     offered = _offered(view)
     tried = [
         (a, *_first_failing(a.entry, offered, view)) for a in view.aliases

@@ -34,10 +34,13 @@ class Check(NamedTuple):
 
     :param passed: what is reported when none of them finds anything.
     :param options: it is of no use where none of these is set.
+    :param reads: options whose every entry has to be read to pass it;
+        ``options`` by default.
     """
 
     passed: str
     options: tuple[str, ...]
+    reads: tuple[str, ...] | None = None
 
 
 _SPEC, _ALIAS = ("device_spec",), ("alias",)
@@ -64,7 +67,9 @@ _CHECKS: Mapping[str, Check] = {
         "entries with the same name are compatible", _ALIAS
     ),
     alias_matching.ALIAS_MATCHES: Check(
-        "every alias matches a function of this host", _ALIAS
+        "every alias matches a function of this host",
+        _ALIAS,
+        reads=(*_SPEC, *_ALIAS),
     ),
     device_spec_rules.TRAITS: Check(
         "Placement accepts every trait", (*_SPEC, *_ALIAS)
@@ -102,8 +107,31 @@ def findings(
 
 
 def _check(name: str, view: HostView) -> Sequence[Finding]:
+    check = _CHECKS[name]
     faults = [*_faults(name, view)]
-    return faults or [Finding(name, Status.PASS, _CHECKS[name].passed)]
+    return (
+        faults
+        or [*_unread(name, check, view)]
+        or [Finding(name, Status.PASS, check.passed)]
+    )
+
+
+def _unread(name: str, check: Check, view: HostView) -> Iterator[Finding]:
+    """Yield that a check cannot pass while entries cannot be read."""
+    faults = {"device_spec": view.spec_faults, "alias": view.alias_faults}
+    for option in check.reads or check.options:
+        places = [*dict.fromkeys(fault.place for fault in faults[option])]
+        if places:
+            more = f" and {len(places) - 1} more" if places[1:] else ""
+            yield _printable(
+                Finding(
+                    name,
+                    Status.WARN,
+                    f"unknown: not every {option} can be read",
+                    f"fix the {option} first",
+                    f"{places[0]}{more}",
+                )
+            )
 
 
 def _faults(name: str, view: HostView) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from tests.unit.nova.lint.build import (
     faults,
     findings,
     groups,
+    is_left_open,
     kinds,
     pci,
 )
@@ -83,3 +84,51 @@ def test_every_rule_is_reported_under_a_check() -> None:
     names = {rule.check for rule in check.RULES}
     text = pci([DISPLAY], [GPU])
     assert names == {f.check for f in findings(hosts.four_functions(), text)}
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [
+        (
+            pci([DISPLAY], [GPU]) + "alias = {\n",
+            {"alias names", "alias matches", "traits"},
+        ),
+        ("[pci]\nalias = {", {"alias names", "alias matches", "traits"}),
+        (
+            pci([DISPLAY], [GPU]) + "device_spec = {\n",
+            {
+                "matches", "greedy", "groups", "sriov", "bridges", "host",
+                "keys", "traits", "alias matches",
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_passes_no_check(
+    text: str, unknown: set[str]
+) -> None:
+    found = findings(hosts.four_functions(), text)
+    left_open = [f for f in found if is_left_open(f)]
+    assert {f.check for f in left_open} == unknown
+    line = text.rstrip().count("\n") + 1
+    assert {f.where for f in left_open} == {f"nova.conf:{line}"}
+    assert {f.status for f in left_open} == {Status.WARN}
+    failed = {f.check for f in found if f.status is Status.FAIL}
+    assert failed <= {"values", "aliases"}
+
+
+def test_where_is_short_whatever_cannot_be_read() -> None:
+    text = "[pci]\n" + "alias = {\n" * 100
+    found = findings(hosts.four_functions(), text)
+    assert {f.where for f in found if is_left_open(f)} == {
+        "nova.conf:2 and 99 more"
+    }
+
+
+def test_an_alias_is_not_unlisted_while_an_entry_cannot_be_read() -> None:
+    text = pci([], [GPU]) + 'device_spec = {"vendor_id": 5}\n'
+    found = [
+        f
+        for f in findings(hosts.four_functions(), text)
+        if f.check == "alias matches"
+    ]
+    assert list(map(is_left_open, found)) == [True]
