@@ -27,9 +27,10 @@ from gpu_passthrough_plugin.model.reading import Unknown, known
 
 def findings(facts: HostFacts, groups: Sequence[Group]) -> tuple[Finding, ...]:
     """Return one finding per check, in the order in which a host is set up."""
+    reason = absence(groups)
     return (
-        _firmware(facts, _absence(groups)),
-        _iommu(facts, _absence(groups)),
+        _firmware(facts, reason),
+        _iommu(facts, reason),
         _groups(groups),
         _assignable(groups),
         *_fabric(facts, groups),
@@ -112,7 +113,7 @@ def vfio(
     )
 
 
-def _absence(groups: Sequence[Group]) -> Reason | None:
+def absence(groups: Sequence[Group]) -> Reason | None:
     """Return why a function of the host is in no group, or None."""
     reasons = (reason for group in groups for reason in group.verdict.reasons)
     return next(

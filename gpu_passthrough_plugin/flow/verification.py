@@ -142,7 +142,7 @@ def verify_host(
         chosen.setdefault(member.address, targets.target(member))
     expected = verify.expected(evidence, tuple(chosen.values()))
     if not expected:
-        raise errors.Refused(_nothing_expected(snapshot.facts, selection))
+        raise errors.Refused(_nothing_expected(snapshot, selection))
     findings = verify.findings(evidence, expected)
     if all(row.status is Status.PASS for row in findings):
         return findings
@@ -150,9 +150,17 @@ def verify_host(
     return verify.findings(evidence._replace(images=images), expected)
 
 
-def _nothing_expected(facts: HostFacts, selection: Selection) -> str:
+def _nothing_expected(snapshot: HostSnapshot, selection: Selection) -> str:
     """Return why no function is expected on vfio-pci, all that is known."""
-    words = known(facts.kernel_arguments) or ()
+    words = known(snapshot.facts.kernel_arguments) or ()
+    groups = snapshot.groups()
+    absence = readiness.absence(groups)
+    has_groups = any(group.number is not None for group in groups)
+    no_groups = (
+        [f"functions of this host: {absence.text}; {absence.remedy}"]
+        if absence and not has_groups
+        else []
+    )
     ignored = [
         f"{word} on the kernel command line has no effect: vfio-pci reads"
         f" {vfio_pci_ids.CMDLINE_NAME}="
@@ -162,7 +170,8 @@ def _nothing_expected(facts: HostFacts, selection: Selection) -> str:
         "none is selected, on a VFIO driver, or named by ids= of vfio-pci",
     )
     return (
-        f"no function can be on vfio-pci: {'; '.join((*reasons, *ignored))};"
+        f"no function can be on vfio-pci: "
+        f"{'; '.join((*no_groups, *reasons, *ignored))};"
         " see 'gpu-passthrough group list'"
     )
 

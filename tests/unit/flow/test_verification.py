@@ -1,0 +1,58 @@
+"""Which functions ``host verify`` expects, and why none may be."""
+
+from __future__ import annotations
+
+import pytest
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.diagnosis.verify import Verified
+from gpu_passthrough_plugin.flow import verification
+from gpu_passthrough_plugin.flow.verification import BootEvidence
+from gpu_passthrough_plugin.isolation.partition import Policy
+from gpu_passthrough_plugin.model import selector
+from gpu_passthrough_plugin.model.reading import MISSING
+from tests.trees import hosts
+from tests.trees.host import Host
+from tests.unit.isolation.values import GPUS
+
+BOOT = BootEvidence((), None, lambda installation, release: MISSING)
+NOTHING = Policy((selector.parse("1234:*"),))
+
+
+def verified(host: Host, policy: Policy = GPUS) -> tuple[Verified, ...]:
+    return verification.verify_host(host.tree(), policy, BOOT)
+
+
+def refusal(host: Host, policy: Policy = GPUS) -> str:
+    with pytest.raises(errors.Refused) as caught:
+        verified(host, policy)
+    return str(caught.value)
+
+
+def virtual_machine() -> Host:
+    host = hosts.server(iommu=False)
+    host.file("sys/class/dmi/id/sys_vendor", "QEMU\n")
+    host.file("sys/class/dmi/id/product_name", "Standard PC\n")
+    return host
+
+
+@pytest.mark.parametrize("policy", [GPUS, NOTHING])
+def test_a_virtual_machine_without_an_iommu(policy: Policy) -> None:
+    message = refusal(virtual_machine(), policy)
+    assert "virtual machine (QEMU)" in message
+    assert "hw:viommu_model" in message
+    assert ("BMC display" if policy is GPUS else "none is selected") in message
+
+
+def test_a_machine_whose_iommu_is_off_in_the_firmware() -> None:
+    message = refusal(hosts.firmware_off(), NOTHING)
+    assert "ACPI table DMAR" in message
+    assert "VT-d" in message
+
+
+def test_a_machine_with_groups_lacks_no_iommu() -> None:
+    host = hosts.server()
+    host.function("0000:00:1f.0", "8086:a0c8", "060100")
+    message = refusal(host, NOTHING)
+    assert "none is selected" in message
+    assert "IOMMU" not in message
