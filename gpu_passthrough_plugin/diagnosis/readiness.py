@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from gpu_passthrough_plugin.diagnosis.causes.vfio_module import MODULE_REMEDY
 from gpu_passthrough_plugin.model import fabric as fabrics
 from gpu_passthrough_plugin.model.fabric import SHARED, VGPU
 from gpu_passthrough_plugin.model.finding import Finding, Status
@@ -17,10 +18,10 @@ from gpu_passthrough_plugin.model.group import (
     Role,
 )
 from gpu_passthrough_plugin.model.host_facts import (
-    FEATURES,
     IOMMU_TABLES,
     TABLES,
     HostFacts,
+    firmware_remedy,
 )
 from gpu_passthrough_plugin.model.reading import Unknown, known
 
@@ -108,8 +109,7 @@ def vfio(
         "vfio-pci",
         Status.FAIL,
         "the running kernel has no vfio-pci module",
-        "install the kernel's extra modules, or a kernel built with"
-        " CONFIG_VFIO_PCI",
+        MODULE_REMEDY,
     )
 
 
@@ -163,7 +163,7 @@ def _firmware(facts: HostFacts, absence: Reason | None) -> Finding:
         "firmware",
         Status.FAIL,
         f"no ACPI table {table}: the IOMMU is disabled in the firmware",
-        f"enable {FEATURES[vendor]} in the firmware setup",
+        firmware_remedy(vendor),
     )
 
 

@@ -22,6 +22,9 @@ INTEL_ON = f"{INTEL}=on"
 
 # ``iommu=off`` stops the IOMMU of every maker.
 _ANY = "iommu"
+_BY_ENABLE = (
+    "the kernel command line ('gpu-passthrough host enable' does), then reboot"
+)
 _PARAMETERS = {CpuVendor.INTEL: INTEL, CpuVendor.AMD: "amd_iommu"}
 _OPTIONS = (
     "forcedac", "igfx_off", "off", "on", "sm_off", "sm_on", "sp_off",
@@ -119,3 +122,17 @@ def interrupt_remapping_off(words: Sequence[str]) -> str | None:
         ):
             return word
     return None
+
+
+def removal(argument: str) -> str:
+    """Return the remedy for an argument that turns the IOMMU off."""
+    return f"remove {argument} from {_BY_ENABLE}"
+
+
+def replacement(argument: str) -> str:
+    """Return the remedy for a misspelt argument."""
+    return f"replace {argument} with {INTEL_ON} on {_BY_ENABLE}"
+
+
+ADDITION = f"add {INTEL_ON} to {_BY_ENABLE}"
+"""The remedy where no argument turns Intel's IOMMU on."""

@@ -9,11 +9,12 @@ from gpu_passthrough_plugin.formats.iommu_arguments import (
 )
 from gpu_passthrough_plugin.model.group import NO_IOMMU, Reason
 from gpu_passthrough_plugin.model.host_facts import (
-    FEATURES,
     IOMMU_TABLES,
     TABLES,
     CpuVendor,
     HostFacts,
+    firmware_remedy,
+    start_remedy,
 )
 from gpu_passthrough_plugin.model.reading import Unknown
 
@@ -93,7 +94,7 @@ def _firmware(facts: HostFacts) -> Reason | None:
     return Reason(
         NO_IOMMU,
         f"not in an IOMMU group: the firmware has no ACPI table {table}",
-        f"enable {FEATURES[vendor]} in the firmware setup",
+        firmware_remedy(vendor),
     )
 
 
@@ -109,7 +110,7 @@ def _switched_off(facts: HostFacts) -> Reason | None:
     return Reason(
         NO_IOMMU,
         f"not in an IOMMU group: the kernel was started with {off}",
-        f"remove {off} from the kernel command line and reboot",
+        iommu_arguments.removal(off),
     )
 
 
@@ -126,13 +127,12 @@ def _not_switched_on(facts: HostFacts) -> Reason | None:
             NO_IOMMU,
             f"not in an IOMMU group: the kernel was started with {typo},"
             " which it ignores without a message",
-            f"replace {typo} with {INTEL_ON} on the kernel command line and"
-            " reboot",
+            iommu_arguments.replacement(typo),
         )
     return Reason(
         NO_IOMMU,
         f"not in an IOMMU group: the kernel was started without {INTEL_ON}",
-        f"add {INTEL_ON} to the kernel command line and reboot",
+        iommu_arguments.ADDITION,
     )
 
 
@@ -159,15 +159,4 @@ def _not_started(facts: HostFacts) -> Reason | None:
             "check in the firmware setup and in the kernel log whether this"
             " machine has an IOMMU",
         )
-    return Reason(
-        NO_IOMMU,
-        text,
-        f"search the kernel log for {_log_words(vendor)}, and check that the"
-        " kernel was built with the IOMMU's driver",
-    )
-
-
-def _log_words(vendor: CpuVendor | Unknown) -> str:
-    if vendor is CpuVendor.INTEL:
-        return "DMAR"
-    return "AMD-Vi" if vendor is CpuVendor.AMD else "DMAR or AMD-Vi"
+    return Reason(NO_IOMMU, text, start_remedy(vendor))

@@ -29,6 +29,34 @@ FEATURES = {CpuVendor.INTEL: "VT-d", CpuVendor.AMD: "AMD-Vi (IOMMU)"}
 TABLES = frozenset({*IOMMU_TABLES.values(), "IORT", "VIOT"})
 
 
+def firmware_remedy(*vendors: CpuVendor) -> str:
+    """Return what to do where the firmware provides no IOMMU.
+
+    :param vendors: those that the CPU may be of, among ``FEATURES``.
+    """
+    features = " or ".join(FEATURES[vendor] for vendor in vendors)
+    return (
+        f"enable {features} in the firmware setup, then power the host off"
+        " and on"
+    )
+
+
+def start_remedy(vendor: CpuVendor | Unknown) -> str:
+    """Return what to do where no IOMMU of Intel's or AMD's kind started."""
+    names = _LOG_NAMES
+    if not isinstance(vendor, Unknown) and vendor in names:
+        names = {vendor: names[vendor]}
+    return (
+        f"search the kernel log for {' or '.join(names.values())}; update the"
+        " firmware, and check that the kernel was built with the IOMMU's"
+        " driver"
+    )
+
+
+# What the kernel's messages about the IOMMU begin with.
+_LOG_NAMES = {CpuVendor.INTEL: "DMAR", CpuVendor.AMD: "AMD-Vi"}
+
+
 class HostUse(NamedTuple):
     """What the host itself uses a function for.
 

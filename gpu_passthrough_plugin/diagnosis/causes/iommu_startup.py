@@ -17,11 +17,12 @@ from gpu_passthrough_plugin.model.group import NO_IOMMU, VFIO_NO_IOMMU
 from gpu_passthrough_plugin.model.host_facts import (
     FEATURES,
     IOMMU_TABLES,
+    firmware_remedy,
+    start_remedy,
 )
 from gpu_passthrough_plugin.model.reading import Unknown, known
 
 _INTEL = 0x8086
-_ENABLE = "run 'gpu-passthrough host enable', then reboot"
 
 
 def firmware_off(case: Case) -> Cause | None:
@@ -55,8 +56,7 @@ def firmware_off(case: Case) -> Cause | None:
         confidence,
         text,
         evidence + (f"; {probe_error}" if probe_error else ""),
-        f"enable {feature} in the firmware setup, then power the host off and"
-        " on",
+        firmware_remedy(*names),
     )
 
 
@@ -71,8 +71,7 @@ def iommu_off(case: Case) -> Cause | None:
         Confidence.CERTAIN,
         f"the kernel was started with {off}",
         f"/proc/cmdline: {kernel_arguments.spelling(words, off)}",
-        f"run 'gpu-passthrough host enable', which removes {off} from the"
-        " kernel command line, then reboot",
+        iommu_arguments.removal(off),
     )
 
 
@@ -89,8 +88,7 @@ def argument_overridden(case: Case) -> Cause | None:
         " line",
         f"/proc/cmdline: {kernel_arguments.spelling(words, INTEL_ON)} …"
         f" {kernel_arguments.spelling(words, off)}",
-        f"run 'gpu-passthrough host enable', which removes {off} from the"
-        " kernel command line, then reboot",
+        iommu_arguments.removal(off),
     )
 
 
@@ -109,8 +107,7 @@ def argument_misspelt(case: Case) -> Cause | None:
         Confidence.CERTAIN,
         f"the kernel was started with {word}, which it ignores",
         f"/proc/cmdline: {word}",
-        f"run 'gpu-passthrough host enable', which replaces it with"
-        f" {INTEL_ON}, then reboot",
+        iommu_arguments.replacement(word),
     )
 
 
@@ -136,7 +133,7 @@ def argument_missing(case: Case) -> Cause | None:
         f"the kernel was started without {INTEL_ON} and made no IOMMU group",
         f"/proc/cmdline: {' '.join(words)}"
         + (f"; {unread}" if unread else ""),
-        _ENABLE,
+        iommu_arguments.ADDITION,
     )
 
 
@@ -170,7 +167,7 @@ def iommu_not_started(case: Case) -> Cause | None:
         Confidence.CERTAIN if line else Confidence.LIKELY,
         "the firmware has an IOMMU that the kernel could not start",
         line or "/sys/class/iommu is empty",
-        "update the firmware; search the kernel log for DMAR or AMD-Vi",
+        start_remedy(case.evidence.facts.cpu_vendor),
     )
 
 

@@ -34,6 +34,11 @@ from gpu_passthrough_plugin.model.reading import Unknown, known
 _BACKUPS = ("~", ".bak", ".dpkg-old", ".orig", ".rpmsave", ".swp")
 _MODULE = re.compile(r"(^|/)vfio[-_]pci\.ko")
 _SCRIPT = re.compile(r"gpu[-_]passthrough")
+MODULE_REMEDY = (
+    "install the kernel's extra modules (linux-modules-extra, kernel-modules),"
+    " or a kernel built with CONFIG_VFIO_PCI"
+)
+"""What to do where the running kernel has no vfio-pci."""
 _REBUILD = "run 'gpu-passthrough host enable', then reboot"
 
 
@@ -53,8 +58,7 @@ def vfio_missing(case: Case) -> Cause | None:
         Confidence.CERTAIN if is_known else Confidence.LIKELY,
         f"the running kernel {release} has no vfio-pci",
         line or f"/lib/modules/{release}/modules.dep has no vfio-pci.ko",
-        "install the kernel's extra modules (linux-modules-extra,"
-        " kernel-modules), or a kernel built with CONFIG_VFIO_PCI",
+        MODULE_REMEDY,
     )
 
 

@@ -10,8 +10,9 @@ from gpu_passthrough_plugin.flow import verification
 from gpu_passthrough_plugin.flow.verification import BootEvidence
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
+from gpu_passthrough_plugin.model.finding import Status
 from gpu_passthrough_plugin.model.reading import MISSING
-from tests.trees import hosts
+from tests.trees import hosts, software
 from tests.trees.host import Host
 from tests.unit.isolation.values import GPUS
 
@@ -56,3 +57,38 @@ def test_a_machine_with_groups_lacks_no_iommu() -> None:
     message = refusal(host, NOTHING)
     assert "none is selected" in message
     assert "IOMMU" not in message
+
+
+def without_groups(arguments: str, **firmware: list[str]) -> Host:
+    """A host with a card, and no IOMMU that runs."""
+    host = hosts.firmware_off()
+    tables = firmware.get("tables", ["DMAR", "FACP"])
+    software.firmware(host, "GenuineIntel", f"ro {arguments}", tables, [])
+    return host
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        without_groups("quiet", tables=["FACP"]),
+        without_groups("intel_iommu=on", tables=["FACP"]),
+        without_groups("intel_iommu=off"),
+        without_groups("intel_iommu=on intel_iommu=off"),
+        without_groups("intel_opmmu=on"),
+        without_groups("quiet"),
+        without_groups("intel_iommu=on"),
+    ],
+)
+def test_check_and_verify_have_one_remedy_for_one_fault(host: Host) -> None:
+    tree = host.tree()
+    check = {
+        finding.check: finding
+        for finding in verification.check_host(tree, GPUS, (), lambda: BOOT)
+    }
+    (display, _) = verified(host)
+    fixes = {cause.fix for cause in display.causes}
+    assert check["iommu"].status is Status.FAIL
+    assert check["iommu"].remedy in fixes
+    assert check["groups"].remedy in fixes
+    if check["firmware"].status is Status.FAIL:
+        assert check["firmware"].remedy in fixes
