@@ -22,6 +22,7 @@ from cliff.formatters import (
 )
 from stevedore.extension import Extension
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import output
 from gpu_passthrough_plugin.cli.context import Context
 from gpu_passthrough_plugin.model.change import Action, Change, UndoStep, Write
@@ -39,6 +40,7 @@ _FORMATS = {
 
 CHANGES = ("Step", "Target", "Action")
 _NOTHING = "/dev/null"
+_ROOT = "/"
 
 
 class Field(columns.FormattableColumn[object]):
@@ -64,11 +66,18 @@ class Command(cliff.command.Command):
     status = 0
 
     def run(self, parsed_args: argparse.Namespace) -> int:
+        options = self.app.options
+
         def act() -> int:
+            if options.recording is not None and options.root != _ROOT:
+                raise errors.Invalid(
+                    f"--root {options.root} and --recording"
+                    f" {options.recording} are two hosts; expected one"
+                )
             super(Command, self).run(parsed_args)
             return self.status
 
-        return output.run(act, is_debug=self.app.options.debug)
+        return output.run(act, is_debug=options.debug)
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         raise NotImplementedError

@@ -158,9 +158,14 @@ class Context:
         """Whether the host that is read is the one that this runs on."""
         return self._recording is None and os.path.realpath(self._root) == "/"
 
-    def require_host(self) -> None:
+    def require_host(
+        self,
+        reason: str = "this command changes a host, or the ledger's units of"
+        " it",
+    ) -> None:
         """Raise if the host that is read is not the one that this runs on.
 
+        :param reason: why no other will do.
         :raises Invalid: for a recorded host, or one below another root: their
             kernel and libvirt are not those of this host.
         """
@@ -170,8 +175,8 @@ class Context:
         if self._recording is not None:
             option = f"--recording {self._recording}"
         raise errors.Invalid(
-            f"{option} is read-only; run this command on the live host without"
-            " it"
+            f"{option} is read-only, and {reason}; run this command on the"
+            " live host without that option"
         )
 
     @functools.cached_property

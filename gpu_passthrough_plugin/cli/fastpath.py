@@ -117,6 +117,8 @@ def parse(words: list[str]) -> Call | None:
         options[rest[0]].append(rest[1])
         del rest[:2]
     verb, form = _verb(rest)
+    if options["--root"] and options["--recording"]:
+        return None  # which is wrong
     if verb not in _ROWS or form not in _FORMS:
         return None
     context = Context(

@@ -169,7 +169,9 @@ class HostDisable(DryRunCommand):
         from gpu_passthrough_plugin.flow import enablement
 
         context = self.context
-        context.require_host()
+        context.require_host(
+            "what 'host enable' changed is kept on the host itself"
+        )
         if parsed_args.dry_run:
             return self.answer(enablement.plan_disable(context.boot_context))
         return self.answer(enablement.disable(context.boot_context))

@@ -128,23 +128,52 @@ class EnablePlan(NamedTuple):
 def plan_enable(context: BootContext, options: EnableOptions) -> EnablePlan:
     """Return what ``enable`` would do now.
 
-    :raises Faults: with each name to be blacklisted that is not valid.
-    :raises Refused: when the host needs what is selected, or a driver
-        cannot do it on this host.
+    :raises Faults: with each option that is not valid.
+    :raises Refused: when the host needs what is selected, a driver cannot do
+        it on this host, or no file shows how the host boots.
     """
-    kernel_modules.check_names(options.blacklist)
+    _require_valid(options)
     policy = context.policy
     if options.select:
         select = tuple(map(selector.parse, options.select))
         policy = policy._replace(select=select, traits=())
     snapshot = host_snapshot.read(context.tree, policy, Scope.ALL)
+    boot = boot_state.read(context.tree, snapshot.facts)
+    if not (boot.installation.files or boot.installation.kernels):
+        raise errors.Refused(
+            f"{context.tree} has no boot files (kernels, configuration of the"
+            " boot loader and the initramfs) to plan from; run this on the"
+            " host, or on a recording that 'gpu-passthrough host record' made"
+            " there"
+        )
     return _plan(
         snapshot,
-        boot_state.read(context.tree, snapshot.facts),
+        boot,
         _journal(context.applier),
         context.settings,
         options,
     )
+
+
+def _require_valid(options: EnableOptions) -> None:
+    """Raise if an option is not valid on any host.
+
+    :raises Faults: with each that is not.
+    """
+    faults: list[str] = []
+
+    def check(parse: Callable[[str], object], values: Iterable[str]) -> None:
+        for value in values:
+            try:
+                parse(value)
+            except errors.Invalid as error:
+                faults.append(str(error))
+
+    check(selector.parse, options.select)
+    check(load.binding, [options.binding] if options.binding else [])
+    check(lambda name: kernel_modules.check_names([name]), options.blacklist)
+    if faults:
+        raise errors.Faults(tuple(faults))
 
 
 def _plan(

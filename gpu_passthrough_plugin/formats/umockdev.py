@@ -112,6 +112,8 @@ def _printed_line(line: Line) -> bytes:
     return b"%s: %s%s\n" % (line.kind.encode(), key, value)
 
 
+# Source: RFC 8878, section 3.1.1.
+_ZSTD = b"\x28\xb5\x2f\xfd"
 _MOST_FAULTS = 20
 _KINDS = {f"{kind}: ": kind for kind in Kind}
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})*")
@@ -149,10 +151,16 @@ def read(data: bytes, title: str) -> Recording:
         are read.
     :raises Faults: with each fault and its line, when it is damaged.
     """
-    if not data.startswith(b"P: /devices/"):
+    if data.startswith(_ZSTD):
         raise errors.ReadFailed(
-            f"{title} is not a recording: it starts with {data[:20]!r};"
-            " expected umockdev's format, which starts with 'P: /devices/'"
+            f"{title} is not a recording but compressed, as a report is; read"
+            " a report with 'gpu-passthrough host verify --report'"
+        )
+    if not data.startswith(b"P: /devices/"):
+        start = f"it starts with {data[:20]!r}" if data else "it is empty"
+        raise errors.ReadFailed(
+            f"{title} is not a recording: {start}; expected umockdev's format,"
+            " which starts with 'P: /devices/'"
         )
     count = data.count(b"\n")
     if count > budget.MAX_LINES:

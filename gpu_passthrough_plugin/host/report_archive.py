@@ -22,6 +22,9 @@ UNREAD = "unread.json"
 NAMES = (RECORDING, LOG, ENABLEMENT, IMAGES, UNREAD)
 """The names of all parts that a report may have."""
 
+# Source: RFC 8878, section 3.1.1.
+_MAGIC = b"\x28\xb5\x2f\xfd"
+_RECORDING_START = b"P: /devices/"
 _TITLE = "report.json"
 _FORMAT = 1
 _MAX_FILE_BYTES = 64 << 20
@@ -79,6 +82,8 @@ def read(path: str) -> Mapping[str, bytes]:
             f"{path} cannot be read ({error.strerror}); expected a file that"
             " 'gpu-passthrough host report' wrote"
         ) from error
+    if not _MAGIC.startswith(data[: len(_MAGIC)]):
+        raise errors.Invalid(_not_a_report(path, data))
     try:
         return _checked(dict(_members(_unpacked(data))))
     except _MALFORMED as error:
@@ -87,6 +92,15 @@ def read(path: str) -> Mapping[str, bytes]:
             f"{path} is not a complete report ({reason}); expected a file that"
             " 'gpu-passthrough host report' wrote; copy it again"
         ) from error
+
+
+def _not_a_report(path: str, data: bytes) -> str:
+    if data.startswith(_RECORDING_START):
+        return f"{path} is a recording, not a report; read it with --recording"
+    return (
+        f"{path} is not a report: it starts with {data[:20]!r}; expected a"
+        " file that 'gpu-passthrough host report' wrote (.tar.zst)"
+    )
 
 
 def _unpacked(data: bytes) -> bytes:

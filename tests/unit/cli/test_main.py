@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -234,3 +235,25 @@ def test_a_warning_of_a_recording_is_printed_once(
     (warning,) = calls[0].stderr.splitlines()
     assert warning.startswith(f"{path} has line ends of Windows")
     assert calls[1].stderr == ""
+
+
+_README = Path(__file__).parents[3] / "README.md"
+_COMMAND = re.compile(r"^    gpu-passthrough (--recording .*)$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("words", _COMMAND.findall(_README.read_text()))
+def test_what_the_readme_says_about_recordings_runs(words: str) -> None:
+    done = subprocess.run(
+        (sys.executable, "-c", _MAIN, *words.split()),
+        capture_output=True,
+        text=True,
+        cwd=_README.parent,
+        check=False,
+    )
+    assert done.returncode in (0, 1)
+    assert done.stdout
+    assert not re.search("^gpu-passthrough: ", done.stderr, re.MULTILINE)
+
+
+def test_the_readme_has_such_commands() -> None:
+    assert len(_COMMAND.findall(_README.read_text())) > 3

@@ -89,7 +89,12 @@ REFUSED = (
     "host verify --report /nonexistent",
     "host record /nonexistent/file",
     "host disable",
+    "host disable --dry-run",
     "host enable",
+    "host enable --dry-run",
+    "host enable --dry-run --select x --select y --binding z --blacklist /",
+    "--root /nonexistent group list",
+    "--root /nonexistent group show 1",
 )
 
 

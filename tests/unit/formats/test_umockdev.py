@@ -213,9 +213,11 @@ def test_messages() -> None:
         TEXT[:50],
     )
     found = {"faults": [line for text in texts for line in faults(text)]}
-    with pytest.raises(errors.ReadFailed) as caught:
-        umockdev.parse(NO_RECORDINGS[2], "host")
-    found["no recording"] = [str(caught.value)]
+    found["no recording"] = []
+    for data in (NO_RECORDINGS[2], b"", b"\x28\xb5\x2f\xfd a report"):
+        with pytest.raises(errors.ReadFailed) as caught:
+            umockdev.parse(data, "host")
+        found["no recording"].append(str(caught.value))
     assert_golden(
         Path(__file__).with_name("umockdev_messages.txt"), sections(found)
     )

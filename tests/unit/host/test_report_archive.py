@@ -158,8 +158,15 @@ def test_one_whose_archive_was_cut(tmp_path: Path) -> None:
 
 
 def test_what_is_no_report(tmp_path: Path) -> None:
-    for data in (b"", b"x" * 1000, packed(b""), packed(b"x" * 2000)):
+    for data in (b"", packed(b""), packed(b"x" * 2000)):
         refused(tmp_path, data)
+    for data, kind in (
+        (b"x" * 1000, "starts with b'xxx"),
+        (b"PK\3\4", "starts with b'PK"),
+        (b"P: /devices/a\nE: SUBSYSTEM=b\n\n", "--recording"),
+    ):
+        with pytest.raises(errors.Invalid, match=kind):
+            report_archive.read(sent(tmp_path, data))
     assert "report.json is missing" in refused(
         tmp_path, packed(tarred(("a", b"x")))
     )
