@@ -39,11 +39,15 @@ class _OutOfTime(BaseException):
 
 @contextlib.contextmanager
 def time_limit(
-    path: str, seconds: float = budget.MAX_SECONDS
+    path: str,
+    seconds: float = budget.MAX_SECONDS,
+    expected: str = "a file that 'gpu-passthrough host record' or 'host"
+    " report' wrote",
 ) -> Iterator[None]:
     """Read a file that anybody may have sent, within the budget's seconds.
 
     :param seconds: of the processor's time.
+    :param expected: what the file should have been.
     :raises ReadFailed: when reading takes more time of the processor.
     """
 
@@ -57,8 +61,7 @@ def time_limit(
     except _OutOfTime:
         raise errors.ReadFailed(
             f"{path} was not read within {seconds:g} s of processor"
-            " time; expected a file that 'gpu-passthrough host record' or"
-            " 'host report' wrote"
+            f" time; expected {expected}"
         ) from None
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)

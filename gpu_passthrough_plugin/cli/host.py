@@ -200,27 +200,41 @@ class HostVerify(Lister):
             help="verify another host by the file that 'host report' wrote"
             " there",
         )
+        parser.add_argument(
+            "--guest-log",
+            metavar="FILE",
+            help="explain a log of a guest of this host, too: of its kernel,"
+            " of QEMU, or a message of Windows; - for standard input",
+        )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.flow import report
 
         context = self.context
+        log = parsed_args.guest_log
+        messages = None
+        if log is not None:
+            with time_limit(log, expected="a guest's log"):
+                messages = report.read_guest_log(log)
         if parsed_args.report:
             with time_limit(parsed_args.report):
                 tree, evidence, notes = report.read(parsed_args.report)
-                findings = verification.verify_host(
-                    tree, context.policy, evidence
+                result = verification.verify_with_guest(
+                    tree, context.policy, evidence, messages
                 )
             for warning in (*tree.warnings, *notes):
                 say(warning)
         else:
-            findings = verification.verify_host(
-                context.tree, context.policy, context.boot_evidence
+            result = verification.verify_with_guest(
+                context.tree, context.policy, context.boot_evidence, messages
             )
-        if any(finding.status is Status.FAIL for finding in findings):
+        if result.refusal:
+            say(result.refusal)
+        if any(row.status is Status.FAIL for row in result.findings):
             self.status = 1
-        return VERIFIED, rows(*map(_row, findings))
+        guest = [] if result.guest is None else [_guest_row(result.guest)]
+        return VERIFIED, rows(*map(_row, result.findings), *guest)
 
 
 class HostReport(Command):
@@ -264,6 +278,16 @@ def _row(verified: Verified) -> tuple[object, ...]:
         tuple(_numbered(causes)),
         tuple(f"{n}. {cause.fix}" for n, cause in enumerate(causes, 1)),
     )
+
+
+def _guest_row(causes: tuple[Cause, ...]) -> tuple[object, ...]:
+    """Return the row of a guest's log, which has no address here."""
+    texts = tuple(_numbered(causes)) or (
+        "no message of this log is known to be about a PCI function",
+    )
+    fixes = tuple(f"{n}. {cause.fix}" for n, cause in enumerate(causes, 1))
+    status = Status.WARN if causes else Status.PASS
+    return ("guest log", "", "", str(status), None, (), texts, fixes)
 
 
 def _numbered(causes: tuple[Cause, ...]) -> Iterator[str]:

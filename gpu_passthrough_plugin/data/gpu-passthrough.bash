@@ -34,7 +34,7 @@ _gpu_passthrough()
   cmds_host_enable='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --dry-run --select --binding --blacklist'
   cmds_host_record='-h --help --force'
   cmds_host_report='-h --help --force'
-  cmds_host_verify='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --report'
+  cmds_host_verify='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --report --guest-log'
   cmds_instance='boot release'
   cmds_instance_boot='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --request --same-switch --forbid-trait --aggregate'
   cmds_instance_release='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote'

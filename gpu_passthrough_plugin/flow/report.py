@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.diagnosis import guest_log
 from gpu_passthrough_plugin.discovery import facts, record, recorded_tree
 from gpu_passthrough_plugin.discovery.tree import RecordedTree, Tree
 from gpu_passthrough_plugin.flow import boot_state
 from gpu_passthrough_plugin.flow.verification import BootEvidence, Names
 from gpu_passthrough_plugin.formats import kernel_log
-from gpu_passthrough_plugin.host import report_archive
+from gpu_passthrough_plugin.host import kmsg, report_archive
 from gpu_passthrough_plugin.host.boot import journal_format
 from gpu_passthrough_plugin.model import budget
 from gpu_passthrough_plugin.model.change_history import Enablement
@@ -86,6 +87,17 @@ class _Unread(NamedTuple):
                 for error in self.drivers
             ),
         )
+
+
+def read_guest_log(path: str) -> tuple[str, ...]:
+    """Return what explains anything of a guest's log, without times.
+
+    The oldest message is first; of too long a log the beginning is read.
+
+    :param path: ``-`` for standard input.
+    :raises ReadFailed: when it cannot be read.
+    """
+    return guest_log.relevant(kernel_log.parsed(kmsg.guest_text(path)))
 
 
 def recording(tree: Tree, redaction: Redaction) -> Recording:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.diagnosis import readiness, reboot, verify
-from gpu_passthrough_plugin.diagnosis.evidence import Evidence
+from gpu_passthrough_plugin.diagnosis import (
+    guest_log,
+    readiness,
+    reboot,
+    verify,
+)
+from gpu_passthrough_plugin.diagnosis.evidence import Cause, Evidence
 from gpu_passthrough_plugin.diagnosis.verify import Verified
 from gpu_passthrough_plugin.discovery import modules
 from gpu_passthrough_plugin.discovery.tree import Tree
@@ -148,6 +154,44 @@ def verify_host(
         return findings
     images = _read_images(evidence, boot_evidence)
     return verify.findings(evidence._replace(images=images), expected)
+
+
+class Verification(NamedTuple):
+    """A host's functions, and what explains a guest's log.
+
+    :param guest: None where no log was given.
+    :param refusal: why no function is expected on vfio-pci; None if one is.
+    """
+
+    findings: tuple[Verified, ...]
+    guest: tuple[Cause, ...] | None = None
+    refusal: str | None = None
+
+
+def verify_with_guest(
+    tree: Tree,
+    policy: Policy,
+    boot_evidence: BootEvidence,
+    messages: Sequence[str] | None,
+) -> Verification:
+    """Return the findings on a host, and the causes of a guest's messages.
+
+    :param messages: of the guest's kernel, of QEMU or of Windows, oldest
+        first; None for none.
+    :raises Refused: when no selected function can be on vfio-pci and there
+        is no guest's log.
+    """
+    if messages is None:
+        return Verification(verify_host(tree, policy, boot_evidence))
+    snapshot = host_snapshot.read(tree, policy, Scope.ALL)
+    boot = boot_state.read(tree, snapshot.facts)
+    evidence = _evidence(snapshot, boot, boot_evidence)
+    causes = guest_log.causes(messages, evidence)
+    try:
+        findings = verify_host(tree, policy, boot_evidence)
+    except errors.Refused as error:
+        return Verification((), causes, str(error))
+    return Verification(findings, causes)
 
 
 def _nothing_expected(snapshot: HostSnapshot, selection: Selection) -> str:

@@ -1,10 +1,15 @@
-"""How the running kernel's log is read."""
+"""How the running kernel's log is read, and the log of a guest in a file."""
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import errno
 import os
+import sys
 
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.model import budget
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 
 PATH = "/dev/kmsg"
@@ -32,6 +37,30 @@ def text(path: str = PATH) -> str | Unknown:
         return Unknown(Why.UNREADABLE, error.strerror or str(error))
     finally:
         os.close(device)
+
+
+def guest_text(path: str) -> str:
+    """Return the beginning of a guest's log.
+
+    Windows exports UTF-16, everything else UTF-8.
+
+    :param path: ``-`` for standard input.
+    :raises ReadFailed: when it cannot be read.
+    """
+    try:
+        with (
+            contextlib.nullcontext(sys.stdin.buffer)
+            if path == "-"
+            else open(path, "rb")
+        ) as file:
+            data = file.read(budget.MAX_LOG_BYTES)
+    except OSError as error:
+        raise errors.ReadFailed(
+            f"{path}: {error.strerror}; expected a guest's log, such as what"
+            " 'dmesg' prints there"
+        ) from error
+    is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if is_wide else "utf-8-sig", errors="replace")
 
 
 def _records(device: int) -> bytes:

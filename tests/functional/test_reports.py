@@ -135,3 +135,28 @@ def test_secrets_stay_home(
     err = capsys.readouterr().err
     assert str(path) in err
     assert "passwords and keys (1)" in err
+
+
+def test_a_guests_log_is_explained_with_its_hosts_facts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = reported(seed(), seed_logs.SUCCESS, tmp_path / "ok.tar.zst")
+    log = tmp_path / "guest.log"
+    argv = ["host", "verify", "--report", str(path), "-f", "json",
+            "--guest-log", str(log)]  # fmt: skip
+    for text, name in (
+        (b"[    4.1] NVRM: BAR1 is 0M @ 0x0 (PCI:0000:00:05.0)\n",
+         "guest-no-address-space"),
+        ("Code 43\r\n".encode("utf-16"), "guest-code-43"),
+        (b"\xff\xfe broken \xff\n", "no message of this log"),
+    ):  # fmt: skip
+        log.write_bytes(text)
+        assert main.main(argv) == 0
+        *host, guest = json.loads(capsys.readouterr().out)
+        assert len(host) == 6
+        assert guest["Address"] == "guest log"
+        (cause,) = guest["Cause"]
+        assert name in cause
+    log.unlink()
+    assert main.main(argv) == 2
+    assert str(log) in capsys.readouterr().err
