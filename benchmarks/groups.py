@@ -47,7 +47,7 @@ for group in groups:
 _READING = """
 import sys
 from gpu_passthrough_plugin.discovery.functions import functions
-from gpu_passthrough_plugin.discovery.tree import HostTree
+from gpu_passthrough_plugin.discovery.host_tree import HostTree
 for function in functions(HostTree(sys.argv[1])):
     print(function.iommu_group, function.address)
 """

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import defaults, errors
-from gpu_passthrough_plugin.discovery.tree import HostTree, Tree
+from gpu_passthrough_plugin.discovery.host_tree import HostTree
+from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import budget, selector
 from gpu_passthrough_plugin.model.reading import printable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import re
 from collections.abc import Mapping
 
@@ -171,4 +170,6 @@ def machine_identity(tree: Tree) -> str | Unknown:
     if not _ID.fullmatch(machine_id):
         # Such as "uninitialized", before the first boot is over.
         return Unknown(Why.MALFORMED, f"no id in {_MACHINE_ID}")
+    import hmac  # takes longer than reading a small host's groups
+
     return hmac.digest(bytes.fromhex(machine_id), _PROJECT, "sha256").hex()

@@ -1,14 +1,13 @@
-"""The files that discovery reads: a host's below a root, or a recording's."""
+"""The files that discovery reads: a host's below a root, or a recording's.
+
+``host_tree`` and ``recorded_tree`` have one each.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
 
-from gpu_passthrough_plugin.discovery.host_tree import HostTree as HostTree
-from gpu_passthrough_plugin.discovery.recorded_tree import (
-    RecordedTree as RecordedTree,
-)
 from gpu_passthrough_plugin.model.reading import Unknown, decoded
 
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import facts as host_facts
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.discovery import iommu_groups
 from gpu_passthrough_plugin.discovery.tree import Tree
-from gpu_passthrough_plugin.isolation import partition, units, verdict
+from gpu_passthrough_plugin.isolation import partition, verdict
 from gpu_passthrough_plugin.isolation.partition import Part, Policy
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.group import Group, Member, Role
 from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.reading import Unknown
-from gpu_passthrough_plugin.model.unit import Unit
+
+if TYPE_CHECKING:
+    from gpu_passthrough_plugin.model.unit import Unit
 
 
 class Scope(enum.Enum):
@@ -65,6 +67,9 @@ class HostSnapshot(NamedTuple):
 
         :param host: the host's name in the ledger.
         """
+        # Not for a listing: it imports dataclasses.
+        from gpu_passthrough_plugin.isolation import units
+
         shared = units.shared_switches(self.parts)
         return tuple(
             units.unit(host, group, self.facts, self.policy.traits, shared)

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.diagnosis import guest_log
 from gpu_passthrough_plugin.discovery import facts, record, recorded_tree
-from gpu_passthrough_plugin.discovery.tree import RecordedTree, Tree
+from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
+from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.flow import boot_state
 from gpu_passthrough_plugin.flow.verification import BootEvidence, Names
 from gpu_passthrough_plugin.formats import kernel_log

@@ -20,7 +20,7 @@ from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.cli import libvirt_hook
 from gpu_passthrough_plugin.compute.hook import script
-from gpu_passthrough_plugin.discovery.tree import HostTree
+from gpu_passthrough_plugin.discovery.host_tree import HostTree
 from gpu_passthrough_plugin.flow import hook_install, host_snapshot
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.isolation.partition import Policy

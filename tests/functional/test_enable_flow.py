@@ -11,7 +11,7 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.conf.enablement import Enablement
-from gpu_passthrough_plugin.discovery.tree import HostTree
+from gpu_passthrough_plugin.discovery.host_tree import HostTree
 from gpu_passthrough_plugin.flow import enablement
 from gpu_passthrough_plugin.flow.enablement import BootContext, EnableOptions
 from gpu_passthrough_plugin.host.boot.apply import Applier

@@ -14,7 +14,7 @@ from typing import NoReturn
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery.tree import HostTree
+from gpu_passthrough_plugin.discovery.host_tree import HostTree
 from gpu_passthrough_plugin.flow import (
     boot,
     hook,

@@ -14,7 +14,7 @@ from gpu_passthrough_plugin.allocation.driver import (
     LedgerSettings,
 )
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
-from gpu_passthrough_plugin.discovery.tree import HostTree
+from gpu_passthrough_plugin.discovery.host_tree import HostTree
 from gpu_passthrough_plugin.flow import hook, host_snapshot
 from gpu_passthrough_plugin.flow.hook import HookContext
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal

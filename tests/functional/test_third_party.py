@@ -16,7 +16,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import main
 from gpu_passthrough_plugin.conf.enablement import Enablement
 from gpu_passthrough_plugin.discovery import recorded_tree
-from gpu_passthrough_plugin.discovery.tree import HostTree
+from gpu_passthrough_plugin.discovery.host_tree import HostTree
 from gpu_passthrough_plugin.flow import boot_state, enablement
 from gpu_passthrough_plugin.flow.enablement import BootContext, EnableOptions
 from gpu_passthrough_plugin.host.boot.apply import Applier

@@ -13,11 +13,9 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import recorded_tree
 from gpu_passthrough_plugin.discovery.facts import facts
 from gpu_passthrough_plugin.discovery.functions import detail, functions
-from gpu_passthrough_plugin.discovery.tree import (
-    HostTree,
-    RecordedTree,
-    Tree,
-)
+from gpu_passthrough_plugin.discovery.host_tree import HostTree
+from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
+from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.formats import umockdev
 from gpu_passthrough_plugin.formats.umockdev import Device, Kind, Line
 from tests.trees import installed

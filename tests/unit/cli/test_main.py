@@ -14,6 +14,7 @@ from gpu_passthrough_plugin.cli import main
 from gpu_passthrough_plugin.discovery import recorded_tree
 from tests.trees import software
 from tests.trees.host import Host
+from tests.trees.seed import seed
 
 # What costs more than a whole listing may.
 HEAVY = {"sqlalchemy", "alembic", "tooz", "libvirt", "lxml"}
@@ -58,6 +59,16 @@ def test_a_listing_imports_nothing_heavy(argv: tuple[str, ...]) -> None:
     assert found & HEAVY == set()
     # The check itself sees what is imported.
     assert "gpu_passthrough_plugin" in found
+
+
+def test_a_listing_of_a_host_imports_no_more_than_it_needs(
+    tmp_path: Path,
+) -> None:
+    """Each of these takes as long as listing a small host."""
+    root = str(seed().write(tmp_path))
+    for words in (("group", "list"), ("device", "list")):
+        names = imported("--root", root, *words, "-f", "value")
+        assert names & {"dataclasses", "inspect", "hmac", "hashlib"} == set()
 
 
 _BENCH = """

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gpu_passthrough_plugin.discovery.facts import facts, machine_identity
-from gpu_passthrough_plugin.discovery.tree import RecordedTree, Tree
+from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
+from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.model.host_facts import CpuVendor
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 from tests.trees import software

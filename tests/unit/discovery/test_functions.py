@@ -13,7 +13,8 @@ from gpu_passthrough_plugin.discovery.functions import (
     mediated_devices,
     named,
 )
-from gpu_passthrough_plugin.discovery.tree import HostTree, RecordedTree
+from gpu_passthrough_plugin.discovery.host_tree import HostTree
+from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.function import (
     Detail,

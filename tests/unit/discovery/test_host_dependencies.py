@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gpu_passthrough_plugin.discovery import host_dependencies
-from gpu_passthrough_plugin.discovery.tree import RecordedTree
+from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
 from gpu_passthrough_plugin.model.reading import Unknown, Why, known
 from tests.trees import software
 from tests.trees.host import Host

@@ -8,12 +8,9 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery.tree import (
-    HostTree,
-    RecordedTree,
-    Tree,
-    text,
-)
+from gpu_passthrough_plugin.discovery.host_tree import HostTree
+from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
+from gpu_passthrough_plugin.discovery.tree import Tree, text
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 from tests.trees.host import written
 

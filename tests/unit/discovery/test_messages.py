@@ -9,7 +9,8 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import functions, recorded_tree
-from gpu_passthrough_plugin.discovery.tree import HostTree, RecordedTree
+from gpu_passthrough_plugin.discovery.host_tree import HostTree
+from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
 from gpu_passthrough_plugin.formats import umockdev
 from tests.golden import assert_golden, sections
 from tests.trees import recordings

@@ -13,7 +13,7 @@ from gpu_passthrough_plugin.discovery.functions import (
     detail,
     functions,
 )
-from gpu_passthrough_plugin.discovery.tree import RecordedTree
+from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
 from gpu_passthrough_plugin.formats import umockdev
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.reading import MISSING

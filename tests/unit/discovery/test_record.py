@@ -10,11 +10,9 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import recorded_tree
 from gpu_passthrough_plugin.discovery.facts import facts
 from gpu_passthrough_plugin.discovery.functions import detail, functions
-from gpu_passthrough_plugin.discovery.tree import (
-    HostTree,
-    RecordedTree,
-    Tree,
-)
+from gpu_passthrough_plugin.discovery.host_tree import HostTree
+from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
+from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.formats import umockdev
 from gpu_passthrough_plugin.model.reading import Unknown
 from tests.trees import installed, recordings

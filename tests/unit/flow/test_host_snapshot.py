@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.discovery.host_tree import HostTree
 from gpu_passthrough_plugin.discovery.record import RecordingTree
-from gpu_passthrough_plugin.discovery.tree import HostTree
 from gpu_passthrough_plugin.flow import boot_state, host_snapshot
 from gpu_passthrough_plugin.flow.host_snapshot import Scope
 from gpu_passthrough_plugin.model import address
