@@ -8,7 +8,11 @@ from gpu_passthrough_plugin.diagnosis.verify import Verified
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.finding import Status
 from gpu_passthrough_plugin.model.function import Header
-from gpu_passthrough_plugin.model.group import Member
+from gpu_passthrough_plugin.model.group import (
+    VFIO_NO_IOMMU,
+    Member,
+    Reason,
+)
 from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 from tests.unit.diagnosis.build import (
@@ -24,7 +28,7 @@ from tests.unit.diagnosis.build import (
     names,
     target,
 )
-from tests.unit.isolation.values import audio, gpu
+from tests.unit.isolation.values import audio, facts, gpu
 
 LOST = Unknown(Why.UNREADABLE, "Permission denied")
 GPU, AUDIO = target(gpu()), target(audio())
@@ -95,6 +99,23 @@ def test_what_is_lost_fails_on_vfio_pci_as_well() -> None:
     assert (dead.status, names(dead.causes)) == (Status.FAIL, ["dead"])
     moved = row(member(gpu(driver="vfio-pci", product_id=0x1431)))
     assert (moved.status, names(moved.causes)) == (Status.FAIL, ["moved"])
+
+
+def test_on_vfio_pci_without_an_iommu_fails() -> None:
+    """VFIO's no-IOMMU mode makes groups, which isolate nothing."""
+    members = bound()
+    unsafe = Reason(VFIO_NO_IOMMU, "group 1 isolates nothing", "add an IOMMU")
+    failed = row(
+        *members,
+        facts=facts(iommus=(), hypervisor="KVM", acpi_tables=frozenset()),
+        reasons={m.address: (unsafe,) for m in members},
+    )
+    assert (failed.found, failed.iommu_group) == ("vfio-pci", 1)
+    assert (failed.status, names(failed.causes)) == (
+        Status.FAIL,
+        ["no-iommu-group"],
+    )
+    assert failed.causes[0].fix == "add an IOMMU"
 
 
 def test_what_was_seen_warns_and_what_might_be_passes() -> None:

@@ -5,6 +5,8 @@ import re
 from gpu_passthrough_plugin.diagnosis.causes import vfio_selection
 from gpu_passthrough_plugin.enablement.binding import address
 from gpu_passthrough_plugin.formats import kernel_log, kernel_messages
+from gpu_passthrough_plugin.model.address import parse
+from gpu_passthrough_plugin.model.function import VirtualFunction
 from tests.unit.diagnosis.build import (
     ALL_IDS,
     HALF_IDS,
@@ -65,6 +67,30 @@ def test_what_the_early_script_said() -> None:
         confidence(
             vfio_selection.override_lost, case(unread, log=(other,), **done)
         )
+        == ""
+    )
+
+
+def test_the_early_script_comes_before_a_virtual_function() -> None:
+    physical = VirtualFunction(parse("05:00.0"))
+    late = member(gpu(driver="nouveau"), sriov=physical)
+    lost = cause(
+        vfio_selection.override_lost, case(late, enablement=enabled())
+    )
+    assert lost.confidence == "likely"
+    assert "virtual function" in lost.text
+    assert lost.evidence == "physfn: 0000:05:00.0"
+    # Another boot does not help.
+    assert "host enable" not in lost.fix
+    assert "driverctl set-override 0000:06:00.0 vfio-pci" in lost.fix
+    usual = cause(
+        vfio_selection.override_lost,
+        case(member(gpu(driver="nouveau")), enablement=enabled()),
+    )
+    assert "host enable" in usual.fix
+    same = enabled(boot_id="now")
+    assert (
+        confidence(vfio_selection.override_lost, case(late, enablement=same))
         == ""
     )
 
