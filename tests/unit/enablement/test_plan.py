@@ -31,9 +31,11 @@ from gpu_passthrough_plugin.model.change_history import (
     Enablement,
     History,
 )
+from gpu_passthrough_plugin.model.group import Member, Role
 from tests.trees import debian, installed
 from tests.trees.host import Host
 from tests.unit.enablement.values import CARD
+from tests.unit.isolation.values import gpu
 
 BY_ADDRESS = Drivers(Intel(), Debian(), InitramfsTools(), AddressBinding())
 BY_IDS = dataclasses.replace(BY_ADDRESS, binding=IdsBinding())
@@ -213,3 +215,19 @@ def test_a_virtual_function_is_noted() -> None:
     host = debian.debian12()
     (note,) = {*plan(host, desired=late).notes} - {*plan(host).notes}
     assert str(first.address) in note and "virtual function" in note
+
+
+def test_ids_that_an_earlier_plan_added_are_not_anothers() -> None:
+    """Its own arguments are removed; those of others refuse the plan."""
+    word = "vfio-pci.ids=10de:1430"
+    host = debian.debian12()
+    host.file(
+        "etc/default/grub", f'GRUB_CMDLINE_LINUX_DEFAULT="quiet {word}"\n'
+    )
+    twin = Member(gpu("82:00.0", driver="nouveau"), Role.PRIMARY, None)
+    one = dataclasses.replace(ONE_CARD, others=(twin,))
+    with pytest.raises(errors.Refused, match=r"10de:1430.*0000:82:00\.0"):
+        plan(host, desired=one)
+    earlier = Enablement(CARD, "ids", (word,), "earlier", BY_ADDRESS.names)
+    planned = plan(host, desired=one, history=History(earlier))
+    assert word not in planned.enablement.arguments
