@@ -6,7 +6,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.function import Identity
+from gpu_passthrough_plugin.model.function import (
+    Identity,
+    is_lost_by_reset,
+)
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 from gpu_passthrough_plugin.model.unit import Unit
 
@@ -75,6 +78,16 @@ def plan(unit: Unit, methods: Mapping[Address, Methods]) -> tuple[Reset, ...]:
 def _resets_alone(methods: Methods) -> bool:
     """Return whether a function is known to have a reset of its own."""
     return not isinstance(methods, Unknown) and bool(set(methods) - _SHARED)
+
+
+def losses(unit: Unit) -> tuple[str, ...]:
+    """Return a line for each function that its reset leaves unusable."""
+    return tuple(
+        f"{function.address} cannot be used again before the host reboots: a"
+        " reset by VFIO leaves it dead"
+        for function in unit.functions
+        if is_lost_by_reset(function.vendor_id, function.product_id)
+    )
 
 
 def faults(

@@ -10,11 +10,7 @@ from gpu_passthrough_plugin.compute import reset as resets
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.flow.context import HostContext, require_current
 from gpu_passthrough_plugin.host.devices import Devices
-from gpu_passthrough_plugin.model.function import (
-    VFIO,
-    Rebind,
-    is_lost_by_reset,
-)
+from gpu_passthrough_plugin.model.function import VFIO, Rebind
 from gpu_passthrough_plugin.model.unit import Unit
 
 _POLL_S = 0.2
@@ -45,13 +41,7 @@ def sanitise(context: HostContext, unit: Unit) -> tuple[str, ...]:
             context.say(f"{reset}: OK")
         except errors.Error as error:
             failures.append(str(error))
-    failures += [
-        f"{f.address} cannot be used again before the host reboots: a reset"
-        " by VFIO leaves it dead"
-        for f in unit.functions
-        if is_lost_by_reset(f.vendor_id, f.product_id)
-    ]
-    return tuple(failures)
+    return (*failures, *resets.losses(unit))
 
 
 def check_clean(

@@ -3,11 +3,14 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import pytest
+
 from gpu_passthrough_plugin.compute import reset
 from gpu_passthrough_plugin.compute.reset import FunctionReset, HotReset
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.function import Identity
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
+from gpu_passthrough_plugin.model.unit import Unit
 from tests.golden import assert_golden, sections
 from tests.unit.compute.build import unit
 
@@ -112,6 +115,34 @@ def test_a_reset_that_failed_is_not_clean_whatever_answers() -> None:
     assert len(faults(MISSING, ("bus reset failed",))) == 2
 
 
+def accelerated(vendor_id: int, product_id: int) -> Unit:
+    """The card with another primary."""
+    first, second = CARD.functions
+    other = dataclasses.replace(
+        first, vendor_id=vendor_id, product_id=product_id
+    )
+    return dataclasses.replace(CARD, functions=(other, second))
+
+
+@pytest.mark.parametrize(
+    ("vendor_id", "product_id", "is_lost"),
+    [
+        (0x1002, 0x74A1, True),
+        (0x1002, 0x75A3, True),
+        # Its virtual functions, another card of the same vendor, and the
+        # same product id of another vendor.
+        (0x1002, 0x74B5, False),
+        (0x1002, 0x7408, False),
+        (0x10DE, 0x74A1, False),
+    ],
+)
+def test_what_a_reset_leaves_dead(
+    vendor_id: int, product_id: int, is_lost: bool
+) -> None:
+    lines = reset.losses(accelerated(vendor_id, product_id))
+    assert [str(GPU) in line for line in lines] == [True] * is_lost
+
+
 def test_golden() -> None:
     dead, other = Identity(0xFFFF, 0xFFFF), Identity(0x10DE, 0x1431)
     text = sections(
@@ -119,6 +150,7 @@ def test_golden() -> None:
             "resets": [str(FunctionReset(GPU)), str(HotReset(GPU, 18))],
             "not clean": [
                 *faults(dead), *faults(other), *faults(MISSING),
+                *reset.losses(accelerated(0x1002, 0x74A1)),
             ],
         }
     )  # fmt: skip
