@@ -18,6 +18,7 @@ from tests.unit.isolation.values import GPUS
 
 BOOT = BootEvidence((), None, lambda installation, release: MISSING)
 NOTHING = Policy((selector.parse("1234:*"),))
+AUDIO_ONLY = Policy((selector.parse("10de:228b"),))
 
 
 def verified(host: Host, policy: Policy = GPUS) -> tuple[Verified, ...]:
@@ -92,3 +93,37 @@ def test_check_and_verify_have_one_remedy_for_one_fault(host: Host) -> None:
     assert check["groups"].remedy in fixes
     if check["firmware"].status is Status.FAIL:
         assert check["firmware"].remedy in fixes
+
+
+def by_hand(group: int) -> Host:
+    """A card on vfio-pci that nothing selects, its audio function is not."""
+    host = hosts.server()
+    hosts.port(host, "0000:00:04.0", "0000:04", 4, "8086")
+    for number, ids, code, driver in (
+        (0, "10de:24b0", "030000", "vfio-pci"),
+        (1, "10de:228b", "040300", "snd_hda_intel"),
+    ):
+        host.function(
+            f"0000:04:00.{number}", ids, code, under="0000:00:04.0",
+            group=group, driver=driver, reset="bus",
+        )  # fmt: skip
+    return host
+
+
+def test_what_was_bound_by_hand_is_verified_as_well() -> None:
+    host = by_hand(20)
+    assert [str(row.address) for row in verified(host, NOTHING)] == [
+        "0000:04:00.0"
+    ]
+    both = [str(row.address) for row in verified(host, AUDIO_ONLY)]
+    assert both == ["0000:04:00.0", "0000:04:00.1"]
+
+
+def test_fixes_come_from_the_reasons_against_the_group() -> None:
+    """The group has the root disk, which no guest can be given."""
+    (row,) = verified(by_hand(10), NOTHING)
+    shared = [c for c in row.causes if c.name == "group-shared"]
+    assert shared
+    for cause in shared:
+        assert "the host needs 0000:01:00.0 for mount /" in cause.fix
+        assert "144d:a80a" not in cause.fix
