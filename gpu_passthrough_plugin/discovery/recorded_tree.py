@@ -141,10 +141,11 @@ _MOST_FAULTS = 20
 # The rest are classes.  Source: Linux, the ``bus_type`` of each.
 _BUSES = frozenset(
     {
-        "acpi", "clockevents", "clocksource", "cpu", "event_source", "hid",
-        "i2c", "machinecheck", "mdio_bus", "memory", "memory_tiering",
-        "nd", "node", "nvmem", "pci", "pci_express", "platform", "pnp",
-        "scsi", "sdio", "serial", "serial-base", "serio", "spi", "usb",
+        "acpi", "auxiliary", "clockevents", "clocksource", "cpu", "cxl",
+        "dax", "event_source", "hid", "i2c", "machinecheck", "mdev",
+        "mdio_bus", "memory", "memory_tiering", "nd", "node", "nvmem",
+        "pci", "pci_express", "platform", "pnp", "scsi", "sdio", "serial",
+        "serial-base", "serio", "spi", "thunderbolt", "usb", "vdpa",
         "virtio", "vmbus", "wmi", "workqueue", "xen",
     }
 )  # fmt: skip

@@ -7,15 +7,21 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery import recorded_tree
+from gpu_passthrough_plugin.discovery import iommu_groups, recorded_tree
 from gpu_passthrough_plugin.discovery.facts import facts
-from gpu_passthrough_plugin.discovery.functions import detail, functions
+from gpu_passthrough_plugin.discovery.functions import (
+    detail,
+    functions,
+    mediated_devices,
+)
 from gpu_passthrough_plugin.discovery.host_tree import HostTree
 from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.formats import umockdev
+from gpu_passthrough_plugin.model import address
+from gpu_passthrough_plugin.model.group import ReservedRegion
 from gpu_passthrough_plugin.model.reading import Unknown
-from tests.trees import installed, recordings
+from tests.trees import hosts, installed, recordings
 from tests.trees.hosts import HOSTS
 
 RECORDED = sorted(path.stem for path in recordings.FOLDER.glob("*.umockdev"))
@@ -195,3 +201,26 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_host_without_pci_cannot_be_recorded(tmp_path: Path) -> None:
     with pytest.raises(errors.ReadFailed, match="has no sys/bus/pci"):
         installed.recorded(HostTree(str(tmp_path)))
+
+
+def test_a_recording_keeps_what_groups_and_vgpus_are() -> None:
+    uuid = "aa618089-8b16-4d01-a136-25a0f3c73123"
+    host = hosts.shared_group()
+    path = host.function("0000:09:00.0", "10de:2236", "030200", group=40)
+    host.device(f"{path}/{uuid}", "mdev")
+    folder = "sys/kernel/iommu_groups/40"
+    host.file(f"{folder}/name", "vfio-noiommu\n")
+    host.file(f"{folder}/reserved_regions", "0x1000 0x1fff direct\n")
+    tree = host.tree()
+    again = recorded_tree.parse(installed.recorded(tree), "again")
+    attributes = iommu_groups.attributes(tree, 40)
+    assert str(attributes.name).strip() == "vfio-noiommu"
+    assert attributes.reserved_regions == (
+        ReservedRegion(0x1000, 0x1FFF, "direct"),
+    )
+    assert iommu_groups.attributes(again, 40) == attributes
+    card = address.parse("09:00.0")
+    assert mediated_devices(tree) == {card: (uuid,)}
+    assert [(a, len(ids)) for a, ids in mediated_devices(again).items()] == [
+        (card, 1)
+    ]
