@@ -7,12 +7,21 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.discovery import recorded_tree
 from gpu_passthrough_plugin.discovery.host_tree import HostTree
 from gpu_passthrough_plugin.discovery.record import RecordingTree
+from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.flow import boot_state, host_snapshot
 from gpu_passthrough_plugin.flow.host_snapshot import Scope
+from gpu_passthrough_plugin.isolation.partition import Part
 from gpu_passthrough_plugin.model import address
-from gpu_passthrough_plugin.model.group import Role
+from gpu_passthrough_plugin.model.group import (
+    VFIO_NO_IOMMU,
+    ReservedRegion,
+    Role,
+)
+from tests.trees import hosts, installed
+from tests.trees.host import Host
 from tests.trees.hosts import HOSTS
 from tests.trees.seed import seed
 from tests.trees.systems import SYSTEMS
@@ -84,6 +93,102 @@ def test_how_a_host_boots() -> None:
     state = boot_state.read(tree, host_snapshot.read(tree, GPUS).facts)
     assert "/etc/default/grub" in state.installation.files
     assert state.has_vfio_pci is True
+
+
+UUID = "aa618089-8b16-4d01-a136-25a0f3c73123"
+
+
+def odd_host() -> Host:
+    """An Arc with a switch of its own, and a card that is odd in all else.
+
+    Its display and audio are in two groups and reset together, the firmware
+    reserves memory for it, and a vGPU of it runs.
+    """
+    host = hosts.server()
+    for number, bus in ((4, "0000:04"), (5, "0000:08")):
+        hosts.port(host, f"0000:00:0{number}.0", bus, number, "8086")
+    for place, under, below in (
+        ("04:00.0", "00:04.0", "05"),
+        ("05:01.0", "04:00.0", "06"),
+        ("05:04.0", "04:00.0", "07"),
+    ):
+        host.function(
+            f"0000:{place}", "8086:4fa0", "060400", under=f"0000:{under}",
+            group=30, driver="pcieport", below=f"0000:{below}",
+        )  # fmt: skip
+    for place, ids, code, under, group in (
+        ("06:00.0", "8086:56a0", "030000", "05:01.0", 31),
+        ("07:00.0", "8086:4f90", "040300", "05:04.0", 32),
+        ("08:00.0", "10de:2236", "030200", "00:05.0", 40),
+        ("08:00.1", "10de:1aef", "040300", "00:05.0", 41),
+    ):
+        path = host.function(
+            f"0000:{place}", ids, code, under=f"0000:{under}", group=group,
+            reset="bus",
+        )  # fmt: skip
+        if place == "08:00.0":
+            host.device(f"{path}/{UUID}", "mdev")
+    host.file(
+        "sys/kernel/iommu_groups/40/reserved_regions",
+        "0x00000000bdf6f000 0x00000000bdf7efff direct\n",
+    )
+    return host
+
+
+def by_number(tree: Tree, scope: Scope = Scope.LISTING) -> dict[int, Part]:
+    parts = host_snapshot.read(tree, GPUS, scope).parts
+    return {part.number: part for part in parts if part.number is not None}
+
+
+@pytest.mark.parametrize("scope", Scope)
+@pytest.mark.parametrize("is_recorded", [False, True])
+def test_a_snapshot_has_what_is_around_a_group(
+    scope: Scope, is_recorded: bool
+) -> None:
+    tree: Tree = odd_host().tree()
+    if is_recorded:
+        tree = recorded_tree.parse(installed.recorded(tree), "again")
+    parts = by_number(tree, scope)
+    (display,) = parts[31].members
+    assert str(display.card) == "0000:04:00.0"
+    elsewhere = [str(f.address) for f in parts[31].card_elsewhere]
+    assert elsewhere == ["0000:07:00.0"]
+    odd = parts[40]
+    assert [str(f.address) for f in odd.reset_with] == ["0000:08:00.1"]
+    assert odd.attributes is not None
+    assert odd.attributes.reserved_regions == (
+        ReservedRegion(0xBDF6F000, 0xBDF7EFFF, "direct"),
+    )
+    (card,) = odd.members
+    assert card.detail is not None
+    (running,) = card.detail.mediated_devices
+    # A recording has no ids of a host's own.
+    assert (running == UUID) is not is_recorded
+
+
+def test_what_is_around_a_group_decides_on_it() -> None:
+    groups = host_snapshot.read(odd_host().tree(), GPUS).groups()
+    rules = {
+        group.number: {reason.rule for reason in group.verdict.reasons}
+        for group in groups
+    }
+    assert rules[40] == {"reserved-region", "in-use"}
+    assert rules[31] == set()
+    (notes,) = (g.verdict.notes for g in groups if g.number == 31)
+    assert any("0000:07:00.0 is on the same card" in note for note in notes)
+
+
+def test_a_group_that_vfio_made_is_none(tmp_path: Path) -> None:
+    host = odd_host()
+    host.file("sys/kernel/iommu_groups/31/name", "vfio-noiommu\n")
+    (part,) = host_snapshot.read_groups(
+        host.tree(), GPUS, [address.parse("06:00.0")]
+    )
+    assert part.attributes is not None
+    assert str(part.attributes.name).strip() == "vfio-noiommu"
+    groups = host_snapshot.read(host.tree(), GPUS).groups()
+    (group,) = (g for g in groups if g.number == 31)
+    assert [r.rule for r in group.verdict.reasons] == [VFIO_NO_IOMMU]
 
 
 GPU, OTHER = address.parse("06:00.0"), address.parse("82:00.1")
