@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import contextlib
 import signal
+from pathlib import Path
 
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.cli.context import time_limit
+from gpu_passthrough_plugin.cli.context import Context, time_limit
 
 
 def test_reading_a_strangers_file_ends() -> None:
@@ -28,3 +29,20 @@ def test_what_is_read_in_time_is_not_disturbed() -> None:
     with time_limit("host.zst"):
         total = sum(range(1000))
     assert total == 499_500
+
+
+@pytest.mark.parametrize("refuses", [True, False])
+def test_the_policy_is_that_of_the_configuration(
+    tmp_path: Path, *, refuses: bool
+) -> None:
+    path = tmp_path / "test.conf"
+    path.write_text(
+        "[discovery]\nselect = 10de:*\nexclude = 06:00.0\n"
+        f"unisolated = {'refuse' if refuses else 'warn'}\n"
+        "[allocation]\ntraits = 10de:1430=CUSTOM_GOLD\n"
+    )
+    policy = Context("/", None, [str(path)]).policy
+    assert [s.text for s in policy.select] == ["10de:*"]
+    assert [s.text for s in policy.exclude] == ["06:00.0"]
+    assert [t.selector.text for t in policy.traits] == ["10de:1430"]
+    assert policy.refuses_unisolated is refuses
