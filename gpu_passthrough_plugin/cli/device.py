@@ -12,6 +12,7 @@ from gpu_passthrough_plugin.cli.fastpath import hexadecimal
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.function import (
+    Bar,
     Detail,
     Function,
     PhysicalFunction,
@@ -71,10 +72,16 @@ def _fields(
         "NUMA Node": function.numa_node,
         "Reset Methods": detail.reset_methods,
         "Boot VGA": detail.boot_vga,
-        "BAR Bytes": detail.bar_bytes,
+        "BAR Bytes": _bar_bytes(detail.bars),
         "SR-IOV": _sriov(detail.sriov),
         "Bridges": detail.bridges,
     }
+
+
+def _bar_bytes(bars: tuple[Bar, ...] | Unknown) -> object:
+    if isinstance(bars, Unknown):
+        return bars
+    return tuple(bar.size_bytes for bar in bars)
 
 
 def _sriov(

@@ -26,6 +26,7 @@ _NO_TABLES = frozenset({"data", "dynamic"})
 _MACHINE_ID = "etc/machine-id"
 _ID = re.compile(r"[0-9a-f]{32}")
 _PROJECT = b"gpu-passthrough"
+_ADDRESS_SIZES = re.compile(r": ([0-9]{2}) bits physical")
 _NODES = "sys/devices/system/node"
 _FABRIC_MODE = re.compile(
     r"^[ \t]*FABRIC_MODE[ \t]*=[ \t]*(.*?)[ \t\r]*$", re.M
@@ -36,7 +37,7 @@ _BOARD = "sys/firmware/devicetree/base/model"
 def facts(tree: Tree) -> HostFacts:
     """Return the host's facts; what could not be read is ``Unknown``."""
     return HostFacts(
-        cpu_vendor=_cpu_vendor(tree),
+        cpu_vendor=cpu_vendor(tree),
         kernel_release=text(tree, OSRELEASE),
         kernel_arguments=_arguments(text(tree, "proc/cmdline")),
         acpi_tables=_tables(tree.names("sys/firmware/acpi/tables")),
@@ -47,6 +48,7 @@ def facts(tree: Tree) -> HostFacts:
         hypervisor=hypervisor.hypervisor(tree),
         board=_board(tree.read(_BOARD)),
         fabric_mode=_fabric_mode(text(tree, fabric.MANAGER_PATH.lstrip("/"))),
+        address_bits=address_bits(tree),
     )
 
 
@@ -91,7 +93,8 @@ def _tables(names: tuple[str, ...] | Unknown) -> frozenset[str] | Unknown:
     return frozenset(names) - _NO_TABLES
 
 
-def _cpu_vendor(tree: Tree) -> CpuVendor | Unknown:
+def cpu_vendor(tree: Tree) -> CpuVendor | Unknown:
+    """Return the maker of the CPU, which decides the kind of IOMMU."""
     data = tree.read(CPUINFO, hypervisor.CPUINFO_BYTES)
     if isinstance(data, Unknown):
         return data
@@ -105,17 +108,43 @@ def _cpu_vendor(tree: Tree) -> CpuVendor | Unknown:
 
 
 def cpu_lines(cpuinfo: bytes) -> list[str]:
-    """Return what of ``/proc/cpuinfo`` is used: the maker, and one flag."""
-    lines = (cpu_line(cpuinfo), hypervisor.flags_line(cpuinfo))
+    """Return what of ``/proc/cpuinfo`` is used.
+
+    The maker, one flag, and how wide addresses are.
+    """
+    lines = (
+        cpu_line(cpuinfo),
+        hypervisor.flags_line(cpuinfo),
+        _first_line(cpuinfo, "address sizes"),
+    )
     return [line for line in lines if line is not None]
 
 
 def cpu_line(cpuinfo: bytes) -> str | None:
     """Return the line of ``/proc/cpuinfo`` that names the CPU's maker."""
+    return _first_line(cpuinfo, "vendor_id", "CPU implementer")
+
+
+def _first_line(cpuinfo: bytes, *keys: str) -> str | None:
     for line in decoded(cpuinfo).split("\n"):
-        if line.partition(":")[0].strip() in {"vendor_id", "CPU implementer"}:
+        if line.partition(":")[0].strip() in keys:
             return line
     return None
+
+
+def address_bits(tree: Tree) -> int | Unknown:
+    """Return how many bits a physical address of the CPU has.
+
+    Source: Linux, arch/x86/kernel/cpu/proc.c (``address sizes``).
+    """
+    data = tree.read(CPUINFO, hypervisor.CPUINFO_BYTES)
+    if isinstance(data, Unknown):
+        return data
+    line = _first_line(data, "address sizes")
+    if line is None:
+        return MISSING
+    match = _ADDRESS_SIZES.search(line)
+    return int(match[1]) if match else Unknown(Why.MALFORMED, line)
 
 
 def _sockets(tree: Tree) -> Mapping[int, int] | Unknown:

@@ -7,7 +7,11 @@ import re
 from collections.abc import Iterable
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery import function_identity, modules
+from gpu_passthrough_plugin.discovery import (
+    function_bars,
+    function_identity,
+    modules,
+)
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.formats import (
     chroot_path,
@@ -170,9 +174,6 @@ _HEADER_BYTES = 64
 _REVISION_AT = 0x08
 _HEADER_TYPE_AT = 0x0E
 _VGA = 0x0300
-# Base address registers come first in ``resource``.
-# Source: Linux, include/linux/pci.h (PCI_STD_RESOURCES).
-_BARS = 6
 
 _DETAIL_FILES = (
     "revision",
@@ -205,7 +206,7 @@ def detail(tree: Tree, function: Function) -> Detail:
         driver_override=_override(override),
         reset_methods=_words(resets),
         boot_vga=_boot_vga(vga, display, function.class_code),
-        bar_bytes=_bar_bytes(resource),
+        bars=function_bars.parse(resource),
         sriov=_virtual(links[0]) or _physical(*sriov),
         bridges=_bridges(tree, folder),
         is_on_vfio=_is_on_vfio(tree, folder, function.driver),
@@ -338,21 +339,6 @@ def _boot_vga(
         return data if is_vga else None
     flag = _number(data)
     return flag if isinstance(flag, Unknown) else flag == 1
-
-
-def _bar_bytes(data: bytes | Unknown) -> tuple[int, ...] | Unknown:
-    """Return sizes from lines of first address, last address and flags."""
-    if isinstance(data, Unknown):
-        return data
-    sizes = []
-    for line in decoded(data).split("\n")[:_BARS]:
-        try:
-            first, last, flags = (int(word, 16) for word in line.split())
-        except ValueError:
-            return Unknown(Why.MALFORMED, line)
-        if flags and last >= first:
-            sizes.append(last - first + 1)
-    return tuple(sizes)
 
 
 def _virtual(link: str | Unknown | None) -> VirtualFunction | Unknown | None:

@@ -134,6 +134,29 @@ _LOST_BY_RESET = frozenset(
 )
 
 
+class BarKind(enum.StrEnum):
+    """Where a base address register (BAR) may lie.
+
+    Only prefetchable memory with 64-bit addresses may lie above 4 GiB: the
+    other memory window of a bridge has 32 bits.
+    Source: PCI-to-PCI Bridge Architecture Specification 1.2, 3.2.5.
+    """
+
+    PORTS = "I/O ports"
+    LOW = "memory below 4 GiB"
+    HIGH = "memory above 4 GiB"
+
+
+class Bar(NamedTuple):
+    """A base address register that is in use.
+
+    :param size_bytes: as it is now; that of a resizable one may change.
+    """
+
+    size_bytes: int
+    kind: BarKind
+
+
 class Detail(NamedTuple):
     """What a verdict on one function, or showing it, needs as well.
 
@@ -144,7 +167,7 @@ class Detail(NamedTuple):
         is older than 5.15.
     :param boot_vga: whether it is the firmware's primary display; None for
         one that is no VGA device.
-    :param bar_bytes: size of each BAR that is in use.
+    :param bars: those in use, in their order.
     :param bridges: from the root port down to the nearest.
     :param is_on_vfio: whether vfio-pci, or another VFIO driver, has it.
     :param vgpu_type: of NVIDIA's vGPU that a virtual function carries; 0
@@ -158,7 +181,7 @@ class Detail(NamedTuple):
     driver_override: str | Unknown | None
     reset_methods: tuple[str, ...] | Unknown
     boot_vga: bool | Unknown | None
-    bar_bytes: tuple[int, ...] | Unknown
+    bars: tuple[Bar, ...] | Unknown
     sriov: PhysicalFunction | VirtualFunction | Unknown | None
     bridges: tuple[Address, ...]
     is_on_vfio: bool | Unknown

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 
 
 class CpuVendor(enum.StrEnum):
@@ -92,6 +92,7 @@ class HostFacts(NamedTuple):
     :param board: the device tree's name of the board; None without one.
     :param fabric_mode: ``FABRIC_MODE`` of NVIDIA Fabric Manager; None where
         it is not installed.
+    :param address_bits: of a physical address, as the CPU has them.
     """
 
     cpu_vendor: CpuVendor | Unknown
@@ -105,6 +106,7 @@ class HostFacts(NamedTuple):
     hypervisor: str | None = None
     board: str | None = None
     fabric_mode: int | Unknown | None = None
+    address_bits: int | Unknown = MISSING
 
     @property
     def has_iommu_table(self) -> bool:

@@ -59,7 +59,7 @@ details = st.builds(
     driver_override=st.just(None),
     reset_methods=st.just(()),
     boot_vga=st.sampled_from([None, True, False, MISSING]),
-    bar_bytes=st.just(()),
+    bars=st.just(()),
     sriov=st.sampled_from(
         [
             None,

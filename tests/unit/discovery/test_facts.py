@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_passthrough_plugin.discovery.facts import facts, machine_identity
+from gpu_passthrough_plugin.discovery.facts import (
+    cpu_lines,
+    facts,
+    machine_identity,
+)
 from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.model.host_facts import CpuVendor
@@ -80,6 +84,18 @@ def test_cpu_vendors(cpuinfo: bytes, wanted: object) -> None:
 def test_how_fabric_manager_is_configured(text: bytes, mode: object) -> None:
     path = "usr/share/nvidia/nvswitch/fabricmanager.cfg"
     assert facts(RecordedTree({path: text}, {})).fabric_mode == mode
+
+
+def test_how_wide_addresses_are() -> None:
+    sizes = "address sizes\t: 46 bits physical, 48 bits virtual"
+    cpuinfo = f"vendor_id\t: GenuineIntel\n{sizes}\n".encode()
+    tree = RecordedTree({"proc/cpuinfo": cpuinfo}, {})
+    assert facts(tree).address_bits == 46
+    assert cpu_lines(cpuinfo) == ["vendor_id\t: GenuineIntel", sizes]
+    odd = RecordedTree({"proc/cpuinfo": b"address sizes\t: many\n"}, {})
+    assert facts(odd).address_bits == Unknown(
+        Why.MALFORMED, "address sizes\t: many"
+    )
 
 
 def test_folders_beside_the_acpi_tables_are_none() -> None:

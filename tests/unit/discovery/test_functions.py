@@ -17,6 +17,8 @@ from gpu_passthrough_plugin.discovery.host_tree import HostTree
 from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.function import (
+    Bar,
+    BarKind,
     Detail,
     Function,
     Header,
@@ -249,7 +251,12 @@ def test_the_seeds_card() -> None:
         driver_override=None,
         reset_methods=MISSING,
         boot_vga=False,
-        bar_bytes=(16 << 20, 256 << 20, 32 << 20, 128),
+        bars=(
+            Bar(16 << 20, BarKind.LOW),
+            Bar(256 << 20, BarKind.HIGH),
+            Bar(32 << 20, BarKind.LOW),
+            Bar(128, BarKind.LOW),
+        ),
         sriov=None,
         bridges=(address.parse("80:02.0"),),
         is_on_vfio=True,
@@ -389,9 +396,26 @@ def test_only_vga_devices_have_boot_vga() -> None:
 def test_bars_are_those_in_use() -> None:
     rom = "0x0 0x0 0x0\n" * 5 + "0xf000 0xf0ff 0x40101\n0x1000 0x1fff 0x2\n"
     tree = changed(tree_with(), "resource", rom.encode())
-    assert detail_of(tree).bar_bytes == (256,)
+    assert detail_of(tree).bars == (Bar(256, BarKind.PORTS),)
     odd = changed(tree_with(), "resource", b"0x0 0x0\n")
-    assert detail_of(odd).bar_bytes == Unknown(Why.MALFORMED, "0x0 0x0")
+    assert detail_of(odd).bars == Unknown(Why.MALFORMED, "0x0 0x0")
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind"),
+    [
+        (0x40101, BarKind.PORTS),
+        (0x40200, BarKind.LOW),
+        # Prefetchable with 32-bit addresses, and 64-bit ones without.
+        (0x42208, BarKind.LOW),
+        (0x140204, BarKind.LOW),
+        (0x14220C, BarKind.HIGH),
+    ],
+)
+def test_where_a_bar_may_lie(flags: int, kind: BarKind) -> None:
+    line = f"0xf0000000 0xf0ffffff {flags:#x}\n"
+    tree = changed(tree_with(), "resource", line.encode())
+    assert detail_of(tree).bars == (Bar(16 << 20, kind),)
 
 
 def test_bridges_are_named_topmost_first() -> None:

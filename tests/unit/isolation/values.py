@@ -67,7 +67,7 @@ def detail(of: Function, **fields: Fields) -> Detail:
         driver_override=None,
         reset_methods=("flr",),
         boot_vga=False if of.is_display else None,
-        bar_bytes=(),
+        bars=(),
         sriov=None,
         bridges=(),
         is_on_vfio=on_vfio(of.driver),
