@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.compute import assignment, attachment
+from gpu_passthrough_plugin.compute import assignment, attachment, bar_space
+from gpu_passthrough_plugin.compute.attachment import GuestSlot
+from gpu_passthrough_plugin.compute.bar_space import HostCpu
+from gpu_passthrough_plugin.discovery import facts, function_bars
 from gpu_passthrough_plugin.flow.context import HostContext, require_current
 from gpu_passthrough_plugin.flow.recovery import locked_and_recovered
 from gpu_passthrough_plugin.flow.teardown import give_back, guest_faults
@@ -101,6 +104,7 @@ def _start(
         buses=domain.buses,
         slots=domain.slots,
     )
+    _warn_of_bars(context, domain, places)
     instance = dataclasses.replace(instance, was_started=True)
     context.journal.write(instance)
     hypervisor.start(attachment.attached(domain, places))
@@ -113,6 +117,26 @@ def _start(
     step("activate")
     _move(context, records, State.ACTIVE)
     context.journal.write(dataclasses.replace(instance, phase=Phase.ACTIVE))
+
+
+def _warn_of_bars(
+    context: HostContext, domain: Domain, places: Sequence[GuestSlot]
+) -> None:
+    """Say if the guest cannot map the BARs of what it is given.
+
+    It starts all the same: its kernel may know a way.
+    """
+    own = domain.host_functions.addresses
+    slots = (*(place.functions for place in places), *((a,) for a in own))
+    tree = context.tree
+    warning = bar_space.warning(
+        domain,
+        slots,
+        {a: function_bars.bars(tree, a) for slot in slots for a in slot},
+        HostCpu(facts.cpu_vendor(tree), facts.address_bits(tree)),
+    )
+    if warning:
+        context.say(f"warning: {warning}")
 
 
 def _describe(rebind: Rebind) -> str:

@@ -8,15 +8,18 @@ from __future__ import annotations
 import dataclasses
 import re
 import uuid as uuids
+from typing import NamedTuple
 
 from lxml import etree
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.formats import host_devices, qemu_arguments
 from gpu_passthrough_plugin.formats.host_devices import (
     HostFunctions,
     host_functions,
     number,
 )
+from gpu_passthrough_plugin.model.address_space import GIB, Firmware
 
 MAX_BYTES = 16 << 20
 """libvirt takes documents of 4 MiB; what it makes of one is longer.
@@ -26,6 +29,62 @@ Source: libvirt, src/remote/remote_protocol.x (REMOTE_STRING_MAX).
 # An element or an attribute takes up to 200 bytes of memory; a guest with a
 # thousand disks has 30,000 of them.
 _MAX_MARKUP = 250_000
+
+
+# libvirt's units of memory.  Source: libvirt, util/virutil.c
+# (virScaleInteger).
+_UNITS = {
+    "": 1 << 10,
+    **{name: 1 for name in ("b", "bytes")},
+    **{
+        name: size
+        for power, letter in enumerate("kmgtpe", 1)
+        for name, size in (
+            (letter, 1 << 10 * power),
+            (f"{letter}ib", 1 << 10 * power),
+            (f"{letter}b", 1000**power),
+        )
+    },
+}
+# Memory from there on goes above 4 GiB, and how much stays below then.
+# Source: qemu, hw/i386/pc_q35.c and hw/i386/pc_piix.c (pc_init1).
+_Q35_SPLIT, _PC_SPLIT = (0xB0000000, 2 * GIB), (0xE0000000, 3 * GIB)
+_MAX_SLOTS = 256
+
+
+class GuestCpu(NamedTuple):
+    """The CPU of a domain, as far as its address bits go.
+
+    :param mode: libvirt's, such as ``host-passthrough``; empty for none.
+    :param model: of QEMU; empty where libvirt or QEMU chooses.
+    :param is_emulated: whether QEMU runs it without KVM.
+    :param address_bits: ``<maxphysaddr>``: a number; ``passthrough`` for the
+        host's; None for what QEMU has by default.
+    :param most_bits: limit of the host's that are passed through.
+    :param features: those that are required or forced.
+    """
+
+    mode: str
+    model: str
+    is_emulated: bool
+    address_bits: int | str | None
+    most_bits: int | None
+    features: frozenset[str]
+
+
+class Platform(NamedTuple):
+    """What of a domain decides where its firmware puts BARs.
+
+    :param firmware: None where it is another one, or cannot be told.
+    :param cpu: None where QEMU's own arguments choose it.
+    :param memory_end: as ``address_space.Guest`` has it, like the others.
+    """
+
+    firmware: Firmware | None
+    cpu: GuestCpu | None
+    memory_end: int
+    mmio64_mib: int | None
+    hole64_bytes: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,6 +97,7 @@ class Domain:
     :param is_pcie: whether its machine has PCI Express slots (q35, virt).
     :param buses: numbers of guest PCI buses that it uses.
     :param slots: slots of guest bus 0 that it uses.
+    :param platform: what decides where its BARs go.
     """
 
     text: bytes
@@ -48,6 +108,7 @@ class Domain:
     is_pcie: bool
     buses: frozenset[int]
     slots: frozenset[int]
+    platform: Platform
 
 
 def parse(text: bytes, source: str) -> Domain:
@@ -71,6 +132,7 @@ def parse(text: bytes, source: str) -> Domain:
         is_pcie=_is_pcie(root),
         buses=buses,
         slots=slots,
+        platform=_platform(root),
     )
 
 
@@ -182,3 +244,86 @@ def _numa_nodes(root: etree._Element, source: str) -> frozenset[int] | None:
             " expected one such as 0-1,3"
         )
     return frozenset(nodes)
+
+
+def _platform(root: etree._Element) -> Platform:
+    """Source: libvirt, formatdomain.html (CPU model, memory, BIOS)."""
+    arguments = host_devices.arguments(root)
+    from_qemu = qemu_arguments.bar_arguments(arguments)
+    hole = root.find("devices/controller[@type='pci']/pcihole64")
+    return Platform(
+        firmware=_firmware(root),
+        cpu=None if from_qemu.sets_cpu else _cpu(root),
+        memory_end=_memory_end(root),
+        mmio64_mib=from_qemu.mmio64_mib,
+        hole64_bytes=from_qemu.hole64_bytes or _bytes(hole),
+    )
+
+
+def _firmware(root: etree._Element) -> Firmware | None:
+    kind, loader = root.find("os/type"), root.find("os/loader")
+    arch = "x86_64" if kind is None else kind.get("arch", "x86_64")
+    machine = "" if kind is None else kind.get("machine", "")
+    if arch != "x86_64" or "microvm" in machine:
+        return None
+    system = root.find("os")
+    if system is not None and system.get("firmware") == "efi":
+        return Firmware.OVMF
+    if loader is None or not (loader.text or "").strip():
+        return Firmware.SEABIOS
+    # A flash image is UEFI's; SeaBIOS and others are loaded as a ROM.
+    return Firmware.OVMF if loader.get("type") == "pflash" else None
+
+
+def _cpu(root: etree._Element) -> GuestCpu:
+    cpu = root.find("cpu")
+    is_emulated = root.get("type") == "qemu"
+    if cpu is None:
+        return GuestCpu("", "", is_emulated, None, None, frozenset())
+    width = cpu.find("maxphysaddr")
+    bits: int | str | None = None
+    most_bits = None
+    if width is not None and width.get("mode") == "passthrough":
+        bits = "passthrough"
+        most_bits = _guest_number(width.get("limit", "")) or None
+    elif width is not None:
+        bits = _guest_number(width.get("bits", "")) or None
+    features = frozenset(
+        feature.get("name", "")
+        for feature in cpu.iterfind("feature")
+        if feature.get("policy", "require") in ("require", "force")
+    )
+    model = str(cpu.xpath("string(model)")).strip()
+    return GuestCpu(
+        cpu.get("mode", "custom"),
+        model,
+        is_emulated,
+        bits,
+        most_bits,
+        features,
+    )
+
+
+def _memory_end(root: etree._Element) -> int:
+    """Return where the guest's memory ends, with room for hot-plugged one.
+
+    Source: qemu, hw/i386/pc.c (pc_memory_init): each slot is aligned to
+    1 GiB.
+    """
+    memory = _bytes(root.find("memory"))
+    split, below = _Q35_SPLIT if _is_pcie(root) else _PC_SPLIT
+    end = 4 * GIB + (memory - below if memory >= split else 0)
+    most = root.find("maxMemory")
+    if most is not None and _bytes(most) > memory:
+        slots = min(_guest_number(most.get("slots", "0")), _MAX_SLOTS)
+        end = -(-end // GIB) * GIB + _bytes(most) - memory + slots * GIB
+    return end
+
+
+def _bytes(element: etree._Element | None) -> int:
+    """Return a size such as ``<memory unit='GiB'>8</memory>``; 0 for none."""
+    if element is None:
+        return 0
+    text = (element.text or "").strip()
+    unit = _UNITS.get(element.get("unit", "").lower(), 0)
+    return int(text) * unit if re.fullmatch(r"[0-9]{1,19}", text) else 0

@@ -183,11 +183,7 @@ def _of_qemu(root: etree._Element) -> Iterator[HostFunction | str]:
 
     Source: libvirt, drvqemu.html.
     """
-    arguments = [
-        _attribute(element, "value") or ""
-        for element in root.iterfind(f"{_QEMU}commandline/{_QEMU}arg")
-    ]
-    yield from _of_arguments(arguments)
+    yield from _of_arguments(arguments(root))
     # Properties that are changed of a device that libvirt makes.
     for device in root.iterfind(f"{_QEMU}override/{_QEMU}device"):
         properties = {
@@ -199,6 +195,14 @@ def _of_qemu(root: etree._Element) -> Iterator[HostFunction | str]:
             continue
         for name, value in properties.items():
             yield from _of_arguments(("-global", f"vfio-pci.{name}={value}"))
+
+
+def arguments(root: etree._Element) -> tuple[str, ...]:
+    """Return the arguments that libvirt hands to QEMU unread."""
+    return tuple(
+        _attribute(element, "value") or ""
+        for element in root.iterfind(f"{_QEMU}commandline/{_QEMU}arg")
+    )
 
 
 def _of_arguments(arguments: Sequence[str]) -> Iterator[HostFunction | str]:

@@ -1,9 +1,9 @@
-"""Which PCI functions of the host QEMU's own arguments hand to a guest.
+"""What QEMU's own arguments hand to a guest, and where its BARs may go.
 
 A libvirt domain may carry arguments that libvirt gives to QEMU as they
 are.  Source: libvirt, drvqemu.html (pass-through of arbitrary QEMU
-commands); qemu, qemu-options.hx, util/qemu-option.c, hw/vfio/pci.c and
-block/nvme.c.
+commands); qemu, qemu-options.hx, util/qemu-option.c, hw/vfio/pci.c,
+block/nvme.c, hw/nvram/fw_cfg.c and util/cutils.c (qemu_strtosz).
 """
 
 from __future__ import annotations
@@ -41,6 +41,10 @@ _HOST = re.compile(
     r"(?:([0-9a-fA-F]+):)?([0-9a-fA-F]+):([0-9a-fA-F]+)\.([0-7])"
 )
 _MOST = (0xFFFFFFFF, 0xFF, 0x1F)
+_SIZE = re.compile(r"([0-9]{1,19})([bkmgtpe]?)", re.IGNORECASE)
+_DECIMAL = re.compile(r"[0-9]{1,9}")
+_MMIO64 = "opt/ovmf/X-PciMmio64Mb"
+_HOLE64 = "pci-hole64-size"
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NVME_URL = re.compile(r"nvme://([^/]*)")
 _JSON_FILE = "json:"
@@ -58,6 +62,19 @@ class ArgumentFunctions(NamedTuple):
 
     functions: tuple[Address, ...]
     unreadable: tuple[str, ...]
+
+
+class BarArguments(NamedTuple):
+    """Arguments that decide where a guest's BARs may go.
+
+    :param mmio64_mib: the window that OVMF is told to make; None for none.
+    :param hole64_bytes: ``pci-hole64-size``; 0 where it is not set.
+    :param sets_cpu: whether a CPU is chosen here, over libvirt's.
+    """
+
+    mmio64_mib: int | None
+    hole64_bytes: int
+    sets_cpu: bool
 
 
 class _Unreadable(Exception):
@@ -81,6 +98,49 @@ def host_functions(arguments: Sequence[str]) -> ArgumentFunctions:
     return ArgumentFunctions(tuple(functions), tuple(unreadable))
 
 
+def bar_arguments(arguments: Sequence[str]) -> BarArguments:
+    """Return what the arguments say of where BARs may go; the last counts."""
+    mmio64_mib, hole64_bytes, sets_cpu = None, 0, False
+    for argument, follower in itertools.pairwise((*arguments, "")):
+        option = _option(argument)
+        if option == "fw_cfg":
+            mmio64_mib = _mmio64_mib(follower) or mmio64_mib
+        elif option == "global":
+            hole64_bytes = _hole64_bytes(follower) or hole64_bytes
+        elif option == "cpu":
+            sets_cpu = True
+    return BarArguments(mmio64_mib, hole64_bytes, sets_cpu)
+
+
+def _mmio64_mib(text: str) -> int | None:
+    """Return the number of ``name=opt/ovmf/X-PciMmio64Mb,string=NUMBER``."""
+    options = _optional(text)
+    name = options.get("name", options.get("driver"))
+    number = options.get("string", "")
+    is_number = name == _MMIO64 and _DECIMAL.fullmatch(number)
+    return int(number) if is_number else None
+
+
+def _hole64_bytes(text: str) -> int:
+    """Return the size of ``q35-pcihost.pci-hole64-size=SIZE``; 0 for none."""
+    name, _, value = text.rpartition("=")
+    options = _optional(text)
+    if options.get("property") == _HOLE64:
+        name, value = _HOLE64, options.get("value", "")
+    match = _SIZE.fullmatch(value)
+    if not name.endswith(_HOLE64) or match is None:
+        return 0
+    number, unit = match.groups()
+    return int(number) << 10 * "bkmgtpe".index(unit.lower() or "b")
+
+
+def _optional(text: str) -> dict[str, str]:
+    try:
+        return _options(text)
+    except _Unreadable:
+        return {}
+
+
 def _functions(argument: str, follower: str) -> Iterator[Address]:
     # The name of an image may stand without any option.
     for place in _NVME_URL.findall(argument):
@@ -102,7 +162,7 @@ def _functions(argument: str, follower: str) -> Iterator[Address]:
 
 def _option(argument: str) -> str:
     """Return an option's name, with one dash or two; "" for other words."""
-    match = re.fullmatch(r"--?([a-z]+)", argument)
+    match = re.fullmatch(r"--?([a-z_]+)", argument)
     return match[1] if match else ""
 
 

@@ -8,7 +8,9 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.formats import domain_xml
+from gpu_passthrough_plugin.formats.domain_xml import GuestCpu, Platform
 from gpu_passthrough_plugin.formats.host_devices import HostFunctions
+from gpu_passthrough_plugin.model.address_space import GIB, Firmware
 from tests.golden import assert_golden, sections
 
 UUID = "5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11"
@@ -42,6 +44,13 @@ def test_the_least_that_a_domain_says() -> None:
         is_pcie=False,
         buses=frozenset({0}),
         slots=frozenset(),
+        platform=Platform(
+            Firmware.SEABIOS,
+            GuestCpu("", "", False, None, None, frozenset()),
+            memory_end=4 * GIB,
+            mmio64_mib=None,
+            hole64_bytes=0,
+        ),
     )
 
 

@@ -145,3 +145,44 @@ def test_several_keep_their_order() -> None:
         ["0000:07:00.0", GPU],
         ("host=x", "-readconfig a"),
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mib"),
+    [
+        (("-fw_cfg", "name=opt/ovmf/X-PciMmio64Mb,string=65536"), 65536),
+        (("--fw_cfg", "opt/ovmf/X-PciMmio64Mb,string=65536"), 65536),
+        (("-fw_cfg", "opt/ovmf/X-PciMmio64Mb,file=/size"), None),
+        (("-fw_cfg", "opt/ovmf/X-PciMmio64Mb,string=0x100"), None),
+        (("-fw_cfg", "opt/other,string=65536"), None),
+        (("-fw_cfg", "x" * (1 << 17)), None),
+        (("-fw_cfg",), None),
+        ((), None),
+    ],
+)
+def test_the_window_that_ovmf_is_told(
+    arguments: tuple[str, ...], mib: int | None
+) -> None:
+    assert qemu_arguments.bar_arguments(arguments).mmio64_mib == mib
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("q35-pcihost.pci-hole64-size=512G", 512 << 30),
+        ("i440FX-pcihost.pci-hole64-size=1t", 1 << 40),
+        ("q35-pcihost.pci-hole64-size=1073741824", 1 << 30),
+        ("driver=q35-pcihost,property=pci-hole64-size,value=2G", 2 << 30),
+        ("q35-pcihost.pci-hole64-size=-1", 0),
+        ("q35-pcihost.other=512G", 0),
+    ],
+)
+def test_the_hole_of_a_guest(text: str, size: int) -> None:
+    found = qemu_arguments.bar_arguments(("-global", text))
+    assert found.hole64_bytes == size
+    assert not found.sets_cpu
+
+
+def test_a_cpu_that_is_not_libvirts() -> None:
+    arguments = ("-cpu", "host,phys-bits=46")
+    assert qemu_arguments.bar_arguments(arguments).sets_cpu
