@@ -19,8 +19,9 @@ from gpu_passthrough_plugin.diagnosis.evidence import (
 )
 from gpu_passthrough_plugin.formats import kernel_log, kernel_messages
 from gpu_passthrough_plugin.model import fabric as fabrics
+from gpu_passthrough_plugin.model.address_space import Firmware, needed_bytes
 from gpu_passthrough_plugin.model.fabric import SHARED, VGPU
-from gpu_passthrough_plugin.model.function import NVIDIA
+from gpu_passthrough_plugin.model.function import NVIDIA, BarKind
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.reading import known
 
@@ -113,17 +114,17 @@ def no_address_space(case: GuestCase) -> Cause | None:
     if line is None:
         return None
     members = case.candidates(line)
-    sizes = {
-        str(m.address): max(known(m.detail.bar_bytes) or (0,))
+    slots = {
+        m.address: known(m.detail.bars) or ()
         for m in members
         if m.detail is not None
     }
     host = ", ".join(
-        f"{address} {_size(size)}"
-        for address, size in list(sizes.items())[:_SHOWN]
-        if size
+        f"{address} {_size(max(bar.size_bytes for bar in bars))}"
+        for address, bars in list(slots.items())[:_SHOWN]
+        if bars
     )
-    needed = sum(sizes.values())
+    needed = needed_bytes(slots.values(), BarKind.HIGH, Firmware.OVMF)
     return Cause(
         "guest-no-address-space",
         Confidence.CERTAIN,
@@ -362,8 +363,5 @@ def _size(size: int) -> str:
 
 
 def _window_mib(needed: int) -> int:
-    """Return a window for BARs: the next power of two of twice the sum.
-
-    Each BAR is aligned to its size, so that gaps can take as much again.
-    """
-    return max(1 << (2 * needed // _MIB - 1).bit_length(), 64 << 10)
+    """Return a window for BARs: a power of two, of 64 GiB or more."""
+    return max(1 << (needed // _MIB).bit_length(), 64 << 10)

@@ -13,6 +13,7 @@ from gpu_passthrough_plugin.diagnosis.evidence import (
     Confidence,
     Evidence,
 )
+from gpu_passthrough_plugin.model.function import Bar, BarKind
 from tests.golden import assert_golden, sections
 from tests.unit.diagnosis.build import evidence, member
 from tests.unit.isolation.values import audio, facts, function, gpu
@@ -21,7 +22,11 @@ GIB = 1 << 30
 H200S = tuple(
     member(
         function(f"{bus}:00.0", "10de:2335", 0x030200, driver="vfio-pci"),
-        bar_bytes=(16 << 20, 256 * GIB, 32 << 20),
+        bars=(
+            Bar(16 << 20, BarKind.LOW),
+            Bar(256 * GIB, BarKind.HIGH),
+            Bar(32 << 20, BarKind.HIGH),
+        ),
     )
     for bus in ("18", "2a")
 )
