@@ -23,7 +23,8 @@ says how to run the same again.
 --quick: without the emulated host (marker "lab").
 PART: only that part, or these; "list" prints what parts there are.
 --no-install: with the Python and the programs that there are, as tox does.
-PYTEST ARGUMENTs alone: only pytest with these, such as tests/unit/conf -k alias.
+PYTEST ARGUMENTs alone: only pytest with these, such as tests/unit/conf -k alias;
+its long options, such as --lf, follow a part or a path.
 
 Variables: GPU_PASSTHROUGH_SEED draws the same again, or something else;
 GPU_PASSTHROUGH_CACHE is a folder for what takes long to make;
@@ -152,6 +153,12 @@ main() {
         names+=("$1")
         shift
     done
+    # After minutes of installing, pytest would say that it knows no such option.
+    if ((!${#names[@]})) && [[ ${1-} == --* ]]; then
+        usage >&2
+        die "$1 is not an option of this script; pytest's long options follow \
+a part or a path"
+    fi
     if ((${#names[@]})); then
         chosen=("${names[@]}") is_every=1
     elif ((is_every)) && [ -n "${1-}" ] && [[ $1 != -* && ! -e ${1%%::*} ]]; then

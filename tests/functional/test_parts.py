@@ -121,16 +121,26 @@ def test_named_tests_need_no_more_than_their_profiles(
     assert " ".join(shown).split() == profiles
 
 
-def test_an_unknown_part_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--no-install", "--all", "moon"), "moon is not a part"),
+        # These before anything is installed.
+        (("--bogus",), "--bogus is not an option"),
+        (("--quick", "--all"), "--all is not an option"),
+    ],
+)
+def test_a_wrong_call_is_refused(words: tuple[str, ...], message: str) -> None:
     done = subprocess.run(
-        ("./run-tests.sh", "--no-install", "--all", "moon"),
+        ("./run-tests.sh", *words),
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 1
-    assert "moon is not a part" in done.stderr
+    assert message in done.stderr
+    assert "installing" not in done.stdout + done.stderr
 
 
 def test_the_list_names_every_part() -> None:
