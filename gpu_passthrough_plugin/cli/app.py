@@ -11,6 +11,7 @@ from typing import Any
 import cliff.app
 import cliff.commandmanager
 
+from gpu_passthrough_plugin.cli.command import one_line_errors
 from gpu_passthrough_plugin.cli.main import DISTRIBUTION
 
 NAMESPACE = "gpu_passthrough_plugin.cli"
@@ -105,7 +106,7 @@ class App(cliff.app.App):
             help="read a recorded host (umockdev's text format); it cannot be"
             " changed",
         )
-        return parser
+        return one_line_errors(parser, self.NAME)
 
     def get_fuzzy_matches(self, cmd: str) -> list[str]:
         """Return none: an error is one line on stderr."""

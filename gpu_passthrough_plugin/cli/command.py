@@ -6,7 +6,7 @@ import argparse
 import functools
 from collections.abc import Iterable, Iterator
 from importlib.metadata import EntryPoint
-from typing import Any
+from typing import Any, NoReturn
 
 import cliff.command
 import cliff.lister
@@ -57,6 +57,23 @@ class Field(columns.FormattableColumn[object]):
         return output.flat(self._value)
 
 
+def one_line_errors(
+    parser: argparse.ArgumentParser, prog: str
+) -> argparse.ArgumentParser:
+    """Return the parser, which says in one line what is wrong with a call.
+
+    argparse's usage is mostly options of output formats.
+    """
+
+    def error(message: str) -> NoReturn:
+        output.print_error(f"{message}; see '{prog} --help'")
+        parser.exit(2)
+
+    # cliff makes the parser, and does not ask for its class.
+    parser.error = error  # type: ignore[method-assign]
+    return parser
+
+
 class Command(cliff.command.Command):
     """A command whose errors become one line and an exit status.
 
@@ -81,6 +98,9 @@ class Command(cliff.command.Command):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         raise NotImplementedError
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        return one_line_errors(super().get_parser(prog_name), prog_name)
 
     def get_epilog(self) -> str:
         # cliff would search all installed distributions for the owner of

@@ -99,11 +99,12 @@ def run(act: Callable[[], int], *, is_debug: bool = False) -> int:
             traceback.print_exc()
         faults = error.faults if isinstance(error, errors.Faults) else ()
         for line in faults or (str(error),):
-            _print_error(line)
+            print_error(line)
         return error.exit_status
 
 
-def _print_error(message: str) -> None:
+def print_error(message: str) -> None:
+    """Print an error as one line."""
     line = printable(" ".join(message.split()))
     print(f"gpu-passthrough: {line}", file=sys.stderr)
 

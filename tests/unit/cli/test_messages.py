@@ -77,6 +77,11 @@ def test_help_golden() -> None:
 
 REFUSED = (
     "group lst",
+    "group show",
+    "group list --bogus",
+    "host enable --binding",
+    "db sync x",
+    "--root",
     "device show 6:0",
     "device show 0000:77:00.0",
     "group show 77",
@@ -106,7 +111,10 @@ from gpu_passthrough_plugin.cli.main import main
 answers = []
 for argv in json.loads(sys.argv[1]):
     with contextlib.redirect_stderr(io.StringIO()) as stderr:
-        status = main(argv)
+        try:
+            status = main(argv)
+        except SystemExit as error:
+            status = error.code
     answers.append((status, stderr.getvalue()))
 print(json.dumps(answers))
 """
