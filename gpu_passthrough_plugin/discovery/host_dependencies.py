@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import host_disks
@@ -14,7 +14,7 @@ from gpu_passthrough_plugin.formats import chroot_path, sysfs_path
 from gpu_passthrough_plugin.model import address as addresses
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.host_facts import HostUse
-from gpu_passthrough_plugin.model.reading import Unknown, Why
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 
 _FUNCTIONS = "sys/bus/pci/devices"
 _IBFT = "sys/firmware/ibft"
@@ -31,12 +31,22 @@ def uses(tree: Tree) -> tuple[HostUse, ...] | Unknown:
     costs the host.
     """
     network = HostNetwork(tree)
-    needed: set[HostUse] = {*_firmware_uses(tree), *_stacked_uses(network)}
-    for part in (_disk_uses(network), _route_uses(network)):
+    needed: set[HostUse] = set()
+    for part in (
+        _firmware_uses(tree),
+        _stacked_uses(network),
+        _disk_uses(network),
+        _route_uses(network),
+    ):
         if isinstance(part, Unknown):
             return part
         needed.update(part)
-    needed.update(*(_physical_uses(tree, use) for use in tuple(needed)))
+    for use in tuple(needed):
+        physical = _physical_use(tree, use)
+        if isinstance(physical, Unknown):
+            return physical
+        if physical is not None:
+            needed.add(physical)
     return tuple(sorted(needed))
 
 
@@ -59,8 +69,9 @@ def _route_uses(network: HostNetwork) -> list[HostUse] | Unknown:
     if isinstance(table, Unknown):
         return table
     defaults = {hop.interface for hop in table.hops if hop.is_default}
+    interfaces = sorted({hop.interface for hop in table.hops})
     needed = []
-    for interface in sorted({hop.interface for hop in table.hops}):
+    for interface in interfaces:
         is_default = interface in defaults
         what = f"{'default route' if is_default else 'route'} ({interface})"
         chains = network.functions(interface)
@@ -70,57 +81,89 @@ def _route_uses(network: HostNetwork) -> list[HostUse] | Unknown:
             return Unknown(chains.why, f"{what}: {chains}")
         # Otherwise a guest's own network or a tunnel: what carries it has a
         # route of its own.
+    if interfaces and not any(map(network.has, interfaces)):
+        return Unknown(
+            Why.MISSING,
+            f"none of the routes' interfaces ({', '.join(interfaces)}) is"
+            " shown in sys/class/net",
+        )
     for interface in table.possible:
+        what = f"a possible next hop of the default route ({interface} is up,"
         chains = network.functions(interface)
         if not isinstance(chains, Unknown):
-            needed += _uses(
-                chains,
-                f"a possible next hop of the default route ({interface} is up,"
-                " and only the first next hop could be read)",
-            )
+            what = f"{what} and only the first next hop could be read)"
+            needed += _uses(chains, what)
+        elif chains.why is not Why.MISSING:
+            return Unknown(chains.why, f"{interface}: {chains}")
     return needed
 
 
-def _stacked_uses(network: HostNetwork) -> Iterator[HostUse]:
-    """Yield the NICs below bridges, bonds and other interfaces."""
-    for name, upper in network.stacked():
+def _stacked_uses(network: HostNetwork) -> list[HostUse] | Unknown:
+    """Return the NICs below bridges, bonds and other interfaces."""
+    pairs = network.stacked()
+    if isinstance(pairs, Unknown):
+        return pairs
+    needed = []
+    for name, upper in pairs:
         chains = network.functions(name)
-        if not isinstance(chains, Unknown):
-            yield from _uses(chains, f"interface {upper}")
+        if isinstance(chains, Unknown):
+            return Unknown(chains.why, f"interface {upper}: {chains}")
+        needed += _uses(chains, f"interface {upper}")
+    return needed
 
 
-def _firmware_uses(tree: Tree) -> Iterator[HostUse]:
-    """Yield the NICs over which the firmware attached an iSCSI disk.
+def _firmware_uses(tree: Tree) -> list[HostUse] | Unknown:
+    """Return the NICs over which the firmware attached an iSCSI disk.
 
     Source: iSCSI Boot Firmware Table 1.03; Linux,
     Documentation/ABI/testing/sysfs-ibft.
     """
     names = tree.names(_IBFT)
-    for name in () if isinstance(names, Unknown) else names:
-        if not _IBFT_NIC.fullmatch(name):
-            continue
-        flags = text(tree, f"{_IBFT}/{name}/flags")
-        is_valid = (
-            isinstance(flags, Unknown)
-            or not flags.strip().isdecimal()
-            or int(flags) & _BLOCK_VALID
+    if isinstance(names, Unknown):
+        return (
+            [] if names is MISSING else Unknown(names.why, f"{_IBFT}: {names}")
         )
-        path = tree.real(f"{_IBFT}/{name}/device")
-        if is_valid and not isinstance(path, Unknown):
-            for address in sysfs_path.endpoints(path):
-                yield HostUse(address, f"iSCSI boot (iBFT {name})")
+    needed = []
+    for name in names:
+        folder = f"{_IBFT}/{name}"
+        if not _IBFT_NIC.fullmatch(name) or not _is_valid(tree, folder):
+            continue
+        link = tree.link(f"{folder}/device")
+        if isinstance(link, Unknown):
+            return Unknown(link.why, f"{folder}/device: {link}")
+        path = tree.real(f"{folder}/device")
+        if isinstance(path, Unknown):
+            return path
+        needed += [
+            HostUse(address, f"iSCSI boot (iBFT {name})")
+            for address in sysfs_path.endpoints(path)
+        ]
+    return needed
 
 
-def _physical_uses(tree: Tree, use: HostUse) -> Iterator[HostUse]:
-    """Yield the use of a virtual function's physical one: it carries it."""
-    link = tree.link(f"{_FUNCTIONS}/{use.address}/physfn")
-    if not isinstance(link, str):
-        return
+def _is_valid(tree: Tree, folder: str) -> bool:
+    """Return whether the firmware filled in a NIC, as far as is known."""
+    flags = text(tree, f"{folder}/flags")
+    return (
+        isinstance(flags, Unknown)
+        or not flags.strip().isdecimal()
+        or bool(int(flags) & _BLOCK_VALID)
+    )
+
+
+def _physical_use(tree: Tree, use: HostUse) -> HostUse | Unknown | None:
+    """Return the use of a virtual function's physical one: it carries it."""
+    path = f"{_FUNCTIONS}/{use.address}/physfn"
+    link = tree.link(path)
+    if link is None:
+        return None
+    if isinstance(link, Unknown):
+        return Unknown(link.why, f"{path}: {link}")
     try:
         address = addresses.parse(chroot_path.name(link))
-    except errors.Invalid:
-        return
-    yield HostUse(address, use.what, (str(use.address), *use.via))
+    except errors.Invalid as error:
+        return Unknown(Why.MALFORMED, f"{path}: {error}")
+    return HostUse(address, use.what, (str(use.address), *use.via))
 
 
 def _uses(

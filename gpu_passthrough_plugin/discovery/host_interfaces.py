@@ -28,6 +28,9 @@ _ROUTES = ("proc/1/net", "proc/net")
 # Open vSwitch ties a bridge's own interface to nothing; all its physical
 # ones are below this datapath.
 _DATAPATH = "ovs-system"
+# A file among the interfaces.
+# Source: Linux, drivers/net/bonding/bond_sysfs.c.
+_NO_INTERFACE = "bonding_masters"
 # Source: Linux, include/linux/netdevice.h (MAX_NEST_DEV is 8); Open vSwitch
 # and virtual functions add a few.
 _MOST_STACKED = 16
@@ -135,30 +138,41 @@ class HostNetwork:
             )
         return chains
 
-    def stacked(self) -> list[tuple[str, str]]:
+    def stacked(self) -> list[tuple[str, str]] | Unknown:
         """Return each physical interface with each interface right above it.
 
         Such as a bridge of guests that no route of the host's goes over, a
         bond, or the macvtap of a running guest.
         """
+        names = self._names
+        if isinstance(names, Unknown):
+            return names
         pairs = []
-        for name in self._names:
-            path = self.tree.real(f"{_NET}/{name}")
-            if isinstance(path, str) and "/virtual/" not in path:
-                pairs += [(name, upper) for upper in _upper(self.tree, name)]
+        for name in names:
+            path = _device_path(self.tree, name)
+            if isinstance(path, Unknown):
+                if path.why is Why.MISSING:
+                    continue
+                return path
+            upper = [] if "/virtual/" in path else _upper(self.tree, name)
+            if isinstance(upper, Unknown):
+                return upper
+            pairs += [(name, other) for other in upper]
         return pairs
 
     def _read(self, name: str) -> tuple[str, list[str]] | Unknown:
         """Return an interface's path, and the names of those below it."""
         if name not in self._interfaces:
-            path = self.tree.real(f"{_NET}/{name}")
-            link = self.tree.link(f"{_NET}/{name}")
-            if isinstance(path, Unknown) or not isinstance(link, str):
-                return Unknown(Why.MISSING, f"{_NET}/{name}")
-            self._interfaces[name] = path, self._lower(name)
+            path = _device_path(self.tree, name)
+            if isinstance(path, Unknown):
+                return path
+            lower = self._lower(name)
+            if isinstance(lower, Unknown):
+                return lower
+            self._interfaces[name] = path, lower
         return self._interfaces[name]
 
-    def _lower(self, name: str) -> list[str]:
+    def _lower(self, name: str) -> list[str] | Unknown:
         """Return the names of the interfaces right below one."""
         return (
             _linked_lower(self.tree, name)
@@ -166,19 +180,25 @@ class HostNetwork:
             or _datapath(self.tree, name)
         )
 
-    def _vlan_parent(self, name: str) -> list[str]:
+    def _vlan_parent(self, name: str) -> list[str] | Unknown:
         """Return a VLAN's interface on kernels too old for ``lower_``.
 
         A tunnel that is bound to an interface names it in the same way.
         """
         files = ("ifindex", "iflink")
         (index, link), _ = self.tree.gather(f"{_NET}/{name}", files)
-        if isinstance(index, Unknown) or isinstance(link, Unknown):
+        if index is MISSING or link is MISSING:
             return []
+        if isinstance(index, Unknown):
+            return index
+        if isinstance(link, Unknown):
+            return link
         if link == index:
             return []
-        parents = self._by_index.get(link, [])
-        return [other for other in parents if other != name]
+        parents = self._by_index
+        if isinstance(parents, Unknown):
+            return parents
+        return [other for other in parents.get(link, []) if other != name]
 
     @functools.cached_property
     def _index(self) -> RouteIndex:
@@ -186,17 +206,22 @@ class HostNetwork:
         return RouteIndex(() if isinstance(table, Unknown) else table.hops)
 
     @functools.cached_property
-    def _names(self) -> tuple[str, ...]:
-        names = self.tree.names(_NET)
-        return () if isinstance(names, Unknown) else names
+    def _names(self) -> tuple[str, ...] | Unknown:
+        return _interfaces(self.tree)
 
     @functools.cached_property
-    def _by_index(self) -> dict[bytes, list[str]]:
+    def _by_index(self) -> dict[bytes, list[str]] | Unknown:
+        names = self._names
+        if isinstance(names, Unknown):
+            return names
         by_index: dict[bytes, list[str]] = {}
-        for name in self._names:
+        for name in names:
             index = self.tree.read(f"{_NET}/{name}/ifindex")
-            if not isinstance(index, Unknown):
-                by_index.setdefault(index, []).append(name)
+            if index is MISSING:
+                continue
+            if isinstance(index, Unknown):
+                return Unknown(index.why, f"{_NET}/{name}/ifindex: {index}")
+            by_index.setdefault(index, []).append(name)
         return by_index
 
 
@@ -223,7 +248,10 @@ def _first_hops(tree: Tree) -> RouteTable | Unknown:
     hops = (*routes.parse_ipv4(ipv4), *routes.parse_ipv6(ipv6))
     if not any(hop.is_default for hop in hops):
         return RouteTable(hops, ())
-    linked = {*routes.links_up(ipv6), *_operational(tree)}
+    operational = _operational(tree)
+    if isinstance(operational, Unknown):
+        return operational
+    linked = {*routes.links_up(ipv6), *operational}
     return RouteTable(
         hops, tuple(sorted(linked - {hop.interface for hop in hops}))
     )
@@ -238,54 +266,101 @@ def _table(tree: Tree, name: str) -> str | Unknown:
     return table
 
 
-def _operational(tree: Tree) -> list[str]:
-    names = tree.names(_NET)
+def _operational(tree: Tree) -> list[str] | Unknown:
+    """Return the interfaces that may carry packets.
+
+    The state is unknown to the kernel where a driver does not set it.
+    Source: Linux, Documentation/networking/operstates.rst.
+    """
+    names = _interfaces(tree)
+    if isinstance(names, Unknown):
+        return names
+    states = {name: text(tree, f"{_NET}/{name}/operstate") for name in names}
     return [
         name
-        for name in (() if isinstance(names, Unknown) else names)
-        if text(tree, f"{_NET}/{name}/operstate") == "up"
+        for name, state in states.items()
+        if state in {"up", "unknown"}
+        or (isinstance(state, Unknown) and state is not MISSING)
     ]
 
 
-def _upper(tree: Tree, name: str) -> list[str]:
+def _interfaces(tree: Tree) -> tuple[str, ...] | Unknown:
+    """Return the names of all interfaces."""
+    names = _names_in(tree, _NET)
+    if isinstance(names, Unknown):
+        return names
+    return tuple(name for name in names if name != _NO_INTERFACE)
+
+
+def _names_in(tree: Tree, folder: str) -> tuple[str, ...] | Unknown:
+    """Return the names in a folder: none in one that is not there."""
+    names = tree.names(folder)
+    if names is MISSING:
+        return ()
+    if isinstance(names, Unknown):
+        return Unknown(names.why, f"{folder}: {names}")
+    return names
+
+
+def _device_path(tree: Tree, name: str) -> str | Unknown:
+    """Return the path of an interface's device."""
+    link = tree.link(f"{_NET}/{name}")
+    if isinstance(link, Unknown):
+        return Unknown(link.why, f"{_NET}/{name}: {link}")
+    if link is None:
+        return Unknown(Why.MISSING, f"{_NET}/{name}")
+    return tree.real(f"{_NET}/{name}")
+
+
+def _upper(tree: Tree, name: str) -> list[str] | Unknown:
     """Return the names of the interfaces right above one."""
     folder = f"{_NET}/{name}"
-    entries = tree.names(folder)
+    entries = _names_in(tree, folder)
+    if isinstance(entries, Unknown):
+        return entries
     upper = [
         entry.removeprefix("upper_")
-        for entry in (() if isinstance(entries, Unknown) else entries)
+        for entry in entries
         if entry.startswith("upper_")
     ]
+    if upper:
+        return upper
     master = tree.link(f"{folder}/master")
-    if not upper and isinstance(master, str):
-        upper.append(chroot_path.name(master))
-    return upper
+    if isinstance(master, Unknown):
+        return Unknown(master.why, f"{folder}/master: {master}")
+    return [] if master is None else [chroot_path.name(master)]
 
 
-def _linked_lower(tree: Tree, name: str) -> list[str]:
+def _linked_lower(tree: Tree, name: str) -> list[str] | Unknown:
     """Return the names of the interfaces right below one."""
     folder = f"{_NET}/{name}"
-    entries = tree.names(folder)
+    entries = _names_in(tree, folder)
+    ports = _names_in(tree, f"{folder}/brif")
+    if isinstance(entries, Unknown):
+        return entries
+    if isinstance(ports, Unknown):
+        return ports
+    slaves = text(tree, f"{folder}/bonding/slaves")
+    if isinstance(slaves, Unknown):
+        if slaves is not MISSING:
+            return Unknown(slaves.why, f"{folder}/bonding/slaves: {slaves}")
+        slaves = ""
     lower = [
         entry.removeprefix(prefix)
-        for entry in (() if isinstance(entries, Unknown) else entries)
+        for entry in entries
         for prefix in ("lower_", "slave_")
         if entry.startswith(prefix)
     ]
-    ports = tree.names(f"{folder}/brif")
-    if not isinstance(ports, Unknown):
-        lower += ports
-    slaves = text(tree, f"{folder}/bonding/slaves")
-    if not isinstance(slaves, Unknown):
-        lower += slaves.split()
-    return lower
+    return [*lower, *ports, *slaves.split()]
 
 
-def _datapath(tree: Tree, name: str) -> list[str]:
+def _datapath(tree: Tree, name: str) -> list[str] | Unknown:
     """Return Open vSwitch's datapath for an interface of its bridges."""
     link = tree.link(f"{_NET}/{name}")
     is_virtual = isinstance(link, str) and "/virtual/" in link
     if name == _DATAPATH or not is_virtual:
         return []
-    exists = tree.link(f"{_NET}/{_DATAPATH}") not in (None, MISSING)
-    return [_DATAPATH] if exists else []
+    datapath = tree.link(f"{_NET}/{_DATAPATH}")
+    if isinstance(datapath, Unknown):
+        return Unknown(datapath.why, f"{_NET}/{_DATAPATH}: {datapath}")
+    return [] if datapath is None else [_DATAPATH]
