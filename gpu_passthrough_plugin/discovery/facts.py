@@ -1,4 +1,7 @@
-"""What a host is beyond its PCI functions: CPU, kernel, firmware, identity."""
+"""What a host is beyond its PCI functions.
+
+CPU, kernel, firmware, identity, and what the kernel says of IOMMU groups.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from gpu_passthrough_plugin.discovery.modules import OSRELEASE
 from gpu_passthrough_plugin.discovery.tree import Tree, text
 from gpu_passthrough_plugin.formats import kernel_cmdline
 from gpu_passthrough_plugin.model import budget, fabric
+from gpu_passthrough_plugin.model.group import GroupAttributes, ReservedRegion
 from gpu_passthrough_plugin.model.host_facts import CpuVendor, HostFacts
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why, decoded
 
@@ -32,6 +36,9 @@ _FABRIC_MODE = re.compile(
     r"^[ \t]*FABRIC_MODE[ \t]*=[ \t]*(.*?)[ \t\r]*$", re.M
 )
 _BOARD = "sys/firmware/devicetree/base/model"
+_GROUPS = "sys/kernel/iommu_groups"
+# A group has a handful; a fabricated list is cut off.
+_MOST_GROUP_BYTES = 1 << 16
 
 
 def facts(tree: Tree) -> HostFacts:
@@ -202,3 +209,33 @@ def machine_identity(tree: Tree) -> str | Unknown:
     import hmac  # takes longer than reading a small host's groups
 
     return hmac.digest(bytes.fromhex(machine_id), _PROJECT, "sha256").hex()
+
+
+def group_attributes(tree: Tree, number: int) -> GroupAttributes:
+    """Return the attributes of the group with that number."""
+    folder = f"{_GROUPS}/{number}"
+    name = tree.read(f"{folder}/name", _MOST_GROUP_BYTES)
+    regions = tree.read(f"{folder}/reserved_regions", _MOST_GROUP_BYTES)
+    return GroupAttributes(_group_name(name), _regions(regions))
+
+
+def _group_name(data: bytes | Unknown) -> str | Unknown | None:
+    if data is MISSING:
+        return None
+    return data if isinstance(data, Unknown) else decoded(data)
+
+
+def _regions(
+    data: bytes | Unknown,
+) -> tuple[ReservedRegion, ...] | Unknown:
+    """Return regions from lines of first address, last address and kind."""
+    if isinstance(data, Unknown):
+        return data
+    regions = []
+    for line in decoded(data).splitlines():
+        try:
+            first, last, kind = line.split()
+            regions.append(ReservedRegion(int(first, 16), int(last, 16), kind))
+        except ValueError:
+            return Unknown(Why.MALFORMED, line)
+    return tuple(regions)

@@ -6,12 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import (
-    iommu_groups,
     modules,
     recorded_tree,
     redact,
 )
-from gpu_passthrough_plugin.discovery.facts import boot_id, facts
+from gpu_passthrough_plugin.discovery.facts import (
+    boot_id,
+    facts,
+    group_attributes,
+)
 from gpu_passthrough_plugin.discovery.functions import (
     DEVICES,
     detail,
@@ -80,7 +83,7 @@ def _devices(
         recording.gather(folder, _FOR_LSPCI)
     mediated_devices(recording)
     for number in sorted(_groups(listed)):
-        iommu_groups.attributes(recording, number)
+        group_attributes(recording, number)
     host = facts(recording)
     modules.has(recording, host.kernel_release, "vfio_pci")
     boot_id(recording)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import facts as host_facts
 from gpu_passthrough_plugin.discovery import functions as discovery
-from gpu_passthrough_plugin.discovery import iommu_groups
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.isolation import partition, verdict
 from gpu_passthrough_plugin.isolation.partition import Part, Policy
@@ -185,6 +184,6 @@ def _read_in_full(tree: Tree, part: Part) -> Part:
     }
     if part.number is not None:
         part = part._replace(
-            attributes=iommu_groups.attributes(tree, part.number)
+            attributes=host_facts.group_attributes(tree, part.number)
         )
     return partition.detailed(part, details)

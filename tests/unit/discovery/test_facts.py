@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gpu_passthrough_plugin.discovery.facts import (
     cpu_lines,
     facts,
+    group_attributes,
     machine_identity,
 )
+from gpu_passthrough_plugin.discovery.host_tree import HostTree
 from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
 from gpu_passthrough_plugin.discovery.tree import Tree
+from gpu_passthrough_plugin.model.group import GroupAttributes, ReservedRegion
 from gpu_passthrough_plugin.model.host_facts import CpuVendor
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 from tests.trees import software
@@ -159,3 +164,41 @@ def test_an_id_that_is_none(text: bytes) -> None:
 
 def test_no_id() -> None:
     assert machine_identity(RecordedTree({}, {})) == MISSING
+
+
+def attributes(root: Path, **files: str) -> GroupAttributes:
+    folder = root / "sys/kernel/iommu_groups/38"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return group_attributes(HostTree(str(root)), 38)
+
+
+def test_a_kernel_that_says_nothing(tmp_path: Path) -> None:
+    assert attributes(tmp_path) == GroupAttributes(None, MISSING)
+
+
+def test_name_and_regions(tmp_path: Path) -> None:
+    found = attributes(
+        tmp_path,
+        name="vfio-noiommu\n",
+        reserved_regions=(
+            "0x00000000f5c83000 0x00000000f5ffffff direct\n"
+            "0x00000000fee00000 0x00000000feefffff msi\n"
+        ),
+    )
+    assert found == GroupAttributes(
+        "vfio-noiommu",
+        (
+            ReservedRegion(0xF5C83000, 0xF5FFFFFF, "direct"),
+            ReservedRegion(0xFEE00000, 0xFEEFFFFF, "msi"),
+        ),
+    )
+
+
+def test_a_region_that_cannot_be_read_is_unknown(tmp_path: Path) -> None:
+    regions = attributes(
+        tmp_path, reserved_regions="direct\n"
+    ).reserved_regions
+    assert isinstance(regions, Unknown)
+    assert (regions.why, regions.detail) == (Why.MALFORMED, "direct")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery import iommu_groups, recorded_tree
-from gpu_passthrough_plugin.discovery.facts import facts
+from gpu_passthrough_plugin.discovery import recorded_tree
+from gpu_passthrough_plugin.discovery.facts import facts, group_attributes
 from gpu_passthrough_plugin.discovery.functions import (
     detail,
     functions,
@@ -213,12 +213,12 @@ def test_a_recording_keeps_what_groups_and_vgpus_are() -> None:
     host.file(f"{folder}/reserved_regions", "0x1000 0x1fff direct\n")
     tree = host.tree()
     again = recorded_tree.parse(installed.recorded(tree), "again")
-    attributes = iommu_groups.attributes(tree, 40)
+    attributes = group_attributes(tree, 40)
     assert str(attributes.name).strip() == "vfio-noiommu"
     assert attributes.reserved_regions == (
         ReservedRegion(0x1000, 0x1FFF, "direct"),
     )
-    assert iommu_groups.attributes(again, 40) == attributes
+    assert group_attributes(again, 40) == attributes
     card = address.parse("09:00.0")
     assert mediated_devices(tree) == {card: (uuid,)}
     assert [(a, len(ids)) for a, ids in mediated_devices(again).items()] == [
