@@ -9,7 +9,8 @@ from gpu_passthrough_plugin.discovery.functions import functions
 from gpu_passthrough_plugin.discovery.record import RecordingTree
 from gpu_passthrough_plugin.formats import kernel_log
 from gpu_passthrough_plugin.host import report_archive
-from gpu_passthrough_plugin.model.redaction import Kind, Redaction
+from gpu_passthrough_plugin.model.identifiers import Kind
+from gpu_passthrough_plugin.model.redaction import Redaction
 from tests.trees import installed
 from tests.trees.host import Host
 from tests.trees.seed import seed
