@@ -19,6 +19,7 @@ from gpu_passthrough_plugin.formats import (
     rtnetlink,
 )
 from gpu_passthrough_plugin.formats.routes import Route, RouteIndex
+from gpu_passthrough_plugin.model.identifiers import HIDDEN
 from gpu_passthrough_plugin.model.reading import decoded, encoded
 
 # In place of a network's address: 192.0.2.0/24 and 2001:db8::/32.
@@ -41,6 +42,8 @@ _LINK_UP = (
     " 00000000000000000000000000000000 00000100 00000001 00000000 00000001"
     " {}"
 )
+_UDEV = "run/udev/data/"
+_ZFS_MEMBER = "E:ID_FS_TYPE=zfs_member"
 _BACKING_FILE = re.compile(r".*/loop/backing_file")
 # What enabling looks for in a generated grub.cfg, which may hold passwords.
 _GRUB = frozenset(
@@ -97,8 +100,8 @@ def trimmed(
 ) -> bytes:
     """Return the lines of a file that discovery uses.
 
-    Discovery finds the same in them as in the whole file.  A file that
-    cannot be parsed, or of which everything is used, is returned whole.
+    Discovery finds the same in them as in the whole file.  A line that
+    cannot be read is hidden, and cannot be read in the recording either.
 
     :param modaliases: of the functions whose modules are looked up.
     :param pseudonyms: for the addresses of disks on a network.
@@ -108,13 +111,12 @@ def trimmed(
     if path.startswith("sys/devices/") and path.endswith("/config"):
         return pci_config.reduced(data)
     text = decoded(data)
+    if path.startswith(_UDEV):
+        return _udev(text)
     trim = _BY_NAME.get(path.rpartition("/")[2])
-    try:
-        if trim is not None:
-            return trim(text)
-        kept = _without_addresses(path, text, pseudonyms or {})
-    except ValueError:
-        kept = None
+    if trim is not None:
+        return trim(text)
+    kept = _without_addresses(path, text, pseudonyms or {})
     return data if kept is None else kept
 
 
@@ -164,27 +166,41 @@ def _module_aliases(data: bytes, modaliases: Iterable[str]) -> bytes:
 
 
 def _cpu(text: str) -> bytes:
-    used = facts.cpu_lines(encoded(text))
-    if not used:
-        raise ValueError("no line names the maker")
-    return _joined(used)
+    return _joined(facts.cpu_lines(encoded(text)))
+
+
+def _udev(text: str) -> bytes:
+    """Return which ZFS pool a disk is of: the rest has serial numbers."""
+    lines = text.split("\n")
+    if _ZFS_MEMBER not in lines:
+        return b""
+    labels = (line for line in lines if line.startswith("E:ID_FS_LABEL="))
+    return _joined((_ZFS_MEMBER, *labels))
 
 
 def _mounts(text: str) -> bytes:
     """Return block devices and the root, without options of no use."""
-    kept = []
-    for line in filter(None, text.split("\n")):
+    return _joined(
+        kept
+        for line in filter(None, text.split("\n"))
+        for kept in _mount(line)
+    )
+
+
+def _mount(line: str) -> tuple[str, ...]:
+    try:
         mount = mountinfo.parse_line(line)
-        if not mount.is_on_block_device and mount.point != "/":
-            continue
-        before, _, after = line.partition(" - ")
-        head = " ".join(before.split(" ")[:5])
-        kind, name = after.split(" ")[:2]
-        # Of a network file system the name is a server's.
-        name = name if mount.is_on_block_device else "none"
-        options = ",".join(("rw", *mount.devices))
-        kept.append(f"{head} rw - {kind} {name} {options}")
-    return _joined(kept)
+    except ValueError:
+        return (HIDDEN,)
+    if not mount.is_on_block_device and mount.point != "/":
+        return ()
+    before, _, after = line.partition(" - ")
+    head = " ".join(before.split(" ")[:5])
+    kind, name = after.split(" ")[:2]
+    # Of a network file system the name is a server's.
+    name = name if mount.is_on_block_device else "none"
+    options = ",".join(("rw", *mount.devices))
+    return (f"{head} rw - {kind} {name} {options}",)
 
 
 def _address(
@@ -211,11 +227,32 @@ def _address(
     return None
 
 
+def _readable(
+    lines: Iterable[str],
+    parse: Callable[[str], Iterator[Route]],
+    pseudonyms: Mapping[str, str],
+) -> Iterator[Route | None]:
+    """Yield the routes of each line; None for one that cannot be read."""
+    for line in lines:
+        try:
+            table = tuple(parse(line))
+            # It parses the destinations, which disks are looked up in.
+            RouteIndex(table if pseudonyms else ())
+        except ValueError:
+            yield None
+        else:
+            yield from table
+
+
 def _ipv4_routes(table: str, pseudonyms: Mapping[str, str]) -> bytes:
     """Return interfaces' routes without the addresses of networks."""
-    kept = [table.split("\n")[0]]
-    hops = tuple(routes.parse_ipv4(table))
+    lines = table.split("\n")
+    hops = [*_readable(lines[1:], _ipv4_route, pseudonyms)]
+    kept = [lines[0] if lines[0].startswith("Iface\t") else HIDDEN]
     for route in hops:
+        if route is None:
+            kept.append(HIDDEN)
+            continue
         words = route.line.split()
         if not route.is_default:
             words[1], words[7] = _EXAMPLE_IPV4
@@ -228,14 +265,21 @@ def _ipv4_routes(table: str, pseudonyms: Mapping[str, str]) -> bytes:
     return _joined(dict.fromkeys(kept))
 
 
+def _ipv4_route(line: str) -> Iterator[Route]:
+    return routes.parse_ipv4(f"\n{line}")
+
+
 def _ipv4_line(words: list[str]) -> str:
     return "\t".join([*words[:2], "0" * 8, *words[3:]])
 
 
 def _ipv6_routes(table: str, pseudonyms: Mapping[str, str]) -> bytes:
     kept = []
-    hops = tuple(routes.parse_ipv6(table))
+    hops = [*_readable(table.split("\n"), routes.parse_ipv6, pseudonyms)]
     for route in hops:
+        if route is None:
+            kept.append(HIDDEN)
+            continue
         words = route.line.split()
         if not route.is_default:
             words[:2] = _EXAMPLE_IPV6
@@ -253,9 +297,12 @@ def _ipv6_line(words: list[str]) -> str:
 
 
 def _next_hops(text: str, pseudonyms: Mapping[str, str]) -> bytes:
-    hops = tuple(routes.parse_next_hops(text))
+    hops = [*_readable(text.split("\n"), routes.parse_next_hops, pseudonyms)]
     kept = []
     for route in hops:
+        if route is None:
+            kept.append(HIDDEN)
+            continue
         family, destination, *rest = route.line.split(" ")
         if destination != "default":
             destination = _EXAMPLES[family]
@@ -268,13 +315,14 @@ def _next_hops(text: str, pseudonyms: Mapping[str, str]) -> bytes:
 
 
 def _hops_to_disks(
-    hops: tuple[Route, ...], pseudonyms: Mapping[str, str], version: int
+    hops: Iterable[Route | None], pseudonyms: Mapping[str, str], version: int
 ) -> Iterator[tuple[str, Route]]:
     """Yield each disk's address in the recording, and a next hop to it.
 
     What a default route leads to, it leads to in the recording as well.
     """
-    index = RouteIndex(hops) if pseudonyms else RouteIndex(())
+    readable = (hop for hop in hops if hop is not None)
+    index = RouteIndex(readable if pseudonyms else ())
     for address, pseudonym in pseudonyms.items():
         is_ipv6 = ":" in pseudonym
         is_ip = is_ipv6 or "." in pseudonym

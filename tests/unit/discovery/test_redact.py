@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gpu_passthrough_plugin.discovery.redact import trimmed
+from gpu_passthrough_plugin.model.identifiers import HIDDEN
 
 ALIASES = b"""alias pci:v000010DEd00001430sv*sd*bc*sc*i* nouveau
 alias pci:v000010DEd00009999sv*sd*bc*sc*i* other
@@ -37,9 +38,18 @@ MODALIAS = "pci:v000010DEd00001430sv000010DEsd00001190bc03sc00i00"
             b"processor: 0\nvendor_id\t: GenuineIntel\nserial: 1\n",
             b"vendor_id\t: GenuineIntel\n",
         ),
-        ("proc/cpuinfo", b"isa: rv64\n", b"isa: rv64\n"),
-        ("proc/1/mountinfo", b"damaged\n", b"damaged\n"),
-        ("proc/1/net/route", b"head\ndamaged\n", b"head\ndamaged\n"),
+        ("proc/cpuinfo", b"isa: rv64\nSerial: 0000000012345678\n", b""),
+        (
+            "run/udev/data/b8:0",
+            b"S:disk/by-id/ata-WD-1\nE:ID_SERIAL=WD-1\n"
+            b"E:ID_FS_TYPE=zfs_member\nE:ID_FS_LABEL=rpool\n",
+            b"E:ID_FS_TYPE=zfs_member\nE:ID_FS_LABEL=rpool\n",
+        ),
+        (
+            "run/udev/data/b8:1",
+            b"E:ID_SERIAL=WD-1\nE:ID_FS_TYPE=ext4\nE:ID_FS_LABEL=jane\n",
+            b"",
+        ),
         (
             "proc/1/mountinfo",
             b"1 0 0:30 / / rw,x shared:1 - nfs4 srv:/x rw,addr=192.0.2.1\n"
@@ -55,6 +65,50 @@ MODALIAS = "pci:v000010DEd00001430sv000010DEsd00001190bc03sc00i00"
 )
 def test_lines_that_are_used_stay(path: str, data: bytes, kept: bytes) -> None:
     assert trimmed(path, data, ()) == kept
+
+
+MOUNT = b"2 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+IPV4 = b"Iface\tDestination\neno1\t0000A8C0\t0\t0001\t0\t0\t0\t0000FFFF\n"
+IPV6 = b"fd00%s 40 0 00 0 0 0 0 00000001 eno1\n" % (b"0" * 28)
+
+
+@pytest.mark.parametrize(
+    ("path", "good", "bad"),
+    [
+        (
+            "proc/1/mountinfo",
+            MOUNT,
+            b"3 1 0:9 / /s3cret rw nfs4 srv:/s3cret\n",
+        ),
+        ("proc/1/net/route", IPV4, b"eno1\t0764A8C0s3cret\n"),
+        ("proc/1/net/route", IPV4, b"s3cret 1 2 zz 4 5 6 7 8\n"),
+        ("proc/1/net/ipv6_route", IPV6, b"fd00s3cret 40\n"),
+        (
+            "rtnetlink/routes",
+            b"inet 10.7.0.0/16 dev eno1 table 254\n",
+            b"inet s3cret\n",
+        ),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_hidden(
+    path: str, good: bytes, bad: bytes
+) -> None:
+    """The reader refuses the whole file all the same."""
+    for data in (good + bad, bad + good):
+        kept = trimmed(path, data, ())
+        assert b"s3cret" not in kept
+        assert b"A8C0" not in kept
+        assert b"10.7" not in kept
+        assert b"fd00" not in kept
+        assert HIDDEN.encode() in kept
+    with_disks = trimmed(path, good + bad, (), {"10.7.0.7": "198.18.0.1"})
+    assert b"s3cret" not in with_disks
+
+
+def test_a_destination_that_is_no_network_is_hidden() -> None:
+    text = b"inet 300.0.0.0/8 dev eno1 table 254\n"
+    disks = {"10.7.0.7": "198.18.0.1"}
+    assert trimmed("rtnetlink/routes", text, (), disks) == b"REDACTED\n"
 
 
 def test_aliases_of_the_functions_and_of_vfio_drivers_stay() -> None:
