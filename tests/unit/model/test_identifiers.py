@@ -44,19 +44,19 @@ def test_equal_addresses_stay_equal() -> None:
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("Serial Number: WD-123 x", "Serial Number: REDACTED x"),
-        ("SerialNumber: WD-123", "SerialNumber: REDACTED"),
-        ('"serial number": "WD-1"', '"serial number": "REDACTED"'),
-        ("S/N WD-123", "S/N REDACTED"),
-        ("SN: 0324716008837", "SN: REDACTED"),
+        ("Serial Number: WD-123 x", "Serial Number: REDACTED-1 x"),
+        ("SerialNumber: WD-123", "SerialNumber: REDACTED-1"),
+        ('"serial number": "WD-1"', '"serial number": "REDACTED-1"'),
+        ("S/N WD-123", "S/N REDACTED-1"),
+        ("SN: 0324716008837", "SN: REDACTED-1"),
         (
             "/dev/disk/by-id/ata-WDC_WD-1-part2 ro",
-            "/dev/disk/by-id/REDACTED ro",
+            "/dev/disk/by-id/REDACTED-1-part2 ro",
         ),
-        ("wwn-0x5000c500a1b2c3d4-part1", "REDACTED-part1"),
+        ("wwn-0x5000c500a1b2c3d4-part1", "REDACTED-1-part1"),
         ("from 198.51.100.7:3260", "from 192.0.2.1:3260"),
         ("to [fd00:1::7]:22", "to [2001:db8::1]:22"),
-        ("root=LABEL=jane ro", "root=LABEL=REDACTED ro"),
+        ("root=LABEL=jane ro", "root=LABEL=REDACTED-1 ro"),
         (
             "resume=/dev/disk/by-uuid/5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11",
             "resume=/dev/disk/by-uuid/00000000-0000-4000-8000-000000000001",
@@ -65,6 +65,70 @@ def test_equal_addresses_stay_equal() -> None:
             "BOOT_IMAGE=/43b1cb10c00d48b18061c67e6df40752/linux",
             f"BOOT_IMAGE=/{1:032x}/linux",
         ),
+        (
+            "/dev/disk/by-path/ip-10.7.0.5:3260-iscsi-iqn.2001-05.com.x:d-lun-0",
+            "/dev/disk/by-path/REDACTED-1-lun-0",
+        ),
+        (
+            "by-path/pci-0000:3b:00.0-fc-0x5006016041e0abcd-lun-1",
+            "by-path/pci-0000:3b:00.0-fc-0x0000000000000001-lun-1",
+        ),
+        ("by-path/pci-0000:00:17.0-ata-1", "by-path/pci-0000:00:17.0-ata-1"),
+        ("target iqn.2001-05.com.x:d-1 up", "target REDACTED-1 up"),
+        (
+            "nqn.2014-08.org.nvmexpress:uuid:43b1cb10-c00d",
+            "REDACTED-1",
+        ),
+        ("eui.0025385b01412345", "REDACTED-1"),
+        ("nvme.144d-53344e584e46-53414d-00000001", "REDACTED-1"),
+        (
+            "mpath-3600508b400105e210000900000490000p1",
+            f"mpath-3{1:032x}p1",
+        ),
+        ("asked fd00:7::1.", "asked 2001:db8::1."),
+        ("fd00:7::1: timeout", "2001:db8::1: timeout"),
+        ("inet6 addr:fd00:7::1/64", "inet6 addr:2001:db8::1/64"),
+        ("via ::ffff:10.7.0.1", "via 2001:db8::2"),
+        ("10.7.0.1-10.7.0.9", "192.0.2.1-192.0.2.2"),
+        ("node ip-10-7-0-5 up", "node ip-192-0-2-1 up"),
+        (
+            "0 9 crypt aes-xts-plain64 babebabebabebabebabebabebabebabe 0 8:1",
+            "0 9 crypt aes-xts-plain64 REDACTED 0 8:1",
+        ),
+        (
+            "crypt capi:xts(aes)-plain64 :32:logon:me 0 8:1",
+            "crypt capi:xts(aes)-plain64 REDACTED 0 8:1",
+        ),
+        ("ID_SERIAL_SHORT=S4EWNX", "ID_SERIAL_SHORT=REDACTED-1"),
+        ('"serial": "S4EWNX"', '"serial": "REDACTED-1"'),
+        ("drive_serial=S4EWNX ro", "drive_serial=REDACTED-1 ro"),
+        ("root=PARTLABEL=jane ro", "root=PARTLABEL=REDACTED-1 ro"),
+        ("root=LABEL='jane' ro", "root=LABEL='REDACTED-1' ro"),
+        ('LABEL="my disk" ro', 'LABEL="REDACTED-1" ro'),
+        (
+            "/dev/disk/by-label/my\\x20disk ro",
+            "/dev/disk/by-label/REDACTED-1 ro",
+        ),
+        ("root=UUID=AB12-CD34 ro", "root=UUID=0000-0001 ro"),
+        ("root=PARTUUID=a1b2c3d4-02 ro", "root=PARTUUID=00000001-02 ro"),
+        (
+            "/dev/disk/by-partuuid/a1b2c3d4-02",
+            "/dev/disk/by-partuuid/00000001-02",
+        ),
+        ("by-uuid/A1B2C3D4E5F60718", "by-uuid/A1B2C3D4E5F60718"),
+        ("/by-uuid/A1B2C3D4E5F60718", f"/by-uuid/{1:016x}"),
+        (
+            "rd.md.uuid=a1b2c3d4:e5f60718:a1b2c3d4:e5f60718",
+            "rd.md.uuid=00000000:00000000:00000000:00000001",
+        ),
+        (
+            "search --no-floppy --fs-uuid --set=root AB12-CD34",
+            "search --no-floppy --fs-uuid --set=root 0000-0001",
+        ),
+        (
+            "search --label --set=root jane",
+            "search --label --set=root REDACTED-1",
+        ),
         ("get http://me:pw@srv.example/x", "get http://REDACTED"),
         ("mount me:pw@srv:/x", "mount REDACTED"),
     ],
@@ -72,6 +136,26 @@ def test_equal_addresses_stay_equal() -> None:
 def test_names_and_addresses(text: str, shown: str) -> None:
     assert ids(text) == shown
     assert ids(shown) == shown
+
+
+def test_many_values_have_as_many_stand_ins() -> None:
+    identifiers = Identifiers()
+    texts = {
+        f"10.{n >> 8}.{n & 255}.7 a0:00:00:00:{n >> 8:02x}:{n & 255:02x}"
+        f" LABEL=d{n} S/N w{n}"
+        for n in range(700)
+    }
+    shown = {text: identifiers.hidden(text) for text in texts}
+    for place in (0, 1, 2, 4):
+        assert len({line.split()[place] for line in shown.values()}) == 700
+    for text, line in shown.items():
+        assert identifiers.hidden(text) == line
+        assert Identifiers().hidden(line) == line
+
+
+def test_a_pools_name_is_that_of_its_mounts() -> None:
+    text = "E:ID_FS_LABEL=rpool"
+    assert ids(text) == text
 
 
 def test_the_hosts_own_name() -> None:
