@@ -32,6 +32,18 @@ from tests.trees import boot
         "listening on 0.0.0.0 and ::1 and 127.0.0.1",
         "vconsole.keymap=de ip=dhcp rd.neednet=1",
         "amd_iommu=force_isolation NOPASS=1 ip=ibft",
+        "sd 0:0:0:0: [sda] Sense Key : Illegal Request [current]",
+        "AMD-Vi: Extended features (0x246577efa2254afa, 0x0)",
+        "AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x0010 address=0x7f0000]",
+        "rd.iscsi.firmware=1 rd.iscsi.waitnet=0",
+        "gpu-pass-through=1 vconsole.keymap=us i8042.nopnp",
+        "ostree=/ostree/boot.1/default/"
+        "5f0c2d3e8d1f4c8e9a570d6b6e0f4a115f0c2d3e8d1f4c8e9a570d6b6e0f4a11/0",
+        "GRUB_TERMINAL=serial GRUB_SERIAL_COMMAND=x",
+        "Serial: 8250/16550 driver, 32 ports, IRQ sharing enabled",
+        "Linux version 5.15.0-3.60.5.1.el9uek.x86_64",
+        "pci 10000:e1:00.0: [8086:0a54] type 00 class 0x010802",
+        "DMAR: DRHD base: 0x000000fed90000 flags: 0x0",
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
@@ -59,6 +71,21 @@ def test_what_is_no_secret_stays(text: str) -> None:
         ),
         ("x=y,password=z", "x=y,password=REDACTED"),
         ("run --password hunter2 now", "run --password REDACTED now"),
+        ('run --password "a b" now', "run --password REDACTED now"),
+        ("run --password 'a b' now", "run --password REDACTED now"),
+        ("curl --user bob:pw x", "curl --user REDACTED x"),
+        ("curl -u 'bob:p w' x", "curl -u REDACTED x"),
+        ("curl --user bob x", "curl --user bob x"),
+        ("password = x y", "password = REDACTED y"),
+        ("password: x y", "password: REDACTED y"),
+        ("wifi psk='a b' y", "wifi psk='REDACTED' y"),
+        ('{"password": "x y", "a": 1}', '{"password": "REDACTED", "a": 1}'),
+        ("{'password':'x y'}", "{'password':'REDACTED'}"),
+        ("PASSWORD+=x y", "PASSWORD+=REDACTED y"),
+        ("rootpw=x pw=x pwd=x", "rootpw=REDACTED pw=REDACTED pwd=REDACTED"),
+        ("userpw=x privkey=x", "userpw=REDACTED privkey=REDACTED"),
+        ("cryptkey=/dev/sda:0:9 x", "cryptkey=REDACTED x"),
+        ("rd.luks.key= intel_iommu=on", "rd.luks.key= intel_iommu=on"),
     ],
 )  # fmt: skip
 def test_arguments_keep_their_names(line: str, shown: str) -> None:
@@ -95,6 +122,68 @@ def test_a_shells_file_is_read_as_before() -> None:
         assert argument_names(after.value(name)) == argument_names(
             before.value(name)
         )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("password = x\nids = 1\n", "password = REDACTED\nids = 1\n"),
+        ("password =x\nids = 1\n", "password =REDACTED\nids = 1\n"),
+        ("password= x\nids = 1\n", "password=REDACTED REDACTED\nids = 1\n"),
+        ("token: x y\n", "token: REDACTED y\n"),
+        ("PASSWORD+=x y\n", "PASSWORD+=REDACTED y\n"),
+        ("PASSWORD+='x y'\n", "PASSWORD+=REDACTED\n"),
+        (
+            '{"password": "x", "ids": "10de:1430"}\n',
+            '{"password": "REDACTED", "ids": "10de:1430"}\n',
+        ),
+        (
+            '{"password":"x","ids":[1]}\n',
+            '{"password":"REDACTED","ids":[1]}\n',
+        ),
+        ("password 'x y' z\nquiet\n", "password 'REDACTED' REDACTED\nquiet\n"),
+        (
+            "password_pbkdf2 root grub.pbkdf2.sha512.1\nquiet\n",
+            "password_pbkdf2 REDACTED REDACTED\nquiet\n",
+        ),
+        ("curl --user bob:x y\n", "curl --user REDACTED y\n"),
+        ("curl -u 'bob:x' y\n", "curl -u 'REDACTED' y\n"),
+        ("sort -u y\n", "sort -u y\n"),
+        ("rd.luks.key= iommu=pt\n", "rd.luks.key=REDACTED iommu=pt\n"),
+        ("PASSWORD=a'b'\"c\"d e\n", "PASSWORD=REDACTED e\n"),
+        ('X="password = x y"\n', 'X="password = REDACTED y"\n'),
+        ('X=\'"password": "x"\'\n', 'X=\'"password": "REDACTED"\'\n'),
+    ],
+)
+def test_secrets_of_other_files(text: str, shown: str) -> None:
+    assert Redaction().shell(text) == shown
+    assert Redaction().shell(shown) == shown
+
+
+NAMES = st.sampled_from(
+    ["password", "rootpw", "userpw", "PWD", "privkey", "db.password",
+     "wpa_psk", "api_key", "token", "PASSPHRASE", "root-pw"]
+)  # fmt: skip
+ASSIGNMENTS = st.sampled_from(
+    ["{n}={v}", "{n}+={v}", "{n} = {v}", "{n}: {v}", "{n} : {v}", "{n} ={v}",
+     '"{n}": {v}', "'{n}': {v}", '"{n}":{v}', '"{n}" : {v}', "--{n}={v}"]
+)  # fmt: skip
+VALUES = st.sampled_from(
+    ["s3cret", '"s3cret"', "'s3cret'", '"a s3cret"', "'a s3cret'",
+     "a-s3cret", "a,s3cret", "/s3cret"]
+)  # fmt: skip
+AROUND = st.sampled_from(["{}", "x {} y", "a=b {}", "{}\nx=y\n", "{{{}}}"])
+
+
+@given(NAMES, ASSIGNMENTS, VALUES, AROUND)
+def test_however_a_secret_is_assigned(
+    name: str, form: str, value: str, around: str
+) -> None:
+    text = around.format(form.format(n=name, v=value))
+    for redact in (Redaction.arguments, Redaction.shell):
+        shown = redact(Redaction(), text)
+        assert "s3cret" not in shown
+        assert redact(Redaction(), shown) == shown
 
 
 def argument_names(value: object) -> list[str]:
