@@ -13,7 +13,7 @@ _DEBIAN_TOOLS = (
 
 def _debian(release: str, old: str, words: str, *, amd: bool = False) -> Host:
     """Debian's kernels and initramfs-tools; ``words`` as it booted."""
-    root = f"BOOT_IMAGE=/boot/vmlinuz-{release} root=UUID=3b9f1c6e ro"
+    root = f"BOOT_IMAGE=/boot/vmlinuz-{release} root=UUID=00000001 ro"
     host = boot.host(release, f"{root}{words}", amd=amd)
     for name in (old, release):
         boot.kernel(host, name, f"initrd.img-{name}")
@@ -31,7 +31,7 @@ def _debian(release: str, old: str, words: str, *, amd: bool = False) -> Host:
 
 def _debian_menu(title: str, releases: tuple[str, ...], words: str) -> str:
     """Each kernel twice: as usual, and for recovery."""
-    root = "root=UUID=3b9f1c6e ro"
+    root = "root=UUID=00000001 ro"
     kernels = []
     for name in releases:
         kernels.append((f"/boot/vmlinuz-{name}", f"{root}{words}"))
@@ -101,7 +101,7 @@ def ubuntu2404() -> Host:
 
 def debian_systemd_boot() -> Host:
     """Debian 12 with systemd-boot through kernel-install."""
-    words = "root=UUID=3b9f1c6e ro quiet"
+    words = "root=UUID=00000001 ro quiet"
     host = _debian(*_DEBIAN12, words="")
     boot.os_release(host, id="debian", version_id="12")
     boot.efi(host)

@@ -74,8 +74,8 @@ def test_only_handwritten_entries_are_edited() -> None:
 
 
 POP = (
-    "title Pop!_OS\nlinux /EFI/Pop_OS-3b9f1c6e/vmlinuz.efi\n"
-    "initrd /EFI/Pop_OS-3b9f1c6e/initrd.img\noptions root=x quiet\n"
+    "title Pop!_OS\nlinux /EFI/Pop_OS-00000001/vmlinuz.efi\n"
+    "initrd /EFI/Pop_OS-00000001/initrd.img\noptions root=x quiet\n"
 )
 
 
@@ -88,7 +88,7 @@ def test_entries_that_load_a_copy_of_the_image_are_refused() -> None:
         errors.Refused, match=r"Pop_OS-current\.conf loads"
     ) as caught:
         SystemdBoot().plan(planning.installed(made), ON)
-    assert "/boot/efi/EFI/Pop_OS-3b9f1c6e/initrd.img" in str(caught.value)
+    assert "/boot/efi/EFI/Pop_OS-00000001/initrd.img" in str(caught.value)
     assert "/boot/initrd.img-6.1.0-18-amd64" in str(caught.value)
     # Another system's entry, beside one that loads what is built here.
     image = (
