@@ -242,10 +242,11 @@ class _Reader:
             self._close()
         if self._ignored:
             first, line = self._ignored[0]
+            count = len(self._ignored)
+            others = "" if count == 1 else f" (1 of {count} such lines)"
             self.warnings.append(
-                f"{self._title}, line {first}: {as_text(line[:40])!r} and"
-                f" {len(self._ignored) - 1} more lines of its kind are from"
-                " udevadm; ignored"
+                f"{self._title}, line {first}: {as_text(line[:40])!r}{others}"
+                " is from udevadm; ignored"
             )
         more = self._fault_count - _MOST_FAULTS
         if more > 0:

@@ -187,6 +187,17 @@ def test_a_hostile_report_commands_no_terminal(tmp_path: Path) -> None:
         base = [*_configured(tmp_path), "host", "verify"]
         for form in ("table", "json", "value"):
             calls.append([*base, "--report", str(path), "-f", form])
+    log = tmp_path / "guest.log"
+    log.write_bytes(b"vfio-pci 0000:06:00.0: not ready" + EVIL + b"\n")
+    calls.append(
+        [
+            *base,
+            "--report",
+            str(tmp_path / "0.tar.zst"),
+            "--guest-log",
+            str(log),
+        ]
+    )
     path = tmp_path / "no\x1b[31mreport\u202e"
     path.write_bytes(EVIL)
     calls.append([*base, "--report", str(path)])

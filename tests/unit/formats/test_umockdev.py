@@ -205,6 +205,12 @@ def test_something_else_is_not_a_recording(data: bytes) -> None:
         umockdev.parse(data, "host")
 
 
+def of_udevadm(count: int) -> tuple[str, ...]:
+    ignored = b"".join(b"L: %d\n" % number for number in range(count))
+    text = b"P: /devices/a\n" + ignored + b"E: SUBSYSTEM=x\n\n"
+    return umockdev.read(text, "udevadm").warnings
+
+
 def test_messages() -> None:
     texts = (
         *(with_line(line) for line in BAD_LINES),
@@ -218,6 +224,14 @@ def test_messages() -> None:
         with pytest.raises(errors.ReadFailed) as caught:
             umockdev.parse(data, "host")
         found["no recording"].append(str(caught.value))
+    found["warnings"] = [
+        *umockdev.read(TEXT.replace(b"\n", b"\r\n"), "host").warnings,
+        *umockdev.read(
+            TEXT + b"P: /devices/z\nE: SUBSYSTEM=z\n", "z"
+        ).warnings,
+        *of_udevadm(1),
+        *of_udevadm(2),
+    ]
     assert_golden(
         Path(__file__).with_name("umockdev_messages.txt"), sections(found)
     )
