@@ -261,13 +261,13 @@ def bridges(tree: Tree, function: Function) -> tuple[Address, ...]:
     return _bridges(tree, f"sys/bus/pci/devices/{function.address}")
 
 
-def port(tree: Tree, address: Address) -> Port | None:
+def port(tree: Tree, address: Address) -> Port | Unknown | None:
     """Return the port of PCI Express that a bridge is; None if it is none.
 
     Opens all of its config space, most of which only root may read.
     """
     config = tree.read(f"{DEVICES}/{address}/config", pci_config.BYTES)
-    return None if isinstance(config, Unknown) else pci_config.port(config)
+    return config if isinstance(config, Unknown) else pci_config.port(config)
 
 
 def _malformed(data: bytes) -> Unknown:

@@ -16,7 +16,10 @@ from gpu_passthrough_plugin.model.reading import Unknown, Why
 BYTES = 4096
 """The size of a PCI Express function's config space."""
 
-_CONVENTIONAL = 256
+_HEADER, _CONVENTIONAL = 64, 256
+_NO_ANSWER = b"\xff" * 4
+# No capability's id.
+_BEYOND = -1
 _STATUS_AT = 0x06
 _HAS_LIST = 0x10
 _LIST_AT = 0x34
@@ -71,19 +74,36 @@ class Port(NamedTuple):
         return self.acs is not None and self.acs.isolates
 
 
-def port(config: bytes) -> Port | None:
-    """Return the port whose config space it is; None for any other bridge."""
-    express = dict(_capabilities(config)).get(_EXPRESS)
-    if express is None or express + 4 > len(config):
-        return None
+def port(config: bytes) -> Port | Unknown | None:
+    """Return the port whose config space it is; None for any other bridge.
+
+    ``Unknown`` where the capabilities that would say so lie beyond what was
+    read, or the bridge does not answer.
+    """
+    if len(config) < _HEADER:
+        return _unread(config)
+    if config[:4] == _NO_ANSWER:
+        return Unknown(Why.MALFORMED, "config space reads all ones")
+    capabilities = dict(_capabilities(config))
+    express = capabilities.get(_EXPRESS)
+    if express is None:
+        return _unread(config) if _BEYOND in capabilities else None
+    if express + 4 > len(config):
+        return _unread(config)
     kind = config[express + 2] >> 4
-    if len(config) <= _CONVENTIONAL:
-        size = f"{len(config)} bytes of config space were read"
-        return Port(kind, Unknown(Why.MISSING, size))
-    at = dict(_extended(config)).get(_ACS)
-    if at is None or at + 8 > len(config):
-        return Port(kind, None)
+    extended = dict(_extended(config))
+    at = extended.get(_ACS)
+    if at is None:
+        is_whole = _BEYOND not in extended
+        return Port(kind, None if is_whole else _unread(config))
+    if at + 8 > len(config):
+        return Port(kind, _unread(config))
     return Port(kind, Acs(_word(config, at + 4), _word(config, at + 6)))
+
+
+def _unread(config: bytes) -> Unknown:
+    size = f"{len(config)} bytes of config space were read"
+    return Unknown(Why.MISSING, size)
 
 
 def reduced(config: bytes) -> bytes:
@@ -92,7 +112,7 @@ def reduced(config: bytes) -> bytes:
     It may have a serial number.
     """
     kept = bytearray(len(config))
-    kept[:64] = config[:64]
+    kept[:_HEADER] = config[:_HEADER]
     for kind, at in _capabilities(config):
         size = 4 if kind == _EXPRESS else 2
         kept[at : at + size] = config[at : at + size]
@@ -103,20 +123,32 @@ def reduced(config: bytes) -> bytes:
 
 
 def _capabilities(config: bytes) -> Iterator[tuple[int, int]]:
-    """Yield ids and places of the conventional capabilities."""
-    if len(config) < 64 or not config[_STATUS_AT] & _HAS_LIST:
+    """Yield ids and places of the conventional capabilities.
+
+    ``_BEYOND`` for one that lies beyond what was read.
+    """
+    if len(config) < _HEADER or not config[_STATUS_AT] & _HAS_LIST:
         return
     at, seen = config[_LIST_AT] & 0xFC, set[int]()
-    while at >= 64 and at not in seen and at + 2 <= len(config):
+    while at >= _HEADER and at not in seen:
+        if at + 2 > len(config):
+            yield _BEYOND, at
+            return
         seen.add(at)
         yield config[at], at
         at = config[at + 1] & 0xFC
 
 
 def _extended(config: bytes) -> Iterator[tuple[int, int]]:
-    """Yield ids and places of the extended capabilities."""
+    """Yield ids and places of the extended capabilities.
+
+    ``_BEYOND`` for one that lies beyond what was read.
+    """
     at, seen = _CONVENTIONAL, set[int]()
-    while at >= _CONVENTIONAL and at not in seen and at + 4 <= len(config):
+    while at >= _CONVENTIONAL and at not in seen:
+        if at + 4 > len(config):
+            yield _BEYOND, at
+            return
         seen.add(at)
         header = int.from_bytes(config[at : at + 4], "little")
         if header in (0, 0xFFFFFFFF):

@@ -6,8 +6,10 @@ that is no part of it makes it trust any.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from gpu_passthrough_plugin.formats import iommu_arguments
-from gpu_passthrough_plugin.formats.pci_config import PortType
+from gpu_passthrough_plugin.formats.pci_config import Port, PortType
 from gpu_passthrough_plugin.isolation.partition import Part
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.host_facts import HostFacts
@@ -43,14 +45,39 @@ def doubt(part: Part, facts: HostFacts) -> str | None:
     return None
 
 
-def unread_ports(part: Part) -> list[Address]:
-    """Return the switches' ports above the group of which ACS is unknown."""
-    return [
+def notes(part: Part, facts: HostFacts) -> Iterator[str]:
+    """Yield what is known and unknown of a group's isolation, if anything."""
+    for note in (doubt(part, facts), unread(part)):
+        if note is not None:
+            yield note
+
+
+def unread(part: Part) -> str | None:
+    """Return why it is unknown whether switches' ports isolate a group."""
+    addresses = [
         address
         for address, port in part.ports
-        if port.kind == PortType.DOWNSTREAM
-        and isinstance(port.isolates, Unknown)
+        if _is_unread(address, port, part)
     ]
+    if not addresses:
+        return None
+    return (
+        f"whether {', '.join(map(str, addresses))} above group {part.number}"
+        " isolates it is unknown: its config space was not read, or not"
+        " beyond 256 bytes"
+    )
+
+
+def _is_unread(address: Address, port: Port | Unknown, part: Part) -> bool:
+    """Return whether it may be a switch's port whose ACS is unknown.
+
+    A bridge with none above it is a root port, if it is one.
+    """
+    if isinstance(port, Unknown):
+        paths = (m.detail.bridges for m in part.members if m.detail)
+        return all(address not in path[:1] for path in paths)
+    is_unknown = isinstance(port.isolates, Unknown)
+    return is_unknown and port.kind == PortType.DOWNSTREAM
 
 
 def _open_ports(part: Part, *, is_overridden: bool) -> list[Address]:
@@ -68,7 +95,7 @@ def _open_ports(part: Part, *, is_overridden: bool) -> list[Address]:
         address
         for address, port in part.ports
         if address not in members
+        and not isinstance(port, Unknown)
         and port.kind in kinds
-        and not isinstance(port.isolates, Unknown)
-        and not port.isolates
+        and port.isolates is False
     ]

@@ -81,7 +81,8 @@ class Part(NamedTuple):
         resets as well, as it has no reset of its own.
     :param card_elsewhere: functions of the primaries' cards that are in
         other groups.
-    :param ports: of PCI Express above the primaries.
+    :param ports: of PCI Express above the primaries, and bridges of which
+        it could not be read whether they are.
     :param fabric: of the host, where a primary is a GPU of it, or a member
         an NVSwitch.
     """
@@ -92,7 +93,7 @@ class Part(NamedTuple):
     attributes: GroupAttributes | None = None
     reset_with: tuple[Function, ...] = ()
     card_elsewhere: tuple[Function, ...] = ()
-    ports: tuple[tuple[Address, Port], ...] = ()
+    ports: tuple[tuple[Address, Port | Unknown], ...] = ()
     fabric: Fabric | None = None
 
     @property

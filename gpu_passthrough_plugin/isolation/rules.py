@@ -119,14 +119,9 @@ def unisolated(case: Case) -> Iterator[Reason]:
     doubt = acs.doubt(case.part, case.facts)
     if doubt is not None:
         yield Reason(acs.RULE, doubt, acs.REMEDY)
-    unread = ", ".join(map(str, acs.unread_ports(case.part)))
-    if unread:
-        yield Reason(
-            acs.RULE,
-            f"whether {unread} above group {case.part.number} isolates it is"
-            " unknown: its config space was not read beyond 256 bytes",
-            iommu.AS_ROOT,
-        )
+    unread = acs.unread(case.part)
+    if unread is not None:
+        yield Reason(acs.RULE, unread, iommu.AS_ROOT)
 
 
 def strays(case: Case) -> Iterator[Reason]:

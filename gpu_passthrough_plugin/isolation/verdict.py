@@ -33,9 +33,7 @@ def judge(part: Part, facts: HostFacts, policy: Policy) -> Group:
 
 
 def _notes(case: Case) -> Iterator[str]:
-    doubt = acs.doubt(case.part, case.facts)
-    if doubt is not None:
-        yield doubt
+    yield from acs.notes(case.part, case.facts)
     fabric = case.part.fabric
     primaries = [m for m in case.endpoints if m.role is Role.PRIMARY]
     if fabric is not None and any(is_member(m.function) for m in primaries):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin.formats import pci_config
-from gpu_passthrough_plugin.formats.pci_config import Acs
+from gpu_passthrough_plugin.formats.pci_config import Acs, Port
 from tests.trees import config_space
 
 # lspci's names of the bits, from the lowest.
@@ -52,7 +52,7 @@ def test_lspci_reads_the_same(
             check=True,
         ).stdout
         ours = pci_config.port(data)
-        assert ours is not None and KINDS[ours.kind] in text
+        assert isinstance(ours, Port) and KINDS[ours.kind] in text
         if acs is None:
             assert "ACSCap" not in text and ours.acs is None
         else:

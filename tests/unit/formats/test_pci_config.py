@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_passthrough_plugin.formats import pci_config
-from gpu_passthrough_plugin.formats.pci_config import Acs, PortType
+from gpu_passthrough_plugin.formats.pci_config import Acs, Port, PortType
 from gpu_passthrough_plugin.model.reading import Unknown
 from tests.trees import config_space
 
@@ -33,23 +33,46 @@ def test_a_port(
             kind, acs, has_serial_number=has_serial_number
         )
         port = pci_config.port(config)
-        assert port is not None and port.kind == kind
+        assert isinstance(port, Port) and port.kind == kind
         assert port.acs == (None if acs is None else Acs(*acs))
         assert port.isolates is isolates
 
 
-@pytest.mark.parametrize("size", [64 + 32, 256])
+@pytest.mark.parametrize("size", [64 + 32, 256, 0x102])
 def test_a_part_that_everyone_may_read_leaves_acs_unknown(size: int) -> None:
     port = pci_config.port(config_space.port(6, ALL, size=size))
-    assert port is not None
+    assert isinstance(port, Port)
     assert isinstance(port.acs, Unknown)
     assert isinstance(port.isolates, Unknown)
 
 
+@pytest.mark.parametrize("size", [0, 63, 64, 0x52])
+def test_capabilities_beyond_what_was_read(size: int) -> None:
+    """lspci's -x, and what files for users have: 64 bytes."""
+    port = pci_config.port(config_space.port(6, ALL, size=size))
+    assert isinstance(port, Unknown)
+    assert f"{size} bytes" in port.detail
+
+
+def test_extended_capabilities_beyond_what_was_read() -> None:
+    config = config_space.port(6, ALL, has_serial_number=True)
+    for size in (0x110, 0x122):
+        port = pci_config.port(config[:size])
+        assert isinstance(port, Port)
+        assert isinstance(port.acs, Unknown)
+
+
 def test_a_bridge_that_is_no_port_of_pci_express() -> None:
-    assert pci_config.port(config_space.port(6, size=64)) is None
-    assert pci_config.port(b"") is None
-    assert pci_config.port(b"\xff" * 4096) is None
+    """PCI to PCI, with a list of capabilities or without one."""
+    config = bytearray(config_space.port(6))
+    config[0x41] = 0
+    assert pci_config.port(bytes(config)) is None
+    config[0x06] = 0
+    assert pci_config.port(bytes(config)[:64]) is None
+
+
+def test_a_bridge_that_does_not_answer_is_unknown() -> None:
+    assert isinstance(pci_config.port(b"\xff" * 4096), Unknown)
 
 
 def test_what_is_recorded_has_no_serial_number() -> None:

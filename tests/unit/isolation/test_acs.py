@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gpu_passthrough_plugin.formats import pci_config
 from gpu_passthrough_plugin.formats.pci_config import Port
 from gpu_passthrough_plugin.isolation import acs, partition, verdict
@@ -9,6 +11,7 @@ from gpu_passthrough_plugin.isolation.partition import Part, Policy
 from gpu_passthrough_plugin.isolation.units import unit
 from gpu_passthrough_plugin.model import address, trait
 from gpu_passthrough_plugin.model.host_facts import HostFacts
+from gpu_passthrough_plugin.model.reading import Unknown, Why
 from tests.trees import config_space
 from tests.unit.isolation.values import GPUS, audio, detail, facts, gpu
 from tests.unit.isolation.values import port as bridge
@@ -25,12 +28,12 @@ def read(
     kind: int, bits: tuple[int, int] | None = None, size: int = 4096
 ) -> Port:
     port = pci_config.port(config_space.port(kind, bits, size=size))
-    assert port is not None
+    assert isinstance(port, Port)
     return port
 
 
 def part(
-    *ports: tuple[address.Address, Port], shares_port: bool = False
+    *ports: tuple[address.Address, Port | Unknown], shares_port: bool = False
 ) -> Part:
     """A card in a group of its own, or in one with the port above it."""
     functions = [gpu(), audio()]
@@ -89,6 +92,32 @@ def test_what_was_not_read_is_refused_where_isolation_is_required() -> None:
     (reason,) = verdict.judge(there, facts(), strict).verdict.reasons
     assert reason.rule == "unisolated"
     assert str(SWITCH) in reason.text and "unknown" in reason.text
+    (note,) = verdict.judge(there, facts(), GPUS).verdict.notes
+    assert str(SWITCH) in note and "unknown" in note
     # The kernel's table of root ports counts, which is not known here.
     root = part((ROOT, read(4, ALL, 256)))
     assert verdict.judge(root, facts(), strict).verdict.is_assignable
+
+
+@pytest.mark.parametrize(
+    "unread",
+    [
+        pci_config.port(config_space.port(6, ALL, size=64)),
+        Unknown(Why.UNREADABLE, "Permission denied"),
+    ],
+)
+def test_a_bridge_of_which_not_even_the_kind_was_read(unread: Unknown) -> None:
+    """Files of 64 bytes: it may be a switch's port without ACS."""
+    (whole,) = partition.parts([gpu()], GPUS)
+    card = whole.members[0].function
+    below = detail(card, bridges=(ROOT, SWITCH))
+    there = partition.detailed(whole, {card.address: below})
+    strict = Policy(GPUS.select, refuses_unisolated=True)
+    # Right on the root bus, it is no switch's.
+    root = there._replace(ports=((ROOT, unread),))
+    assert verdict.judge(root, facts(), strict).verdict.is_assignable
+    switch = there._replace(ports=((ROOT, unread), (SWITCH, unread)))
+    (note,) = verdict.judge(switch, facts(), GPUS).verdict.notes
+    assert str(SWITCH) in note and str(ROOT) not in note
+    (reason,) = verdict.judge(switch, facts(), strict).verdict.reasons
+    assert reason.rule == "unisolated" and str(SWITCH) in reason.text
