@@ -27,6 +27,9 @@ _ID_FILES = (
     "subsystem_device",
     "class",
 )
+_CLASS_DIGITS = 6
+_ID_DIGITS = (4, 4, 4, 4, _CLASS_DIGITS)
+_DIGITS = re.compile(r"(?:0x)?[0-9a-fA-F]+")
 # Source: Linux, drivers/pci/pci-sysfs.c (modalias_show).
 _MODALIAS = re.compile(
     r"pci:v([0-9A-F]{8})d([0-9A-F]{8})sv([0-9A-F]{8})sd([0-9A-F]{8})"
@@ -64,7 +67,7 @@ def identity(tree: Tree, folder: str, uevent: bytes | Unknown) -> Identity:
     return Identity(
         *_ids(pairs["PCI_ID"]),
         *_ids(pairs.get("PCI_SUBSYS_ID")),
-        _hex(pairs.get("PCI_CLASS")),
+        _hex(pairs.get("PCI_CLASS"), _CLASS_DIGITS),
         pairs.get("DRIVER"),
         pairs.get("MODALIAS", MISSING),
         is_whole=True,
@@ -84,8 +87,10 @@ def _from_files(tree: Tree, folder: str, why: Unknown) -> Identity:
     modalias = why if isinstance(alias, Unknown) else decoded(alias)
     match = _MODALIAS.match(str(modalias))
     vendor, product, subvendor, subproduct, class_code = (
-        _id(data, None if match is None else match[number], why)
-        for number, data in enumerate(files, 1)
+        _id(data, None if match is None else match[number], why, most_digits)
+        for number, (data, most_digits) in enumerate(
+            zip(files, _ID_DIGITS, strict=True), 1
+        )
     )
     if isinstance(driver, str):
         driver = chroot_path.name(driver)
@@ -102,13 +107,17 @@ def _from_files(tree: Tree, folder: str, why: Unknown) -> Identity:
 
 
 def _id(
-    data: bytes | Unknown, in_modalias: str | None, why: Unknown
+    data: bytes | Unknown,
+    in_modalias: str | None,
+    why: Unknown,
+    most_digits: int,
 ) -> int | Unknown:
     if not isinstance(data, Unknown):
-        return _hex(decoded(data))
+        return _hex(decoded(data), most_digits)
     if in_modalias is None:
         return why if data is MISSING else data
-    return _hex(in_modalias.replace("sc", "").replace("i", ""))
+    digits = in_modalias.replace("sc", "").replace("i", "")
+    return _hex(digits, most_digits)
 
 
 def _pairs(uevent: bytes) -> dict[str, str]:
@@ -118,17 +127,24 @@ def _pairs(uevent: bytes) -> dict[str, str]:
 
 # Thousands of functions share a few dozen ids.
 @functools.lru_cache(maxsize=1024)
-def _hex(text: str | None) -> int | Unknown:
+def _hex(text: str | None, most_digits: int = 4) -> int | Unknown:
+    """Return a number that the kernel wrote, with or without ``0x``."""
     if text is None:
         return MISSING
-    try:
-        return int(text, 16)
-    except ValueError:
-        return Unknown(Why.MALFORMED, text)
+    digits = text.removeprefix("0x").lstrip("0") or "0"
+    if _DIGITS.fullmatch(text) and len(digits) <= most_digits:
+        return int(digits, 16)
+    return Unknown(Why.MALFORMED, text)
 
 
 @functools.lru_cache(maxsize=1024)
 def _ids(text: str | None) -> tuple[int | Unknown, int | Unknown]:
     """Return vendor and product of ``10DE:1430``."""
-    vendor, _, product = (text or "").partition(":")
-    return _hex(vendor or text), _hex(product or text)
+    if text is None:
+        return MISSING, MISSING
+    vendor, colon, product = text.partition(":")
+    malformed = Unknown(Why.MALFORMED, text)
+    return (
+        _hex(vendor) if vendor and colon else malformed,
+        _hex(product) if product else malformed,
+    )
