@@ -199,6 +199,7 @@ def detail(tree: Tree, function: Function) -> Detail:
     files, links = tree.gather(folder, _DETAIL_FILES, ("physfn",))
     revision, override, resets, vga, display, resource, *sriov, vgpu = files
     config = tree.read(f"{folder}/config", _HEADER_BYTES)
+    virtual = _virtual(links[0])
     return Detail(
         revision=_revision(revision, config),
         header=_header(config),
@@ -207,11 +208,30 @@ def detail(tree: Tree, function: Function) -> Detail:
         reset_methods=_words(resets),
         boot_vga=_boot_vga(vga, display, function.class_code),
         bars=function_bars.parse(resource),
-        sriov=_virtual(links[0]) or _physical(*sriov),
+        sriov=virtual or _physical(*sriov),
         bridges=_bridges(tree, folder),
         is_on_vfio=_is_on_vfio(tree, folder, function.driver),
-        vgpu_type=None if vgpu is MISSING else _number(vgpu),
+        vgpu_type=_vgpu_type(tree, folder, vgpu, virtual),
     )
+
+
+def _vgpu_type(
+    tree: Tree,
+    folder: str,
+    vgpu: bytes | Unknown,
+    virtual: VirtualFunction | Unknown | None,
+) -> int | Unknown | None:
+    """Return the type of a vGPU; 0 where there may be one.
+
+    Below a virtual function that makes mediated devices, which have types
+    of their own.  A physical one may be handed out whole.
+    """
+    if vgpu is not MISSING or virtual is None:
+        return None if vgpu is MISSING else _number(vgpu)
+    types = tree.names(f"{folder}/mdev_supported_types")
+    if isinstance(types, Unknown):
+        return None if types is MISSING else types
+    return 0
 
 
 def mediated_devices(tree: Tree) -> dict[Address, tuple[str, ...]]:

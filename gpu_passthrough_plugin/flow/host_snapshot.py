@@ -110,7 +110,10 @@ def read_groups(
     for address in addresses:
         names.update(_group_members(tree, address))
     parts = partition.parts(discovery.named(tree, names), policy)
-    return tuple(_read_in_full(tree, part) for part in parts)
+    return partition.with_mediated_devices(
+        [_read_in_full(tree, part) for part in parts],
+        discovery.mediated_devices(tree),
+    )
 
 
 def _group_members(tree: Tree, address: Address) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from gpu_passthrough_plugin.model.function import (
     Detail,
     Function,
     Header,
+    VirtualFunction,
 )
 from gpu_passthrough_plugin.model.group import (
     GroupAttributes,
@@ -174,25 +175,49 @@ def with_mediated_devices(
 ) -> tuple[Part, ...]:
     """Return the groups with the vGPUs that their functions carry.
 
+    Where one virtual function of a card carries a vGPU, each of the others
+    is a place for one.
+
     :param devices: UUIDs of mediated devices, by their function.
     """
     if not devices:
         return tuple(parts)
+    physical = {
+        member.detail.sriov.physical
+        for part in parts
+        for member in part.members
+        if member.address in devices
+        and member.detail is not None
+        and isinstance(member.detail.sriov, VirtualFunction)
+    }
     return tuple(
         part._replace(
             members=tuple(
-                m
-                if m.detail is None or m.address not in devices
-                else m._replace(
-                    detail=m.detail._replace(
-                        mediated_devices=devices[m.address]
-                    )
-                )
-                for m in part.members
+                _with_mediated(member, devices, physical)
+                for member in part.members
             )
         )
         for part in parts
     )
+
+
+def _with_mediated(
+    member: Member,
+    devices: Mapping[Address, tuple[str, ...]],
+    physical: Collection[Address],
+) -> Member:
+    detail = member.detail
+    if detail is None:
+        return member
+    if member.address in devices:
+        detail = detail._replace(mediated_devices=devices[member.address])
+    if (
+        isinstance(detail.sriov, VirtualFunction)
+        and detail.sriov.physical in physical
+        and detail.vgpu_type is None
+    ):
+        detail = detail._replace(vgpu_type=0)
+    return member._replace(detail=detail)
 
 
 def with_neighbours(parts: Sequence[Part]) -> tuple[Part, ...]:

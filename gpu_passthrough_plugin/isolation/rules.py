@@ -242,7 +242,9 @@ def identity(case: Case) -> Iterator[Reason]:
 def in_use(case: Case) -> Iterator[Reason]:
     """Refuse a function that carries a vGPU of a guest, or could.
 
-    Source: NVIDIA, Virtual GPU Software User Guide (vendor-specific VFIO).
+    Source: NVIDIA, Virtual GPU Software User Guide (vendor-specific VFIO;
+    for mediated devices, "Creating an NVIDIA vGPU on a GPU That Supports
+    SR-IOV").
     """
     for member in case.endpoints:
         if member.detail is None:
@@ -261,8 +263,9 @@ def in_use(case: Case) -> Iterator[Reason]:
                 "in-use",
                 f"{member.address} is a place for a vGPU, and has to stay on"
                 f" driver {shown(member.function.driver)}",
-                "hand out vGPUs with Nova's own device_spec (managed: no), or"
-                " disable the virtual functions to assign the whole card",
+                "hand out vGPUs with Nova's own device_spec (managed: no) or"
+                " [devices] enabled_mdev_types, or disable the virtual"
+                " functions to assign the whole card",
             )
 
 
