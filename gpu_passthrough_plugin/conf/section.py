@@ -178,10 +178,18 @@ class Section:
 
 def _expected(option: cfg.Opt) -> str:
     kind = option.type
+    choices = getattr(kind, "choices", None)
+    if choices:
+        return f"expected one of: {', '.join(sorted(map(str, choices)))}"
+    if isinstance(kind, types.List):
+        is_integer = isinstance(kind.item_type, types.Integer)
+        noun = "integers" if is_integer else "values"
+        return f"expected {noun}, separated by commas"
+    if isinstance(kind, types.Number):
+        noun = "an integer" if isinstance(kind, types.Integer) else "a number"
+        return f"expected {noun}{_bounds(kind.min, kind.max)}"
     if isinstance(kind, types.Boolean):
         return "expected true or false"
-    if isinstance(kind, types.Integer):
-        return f"expected an integer{_bounds(kind.min, kind.max)}"
     return f"expected {kind}"
 
 

@@ -122,6 +122,26 @@ def test_names_that_are_misspelt(
 
 
 @pytest.mark.parametrize(
+    ("group", "line", "expected"),
+    [
+        ("discovery", "unisolated = maybe", "one of: refuse, warn"),
+        ("database", "max_retries = many", "an integer"),
+        ("database", "use_db_reconnect = perhaps", "true or false"),
+        ("placement", "connect_retry_delay = soon", "a number"),
+        (
+            "placement",
+            "retriable_status_codes = 503, never",
+            "integers, separated by commas",
+        ),
+    ],
+)
+def test_what_was_expected_is_in_words(
+    tmp_path: Path, group: str, line: str, expected: str
+) -> None:
+    assert fault(tmp_path, group, line).endswith(f"; expected {expected}")
+
+
+@pytest.mark.parametrize(
     "line",
     [
         "connection = mysq://me:secret@db/a",
