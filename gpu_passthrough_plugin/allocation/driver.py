@@ -6,6 +6,8 @@ import abc
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation import refusals
 from gpu_passthrough_plugin.model.allocation import (
     Allocation,
     Candidate,
@@ -144,6 +146,16 @@ class LedgerDriver(abc.ABC):
         settings' weight decides.  The candidates of each host are
         ``allocation.choice``'s.
         """
+
+    def no_valid_host(
+        self, request: Request, *, host: str | None = None
+    ) -> errors.NoValidHost:
+        """Return why a request has no candidate: what a claim would raise.
+
+        A driver whose ledgers are large should count less.
+        """
+        records = self.records(host=host)
+        return refusals.no_valid_host(request, host, self.hosts(), records)
 
     @abc.abstractmethod
     def claim(

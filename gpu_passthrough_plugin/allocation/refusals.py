@@ -50,6 +50,11 @@ def _reason(
     hosts = [h for h in hosts if host in (None, h.name)]
     if host is not None and not hosts:
         return f"the ledger has no host {host}; {_SEE_HOSTS}"
+    if not hosts:
+        return (
+            "no host has published units; run 'gpu-passthrough inventory sync'"
+            " on each host"
+        )
     if request.aggregate is not None:
         hosts = [h for h in hosts if request.aggregate in h.aggregates]
         if not hosts:

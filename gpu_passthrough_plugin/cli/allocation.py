@@ -9,7 +9,7 @@ from typing import Any
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
-from gpu_passthrough_plugin.cli.context import Context
+from gpu_passthrough_plugin.cli.context import Context, say
 from gpu_passthrough_plugin.model import trait
 from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.request import Request
@@ -120,6 +120,16 @@ def read_request(
     )
 
 
+def _limit(text: str) -> int:
+    """Return how many candidates to list at most."""
+    is_short = text.isdecimal() and len(text) <= len(str(_MOST))
+    if not is_short or not 1 <= int(text) <= _MOST:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not valid; expected a number from 1 to {_MOST}"
+        )
+    return int(text)
+
+
 class CandidateList(Lister):
     """List the hosts and units that satisfy a request, best first.
 
@@ -133,9 +143,8 @@ class CandidateList(Lister):
         add_numa(parser)
         parser.add_argument(
             "--limit",
-            type=int,
+            type=_limit,
             default=10,
-            choices=range(1, _MOST + 1),
             metavar="N",
             help=f"list at most N, up to {_MOST} (default: 10)",
         )
@@ -147,7 +156,15 @@ class CandidateList(Lister):
         candidates = context.ledger.candidates(
             request, host=parsed_args.host, limit=parsed_args.limit
         )
-        self.status = 0 if candidates else 1
+        if not candidates:
+            self.status = 1
+            say(
+                str(
+                    context.ledger.no_valid_host(
+                        request, host=parsed_args.host
+                    )
+                )
+            )
         return CANDIDATES, rows(
             *(
                 (

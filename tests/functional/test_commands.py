@@ -122,6 +122,33 @@ def test_a_claim_and_its_end(cli: Cli) -> None:
     assert asked(cli, "inventory", "list") == before
 
 
+@pytest.mark.parametrize(
+    ("options", "fact"),
+    [
+        (("--request", "gpu:9"), "3 matching units, 3 free"),
+        (("--request", "gpu:1", "--host", "nope"), "no host nope"),
+    ],
+)
+def test_no_candidates_have_a_reason(
+    cli: Cli, options: tuple[str, ...], fact: str
+) -> None:
+    status, out, err = cli("candidate", "list", *options, "-f", "json")
+    assert (status, json.loads(out)) == (1, [])
+    (line,) = err.splitlines()
+    assert fact in line
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "1001", "x", "9" * 5000])
+def test_a_limit_is_refused_in_few_words(cli: Cli, limit: str) -> None:
+    call = ("candidate", "list", "--request", "gpu:1")
+    status, out, err = cli(*call, f"--limit={limit}")
+    assert (status, out) == (2, "")
+    last = err.splitlines()[-1]
+    assert "--limit" in last and "from 1 to 1000" in last
+    assert len(last) < 200 + len(limit)
+    assert len(asked(cli, *call, "--limit", "1")) == 1
+
+
 def test_a_node_that_the_instance_is_on(cli: Cli) -> None:
     near = ("candidate", "list", "--request", "gpu:1", "--numa-node")
     assert asked(cli, *near, "0")[0]["Units"] == CARDS[:1]

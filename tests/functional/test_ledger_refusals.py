@@ -97,6 +97,19 @@ def test_every_driver_words_a_refusal_alike(ledger: LedgerDriver) -> None:
         "publish": lambda: ledger.publish("h", [unit(1, host="g"), unit(1)]),
     }
     texts = {name: error_of(action) for name, action in of_action.items()}
+    # A list of candidates gives the same reason as a claim would.
+    for name, asked, host in (
+        ("claim", request("gpu:2"), None),
+        ("claim, no such card", request("nic:1"), None),
+        ("claim, cordoned host", request("gpu:1"), "c"),
+        ("claim, no such host", request("gpu:1"), "g"),
+        ("claim, aggregate", in_rack, None),
+    ):
+        assert ledger.candidates(asked, host=host) == ()
+        reason = ledger.no_valid_host(asked, host=host)
+        assert texts[name] == f"NoValidHost: {reason}"
+        general = LedgerDriver.no_valid_host(ledger, asked, host=host)
+        assert str(general) == str(reason)
     texts["publish, another machine"] = two_machines(ledger)
     path = Path(__file__).with_name("ledger_refusals.txt")
     assert_golden(path, sections(texts))

@@ -129,35 +129,37 @@ def _none_offered(
         fleet.without_reservations(), query.request, query.weight, 1
     )
     if not best:
-        return _no_valid_host(service, query)
+        return no_valid_host(service, query.request, query.host)
     if attempt >= reservations.PATIENT_ATTEMPTS:
         reservations.withdraw(service, _units_of(fleet, best[0]))
     return reservations.lost_race(str(query.request))
 
 
-def _no_valid_host(service: Service, query: ClaimQuery) -> errors.NoValidHost:
+def no_valid_host(
+    service: Service, request: Request, host: str | None
+) -> errors.NoValidHost:
     """Return why nothing fits, with the numbers of a fleet of usual size."""
-    fleet = reading.read_fleet(service, query.host)
-    hosts = [host.record for host in fleet.hosts]
-    aggregate = query.request.aggregate
+    fleet = reading.read_fleet(service, host)
+    records = [member.record for member in fleet.hosts]
+    aggregate = request.aggregate
     if aggregate is not None:
         # The records do not have aggregates that Nova mirrors here.
-        within = reading.read_fleet(service, query.host, aggregate=aggregate)
-        members = {host.name for host in within.hosts}
-        hosts = [
+        within = reading.read_fleet(service, host, aggregate=aggregate)
+        members = {member.name for member in within.hosts}
+        records = [
             dataclasses.replace(
-                host,
+                record,
                 aggregates=frozenset(
-                    {aggregate} if host.name in members else ()
+                    {aggregate} if record.name in members else ()
                 ),
             )
-            for host in hosts
+            for record in records
         ]
-    is_counted = query.host or len(fleet.units) <= refusals.MAX_COUNTED_UNITS
+    is_counted = host or len(fleet.units) <= refusals.MAX_COUNTED_UNITS
     return refusals.no_valid_host(
-        query.request,
-        query.host,
-        hosts,
+        request,
+        host,
+        records,
         [stored.record for stored in fleet.units] if is_counted else None,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import inventory, refusals, validation
 from gpu_passthrough_plugin.allocation.driver import (
     LedgerDriver,
@@ -117,6 +118,13 @@ class PlacementLedger(LedgerDriver):
             )
         )
         return claim.candidates(fleet, request, self._weight, limit)
+
+    def no_valid_host(
+        self, request: Request, *, host: str | None = None
+    ) -> errors.NoValidHost:
+        return self._retry(
+            lambda _: claim.no_valid_host(self.service, request, host)
+        )
 
     def claim(
         self, request: Request, consumer: str, *, host: str | None = None

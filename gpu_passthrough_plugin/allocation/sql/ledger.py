@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import inventory, refusals, validation
 from gpu_passthrough_plugin.allocation.driver import (
     LedgerDriver,
@@ -123,6 +124,12 @@ class SqlLedger(LedgerDriver):
     ) -> tuple[Candidate, ...]:
         query = HostQuery(request, host, self._weight)
         return self._read(lambda c: claim.candidates(c, query, limit))
+
+    def no_valid_host(
+        self, request: Request, *, host: str | None = None
+    ) -> errors.NoValidHost:
+        query = HostQuery(request, host, self._weight)
+        return self._read(lambda c: host_query.no_valid_host(c, query))
 
     def claim(
         self, request: Request, consumer: str, *, host: str | None = None

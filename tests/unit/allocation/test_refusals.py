@@ -94,6 +94,13 @@ def test_free_functions_that_do_not_fit_together() -> None:
     assert apart not in no_valid_host(request("gpu:3"), records=two)
 
 
+def test_a_ledger_in_which_no_host_has_published() -> None:
+    for records in ((), None):
+        text = no_valid_host(request("gpu:1"), None, (), records)
+        assert "inventory sync" in text
+    assert "no host c" in no_valid_host(request("gpu:1"), "c", (), ())
+
+
 def test_no_numbers_where_there_are_too_many_units() -> None:
     text = no_valid_host(request("gpu:1"), records=None)
     assert "gpu:1" in text
@@ -128,6 +135,7 @@ def refused() -> dict[str, errors.Error]:
         "no_valid_host, no match": refusals.no_valid_host(
             request("nic:1"), "a", HOSTS, RECORDS
         ),
+        "no_valid_host, no hosts": refusals.no_valid_host(wish, None, (), ()),
         "no_valid_host, not counted": refusals.no_valid_host(
             wish, None, HOSTS, None
         ),
