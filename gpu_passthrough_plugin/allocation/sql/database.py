@@ -45,6 +45,20 @@ _RETRY_INTERVAL_S = 0.05
 _MAX_RETRY_INTERVAL_S = 2.0
 
 
+# The extra of this package that has a driver, by the driver's module and by
+# the server: setup.cfg, [extras].
+_EXTRAS = {
+    "pymysql": "mysql",
+    "psycopg": "postgresql",
+    "psycopg2": "postgresql",
+}
+_DRIVERS = {
+    "mysql": "pymysql",
+    "mariadb": "pymysql",
+    "postgresql": "psycopg",
+}
+
+
 class Database:
     """A database that is opened when it is first used.
 
@@ -74,8 +88,8 @@ class Database:
             ) from error
         except ImportError as error:
             raise errors.Invalid(
-                f"[database] connection needs a Python driver that is not"
-                f" installed ({error}); install it"
+                "[database] connection needs a Python driver that is not"
+                f" installed ({error}); {_driver_remedy(self.url, error)}"
             ) from error
         self.location = given.render_as_string(hide_password=True)
         self.file = backends.sqlite_path(self.url)
@@ -351,3 +365,17 @@ def _first_line(error: Exception) -> str:
     inner = getattr(error, "inner_exception", None) or error
     origin = getattr(inner, "orig", None) or inner
     return str(origin).partition("\n")[0]
+
+
+def _driver_remedy(url: sa.URL, error: ImportError) -> str:
+    """Return how to get a database driver that is not installed."""
+    server = url.get_backend_name()
+    driver = _DRIVERS.get(server)
+    if error.name in _EXTRAS:
+        return f"install gpu-passthrough-plugin[{_EXTRAS[error.name]}]"
+    if driver is None:
+        return "install it"
+    return (
+        f"install it, or use {server}+{driver}:// with"
+        f" gpu-passthrough-plugin[{_EXTRAS[driver]}]"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -178,6 +179,33 @@ def test_golden_messages(database: Database, tmp_path: Path) -> None:
     assert not any("\n" in message for message in messages.values())
     path = Path(__file__).with_name("database_messages.txt")
     assert_golden(path, sections(messages))
+
+
+@pytest.mark.parametrize(
+    ("module", "url", "remedy"),
+    [
+        ("pymysql", "mysql+pymysql://u:secret@h/d", "install {}[mysql]"),
+        ("pymysql", "mariadb+pymysql://h/d", "install {}[mysql]"),
+        ("MySQLdb", "mysql://h/d", "mysql+pymysql:// with {}[mysql]"),
+        ("psycopg", "postgresql+psycopg://h/d", "install {}[postgresql]"),
+        ("psycopg2", "postgresql+psycopg2://h/d", "install {}[postgresql]"),
+        (
+            "asyncpg",
+            "postgresql+asyncpg://h/d",
+            "postgresql+psycopg:// with {}[postgresql]",
+        ),
+    ],
+)
+def test_a_missing_driver_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, module: str, url: str, remedy: str
+) -> None:
+    # As where it is not installed.
+    monkeypatch.setitem(sys.modules, module, None)
+    message = refused(Database, LedgerSettings(url))
+    assert message.startswith("Invalid: [database] connection ")
+    assert module in message
+    assert message.endswith(remedy.format("gpu-passthrough-plugin"))
+    assert "secret" not in message
 
 
 def test_a_password_is_not_told() -> None:
