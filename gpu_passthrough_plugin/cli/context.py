@@ -279,6 +279,13 @@ class Context:
         uri = self.settings.libvirt.connection_uri
         return Hypervisor(uri, self._lock.require)
 
+    def check_lock(self) -> None:
+        """Raise if this host's lock cannot be taken; take and create nothing.
+
+        :raises Unavailable: when its backend cannot be used.
+        """
+        self._lock.check()
+
     @functools.cached_property
     def _lock(self) -> HostLock:
         """Return this host's lock, which is checked before each act."""

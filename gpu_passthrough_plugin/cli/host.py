@@ -97,10 +97,8 @@ def _check_ledger(context: Context) -> str:
 def _check_lock(context: Context) -> str:
     from gpu_passthrough_plugin.host import lock_backend
 
-    with context.host_context.lock():
-        return lock_backend.redacted_url(
-            context.settings.coordination.backend_url
-        )
+    context.check_lock()
+    return lock_backend.redacted_url(context.settings.coordination.backend_url)
 
 
 class HostEnable(DryRunCommand):

@@ -7,6 +7,7 @@ client's errors into tooz's.
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.metadata
 import logging
 import os
@@ -28,6 +29,7 @@ GRACE_S = 5
 A lock expires by itself where its release fails.
 """
 
+_FILES = "file://"
 # A shorter wait is not reported.
 _REPORTED_WAIT_S = 0.3
 # The extra of this package that a backend needs: setup.cfg, [extras].
@@ -136,10 +138,13 @@ def connected(
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
     except OSError as error:
-        raise errors.Unavailable(
-            f"cannot create {folder} for locks: {error.strerror}; see"
-            " [DEFAULT] state_path"
-        ) from error
+        raise _not_created(folder, error.errno or errno.EIO) from error
+    with _started(url, member, timeout_s) as backend:
+        yield backend
+
+
+@contextlib.contextmanager
+def _started(url: str, member: str, timeout_s: float) -> Iterator[LockBackend]:
     backend = LockBackend(url, member)
     backend.call(backend.start, timeout_s)
     try:
@@ -147,6 +152,46 @@ def connected(
     finally:
         with contextlib.suppress(errors.Unavailable):
             backend.call(backend.coordinator.stop)
+
+
+def check(url: str, *, member: str, folder: str, timeout_s: float) -> None:
+    """Raise if a backend cannot be used; create no file and take no lock.
+
+    :raises Unavailable: when a folder is not there and cannot be created, is
+        not writable, or the backend does not answer in time.
+    """
+    _require_usable(folder)
+    if url.startswith(_FILES):
+        _require_usable(urllib.parse.urlsplit(url).path)
+        return
+    with _started(url, member, timeout_s):
+        pass
+
+
+def _require_usable(folder: str) -> None:
+    """Raise if no file can be made in a folder, which may be missing yet."""
+    existing = folder
+    while not os.path.lexists(existing) and existing.strip("/"):
+        existing = os.path.dirname(existing)
+    number = 0
+    if not os.path.isdir(existing):
+        number = errno.ENOTDIR
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        number = errno.EACCES
+    if number and existing == folder:
+        raise errors.Unavailable(
+            f"{folder} cannot be used for locks: {os.strerror(number)}; see"
+            " [DEFAULT] state_path and [coordination] backend_url"
+        )
+    if number:
+        raise _not_created(folder, number)
+
+
+def _not_created(folder: str, number: int) -> errors.Unavailable:
+    return errors.Unavailable(
+        f"cannot create {folder} for locks: {os.strerror(number)}; see"
+        " [DEFAULT] state_path"
+    )
 
 
 def redacted_url(url: str) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 import tooz
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.host import lock_backend
 from gpu_passthrough_plugin.host.lock_backend import (
     GRACE_S,
     LockBackend,
@@ -91,6 +92,10 @@ class HostLock:
         self._title = f"the lock of {host}"
         self._require: Require | None = None
 
+    @property
+    def _member(self) -> str:
+        return f"{os.uname().nodename}-{os.getpid()}"
+
     @contextlib.contextmanager
     def __call__(self) -> Iterator[None]:
         """Hold the lock inside.
@@ -101,7 +106,7 @@ class HostLock:
         with (
             connected(
                 self._backend_url,
-                member=f"{os.uname().nodename}-{os.getpid()}",
+                member=self._member,
                 folder=self._folder,
                 timeout_s=self._timeout_s,
             ) as backend,
@@ -122,6 +127,18 @@ class HostLock:
             finally:
                 self._require = None
                 _remove_note(self._note)
+
+    def check(self) -> None:
+        """Raise if the lock cannot be taken here; create and take nothing.
+
+        :raises Unavailable: when the backend cannot be used.
+        """
+        lock_backend.check(
+            self._backend_url,
+            member=self._member,
+            folder=self._folder,
+            timeout_s=self._timeout_s,
+        )
 
     def require(self) -> None:
         """Raise if the lock was taken and is not held any more.

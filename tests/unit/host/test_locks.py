@@ -61,9 +61,46 @@ def test_golden(tmp_path: Path) -> None:
         "an unknown backend": refusal(tmp_path, "nosuch://u:secret@server"),
         "the state folder": refusal(tmp_path / "file", "file:///locks"),
     }
+    with pytest.raises(errors.Unavailable) as caught:
+        lock(tmp_path, f"file://{tmp_path}/file").check()
+    texts["the backend's folder"] = str(caught.value)
     assert "secret" not in texts["an unknown backend"]
     text = sections(texts).replace(str(tmp_path), "TMP")
     assert_golden(Path(__file__).with_name("locks.txt"), text)
+
+
+def test_a_check_creates_nothing(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/state/backend"
+    lock(tmp_path / "state", url).check()
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "state/backend").mkdir(parents=True)
+    (tmp_path / "state/locks").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    lock(tmp_path / "state", url).check()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("folder", "backend"),
+    [
+        ("state", "file://{}/file"),
+        ("state", "file://{}/file/below"),
+        ("file", "file://{}/backend"),
+        ("file/below", "file://{}/backend"),
+        ("dangling", "file://{}/backend"),
+        ("state", "file://relative"),
+        ("state", "nosuch://server"),
+    ],
+)
+def test_a_check_of_what_cannot_be_locked(
+    tmp_path: Path, folder: str, backend: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(errors.Unavailable):
+        lock(tmp_path / folder, backend.format(tmp_path)).check()
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def lock(folder: Path, url: str) -> HostLock:
