@@ -34,12 +34,9 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _SIGNALLED + signal.SIGINT
     except OSError as error:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the end
-        print(
-            f"gpu-passthrough: cannot write to stdout: {error.strerror}",
-            file=sys.stderr,
-        )
-        return 2
+        from gpu_passthrough_plugin.cli import output
+
+        return output.abandon_stdout(error)
 
 
 def _run(words: list[str]) -> int:

@@ -101,6 +101,21 @@ def run(act: Callable[[], int], *, is_debug: bool = False) -> int:
         for line in faults or (str(error),):
             print_error(line)
         return error.exit_status
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # Those of files are translated where they are used.
+        if error.filename is not None:
+            raise
+        return abandon_stdout(error)
+
+
+def abandon_stdout(error: OSError) -> int:
+    """Print why stdout cannot be written; return the exit status."""
+    # What is left in its buffer must not fail again when Python ends.
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the end
+    print_error(f"cannot write to stdout: {error.strerror}")
+    return 2
 
 
 def print_error(message: str) -> None:
@@ -167,6 +182,7 @@ def save(
     require_writable(path, is_forced=is_forced)
     if path == _STDOUT:
         sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
         place = f"to standard output ({len(content)} bytes)"
     else:
         place = f"{path} ({len(content)} bytes, mode 0600)"

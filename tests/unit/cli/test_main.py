@@ -146,10 +146,22 @@ def test_a_reader_that_has_enough(words: str) -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_a_full_disk_is_said_in_one_line() -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--version",
+        "group list",
+        "group show 18",
+        "topology",
+        "host check -f json",
+        "device list -f yaml",
+        "host record -",
+    ],
+)
+def test_a_full_disk_is_said_in_one_line(words: str) -> None:
     with open("/dev/full", "wb") as stdout:
         done = subprocess.run(
-            (sys.executable, "-c", _MAIN, *SEED, "group", "list"),
+            (sys.executable, "-c", _MAIN, *SEED, *words.split()),
             stdout=stdout,
             stderr=subprocess.PIPE,
             check=False,
