@@ -14,8 +14,10 @@ from gpu_passthrough_plugin.formats.nova_release import Release
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.finding import Finding
 from gpu_passthrough_plugin.model.group import Group
+from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 from gpu_passthrough_plugin.nova import compute, render
+from gpu_passthrough_plugin.nova.address_space import HostHardware
 from gpu_passthrough_plugin.nova.compute import ComputeHost
 from gpu_passthrough_plugin.nova.control_plane import DEFAULT_FILTERS
 from gpu_passthrough_plugin.nova.lint import check
@@ -34,11 +36,24 @@ def this_host(tree: Tree, policy: Policy, name: str) -> ComputeHost:
     :param name: as Nova calls it.
     """
     snapshot = host_snapshot.read(tree, policy, Scope.PRIMARIES)
+    groups = snapshot.groups()
     return ComputeHost(
         name,
         snapshot.units(name),
-        tuple(g for g in snapshot.groups() if not g.verdict.is_assignable),
+        tuple(g for g in groups if not g.verdict.is_assignable),
+        hardware(snapshot.facts, groups),
     )
+
+
+def hardware(facts: HostFacts, groups: Iterable[Group]) -> HostHardware:
+    """Return what decides what guests of a host can map."""
+    bars = {
+        member.address: member.detail.bars
+        for group in groups
+        for member in group.members
+        if member.detail is not None
+    }
+    return HostHardware(bars, facts.cpu_vendor, facts.address_bits)
 
 
 def ledger_hosts(
@@ -182,4 +197,7 @@ def check_files(
     """
     # Nova may list any function.
     snapshot = host_snapshot.read(tree, policy, Scope.ALL)
-    return check.findings(conf, snapshot.groups(), release)
+    groups = snapshot.groups()
+    return check.findings(
+        conf, groups, release, hardware(snapshot.facts, groups)
+    )

@@ -22,6 +22,7 @@ class Feature(enum.StrEnum):
     ALIAS_CLASS = "resource_class in alias"
     ALIAS_TRAITS = "traits in alias"
     ALIAS_MIGRATABLE = "live_migratable in alias"
+    ADDRESS_BITS = "hw:maxphysaddr_mode in flavors"
     CANDIDATES = "[placement] max_allocation_candidates"
     WIDE_TREES = "[workarounds] optimize_for_wide_provider_trees"
 
@@ -43,6 +44,7 @@ SINCE: Mapping[Feature, int] = {
     Feature.ALIAS_CLASS: 27,
     Feature.ALIAS_TRAITS: 27,
     Feature.ALIAS_MIGRATABLE: 31,
+    Feature.ADDRESS_BITS: 28,
     Feature.CANDIDATES: 28,
     Feature.WIDE_TREES: 33,
 }

@@ -13,6 +13,7 @@ from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.model.unit import DeviceType, Unit, UnitFunction
 from gpu_passthrough_plugin.nova import naming, pools
+from gpu_passthrough_plugin.nova.address_space import HostHardware
 from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
 
 # Source: nova, pci/devspec.py (MAX_DOMAIN).
@@ -25,11 +26,13 @@ class ComputeHost:
 
     :param name: as Nova calls it.
     :param refused: its groups that are not assignable, to say why.
+    :param hardware: None where only the ledger is known of the host.
     """
 
     name: str
     units: tuple[Unit, ...]
     refused: tuple[Group, ...] = ()
+    hardware: HostHardware | None = None
 
 
 class Offer(NamedTuple):

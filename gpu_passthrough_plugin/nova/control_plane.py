@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from gpu_passthrough_plugin.formats.nova_alias import AliasEntry
 from gpu_passthrough_plugin.formats.nova_release import Feature
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 from gpu_passthrough_plugin.model.unit import Unit, UnitFunction
-from gpu_passthrough_plugin.nova import compute, naming
+from gpu_passthrough_plugin.nova import address_space, compute, naming
+from gpu_passthrough_plugin.nova.address_space import Need
 from gpu_passthrough_plugin.nova.compute import ComputeHost
 from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
 
@@ -41,10 +43,20 @@ class Flavor(NamedTuple):
     """A flavor that asks for one unit of a kind.
 
     :param items: aliases, and how many functions of each.
+    :param need: what its guests lack without more address bits; None for
+        nothing, ``Unknown`` where sizes of BARs are not known.
     """
 
     name: str
     items: naming.Items
+    need: Need | Unknown | None = None
+
+    @property
+    def address_bits(self) -> int | None:
+        """Return the bits that one unit needs set; None for none."""
+        if isinstance(self.need, Need) and self.need.fewest == 1:
+            return self.need.bits
+        return None
 
 
 class FlavorSize(NamedTuple):
@@ -76,23 +88,80 @@ def aliases(
 
 
 def flavors(
-    hosts: Iterable[ComputeHost], options: NovaOptions
+    hosts: Iterable[ComputeHost],
+    options: NovaOptions,
+    size: FlavorSize = DEFAULT_SIZE,
 ) -> tuple[Flavor, ...]:
     """Return one flavor for each kind of unit on any host, by name."""
-    kinds = {naming.items(u, options.mode) for u in _offered(hosts, options)}
-    return tuple(sorted(Flavor(naming.flavor(i), i) for i in kinds))
+    needs: dict[naming.Items, list[Need | Unknown | None]] = {}
+    for host in hosts:
+        for items, units in _by_kind(host, options).items():
+            need = _need(host, units, options, size)
+            needs.setdefault(items, []).append(need)
+    return tuple(
+        Flavor(naming.flavor(items), items, _together(needs[items]))
+        for items in sorted(needs, key=lambda i: (naming.flavor(i), i))
+    )
+
+
+def _by_kind(
+    host: ComputeHost, options: NovaOptions
+) -> Mapping[naming.Items, list[Unit]]:
+    kinds: dict[naming.Items, list[Unit]] = {}
+    for unit in _offered([host], options):
+        kinds.setdefault(naming.items(unit, options.mode), []).append(unit)
+    return kinds
+
+
+def _need(
+    host: ComputeHost,
+    units: Sequence[Unit],
+    options: NovaOptions,
+    size: FlavorSize,
+) -> Need | Unknown | None:
+    """Return what guests of a host lack with units of one kind."""
+    if host.hardware is None:
+        return MISSING
+    sizes = [
+        address_space.slots(
+            (f.address for f in naming.listed_functions(unit, options.mode)),
+            host.hardware.bars,
+        )
+        for unit in units
+    ]
+    of_units = [slots for slots in sizes if slots is not None]
+    if len(of_units) < len(units):
+        return MISSING
+    guest = address_space.default_guest(host.hardware, size.ram_mib)
+    return address_space.need(guest, sorted(of_units, reverse=True))
+
+
+def _together(
+    needs: Iterable[Need | Unknown | None],
+) -> Need | Unknown | None:
+    """Return the greatest need; ``Unknown`` only where none is known."""
+    of_hosts = list(needs)
+    unknown = next((n for n in of_hosts if isinstance(n, Unknown)), None)
+    worst = address_space.worst(
+        need for need in of_hosts if not isinstance(need, Unknown)
+    )
+    return unknown if worst is None else worst
 
 
 def flavor_command(
     flavor: Flavor,
+    options: NovaOptions,
     size: FlavorSize = DEFAULT_SIZE,
-    host_trait: str | None = None,
 ) -> tuple[str, ...]:
-    """Return the arguments that create the flavor, not quoted.
-
-    :param host_trait: a trait that its hosts need.
-    """
-    required = f"trait:{host_trait}=required"
+    """Return the arguments that create the flavor, not quoted."""
+    properties = [f"pci_passthrough:alias={naming.alias_text(flavor.items)}"]
+    if flavor.address_bits and options.release.knows(Feature.ADDRESS_BITS):
+        properties += [
+            f"{address_space.MODE}={address_space.EMULATE}",
+            f"{address_space.BITS}={flavor.address_bits}",
+        ]
+    if options.host_trait:
+        properties.append(f"trait:{options.host_trait}=required")
     return (
         "openstack",
         "flavor",
@@ -100,9 +169,7 @@ def flavor_command(
         *("--vcpus", str(size.vcpus)),
         *("--ram", str(size.ram_mib)),
         *("--disk", str(size.disk_gib)),
-        "--property",
-        f"pci_passthrough:alias={naming.alias_text(flavor.items)}",
-        *(("--property", required) if host_trait else ()),
+        *(word for text in properties for word in ("--property", text)),
         flavor.name,
     )
 

@@ -8,12 +8,16 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from gpu_passthrough_plugin.formats.nova_release import SINCE, Feature
 from gpu_passthrough_plugin.model import trait
+from gpu_passthrough_plugin.model.address_space import shown
+from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.nova import compute, control_plane
+from gpu_passthrough_plugin.nova.address_space import BITS, MODE, Need
 from gpu_passthrough_plugin.nova.compute import ComputeHost
 from gpu_passthrough_plugin.nova.control_plane import (
     DEFAULT_FILTERS,
     DEFAULT_SIZE,
     MAX_CANDIDATES,
+    Flavor,
     FlavorSize,
 )
 from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
@@ -146,13 +150,61 @@ def flavors_file(
         else "Change vcpus, ram and disk as needed. Do not change the"
         " aliases: together they are one whole group."
     )
-    lines += [
-        shlex.join(
-            control_plane.flavor_command(flavor, size, options.host_trait)
-        )
-        for flavor in control_plane.flavors(hosts, options)
-    ]
+    flavors = control_plane.flavors(hosts, options, size)
+    lines += _address_comment(flavors, options)
+    for flavor in flavors:
+        lines += _need_comment(flavor)
+        command = control_plane.flavor_command(flavor, options, size)
+        lines.append(shlex.join(command))
     return _text(lines)
+
+
+def _address_comment(
+    flavors: Iterable[Flavor], options: NovaOptions
+) -> list[str]:
+    """Return what goes for every flavor whose guests lack addresses."""
+    needs = [flavor.need for flavor in flavors]
+    lines = []
+    if any(isinstance(need, Need) for need in needs):
+        lines += _unsupported(options, (Feature.ADDRESS_BITS,))
+        lines += _comment(
+            f"Nova's API refuses {MODE} and {BITS} from microversion 2.86 on"
+            " where this package is not installed."
+            if options.release.knows(Feature.ADDRESS_BITS)
+            else "Set [libvirt] cpu_mode = host-passthrough on the compute"
+            " hosts instead: their guests have the host's address bits."
+        )
+        lines += _comment(
+            "Use images with hw_machine_type=q35 and hw_firmware_type=uefi."
+        )
+    if any(isinstance(need, Unknown) for need in needs):
+        lines += _comment(
+            "Not known for every flavor: whether guests can map the BARs of"
+            " their cards. Run 'gpu-passthrough nova config' on the compute"
+            " host itself to see which hw:maxphysaddr_bits they need."
+        )
+    return lines
+
+
+def _need_comment(flavor: Flavor) -> list[str]:
+    """Return what guests of the flavor lack, and what is enough."""
+    need = flavor.need
+    if not isinstance(need, Need):
+        return []
+    kind = "unit" if need.fewest == 1 else "units"
+    where = "below" if need.lack.is_low else "above"
+    text = (
+        f"{need.fewest} {kind} of {flavor.name} in one guest:"
+        f" {shown(need.lack.needed_bytes)} of addresses {where} 4 GiB, where"
+        f" a guest has {shown(need.lack.available_bytes)} by default."
+    )
+    if need.enough:
+        text += f" Address bits: {need.enough}."
+    if need.steps[-1].bits is None:
+        mapped = [step.units for step in need.steps[:-1]]
+        most = max(mapped, default=need.fewest - 1)
+        text += f" No guest of these hosts can map more than {most}."
+    return _comment(text)
 
 
 def _report_in_placement(options: NovaOptions) -> list[str]:

@@ -8,6 +8,10 @@ Nova's API loads ``register`` by the entry point
 ``nova.api.extra_spec_validators`` and then refuses a flavor with a wrong
 value, and any other name below ``gpu_passthrough:``.  Nova checks since
 microversion 2.86.
+
+Nova itself acts on ``hw:maxphysaddr_mode`` and ``hw:maxphysaddr_bits``, which
+flavors for cards with large BARs need, and 34.0.0 has validators for neither:
+without those of ours its API refuses them as unknown.
 """
 
 from __future__ import annotations
@@ -16,6 +20,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.model.address_space import MOST_ADDRESS_BITS
+from gpu_passthrough_plugin.nova import address_space
 from gpu_passthrough_plugin.nova.exact_cover import Locality
 
 LOCALITY = "gpu_passthrough:locality"
@@ -58,5 +64,15 @@ def register() -> list[Any]:
             name=LOCALITY,
             description=DESCRIPTION,
             value={"type": str, "enum": [str(value) for value in Locality]},
-        )
+        ),
+        base.ExtraSpecValidator(
+            name=address_space.MODE,
+            description="How a guest's CPU gets its physical address bits.",
+            value={"type": str, "enum": ["emulate", "passthrough"]},
+        ),
+        base.ExtraSpecValidator(
+            name=address_space.BITS,
+            description="Physical address bits of a guest's CPU.",
+            value={"type": int, "min": 32, "max": MOST_ADDRESS_BITS},
+        ),
     ]

@@ -10,7 +10,9 @@ from gpu_passthrough_plugin.formats.nova_release import NEWEST, Release
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.model.reading import printable
+from gpu_passthrough_plugin.nova.address_space import HostHardware
 from gpu_passthrough_plugin.nova.lint import (
+    address_space_rules,
     alias_matching,
     alias_rules,
     device_spec_rules,
@@ -25,6 +27,7 @@ RULES = (
     *group_rules.RULES,
     *alias_rules.RULES,
     *alias_matching.RULES,
+    *address_space_rules.RULES,
     *device_spec_rules.TRAIT_RULES,
 )
 
@@ -71,6 +74,11 @@ _CHECKS: Mapping[str, Check] = {
         _ALIAS,
         reads=(*_SPEC, *_ALIAS),
     ),
+    address_space_rules.ADDRESSES: Check(
+        "guests can map the BARs of all functions that aliases match",
+        _ALIAS,
+        reads=(*_SPEC, *_ALIAS),
+    ),
     device_spec_rules.TRAITS: Check(
         "Placement accepts every trait", (*_SPEC, *_ALIAS)
     ),
@@ -78,16 +86,20 @@ _CHECKS: Mapping[str, Check] = {
 
 
 def findings(
-    conf: NovaConf, groups: Sequence[Group], release: Release = NEWEST
+    conf: NovaConf,
+    groups: Sequence[Group],
+    release: Release = NEWEST,
+    hardware: HostHardware | None = None,
 ) -> tuple[Finding, ...]:
     """Return one finding for each fault, and one for each check that passes.
 
     :param groups: all of the host's, with the details of every member; the
         device type of a member without is not checked.
+    :param hardware: what guests can map is not checked where it is None.
     :raises Invalid: when there are more entries than any host has
         devices.
     """
-    view = host_view.apply(conf, groups, release)
+    view = host_view.apply(conf, groups, release, hardware)
     options = {"device_spec": conf.device_spec, "alias": conf.alias}
     if not any(options.values()):
         return (
@@ -102,6 +114,10 @@ def findings(
         finding
         for name, check in _CHECKS.items()
         if any(options[option] for option in check.options)
+        and (
+            name != address_space_rules.ADDRESSES
+            or address_space_rules.is_of_use(view)
+        )
         for finding in _check(name, view)
     )
 

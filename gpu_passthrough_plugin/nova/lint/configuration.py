@@ -51,6 +51,7 @@ class NovaConf(NamedTuple):
 
     :param device_spec: in the order in which Nova tries them.
     :param filters: names of ``enabled_filters``.
+    :param cpu_mode: of ``[libvirt]``.
     """
 
     device_spec: tuple[Value, ...] = ()
@@ -58,6 +59,7 @@ class NovaConf(NamedTuple):
     report_in_placement: bool | None = None
     pci_in_placement: bool | None = None
     filters: tuple[str, ...] | None = None
+    cpu_mode: str | None = None
 
 
 class Placed(NamedTuple, Generic[T]):
@@ -103,6 +105,7 @@ def read(files: Sequence[tuple[str, bytes]]) -> NovaConf:
         report_in_placement=_truth(_last(values, _PCI, "report_in_placement")),
         pci_in_placement=_truth(_last(values, _FILTERS, "pci_in_placement")),
         filters=_names(filters),
+        cpu_mode=_last(values, "libvirt", "cpu_mode"),
     )
 
 

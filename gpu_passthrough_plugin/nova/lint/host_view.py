@@ -21,6 +21,7 @@ from gpu_passthrough_plugin.model.function import (
 from gpu_passthrough_plugin.model.group import Group, Member, Role
 from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.model.unit import DeviceType
+from gpu_passthrough_plugin.nova.address_space import HostHardware
 from gpu_passthrough_plugin.nova.lint import configuration
 from gpu_passthrough_plugin.nova.lint.configuration import (
     Fault,
@@ -90,6 +91,7 @@ class HostView(NamedTuple):
     :param assignable: the endpoints that they list, by entry, then address.
     :param aliases: the ``alias`` entries in their order.
     :param spec_faults: of entries that cannot be read, as ``alias_faults``.
+    :param hardware: None where it is not known.
     """
 
     conf: NovaConf
@@ -100,6 +102,7 @@ class HostView(NamedTuple):
     aliases: tuple[Placed[AliasEntry], ...]
     spec_faults: tuple[Fault, ...]
     alias_faults: tuple[Fault, ...]
+    hardware: HostHardware | None
 
 
 class Condition(NamedTuple):
@@ -158,7 +161,10 @@ class Rule(NamedTuple):
 
 
 def apply(
-    conf: NovaConf, groups: Sequence[Group], release: Release
+    conf: NovaConf,
+    groups: Sequence[Group],
+    release: Release,
+    hardware: HostHardware | None = None,
 ) -> HostView:
     """Return the configuration applied to a host with these groups.
 
@@ -176,7 +182,7 @@ def apply(
     )
     return HostView(
         conf, release, host, listed, assignable, aliases, spec_faults,
-        alias_faults,
+        alias_faults, hardware,
     )  # fmt: skip
 
 

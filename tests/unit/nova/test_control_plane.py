@@ -73,9 +73,10 @@ def test_hosts_merge_without_a_clash() -> None:
 def test_a_host_trait_is_required_by_flavors() -> None:
     host = handed(hosts.four_functions())
     (flavor,) = control_plane.flavors([host], PRIMARY)
-    plain = control_plane.flavor_command(flavor)
+    plain = control_plane.flavor_command(flavor, PRIMARY)
     assert plain[-1] == "gpu-10de-1e87"
-    command = control_plane.flavor_command(flavor, host_trait="CUSTOM_X")
+    required = dataclasses.replace(PRIMARY, host_trait="CUSTOM_X")
+    command = control_plane.flavor_command(flavor, required)
     assert command[-3:-1] == ("--property", "trait:CUSTOM_X=required")
     assert command[:-3] == plain[:-1]
 

@@ -14,7 +14,7 @@ from gpu_passthrough_plugin.nova.compute import ComputeHost
 from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
 from tests.golden import assert_golden, sections
 from tests.trees import hosts
-from tests.unit.nova.fleet import VIRTUAL, cards, handed
+from tests.unit.nova.fleet import VIRTUAL, accelerators, cards, handed
 
 EVERYTHING = NovaOptions(
     managed=False,
@@ -69,6 +69,8 @@ def cases() -> Mapping[str, Case]:
     once = NovaOptions(one_time_use=True)
     wide = bare(handed(cards(8)))
     older = NovaOptions(Release(32), Mode.FULL)
+    large = bare(handed(accelerators(8)))
+    few = bare(handed(accelerators(8, bits=42)))
     return {
         "primary mode": Case(card, NovaOptions(), ALL[:-1]),
         "full mode": Case(bare(card), full, ALL[:-1]),
@@ -78,6 +80,14 @@ def cases() -> Mapping[str, Case]:
         "shared group": Case(shared, full, ("compute", "alias", "flavors")),
         "virtual functions": Case(virtual, once, ("compute", "alias")),
         "wide": Case(wide, full, ("placement",)),
+        "large BARs": Case(large, NovaOptions(), ("flavors",)),
+        "large BARs, Nova 27": Case(
+            large, NovaOptions(Release(27)), ("flavors",)
+        ),
+        "large BARs, few address bits": Case(few, NovaOptions(), ("flavors",)),
+        "BARs of the ledger": Case(
+            ComputeHost("c1", large.units), NovaOptions(), ("flavors",)
+        ),
         "wide, Nova 32": Case(wide, older, ("placement",)),
         "nothing": Case(ComputeHost("c1", ()), NovaOptions()),
     }

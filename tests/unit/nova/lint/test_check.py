@@ -10,6 +10,7 @@ from gpu_passthrough_plugin.model.finding import Status
 from gpu_passthrough_plugin.nova.lint import check, configuration
 from tests.trees import hosts
 from tests.trees.host import Host
+from tests.unit.nova.fleet import handed
 from tests.unit.nova.lint.build import (
     FILTER,
     FLEX,
@@ -83,7 +84,10 @@ def test_nothing_to_look_at() -> None:
 def test_every_rule_is_reported_under_a_check() -> None:
     names = {rule.check for rule in check.RULES}
     text = pci([DISPLAY], [GPU])
-    assert names == {f.check for f in findings(hosts.four_functions(), text)}
+    host = handed(hosts.four_functions()).hardware
+    conf = configuration.read([("nova.conf", text.encode())])
+    found = check.findings(conf, groups(hosts.four_functions()), hardware=host)
+    assert names == {f.check for f in found}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from gpu_passthrough_plugin.nova.lint import check, configuration
 from tests.golden import assert_golden, sections
 from tests.trees import hosts
 from tests.trees.host import Host
+from tests.unit.nova.fleet import accelerators, handed
 from tests.unit.nova.lint.build import (
     FILTER,
     FLEX,
@@ -38,6 +39,7 @@ class Case(NamedTuple):
     text: str
     host: Callable[[], Host] = hosts.four_functions
     release: Release = NEWEST
+    reads_hardware: bool = False
 
 
 def spec(*entries: object, extra: str = "") -> str:
@@ -50,6 +52,20 @@ def alias(*entries: object, extra: str = "") -> str:
 
 def raw(text: str) -> str:
     return f"[pci]\ndevice_spec = {text}\n"
+
+
+def large(
+    extra: str = "", bits: int | None = 46, release: Release = NEWEST
+) -> Case:
+    """Eight cards with a BAR of 128 GiB each."""
+    ids = {"vendor_id": "10de", "product_id": "2330"}
+    entry = {"name": "h100", **ids, "device_type": "type-PCI"}
+    return Case(
+        extra + pci([ids], [entry]),
+        lambda: accelerators(8, bits=bits),
+        release,
+        reads_hardware=True,
+    )
 
 
 FINE = {"nothing is wrong": Case(alias(GPU, extra=FILTER))}
@@ -158,6 +174,17 @@ CASES: Mapping[str, Case] = {
     "elsewhere": Case(
         alias(GPU, {**GPU, "name": "b", "resource_class": "B"}, extra=FILTER)
     ),
+    # What guests can map.
+    "addresses: default": large(),
+    "addresses: few": large(bits=41),
+    "addresses: too few": large(bits=40),
+    "addresses: too few for two": large(
+        "[libvirt]\ncpu_mode = host-passthrough\n", bits=41
+    ),
+    "addresses: Nova 27": large(release=Release(27)),
+    "addresses: not known": large(
+        "[libvirt]\ncpu_mode = host-passthrough\n", bits=None
+    ),
     # Files that cannot be read.
     "file: section": Case("[pci\n"),
     "file: no option": Case("foo\n= x\n"),
@@ -175,7 +202,13 @@ def said(case: Case, *statuses: Status) -> Iterator[str]:
     """The lines of one case: its findings of these statuses, or its error."""
     try:
         read = configuration.read([("nova.conf", case.text.encode())])
-        findings = check.findings(read, groups(case.host()), case.release)
+        host = case.host()
+        findings = check.findings(
+            read,
+            groups(host),
+            case.release,
+            handed(host).hardware if case.reads_hardware else None,
+        )
     except errors.Faults as error:
         yield from error.faults
     except errors.Invalid as error:
