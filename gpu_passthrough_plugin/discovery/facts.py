@@ -25,6 +25,11 @@ _VENDORS = {
     "AuthenticAMD": CpuVendor.AMD,
     "HygonGenuine": CpuVendor.AMD,
 }
+# What tells the kind of CPU: on x86 and s390, on Arm; on POWER, RISC-V,
+# LoongArch and MIPS.  Source: Linux, arch/*/kernel (show_cpuinfo).
+_CPU_LINES = frozenset(
+    {"vendor_id", "CPU implementer", "cpu", "isa", "CPU Family", "system type"}
+)
 # Folders among the tables.  Source: Linux, drivers/acpi/sysfs.c.
 _NO_TABLES = frozenset({"data", "dynamic"})
 _MACHINE_ID = "etc/machine-id"
@@ -111,6 +116,8 @@ def cpu_vendor(tree: Tree) -> CpuVendor | Unknown:
     key, _, value = line.partition(":")
     if key.strip() == "CPU implementer":
         return CpuVendor.ARM
+    if key.strip() != "vendor_id":
+        return CpuVendor.OTHER
     return _VENDORS.get(value.strip(), CpuVendor.OTHER)
 
 
@@ -129,7 +136,7 @@ def cpu_lines(cpuinfo: bytes) -> list[str]:
 
 def cpu_line(cpuinfo: bytes) -> str | None:
     """Return the line of ``/proc/cpuinfo`` that names the CPU's maker."""
-    return _first_line(cpuinfo, "vendor_id", "CPU implementer")
+    return _first_line(cpuinfo, *_CPU_LINES)
 
 
 def _first_line(cpuinfo: bytes, *keys: str) -> str | None:

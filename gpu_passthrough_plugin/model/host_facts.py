@@ -109,6 +109,12 @@ class HostFacts(NamedTuple):
     address_bits: int | Unknown = MISSING
 
     @property
+    def may_be_x86(self) -> bool:
+        """Whether nothing says that the CPU is of another architecture."""
+        vendor = self.cpu_vendor
+        return isinstance(vendor, Unknown) or vendor in IOMMU_TABLES
+
+    @property
     def has_iommu_table(self) -> bool:
         """Whether the firmware is known to describe an IOMMU of any kind."""
         tables = self.acpi_tables

@@ -74,7 +74,11 @@ def interrupt_remapping(case: Case) -> Cause | None:
         evidence.messages, kernel_messages.NO_INTERRUPT_REMAPPING
     )
     words = known(evidence.facts.kernel_arguments) or ()
-    word = iommu_arguments.interrupt_remapping_off(words)
+    word = (
+        iommu_arguments.interrupt_remapping_off(words)
+        if evidence.facts.may_be_x86
+        else None
+    )
     on = kernel_log.first(
         evidence.messages, kernel_messages.INTERRUPT_REMAPPING_ON
     )
@@ -85,9 +89,14 @@ def interrupt_remapping(case: Case) -> Cause | None:
         Confidence.CERTAIN if line else Confidence.LIKELY,
         "interrupts are not remapped, so VFIO refuses to start guests",
         line or f"/proc/cmdline: {word}",
-        "enable interrupt remapping (x2APIC) in the firmware setup and remove"
-        " nointremap and intremap=off from the kernel command line; for"
-        " trusted guests only, allow_unsafe_interrupts=1 allows it",
+        (
+            "enable interrupt remapping (x2APIC) in the firmware setup and"
+            " remove nointremap and intremap=off from the kernel command line"
+            if evidence.facts.may_be_x86
+            else "update the firmware: it does not describe what isolates"
+            " interrupts, such as an Interrupt Translation Service (ITS)"
+        )
+        + "; for trusted guests only, allow_unsafe_interrupts=1 allows it",
     )
 
 

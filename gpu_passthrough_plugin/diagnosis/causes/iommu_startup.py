@@ -69,7 +69,7 @@ def iommu_off(case: Case) -> Cause | None:
     return Cause(
         "iommu-off",
         Confidence.CERTAIN,
-        f"the kernel was started with {off}",
+        f"the kernel was started with {off}, which turns the IOMMU off",
         f"/proc/cmdline: {kernel_arguments.spelling(words, off)}",
         iommu_arguments.removal(off),
     )
@@ -84,8 +84,8 @@ def argument_overridden(case: Case) -> Cause | None:
     return Cause(
         "argument-overridden",
         Confidence.CERTAIN,
-        f"{off} overrides {INTEL_ON}, which is earlier on the kernel command"
-        " line",
+        f"{off} turns the IOMMU off, although {INTEL_ON} is earlier on the"
+        " kernel command line",
         f"/proc/cmdline: {kernel_arguments.spelling(words, INTEL_ON)} …"
         f" {kernel_arguments.spelling(words, off)}",
         iommu_arguments.removal(off),
@@ -105,7 +105,8 @@ def argument_misspelt(case: Case) -> Cause | None:
     return Cause(
         "argument-misspelt",
         Confidence.CERTAIN,
-        f"the kernel was started with {word}, which it ignores",
+        f"the kernel was started with {word}, which it ignores, so nothing"
+        " turns the IOMMU on",
         f"/proc/cmdline: {word}",
         iommu_arguments.replacement(word),
     )

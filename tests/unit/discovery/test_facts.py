@@ -65,8 +65,12 @@ def test_nothing_is_known_of_an_empty_tree() -> None:
         (b"processor: 0\nvendor_id : HygonGenuine\n", CpuVendor.AMD),
         (b"vendor_id\t: CentaurHauls\n", CpuVendor.OTHER),
         (b"CPU implementer\t: 0x41\n", CpuVendor.ARM),
+        (b"isa: rv64\n", CpuVendor.OTHER),
+        (b"cpu\t\t: POWER9, altivec supported\n", CpuVendor.OTHER),
+        (b"CPU Family\t\t: Loongson-64bit\n", CpuVendor.OTHER),
+        (b"vendor_id       : IBM/S390\n", CpuVendor.OTHER),
         (
-            b"isa: rv64\n",
+            b"flags: none\n",
             Unknown(Why.MALFORMED, "no vendor_id in proc/cpuinfo"),
         ),
     ],

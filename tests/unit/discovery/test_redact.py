@@ -38,7 +38,11 @@ MODALIAS = "pci:v000010DEd00001430sv000010DEsd00001190bc03sc00i00"
             b"processor: 0\nvendor_id\t: GenuineIntel\nserial: 1\n",
             b"vendor_id\t: GenuineIntel\n",
         ),
-        ("proc/cpuinfo", b"isa: rv64\nSerial: 0000000012345678\n", b""),
+        (
+            "proc/cpuinfo",
+            b"isa: rv64\nSerial: 0000000012345678\n",
+            b"isa: rv64\n",
+        ),
         (
             "run/udev/data/b8:0",
             b"S:disk/by-id/ata-WD-1\nE:ID_SERIAL=WD-1\n"
