@@ -28,7 +28,7 @@ def require_lasting(
     :raises Refused: with what to do instead.
     """
     installation.require_lasting(
-        installation.Installation(
+        installation.ProductInstallation(
             python=python,
             package=package,
             paths=hook.path_facts((python, *libraries), package),

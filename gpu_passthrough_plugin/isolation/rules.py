@@ -26,7 +26,7 @@ from gpu_passthrough_plugin.model.reading import MISSING, Unknown, shown
 _VFIO_GROUP = "vfio-noiommu"
 
 
-class Case(NamedTuple):
+class GroupCase(NamedTuple):
     """One group and all that a rule may look at.
 
     :param endpoints: the members that are not bridges.
@@ -38,13 +38,13 @@ class Case(NamedTuple):
     policy: Policy
 
 
-def make_case(part: Part, facts: HostFacts, policy: Policy) -> Case:
+def make_case(part: Part, facts: HostFacts, policy: Policy) -> GroupCase:
     """Return what the rules look at, the endpoints found once for all."""
     endpoints = [m for m in part.members if m.role.is_assigned]
-    return Case(part, tuple(endpoints), facts, policy)
+    return GroupCase(part, tuple(endpoints), facts, policy)
 
 
-def no_iommu(case: Case) -> Iterator[Reason]:
+def no_iommu(case: GroupCase) -> Iterator[Reason]:
     """Refuse what no IOMMU isolates: a function in no group, or VFIO's own.
 
     Without an IOMMU VFIO makes groups itself if it is told to; they isolate
@@ -75,7 +75,7 @@ def no_iommu(case: Case) -> Iterator[Reason]:
     yield iommu.absence(case.facts)
 
 
-def reserved_regions(case: Case) -> Iterator[Reason]:
+def reserved_regions(case: GroupCase) -> Iterator[Reason]:
     """Refuse a group with memory that the firmware wants mapped one to one.
 
     The kernel refuses such a group to VFIO.  Source: Linux,
@@ -112,7 +112,7 @@ def reserved_regions(case: Case) -> Iterator[Reason]:
         )
 
 
-def unisolated(case: Case) -> Iterator[Reason]:
+def unisolated(case: GroupCase) -> Iterator[Reason]:
     """Refuse what the hardware may not isolate, if the policy does."""
     if not case.policy.refuses_unisolated:
         return
@@ -124,7 +124,7 @@ def unisolated(case: Case) -> Iterator[Reason]:
         yield Reason(acs.RULE, unread, iommu.AS_ROOT)
 
 
-def strays(case: Case) -> Iterator[Reason]:
+def strays(case: GroupCase) -> Iterator[Reason]:
     """Refuse a group that may have another member: its group is unknown."""
     for address in case.part.strays:
         yield Reason(
@@ -135,7 +135,7 @@ def strays(case: Case) -> Iterator[Reason]:
         )
 
 
-def no_primary(case: Case) -> Iterator[Reason]:
+def no_primary(case: GroupCase) -> Iterator[Reason]:
     """Refuse a group without a function that the operator selected."""
     if case.part.has_primary:
         return
@@ -156,7 +156,7 @@ def no_primary(case: Case) -> Iterator[Reason]:
         )
 
 
-def host_critical(case: Case) -> Iterator[Reason]:
+def host_critical(case: GroupCase) -> Iterator[Reason]:
     """Refuse a group that the host needs, whatever was selected."""
     uses = case.facts.uses
     for member in case.endpoints:
@@ -180,7 +180,7 @@ def host_critical(case: Case) -> Iterator[Reason]:
                 )
 
 
-def console(case: Case) -> Iterator[Reason]:
+def console(case: GroupCase) -> Iterator[Reason]:
     """Refuse the only console, and a BMC's display: the remote console."""
     for member in case.endpoints:
         if consoles.is_bmc(member.function):
@@ -198,7 +198,7 @@ def console(case: Case) -> Iterator[Reason]:
             )
 
 
-def dead(case: Case) -> Iterator[Reason]:
+def dead(case: GroupCase) -> Iterator[Reason]:
     """Refuse a member that does not respond, or whose state is unknown."""
     for member in case.endpoints:
         if member.detail is None:
@@ -221,7 +221,7 @@ def dead(case: Case) -> Iterator[Reason]:
             )
 
 
-def identity(case: Case) -> Iterator[Reason]:
+def identity(case: GroupCase) -> Iterator[Reason]:
     """Refuse a member whose ids, class or driver could not be read."""
     for member in case.endpoints:
         function = member.function
@@ -239,7 +239,7 @@ def identity(case: Case) -> Iterator[Reason]:
                 )
 
 
-def in_use(case: Case) -> Iterator[Reason]:
+def in_use(case: GroupCase) -> Iterator[Reason]:
     """Refuse a function that carries a vGPU of a guest, or could.
 
     Source: NVIDIA, Virtual GPU Software User Guide (vendor-specific VFIO;
@@ -269,7 +269,7 @@ def in_use(case: Case) -> Iterator[Reason]:
             )
 
 
-def sriov(case: Case) -> Iterator[Reason]:
+def sriov(case: GroupCase) -> Iterator[Reason]:
     """Refuse a physical function whose virtual functions are enabled."""
     for member in case.endpoints:
         role = member.detail.sriov if member.detail else None
@@ -290,7 +290,7 @@ def sriov(case: Case) -> Iterator[Reason]:
             )
 
 
-def outside_policy(case: Case) -> Iterator[Reason]:
+def outside_policy(case: GroupCase) -> Iterator[Reason]:
     """Refuse a member that the operator excluded or did not select."""
     chosen = {m.card for m in case.endpoints if m.role is Role.PRIMARY}
     for member in case.endpoints:
@@ -327,7 +327,7 @@ def _on_driver(member: Member) -> str:
     return f" (driver {driver})" if isinstance(driver, str) else ""
 
 
-def _remedy_for_unselected(case: Case, member: Member) -> str:
+def _remedy_for_unselected(case: GroupCase, member: Member) -> str:
     """Return what to do about a member that nobody selected.
 
     Selecting it is advised only where the host can spare it.
@@ -356,7 +356,7 @@ def _remedy_for_unselected(case: Case, member: Member) -> str:
     )
 
 
-RULES: tuple[Callable[[Case], Iterator[Reason]], ...] = (
+RULES: tuple[Callable[[GroupCase], Iterator[Reason]], ...] = (
     no_iommu,
     reserved_regions,
     unisolated,

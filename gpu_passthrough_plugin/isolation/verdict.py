@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from gpu_passthrough_plugin.isolation import acs
 from gpu_passthrough_plugin.isolation.partition import Part, Policy
-from gpu_passthrough_plugin.isolation.rules import RULES, Case, make_case
+from gpu_passthrough_plugin.isolation.rules import RULES, GroupCase, make_case
 from gpu_passthrough_plugin.model.fabric import addresses, is_member
 from gpu_passthrough_plugin.model.function import Function, is_lost_by_reset
 from gpu_passthrough_plugin.model.group import (
@@ -32,7 +32,7 @@ def judge(part: Part, facts: HostFacts, policy: Policy) -> Group:
     )
 
 
-def _notes(case: Case) -> Iterator[str]:
+def _notes(case: GroupCase) -> Iterator[str]:
     yield from acs.notes(case.part, case.facts)
     fabric = case.part.fabric
     primaries = [m for m in case.endpoints if m.role is Role.PRIMARY]

@@ -33,7 +33,7 @@ _REMEDY = (
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Installation:
+class ProductInstallation:
     """Where the product runs from.
 
     :param paths: the interpreter, the package and everything in it, each
@@ -49,7 +49,7 @@ class Installation:
     is_quickstart: bool = False
 
 
-def require_lasting(installation: Installation) -> None:
+def require_lasting(installation: ProductInstallation) -> None:
     """Raise if the hook may disappear, or others than root can change it.
 
     :raises Refused: with what to do instead.
@@ -70,7 +70,7 @@ def require_lasting(installation: Installation) -> None:
         )
 
 
-def _temporary(installation: Installation) -> Iterator[str]:
+def _temporary(installation: ProductInstallation) -> Iterator[str]:
     folders = (*TEMPORARY_FOLDERS, *installation.caches)
     for path in (installation.python, installation.package):
         above = [f for f in folders if posixpath.commonpath((path, f)) == f]
@@ -80,7 +80,7 @@ def _temporary(installation: Installation) -> Iterator[str]:
             yield f"{path} is below {above[0]}, which may be emptied"
 
 
-def _open_to_others(installation: Installation) -> Iterator[str]:
+def _open_to_others(installation: ProductInstallation) -> Iterator[str]:
     """Yield a fault for each path that others than root can change.
 
     Source: systemd, src/basic/chase.c (CHASE_SAFE) draws the same line.

@@ -10,7 +10,9 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute.hook import installation
-from gpu_passthrough_plugin.compute.hook.installation import Installation
+from gpu_passthrough_plugin.compute.hook.installation import (
+    ProductInstallation,
+)
 from gpu_passthrough_plugin.model.hook import PathFact
 from tests.golden import assert_golden, sections
 
@@ -19,18 +21,18 @@ PACKAGE = "/opt/gpu-passthrough/lib/python3.11/site-packages/package"
 FOLDER, FILE, LINK = stat.S_IFDIR, stat.S_IFREG, stat.S_IFLNK
 
 
-def installed(*facts: PathFact, **changes: object) -> Installation:
+def installed(*facts: PathFact, **changes: object) -> ProductInstallation:
     lasting = (
         PathFact("/", 0, 0, FOLDER | 0o755),
         PathFact("/opt", 0, 0, FOLDER | 0o775),
         PathFact(PYTHON, 0, 0, LINK | 0o777),
         PathFact("/usr/bin/python3.11", 0, 0, FILE | 0o755),
     )
-    made = Installation(PYTHON, PACKAGE, (*lasting, *facts))
+    made = ProductInstallation(PYTHON, PACKAGE, (*lasting, *facts))
     return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
 
 
-def refusal(made: Installation) -> str:
+def refusal(made: ProductInstallation) -> str:
     with pytest.raises(errors.Refused) as caught:
         installation.require_lasting(made)
     assert "\n" not in str(caught.value)
