@@ -52,9 +52,8 @@ def flat(value: object) -> str:
 class PrintableStream:
     """A standard stream that escapes what commands a terminal.
 
-    Everything that a command prints passes through one, whoever wrote it:
-    results, messages, help, tracebacks, and what libraries log.  Names and
-    texts of a host are strangers'.
+    Results, messages, tracebacks and the log messages of libraries all pass
+    through one: names and texts of a host are not trusted.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -141,7 +140,7 @@ def require_writable(path: str, *, is_forced: bool) -> None:
     :param path: ``-`` for standard output.
     :raises Invalid: when something is there that is not a regular file, or a
         file without ``is_forced``; when standard output is a terminal, which
-        obeys what strangers wrote.
+        would obey untrusted text.
     """
     if path == _STDOUT:
         if sys.stdout.isatty():

@@ -183,7 +183,7 @@ def test_a_driver_that_does_not_load_is_named_and_costs_no_other(
     lines = capsys.readouterr().err.splitlines()
     (line,) = (line for line in lines if "greedy" in line)
     assert "'/etc/../root/.ssh/id_rsa'" in line
-    # A report keeps it for whoever reads that.
+    # A report keeps it for its reader.
     path = str(tmp_path / "host.tar.zst")
     assert main.main(["--root", str(root), "host", "report", path]) == 0
     assert line in capsys.readouterr().err.splitlines()

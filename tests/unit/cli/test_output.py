@@ -1,4 +1,4 @@
-"""What reaches a terminal: nothing that commands it, whoever wrote it."""
+"""What reaches a terminal: no character that commands it."""
 
 from __future__ import annotations
 
