@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -117,6 +118,17 @@ class HookRemove(_HookFileCommand):
         return self.apply(files, change, is_dry=parsed_args.dry_run)
 
 
+def seconds(text: str) -> float:
+    """Return a number of seconds from the command line.
+
+    :raises ValueError: when it is not a number, or would never be over.
+    """
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise ValueError(text)
+    return value
+
+
 class HookRelease(Command):
     """Release the units of a guest that ended; the hook calls this."""
 
@@ -125,7 +137,7 @@ class HookRelease(Command):
         parser.add_argument("instance", metavar="UUID")
         parser.add_argument(
             "--patience",
-            type=float,
+            type=seconds,
             default=0,
             metavar="SECONDS",
             help="keep retrying for SECONDS while the ledger or lock is"

@@ -90,6 +90,8 @@ REFUSED = (
     "allocation show ../../etc/passwd",
     f"allocation delete {UUID}",
     "hook remove",
+    f"hook release {UUID} --patience nan",
+    f"hook release {UUID} --patience -1",
     "candidate list --request gpu:1 --forbid-trait LOUD",
     "host verify --report /nonexistent",
     "host record /nonexistent/file",
