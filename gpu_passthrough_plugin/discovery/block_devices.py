@@ -56,7 +56,7 @@ class BlockDevices:
         path = f"{BY_NAME}/{block}"
         link = self._tree.link(path)
         if isinstance(link, Unknown):
-            return Unknown(link.why, f"{path}: {link}")
+            return link.at(path)
         if link is None:
             return Unknown(Why.MISSING, path)
         return self._tree.real(path)
@@ -120,7 +120,7 @@ class BlockDevices:
                 if name is MISSING:
                     continue
                 if isinstance(name, Unknown):
-                    return Unknown(name.why, f"{path}: {name}")
+                    return name.at(path)
                 mapped.setdefault(name, block)
         return mapped
 
@@ -141,7 +141,7 @@ class BlockDevices:
             if devices is MISSING:
                 continue
             if isinstance(devices, Unknown):
-                return Unknown(devices.why, f"{folder}: {devices}")
+                return devices.at(folder)
             for device in devices:
                 path = self._tree.real(f"{folder}/{device}")
                 if isinstance(path, Unknown):

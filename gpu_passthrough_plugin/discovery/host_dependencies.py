@@ -59,7 +59,7 @@ def _disk_uses(network: HostNetwork) -> list[HostUse] | Unknown:
     for source in sources:
         chains = disks.functions(source)
         if isinstance(chains, Unknown):
-            return Unknown(chains.why, f"{source.what}: {chains}")
+            return chains.at(source.what)
         needed += _uses(chains, source.what)
     return needed
 
@@ -78,7 +78,7 @@ def _route_uses(network: HostNetwork) -> list[HostUse] | Unknown:
         if not isinstance(chains, Unknown):
             needed += _uses(chains, what)
         elif is_default or chains.why is not Why.MISSING:
-            return Unknown(chains.why, f"{what}: {chains}")
+            return chains.at(what)
         # Otherwise a guest's own network or a tunnel: what carries it has a
         # route of its own.
     if interfaces and not any(map(network.has, interfaces)):
@@ -94,7 +94,7 @@ def _route_uses(network: HostNetwork) -> list[HostUse] | Unknown:
             what = f"{what} and only the first next hop could be read)"
             needed += _uses(chains, what)
         elif chains.why is not Why.MISSING:
-            return Unknown(chains.why, f"{interface}: {chains}")
+            return chains.at(interface)
     return needed
 
 
@@ -107,7 +107,7 @@ def _stacked_uses(network: HostNetwork) -> list[HostUse] | Unknown:
     for name, upper in pairs:
         chains = network.functions(name)
         if isinstance(chains, Unknown):
-            return Unknown(chains.why, f"interface {upper}: {chains}")
+            return chains.at(f"interface {upper}")
         needed += _uses(chains, f"interface {upper}")
     return needed
 
@@ -120,9 +120,7 @@ def _firmware_uses(tree: Tree) -> list[HostUse] | Unknown:
     """
     names = tree.names(_IBFT)
     if isinstance(names, Unknown):
-        return (
-            [] if names is MISSING else Unknown(names.why, f"{_IBFT}: {names}")
-        )
+        return [] if names is MISSING else names.at(_IBFT)
     needed = []
     for name in names:
         folder = f"{_IBFT}/{name}"
@@ -130,7 +128,7 @@ def _firmware_uses(tree: Tree) -> list[HostUse] | Unknown:
             continue
         link = tree.link(f"{folder}/device")
         if isinstance(link, Unknown):
-            return Unknown(link.why, f"{folder}/device: {link}")
+            return link.at(f"{folder}/device")
         path = tree.real(f"{folder}/device")
         if isinstance(path, Unknown):
             return path
@@ -158,7 +156,7 @@ def _physical_use(tree: Tree, use: HostUse) -> HostUse | Unknown | None:
     if link is None:
         return None
     if isinstance(link, Unknown):
-        return Unknown(link.why, f"{path}: {link}")
+        return link.at(path)
     try:
         address = addresses.parse(chroot_path.name(link))
     except errors.Invalid as error:

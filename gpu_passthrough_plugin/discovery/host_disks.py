@@ -69,7 +69,7 @@ def sources(tree: Tree) -> tuple[Source, ...] | Unknown:
     """
     mounts = _mounts(tree)
     if isinstance(mounts, Unknown):
-        return Unknown(mounts.why, f"{_MOUNTS[-1]}: {mounts}")
+        return mounts.at(_MOUNTS[-1])
     disks: dict[tuple[str, str], Source] = {}
     for mount in mounts:
         if mount.is_on_block_device:
@@ -82,10 +82,10 @@ def sources(tree: Tree) -> tuple[Source, ...] | Unknown:
         )
     swaps = text(tree, _SWAPS)
     if isinstance(swaps, Unknown) and swaps is not MISSING:
-        return Unknown(swaps.why, f"{_SWAPS}: {swaps}")
+        return swaps.at(_SWAPS)
     journals = _journals(tree)
     if isinstance(journals, Unknown):
-        return Unknown(journals.why, f"{_JOURNALS}: {journals}")
+        return journals.at(_JOURNALS)
     swapped = (
         Source(f"swap ({name})", "", name, "swap")
         for name in mountinfo.swap_partitions(known(swaps) or "")
@@ -177,7 +177,7 @@ class HostDisks:
         folder = f"{disk[0] if disk else path}/slaves"
         slaves = self._tree.names(folder)
         if isinstance(slaves, Unknown) and slaves is not MISSING:
-            return Unknown(slaves.why, f"{folder}: {slaves}")
+            return slaves.at(folder)
         lower: list[str | Unknown] = [
             self._tree.real(f"{folder}/{name}") for name in known(slaves) or ()
         ]
@@ -205,7 +205,7 @@ class HostDisks:
             # Which pool it is of is not shown: it may be any.
             members = self._blocks.zfs_members()
             if isinstance(members, Unknown):
-                return Unknown(members.why, f"{name}: {members}")
+                return members.at(name)
             return [self._blocks.named(member) for member in members]
         return Unknown(
             Why.MISSING, f"{name} is virtual, and nothing is below it"

@@ -220,7 +220,7 @@ class HostNetwork:
             if index is MISSING:
                 continue
             if isinstance(index, Unknown):
-                return Unknown(index.why, f"{_NET}/{name}/ifindex: {index}")
+                return index.at(f"{_NET}/{name}/ifindex")
             by_index.setdefault(index, []).append(name)
         return by_index
 
@@ -240,10 +240,10 @@ def _first_hops(tree: Tree) -> RouteTable | Unknown:
     """Return what ``/proc/net`` shows.  A kernel may be without IPv6."""
     ipv4, ipv6 = _table(tree, "route"), _table(tree, "ipv6_route")
     if isinstance(ipv4, Unknown):
-        return Unknown(ipv4.why, f"{_ROUTES[-1]}/route: {ipv4}")
+        return ipv4.at(f"{_ROUTES[-1]}/route")
     if isinstance(ipv6, Unknown):
         if ipv6 is not MISSING:
-            return Unknown(ipv6.why, f"{_ROUTES[-1]}/ipv6_route: {ipv6}")
+            return ipv6.at(f"{_ROUTES[-1]}/ipv6_route")
         ipv6 = ""
     hops = (*routes.parse_ipv4(ipv4), *routes.parse_ipv6(ipv6))
     if not any(hop.is_default for hop in hops):
@@ -298,7 +298,7 @@ def _names_in(tree: Tree, folder: str) -> tuple[str, ...] | Unknown:
     if names is MISSING:
         return ()
     if isinstance(names, Unknown):
-        return Unknown(names.why, f"{folder}: {names}")
+        return names.at(folder)
     return names
 
 
@@ -306,7 +306,7 @@ def _device_path(tree: Tree, name: str) -> str | Unknown:
     """Return the path of an interface's device."""
     link = tree.link(f"{_NET}/{name}")
     if isinstance(link, Unknown):
-        return Unknown(link.why, f"{_NET}/{name}: {link}")
+        return link.at(f"{_NET}/{name}")
     if link is None:
         return Unknown(Why.MISSING, f"{_NET}/{name}")
     return tree.real(f"{_NET}/{name}")
@@ -327,7 +327,7 @@ def _upper(tree: Tree, name: str) -> list[str] | Unknown:
         return upper
     master = tree.link(f"{folder}/master")
     if isinstance(master, Unknown):
-        return Unknown(master.why, f"{folder}/master: {master}")
+        return master.at(f"{folder}/master")
     return [] if master is None else [chroot_path.name(master)]
 
 
@@ -343,7 +343,7 @@ def _linked_lower(tree: Tree, name: str) -> list[str] | Unknown:
     slaves = text(tree, f"{folder}/bonding/slaves")
     if isinstance(slaves, Unknown):
         if slaves is not MISSING:
-            return Unknown(slaves.why, f"{folder}/bonding/slaves: {slaves}")
+            return slaves.at(f"{folder}/bonding/slaves")
         slaves = ""
     lower = [
         entry.removeprefix(prefix)
@@ -362,5 +362,5 @@ def _datapath(tree: Tree, name: str) -> list[str] | Unknown:
         return []
     datapath = tree.link(f"{_NET}/{_DATAPATH}")
     if isinstance(datapath, Unknown):
-        return Unknown(datapath.why, f"{_NET}/{_DATAPATH}: {datapath}")
+        return datapath.at(f"{_NET}/{_DATAPATH}")
     return [] if datapath is None else [_DATAPATH]

@@ -53,7 +53,7 @@ def functions(network: HostNetwork, path: str) -> Chains | Unknown | None:
     if device:
         names = text(network.tree, f"{device[0]}/netif")
         if isinstance(names, Unknown):
-            return Unknown(names.why, f"{device[0]}/netif: {names}")
+            return names.at(f"{device[0]}/netif")
         return _interfaces(network, tuple(names.split()))
     return None
 
@@ -118,7 +118,7 @@ def _portal(
             address = reached
         if address is not MISSING:
             why = address
-    return Unknown(why.why, f"{connection}: {why}")
+    return why.at(connection)
 
 
 def _nvme(network: HostNetwork, folder: str) -> Chains | Unknown:

@@ -35,6 +35,10 @@ class Unknown:
         object.__setattr__(self, "why", why)
         object.__setattr__(self, "detail", detail)
 
+    def at(self, place: str) -> Unknown:
+        """Return the same reason with the place that it is true of."""
+        return Unknown(self.why, f"{place}: {self}")
+
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{name} of an Unknown cannot be set")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gpu_passthrough_plugin.discovery import host_dependencies
+from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
 from gpu_passthrough_plugin.model.reading import Unknown
 from tests.trees import software
 from tests.trees.host import Host
@@ -21,6 +22,23 @@ def used(host: Host) -> dict[str, set[str]]:
 
 def unknown(host: Host) -> str:
     uses = host_dependencies.uses(host.tree())
+    assert isinstance(uses, Unknown), uses
+    return str(uses)
+
+
+CLOSED = "Permission denied"
+
+
+def closed(host: Host, *paths: str) -> str:
+    """Why the uses are not known where these files cannot be read."""
+    tree = host.tree()
+    hidden = RecordedTree(
+        {path: data for path, data in tree.files.items() if path not in paths},
+        {path: text for path, text in tree.links.items() if path not in paths},
+        tree.folders,
+        dict.fromkeys(paths, CLOSED),
+    )
+    uses = host_dependencies.uses(hidden)
     assert isinstance(uses, Unknown), uses
     return str(uses)
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_passthrough_plugin.discovery import host_dependencies
-from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
-from gpu_passthrough_plugin.model.reading import Unknown
 from tests.trees import software
 from tests.trees.host import Host
-from tests.trees.host_uses import unknown, used
+from tests.trees.host_uses import CLOSED, closed, unknown, used
 
 SATA, NVME, OTHER = "0000:00:1f.2", "0000:01:00.0", "0000:02:00.0"
-CLOSED = "Permission denied"
 
 
 @pytest.fixture
@@ -79,20 +75,6 @@ def test_an_external_journal(host: Host) -> None:
     }
 
 
-def closed(host: Host, *paths: str) -> str:
-    """Why the uses are not known where these cannot be read."""
-    tree = host.tree()
-    hidden = RecordedTree(
-        {path: data for path, data in tree.files.items() if path not in paths},
-        tree.links,
-        tree.folders,
-        dict.fromkeys(paths, CLOSED),
-    )
-    uses = host_dependencies.uses(hidden)
-    assert isinstance(uses, Unknown), uses
-    return str(uses)
-
-
 BLOCK = "sys/devices/virtual/block"
 
 
@@ -143,3 +125,11 @@ def test_a_closed_name_of_a_mapped_device(host: Host) -> None:
     software.mapped(host, 0, "vg-swap", ["/devices/virtual/block/none"])
     software.swaps(host, "/dev/mapper/vg-swap")
     assert CLOSED in closed(host, f"{BLOCK}/dm-0/dm/name")
+
+
+def test_what_drbd_lies_on_may_be_any_disk(host: Host) -> None:
+    """But none that lies on others, such as a loop device without a file."""
+    for name, number in (("drbd0", "147:0"), ("loop7", "7:7")):
+        host.device(f"block/{name}", "block", {"dev": f"{number}\n"})
+    mount(host, "147:0", "ext4", "/dev/drbd0", "rw")
+    assert set(used(host)) == {SATA, NVME, OTHER}
