@@ -133,3 +133,19 @@ def test_what_drbd_lies_on_may_be_any_disk(host: Host) -> None:
         host.device(f"block/{name}", "block", {"dev": f"{number}\n"})
     mount(host, "147:0", "ext4", "/dev/drbd0", "rw")
     assert set(used(host)) == {SATA, NVME, OTHER}
+
+
+def test_a_zfs_pool_by_a_recordings_properties(host: Host) -> None:
+    """umockdev-record writes udev's properties as the device's."""
+    path = host.function("0000:07:00.0", "144d:a80a", "010802")
+    labels = {"ID_FS_TYPE": "zfs_member", "ID_FS_LABEL": "tank"}
+    host.device(
+        f"{path}/nvme/nvme7/nvme7n1",
+        "block",
+        {"dev": "259:7\n"},
+        properties=labels,
+    )
+    mount(host, "0:40", "zfs", "tank/data", "rw")
+    assert set(used(host)) == {"0000:07:00.0"}
+    mount(host, "0:40", "zfs", "zfs_member/data", "rw")
+    assert "zfs_member" in unknown(host)
