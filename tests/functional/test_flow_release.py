@@ -7,6 +7,7 @@ import dataclasses
 from gpu_passthrough_plugin.compute.reset import HotReset
 from gpu_passthrough_plugin.flow import inventory, release
 from gpu_passthrough_plugin.flow.boot import boot
+from gpu_passthrough_plugin.flow.sanitise import sanitise
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.function import VFIO, Binding, Identity
@@ -59,6 +60,18 @@ def test_a_card_that_became_another_is_quarantined(world: World) -> None:
     world.kernel.identities[GPU] = Identity(0x10DE, 0x1430)
     assert inventory.clear(world.context(), UNIT).state is State.FREE
     assert world.snapshot() == before
+
+
+def test_what_a_reset_leaves_dead_is_not_clean(world: World) -> None:
+    """An MI300X: it answers now, and no longer once a guest had it."""
+    unit = world.ledger.unit(UNIT).unit
+    world.bindings.update(dict.fromkeys((GPU, AUDIO), VFIO))
+    assert sanitise(world.context(), unit) == ()
+    first, second = unit.functions
+    lost = dataclasses.replace(first, vendor_id=0x1002, product_id=0x74A1)
+    accelerator = dataclasses.replace(unit, functions=(lost, second))
+    (line,) = sanitise(world.context(), accelerator)
+    assert str(GPU) in line and "reboots" in line
 
 
 def test_a_unit_that_is_another_group_now_is_not_cleared(
