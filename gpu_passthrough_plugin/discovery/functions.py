@@ -234,14 +234,18 @@ def _vgpu_type(
     return 0
 
 
-def mediated_devices(tree: Tree) -> dict[Address, tuple[str, ...]]:
+def mediated_devices(
+    tree: Tree,
+) -> dict[Address, tuple[str, ...]] | Unknown:
     """Return the UUIDs of the host's mediated devices, by their function."""
     names = tree.names(_MEDIATED)
+    if isinstance(names, Unknown):
+        return {} if names is MISSING else names.at(_MEDIATED)
     by_function: dict[Address, tuple[str, ...]] = {}
-    for name in () if isinstance(names, Unknown) else names:
+    for name in names:
         path = tree.real(f"{_MEDIATED}/{name}")
         if isinstance(path, Unknown):
-            continue
+            return path.at(f"{_MEDIATED}/{name}")
         for address in sysfs_path.endpoints(path)[-1:]:
             by_function[address] = (*by_function.get(address, ()), name)
     return by_function

@@ -171,7 +171,8 @@ def _below(
 
 
 def with_mediated_devices(
-    parts: Sequence[Part], devices: Mapping[Address, tuple[str, ...]]
+    parts: Sequence[Part],
+    devices: Mapping[Address, tuple[str, ...]] | Unknown,
 ) -> tuple[Part, ...]:
     """Return the groups with the vGPUs that their functions carry.
 
@@ -180,13 +181,14 @@ def with_mediated_devices(
 
     :param devices: UUIDs of mediated devices, by their function.
     """
-    if not devices:
+    if not isinstance(devices, Unknown) and not devices:
         return tuple(parts)
     physical = {
         member.detail.sriov.physical
         for part in parts
         for member in part.members
-        if member.address in devices
+        if not isinstance(devices, Unknown)
+        and member.address in devices
         and member.detail is not None
         and isinstance(member.detail.sriov, VirtualFunction)
     }
@@ -203,12 +205,16 @@ def with_mediated_devices(
 
 def _with_mediated(
     member: Member,
-    devices: Mapping[Address, tuple[str, ...]],
+    devices: Mapping[Address, tuple[str, ...]] | Unknown,
     physical: Collection[Address],
 ) -> Member:
     detail = member.detail
     if detail is None:
         return member
+    if isinstance(devices, Unknown):
+        return member._replace(
+            detail=detail._replace(mediated_devices=devices)
+        )
     if member.address in devices:
         detail = detail._replace(mediated_devices=devices[member.address])
     if (

@@ -251,7 +251,15 @@ def in_use(case: GroupCase) -> Iterator[Reason]:
             continue
         running = member.detail.mediated_devices
         vgpu_type = member.detail.vgpu_type
-        if running or vgpu_type:
+        if isinstance(running, Unknown) or isinstance(vgpu_type, Unknown):
+            why = running if isinstance(running, Unknown) else vgpu_type
+            yield Reason(
+                "in-use",
+                f"{member.address} may carry a running vGPU: whether it does"
+                f" is unknown ({why})",
+                iommu.AS_ROOT,
+            )
+        elif running or vgpu_type:
             what = ", ".join(running) or f"type {vgpu_type}"
             yield Reason(
                 "in-use",

@@ -186,7 +186,7 @@ class Detail(NamedTuple):
     bridges: tuple[Address, ...]
     is_on_vfio: bool | Unknown
     vgpu_type: int | Unknown | None = None
-    mediated_devices: tuple[str, ...] = ()
+    mediated_devices: tuple[str, ...] | Unknown = ()
 
 
 class Identity(NamedTuple):

@@ -107,6 +107,19 @@ def test_the_hook_sees_live_vgpus_too() -> None:
     assert member.detail.mediated_devices == (RUNNING[VIRTUAL[0]],)
 
 
+def test_vgpus_that_cannot_be_listed_may_run_anywhere() -> None:
+    tree = vgpu_node(has_types=False).tree()
+    path = "sys/bus/mdev/devices"
+    links = {k: to for k, to in tree.links.items() if not k.startswith(path)}
+    closed = RecordedTree(
+        tree.files, links, tree.folders, {path: "Permission denied"}
+    )
+    for place in (PHYSICAL, *VIRTUAL):
+        reasons = groups(closed)[place].verdict.reasons
+        (reason,) = (r for r in reasons if r.rule == "in-use")
+        assert "unknown" in reason.text and path in reason.text
+
+
 def test_a_physical_function_that_makes_mediated_devices_is_free() -> None:
     """A graphics processor of Intel's with GVT-g, or a T4."""
     host = server()

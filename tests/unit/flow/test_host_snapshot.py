@@ -20,6 +20,7 @@ from gpu_passthrough_plugin.model.group import (
     ReservedRegion,
     Role,
 )
+from gpu_passthrough_plugin.model.reading import Unknown
 from tests.trees import hosts, installed
 from tests.trees.host import Host
 from tests.trees.hosts import HOSTS
@@ -161,6 +162,7 @@ def test_a_snapshot_has_what_is_around_a_group(
     )
     (card,) = odd.members
     assert card.detail is not None
+    assert not isinstance(card.detail.mediated_devices, Unknown)
     (running,) = card.detail.mediated_devices
     # A recording has no ids of a host's own.
     assert (running == UUID) is not is_recorded
