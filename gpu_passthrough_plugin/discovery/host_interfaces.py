@@ -198,7 +198,7 @@ class HostNetwork:
         parents = self._by_index
         if isinstance(parents, Unknown):
             return parents
-        return [other for other in parents.get(link, []) if other != name]
+        return parents.get(link, [])
 
     @functools.cached_property
     def _index(self) -> RouteIndex:

@@ -50,6 +50,27 @@ def test_a_closed_file(host: Host, path: str) -> None:
     assert CLOSED in closed(host, real(host, path))
 
 
+def test_a_closed_link_to_an_interface(host: Host) -> None:
+    assert CLOSED in closed(host, f"{NET}/eth1")
+
+
+class Racing(RecordedTree):
+    """Lists an interface that is gone when it is looked at."""
+
+    def names(self, path: str) -> tuple[str, ...] | Unknown:
+        names = super().names(path)
+        if path != NET or isinstance(names, Unknown):
+            return names
+        return (*names, "gone0")
+
+
+def test_an_interface_that_goes_is_none(host: Host) -> None:
+    tree = host.tree()
+    uses = host_dependencies.uses(Racing(tree.files, tree.links))
+    assert not isinstance(uses, Unknown)
+    assert {str(use.address) for use in uses} == {FIRST}
+
+
 def test_a_closed_link_to_the_interface_above(host: Host) -> None:
     path = f"sys/devices/pci0000:19/{SECOND}/net/eth1/master"
     assert CLOSED in closed(host, path)

@@ -316,6 +316,19 @@ def test_a_containers_mounts_tell_nothing(kind: str) -> None:
     assert "a container's" in found.detail
 
 
+def test_a_containers_root_may_be_mounted_after_others() -> None:
+    host = Host()
+    host.file(
+        "proc/1/mountinfo",
+        "20 1 0:2 / /proc rw - proc proc rw\n"
+        "21 1 0:50 / / rw - overlay overlay rw\n",
+    )
+    software.routes(host, ())
+    uses = host_dependencies.uses(host.tree())
+    assert isinstance(uses, Unknown)
+    assert "a container's" in uses.detail
+
+
 def test_no_mounts_at_all_tell_nothing() -> None:
     host = Host()
     host.file("proc/1/mountinfo", "")

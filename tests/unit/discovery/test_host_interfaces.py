@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from gpu_passthrough_plugin.discovery.host_interfaces import HostNetwork
+from gpu_passthrough_plugin.model.reading import Unknown
 from tests.trees import software
 from tests.trees.host import Host
 from tests.trees.host_uses import nics, unknown, used
@@ -125,6 +127,16 @@ def test_a_default_route_of_another_table_may_be_a_tunnels(host: Host) -> None:
     assert set(used(host)) == {"0000:19:00.1"}
     software.next_hops(host, "inet default dev wg0")
     assert "wg0" in unknown(host)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.0.1", "::1"])
+def test_the_loopback_network_needs_no_interface(
+    host: Host, address: str
+) -> None:
+    network = HostNetwork(host.tree())
+    assert network.towards(address) == ()
+    assert network.towards("192.0.2.9") == ("eth1",)
+    assert isinstance(network.towards("2001:db8::9"), Unknown)
 
 
 def test_a_damaged_recording_of_routes_is_unknown(host: Host) -> None:
