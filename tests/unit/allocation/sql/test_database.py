@@ -12,7 +12,10 @@ import sqlalchemy as sa
 from oslo_db import exception
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation.driver import LedgerSettings
+from gpu_passthrough_plugin.allocation.driver import (
+    LedgerDriver,
+    LedgerSettings,
+)
 from gpu_passthrough_plugin.allocation.sql.database import Database
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.model.unit import State
@@ -224,6 +227,21 @@ def ledger() -> Iterator[SqlLedger]:
     opened.publish("h", [unit(1), unit(2)])
     yield opened
     opened.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "host"), [("gpu:3", None), ("nic:1", None), ("gpu:1", "none")]
+)
+def test_why_there_is_no_candidate(
+    ledger: SqlLedger, text: str, host: str | None
+) -> None:
+    """The contract's own answer, and what a claim would raise."""
+    reason = str(ledger.no_valid_host(request(text), host=host))
+    general = LedgerDriver.no_valid_host(ledger, request(text), host=host)
+    assert str(general) == reason
+    with pytest.raises(errors.NoValidHost) as caught:
+        ledger.claim(request(text), A, host=host)
+    assert str(caught.value) == reason
 
 
 def interfere(ledger: SqlLedger, before: str, times: int) -> list[int]:
