@@ -156,6 +156,29 @@ def no_primary(case: GroupCase) -> Iterator[Reason]:
         )
 
 
+def _give_up(case: GroupCase, member: Member) -> str:
+    """Return how to free a group of a function that the host needs.
+
+    A card that shares its group with another device may have a group of its
+    own in another slot.
+    """
+    primaries = [m for m in case.endpoints if m.role is Role.PRIMARY]
+    is_card = any(
+        m.address.slot_address == member.address.slot_address
+        for m in primaries
+    )
+    if not primaries or is_card:
+        return (
+            "move that to another device first, or leave the group to the host"
+        )
+    names = ", ".join(str(m.address) for m in primaries)
+    return (
+        f"move the card ({names}) to a slot where it does not share a group"
+        " with that device, or let the host use another device for that; else"
+        " leave the group to the host"
+    )
+
+
 def host_critical(case: GroupCase) -> Iterator[Reason]:
     """Refuse a group that the host needs, whatever was selected."""
     uses = case.facts.uses
@@ -175,8 +198,7 @@ def host_critical(case: GroupCase) -> Iterator[Reason]:
                 yield Reason(
                     "host-critical",
                     f"the host needs {member.address} for {use.description}",
-                    "move that to another device first, or leave the group"
-                    " to the host",
+                    _give_up(case, member),
                 )
 
 
