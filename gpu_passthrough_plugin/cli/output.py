@@ -138,9 +138,9 @@ def require_writable(path: str, *, is_forced: bool) -> None:
     """Raise if ``save`` would replace what must stay.
 
     :param path: ``-`` for standard output.
-    :raises Invalid: when something is there that is not a regular file, or a
-        file without ``is_forced``; when standard output is a terminal, which
-        would obey untrusted text.
+    :raises Invalid: when something is there that is not a regular file, or,
+        without ``is_forced``, a file that is not empty; when standard output
+        is a terminal, which would obey untrusted text.
     """
     if path == _STDOUT:
         if sys.stdout.isatty():
@@ -150,18 +150,19 @@ def require_writable(path: str, *, is_forced: bool) -> None:
             )
         return
     try:
-        mode = os.lstat(path).st_mode
+        status = os.lstat(path)
     except FileNotFoundError:
         return
     except OSError as error:
         raise _unwritable(path, error) from error
-    if not stat.S_ISREG(mode):
-        kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
+    if not stat.S_ISREG(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no regular file")
         raise errors.Invalid(
             f"{path} is {kind}; expected the name of a new file, or - for"
             " standard output"
         )
-    if not is_forced:
+    # mktemp makes an empty one.
+    if status.st_size and not is_forced:
         raise errors.Invalid(
             f"{path} exists; give another name, or --force to replace it"
         )

@@ -101,6 +101,13 @@ def test_a_file_is_replaced_only_by_force(verb: str, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["it"]
 
 
+def test_the_empty_file_of_mktemp_is_filled(tmp_path: Path) -> None:
+    path = tmp_path / "it"
+    path.touch()
+    assert command("host", "record", str(path)).returncode == 0
+    assert path.read_bytes()
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_write_that_fails_leaves_the_former_file(
     verb: str, tmp_path: Path
