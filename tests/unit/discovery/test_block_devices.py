@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.trees import software
+from gpu_passthrough_plugin.discovery import host_dependencies, recorded_tree
+from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
+from gpu_passthrough_plugin.model.reading import Unknown
+from tests.trees import installed, software
 from tests.trees.host import Host
 from tests.trees.host_uses import CLOSED, closed, unknown, used
 
+WWID = "3600508b400105e210000900000490000"
 SATA, NVME, OTHER = "0000:00:1f.2", "0000:01:00.0", "0000:02:00.0"
 
 
@@ -149,3 +153,45 @@ def test_a_zfs_pool_by_a_recordings_properties(host: Host) -> None:
     assert set(used(host)) == {"0000:07:00.0"}
     mount(host, "0:40", "zfs", "zfs_member/data", "rw")
     assert "zfs_member" in unknown(host)
+
+
+def test_every_mount_and_swap_of_a_server(host: Host) -> None:
+    """LVM on multipath below /, the EFI partition, and swap on LVM."""
+    paths = []
+    for number, name in enumerate(("sdx", "sdy")):
+        adapter = host.function(f"0000:5{number}:00.0", "1077:2261", "0c0400")
+        bus = f"{adapter}/host{number}/rport-{number}:0-0/block"
+        paths.append(software.disk(host, bus, name, f"65:{16 * number}"))
+    multipath = software.mapped(host, 1, WWID, paths)
+    software.mapped(host, 2, "vg-root", [multipath])
+    sata = "/devices/pci0000:00/0000:00:1f.2/ata1/host0/block/sda"
+    software.mapped(host, 3, "vg-swap", [sata])
+    software.swaps(host, "/dev/mapper/vg-swap")
+    software.mounts(
+        host,
+        {
+            "/": ("253:2", "/dev/mapper/vg-root", "ext4"),
+            "/boot/efi": ("259:1", "/dev/nvme1n1", "vfat"),
+            "/data": ("0:25", f"/dev/mapper/{WWID}", "btrfs"),
+        },
+    )
+    tree = host.tree()
+    again = recorded_tree.parse(installed.recorded(tree), "again")
+    for read in (tree, again):
+        uses = host_dependencies.uses(read)
+        assert not isinstance(uses, Unknown)
+        needed = {str(use.address): use.what.split(" (")[0] for use in uses}
+        assert needed == {
+            "0000:50:00.0": "mount /data",
+            "0000:51:00.0": "mount /data",
+            OTHER: "mount /boot/efi",
+            SATA: "swap",
+        }
+        assert ("sdx", use_of(read), "vg-root") in {use.via for use in uses}
+
+
+def use_of(tree: RecordedTree) -> str:
+    """What multipath calls the disk: a stand-in in a recording."""
+    name = tree.read("sys/class/block/dm-1/dm/name")
+    assert isinstance(name, bytes)
+    return name.decode().strip()

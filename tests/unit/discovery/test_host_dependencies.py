@@ -130,6 +130,8 @@ def test_an_open_vswitch_bridge(network: Network) -> None:
     network.virtual("ovs-system", lower_eno2=f"/sys{network.nics[1]}")
     network.virtual("br-ex")
     assert network.used("br-ex") == {SECOND}
+    # A physical one is no bridge's.
+    assert network.used("eno1") == {FIRST}
 
 
 def test_a_tunnel_is_unknown(network: Network) -> None:
