@@ -275,19 +275,13 @@ def in_use(case: GroupCase) -> Iterator[Reason]:
         vgpu_type = member.detail.vgpu_type
         if isinstance(running, Unknown) or isinstance(vgpu_type, Unknown):
             why = running if isinstance(running, Unknown) else vgpu_type
-            yield Reason(
-                "in-use",
-                f"{member.address} may carry a running vGPU: whether it does"
-                f" is unknown ({why})",
-                iommu.AS_ROOT,
-            )
+            text = f"may carry a running vGPU: it is unknown ({why})"
+            yield Reason("in-use", f"{member.address} {text}", iommu.AS_ROOT)
         elif running or vgpu_type:
             what = ", ".join(running) or f"type {vgpu_type}"
-            yield Reason(
-                "in-use",
-                f"{member.address} carries a running vGPU ({what})",
-                "stop its guest and remove the vGPU first",
-            )
+            text = f"{member.address} carries a running vGPU ({what})"
+            remedy = "stop its guest and remove the vGPU first"
+            yield Reason("in-use", text, remedy)
         elif vgpu_type is not None:
             yield Reason(
                 "in-use",
