@@ -98,6 +98,27 @@ def test_a_closed_card_of_an_iscsi_boot(host: Host) -> None:
     assert CLOSED in closed(host, "sys/firmware/ibft/ethernet0/device")
 
 
+@pytest.mark.parametrize(
+    ("name", "flags", "is_used"),
+    [
+        ("ethernet0", "3", True),
+        ("ethernet1", "1", True),
+        ("ethernet1", "x", True),
+        ("ethernet1", "2", False),
+        ("ethernet1", "0", False),
+        ("target0", "3", False),
+    ],
+)
+def test_which_card_the_firmware_booted_over(
+    host: Host, name: str, flags: str, *, is_used: bool
+) -> None:
+    """Only blocks of cards that the firmware filled in."""
+    host.file(f"sys/firmware/ibft/{name}/flags", f"{flags}\n")
+    path = f"../../../../sys/devices/pci0000:19/{SECOND}"
+    host.link(f"sys/firmware/ibft/{name}/device", path)
+    assert (SECOND in used(host)) == is_used
+
+
 def test_a_physical_function_without_an_address(host: Host) -> None:
     host.link(f"sys/devices/pci0000:19/{FIRST}/physfn", "../elsewhere")
     assert "elsewhere" in unknown(host)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gpu_passthrough_plugin.discovery.redact import trimmed
+from gpu_passthrough_plugin.discovery.redact import pseudonyms, trimmed
 from gpu_passthrough_plugin.model.identifiers import HIDDEN
+from tests.trees import config_space
 
 ALIASES = b"""alias pci:v000010DEd00001430sv*sd*bc*sc*i* nouveau
 alias pci:v000010DEd00009999sv*sd*bc*sc*i* other
@@ -141,3 +142,48 @@ def test_networks_addresses_go_and_interfaces_stay() -> None:
     assert "fd00" not in kept
     assert "ffff" not in kept
     assert kept.split()[-1] == "eno1"
+
+
+ISCSI = "sys/devices/platform/host1/session1/connection1:0/iscsi_connection"
+NVME = "sys/devices/virtual/nvme-fabrics/ctl/nvme0/address"
+
+
+@pytest.mark.parametrize(
+    ("path", "address", "pseudonym"),
+    [
+        (f"{ISCSI}/connection1:0/address", "10.7.0.7", "198.18.0.1"),
+        (f"{ISCSI}/connection1:0/persistent_address", "fd00::7", "3fff::1"),
+        (f"{ISCSI}/connection1:0/address", "127.0.0.1", "127.0.0.1"),
+        (f"{ISCSI}/connection1:0/address", "::1", "::1"),
+        (f"{ISCSI}/connection1:0/address", "fe80::7%eno1", "fe80::1%eno1"),
+        (f"{ISCSI}/connection1:0/address", "disks.example", "hidden"),
+        ("sys/class/fc_host/host1/port_name", "0x21000024ff", "0x" + "0" * 16),
+    ],
+)
+def test_addresses_of_disks_have_pseudonyms(
+    path: str, address: str, pseudonym: str
+) -> None:
+    files = {path: f"{address}\n".encode()}
+    names = pseudonyms(files)
+    assert names == {address: pseudonym}
+    assert trimmed(path, files[path], (), names) == f"{pseudonym}\n".encode()
+
+
+def test_the_address_of_an_nvme_disk_has_a_pseudonym() -> None:
+    text = b"traddr=10.7.0.7,trsvcid=4420,host_traddr=10.7.0.8\n"
+    names = pseudonyms({NVME: text})
+    assert names == {"10.7.0.7": "198.18.0.1"}
+    assert trimmed(NVME, text, (), names) == b"traddr=198.18.0.1\n"
+    assert pseudonyms({"sys/devices/x/address": text}) == {}
+
+
+def test_only_config_space_is_read_as_such() -> None:
+    config = config_space.port(6, (0x5F, 0x1D), has_serial_number=True)
+    serial = bytes.fromhex("efbeadde")
+    path = "sys/devices/pci0000:00/0000:00:02.0/config"
+    assert serial in config
+    assert serial not in trimmed(path, config, ())
+    assert trimmed(path.replace("config", "vendor"), b"0x8086\n", ()) == (
+        b"0x8086\n"
+    )
+    assert trimmed("etc/x/config", b"a = b\n" * 99, ()) == b"a = b\n" * 99
