@@ -6,12 +6,14 @@ import dataclasses
 from contextlib import nullcontext
 
 from gpu_passthrough_plugin.compute.reset import HotReset
+from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
 from gpu_passthrough_plugin.flow import inventory, release
 from gpu_passthrough_plugin.flow.boot import boot
 from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.address_space import Firmware
 from gpu_passthrough_plugin.model.function import VFIO, Binding
 from gpu_passthrough_plugin.model.instance import Phase
 from gpu_passthrough_plugin.model.unit import State, UnitKey
@@ -298,3 +300,25 @@ def test_a_claim_withdrawn_under_a_boot(world: World) -> None:
     assert message.startswith("boot failed at step 'prepare': ")
     assert "rebind" not in seen
     assert world.snapshot() == before
+
+
+def test_a_guest_that_cannot_map_its_cards(world: World) -> None:
+    """It is told of with the number, and starts."""
+    size = 128 << 30
+    (path,) = (
+        path for path in world.tree.files if path.endswith(f"{GPU}/resource")
+    )
+    resource = f"{size:#x} {2 * size - 1:#x} 0x14220c\n".encode()
+    tree = RecordedTree({**world.tree.files, path: resource}, world.tree.links)
+    context = dataclasses.replace(world.context(), tree=tree)
+    domain = guest()
+    uefi = domain.platform._replace(firmware=Firmware.OVMF)
+    boot(context, dataclasses.replace(domain, platform=uefi), wanted())
+    (warning,) = (line for line in world.said if "warning: " in line)
+    assert "need 128 GiB above 4 GiB" in warning
+    assert "X-PciMmio64Mb,string=131072" in warning
+    assert UUID in world.guests()
+    release.release(context, UUID)
+    world.said.clear()
+    boot(world.context(), domain, wanted())
+    assert not any("warning: " in line for line in world.said)

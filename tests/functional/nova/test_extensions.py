@@ -54,6 +54,14 @@ class ExtraSpecs(Cloud):
             gpu_passthrough__localty="same-node",
         )
 
+    def test_address_bits_that_nova_itself_does_not_check(self) -> None:
+        self.set_up(hw__maxphysaddr_mode="emulate", hw__maxphysaddr_bits="44")
+        self.assert_refused(
+            "'huge' is not one of: emulate, passthrough",
+            hw__maxphysaddr_mode="huge",
+        )
+        self.assert_refused("max value of '52'", hw__maxphysaddr_bits="64")
+
 
 class Notifications(Cloud):
     """Nova's own, through a notifier of oslo.messaging's."""
