@@ -19,7 +19,7 @@ from gpu_passthrough_plugin.model.group import (
     Reason,
     Role,
 )
-from gpu_passthrough_plugin.model.host_facts import HostFacts
+from gpu_passthrough_plugin.model.host_facts import CpuVendor, HostFacts
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, shown
 
 # The name of the groups that VFIO makes where no IOMMU is active.
@@ -51,13 +51,13 @@ def no_iommu(case: GroupCase) -> Iterator[Reason]:
     nothing.  Source: Linux, drivers/vfio/group.c (vfio_noiommu_group_alloc).
     """
     if case.part.number is not None:
-        attributes = case.part.attributes
-        if attributes is not None and attributes.name == _VFIO_GROUP:
+        evidence = _no_iommu_mode(case)
+        if evidence is not None:
             yield Reason(
                 VFIO_NO_IOMMU,
-                f"group {case.part.number} is one of VFIO's no-IOMMU mode:"
-                " nothing isolates its functions, and no guest can have"
-                " them",
+                f"group {case.part.number} is one of VFIO's no-IOMMU mode"
+                f"{evidence}: nothing isolates its functions, and no guest"
+                " can have them",
                 "remove enable_unsafe_noiommu_mode=1 from the options of"
                 " module vfio, and give the host an IOMMU: in a virtual"
                 " machine a virtual one (in Nova hw:viommu_model)",
@@ -73,6 +73,22 @@ def no_iommu(case: GroupCase) -> Iterator[Reason]:
         )
         return
     yield iommu.absence(case.facts)
+
+
+def _no_iommu_mode(case: GroupCase) -> str | None:
+    """Return how VFIO's own group is known as such; None for another's.
+
+    Where its name was not read, that it is there without an active IOMMU;
+    only of x86, whose IOMMUs are all in /sys/class/iommu.
+    """
+    attributes, facts = case.part.attributes, case.facts
+    name = MISSING if attributes is None else attributes.name
+    if name == _VFIO_GROUP:
+        return ""
+    is_x86 = facts.cpu_vendor in (CpuVendor.INTEL, CpuVendor.AMD)
+    if isinstance(name, Unknown) and is_x86 and facts.iommus == ():
+        return ", as no IOMMU is active (/sys/class/iommu is empty)"
+    return None
 
 
 def reserved_regions(case: GroupCase) -> Iterator[Reason]:

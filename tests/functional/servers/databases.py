@@ -131,6 +131,8 @@ class MariaDB(Database):
             "/usr/sbin/mariadbd",
             "--no-defaults",
             f"--datadir={self._data}",
+            # TMPDIR may be a directory that its user cannot write to.
+            f"--tmpdir={self.folder}",
             f"--port={self.port}",
             "--bind-address=127.0.0.1",
             f"--socket={self.folder / 'socket'}",

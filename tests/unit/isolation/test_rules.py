@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from gpu_passthrough_plugin.isolation import partition, verdict
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.isolation.rules import RULES
@@ -16,10 +18,11 @@ from gpu_passthrough_plugin.model.group import (
     GroupAttributes,
     ReservedRegion,
 )
-from gpu_passthrough_plugin.model.host_facts import HostUse
+from gpu_passthrough_plugin.model.host_facts import CpuVendor, HostUse
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 from tests.unit.isolation.values import (
     GPUS,
+    Fields,
     audio,
     facts,
     function,
@@ -82,6 +85,30 @@ def test_a_host_bridge_without_a_driver_is_in_nobodys_way() -> None:
         "companion",
     ]
     assert [m.address for m in group.endpoints] == [GPU, AUDIO]
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "is_refused"),
+    [
+        (None, {"iommus": ()}, False),
+        (LOST, {"iommus": ()}, True),
+        (LOST, {}, False),
+        (LOST, {"iommus": LOST}, False),
+        (LOST, {"iommus": (), "cpu_vendor": CpuVendor.ARM}, False),
+        (LOST, {"iommus": (), "cpu_vendor": LOST}, False),
+        ("vfio-noiommu", {}, True),
+    ],
+)
+def test_groups_without_an_iommu_are_vfios_own(
+    name: str | Unknown | None, fields: Fields, is_refused: bool
+) -> None:
+    """Recordings of older releases have no names of groups."""
+    group = judged(
+        gpu(),
+        facts=facts(**fields),
+        attributes=GroupAttributes(name, ()),
+    )
+    assert ("vfio-no-iommu" in rules(group)) is is_refused
 
 
 def test_no_selector_makes_a_boards_bridge_a_primary() -> None:
