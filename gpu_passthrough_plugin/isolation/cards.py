@@ -17,6 +17,7 @@ from gpu_passthrough_plugin.model.reading import Unknown
 # coprocessors) that share a slot with their graphics, which is ATI's 1002.
 # Source: pci.ids.
 _PROCESSOR = 0x1022
+_INTEL = 0x8086
 _HD_AUDIO = 0x0403
 
 
@@ -25,6 +26,9 @@ def in_slots(functions: Iterable[Function]) -> dict[Address, Address]:
 
     Functions of one slot and one vendor are a card, and so are a display
     and the audio function right behind it, whose vendor may be another.
+    Functions of the processor and its chipset share slots of bus 0 without
+    anything else in common (such as ISA bridge, audio, SMBus and the
+    firmware's flash in 1f).
     Source: Linux, drivers/pci/quirks.c (``quirk_gpu_hda`` and its
     neighbours, which make audio, USB and UCSI wait for their display).
 
@@ -50,11 +54,20 @@ def _in_slot(
     for function in functions:
         vendor = function.vendor_id
         key: object = vendor
-        if vendor == _PROCESSOR:
+        if vendor == _PROCESSOR or _is_on_board(functions[0], function):
             key = function.address
         elif _is_sound_of(functions[0], function):
             key = functions[0].vendor_id
         yield function.address, firsts.setdefault(key, function.address)
+
+
+def _is_on_board(first: Function, function: Function) -> bool:
+    """Return whether it is Intel's on the root bus, and no display's."""
+    return (
+        function.address.bus == 0
+        and function.vendor_id == _INTEL
+        and not first.is_display
+    )
 
 
 def _is_sound_of(display: Function, function: Function) -> bool:

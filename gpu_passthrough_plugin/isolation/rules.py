@@ -354,6 +354,16 @@ def outside_policy(case: GroupCase) -> Iterator[Reason]:
             )
 
 
+def _may_be_needed(case: GroupCase, member: Member) -> bool:
+    """Return whether the host may reach disks or networks over it.
+
+    What has a driver may be needed tomorrow, though it carries nothing now.
+    """
+    is_idle = member.function.driver is None
+    is_known = not isinstance(case.facts.uses, Unknown)
+    return member.function.may_carry_host and not (is_idle and is_known)
+
+
 def _is_in_use(facts: HostFacts, member: Member) -> bool:
     """Return whether the host is known to need it, which is said already."""
     uses = facts.uses
@@ -382,10 +392,7 @@ def _remedy_for_unselected(case: GroupCase, member: Member) -> str:
             "leave the group to the host: these functions are parts of the"
             " host's processor or board"
         )
-    is_unknown = isinstance(case.facts.uses, Unknown)
-    if cards.is_chipset(member.function) or (
-        is_unknown and member.function.may_carry_host
-    ):
+    if cards.is_chipset(member.function) or _may_be_needed(case, member):
         return (
             "move the card to a slot whose group it does not share with the"
             " host's own devices, or leave the group to the host"
