@@ -109,6 +109,11 @@ class Evidence(NamedTuple):
         log = self.log
         return () if isinstance(log, Unknown) else kernel_log.conclusive(log)
 
+    def refusals(self, address: Address) -> tuple[Reason, ...]:
+        """Return why ``host enable`` refuses the group of a function."""
+        reasons = self.reasons.get(address, ())
+        return tuple(r for r in reasons if r.rule not in _NO_REFUSALS)
+
     @property
     def has_groups(self) -> bool:
         """Return whether any function is in an IOMMU group."""
@@ -175,7 +180,7 @@ class Case(NamedTuple):
     @property
     def refusals(self) -> tuple[Reason, ...]:
         """Return the reasons for which ``host enable`` refuses the group."""
-        return tuple(r for r in self.reasons if r.rule not in _NO_REFUSALS)
+        return self.evidence.refusals(self.target.address)
 
     def is_vfio_driver(self, name: str) -> bool:
         """Return whether ``name`` is vfio-pci or another VFIO driver."""

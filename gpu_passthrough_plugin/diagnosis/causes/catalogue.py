@@ -161,8 +161,12 @@ BINDING = frozenset(
 def causes(case: Case) -> tuple[Cause, ...]:
     """Return the causes that apply, by rule set, the surest of each first.
 
-    No fix advises what ``host enable`` would refuse.
+    No fix advises what ``host enable`` would refuse.  Where another device
+    has the address now, its state is no cause.
     """
+    replaced = device_missing.moved(case)
+    if replaced is not None and replaced.confidence is Confidence.CERTAIN:
+        return (replaced,)
     return tuple(
         _within_verdict(case, cause)
         for rule_set in RULE_SETS

@@ -7,7 +7,10 @@ from gpu_passthrough_plugin.formats import (
     device_ids,
     kernel_log,
     kernel_messages,
+    pci_removal,
 )
+from gpu_passthrough_plugin.formats.pci_removal import Removal
+from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import (
     Function,
     Header,
@@ -15,11 +18,6 @@ from gpu_passthrough_plugin.model.function import (
 )
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.reading import Unknown
-
-_ENABLE_AGAIN = (
-    "find its new address with 'gpu-passthrough device list', then run"
-    " 'gpu-passthrough host enable --select ADDRESS' with that address"
-)
 
 
 def gone(case: Case) -> Cause | None:
@@ -53,6 +51,13 @@ def gone(case: Case) -> Cause | None:
             kernel_log.about(case.evidence.messages, physical.address),
             kernel_messages.SRIOV_FAILED,
         )
+    elif (removal := _removal(case)) is not None:
+        text = f"{text}: {removal.path} removes such functions from the bus"
+        line = line or str(removal)
+        fix = removal.remedy
+    elif (other := _another_device(case)) is not None:
+        text = f"{text}: bus numbers have changed, {other} is another device"
+        fix = _enable_again(case)
     elif present:
         text = (
             f"{text}, although other functions of the slot are there"
@@ -63,6 +68,8 @@ def gone(case: Case) -> Cause | None:
             " ATTR{remove}, disable that rule or the graphics switching tool"
             " that removes the function, then reboot"
         )
+    elif _same_model_elsewhere(case) is not None:
+        fix = _enable_again(case)
     elif line is None and (
         line := kernel_log.first(
             case.evidence.messages, kernel_messages.BUS_NUMBERS_SHORT
@@ -110,6 +117,52 @@ def _physical(case: Case) -> Member | None:
     return None
 
 
+def _removal(case: Case) -> Removal | None:
+    """Return what removes the function from the bus on purpose, or None."""
+    target = case.target
+    return next(
+        (
+            removal
+            for removal in pci_removal.removals(case.evidence.installation)
+            if removal.covers(
+                target.address, target.vendor_id, target.class_code
+            )
+        ),
+        None,
+    )
+
+
+def _another_device(case: Case) -> Address | None:
+    """Return a target of the slot that is another device now, or None."""
+    slot = case.target.address.slot_address
+    ids = {m.address: _ids(m.function) for m in case.evidence.members}
+    return next(
+        (
+            t.address
+            for t in case.targets
+            if t.address.slot_address == slot
+            and t.vendor_id
+            and ids.get(t.address, t.ids) not in (None, "ffff:ffff", t.ids)
+        ),
+        None,
+    )
+
+
+def _enable_again(case: Case) -> str:
+    """Return how to enable the device at the address that it has now."""
+    other = _same_model_elsewhere(case)
+    if other is None:
+        return (
+            "find its new address with 'gpu-passthrough device list', then run"
+            " 'gpu-passthrough host enable --select ADDRESS' with that address"
+        )
+    return (
+        f"check that {other.address} is the device that was at"
+        f" {case.target.address}, then run 'gpu-passthrough host enable"
+        f" --select {other.address}'"
+    )
+
+
 def moved(case: Case) -> Cause | None:
     """Find that another device has the address now."""
     target, function = case.target, case.function
@@ -123,7 +176,7 @@ def moved(case: Case) -> Cause | None:
             f"{target.address} may have moved to {other.address}, which has"
             f" the same ids ({target.ids}) and was not selected",
             f"{other.address} is {target.ids}",
-            _ENABLE_AGAIN,
+            _enable_again(case),
         )
     ids = _ids(function)
     if not target.vendor_id or ids in (None, "ffff:ffff", target.ids):
@@ -133,7 +186,7 @@ def moved(case: Case) -> Cause | None:
         Confidence.CERTAIN,
         f"{target.address} is another device now: bus numbers have changed",
         f"{target.address} is {ids}; it was {target.ids}",
-        _ENABLE_AGAIN,
+        _enable_again(case),
     )
 
 
@@ -158,11 +211,18 @@ def unreadable(case: Case) -> Cause | None:
 
 
 def _same_model_elsewhere(case: Case) -> Function | None:
-    """Return another function of the same ids, not a target, or None."""
+    """Return another function of the same ids, not a target, or None.
+
+    Not one that ``host enable`` would refuse, such as the host's own card.
+    """
     for member in case.evidence.members:
         function = member.function
         is_same = _ids(function) == case.target.ids
-        if is_same and not case.is_target(function.address):
+        if (
+            is_same
+            and not case.is_target(function.address)
+            and not case.evidence.refusals(function.address)
+        ):
             return function
     return None
 
