@@ -30,10 +30,12 @@ class RuleSet(NamedTuple):
     """Rules of one of the kernel's steps.
 
     :param is_always: whether they also apply to a function on vfio-pci.
+    :param is_last: whether they apply only where no other did.
     """
 
     rules: tuple[Rule, ...]
     is_always: bool = False
+    is_last: bool = False
 
 
 RULE_SETS = (
@@ -125,6 +127,7 @@ RULE_SETS = (
         ),
         True,
     ),
+    RuleSet((driver_binding.not_probed,), is_last=True),
 )
 
 NAMES = tuple(
@@ -147,6 +150,7 @@ BINDING = frozenset(
         "ids-stale",
         "modprobe-unread",
         "not-enabled",
+        "not-probed",
         "options-not-in-image",
         "override-lost",
         "override-other",
@@ -167,12 +171,13 @@ def causes(case: Case) -> tuple[Cause, ...]:
     replaced = device_missing.moved(case)
     if replaced is not None and replaced.confidence is Confidence.CERTAIN:
         return (replaced,)
-    return tuple(
-        _within_verdict(case, cause)
-        for rule_set in RULE_SETS
-        if rule_set.is_always or case.is_unbound
-        for cause in _ranked(case, rule_set)
-    )
+    ranked: list[Cause] = []
+    for rule_set in RULE_SETS:
+        if (rule_set.is_always or case.is_unbound) and not (
+            rule_set.is_last and ranked
+        ):
+            ranked += _ranked(case, rule_set)
+    return tuple(_within_verdict(case, cause) for cause in ranked)
 
 
 def _within_verdict(case: Case, cause: Cause) -> Cause:

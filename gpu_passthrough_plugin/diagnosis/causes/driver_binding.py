@@ -95,6 +95,23 @@ def probe_failed(case: Case) -> Cause | None:
     )
 
 
+def not_probed(case: Case) -> Cause | None:
+    """Find that no driver has the function, and nothing else says why."""
+    function = case.function
+    if function is None or function.driver is not None:
+        return None
+    address = function.address
+    return Cause(
+        "not-probed",
+        Confidence.POSSIBLE,
+        f"no driver has {address}: vfio-pci may have been loaded before it"
+        " was to have this function",
+        f"/sys/bus/pci/devices/{address} has no driver",
+        f"run 'echo {address} > /sys/bus/pci/drivers_probe' while vfio-pci is"
+        " loaded",
+    )
+
+
 def competing_driver(case: Case) -> Cause | None:
     """Find that another driver has the function."""
     function = case.function

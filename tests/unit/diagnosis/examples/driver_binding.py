@@ -12,6 +12,9 @@ NOUVEAU = "nouveau 0000:06:00.0: NVIDIA GM206 (126010a1)"
 QAT = function("06:00.0", "8086:37c8", 0x0B4000, driver=None)
 DENIED = "vfio-pci 0000:06:00.0: 8086:37c8 exists in vfio-pci device denylist"
 ALLOWED = {"/etc/modprobe.d/qat.conf": "options vfio-pci disable_denylist=1"}
+IDS = found(
+    {"/etc/modprobe.d/vfio.conf": "options vfio-pci ids=10de:1430,10de:0fba"}
+)
 REFUSED = "vfio-pci: probe of 0000:06:00.0 failed with error -22"
 NO_GROUP = member(gpu(driver=None, iommu_group=None))
 
@@ -50,6 +53,16 @@ EXAMPLES = {
         (
             case(),
             case(installation=found(builtin=["nouveau"])),
+        ),
+    ),
+    "not-probed": Example(
+        case(*card(driver=None), installation=IDS),
+        Confidence.POSSIBLE,
+        "has no driver",
+        (
+            case(*card(driver=None)),
+            case(*card(driver="nouveau"), installation=IDS),
+            case(*card(driver="vfio-pci"), installation=IDS),
         ),
     ),
     "probe-failed": Example(
