@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tests.trees import boot, software
+from tests.trees import boot, config_space, software
 from tests.trees.host import Host
 
 RELEASE = "6.8.0-52-generic"
@@ -42,7 +42,9 @@ def host(
     ``below=01`` (the bus behind a bridge), ``vga=1`` (boot_vga),
     ``reset=flr,bus``, ``bars=16M,256G``, ``vfs=32/4`` (total and enabled),
     ``physical=01:00.0`` (of a virtual function), ``node=0``,
-    ``override=vfio-pci`` and ``dead``.
+    ``override=vfio-pci``, ``dead``, and for a port of PCI Express
+    ``port=4`` (its kind: 4 root, 5 upstream, 6 downstream) or with Access
+    Control Services ``port=6/1d/0`` (capability and control).
 
     :param iommu: whether the firmware has the table and an IOMMU runs, where
         ``tables`` and ``iommus`` do not say.
@@ -124,6 +126,10 @@ def _field(name: str, value: str) -> dict[str, Any]:
         return {name: (int(total), int(enabled))}
     if name == "bars":
         return {name: tuple(map(_bytes, value.split(",")))}
+    if name == "port":
+        kind, *acs = (int(number, 16) for number in value.split("/"))
+        pair = (acs[0], acs[1]) if acs else None
+        return {"more": {"config": config_space.port(kind, pair)}}
     if name == "dead":
         return {"is_dead": True}
     assert name in ("driver", "override", "root_bus"), name

@@ -21,9 +21,9 @@ from gpu_passthrough_plugin.flow.enablement import BootContext, EnableOptions
 from gpu_passthrough_plugin.flow.host_snapshot import Scope
 from gpu_passthrough_plugin.flow.verification import BootEvidence, Names
 from gpu_passthrough_plugin.isolation.partition import Policy
-from gpu_passthrough_plugin.model import selector
+from gpu_passthrough_plugin.model import address, selector
 from gpu_passthrough_plugin.model.change import Write
-from gpu_passthrough_plugin.model.change_history import Enablement
+from gpu_passthrough_plugin.model.change_history import Enablement, Target
 from gpu_passthrough_plugin.model.finding import Finding
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.model.reading import MISSING
@@ -87,6 +87,46 @@ def verified(
     evidence = BootEvidence(tuple(log), enabled, lambda _, __: image)
     rows = verification.verify_host(host.tree(), policy, evidence)
     return {str(row.address).removeprefix("0000:"): row for row in rows}
+
+
+def enabled(*lines: str, **drivers: str) -> Enablement:
+    """What ``host enable`` was run for, by address: ``03:00.0 10de:2484``."""
+    targets = []
+    for line in lines:
+        place, ids = line.split()
+        vendor, product = (int(number, 16) for number in ids.split(":"))
+        is_first = place.endswith(".0")
+        whole = place if place.count(":") == 2 else f"0000:{place}"
+        code = 0x030000 if is_first else 0x040300
+        targets.append(
+            Target(address.parse(whole), vendor, product, code, is_first)
+        )
+    return Enablement(tuple(targets), "address", (), "", drivers)
+
+
+def everything(
+    host: Host,
+    *,
+    log: Sequence[str] = (),
+    policy: Policy = DEFAULT,
+    enabled: Enablement | None = None,
+) -> str:
+    """All that the commands say of a host, for what they must never say."""
+    try:
+        rows = verified(host, log=log, policy=policy, enabled=enabled)
+        lines = [f"{place} {told(row)}" for place, row in rows.items()]
+    except errors.Refused as error:
+        lines = [f"refused: {error}"]
+    lines += (
+        f"{finding.check} {finding.status} {finding.detail} {finding.remedy}"
+        for finding in checked(host, policy).values()
+    )
+    snapshot = host_snapshot.read(host.tree(), policy)
+    for group in snapshot.groups():
+        if group.primaries:
+            lines += (f"{r.text}; {r.remedy}" for r in group.verdict.reasons)
+            lines += group.verdict.notes
+    return "\n".join((*lines, planned(host, policy=policy)))
 
 
 def told(row: Verified) -> str:
