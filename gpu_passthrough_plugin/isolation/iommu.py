@@ -7,7 +7,8 @@ from gpu_passthrough_plugin.formats.iommu_arguments import (
     INTEL,
     INTEL_ON,
 )
-from gpu_passthrough_plugin.model.group import NO_IOMMU, Reason
+from gpu_passthrough_plugin.isolation.partition import Part
+from gpu_passthrough_plugin.model.group import NO_IOMMU, VFIO_NO_IOMMU, Reason
 from gpu_passthrough_plugin.model.host_facts import (
     IOMMU_TABLES,
     TABLES,
@@ -16,9 +17,57 @@ from gpu_passthrough_plugin.model.host_facts import (
     firmware_remedy,
     start_remedy,
 )
-from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 
 AS_ROOT = "run this on the host as root"
+# The name of the groups that VFIO makes where no IOMMU is active.
+_VFIO_GROUP = "vfio-noiommu"
+
+
+def lack(part: Part, facts: HostFacts) -> Reason | None:
+    """Return that no IOMMU isolates a group, or None.
+
+    Without an IOMMU VFIO makes groups itself if it is told to; they isolate
+    nothing.  Source: Linux, drivers/vfio/group.c (vfio_noiommu_group_alloc).
+    """
+    if part.number is not None:
+        evidence = _no_iommu_mode(part, facts)
+        if evidence is not None:
+            return Reason(
+                VFIO_NO_IOMMU,
+                f"group {part.number} is one of VFIO's no-IOMMU mode"
+                f"{evidence}: nothing isolates its functions, and no guest"
+                " can have them",
+                "remove enable_unsafe_noiommu_mode=1 from the options of"
+                " module vfio, and give the host an IOMMU: in a virtual"
+                " machine a virtual one (in Nova hw:viommu_model)",
+            )
+        return None
+    group = part.members[0].function.iommu_group
+    if isinstance(group, Unknown):
+        return Reason(
+            NO_IOMMU,
+            f"the IOMMU group of {part.members[0].address} is unknown:"
+            f" {group}",
+            AS_ROOT,
+        )
+    return absence(facts)
+
+
+def _no_iommu_mode(part: Part, facts: HostFacts) -> str | None:
+    """Return how VFIO's own group is known as such; None for another's.
+
+    Where its name was not read, that it is there without an active IOMMU;
+    only of x86, whose IOMMUs are all in /sys/class/iommu.
+    """
+    attributes = part.attributes
+    name = MISSING if attributes is None else attributes.name
+    if name == _VFIO_GROUP:
+        return ""
+    is_x86 = facts.cpu_vendor in (CpuVendor.INTEL, CpuVendor.AMD)
+    if isinstance(name, Unknown) and is_x86 and facts.iommus == ():
+        return ", as no IOMMU is active (/sys/class/iommu is empty)"
+    return None
 
 
 def absence(facts: HostFacts) -> Reason:

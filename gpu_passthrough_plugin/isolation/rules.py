@@ -12,18 +12,13 @@ from gpu_passthrough_plugin.model.function import (
     PhysicalFunction,
 )
 from gpu_passthrough_plugin.model.group import (
-    NO_IOMMU,
     NO_PRIMARY,
-    VFIO_NO_IOMMU,
     Member,
     Reason,
     Role,
 )
-from gpu_passthrough_plugin.model.host_facts import CpuVendor, HostFacts
+from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, shown
-
-# The name of the groups that VFIO makes where no IOMMU is active.
-_VFIO_GROUP = "vfio-noiommu"
 
 
 class GroupCase(NamedTuple):
@@ -45,50 +40,10 @@ def make_case(part: Part, facts: HostFacts, policy: Policy) -> GroupCase:
 
 
 def no_iommu(case: GroupCase) -> Iterator[Reason]:
-    """Refuse what no IOMMU isolates: a function in no group, or VFIO's own.
-
-    Without an IOMMU VFIO makes groups itself if it is told to; they isolate
-    nothing.  Source: Linux, drivers/vfio/group.c (vfio_noiommu_group_alloc).
-    """
-    if case.part.number is not None:
-        evidence = _no_iommu_mode(case)
-        if evidence is not None:
-            yield Reason(
-                VFIO_NO_IOMMU,
-                f"group {case.part.number} is one of VFIO's no-IOMMU mode"
-                f"{evidence}: nothing isolates its functions, and no guest"
-                " can have them",
-                "remove enable_unsafe_noiommu_mode=1 from the options of"
-                " module vfio, and give the host an IOMMU: in a virtual"
-                " machine a virtual one (in Nova hw:viommu_model)",
-            )
-        return
-    group = case.part.members[0].function.iommu_group
-    if isinstance(group, Unknown):
-        yield Reason(
-            NO_IOMMU,
-            f"the IOMMU group of {case.part.members[0].address} is unknown:"
-            f" {group}",
-            iommu.AS_ROOT,
-        )
-        return
-    yield iommu.absence(case.facts)
-
-
-def _no_iommu_mode(case: GroupCase) -> str | None:
-    """Return how VFIO's own group is known as such; None for another's.
-
-    Where its name was not read, that it is there without an active IOMMU;
-    only of x86, whose IOMMUs are all in /sys/class/iommu.
-    """
-    attributes, facts = case.part.attributes, case.facts
-    name = MISSING if attributes is None else attributes.name
-    if name == _VFIO_GROUP:
-        return ""
-    is_x86 = facts.cpu_vendor in (CpuVendor.INTEL, CpuVendor.AMD)
-    if isinstance(name, Unknown) and is_x86 and facts.iommus == ():
-        return ", as no IOMMU is active (/sys/class/iommu is empty)"
-    return None
+    """Refuse what no IOMMU isolates: a function in no group, or VFIO's own."""
+    reason = iommu.lack(case.part, case.facts)
+    if reason is not None:
+        yield reason
 
 
 def reserved_regions(case: GroupCase) -> Iterator[Reason]:
