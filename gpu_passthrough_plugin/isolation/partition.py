@@ -25,6 +25,7 @@ from gpu_passthrough_plugin.model.group import (
     GroupAttributes,
     Member,
     Role,
+    UsedVF,
 )
 from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.model.selector import Selector, SelectorKind
@@ -86,6 +87,7 @@ class Part(NamedTuple):
         it could not be read whether they are.
     :param fabric: of the host, where a primary is a GPU of it, or a member
         an NVSwitch.
+    :param used_vfs: of the primaries, in whichever group they are.
     """
 
     number: int | None
@@ -96,6 +98,7 @@ class Part(NamedTuple):
     card_elsewhere: tuple[Function, ...] = ()
     ports: tuple[tuple[Address, Port | Unknown], ...] = ()
     fabric: Fabric | None = None
+    used_vfs: tuple[UsedVF, ...] = ()
 
     @property
     def has_primary(self) -> bool:
@@ -233,12 +236,14 @@ def with_neighbours(parts: Sequence[Part]) -> tuple[Part, ...]:
     """
     members = [member for part in parts for member in part.members]
     fabric = fabrics.fabric(member.function for member in members)
+    used_vfs = tuple(vf for m in members if (vf := m.used_vf) is not None)
     by_bus: dict[object, list[Member]] = {}
     by_card: dict[object, list[Member]] = {}
     for member in members:
         if member.role.is_assigned:
             by_bus.setdefault(member.address[:2], []).append(member)
-            by_card.setdefault(member.card, []).append(member)
+            if not member.is_virtual:
+                by_card.setdefault(member.card, []).append(member)
     return tuple(
         part._replace(
             fabric=fabric if _is_on_fabric(part) else None,
@@ -255,8 +260,13 @@ def with_neighbours(parts: Sequence[Part]) -> tuple[Part, ...]:
                 (
                     by_card[primary.card]
                     for primary in _primaries(part)
-                    if primary.card is not None
+                    if primary.card is not None and not primary.is_virtual
                 ),
+            ),
+            used_vfs=tuple(
+                vf
+                for vf in used_vfs
+                if any(vf.physical == m.address for m in part.members)
             ),
         )
         if part.has_primary and part.number is not None

@@ -248,11 +248,23 @@ def in_use(case: GroupCase) -> Iterator[Reason]:
             why = running if isinstance(running, Unknown) else vgpu_type
             text = f"may carry a running vGPU: it is unknown ({why})"
             yield Reason("in-use", f"{member.address} {text}", iommu.AS_ROOT)
-        elif running or vgpu_type:
-            what = ", ".join(running) or f"type {vgpu_type}"
-            text = f"{member.address} carries a running vGPU ({what})"
-            remedy = "stop its guest and remove the vGPU first"
-            yield Reason("in-use", text, remedy)
+        elif running:
+            yield Reason(
+                "in-use",
+                f"{member.address} carries a running vGPU"
+                f" ({', '.join(running)})",
+                "stop its guest, then write 1 to"
+                f" /sys/bus/mdev/devices/{running[0]}/remove",
+            )
+        elif vgpu_type:
+            yield Reason(
+                "in-use",
+                f"{member.address} carries a vGPU (type {vgpu_type}), which a"
+                " guest may use",
+                "stop its guest; once no process has the vGPU open, write 0"
+                f" to /sys/bus/pci/devices/{member.address}"
+                "/nvidia/current_vgpu_type",
+            )
         elif vgpu_type is not None:
             yield Reason(
                 "in-use",
@@ -268,7 +280,17 @@ def sriov(case: GroupCase) -> Iterator[Reason]:
     """Refuse a physical function whose virtual functions are enabled."""
     for member in case.endpoints:
         role = member.detail.sriov if member.detail else None
-        if isinstance(role, PhysicalFunction) and role.enabled_vfs:
+        used = [v for v in case.part.used_vfs if v.physical == member.address]
+        if used:
+            users = ", ".join(f"{v.address} ({v.use})" for v in used)
+            yield Reason(
+                "in-use",
+                f"guests may use virtual functions of {member.address}:"
+                f" {users}",
+                "select the virtual functions instead; or stop the guests that"
+                f" use them, then write 0 to sriov_numvfs of {member.address}",
+            )
+        elif isinstance(role, PhysicalFunction) and role.enabled_vfs:
             yield Reason(
                 "sriov-enabled",
                 f"{member.address} has {role.enabled_vfs} virtual functions"

@@ -6,8 +6,12 @@ import enum
 from typing import NamedTuple
 
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.function import Detail, Function
-from gpu_passthrough_plugin.model.reading import MISSING, Unknown
+from gpu_passthrough_plugin.model.function import (
+    Detail,
+    Function,
+    VirtualFunction,
+)
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown, known
 
 
 class Role(enum.StrEnum):
@@ -50,6 +54,17 @@ class Reason(NamedTuple):
     remedy: str
 
 
+class UsedVF(NamedTuple):
+    """A virtual function that a guest may use.
+
+    :param use: what says so, such as ``vGPU type 1120``.
+    """
+
+    address: Address
+    physical: Address
+    use: str
+
+
 class Member(NamedTuple):
     """A function in its group.
 
@@ -72,6 +87,33 @@ class Member(NamedTuple):
     def is_on_vfio(self) -> bool | Unknown:
         """Whether a VFIO driver has it; unknown where it was not read."""
         return MISSING if self.detail is None else self.detail.is_on_vfio
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether it is known to be a virtual function."""
+        return self.detail is not None and isinstance(
+            self.detail.sriov, VirtualFunction
+        )
+
+    @property
+    def used_vf(self) -> UsedVF | None:
+        """It as a virtual function that a guest may use; None if it is none.
+
+        With a vGPU, or on a VFIO driver.
+        """
+        detail = self.detail
+        if detail is None or not isinstance(detail.sriov, VirtualFunction):
+            return None
+        running = known(detail.mediated_devices)
+        if running:
+            use = f"vGPU {', '.join(running)}"
+        elif isinstance(detail.vgpu_type, int) and detail.vgpu_type:
+            use = f"vGPU type {detail.vgpu_type}"
+        elif detail.is_on_vfio is True:
+            use = f"on {self.function.driver}"
+        else:
+            return None
+        return UsedVF(self.address, detail.sriov.physical, use)
 
 
 class ReservedRegion(NamedTuple):

@@ -47,6 +47,13 @@ def gone(case: Case) -> Cause | None:
             f"let the driver of {physical.address} enable them at every boot"
             " (sriov_numvfs), before anything binds them"
         )
+        if physical.is_on_vfio is True:
+            text = f"{text}, as it is on {physical.function.driver}"
+            fix = (
+                f"leave {physical.address} to its own driver: remove what"
+                " binds it to vfio-pci (ids=, driver_override, a hook of the"
+                f" hypervisor), then {fix}"
+            )
         line = kernel_log.last(
             kernel_log.about(case.evidence.messages, physical.address),
             kernel_messages.SRIOV_FAILED,

@@ -81,8 +81,7 @@ def test_a_host_with_live_vgpus(*, is_recorded: bool) -> None:
         tree = recorded_tree.parse(installed.recorded(tree), "again")
     judged = groups(tree)
     assert rules(tree) == {
-        PHYSICAL: ("sriov-enabled",),
-        **dict.fromkeys(VIRTUAL, ("in-use",)),
+        **dict.fromkeys((PHYSICAL, *VIRTUAL), ("in-use",)),
     }
     for place in VIRTUAL:
         (reason,) = judged[place].verdict.reasons
@@ -94,8 +93,7 @@ def test_a_host_with_live_vgpus(*, is_recorded: bool) -> None:
 def test_a_recording_without_the_types_of_vgpus() -> None:
     """umockdev-record keeps no folder below a folder of a device."""
     assert rules(vgpu_node(has_types=False).tree()) == {
-        PHYSICAL: ("sriov-enabled",),
-        **dict.fromkeys(VIRTUAL, ("in-use",)),
+        **dict.fromkeys((PHYSICAL, *VIRTUAL), ("in-use",)),
     }
 
 

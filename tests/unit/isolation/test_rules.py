@@ -391,31 +391,3 @@ def test_every_reason_is_given_and_has_a_remedy() -> None:
     # No primary, no IOMMU, a reserved region, an open port, a vGPU, the BMC's
     # display and a stray function need groups of their own.
     assert len(RULES) == 12
-
-
-def test_a_vgpu_keeps_its_function() -> None:
-    """gpu-operator#2594: virtual functions stay on nvidia, with vfio-dev."""
-    for fields, is_running in (
-        ({"vgpu_type": 1120}, True),
-        ({"vgpu_type": 0}, False),
-        (
-            {"mediated_devices": ("4b20d080-1b54-4048-85b3-a6a62d165c01",)},
-            True,
-        ),
-        ({"vgpu_type": LOST}, True),
-    ):
-        group = judged(gpu(driver="nvidia"), details={"06:00.0": fields})
-        (reason,) = group.verdict.reasons
-        assert reason.rule == "in-use"
-        assert ("running" in reason.text) == is_running
-        assert "driver_override" not in reason.remedy
-
-
-def test_virtual_functions_of_guests_are_stopped_first() -> None:
-    busy = judged(
-        gpu(), details={"06:00.0": {"sriov": PhysicalFunction(7, 7)}}
-    )
-    (reason,) = busy.verdict.reasons
-    assert reason.remedy.index("stop the guests") < reason.remedy.index(
-        "write 0"
-    )
