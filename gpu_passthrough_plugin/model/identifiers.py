@@ -106,7 +106,7 @@ _SHORT_UUID = re.compile(
     re.IGNORECASE,
 )
 # Machine ids, which are in names of loader entries.
-_MACHINE = re.compile(r"(?<![0-9a-fx])[0-9a-f]{32}(?![0-9a-f])")
+_MACHINE = re.compile(r"(?<![0-9a-fA-Fx])[0-9a-f]{32}(?![0-9a-fA-F])")
 # A ZFS pool's name is its label, and what is mounted begins with it.
 _LABEL = re.compile(
     rf"((?<!ID_FS_)LABEL=|/by-(?:part)?label/)"

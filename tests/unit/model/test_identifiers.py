@@ -153,6 +153,12 @@ def test_many_values_have_as_many_stand_ins() -> None:
         assert Identifiers().hidden(line) == line
 
 
+def test_a_recordings_config_space_is_no_id() -> None:
+    """Between capital digits, 32 of them looked like a machine's id."""
+    text = f"H: config=01F{'80000000' * 4}B8{'0' * 40}"
+    assert ids(text) == text
+
+
 def test_a_pools_name_is_that_of_its_mounts() -> None:
     text = "E:ID_FS_LABEL=rpool"
     assert ids(text) == text
