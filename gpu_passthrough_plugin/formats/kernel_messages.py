@@ -131,7 +131,7 @@ FRAMEBUFFER = _any(
 
 # Source: kernel, drivers/pci/pci.c (pci_dev_wait).
 RESET_FAILED = _any(
-    r"not ready \d+ms after .*; giving up",
+    r"not ready \d+ms after (?P<event>.*); giving up",
     # Source: kernel, drivers/pci/quirks.c (reset_ivb_igd).
     rf"{ADDRESS}: timeout during reset",
 )
@@ -176,6 +176,10 @@ PCIE_RECOVERED = _any(r"device recovery successful")
 _PLACE = r"\(PCI:(?P<place>[0-9a-f:.]+)\)"
 XID = _any(
     rf"NVRM: Xid {_PLACE}: (?P<code>48|64|79|95|119|120|140|143|154|167)\b"
+)
+# The same without 154, which says what to do about one before it.
+XID_FAULT = _any(
+    rf"NVRM: Xid {_PLACE}: (?P<code>48|64|79|95|119|120|140|143|167)\b"
 )
 NVRM_BAR = _any(rf"NVRM: BAR(?P<bar>\d) is 0M @ 0x0 {_PLACE}")
 # In the first line of three, whose last is FALLEN_OFF.

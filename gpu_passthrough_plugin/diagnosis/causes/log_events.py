@@ -11,6 +11,7 @@ from gpu_passthrough_plugin.formats import (
     kernel_log,
     kernel_messages,
 )
+from gpu_passthrough_plugin.model.function import is_lost_by_reset
 from gpu_passthrough_plugin.model.reading import Unknown, known
 
 _POWER_CYCLE = (
@@ -23,15 +24,29 @@ def reset_failed(case: Case) -> Cause | None:
     line = kernel_log.last(case.messages, kernel_messages.RESET_FAILED)
     if line is None:
         return None
+    target = case.target
+    event = kernel_messages.RESET_FAILED.search(line)
+    after = (event and event["event"]) or "a reset"
+    fix = f"{_POWER_CYCLE}; if it happens with every guest,"
+    if is_lost_by_reset(target.vendor_id, target.product_id):
+        fix = (
+            f"{_POWER_CYCLE}; give the card to one guest a boot, or use its"
+            " virtual functions (AMD's driver gim)"
+        )
+    elif target.vendor_id == _AMD:
+        fix = (
+            f"{fix} install the reset module vendor-reset where it knows the"
+            " card, or assign the card once per boot"
+        )
+    else:
+        fix = f"{fix} assign the card once per boot"
     return Cause(
         "reset-failed",
         Confidence.LIKELY,
-        f"a reset of {case.target.address} did not complete; the function may"
-        " not respond to the next guest",
+        f"{target.address} did not respond after {after}; it may not respond"
+        " to the next guest",
         line,
-        f"{_POWER_CYCLE}; if it happens with every guest, install a reset"
-        " module for the card where there is one (vendor-reset for AMD), or"
-        " assign the card once per boot",
+        fix,
     )
 
 
@@ -302,15 +317,20 @@ def _driver_error(case: Case) -> str | None:
             case.messages, line, kernel_messages.GPU_RECOVERED
         )
         return None if is_undone else line
-    line = _last_of_place(case, kernel_messages.XID)
-    if line is not None:
-        return None if _RECOVERED.search(line) else line
-    return _fallen_off(case)
+    action = _last_of_place(case, kernel_messages.XID)
+    if action is None:
+        return _fallen_off(case)
+    if _RECOVERED.search(action):
+        return None
+    # What is to be done is said last, and why before it.
+    cause = _last_of_place(case, kernel_messages.XID_FAULT)
+    return action if cause in (None, action) else f"{cause}; {action}"
 
 
 # The recovery action of Xid 154.
 _RECOVERED = re.compile(r": 154\b.* to 0x0 \(None\)")
 _NVIDIA = 0x10DE
+_AMD = 0x1002
 
 
 def _last_of_place(case: Case, pattern: re.Pattern[str]) -> str | None:
