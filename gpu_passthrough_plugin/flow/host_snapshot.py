@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import facts as host_facts
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.discovery.tree import Tree
-from gpu_passthrough_plugin.isolation import partition, verdict
+from gpu_passthrough_plugin.isolation import cards, partition, verdict
 from gpu_passthrough_plugin.isolation.partition import Part, Policy
 from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.group import Group, Member, Role
 from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.reading import Unknown
@@ -93,6 +94,7 @@ def read(
     )
     parts = partition.with_neighbours(_with_own_switches(tree, parts))
     parts = tuple(_with_ports(tree, part) for part in parts)
+    parts = _with_split_slots(tree, parts)
     if scope is Scope.PRIMARIES:
         parts = tuple(part for part in parts if part.has_primary)
     return HostSnapshot(facts, policy, parts)
@@ -178,6 +180,40 @@ def _with_ports(tree: Tree, part: Part) -> Part:
     return part._replace(
         ports=tuple((a, port) for a, port in read_ports if port is not None)
     )
+
+
+def _with_split_slots(tree: Tree, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Return the groups with the slots that the kernel split without ACS."""
+    functions = (m.function for part in parts for m in part.members)
+    slots = {
+        function.address: together
+        for together in cards.on_board_slots(
+            sorted(functions, key=lambda function: function.address)
+        )
+        for function in together
+    }
+    return tuple(
+        part._replace(split_slot=_split_slot(tree, part, slots))
+        if part.has_primary and part.number is not None
+        else part
+        for part in parts
+    )
+
+
+def _split_slot(
+    tree: Tree, part: Part, slots: Mapping[Address, tuple[Function, ...]]
+) -> tuple[Address, ...]:
+    others = {
+        other.address
+        for member in part.members
+        if member.role is Role.PRIMARY
+        for other in slots.get(member.address, ())
+        if isinstance(other.iommu_group, int)
+        and other.iommu_group != part.number
+        and discovery.port(tree, member.address) is None
+        and discovery.port(tree, other.address) is None
+    }
+    return tuple(sorted(others))
 
 
 def _read_in_full(tree: Tree, part: Part) -> Part:

@@ -42,6 +42,13 @@ def doubt(part: Part, facts: HostFacts) -> str | None:
             " the kernel took it for isolated: functions below it may reach"
             " each other without the IOMMU"
         )
+    if part.split_slot:
+        return (
+            f"{', '.join(map(str, part.split_slot))} share a slot with group"
+            f" {part.number}, and no function of the slot has ACS, although"
+            " the kernel took them for isolated: they may reach each other"
+            " without the IOMMU"
+        )
     return None
 
 

@@ -61,6 +61,25 @@ def _in_slot(
         yield function.address, firsts.setdefault(key, function.address)
 
 
+def on_board_slots(
+    functions: Iterable[Function],
+) -> Iterator[tuple[Function, ...]]:
+    """Yield the functions of each slot of Intel's chipset that has several.
+
+    Those of conventional PCI (without the PCI Express capability) cannot
+    have ACS, and the kernel trusts none of them without it.  Source: Linux,
+    drivers/pci/quirks.c (pci_dev_acs_enabled, pci_quirk_rciep_acs).
+    """
+    slots: dict[tuple[int, int, int], list[Function]] = {}
+    for function in functions:
+        slots.setdefault(function.address.slot_address, []).append(function)
+    for together in slots.values():
+        if len(together) > 1 and all(
+            _is_on_board(together[0], f) for f in together
+        ):
+            yield tuple(together)
+
+
 def _is_on_board(first: Function, function: Function) -> bool:
     """Return whether it is Intel's on the root bus, and no display's."""
     return (

@@ -111,7 +111,7 @@ def _not_covered(facts: HostFacts) -> Reason | None:
 def _virtual_machine(facts: HostFacts) -> Reason | None:
     if facts.hypervisor is None:
         return None
-    if "dom0" in facts.hypervisor:
+    if facts.is_dom0:
         return Reason(
             NO_IOMMU,
             f"not in an IOMMU group: this Linux is {facts.hypervisor}, and the"

@@ -85,6 +85,8 @@ class Part(NamedTuple):
         other groups.
     :param ports: of PCI Express above the primaries, and bridges of which
         it could not be read whether they are.
+    :param split_slot: functions of a primary's slot that are in other
+        groups, although neither they nor the primary can have ACS.
     :param fabric: of the host, where a primary is a GPU of it, or a member
         an NVSwitch.
     :param used_vfs: of the primaries, in whichever group they are.
@@ -98,6 +100,7 @@ class Part(NamedTuple):
     card_elsewhere: tuple[Function, ...] = ()
     ports: tuple[tuple[Address, Port | Unknown], ...] = ()
     fabric: Fabric | None = None
+    split_slot: tuple[Address, ...] = ()
     used_vfs: tuple[UsedVF, ...] = ()
 
     @property

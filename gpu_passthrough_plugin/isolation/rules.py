@@ -13,6 +13,7 @@ from gpu_passthrough_plugin.model.function import (
 )
 from gpu_passthrough_plugin.model.group import (
     NO_PRIMARY,
+    RESERVED_REGION,
     Member,
     Reason,
     Role,
@@ -60,7 +61,7 @@ def reserved_regions(case: GroupCase) -> Iterator[Reason]:
     if isinstance(regions, Unknown):
         if regions is not MISSING:
             yield Reason(
-                "reserved-region",
+                "incomplete",
                 f"the reserved regions of group {case.part.number} are"
                 f" unknown: {regions}",
                 iommu.AS_ROOT,
@@ -73,7 +74,7 @@ def reserved_regions(case: GroupCase) -> Iterator[Reason]:
     ]
     if direct:
         yield Reason(
-            "reserved-region",
+            RESERVED_REGION,
             f"the firmware reserves {', '.join(direct)} for a function of"
             f" group {case.part.number} (RMRR, IVMD or RMR), and the kernel"
             " refuses such a group to guests",

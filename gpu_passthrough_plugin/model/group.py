@@ -39,6 +39,8 @@ VFIO_NO_IOMMU = "vfio-no-iommu"
 """The rule against a group that VFIO made without an IOMMU."""
 NO_PRIMARY = "no-primary"
 """The rule against a group of which nothing is selected."""
+RESERVED_REGION = "reserved-region"
+"""The rule against memory that the firmware wants mapped one to one."""
 
 
 class Reason(NamedTuple):

@@ -163,10 +163,11 @@ def test_memory_that_the_firmware_wants_one_to_one() -> None:
         ((), True),
         (MISSING, True),
         ((msi, direct), False),
-        (LOST, False),
     ):
         group = judged(gpu(), attributes=GroupAttributes(None, regions))
         assert rules(group) == ([] if is_free else ["reserved-region"])
+    group = judged(gpu(), attributes=GroupAttributes(None, LOST))
+    assert rules(group) == ["incomplete"]
     text = (
         judged(gpu(), attributes=GroupAttributes(None, (direct,)))
         .verdict.reasons[0]
