@@ -26,7 +26,7 @@ from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 EXPECTED = "vfio-pci"
 
 # A function with one of these fails, whichever driver has it.
-_UNUSABLE = frozenset({"gone", "moved", "dead", "no-iommu-group"})
+_UNUSABLE = frozenset({"gone", "moved", "dead", "no-iommu-group", "rmrr"})
 
 
 class Verified(NamedTuple):

@@ -24,6 +24,7 @@ IOMMU_FAILED = _any(
     r"^(?!.*command line).*(DMAR|AMD-Vi|iommu).*"
     r"(fail|firmware bug|broken|invalid|can(no|')t|unable|error)",
     r"(DMAR|AMD-Vi).*disabling iommu",
+    r"BIOS is broken; DMAR reported at address",
     r"DMAR: No (DMAR devices|DRHD structure) found",
     r"DMAR: .*Not attempting DMA translation",
     r"AMD-Vi: Disable IOMMU on",
@@ -65,6 +66,8 @@ IDENTITY_MAPPED = _any(
     r"due to platform rmrr requirement",
 )
 # From a patch that some distributions carry.
+# Source: kernel, drivers/iommu/intel/iommu.c (intel_iommu_setup).
+RELAX_UNKNOWN = _any(r"DMAR: Unknown option - 'relax_rmrr'")
 RMRR_RELAXED = _any(r"assuming all RMRRs are relaxable")
 # Memory that a device may not access, or an interrupt that it may not send.
 # Source: kernel, drivers/iommu/intel/dmar.c (dmar_fault_do_one),

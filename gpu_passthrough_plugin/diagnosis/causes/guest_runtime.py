@@ -10,20 +10,32 @@ from gpu_passthrough_plugin.formats import (
     kernel_messages,
     modprobe,
 )
+from gpu_passthrough_plugin.model.group import RESERVED_REGION
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, known, shown
 
 
 def rmrr(case: Case) -> Cause | None:
     """Find that the firmware keeps memory mapped for the device (RMRR)."""
     line = kernel_log.first(case.messages, kernel_messages.IDENTITY_MAPPED)
-    if line is None:
+    reserved = next(
+        (r.text for r in case.reasons if r.rule == RESERVED_REGION), None
+    )
+    if line is None and reserved is None:
         return None
+    text = (
+        f"the firmware keeps memory mapped for {case.target.address} (RMRR,"
+        " or RMR on ARM), so the kernel does not let a guest use it"
+    )
+    rejected = kernel_log.first(
+        case.evidence.messages, kernel_messages.RELAX_UNKNOWN
+    )
+    if rejected is not None:
+        text += f"; this kernel does not know relax_rmrr ({rejected})"
     return Cause(
         "rmrr",
         Confidence.CERTAIN,
-        f"the firmware keeps memory mapped for {case.target.address} (RMRR),"
-        " so the kernel does not let a guest use it",
-        line,
+        text,
+        line or reserved or "",
         "update the firmware, or disable 'Pre-boot DMA Protection' or the"
         " vendor's shared memory for that slot in the firmware setup",
     )
@@ -68,8 +80,6 @@ def _frees_framebuffer(case: Case) -> bool:
 def interrupt_remapping(case: Case) -> Cause | None:
     """Find that interrupts are not remapped; VFIO then refuses guests."""
     evidence = case.evidence
-    if _allows_unsafe_interrupts(case):
-        return None
     line = kernel_log.first(
         evidence.messages, kernel_messages.NO_INTERRUPT_REMAPPING
     )
@@ -84,6 +94,17 @@ def interrupt_remapping(case: Case) -> Cause | None:
     )
     if (line is None and word is None) or (on and word is None):
         return None
+    allowed = _unsafe_interrupts(case)
+    if allowed is not None:
+        return Cause(
+            "interrupt-remapping",
+            Confidence.POSSIBLE,
+            "interrupts are not remapped, and VFIO starts guests all the same:"
+            " a guest can send the host any interrupt",
+            f"{line or f'/proc/cmdline: {word}'}; {allowed.source}",
+            "for guests that are not trusted, remove allow_unsafe_interrupts"
+            " and use a machine that remaps interrupts",
+        )
     return Cause(
         "interrupt-remapping",
         Confidence.CERTAIN if line else Confidence.LIKELY,
@@ -165,13 +186,14 @@ def reset_shared(case: Case) -> Cause | None:
     )
 
 
-def _allows_unsafe_interrupts(case: Case) -> bool:
+def _unsafe_interrupts(case: Case) -> modprobe.Option | None:
+    """Return what allows interrupts that are not remapped, or None."""
     option = modprobe.parameters(
         case.evidence.installation,
         known(case.evidence.facts.kernel_arguments) or (),
         "vfio_iommu_type1",
     ).get("allow_unsafe_interrupts")
-    return option is not None and option.is_true
+    return option if option is not None and option.is_true else None
 
 
 def _has_reset_methods(case: Case) -> bool:

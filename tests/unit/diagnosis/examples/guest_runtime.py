@@ -64,12 +64,13 @@ EXAMPLES = {
         UNMAPPED,
         (
             case(*bound()),
-            case(*bound(), log=(UNMAPPED,), installation=found(UNSAFE)),
+            case(*bound(), installation=found(UNSAFE)),
             case(*bound(), facts=facts(kernel_arguments=("intremap=on",))),
             case(*bound(), log=(ERRATUM, ENABLED)),
         ),
         (
             case(*bound(), facts=facts(kernel_arguments=("nointremap",))),
+            case(*bound(), log=(UNMAPPED,), installation=found(UNSAFE)),
             case(*bound(), log=(ERRATUM,)),
             case(*bound(), log=("AMD-Vi: Disabling interrupt remapping",)),
         ),
