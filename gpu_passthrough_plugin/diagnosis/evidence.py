@@ -158,6 +158,17 @@ class Case(NamedTuple):
         return self.member is not None and self.member.is_on_vfio is False
 
     @property
+    def is_without_iommu(self) -> bool:
+        """Return whether it is in no group, and no setting gives it one."""
+        function, facts = self.function, self.evidence.facts
+        return (
+            function is not None
+            and function.iommu_group is None
+            and facts.iommus == ()
+            and not facts.can_have_iommu
+        )
+
+    @property
     def peers(self) -> tuple[Member, ...]:
         """Return the endpoints assigned with the function, itself included.
 

@@ -115,6 +115,21 @@ class HostFacts(NamedTuple):
         return isinstance(vendor, Unknown) or vendor in IOMMU_TABLES
 
     @property
+    def is_dom0(self) -> bool:
+        """Whether it is Xen's control domain: the IOMMU is Xen's."""
+        return self.hypervisor is not None and "dom0" in self.hypervisor
+
+    @property
+    def can_have_iommu(self) -> bool:
+        """Whether settings of its own may give it an IOMMU.
+
+        Not so of a virtual machine without one, and of Xen's control domain.
+        """
+        if self.is_dom0:
+            return False
+        return self.hypervisor is None or self.has_iommu_table
+
+    @property
     def has_iommu_table(self) -> bool:
         """Whether the firmware is known to describe an IOMMU of any kind."""
         tables = self.acpi_tables

@@ -177,6 +177,9 @@ def causes(case: Case) -> tuple[Cause, ...]:
             rule_set.is_last and ranked
         ):
             ranked += _ranked(case, rule_set)
+    if case.is_without_iommu:
+        # Which driver has it is all one: VFIO cannot use it.
+        ranked = [cause for cause in ranked if cause.name not in BINDING]
     return tuple(_within_verdict(case, cause) for cause in ranked)
 
 

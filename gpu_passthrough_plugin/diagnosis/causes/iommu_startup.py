@@ -273,13 +273,12 @@ def _evidence_text(case: Case) -> str:
 def _has_no_group(case: Case) -> bool:
     """Return whether neither the function nor the host has any group.
 
-    Not so of a virtual machine without a table of an IOMMU: no setting of
-    its own gives it one.
+    Not so where no setting of its own gives it an IOMMU.
     """
     function, facts = case.function, case.evidence.facts
     if function is None or function.iommu_group is not None:
         return False
-    if facts.hypervisor is not None and not facts.has_iommu_table:
+    if not facts.can_have_iommu:
         return False
     return not case.evidence.has_groups and not _runs(case)
 
