@@ -108,6 +108,8 @@ SRIOV_FAILED = _any(
     r"can't enable \d+ VFs",
     r"no driver bound to device; cannot configure SR-IOV",
     r"driver does not support SR-IOV configuration via sysfs",
+    # Source: kernel, drivers/net/ethernet/broadcom/bnxt/bnxt_sriov.c.
+    r"Reject SRIOV config request",
 )
 # Source: kernel, drivers/pci/pci.c (pci_power_up, pci_raw_set_power_state).
 NOT_AWAKE = _any(
@@ -125,11 +127,17 @@ DEVICE_LOST = _any(
     r"Couldn't reload saved state",
 )
 # Source: kernel, drivers/pci/pci.c (__pci_request_region).
-BAR_IN_USE = _any(r"BAR \d.*can't reserve")
+# Web pages turn the apostrophe of copied logs into a typographic one.
+BAR_IN_USE = _any(r"BAR \d.*can['\u2019]t reserve")
 # From a driver itself, and not from the command line that turns it off.
 FRAMEBUFFER = _any(
     r"^(?!.*command line)(?!.*(efifb|vesafb|simplefb):off).*"
     r"(\befifb\b|simpledrm|simple-framebuffer|vesafb)"
+)
+# Source: kernel, drivers/gpu/drm/drm_drv.c (drm_dev_register).
+FRAMEBUFFER_DEVICE = re.compile(
+    r"Initialized simpledrm \S+ (?:\d+ )?for"
+    r" (?P<name>simple-framebuffer\.\d+)\b"
 )
 
 # Source: kernel, drivers/pci/pci.c (pci_dev_wait).

@@ -175,7 +175,8 @@ def moved(case: Case) -> Cause | None:
     target, function = case.target, case.function
     if function is None:
         other = _same_model_elsewhere(case)
-        if other is None:
+        if other is None or _physical(case) is not None:
+            # A virtual function that is missing may be its physical's twin.
             return None
         return Cause(
             "moved",

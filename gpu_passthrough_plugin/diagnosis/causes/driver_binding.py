@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
 from gpu_passthrough_plugin.formats import (
     kernel_log,
@@ -122,14 +124,27 @@ def competing_driver(case: Case) -> Cause | None:
         return None
     line = kernel_log.first(case.messages, kernel_messages.word(driver))
     is_first = line is not None and _is_before_vfio(case, line)
+    ignored = _ignored_line(case, driver)
     return Cause(
         "competing-driver",
         Confidence.CERTAIN,
         f"{function.address} is bound to {driver}"
-        f"{', which was loaded before vfio-pci' if is_first else ''}",
+        f"{', which was loaded before vfio-pci' if is_first else ''}"
+        f"{f'; modprobe ignores {ignored}' if ignored else ''}",
         line or f"/sys/bus/pci/devices/{function.address}/driver: {driver}",
         _fix(case, driver),
     )
+
+
+def _ignored_line(case: Case, driver: str) -> str | None:
+    """Return a line that may be meant to keep the driver from loading."""
+    for line in modprobe.configuration(case.evidence.installation):
+        if line.is_valid or line.is_remark:
+            continue
+        is_named = line.module == modprobe.normalise(driver)
+        if is_named or "blacklist" in posixpath.basename(line.path):
+            return str(line)
+    return None
 
 
 def _is_denylist_disabled(case: Case) -> bool:

@@ -48,7 +48,8 @@ def framebuffer(case: Case) -> Cause | None:
     messages = case.evidence.messages
     framebuffer_line = kernel_log.first(messages, kernel_messages.FRAMEBUFFER)
     is_boot_vga = detail is not None and detail.boot_vga is True
-    if line is None and _frees_framebuffer(case):
+    words = _framebuffer_words(case)
+    if line is None and words:
         return None
     if line is None and not (is_boot_vga and framebuffer_line):
         return None
@@ -58,23 +59,46 @@ def framebuffer(case: Case) -> Cause | None:
         f"the kernel's boot framebuffer may still use the memory of"
         f" {case.target.address}",
         line or f"boot_vga: 1; {framebuffer_line}",
-        "select another primary display in the firmware setup, or add"
-        " initcall_blacklist=sysfb_init (video=efifb:off before kernel 5.15)"
-        " to the kernel command line",
+        _framebuffer_fix(case, words),
     )
 
 
-def _frees_framebuffer(case: Case) -> bool:
-    """Return whether the running kernel was told to have no framebuffer."""
+def _framebuffer_fix(case: Case, words: list[str]) -> str:
+    """Return how to free the memory; what was tried already is no fix."""
+    fix = "select another primary display in the firmware setup, or "
+    matches = map(
+        kernel_messages.FRAMEBUFFER_DEVICE.search, case.evidence.messages
+    )
+    name = next((match["name"] for match in matches if match), None)
+    if words and name:
+        return (
+            f"{fix}run 'echo {name} > /sys/bus/platform/devices/{name}"
+            "/driver/unbind' at every boot before a guest starts:"
+            f" {' and '.join(words)} did not keep the kernel from making it"
+        )
+    if words:
+        return (
+            f"{fix}unbind the driver that /proc/iomem shows in this memory:"
+            f" {' and '.join(words)} did not keep the kernel from using it"
+        )
+    return (
+        f"{fix}add initcall_blacklist=sysfb_init (video=efifb:off before"
+        " kernel 5.15) to the kernel command line"
+    )
+
+
+def _framebuffer_words(case: Case) -> list[str]:
+    """Return the running kernel's words against a boot framebuffer."""
     words = known(case.evidence.facts.kernel_arguments) or ()
-    return any(
-        kernel_cmdline.contains(words, argument)
+    return [
+        argument
         for argument in (
             "initcall_blacklist=sysfb_init",
             "video=efifb:off",
             "video=vesafb:off",
         )
-    )
+        if kernel_cmdline.contains(words, argument)
+    ]
 
 
 def interrupt_remapping(case: Case) -> Cause | None:
