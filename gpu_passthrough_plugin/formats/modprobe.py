@@ -28,8 +28,11 @@ FOLDERS = (
     "/lib/modprobe.d",
 )
 """In order of precedence: a file hides files of its name in later ones."""
+MISSPELT_FOLDERS = ("/etc/modeprobe.d", "/etc/modprobe.conf.d")
+"""Folders that people take for the first one; nothing reads them."""
 SUFFIX = ".conf"
 READS = Reads(folders=tuple(Folder(f, (SUFFIX,)) for f in FOLDERS))
+READS |= Reads(folders=tuple(Folder(f, ()) for f in MISSPELT_FOLDERS))
 
 # How many words each command has at least, itself included.
 _COMMANDS = {

@@ -113,7 +113,7 @@ def modprobe_unread(case: Case) -> Cause | None:
         "modprobe-unread",
         Confidence.CERTAIN if line else Confidence.POSSIBLE,
         "modprobe ignores the configuration of vfio-pci",
-        line or f"{names[0]} does not end in .conf",
+        line or names[0],
         "put 'options vfio-pci ids=…' into a file in /etc/modprobe.d whose"
         " name ends in .conf, or run 'gpu-passthrough host enable --binding"
         " ids'; then reboot",
@@ -246,12 +246,18 @@ def _options(evidence: Evidence) -> Iterator[object]:
 
 
 def _ignored_files(evidence: Evidence) -> Iterator[str]:
-    """Yield files named for vfio that modprobe does not read."""
+    """Yield files named for vfio that modprobe does not read, and why."""
+    for folder in modprobe.MISSPELT_FOLDERS:
+        for name in evidence.installation.names(folder):
+            if "vfio" in name:
+                path = posixpath.join(folder, name)
+                yield f"{path}: modprobe does not read {folder}"
     for folder in modprobe.FOLDERS:
         for name in evidence.installation.names(folder):
             is_read = name.endswith((".conf", *_BACKUPS))
             if "vfio" in name and not is_read:
-                yield posixpath.join(folder, name)
+                path = posixpath.join(folder, name)
+                yield f"{path} does not end in .conf"
 
 
 def _image_names(case: Case) -> tuple[str, ...] | None:
