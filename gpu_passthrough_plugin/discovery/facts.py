@@ -12,8 +12,9 @@ from gpu_passthrough_plugin.discovery import host_dependencies, hypervisor
 from gpu_passthrough_plugin.discovery.hypervisor import CPUINFO
 from gpu_passthrough_plugin.discovery.modules import OSRELEASE
 from gpu_passthrough_plugin.discovery.tree import Tree, text
-from gpu_passthrough_plugin.formats import kernel_cmdline
+from gpu_passthrough_plugin.formats import kernel_cmdline, sysfs_path
 from gpu_passthrough_plugin.model import budget, fabric
+from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.group import GroupAttributes, ReservedRegion
 from gpu_passthrough_plugin.model.host_facts import CpuVendor, HostFacts
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why, decoded
@@ -41,6 +42,7 @@ _FABRIC_MODE = re.compile(
     r"^[ \t]*FABRIC_MODE[ \t]*=[ \t]*(.*?)[ \t\r]*$", re.M
 )
 _BOARD = "sys/firmware/devicetree/base/model"
+_CONNECTORS = "sys/class/drm"
 _GROUPS = "sys/kernel/iommu_groups"
 # A group has a handful; a fabricated list is cut off.
 _MOST_GROUP_BYTES = 1 << 16
@@ -61,7 +63,26 @@ def facts(tree: Tree) -> HostFacts:
         board=_board(tree.read(_BOARD)),
         fabric_mode=_fabric_mode(text(tree, fabric.MANAGER_PATH.lstrip("/"))),
         address_bits=address_bits(tree),
+        monitors=_monitors(tree),
     )
+
+
+def _monitors(tree: Tree) -> frozenset[Address]:
+    """Return the functions with an output that a monitor is connected to.
+
+    Source: Linux, drivers/gpu/drm/drm_sysfs.c (``status_show``); connectors
+    are named such as ``card1-eDP-1``.
+    """
+    names = tree.names(_CONNECTORS)
+    addresses: set[Address] = set()
+    for name in () if isinstance(names, Unknown) else names:
+        folder = f"{_CONNECTORS}/{name}"
+        if "-" not in name or text(tree, f"{folder}/status") != "connected":
+            continue
+        path = tree.real(folder)
+        if not isinstance(path, Unknown):
+            addresses.update(sysfs_path.endpoints(path)[-1:])
+    return frozenset(addresses)
 
 
 def _board(data: bytes | Unknown) -> str | None:

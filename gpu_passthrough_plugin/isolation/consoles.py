@@ -50,6 +50,12 @@ def description(member: Member, facts: HostFacts) -> str:
             f"{member.address} shows the host's console, and whether there is"
             f" another is unknown: {facts.consoles}"
         )
+    if not boot_vga:
+        return (
+            f"{member.address} has a monitor, and may show the host's only"
+            " console: such a display is not marked as the firmware's primary"
+            " one before Linux 6.17"
+        )
     return f"{member.address} shows the host's only console"
 
 
@@ -57,12 +63,15 @@ def is_only_console(member: Member, facts: HostFacts) -> bool:
     """Return whether passing it through leaves the host without a console.
 
     True for the firmware's primary display where the kernel has no
-    console but virtual terminals, and where that is not known.
+    console but virtual terminals, and where that is not known.  A display
+    that is no VGA device has no mark of that before Linux 6.17: where a
+    monitor is connected to it, it may be the primary one.
     """
     if member.detail is None or not member.function.is_display:
         return False
     boot_vga = member.detail.boot_vga
-    if not boot_vga:
+    may_be_primary = boot_vga is None and member.address in facts.monitors
+    if not boot_vga and not may_be_primary:
         return False
     consoles = facts.consoles
     if isinstance(consoles, Unknown):

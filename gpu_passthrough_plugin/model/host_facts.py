@@ -93,6 +93,7 @@ class HostFacts(NamedTuple):
     :param fabric_mode: ``FABRIC_MODE`` of NVIDIA Fabric Manager; None where
         it is not installed.
     :param address_bits: of a physical address, as the CPU has them.
+    :param monitors: functions with an output that a monitor is connected to.
     """
 
     cpu_vendor: CpuVendor | Unknown
@@ -107,6 +108,7 @@ class HostFacts(NamedTuple):
     board: str | None = None
     fabric_mode: int | Unknown | None = None
     address_bits: int | Unknown = MISSING
+    monitors: frozenset[Address] = frozenset()
 
     @property
     def may_be_x86(self) -> bool:

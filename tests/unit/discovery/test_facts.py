@@ -53,6 +53,7 @@ def test_nothing_is_known_of_an_empty_tree() -> None:
     values = found._asdict()
     assert values.pop("hypervisor") is values.pop("board") is None
     assert values.pop("fabric_mode") is None
+    assert not values.pop("monitors")
     for name, value in values.items():
         assert isinstance(value, Unknown), name
         assert value.why is Why.MISSING
