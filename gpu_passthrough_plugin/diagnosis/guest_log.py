@@ -59,6 +59,12 @@ _PROBE_FAILED = re.compile(
     re.IGNORECASE,
 )
 _NOT_VIABLE = re.compile(r"group (?P<number>\d+) is not viable", re.IGNORECASE)
+# Source: QEMU, hw/vfio/pci.c (vfio_pci_hot_reset, vfio_pci_reset).
+_NOT_RESET = re.compile(
+    r"Cannot reset device (?P<address>[0-9a-f:.]+), (no available reset"
+    r"|depends on group (?P<number>\d+) which is not owned)",
+    re.IGNORECASE,
+)
 _LOST = (
     kernel_messages.FALLEN_OFF,
     kernel_messages.XID,
@@ -68,7 +74,7 @@ _LOST = (
 )
 _PATTERNS = (
     _NO_ADDRESSES, _FABRIC, kernel_messages.NVLINK_XID, _NOT_VIABLE, *_LOST,
-    _NO_ROM, _CODE_43, _PROBE_FAILED,
+    _NOT_RESET, _NO_ROM, _CODE_43, _PROBE_FAILED,
 )  # fmt: skip
 _NVIDIA_WORDS = re.compile(
     r"NVRM|\bnvidia\b|RmInitAdapter|\bCUDA\b", re.IGNORECASE
@@ -215,6 +221,25 @@ def group_not_viable(case: GuestCase) -> Cause | None:
     )
 
 
+def not_reset(case: GuestCase) -> Cause | None:
+    """Find that QEMU could not reset a function alone, or with its bus."""
+    line = _first(case, _NOT_RESET)
+    match = _NOT_RESET.search(line or "")
+    if line is None or match is None:
+        return None
+    address, number = match["address"], match["number"]
+    fix = (
+        f"give the guest group {number} as well, or leave {address} to the"
+        " host: the reset of their bus resets both"
+        if number
+        else "give the guest all functions of the card, which are reset"
+        " together; Linux 6.12.23 refuses that: take another release"
+    )
+    sure = Confidence.CERTAIN if number else Confidence.POSSIBLE
+    text = f"QEMU did not reset {address} before the guest"
+    return Cause("guest-not-reset", sure, text, line, fix)
+
+
 def card_lost(case: GuestCase) -> Cause | None:
     """Find that the card stopped responding while the guest had it."""
     line = next(
@@ -314,6 +339,7 @@ _EXPLANATIONS: tuple[GuestRule, ...] = (
     group_not_viable,
     no_address_space,
     fabric_not_ready,
+    not_reset,
     card_lost,
     no_rom,
     code_43,
@@ -322,6 +348,7 @@ NAMES = (
     "guest-group-not-viable",
     "guest-no-address-space",
     "guest-fabric",
+    "guest-not-reset",
     "guest-card-lost",
     "guest-no-rom",
     "guest-code-43",

@@ -121,6 +121,18 @@ CASES: dict[str, tuple[Sequence[str], Evidence]] = {
         evidence(*H200S),
     ),
     "code 43, AMD": (("Code 43",), evidence(RADEON)),
+    # Single-GPU-Passthrough#103.
+    "group not owned": (
+        ("qemu-system-x86_64: vfio: Cannot reset device 0000:0b:00.0, depends"
+         " on group 14 which is not owned.",),
+        evidence(RADEON),
+    ),
+    # "[STABLE] 6.12.23: vfio error", on Linux's list of April 2025.
+    "no reset": (
+        ("vfio: Cannot reset device 0000:0b:00.0, no available reset"
+         " mechanism.",),
+        evidence(RADEON),
+    ),
     "driver failed": ((FAILED,), evidence(*H200S)),
 }  # fmt: skip
 
@@ -145,6 +157,8 @@ def found(name: str) -> tuple[Cause, ...]:
         ("no ROM", "guest-no-rom", "0000:0b:00.0"),
         ("code 43, NVIDIA", "guest-code-43", "465"),
         ("code 43, AMD", "guest-code-43", "reset"),
+        ("group not owned", "guest-not-reset", "0000:0b:00.0"),
+        ("no reset", "guest-not-reset", "0000:0b:00.0"),
         ("driver failed", "guest-driver-failed", "could not start"),
     ],
 )
@@ -169,6 +183,23 @@ def test_a_set_that_is_complete_is_no_fault() -> None:
     assert guest_log.causes((FAILED,), board("vfio-pci"))[0].name == (
         "guest-driver-failed"
     )
+
+
+def test_a_function_without_a_reset_is_one_of_a_card() -> None:
+    (owned,), (alone,) = found("group not owned"), found("no reset")
+    assert "group 14" in owned.fix
+    assert "all functions of the card" in alone.fix
+    assert alone.confidence is Confidence.POSSIBLE
+
+
+def test_a_second_start_is_the_hosts_matter() -> None:
+    """vendor-reset#80: an MI100 whose first guest was well."""
+    line = (
+        "amdgpu: [drm:atom_op_jump] *ERROR* atombios stuck in loop for more"
+        " than 20secs aborting"
+    )
+    (cause,) = guest_log.causes((line,), evidence(RADEON))
+    assert cause.name == "guest-card-lost" and "host" in cause.fix
 
 
 def test_a_log_without_any_such_message() -> None:
