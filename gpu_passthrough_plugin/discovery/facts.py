@@ -70,6 +70,9 @@ def facts(tree: Tree) -> HostFacts:
 def _monitors(tree: Tree) -> frozenset[Address]:
     """Return the functions with an output that a monitor is connected to.
 
+    None where a driver has the display that the firmware used: it is known
+    then which one that is.
+
     Source: Linux, drivers/gpu/drm/drm_sysfs.c (``status_show``); connectors
     are named such as ``card1-eDP-1``.
     """
@@ -77,10 +80,12 @@ def _monitors(tree: Tree) -> frozenset[Address]:
     addresses: set[Address] = set()
     for name in () if isinstance(names, Unknown) else names:
         folder = f"{_CONNECTORS}/{name}"
-        if "-" not in name or text(tree, f"{folder}/status") != "connected":
-            continue
         path = tree.real(folder)
-        if not isinstance(path, Unknown):
+        if isinstance(path, Unknown):
+            continue
+        if text(tree, f"{path.partition('/drm/')[0]}/boot_vga") == "1":
+            return frozenset()
+        if "-" in name and text(tree, f"{folder}/status") == "connected":
             addresses.update(sysfs_path.endpoints(path)[-1:])
     return frozenset(addresses)
 

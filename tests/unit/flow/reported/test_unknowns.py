@@ -46,6 +46,24 @@ def test_a_panel_shows_the_console_without_a_mark() -> None:
         assert verdict(host, "c3:00.0") == "assignable"
 
 
+def test_a_monitor_of_a_second_card_is_no_console() -> None:
+    """A laptop whose external output is wired to the card for guests."""
+    host = reported.host(
+        """
+        00:02.0 0300 8086:46a6 group=1 driver=i915 vga=1
+        01:00.0 0302 10de:25e2 group=15 driver=nvidia
+        """,
+        consoles=("tty0",),
+    )
+    for card, place in (("card0", "00:02.0"), ("card1", "01:00.0")):
+        below = f"/devices/pci0000:{place[:2]}/0000:{place}/drm/{card}"
+        host.device(below, "drm")
+        host.device(f"{below}/{card}-HDMI-A-1", "drm",
+                    {"status": "connected\n"})  # fmt: skip
+    assert verdict(host, "01:00.0") == "assignable"
+    assert verdict(host, "00:02.0").startswith("blocked\nonly-console")
+
+
 def listed_only() -> Host:
     """jaypipes/ghw#463: four cards by vendor, device, class and modalias."""
     host = reported.host("")
