@@ -8,6 +8,8 @@ canonical/nvidia-prime#15, OpenGamingCollective/asusctl#344.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -38,6 +40,8 @@ READS = Reads(
     ),
 )
 
+# More than any file has; a made-up one may have thousands.
+_MOST_RULES = 32
 _TERM = re.compile(r'([A-Z]+(?:\{[^}"]{1,64}\})?)\s*([=!+:-]?=)\s*"([^"]*)"')
 _MATCHES = {"==": True, "!=": False}
 # supergfxd switches the laptop's second graphics processor.
@@ -79,13 +83,19 @@ def removals(installation: Installation) -> Iterator[Removal]:
     """Yield what removes functions on a host, one for each rule."""
     for folder in (*_OWN, *_PACKAGED):
         for path in installation.paths(folder, ".rules"):
-            yield from _rules(path, _text(installation, path))
+            yield from _rules_of(path, _text(installation, path))
     yield from _supergfxd(_text(installation, SUPERGFXD))
 
 
 def _text(installation: Installation, path: str) -> str:
     content = installation.files.get(path, b"")
     return "" if isinstance(content, Unknown) else as_text(content)
+
+
+# Asked again for each function that is missing.
+@functools.lru_cache(maxsize=64)
+def _rules_of(path: str, text: str) -> tuple[Removal, ...]:
+    return tuple(itertools.islice(_rules(path, text), _MOST_RULES))
 
 
 def _rules(path: str, text: str) -> Iterator[Removal]:

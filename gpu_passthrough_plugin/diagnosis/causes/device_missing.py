@@ -142,7 +142,11 @@ def _removal(case: Case) -> Removal | None:
 def _another_device(case: Case) -> Address | None:
     """Return a target of the slot that is another device now, or None."""
     slot = case.target.address.slot_address
-    ids = {m.address: _ids(m.function) for m in case.evidence.members}
+    ids = {
+        m.address: _ids(m.function)
+        for m in case.evidence.members
+        if m.address.slot_address == slot
+    }
     return next(
         (
             t.address
