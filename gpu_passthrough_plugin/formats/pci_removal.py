@@ -42,7 +42,9 @@ READS = Reads(
 
 # More than any file has; a made-up one may have thousands.
 _MOST_RULES = 32
-_TERM = re.compile(r'([A-Z]+(?:\{[^}"]{1,64}\})?)\s*([=!+:-]?=)\s*"([^"]*)"')
+_TERM = re.compile(
+    r'(?<![A-Z])([A-Z]{1,32}(?:\{[^}"]{1,64}\})?)\s*([=!+:-]?=)\s*"([^"]*)"'
+)
 _MATCHES = {"==": True, "!=": False}
 # supergfxd switches the laptop's second graphics processor.
 _NVIDIA = 0x10DE

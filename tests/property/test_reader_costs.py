@@ -38,6 +38,7 @@ from gpu_passthrough_plugin.formats import (
     os_release,
     oslo_config_file,
     pci_config,
+    pci_removal,
     qemu_arguments,
     routes,
     shell_assignments,
@@ -73,7 +74,8 @@ PIECES = (
     "host=06:00.0,", "vfio-pci,", "00:25:90:ab:cd:ef", "10.0.0.7", "a@b:",
     "http://", "password=", "--password ", "::", "UUID=", "DMAR: ", "AMD-Vi: ",
     "amdgpu: ", "arm-smmu ", "NVRM: ", "pciehp: Slot(", "habanalabs", "BAR 1",
-    "Request device [", "fault ", "SXid ", "iommu", "[drm] ",
+    'ATTR{remove}="1"', 'ATTR{class}=="0x03*", ', "A" * 64, "Request device [",
+    "fault ", "SXid ", "iommu", "[drm] ",
 )  # fmt: skip
 
 
@@ -92,6 +94,12 @@ def options(text: str) -> object:
     return modprobe.parameters(made, (), "vfio_pci"), modprobe.blocks(
         made, (), "vfio_pci"
     )
+
+
+def removals(text: str) -> object:
+    rules = installation("/etc/udev/rules.d/a.rules", text)
+    supergfxd = installation("/etc/supergfxd.conf", text)
+    return [list(pci_removal.removals(i)) for i in (rules, supergfxd)]
 
 
 def messages(text: str) -> object:
@@ -182,6 +190,7 @@ READERS: dict[str, tuple[Callable[[str], object], ...]] = {
     "oslo_config_file": (
         lambda text: oslo_config_file.read("a.conf", text.encode(), []),
     ),
+    "pci_removal": (removals,),
     "pci_config": (
         lambda text: pci_config.port(text.encode()),
         lambda text: pci_config.reduced(text.encode()),
