@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from gpu_passthrough_plugin.diagnosis.evidence import Case, Cause, Confidence
 from gpu_passthrough_plugin.formats import (
     device_ids,
@@ -20,80 +22,110 @@ from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.reading import Unknown
 
 
+class _Absence(NamedTuple):
+    """Why a function is missing.
+
+    :param addition: to the text that it is missing.
+    :param line: what shows it; None for nothing better than its absence.
+    """
+
+    addition: str
+    line: str | None
+    fix: str
+
+
 def gone(case: Case) -> Cause | None:
     """Find that the host has no function at the address."""
     if case.member is not None:
         return None
     count = len(case.evidence.members)
-    address = case.target.address
-    present = [
-        m.address
-        for m in case.evidence.members
-        if m.address.slot_address == address.slot_address
-    ]
-    text = f"no PCI function at {address}"
-    line = kernel_log.first(case.messages, kernel_messages.REMOVED)
-    fix = (
-        "check that the card is seated and has power, and that the slot is"
-        " enabled in the firmware setup"
-    )
-    physical = _physical(case)
-    if physical is not None:
-        text = (
-            f"{text}: it may be a virtual function, and"
-            f" {physical.address}, which can have some, has none enabled"
-        )
-        fix = (
-            f"let the driver of {physical.address} enable them at every boot"
-            " (sriov_numvfs), before anything binds them"
-        )
-        if physical.is_on_vfio is True:
-            text = f"{text}, as it is on {physical.function.driver}"
-            fix = (
-                f"leave {physical.address} to its own driver: remove what"
-                " binds it to vfio-pci (ids=, driver_override, a hook of the"
-                f" hypervisor), then {fix}"
-            )
-        line = kernel_log.last(
-            kernel_log.about(case.evidence.messages, physical.address),
-            kernel_messages.SRIOV_FAILED,
-        )
-    elif (removal := _removal(case)) is not None:
-        text = f"{text}: {removal.path} removes such functions from the bus"
-        line = line or str(removal)
-        fix = removal.remedy
-    elif (other := _another_device(case)) is not None:
-        text = f"{text}: bus numbers have changed, {other} is another device"
-        fix = _enable_again(case)
-    elif present:
-        text = (
-            f"{text}, although other functions of the slot are there"
-            f" ({present[0]}): something removed it from the bus"
-        )
-        fix = (
-            "search /etc/udev/rules.d and /usr/lib/udev/rules.d for"
-            " ATTR{remove}, disable that rule or the graphics switching tool"
-            " that removes the function, then reboot"
-        )
-    elif _same_model_elsewhere(case) is not None:
-        fix = _enable_again(case)
-    elif line is None and (
-        line := kernel_log.first(
-            case.evidence.messages, kernel_messages.BUS_NUMBERS_SHORT
-        )
-    ):
-        text = f"{text}, and a bridge of the host has no bus numbers"
-        fix = (
-            "let the firmware setup reserve more bus numbers, or add"
-            " pci=assign-busses to the kernel command line, then reboot"
-        )
+    absence = _virtual_absence(case) or _absence(case)
     return Cause(
         "gone",
         Confidence.CERTAIN,
-        text,
-        line
+        f"no PCI function at {case.target.address}{absence.addition}",
+        absence.line
         or f"/sys/bus/pci/devices has {count} functions, but not this one",
-        fix,
+        absence.fix,
+    )
+
+
+def _virtual_absence(case: Case) -> _Absence | None:
+    """Return why a virtual function is missing; None if it is not one."""
+    physical = _physical(case)
+    if physical is None:
+        return None
+    addition = (
+        f": it may be a virtual function, and {physical.address}, which can"
+        " have some, has none enabled"
+    )
+    fix = (
+        f"let the driver of {physical.address} enable them at every boot"
+        " (sriov_numvfs), before anything binds them"
+    )
+    if physical.is_on_vfio is True:
+        addition = f"{addition}, as it is on {physical.function.driver}"
+        fix = (
+            f"leave {physical.address} to its own driver: remove what binds it"
+            " to vfio-pci (ids=, driver_override, a hook of the hypervisor),"
+            f" then {fix}"
+        )
+    line = kernel_log.last(
+        kernel_log.about(case.evidence.messages, physical.address),
+        kernel_messages.SRIOV_FAILED,
+    )
+    return _Absence(addition, line, fix)
+
+
+def _absence(case: Case) -> _Absence:
+    """Return why a function is missing: removed, renumbered or lost."""
+    line = kernel_log.first(case.messages, kernel_messages.REMOVED)
+    removal = _removal(case)
+    if removal is not None:
+        return _Absence(
+            f": {removal.path} removes such functions from the bus",
+            line or str(removal),
+            removal.remedy,
+        )
+    other = _another_device(case)
+    if other is not None:
+        return _Absence(
+            f": bus numbers have changed, {other} is another device",
+            line,
+            _enable_again(case),
+        )
+    slot = case.target.address.slot_address
+    present = [
+        m.address
+        for m in case.evidence.members
+        if m.address.slot_address == slot
+    ]
+    if present:
+        return _Absence(
+            f", although other functions of the slot are there ({present[0]}):"
+            " something removed it from the bus",
+            line,
+            "search /etc/udev/rules.d and /usr/lib/udev/rules.d for"
+            " ATTR{remove}, disable that rule or the graphics switching tool"
+            " that removes the function, then reboot",
+        )
+    if _same_model_elsewhere(case) is not None:
+        return _Absence("", line, _enable_again(case))
+    short = kernel_log.first(
+        case.evidence.messages, kernel_messages.BUS_NUMBERS_SHORT
+    )
+    if line is None and short is not None:
+        return _Absence(
+            ", and a bridge of the host has no bus numbers",
+            short,
+            "let the firmware setup reserve more bus numbers, or add"
+            " pci=assign-busses to the kernel command line, then reboot",
+        )
+    return _Absence(
+        "",
+        line,
+        "check that the card is seated and has power, and that the slot is"
+        " enabled in the firmware setup",
     )
 
 
