@@ -21,11 +21,10 @@ from gpu_passthrough_plugin.formats import kernel_log, kernel_messages
 from gpu_passthrough_plugin.model import fabric as fabrics
 from gpu_passthrough_plugin.model.address_space import Firmware, needed_bytes
 from gpu_passthrough_plugin.model.fabric import SHARED, VGPU
-from gpu_passthrough_plugin.model.function import NVIDIA, BarKind
+from gpu_passthrough_plugin.model.function import AMD, NVIDIA, BarKind
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.reading import known
 
-_AMD = 0x1002
 _GIB = 1 << 30
 _MIB = 1 << 20
 _SHOWN = 8
@@ -98,7 +97,7 @@ class GuestCase(NamedTuple):
             vendor
             for words, vendor in (
                 (_NVIDIA_WORDS, NVIDIA),
-                (_AMD_WORDS, _AMD),
+                (_AMD_WORDS, AMD),
             )
             if words.search(line)
         ]
@@ -251,7 +250,7 @@ def card_lost(case: GuestCase) -> Cause | None:
     without = [
         str(m.address)
         for m in case.candidates(line)
-        if m.detail is not None and not known(m.detail.reset_methods)
+        if m.detail is not None and m.detail.reset_methods == ()
     ]
     host = f"; the host has no reset for {', '.join(without)}"
     return Cause(
@@ -298,9 +297,11 @@ def code_43(case: GuestCase) -> Cause | None:
     if line is None:
         return None
     vendors = {m.function.vendor_id for m in case.candidates(line)}
-    if vendors == {_AMD}:
-        text = "Windows stopped the driver of an AMD card; most often because"
-        text += " the card was not reset since its last guest"
+    if vendors == {AMD}:
+        text = (
+            "Windows stopped the driver of an AMD card; most often because the"
+            " card was not reset since its last guest"
+        )
         fix = (
             "power-cycle the host; if that helps once, install vendor-reset"
             " on the host, or assign the card once per boot"

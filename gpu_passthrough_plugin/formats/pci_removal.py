@@ -17,6 +17,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.function import AMD, NVIDIA
 from gpu_passthrough_plugin.model.installation import (
     Folder,
     Installation,
@@ -46,8 +47,6 @@ _TERM = re.compile(
     r'(?<![A-Z])([A-Z]{1,32}(?:\{[^}"]{1,64}\})?)\s*([=!+:-]?=)\s*"([^"]*)"'
 )
 _MATCHES = {"==": True, "!=": False}
-# supergfxd switches the laptop's second graphics processor.
-_NVIDIA = 0x10DE
 
 
 class Removal(NamedTuple):
@@ -143,5 +142,5 @@ def _supergfxd(text: str) -> Iterator[Removal]:
         f'"mode": "{mode}"',
         "let supergfxd keep the card: run 'supergfxctl --mode Hybrid' (or"
         " Vfio), then reboot",
-        (("ATTR{vendor}", True, f"{_NVIDIA:#06x}|0x1002"),),
+        (("ATTR{vendor}", True, f"{NVIDIA:#06x}|{AMD:#06x}"),),
     )

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.function import Function
+from gpu_passthrough_plugin.model.function import INTEL, Function
 from gpu_passthrough_plugin.model.reading import Unknown
 
 # The processors' own functions (USB, security processor, audio and sensor
 # coprocessors) that share a slot with their graphics, which is ATI's 1002.
 # Source: pci.ids.
 _PROCESSOR = 0x1022
-_INTEL = 0x8086
 _HD_AUDIO = 0x0403
 
 
@@ -84,7 +83,7 @@ def _is_on_board(first: Function, function: Function) -> bool:
     """Return whether it is Intel's on the root bus, and no display's."""
     return (
         function.address.bus == 0
-        and function.vendor_id == _INTEL
+        and function.vendor_id == INTEL
         and not first.is_display
     )
 

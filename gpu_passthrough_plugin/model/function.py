@@ -112,6 +112,10 @@ class Function(NamedTuple):
 # virtio's transitional ones say.  Source: PCI Code and ID Assignment 1.11.
 _CARRIES_HOST = frozenset({0x00, 0x01, 0x02, 0x0C, 0x0D})
 
+# Vendors.  Source: pci.ids.
+AMD = 0x1002
+"""Of graphics; the processors' own functions are 1022."""
+INTEL = 0x8086
 NVIDIA = 0x10DE
 _OTHER_BRIDGE = 0x0680
 
@@ -122,11 +126,10 @@ def is_lost_by_reset(vendor_id: object, product_id: object) -> bool:
     It reads ff until the host reboots; its virtual functions do not.
     Source: amd/MxGPU-Virtualization#25.
     """
-    return vendor_id == _AMD and product_id in _LOST_BY_RESET
+    return vendor_id == AMD and product_id in _LOST_BY_RESET
 
 
 _ACCELERATOR = 0x12
-_AMD = 0x1002
 # Physical functions of MI300A, MI300X, MI308X, MI325X, MI350X and MI355X.
 # Source: pci.ids.
 _LOST_BY_RESET = frozenset(

@@ -13,6 +13,7 @@ from gpu_passthrough_plugin.formats.iommu_arguments import (
     INTEL,
     INTEL_ON,
 )
+from gpu_passthrough_plugin.model.function import INTEL as INTEL_VENDOR
 from gpu_passthrough_plugin.model.group import NO_IOMMU, VFIO_NO_IOMMU
 from gpu_passthrough_plugin.model.host_facts import (
     FEATURES,
@@ -21,8 +22,6 @@ from gpu_passthrough_plugin.model.host_facts import (
     start_remedy,
 )
 from gpu_passthrough_plugin.model.reading import Unknown, known
-
-_INTEL = 0x8086
 
 
 def firmware_off(case: Case) -> Cause | None:
@@ -217,7 +216,7 @@ def _left_out_graphics(case: Case) -> str | None:
     function = case.function
     if function is None or not function.is_display:
         return None
-    if function.vendor_id != _INTEL or case.target.address.bus != 0:
+    if function.vendor_id != INTEL_VENDOR or case.target.address.bus != 0:
         return None
     return kernel_log.first(
         case.evidence.messages, kernel_messages.GRAPHICS_LEFT_OUT

@@ -11,7 +11,11 @@ from gpu_passthrough_plugin.formats import (
     kernel_log,
     kernel_messages,
 )
-from gpu_passthrough_plugin.model.function import is_lost_by_reset
+from gpu_passthrough_plugin.model.function import (
+    AMD,
+    NVIDIA,
+    is_lost_by_reset,
+)
 from gpu_passthrough_plugin.model.reading import Unknown, known
 
 _POWER_CYCLE = (
@@ -33,7 +37,7 @@ def reset_failed(case: Case) -> Cause | None:
             f"{_POWER_CYCLE}; give the card to one guest a boot, or use its"
             " virtual functions (AMD's driver gim)"
         )
-    elif target.vendor_id == _AMD:
+    elif target.vendor_id == AMD:
         fix = (
             f"{fix} install the reset module vendor-reset where it knows the"
             " card, or assign the card once per boot"
@@ -104,7 +108,7 @@ def pcie_error(case: Case) -> Cause | None:
 
     The port above the function is the one that reports a link that is down.
     """
-    messages = (*case.messages, *_messages_of_port(case))
+    messages = _messages_of_link(case)
     line = kernel_log.last(messages, kernel_messages.PCIE_ERROR)
     if line is None or _is_undone(
         messages, line, kernel_messages.PCIE_RECOVERED
@@ -160,7 +164,7 @@ def gpu_fault(case: Case) -> Cause | None:
 
 def nvlink_fault(case: Case) -> Cause | None:
     """Find an error of the NVLink fabric that a GPU of NVIDIA is on."""
-    if case.target.vendor_id != _NVIDIA:
+    if case.target.vendor_id != NVIDIA:
         return None
     messages = case.evidence.messages
     line = _last_of_place(case, kernel_messages.NVLINK_XID) or kernel_log.last(
@@ -329,8 +333,6 @@ def _driver_error(case: Case) -> str | None:
 
 # The recovery action of Xid 154.
 _RECOVERED = re.compile(r": 154\b.* to 0x0 \(None\)")
-_NVIDIA = 0x10DE
-_AMD = 0x1002
 
 
 def _last_of_place(case: Case, pattern: re.Pattern[str]) -> str | None:
@@ -361,11 +363,15 @@ def _fallen_off(case: Case) -> str | None:
     return None
 
 
-def _messages_of_port(case: Case) -> tuple[str, ...]:
+def _messages_of_link(case: Case) -> tuple[str, ...]:
+    """Return the messages on the function and the port above it, in order."""
     detail = case.detail
-    if detail is None or not detail.bridges:
-        return ()
-    return kernel_log.about(case.evidence.messages, detail.bridges[-1])
+    ports = () if detail is None else detail.bridges[-1:]
+    every = case.evidence.messages
+    messages = {*case.messages}.union(
+        *(kernel_log.about(every, port) for port in ports)
+    )
+    return tuple(message for message in every if message in messages)
 
 
 def _is_undone(

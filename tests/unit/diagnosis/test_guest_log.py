@@ -15,7 +15,7 @@ from gpu_passthrough_plugin.diagnosis.evidence import (
 )
 from gpu_passthrough_plugin.model.function import Bar, BarKind
 from tests.golden import assert_golden, sections
-from tests.unit.diagnosis.build import evidence, member
+from tests.unit.diagnosis.build import LOST, evidence, member
 from tests.unit.isolation.values import audio, facts, function, gpu
 
 GIB = 1 << 30
@@ -176,6 +176,15 @@ def test_the_window_of_an_old_firmware_holds_all_cards() -> None:
     assert "string=1048576" in cause.fix
     (cause,) = found("address bits of QEMU")
     assert "string=65536" in cause.fix
+
+
+def test_unread_reset_methods_are_not_missing_ones() -> None:
+    unread = RADEON._replace(
+        detail=RADEON.detail and RADEON.detail._replace(reset_methods=LOST)
+    )
+    messages, _ = CASES["started a second time"]
+    (cause,) = guest_log.causes(messages, evidence(unread))
+    assert "no reset" not in cause.text
 
 
 def test_a_set_that_is_complete_is_no_fault() -> None:
