@@ -8,7 +8,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli.command import Command
@@ -18,7 +18,6 @@ from gpu_passthrough_plugin.flow import boot, host_snapshot, inventory, release
 from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.formats import nova_alias
 from gpu_passthrough_plugin.host.devices import RecordedDevices
-from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.host.locks import HostLock
 from gpu_passthrough_plugin.isolation.partition import Policy
@@ -26,6 +25,9 @@ from gpu_passthrough_plugin.model import request, selector
 from gpu_passthrough_plugin.model.function import Binding, Identity
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.model.reading import known
+
+if TYPE_CHECKING:
+    from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 
 _HOST = "hyhive"
 _ALIAS = '{"name": "gpu", "vendor_id": "10de", "product_id": "1430"}'
@@ -61,6 +63,7 @@ class Demo(Command):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.discovery import recorded_tree
+        from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 
         def write(line: str) -> None:
             self.app.stdout.write(f"{line}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute import assignment, attachment, bar_space
@@ -15,12 +16,14 @@ from gpu_passthrough_plugin.flow.context import HostContext, require_current
 from gpu_passthrough_plugin.flow.recovery import locked_and_recovered
 from gpu_passthrough_plugin.flow.teardown import give_back, guest_faults
 from gpu_passthrough_plugin.formats.domain_xml import Domain
-from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.function import Rebind
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.request import Request
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
+
+if TYPE_CHECKING:
+    from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 
 Step = Callable[[str], None]
 Records = tuple[UnitRecord, ...]

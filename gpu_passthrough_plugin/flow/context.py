@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import LedgerDriver
@@ -12,12 +13,14 @@ from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.flow.host_snapshot import Scope
 from gpu_passthrough_plugin.host.devices import Devices
-from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Binding
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
+
+if TYPE_CHECKING:
+    from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

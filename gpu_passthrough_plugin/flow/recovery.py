@@ -10,15 +10,18 @@ import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute import assignment
 from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.flow.teardown import give_back, guest_faults
-from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.unit import State
+
+if TYPE_CHECKING:
+    from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 
 _RETRY_S = 5
 # Units in these states are in the middle of an act.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid as uuids
+from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute import assignment
@@ -11,9 +12,11 @@ from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.flow.sanitise import check_clean, sanitise
 from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.formats.host_devices import host_functions
-from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
+
+if TYPE_CHECKING:
+    from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 
 
 def guest_faults(
