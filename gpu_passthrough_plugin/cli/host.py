@@ -229,6 +229,7 @@ class HostVerify(Lister):
             )
         if result.refusal:
             say(result.refusal)
+            self.status = 1
         if any(row.status is Status.FAIL for row in result.findings):
             self.status = 1
         guest = [] if result.guest is None else [_guest_row(result.guest)]
@@ -284,8 +285,7 @@ def _guest_row(causes: tuple[Cause, ...]) -> tuple[object, ...]:
         "no message of this log is known to be about a PCI function",
     )
     fixes = tuple(f"{n}. {cause.fix}" for n, cause in enumerate(causes, 1))
-    status = Status.WARN if causes else Status.PASS
-    return ("guest log", "", "", str(status), None, (), texts, fixes)
+    return ("guest log", "", "", str(Status.WARN), None, (), texts, fixes)
 
 
 def _numbered(causes: tuple[Cause, ...]) -> Iterator[str]:

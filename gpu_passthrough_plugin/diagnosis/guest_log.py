@@ -19,14 +19,17 @@ from gpu_passthrough_plugin.diagnosis.evidence import (
 )
 from gpu_passthrough_plugin.formats import kernel_log, kernel_messages
 from gpu_passthrough_plugin.model import fabric as fabrics
-from gpu_passthrough_plugin.model.address_space import Firmware, needed_bytes
+from gpu_passthrough_plugin.model.address_space import (
+    MIB,
+    Firmware,
+    needed_bytes,
+    shown,
+)
 from gpu_passthrough_plugin.model.fabric import SHARED, VGPU
 from gpu_passthrough_plugin.model.function import AMD, NVIDIA, BarKind
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.reading import known
 
-_GIB = 1 << 30
-_MIB = 1 << 20
 _SHOWN = 8
 _MOST = 1000
 
@@ -125,7 +128,7 @@ def no_address_space(case: GuestCase) -> Cause | None:
         if m.detail is not None
     }
     host = ", ".join(
-        f"{address} {_size(max(bar.size_bytes for bar in bars))}"
+        f"{address} {shown(max(bar.size_bytes for bar in bars))}"
         for address, bars in list(slots.items())[:_SHOWN]
         if bars
     )
@@ -201,22 +204,30 @@ def group_not_viable(case: GuestCase) -> Cause | None:
     if line is None or match is None:
         return None
     number = int(match["number"])
+    members = [
+        m for m in case.evidence.members if m.function.iommu_group == number
+    ]
     others = [
         f"{m.address} ({m.function.driver})"
-        for m in case.evidence.members
-        if m.function.iommu_group == number
-        and m.role.is_assigned
+        for m in members
+        if m.role.is_assigned
         and isinstance(m.function.driver, str)
         and m.is_on_vfio is False
     ]
+    text = (
+        f"a driver of the host has a function of IOMMU group {number}"
+        + (f": {', '.join(others)}" if others else "")
+        if members
+        else f"this host has no IOMMU group {number}: the log may be of"
+        " another host's guest, or of an earlier boot"
+    )
     return Cause(
         "guest-group-not-viable",
-        Confidence.CERTAIN if others else Confidence.LIKELY,
-        f"a driver of the host has a function of IOMMU group {number}"
-        + (f": {', '.join(others)}" if others else ""),
+        Confidence.CERTAIN if others else Confidence.POSSIBLE,
+        text,
         line,
-        f"run 'gpu-passthrough group show {number}': assign the group whole,"
-        " or leave it to the host if that says so",
+        f"run 'gpu-passthrough group show {number}' on its host: assign the"
+        " group whole, or leave it to the host if that says so",
     )
 
 
@@ -252,12 +263,15 @@ def card_lost(case: GuestCase) -> Cause | None:
         for m in case.candidates(line)
         if m.detail is not None and m.detail.reset_methods == ()
     ]
-    host = f"; the host has no reset for {', '.join(without)}"
     return Cause(
         "guest-card-lost",
         Confidence.LIKELY,
         "the card stopped responding, or was not reset before this guest"
-        + (host if without else ""),
+        + (
+            f"; the host has no reset for {', '.join(without)}"
+            if without
+            else ""
+        ),
         line,
         "power-cycle the host; if it happens at every second start, install a"
         " reset module for the card where there is one (vendor-reset for"
@@ -297,7 +311,7 @@ def code_43(case: GuestCase) -> Cause | None:
     if line is None:
         return None
     vendors = {m.function.vendor_id for m in case.candidates(line)}
-    if vendors == {AMD}:
+    if AMD in vendors and NVIDIA not in vendors:
         text = (
             "Windows stopped the driver of an AMD card; most often because the"
             " card was not reset since its last guest"
@@ -312,10 +326,9 @@ def code_43(case: GuestCase) -> Cause | None:
             " 465 refuses to run in a guest"
         )
         fix = (
-            "update the driver in the guest; if it is newer than that, look"
-            " for causes above and below this one: no addresses for a BAR, a"
-            " ROM that cannot be read, a card that was not reset, or a vGPU"
-            " without a licence"
+            "update the driver in the guest; if it is newer, look for another"
+            " cause: no addresses for a BAR, a ROM that cannot be read, a card"
+            " that was not reset, or a vGPU without a licence"
         )
     return Cause("guest-code-43", Confidence.POSSIBLE, text, line, fix)
 
@@ -346,15 +359,10 @@ _EXPLANATIONS: tuple[GuestRule, ...] = (
     code_43,
 )
 NAMES = (
-    "guest-group-not-viable",
-    "guest-no-address-space",
-    "guest-fabric",
-    "guest-not-reset",
-    "guest-card-lost",
-    "guest-no-rom",
-    "guest-code-43",
+    "guest-group-not-viable", "guest-no-address-space", "guest-fabric",
+    "guest-not-reset", "guest-card-lost", "guest-no-rom", "guest-code-43",
     "guest-driver-failed",
-)
+)  # fmt: skip
 """The name of each cause, in the order of starting; the guide has each."""
 
 
@@ -384,12 +392,6 @@ def _first(case: GuestCase, pattern: re.Pattern[str]) -> str | None:
     return None if line is None else line.strip()
 
 
-def _size(size: int) -> str:
-    if size >= _GIB:
-        return f"{size // _GIB} GiB"
-    return f"{max(size // _MIB, 1)} MiB"
-
-
 def _window_mib(needed: int) -> int:
     """Return a window for BARs: a power of two, of 64 GiB or more."""
-    return max(1 << (needed // _MIB).bit_length(), 64 << 10)
+    return max(1 << (needed // MIB).bit_length(), 64 << 10)

@@ -187,6 +187,21 @@ def test_unread_reset_methods_are_not_missing_ones() -> None:
     assert "no reset" not in cause.text
 
 
+def test_a_group_that_the_host_does_not_have() -> None:
+    messages = ("vfio 0000:06:00.0: group 999 is not viable",)
+    (cause,) = guest_log.causes(messages, evidence(*H200S))
+    assert "no IOMMU group 999" in cause.text
+    assert cause.confidence is Confidence.POSSIBLE
+
+
+def test_code_43_beside_a_management_controllers_display() -> None:
+    bmc = member(function("03:00.0", "1a03:2000", 0x030000, driver="ast"))
+    (cause,) = guest_log.causes(
+        ("Code 43",), evidence(RADEON._replace(role=bmc.role), bmc)
+    )
+    assert "AMD" in cause.text
+
+
 def test_a_set_that_is_complete_is_no_fault() -> None:
     """nvtrust#128: everything in one guest, and no message of the fabric."""
     assert guest_log.causes((FAILED,), board("vfio-pci"))[0].name == (
