@@ -12,8 +12,10 @@ from gpu_passthrough_plugin.model.function import (
     PhysicalFunction,
 )
 from gpu_passthrough_plugin.model.group import (
+    IN_USE,
     NO_PRIMARY,
     RESERVED_REGION,
+    SRIOV_ENABLED,
     Member,
     Reason,
     Role,
@@ -248,10 +250,10 @@ def in_use(case: GroupCase) -> Iterator[Reason]:
         if isinstance(running, Unknown) or isinstance(vgpu_type, Unknown):
             why = running if isinstance(running, Unknown) else vgpu_type
             text = f"may carry a running vGPU: it is unknown ({why})"
-            yield Reason("in-use", f"{member.address} {text}", iommu.AS_ROOT)
+            yield Reason(IN_USE, f"{member.address} {text}", iommu.AS_ROOT)
         elif running:
             yield Reason(
-                "in-use",
+                IN_USE,
                 f"{member.address} carries a running vGPU"
                 f" ({', '.join(running)})",
                 "stop its guest, then write 1 to"
@@ -259,7 +261,7 @@ def in_use(case: GroupCase) -> Iterator[Reason]:
             )
         elif vgpu_type:
             yield Reason(
-                "in-use",
+                IN_USE,
                 f"{member.address} carries a vGPU (type {vgpu_type}), which a"
                 " guest may use",
                 "stop its guest; once no process has the vGPU open, write 0"
@@ -268,7 +270,7 @@ def in_use(case: GroupCase) -> Iterator[Reason]:
             )
         elif vgpu_type is not None:
             yield Reason(
-                "in-use",
+                IN_USE,
                 f"{member.address} is a place for a vGPU, and has to stay on"
                 f" driver {shown(member.function.driver)}",
                 "hand out vGPUs with Nova's own device_spec (managed: no) or"
@@ -285,7 +287,7 @@ def sriov(case: GroupCase) -> Iterator[Reason]:
         if used:
             users = ", ".join(f"{v.address} ({v.use})" for v in used)
             yield Reason(
-                "in-use",
+                IN_USE,
                 f"guests may use virtual functions of {member.address}:"
                 f" {users}",
                 "select the virtual functions instead; or stop the guests that"
@@ -293,7 +295,7 @@ def sriov(case: GroupCase) -> Iterator[Reason]:
             )
         elif isinstance(role, PhysicalFunction) and role.enabled_vfs:
             yield Reason(
-                "sriov-enabled",
+                SRIOV_ENABLED,
                 f"{member.address} has {role.enabled_vfs} virtual functions"
                 " enabled",
                 "select the virtual functions instead; or stop the guests that"
@@ -301,7 +303,7 @@ def sriov(case: GroupCase) -> Iterator[Reason]:
             )
         elif isinstance(role, Unknown):
             yield Reason(
-                "sriov-enabled",
+                SRIOV_ENABLED,
                 f"whether {member.address} has virtual functions enabled"
                 f" is unknown: {role}",
                 iommu.AS_ROOT,

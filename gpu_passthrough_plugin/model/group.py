@@ -35,6 +35,10 @@ class Role(enum.StrEnum):
 
 NO_IOMMU = "no-iommu"
 """The rule against a function that no IOMMU isolates."""
+SRIOV_ENABLED = "sriov-enabled"
+"""The rule against a physical function that has virtual ones."""
+IN_USE = "in-use"
+"""The rule against what guests may use, itself or its virtual functions."""
 VFIO_NO_IOMMU = "vfio-no-iommu"
 """The rule against a group that VFIO made without an IOMMU."""
 NO_PRIMARY = "no-primary"

@@ -6,7 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from gpu_passthrough_plugin.model.finding import Status
-from gpu_passthrough_plugin.model.group import NO_PRIMARY, Group, Role
+from gpu_passthrough_plugin.model.group import (
+    IN_USE,
+    NO_PRIMARY,
+    SRIOV_ENABLED,
+    Group,
+    Role,
+)
 from gpu_passthrough_plugin.model.unit import DeviceType
 from gpu_passthrough_plugin.nova import pools
 from gpu_passthrough_plugin.nova.control_plane import GROUP_FILTER, PCI_FILTER
@@ -180,12 +186,16 @@ def _bridges(view: HostView) -> Iterator[Problem]:
             yield entry.place, (_some(addresses),)
 
 
+# Of a physical function whose virtual ones are there, and used.
+_ENABLED = frozenset({SRIOV_ENABLED, IN_USE})
+
+
 def _not_assignable(view: HostView) -> Iterator[Problem]:
     reported = set()
     for entry in view.assignable:
         for reason in entry.device.group.verdict.reasons:
             # Neutron's virtual functions need their physical one enabled.
-            is_meant = reason.rule == "sriov-enabled" and entry.spec.is_network
+            is_meant = entry.spec.is_network and reason.rule in _ENABLED
             if reason.rule == NO_PRIMARY or is_meant:
                 continue
             if (entry.place, reason) not in reported:

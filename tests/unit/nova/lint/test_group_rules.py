@@ -9,8 +9,10 @@ import pytest
 
 from gpu_passthrough_plugin.formats.nova_release import Release
 from gpu_passthrough_plugin.model.finding import Status
-from tests.trees import hosts
+from gpu_passthrough_plugin.nova.lint import check, configuration
+from tests.trees import hosts, reported
 from tests.trees.host import Host
+from tests.unit.flow.reported import answers
 from tests.unit.nova.lint.build import FILTER, fault, faults, kinds, pci
 
 FAIL = Status.FAIL
@@ -106,6 +108,22 @@ def test_a_physical_function_of_neutron_s_goes_with_virtual_ones() -> None:
     ]
     found = faults(hosts.virtual_functions(), pci(specs))
     assert not [f for f in found if f.check == "sriov"]
+
+
+def test_neutrons_physical_function_of_used_virtual_ones() -> None:
+    host = reported.host(
+        """
+        05:00.0 0200 15b3:1017 group=1 driver=mlx5_core vfs=8/1
+        05:00.1 0200 15b3:1018 group=2 driver=vfio-pci physical=05:00.0
+        """
+    )
+    judged = tuple(answers.groups(host, answers.select("15b3:*")).values())
+    rules = {r.rule for group in judged for r in group.verdict.reasons}
+    assert rules == {"in-use"}
+    spec = {"product_id": "1017", "physical_network": "physnet0"}
+    conf = configuration.read([("nova.conf", pci([spec]).encode())])
+    found = check.findings(conf, judged, Release(34))
+    assert not [f for f in found if f.status is FAIL]
 
 
 @pytest.mark.parametrize("value", ["yes", "no", None])
