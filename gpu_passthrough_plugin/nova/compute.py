@@ -9,6 +9,7 @@ from typing import NamedTuple
 from gpu_passthrough_plugin.formats import nova_pci_address
 from gpu_passthrough_plugin.formats.nova_device_spec import DeviceSpec
 from gpu_passthrough_plugin.formats.nova_release import Feature
+from gpu_passthrough_plugin.model import trait
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.model.unit import DeviceType, Unit, UnitFunction
@@ -211,7 +212,10 @@ def _traits(
     if _is_virtual(function):
         for other in host.units:
             if any(_kind(f) == _kind(function) for f in other.functions):
-                traits &= other.traits
+                shared = traits & other.traits
+                # Forbidden, not required: one that has it decides.
+                marks = (traits | other.traits) & {trait.UNISOLATED}
+                traits = shared | marks
     return traits
 
 

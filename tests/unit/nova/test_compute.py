@@ -71,6 +71,21 @@ def test_virtual_functions_share_the_traits_that_all_have() -> None:
     ] * 2
 
 
+def test_one_unisolated_virtual_function_marks_all_of_its_kind() -> None:
+    """A flavor forbids the mark, so that nobody gets what has it."""
+    host = handed(hosts.virtual_functions(), "c1", NICS)
+    first, second = host.units
+    marked = frozenset({"CUSTOM_IOMMU_UNISOLATED", "CUSTOM_A"})
+    host = of(
+        host,
+        dataclasses.replace(first, traits=marked),
+        dataclasses.replace(second, traits=frozenset({"CUSTOM_A"})),
+    )
+    assert [spec.traits for spec in specs(host, PRIMARY)] == [
+        ("CUSTOM_A", "CUSTOM_IOMMU_UNISOLATED")
+    ] * 2
+
+
 def test_the_physical_function_of_enabled_ones_is_not_listed() -> None:
     host = handed(hosts.virtual_functions(), "c1", "15b3:*")
     assert addresses(specs(host, PRIMARY)) == ["05:00.1", "05:00.2"]
