@@ -143,14 +143,16 @@ def shortage(guest: Guest, slots: Sequence[Slot]) -> Shortage | None:
 def needed_address_bits(guest: Guest, slots: Sequence[Slot]) -> int | None:
     """Return how many address bits are enough; None where none are.
 
-    OVMF trusts 41 and more on any host, so no fewer are returned; nor more
-    than the host has.
+    OVMF trusts 41 and more on any host, so no fewer are returned where the
+    host has them; nor more than it has.
     """
 
     def changed(bits: int) -> Guest:
         return guest._replace(address_bits=bits, has_1gib_pages=True)
 
-    return _first(range(_VALID_FROM, guest.host_bits + 1), changed, slots)
+    usual = range(_VALID_FROM, guest.host_bits + 1)
+    few = [b for b in sorted(_trusted(guest)) if b <= guest.host_bits]
+    return _first((*usual, *few), changed, slots)
 
 
 def needed_mmio64_mib(guest: Guest, slots: Sequence[Slot]) -> int | None:
@@ -239,13 +241,17 @@ def _ovmf_window(guest: Guest, memory_end: int) -> tuple[int, int]:
 def _trusted_bits(guest: Guest) -> int | None:
     """Return how many address bits OVMF goes by; None for none."""
     bits = guest.address_bits
-    trusted: frozenset[int] = frozenset()
-    if not isinstance(guest.cpu_vendor, Unknown):
-        trusted = _TRUSTED.get(guest.cpu_vendor, trusted)
-    if bits < _VALID_FROM and bits not in trusted:
+    if bits < _VALID_FROM and bits not in _trusted(guest):
         return None
     most = _OVMF_BITS if guest.has_1gib_pages else _SMALL_PAGE_BITS
     return min(bits, most)
+
+
+def _trusted(guest: Guest) -> frozenset[int]:
+    vendor = guest.cpu_vendor
+    if isinstance(vendor, Unknown):
+        return frozenset()
+    return _TRUSTED.get(vendor, frozenset())
 
 
 def _rounded(number: int, step: int) -> int:

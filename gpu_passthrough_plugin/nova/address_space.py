@@ -28,7 +28,7 @@ from gpu_passthrough_plugin.model.address_space import (
     shortage,
 )
 from gpu_passthrough_plugin.model.function import Bar
-from gpu_passthrough_plugin.model.host_facts import CpuVendor
+from gpu_passthrough_plugin.model.host_facts import IOMMU_TABLES, CpuVendor
 from gpu_passthrough_plugin.model.reading import Unknown, known
 
 MODE, BITS = "hw:maxphysaddr_mode", "hw:maxphysaddr_bits"
@@ -47,6 +47,16 @@ class HostHardware(NamedTuple):
     bars: Mapping[Address, tuple[Bar, ...] | Unknown]
     cpu_vendor: CpuVendor | Unknown
     address_bits: int | Unknown
+
+    @property
+    def may_be_x86(self) -> bool:
+        """Whether its guests may have address bits of their own.
+
+        Source: libvirt, qemu/qemu_validate.c (qemuValidateDomainDefCpu),
+        which refuses ``<maxphysaddr>`` on other architectures.
+        """
+        vendor = self.cpu_vendor
+        return isinstance(vendor, Unknown) or vendor in IOMMU_TABLES
 
 
 class Step(NamedTuple):
@@ -117,11 +127,31 @@ def slots(
     return tuple(sizes)
 
 
+def need_on(
+    hardware: HostHardware,
+    units: Sequence[Sequence[Slot]],
+    ram_mib: int,
+    bits: int = QEMU_ADDRESS_BITS,
+) -> Need | Unknown | None:
+    """Return what guests of a host lack; ``Unknown`` how to give it to them.
+
+    :param units: all of a kind, each with its slots.
+    :param bits: that guests have by default.
+    """
+    if not hardware.may_be_x86:
+        return None
+    lack = need(default_guest(hardware, ram_mib, bits), units)
+    if lack is not None and isinstance(hardware.address_bits, Unknown):
+        return hardware.address_bits
+    return lack
+
+
 def need(guest: Guest, units: Sequence[Sequence[Slot]]) -> Need | None:
     """Return what guests with some of the units lack; None for nothing.
 
     :param units: all of a kind on one host, each with its slots.
     """
+    units = sorted(units, key=_size_bytes, reverse=True)
     parts = [
         [slot for unit in units[:count] for slot in unit]
         for count in range(1, min(len(units), _MOST_UNITS) + 1)
@@ -134,6 +164,10 @@ def need(guest: Guest, units: Sequence[Sequence[Slot]]) -> Need | None:
         return None
     bits = [needed_address_bits(guest, part) for part in parts]
     return Need(tuple(_steps(bits)), fewest, lack)
+
+
+def _size_bytes(unit: Sequence[Slot]) -> int:
+    return sum(bar.size_bytes for slot in unit for bar in slot)
 
 
 def worst(needs: Iterable[Need | None]) -> Need | None:

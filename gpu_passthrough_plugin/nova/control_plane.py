@@ -132,8 +132,7 @@ def _need(
     of_units = [slots for slots in sizes if slots is not None]
     if len(of_units) < len(units):
         return MISSING
-    guest = address_space.default_guest(host.hardware, size.ram_mib)
-    return address_space.need(guest, sorted(of_units, reverse=True))
+    return address_space.need_on(host.hardware, of_units, size.ram_mib)
 
 
 def _together(

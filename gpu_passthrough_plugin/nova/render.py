@@ -203,7 +203,11 @@ def _need_comment(flavor: Flavor) -> list[str]:
     if need.steps[-1].bits is None:
         mapped = [step.units for step in need.steps[:-1]]
         most = max(mapped, default=need.fewest - 1)
-        text += f" No guest of these hosts can map more than {most}."
+        text += (
+            f" No guest of these hosts can map more than {most}."
+            if most
+            else " No guest of these hosts can map any."
+        )
     return _comment(text)
 
 

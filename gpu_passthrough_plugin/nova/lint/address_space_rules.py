@@ -13,7 +13,7 @@ from gpu_passthrough_plugin.model.address_space import (
     shown,
 )
 from gpu_passthrough_plugin.model.finding import Status
-from gpu_passthrough_plugin.model.reading import known
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 from gpu_passthrough_plugin.nova import address_space
 from gpu_passthrough_plugin.nova.address_space import BITS, MODE, Need
 from gpu_passthrough_plugin.nova.lint import alias_matching
@@ -45,7 +45,7 @@ def _lacking(view: HostView, *, can_ask: bool) -> Iterator[Problem]:
         return
     for line in view.aliases:
         need = _need(line.entry, view)
-        if need is None or need.lack.is_low or not need.enough:
+        if not isinstance(need, Need) or need.lack.is_low or not need.enough:
             continue
         yield (
             line.place,
@@ -61,7 +61,7 @@ def _lacking(view: HostView, *, can_ask: bool) -> Iterator[Problem]:
 
 def _unread(view: HostView) -> Iterator[Problem]:
     for line in view.aliases:
-        if _bits(view) is None or _slots(line.entry, view) is None:
+        if isinstance(_need(line.entry, view), Unknown):
             yield line.place, (line.entry.name,)
 
 
@@ -69,7 +69,7 @@ def _hopeless(view: HostView) -> Iterator[Problem]:
     """Yield aliases for which no setting is enough on this host."""
     for line in view.aliases:
         need = _need(line.entry, view)
-        if need is not None and need.bits is None:
+        if isinstance(need, Need) and need.bits is None:
             where = "below" if need.lack.is_low else "above"
             needed = shown(need.lack.needed_bytes)
             remedy = (
@@ -83,19 +83,21 @@ def _hopeless(view: HostView) -> Iterator[Problem]:
             )
 
 
-def _need(alias: AliasEntry, view: HostView) -> Need | None:
-    bits, slots = _bits(view), _slots(alias, view)
-    if view.hardware is None or bits is None or slots is None:
+def _need(alias: AliasEntry, view: HostView) -> Need | Unknown | None:
+    hardware, slots = view.hardware, _slots(alias, view)
+    if hardware is None or not hardware.may_be_x86:
         return None
-    guest = address_space.default_guest(view.hardware, ram_mib=0, bits=bits)
-    return address_space.need(guest, [[slot] for slot in slots])
-
-
-def _bits(view: HostView) -> int | None:
-    """Return the address bits of guests; None where they are not known."""
-    if view.conf.cpu_mode not in _HOST_MODES or view.hardware is None:
-        return QEMU_ADDRESS_BITS
-    return known(view.hardware.address_bits)
+    bits = (
+        hardware.address_bits
+        if view.conf.cpu_mode in _HOST_MODES
+        else QEMU_ADDRESS_BITS
+    )
+    if slots is None:
+        return MISSING
+    if isinstance(bits, Unknown):
+        return bits
+    units = [[slot] for slot in slots]
+    return address_space.need_on(hardware, units, ram_mib=0, bits=bits)
 
 
 def _slots(alias: AliasEntry, view: HostView) -> tuple[Slot, ...] | None:

@@ -66,6 +66,30 @@ def test_a_host_with_too_few_bits() -> None:
     assert found.enough == ""
 
 
+def test_few_bits_that_the_firmware_trusts_are_enough() -> None:
+    """A desktop of 39 bits with a resized BAR of 32 GiB."""
+    card = (Bar(32 * GIB, BarKind.HIGH), Bar(64 * MIB, BarKind.HIGH))
+    found = need(INTEL._replace(address_bits=39), card)
+    assert found is not None and found.bits == 39
+
+
+def test_the_largest_units_count_first() -> None:
+    small = (Bar(1 * GIB, BarKind.HIGH),)
+    found = need(INTEL, small, H100)
+    assert found is not None and found.fewest == 1
+
+
+def test_what_a_host_can_give_its_guests() -> None:
+    units = [[H100]]
+    assert isinstance(address_space.need_on(INTEL, units, 16384), Need)
+    # libvirt refuses address bits there.
+    arm = INTEL._replace(cpu_vendor=CpuVendor.ARM)
+    assert address_space.need_on(arm, units, 16384) is None
+    unread = INTEL._replace(address_bits=MISSING)
+    assert address_space.need_on(unread, units, 16384) is MISSING
+    assert address_space.need_on(unread, [[A10]], 16384) is None
+
+
 def test_the_host_that_needs_most_decides() -> None:
     one, four = need(INTEL, H100), need(INTEL, *[H100] * 4)
     few = need(INTEL._replace(address_bits=40), H100)
