@@ -101,7 +101,7 @@ _UUID = re.compile(
 )
 # Of FAT, NTFS, ISO 9660, Linux's RAID, and a partition of an MBR.
 _SHORT_UUID = re.compile(
-    r"((?:uuid=|/by-(?:part)?uuid/)[\"']?|--fs-uuid\b[^\n]*?\s)"
+    r"((?:uuid=|/by-(?:part)?uuid/)[\"']?)"
     r"([0-9a-f]{4,}(?:[:-][0-9a-f]{2,})*)(?![\w-])",
     re.IGNORECASE,
 )
@@ -113,10 +113,14 @@ _LABEL = re.compile(
     rf"(?:({_VALUE}){_END}|\"([^\"\n]+)|'([^'\n]+))",
     re.MULTILINE,
 )
-# Source: GRUB, grub-core/commands/search_wrap.c.
+# Source: GRUB, grub-core/commands/search_wrap.c and search.c.
 _SEARCH = re.compile(
-    r"^([ \t]*search[ \t](?=[^\n]*--(?:fs-)?label\b))([^\n]*)", re.MULTILINE
+    r"^([ \t]*(search(?:\.fs_label|\.fs_uuid)?)[ \t]+)([^\n]*)", re.MULTILINE
 )
+_BY_LABEL = frozenset({"-l", "--label", "--fs-label", "search.fs_label"})
+_BY_UUID = frozenset({"-u", "--fs-uuid", "search.fs_uuid"})
+# Options of search whose value is the next word.
+_WITH_VALUE = frozenset({"-s", "--set", "--hint"})
 # A table of device mapper's, as of dm-mod.create=: cipher and key.
 # Source: Linux, Documentation/admin-guide/device-mapper/dm-crypt.rst.
 _CRYPT = re.compile(
@@ -214,15 +218,36 @@ class Identifiers:
         return f"{lead}{self._named(Kind.ID, label)}"
 
     def _search(self, match: re.Match[str]) -> str:
-        """Return GRUB's search for a label without the label."""
-        words = match[2].split()
-        shown = [
-            word
-            if word.startswith("-") or before.startswith("--hint")
-            else self._named(Kind.ID, word.strip("\"'"))
-            for before, word in zip(("", *words), words, strict=False)
-        ]
-        return match[1] + " ".join(shown)
+        """Return GRUB's search for a file system without what names it."""
+        lead, command, rest = match.groups()
+        words = rest.split()
+        if _BY_LABEL.isdisjoint((command, *words)) and _BY_UUID.isdisjoint(
+            (command, *words)
+        ):
+            return match[0]
+        before = ("", *words)
+        place = next(
+            (
+                number
+                for number, word in enumerate(words)
+                if not word.startswith("-")
+                and before[number] not in _WITH_VALUE
+            ),
+            None,
+        )
+        if place is not None:
+            words[place] = self._file_system(words[place])
+        return lead + " ".join(words)
+
+    def _file_system(self, word: str) -> str:
+        """Return a stand-in for a label or id of a file system."""
+        name = word.strip("\"'")
+        if _UUID.fullmatch(name):
+            return word
+        uuid = _SHORT_UUID.fullmatch(f"UUID={name}")
+        if uuid is not None:
+            return self._short_uuid(uuid).removeprefix("UUID=")
+        return self._named(Kind.ID, name)
 
     def _host_name(self, match: re.Match[str]) -> str:
         self.counts[Kind.NAME] += 1

@@ -75,7 +75,7 @@ PIECES = (
     "http://", "password=", "--password ", "::", "UUID=", "DMAR: ", "AMD-Vi: ",
     "amdgpu: ", "arm-smmu ", "NVRM: ", "pciehp: Slot(", "habanalabs", "BAR 1",
     'ATTR{remove}="1"', 'ATTR{class}=="0x03*", ', "A" * 64, "Request device [",
-    "fault ", "SXid ", "iommu", "[drm] ",
+    "fault ", "search ", "--fs-uuid ", "SXid ", "iommu", "[drm] ",
 )  # fmt: skip
 
 
