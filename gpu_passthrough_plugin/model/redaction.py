@@ -103,6 +103,11 @@ _SCRIPTS = (
 )
 
 
+# A value that goes on behind the word's end: a command's output, a list.
+_UNFINISHED = re.compile(r"=\s*(?:\$\(|`|\[|\|)")
+_BEFORE_COMMAND = frozenset({"then", "do", "else"})
+
+
 class _Awaited(enum.Enum):
     """What comes next in a shell's text, by the words before it."""
 
@@ -184,7 +189,7 @@ class Redaction:
                 continue
             piece, is_hidden, awaited = self._next(match, awaited, is_first)
             made.append(piece)
-            is_first = False
+            is_first = match.lastgroup == "bare" and _begins_command(word)
         made.append(text[end:])
         return self.ids("".join(made))
 
@@ -212,6 +217,8 @@ class Redaction:
             return self._masked(word), True, kept
         piece = self._piece(match)
         is_hidden = is_bare and _has_private(word)
+        if is_hidden and _UNFINISHED.search(word):
+            return piece, True, _Awaited.LINE
         return piece, is_hidden, _awaited(word, is_bare, is_first)
 
     def _piece(self, match: re.Match[str]) -> str:
@@ -222,7 +229,11 @@ class Redaction:
             return f'"{inner}"'
         if match.lastgroup == "single":
             return f"'{self._arguments(match['single'])}'"
-        word = self._arguments(match[0])
+        word = match[0]
+        if _has_private(word):
+            # An escaped blank does not end a value.
+            word = re.sub(r"\\\s", "_", word)
+        word = self._arguments(word)
         if not word.endswith("=") or not _has_private(word):
             return word
         # The value follows between quotes.
@@ -292,6 +303,11 @@ class Redaction:
             self.counts[Kind.CREDENTIAL] += 1
         tail = quote or value[len(core) :]
         return f"{quote}{HIDDEN}{tail}"
+
+
+def _begins_command(word: str) -> bool:
+    """Return whether the next word of a shell is a command."""
+    return word in _BEFORE_COMMAND or word[-1] in ";{}|&("
 
 
 def _has_private(word: str) -> bool:

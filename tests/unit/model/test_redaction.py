@@ -246,3 +246,19 @@ def test_redacting_again_changes_nothing(words: list[str]) -> None:
     for redact in (Redaction.arguments, Redaction.shell):
         shown = redact(Redaction(), text)
         assert redact(Redaction(), shown) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'set superusers="r"; password r hunter2',
+        'submenu "x" { password_pbkdf2 root hunter2 }',
+        "if true; then password root hunter2; fi",
+        "password=$(echo hunter2)",
+        "password=`echo hunter2`",
+        "PASSWORD=a\\ hunter2",
+        "passwords=[hunter2, hunter2]",
+    ],
+)
+def test_a_secret_that_a_shell_would_read(text: str) -> None:
+    assert "hunter2" not in Redaction().shell(f"{text}\n")
