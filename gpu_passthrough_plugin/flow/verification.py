@@ -139,9 +139,22 @@ def verify_host(
 
     :raises Refused: when no selected function can be on vfio-pci.
     """
+    snapshot, evidence = _read(tree, policy, boot_evidence)
+    return _verified(snapshot, evidence, boot_evidence)
+
+
+def _read(
+    tree: Tree, policy: Policy, boot_evidence: BootEvidence
+) -> tuple[HostSnapshot, Evidence]:
     snapshot = host_snapshot.read(tree, policy, Scope.ALL)
     boot = boot_state.read(tree, snapshot.facts)
-    evidence = _evidence(snapshot, boot, boot_evidence)
+    return snapshot, _evidence(snapshot, boot, boot_evidence)
+
+
+def _verified(
+    snapshot: HostSnapshot, evidence: Evidence, boot_evidence: BootEvidence
+) -> tuple[Verified, ...]:
+    """Return a finding for each expected function; raise if there is none."""
     selection = targets.selection(evidence.groups, ())
     chosen = {t.address: t for t in selection.targets}
     for member in verify.intended(evidence):
@@ -183,12 +196,10 @@ def verify_with_guest(
     """
     if messages is None:
         return Verification(verify_host(tree, policy, boot_evidence))
-    snapshot = host_snapshot.read(tree, policy, Scope.ALL)
-    boot = boot_state.read(tree, snapshot.facts)
-    evidence = _evidence(snapshot, boot, boot_evidence)
+    snapshot, evidence = _read(tree, policy, boot_evidence)
     causes = guest_log.causes(messages, evidence)
     try:
-        findings = verify_host(tree, policy, boot_evidence)
+        findings = _verified(snapshot, evidence, boot_evidence)
     except errors.Refused as error:
         return Verification((), causes, str(error))
     return Verification(findings, causes)
