@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import sys
@@ -104,9 +105,15 @@ def run(act: Callable[[], int], *, is_debug: bool = False) -> int:
         raise
     except OSError as error:
         # Those of files are translated where they are used.
-        if error.filename is not None:
+        if error.filename is not None or error.errno not in _OF_STDOUT:
             raise
         return abandon_stdout(error)
+
+
+# What writing to a file or a terminal fails with.  Source: write(2).
+_OF_STDOUT = frozenset(
+    {errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF}
+)
 
 
 def abandon_stdout(error: OSError) -> int:
