@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         from gpu_passthrough_plugin.cli import output
 
-        return output.abandon_stdout(error)
+        return output.print_os_error(error)
 
 
 def _run(words: list[str]) -> int:

@@ -104,10 +104,11 @@ def run(act: Callable[[], int], *, is_debug: bool = False) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        # Those of files are translated where they are used.
-        if error.filename is not None or error.errno not in _OF_STDOUT:
-            raise
-        return abandon_stdout(error)
+        if is_debug:
+            import traceback
+
+            traceback.print_exc()
+        return print_os_error(error)
 
 
 # What writing to a file or a terminal fails with.  Source: write(2).
@@ -116,8 +117,15 @@ _OF_STDOUT = frozenset(
 )
 
 
-def abandon_stdout(error: OSError) -> int:
-    """Print why stdout cannot be written; return the exit status."""
+def print_os_error(error: OSError) -> int:
+    """Print an error that nothing translated; return the exit status.
+
+    Those of files are translated where they are used, so that what is left
+    is of stdout or not expected.
+    """
+    if error.filename is not None or error.errno not in _OF_STDOUT:
+        print_error(f"unexpected error: {type(error).__name__}: {error}")
+        return 2
     # What is left in its buffer must not fail again when Python ends.
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the end
     print_error(f"cannot write to stdout: {error.strerror}")

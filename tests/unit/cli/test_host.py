@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import os
 import resource
 import socket
@@ -145,3 +148,26 @@ def test_a_terminal_gets_no_recording() -> None:
             check=False,
         )
     assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "write to stdout"),
+        (ConnectionRefusedError(111, "Connection refused"), "unexpected"),
+        (PermissionError(13, "Permission denied", "/x"), "/x"),
+        (TimeoutError("timed out"), "TimeoutError: timed out"),
+    ],
+)
+def test_only_what_stdout_fails_with_is_blamed_on_it(
+    error: OSError, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> int:
+        raise error
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert output.run(fail) == 2
+        sys.stdout.close()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert text in line
+    assert ("stdout" in line) is (error.errno == errno.ENOSPC)
