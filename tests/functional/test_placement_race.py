@@ -11,8 +11,10 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -20,7 +22,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.placement.ledger import (
     PlacementLedger,
 )
-from gpu_passthrough_plugin.model.unit import State
+from gpu_passthrough_plugin.model.unit import State, UnitKey
 from tests.functional.placement.server import (
     PlacementServer,
     settings_of,
@@ -49,6 +51,8 @@ def placement_server(
 
 RACERS = 8
 ROUNDS = 4
+ATTEMPTS = 5
+T = TypeVar("T")
 Racer = subprocess.Popen[str]
 
 
@@ -60,15 +64,35 @@ def race(url: str) -> None:
     for line in sys.stdin:
         name, text, ends = line.split()
         try:
-            held = ledger.claim(parsed(text), name)
+            held = answered(partial(ledger.claim, parsed(text), name))
             if ends == "freed":
                 for record in held.units:
-                    ledger.move(record, State.FREE)
+                    answered(partial(free, ledger, record.unit.key, name))
         except errors.Error as error:
             print(type(error).__name__, flush=True)
         else:
             print(held.consumer, flush=True)
     ledger.close()
+
+
+def answered(operation: Callable[[], T]) -> T:
+    """Return what an operation returns; repeat it where no answer came.
+
+    One writer after another has SQLite's lock, in no order: after five seconds
+    without it Placement answers with status 500, and a slow machine may do so
+    for as long as a ledger repeats a request.
+    """
+    for _ in range(ATTEMPTS - 1):
+        with contextlib.suppress(errors.Unavailable):
+            return operation()
+    return operation()
+
+
+def free(ledger: PlacementLedger, key: UnitKey, consumer: str) -> None:
+    """Free a unit, unless an earlier attempt did."""
+    record = ledger.unit(key)
+    if record.consumer == consumer:
+        ledger.move(record, State.FREE)
 
 
 @contextlib.contextmanager
