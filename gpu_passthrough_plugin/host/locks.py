@@ -21,6 +21,11 @@ import tooz
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host import lock_backend
+from gpu_passthrough_plugin.host.local_lock import (
+    owner,
+    remove_note,
+    write_note,
+)
 from gpu_passthrough_plugin.host.lock_backend import (
     GRACE_S,
     LockBackend,
@@ -58,8 +63,6 @@ _POSTGRESQL_IS_HELD = """
 SELECT count(*) > 0 FROM pg_locks
 WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted
 """
-_COMMAND_WORDS = 4
-_COMMAND_LENGTH = 80
 
 
 class HostLock:
@@ -122,11 +125,11 @@ class HostLock:
             ) as self._require,
         ):
             try:
-                _write_note(self._note)
+                write_note(self._note)
                 yield
             finally:
                 self._require = None
-                _remove_note(self._note)
+                remove_note(self._note)
 
     def check(self) -> None:
         """Raise if the lock cannot be taken here; create and take nothing.
@@ -322,50 +325,3 @@ def _session_liveness(lock: Any, lease: str, is_held: str) -> IsHeld:
                 return False
 
     return ask
-
-
-def owner(note: str) -> str:
-    """Return a description of the process whose note is at this path.
-
-    A note whose process has exited is ignored: its process was killed while
-    it held the lock.
-    """
-    with contextlib.suppress(OSError, ValueError):
-        with open(note, encoding="utf-8") as file:
-            pid, _, command = file.read().partition(" ")
-            taken = os.fstat(file.fileno()).st_mtime
-        if os.path.exists(f"/proc/{int(pid)}"):
-            age_s = max(0, round(time.time() - taken))
-            return f"process {pid} ({command}) for {age_s} s"
-    return "an unknown process"
-
-
-def _write_note(note: str) -> None:
-    """Note this process.
-
-    Best effort, for the waiter's message: a failed write is ignored.
-    """
-    pid = os.getpid()
-    with contextlib.suppress(OSError):
-        with open(f"{note}.{pid}", "w", encoding="utf-8") as file:
-            file.write(f"{pid} {_command()}")
-        os.replace(f"{note}.{pid}", note)
-
-
-def _remove_note(note: str) -> None:
-    """Remove this process's note, before the lock is released.
-
-    If the lock was lost, the note may be the next holder's.
-    """
-    with contextlib.suppress(OSError):
-        with open(note, encoding="utf-8", errors="replace") as file:
-            is_own = file.read().startswith(f"{os.getpid()} ")
-        if is_own:
-            os.unlink(note)
-
-
-def _command() -> str:
-    with open("/proc/self/cmdline", "rb") as file:
-        words = file.read().split(b"\0")[:_COMMAND_WORDS]
-    names = (os.path.basename(word.decode(errors="replace")) for word in words)
-    return " ".join(" ".join(names).split())[:_COMMAND_LENGTH]

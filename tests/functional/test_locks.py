@@ -15,7 +15,8 @@ from urllib.parse import quote
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host.locks import HostLock, owner
+from gpu_passthrough_plugin.host.local_lock import owner
+from gpu_passthrough_plugin.host.locks import HostLock
 from tests.functional.servers import loopback
 from tests.functional.servers.backends import PASSWORD, Redis
 from tests.functional.servers.databases import USER, Database

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host.lock_backend import redacted_url
-from gpu_passthrough_plugin.host.locks import HostLock, lock_name, owner
+from gpu_passthrough_plugin.host.locks import HostLock, lock_name
 from tests.golden import assert_golden, sections
 
 
@@ -33,22 +32,6 @@ def test_a_url_is_shown_without_what_may_be_secret(
     url: str, shown: str
 ) -> None:
     assert redacted_url(url) == shown
-
-
-def test_the_owner_is_a_process_that_runs(tmp_path: Path) -> None:
-    note = tmp_path / "node-1.holder"
-    nobody = "an unknown process"
-    assert owner(str(note)) == nobody
-    for text in ("", "x", "x command", "-1 command", f"{2**70} command"):
-        note.write_text(text)
-        assert owner(str(note)) == nobody
-    note.write_bytes(b"\xff command")
-    assert owner(str(note)) == nobody
-    note.write_text(f"{os.getpid()} gpu-passthrough host enable")
-    name = f"process {os.getpid()} (gpu-passthrough host enable)"
-    assert owner(str(note)).startswith(name)
-    os.utime(note, (os.stat(note).st_mtime - 90,) * 2)
-    assert int(owner(str(note)).split()[-2]) in range(90, 120)
 
 
 def test_what_is_not_taken_is_not_lost(tmp_path: Path) -> None:
