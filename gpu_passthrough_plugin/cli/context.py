@@ -270,6 +270,8 @@ class Context:
             os.path.join(folder, "enablement"),
             # Made at its first use: commands that only read need no tooz.
             lambda: self._lock.require(),
+            timeout_s=self.settings.coordination.timeout_s,
+            on_wait=say,
         )
         return Files(), commands, changes, say
 

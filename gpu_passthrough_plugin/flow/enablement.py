@@ -225,7 +225,7 @@ def enable(
         reverts them, another ``enable`` resumes.
     """
     applier = _required(context.applier)
-    with context.lock():
+    with context.lock(), applier.locked():
         planned = plan_enable(context, options)
         show(planned.notes, planned.changes)
         if not planned.is_done:
@@ -256,7 +256,7 @@ def disable(context: BootContext) -> tuple[UndoStep, ...]:
     :raises Error: when a step fails; another ``disable`` resumes.
     """
     applier, reverter = _required(context.applier), _required(context.reverter)
-    with context.lock():
+    with context.lock(), applier.locked():
         history = applier.history()
         if history is None:
             context.say("nothing to do: this host was not enabled")

@@ -14,6 +14,7 @@ from typing import IO
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host.files import local_path
+from gpu_passthrough_plugin.host.local_lock import is_locked
 
 # Independent of the operator's language and PATH.  LVM's tools warn about
 # file descriptors that they did not open.
@@ -165,7 +166,7 @@ class Commands:
 
     def _wait_for(self, handle: int) -> None:
         start, shown_s = time.monotonic(), -self._beat_s
-        while not _is_taken(handle):
+        while not is_locked(handle):
             age_s = time.monotonic() - start
             title = os.pread(handle, _TAIL_BYTES, 0).decode(errors="replace")
             if age_s > self._patience_s:
@@ -206,14 +207,6 @@ def _handle(path: str, flags: int) -> int:
         raise errors.Unavailable(
             f"cannot open {path}: {error.strerror}; see [DEFAULT] state_path"
         ) from error
-
-
-def _is_taken(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _ending(status: int | None) -> str:

@@ -1,13 +1,103 @@
-"""Which process holds a lock of this host, as it notes in a file."""
+"""Locks among the processes of this host, and which process holds one."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import sys
 import time
+from collections.abc import Callable, Iterator
 
+from gpu_passthrough_plugin import errors
+
+_POLL_S = 0.05
 _COMMAND_WORDS = 4
 _COMMAND_LENGTH = 80
+
+
+class LocalLock:
+    """A lock on a file; the kernel releases it when its holder ends.
+
+    What has it may take it again.
+
+    :param title: what it protects, such as "this host's boot files".
+    :param timeout_s: how long to wait for it.
+    :param on_wait: called once with who holds the lock, when it is not free.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        title: str,
+        *,
+        timeout_s: float,
+        on_wait: Callable[[str], None],
+    ) -> None:
+        self._path = path
+        self._title = title
+        self._timeout_s = timeout_s
+        self._on_wait = on_wait
+        self._depth = 0
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Hold the lock inside.
+
+        :raises Unavailable: when it does not become free in time, or its
+            file cannot be opened.
+        """
+        with contextlib.ExitStack() as stack:
+            if not self._depth:
+                handle = self._opened()
+                stack.callback(os.close, handle)
+                self._take(handle)
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+
+    def _opened(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+            return os.open(self._path, flags, 0o600)
+        except OSError as error:
+            raise errors.Unavailable(
+                f"cannot open {self._path}: {error.strerror}; see [DEFAULT]"
+                " state_path"
+            ) from error
+
+    def _take(self, handle: int) -> None:
+        start = time.monotonic()
+        is_said = False
+        while not is_locked(handle):
+            if time.monotonic() - start >= self._timeout_s:
+                raise errors.Unavailable(
+                    f"{self._title} were not free within {self._timeout_s:g}"
+                    f" s: held by {owner(self._path)}; try again when that"
+                    " command has ended"
+                )
+            if not is_said:
+                is_said = True
+                self._on_wait(
+                    f"waiting for {self._title}, held by {owner(self._path)}"
+                )
+            time.sleep(_POLL_S)
+        # Best effort, for the waiter's message.
+        with contextlib.suppress(OSError):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, _note().encode(errors="replace"), 0)
+
+
+def is_locked(handle: int) -> bool:
+    """Lock an open file if it is free; return whether it was."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def owner(note: str) -> str:
@@ -33,8 +123,10 @@ def write_note(note: str) -> None:
     """
     pid = os.getpid()
     with contextlib.suppress(OSError):
-        with open(f"{note}.{pid}", "w", encoding="utf-8") as file:
-            file.write(f"{pid} {_command()}")
+        with open(
+            f"{note}.{pid}", "w", encoding="utf-8", errors="replace"
+        ) as file:
+            file.write(_note())
         os.replace(f"{note}.{pid}", note)
 
 
@@ -50,8 +142,8 @@ def remove_note(note: str) -> None:
             os.unlink(note)
 
 
-def _command() -> str:
-    with open("/proc/self/cmdline", "rb") as file:
-        words = file.read().split(b"\0")[:_COMMAND_WORDS]
-    names = (os.path.basename(word.decode(errors="replace")) for word in words)
-    return " ".join(" ".join(names).split())[:_COMMAND_LENGTH]
+def _note() -> str:
+    """Return what tells of this process: its number, and its command."""
+    names = map(os.path.basename, sys.orig_argv[:_COMMAND_WORDS])
+    command = " ".join(" ".join(names).split())[:_COMMAND_LENGTH]
+    return f"{os.getpid()} {command}"

@@ -29,7 +29,7 @@ from gpu_passthrough_plugin.model.change import (
     UndoStep,
     Write,
 )
-from gpu_passthrough_plugin.model.change_history import Enablement
+from gpu_passthrough_plugin.model.change_history import Enablement, History
 
 ENABLEMENT = Enablement((), "ids", ("intel_iommu=on",), "", {})
 RELEASE = "6.1.0-18-amd64"
@@ -210,11 +210,8 @@ class Bootable:
         )
         applier.apply(self.plan(ids), ENABLEMENT, found)
 
-    def undoing(self) -> tuple[UndoStep, ...]:
+    def undoing(self, history: History) -> tuple[UndoStep, ...]:
         applier = self.applier
-        history = applier.history()
-        if history is None:
-            return ()
         names = (p.name for p in (self.root / "boot").glob("vmlinuz-*"))
         releases = [name.removeprefix("vmlinuz-") for name in names]
         kernels = {
@@ -223,12 +220,14 @@ class Bootable:
         return undo(history, applier.current_files(history), kernels)
 
     def disable(self) -> tuple[UndoStep, ...]:
-        steps = self.undoing()
         files, commands, changes = self.tools
-        history = changes.read()
+        history = self.applier.history()
         if history is None:
-            changes.remove()
+            with changes.lock():
+                if changes.read() is None:
+                    changes.remove()
             return ()
+        steps = self.undoing(history)
 
         def build(step: Rebuild) -> Build:
             built = self.build("image")

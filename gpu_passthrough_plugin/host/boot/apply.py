@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host.boot.image_swap import OLD, ImageSwap
@@ -57,6 +58,14 @@ class Applier:
         self._images = ImageSwap(files, commands)
         self._say = say
 
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep every other process from changing this host's boot inside.
+
+        :raises Unavailable: when another does for longer than it is waited
+            for.
+        """
+        return self._store.lock()
+
     def history(self) -> History | None:
         """Return the changes not reverted yet; None if there are none.
 
@@ -89,8 +98,16 @@ class Applier:
         :raises Conflict: when a file is edited while the plan is applied.
         :raises Unavailable: when a step fails; later steps are not run.
         """
+        with self.locked():
+            self._apply(plan, enablement, tuple(edits))
+
+    def _apply(
+        self,
+        plan: Sequence[Change],
+        enablement: Enablement,
+        edits: tuple[ForeignEdit, ...],
+    ) -> None:
         history = self.history()
-        edits = tuple(edits)
         if history and _is_idle(history, plan, enablement, edits):
             return
         if history is None:

@@ -17,6 +17,7 @@ from typing import BinaryIO
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host.boot import journal_format
 from gpu_passthrough_plugin.host.files import Files
+from gpu_passthrough_plugin.host.local_lock import LocalLock
 from gpu_passthrough_plugin.model.change_history import (
     ChangeRecord,
     Enablement,
@@ -36,12 +37,30 @@ class JournalStore:
     :param folder: below ``[DEFAULT] state_path``; only the journal uses it.
     :param require_lock: called before the history is written, and so before
         each change; raises when the host's lock was lost.
+    :param timeout_s: how long to wait for another process that changes this
+        host's boot.
+    :param on_wait: called once with that process, when there is one.
     """
 
     def __init__(
-        self, folder: str, require_lock: Callable[[], None] = lambda: None
+        self,
+        folder: str,
+        require_lock: Callable[[], None] = lambda: None,
+        *,
+        timeout_s: float = 60,
+        on_wait: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._require_lock = require_lock
+        self.lock = LocalLock(
+            f"{folder}.lock",
+            "this host's boot files",
+            timeout_s=timeout_s,
+            on_wait=on_wait,
+        )
+        """Held while the history is read, a plan made of it and carried out.
+
+        The files are this host's alone: no lock backend decides on them.
+        """
         self._folder = folder
         self._path = os.path.join(folder, "changes.json")
         self._copies = os.path.join(folder, "kept")

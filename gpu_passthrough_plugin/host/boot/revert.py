@@ -57,10 +57,25 @@ class Reverter:
 
         :param build: returns how an image is built; called when all files
             are restored.
-        :raises Conflict: when a file is edited while it is reverted.
+        :raises Conflict: when a file is edited while it is reverted, or the
+            history is no longer the one that the steps were made of.
         :raises Unavailable: when a step fails; later steps are not run.
         """
+        with self._store.lock():
+            self._revert(history, steps, build)
+
+    def _revert(
+        self,
+        history: History,
+        steps: Iterable[UndoStep],
+        build: Callable[[Rebuild], Build | None],
+    ) -> None:
         self._commands.settle()
+        if self._store.read() != history:
+            raise errors.Conflict(
+                "another command changed this host's boot files while this"
+                " one waited; stopped; run the command again"
+            )
         self._images.sweep(history)
         journal = BootJournal(self._files, self._store, history)
         for step in steps:

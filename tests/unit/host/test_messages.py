@@ -231,6 +231,9 @@ def of_a_plan(folder: Path) -> dict[str, str]:
             "a file edited while reverting": lambda: revert(
                 hands, Restore("drop-in", "/etc/x", None, None)
             ),
+            "a history that another command changed": lambda: Reverter(
+                *hands
+            ).revert(History(HISTORY.enablement), (), lambda _: None),
             "an image that is too short": built(1000),
             "an image without a module": built(0),
             "a menu without a kernel": lambda: image.menu(
@@ -254,4 +257,5 @@ def revert(
         history = History(
             HISTORY.enablement, files={step.path: HISTORY.files["/etc/x"]}
         )
+    hands[2].write(history)
     Reverter(*hands).revert(history, (step,), lambda _: None)
