@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute import assignment
 from gpu_passthrough_plugin.flow.context import HostContext
-from gpu_passthrough_plugin.flow.teardown import give_back, guest_faults
+from gpu_passthrough_plugin.flow.teardown import (
+    give_back,
+    guest_faults,
+    is_without,
+    quarantine_unused,
+)
 from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.unit import State
@@ -75,34 +80,38 @@ def locked_and_recovered(
     :param except_uuid: an instance that the caller releases itself.
     """
     with context.lock():
-        unfinished = _unfinished(context, except_uuid)
-        for instance in unfinished:
+        journal = context.journal.instances()
+        _require_same_host(context, journal)
+        interrupted = [
+            instance
+            for instance in journal
+            if instance.phase in (Phase.BOOTING, Phase.RELEASING)
+            and instance.uuid != except_uuid
+        ]
+        excepted = {instance.uuid for instance in journal} | {except_uuid}
+        others = _others(context, excepted)
+        for instance in (*interrupted, *others):
             if instance.is_stopped:
                 _undo(context, None, instance)
-        running = [i for i in unfinished if not i.is_stopped]
-        if running:
+        interrupted = [i for i in interrupted if not i.is_stopped]
+        others = [i for i in others if not i.is_stopped]
+        if interrupted or others:
             with context.connect() as hypervisor:
-                for instance in running:
+                for instance in interrupted:
                     _recover(context, hypervisor, instance)
+                for instance in others:
+                    _recover_other(context, hypervisor, instance)
         yield
 
 
-def _unfinished(
-    context: HostContext, except_uuid: str | None
+def _others(
+    context: HostContext, excepted: Collection[str | None]
 ) -> list[Instance]:
-    journal = context.journal.instances()
-    _require_same_host(context, journal)
-    in_journal = {instance.uuid for instance in journal} | {except_uuid}
-    interrupted = [
-        instance
-        for instance in journal
-        if instance.phase in (Phase.BOOTING, Phase.RELEASING)
-        and instance.uuid != except_uuid
-    ]
+    """Return what has unfinished units here and is not in the journal."""
     holders = {r.consumer for r in context.records(_UNFINISHED)}
-    return interrupted + [
+    return [
         _instance_of_hook(context, uuid)
-        for uuid in sorted(filter(None, holders - in_journal))
+        for uuid in sorted(filter(None, holders.difference(excepted)))
     ]
 
 
@@ -115,13 +124,15 @@ def _instance_of_hook(context: HostContext, uuid: str) -> Instance:
     claimed.
     """
     instance = Instance(uuid)
-    records = [r for r in context.held(uuid) if r.state in _UNFINISHED]
-    units = tuple(r.unit for r in records)
+    records = context.held(uuid)
+    units = tuple(r.unit for r in records if r.state in _UNFINISHED)
     try:
         if any(r.state is State.PREPARING for r in records):
             return instance
-        for unit in units:
-            context.devices.require_idle(unit.key.address)
+        # Its other units as well: while it has one of them it has not ended.
+        for record in records:
+            if record.state is not State.CLAIMED:
+                context.devices.require_idle(record.unit.key.address)
         rebinds = assignment.rebinds(units, context.bindings(units))
     except errors.Error:
         return instance
@@ -142,14 +153,17 @@ def _require_same_host(
     the former drivers of interrupted instances would be lost.
     """
     bound = {instance.uuid for instance in journal if instance.rebinds}
-    for allocation in context.ledger.allocations() if bound else ():
-        is_here = allocation.host == context.host
-        if allocation.consumer in bound and not is_here:
+    # One by one: rows of other hosts are none of this host's concern.
+    for uuid in sorted(bound):
+        try:
+            allocation = context.ledger.allocation(uuid)
+        except errors.Refused:
+            continue
+        if allocation.host != context.host:
             raise errors.Refused(
-                f"instance {allocation.consumer} of this host"
-                f" ({context.host}) is on host {allocation.host} in the"
-                " ledger; if this host was renamed, set [DEFAULT] host ="
-                f" {allocation.host}"
+                f"instance {uuid} of this host ({context.host}) is on host"
+                f" {allocation.host} in the ledger; if this host was renamed,"
+                f" set [DEFAULT] host = {allocation.host}"
             )
 
 
@@ -164,6 +178,27 @@ def _recover(
         context.say(f"completed the interrupted boot of {instance.uuid}")
         return
     _undo(context, hypervisor, instance)
+
+
+def _recover_other(
+    context: HostContext, hypervisor: Hypervisor, instance: Instance
+) -> None:
+    """Finish what the ledger alone tells of an instance.
+
+    Every host that shares the ledger can write such a row, with the UUID of
+    any guest.  Only a guest that has the units is stopped for them.
+    """
+    uuid = instance.uuid
+    records = [r for r in context.held(uuid) if r.state in _UNFINISHED]
+    if is_without(hypervisor, uuid, records):
+        quarantine_unused(context, uuid, records)
+    elif hypervisor.live_xml(uuid) is None:
+        # The journal, which this writes, must not name a guest that runs
+        # only later.
+        instance = dataclasses.replace(instance, is_stopped=True)
+        _undo(context, None, instance)
+    else:
+        _undo(context, hypervisor, instance)
 
 
 def _undo(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.flow import teardown
@@ -11,6 +12,9 @@ from gpu_passthrough_plugin.flow.recovery import locked_and_recovered
 from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.unit import State, UnitRecord
+
+if TYPE_CHECKING:
+    from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 
 
 def release(context: HostContext, uuid: str) -> tuple[UnitRecord, ...]:
@@ -25,22 +29,40 @@ def release(context: HostContext, uuid: str) -> tuple[UnitRecord, ...]:
         if allocation:
             require_here(context, allocation.host, f"instance {uuid}")
         instance = context.journal.read(uuid)
-        if instance is None:
-            instance = Instance(uuid)
-            context.say(
-                f"instance {uuid} is not in the journal: the former drivers of"
-                " its functions are unknown, so they stay on vfio-pci"
-            )
-        with context.connect() as hypervisor:
-            teardown.give_back(
-                context,
-                hypervisor,
-                dataclasses.replace(instance, keeps_claim=False),
-                stop_timeout_s=context.stop_timeout_s,
-                restores_drivers=context.restores_drivers,
-            )
         units = allocation.units if allocation else ()
+        with context.connect() as hypervisor:
+            if instance is None and teardown.is_without(
+                hypervisor, uuid, units
+            ):
+                teardown.quarantine_unused(context, uuid, units)
+            else:
+                _give_back(context, hypervisor, uuid, instance)
         return tuple(context.ledger.unit(r.unit.key) for r in units)
+
+
+def _give_back(
+    context: HostContext,
+    hypervisor: Hypervisor,
+    uuid: str,
+    instance: Instance | None,
+) -> None:
+    """Stop an instance and release what it has.
+
+    :param instance: as the journal has it; None if it does not.
+    """
+    if instance is None:
+        instance = Instance(uuid)
+        context.say(
+            f"instance {uuid} is not in the journal: the former drivers of"
+            " its functions are unknown, so they stay on vfio-pci"
+        )
+    teardown.give_back(
+        context,
+        hypervisor,
+        dataclasses.replace(instance, keeps_claim=False),
+        stop_timeout_s=context.stop_timeout_s,
+        restores_drivers=context.restores_drivers,
+    )
 
 
 def _allocation(context: HostContext, uuid: str) -> Allocation | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid as uuids
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
@@ -35,6 +36,58 @@ def guest_faults(
     return assignment.faults(
         units, host_functions(root), instance.own, bindings
     )
+
+
+def is_without(
+    hypervisor: Hypervisor, uuid: str, records: Iterable[UnitRecord]
+) -> bool:
+    """Return whether a guest runs and has no function of these units.
+
+    A row of the ledger names its consumer, and any host that shares the
+    ledger can write it: only the live XML shows what a guest has.  What
+    cannot be read in it counts as no function.
+    """
+    live = hypervisor.live_xml(uuid)
+    if live is None:
+        return False
+    try:
+        root = domain_xml.tree(live.encode(), uuid).getroot()
+    except errors.Invalid:
+        return True
+    functions = set(host_functions(root).addresses)
+    return functions.isdisjoint(
+        f.address for record in records for f in record.unit.functions
+    )
+
+
+def quarantine_unused(
+    context: HostContext, uuid: str, records: Iterable[UnitRecord]
+) -> None:
+    """Quarantine units that a running guest does not have; touch no guest.
+
+    Units that are only claimed become free: nothing was done to them.
+    """
+    reason = (
+        f"the ledger has it for guest {uuid}, which runs without any function"
+        " of it and is not in this host's journal; the guest was left running"
+    )
+    for record in records:
+        if record.state is State.CLAIMED:
+            context.ledger.move(record, State.FREE)
+            context.say(f"unit {record.unit.key} is free")
+        else:
+            sanitising = _sanitising(context, record)
+            context.ledger.move(sanitising, State.QUARANTINED, reason=reason)
+            context.say(f"unit {record.unit.key} is quarantined: {reason}")
+
+
+def _sanitising(context: HostContext, record: UnitRecord) -> UnitRecord:
+    """Move a unit to ``sanitising``, from any state that leads there."""
+    if record.state in (State.PREPARING, State.ACTIVE):
+        record = context.ledger.move(record, State.RELEASING)
+    if record.state is State.RELEASING:
+        record = context.ledger.move(record, State.SANITISING)
+    return record
 
 
 def give_back(

@@ -45,7 +45,7 @@ def xml(
     *functions: str, uuid: str = ME, managed: str = "yes", rest: str = ""
 ) -> str:
     """A domain as libvirt writes it, with these functions of the host."""
-    devices = "".join(_hostdev(place, managed) for place in functions)
+    devices = "".join(hostdev(place, managed) for place in functions)
     return (
         f"<domain type='kvm' id='3'>\n  <name>guest</name>\n"
         f"  <uuid>{uuid}</uuid>\n{rest}  <devices>\n{devices}"
@@ -53,7 +53,8 @@ def xml(
     )
 
 
-def _hostdev(place: str, managed: str) -> str:
+def hostdev(place: str, managed: str = "yes") -> str:
+    """A function as libvirt writes it into a domain."""
     domain, bus, rest = place.split(":")
     slot, function = rest.split(".")
     return (

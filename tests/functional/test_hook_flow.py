@@ -28,7 +28,7 @@ from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.model.hook import HookMode
 from gpu_passthrough_plugin.model.unit import State, UnitKey
 from tests.functional.acts import Acts, Crash
-from tests.functional.hooked import AUDIO, GPU, SECOND, xml
+from tests.functional.hooked import AUDIO, GPU, SECOND, hostdev, xml
 from tests.functional.world import (
     HOST,
     OTHER,
@@ -241,7 +241,7 @@ def test_an_operator_releases_a_guest_that_others_started(
     world: World, libvirt: Libvirt
 ) -> None:
     assert libvirt.calls("prepare") == 0
-    world.hypervisor.start(guest().text.decode())
+    world.hypervisor.start(guest(devices=hostdev(GPU)).text.decode())
 
     def hooked(act: str) -> None:
         if act == "stop":
