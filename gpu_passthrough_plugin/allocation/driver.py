@@ -13,6 +13,7 @@ from gpu_passthrough_plugin.model.allocation import (
     Candidate,
     HostRecord,
     SyncReport,
+    UnitListing,
     Weight,
 )
 from gpu_passthrough_plugin.model.request import Request
@@ -112,6 +113,13 @@ class LedgerDriver(abc.ABC):
     def hosts(self) -> tuple[HostRecord, ...]:
         """Return every host that published something, by name."""
 
+    def host(self, name: str) -> HostRecord | None:
+        """Return one host; None if the ledger does not have it.
+
+        A driver should read no other host for it.
+        """
+        return next((h for h in self.hosts() if h.name == name), None)
+
     @abc.abstractmethod
     def cordon(self, host: str, reason: str) -> HostRecord:
         """Offer no unit of a host to new claims; existing ones stay.
@@ -132,9 +140,19 @@ class LedgerDriver(abc.ABC):
     ) -> tuple[UnitRecord, ...]:
         """Return units by host and address.
 
+        A unit whose record is malformed is left out: it must not keep other
+        units and hosts from being read.
+
         :param host: whose; None for every host.
         :param states: only units in one of them; empty for every state.
         """
+
+    def listing(self, *, host: str | None = None) -> UnitListing:
+        """Return units, and those whose records are malformed.
+
+        :param host: whose; None for every host.
+        """
+        return UnitListing(self.records(host=host))
 
     @abc.abstractmethod
     def candidates(

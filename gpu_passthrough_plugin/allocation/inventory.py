@@ -12,18 +12,24 @@
   missing.
 * A published unit with a function of another unit that stays is withheld:
   two units never share a function.
+* A unit whose record is malformed stays while a consumer has it.  Otherwise
+  it is removed, and the published unit that may be it is quarantined.
 """
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.formats import device_ids
+from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.allocation import SyncReport
+from gpu_passthrough_plugin.model.allocation import (
+    MalformedUnit,
+    SyncReport,
+)
 from gpu_passthrough_plugin.model.unit import (
     State,
     Unit,
@@ -123,14 +129,19 @@ def require_consistent(host: str, units: Sequence[Unit]) -> None:
 
 
 def plan(
-    records: Sequence[UnitRecord], units: Sequence[Unit]
+    records: Sequence[UnitRecord],
+    units: Sequence[Unit],
+    *,
+    kept: Collection[str] = (),
 ) -> InventoryPlan:
     """Return what makes ``units`` the inventory of a host.
 
     :param records: what the ledger has of it.
+    :param kept: the addresses of units and functions that the ledger has in
+        malformed records that stay: published units with one are withheld.
     """
     published = {unit.key: unit for unit in units}
-    withheld = _withheld(records, published)
+    withheld = _withheld(records, published, kept)
     accepted = {k: u for k, u in published.items() if k not in withheld}
     stored = {record.unit.key for record in records}
     changes = []
@@ -152,8 +163,48 @@ def plan(
     )
 
 
+def new_record(
+    unit: Unit,
+    generation: int,
+    replaced: Sequence[tuple[MalformedUnit, Collection[str]]],
+) -> UnitRecord:
+    """Return the record of a unit that the ledger did not have.
+
+    It is quarantined if it may be one whose record was malformed: whether
+    that was clean is not known.
+
+    :param replaced: malformed units of the host that the ledger drops, each
+        with its addresses, as far as these can be read.
+    """
+    state, reason = State.FREE, ""
+    for malformed, addresses in replaced:
+        is_readable = any(map(_is_address, addresses))
+        if not is_readable or not _addresses(unit).isdisjoint(addresses):
+            state = State.QUARANTINED
+            reason = (
+                f"its record in the ledger was malformed"
+                f" ({malformed.problem}); check the device, then clear the"
+                " unit"
+            )
+    return UnitRecord(unit, state, None, generation, False, reason)
+
+
+def _addresses(unit: Unit) -> set[str]:
+    return {str(unit.key.address), *(str(f.address) for f in unit.functions)}
+
+
+def _is_address(text: str) -> bool:
+    try:
+        address.parse(text)
+    except errors.Invalid:
+        return False
+    return True
+
+
 def _withheld(
-    records: Sequence[UnitRecord], published: _Published
+    records: Sequence[UnitRecord],
+    published: _Published,
+    kept: Collection[str],
 ) -> set[UnitKey]:
     """Return the published units that share a function with one that stays.
 
@@ -161,7 +212,11 @@ def _withheld(
     published.  A quarantined one that is withheld stays as it was too, and
     may have others withheld: repeat until nothing changes.
     """
-    withheld: set[UnitKey] = set()
+    withheld = {
+        key
+        for key, unit in published.items()
+        if not _addresses(unit).isdisjoint(kept)
+    }
     while True:
         owners: dict[Address, UnitKey] = {
             function.address: record.unit.key
@@ -218,12 +273,12 @@ def _endpoints(unit: Unit) -> dict[Address, tuple[int, int]]:
 def _identity_change(before: Unit, after: Unit) -> str:
     """Return which endpoint is another device now; empty when none is."""
     old, new = _endpoints(before), _endpoints(after)
-    for address in sorted(old.keys() & new.keys()):
-        if old[address] != new[address]:
-            before_ids = device_ids.pair(*old[address])
-            after_ids = device_ids.pair(*new[address])
+    for endpoint in sorted(old.keys() & new.keys()):
+        if old[endpoint] != new[endpoint]:
+            before_ids = device_ids.pair(*old[endpoint])
+            after_ids = device_ids.pair(*new[endpoint])
             return (
-                f"{address} changed from {before_ids} to {after_ids}; clear"
+                f"{endpoint} changed from {before_ids} to {after_ids}; clear"
                 " the unit if that is intended"
             )
     return ""

@@ -10,6 +10,7 @@ from typing import Any
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
 from gpu_passthrough_plugin.cli.context import Context, say
+from gpu_passthrough_plugin.cli.inventory import MALFORMED
 from gpu_passthrough_plugin.model import trait
 from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.request import Request
@@ -206,7 +207,15 @@ class AllocationList(Lister):
     """List consumers and the units that they hold."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        return COLUMNS, rows(*map(row, self.context.ledger.allocations()))
+        ledger = self.context.ledger
+        malformed = [u for u in ledger.listing().malformed if u.consumer]
+        return COLUMNS, rows(
+            *map(row, ledger.allocations()),
+            *(
+                (unit.consumer, unit.host, (unit.address,), MALFORMED)
+                for unit in malformed
+            ),
+        )
 
 
 class _ConsumerCommand(Shower):

@@ -7,10 +7,16 @@ from typing import Any
 
 from gpu_passthrough_plugin.cli.command import Command, Lister, Shower, rows
 from gpu_passthrough_plugin.cli.context import say
-from gpu_passthrough_plugin.model.allocation import HostRecord
+from gpu_passthrough_plugin.model.allocation import (
+    HostRecord,
+    MalformedUnit,
+    UnitListing,
+)
 from gpu_passthrough_plugin.model.unit import UnitRecord
 
 COLUMNS = ("Host", "Unit", "Resource Class", "NUMA Node", "State", "Consumer")
+MALFORMED = "malformed"
+"""The state of what the ledger has a malformed record of."""
 HOSTS = ("Host", "Generation", "Status", "Reason", "Aggregates")
 
 
@@ -27,12 +33,31 @@ def row(record: UnitRecord) -> tuple[object, ...]:
     )
 
 
+def malformed_row(unit: MalformedUnit) -> tuple[object, ...]:
+    """Return the row of a unit whose record is malformed."""
+    return (unit.host, unit.address, None, None, MALFORMED, unit.consumer)
+
+
+def listing_rows(listing: UnitListing) -> Any:
+    """Return the rows of units; say what is wrong with malformed records."""
+    for unit in listing.malformed:
+        say(
+            f"{unit}; no guest gets this unit: run 'gpu-passthrough inventory"
+            f" sync' on {unit.host}, or correct the record while a consumer"
+            " holds it"
+        )
+    return rows(
+        *map(row, listing.records), *map(malformed_row, listing.malformed)
+    )
+
+
 def host_row(record: HostRecord) -> tuple[object, ...]:
     """Return a host's row."""
+    status = "cordoned" if record.is_cordoned else "schedulable"
     return (
         record.name,
         record.generation,
-        "cordoned" if record.is_cordoned else "schedulable",
+        MALFORMED if record.is_malformed else status,
         record.reason,
         tuple(sorted(record.aggregates)),
     )
@@ -64,15 +89,15 @@ class InventorySync(Lister):
             f" {len(report.removed)} removed, {len(report.missing)} missing;"
             f" {context.host} is at generation {report.generation}"
         )
-        return COLUMNS, rows(*(row(r) for r in context.records()))
+        listing = context.ledger.listing(host=context.host)
+        return COLUMNS, listing_rows(listing)
 
 
 class InventoryList(Lister):
     """List the units of every host."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        records = self.context.ledger.records()
-        return COLUMNS, rows(*(row(r) for r in records))
+        return COLUMNS, listing_rows(self.context.ledger.listing())
 
 
 class InventoryHosts(Lister):

@@ -159,7 +159,10 @@ class NovaConfig(Lister):
 
         context = self.context
         if arguments.is_from_ledger:
-            return nova.ledger_hosts(context.ledger.records(), say)
+            listing = context.ledger.listing()
+            for unit in listing.malformed:
+                say(f"skipped {unit}")
+            return nova.ledger_hosts(listing.records, say)
         name = arguments.host or self._name(context)
         return (nova.this_host(context.tree, context.policy, name),)
 

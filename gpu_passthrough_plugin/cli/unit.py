@@ -6,7 +6,9 @@ import argparse
 from typing import Any
 
 from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
+from gpu_passthrough_plugin.cli.inventory import MALFORMED
 from gpu_passthrough_plugin.model import address
+from gpu_passthrough_plugin.model.allocation import MalformedUnit
 from gpu_passthrough_plugin.model.unit import UnitKey, UnitRecord
 
 COLUMNS = ("Unit", "State", "Reason")
@@ -15,6 +17,15 @@ COLUMNS = ("Unit", "State", "Reason")
 def row(record: UnitRecord) -> tuple[object, ...]:
     """Return a unit's row."""
     return (str(record.unit.key), str(record.state), record.reason)
+
+
+def malformed_row(unit: MalformedUnit) -> tuple[object, ...]:
+    """Return the row of a unit whose record is malformed."""
+    return (
+        f"{unit.host}/{unit.address}",
+        MALFORMED,
+        f"unit {unit.name}: {unit.problem}",
+    )
 
 
 def parse_key(text: str, host: str) -> UnitKey:
@@ -31,8 +42,10 @@ class UnitList(Lister):
     """List units with their states, and the reason for a quarantine."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        records = self.context.ledger.records()
-        return COLUMNS, rows(*(row(r) for r in records))
+        listing = self.context.ledger.listing()
+        return COLUMNS, rows(
+            *map(row, listing.records), *map(malformed_row, listing.malformed)
+        )
 
 
 class _UnitCommand(Shower):

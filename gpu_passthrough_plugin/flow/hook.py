@@ -215,14 +215,10 @@ def _attempt_once(
 
 def _view(context: HookContext, uuid: str) -> LedgerView:
     ledger = context.ledger
-    reasons = [
-        host.reason
-        for host in ledger.hosts()
-        if host.name == context.host and host.is_cordoned
-    ]
+    host = ledger.host(context.host)
     return LedgerView(
         ledger.records(host=context.host),
-        reasons[0] if reasons else None,
+        host.reason if host is not None and host.is_cordoned else None,
         _allocation(ledger, uuid),
     )
 

@@ -153,8 +153,12 @@ def _require_same_host(
     the former drivers of interrupted instances would be lost.
     """
     bound = {instance.uuid for instance in journal if instance.rebinds}
-    # One by one: rows of other hosts are none of this host's concern.
-    for uuid in sorted(bound):
+    if not bound:
+        return
+    # Only this host's units, and only these consumers: what other hosts wrote
+    # must not keep this one from its work.
+    here = {record.consumer for record in context.records()}
+    for uuid in sorted(bound - here):
         try:
             allocation = context.ledger.allocation(uuid)
         except errors.Refused:

@@ -67,6 +67,8 @@ class HostRecord:
     :param is_cordoned: whether its units are offered to no new claim;
         existing ones stay.
     :param reason: why it is cordoned; empty otherwise.
+    :param is_malformed: whether its record cannot be read; ``reason`` says
+        then what is wrong, and the hook starts no guest there.
     """
 
     name: str
@@ -74,6 +76,41 @@ class HostRecord:
     is_cordoned: bool
     reason: str
     aggregates: frozenset[str]
+    is_malformed: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MalformedUnit:
+    """A unit whose record in the ledger cannot be read.
+
+    It is shown to operators, and offered to no consumer.
+
+    :param name: of the unit in the ledger, such as a row's number.
+    :param address: of the unit as the ledger has it; it may be no address.
+    :param problem: what is wrong, such as "address 'zz' is not valid".
+    :param consumer: that the unit is allocated to, as the ledger has it.
+    """
+
+    host: str
+    name: str
+    address: str
+    problem: str
+    consumer: str | None = None
+
+    def __str__(self) -> str:
+        return f"host {self.host}, unit {self.name}: {self.problem}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UnitListing:
+    """The units of hosts: those that can be read, and those that cannot.
+
+    :param records: by host and address.
+    :param malformed: by host and name.
+    """
+
+    records: tuple[UnitRecord, ...]
+    malformed: tuple[MalformedUnit, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -6,27 +6,31 @@ defines, and the ids of device models.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import capacity
 from gpu_passthrough_plugin.allocation.capacity import DeviceModel, FreeCounts
 from gpu_passthrough_plugin.allocation.sql import rows, statements
-from gpu_passthrough_plugin.model.unit import DeviceType, UnitRecord
+from gpu_passthrough_plugin.model.unit import UnitRecord
 
 ModelIds = Mapping[DeviceModel, int]
 """The row ids of device models."""
 
 
 def read_model_ids(connection: sa.Connection) -> ModelIds:
-    """Return every device model that the ledger has; none is ever removed."""
-    return {
-        DeviceModel(
-            row.vendor_id, row.product_id, DeviceType(row.device_type)
-        ): row.id
-        for row in connection.execute(statements.DEVICE_MODELS)
-    }
+    """Return every device model that the ledger has; none is ever removed.
+
+    Malformed ones, which no unit can have, are left out.
+    """
+    ids = {}
+    for row in connection.execute(statements.DEVICE_MODELS):
+        with contextlib.suppress(errors.Invalid):
+            ids[rows.device_model(*row[1:])] = row.id
+    return ids
 
 
 def _ensure_model_ids(
@@ -91,7 +95,7 @@ def repair(
     bound = {"host_id": host_id}
     models = {key: model for model, key in read_model_ids(connection).items()}
     stored = {
-        (models[row.card_id], row.place): row.free
+        (models.get(row.card_id), row.place): row.free
         for row in connection.execute(statements.FREE_COUNTS, bound)
     }
     counts = _counts(records)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -172,16 +172,22 @@ def read_hosts(
         hosts[row.name] = row
         of_host = aggregates.setdefault(row.name, set())
         if row.aggregate is not None:
-            of_host.add(row.aggregate)
+            of_host.add(str(row.aggregate))
     return tuple(
-        HostRecord(
-            name=host,
-            generation=row.generation,
-            is_cordoned=row.disabled_reason is not None,
-            reason=row.disabled_reason or "",
-            aggregates=frozenset(aggregates[host]),
-        )
-        for host, row in sorted(hosts.items())
+        _host_record(hosts[host], frozenset(aggregates[host]))
+        for host in sorted(hosts, key=str)
+    )
+
+
+def _host_record(row: sa.Row[Any], aggregates: frozenset[str]) -> HostRecord:
+    problem = rows.host_problem(row)
+    return HostRecord(
+        name=str(row.name),
+        generation=0 if problem else row.generation,
+        is_cordoned=bool(problem) or row.disabled_reason is not None,
+        reason=problem or str(row.disabled_reason or ""),
+        aggregates=aggregates,
+        is_malformed=bool(problem),
     )
 
 

@@ -32,6 +32,7 @@ from gpu_passthrough_plugin.model.allocation import (
     Candidate,
     HostRecord,
     SyncReport,
+    UnitListing,
 )
 from gpu_passthrough_plugin.model.request import Request
 from gpu_passthrough_plugin.model.unit import (
@@ -90,6 +91,10 @@ class SqlLedger(LedgerDriver):
     def hosts(self) -> tuple[HostRecord, ...]:
         return self._read(host_query.read_hosts)
 
+    def host(self, name: str) -> HostRecord | None:
+        records = self._read(lambda c: host_query.read_hosts(c, name))
+        return records[0] if records else None
+
     def cordon(self, host: str, reason: str) -> HostRecord:
         return self._write(lambda c: publish.cordon(c, host, reason))
 
@@ -109,6 +114,18 @@ class SqlLedger(LedgerDriver):
                 statement = statements.HOST_UNITS_IN_STATES
         return self._records(
             statement, host=host, states=[state.value for state in states]
+        )
+
+    def listing(self, *, host: str | None = None) -> UnitListing:
+        statement = statements.ALL_UNITS
+        if host is not None:
+            statement = statements.HOST_UNITS
+        read = self._read(
+            lambda c: rows.read_rows(c.execute(statement, {"host": host}))
+        )
+        return UnitListing(
+            tuple(stored.record for stored in read.units),
+            tuple(malformed.unit for malformed in read.malformed),
         )
 
     def _records(

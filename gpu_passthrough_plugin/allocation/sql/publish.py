@@ -25,9 +25,13 @@ from gpu_passthrough_plugin.allocation.sql import (
     rows,
     statements,
 )
-from gpu_passthrough_plugin.allocation.sql.rows import StoredUnit
+from gpu_passthrough_plugin.allocation.sql.rows import (
+    MalformedRows,
+    StoredUnit,
+    UnitRows,
+)
 from gpu_passthrough_plugin.model.allocation import HostRecord, SyncReport
-from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
+from gpu_passthrough_plugin.model.unit import UnitRecord
 
 
 def report_if_unchanged(
@@ -35,8 +39,8 @@ def report_if_unchanged(
 ) -> SyncReport | None:
     """Return the report of publishing again what is published already.
 
-    Return None if something differs, or the ledger could not take all of
-    it the last time.
+    Return None if something differs, the ledger could not take all of it
+    the last time, or a record of the host is malformed.
 
     :raises Refused: when another machine published under this name.
     """
@@ -48,6 +52,8 @@ def report_if_unchanged(
     is_new_machine = publication.machine not in ("", row.machine)
     if row.published != _digest(publication) or is_new_machine:
         return None
+    if rows.host_problem(row) or _read_rows(connection, row.name).malformed:
+        return None
     return SyncReport((), (), (), (), row.generation)
 
 
@@ -58,14 +64,27 @@ def publish(connection: sa.Connection, publication: Publication) -> SyncReport:
     :raises RetryRequest: when another client changed the same rows.
     """
     host = _lock_or_add_host(connection, publication)
-    stored = rows.read_units(
-        connection.execute(statements.HOST_UNITS, {"host": publication.host})
+    stored, malformed = _read_rows(connection, publication.host)
+    replaced = [m for m in malformed if not m.is_held]
+    plan = inventory.plan(
+        [s.record for s in stored],
+        publication.units,
+        kept=frozenset(a for m in malformed if m.is_held for a in m.addresses),
     )
-    plan = inventory.plan([s.record for s in stored], publication.units)
+    highest = _highest_generation(host, plan, replaced)
+    for unreadable in replaced:
+        _remove_malformed(connection, unreadable)
     if not plan.is_empty:
-        _apply(connection, host, plan, stored)
+        _apply(
+            connection,
+            host.id,
+            plan,
+            stored,
+            _new_records(plan, replaced, highest + 1),
+        )
     is_moved = _set_aggregates(connection, host.id, publication.aggregates)
-    generation = host.generation + (is_moved or not plan.is_empty)
+    is_changed = is_moved or bool(replaced) or not plan.is_empty
+    generation = rows.count(host.generation) + is_changed
     is_settled = _is_settled(plan, stored)
     result = connection.execute(
         statements.SET_PUBLISHED,
@@ -74,7 +93,7 @@ def publish(connection: sa.Connection, publication: Publication) -> SyncReport:
             "old": host.generation,
             "new": generation,
             "by": publication.machine or host.machine,
-            "highest": _highest_generation(host, plan),
+            "highest": highest,
             "digest": _digest(publication) if is_settled else None,
         },
     )
@@ -82,6 +101,35 @@ def publish(connection: sa.Connection, publication: Publication) -> SyncReport:
     is_cordoned = host.disabled_reason is not None
     capacity_counters.recount(connection, host.id, is_cordoned=is_cordoned)
     return plan.report(generation)
+
+
+def _read_rows(connection: sa.Connection, host: str) -> UnitRows:
+    return rows.read_rows(
+        connection.execute(statements.HOST_UNITS, {"host": host})
+    )
+
+
+def _remove_malformed(
+    connection: sa.Connection, malformed: MalformedRows
+) -> None:
+    bound = {"unit_id": malformed.id}
+    connection.execute(statements.REMOVE_FUNCTIONS, bound)
+    connection.execute(statements.REMOVE_MALFORMED_UNIT, bound)
+
+
+def _new_records(
+    plan: InventoryPlan, replaced: Sequence[MalformedRows], generation: int
+) -> list[UnitRecord]:
+    """Return the records of added units: free, or quarantined.
+
+    Whether a unit was clean is not known where its record was malformed.
+    """
+    return [
+        inventory.new_record(
+            unit, generation, [(m.unit, m.addresses) for m in replaced]
+        )
+        for unit in plan.added
+    ]
 
 
 def cordon(connection: sa.Connection, name: str, reason: str) -> HostRecord:
@@ -175,13 +223,16 @@ def _set_aggregates(
 
 def _apply(
     connection: sa.Connection,
-    host: sa.Row[Any],
+    host_id: int,
     plan: InventoryPlan,
     stored: Sequence[StoredUnit],
+    new: Sequence[UnitRecord],
 ) -> None:
-    """Write a plan: removals first, so that no function is in two units."""
+    """Write a plan: removals first, so that no function is in two units.
+
+    :param new: the records of the added units.
+    """
     ids = {s.record.unit.key: s.id for s in stored}
-    host_id = host.id
     for record in plan.removed:
         _remove_unit(connection, ids[record.unit.key], record)
     altered = [c for c in plan.changed if _alters_functions(c)]
@@ -197,8 +248,7 @@ def _apply(
             host_id, ids[change.before.unit.key], change.after.unit
         )
     ]
-    generation = _highest_generation(host, plan) + 1
-    added = _add_units(connection, host_id, plan.added, generation)
+    added = _add_units(connection, host_id, new)
     for unit in plan.added:
         functions += rows.function_values(
             host_id, added[str(unit.key.address)], unit
@@ -207,10 +257,16 @@ def _apply(
         connection.execute(statements.ADD_FUNCTIONS, functions)
 
 
-def _highest_generation(host: sa.Row[Any], plan: InventoryPlan) -> int:
+def _highest_generation(
+    host: sa.Row[Any], plan: InventoryPlan, replaced: Sequence[MalformedRows]
+) -> int:
     """Return the highest generation of any unit that the host ever lost."""
-    removed = (record.generation for record in plan.removed)
-    return max((int(host.highest_generation), *removed))
+    return max(
+        rows.count(host.highest_generation),
+        *(record.generation for record in plan.removed),
+        *(malformed.generation for malformed in replaced),
+        0,
+    )
 
 
 def _alters_functions(change: RecordChange) -> bool:
@@ -243,20 +299,17 @@ def _change_unit(
 def _add_units(
     connection: sa.Connection,
     host_id: int,
-    units: Sequence[Unit],
-    generation: int,
+    records: Sequence[UnitRecord],
 ) -> Mapping[str, int]:
-    """Add free units; return the ids of the host's rows by address."""
-    if not units:
+    """Add units; return the ids of the host's rows by address."""
+    if not records:
         return {}
     connection.execute(
         statements.ADD_UNITS,
         [
-            rows.unit_values(
-                UnitRecord(unit, State.FREE, None, generation, False, "")
-            )
-            | {"host_id": host_id, "address": str(unit.key.address)}
-            for unit in units
+            rows.unit_values(record)
+            | {"host_id": host_id, "address": str(record.unit.key.address)}
+            for record in records
         ],
     )
     added = connection.execute(statements.UNIT_IDS, {"host_id": host_id})

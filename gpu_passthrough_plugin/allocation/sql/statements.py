@@ -53,23 +53,17 @@ _RECORD_COLUMNS: tuple[sa.ColumnElement[Any], ...] = (
     *UNIT_COLUMNS,
     *(column.label(f"function_{column.name}") for column in FUNCTION_COLUMNS),
     host.c.name.label("host"),
+    allocation.c.consumer_id,
 )
 _units = (
     sa.select(*_RECORD_COLUMNS)
     .join_from(unit, host)
     .outerjoin(unit_function, unit_function.c.unit_id == unit.c.id)
-)
-_records = (
-    sa.select(
-        *_RECORD_COLUMNS,
-        consumer.c.uuid.label("consumer"),
-        consumer.c.request.label("request"),
-    )
-    .join_from(unit, host)
-    .outerjoin(unit_function, unit_function.c.unit_id == unit.c.id)
     .outerjoin(allocation, allocation.c.unit_id == unit.c.id)
-    .outerjoin(consumer, consumer.c.id == allocation.c.consumer_id)
 )
+_records = _units.add_columns(
+    consumer.c.uuid.label("consumer"), consumer.c.request.label("request")
+).outerjoin(consumer, consumer.c.id == allocation.c.consumer_id)
 _is_host = host.c.name == sa.bindparam("host")
 _host_id = sa.select(host.c.id).where(_is_host).scalar_subquery()
 _is_unit = sa.and_(
@@ -83,8 +77,12 @@ HOST_UNITS = _records.where(_is_host)
 ALL_UNITS_IN_STATES = _records.where(_in_states)
 HOST_UNITS_IN_STATES = _records.where(_is_host, _in_states)
 ONE_UNIT = _records.where(_is_unit)
-HELD_UNITS = _records.where(consumer.c.id.is_not(None))
-CONSUMER_UNITS = _records.where(consumer.c.uuid == sa.bindparam("uuid"))
+# What a consumer has on another host than its own is not its allocation.
+_is_of_consumer = consumer.c.host_id == unit.c.host_id
+HELD_UNITS = _records.where(_is_of_consumer)
+CONSUMER_UNITS = _records.where(
+    _is_of_consumer, consumer.c.uuid == sa.bindparam("uuid")
+)
 UNIT_COUNT = sa.select(sa.func.count(unit.c.id))
 # Of a host that a claim looks at, to which consumers do not matter.
 UNITS_BY_HOST_ID = _units.where(unit.c.host_id == sa.bindparam("host_id"))
@@ -359,6 +357,10 @@ _is_unchanged = sa.and_(
 )
 CHANGE_UNIT = unit.update().where(_is_unchanged)
 REMOVE_UNIT = unit.delete().where(_is_unchanged)
+# Nobody else can change one: it has no valid generation, or none is used.
+REMOVE_MALFORMED_UNIT = unit.delete().where(
+    unit.c.id == sa.bindparam("unit_id")
+)
 REMOVE_FUNCTIONS = unit_function.delete().where(
     unit_function.c.unit_id == sa.bindparam("unit_id")
 )
