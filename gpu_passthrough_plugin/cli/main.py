@@ -13,8 +13,7 @@ DISTRIBUTION = "gpu-passthrough-plugin"
 _COMPLETION = "gpu-passthrough.bash"
 # Added to a signal's number, as shells do for a command that it ended.
 _SIGNALLED = 128
-# Prints texts of this program alone, in colour on a terminal.
-_HELP = frozenset({"help", "-h", "--help"})
+_HELP = frozenset({"-h", "--help"})
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,7 +45,7 @@ def _run(words: list[str]) -> int:
     if words == ["complete"]:
         sys.stdout.write(completion())
         return 0
-    if words and _HELP.isdisjoint(words):
+    if not is_help(words):
         from gpu_passthrough_plugin.cli import output
 
         output.escape_standard_streams()
@@ -63,6 +62,15 @@ def _run(words: list[str]) -> int:
     from gpu_passthrough_plugin.cli.app import App
 
     return App().run(words)
+
+
+def is_help(words: list[str]) -> bool:
+    """Return whether only texts of this program are printed, in colour.
+
+    Behind ``--`` is no option, and ``help`` elsewhere is an argument.
+    """
+    options = words[: words.index("--")] if "--" in words else words
+    return words[:1] in ([], ["help"]) or not _HELP.isdisjoint(options)
 
 
 def version() -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin.cli import output
+from gpu_passthrough_plugin.cli.main import is_help
 from gpu_passthrough_plugin.discovery import recorded_tree
 from gpu_passthrough_plugin.formats import umockdev
 from gpu_passthrough_plugin.formats.umockdev import Device, Kind, Line
@@ -229,7 +230,26 @@ def test_a_value_is_as_wide_as_it_is_printed() -> None:
     assert output.plain(("\x1b", 1)) == ["\x1b", 1]
 
 
-def test_help_has_its_colours() -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["device", "show", "help"],
+        ["device", "show", "--", "--help"],
+        ["--recording", "FILE", "help", "device"],
+    ],
+)
+def test_an_argument_that_is_no_call_for_help(words: list[str]) -> None:
+    assert not is_help(words)
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["help", "device"], ["host", "check", "-h"]]
+)
+def test_help_has_its_colours(words: list[str]) -> None:
+    assert is_help(words)
+
+
+def test_help_is_printed_in_colours() -> None:
     ours, theirs = os.openpty()
     with os.fdopen(theirs, "w") as terminal:
         subprocess.run(
