@@ -175,6 +175,7 @@ def test_nova_starts_a_reconciliation_until_clean(node: Node) -> None:
     assert f"\nExecStart={program} --config-file {conf} inventory sync\n" in (
         service
     )
+    assert f"\nReadWritePaths=-{node.folder}/state\n" in service
     node.end("unstack")
     assert len(list(units.iterdir())) == 2
     drivers = read(node).oslo_messaging_notifications.driver
