@@ -21,7 +21,7 @@ cd "$ROOT"
 case ${1-} in
 "")
     install_packages
-    make_venv requirements.txt
+    make_locked_venv
     say "ready; here is the story"
     "$VENV/bin/gpu-passthrough" demo
     say "done; the command is $VENV/bin/gpu-passthrough"

@@ -128,11 +128,20 @@ digest() {
     sha256sum | cut -c 1-12
 }
 
-# make_venv FILE…: sets VENV to one with the package and what FILEs require.
-make_venv() {
-    open_venv "$*" "$@"
-    fill_venv ready "installing Python packages" "${@/#/--requirement=}"
-    install_package
+# make_locked_venv: sets VENV to one with the package and exactly what
+# locked-requirements.txt names, where pip compares each file's digest.
+#
+# What pip builds from source is built with the tools that were so installed;
+# pip would fetch others for it, of any release and unseen.
+make_locked_venv() {
+    local file=locked-requirements.txt
+    open_venv "$file" "$file"
+    sed -n '/^\(pbr\|setuptools\)==/,/[^\\]$/p' "$ROOT/$file" >"$VENV/build.txt"
+    fill_venv build "installing what builds Python packages" \
+        --require-hashes --no-deps --requirement="$VENV/build.txt"
+    fill_venv ready "installing Python packages" \
+        --require-hashes --no-build-isolation --requirement="$file"
+    install_package --no-build-isolation
     exec 9>&-
 }
 
@@ -221,12 +230,13 @@ fill_venv() {
 # Python nothing.
 EDITABLE=(--config-settings editable_mode=compat --editable)
 
-# install_package: the checkout itself; again when its metadata changed.
+# install_package ARGUMENT…: the checkout itself; again when its metadata
+# changed.  The arguments are pip's.
 install_package() {
     local now
     now=$(package_digest)
     [ "$(cat "$VENV/.package" 2>/dev/null)" != "$now" ] || return 0
-    pip_install "installing the package" --no-deps "${EDITABLE[@]}" "$ROOT"
+    pip_install "installing the package" --no-deps "$@" "${EDITABLE[@]}" "$ROOT"
     printf '%s\n' "$now" >"$VENV/.package"
 }
 

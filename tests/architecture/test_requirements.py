@@ -8,6 +8,9 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 CHECKOUT = Path(__file__).parents[2]
 # Debian's, by bindep.txt.
 NOT_PYTHONS = {"shellcheck"}
@@ -68,6 +71,27 @@ def test_each_requirement_stands_once() -> None:
         names += required(items(option))
     assert len(names) > 30
     assert sorted(names) == sorted(set(names))
+
+
+def test_every_locked_release_has_digests_and_is_allowed() -> None:
+    text = (CHECKOUT / "locked-requirements.txt").read_text()
+    lines = text.replace("\\\n", " ").splitlines()
+    locked = {}
+    for line in lines:
+        words = line.partition("#")[0].split()
+        if words:
+            assert any(w.startswith("--hash=sha256:") for w in words), line
+            pinned = Requirement(words[0])
+            (clause,) = pinned.specifier
+            assert clause.operator == "=="
+            locked[canonicalize_name(pinned.name)] = clause.version
+    for file in ("requirements.txt", "tools/build-requirements.txt"):
+        for line in (CHECKOUT / file).read_text().splitlines():
+            if not line.partition("#")[0].strip():
+                continue
+            allowed = Requirement(line.partition("#")[0].strip())
+            release = locked[canonicalize_name(allowed.name)]
+            assert allowed.specifier.contains(release), line
 
 
 def test_tox_installs_what_the_script_installs() -> None:
