@@ -42,6 +42,15 @@ _EXTRAS = {
     "redis": "redis",
     "zookeeper": "zookeeper",
 }
+# tooz hands none of these to libpq, which then would not verify whom it talks
+# to.  Source: tooz, drivers/pgsql.py; PostgreSQL, libpq-envars.html.
+_LIBPQ_VARIABLES = {
+    "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcrl": "PGSSLCRL",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+}
 
 
 class LockBackend:
@@ -59,11 +68,17 @@ class LockBackend:
 
     def option(self, name: str, default: int) -> int:
         """Return an option of the URL's query."""
-        query = urllib.parse.urlsplit(self._url).query
-        values = urllib.parse.parse_qs(query).get(name)
+        values = self._query().get(name)
         return int(values[-1]) if values else default
 
+    def _query(self) -> dict[str, list[str]]:
+        return urllib.parse.parse_qs(urllib.parse.urlsplit(self._url).query)
+
     def start(self) -> None:
+        if self.scheme == "postgresql":
+            for name, values in self._query().items():
+                if name in _LIBPQ_VARIABLES:
+                    os.environ[_LIBPQ_VARIABLES[name]] = values[-1]
         # kazoo logs each of its retries; what they end in is reported here.
         logging.getLogger("kazoo").setLevel(logging.ERROR)
         self.coordinator = coordination.get_coordinator(

@@ -12,17 +12,16 @@ from gpu_passthrough_plugin import errors
 
 TIMEOUT_S = 30.0
 _SERVICE_TYPE = "placement"
-_SESSION_OPTIONS = frozenset(
-    {
-        "cafile",
-        "certfile",
-        "keyfile",
-        "insecure",
-        "timeout",
-        "tls_ciphers",
-        "tls_min_version",
-    }
-)
+# keystoneauth's option: the argument of its session.
+_SESSION_OPTIONS = {
+    "cafile": "cacert",
+    "certfile": "cert",
+    "keyfile": "key",
+    "insecure": "insecure",
+    "timeout": "timeout",
+    "tls_ciphers": "tls_ciphers",
+    "tls_min_version": "tls_min_version",
+}
 # keystoneauth's option: the argument of its adapter.
 _ADAPTER_OPTIONS = {
     "service_type": "service_type",
@@ -44,7 +43,10 @@ def new_adapter(settings: Mapping[str, object]) -> adapter.Adapter:
     :raises Invalid: when a setting is wrong or missing.
     """
     given = {k: v for k, v in settings.items() if v is not None}
-    session_options = {k: given[k] for k in _SESSION_OPTIONS & given.keys()}
+    session_options = {
+        _SESSION_OPTIONS[k]: given[k]
+        for k in _SESSION_OPTIONS.keys() & given.keys()
+    }
     timeout_s = float(str(session_options.get("timeout", TIMEOUT_S)))
     session_options["timeout"] = timeout_s
     adapter_options: dict[str, Any] = {

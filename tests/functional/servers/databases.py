@@ -24,7 +24,10 @@ _POSTGRESQL = Path("/usr/lib/postgresql")
 
 
 class Database(Server):
-    """A database server."""
+    """A database server.
+
+    :param options: more of its command's, such as ``--wsrep-on``.
+    """
 
     driver: str
     """The dialect and the driver in SQLAlchemy's URLs."""
@@ -32,6 +35,12 @@ class Database(Server):
     """The same server in tooz's URLs."""
     administration: str
     """A database that is always there."""
+
+    def __init__(
+        self, *, durable: bool = False, options: Sequence[str] = ()
+    ) -> None:
+        super().__init__(durable=durable)
+        self.options = options
 
     def new_database(self, *, port: int | None = None) -> str:
         """SQLAlchemy's URL of a fresh, empty database.
@@ -83,20 +92,11 @@ class Database(Server):
 
 
 class MariaDB(Database):
-    """MariaDB, without what is not tested.
-
-    :param options: more of mariadbd's, such as ``--wsrep-on``.
-    """
+    """MariaDB, without what is not tested."""
 
     driver = "mysql+pymysql"
     scheme = "mysql"
     administration = "mysql"
-
-    def __init__(
-        self, *, durable: bool = False, options: Sequence[str] = ()
-    ) -> None:
-        super().__init__(durable=durable)
-        self._options = options
 
     def _install(self, folder: Path) -> None:
         run(
@@ -144,7 +144,7 @@ class MariaDB(Database):
             "--skip-name-resolve",
             "--skip-log-bin",
             "--max-connections=500",
-            *self._options,
+            *self.options,
         )
 
 
@@ -184,7 +184,8 @@ class PostgreSQL(Database):
             "shared_buffers": "64MB",
         }
         listed = (f"--{name}={value}" for name, value in settings.items())
-        return (_postgresql("postgres"), "-D", str(self._data), *listed)
+        program = _postgresql("postgres")
+        return (program, "-D", str(self._data), *listed, *self.options)
 
 
 def _postgresql(program: str) -> str:
