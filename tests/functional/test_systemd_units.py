@@ -9,6 +9,7 @@ UNITS = Path(__file__).parents[2] / "etc/systemd"
 SERVICE = UNITS / "gpu-passthrough-reconcile.service"
 # In tenths, as the guide says it.  More is worse.
 EXPOSURE = 40
+_PROGRAM = "=/opt/gpu-passthrough/bin/gpu-passthrough "
 
 
 def test_the_service_is_confined() -> None:
@@ -31,9 +32,8 @@ def test_systemd_understands_every_line(tmp_path: Path) -> None:
     for unit in UNITS.iterdir():
         text = unit.read_text()
         if unit == SERVICE:
-            ours = "=/opt/gpu-passthrough/bin/gpu-passthrough "
-            assert ours in text
-            text = text.replace(ours, f"={program} ")
+            assert _PROGRAM in text
+            text = text.replace(_PROGRAM, f"={program} ")
         copies.append(tmp_path / unit.name)
         copies[-1].write_text(text)
     done = subprocess.run(
