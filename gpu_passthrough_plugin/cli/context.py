@@ -189,6 +189,7 @@ class Context:
         self.require_host()
         from gpu_passthrough_plugin.flow.context import HostContext
         from gpu_passthrough_plugin.host.devices import SysfsDevices
+        from gpu_passthrough_plugin.host.ended_guests import EndedGuests
         from gpu_passthrough_plugin.host.instance_journal import (
             InstanceJournal,
         )
@@ -205,6 +206,7 @@ class Context:
             journal=InstanceJournal(
                 os.path.join(settings.state_path, "instances"), lock.require
             ),
+            ended=EndedGuests(os.path.join(settings.state_path, "ended")),
             lock=lock,
             stop_timeout_s=settings.libvirt.stop_timeout_s,
             reset_timeout_s=settings.release.reset_timeout_s,

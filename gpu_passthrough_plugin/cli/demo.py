@@ -18,6 +18,7 @@ from gpu_passthrough_plugin.flow import boot, host_snapshot, inventory, release
 from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.formats import nova_alias
 from gpu_passthrough_plugin.host.devices import RecordedDevices
+from gpu_passthrough_plugin.host.ended_guests import EndedGuests
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.host.locks import HostLock
 from gpu_passthrough_plugin.isolation.partition import Policy
@@ -106,6 +107,7 @@ def _context(
             "sql", LedgerSettings(f"sqlite:///{folder}/ledger.sqlite")
         ),
         journal=InstanceJournal(os.path.join(folder, "instances")),
+        ended=EndedGuests(os.path.join(folder, "ended")),
         lock=HostLock(
             f"file://{locks}",
             _HOST,

@@ -82,6 +82,7 @@ def _act(options: Sequence[str], name: str, operation: str) -> int:
 def _context(options: Sequence[str]) -> HookContext:
     from gpu_passthrough_plugin.cli.context import Context
     from gpu_passthrough_plugin.flow.hook import HookContext
+    from gpu_passthrough_plugin.host.ended_guests import EndedGuests
     from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 
     pairs = list(zip(options[::2], options[1::2], strict=True))
@@ -93,10 +94,11 @@ def _context(options: Sequence[str]) -> HookContext:
         host=settings.host,
         tree=context.tree,
         policy=context.policy,
-        ledger=context.ledger,
+        open_ledger=lambda: context.ledger,
         journal=InstanceJournal(
             os.path.join(settings.state_path, "instances")
         ),
+        ended=EndedGuests(os.path.join(settings.state_path, "ended")),
         mode=settings.hook.mode,
         wait_s=settings.hook.wait_s,
         hand_over=_hand_over(context, options),

@@ -13,6 +13,7 @@ from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.flow.host_snapshot import Scope
 from gpu_passthrough_plugin.host.devices import Devices
+from gpu_passthrough_plugin.host.ended_guests import EndedGuests
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.address import Address
@@ -29,6 +30,7 @@ class HostContext:
 
     :param host: this host's name in the ledger.
     :param connect: opens libvirt.
+    :param ended: guests that the libvirt hook saw end.
     :param lock: taken around every act on the host's groups.
     :param stop_timeout_s: how long a guest may take to shut down.
     :param reset_timeout_s: how long a function may take to respond after a
@@ -46,6 +48,7 @@ class HostContext:
     connect: Callable[[], AbstractContextManager[Hypervisor]]
     ledger: LedgerDriver
     journal: InstanceJournal
+    ended: EndedGuests
     lock: Callable[[], AbstractContextManager[None]]
     stop_timeout_s: float
     reset_timeout_s: float

@@ -12,17 +12,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import LedgerDriver
-from gpu_passthrough_plugin.compute.hook import decision
-from gpu_passthrough_plugin.compute.hook.decision import (
+from gpu_passthrough_plugin.compute.hook import decision, unit_states
+from gpu_passthrough_plugin.compute.hook.decision import Rules
+from gpu_passthrough_plugin.compute.hook.unit_states import (
     Decision,
     Guest,
     LedgerView,
-    Rules,
 )
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.formats.host_devices import host_functions
+from gpu_passthrough_plugin.host.ended_guests import EndedGuests
 from gpu_passthrough_plugin.host.hook import complain
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.isolation.partition import Policy
@@ -45,16 +46,20 @@ class HookContext:
     """Everything one hook run needs.
 
     :param host: this host's name in the ledger.
+    :param open_ledger: called late: what was noted is not to be lost with a
+        ledger that cannot be opened.
     :param mode: whether a guest has to take whole units.
     :param wait_s: how long a start waits for units that are being released.
+    :param ended: guests that ended, until their units are released.
     :param hand_over: starts a process that releases an instance's units.
     """
 
     host: str
     tree: Tree
     policy: Policy
-    ledger: LedgerDriver
+    open_ledger: Callable[[], LedgerDriver]
     journal: InstanceJournal
+    ended: EndedGuests
     mode: HookMode
     wait_s: float
     hand_over: Callable[[str], None]
@@ -125,17 +130,21 @@ def _prepare(
         decided = _attempt(context, Guest(uuid, functions))
         if decided.refusals:
             raise errors.Refused("; ".join(decided.refusals))
-        if not decided.waits_for:
+        # A recovery notes that the guest has ended before it asks libvirt,
+        # which does not answer while the guest starts: it may be at work.
+        if not (decided.waits_for or context.ended.read(uuid)):
             return
         age_s = time.monotonic() - begun
         if age_s > context.wait_s:
+            waits_for = _listed(decided.waits_for) or "what the guest has"
             raise errors.Refused(
-                f"{_listed(decided.waits_for)} was not released by its"
+                f"{waits_for} was not released by its"
                 f" previous guest within {context.wait_s:g} s ([hook] wait_s);"
                 " see 'journalctl -t gpu-passthrough', then run"
                 f" 'gpu-passthrough hook release {uuid}'"
             )
-        if age_s > _RESTART_RELEASE_S and not is_release_restarted:
+        is_late = age_s > _RESTART_RELEASE_S or decided.is_release_due
+        if is_late and not is_release_restarted:
             is_release_restarted = True
             context.hand_over(uuid)
         time.sleep(_POLL_S)
@@ -148,6 +157,9 @@ def _reconnect(
 
     :raises Refused: when another consumer has them.
     """
+    entry = context.ended.read(uuid)
+    if entry:
+        context.ended.remove(entry)
     decided = _attempt(context, Guest(uuid, functions, is_running=True))
     why = "; ".join(decided.refusals)
     if decided.waits_for:
@@ -157,18 +169,36 @@ def _reconnect(
 
 
 def _release(context: HookContext, uuid: str) -> None:
-    """Move an instance's active units to ``releasing``; start their release.
+    """Note that a guest ended, and start the release of its units.
 
     A guest of ``instance boot`` is released by ``instance release`` instead.
     """
     if context.journal.has(uuid):
         return
-    ledger = context.ledger
+    try:
+        entry = context.ended.write(uuid)
+        is_needed = _begin_release(context, uuid)
+    except (errors.Error, OSError):
+        # The other process tries for longer, and what it leaves undone is
+        # done by the next command.
+        context.hand_over(uuid)
+        raise
+    if is_needed:
+        context.hand_over(uuid)
+    else:
+        context.ended.remove(entry)
+
+
+def _begin_release(context: HookContext, uuid: str) -> bool:
+    """Move an ended guest's active units to ``releasing``.
+
+    Return whether it has units to release.
+    """
+    ledger = context.open_ledger()
     for record in ledger.records(host=context.host):
         if record.consumer == uuid and record.state is State.ACTIVE:
             ledger.move(record, State.RELEASING)
-    if decision.is_ending(_allocation(ledger, uuid)):
-        context.hand_over(uuid)
+    return unit_states.is_ending(_allocation(ledger, uuid))
 
 
 def _attempt(context: HookContext, guest: Guest) -> Decision:
@@ -195,15 +225,20 @@ def _attempt(context: HookContext, guest: Guest) -> Decision:
 def _attempt_once(
     context: HookContext, guest: Guest, groups: Mapping[int, Sequence[Member]]
 ) -> Decision:
-    ledger = context.ledger
+    ledger = context.open_ledger()
+    entry = None if guest.is_running else context.ended.read(guest.uuid)
     decided = decision.decide(
         guest,
         groups,
-        _view(context, guest.uuid),
+        _view(context, ledger, guest),
         Rules(context.mode, context.policy.is_excluded),
     )
-    if decided.changes_nothing:
+    if decided.refusals or decided.waits_for:
         return decided
+    if entry:
+        # It has nothing left to release.  A recovery that read the entry
+        # earlier compares it, and the units' generations, afterwards.
+        context.ended.remove(entry)
     records = [*decided.moves]
     if decided.takes:
         keys = [record.unit.key for record in decided.takes]
@@ -213,13 +248,18 @@ def _attempt_once(
     return decided
 
 
-def _view(context: HookContext, uuid: str) -> LedgerView:
-    ledger = context.ledger
+def _view(
+    context: HookContext, ledger: LedgerDriver, guest: Guest
+) -> LedgerView:
     host = ledger.host(context.host)
+    ended = {entry.uuid for entry in context.ended.entries()[0]}
+    if guest.is_in_journal:
+        ended.discard(guest.uuid)
     return LedgerView(
         ledger.records(host=context.host),
         host.reason if host is not None and host.is_cordoned else None,
-        _allocation(ledger, uuid),
+        _allocation(ledger, guest.uuid),
+        frozenset(ended),
     )
 
 

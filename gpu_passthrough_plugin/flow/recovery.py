@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute import assignment
+from gpu_passthrough_plugin.flow import ended_guests
 from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.flow.teardown import (
     give_back,
@@ -21,6 +22,7 @@ from gpu_passthrough_plugin.flow.teardown import (
     is_without,
     quarantine_unused,
 )
+from gpu_passthrough_plugin.host.ended_guests import EndedGuest
 from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.unit import State
@@ -45,8 +47,38 @@ def release_ended(
     :param patience_s: how long to retry while the lock, the ledger or
         libvirt does not answer.
     """
+    if patience_s:
+        _release_patiently(context, uuid, patience_s)
+    else:
+        _release_ended(context, uuid)
+
+
+def _release_patiently(
+    context: HostContext, uuid: str, patience_s: float
+) -> None:
+    """Retry for a while; one process does so for all guests that ended."""
+    attempted: frozenset[EndedGuest] = frozenset()
+    is_over = False
+    while not is_over:
+        with context.ended.finishing() as is_first:
+            if not is_first:
+                context.say("another process releases what ended")
+                return
+            attempted = _release_retried(context, uuid, patience_s)
+        # Another one may have left what ended since to this one.
+        is_over = attempted.issuperset(context.ended.entries()[0])
+
+
+def _release_retried(
+    context: HostContext, uuid: str, patience_s: float
+) -> frozenset[EndedGuest]:
+    """Return the guests that ended before the last attempt began."""
+    ended: frozenset[EndedGuest] = frozenset()
     until = time.monotonic() + patience_s
     while True:
+        before, ended = ended, frozenset(context.ended.entries()[0])
+        if ended - before:
+            until = time.monotonic() + patience_s
         try:
             _release_ended(context, uuid)
         except errors.Unavailable as error:
@@ -55,7 +87,7 @@ def release_ended(
             context.say(f"{error}; retrying")
             time.sleep(_RETRY_S)
         else:
-            return
+            return ended
 
 
 def _release_ended(context: HostContext, uuid: str) -> None:
@@ -88,8 +120,9 @@ def locked_and_recovered(
             if instance.phase in (Phase.BOOTING, Phase.RELEASING)
             and instance.uuid != except_uuid
         ]
-        excepted = {instance.uuid for instance in journal} | {except_uuid}
-        others = _others(context, excepted)
+        in_journal = {instance.uuid for instance in journal}
+        ended = ended_guests.take_up(context, in_journal, except_uuid)
+        others = _others(context, in_journal | {except_uuid})
         for instance in (*interrupted, *others):
             if instance.is_stopped:
                 _undo(context, None, instance)
@@ -101,6 +134,7 @@ def locked_and_recovered(
                     _recover(context, hypervisor, instance)
                 for instance in others:
                     _recover_other(context, hypervisor, instance)
+        ended_guests.forget(context, ended)
         yield
 
 

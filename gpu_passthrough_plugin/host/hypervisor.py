@@ -72,6 +72,18 @@ class Hypervisor:
         xml: str | None = domain and self._asked(domain.XMLDesc)
         return xml
 
+    def has_ended(self, uuid: str) -> bool:
+        """Return whether a guest neither runs nor was saved to the disk.
+
+        A guest that Nova suspended is saved.
+        """
+        try:
+            domain = self._connection.lookupByUUIDString(uuid)
+            return not (domain.isActive() or domain.hasManagedSaveImage())
+        except libvirt.libvirtError as error:
+            self._raise_unless_absent(error)
+            return True
+
     def has_name(self, name: str) -> bool:
         """Return whether a domain, running or not, has this name."""
         try:

@@ -488,3 +488,21 @@ def test_what_is_claimed_by_hand_becomes_active(host: HookedHost) -> None:
     assert host.call(WHOLE).returncode == 0
     assert host.states()[GPU] == ("active", ME)
     assert key.host == HOST
+
+
+def test_an_end_that_the_ledger_does_not_hear_of_is_noted(
+    host: HookedHost,
+) -> None:
+    assert host.call(WHOLE).returncode == 0
+    file = host.state / "ledger.sqlite"
+    away = file.rename(host.state / "away.sqlite")
+    done = host.call(WHOLE, "release", "end")
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    away.rename(file)
+    entry = host.state / "ended" / ME
+    assert entry.stat().st_mode & 0o777 == 0o600
+    assert entry.parent.stat().st_mode & 0o777 == 0o700
+    # Heard of, it is not needed any longer where nothing is to be released.
+    other = xml(*SECOND, uuid=OTHER)
+    assert host.call(other, "release", "end").returncode == 0
+    assert [path.name for path in entry.parent.iterdir()] == [ME]

@@ -55,8 +55,9 @@ class Libvirt:
             host=HOST,
             tree=HostTree(str(root)),
             policy=POLICY,
-            ledger=world.ledger,
+            open_ledger=lambda: world.ledger,
             journal=world.journal,
+            ended=world.ended,
             mode=mode,
             wait_s=0,
             hand_over=self.ended.append,
@@ -260,6 +261,7 @@ def test_what_is_active_is_not_withdrawn(
     world: World, libvirt: Libvirt
 ) -> None:
     libvirt.calls("prepare")
+    world.kernel.held.add(place(GPU))
     with pytest.raises(errors.Refused, match="instance release"):
         release.withdraw(world.context(), UUID)
 
@@ -268,6 +270,7 @@ def test_recovery_leaves_running_guests_of_others_alone(
     world: World, libvirt: Libvirt
 ) -> None:
     libvirt.calls("prepare")
+    world.kernel.held.add(place(GPU))
     before = world.snapshot()
     inventory.publish(deaf(world))
     assert world.snapshot() == before

@@ -17,6 +17,7 @@ from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.discovery.host_tree import HostTree
 from gpu_passthrough_plugin.flow import hook, host_snapshot
 from gpu_passthrough_plugin.flow.hook import HookContext
+from gpu_passthrough_plugin.host.ended_guests import EndedGuests
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
@@ -73,8 +74,9 @@ class Libvirt:
             host=HOST,
             tree=self._tree,
             policy=POLICY,
-            ledger=ledger or self.ledger,
+            open_ledger=lambda: ledger or self.ledger,
             journal=InstanceJournal(str(self._folder / "instances")),
+            ended=EndedGuests(str(self._folder / "ended")),
             mode=HookMode.ANY,
             wait_s=0,
             hand_over=self.ended.append,

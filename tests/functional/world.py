@@ -21,6 +21,7 @@ from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.formats import domain_xml, nova_alias
+from gpu_passthrough_plugin.host.ended_guests import EndedGuests
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.host.locks import HostLock
@@ -91,6 +92,7 @@ class World:
         )
         self.ledger.sync()
         self.journal = InstanceJournal(str(folder / "instances"))
+        self.ended = EndedGuests(str(folder / "ended"))
         # Open for as long as this is: its guests would go with the last.
         self.hypervisor = Hypervisor(URI)
         self.context().ledger.publish(HOST, self.context().units())
@@ -112,6 +114,7 @@ class World:
             connect=lambda: CountedHypervisor(counted),
             ledger=CountedLedger(self.ledger, counted),
             journal=CountedJournal(str(self.folder / "instances"), counted),
+            ended=self.ended,
             lock=self.lock,
             stop_timeout_s=5,
             reset_timeout_s=0,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute.hook import script
-from gpu_passthrough_plugin.compute.hook.decision import Guest, LedgerView
+from gpu_passthrough_plugin.compute.hook.unit_states import Guest, LedgerView
 from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.formats.host_devices import (
     HostFunctions,

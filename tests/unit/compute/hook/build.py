@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Collection, Mapping
 
 from gpu_passthrough_plugin.compute.hook import decision
-from gpu_passthrough_plugin.compute.hook.decision import (
+from gpu_passthrough_plugin.compute.hook.decision import Rules
+from gpu_passthrough_plugin.compute.hook.unit_states import (
     Decision,
     Guest,
     LedgerView,
-    Rules,
 )
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.address import Address

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from gpu_passthrough_plugin.compute.hook import decision
-from gpu_passthrough_plugin.compute.hook.decision import Decision, LedgerView
+from gpu_passthrough_plugin.compute.hook import unit_states
+from gpu_passthrough_plugin.compute.hook.unit_states import (
+    Decision,
+    LedgerView,
+)
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.function import Header
@@ -323,8 +326,8 @@ def test_what_is_to_be_released_of_a_guest_that_ended(
     held = Allocation(ME, HOST, request_text, (record(state, ME),))
     claimed = state is State.CLAIMED and request_text == HOOK_REQUEST
     ending = state in (State.RELEASING, State.SANITISING)
-    assert decision.is_ending(held) == (ending or claimed)
-    assert not decision.is_ending(None)
+    assert unit_states.is_ending(held) == (ending or claimed)
+    assert not unit_states.is_ending(None)
 
 
 def test_messages() -> None:

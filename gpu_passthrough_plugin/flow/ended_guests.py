@@ -1,0 +1,160 @@
+"""Which guests have ended, though the ledger still has units active for them.
+
+The libvirt hook noted them while the ledger did not answer, or it did not
+see their end: the host went down, or libvirt died while the guest started.
+All of this is done under the host's lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterable, Sequence
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.flow.context import HostContext
+from gpu_passthrough_plugin.host.ended_guests import EndedGuest
+from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
+from gpu_passthrough_plugin.model.unit import State, UnitRecord
+
+# libvirt does not answer about a guest that waits for its units.
+_ANSWER_S = 5
+_SHOWN_FAULTS = 5
+# What a guest of the hook's has, or was about to have.
+_STARTED = (State.ACTIVE, State.CLAIMED)
+
+
+def take_up(
+    context: HostContext,
+    journal: Collection[str],
+    except_uuid: str | None,
+) -> tuple[EndedGuest, ...]:
+    """Move the units of guests that ended to ``releasing``; return these.
+
+    :param journal: UUIDs of instances in this host's journal, which
+        ``instance release`` releases.
+    :param except_uuid: an instance that the caller releases itself.
+    """
+    noted, faults = context.ended.entries()
+    for line in faults[:_SHOWN_FAULTS]:
+        context.say(line)
+    if len(faults) > _SHOWN_FAULTS:
+        context.say(f"and {len(faults) - _SHOWN_FAULTS} more such entries")
+    taken = []
+    for guest in noted:
+        if guest.uuid == except_uuid:
+            continue
+        if guest.uuid in journal:
+            context.ended.remove(guest)
+        elif _take_up(context, guest):
+            taken.append(guest)
+    settled = {except_uuid, *journal, *(guest.uuid for guest in noted)}
+    holders = {r.consumer for r in context.records(_STARTED)}
+    for uuid in sorted(filter(None, holders - settled)):
+        unnoted = _unnoted(context, uuid)
+        if unnoted and _take_up(context, unnoted):
+            taken.append(unnoted)
+    return tuple(taken)
+
+
+def forget(context: HostContext, guests: Iterable[EndedGuest]) -> None:
+    """Remove the entries of guests that have nothing left to release."""
+    for guest in guests:
+        states = {record.state for record in context.held(guest.uuid)}
+        if states <= {State.CLAIMED}:
+            context.ended.remove(guest)
+
+
+def _unnoted(context: HostContext, uuid: str) -> EndedGuest | None:
+    """Return a guest that ended, or never started, without an entry.
+
+    The entry is written before libvirt is asked, so that a start that the
+    question does not show waits for the release.
+    """
+    records = [r for r in context.held(uuid) if r.state in _STARTED]
+    if _busy(context, records) or not _is_of_hook(context, uuid):
+        return None
+    try:
+        guest = context.ended.write(uuid)
+    except errors.Unavailable as error:
+        context.say(str(error))
+        return None
+    if _has_ended(context, uuid):
+        return guest
+    context.ended.remove(guest)
+    return None
+
+
+def _is_of_hook(context: HostContext, uuid: str) -> bool:
+    try:
+        return context.ledger.allocation(uuid).request == HOOK_REQUEST
+    except errors.Refused:
+        return False
+
+
+def _take_up(context: HostContext, guest: EndedGuest) -> bool:
+    """Return whether an ended guest's units are now to be released."""
+    records = context.held(guest.uuid)
+    active = [r for r in records if r.state is State.ACTIVE]
+    busy = _busy(context, active)
+    if busy:
+        has_ended = _has_ended(context, guest.uuid)
+        if has_ended:
+            context.say(f"guest {guest.uuid} ended, but {busy}")
+        elif has_ended is False:
+            context.ended.remove(guest)
+        return False
+    if context.ended.read(guest.uuid) != guest:
+        # It started since, or ended another time.
+        return False
+    unused = [r for r in records if r.state is State.CLAIMED]
+    try:
+        for record in active:
+            context.ledger.move(record, State.RELEASING)
+        if unused and _is_of_hook(context, guest.uuid):
+            for record in unused:
+                context.ledger.move(record, State.FREE)
+                context.say(f"unit {record.unit.key} is free")
+    except errors.Conflict:
+        # It starts now; the next command looks again.
+        return False
+    return True
+
+
+def _busy(context: HostContext, records: Sequence[UnitRecord]) -> str:
+    """Return why a unit is or may be in use; "" if none is."""
+    try:
+        for record in records:
+            context.devices.require_idle(record.unit.key.address)
+    except errors.Error as error:
+        return str(error)
+    return ""
+
+
+def _has_ended(context: HostContext, uuid: str) -> bool | None:
+    """Return whether libvirt has no such guest; None if it does not say.
+
+    The question is put in another thread, because it may never be answered.
+    """
+    answers: list[bool] = []
+    failures: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            with context.connect() as hypervisor:
+                answers.append(hypervisor.has_ended(uuid))
+        except BaseException as error:  # noqa: BLE001 - raised by the caller
+            failures.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_ANSWER_S)
+    if failures and not isinstance(failures[0], errors.Error):
+        raise failures[0]
+    if answers:
+        return answers[0]
+    why = failures[0] if failures else f"no answer within {_ANSWER_S} s"
+    context.say(
+        f"whether guest {uuid} has ended is unknown ({why}): its units stay as"
+        " they are; the next gpu-passthrough command on this host asks again"
+    )
+    return None
