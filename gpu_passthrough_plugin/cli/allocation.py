@@ -137,6 +137,8 @@ class CandidateList(Lister):
     The exit status is 1 when no host does.
     """
 
+    reads_only = True
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         add_request(parser)
@@ -206,6 +208,8 @@ class AllocationCreate(Shower):
 class AllocationList(Lister):
     """List consumers and the units that they hold."""
 
+    reads_only = True
+
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         ledger = self.context.ledger
         malformed = [u for u in ledger.listing().malformed if u.consumer]
@@ -227,6 +231,8 @@ class _ConsumerCommand(Shower):
 
 class AllocationShow(_ConsumerCommand):
     """Show the units that one consumer holds."""
+
+    reads_only = True
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         allocation = self.context.ledger.allocation(

@@ -67,7 +67,13 @@ class App(cliff.app.App):
 
     _failure: BaseException | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_own_process: bool = False) -> None:
+        """Make one.
+
+        :param is_own_process: whether a command may give up capabilities for
+            good.
+        """
+        self.is_own_process = is_own_process
         super().__init__(
             description="Hands whole IOMMU groups of GPUs to virtual"
             " machines.",

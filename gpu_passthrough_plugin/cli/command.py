@@ -6,7 +6,7 @@ import argparse
 import functools
 from collections.abc import Iterable, Iterator
 from importlib.metadata import EntryPoint
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import cliff.command
 import cliff.lister
@@ -78,9 +78,13 @@ class Command(cliff.command.Command):
     """A command whose errors become one line and an exit status.
 
     ``status`` is the exit status once the output is printed.
+
+    :cvar reads_only: whether it changes neither a host nor a ledger, so that
+        it keeps few of root's capabilities.
     """
 
     status = 0
+    reads_only: ClassVar[bool] = False
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         options = self.app.options
@@ -90,6 +94,11 @@ class Command(cliff.command.Command):
                 raise errors.Invalid(
                     f"--root {options.root} and --recording"
                     f" {options.recording} are two hosts; expected one"
+                )
+            if getattr(self.app, "is_own_process", False):
+                self.context.confine(
+                    reads_only=self.reads_only,
+                    is_foreign=bool(getattr(parsed_args, "report", None)),
                 )
             super(Command, self).run(parsed_args)
             return self.status

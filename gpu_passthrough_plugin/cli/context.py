@@ -162,6 +162,29 @@ class Context:
         """Whether the host that is read is the one that this runs on."""
         return self._recording is None and os.path.realpath(self._root) == "/"
 
+    def confine(self, *, reads_only: bool, is_foreign: bool = False) -> None:
+        """Give up the capabilities that are not needed, for good.
+
+        Before any text is read that a stranger made.
+
+        :param is_foreign: whether the command reads another host anyway.
+        """
+        from gpu_passthrough_plugin.host import privileges
+
+        if is_foreign or not self.is_here:
+            kept = privileges.FILES
+        elif reads_only:
+            kept = privileges.HOST
+        else:
+            return
+        try:
+            privileges.keep(kept)
+        except OSError as error:
+            say(
+                "this command keeps all of root's capabilities, because the"
+                f" kernel refuses to take any away: {error.strerror}"
+            )
+
     def require_host(
         self,
         reason: str = "this command changes a host, or the ledger's units of"

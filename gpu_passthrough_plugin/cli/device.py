@@ -24,12 +24,16 @@ from gpu_passthrough_plugin.model.reading import Unknown
 class DeviceList(Lister):
     """List the host's PCI functions."""
 
+    reads_only = True
+
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         return fastpath.DEVICE, rows(*fastpath.devices(self.context))
 
 
 class DeviceShow(Shower):
     """Show one PCI function in full."""
+
+    reads_only = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

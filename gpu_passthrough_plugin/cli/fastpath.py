@@ -144,13 +144,18 @@ def needs_cliff(call: Call) -> bool:
     )
 
 
-def run(call: Call) -> int:
-    """Print the listing; return the exit status."""
+def run(call: Call, *, is_own_process: bool = False) -> int:
+    """Print the listing; return the exit status.
+
+    :param is_own_process: whether it may give up capabilities for good.
+    """
     # A listing leaves no garbage cycles worth collecting, and the process
     # ends then; collection takes a sixth of the time.
     gc.disable()
 
     def act() -> int:
+        if is_own_process:
+            call.context.confine(reads_only=True)
         names, rows = _ROWS[call.verb](call.context)
         _FORMS[call.form](names, rows)
         return 0

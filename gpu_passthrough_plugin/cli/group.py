@@ -16,6 +16,8 @@ from gpu_passthrough_plugin.model.reading import shown
 class GroupList(Lister):
     """List IOMMU groups with the verdict on each."""
 
+    reads_only = True
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
@@ -34,6 +36,8 @@ class GroupList(Lister):
 
 class GroupShow(Shower):
     """Show one IOMMU group: its members, the verdict, and the remedies."""
+
+    reads_only = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

@@ -42,6 +42,8 @@ VERIFIED = (
 class HostCheck(Lister):
     """Check whether this host is ready; the exit status is 1 if not."""
 
+    reads_only = True
+
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         context = self.context
         findings = tuple(
@@ -190,6 +192,8 @@ class HostVerify(Lister):
     evidence and a fix. The exit status is 1 if a function is not on vfio-pci.
     """
 
+    reads_only = True
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
@@ -244,6 +248,8 @@ class HostReport(Command):
     addresses, serial numbers, host names, comments and foreign scripts are
     hidden; how many of each is printed.
     """
+
+    reads_only = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -301,6 +307,8 @@ class HostRecord(Command):
     serial numbers, host names, comments and foreign scripts are hidden; how
     many of each is printed.
     """
+
+    reads_only = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

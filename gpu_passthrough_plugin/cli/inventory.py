@@ -96,12 +96,16 @@ class InventorySync(Lister):
 class InventoryList(Lister):
     """List the units of every host."""
 
+    reads_only = True
+
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         return COLUMNS, listing_rows(self.context.ledger.listing())
 
 
 class InventoryHosts(Lister):
     """List every host that published units."""
+
+    reads_only = True
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         return HOSTS, rows(*map(host_row, self.context.ledger.hosts()))

@@ -23,7 +23,11 @@ def main(argv: list[str] | None = None) -> int:
     """
     open_standard_streams()
     try:
-        status = _run(sys.argv[1:] if argv is None else argv)
+        # A process that others use as well keeps what it may do.
+        status = _run(
+            sys.argv[1:] if argv is None else argv,
+            is_own_process=argv is None,
+        )
         sys.stdout.flush()
         return status
     except BrokenPipeError:
@@ -38,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         return output.print_os_error(error)
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], *, is_own_process: bool) -> int:
     if "--version" in words:
         print(f"gpu-passthrough {version()}")
         return 0
@@ -54,14 +58,14 @@ def _run(words: list[str]) -> int:
 
         call = fastpath.parse(words)
         if call and not fastpath.needs_cliff(call):
-            return fastpath.run(call)
+            return fastpath.run(call, is_own_process=is_own_process)
     for number in (signal.SIGTERM, signal.SIGHUP):
         # nohup has SIGHUP ignored, and that must stay so.
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _stop)
     from gpu_passthrough_plugin.cli.app import App
 
-    return App().run(words)
+    return App(is_own_process=is_own_process).run(words)
 
 
 def is_help(words: list[str]) -> bool:

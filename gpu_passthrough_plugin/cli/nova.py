@@ -128,6 +128,8 @@ class NovaConfig(Lister):
     status is 1 when no group can be listed.
     """
 
+    reads_only = True
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         add_options(parser)
@@ -220,6 +222,8 @@ class NovaCheck(Lister):
     that the host needs. Several files are read as Nova reads them: the last
     one wins. The exit status is 1 if any check fails.
     """
+
+    reads_only = True
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

@@ -21,6 +21,8 @@ Names = Mapping[Address, str]
 class Topology(Command):
     """Print the host as a tree: NUMA nodes, bridges, functions, groups."""
 
+    reads_only = True
+
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         context = self.context
         groups = host_snapshot.read(context.tree, context.policy).groups()

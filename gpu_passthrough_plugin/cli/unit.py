@@ -41,6 +41,8 @@ def parse_key(text: str, host: str) -> UnitKey:
 class UnitList(Lister):
     """List units with their states, and the reason for a quarantine."""
 
+    reads_only = True
+
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         listing = self.context.ledger.listing()
         return COLUMNS, rows(

@@ -1,0 +1,141 @@
+"""Which of root's capabilities a command has left."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gpu_passthrough_plugin.cli.app import NAMESPACE
+from gpu_passthrough_plugin.host.privileges import FILES, HOST, Capability
+from tests.functional.servers.process import owned
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root has capabilities"
+)
+
+RECORDING = (
+    Path(__file__).parents[1] / "recordings/shared-group.umockdev"
+).resolve()
+# As the console script begins, and what is left at its end.
+MAIN = """
+import sys
+from gpu_passthrough_plugin.cli.main import main
+main()
+with open("/proc/self/status") as file:
+    sys.stderr.write(file.read())
+"""
+READING = (
+    "device list",
+    "device show 0000:01:00.0",
+    "group list",
+    "group list -f csv",
+    "group show 1",
+    "topology",
+    "host check",
+    "host verify",
+    "nova config",
+)
+
+
+def left(*words: str, code: str = MAIN) -> tuple[frozenset[int], str]:
+    """The effective capabilities of a command, and what it printed."""
+    done = subprocess.run(
+        (sys.executable, "-c", code, *words),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    status = dict(re.findall(r"^(\w+):\t(.*)$", done.stderr, re.MULTILINE))
+    assert status, done.stderr
+    assert status["CapEff"] == status["CapPrm"]
+    assert int(status["CapInh"], 16) == int(status["CapAmb"], 16) == 0
+    number = int(status["CapEff"], 16)
+    held = frozenset(bit for bit in range(64) if number >> bit & 1)
+    return held, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", READING)
+def test_a_strangers_recording_is_read_with_few(command: str) -> None:
+    held, _ = left("--recording", str(RECORDING), *command.split())
+    assert held == {*map(int, FILES)}
+
+
+def test_this_host_is_read_with_some() -> None:
+    """The part of a command that does it, and nothing of this host."""
+    code = MAIN.replace("cli.main import main", "cli.context import Context")
+    call = 'Context("/", None, ()).confine(reads_only=True)'
+    held, _ = left(code=code.replace("main()", call))
+    assert held == {*map(int, HOST)}
+
+
+def test_a_command_that_changes_this_host_keeps_all() -> None:
+    code = MAIN.replace("cli.main import main", "cli.context import Context")
+    call = 'Context("/", None, ()).confine(reads_only=False)'
+    held, _ = left(code=code.replace("main()", call))
+    assert len(held) > len(HOST)
+
+
+def test_each_command_that_reads_is_known() -> None:
+    points = importlib.metadata.entry_points(group=NAMESPACE)
+    reading = {
+        point.name.replace("_", " ")
+        for point in points
+        if point.load().reads_only
+    }
+    assert reading == {
+        *("device list", "device show", "group list", "group show"),
+        *("topology", "host check", "host verify", "host report"),
+        *("host record", "nova config", "nova check", "candidate list"),
+        *("allocation list", "allocation show", "unit list"),
+        *("inventory list", "inventory hosts"),
+    }
+
+
+def test_a_strangers_report_is_read_with_few(tmp_path: Path) -> None:
+    report = tmp_path / "r.tar.zst"
+    held, _ = left(
+        "--recording", str(RECORDING), "host", "report", f"{report}"
+    )
+    assert report.exists()
+    held, _ = left("host", "verify", "--report", str(report))
+    assert held == {*map(int, FILES)}
+
+
+def test_a_folder_of_its_own_user_is_reached(tmp_path: Path) -> None:
+    """As with sudo, in a home of mode 0700."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    recording = Path(shutil.copy(RECORDING, home))
+    recording.chmod(0o600)
+    for path in (home, recording):
+        owned(path)
+    _, printed = left("--recording", str(recording), "group", "list")
+    assert "0000:01:00.0" in printed
+    out = home / "out.tar.zst"
+    left("--recording", str(recording), "host", "report", str(out))
+    assert out.exists()
+
+
+def test_executing_gains_none() -> None:
+    code = """
+import subprocess, sys
+from gpu_passthrough_plugin.host import privileges
+privileges.keep(privileges.FILES)
+subprocess.run(["cat", "/proc/self/status"], stdout=sys.stderr)
+"""
+    held, printed = left(code=code)
+    assert held <= {Capability.DAC_OVERRIDE, Capability.DAC_READ_SEARCH}
+    assert "NoNewPrivs:\t1" in printed
+
+
+def test_another_programs_process_keeps_all() -> None:
+    code = MAIN.replace("main()", "main(sys.argv[1:])")
+    held, _ = left("--recording", str(RECORDING), "group", "list", code=code)
+    assert len(held) > len(HOST)
