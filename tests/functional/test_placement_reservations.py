@@ -12,10 +12,10 @@ from gpu_passthrough_plugin.allocation.placement import (
     reading,
     reservations,
 )
+from gpu_passthrough_plugin.allocation.placement.fleet import StoredUnit
 from gpu_passthrough_plugin.allocation.placement.ledger import (
     PlacementLedger,
 )
-from gpu_passthrough_plugin.allocation.placement.reading import StoredUnit
 from gpu_passthrough_plugin.allocation.placement.service import (
     Json,
     Reply,

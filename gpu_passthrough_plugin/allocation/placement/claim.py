@@ -25,7 +25,7 @@ from gpu_passthrough_plugin.allocation.placement import (
     reservations,
 )
 from gpu_passthrough_plugin.allocation.placement.consumers import Consumer
-from gpu_passthrough_plugin.allocation.placement.reading import (
+from gpu_passthrough_plugin.allocation.placement.fleet import (
     Fleet,
     StoredUnit,
 )
@@ -74,7 +74,10 @@ def claim(service: Service, query: ClaimQuery, attempt: int) -> Allocation:
     fleet = reading.read_fleet(
         service, query.host, is_offered=True, aggregate=request.aggregate
     )
-    best = candidates(fleet, request, query.weight, _RANDOM_CANDIDATES)
+    # More of them at each attempt: those of one host may all be refused.
+    best = candidates(
+        fleet, request, query.weight, _RANDOM_CANDIDATES * (attempt + 1)
+    )
     if not best:
         raise _none_offered(service, fleet, query, attempt)
     # Clients that lost to one another are not to meet again.

@@ -8,22 +8,25 @@ ones: hence all that hold nothing are removed from a consumer at once.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Mapping
 
 from gpu_passthrough_plugin.allocation import refusals
 from gpu_passthrough_plugin.allocation.placement import (
+    answers,
     names,
     reading,
     state_counter,
 )
-from gpu_passthrough_plugin.allocation.placement.providers import read_counter
-from gpu_passthrough_plugin.allocation.placement.reading import (
+from gpu_passthrough_plugin.allocation.placement.fleet import (
     Fleet,
     StoredUnit,
 )
+from gpu_passthrough_plugin.allocation.placement.providers import read_counter
 from gpu_passthrough_plugin.allocation.placement.service import (
     ConflictCode,
+    MalformedAnswer,
     Service,
     conflict_code,
     error_detail,
@@ -116,6 +119,8 @@ def read_consumer(service: Service, uuid: str) -> Consumer | None:
     body = service.get(f"/allocations/{uuid}")
     if not body["allocations"]:
         return None
+    with service.readable():
+        answers.require_consumer(body, f"consumer {uuid}")
     return Consumer(
         uuid=uuid,
         generation=body["consumer_generation"],
@@ -168,9 +173,11 @@ def read_allocations(
             units.setdefault(record.consumer, []).append(record)
     allocations = []
     for uuid in sorted(units):
-        consumer = read_consumer(service, uuid)
-        if consumer is not None:
-            allocations.append(_allocation(consumer, tuple(units[uuid])))
+        # One whose answer is malformed keeps no other from being read.
+        with contextlib.suppress(MalformedAnswer):
+            consumer = read_consumer(service, uuid)
+            if consumer is not None:
+                allocations.append(_allocation(consumer, tuple(units[uuid])))
     return tuple(allocations)
 
 

@@ -27,6 +27,7 @@ from gpu_passthrough_plugin.model.allocation import (
     Candidate,
     HostRecord,
     SyncReport,
+    UnitListing,
 )
 from gpu_passthrough_plugin.model.request import Request
 from gpu_passthrough_plugin.model.unit import (
@@ -82,6 +83,10 @@ class PlacementLedger(LedgerDriver):
         fleet = self._retry(lambda _: reading.read_fleet(self.service))
         return tuple(host.record for host in fleet.hosts)
 
+    def host(self, name: str) -> HostRecord | None:
+        fleet = self._retry(lambda _: reading.read_fleet(self.service, name))
+        return next((h.record for h in fleet.hosts if h.name == name), None)
+
     def cordon(self, host: str, reason: str) -> HostRecord:
         return self._retry(
             lambda _: providers.cordon(self.service, host, reason)
@@ -95,6 +100,20 @@ class PlacementLedger(LedgerDriver):
     ) -> tuple[UnitRecord, ...]:
         return self._retry(lambda _: self._read_records(host, states))
 
+    def listing(self, *, host: str | None = None) -> UnitListing:
+        return self._retry(lambda _: self._read_listing(host))
+
+    def _read_listing(self, host: str | None) -> UnitListing:
+        fleet = reading.read_fleet(self.service, host)
+        records, malformed = reading.read_records(self.service, fleet.units)
+        return UnitListing(
+            records,
+            tuple(
+                reading.describe(self.service, unit)[0]
+                for unit in (*fleet.malformed, *malformed)
+            ),
+        )
+
     def _read_records(
         self, host: str | None, states: Collection[State]
     ) -> tuple[UnitRecord, ...]:
@@ -102,7 +121,7 @@ class PlacementLedger(LedgerDriver):
         states = states or tuple(State)
         units = reading.read_fleet(self.service, host).units
         units = tuple(s for s in units if s.record.state in states)
-        records = reading.read_records(self.service, units)
+        records = reading.read_records(self.service, units).records
         # One that changed meanwhile was read again, in another state.
         return tuple(record for record in records if record.state in states)
 

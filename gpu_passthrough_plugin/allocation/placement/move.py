@@ -121,15 +121,13 @@ def _read(service: Service, key: UnitKey) -> UnitProvider:
 
     :raises Refused: when the ledger has no such unit.
     """
-    listed = service.get(
-        "/resource_providers",
-        ("name", names.unit_provider(key)),
-        ("required", names.UNIT_TRAIT),
-    )["resource_providers"]
-    provider = read_unit(service, listed[0]["uuid"]) if listed else None
-    if provider is None:
-        raise refusals.unit_unknown(key)
-    return provider
+    for listed in service.providers(
+        ("name", names.unit_provider(key)), ("required", names.UNIT_TRAIT)
+    ):
+        provider = read_unit(service, listed["uuid"])
+        if provider is not None:
+            return provider
+    raise refusals.unit_unknown(key)
 
 
 def _put_reason(

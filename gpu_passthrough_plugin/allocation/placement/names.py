@@ -17,9 +17,11 @@ Every name here is stored in existing ledgers: a change needs a new layout
 from __future__ import annotations
 
 import base64
+import binascii
+import functools
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.model import address
@@ -53,6 +55,7 @@ CORDON_REASON = "WHY"
 MACHINE = "MACHINE"
 AGGREGATE = "AGGREGATE"
 QUARANTINE_REASON = "REASON"
+HOST_TEXTS = (CORDON_REASON, MACHINE, AGGREGATE)
 
 # Source: os-traits.
 NOVA_DISABLED_TRAIT = "COMPUTE_STATUS_DISABLED"
@@ -68,7 +71,7 @@ MAX_USER_ID = 255
 
 _NAMESPACE = uuid.UUID("6f6cf0a5-2e42-5a57-9f0c-0cf3a6a6e5a5")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_HOST_SUFFIX = "_gpu-passthrough"
+HOST_SUFFIX = "_gpu-passthrough"
 # base32 letters in one trait: 255 characters less what precedes them.
 _CHUNK = 200
 _DEVICE_TYPE_PREFIX = "type-"
@@ -77,12 +80,20 @@ _CONDITION_SEPARATOR = "; "
 
 def host_provider(host: str) -> str:
     """Return the name of a host's provider, below its compute node's."""
-    return f"{host}{_HOST_SUFFIX}"
+    return f"{host}{HOST_SUFFIX}"
 
 
 def host_in(provider: str) -> str:
-    """Return the host whose provider has this name."""
-    return provider.removesuffix(_HOST_SUFFIX)
+    """Return the host whose provider has this name.
+
+    :raises Invalid: when it is not the name of a host's provider.
+    """
+    host = provider.removesuffix(HOST_SUFFIX)
+    if host in ("", provider):
+        raise errors.Invalid(
+            f"the provider's name {provider!r} does not end in {HOST_SUFFIX}"
+        )
+    return host
 
 
 def unit_provider(key: UnitKey) -> str:
@@ -123,15 +134,23 @@ def text_traits(kind: str, texts: Iterable[str]) -> frozenset[str]:
 
 
 def texts_in(kind: str, traits: Iterable[str]) -> tuple[str, ...]:
-    """Return the texts of a kind that traits spell, without empty ones."""
+    """Return the texts of a kind that traits spell, without empty ones.
+
+    :raises Invalid: when a trait of that kind spells no text.
+    """
     prefix = _text_prefix(kind)
     texts: dict[int, dict[int, str]] = {}
     for trait in traits:
         if trait.startswith(prefix):
-            number, piece, letters = trait.removeprefix(prefix).split("_")
+            match = _TEXT.fullmatch(trait.removeprefix(prefix))
+            if match is None:
+                raise _malformed(trait)
+            number, piece, letters = match.groups()
             texts.setdefault(int(number), {})[int(piece)] = letters
     return tuple(
-        _decoded("".join(letters for _, letters in sorted(pieces.items())))
+        _decoded(
+            prefix, "".join(letters for _, letters in sorted(pieces.items()))
+        )
         for _, pieces in sorted(texts.items())
     )
 
@@ -157,9 +176,17 @@ def _pieces(text: str) -> Iterator[str]:
         yield letters[start : start + _CHUNK]
 
 
-def _decoded(letters: str) -> str:
+def _decoded(prefix: str, letters: str) -> str:
     padding = "=" * (-len(letters) % 8)
-    return base64.b32decode(letters + padding).decode(errors="replace")
+    try:
+        data = base64.b32decode(letters + padding)
+    except binascii.Error as error:
+        raise _malformed(f"{prefix}…_{letters}") from error
+    return data.decode(errors="replace")
+
+
+def _malformed(trait: str) -> errors.Invalid:
+    return errors.Invalid(f"trait {trait} is malformed")
 
 
 def unit_traits(unit: Unit, quarantine_reason: str = "") -> frozenset[str]:
@@ -185,30 +212,36 @@ def unit_traits(unit: Unit, quarantine_reason: str = "") -> frozenset[str]:
     )
 
 
-def unit_in(host: str, traits: Iterable[str]) -> Unit | None:
-    """Return the unit of a host that traits describe; None if no unit."""
+def unit_in(host: str, traits: Iterable[str]) -> Unit:
+    """Return the unit of a host that traits describe.
+
+    :raises Invalid: when they describe none, or one of them is malformed.
+    """
     traits = frozenset(traits)
-    facts: dict[str, list[list[str]]] = {}
-    for trait in traits:
+    facts: dict[str, list[str]] = {}
+    for trait in sorted(traits):
         if trait.startswith(TRAIT_PREFIX):
-            name, *fields = trait.removeprefix(TRAIT_PREFIX).split("_")
-            facts.setdefault(name, []).append(fields)
+            name = trait.removeprefix(TRAIT_PREFIX).partition("_")[0]
+            facts.setdefault(name, []).append(trait)
     functions = sorted(
-        (_function_in(fields) for fields in facts.get("F", ())),
+        (_function_in(trait) for trait in facts.get("F", ())),
         key=lambda function: function.address,
     )
+    addresses = [f.address for f in functions]
+    if len(set(addresses)) < len(addresses):
+        raise errors.Invalid("its traits describe a function twice")
     primaries = [f.address for f in functions if f.is_primary]
-    group = _number_in(facts.get("GROUP"))
+    group = _number_in(facts, "GROUP")
     if not primaries or group is None:
-        return None
-    switches = facts.get("SWITCH")
+        missing = "IOMMU group" if primaries else "primary function"
+        raise errors.Invalid(f"its traits name no {missing}")
     return Unit(
         key=UnitKey(host, primaries[0]),
         iommu_group=group,
         functions=tuple(functions),
-        numa_node=_number_in(facts.get("NODE")),
-        socket=_number_in(facts.get("SOCKET")),
-        switch=_address_in(switches[0]) if switches else None,
+        numa_node=_number_in(facts, "NODE"),
+        socket=_number_in(facts, "SOCKET"),
+        switch=_switch_in(facts),
         traits=frozenset(
             trait
             for trait in traits - {UNIT_TRAIT}
@@ -227,7 +260,19 @@ def _function_fields(function: UnitFunction) -> str:
     )
 
 
-def _function_in(fields: list[str]) -> UnitFunction:
+_ADDRESS = r"([0-9A-F]{4,8})_([0-9A-F]{2})_([01][0-9A-F])_([0-7])"
+_FUNCTION = re.compile(
+    rf"F_{_ADDRESS}_([0-9A-F]{{4}})_([0-9A-F]{{4}})_([0-9A-F]{{6}})"
+    r"_(PCI|PF|VF)_([PC])"
+)
+_SWITCH = re.compile(rf"SWITCH_{_ADDRESS}")
+_NUMBER = re.compile(r"[A-Z]+_([0-9]{1,9})")
+_TEXT = re.compile(r"([0-9]{1,9})_([0-9]{1,9})_([A-Z0-9]*)")
+
+
+@functools.lru_cache(4096)
+def _function_in(trait: str) -> UnitFunction:
+    fields = _fields(_FUNCTION, trait)
     vendor_id, product_id, class_code, device_type, role = fields[4:]
     return UnitFunction(
         address=_address_in(fields[:4]),
@@ -239,17 +284,40 @@ def _function_in(fields: list[str]) -> UnitFunction:
     )
 
 
+def _fields(form: re.Pattern[str], trait: str) -> tuple[str, ...]:
+    match = form.fullmatch(trait.removeprefix(TRAIT_PREFIX))
+    if match is None:
+        raise _malformed(trait)
+    return match.groups()
+
+
+def _only(facts: Mapping[str, list[str]], kind: str) -> str | None:
+    """Return the only trait of a kind; None when there is none."""
+    traits = facts.get(kind, [])
+    if len(traits) > 1:
+        raise errors.Invalid(
+            f"traits {traits[0]} and {traits[1]} contradict each other"
+        )
+    return traits[0] if traits else None
+
+
+def _number_in(facts: Mapping[str, list[str]], kind: str) -> int | None:
+    trait = _only(facts, kind)
+    return None if trait is None else int(_fields(_NUMBER, trait)[0])
+
+
+def _switch_in(facts: Mapping[str, list[str]]) -> Address | None:
+    trait = _only(facts, "SWITCH")
+    return None if trait is None else _address_in(_fields(_SWITCH, trait))
+
+
 def _address_fields(function: Address) -> str:
     return re.sub(r"[:.]", "_", str(function)).upper()
 
 
-def _address_in(fields: list[str]) -> Address:
+def _address_in(fields: Sequence[str]) -> Address:
     domain, bus, slot, function = (int(field, 16) for field in fields)
     return Address(domain, bus, slot, function)
-
-
-def _number_in(fields: list[list[str]] | None) -> int | None:
-    return int(fields[0][0]) if fields else None
 
 
 def user_id(request: Request) -> str:

@@ -17,7 +17,7 @@ from gpu_passthrough_plugin.allocation.placement import (
     reading,
     state_counter,
 )
-from gpu_passthrough_plugin.allocation.placement.reading import (
+from gpu_passthrough_plugin.allocation.placement.fleet import (
     Host,
     StoredUnit,
 )
@@ -46,8 +46,7 @@ def ensure_provider(
     :raises Retry: when another client created it meanwhile.
     :raises Unavailable: when Placement rejects the name.
     """
-    body = service.get("/resource_providers", ("name", name))
-    for entry in body["resource_providers"]:
+    for entry in service.providers(("name", name)):
         return entry["uuid"], entry["generation"]
     new = {"name": name}
     if parent is not None:
@@ -166,7 +165,7 @@ def read_unit(service: Service, uuid: str) -> UnitProvider | None:
         uuid=uuid,
         generation=int(body["resource_provider_generation"]),
         resource_class=next(classes, ""),
-        counter=_counter_in(inventories),
+        counter=_counter_in(service, inventories),
         amounts=reading.read_amounts(service, uuid),
     )
 
@@ -176,12 +175,17 @@ def read_counter(service: Service, uuid: str) -> StateCounter | None:
     body = service.get_if_found(f"/resource_providers/{uuid}/inventories")
     if body is None or names.STATE_COUNTER not in body["inventories"]:
         return None
-    return _counter_in(body["inventories"])
+    return _counter_in(service, body["inventories"])
 
 
-def _counter_in(inventories: Mapping[str, Mapping[str, int]]) -> StateCounter:
+def _counter_in(
+    service: Service, inventories: Mapping[str, Mapping[str, int]]
+) -> StateCounter:
     inventory = inventories[names.STATE_COUNTER]
-    return state_counter.from_total(inventory["total"], inventory["min_unit"])
+    with service.readable():
+        return state_counter.from_total(
+            inventory["total"], inventory["min_unit"]
+        )
 
 
 def unchanged_generation(service: Service, stored: StoredUnit) -> int:

@@ -30,9 +30,10 @@ from gpu_passthrough_plugin.allocation.placement import (
     reading,
     state_counter,
 )
-from gpu_passthrough_plugin.allocation.placement.reading import (
+from gpu_passthrough_plugin.allocation.placement.fleet import (
     Fleet,
     Host,
+    MalformedProvider,
     StoredUnit,
 )
 from gpu_passthrough_plugin.allocation.placement.service import (
@@ -41,9 +42,13 @@ from gpu_passthrough_plugin.allocation.placement.service import (
     error_detail,
     retry_changed,
 )
-from gpu_passthrough_plugin.allocation.placement.state_counter import Inventory
-from gpu_passthrough_plugin.model.allocation import SyncReport
-from gpu_passthrough_plugin.model.unit import State, Unit
+from gpu_passthrough_plugin.allocation.placement.state_counter import (
+    Inventory,
+    StateCounter,
+    Usage,
+)
+from gpu_passthrough_plugin.model.allocation import MalformedUnit, SyncReport
+from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,11 +73,16 @@ def publish(service: Service, publication: Publication) -> SyncReport:
     host = providers.ensure_host(service, publication.host)
     validation.require_same_machine(host.machine, publication)
     fleet = _read_units(service, host, publication)
-    plan = _plan(fleet, publication)
+    replaced = _replaced(service, fleet)
+    plan = _plan(service, fleet, publication)
     traits = providers.published_traits(host, publication)
-    if plan.is_empty and traits == host.traits:
+    if plan.is_empty and not replaced and traits == host.traits:
         return plan.report(host.generation)
-    is_changed = not plan.is_empty or publication.aggregates != host.aggregates
+    is_changed = (
+        not plan.is_empty
+        or bool(replaced)
+        or publication.aggregates != host.aggregates
+    )
     generation = host.generation + is_changed
     highest = max(
         _highest_removed(service, host), *_counts_to_remove(fleet, plan)
@@ -88,10 +98,14 @@ def publish(service: Service, publication: Publication) -> SyncReport:
     )
     # Other clients may have changed units before they could notice this one.
     fleet = _read_units(service, host, publication)
-    plan = _plan(fleet, publication)
+    replaced = _replaced(service, fleet)
+    plan = _plan(service, fleet, publication)
     if max(_counts_to_remove(fleet, plan)) > highest:
         raise retry_changed(f"a unit of host {host.name}", "another count")
-    openings = _carry_out(service, host, fleet, plan, highest)
+    for malformed in fleet.malformed:
+        if not malformed.consumers:
+            _remove_malformed(service, malformed)
+    openings = _carry_out(service, host, fleet, plan, highest, replaced)
     _require_only_publisher(service, host, provider_generation)
     for opening in openings:
         providers.put_inventory(
@@ -113,8 +127,43 @@ def _read_units(
     return fleet
 
 
-def _plan(fleet: Fleet, publication: Publication) -> InventoryPlan:
-    return inventory.plan([s.record for s in fleet.units], publication.units)
+def _plan(
+    service: Service, fleet: Fleet, publication: Publication
+) -> InventoryPlan:
+    held = [m for m in fleet.malformed if m.consumers]
+    kept = [reading.describe(service, malformed)[1] for malformed in held]
+    return inventory.plan(
+        [s.record for s in fleet.units],
+        publication.units,
+        kept=frozenset().union(*kept),
+    )
+
+
+_Replaced = Sequence[tuple[MalformedUnit, Collection[str]]]
+
+
+def _replaced(service: Service, fleet: Fleet) -> _Replaced:
+    """Return the malformed units that no consumer has, with addresses."""
+    idle = [m for m in fleet.malformed if not m.consumers]
+    return [reading.describe(service, malformed) for malformed in idle]
+
+
+def _remove_malformed(service: Service, malformed: MalformedProvider) -> None:
+    """Remove the provider of a unit that cannot be read.
+
+    :raises Retry: when it changed since it was read, or was reserved.
+    """
+    path = f"/resource_providers/{malformed.uuid}"
+    provider = service.get_if_found(path)
+    if provider is None:
+        return
+    providers.put_inventory(
+        service, malformed.uuid, provider["generation"], {}
+    )
+    reply = service.delete(path)
+    if reply.status == 409:
+        subject = f"provider {malformed.uuid} of host {malformed.host}"
+        raise retry_changed(subject, error_detail(reply))
 
 
 def _highest_removed(service: Service, host: Host) -> int:
@@ -128,6 +177,7 @@ def _counts_to_remove(fleet: Fleet, plan: InventoryPlan) -> list[int]:
     removed = {record.unit.key for record in plan.removed}
     return [
         0,
+        *(m.count for m in fleet.malformed if not m.consumers),
         *(
             s.counter.count
             for s in fleet.units
@@ -142,12 +192,14 @@ def _carry_out(
     fleet: Fleet,
     plan: InventoryPlan,
     highest: int,
+    replaced: _Replaced,
 ) -> list[Opening]:
     """Remove, change and add units; return what is left to be opened.
 
     In this order, no function is in two units at any time.
 
     :param highest: the highest count that any removed unit had.
+    :param replaced: malformed units that were removed.
     """
     stored = {s.record.unit.key: s for s in fleet.units}
     for record in plan.removed:
@@ -159,7 +211,9 @@ def _carry_out(
         if opening is not None:
             openings.append(opening)
     for added in plan.added:
-        openings.append(_add(service, host, added, highest))
+        counter = state_counter.first_after(highest)
+        record = inventory.new_record(added, counter.count, replaced)
+        openings.append(_add(service, host, record, counter))
     return openings
 
 
@@ -217,19 +271,24 @@ def _change(
     return Opening(stored.uuid, generation, counter.inventory(resource_class))
 
 
-def _add(service: Service, host: Host, unit: Unit, highest: int) -> Opening:
+def _add(
+    service: Service, host: Host, record: UnitRecord, counter: StateCounter
+) -> Opening:
     """Create a unit's provider without an inventory; return what opens it.
 
-    :param highest: the highest count that any removed unit had.
+    :param record: of the unit: free, or quarantined.
+    :param counter: of a new unit.
     :raises Retry: when another client creates it now.
     """
+    unit = record.unit
     uuid, generation = providers.ensure_provider(
         service, names.unit_provider(unit.key), host.root
     )
     generation = providers.put_traits(
-        service, uuid, generation, names.unit_traits(unit)
+        service, uuid, generation, names.unit_traits(unit, record.reason)
     )
-    counter = state_counter.first_after(highest)
+    if record.state is State.QUARANTINED:
+        counter = counter.moved(Usage(), record.state)
     return Opening(uuid, generation, counter.inventory(unit.resource_class))
 
 
@@ -260,8 +319,7 @@ def _require_only_ledger(
     """
     addresses = {f.address for unit in units for f in unit.functions}
     keys = {unit.key for unit in units}
-    tree = service.get("/resource_providers", ("in_tree", host.root))
-    for provider in tree["resource_providers"]:
+    for provider in service.providers(("in_tree", host.root)):
         key = names.unit_key_in(provider["name"])
         if key is None or provider["uuid"] in stored:
             continue

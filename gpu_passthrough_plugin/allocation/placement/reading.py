@@ -7,117 +7,30 @@ that a claim names, and by the provider's generation that a move names.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
+from typing import NamedTuple
 
-from gpu_passthrough_plugin.allocation.placement import names, state_counter
+from gpu_passthrough_plugin.allocation.placement import (
+    answers,
+    fleet,
+    names,
+    state_counter,
+)
+from gpu_passthrough_plugin.allocation.placement.fleet import (
+    Fleet,
+    MalformedProvider,
+    StoredUnit,
+)
 from gpu_passthrough_plugin.allocation.placement.service import (
-    Json,
+    MalformedAnswer,
     Service,
     retry_changed,
 )
-from gpu_passthrough_plugin.allocation.placement.state_counter import (
-    StateCounter,
-    Usage,
-)
-from gpu_passthrough_plugin.model.allocation import HostRecord
-from gpu_passthrough_plugin.model.unit import State, UnitRecord
+from gpu_passthrough_plugin.model.allocation import MalformedUnit
+from gpu_passthrough_plugin.model.unit import UnitRecord
 
-_DISABLED_BY_NOVA = (
-    "its compute service is disabled; run 'openstack compute service set"
-    " --enable'"
-)
 # How often a unit is read that other clients change meanwhile.
 _READS = 5
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Host:
-    """A host and its providers.
-
-    :param provider: UUID of the host's provider, below its compute node's.
-    :param provider_generation: of that provider.
-    :param root: UUID of the compute node's provider.
-    :param generation: of the host's inventory of units.
-    :param traits: of the host's provider.
-    """
-
-    name: str
-    provider: str
-    provider_generation: int
-    root: str
-    generation: int
-    traits: frozenset[str]
-    is_disabled_by_nova: bool
-
-    @property
-    def machine(self) -> str:
-        return names.text_in(names.MACHINE, self.traits)
-
-    @property
-    def aggregates(self) -> frozenset[str]:
-        return frozenset(names.texts_in(names.AGGREGATE, self.traits))
-
-    @property
-    def record(self) -> HostRecord:
-        is_cordoned = names.CORDONED_TRAIT in self.traits
-        reason = names.text_in(names.CORDON_REASON, self.traits)
-        if self.is_disabled_by_nova and not is_cordoned:
-            reason = _DISABLED_BY_NOVA
-        return HostRecord(
-            name=self.name,
-            generation=self.generation,
-            is_cordoned=is_cordoned or self.is_disabled_by_nova,
-            reason=reason,
-            aggregates=self.aggregates,
-        )
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class StoredUnit:
-    """A unit and its provider.
-
-    :param uuid: of its provider.
-    :param record: its consumer is None, because that takes a request more.
-    """
-
-    uuid: str
-    record: UnitRecord
-    counter: StateCounter
-    usage: Usage
-
-    @property
-    def is_offered(self) -> bool:
-        """Whether it may be claimed, and no consumer reserved it."""
-        is_reserved = self.usage.amount and not self.has_leftovers
-        return self.record.is_claimable and not is_reserved
-
-    @property
-    def has_leftovers(self) -> bool:
-        """Whether an allocation is left of a hold that ended."""
-        return self.counter.is_leftover(self.usage.amount)
-
-    def held_by(self, consumer: str | None) -> UnitRecord:
-        """Return the record, with its consumer."""
-        return dataclasses.replace(self.record, consumer=consumer)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Fleet:
-    """Hosts by name, and their units by host and address."""
-
-    hosts: tuple[Host, ...] = ()
-    units: tuple[StoredUnit, ...] = ()
-
-    def without_reservations(self) -> Fleet:
-        """Return the fleet as if no free unit were reserved."""
-        units = tuple(
-            dataclasses.replace(unit, usage=Usage())
-            if unit.record.is_claimable
-            else unit
-            for unit in self.units
-        )
-        return dataclasses.replace(self, units=units)
 
 
 def read_fleet(
@@ -140,9 +53,9 @@ def read_fleet(
     if host is not None:
         listing.append(("name", names.host_provider(host)))
     providers = service.get("/resource_providers", *listing)
-    listed = providers["resource_providers"]
+    listed = [*filter(answers.is_provider, providers["resource_providers"])]
     if not listed:
-        return Fleet()
+        return fleet.fleet_in(providers, {"provider_summaries": {}}, {})
     required = names.HOST_TRAIT
     query = [("resources", f"{names.HOST_CLASS}:1")]
     if is_offered:
@@ -154,11 +67,18 @@ def read_fleet(
     if host is not None:
         query.append(("in_tree", listed[0]["root_provider_uuid"]))
     candidates = service.get("/allocation_candidates", *query)
-    usages = {
-        uuid: state_counter.usage_of(read_amounts(service, uuid).values())
-        for uuid in shared_units(candidates)
-    }
-    return fleet_in(providers, candidates, usages)
+    usages = {}
+    problems = {}
+    for uuid in fleet.shared_units(candidates):
+        try:
+            amounts = read_amounts(service, uuid)
+        except MalformedAnswer as error:
+            problems[uuid] = str(error)
+        else:
+            usages[uuid] = state_counter.usage_of(amounts.values())
+    read = fleet.fleet_in(providers, candidates, usages)
+    read = read.without_units(problems)
+    return read.without_malformed_hosts() if is_offered else read
 
 
 def is_in_aggregate(
@@ -170,14 +90,26 @@ def is_in_aggregate(
     return bool(read_fleet(service, host, aggregate=aggregate).hosts)
 
 
-def read_records(
-    service: Service, units: Iterable[StoredUnit]
-) -> tuple[UnitRecord, ...]:
+class Records(NamedTuple):
+    """Records of units, and those whose consumers cannot be read."""
+
+    records: tuple[UnitRecord, ...]
+    malformed: tuple[MalformedProvider, ...]
+
+
+def read_records(service: Service, units: Iterable[StoredUnit]) -> Records:
     """Return the records of units, each with its consumer.
 
     :raises Retry: when one changed each time it was read.
     """
-    return tuple(_read_record(service, unit) for unit in units)
+    records = []
+    malformed = []
+    for unit in units:
+        try:
+            records.append(_read_record(service, unit))
+        except MalformedAnswer as error:
+            malformed.append(unit.malformed(str(error)))
+    return Records(tuple(records), tuple(malformed))
 
 
 def _read_record(service: Service, unit: StoredUnit) -> UnitRecord:
@@ -214,127 +146,27 @@ def read_amounts(service: Service, uuid: str) -> dict[str, int]:
     }
 
 
-def shared_units(candidates: Json) -> list[str]:
-    """Return the providers of units that several consumers allocated.
+def describe(
+    service: Service, malformed: MalformedProvider
+) -> tuple[MalformedUnit, frozenset[str]]:
+    """Return a malformed unit as lists show it, and its address.
 
-    The summaries of providers have only the sums of what is allocated.
+    :return: the unit, and its address as a set: empty where its provider's
+        name has none.
     """
-    summaries: Mapping[str, Json] = candidates["provider_summaries"]
-    return [
-        uuid
-        for uuid, summary in summaries.items()
-        if names.STATE_COUNTER in summary["resources"]
-        and _consumer_count(summary["resources"]) > 1
-    ]
-
-
-def _consumer_count(resources: Mapping[str, Json]) -> int:
-    """Return how many consumers a unit has: each has one of its class."""
-    return sum(
-        int(inventory["used"])
-        for name, inventory in resources.items()
-        if name != names.STATE_COUNTER
+    path = f"/resource_providers/{malformed.uuid}"
+    try:
+        provider = service.get_if_found(path)
+        amounts = read_amounts(service, malformed.uuid)
+    except MalformedAnswer:
+        provider, amounts = None, {}
+    name = malformed.uuid if provider is None else str(provider["name"])
+    key = names.unit_key_in(name)
+    unit = MalformedUnit(
+        malformed.host,
+        malformed.uuid,
+        name if key is None else str(key.address),
+        malformed.problem,
+        next(iter(amounts), None),
     )
-
-
-def fleet_in(
-    providers: Json, candidates: Json, usages: Mapping[str, Usage]
-) -> Fleet:
-    """Return the hosts and units that Placement's answers describe.
-
-    :param providers: of GET /resource_providers: the providers of hosts.
-    :param candidates: of GET /allocation_candidates for the class of hosts:
-        its summaries hold every provider of their trees.
-    :param usages: of the units that are ``shared_units``.
-    """
-    summaries: Mapping[str, Json] = candidates["provider_summaries"]
-    hosts = sorted(
-        _hosts_in(providers["resource_providers"], summaries),
-        key=lambda host: host.name,
-    )
-    host_names = {host.root: host.name for host in hosts}
-    units = sorted(
-        _units_in(summaries, host_names, usages),
-        key=lambda stored: stored.record.unit.key,
-    )
-    return Fleet(tuple(hosts), tuple(units))
-
-
-def _hosts_in(
-    listed: Iterable[Json], summaries: Mapping[str, Json]
-) -> Iterator[Host]:
-    for entry in listed:
-        summary = summaries.get(entry["uuid"])
-        capacity = _capacity(summary, names.HOST_CLASS)
-        if summary is None or capacity is None:
-            continue
-        root = str(summary["root_provider_uuid"])
-        root_traits = summaries.get(root, {"traits": ()})["traits"]
-        yield Host(
-            name=names.host_in(entry["name"]),
-            provider=entry["uuid"],
-            provider_generation=entry["generation"],
-            root=root,
-            generation=capacity - 1,
-            traits=frozenset(summary["traits"]),
-            is_disabled_by_nova=names.NOVA_DISABLED_TRAIT in root_traits,
-        )
-
-
-def _capacity(summary: Json | None, resource_class: str) -> int | None:
-    inventory = (summary or {}).get("resources", {}).get(resource_class)
-    return None if inventory is None else int(inventory["capacity"])
-
-
-def _units_in(
-    summaries: Mapping[str, Json],
-    host_names: Mapping[str, str],
-    usages: Mapping[str, Usage],
-) -> Iterator[StoredUnit]:
-    """Yield units.
-
-    :param host_names: of hosts, by the UUID of their root provider.
-    """
-    for uuid, summary in summaries.items():
-        host = host_names.get(str(summary["root_provider_uuid"]))
-        total = _capacity(summary, names.STATE_COUNTER)
-        # A unit that is being added has no state counter yet.
-        if host is None or total is None:
-            continue
-        resources = summary["resources"]
-        amount = int(resources[names.STATE_COUNTER]["used"])
-        stored = stored_unit(
-            uuid,
-            host,
-            frozenset(summary["traits"]),
-            state_counter.from_total(total),
-            usages.get(uuid) or Usage(amount, _consumer_count(resources)),
-        )
-        if stored is not None:
-            yield stored
-
-
-def stored_unit(
-    uuid: str,
-    host: str,
-    traits: frozenset[str],
-    counter: StateCounter,
-    usage: Usage,
-) -> StoredUnit | None:
-    """Return a unit of a host; None when the traits describe no unit."""
-    unit = names.unit_in(host, traits)
-    if unit is None:
-        return None
-    state = counter.state(usage)
-    reason = ""
-    if state is State.QUARANTINED:
-        reason = names.text_in(names.QUARANTINE_REASON, traits)
-    record = UnitRecord(
-        unit=unit,
-        state=state,
-        consumer=None,
-        generation=counter.generation(usage),
-        is_missing=counter.is_missing,
-        reason=reason,
-    )
-    return StoredUnit(uuid, record, counter, usage)
+    return unit, frozenset(() if key is None else {str(key.address)})

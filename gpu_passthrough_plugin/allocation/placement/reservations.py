@@ -30,9 +30,9 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import refusals
 from gpu_passthrough_plugin.allocation.placement import consumers, names
 from gpu_passthrough_plugin.allocation.placement.consumers import Consumer
+from gpu_passthrough_plugin.allocation.placement.fleet import StoredUnit
 from gpu_passthrough_plugin.allocation.placement.move import Move
 from gpu_passthrough_plugin.allocation.placement.reading import (
-    StoredUnit,
     read_amounts,
     read_fleet,
 )

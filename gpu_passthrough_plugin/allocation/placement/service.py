@@ -7,18 +7,19 @@ which then reads again.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import functools
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from keystoneauth1 import discover, exceptions
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation.placement import session
+from gpu_passthrough_plugin.allocation.placement import answers, session
 from gpu_passthrough_plugin.allocation.placement.session import NoAnswer
 
 T = TypeVar("T")
@@ -70,6 +71,10 @@ class ConflictCode(enum.StrEnum):
 
 class ServerBusy(NoAnswer):
     """The server answered that it cannot serve requests now."""
+
+
+class MalformedAnswer(errors.Unavailable):
+    """An answer is not what Placement's documentation says it is."""
 
 
 class Retry(Exception):
@@ -159,6 +164,9 @@ class Service:
                 # Raised for an unreachable server too: tell the two apart.
                 self._adapter.get("/", authenticated=False)
                 raise
+            # keystoneauth believes the list of versions that it is given.
+            except (TypeError, ValueError, LookupError, AttributeError):
+                endpoint = None
         oldest = endpoint.min_microversion if endpoint else None
         newest = endpoint.max_microversion if endpoint else None
         if not (oldest and newest):
@@ -193,6 +201,7 @@ class Service:
         """Send a request and return the answer, of any status.
 
         :raises NoAnswer: when no answer came.
+        :raises MalformedAnswer: when what came is malformed.
         """
         version = self.microversion
         with session.translate_errors(self.name):
@@ -204,7 +213,26 @@ class Service:
                 microversion=version,
                 headers={"Accept": "application/json"},
             )
-        return Reply(response.status_code, _json_body(response))
+        reply = Reply(response.status_code, _json_body(response))
+        if reply.status == 200:
+            with self.readable():
+                answers.require(method, path, reply.body)
+        return reply
+
+    @contextlib.contextmanager
+    def readable(self) -> Iterator[None]:
+        """Turn what is malformed in an answer into an error of Placement.
+
+        :raises MalformedAnswer: when something inside is malformed.
+        """
+        try:
+            yield
+        except errors.Invalid as error:
+            raise MalformedAnswer(
+                f"Placement {self.name} gave a malformed answer ({error});"
+                " check [placement] endpoint_override, and the releases of"
+                " Placement and of this package"
+            ) from error
 
     def get(self, path: str, *params: tuple[str, str]) -> Json:
         """Return the body of what is at a path.
@@ -212,6 +240,15 @@ class Service:
         :raises Unavailable: when nothing is there, or access is refused.
         """
         return self._body(self.request("GET", path, params=params), 200)
+
+    def providers(self, *params: tuple[str, str]) -> Iterable[Json]:
+        """Return the entries of the providers that a query lists.
+
+        :raises Unavailable: when access is refused, or one is malformed.
+        """
+        body = self.get("/resource_providers", *params)
+        with self.readable():
+            return answers.providers(body)
 
     def get_if_found(self, path: str) -> Json | None:
         """Return the body of what is at a path; None when nothing is there.
@@ -355,6 +392,6 @@ def _final_error(error: Retry | NoAnswer, attempts: int) -> errors.Error:
 def _json_body(response: Any) -> Json:
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return body if isinstance(body, Mapping) else {}

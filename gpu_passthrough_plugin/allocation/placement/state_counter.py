@@ -16,6 +16,7 @@ import dataclasses
 import enum
 from collections.abc import Collection, Mapping
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.placement import names
 from gpu_passthrough_plugin.model.unit import State
 
@@ -37,6 +38,7 @@ _STEPS: Mapping[State, Step] = {
     State.FREE: Step.OPEN,
     **{State[step.name]: step for step in Step if step is not Step.OPEN},
 }
+_STEP_NUMBERS = frozenset(step.value for step in Step)
 Inventory = Mapping[str, Mapping[str, float]]
 
 
@@ -156,8 +158,14 @@ def from_total(total: int, holder_amount: int | None = None) -> StateCounter:
     """Return the state counter whose inventory has this total.
 
     :param holder_amount: its ``min_unit``, if that was read.
+    :raises Invalid: when no state counter has this total.
     """
     count, rest = divmod(total, 16)
+    if rest // 2 not in _STEP_NUMBERS:
+        raise errors.Invalid(
+            f"{names.STATE_COUNTER} has a total of {total}, which is no step"
+            " of a unit's life"
+        )
     counter = StateCounter(count, Step(rest // 2), bool(rest % 2))
     if counter.is_idle:
         return counter

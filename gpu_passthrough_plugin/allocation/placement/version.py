@@ -5,6 +5,8 @@ Layout 1 had no reservations; ``sync`` brings it to layout 2.
 
 from __future__ import annotations
 
+import re
+
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.placement import (
     consumers,
@@ -18,6 +20,7 @@ from gpu_passthrough_plugin.allocation.placement.service import (
 )
 
 _WITHOUT_RESERVATIONS = 1
+_LAYOUT = re.compile("[0-9]{1,9}")
 # How many units a refusal names.
 _NAMED_UNITS = 3
 
@@ -92,9 +95,10 @@ def _allow_reservations(service: Service) -> None:
 def _layout(service: Service) -> int:
     prefix = names.LAYOUT_PREFIX
     listed = service.get("/traits", ("name", f"startswith:{prefix}"))
+    layouts = (name.removeprefix(prefix) for name in listed["traits"])
+    # Any client can create a trait with this prefix.
     return max(
-        (int(name.removeprefix(prefix)) for name in listed["traits"]),
-        default=0,
+        (int(n) for n in layouts if n.isascii() and n.isdigit()), default=0
     )
 
 

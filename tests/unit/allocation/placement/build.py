@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from gpu_passthrough_plugin.allocation.placement import (
     names,
-    reading,
     state_counter,
 )
-from gpu_passthrough_plugin.allocation.placement.reading import (
+from gpu_passthrough_plugin.allocation.placement.fleet import (
     Fleet,
+    Host,
     StoredUnit,
+    stored_unit,
 )
 from gpu_passthrough_plugin.allocation.placement.service import Reply
 from gpu_passthrough_plugin.allocation.placement.state_counter import (
@@ -29,15 +30,13 @@ def stored(published: Unit, counter: StateCounter = FIRST) -> StoredUnit:
     """Return a unit of which nothing is allocated."""
     key = published.key
     traits = names.unit_traits(published)
-    read = reading.stored_unit(str(key), key.host, traits, counter, Usage())
-    assert read is not None
-    return read
+    return stored_unit(str(key), key.host, traits, counter, Usage())
 
 
 def fleet(*numbers: int) -> Fleet:
     """Return hosts a, b, … with so many free units each."""
     hosts = [
-        reading.Host(name, name, 0, name, 0, frozenset(), False)
+        Host(name, name, 0, name, 0, frozenset(), False)
         for name in "abcdef"[: len(numbers)]
     ]
     units = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from gpu_passthrough_plugin.allocation.placement.consumers import Consumer
+from gpu_passthrough_plugin.allocation.placement.fleet import Fleet
 from gpu_passthrough_plugin.allocation.placement.names import STATE_COUNTER
-from gpu_passthrough_plugin.allocation.placement.reading import Fleet
 from gpu_passthrough_plugin.allocation.placement.state_counter import (
     StateCounter,
     Step,

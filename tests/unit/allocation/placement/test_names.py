@@ -121,10 +121,38 @@ def test_traits_keep_several_texts(texts: frozenset[str]) -> None:
     assert set(names.texts_in("WORD", traits)) == texts
 
 
-def test_traits_that_describe_no_unit() -> None:
-    traits = names.unit_traits(unit(1))
-    assert names.unit_in("h", {names.UNIT_TRAIT}) is None
-    assert names.unit_in("h", {t for t in traits if "GROUP" not in t}) is None
+@pytest.mark.parametrize(
+    ("kept", "added", "problem"),
+    [
+        ("", "", "primary"),
+        ("F", "", "IOMMU group"),
+        ("GROUP", "", "primary"),
+        ("GROUP F", "GROUP_X", "GROUP_X"),
+        ("GROUP F", "GROUP_2", "contradict"),
+        ("GROUP F", "F_X", "F_X"),
+        ("GROUP F", "F_0000_01_00_0_10DE_1430_030000_PCI_X", "PCI_X"),
+        ("GROUP F", "F_0000_01_20_0_10DE_1430_030000_PCI_P", "01_20"),
+        ("GROUP F", "F_0000_01_00_0_10DE_9999_030000_PCI_P", "twice"),
+        ("GROUP F", "NODE_", "NODE_"),
+        ("GROUP F", "SOCKET_1_2", "SOCKET_1_2"),
+        ("GROUP F", "SWITCH_0000_01", "SWITCH_0000_01"),
+    ],
+)
+def test_traits_that_describe_no_unit(
+    kept: str, added: str, problem: str
+) -> None:
+    prefixes = tuple(f"{names.TRAIT_PREFIX}{k}_" for k in kept.split())
+    traits = {t for t in names.unit_traits(unit(1)) if t.startswith(prefixes)}
+    traits |= {f"{names.TRAIT_PREFIX}{added}"} if added else set()
+    with pytest.raises(errors.Invalid, match=problem):
+        names.unit_in("h", traits)
+
+
+@pytest.mark.parametrize("text", ["X", "0_0", "0_0_1", "0_X_ME", "0_0_A"])
+def test_traits_that_spell_no_text(text: str) -> None:
+    trait = f"{names.TRAIT_PREFIX}WHY_{text}"
+    with pytest.raises(errors.Invalid, match="WHY_"):
+        names.texts_in(names.CORDON_REASON, {trait})
 
 
 @pytest.mark.parametrize(
