@@ -63,6 +63,7 @@ RULE_SETS = (
             kernel_arguments.not_regenerated,
             kernel_arguments.wrong_grub_cfg,
             kernel_arguments.other_boot_entry,
+            kernel_arguments.argument_removed,
         )
     ),
     RuleSet((device_missing.d3cold, device_missing.dead), True),

@@ -120,6 +120,9 @@ def argument_missing(case: Case) -> Cause | None:
     words, _ = _cmdline(case)
     if not _lacks_switch(case) or iommu_arguments.ineffective(words):
         return None
+    # To write it again would not help.
+    if kernel_arguments.argument_removed(case):
+        return None
     unread = kernel_arguments.unread_place(case, INTEL_ON)
     if unread is None and kernel_arguments.is_configured(case, INTEL_ON):
         return None

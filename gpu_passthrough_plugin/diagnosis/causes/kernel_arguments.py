@@ -159,6 +159,33 @@ def other_boot_entry(case: Case) -> Cause | None:
     return None
 
 
+def argument_removed(case: Case) -> Cause | None:
+    """Find that an argument of ``host enable``'s is nowhere, after a reboot.
+
+    Something else writes this host's arguments, and would again.
+    """
+    evidence = case.evidence
+    places = (*evidence.entries, *evidence.configured)
+    if is_same_boot(evidence) is not False or not places:
+        return None
+    for word in _missing_arguments(case):
+        if is_configured(case, word) or _unread_menu(case, word):
+            continue
+        if unread_place(case, word) is None:
+            return Cause(
+                "argument-removed",
+                Confidence.LIKELY,
+                f"{word}, which 'host enable' wrote, is no longer among the"
+                " kernel arguments of the boot loader: something removed it",
+                f"without it: {', '.join(places)}",
+                "find what else writes kernel arguments here, such as"
+                " configuration management, an updater, or a service of the"
+                f" image that runs rpm-ostree kargs, and have it keep {word};"
+                " only then run 'gpu-passthrough host enable' and reboot",
+            )
+    return None
+
+
 def _missing_arguments(case: Case) -> Iterator[str]:
     """Yield the arguments that the running kernel should have and lacks."""
     evidence = case.evidence

@@ -126,4 +126,23 @@ EXAMPLES = {
             ),
         ),
     ),
+    "argument-removed": Example(
+        case(
+            *UNGROUPED, **told("quiet", enablement=ENABLED, entries=NO_ENTRY)
+        ),
+        Confidence.LIKELY,
+        f"without it: {MENU}:100",
+        (
+            case(
+                *UNGROUPED,
+                **told("quiet", enablement=PENDING, entries=NO_ENTRY),
+            ),
+            case(*UNGROUPED, **told("quiet", entries=NO_ENTRY)),
+            case(*UNGROUPED, **told("quiet", enablement=ENABLED)),
+            case(
+                *UNGROUPED,
+                **told("quiet", enablement=ENABLED, entries=ONE_ENTRY),
+            ),
+        ),
+    ),
 }

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import pytest
+
 from gpu_passthrough_plugin.flow.enablement import EnableOptions
 from tests.trees import boot, debian, redhat, reported
 from tests.trees.host import Host
@@ -79,6 +83,28 @@ def test_an_atomic_system_has_its_arguments_by_rpm_ostree() -> None:
     assert "rpm-ostree" in said
     assert "dracut', '-f" not in said and "/usr/bin/dracut'" not in said
     assert "lib/modules/" not in said
+
+
+@pytest.mark.parametrize("is_enabled_now", [False, True])
+def test_arguments_that_an_image_takes_back(is_enabled_now: bool) -> None:
+    """ublue-os/bluefin#902: its own service writes another list."""
+    host = redhat.silverblue()
+    host.file("proc/sys/kernel/random/boot_id", "5e1f\n")
+    before = dataclasses.replace(
+        enabled("04:00.0 10de:24b0", bootloader="rpm_ostree"),
+        arguments=("rd.driver.pre=vfio-pci",),
+        boot_id="5e1f" if is_enabled_now else "77aa",
+    )
+    row = verified(host, enabled=before, policy=select("0000:04:00.0"))[
+        "04:00.0"
+    ]
+    said = told(row)
+    if is_enabled_now:
+        assert "not-rebooted" in said and "argument-removed" not in said
+    else:
+        assert "argument-removed" in said and "ostree-1.conf" in said
+        assert "keep rd.driver.pre=vfio-pci" in said
+        assert "not-rebooted" not in said
 
 
 def virtual_functions() -> Host:
