@@ -243,7 +243,8 @@ def not_reset(case: GuestCase) -> Cause | None:
         " host: the reset of their bus resets both"
         if number
         else "give the guest all functions of the card, which are reset"
-        " together; Linux 6.12.23 refuses that: take another release"
+        " together; where it has them and the host runs Linux 6.12.23, which"
+        " refuses such a reset by mistake, boot another release"
     )
     sure = Confidence.CERTAIN if number else Confidence.POSSIBLE
     text = f"QEMU did not reset {address} before the guest"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
@@ -22,6 +22,7 @@ from gpu_passthrough_plugin.enablement.driver import (
     InitramfsContent,
     InitramfsDriver,
 )
+from gpu_passthrough_plugin.formats import pci_removal
 from gpu_passthrough_plugin.formats.kernel_cmdline import Requirements
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.change import (
@@ -130,7 +131,11 @@ def plan(
         boot_id=_boot_of_last_change(boot_id, history, changes),
         drivers=drivers.names,
     )
-    notes = (*bootloader.notes, *_late_notes(desired))
+    notes = (
+        *bootloader.notes,
+        *_late_notes(desired),
+        *_removal_notes(desired, installation),
+    )
     return HostPlan(changes, notes, enablement)
 
 
@@ -158,6 +163,27 @@ def _late_notes(desired: DesiredState) -> tuple[str, ...]:
         " run: it is bound when an instance boots, or by a udev rule or"
         " driverctl",
     )
+
+
+def _removal_notes(
+    desired: DesiredState, installation: Installation
+) -> Iterator[str]:
+    """Yield what will take targets off the bus again, once for each rule."""
+    for removal in pci_removal.removals(installation):
+        addresses = [
+            target.address
+            for target in desired.targets
+            if removal.covers(
+                target.address, target.vendor_id, target.class_code
+            )
+        ]
+        if addresses:
+            names = ", ".join(map(str, addresses))
+            yield (
+                f"{removal.path}:{removal.line} removes {names} from the bus"
+                f" at each boot, so that no guest can have it:"
+                f" {removal.remedy}"
+            )
 
 
 def restored_images(

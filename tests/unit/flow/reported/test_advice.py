@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.trees import reported, software
+from tests.trees import debian, reported, software
 from tests.trees.host import Host
 from tests.unit.flow.reported.answers import (
     checked,
@@ -210,6 +210,17 @@ def test_a_udev_rule_that_removes_audio_is_named(path: str) -> None:
     assert f"/{path}" in said
     assert "slot" not in said
     assert "echo 1 > /sys/bus/pci/rescan" not in said
+
+
+def test_enabling_says_what_removes_the_functions_again() -> None:
+    """bayasdev/envycontrol#171: the rule is there before the card is bound."""
+    host = debian.debian12()
+    path = "/etc/udev/rules.d/50-remove-nvidia.rules"
+    host.file(path[1:], f"\n{_RULE}")
+    said = planned(host, policy=select("0000:04:00.0"))
+    assert f"{path}:2 removes 0000:04:00.1" in said
+    said = planned(debian.debian12(), policy=select("0000:04:00.0"))
+    assert "from the bus" not in said
 
 
 @pytest.mark.parametrize(
