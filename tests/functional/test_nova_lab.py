@@ -82,6 +82,7 @@ def test_a_server_has_a_whole_group_and_gives_it_back(site: Site) -> None:
     assert site.ours.snapshot()["units"] == before["units"]
 
 
+@pytest.mark.rotating
 def test_what_the_hook_refuses_is_told_by_nova(site: Site) -> None:
     """Somebody took a card by hand, of which Nova knows nothing."""
     host = site.host
