@@ -22,6 +22,10 @@ from gpu_passthrough_plugin.model.reading import Unknown
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER_MODE = 0o755
+# Source: rmdir(2).
+_STAYS = frozenset(
+    {errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY, errno.ENOENT, errno.ENOTDIR}
+)
 
 
 class Files:
@@ -164,9 +168,18 @@ class Files:
         return tuple(reversed(folders))
 
     def forget(self, folder: str) -> None:
-        """Remove a folder if it exists and is empty."""
-        with contextlib.suppress(OSError):
-            os.rmdir(self.disk(folder))
+        """Remove a folder if it exists and is empty.
+
+        One that is not empty, or that a file system is mounted on, is used
+        by others since.
+        """
+        with _translated("remove", folder):
+            try:
+                os.rmdir(self.disk(folder))
+            except OSError as error:
+                if error.errno in _STAYS:
+                    return
+                raise
             _sync_folder(self.disk(folder))
 
     def free_bytes(self, path: str) -> tuple[int, int]:

@@ -13,6 +13,7 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from tests.functional.bootable import (
+    EARLY,
     ENABLEMENT,
     IMAGE,
     MENU,
@@ -203,3 +204,23 @@ def test_room_is_wanted_twice_where_there_are_no_hard_links(
             host.applier.apply([host.build("x")], ENABLEMENT)
 
     apart(test)
+
+
+def test_a_folder_that_cannot_be_removed(tmp_path: Path) -> None:
+    host = bootable(tmp_path)
+    before = host.snapshot()
+    host.enable()
+    host.at(EARLY).unlink()
+
+    def disable() -> None:
+        folder = host.at("/etc/initramfs")
+        subprocess.run(["mount", "--bind", folder, folder], check=True)
+        read_only = ["mount", "-o", "remount,bind,ro", str(folder)]
+        subprocess.run(read_only, check=True)
+        with pytest.raises(errors.Unavailable, match="/etc/initramfs/early"):
+            host.disable()
+
+    apart(disable)
+    host.disable()
+    assert host.snapshot() == before
+    assert host.is_clean()
