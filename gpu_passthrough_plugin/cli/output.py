@@ -109,6 +109,12 @@ def run(act: Callable[[], int], *, is_debug: bool = False) -> int:
 
             traceback.print_exc()
         return print_os_error(error)
+    except Exception as error:  # noqa: BLE001 - printed as one line
+        if is_debug:
+            import traceback
+
+            traceback.print_exc()
+        return _print_unexpected(error)
 
 
 # What writing to a file or a terminal fails with.  Source: write(2).
@@ -124,11 +130,15 @@ def print_os_error(error: OSError) -> int:
     is of stdout or not expected.
     """
     if error.filename is not None or error.errno not in _OF_STDOUT:
-        print_error(f"unexpected error: {type(error).__name__}: {error}")
-        return 2
+        return _print_unexpected(error)
     # What is left in its buffer must not fail again when Python ends.
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the end
     print_error(f"cannot write to stdout: {error.strerror}")
+    return 2
+
+
+def _print_unexpected(error: Exception) -> int:
+    print_error(f"unexpected error: {type(error).__name__}: {error}")
     return 2
 
 

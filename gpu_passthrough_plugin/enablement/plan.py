@@ -40,7 +40,7 @@ from gpu_passthrough_plugin.model.change_history import (
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.host_facts import HostUse
 from gpu_passthrough_plugin.model.installation import Installation
-from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.reading import Unknown, encoded
 
 _MODPROBE = "/etc/modprobe.d/"
 
@@ -285,7 +285,7 @@ def _digest(files: _Files) -> str:
     """Return the digest of all that an image takes from this product."""
     digest = hashlib.sha256(repr(tuple(files.content)).encode())
     for write in sorted(files.writes, key=lambda write: write.path):
-        digest.update(f"\0{write.path}\0{write.mode}\0".encode())
+        digest.update(encoded(f"\0{write.path}\0{write.mode}\0"))
         digest.update(write.becomes or b"")
     return digest.hexdigest()
 

@@ -176,7 +176,9 @@ def _reasons(host: ComputeHost, options: NovaOptions) -> Iterator[str]:
     for left in compute.left_out(host, options):
         yield f"{left.unit.key.address}: {left.reason}"
     for group in sorted(host.refused, key=_is_console):
-        address, reason = group.primaries[0].address, group.verdict.reasons[0]
+        # None is primary where each selected function's header is a bridge's.
+        first = (group.primaries or group.members)[0]
+        address, reason = first.address, group.verdict.reasons[0]
         prefix = "" if str(address) in reason.text else f"{address}: "
         yield f"{prefix}{reason.text}; {reason.remedy}"
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import fnmatch
 
+from gpu_passthrough_plugin.model.reading import as_text, encoded
+
 # ``pci:v000010DEd00001430…``: up to the vendor, and up to the product.
 _VENDOR_END = len("pci:v000010DE")
 _PRODUCT_END = len("pci:v000010DEd00001430")
@@ -28,7 +30,7 @@ def matching(aliases: bytes, modalias: str) -> list[str]:
     lines = [
         line
         for prefix in prefixes
-        for line in _beginning_with(aliases, f"alias {prefix}".encode())
+        for line in _beginning_with(aliases, encoded(f"alias {prefix}"))
     ]
     return [
         line
@@ -58,7 +60,7 @@ def _beginning_with(aliases: bytes, prefix: bytes) -> list[str]:
     while start >= 0:
         end = aliases.find(b"\n", start)
         end = len(aliases) if end < 0 else end
-        line = aliases[start:end].decode("utf-8", "surrogateescape")
+        line = as_text(aliases[start:end])
         if len(line.split()) == 3:
             lines.append(line)
         start = aliases.find(prefix, end)

@@ -15,6 +15,7 @@ from typing import IO
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host.files import local_path
 from gpu_passthrough_plugin.host.local_lock import is_locked
+from gpu_passthrough_plugin.model.reading import encoded
 
 # Independent of the operator's language and PATH.  LVM's tools warn about
 # file descriptors that they did not open.
@@ -105,7 +106,7 @@ class Commands:
         program = local_path(self._root, argv[0])
         with self._locked(title) as lock:
             with contextlib.suppress(OSError):
-                log.write(f"\n# {title}: {' '.join(argv)}\n".encode())
+                log.write(encoded(f"\n# {title}: {' '.join(argv)}\n"))
             start = log.seek(0, os.SEEK_END)
             try:
                 # Not a pipe: it would break when this process is killed.
@@ -157,7 +158,7 @@ class Commands:
             # Best effort, for the waiter's message.
             with contextlib.suppress(OSError):
                 os.ftruncate(handle, 0)
-                os.pwrite(handle, title.encode(), 0)
+                os.pwrite(handle, encoded(title), 0)
             yield handle
             # Releases it for programs that the command left running, too.
             fcntl.flock(handle, fcntl.LOCK_UN)

@@ -14,6 +14,7 @@ from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.model.change import NEW_PATH, Build
 from gpu_passthrough_plugin.model.change_history import History
+from gpu_passthrough_plugin.model.reading import encoded
 
 # No tool takes such a file for an image: GRUB's 10_linux, update-initramfs
 # and kernel-install look images up by the kernel's release alone.
@@ -137,7 +138,7 @@ class ImageSwap:
 
     def note_text(self, build: Build, new: str) -> bytes:
         """Return initramfs-tools' note of a new image, as sha1sum prints."""
-        return f"{self._files.sha1(new)}  {build.image}\n".encode()
+        return encoded(f"{self._files.sha1(new)}  {build.image}\n")
 
     def sweep(self, history: History) -> None:
         """Remove temporary files that killed runs left."""

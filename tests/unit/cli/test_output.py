@@ -263,3 +263,17 @@ def test_help_is_printed_in_colours() -> None:
     os.close(ours)
     assert b"\x1b[" in printed
     assert rb"\x1b" not in printed
+
+
+def test_an_error_that_nobody_expected(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail() -> int:
+        raise KeyError("a\nb")
+
+    for is_debug in (False, True):
+        assert output.run(fail, is_debug=is_debug) == 2
+        *trace, line = capsys.readouterr().err.splitlines()
+        assert "KeyError" in line
+        assert line.startswith("gpu-passthrough: ")
+        assert bool(trace) is is_debug

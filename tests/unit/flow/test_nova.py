@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.flow import nova
+from gpu_passthrough_plugin.flow import host_snapshot, nova
 from gpu_passthrough_plugin.formats.nova_release import NEWEST, Release
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector, trait
@@ -56,6 +56,18 @@ def test_a_kernel_that_takes_functions_for_isolated() -> None:
     host = hosts.four_functions()
     host.file("proc/cmdline", "quiet pcie_acs_override=downstream\n")
     assert trait.UNISOLATED in here(host).units[0].traits
+
+
+def test_a_selected_function_with_the_header_of_a_bridge() -> None:
+    host = described.Host()
+    host.function(
+        "0000:06:00.0", "10de:1430", "030000", group=18, below="0000:07"
+    )
+    with pytest.raises(errors.Refused):
+        nova.generate([here(host)], NovaOptions())
+    groups = host_snapshot.read(host.tree(), GPUS).groups()
+    with pytest.raises(errors.Refused, match=r"0000:06:00\.0"):
+        nova.generate([ComputeHost("c1", (), groups)], NovaOptions())
 
 
 def test_every_file_once() -> None:

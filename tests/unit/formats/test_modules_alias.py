@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from gpu_passthrough_plugin.formats import modules_alias
+from gpu_passthrough_plugin.model.reading import as_text
 
 ALIASES = b"""\
 # Aliases extracted from modules themselves.
@@ -23,6 +24,15 @@ def test_which_lines_match_a_function() -> None:
         line.split()[2] for line in modules_alias.matching(ALIASES, usb)
     ] == ["xhci_pci"]
     assert modules_alias.matching(ALIASES, "usb:v1D6Bp0002") == []
+
+
+def test_a_modalias_that_is_not_utf_8() -> None:
+    line = b"alias pci:v000010DEd0000\xff* nouveau\n"
+    modalias = as_text(b"pci:v000010DEd0000\xff")
+    for text in (modalias, f"{modalias}\udcfe", "pci:v\udcff"):
+        modules_alias.matching(ALIASES, text)
+    (found,) = modules_alias.matching(line, modalias)
+    assert found.split()[2] == "nouveau"
 
 
 def test_which_modules_are_vfio_drivers() -> None:
