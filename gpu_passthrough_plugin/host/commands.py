@@ -17,19 +17,29 @@ from gpu_passthrough_plugin.host.files import local_path
 from gpu_passthrough_plugin.host.local_lock import is_locked
 from gpu_passthrough_plugin.model.reading import encoded
 
-# Independent of the operator's language and PATH.  LVM's tools warn about
-# file descriptors that they did not open.
-_ENVIRONMENT = {
-    "HOME": "/root",
-    "LC_ALL": "C",
-    "LVM_SUPPRESS_FD_WARNINGS": "1",
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-}
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _UMASK = 0o022
 _GRACE_S = 5
 _POLL_S = 0.1
 _SHOWN_LINES = 3
 _TAIL_BYTES = 4096
+
+
+def environment(root: str = "/") -> dict[str, str]:
+    """Return the environment that the host's commands are run in.
+
+    Nothing of it is the caller's: neither the language nor the PATH.
+
+    :param root: folder below which programs are looked up.
+    """
+    folders = (local_path(root, folder) for folder in _PATH.split(":"))
+    return {
+        "HOME": "/root",
+        "LC_ALL": "C",
+        # LVM's tools warn about file descriptors that they did not open.
+        "LVM_SUPPRESS_FD_WARNINGS": "1",
+        "PATH": ":".join(folders),
+    }
 
 
 class Commands:
@@ -113,7 +123,7 @@ class Commands:
                 process = subprocess.Popen(  # noqa: S603 - no shell
                     [program, *argv[1:]],
                     cwd=self._root,
-                    env=_ENVIRONMENT,
+                    env=environment(),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=log,

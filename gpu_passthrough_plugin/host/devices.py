@@ -12,6 +12,7 @@ from typing import Protocol
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host import vfio
+from gpu_passthrough_plugin.host.commands import environment
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import (
     VFIO,
@@ -87,6 +88,7 @@ class SysfsDevices:
     ) -> None:
         self._require_lock = require_lock
         self._pci = os.path.join(root, "sys/bus/pci")
+        self._environment = environment(root)
         self._vfio = os.path.join(root, vfio.FOLDER.removeprefix("/"))
 
     def prepare(self) -> None:
@@ -98,6 +100,7 @@ class SysfsDevices:
             done = subprocess.run(  # noqa: S603 - a fixed argument vector
                 command,
                 capture_output=True,
+                env=self._environment,
                 text=True,
                 timeout=_MODPROBE_TIMEOUT_S,
                 check=False,

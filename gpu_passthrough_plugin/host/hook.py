@@ -85,8 +85,11 @@ def _is_run_by_systemd(argv: Sequence[str]) -> bool:
         "--property=SyslogIdentifier=gpu-passthrough",
         *argv,
     )
-    status = os.spawnv(  # noqa: S606 - a fixed program and its arguments
-        os.P_WAIT, _SYSTEMD_RUN, command
+    # Not for a hook that starts nothing: it imports subprocess.
+    from gpu_passthrough_plugin.host.commands import environment
+
+    status = os.spawnve(  # noqa: S606 - a fixed program and its arguments
+        os.P_WAIT, _SYSTEMD_RUN, command, environment()
     )
     return status == 0
 

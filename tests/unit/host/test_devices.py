@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.host.commands import environment
 from gpu_passthrough_plugin.host.devices import RecordedDevices, SysfsDevices
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.function import (
@@ -160,33 +161,44 @@ def test_a_group_that_may_be_held_is_not_reset(root: Path) -> None:
 
 
 def program(folder: Path, script: str) -> None:
-    folder.mkdir()
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "modprobe"
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
 
 
-def test_vfio_pci_is_loaded_where_it_is_not_there(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    there = tmp_path / "sys/bus/pci/drivers/vfio-pci"
-    program(tmp_path / "bin", f'[ "$*" = vfio-pci ] && /bin/mkdir -p {there}')
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+def test_vfio_pci_is_loaded_where_it_is_not_there(root: Path) -> None:
+    there = root / "sys/bus/pci/drivers/vfio-pci"
+    program(root / "sbin", f'[ "$*" = vfio-pci ] && /bin/mkdir -p {there}')
     SysfsDevices(str(root)).prepare()
     assert there.is_dir()
-    monkeypatch.setenv("PATH", "")
+    program(root / "sbin", "exit 1")
     SysfsDevices(str(root)).prepare()
 
 
-def test_vfio_pci_that_cannot_be_loaded(
+def test_modprobe_is_not_the_callers(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program(tmp_path / "bin", "echo 'FATAL:\nnot found' >&2; exit 1")
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    taken = tmp_path / "taken"
+    program(tmp_path / "evil", f": >{taken}")
+    monkeypatch.setenv("PATH", f"{tmp_path}/evil")
+    monkeypatch.setenv("MODPROBE_OPTIONS", "-C /evil")
+    shown = tmp_path / "environment"
+    program(root / "usr/sbin", f"/usr/bin/env >{shown}")
+    SysfsDevices(str(root)).prepare()
+    names = {line.partition("=")[0] for line in shown.read_text().split("\n")}
+    # A shell adds those of its own.
+    own = {"PWD", "SHLVL", "_", "OLDPWD", ""}
+    assert names - own == set(environment())
+    assert not taken.exists()
+
+
+def test_vfio_pci_that_cannot_be_loaded(root: Path) -> None:
+    program(root / "sbin", "echo 'FATAL:\nnot found' >&2; exit 1")
     with pytest.raises(errors.Unavailable) as caught:
         SysfsDevices(str(root)).prepare()
     assert "FATAL: not found;" in str(caught.value)
-    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    (root / "sbin/modprobe").unlink()
     with pytest.raises(errors.Unavailable, match="modprobe"):
         SysfsDevices(str(root)).prepare()
 

@@ -39,8 +39,7 @@ GPU = address.parse("06:00.0")
 Act = Callable[[], object]
 
 
-def test_golden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+def test_golden(tmp_path: Path) -> None:
     texts = {
         **messages(of_files(tmp_path / "files")),
         **messages(of_commands(tmp_path / "commands")),
