@@ -109,8 +109,8 @@ def _file(
         return Leave(
             step,
             path,
-            f"the saved original of {path} is missing from [DEFAULT]"
-            f" state_path; restore {path} manually",
+            f"the saved original of {path} in [DEFAULT] state_path is missing"
+            " or damaged; left unchanged; restore it manually",
         )
     return Restore(
         step,

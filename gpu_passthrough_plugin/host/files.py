@@ -22,6 +22,7 @@ from gpu_passthrough_plugin.model.reading import Unknown
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER_MODE = 0o755
+_CHUNK_BYTES = 1 << 20
 # Source: rmdir(2).
 _STAYS = frozenset(
     {errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY, errno.ENOENT, errno.ENOTDIR}
@@ -92,18 +93,28 @@ class Files:
 
         self._replace(path, fill)
 
-    def restore(self, path: str, source: str, original: Attributes) -> None:
+    def restore(self, path: str, source: str, original: FileState) -> None:
         """Restore a file's original contents and attributes.
 
         :param source: path of the contents, for this process.
+        :raises Conflict: when the contents are not the original's.
         """
 
         def fill(file: BinaryIO, _: Attributes | None) -> None:
+            digest = hashlib.sha256()
             with open(source, "rb") as backup:
-                shutil.copyfileobj(backup, file)
+                while chunk := backup.read(_CHUNK_BYTES):
+                    digest.update(chunk)
+                    file.write(chunk)
+            if digest.hexdigest() != original.digest:
+                raise errors.Conflict(
+                    f"{source} does not hold what {path} was: its digest is"
+                    f" {digest.hexdigest()}; {path} was left unchanged"
+                )
             # A later write of buffered data would change the time again.
             file.flush()
-            set_attributes(file.fileno(), original, with_time=True)
+            attributes = original.attributes
+            set_attributes(file.fileno(), attributes, with_time=True)
 
         self._replace(path, fill)
 
@@ -228,7 +239,7 @@ class Files:
             try:
                 _write(temporary, fill, there and there.attributes)
                 os.replace(temporary, where)
-            except OSError:
+            except (OSError, errors.Conflict):
                 _unlink(temporary)
                 raise
             _sync_folder(where)

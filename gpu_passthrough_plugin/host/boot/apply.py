@@ -205,7 +205,9 @@ class Applier:
             self._files.remove(path)
         elif self._store.is_kept(entry.digest):
             copy = self._store.copy(entry.digest)
-            self._files.restore(path, copy, entry.attributes)
+            self._files.restore(path, copy, entry)
+        else:
+            self._say(f"the copy of {path} is missing; restore it manually")
 
     def _build(self, journal: BootJournal, change: Build) -> None:
         image = self._files.real(change.image)

@@ -123,20 +123,33 @@ class JournalStore:
         )
 
     def kept(self, digest: str) -> bytes | None:
-        """Return the contents of a copy; None if it is missing."""
+        """Return the contents of a copy; None if it is missing or damaged."""
+        contents = self._read_copy(digest)
+        if contents is None or _sha256(contents) != digest:
+            return None
+        return contents
+
+    def damaged(self, digest: str) -> bytes | None:
+        """Return the contents of a copy that do not have its digest."""
+        contents = self._read_copy(digest)
+        if contents is None or _sha256(contents) == digest:
+            return None
+        return contents
+
+    def is_kept(self, digest: str) -> bool:
+        """Return whether there is a copy that has this digest."""
+        return self.kept(digest) is not None
+
+    def _read_copy(self, digest: str) -> bytes | None:
         try:
             with open(self._copy(digest), "rb") as file:
                 return file.read()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise errors.Unavailable(
                 f"cannot read {self._copy(digest)}: {error.strerror}"
             ) from error
-
-    def is_kept(self, digest: str) -> bool:
-        """Return whether there is a copy with this digest."""
-        return os.path.exists(self._copy(digest))
 
     def copy(self, digest: str) -> str:
         """Return the path of a copy, for this process."""
@@ -196,6 +209,10 @@ class JournalStore:
                 f"cannot save {path} in {self._folder}: {error.strerror};"
                 " stopped before the change"
             ) from error
+
+
+def _sha256(contents: bytes) -> str:
+    return hashlib.sha256(contents).hexdigest()
 
 
 def _created(path: str) -> BinaryIO:
@@ -336,7 +353,7 @@ class BootJournal:
 
     def back_up(self, contents: bytes) -> str:
         """Keep a copy of contents; return their digest."""
-        digest = hashlib.sha256(contents).hexdigest()
+        digest = _sha256(contents)
         self._store.keep(digest, contents)
         return digest
 

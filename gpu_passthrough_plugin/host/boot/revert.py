@@ -111,7 +111,7 @@ class Reverter:
             self._files.move(backup_path, step.path)
         else:
             copy = self._store.copy(step.original.digest)
-            self._files.restore(step.path, copy, step.original.attributes)
+            self._files.restore(step.path, copy, step.original)
 
     def _set_aside(self, step: Restore) -> None:
         """Save a file that may have been edited after a command was killed."""
@@ -124,6 +124,14 @@ class Reverter:
         self._say(
             f"saved {step.path}, as an interrupted command left it, to {path}"
         )
+
+    def _save_damaged(self, path: str, digest: str) -> None:
+        """Save a copy that was not restored, for whoever restores the file."""
+        contents = self._store.damaged(digest)
+        if contents is not None:
+            name = f"{posixpath.basename(path)}-damaged"
+            saved = self._store.set_aside(name, digest, contents)
+            self._say(f"saved the damaged copy of {path} to {saved}")
 
     def _rerun(self, step: Rerun) -> None:
         title = f"undo '{step.step}'"
@@ -156,9 +164,11 @@ class Reverter:
 
     def _forget(self, history: History) -> None:
         self._images.sweep(history)
-        for backup in history.files.values():
+        for path, backup in history.files.items():
             if backup.backup_path:
                 self._files.remove(backup.backup_path)
+            elif backup.original:
+                self._save_damaged(path, backup.original.digest)
         for folder in reversed(history.folders):
             self._files.forget(folder)
         self._store.remove()

@@ -89,11 +89,27 @@ def test_what_it_was_is_restored_with_its_time(
     path.unlink()
     path.write_bytes(b"new")
     os.setxattr(path, "user.other", b"b")
-    files.restore("/etc/grub", str(kept), was.attributes)
+    files.restore("/etc/grub", str(kept), was)
     assert files.entry("/etc/grub") == was
     files.remove("/etc/grub")
-    files.restore("/etc/grub", str(kept), was.attributes)
+    files.restore("/etc/grub", str(kept), was)
     assert files.entry("/etc/grub") == was
+
+
+def test_what_is_not_the_original_is_not_restored(
+    files: Files, tmp_path: Path
+) -> None:
+    files.put("/etc/grub", b"old")
+    was = files.entry("/etc/grub")
+    assert was is not None
+    files.put("/etc/grub", b"new")
+    kept = tmp_path / "kept"
+    for contents in (b"", b"olde", b"xld", b"old" * (1 << 20)):
+        kept.write_bytes(contents)
+        with pytest.raises(errors.Conflict, match=str(kept)):
+            files.restore("/etc/grub", str(kept), was)
+    assert files.read("/etc/grub") == b"new"
+    assert names(files, "/etc") == ["grub"]
 
 
 def test_through_a_link_the_file_behind_it_changes(files: Files) -> None:

@@ -94,6 +94,21 @@ def test_contents_are_kept_once(
     assert Path(changes.copy(DIGEST)).stat().st_mode & 0o777 == 0o600
 
 
+def test_a_copy_that_is_not_what_was_kept(
+    changes: JournalStore, tmp_path: Path
+) -> None:
+    changes.keep(DIGEST, b"x")
+    assert changes.damaged(DIGEST) is None
+    Path(changes.copy(DIGEST)).write_bytes(b"y")
+    assert not changes.is_kept(DIGEST)
+    assert changes.kept(DIGEST) is None
+    assert changes.damaged(DIGEST) == b"y"
+    source = tmp_path / "x"
+    source.write_bytes(b"x")
+    changes.keep_file(DIGEST, str(source))
+    assert changes.kept(DIGEST) == b"x"
+
+
 def test_a_file_that_changes_while_it_is_kept(
     changes: JournalStore, tmp_path: Path
 ) -> None:
