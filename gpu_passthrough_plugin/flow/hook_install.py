@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute.hook import installation, script
-from gpu_passthrough_plugin.host import hook
+from gpu_passthrough_plugin.host import hook, ownership
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.model.change import Action, Write
 
@@ -31,7 +31,7 @@ def require_lasting(
         installation.ProductInstallation(
             python=python,
             package=package,
-            paths=hook.path_facts((python, *libraries), package),
+            paths=ownership.path_facts((python, *libraries), package),
             caches=hook.caches(),
             is_quickstart=hook.is_made_by_quickstart(prefix),
         )

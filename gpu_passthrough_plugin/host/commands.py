@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import IO
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host.files import local_path
+from gpu_passthrough_plugin.host.host_path import local_path
 from gpu_passthrough_plugin.host.local_lock import is_locked
 from gpu_passthrough_plugin.model.reading import encoded
 

@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.formats import chroot_path
+from gpu_passthrough_plugin.host.host_path import local_path, real_path
 from gpu_passthrough_plugin.model.change_history import Attributes, FileState
-from gpu_passthrough_plugin.model.reading import Unknown
 
 # Opening a pipe or a device does not block.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -357,39 +356,3 @@ def _names(handle: int) -> list[str]:
         if error.errno in _UNSUPPORTED:
             return []
         raise
-
-
-def real_path(root: str, path: str) -> str:
-    """Return the path behind every symbolic link, in the host's terms.
-
-    No link leads out of ``root``.  The file need not exist.
-
-    :raises Invalid: when the path is not absolute.
-    :raises Unavailable: when its links form a circle.
-    """
-    if not path.startswith("/"):
-        raise errors.Invalid(
-            f"{path!r} is not an absolute path; expected one that starts"
-            " with /"
-        )
-    resolved = chroot_path.resolve(
-        path, lambda link: _read_link(local_path(root, f"/{link}"))
-    )
-    if isinstance(resolved, Unknown):
-        raise errors.Unavailable(
-            f"{path} cannot be opened ({resolved.detail}); 'namei {path}'"
-            " shows where its symbolic links lead"
-        )
-    return f"/{resolved}"
-
-
-def local_path(root: str, path: str) -> str:
-    """Return a resolved path of the host as this process sees it."""
-    return posixpath.join(root, path.lstrip("/")) if root != "/" else path
-
-
-def _read_link(path: str) -> str | None:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return None

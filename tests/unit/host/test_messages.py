@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host import hook, report_archive
+from gpu_passthrough_plugin.host import ownership, report_archive
 from gpu_passthrough_plugin.host.boot.apply import Applier
 from gpu_passthrough_plugin.host.boot.image_swap import ImageSwap
 from gpu_passthrough_plugin.host.boot.journal import JournalStore
@@ -75,7 +75,9 @@ def of_files(folder: Path) -> dict[str, Act]:
         "a circle of links": lambda: files.read("/etc/a"),
         "below a file": lambda: files.put("/etc/file/below", b""),
         "a missing file": lambda: files.move("/etc/none", "/etc/file"),
-        "links of an installation": lambda: hook.path_facts((), str(folder)),
+        "links of an installation": lambda: ownership.path_facts(
+            (), str(folder)
+        ),
     }
 
 
