@@ -90,6 +90,18 @@ class Context:
 
         return conf.load(self._config_files)
 
+    @functools.cached_property
+    def state_path(self) -> str:
+        """Return the folder for state, which nobody else can change.
+
+        :raises Invalid: when somebody else can.
+        """
+        from gpu_passthrough_plugin.host import ownership
+
+        folder = self.settings.state_path
+        ownership.require_private(folder)
+        return folder
+
     @property
     def _is_configured(self) -> bool:
         return bool(self._config_files) or os.path.exists(defaults.CONFIG_FILE)
@@ -136,6 +148,8 @@ class Context:
         from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 
         settings = self.settings
+        if self.is_here:
+            _ = self.state_path
         return load.load(
             settings.allocation.driver,
             LedgerSettings(
@@ -227,9 +241,9 @@ class Context:
             connect=self._connect,
             ledger=self.ledger,
             journal=InstanceJournal(
-                os.path.join(settings.state_path, "instances"), lock.require
+                os.path.join(self.state_path, "instances"), lock.require
             ),
-            ended=EndedGuests(os.path.join(settings.state_path, "ended")),
+            ended=EndedGuests(os.path.join(self.state_path, "ended")),
             lock=lock,
             stop_timeout_s=settings.libvirt.stop_timeout_s,
             reset_timeout_s=settings.release.reset_timeout_s,
@@ -285,7 +299,7 @@ class Context:
         from gpu_passthrough_plugin.host.commands import Commands
         from gpu_passthrough_plugin.host.files import Files
 
-        folder = self.settings.state_path
+        folder = self.state_path
         commands = Commands(
             os.path.join(folder, "enable.log"),
             os.path.join(folder, "locks", "commands"),
@@ -322,7 +336,7 @@ class Context:
         return HostLock(
             settings.coordination.backend_url,
             settings.host,
-            folder=os.path.join(settings.state_path, "locks"),
+            folder=os.path.join(self.state_path, "locks"),
             timeout_s=settings.coordination.timeout_s,
             on_wait=say,
         )

@@ -95,10 +95,8 @@ def _context(options: Sequence[str]) -> HookContext:
         tree=context.tree,
         policy=context.policy,
         open_ledger=lambda: context.ledger,
-        journal=InstanceJournal(
-            os.path.join(settings.state_path, "instances")
-        ),
-        ended=EndedGuests(os.path.join(settings.state_path, "ended")),
+        journal=InstanceJournal(os.path.join(context.state_path, "instances")),
+        ended=EndedGuests(os.path.join(context.state_path, "ended")),
         mode=settings.hook.mode,
         wait_s=settings.hook.wait_s,
         hand_over=_hand_over(context, options),
@@ -118,7 +116,7 @@ def _hand_over(
         detached(
             (sys.executable, "-I", "-c", _COMMAND, *words),
             lambda: main.main(words),
-            log=os.path.join(context.settings.state_path, "hook.log"),
+            log=os.path.join(context.state_path, "hook.log"),
         )
 
     return start

@@ -15,6 +15,7 @@ from typing import IO
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host.host_path import local_path
 from gpu_passthrough_plugin.host.local_lock import is_locked
+from gpu_passthrough_plugin.host.ownership import make_private
 from gpu_passthrough_plugin.model.reading import encoded
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -212,7 +213,7 @@ class Commands:
 
 def _handle(path: str, flags: int) -> int:
     try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        make_private(os.path.dirname(path))
         return os.open(path, flags, 0o600)
     except OSError as error:
         raise errors.Unavailable(

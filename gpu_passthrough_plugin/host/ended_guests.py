@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.host.ownership import make_private
 
 MAX_ENTRIES = 1024
 """More guests than one host can have that end while no ledger answers."""
@@ -140,7 +141,7 @@ class EndedGuests:
 
     def _make_folder(self) -> None:
         above = os.path.dirname(self._folder)
-        os.makedirs(above, mode=0o700, exist_ok=True)
+        make_private(above)
         with contextlib.suppress(FileExistsError):
             os.mkdir(self._folder, mode=0o700)
             _sync(above)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.host.ownership import make_private
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.function import Binding, Rebind
 from gpu_passthrough_plugin.model.instance import Instance, Phase
@@ -42,7 +43,7 @@ class InstanceJournal:
         path = self._path(instance.uuid)
         temporary = f"{path}.new"
         try:
-            os.makedirs(self._folder, mode=0o700, exist_ok=True)
+            make_private(self._folder)
             with open(temporary, "w", encoding="utf-8") as file:
                 json.dump(_document(instance), file, indent=1)
                 file.flush()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.host.ownership import make_private
 
 _POLL_S = 0.05
 _COMMAND_WORDS = 4
@@ -61,7 +62,7 @@ class LocalLock:
     def _opened(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
+            make_private(os.path.dirname(self._path))
             return os.open(self._path, flags, 0o600)
         except OSError as error:
             raise errors.Unavailable(

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from tooz import coordination
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.host.ownership import make_private
 
 T = TypeVar("T")
 
@@ -151,7 +152,7 @@ def connected(
     :raises Unavailable: when the backend does not answer in time.
     """
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        make_private(folder)
     except OSError as error:
         raise _not_created(folder, error.errno or errno.EIO) from error
     with _started(url, member, timeout_s) as backend:

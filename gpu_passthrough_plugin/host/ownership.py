@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -13,6 +14,79 @@ from gpu_passthrough_plugin.model.hook import PathFact
 
 # Source: Linux, include/linux/namei.h (MAXSYMLINKS).
 _MAX_LINKS = 40
+
+
+def require_private(folder: str) -> None:
+    """Raise if others than root and this user can change a folder.
+
+    What they put there would be taken for this program's own.  A folder
+    above may be writable by others if it is sticky, as /tmp is: they cannot
+    rename what is not theirs.
+
+    :param folder: absolute; it may be missing.
+    :raises Invalid: with what is wrong, and how to mend it.
+    """
+    seen: dict[str, PathFact] = {}
+    try:
+        _walk_to(folder, seen)
+    except OSError as error:
+        raise _unreadable(error) from error
+    own = os.path.realpath(folder)
+    for fact in seen.values():
+        fault = _fault(fact, is_own=fact.path == own)
+        if fault:
+            raise errors.Invalid(
+                f"[DEFAULT] state_path {folder}: {fault}; expected a folder"
+                " that only root can change; check what is in it, then run"
+                f" 'chown root: {fact.path}' and 'chmod go-w {fact.path}', or"
+                " set another state_path"
+            )
+
+
+def make_private(folder: str) -> None:
+    """Create a folder and those above it, for their owner alone.
+
+    Whatever the umask is.
+
+    :raises OSError: when one cannot be created.
+    """
+    missing = []
+    while folder and not os.path.isdir(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    for path in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+        # In a sticky folder, others may have been faster.
+        fact = _path_fact(path)
+        if not stat.S_ISDIR(fact.mode):
+            raise NotADirectoryError(
+                errno.ENOTDIR, os.strerror(errno.ENOTDIR), path
+            )
+        if _fault(fact, is_own=True):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
+
+
+def _fault(fact: PathFact, *, is_own: bool) -> str:
+    """Return what is wrong with who can change a path; "" for nothing.
+
+    :param is_own: whether it is the folder itself, not one above it.
+    """
+    if fact.uid not in (0, os.geteuid()):
+        return f"{fact.path} belongs to user {fact.uid}"
+    if stat.S_ISLNK(fact.mode):
+        return ""
+    is_sticky = bool(fact.mode & stat.S_ISVTX) and not is_own
+    by_group = fact.mode & stat.S_IWGRP and (fact.gid or is_own)
+    if (fact.mode & stat.S_IWOTH or by_group) and not is_sticky:
+        return f"others can write to {fact.path} (mode {fact.mode & 0o7777:o})"
+    return ""
+
+
+def _unreadable(error: OSError) -> errors.ReadFailed:
+    return errors.ReadFailed(
+        f"cannot examine {error.filename}: {error.strerror}"
+    )
 
 
 def path_facts(paths: Iterable[str], folder: str) -> tuple[PathFact, ...]:
@@ -33,9 +107,7 @@ def path_facts(paths: Iterable[str], folder: str) -> tuple[PathFact, ...]:
             for name in (*folders, *files):
                 _walk_to(f"{inner}/{name}", seen)
     except OSError as error:
-        raise errors.ReadFailed(
-            f"cannot examine {error.filename}: {error.strerror}"
-        ) from error
+        raise _unreadable(error) from error
     return tuple(seen.values())
 
 

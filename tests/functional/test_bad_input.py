@@ -245,6 +245,25 @@ def test_a_state_path_that_is_a_file(cli: Cli, state: Path) -> None:
     complaint(cli("db", "sync"), 2)
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o1777])
+def test_a_state_path_that_others_can_write_to(
+    cli: Cli, state: Path, mode: int
+) -> None:
+    state.mkdir()
+    state.chmod(mode)
+    for verb in (
+        ("db", "sync"),
+        ("inventory", "list"),
+        ("inventory", "sync"),
+        ("host", "enable"),
+        ("host", "disable"),
+        ("host", "verify"),
+    ):
+        line = complaint(cli(*verb), 2)
+        assert str(state) in line and f"{mode:o}" in line
+    assert not list(state.iterdir())
+
+
 def test_an_address_that_is_none(cli: Cli, ledger: Path) -> None:
     assert "not a PCI address" in complaint(
         cli("--recording", recorded_tree.SEED, "device", "show", "6"), 2

@@ -18,6 +18,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host.boot import journal_format
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.host.local_lock import LocalLock
+from gpu_passthrough_plugin.host.ownership import make_private
 from gpu_passthrough_plugin.model.change_history import (
     ChangeRecord,
     Enablement,
@@ -193,9 +194,9 @@ class JournalStore:
     def _made(self, folder: str) -> Iterator[None]:
         """Create the folder if it is missing; sync it at the end."""
         is_new = not os.path.isdir(folder)
-        os.makedirs(self._folder, mode=0o700, exist_ok=True)
+        make_private(self._folder)
         if is_new:
-            os.makedirs(folder, mode=0o700, exist_ok=True)
+            make_private(folder)
             _sync(os.path.dirname(folder))
         yield
         _sync(folder)
