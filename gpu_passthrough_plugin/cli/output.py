@@ -221,23 +221,31 @@ def save(
 
 
 def _put(path: str, content: bytes) -> None:
-    new_path = f"{path}.{os.getpid()}.new"
+    # Not for a listing.
+    from gpu_passthrough_plugin.host.host_path import opened_folder, real_path
+
     try:
-        with open(new_path, "xb", opener=_open_private) as file:
+        real = real_path("/", os.path.join(os.getcwd(), path))
+        with opened_folder("/", real) as folder:
+            _put_into(folder, os.path.basename(real), content)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _put_into(folder: int, name: str, content: bytes) -> None:
+    new_name = f"{name}.{os.getpid()}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        opened = os.open(new_name, flags, 0o600, dir_fd=folder)
+        with open(opened, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(new_path, path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
+        os.replace(new_name, name, src_dir_fd=folder, dst_dir_fd=folder)
     finally:
         with contextlib.suppress(OSError):
-            os.unlink(new_path)
+            os.unlink(new_name, dir_fd=folder)
 
 
 def _unwritable(path: str, error: OSError) -> errors.Unavailable:
     return errors.Unavailable(f"cannot write {path}: {error.strerror}")
-
-
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

@@ -14,12 +14,18 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host.host_path import local_path, real_path
+from gpu_passthrough_plugin.host import host_path
+from gpu_passthrough_plugin.host.host_path import (
+    local_path,
+    opened_folder,
+    real_path,
+)
 from gpu_passthrough_plugin.model.change_history import Attributes, FileState
 
 # Opening a pipe or a device does not block.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER_MODE = 0o755
 _CHUNK_BYTES = 1 << 20
 # Source: rmdir(2).
@@ -32,7 +38,8 @@ class Files:
     """Files of the running host, or of a tree laid out like a host's.
 
     Every path is absolute in the host's terms; no symbolic link leads out
-    of the root.
+    of the root.  Links of other users are refused, and folders opened one by
+    one, so that nobody can put a link in the way meanwhile.
 
     :raises ReadFailed: from each method that reads, with the path.
     :raises Unavailable: from each method that writes, with the path.
@@ -119,8 +126,8 @@ class Files:
 
     def dress(self, path: str, like: Attributes) -> None:
         """Set a file's attributes, but not its time, and sync it."""
-        with _translated("write", path):
-            handle = os.open(self.disk(path), _READ)
+        with _translated("write", path), self._folder(path) as (folder, name):
+            handle = os.open(name, _READ, dir_fd=folder)
             try:
                 set_attributes(handle, like, with_time=False)
                 os.fsync(handle)
@@ -132,41 +139,58 @@ class Files:
 
         It is a hard link, or a copy where the file system has no links.
         """
-        with _translated("keep", path):
-            here, there = self.disk(self.real(path)), self.disk(at)
-            temporary = self.disk(_temporary(at))
-            _unlink(temporary)
+        with (
+            _translated("keep", path),
+            self._folder(self.real(path)) as (source, name),
+            self._folder(at) as (folder, kept),
+        ):
+            temporary = _temporary(kept)
+            host_path.unlink(temporary, folder)
             try:
-                os.link(here, temporary)
+                os.link(
+                    *(name, temporary),
+                    src_dir_fd=source, dst_dir_fd=folder,
+                    follow_symlinks=False,
+                )  # fmt: skip
             except OSError:
-                _copy(here, temporary)
-            if os.path.lexists(there) and os.path.samefile(there, temporary):
-                _unlink(temporary)
+                _copy(name, source, temporary, folder)
+            if host_path.is_same(kept, temporary, folder):
+                host_path.unlink(temporary, folder)
             else:
-                os.replace(temporary, there)
-            _sync_folder(there)
+                host_path.rename(temporary, kept, folder)
+            host_path.sync(folder)
 
     def move(self, path: str, to: str) -> None:
         """Rename a file within its folder, over a file that exists there."""
-        with _translated("replace", to):
-            here, there = self.disk(path), self.disk(self.real(to))
-            os.replace(here, there)
+        target = self.real(to)
+        with (
+            _translated("replace", to),
+            self._folder(target) as (folder, name),
+        ):
+            here = posixpath.basename(path)
+            host_path.rename(here, name, folder)
             # The kernel keeps both names if they are one file's.
             # Source: rename(2).
-            _unlink(here)
-            _sync_folder(there)
+            host_path.unlink(here, folder)
+            host_path.sync(folder)
 
     def remove(self, path: str) -> None:
         """Remove a file if it exists."""
-        with _translated("remove", path):
-            where = self.disk(self.real(path))
-            if _unlink(where):
-                _sync_folder(where)
+        self._remove(self.real(path))
 
     def sweep(self, path: str) -> None:
         """Remove the temporary file that a killed process left."""
-        with _translated("remove", path):
-            _unlink(self.disk(_temporary(self.real(path))))
+        folder, name = posixpath.split(self.real(path))
+        self._remove(posixpath.join(folder, _temporary(name)))
+
+    def _remove(self, real: str) -> None:
+        with _translated("remove", real):
+            try:
+                with self._folder(real) as (folder, name):
+                    if host_path.unlink(name, folder):
+                        host_path.sync(folder)
+            except (FileNotFoundError, NotADirectoryError):
+                return
 
     def missing(self, path: str) -> tuple[str, ...]:
         """Return the missing folders above a file, outermost first."""
@@ -185,12 +209,12 @@ class Files:
         """
         with _translated("remove", folder):
             try:
-                os.rmdir(self.disk(folder))
+                with self._folder(folder) as (above, name):
+                    os.rmdir(name, dir_fd=above)
+                    host_path.sync(above)
             except OSError as error:
-                if error.errno in _STAYS:
-                    return
-                raise
-            _sync_folder(self.disk(folder))
+                if error.errno not in _STAYS:
+                    raise
 
     def free_bytes(self, path: str) -> tuple[int, int]:
         """Return a file system's device number and its free bytes.
@@ -209,9 +233,16 @@ class Files:
         return local_path(self.root, real)
 
     @contextlib.contextmanager
+    def _folder(self, real: str) -> Iterator[tuple[int, str]]:
+        """Give the open folder of a resolved path, and the name in it."""
+        with opened_folder(self.root, real) as folder:
+            yield folder, posixpath.basename(real)
+
+    @contextlib.contextmanager
     def _opened(self, path: str) -> Iterator[io.BufferedReader | None]:
         try:
-            handle = os.open(self.disk(self.real(path)), _READ)
+            with self._folder(self.real(path)) as (folder, name):
+                handle = os.open(name or ".", _READ, dir_fd=folder)
         except (FileNotFoundError, NotADirectoryError):
             yield None
             return
@@ -227,75 +258,68 @@ class Files:
         self, path: str, fill: Callable[[BinaryIO, Attributes | None], None]
     ) -> None:
         real = self.real(path)
-        where, temporary = self.disk(real), self.disk(_temporary(real))
         with _translated("write", path):
             there = self.entry(real)
-            for folder in self.missing(real):
-                os.mkdir(self.disk(folder))
-                os.chmod(self.disk(folder), _FOLDER_MODE)
-                _sync_folder(self.disk(folder))
-            _unlink(temporary)
+            for missing in self.missing(real):
+                self._make(missing)
+            with self._folder(real) as (folder, name):
+                temporary = _temporary(name)
+                host_path.unlink(temporary, folder)
+                try:
+                    _write(temporary, folder, fill, there and there.attributes)
+                    host_path.rename(temporary, name, folder)
+                except (OSError, errors.Conflict):
+                    host_path.unlink(temporary, folder)
+                    raise
+                host_path.sync(folder)
+
+    def _make(self, real: str) -> None:
+        """Create a folder, whatever the umask is."""
+        with self._folder(real) as (above, name):
+            os.mkdir(name, dir_fd=above)
+            folder = os.open(name, _FOLDER, dir_fd=above)
             try:
-                _write(temporary, fill, there and there.attributes)
-                os.replace(temporary, where)
-            except (OSError, errors.Conflict):
-                _unlink(temporary)
-                raise
-            _sync_folder(where)
+                os.fchmod(folder, _FOLDER_MODE)
+            finally:
+                os.close(folder)
+            host_path.sync(above)
 
 
 def _write(
-    path: str,
+    name: str,
+    folder: int,
     fill: Callable[[BinaryIO, Attributes | None], None],
     there: Attributes | None,
 ) -> None:
-    with open(os.open(path, _NEW, 0o600), "wb") as file:
+    with open(os.open(name, _NEW, 0o600, dir_fd=folder), "wb") as file:
         fill(file, there)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _copy(source: str, to: str) -> None:
-    """Copy a file with its attributes."""
+def _copy(name: str, source: int, to: str, folder: int) -> None:
+    """Copy a file with its attributes.
+
+    :param source: its open folder; ``folder`` is that of the copy.
+    """
 
     def fill(file: BinaryIO, _: Attributes | None) -> None:
-        with open(source, "rb") as original:
+        with open(os.open(name, _READ, dir_fd=source), "rb") as original:
             shutil.copyfileobj(original, file)
             file.flush()
             like = read_attributes(original.fileno())
             set_attributes(file.fileno(), like, with_time=True)
 
-    _write(to, fill, None)
+    _write(to, folder, fill, None)
 
 
-def _temporary(path: str) -> str:
-    """Return the path that a file is written to before it is renamed.
+def _temporary(name: str) -> str:
+    """Return the name that a file is written to before it is renamed.
 
     The dot hides it from programs that read every file of a folder, as
     initramfs-tools does with its hooks.
     """
-    folder, name = posixpath.split(path)
-    return posixpath.join(folder, f".{name}.gpu-passthrough-new")
-
-
-def _unlink(path: str) -> bool:
-    """Remove a file; return whether it existed."""
-    # On a read-only file system, unlink fails even for a missing file.
-    if not os.path.lexists(path):
-        return False
-    try:
-        os.unlink(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
-
-
-def _sync_folder(path: str) -> None:
-    handle = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    return f".{name}.gpu-passthrough-new"
 
 
 @contextlib.contextmanager

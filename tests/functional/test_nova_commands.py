@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -373,3 +374,19 @@ def test_a_trait_of_hosts_is_in_a_file_of_its_own(
     assert text.endswith("additional:\n        - CUSTOM_GPU_HOST\n")
     flavors = (folder / "gpu-flavors.sh").read_text()
     assert "--property trait:CUSTOM_GPU_HOST=required " in flavors
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a link to another user")
+def test_a_link_of_another_user_is_not_written_through(
+    cli: Cli, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    link, target = folder / "gpu-flavors.sh", tmp_path / "target"
+    link.symlink_to(target)
+    for path in (folder, link):
+        os.chown(path, 65534, 65534, follow_symlinks=False)
+    done = cli(*SEED, "nova", "config", "-o", str(folder))
+    assert str(link) in complaint(done, 1)
+    assert not target.exists()
+    assert os.listdir(folder) == [link.name]

@@ -171,3 +171,19 @@ def test_only_what_stdout_fails_with_is_blamed_on_it(
     (line,) = capsys.readouterr().err.splitlines()
     assert text in line
     assert ("stdout" in line) is (error.errno == errno.ENOSPC)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a link to another user")
+def test_nothing_is_written_behind_a_link_of_another_user(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "target").mkdir()
+    (tmp_path / "link").symlink_to("target")
+    os.chown(tmp_path / "link", 65534, 65534, follow_symlinks=False)
+    path = str(tmp_path / "link/it")
+    with pytest.raises(errors.Refused, match=f"{tmp_path}/link"):
+        output.save(path, b"x", Redaction(), is_forced=False)
+    assert os.listdir(tmp_path / "target") == []
+    os.chown(tmp_path / "link", 0, 0, follow_symlinks=False)
+    output.save(path, b"x", Redaction(), is_forced=False)
+    assert (tmp_path / "target/it").read_bytes() == b"x"

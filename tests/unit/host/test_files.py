@@ -3,11 +3,13 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.host import host_path
 from gpu_passthrough_plugin.host.files import Files
 
 PATH = "/etc/modprobe.d/vfio.conf"
@@ -254,3 +256,56 @@ def test_sha1(files: Files) -> None:
     files.put("/etc/x", b"x")
     assert files.sha1("/etc/x") == hashlib.sha1(b"x").hexdigest()  # noqa: S324
     assert files.sha1("/etc/y") == ""
+
+
+@root_only
+@pytest.mark.parametrize("target", ["/etc/secret", "../etc/none", "etc"])
+def test_a_link_of_another_user_is_not_followed(
+    files: Files, target: str
+) -> None:
+    files.put("/etc/secret", b"old")
+    folder = at(files, "/etc").parent / "theirs"
+    folder.mkdir()
+    (folder / "etc").mkdir()
+    link = folder / "file"
+    link.symlink_to(target)
+    os.chown(link, 65534, 65534, follow_symlinks=False)
+    acts: tuple[Callable[[], object], ...] = (
+        lambda: files.put("/theirs/file", b"new"),
+        lambda: files.put("/theirs/file/inner", b"new"),
+        lambda: files.read("/theirs/file"),
+        lambda: files.remove("/theirs/file"),
+        lambda: files.move("/etc/secret", "/theirs/file"),
+    )
+    for act in acts:
+        with pytest.raises(errors.Refused, match=f"{link} is a symbolic link"):
+            act()
+    assert files.read("/etc/secret") == b"old"
+    assert names(files, "/etc") == ["secret"]
+    # One of root's leads there.
+    os.chown(link, 0, 0, follow_symlinks=False)
+    if target == "/etc/secret":
+        files.put("/theirs/file", b"new")
+        assert files.read("/etc/secret") == b"new"
+
+
+def test_a_link_put_in_the_way_is_not_followed(
+    files: Files, tmp_path: Path
+) -> None:
+    """Between the resolution of a path and its use."""
+    files.put("/a/b/file", b"old")
+    real = files.real("/a/b/file")
+    at(files, "/a/b").rename(at(files, "/a/c"))
+    at(files, "/a/b").symlink_to("c")
+    with (
+        pytest.raises(NotADirectoryError),
+        host_path.opened_folder(files.root, real),
+    ):
+        pass
+    with (
+        pytest.raises(FileNotFoundError),
+        host_path.opened_folder(files.root, "/a/none/file"),
+    ):
+        pass
+    with host_path.opened_folder(files.root, "/a/c/file") as folder:
+        assert os.stat("file", dir_fd=folder).st_size == 3
