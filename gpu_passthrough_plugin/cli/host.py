@@ -82,6 +82,25 @@ def _dependencies(context: Context) -> tuple[Dependency, ...]:
             lambda: _check_lock(context),
             "set [coordination] backend_url",
         ),
+        *_hook(),
+    )
+
+
+def _hook() -> tuple[Dependency, ...]:
+    """Return libvirt's hook as a dependency, where it is installed."""
+    from gpu_passthrough_plugin.flow import hook_install
+    from gpu_passthrough_plugin.host.files import Files
+
+    files = Files()
+    if not hook_install.is_installed(files):
+        return ()
+    return (
+        Dependency(
+            "hook",
+            lambda: hook_install.check(files),
+            "run 'gpu-passthrough hook install' from an installation that only"
+            " root can change",
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Sequence
 
 from gpu_passthrough_plugin import errors
@@ -36,6 +37,40 @@ def require_lasting(
             is_quickstart=hook.is_made_by_quickstart(prefix),
         )
     )
+
+
+def is_installed(files: Files) -> bool:
+    """Return whether a file is seen in the hook's place."""
+    try:
+        return files.size(script.PATH) is not None
+    except errors.ReadFailed:
+        # Only root sees into libvirt's folder on some systems.
+        return False
+
+
+def check(files: Files) -> str:
+    """Return the path of the installed hook.
+
+    :raises Refused: when it is not ours, what it runs is gone, or others
+        than root can change that.
+    :raises ReadFailed: when what it runs cannot be examined.
+    """
+    text = _present(files)
+    if text is None:
+        raise errors.Refused(f"{script.PATH} is missing")
+    python, entry = script.program_in(text)
+    if not ownership.exists(python):
+        raise errors.Refused(
+            f"{python}, which the hook runs, is gone; install the product"
+            " again and run 'gpu-passthrough hook install'"
+        )
+    package, prefix = map(_above, (entry, python))
+    require_lasting(python, package, (), prefix)
+    return script.PATH
+
+
+def _above(path: str) -> str:
+    return posixpath.dirname(posixpath.dirname(path))
 
 
 def program(

@@ -89,6 +89,11 @@ def _unreadable(error: OSError) -> errors.ReadFailed:
     )
 
 
+def exists(path: str) -> bool:
+    """Return whether there is a file, or something else, at a path."""
+    return os.path.exists(path)
+
+
 def path_facts(paths: Iterable[str], folder: str) -> tuple[PathFact, ...]:
     """Return owner and mode of some files and of every folder above them.
 

@@ -70,8 +70,48 @@ complain() {{
     fi
 }}
 
+# What others than root, or who runs this, can change of what is run: the
+# interpreter, the package, or a folder above.  What is in a sticky folder
+# others cannot rename.
+open_to_others() {{
+    user=$(id -u)
+    package=$(readlink -f "${{ENTRY%/*/*}}")
+    set --
+    for path in "$PYTHON" "$(readlink -f "$PYTHON")" "$ENTRY" "$package"; do
+        while [ -n "$path" ]; do
+            set -- "$@" "$path"
+            path=${{path%/*}}
+        done
+    done
+    # Of a name, at most a part is printed.
+    # shellcheck disable=SC2012
+    ls -ldn -- / "$@" | while read -r mode _ owner group rest; do
+        path=/${{rest#* /}}
+        if [ "$owner" != 0 ] && [ "$owner" != "$user" ]; then
+            echo "$path belongs to user $owner"
+        else
+            case $mode/$group in
+            l* | d????????[tT]*) ;;
+            ????????w* | ?????w*/*[!0]*)
+                echo "others can write to $path ($mode)" ;;
+            esac
+        fi
+    done
+    # A file that is being compiled may be gone before it is looked at.
+    find "$package" ! -type l \\( -perm -0002 -o -perm -0020 ! -group 0 -o \\
+        ! -user 0 ! -user "$user" \\) \\
+        -exec echo "others can change {{}}" \\; 2>/dev/null
+}}
+
 operation=$2
+fault=
 if ! [ -x "$PYTHON" ] || ! [ -e "$ENTRY" ]; then
+    fault="$PYTHON or $ENTRY is gone; install the product again and run"
+else
+    fault=$(open_to_others 2>&1 | sed 1q)
+    fault=${{fault:+$fault; install the product for root alone and run}}
+fi
+if [ "$fault" ]; then
     # Without host devices of other kinds, written as libvirt writes them.
     kinds='usb|scsi|scsi_host|mdev'
     start="^ *<hostdev mode='subsystem' type='($kinds)'[^<>/]*>"
@@ -80,9 +120,8 @@ if ! [ -x "$PYTHON" ] || ! [ -e "$ENTRY" ]; then
     case $rest in
     *'</domain>') if passes "$rest"; then exit 0; fi ;;
     esac
-    complain "$1" "its PCI functions cannot be checked, because $PYTHON or \\
-$ENTRY is gone; install the product again and run 'gpu-passthrough hook \\
-install', or remove $0"
+    complain "$1" "its PCI functions cannot be checked, because $fault \\
+'gpu-passthrough hook install', or remove $0"
     # Only a start is refused: libvirt kills a running guest otherwise.
     [ "$operation" != prepare ]
     exit
@@ -127,6 +166,14 @@ def script(program: Program) -> bytes:
     digest = hashlib.sha256(body).hexdigest()
     head = f"{_SHELL}\n{_MARK}\n{_DIGEST}{digest}\n"
     return head.encode() + body
+
+
+def program_in(text: bytes) -> tuple[str, str]:
+    """Return the interpreter and the entry of an installed script."""
+    lines = text.decode(errors="surrogateescape").splitlines()
+    words = [word for line in lines[4:6] for word in shlex.split(line)]
+    python, entry = (word.partition("=")[2] for word in words)
+    return python, entry
 
 
 def is_ours(text: bytes) -> bool:

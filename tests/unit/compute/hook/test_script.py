@@ -210,6 +210,63 @@ def test_without_the_product_no_function_goes_to_a_guest(
     assert installed.call(domain("")).returncode == 0
 
 
+def others_can(installed: Installed) -> bytes:
+    """Why a start is refused; nothing was run."""
+    done = installed.call(domain())
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    assert b"hook install" in done.stderr
+    assert installed.given() is None
+    assert installed.call(domain("")).returncode == 0
+    assert installed.call(domain(), "release", "end").returncode == 0
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("python3", 0o757),
+        ("entry.py", 0o666),
+        ("inner/module.py", 0o646),
+        ("inner", 0o777),
+        ("inner", 0o1777),
+        (".", 0o777),
+        ("..", 0o777),
+    ],
+)
+def test_what_others_can_write_to_is_not_run(
+    installed: Installed, name: str, mode: int
+) -> None:
+    (installed.folder / "inner").mkdir()
+    (installed.folder / "inner/module.py").touch()
+    path = (installed.folder / name).resolve()
+    before = path.stat().st_mode
+    path.chmod(mode)
+    assert str(path).encode() in others_can(installed)
+    path.chmod(before)
+    assert installed.call(domain()).returncode == 0
+    assert installed.given()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
+@pytest.mark.parametrize("name", ["python3", "entry.py", "inner", "link"])
+def test_what_is_anothers_is_not_run(installed: Installed, name: str) -> None:
+    """Nor what a link of another's leads to."""
+    (installed.folder / "inner").mkdir()
+    installed.python.rename(installed.folder / "link")
+    installed.python.symlink_to("link")
+    assert installed.call(domain()).returncode == 0
+    (installed.folder / "input").unlink()
+    path = installed.folder / name
+    os.chown(path, 65534, 0, follow_symlinks=False)
+    assert name.encode() in others_can(installed)
+    os.chown(path, 0, 65534, follow_symlinks=False)
+    assert installed.call(domain()).returncode == 0
+    if name != "python3":
+        (installed.folder / "input").unlink()
+        path.chmod(0o775)
+        assert name.encode() in others_can(installed)
+
+
 def written(*types: str, devices: str = "") -> str:
     """A domain as libvirt writes it, with host devices of these types."""
     hostdevs = "".join(
