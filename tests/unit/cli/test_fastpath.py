@@ -76,3 +76,14 @@ def test_the_last_of_an_option_counts() -> None:
     call = fastpath.parse([*roots, "group", "list", "-f", "json"])
     assert call is not None
     assert (call.verb, call.form) == (("group", "list"), "json")
+
+
+def test_a_modalias_that_is_not_utf_8(tmp_path: Path) -> None:
+    seed = Path(recorded_tree.SEED).read_bytes()
+    assert b"E: MODALIAS=pci:v0000" in seed or b"A: modalias=pci:v0000" in seed
+    path = tmp_path / "odd.umockdev"
+    path.write_bytes(seed.replace(b"=pci:v0000", b"=pci:v000\xff"))
+    for verb in ("group list", "device list"):
+        out, by_cliff = printed("--recording", str(path), *verb.split())
+        assert "0000:06:00.0" in out
+        assert not by_cliff
