@@ -86,11 +86,12 @@ def _open_to_others(installation: ProductInstallation) -> Iterator[str]:
     Source: systemd, src/basic/chase.c (CHASE_SAFE) draws the same line.
     """
     for fact in installation.paths:
+        mode = f"(mode {stat.S_IMODE(fact.mode):04o})"
         if fact.uid:
             yield f"{fact.path} belongs to user {fact.uid}"
         elif stat.S_ISLNK(fact.mode):
             continue
         elif fact.mode & stat.S_IWOTH:
-            yield f"every user can write to {fact.path}"
+            yield f"every user can write to {fact.path} {mode}"
         elif fact.mode & stat.S_IWGRP and fact.gid:
-            yield f"group {fact.gid} can write to {fact.path}"
+            yield f"group {fact.gid} can write to {fact.path} {mode}"
