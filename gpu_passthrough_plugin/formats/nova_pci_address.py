@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
+import warnings
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -199,7 +200,10 @@ def _compiled(name: str, text: object) -> re.Pattern[str]:
     if _is_intricate(text):
         raise errors.Invalid(f"{name} is too intricate to be tried")
     try:
-        return re.compile(text)
+        with warnings.catch_warnings():
+            # Of what a later Python may read in another way, as in "[[0]".
+            warnings.simplefilter("ignore")
+            return re.compile(text)
     except (re.error, RecursionError, OverflowError) as error:
         expected = f"a regular expression ({error})"
         raise errors.Invalid(not_valid(name, text, expected)) from error

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+
 import pytest
 
 from gpu_passthrough_plugin import errors
@@ -63,3 +66,13 @@ def test_a_regular_expression_that_takes_long(text: str) -> None:
         nova_pci_address.parse(value)
     assert not nova_pci_address.too_intricate({"bus": "0[67]", "slot": 5})
     assert not nova_pci_address.too_intricate("06:00.0")
+
+
+@pytest.mark.parametrize("text", ["0[[a]", "[a||b]", "[a&&b]"])
+def test_python_warns_of_no_pattern(text: str) -> None:
+    """It would print lines of its own among the findings."""
+    re.purge()
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        nova_pci_address.parse({"bus": text})
+    assert shown == []
