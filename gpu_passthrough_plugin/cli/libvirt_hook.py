@@ -7,6 +7,7 @@ an import that fails is reported as well.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 import syslog
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin.cli import main
+from gpu_passthrough_plugin.model.hook import CALLER
 from gpu_passthrough_plugin.model.reading import printable
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from gpu_passthrough_plugin.flow.hook import HookContext
 
 _START = "prepare"
+# How long anything else than the ledger may take.
+_START_LIMIT_S = 30
 _COMMAND = (
     "import sys; from gpu_passthrough_plugin.cli.main import main;"
     " sys.exit(main())"
@@ -76,20 +80,42 @@ def _act(options: Sequence[str], name: str, operation: str) -> int:
     from gpu_passthrough_plugin.formats.domain_xml import MAX_BYTES
 
     text = sys.stdin.buffer.read(MAX_BYTES + 1)
-    return hook.act(lambda: _context(options), name, operation, text)
+    return hook.act(
+        lambda: _context(options, operation), name, operation, text
+    )
 
 
-def _context(options: Sequence[str]) -> HookContext:
+def _context(options: Sequence[str], operation: str) -> HookContext:
     from gpu_passthrough_plugin.cli.context import Context
     from gpu_passthrough_plugin.flow.hook import HookContext
+    from gpu_passthrough_plugin.host import hook_process
     from gpu_passthrough_plugin.host.ended_guests import EndedGuests
     from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 
+    # Until the configuration is read, whose disk may hang.
+    hook_process.kill_after(_START_LIMIT_S)
+    caller = hook_process.Caller(_caller_pid(), os.getpid())
+    if operation == _START:
+        caller.end_with_it()
     pairs = list(zip(options[::2], options[1::2], strict=True))
     roots = [value for option, value in pairs if option == "--root"]
     files = [value for option, value in pairs if option == "--config-file"]
     context = Context(roots[0] if roots else "/", None, files)
     settings = context.settings
+
+    def within(limit_s: float, work: Callable[[], bool], late: str) -> bool:
+        # Its modules are loaded here: what is limited is what may hang.
+        ledger = context.ledger
+
+        def close_after() -> bool:
+            try:
+                return work()
+            finally:
+                ledger.close()
+
+        hook_process.kill_after(math.ceil(limit_s) + _START_LIMIT_S)
+        return hook_process.within(limit_s, close_after, late)
+
     return HookContext(
         host=settings.host,
         tree=context.tree,
@@ -100,7 +126,19 @@ def _context(options: Sequence[str]) -> HookContext:
         mode=settings.hook.mode,
         wait_s=settings.hook.wait_s,
         hand_over=_hand_over(context, options),
+        require_caller=caller.require if operation == _START else _nothing,
+        within=within,
     )
+
+
+def _nothing() -> None:
+    return
+
+
+def _caller_pid() -> int:
+    """Return what called the hook's script, as its shell noted it first."""
+    noted = os.environ.get(CALLER, "")
+    return int(noted) if noted.isdecimal() else os.getppid()
 
 
 def _hand_over(
@@ -111,8 +149,9 @@ def _hand_over(
 
     def start(uuid: str) -> None:
         words = [*options, "hook", "release", "--patience", "600", uuid]
-        # No connection may be shared with the other process.
-        context.ledger.close()
+        if "ledger" in vars(context):
+            # No connection may be shared with the other process.
+            context.ledger.close()
         detached(
             (sys.executable, "-I", "-c", _COMMAND, *words),
             lambda: main.main(words),

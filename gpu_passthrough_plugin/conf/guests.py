@@ -85,7 +85,8 @@ WAIT_S = cfg.IntOpt(
     help="""
 How many seconds the libvirt hook lets a starting guest wait for a unit that
 is still being reset after its previous guest, as when Nova reboots a guest
-or gives its card to the next one. libvirt waits as long.
+or gives its card to the next one. libvirt waits as long, also for a ledger
+that does not answer (5 seconds at least).
 """,
 )
 HOOK_OPTS = (MODE, WAIT_S)

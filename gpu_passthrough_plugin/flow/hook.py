@@ -39,6 +39,13 @@ _POLL_S = 0.1
 # After this time the release that a start waits for may have died.
 _RESTART_RELEASE_S = 10
 _LEDGER_TRIES = 8
+# How long libvirt waits at most, whatever does not answer.  The release is
+# handed over to another process then.
+RELEASE_LIMIT_S = 3
+RECONNECT_LIMIT_S = 15
+_MIN_LIMIT_S = 5
+# The reason for which a start waits is a better message than that it is over.
+_GRACE_S = 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,6 +59,10 @@ class HookContext:
     :param wait_s: how long a start waits for units that are being released.
     :param ended: guests that ended, until their units are released.
     :param hand_over: starts a process that releases an instance's units.
+    :param require_caller: raises when the process that called the hook has
+        ended, so that nobody starts the guest.
+    :param within: returns what work returns, and raises an error with a text
+        when it takes longer than a number of seconds.
     """
 
     host: str
@@ -63,6 +74,15 @@ class HookContext:
     mode: HookMode
     wait_s: float
     hand_over: Callable[[str], None]
+    require_caller: Callable[[], None] = lambda: None
+    within: Callable[[float, Callable[[], bool], str], bool] = (
+        lambda _limit_s, work, _late: work()
+    )
+
+    @property
+    def limit_s(self) -> float:
+        """How long a start waits, whatever it waits for."""
+        return max(self.wait_s, _MIN_LIMIT_S) + _GRACE_S
 
 
 def act(
@@ -111,29 +131,51 @@ def _act(
             f" {taken.doubts}; write it as a <hostdev> with an address"
         )
     functions = {f.address: f.is_managed for f in taken.functions}
+    context = make_context()
+    begun = time.monotonic()
     if operation == PREPARE:
-        _prepare(make_context(), uuid, functions)
+        context.within(
+            context.limit_s,
+            lambda: _prepare(context, uuid, functions, begun),
+            _late(context.limit_s, " ([hook] wait_s)"),
+        )
     else:
-        _reconnect(make_context(), uuid, functions)
+        context.within(
+            RECONNECT_LIMIT_S,
+            lambda: _reconnect(context, uuid, functions),
+            _late(RECONNECT_LIMIT_S),
+        )
+
+
+def _late(limit_s: float, setting: str = "") -> str:
+    return (
+        "the ledger, or a file of this host, did not answer within"
+        f" {limit_s:g} s{setting}; run 'gpu-passthrough host check' to see"
+        " which"
+    )
 
 
 def _prepare(
-    context: HookContext, uuid: str, functions: Mapping[Address, bool]
-) -> None:
+    context: HookContext,
+    uuid: str,
+    functions: Mapping[Address, bool],
+    begun: float,
+) -> bool:
     """Make the guest's units active for it.
 
+    :param begun: when the hook began, by the monotonic clock.
     :raises Refused: when the guest may not start.
     """
-    begun = time.monotonic()
     is_release_restarted = False
     while True:
+        context.require_caller()
         decided = _attempt(context, Guest(uuid, functions))
         if decided.refusals:
             raise errors.Refused("; ".join(decided.refusals))
         # A recovery notes that the guest has ended before it asks libvirt,
         # which does not answer while the guest starts: it may be at work.
         if not (decided.waits_for or context.ended.read(uuid)):
-            return
+            return True
         age_s = time.monotonic() - begun
         if age_s > context.wait_s:
             waits_for = _listed(decided.waits_for) or "what the guest has"
@@ -152,7 +194,7 @@ def _prepare(
 
 def _reconnect(
     context: HookContext, uuid: str, functions: Mapping[Address, bool]
-) -> None:
+) -> bool:
     """Record a running guest's units as active, if they are free.
 
     :raises Refused: when another consumer has them.
@@ -166,6 +208,7 @@ def _reconnect(
         why = f"{_listed(decided.waits_for)} is being released"
     if why:
         raise errors.Refused(f"the guest is running, but {why}")
+    return True
 
 
 def _release(context: HookContext, uuid: str) -> None:
@@ -177,7 +220,12 @@ def _release(context: HookContext, uuid: str) -> None:
         return
     try:
         entry = context.ended.write(uuid)
-        is_needed = _begin_release(context, uuid)
+        is_needed = context.within(
+            RELEASE_LIMIT_S,
+            lambda: _begin_release(context, uuid),
+            f"{_late(RELEASE_LIMIT_S)}; its units are released as soon as it"
+            " does",
+        )
     except (errors.Error, OSError):
         # The other process tries for longer, and what it leaves undone is
         # done by the next command.
@@ -240,10 +288,13 @@ def _attempt_once(
         # earlier compares it, and the units' generations, afterwards.
         context.ended.remove(entry)
     records = [*decided.moves]
+    # The last moment: nobody would release what is claimed from here on.
+    context.require_caller()
     if decided.takes:
         keys = [record.unit.key for record in decided.takes]
         records += ledger.claim_units(keys, guest.uuid, HOOK_REQUEST).units
     for record in records:
+        context.require_caller()
         ledger.move(record, State.ACTIVE)
     return decided
 

@@ -11,6 +11,10 @@ HOOK_REQUEST = "hook"
 An operator's request never equals it: each of its items has a count.
 """
 
+CALLER = "GPU_PASSTHROUGH_CALLER"
+"""The environment variable in which the hook's script notes its caller's pid.
+"""
+
 
 class HookMode(enum.StrEnum):
     """Which functions of a group a guest has to take.

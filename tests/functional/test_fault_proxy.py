@@ -110,6 +110,28 @@ def test_what_passes_is_held_back(proxy: Proxy) -> None:
         assert time.monotonic() - began < 0.2
 
 
+def test_it_falls_silent_in_the_middle(proxy: Proxy) -> None:
+    with connected(proxy) as client:
+        passed = proxy.passed
+        proxy.fall_silent(7)
+        client.sendall(b"hello")
+        assert client.recv(100) == b"he"
+        assert proxy.passed == passed + 10
+        client.settimeout(0.2)
+        with (
+            pytest.raises(TimeoutError),
+            socket.create_connection((loopback.HOST, proxy.port), 5) as new,
+        ):
+            new.settimeout(0.2)
+            new.sendall(b"hello")
+            new.recv(100)
+        with pytest.raises(TimeoutError):
+            client.recv(100)
+        proxy.speak()
+    with connected(proxy):
+        pass
+
+
 def test_the_answer_alone_is_lost(proxy: Proxy, heard: list[bytes]) -> None:
     with connected(proxy) as client, connected(proxy) as other:
         proxy.lose_answer(b"COMMIT")

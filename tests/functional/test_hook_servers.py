@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import (
     LedgerDriver,
     LedgerSettings,
@@ -68,7 +69,11 @@ class Libvirt:
         ledger.publish(HOST, host_snapshot.read(tree, POLICY).units(HOST))
 
     def calls(
-        self, operation: str, text: str = BOTH, ledger: Any = None
+        self,
+        operation: str,
+        text: str = BOTH,
+        ledger: Any = None,
+        **more: Any,
     ) -> int:
         context = HookContext(
             host=HOST,
@@ -80,6 +85,7 @@ class Libvirt:
             mode=HookMode.ANY,
             wait_s=0,
             hand_over=self.ended.append,
+            **more,
         )
         return hook.act(lambda: context, "guest", operation, text.encode())
 
@@ -197,6 +203,27 @@ def test_a_cordoned_host(libvirt: Libvirt) -> None:
     assert libvirt.states() == [FREE] * 3
     libvirt.ledger.uncordon(HOST)
     assert libvirt.calls("prepare") == 0
+
+
+def test_without_its_caller_nothing_is_taken(libvirt: Libvirt) -> None:
+    """Noticed before the claim, and before each unit is made active."""
+    for alive in range(4):
+        asked: list[int] = []
+
+        def require(alive: int = alive, asked: list[int] = asked) -> None:
+            asked.append(alive)
+            if len(asked) > alive:
+                raise errors.Refused("libvirt is gone")
+
+        assert libvirt.calls("prepare", require_caller=require) == 1
+        assert len(asked) == alive + 1
+        states = libvirt.states()
+        if alive < 2:
+            assert states == [FREE] * 3
+        assert states.count(("active", ME)) == max(0, alive - 2)
+    # What it had claimed is its own when libvirt starts it again.
+    assert libvirt.calls("prepare") == 0
+    assert libvirt.states() == [("active", ME)] * 2 + [FREE]
 
 
 def test_two_guests_on_one_server(database_url: str, tmp_path: Path) -> None:

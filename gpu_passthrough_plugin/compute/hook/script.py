@@ -12,6 +12,7 @@ import shlex
 
 from gpu_passthrough_plugin.formats.domain_xml import MAX_BYTES
 from gpu_passthrough_plugin.formats.host_devices import QEMU_NAMESPACE
+from gpu_passthrough_plugin.model.hook import CALLER
 
 FOLDER = "/etc/libvirt/hooks/qemu.d"
 """Source: libvirt, hooks.html (since 6.5.0 every program in it)."""
@@ -38,7 +39,8 @@ prepare/begin | release/end | reconnect/begin) ;;
 esac
 LC_ALL=C
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
-export LC_ALL PATH
+{caller}=$PPID
+export LC_ALL PATH {caller}
 
 # A shell's variable has no zeros and no line ends at its end: the former
 # become a character that no XML has, and the latter are kept by the x.
@@ -160,6 +162,7 @@ def script(program: Program) -> bytes:
         entry=shlex.quote(program.entry),
         options="".join(f" {shlex.quote(word)}" for word in program.options),
         module=MODULE,
+        caller=CALLER,
         most=MAX_BYTES,
         qemu=QEMU_NAMESPACE.partition("//")[2],
     ).encode()

@@ -53,6 +53,9 @@ class Proxy:
         # The words of a request whose answer is to be lost.
         self._lose: bytes = b""
         self.lost = 0
+        # How many bytes still pass; None for all.
+        self._left: int | None = None
+        self.passed = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -98,6 +101,19 @@ class Proxy:
     def delay(self, delay_s: float) -> None:
         """Hold back whatever passes, either way, for so long."""
         self._delay_s = delay_s
+
+    def fall_silent(self, after: int) -> None:
+        """Pass so many more bytes, either way, and then nothing any more.
+
+        Connections stay open, and new ones are accepted.
+        """
+        self._left = after
+
+    def speak(self) -> None:
+        """Pass everything again, on new connections."""
+        self._left = None
+        self.passed = 0
+        self.cut(hard=True)
 
     def lose_answer(self, words: bytes) -> None:
         """Lose the answer of the next request with these words.
@@ -213,6 +229,10 @@ class Proxy:
     async def _pass(self, chunk: bytes, to: asyncio.StreamWriter) -> None:
         if self._delay_s:
             await asyncio.sleep(self._delay_s)
+        self.passed += len(chunk)
+        if self._left is not None:
+            chunk = chunk[: self._left]
+            self._left -= len(chunk)
         to.write(chunk)
         await to.drain()
 
