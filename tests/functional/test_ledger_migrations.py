@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from alembic import command, config
+from oslo_db import exception
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 from gpu_passthrough_plugin.allocation.sql import schema
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.model.unit import State
+from tests.functional.corrupt import corrupt
 from tests.functional.servers.databases import MariaDB
 from tests.unit.allocation.build import request
 
@@ -121,7 +123,7 @@ def require_whole(ledger: SqlLedger) -> None:
 def test_an_old_ledger_is_refused_and_says_what_to_do(old: SqlLedger) -> None:
     with pytest.raises(
         errors.Unavailable,
-        match=r"schema 0001, .* 0002; .*db sync",
+        match=r"schema 0001, .* 0003; .*db sync",
     ):
         old.records()
 
@@ -130,6 +132,52 @@ def test_forward_with_data(old: SqlLedger) -> None:
     assert old.sync() == schema.REVISIONS[-1]
     require_whole(old)
     assert old.sync() == schema.REVISIONS[-1]
+
+
+def test_rows_that_are_malformed(old: SqlLedger) -> None:
+    """One line names them, and the old schema stays until they are gone."""
+    corrupt(
+        old.database,
+        "UPDATE unit_function SET address = 'zz' WHERE unit_id = 2",
+    )
+    corrupt(old.database, "UPDATE unit SET generation = -7 WHERE id = 4")
+    inspector = sa.inspect(old.database.engine)
+    before = inspector.get_table_names()
+    with pytest.raises(errors.Refused) as caught:
+        old.sync()
+    (line,) = str(caught.value).splitlines()
+    assert "host a, unit 2: address 'zz'" in line
+    assert "host b, unit 4: generation -7" in line
+    assert old.version() == "0001"
+    assert sa.inspect(old.database.engine).get_table_names() == before
+    corrupt(
+        old.database,
+        "UPDATE unit_function SET address = '0000:02:00.0' WHERE unit_id = 2",
+    )
+    corrupt(old.database, "UPDATE unit SET generation = 1 WHERE id = 4")
+    assert old.sync() == schema.REVISIONS[-1]
+    require_whole(old)
+
+
+def test_the_newest_schema_refuses_what_is_malformed(old: SqlLedger) -> None:
+    old.sync()
+    for statement in (
+        "UPDATE unit SET address = 'zz' WHERE id = 2",
+        "UPDATE unit SET address = '0000:0A:00.0' WHERE id = 2",
+        "UPDATE unit SET switch = '0000:01' WHERE id = 2",
+        "UPDATE unit SET generation = 2147483647 WHERE id = 2",
+        "UPDATE unit_function SET address = '' WHERE unit_id = 2",
+        "UPDATE unit_function SET vendor_id = 65536 WHERE unit_id = 2",
+        "UPDATE consumer SET uuid = 'A' WHERE id = 1",
+        "UPDATE host SET generation = -1 WHERE id = 1",
+        "UPDATE supply SET place = -4",
+    ):
+        with (
+            pytest.raises((exception.DBError, sa.exc.DBAPIError)),
+            old.database.engine.begin() as connection,
+        ):
+            connection.exec_driver_sql(statement)
+    require_whole(old)
 
 
 def test_several_at_once(old: SqlLedger) -> None:
@@ -175,7 +223,7 @@ KILLED = (
 def test_killed_before_each_change(old: SqlLedger) -> None:
     """MariaDB commits each of them: the next call goes on from there."""
     url = old.database.url.render_as_string(hide_password=False)
-    for number in range(40):
+    for number in range(150):
         done = subprocess.run(
             [sys.executable, "-c", KILLED, url, str(number)],
             capture_output=True,

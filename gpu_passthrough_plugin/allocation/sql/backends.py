@@ -149,6 +149,18 @@ def _begin_writing(cursor: sa.engine.interfaces.DBAPICursor) -> bool:
         cursor.close()
 
 
+@contextlib.contextmanager
+def foreign_keys_off(connection: sa.Connection) -> Iterator[None]:
+    """Enforce no foreign key inside, where no transaction has begun yet."""
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute("PRAGMA foreign_keys = OFF")
+        yield
+    finally:
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+
 def use_wal(engine: sa.Engine) -> None:
     """Let readers work while a writer does; the file remembers it."""
     with engine.connect() as connection:

@@ -76,6 +76,10 @@ def update(
         return
     if not all(model in model_ids for model, _ in changed):
         model_ids = read_model_ids(connection)
+        if not all(model in model_ids for model, _ in changed):
+            # Another client changed the row of a model.
+            _rewrite(connection, host_id, new)
+            return
     bound: dict[str, int] = {"of_host": host_id}
     for number, (model, place) in enumerate(changed):
         bound[f"model_{number}"] = model_ids[model]

@@ -118,6 +118,26 @@ class Database:
             lambda: self._once(self._writer, work, on_outcome_unknown)
         )
 
+    def migrate(self, work: Work[None]) -> None:
+        """Do work that alters tables, in one transaction if possible.
+
+        SQLite copies a table to alter it, with foreign keys off: dropping
+        the old one would delete what refers to it.
+        """
+        if self.engine.dialect.name != "sqlite":
+            self.write(work)
+            return
+
+        def once() -> None:
+            with (
+                self._writer.connect() as connection,
+                backends.foreign_keys_off(connection),
+                connection.begin(),
+            ):
+                work(connection)
+
+        self._retried(once)
+
     def without_transaction(self, work: Callable[[sa.Engine], None]) -> None:
         """Do work that cannot be done in a transaction."""
         self._retried(lambda: work(self.engine))
@@ -266,6 +286,11 @@ def _may_help(error: Exception) -> bool:
 # SQLite has only texts for these, not error classes.
 # Source: https://www.sqlite.org/rescode.html; the first is PostgreSQL's.
 _MEANINGS = (
+    (
+        "onstraint",
+        "refuses a row that one of its constraints does not allow; report"
+        " that, with what 'gpu-passthrough unit list' says",
+    ),
     (
         "due to lock timeout",
         "has a host row that another process keeps locked; check what that"

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.capacity import DeviceModel
 from gpu_passthrough_plugin.allocation.sql import statements
+from gpu_passthrough_plugin.allocation.sql.schema import MAX_NUMBER
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.allocation import (
@@ -30,9 +31,6 @@ from gpu_passthrough_plugin.model.unit import (
     UnitKey,
     UnitRecord,
 )
-
-MAX_NUMBER = 2**31 - 2
-"""The highest number that a column can have and still be counted up."""
 
 _MAX_SHOWN = 60
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

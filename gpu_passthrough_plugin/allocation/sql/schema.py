@@ -15,12 +15,22 @@ if it were wrong, a claim would look at a host in vain, or not at all.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import sqlalchemy as sa
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation.capacity import Place
 from gpu_passthrough_plugin.allocation.sql import backends
 from gpu_passthrough_plugin.allocation.sql.database import Database
 from gpu_passthrough_plugin.model.unit import DeviceType, State
+
+MAX_NUMBER = 2**31 - 2
+"""The highest number that a column can have and still be counted up."""
+
+# How many malformed rows a refusal names.
+_NAMED_ROWS = 3
 
 metadata = sa.MetaData(
     naming_convention={
@@ -37,9 +47,51 @@ _ADDRESS = sa.String(16)
 _NAME = sa.String(255)
 
 
-def _one_of(column: str, values: type[State] | type[DeviceType]) -> str:
+# What the column {0} is, in each dialect's words; braces are doubled.
+_ADDRESS_PATTERN = "^[0-9a-f]{{4,8}}:[0-9a-f]{{2}}:[01][0-9a-f][.][0-7]$"
+_UUID_PATTERN = "^[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}$"
+_ADDRESS_FORMS = {
+    "sqlite": (
+        "{0} GLOB '*[0-9a-f]:[0-9a-f][0-9a-f]:[01][0-9a-f].[0-7]'"
+        " AND length({0}) <= 16"
+        " AND substr({0}, 1, length({0}) - 8) GLOB '[0-9a-f][0-9a-f]"
+        "[0-9a-f][0-9a-f]*'"
+        " AND substr({0}, 1, length({0}) - 8) NOT GLOB '*[^0-9a-f]*'"
+    ),
+    "mysql": f"{{0}} REGEXP '{_ADDRESS_PATTERN}'",
+    "postgresql": f"{{0}} ~ '{_ADDRESS_PATTERN}'",
+}
+_UUID_FORMS = {
+    "sqlite": (
+        "{0} GLOB '????????-????-????-????-????????????'"
+        " AND {0} NOT GLOB '*[^0-9a-f-]*'"
+    ),
+    "mysql": f"{{0}} REGEXP '{_UUID_PATTERN}'",
+    "postgresql": f"{{0}} ~ '{_UUID_PATTERN}'",
+}
+
+
+def _one_of(
+    column: str, values: type[State] | type[DeviceType]
+) -> sa.CheckConstraint:
     listed = ", ".join(f"'{value}'" for value in values)
-    return f"{column} IN ({listed})"
+    return sa.CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+def _number(
+    column: str, least: int = 0, most: int = MAX_NUMBER
+) -> sa.CheckConstraint:
+    condition = f"{column} BETWEEN {least} AND {most}"
+    return sa.CheckConstraint(condition, name=column)
+
+
+def _formed(column: str, forms: Mapping[str, str]) -> list[sa.CheckConstraint]:
+    return [
+        sa.CheckConstraint(
+            form.format(column), name=column, info={"dialect": dialect}
+        ).ddl_if(dialect)
+        for dialect, form in forms.items()
+    ]
 
 
 host = sa.Table(
@@ -67,6 +119,8 @@ host = sa.Table(
     sa.Column("published", sa.String(64)),
     # Why the host is cordoned; null when it is not.
     sa.Column("disabled_reason", sa.Text),
+    _number("generation"),
+    _number("highest_generation"),
 )
 
 host_aggregate = sa.Table(
@@ -96,7 +150,13 @@ unit = sa.Table(
     # Of the last move: recognises a move whose answer was lost.
     sa.Column("token", sa.String(32)),
     sa.UniqueConstraint("host_id", "address"),
-    sa.CheckConstraint(_one_of("state", State), name="state"),
+    _one_of("state", State),
+    *_formed("address", _ADDRESS_FORMS),
+    *_formed("switch", _ADDRESS_FORMS),
+    _number("iommu_group"),
+    _number("numa_node"),
+    _number("socket", -1),
+    _number("generation"),
     sa.Index(None, "state", "host_id"),
 )
 
@@ -116,7 +176,11 @@ unit_function = sa.Table(
     sa.Column("class_code", sa.Integer, nullable=False),
     sa.Column("device_type", sa.String(16), nullable=False),
     sa.Column("is_primary", sa.Boolean, nullable=False),
-    sa.CheckConstraint(_one_of("device_type", DeviceType), name="device_type"),
+    _one_of("device_type", DeviceType),
+    *_formed("address", _ADDRESS_FORMS),
+    _number("vendor_id", most=0xFFFF),
+    _number("product_id", most=0xFFFF),
+    _number("class_code", most=0xFFFFFF),
 )
 
 card = sa.Table(
@@ -127,7 +191,9 @@ card = sa.Table(
     sa.Column("product_id", sa.Integer, nullable=False),
     sa.Column("device_type", sa.String(16), nullable=False),
     sa.UniqueConstraint("vendor_id", "product_id", "device_type"),
-    sa.CheckConstraint(_one_of("device_type", DeviceType), name="device_type"),
+    _one_of("device_type", DeviceType),
+    _number("vendor_id", most=0xFFFF),
+    _number("product_id", most=0xFFFF),
 )
 
 supply = sa.Table(
@@ -138,6 +204,8 @@ supply = sa.Table(
     # A NUMA node, or below 0 a member of capacity.Place.
     sa.Column("place", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("free", sa.Integer, nullable=False),
+    _number("place", min(Place)),
+    _number("free"),
     sa.Index(None, "card_id", "place", "free", "host_id"),
 )
 
@@ -151,6 +219,7 @@ consumer = sa.Table(
     sa.Column("numa_nodes", sa.Text),
     # Further conditions of the request; null for none.
     sa.Column("terms", sa.Text),
+    *_formed("uuid", _UUID_FORMS),
 )
 
 allocation = sa.Table(
@@ -173,7 +242,7 @@ allocation = sa.Table(
 
 # Versions.
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Every revision in ``migrations/versions``, oldest first."""
 
 _MIGRATIONS = "gpu_passthrough_plugin.allocation.sql:migrations"
@@ -218,13 +287,14 @@ def sync(database: Database) -> str:
     and the next call continues one that was interrupted.
 
     :raises Unavailable: when the schema is newer than this release.
+    :raises Refused: when a row is malformed; nothing is changed then.
     """
     if database.file is not None:
         backends.create_file(database.file)
     _require_not_newer(database, read_version(database))
     if database.url.get_backend_name() == "sqlite":
         database.without_transaction(backends.use_wal)
-    database.write(_upgrade)
+    database.migrate(lambda connection: _upgrade(connection, database.name))
     return read_version(database)
 
 
@@ -237,7 +307,11 @@ def _require_not_newer(database: Database, version: str) -> None:
         )
 
 
-def _upgrade(connection: sa.Connection) -> None:
+def _upgrade(connection: sa.Connection, name: str) -> None:
+    """Upgrade the schema in a transaction.
+
+    :param name: of the ledger, for messages.
+    """
     # Only db sync needs alembic, which takes longer to import than most
     # commands take to run.
     from alembic import command, config
@@ -246,4 +320,78 @@ def _upgrade(connection: sa.Connection) -> None:
     settings.set_main_option("script_location", _MIGRATIONS)
     settings.attributes["connection"] = connection
     with backends.migration_lock(connection):
+        if _read_version(connection) != REVISIONS[-1]:
+            _require_well_formed(connection, name)
         command.upgrade(settings, "head")
+
+
+def _require_well_formed(connection: sa.Connection, name: str) -> None:
+    """Raise if rows of an older schema break this release's constraints.
+
+    :raises Refused: when some do.
+    """
+    faults = list(_malformed(connection))
+    if not faults:
+        return
+    more = len(faults) - _NAMED_ROWS
+    listed = "; ".join(faults[:_NAMED_ROWS])
+    raise errors.Refused(
+        f"ledger {name} was not upgraded, because schema {REVISIONS[-1]}"
+        f" refuses {len(faults)} of its values: {listed}"
+        f"{f'; and {more} more' if more > 0 else ''}; correct these rows in"
+        " the database, or delete them if no guest has the unit, then run"
+        " 'gpu-passthrough db sync' again"
+    )
+
+
+def _malformed(connection: sa.Connection) -> Iterator[str]:
+    """Yield each value of a row that a constraint refuses."""
+    inspector = sa.inspect(connection)
+    present = set(inspector.get_table_names())
+    for table in metadata.sorted_tables:
+        if table.name not in present:
+            continue
+        columns = {c["name"] for c in inspector.get_columns(table.name)}
+        for column, condition in _conditions(table, connection.dialect.name):
+            if column in columns:
+                yield from _refused(connection, table, column, condition)
+
+
+def _conditions(
+    table: sa.Table, dialect: str
+) -> Iterator[tuple[str, sa.ColumnElement[Any]]]:
+    """Yield the column and the condition of each CHECK of a dialect."""
+    for constraint in table.constraints:
+        if isinstance(constraint, sa.CheckConstraint):
+            column = str(constraint.name).removeprefix(f"ck_{table.name}_")
+            only = constraint.info.get("dialect", dialect)
+            if only == dialect:
+                yield column, constraint.sqltext
+
+
+def _refused(
+    connection: sa.Connection,
+    table: sa.Table,
+    column: str,
+    condition: sa.ColumnElement[Any],
+) -> Iterator[str]:
+    unit_id = {"unit": "id", "unit_function": "unit_id"}.get(table.name)
+    no_id = sa.cast(sa.null(), sa.Integer)
+    named = no_id if unit_id is None else table.c[unit_id]
+    host_id = table.c.get("host_id", no_id)
+    refused = (
+        sa.select(
+            named.label("unit_id"),
+            host_id.label("host_id"),
+            table.c[column].label("value"),
+        )
+        .where(sa.text(f"NOT ({condition})"))
+        .subquery()
+    )
+    query = sa.select(refused, host.c.name).outerjoin(
+        host, host.c.id == refused.c.host_id
+    )
+    for row in connection.execute(query):
+        place = "" if row.name is None else f"host {row.name}, "
+        what = table.name if row.unit_id is None else f"unit {row.unit_id}"
+        yield f"{place}{what}: {column} {row.value!r}"

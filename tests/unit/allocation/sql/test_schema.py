@@ -16,6 +16,9 @@ from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.model.unit import State
 from tests.unit.allocation.build import unit
 
+A = "aaaaaaaa-0000-4000-8000-000000000001"
+B = "bbbbbbbb-0000-4000-8000-000000000002"
+
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[sa.Connection]:
@@ -71,13 +74,31 @@ def test_the_code_knows_every_migration() -> None:
         "UPDATE unit SET address = '0000:01:00.0'",
         "UPDATE unit_function SET address = '0000:01:00.0'",
         "UPDATE unit_function SET device_type = 'type-X'",
-        "UPDATE consumer SET uuid = 'b'",
+        "UPDATE consumer SET uuid = 'bbbbbbbb-0000-4000-8000-000000000002'",
+        "UPDATE consumer SET uuid = 'c' WHERE id = 1",
+        "UPDATE unit SET address = 'zz' WHERE id = 1",
+        "UPDATE unit SET address = '0000:0A:00.0' WHERE id = 1",
+        "UPDATE unit SET address = '000:0a:00.0' WHERE id = 1",
+        "UPDATE unit SET address = '0000:0a:20.0' WHERE id = 1",
+        "UPDATE unit SET address = '000g:0a:10.0' WHERE id = 1",
+        "UPDATE unit SET switch = '' WHERE id = 1",
+        "UPDATE unit SET generation = 'x' WHERE id = 1",
+        "UPDATE unit SET generation = 2147483647 WHERE id = 1",
+        "UPDATE unit SET numa_node = -3 WHERE id = 1",
+        "UPDATE unit SET socket = -2 WHERE id = 1",
+        "UPDATE unit_function SET address = 'zz' WHERE unit_id = 1",
+        "UPDATE unit_function SET vendor_id = 65536 WHERE unit_id = 1",
+        "UPDATE unit_function SET class_code = 'x' WHERE unit_id = 1",
+        "UPDATE host SET generation = -1",
+        "UPDATE card SET product_id = -1",
+        "UPDATE supply SET free = -1",
+        "UPDATE supply SET place = -4",
     ],
 )
 def test_the_database_refuses(
     connection: sa.Connection, statement: str
 ) -> None:
-    for uuid in ("a", "b"):
+    for uuid in (A, B):
         connection.execute(
             schema.consumer.insert(),
             {"uuid": uuid, "host_id": 1, "request": "gpu:1"},
