@@ -128,6 +128,7 @@ def require_good(ledger: SqlLedger) -> None:
 @example(cell=("unit", "generation"), value=2**31 - 1)
 @example(cell=("host", "name"), value=b"\xff")
 @example(cell=("card", "device_type"), value="type-X")
+@example(cell=("consumer", "request"), value=b"x")
 def test_any_value_in_any_cell(
     ledger: SqlLedger, cell: tuple[str, str], value: object
 ) -> None:

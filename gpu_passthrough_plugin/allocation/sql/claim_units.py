@@ -222,14 +222,16 @@ def existing_allocation(
     if row is None:
         return None
     is_same = (
-        sorted(row.request.split(",")) == sorted(str(request).split(","))
+        sorted(str(row.request).split(",")) == sorted(str(request).split(","))
         and row.numa_nodes == _numa_nodes(request)
         and row.terms == _terms(request)
         and (request.aggregate is None or row.is_in_aggregate)
         and host in (None, row.host)
     )
     if not is_same:
-        raise refusals.consumer_holds_other(consumer, row.request, row.host)
+        raise refusals.consumer_holds_other(
+            consumer, str(row.request), row.host
+        )
     return allocation(connection, consumer)
 
 
