@@ -10,6 +10,7 @@ import sqlite3
 import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import sqlalchemy as sa
 from oslo_db.sqlalchemy import exc_filters
@@ -84,6 +85,8 @@ def sqlite_engine(url: sa.URL, *, is_synchronous: bool) -> sa.Engine:
     Source: https://docs.sqlalchemy.org/en/20/dialects/sqlite.html
     (transactions with the sqlite3 driver).
 
+    :param url: its option ``timeout`` is how many seconds any transaction
+        waits for another process's.
     :param is_synchronous: whether a commit is on the disk when it returns.
     """
     if sqlite_path(url) is None:
@@ -96,6 +99,11 @@ def sqlite_engine(url: sa.URL, *, is_synchronous: bool) -> sa.Engine:
     else:
         engine = sa.create_engine(url)
     synchronous = "FULL" if is_synchronous else "OFF"
+    given_s = url.query.get("timeout")
+    busy_s = None if given_s is None else float(str(given_s))
+    set_busy = _SET_BUSY_TIMEOUT
+    if busy_s is not None:
+        set_busy = f"PRAGMA busy_timeout = {int(busy_s * 1000)}"
 
     def set_up(
         connection: sa.engine.interfaces.DBAPIConnection, _: object
@@ -105,32 +113,44 @@ def sqlite_engine(url: sa.URL, *, is_synchronous: bool) -> sa.Engine:
         cursor = connection.cursor()
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute(f"PRAGMA synchronous = {synchronous}")
-        cursor.execute(_SET_BUSY_TIMEOUT)
+        cursor.execute(set_busy)
         cursor.close()
 
+    def begin(connection: sa.Connection) -> None:
+        timeout_s = BUSY_TIMEOUT_S if busy_s is None else busy_s
+        _begin(connection, timeout_s, set_busy)
+
     sa.event.listen(engine, "connect", set_up)
-    sa.event.listen(engine, "begin", _begin)
+    sa.event.listen(engine, "begin", begin)
     exc_filters.register_engine(engine)
     return engine
 
 
-def _begin(connection: sa.Connection) -> None:
+def _begin(connection: sa.Connection, timeout_s: float, set_busy: str) -> None:
+    """Begin a transaction.
+
+    :param timeout_s: how long one that writes waits for its turn.
+    :param set_busy: sets the timeout of other statements.
+    """
     if not connection.get_execution_options().get(WRITES):
         connection.exec_driver_sql("BEGIN")
         return
     raw = connection.connection.dbapi_connection
-    if raw is None or not _begin_writing(raw.cursor()):
+    cursor = None if raw is None else raw.cursor()
+    if cursor is None or not _begin_writing(cursor, timeout_s, set_busy):
         # Fails like any statement, with SQLAlchemy's error.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _begin_writing(cursor: sa.engine.interfaces.DBAPICursor) -> bool:
+def _begin_writing(
+    cursor: sa.engine.interfaces.DBAPICursor, timeout_s: float, set_busy: str
+) -> bool:
     """Begin a transaction that writes; return whether that was possible.
 
     SQLite's own waiting sleeps longer the longer it waits, up to 100 ms,
     so that of many clients some starve.
     """
-    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    deadline = time.monotonic() + timeout_s
     cursor.execute("PRAGMA busy_timeout = 0")
     try:
         while True:
@@ -145,7 +165,7 @@ def _begin_writing(cursor: sa.engine.interfaces.DBAPICursor) -> bool:
                 return False
             time.sleep(random.uniform(0, _MAX_NAP_S))  # noqa: S311 - no secret
     finally:
-        cursor.execute(_SET_BUSY_TIMEOUT)
+        cursor.execute(set_busy)
         cursor.close()
 
 
@@ -176,7 +196,11 @@ def use_wal(engine: sa.Engine) -> None:
 LOCK_TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 10
 ANSWER_TIMEOUT_S = 30
+KEEPALIVE_IDLE_S = 10
+KEEPALIVE_INTERVAL_S = 5
+KEEPALIVE_COUNT = 4
 _MIGRATION_TIMEOUT_S = 60
+_MIGRATION_ANSWER_S = 3600
 # Any number that no other program locks with in this database.
 _MIGRATION_LOCK = 0x6770_7074
 
@@ -184,17 +208,27 @@ _MIGRATION_LOCK = 0x6770_7074
 def default_timeouts(url: sa.URL) -> Mapping[str, str]:
     """Return timeouts for a URL's driver, except those that the URL sets.
 
+    libpq has none for an answer: ``tcp_user_timeout`` and keepalives notice
+    a host that is gone; ``set_up_connections`` bounds one that is silent.
     Source: PyMySQL, ``connections.Connection``; PostgreSQL's libpq,
-    connection parameters.  psycopg has no timeout for an answer.
+    connection parameters.
     """
+    libpq = {
+        "connect_timeout": str(CONNECT_TIMEOUT_S),
+        "tcp_user_timeout": str(ANSWER_TIMEOUT_S * 1000),
+        "keepalives": "1",
+        "keepalives_idle": str(KEEPALIVE_IDLE_S),
+        "keepalives_interval": str(KEEPALIVE_INTERVAL_S),
+        "keepalives_count": str(KEEPALIVE_COUNT),
+    }
     by_driver: dict[str, dict[str, str]] = {
         "pymysql": {
             "connect_timeout": str(CONNECT_TIMEOUT_S),
             "read_timeout": str(ANSWER_TIMEOUT_S),
             "write_timeout": str(ANSWER_TIMEOUT_S),
         },
-        "psycopg": {"connect_timeout": str(CONNECT_TIMEOUT_S)},
-        "psycopg2": {"connect_timeout": str(CONNECT_TIMEOUT_S)},
+        "psycopg": libpq,
+        "psycopg2": libpq,
     }
     if url.get_backend_name() == "sqlite":
         return {}
@@ -208,12 +242,36 @@ def set_up_connections(engine: sa.Engine) -> None:
     A claim locks a host's row first and reads its units afterwards; with
     MariaDB's default isolation it would read them as they were before it
     waited for the lock.
+
+    Statements and locks of PostgreSQL have timeouts, unless the URL's
+    ``options`` set them.
     """
-    sa.event.listen(
-        engine,
-        "connect",
-        _set_up_mysql if engine.dialect.name == "mysql" else _set_up_postgres,
-    )
+    if engine.dialect.name == "mysql":
+        sa.event.listen(engine, "connect", _set_up_mysql)
+        return
+    given = str(engine.url.query.get("options", ""))
+    timeouts = {
+        "lock_timeout": LOCK_TIMEOUT_S,
+        "statement_timeout": ANSWER_TIMEOUT_S,
+    }
+    statements = [
+        f"SET SESSION {name} = '{timeout_s}s'"
+        for name, timeout_s in timeouts.items()
+        if name not in given
+    ]
+
+    def set_up_postgres(
+        connection: sa.engine.interfaces.DBAPIConnection, _: object
+    ) -> None:
+        _execute(connection, _READ_COMMITTED, *statements)
+        connection.commit()
+
+    sa.event.listen(engine, "connect", set_up_postgres)
+
+
+_READ_COMMITTED = (
+    "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED"
+)
 
 
 def _set_up_mysql(
@@ -224,18 +282,6 @@ def _set_up_mysql(
         "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
         f"SET SESSION innodb_lock_wait_timeout = {LOCK_TIMEOUT_S}",
     )
-
-
-def _set_up_postgres(
-    connection: sa.engine.interfaces.DBAPIConnection, _: object
-) -> None:
-    _execute(
-        connection,
-        "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL"
-        " READ COMMITTED",
-        f"SET SESSION lock_timeout = '{LOCK_TIMEOUT_S}s'",
-    )
-    connection.commit()
 
 
 def _execute(
@@ -254,7 +300,13 @@ def migration_lock(connection: sa.Connection) -> Iterator[None]:
     :raises Unavailable: when another process migrates it for too long.
     """
     backend = connection.dialect.name
+    # Copying a table may take longer than any other statement.
+    raw: Any = connection.connection.dbapi_connection
+    if hasattr(raw, "_read_timeout"):
+        # PyMySQL has no other way to change it.
+        raw._read_timeout = _MIGRATION_ANSWER_S
     if backend == "postgresql":
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
         # Ends with the transaction.
         connection.execute(
             sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK))

@@ -7,6 +7,7 @@ import functools
 import logging
 import random
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
@@ -16,7 +17,8 @@ from oslo_db.sqlalchemy import engines
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
-from gpu_passthrough_plugin.allocation.sql import backends
+from gpu_passthrough_plugin.allocation.sql import backends, failures
+from gpu_passthrough_plugin.formats import url
 
 T = TypeVar("T")
 Work = Callable[[sa.Connection], T]
@@ -77,11 +79,16 @@ class Database:
             installed.
         """
         self._options = settings.options
+        self._secrets = url.secrets(settings.connection)
         try:
-            given = sa.make_url(settings.connection)
-            self.url = _normalised(given)
+            self.url = _normalised(sa.make_url(settings.connection))
             self.url.get_dialect().import_dbapi()
-        except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
+        # A port that is no number is a ValueError.
+        except (
+            sa.exc.ArgumentError,
+            sa.exc.NoSuchModuleError,
+            ValueError,
+        ) as error:
             raise errors.Invalid(
                 "[database] connection is not a database URL that SQLAlchemy"
                 " supports; expected such as sqlite:////PATH"
@@ -91,7 +98,7 @@ class Database:
                 "[database] connection needs a Python driver that is not"
                 f" installed ({error}); {_driver_remedy(self.url, error)}"
             ) from error
-        self.location = given.render_as_string(hide_password=True)
+        self.location = url.redacted(settings.connection)
         self.file = backends.sqlite_path(self.url)
         self.name = str(self.file or self.location)
 
@@ -159,21 +166,50 @@ class Database:
         # reach a server is logged.
         logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
         logging.getLogger("oslo_db.sqlalchemy.engines").setLevel(logging.ERROR)
+        try:
+            with warnings.catch_warnings():
+                # SQLAlchemy's, of an option that pysqlite does not have.
+                warnings.simplefilter("error", sa.exc.SAWarning)
+                return self._new_engine()
+        except (
+            TypeError,
+            ValueError,
+            sa.exc.ArgumentError,
+            sa.exc.SAWarning,
+        ) as error:
+            raise self._wrong_option(str(error)) from error
+
+    def _new_engine(self) -> sa.Engine:
+        """Return an engine that has connected once.
+
+        :raises TypeError: or ValueError, when the driver does not know one
+            of the URL's options, or its value.
+        """
         options = {
             name: self._options.get(name, default)
             for name, default in _ENGINE_OPTIONS.items()
         }
         if self.url.get_backend_name() == "sqlite":
             is_synchronous = bool(options["sqlite_synchronous"])
-            return backends.sqlite_engine(
+            engine = backends.sqlite_engine(
                 self.url, is_synchronous=is_synchronous
             )
-        url = self.url.update_query_dict(backends.default_timeouts(self.url))
-        engine = _server_engine(url, options)
+            engine.connect().close()
+            return engine
+        timeouts = backends.default_timeouts(self.url)
+        engine = _server_engine(self.url.update_query_dict(timeouts), options)
         backends.set_up_connections(engine)
         # The connection that was tried is not set up.
         engine.dispose()
         return engine
+
+    def _wrong_option(self, line: str) -> errors.Invalid:
+        shown = url.hidden(" ".join(line.split()), self._secrets)
+        return errors.Invalid(
+            "[database] connection has an option that the driver"
+            f" {self.url.get_driver_name()} does not accept ({shown}); correct"
+            " what follows the ? in it"
+        )
 
     @property
     def _writer(self) -> sa.Engine:
@@ -191,7 +227,11 @@ class Database:
                 result = work(connection)
                 is_done = True
         except Exception as error:
-            if is_done and on_outcome_unknown and is_connection_lost(error):
+            if (
+                is_done
+                and on_outcome_unknown
+                and failures.is_connection_lost(error)
+            ):
                 on_outcome_unknown()
             raise
         return result
@@ -199,19 +239,48 @@ class Database:
     def _retried(self, once: Callable[[], T]) -> T:
         deadline = time.monotonic() + _PATIENCE_S
         retries = 0
-        with _translated_errors(self.name):
+        with self._translated_errors():
             while True:
                 try:
                     return once()
-                except _FAILURES as error:
+                except failures.FAILURES as error:
                     is_over = time.monotonic() > deadline
-                    if not _may_help(error) or retries >= self._max_retries:
+                    if (
+                        not failures.may_help(error)
+                        or retries >= self._max_retries
+                    ):
                         is_over = True
                     if is_over:
-                        raise _final_error(error) from error
+                        raise failures.final_error(error) from error
                     _LOG.debug("ledger transaction repeated: %s", error)
                 self._pause(retries)
                 retries += 1
+
+    @contextlib.contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        """Raise the database's errors as this package's.
+
+        :raises Unavailable: when the database does not answer or fails.
+        :raises Conflict: when other clients changed the same rows each time.
+        :raises Invalid: when its driver does not accept an option.
+        """
+        try:
+            yield
+        except (exception.DBDuplicateEntry, exception.DBDeadlock) as error:
+            raise errors.Conflict(
+                f"other clients changed the same rows of ledger {self.name} at"
+                f" each attempt ({self._shown(error)}); try again"
+            ) from error
+        except (exception.DBError, sa.exc.SQLAlchemyError) as error:
+            line = self._shown(error)
+            if failures.is_option_refused(line):
+                raise self._wrong_option(line) from error
+            raise errors.Unavailable(
+                failures.message(self.name, self.file, line)
+            ) from error
+
+    def _shown(self, error: Exception) -> str:
+        return url.hidden(failures.first_line(error), self._secrets)
 
     @property
     def _max_retries(self) -> int:
@@ -232,15 +301,15 @@ class Database:
         return float(str(self._options.get(name, default)))
 
 
-def _normalised(url: sa.URL) -> sa.URL:
+def _normalised(given: sa.URL) -> sa.URL:
     """Return the URL with the name that oslo.db has for its driver."""
-    name = url.drivername
-    if url.get_backend_name() == "mariadb":
+    name = given.drivername
+    if given.get_backend_name() == "mariadb":
         name = name.replace("mariadb", "mysql", 1)
-    return url.set(drivername=name)
+    return given.set(drivername=name)
 
 
-def _server_engine(url: sa.URL, options: dict[str, object]) -> sa.Engine:
+def _server_engine(given: sa.URL, options: dict[str, object]) -> sa.Engine:
     """Return an engine that has connected once.
 
     :raises DBConnectionError: when the server is not reachable, or goes
@@ -250,151 +319,16 @@ def _server_engine(url: sa.URL, options: dict[str, object]) -> sa.Engine:
         to some questions, and finds the connection closed at the next.
     """
     try:
-        engine: sa.Engine = engines.create_engine(url, **options)
+        engine: sa.Engine = engines.create_engine(given, **options)
     except (NotImplementedError, sa.exc.ResourceClosedError) as error:
         inner = error.__cause__ or error
         raise exception.DBConnectionError(inner) from error
     return engine
 
 
-def _final_error(error: Exception) -> Exception:
-    """Return the error to raise after the last attempt."""
-    if isinstance(error, exception.RetryRequest):
-        inner: Exception = error.inner_exc
-        return inner
-    return error
-
-
-# oslo.db does not translate all errors of SQLAlchemy.
-_FAILURES = (
-    exception.DBError,
-    exception.RetryRequest,
-    sa.exc.DBAPIError,
-)
-
-
-def _may_help(error: Exception) -> bool:
-    """Return whether repeating the transaction may succeed."""
-    return is_connection_lost(error) or isinstance(
-        error,
-        exception.DBDeadlock
-        | exception.DBDuplicateEntry
-        | exception.RetryRequest,
-    )
-
-
-# SQLite has only texts for these, not error classes.
-# Source: https://www.sqlite.org/rescode.html; the first is PostgreSQL's.
-_MEANINGS = (
-    (
-        "onstraint",
-        "refuses a row that one of its constraints does not allow; report"
-        " that, with what 'gpu-passthrough unit list' says",
-    ),
-    (
-        "due to lock timeout",
-        "has a host row that another process keeps locked; check what that"
-        " process does, and try again",
-    ),
-    (
-        "database is locked",
-        "stays locked by another process; check which one has it open"
-        " (fuser), and try again",
-    ),
-    (
-        "readonly database",
-        "is read-only; make the file and its folder writable",
-    ),
-    (
-        "not a database",
-        "is not an SQLite database; check [database] connection, or move the"
-        " file away and run 'gpu-passthrough db sync'",
-    ),
-    (
-        "malformed",
-        "is corrupt; restore a backup, or move the file away and run"
-        " 'gpu-passthrough db sync', then 'gpu-passthrough inventory sync' on"
-        " each host",
-    ),
-    (
-        "unable to open",
-        "cannot be opened; check that the file is readable and its folder"
-        " writable (SQLite keeps its write-ahead log there)",
-    ),
-)
-
-
-# oslo.db recognises psycopg2's messages; these are psycopg's and the
-# server's.
-# Source: PostgreSQL's libpq, fe-connect.c and fe-misc.c; errcodes 57P01 to
-# 57P03; psycopg, connection.py and generators.py.
-_CONNECTION_LOST = (
-    "connection refused",
-    "connection reset",
-    "connection is closed",
-    "connection is lost",
-    "connection timeout",
-    "server closed the connection",
-    "could not receive data",
-    "could not send data",
-    "terminating connection",
-    "the database system is",
-)
-
-
-def is_connection_lost(error: Exception) -> bool:
-    """Return whether the server went away, or is not reachable yet."""
-    if isinstance(error, exception.DBConnectionError):
-        return True
-    inner = getattr(error, "inner_exception", None) or error
-    if not isinstance(inner, sa.exc.DBAPIError):
-        return False
-    line = str(inner.orig).lower()
-    return inner.connection_invalidated or any(
-        text in line for text in _CONNECTION_LOST
-    )
-
-
-@contextlib.contextmanager
-def _translated_errors(name: str) -> Iterator[None]:
-    """Raise a database's errors as this package's.
-
-    :param name: of the ledger, without a password.
-    :raises Unavailable: when the database does not answer or fails.
-    :raises Conflict: when other clients changed the same rows each time.
-    """
-    try:
-        yield
-    except (exception.DBDuplicateEntry, exception.DBDeadlock) as error:
-        raise errors.Conflict(
-            f"other clients changed the same rows of ledger {name} at each"
-            f" attempt ({_first_line(error)}); try again"
-        ) from error
-    except (exception.DBError, sa.exc.SQLAlchemyError) as error:
-        raise errors.Unavailable(_message(name, error)) from error
-
-
-def _message(name: str, error: Exception) -> str:
-    line = _first_line(error)
-    for text, meaning in _MEANINGS:
-        if text in line:
-            return f"ledger {name} {meaning}"
-    return (
-        f"ledger {name} does not answer ({line}); check [database]"
-        " connection and that its server is running"
-    )
-
-
-def _first_line(error: Exception) -> str:
-    """Return the database driver's message, without the statement."""
-    inner = getattr(error, "inner_exception", None) or error
-    origin = getattr(inner, "orig", None) or inner
-    return str(origin).partition("\n")[0]
-
-
-def _driver_remedy(url: sa.URL, error: ImportError) -> str:
+def _driver_remedy(given: sa.URL, error: ImportError) -> str:
     """Return how to get a database driver that is not installed."""
-    server = url.get_backend_name()
+    server = given.get_backend_name()
     driver = _DRIVERS.get(server)
     if error.name in _EXTRAS:
         return f"install gpu-passthrough-plugin[{_EXTRAS[error.name]}]"
