@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import defaults, errors
+from gpu_passthrough_plugin.cli import output
 from gpu_passthrough_plugin.discovery.host_tree import HostTree
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.isolation.partition import Policy
@@ -88,7 +89,7 @@ class Context:
     def settings(self) -> conf.Settings:
         from gpu_passthrough_plugin import conf
 
-        return conf.load(self._config_files)
+        return conf.load(self._config_files, output.hide)
 
     @functools.cached_property
     def state_path(self) -> str:

@@ -116,10 +116,10 @@ def _check_ledger(context: Context) -> str:
 
 
 def _check_lock(context: Context) -> str:
-    from gpu_passthrough_plugin.host import lock_backend
+    from gpu_passthrough_plugin.formats import url
 
     context.check_lock()
-    return lock_backend.redacted_url(context.settings.coordination.backend_url)
+    return url.redacted(context.settings.coordination.backend_url)
 
 
 class HostEnable(DryRunCommand):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TextIO
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.formats import url
 from gpu_passthrough_plugin.model.reading import Unknown, printable, shown
 
 if TYPE_CHECKING:
@@ -83,6 +84,43 @@ def escape_standard_streams() -> None:
             setattr(sys, name, PrintableStream(stream))
 
 
+_hidden: frozenset[str] = frozenset()
+
+
+def hide(secrets: frozenset[str]) -> None:
+    """Keep passwords out of what libraries log, and out of tracebacks.
+
+    :param secrets: of the configuration.
+    """
+    global _hidden
+    if not _hidden:
+        import logging
+
+        make = logging.getLogRecordFactory()
+
+        def record(*args: Any, **kwargs: Any) -> logging.LogRecord:
+            made = make(*args, **kwargs)
+            text = made.getMessage()
+            shown = url.hidden(text, _hidden)
+            if shown != text:
+                made.msg, made.args = shown, ()
+            if made.exc_info:
+                formatter = logging.Formatter()
+                made.exc_text = url.hidden(
+                    formatter.formatException(made.exc_info), _hidden
+                )
+            return made
+
+        logging.setLogRecordFactory(record)
+    _hidden |= secrets
+
+
+def _print_traceback() -> None:
+    import traceback
+
+    print(url.hidden(traceback.format_exc(), _hidden), file=sys.stderr)
+
+
 def run(act: Callable[[], int], *, is_debug: bool = False) -> int:
     """Return what ``act`` returns, or the exit status of its error.
 
@@ -94,9 +132,7 @@ def run(act: Callable[[], int], *, is_debug: bool = False) -> int:
         return act()
     except errors.Error as error:
         if is_debug:
-            import traceback
-
-            traceback.print_exc()
+            _print_traceback()
         faults = error.faults if isinstance(error, errors.Faults) else ()
         for line in faults or (str(error),):
             print_error(line)
@@ -105,9 +141,7 @@ def run(act: Callable[[], int], *, is_debug: bool = False) -> int:
         raise
     except OSError as error:
         if is_debug:
-            import traceback
-
-            traceback.print_exc()
+            _print_traceback()
         return print_os_error(error)
     except Exception as error:  # noqa: BLE001 - printed as one line
         if is_debug:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from oslo_config import cfg
 
@@ -28,6 +28,7 @@ from gpu_passthrough_plugin.conf.section import (
     Document,
     Section,
     read_document,
+    secrets,
     unknown_options,
 )
 
@@ -45,6 +46,9 @@ _OPTS: dict[str, tuple[cfg.Opt, ...]] = {
     guests.HOOK_GROUP: guests.HOOK_OPTS,
     guests.RELEASE_GROUP: guests.RELEASE_OPTS,
 }
+_SECRET_NAMES = frozenset(
+    opt.dest for opts in _OPTS.values() for opt in opts if opt.secret
+)
 # These groups may have further options, Nova's, oslo.db's and keystoneauth's:
 # the group's own module checks their names.
 _SHARED_GROUPS = frozenset({pci.GROUP, database.GROUP, placement.GROUP})
@@ -80,15 +84,22 @@ def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
     return [(group, list(opts)) for group, opts in _OPTS.items()]
 
 
-def load(config_files: Sequence[str] = ()) -> Settings:
+def load(
+    config_files: Sequence[str] = (),
+    hide: Callable[[frozenset[str]], None] | None = None,
+) -> Settings:
     """Return the configuration; a later file overrides an earlier one.
 
     :param config_files: ``DEFAULT_FILE``, if it exists, when there is none.
+    :param hide: is given the passwords in these files before anything else
+        is done with them.
     :raises Faults: with every fault in any of the files.
     """
     files = config_files or [f for f in (DEFAULT_FILE,) if os.path.exists(f)]
     faults: list[str] = []
     documents = _documents(files, faults)
+    if hide is not None:
+        hide(secrets(documents, _SECRET_NAMES))
     conf = cfg.ConfigOpts()
     for group, opts in _OPTS.items():
         conf.register_opts(opts, group=None if group == "DEFAULT" else group)

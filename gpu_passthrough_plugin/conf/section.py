@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import (
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import Any
 
 from oslo_config import cfg, iniparser, types
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.formats import url
 
 DEFAULT = "DEFAULT"
-_SECRETS = re.compile(r"(?<=://)\S*(?=@)|(?<=password=)[^&\s]*")
+# A shorter value is in too many words to be hidden.
+_MIN_SECRET = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,13 +64,38 @@ def read_document(path: str) -> Document:
         raise errors.Invalid(
             f"{path}: line {error.lineno} is malformed ({error.msg}); expected"
             " [GROUP] and below it OPTION = VALUE"
-        ) from error
+            # Its own text has the line, which may be a password.
+        ) from None
     return Document(path, _named(sections))
 
 
-def without_secrets(text: str) -> str:
-    """Return a text with the credentials of its URLs replaced by ``***``."""
-    return _SECRETS.sub("***", text)
+def secrets(
+    documents: Iterable[Document], secret_names: Collection[str]
+) -> frozenset[str]:
+    """Return what logs and tracebacks must not show of some files.
+
+    :param secret_names: of options whose values are secret.
+    """
+    hidden: set[str] = set()
+    for document in documents:
+        for options in document.groups.values():
+            for name, values in options.items():
+                is_secret = name in secret_names or url.is_secret_name(name)
+                for value in values:
+                    hidden |= url.secrets(value) if _is_url(value) else set()
+                    # A path, such as keyfile's, is none.
+                    if is_secret and value[:1] != "/" and not _is_url(value):
+                        hidden.add(value)
+    return frozenset(value for value in hidden if len(value) >= _MIN_SECRET)
+
+
+def _unmasked(text: str) -> str:
+    """Return a value as a fault shows it: without credentials in a URL."""
+    return url.hidden(text, url.secrets(text) if _is_url(text) else ())
+
+
+def _is_url(value: str) -> bool:
+    return "://" in value or "@" in value
 
 
 def _named(
@@ -159,7 +191,8 @@ class Section:
         :param part: the part of the value at fault; by default all of it.
         """
         path, written = self._written(option)
-        shown = without_secrets(written if part is None else part)
+        text = written if part is None else part
+        shown = url.redacted(text) if option.secret else _unmasked(text)
         self.faults.append(
             f"{path}: [{self.group}] {option.dest} is {shown!r}; {expected}"
         )

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from tooz import coordination
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.formats import url
 from gpu_passthrough_plugin.host.ownership import make_private
 
 T = TypeVar("T")
@@ -121,13 +122,13 @@ class LockBackend:
         # Its driver retries a refused password for longer than that.
         refusing = ", or refused the password," * (self.scheme == "redis")
         raise errors.Unavailable(
-            f"the lock backend {redacted_url(self._url)} did not"
+            f"the lock backend {url.redacted(self._url)} did not"
             f" answer{refusing} within {timeout_s:g} s; see [coordination]"
             " backend_url"
         )
 
     def _unavailable(self, error: Exception) -> errors.Unavailable:
-        shown = redacted_url(self._url)
+        shown = url.redacted(self._url)
         module = _missing_module(self.scheme)
         if module:
             return errors.Unavailable(
@@ -210,20 +211,13 @@ def _not_created(folder: str, number: int) -> errors.Unavailable:
     )
 
 
-def redacted_url(url: str) -> str:
-    """Return a URL without user, password and options (which may hold one)."""
-    scheme, _, rest = url.partition("://")
-    credentials, _, place = rest.rpartition("@")
-    place = place.partition("?")[0]
-    return f"{scheme}://{'***@' if credentials else ''}{place}"
-
-
-def _redacted(error: Exception, url: str) -> str:
+def _redacted(error: Exception, backend_url: str) -> str:
     """Return the error in one line; only its class if it shows a secret."""
     text = " ".join(str(error).split())
-    rest = url.partition("://")[2]
+    rest = backend_url.partition("://")[2]
     secrets = "/".join((rest.rpartition("@")[0], rest.partition("?")[2]))
-    words = filter(None, re.split(r"[:/@?#&=]", secrets))
+    words = {*filter(None, re.split(r"[:/@?#&=]", secrets))}
+    words |= url.secrets(backend_url)
     if not text or any(word in text for word in words):
         return type(error).__name__
     return text

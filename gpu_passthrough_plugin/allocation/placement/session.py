@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from keystoneauth1 import adapter, exceptions, loading
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.formats import url
 
 TIMEOUT_S = 30.0
 _SERVICE_TYPE = "placement"
@@ -42,6 +44,9 @@ def new_adapter(settings: Mapping[str, object]) -> adapter.Adapter:
     :param settings: keystoneauth's options by name.
     :raises Invalid: when a setting is wrong or missing.
     """
+    # Its warnings name auth_url with the user and password in it; what they
+    # say is raised as well.
+    logging.getLogger("keystoneauth.identity").setLevel(logging.ERROR)
     given = {k: v for k, v in settings.items() if v is not None}
     session_options = {
         _SESSION_OPTIONS[k]: given[k]
@@ -149,10 +154,7 @@ def _class_names(error: Exception) -> str:
 def location(settings: Mapping[str, object]) -> str:
     """Return where Placement is, for messages; its URL without the user."""
     for name in ("endpoint_override", "endpoint", "auth_url"):
-        url = settings.get(name)
-        if url:
-            scheme, _, rest = str(url).partition("://")
-            host, slash, path = rest.partition("/")
-            shown = f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+        if settings.get(name):
+            shown = url.redacted(str(settings[name]))
             return f"by {shown}" if name == "auth_url" else f"at {shown}"
     return "of the service catalog"

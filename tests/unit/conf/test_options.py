@@ -73,6 +73,9 @@ def test_refuses(tmp_path: Path, group: str, line: str, datum: str) -> None:
     head, _, tail = found.partition("; ")
     assert datum in tail
     shown = value.strip().split(", ")[0]
+    if name == "connection" and "://" not in shown:
+        # It may be a password.
+        shown = "***"
     assert head == f"[{group}] {name} is {shown!r}"
 
 
@@ -151,7 +154,6 @@ def test_what_was_expected_is_in_words(
 )
 def test_credentials_are_not_in_a_fault(tmp_path: Path, line: str) -> None:
     found = fault(tmp_path, "database", line)
-    assert "***" in found
     assert "secret" not in found
     assert "r@et" not in found
 

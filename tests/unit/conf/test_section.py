@@ -13,8 +13,8 @@ from gpu_passthrough_plugin.conf.section import (
     installed_drivers,
     nearest,
     read_document,
+    secrets,
     unknown_options,
-    without_secrets,
 )
 
 NAMES = {"DEFAULT": {"host"}, "discovery": {"select", "exclude"}, "pci": set()}
@@ -62,11 +62,21 @@ def test_the_nearest_name_ignores_case() -> None:
     assert nearest("zzz", ["select", "exclude"]) == ""
 
 
-def test_credentials_are_hidden() -> None:
-    text = "mysql://u:p@db/l?password=x&a=b and redis://:s@r"
-    assert without_secrets(text) == (
-        "mysql://***@db/l?password=***&a=b and redis://***@r"
-    )
+def test_what_is_secret_in_a_file() -> None:
+    options = {
+        "connection": ("mysql://u:Tr0ub4dor@db/l",),
+        "auth_url": ("http://u:c0rrect@ctl",),
+        "password": ("h0rse",),
+        "keyfile": ("/etc/key.pem",),
+        "word": ("st4ple",),
+        "user": ("root",),
+    }
+    assert secrets([Document("/etc/x", {"a": options})], {"word"}) == {
+        "Tr0ub4dor",
+        "c0rrect",
+        "h0rse",
+        "st4ple",
+    }
 
 
 def test_drivers_that_are_installed() -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host.lock_backend import redacted_url
 from gpu_passthrough_plugin.host.locks import HostLock, lock_name
 from tests.golden import assert_golden, sections
 
@@ -17,21 +16,6 @@ def test_a_long_name_is_cut_and_still_its_own() -> None:
     names = {lock_name(long + end) for end in ("a", "b")}
     assert len(names) == 2 and {len(name) for name in names} == {64}
     assert lock_name("node-1") == "gpu-passthrough-node-1"
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("file:///var/lib/locks", "file:///var/lib/locks"),
-        ("redis://:pass@10.0.0.1:6379", "redis://***@10.0.0.1:6379"),
-        ("redis://u:pa/s@s@host:1?password=x", "redis://***@host:1"),
-        ("mysql://u:p@db/locks?ssl_key=x", "mysql://***@db/locks"),
-    ],
-)
-def test_a_url_is_shown_without_what_may_be_secret(
-    url: str, shown: str
-) -> None:
-    assert redacted_url(url) == shown
 
 
 def test_what_is_not_taken_is_not_lost(tmp_path: Path) -> None:

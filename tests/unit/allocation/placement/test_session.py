@@ -15,12 +15,12 @@ SECRET = "s3cret"  # noqa: S105 - of no server
 @pytest.mark.parametrize(
     ("settings", "location"),
     [
-        ({"endpoint": f"http://u:{SECRET}@h:1/p"}, "at http://h:1/p"),
+        ({"endpoint": f"http://u:{SECRET}@h:1/p"}, "at http://***@h:1/p"),
         (
             {"endpoint_override": "http://h/p", "endpoint": "x"},
             "at http://h/p",
         ),
-        ({"auth_url": f"http://u:{SECRET}@k/v3"}, "by http://k/v3"),
+        ({"auth_url": f"http://u:{SECRET}@k/v3"}, "by http://***@k/v3"),
         ({}, "of the service catalog"),
     ],
 )
