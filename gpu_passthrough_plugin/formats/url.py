@@ -50,10 +50,10 @@ def redacted(url: str) -> str:
 
 def secrets(url: str) -> frozenset[str]:
     """Return every part of a URL that may be a password, as it may appear."""
-    found = set(_written(url))
-    found |= {urllib.parse.unquote(part) for part in found}
-    found |= {urllib.parse.unquote_plus(part) for part in found}
-    return frozenset(part for part in found if len(part) >= _MIN_HIDDEN)
+    parts = set(_written(url))
+    parts |= {urllib.parse.unquote(part) for part in parts}
+    parts |= {urllib.parse.unquote_plus(part) for part in parts}
+    return frozenset(part for part in parts if len(part) >= _MIN_HIDDEN)
 
 
 def _written(url: str) -> Iterator[str]:
