@@ -107,10 +107,13 @@ def said(tmp_path: Path, texts: Sequence[str], words: str) -> list[str]:
     return answers
 
 
-def require_hidden(tmp_path: Path, texts: Sequence[str], words: str) -> None:
-    for options in ("", "--debug -v -v "):
-        answers = said(tmp_path, texts, f"{options}{words}")
-        for text, answer in zip(texts, answers, strict=True):
+def require_hidden(
+    tmp_path: Path, texts: Sequence[str], words: str, step: int = 1
+) -> None:
+    """Try each text, and with all messages each that is some steps on."""
+    for options, tried in (("", texts), ("--debug -v -v ", texts[::step])):
+        answers = said(tmp_path, tried, f"{options}{words}")
+        for text, answer in zip(tried, answers, strict=True):
             assert "gpu-passthrough: " in answer or "fail" in answer, text
             assert S not in answer, f"{text}: {answer}"
 
@@ -130,7 +133,8 @@ def test_coordination(tmp_path: Path, scheme: str) -> None:
         f"[coordination]\ntimeout_s = 1\nbackend_url = {form.format(scheme)}"
         for form in WRONG
     ]
-    require_hidden(tmp_path, texts, "allocation delete " + "0" * 32)
+    # A backend that does not answer is waited for.
+    require_hidden(tmp_path, texts, "allocation delete " + "0" * 32, step=4)
 
 
 def test_placement(tmp_path: Path) -> None:

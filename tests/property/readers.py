@@ -33,6 +33,7 @@ from gpu_passthrough_plugin.formats import (
     shell_assignments,
     sysfs_path,
     umockdev,
+    url,
     vfio_pci_ids,
 )
 from gpu_passthrough_plugin.model.address import Address
@@ -200,6 +201,10 @@ READERS: dict[str, tuple[Callable[[str], object], ...]] = {
         lambda text: umockdev.read(encoded(text), "x"),
         lambda text: umockdev.read(b"P: /devices/" + encoded(text), "x"),
         lambda text: umockdev.unescaped(encoded(text)),
+    ),
+    "url": (
+        url.redacted,
+        lambda text: url.hidden(text, url.secrets(text)),
     ),
     "vfio_pci_ids": (
         vfio_pci_ids.parse,
