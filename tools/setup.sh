@@ -128,6 +128,14 @@ digest() {
     sha256sum | cut -c 1-12
 }
 
+# make_venv FILE…: sets VENV to one with the package and what FILEs require.
+make_venv() {
+    open_venv "$*" "$@"
+    fill_venv ready "installing Python packages" "${@/#/--requirement=}"
+    install_package
+    exec 9>&-
+}
+
 # make_locked_venv: sets VENV to one with the package and exactly what
 # locked-requirements.txt names, where pip compares each file's digest.
 #

@@ -139,7 +139,7 @@ def test_all_faults_of_a_configuration(cli: Cli, tmp_path: Path) -> None:
     )
     done = cli("--config-file", str(config), "group", "list")
     said = complaint(done, 2, lines=4)
-    for word in ("abacus", "{gpu}", "floppy", "timeout_s"):
+    for word in ("abacus", "{gpu}", "connection", "timeout_s"):
         assert word in said
 
 
