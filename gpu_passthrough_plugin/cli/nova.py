@@ -67,14 +67,15 @@ class _Option(NamedTuple):
 _OPTIONS = (
     _Option(
         "--mode",
-        "list one function of each group in Nova, and reserve its companions"
-        " with it; or list every function, which the scheduler's"
-        " IommuGroupFilter keeps together (default: primary)",
+        "primary: list one function of each IOMMU group in Nova, and keep the"
+        " others on the host for it; full: list every function, which needs"
+        " this package's IommuGroupFilter in the scheduler (default:"
+        " primary)",
         {mode.value: mode for mode in Mode},
     ),
     _Option(
         "--from",
-        "write for every host of the ledger instead of this one",
+        "write for every host of the inventory instead of this one",
         {_LEDGER: True},
     ),
     _Option(
@@ -107,13 +108,13 @@ _OPTIONS = (
     ),
     _Option(
         "--host-trait",
-        "report this trait of the hosts to Placement, and require it in"
+        "add this trait to the hosts' resource providers, and require it in"
         " flavors, such as CUSTOM_GPU_HOST (default: none)",
         metavar="TRAIT",
     ),
     _Option(
         "--enabled-filters",
-        "your scheduler's enabled_filters, separated by commas"
+        "the scheduler's enabled_filters as they are, separated by commas"
         " (default: Nova's default)",
         metavar="LIST",
     ),
@@ -121,7 +122,7 @@ _OPTIONS = (
 
 
 class NovaConfig(Lister):
-    """Write the configuration of Nova and Placement, and flavors.
+    """Write the configuration of Nova and Placement, and a flavor script.
 
     Prints each file below a line that says which service reads it; -o
     writes them to a directory. Nova's own files are not touched. The exit
@@ -217,10 +218,11 @@ def _written(folder: str, generated: tuple[ConfigFile, ...]) -> Any:
 class NovaCheck(Lister):
     """Check Nova's configuration against this host.
 
-    Reports [pci] device_spec and alias entries that do not do what they
-    seem to: that match nothing, part of a group, two cards, or a device
-    that the host needs. Several files are read as Nova reads them: the last
-    one wins. The exit status is 1 if any check fails.
+    Reports [pci] device_spec and alias entries that match no device, only
+    part of an IOMMU group, several cards, or a device that the host needs.
+    Several files are read in order, as Nova reads them: device_spec and
+    alias entries add up; of any other option the last one counts. The exit
+    status is 1 if any check fails.
     """
 
     reads_only = True

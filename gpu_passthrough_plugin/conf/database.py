@@ -1,4 +1,4 @@
-"""``[database]``: where the ledger is, in oslo.db's own options."""
+"""``[database]``: the URL of the ledger; other options are oslo.db's."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ CONNECTION = cfg.StrOpt(
     default="sqlite:///$state_path/ledger.sqlite",
     secret=True,
     help="""
-The database that has the ledger, as an SQLAlchemy URL. The default is a file
-on this host, for a single host. For several hosts, give all of them the same
-URL of a server, and install that server's Python driver.
+The database that stores the ledger, as an SQLAlchemy URL. The default is a
+file on this host, for a single host. For several hosts, give all of them the
+same URL of a MariaDB, MySQL or PostgreSQL server, and install its driver for
+Python.
 
 Every other option of oslo.db is valid in this group too:
 https://docs.openstack.org/oslo.db/latest/reference/opts.html
 
 Possible values:
 
-* ``sqlite:////PATH`` with an absolute path: four slashes;
+* ``sqlite:////var/lib/NAME.sqlite``: an absolute path, so four slashes;
 * ``mysql+pymysql://USER:PASSWORD@SERVER/DATABASE``, for MariaDB as well;
 * ``postgresql+psycopg://USER:PASSWORD@SERVER/DATABASE``.
 """,
@@ -40,9 +41,9 @@ OPTS = (CONNECTION,)
 class Database:
     """The values of ``[database]``.
 
-    :param connection: SQLAlchemy's URL; it may have a password.
+    :param connection: SQLAlchemy's URL; it may contain a password.
     :param options: oslo.db's other options that a file sets, by name and in
-        oslo.db's types: arguments for its ``enginefacade``.
+        oslo.db's types: keyword arguments for its ``enginefacade``.
     """
 
     connection: str = dataclasses.field(repr=False)
@@ -79,7 +80,10 @@ def _expected(connection: str) -> str:
     scheme, separator, rest = connection.partition("://")
     dialect = scheme.partition("+")[0]
     if not separator or dialect not in _DIALECTS:
-        return f"expected DIALECT[+DRIVER]://…, one of: {', '.join(_DIALECTS)}"
+        return (
+            "expected DIALECT[+DRIVER]://…, where DIALECT is one of"
+            f" {', '.join(_DIALECTS)}"
+        )
     if dialect != "sqlite" or rest.startswith(("//", "/file:")):
         return ""
     # In memory, or relative to the current folder, each command would have

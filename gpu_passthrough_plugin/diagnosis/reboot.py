@@ -1,4 +1,4 @@
-"""Does the host need a reboot, computed from its running state."""
+"""Whether the host needs a reboot after ``host enable``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ class RebootState(NamedTuple):
 
 
 def is_same_boot(evidence: Evidence) -> bool | None:
-    """Return whether ``host enable`` was run in this boot; None if unknown."""
+    """Return whether ``host enable`` changed something in this boot.
+
+    None if that is unknown.
+    """
     enablement, boot_id = evidence.enablement, evidence.boot_id
     if enablement is None or not enablement.boot_id:
         return None
@@ -41,8 +44,9 @@ def is_same_boot(evidence: Evidence) -> bool | None:
 def state(evidence: Evidence) -> RebootState:
     """Return whether what ``host enable`` set up waits for a reboot.
 
-    A reboot is needed only where ``host enable`` was run in this boot.  What
-    is still missing after one has another cause, which ``host verify`` finds.
+    A reboot is needed only where ``host enable`` was run in this boot.  If
+    something is still missing after one, the cause is another, which ``host
+    verify`` finds.
     """
     if evidence.enablement is None:
         return RebootState(False)

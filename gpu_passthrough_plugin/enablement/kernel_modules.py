@@ -21,7 +21,10 @@ from gpu_passthrough_plugin.model.reading import Unknown, known
 LOADED = "/etc/modules-load.d/gpu-passthrough.conf"
 BLACKLIST = "/etc/modprobe.d/gpu-passthrough-blacklist.conf"
 UNSAFE = "/etc/modprobe.d/gpu-passthrough-interrupts.conf"
-# Source: modules-load.d(5); Debian's /etc/modules is a part of it.
+# A display's driver: its module, where that has another name.  Source: Linux,
+# drivers/gpu/drm/tiny/bochs.c, drivers/gpu/drm/gma500/psb_drv.c.
+_DISPLAY_MODULES = {"bochs_drm": "bochs", "gma500": "gma500_gfx"}
+# Source: modules-load.d(5); Debian's own link leads to /etc/modules.
 READS = Reads(
     files=("/etc/modules",),
     folders=(
@@ -59,22 +62,26 @@ def files(
     """Return the files that load vfio at boot and configure modules.
 
     Source: Linux, drivers/vfio/vfio_iommu_type1.c
-    (``allow_unsafe_interrupts``); modprobe.d(5): ``blacklist`` has only a
-    module's own aliases ignored.
+    (``allow_unsafe_interrupts``); modprobe.d(5): ``blacklist`` makes modprobe
+    ignore a module's built-in aliases; it is still loaded by its name.
 
     :param targets: functions to be bound to vfio-pci; without any, vfio is
         not loaded.
     :param others: every function that stays with the host.
     :param uses: what the host uses functions for.
     :param allows_unsafe_interrupts: whether vfio should work without
-        interrupt remapping.
+        interrupt remapping, where a guest can send interrupts to the host.
     :raises Refused: when a module of ``blacklist`` drives a function that
         the host uses, or a display that stays with the host; the message
         names the function.
     """
     vfio = own_files.MODULES if targets else ()
     blacklisted = tuple(sorted(set(map(modprobe.normalise, blacklist))))
-    faults = [f for name in blacklisted for f in _faults(name, others, uses)]
+    faults = [
+        fault
+        for name in blacklisted
+        for fault in _faults(name, frozenset(blacklisted), others, uses)
+    ]
     if faults:
         raise errors.Refused("; ".join(faults))
     option = ("vfio_iommu_type1 allow_unsafe_interrupts=1",)
@@ -95,17 +102,20 @@ def files(
 
 
 def _faults(
-    name: str, others: Sequence[Member], uses: Sequence[HostUse] | Unknown
+    name: str,
+    blacklisted: frozenset[str],
+    others: Sequence[Member],
+    uses: Sequence[HostUse] | Unknown,
 ) -> Iterator[str]:
     """Yield a line for each function that the host needs the module for."""
     for member in others:
         purpose = _purpose(member, uses)
-        need = _need(name, member) if purpose else None
+        need = _need(name, blacklisted, member) if purpose else None
         if need:
             yield (
                 f"{name} cannot be blacklisted: {member.address} {need}, and"
-                f" {purpose}; remove {name} from the blacklist (selected"
-                " functions are bound to vfio-pci before it loads anyway)"
+                f" {purpose}; remove {name} from the blacklist: selected"
+                " functions are bound to vfio-pci before it is loaded"
             )
 
 
@@ -126,8 +136,13 @@ def _purpose(member: Member, uses: Sequence[HostUse] | Unknown) -> str | None:
     return f"the host needs {member.address} for {', '.join(purposes)}"
 
 
-def _need(name: str, member: Member) -> str | None:
-    """Return how a function needs a module; None where it does not."""
+def _need(
+    name: str, blacklisted: frozenset[str], member: Member
+) -> str | None:
+    """Return how a function needs a module; None where it does not.
+
+    :param blacklisted: this module and the others that go with it.
+    """
     driver = member.function.driver
     if isinstance(driver, Unknown):
         return f"may use it (its driver is unknown: {driver})"
@@ -143,16 +158,19 @@ def _need(name: str, member: Member) -> str | None:
         for module in map(modprobe.normalise, modules)
         if not module.startswith("vfio")
     }
-    return "has no other driver" if matching == {name} else None
+    has_no_other = name in matching and matching <= blacklisted
+    return "has no other driver" if has_no_other else None
 
 
 def _use(name: str, driver: str, member: Member) -> str | None:
-    """Return how a function's driver is of a module; None where it is not.
+    """Return how a function's driver depends on a module; None if not.
 
-    The driver of a USB controller or an SMBus is called otherwise than its
-    module (xhci_hcd and xhci_pci).  A display's never is.
+    The driver of a USB controller or an SMBus has another name than its
+    module (xhci_hcd and xhci_pci).  Few of displays do, and a module of
+    theirs may have another name than it was built with (nvidia-current), so
+    that any other match says nothing.
     """
-    if driver == name:
+    if driver == name or _DISPLAY_MODULES.get(driver) == name:
         return "uses it"
     if member.function.is_display or member.detail is None:
         return None

@@ -1,4 +1,4 @@
-"""What commands that act on a host's groups work with."""
+"""The services and settings of a host, for commands that act on its groups."""
 
 from __future__ import annotations
 
@@ -26,17 +26,24 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class HostContext:
-    """One host, its services, and how its units are released.
+    """One host, its services, and the settings for releasing its units.
+
+    A unit is one assignable IOMMU group, as it is published in the ledger.
 
     :param host: this host's name in the ledger.
-    :param connect: opens libvirt.
-    :param ended: guests that the libvirt hook saw end.
-    :param lock: taken around every act on the host's groups.
-    :param stop_timeout_s: how long a guest may take to shut down.
-    :param reset_timeout_s: how long a function may take to respond after a
-        reset.
+    :param tree: where sysfs is read.
+    :param policy: which functions are selected, and which are never used.
+    :param devices: binds, resets and identifies functions.
+    :param connect: returns a context manager with a libvirt connection.
+    :param journal: of instances that this host boots and releases.
+    :param ended: guests of which the libvirt hook was told that they ended.
+    :param lock: returns a context manager that holds the host's lock; every
+        change of a group is inside one.
+    :param stop_timeout_s: seconds that a guest may take to shut down.
+    :param reset_timeout_s: seconds that a function may take to respond
+        after a reset.
     :param restores_drivers: whether a release returns functions to the
-        drivers that they had.
+        drivers that they were on before they were prepared.
     :param say: called with a line for each step that is done.
     :param aggregates: the host aggregates that this host is published in.
     """
@@ -71,17 +78,25 @@ class HostContext:
         return self.ledger.records(host=self.host, states=states)
 
     def held(self, uuid: str) -> tuple[UnitRecord, ...]:
-        """Return this host's units that the ledger has for an instance."""
+        """Return this host's units that are allocated to an instance."""
         return tuple(r for r in self.records() if r.consumer == uuid)
 
     def move(self, uuid: str, old: State, new: State) -> None:
-        """Move an instance's units that are in state ``old`` to ``new``."""
+        """Move an instance's units that are in state ``old`` to ``new``.
+
+        One after another; to repeat it goes on where it failed.
+
+        :raises Conflict: when another client changed one meanwhile.
+        """
         for record in self.held(uuid):
             if record.state is old:
                 self.ledger.move(record, new)
 
     def bindings(self, units: Collection[Unit]) -> Mapping[Address, Binding]:
-        """Return the driver of every endpoint of the units, read now."""
+        """Return driver and override of every function of the units, now.
+
+        :raises ReadFailed: when the host does not have one of them.
+        """
         return {
             f.address: self.devices.binding(f.address)
             for unit in units
@@ -90,7 +105,7 @@ class HostContext:
 
 
 def require_current(context: HostContext, units: Collection[Unit]) -> None:
-    """Raise if the host does not show the units as the ledger has them.
+    """Raise if a unit's functions differ from those in the ledger.
 
     :raises Refused: when a unit changed, or is no longer assignable.
     """
@@ -98,16 +113,18 @@ def require_current(context: HostContext, units: Collection[Unit]) -> None:
     for unit in units:
         if current.get(unit.key) != unit.functions:
             raise errors.Refused(
-                f"unit {unit.key} differs from what was published;"
+                f"unit {unit.key} differs from what was published, or is no"
+                " longer assignable;"
                 " see 'gpu-passthrough group list', then run"
                 " 'gpu-passthrough inventory sync'"
             )
 
 
 def require_here(context: HostContext, host: str, subject: str) -> None:
-    """Raise if ``host`` is another than this one.
+    """Raise if ``host`` is not this host.
 
     :param subject: what is on that host, for the message.
+    :raises Refused: when it is another one.
     """
     if host != context.host:
         raise errors.Refused(

@@ -10,27 +10,31 @@ import fnmatch
 
 from gpu_passthrough_plugin.model.reading import as_text, encoded
 
-# ``pci:v000010DEd00001430…``: up to the vendor, and up to the product.
+# Lengths of the prefixes of ``pci:v000010DEd00001430…`` that end with the
+# vendor, and with the product.
 _VENDOR_END = len("pci:v000010DE")
 _PRODUCT_END = len("pci:v000010DEd00001430")
 _VFIO = b"alias vfio_pci:"
 
 
 def matching(aliases: bytes, modalias: str) -> list[str]:
-    """Return the lines of ``modules.alias`` that match one PCI function.
+    """Return the lines whose pattern matches a PCI function's modalias.
 
-    Only lines that begin as its modalias does are compared whole: one
-    vendor has thousands, and comparing a pattern takes a tenth of a
-    millisecond.
+    Only patterns that begin with this vendor and product, with this vendor
+    and ``d*``, or with ``v*`` are compared: a vendor can have thousands, and
+    each comparison takes a tenth of a millisecond.
+
+    :param aliases: the contents of ``modules.alias``.
+    :param modalias: as in sysfs; one of another bus matches no line.
     """
     if not modalias.startswith("pci:v"):
         return []
     vendor = modalias[:_VENDOR_END]
-    prefixes = {modalias[:_PRODUCT_END], f"{vendor}d*", "pci:v*"}
+    prefixes = (modalias[:_PRODUCT_END], f"{vendor}d*", "pci:v*")
     lines = [
         line
-        for prefix in prefixes
-        for line in _beginning_with(aliases, encoded(f"alias {prefix}"))
+        for prefix in dict.fromkeys(prefixes)
+        for line in _lines_with_prefix(aliases, encoded(f"alias {prefix}"))
     ]
     return [
         line
@@ -42,19 +46,19 @@ def matching(aliases: bytes, modalias: str) -> list[str]:
 def vfio_drivers(aliases: bytes) -> frozenset[str]:
     """Return the modules that are VFIO drivers for some PCI function.
 
-    These are vfio-pci's variants, such as ``mlx5_vfio_pci``; vfio-pci
-    itself is among them where the kernel lists it.
+    These are vfio-pci's variants, such as ``mlx5_vfio_pci``, and from Linux
+    5.15 on ``vfio_pci`` itself.  Names of modules have ``_`` for ``-``.
     """
     return frozenset(line.split()[2] for line in vfio_lines(aliases))
 
 
 def vfio_lines(aliases: bytes) -> list[str]:
     """Return the lines that name VFIO drivers."""
-    return _beginning_with(aliases, _VFIO)
+    return _lines_with_prefix(aliases, _VFIO)
 
 
-def _beginning_with(aliases: bytes, prefix: bytes) -> list[str]:
-    """Return the lines of three words that begin with ``prefix``."""
+def _lines_with_prefix(aliases: bytes, prefix: bytes) -> list[str]:
+    """Return the lines ``alias PATTERN MODULE`` that begin with ``prefix``."""
     lines = []
     start = aliases.find(prefix)
     while start >= 0:

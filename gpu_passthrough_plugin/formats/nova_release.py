@@ -1,12 +1,16 @@
-"""Releases of Nova: their names, and which knows which option and key."""
+"""Releases of Nova: names, and which options and keys each supports."""
 
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
+
+# A version, or a development one such as 34.0.0.0rc1.
+_VERSION = re.compile(r"[0-9]+(\.[0-9]+)*((\.0)?(rc|b|\.dev)[0-9]+)?")
 
 
 class Feature(enum.StrEnum):
@@ -27,12 +31,13 @@ class Feature(enum.StrEnum):
     WIDE_TREES = "[workarounds] optimize_for_wide_provider_trees"
 
 
-# The first release that knows each.  Source: nova/conf/pci.py,
+# The first release that supports each; Placement's by the release of Nova of
+# the same cycle (Nova 28, Placement 10).  Source: nova/conf/pci.py,
 # nova/conf/scheduler.py, nova/pci/devspec.py and nova/pci/request.py of the
 # last point release of each series, 26.3.0 to 34.0.0.  Placement's limit:
-# placement/conf/placement.py of 8.0.0 to 16.0.0; it came with 13 and was
-# taken back into the last point releases of 10, 11 and 12.  What it does for
-# wide trees came with 15, and is in 13.0.1 but not in 14.0.0.
+# placement/conf/placement.py of 8.0.0 to 16.0.0; it was added in 13 and
+# backported to the last point releases of 10, 11 and 12.  Its option for wide
+# trees was added in 15; it is in 13.0.1 as well, but not in 14.0.0.
 SINCE: Mapping[Feature, int] = {
     Feature.REPORT: 26,
     Feature.SCHEDULE: 27,
@@ -69,7 +74,7 @@ class Release(NamedTuple):
     number: int
 
     def knows(self, feature: Feature) -> bool:
-        """Return whether it reads this, and acts on it."""
+        """Return whether this release supports the feature."""
         return self.number >= SINCE[feature]
 
     @property
@@ -93,10 +98,11 @@ def parse(text: str) -> Release:
     """
     name = text.strip().lower()
     for number, cycle in CYCLES.items():
-        if name == cycle or name.split(".")[0] == str(number):
+        is_number = name.partition(".")[0] == str(number)
+        if name == cycle or (is_number and _VERSION.fullmatch(name)):
             return Release(number)
     raise errors.Invalid(
         f"{text!r} is not a supported release of Nova; expected"
-        f" {OLDEST.number} to {NEWEST.number}, or a cycle such as"
+        f" {OLDEST.number} to {NEWEST.number}, or a name such as"
         f" {CYCLES[NEWEST.number]}"
     )

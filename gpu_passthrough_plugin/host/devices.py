@@ -25,14 +25,16 @@ from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 _LOG = logging.getLogger(__name__)
 
 _MODPROBE_TIMEOUT_S = 60
-# Up to the header type: vendor, device, command, status, revision, class,
-# cache line, latency.  Source: PCI Local Bus Specification 3.0, 6.1.
+# Vendor, device, command, status, revision, class, cache line, latency and
+# header type: enough to tell a virtual function, whose ids read as ones, from
+# a device that does not respond.  Source: PCI Local Bus Specification 3.0,
+# 6.1.
 _HEAD_BYTES = 15
 _NO_IDS = b"\xff" * 4
 
 
 class Devices(Protocol):
-    """What acts on PCI functions, and reads their present state."""
+    """How PCI functions are changed, and their present state is read."""
 
     def prepare(self) -> None:
         """Load vfio-pci if it is not loaded.
@@ -47,9 +49,11 @@ class Devices(Protocol):
         """
 
     def rebind(self, rebind: Rebind) -> None:
-        """Bind the function as ``rebind.becomes`` says, from any driver.
+        """Bind the function as ``rebind.becomes`` says.
 
-        :raises Error: when it is not bound so afterwards.
+        Whatever driver it has now.
+
+        :raises Error: when the kernel does not bind it so.
         """
 
     def require_idle(self, address: Address) -> None:
@@ -71,7 +75,10 @@ class Devices(Protocol):
         """
 
     def identity(self, address: Address) -> Identity | Unknown:
-        """Return the ids that the function's config space has now."""
+        """Return the function's vendor and device id, as they are read now.
+
+        Those of a device that does not respond are ``ffff:ffff``.
+        """
 
 
 class SysfsDevices:
@@ -118,7 +125,8 @@ class SysfsDevices:
         if done.returncode:
             raise errors.Unavailable(
                 f"cannot load vfio-pci: {' '.join(done.stderr.split())};"
-                " boot a kernel that has the module vfio-pci"
+                " check that the running kernel has that module, and that"
+                " nothing in modprobe.d keeps it from being loaded"
             )
 
     def binding(self, address: Address) -> Binding:

@@ -1,6 +1,7 @@
 """The journal of changes to a host's boot, and backups of what was changed.
 
-A JSON document and content-addressed copies of the files' originals.
+A JSON document, and copies of files' contents, original and written, that
+are named by their SHA-256 digests.
 """
 
 from __future__ import annotations
@@ -32,15 +33,17 @@ from gpu_passthrough_plugin.model.change_history import (
 class JournalStore:
     """The journal on disk: the history of changes and copies of files.
 
-    Each file is written whole, synced, then renamed, before the change that
-    it describes.  A copy is named after the digest of its contents.
+    Each file is written whole, synced, then renamed: before the change that
+    it describes begins, and again when it is finished.
 
-    :param folder: below ``[DEFAULT] state_path``; only the journal uses it.
+    :param folder: its absolute path, below ``[DEFAULT] state_path``; nothing
+        else may be in it.
     :param require_lock: called before the history is written, and so before
         each change; raises when the host's lock was lost.
-    :param timeout_s: how long to wait for another process that changes this
+    :param timeout_s: seconds to wait for another process that changes this
         host's boot.
-    :param on_wait: called once with that process, when there is one.
+    :param on_wait: called once with a description of that process, when
+        there is one.
     """
 
     def __init__(
@@ -58,9 +61,9 @@ class JournalStore:
             timeout_s=timeout_s,
             on_wait=on_wait,
         )
-        """Held while the history is read, a plan made of it and carried out.
+        """Held while the history is read and a plan is made and carried out.
 
-        The files are this host's alone: no lock backend decides on them.
+        A local lock is enough: other hosts never write these files.
         """
         self._folder = folder
         self._path = os.path.join(folder, "changes.json")
@@ -68,9 +71,10 @@ class JournalStore:
         self._aside = os.path.join(folder, "set-aside")
 
     def read(self) -> History | None:
-        """Return the history; None if there is nothing to revert.
+        """Return the history; None if there is no journal.
 
         :raises Invalid: when another release or program wrote the file.
+        :raises Unavailable: when it cannot be read.
         """
         try:
             with open(self._path, encoding="utf-8") as file:
@@ -84,8 +88,9 @@ class JournalStore:
         except journal_format.MALFORMED as error:
             raise errors.Invalid(
                 f"{self._path} is not a journal of this release ({error!r});"
-                f" {self._copies} has the originals of the host's files:"
-                " restore them manually, then move the journal away"
+                f" {self._copies} has the originals of the host's files,"
+                " named by their SHA-256 digests, and the journal says which"
+                " is whose: restore them manually, then move the journal away"
             ) from error
 
     def write(self, history: History) -> None:
@@ -102,7 +107,7 @@ class JournalStore:
     def keep_file(self, digest: str, source: str) -> None:
         """Keep a copy of a file that may be large.
 
-        :param source: the file's path for this process.
+        :param source: the file's path, below the host's root.
         :raises Conflict: when the file changes meanwhile.
         """
         if self.is_kept(digest):
@@ -131,7 +136,7 @@ class JournalStore:
         return contents
 
     def damaged(self, digest: str) -> bytes | None:
-        """Return the contents of a copy that do not have its digest."""
+        """Return the contents of a damaged copy; None for any other."""
         contents = self._read_copy(digest)
         if contents is None or _sha256(contents) == digest:
             return None
@@ -153,11 +158,15 @@ class JournalStore:
             ) from error
 
     def copy(self, digest: str) -> str:
-        """Return the path of a copy, for this process."""
+        """Return the path of a copy, whether it is there or not."""
         return self._copy(digest)
 
     def set_aside(self, name: str, digest: str, contents: bytes) -> str:
-        """Save contents that ``remove`` does not delete; return their path."""
+        """Save contents for the operator, which ``remove`` does not delete.
+
+        :param name: begins the file's name; the digest ends it.
+        :return: the file's path.
+        """
         path = os.path.join(self._aside, f"{name}-{digest[:12]}")
         self._put(path, contents)
         return path
@@ -208,7 +217,7 @@ class JournalStore:
         except OSError as error:
             raise errors.Unavailable(
                 f"cannot save {path} in {self._folder}: {error.strerror};"
-                " stopped before the change"
+                " stopped before the next change"
             ) from error
 
 
@@ -231,7 +240,7 @@ def _sync(folder: str) -> None:
 
 
 MAX_TEXT_BYTES = 1 << 20
-"""A longer file is not taken for a text that an operator edits."""
+"""A longer file is assumed not to be edited by hand."""
 
 
 class BootJournal:
@@ -250,7 +259,10 @@ class BootJournal:
     def open(
         self, enablement: Enablement, edits: Iterable[ForeignEdit]
     ) -> None:
-        """Begin a plan; files that others edited get new originals."""
+        """Record that a plan begins.
+
+        :param edits: files that others edited, which become their originals.
+        """
         self.history = dataclasses.replace(
             self.history, enablement=enablement, is_finished=False
         )
@@ -307,12 +319,13 @@ class BootJournal:
         self._enter(record)
 
     def begin_image(self, record: ChangeRecord, backup_path: str) -> None:
-        """Record that an image is about to be built, and keep the old one.
+        """Record that an image is about to be built, and back it up.
 
-        An old image that another program has rebuilt meanwhile is deleted.
+        Where another program has rebuilt the image since, the backup is of
+        an older one and is deleted.
 
-        :param backup_path: where the old image is kept, on its own file
-            system.
+        :param record: its first path is the image's.
+        :param backup_path: of the backup, on the image's own file system.
         """
         path = record.paths[0]
         now = self._files.entry(path)

@@ -113,6 +113,20 @@ def test_a_display_that_stays_keeps_its_driver(
     assert need in str(caught.value)
 
 
+def test_a_display_whose_drivers_are_all_kept_out() -> None:
+    other = member(gpu("07:00.0"), modules=("nouveau", "nvidiafb"))
+    names = ("nouveau", "nvidiafb")
+    assert blacklisted(other, name="nouveau") == ["blacklist nouveau"]
+    with pytest.raises(errors.Refused, match="no other driver"):
+        kernel_modules.files(KERNELS, CARD, (other,), names)
+
+
+def test_a_displays_driver_of_another_name_than_its_module() -> None:
+    other = member(gpu("07:00.0", driver="bochs-drm"), modules=("bochs",))
+    with pytest.raises(errors.Refused, match=r"bochs.*uses it"):
+        blacklisted(other, name="bochs")
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -19,6 +19,8 @@ from gpu_passthrough_plugin.formats.nova_release import Feature, Release
         ("2025.1", 31),
         (" 34 ", 34),
         ("34.0.0", 34),
+        ("34.0.0.0rc1", 34),
+        ("33.1.0.dev12", 33),
         ("2026.2", 34),
     ],
 )
@@ -26,7 +28,9 @@ def test_names(text: str, number: int) -> None:
     assert nova_release.parse(text) == Release(number)
 
 
-@pytest.mark.parametrize("text", ["", "25", "35", "2022.1", "x", "3", "."])
+@pytest.mark.parametrize(
+    "text", ["", "25", "35", "2022.1", "x", "3", ".", "31.", "31.x", "31.rc"]
+)
 def test_no_release(text: str) -> None:
     with pytest.raises(errors.Invalid, match="26 to 34"):
         nova_release.parse(text)
