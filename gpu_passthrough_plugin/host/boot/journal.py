@@ -1,7 +1,6 @@
 """The journal of changes to a host's boot, and backups of what was changed.
 
-A JSON document, and copies of files' contents, original and written, that
-are named by their SHA-256 digests.
+A JSON document, and copies of files' contents by their SHA-256 digests.
 """
 
 from __future__ import annotations
@@ -162,10 +161,9 @@ class JournalStore:
         return self._copy(digest)
 
     def set_aside(self, name: str, digest: str, contents: bytes) -> str:
-        """Save contents for the operator, which ``remove`` does not delete.
+        """Save contents that ``remove`` does not delete; return the path.
 
         :param name: begins the file's name; the digest ends it.
-        :return: the file's path.
         """
         path = os.path.join(self._aside, f"{name}-{digest[:12]}")
         self._put(path, contents)
