@@ -163,9 +163,9 @@ def test_another_hosts_lock_is_another(tmp_path: Path) -> None:
 
 def test_waiting_ends(tmp_path: Path) -> None:
     with holding(tmp_path) as other:
-        message = tried(tmp_path, timeout_s=0.5)
+        message = tried(tmp_path, timeout_s=2.5)
     assert message.startswith(
-        "the lock of node-1 was not free within 0.5 s: held by process"
+        "the lock of node-1 was not free within 2.5 s: held by process"
         f" {other.pid} (python"
     )
     assert message.endswith("; try again when that command has ended")
@@ -285,7 +285,9 @@ def test_a_backend_that_is_none(tmp_path: Path) -> None:
         (f"file://{tmp_path}/file", "file"),
     ):
         message = refused(tmp_path, url=url)
-        assert message.startswith(f"the lock backend {url} does not answer: ")
+        scheme = url.partition("://")[0]
+        assert message.startswith(f"the lock backend {scheme}://")
+        assert " does not answer: " in message
         assert found in message
 
 

@@ -41,7 +41,7 @@ class Node(MariaDB):
             owner = self._data.stat()
             shutil.chown(file, owner.st_uid, owner.st_gid)
             file.chmod(0o660)
-        self._options = (
+        self.options = (
             "--wsrep-on=ON",
             f"--wsrep-provider={_PROVIDER}",
             f"--wsrep-cluster-address={address}",
