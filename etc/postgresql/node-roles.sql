@@ -42,7 +42,9 @@ BEGIN
             ('host', 'name = session_user'),
             ('host_aggregate', 'host_id = gpu_passthrough_own_host()'),
             ('unit', 'host_id = gpu_passthrough_own_host()'),
-            ('unit_function', 'host_id = gpu_passthrough_own_host()'),
+            ('unit_function', 'host_id = gpu_passthrough_own_host()'
+                ' AND EXISTS (SELECT FROM unit WHERE unit.id = unit_id'
+                ' AND unit.host_id = gpu_passthrough_own_host())'),
             ('supply', 'host_id = gpu_passthrough_own_host()'),
             ('consumer', 'host_id = gpu_passthrough_own_host()'),
             ('allocation', 'EXISTS (SELECT FROM unit WHERE unit.id = unit_id'

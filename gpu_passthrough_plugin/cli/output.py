@@ -88,7 +88,7 @@ _hidden: frozenset[str] = frozenset()
 
 
 def hide(secrets: frozenset[str]) -> None:
-    """Keep passwords out of what libraries log, and out of tracebacks.
+    """Keep passwords out of errors, tracebacks, and what libraries log.
 
     :param secrets: of the configuration.
     """
@@ -100,7 +100,11 @@ def hide(secrets: frozenset[str]) -> None:
 
         def record(*args: Any, **kwargs: Any) -> logging.LogRecord:
             made = make(*args, **kwargs)
-            text = made.getMessage()
+            try:
+                text = made.getMessage()
+            except Exception:  # noqa: BLE001 - a library's, badly formatted
+                text = f"{made.msg} {made.args!r}"
+                made.msg, made.args = text, ()
             shown = url.hidden(text, _hidden)
             if shown != text:
                 made.msg, made.args = shown, ()
@@ -145,9 +149,7 @@ def run(act: Callable[[], int], *, is_debug: bool = False) -> int:
         return print_os_error(error)
     except Exception as error:  # noqa: BLE001 - printed as one line
         if is_debug:
-            import traceback
-
-            traceback.print_exc()
+            _print_traceback()
         return _print_unexpected(error)
 
 
@@ -178,7 +180,7 @@ def _print_unexpected(error: Exception) -> int:
 
 def print_error(message: str) -> None:
     """Print an error as one line."""
-    line = printable(" ".join(message.split()))
+    line = printable(url.hidden(" ".join(message.split()), _hidden))
     print(f"gpu-passthrough: {line}", file=sys.stderr)
 
 

@@ -22,8 +22,6 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.formats import url
 
 DEFAULT = "DEFAULT"
-# A shorter value is in too many words to be hidden.
-_MIN_SECRET = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,12 +79,14 @@ def secrets(
         for options in document.groups.values():
             for name, values in options.items():
                 is_secret = name in secret_names or url.is_secret_name(name)
+                # Such as keyfile: where a secret is, and not what it is.
+                is_secret = is_secret and not name.endswith("file")
                 for value in values:
-                    hidden |= url.secrets(value) if _is_url(value) else set()
-                    # A path, such as keyfile's, is none.
-                    if is_secret and value[:1] != "/" and not _is_url(value):
+                    if _is_url(value):
+                        hidden |= url.secrets(value)
+                    elif is_secret and len(value) >= url.MIN_HIDDEN:
                         hidden.add(value)
-    return frozenset(value for value in hidden if len(value) >= _MIN_SECRET)
+    return frozenset(hidden)
 
 
 def _unmasked(text: str) -> str:

@@ -22,7 +22,7 @@ _HOST = r"(?:[\w.-]*|\[[0-9A-Fa-f:.%]*\])(?::[0-9]*)?"
 _HOSTS = re.compile(rf"{_HOST}(?:,{_HOST})*")
 _SECRET_NAME = re.compile(r"pass|pwd|secret|token|key|cred", re.IGNORECASE)
 # A shorter text is in too many words to be hidden in messages.
-_MIN_HIDDEN = 4
+MIN_HIDDEN = 4
 
 
 def redacted(url: str) -> str:
@@ -53,7 +53,7 @@ def secrets(url: str) -> frozenset[str]:
     parts = set(_written(url))
     parts |= {urllib.parse.unquote(part) for part in parts}
     parts |= {urllib.parse.unquote_plus(part) for part in parts}
-    return frozenset(part for part in parts if len(part) >= _MIN_HIDDEN)
+    return frozenset(part for part in parts if len(part) >= MIN_HIDDEN)
 
 
 def _written(url: str) -> Iterator[str]:

@@ -11,7 +11,6 @@ import errno
 import importlib.metadata
 import logging
 import os
-import re
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -212,15 +211,9 @@ def _not_created(folder: str, number: int) -> errors.Unavailable:
 
 
 def _redacted(error: Exception, backend_url: str) -> str:
-    """Return the error in one line; only its class if it shows a secret."""
+    """Return the error in one line, or its class, without a secret."""
     text = " ".join(str(error).split())
-    rest = backend_url.partition("://")[2]
-    secrets = "/".join((rest.rpartition("@")[0], rest.partition("?")[2]))
-    words = {*filter(None, re.split(r"[:/@?#&=]", secrets))}
-    words |= url.secrets(backend_url)
-    if not text or any(word in text for word in words):
-        return type(error).__name__
-    return text
+    return url.hidden(text, url.secrets(backend_url)) or type(error).__name__
 
 
 def _missing_module(scheme: str) -> str:

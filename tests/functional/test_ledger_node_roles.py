@@ -142,6 +142,8 @@ def test_a_node_cannot_act_for_another(fleet: Fleet) -> None:
         "INSERT INTO host_aggregate VALUES ({victim}, 'x')",
         "INSERT INTO consumer (uuid, host_id, request)"
         " VALUES ('{other}', {victim}, 'gpu:1')",
+        "INSERT INTO unit_function SELECT {own}, '0000:00:00.0', id, 4318,"
+        " 5168, 1, 'type-PCI', true FROM unit WHERE host_id = {victim}",
         "ALTER TABLE unit DISABLE ROW LEVEL SECURITY",
         "SET ROLE gpu_passthrough_node; DELETE FROM unit WHERE host_id ="
         " {victim}",
@@ -167,13 +169,16 @@ def test_raw_statements_change_no_other_rows(
 
     before = rows()
     with engine.connect() as connection:
-        victim = connection.execute(
-            sa.text("SELECT id FROM host WHERE name = :name"),
-            {"name": VICTIM},
-        ).scalar_one()
+        own, victim = (
+            connection.execute(
+                sa.text("SELECT id FROM host WHERE name = :name"),
+                {"name": name},
+            ).scalar_one()
+            for name in (NODE, VICTIM)
+        )
         try:
             connection.exec_driver_sql(
-                statement.format(victim=victim, other=OTHER)
+                statement.format(own=own, victim=victim, other=OTHER)
             )
             connection.commit()
         except sa.exc.DBAPIError as error:

@@ -228,7 +228,9 @@ def fleet_in(
     summaries: Mapping[str, Json] = candidates["provider_summaries"]
     listed = providers["resource_providers"]
     hosts = (*_hosts_in(listed, summaries), *_malformed_hosts(listed))
-    host_names = {host.root: host.name for host in hosts}
+    # A malformed host must not take the units of another.
+    ordered = sorted(hosts, key=lambda host: not host.problem)
+    host_names = {host.root: host.name for host in ordered if host.root}
     units: dict[UnitKey, StoredUnit] = {}
     malformed: list[MalformedProvider] = []
     for uuid, summary in summaries.items():

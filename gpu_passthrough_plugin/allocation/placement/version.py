@@ -5,8 +5,6 @@ Layout 1 had no reservations; ``sync`` brings it to layout 2.
 
 from __future__ import annotations
 
-import re
-
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.placement import (
     consumers,
@@ -20,7 +18,6 @@ from gpu_passthrough_plugin.allocation.placement.service import (
 )
 
 _WITHOUT_RESERVATIONS = 1
-_LAYOUT = re.compile("[0-9]{1,9}")
 # How many units a refusal names.
 _NAMED_UNITS = 3
 

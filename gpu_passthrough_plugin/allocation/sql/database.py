@@ -167,11 +167,9 @@ class Database:
         logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
         logging.getLogger("oslo_db.sqlalchemy.engines").setLevel(logging.ERROR)
         try:
-            with warnings.catch_warnings():
-                # SQLAlchemy's, of an option that pysqlite does not have.
-                warnings.simplefilter("error", sa.exc.SAWarning)
-                return self._new_engine()
+            return self._new_engine()
         except (
+            ArithmeticError,
             TypeError,
             ValueError,
             sa.exc.ArgumentError,
@@ -191,10 +189,13 @@ class Database:
         }
         if self.url.get_backend_name() == "sqlite":
             is_synchronous = bool(options["sqlite_synchronous"])
-            engine = backends.sqlite_engine(
-                self.url, is_synchronous=is_synchronous
-            )
-            engine.connect().close()
+            with warnings.catch_warnings():
+                # SQLAlchemy's, of an option that pysqlite does not have.
+                warnings.simplefilter("error", sa.exc.SAWarning)
+                engine = backends.sqlite_engine(
+                    self.url, is_synchronous=is_synchronous
+                )
+                engine.connect().close()
             return engine
         timeouts = backends.default_timeouts(self.url)
         engine = _server_engine(self.url.update_query_dict(timeouts), options)

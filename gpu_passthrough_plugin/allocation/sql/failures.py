@@ -34,11 +34,6 @@ def may_help(error: Exception) -> bool:
 # Source: https://www.sqlite.org/rescode.html; the first is PostgreSQL's.
 _MEANINGS = (
     (
-        "onstraint",
-        "refuses a row that one of its constraints does not allow; report"
-        " that, with what 'gpu-passthrough unit list' says",
-    ),
-    (
         "due to lock timeout",
         "has a host row that another process keeps locked; check what that"
         " process does, and try again",
@@ -143,6 +138,11 @@ def message(name: str, file: pathlib.Path | None, line: str) -> str:
         return (
             f"ledger {name} cannot be written, because the file system of"
             f" {file.parent} is full; free some space there"
+        )
+    if "onstraint" in line:
+        return (
+            f"ledger {name} refuses a row ({line}); report this line, with"
+            " what 'gpu-passthrough unit list' says"
         )
     for text, meaning in _MEANINGS:
         if text in line:

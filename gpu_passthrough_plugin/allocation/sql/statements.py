@@ -58,7 +58,14 @@ _RECORD_COLUMNS: tuple[sa.ColumnElement[Any], ...] = (
 _units = (
     sa.select(*_RECORD_COLUMNS)
     .join_from(unit, host)
-    .outerjoin(unit_function, unit_function.c.unit_id == unit.c.id)
+    # Another host's row that names this unit is none of its functions.
+    .outerjoin(
+        unit_function,
+        sa.and_(
+            unit_function.c.unit_id == unit.c.id,
+            unit_function.c.host_id == unit.c.host_id,
+        ),
+    )
     .outerjoin(allocation, allocation.c.unit_id == unit.c.id)
 )
 _records = _units.add_columns(

@@ -10,6 +10,7 @@ import pytest
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import inventory
 from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.allocation import MalformedUnit
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitKey, UnitRecord
 from tests.golden import assert_golden, sections
 from tests.unit.allocation.build import GPU, NIC, function, unit
@@ -43,6 +44,24 @@ def test_a_new_unit_is_added() -> None:
     plan = inventory.plan([], [unit(2), unit(1)])
     assert plan.added == (unit(1), unit(2))
     assert not plan.is_empty
+
+
+@pytest.mark.parametrize(
+    ("addresses", "state"),
+    [
+        # Whose record it was cannot be told.
+        ({"zz"}, State.QUARANTINED),
+        ({"0000:01:00.0", "zz"}, State.QUARANTINED),
+        ({"0000:99:00.0"}, State.FREE),
+    ],
+)
+def test_a_unit_whose_record_was_malformed(
+    addresses: set[str], state: State
+) -> None:
+    malformed = MalformedUnit("h", "12", "zz", "address 'zz' is not valid")
+    new = inventory.new_record(unit(1), 5, [(malformed, addresses)])
+    assert (new.state, new.generation) == (state, 5)
+    assert ("address 'zz'" in new.reason) is (state is not State.FREE)
 
 
 @pytest.mark.parametrize("state", State)

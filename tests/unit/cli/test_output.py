@@ -223,6 +223,41 @@ def test_a_stream_escapes(text: str, written: str) -> None:
     assert below.getvalue() == written * 2
 
 
+# A process of its own: how records of logs are made is changed for good.
+_HIDING = """
+import logging, sys
+from gpu_passthrough_plugin.cli import output
+output.hide(frozenset({"s3cretpw"}))
+logging.basicConfig(level=logging.DEBUG)
+log = logging.getLogger("library")
+log.debug("%d items of s3cretpw", "x")
+try:
+    raise ValueError("s3cretpw")
+except ValueError:
+    log.exception("of %s", "s3cretpw")
+
+def act():
+    raise RuntimeError("cannot use mysql://u:s3cretpw@db")
+
+for is_debug in (False, True):
+    assert output.run(act, is_debug=is_debug) == 2
+output.print_error("refused: s3cretpw")
+"""
+
+
+def test_nothing_that_is_said_has_a_secret() -> None:
+    done = subprocess.run(
+        (sys.executable, "-c", _HIDING),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = done.stdout + done.stderr
+    assert "s3cretpw" not in said
+    assert "items of ***" in said and "ValueError: ***" in said
+    assert said.count("cannot use mysql://u:***@db") == 3
+
+
 def test_a_value_is_as_wide_as_it_is_printed() -> None:
     assert output.lines("a\nb\x1b") == ["a", r"b\x1b"]
     assert output.lines(("a\n", "\x9b")) == [r"a\n", r"\x9b"]

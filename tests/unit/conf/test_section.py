@@ -68,6 +68,7 @@ def test_what_is_secret_in_a_file() -> None:
         "auth_url": ("http://u:c0rrect@ctl",),
         "password": ("h0rse",),
         "keyfile": ("/etc/key.pem",),
+        "secret": ("/Zk3+abcd9", "abc"),
         "word": ("st4ple",),
         "user": ("root",),
     }
@@ -75,6 +76,7 @@ def test_what_is_secret_in_a_file() -> None:
         "Tr0ub4dor",
         "c0rrect",
         "h0rse",
+        "/Zk3+abcd9",
         "st4ple",
     }
 

@@ -128,6 +128,18 @@ def malformed(
     return fleet_in(providers, candidates, {})
 
 
+def test_a_malformed_host_takes_no_units_of_another() -> None:
+    """Any client of Placement can make a provider below another host's."""
+
+    def add(providers: dict[str, Any], summaries: dict[str, Any]) -> None:
+        listed = providers["resource_providers"]
+        listed.append(listed[0] | {"name": "junk", "uuid": "junk"})
+        summaries["junk"] = summaries["host"]
+
+    read = malformed(add)
+    assert [u.record.unit for u in read.units] == [unit(1)]
+
+
 def test_a_malformed_unit_is_a_matter_of_its_own() -> None:
     trait = f"{names.TRAIT_PREFIX}F_X"
     read = malformed(lambda _, units: units["unit"]["traits"].append(trait))
