@@ -13,6 +13,7 @@ from gpu_passthrough_plugin.cli.context import Context, say
 from gpu_passthrough_plugin.cli.inventory import MALFORMED
 from gpu_passthrough_plugin.model import trait
 from gpu_passthrough_plugin.model.allocation import Allocation
+from gpu_passthrough_plugin.model.instance import parse_uuid
 from gpu_passthrough_plugin.model.request import Request
 
 CANDIDATES = ("Host", "Units", "Score")
@@ -28,19 +29,6 @@ def row(allocation: Allocation) -> tuple[object, ...]:
         tuple(str(r.unit.key.address) for r in allocation.units),
         ",".join(allocation.states),
     )
-
-
-def parse_uuid(text: str) -> str:
-    """Return a UUID in its canonical form.
-
-    :raises Invalid: when the text is not a UUID.
-    """
-    try:
-        return str(uuids.UUID(text))
-    except ValueError as error:
-        raise errors.Invalid(
-            f"{text!r} is not a UUID; expected one such as {uuids.UUID(int=0)}"
-        ) from error
 
 
 def add_request(parser: argparse.ArgumentParser) -> None:

@@ -184,6 +184,8 @@ class Context:
 
         :param is_foreign: whether the command reads another host anyway.
         """
+        if os.geteuid():
+            return
         from gpu_passthrough_plugin.host import privileges
 
         if is_foreign or not self.is_here:
@@ -239,7 +241,7 @@ class Context:
             tree=self.tree,
             policy=self.policy,
             devices=SysfsDevices(require_lock=lock.require),
-            connect=self._connect,
+            connect=self.connect,
             ledger=self.ledger,
             journal=InstanceJournal(
                 os.path.join(self.state_path, "instances"), lock.require
@@ -315,7 +317,8 @@ class Context:
         )
         return Files(), commands, changes, say
 
-    def _connect(self) -> Hypervisor:
+    def connect(self) -> Hypervisor:
+        """Return a connection to this host's libvirt."""
         from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 
         uri = self.settings.libvirt.connection_uri

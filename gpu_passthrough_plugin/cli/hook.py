@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import libvirt_hook
-from gpu_passthrough_plugin.cli.allocation import parse_uuid
 from gpu_passthrough_plugin.cli.command import (
     Command,
     DryRunCommand,
     diff_lines,
 )
 from gpu_passthrough_plugin.cli.context import say
+from gpu_passthrough_plugin.model.instance import parse_uuid
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.host.files import Files

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import output
 from gpu_passthrough_plugin.cli.command import (
     Command,
@@ -65,7 +66,14 @@ def _dependencies(context: Context) -> tuple[Dependency, ...]:
     """Return what the host depends on; nothing for a host elsewhere."""
     if not context.is_here:
         return ()
+    state = Dependency("state", lambda: context.state_path, "")
+    try:
+        _ = context.state_path
+    except errors.Error:
+        # None of the others works without it.
+        return (state,)
     return (
+        state,
         Dependency(
             "libvirt",
             lambda: _check_libvirt(context),
@@ -105,7 +113,7 @@ def _hook() -> tuple[Dependency, ...]:
 
 
 def _check_libvirt(context: Context) -> str:
-    with context.host_context.connect():
+    with context.connect():
         return context.settings.libvirt.connection_uri
 
 
@@ -208,7 +216,8 @@ class HostVerify(Lister):
     """Check that each selected function is on vfio-pci; explain if not.
 
     Causes are listed the most likely first, each with its confidence, its
-    evidence and a fix. The exit status is 1 if a function is not on vfio-pci.
+    evidence and a fix. The exit status is 1 if a function is not on vfio-pci,
+    or none can be.
     """
 
     reads_only = True

@@ -7,8 +7,8 @@ from typing import Any
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import allocation
-from gpu_passthrough_plugin.cli.allocation import parse_uuid
 from gpu_passthrough_plugin.cli.command import Shower
+from gpu_passthrough_plugin.model.instance import parse_uuid
 from gpu_passthrough_plugin.model.unit import State
 
 COLUMNS = ("Instance", "Host", "Units", "State")

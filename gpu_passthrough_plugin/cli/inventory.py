@@ -41,11 +41,7 @@ def malformed_row(unit: MalformedUnit) -> tuple[object, ...]:
 def listing_rows(listing: UnitListing) -> Any:
     """Return the rows of units; say what is wrong with malformed records."""
     for unit in listing.malformed:
-        say(
-            f"{unit}; no guest gets this unit: run 'gpu-passthrough inventory"
-            f" sync' on {unit.host}, or correct the record while a consumer"
-            " holds it"
-        )
+        say(f"{unit}; no guest gets this unit: {unit.remedy}")
     return rows(
         *map(row, listing.records), *map(malformed_row, listing.malformed)
     )

@@ -24,7 +24,7 @@ def malformed_row(unit: MalformedUnit) -> tuple[object, ...]:
     return (
         f"{unit.host}/{unit.address}",
         MALFORMED,
-        f"unit {unit.name}: {unit.problem}",
+        f"unit {unit.name}: {unit.problem}; {unit.remedy}",
     )
 
 

@@ -39,21 +39,32 @@ def take_up(
         context.say(line)
     if len(faults) > _SHOWN_FAULTS:
         context.say(f"and {len(faults) - _SHOWN_FAULTS} more such entries")
+    libvirt = _Libvirt(context)
     taken = []
     for guest in noted:
         if guest.uuid == except_uuid:
             continue
         if guest.uuid in journal:
             context.ended.remove(guest)
-        elif _take_up(context, guest):
+        elif _take_up(context, libvirt, guest):
             taken.append(guest)
     settled = {except_uuid, *journal, *(guest.uuid for guest in noted)}
-    holders = {r.consumer for r in context.records(_STARTED)}
-    for uuid in sorted(filter(None, holders - settled)):
-        unnoted = _unnoted(context, uuid)
-        if unnoted and _take_up(context, unnoted):
-            taken.append(unnoted)
+    for uuid, records in _holders(context, settled):
+        suspect = _suspect(context, uuid, records)
+        if suspect and _take_up(context, libvirt, suspect):
+            taken.append(suspect)
     return tuple(taken)
+
+
+def _holders(
+    context: HostContext, settled: Collection[str | None]
+) -> list[tuple[str, list[UnitRecord]]]:
+    """Return other guests with the units that they have or are to have."""
+    holders: dict[str, list[UnitRecord]] = {}
+    for record in context.records(_STARTED):
+        if record.consumer and record.consumer not in settled:
+            holders.setdefault(record.consumer, []).append(record)
+    return sorted(holders.items())
 
 
 def forget(context: HostContext, guests: Iterable[EndedGuest]) -> None:
@@ -64,24 +75,23 @@ def forget(context: HostContext, guests: Iterable[EndedGuest]) -> None:
             context.ended.remove(guest)
 
 
-def _unnoted(context: HostContext, uuid: str) -> EndedGuest | None:
-    """Return a guest that ended, or never started, without an entry.
+def _suspect(
+    context: HostContext, uuid: str, records: Sequence[UnitRecord]
+) -> EndedGuest | None:
+    """Note a guest that may have ended, or never started, without an entry.
 
     The entry is written before libvirt is asked, so that a start that the
     question does not show waits for the release.
+
+    :param records: of its units that it has or is about to have.
     """
-    records = [r for r in context.held(uuid) if r.state in _STARTED]
     if _busy(context, records) or not _is_of_hook(context, uuid):
         return None
     try:
-        guest = context.ended.write(uuid)
+        return context.ended.write(uuid, is_suspected=True)
     except errors.Unavailable as error:
         context.say(str(error))
         return None
-    if _has_ended(context, uuid):
-        return guest
-    context.ended.remove(guest)
-    return None
 
 
 def _is_of_hook(context: HostContext, uuid: str) -> bool:
@@ -91,18 +101,25 @@ def _is_of_hook(context: HostContext, uuid: str) -> bool:
         return False
 
 
-def _take_up(context: HostContext, guest: EndedGuest) -> bool:
+def _take_up(
+    context: HostContext, libvirt: _Libvirt, guest: EndedGuest
+) -> bool:
     """Return whether an ended guest's units are now to be released."""
     records = context.held(guest.uuid)
     active = [r for r in records if r.state is State.ACTIVE]
     busy = _busy(context, active)
-    if busy:
-        has_ended = _has_ended(context, guest.uuid)
-        if has_ended:
-            context.say(f"guest {guest.uuid} ended, but {busy}")
-        elif has_ended is False:
+    # Whoever suspected it may have died before libvirt answered.
+    if busy or guest.is_suspected:
+        has_ended = libvirt.has_ended(guest.uuid)
+        is_refuted = has_ended is False or (
+            guest.is_suspected and not has_ended
+        )
+        if is_refuted:
             context.ended.remove(guest)
-        return False
+        elif busy and has_ended:
+            context.say(f"guest {guest.uuid} ended, but {busy}")
+        if busy or not has_ended:
+            return False
     if context.ended.read(guest.uuid) != guest:
         # It started since, or ended another time.
         return False
@@ -130,31 +147,43 @@ def _busy(context: HostContext, records: Sequence[UnitRecord]) -> str:
     return ""
 
 
-def _has_ended(context: HostContext, uuid: str) -> bool | None:
-    """Return whether libvirt has no such guest; None if it does not say.
+class _Libvirt:
+    """What libvirt says of guests, until it does not answer once."""
 
-    The question is put in another thread, because it may never be answered.
-    """
-    answers: list[bool] = []
-    failures: list[BaseException] = []
+    def __init__(self, context: HostContext) -> None:
+        self._context = context
+        self._is_silent = False
 
-    def ask() -> None:
-        try:
-            with context.connect() as hypervisor:
-                answers.append(hypervisor.has_ended(uuid))
-        except BaseException as error:  # noqa: BLE001 - raised by the caller
-            failures.append(error)
+    def has_ended(self, uuid: str) -> bool | None:
+        """Return whether it has no such guest; None if it does not say.
 
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(_ANSWER_S)
-    if failures and not isinstance(failures[0], errors.Error):
-        raise failures[0]
-    if answers:
-        return answers[0]
-    why = failures[0] if failures else f"no answer within {_ANSWER_S} s"
-    context.say(
-        f"whether guest {uuid} has ended is unknown ({why}): its units stay as"
-        " they are; the next gpu-passthrough command on this host asks again"
-    )
-    return None
+        The question is put in another thread, because it may never be
+        answered.
+        """
+        if self._is_silent:
+            return None
+        answers: list[bool] = []
+        failures: list[BaseException] = []
+
+        def ask() -> None:
+            try:
+                with self._context.connect() as hypervisor:
+                    answers.append(hypervisor.has_ended(uuid))
+            except BaseException as error:  # noqa: BLE001 - raised below
+                failures.append(error)
+
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        thread.join(_ANSWER_S)
+        if failures and not isinstance(failures[0], errors.Error):
+            raise failures[0]
+        if answers:
+            return answers[0]
+        self._is_silent = not failures
+        why = failures[0] if failures else f"no answer within {_ANSWER_S} s"
+        self._context.say(
+            f"whether guest {uuid} has ended is unknown ({why}): its units"
+            " stay as they are; the next gpu-passthrough command on this host"
+            " asks again"
+        )
+        return None

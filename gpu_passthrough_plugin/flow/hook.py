@@ -177,10 +177,14 @@ def _prepare(
         if not (decided.waits_for or context.ended.read(uuid)):
             return True
         age_s = time.monotonic() - begun
-        if age_s > context.wait_s:
-            waits_for = _listed(decided.waits_for) or "what the guest has"
+        if not decided.waits_for and age_s > context.limit_s - _GRACE_S:
             raise errors.Refused(
-                f"{waits_for} was not released by its"
+                "another gpu-passthrough command is finding out whether this"
+                " guest has ended; start it again"
+            )
+        if decided.waits_for and age_s > context.wait_s:
+            raise errors.Refused(
+                f"{_listed(decided.waits_for)} was not released by its"
                 f" previous guest within {context.wait_s:g} s ([hook] wait_s);"
                 " see 'journalctl -t gpu-passthrough', then run"
                 f" 'gpu-passthrough hook release {uuid}'"
@@ -226,7 +230,7 @@ def _release(context: HookContext, uuid: str) -> None:
             f"{_late(RELEASE_LIMIT_S)}; its units are released as soon as it"
             " does",
         )
-    except (errors.Error, OSError):
+    except Exception:
         # The other process tries for longer, and what it leaves undone is
         # done by the next command.
         context.hand_over(uuid)

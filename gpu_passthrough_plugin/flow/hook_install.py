@@ -59,11 +59,12 @@ def check(files: Files) -> str:
     if text is None:
         raise errors.Refused(f"{script.PATH} is missing")
     python, entry = script.program_in(text)
-    if not ownership.exists(python):
-        raise errors.Refused(
-            f"{python}, which the hook runs, is gone; install the product"
-            " again and run 'gpu-passthrough hook install'"
-        )
+    for path in (python, entry):
+        if not ownership.exists(path):
+            raise errors.Refused(
+                f"{path}, which the hook runs, is gone; install the product"
+                " again and run 'gpu-passthrough hook install'"
+            )
     package, prefix = map(_above, (entry, python))
     require_lasting(python, package, (), prefix)
     return script.PATH

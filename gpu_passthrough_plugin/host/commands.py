@@ -14,7 +14,7 @@ from typing import IO
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host.host_path import local_path
-from gpu_passthrough_plugin.host.local_lock import is_locked
+from gpu_passthrough_plugin.host.local_lock import try_lock
 from gpu_passthrough_plugin.host.ownership import make_private
 from gpu_passthrough_plugin.model.reading import encoded
 
@@ -178,7 +178,7 @@ class Commands:
 
     def _wait_for(self, handle: int) -> None:
         start, shown_s = time.monotonic(), -self._beat_s
-        while not is_locked(handle):
+        while not try_lock(handle):
             age_s = time.monotonic() - start
             title = os.pread(handle, _TAIL_BYTES, 0).decode(errors="replace")
             if age_s > self._patience_s:

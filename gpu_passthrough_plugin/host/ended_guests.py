@@ -9,22 +9,28 @@ removed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import stat
-import uuid as uuids
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.host.host_path import sync_folder
+from gpu_passthrough_plugin.host.local_lock import try_lock
 from gpu_passthrough_plugin.host.ownership import make_private
+from gpu_passthrough_plugin.model.instance import parse_uuid
 
 MAX_ENTRIES = 1024
 """More guests than one host can have that end while no ledger answers."""
 
 _MAX_BYTES = 4096
-_MALFORMED = (OSError, ValueError, RecursionError, errors.Invalid)
+_MALFORMED = (ValueError, RecursionError, errors.Invalid)
+# What opening a link or a socket fails with.
+_NO_FILE = frozenset({errno.ELOOP, errno.ENXIO})
+_SUSPECTED = "is_suspected"
 # Hidden files are no entries.
 _FINISHING = ".finishing"
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
@@ -34,10 +40,12 @@ class EndedGuest(NamedTuple):
     """A guest that ended.
 
     :param version: another one for each time that the entry was written.
+    :param is_suspected: whether that it ended is still to be asked.
     """
 
     uuid: str
     version: tuple[int, int]
+    is_suspected: bool = False
 
 
 class EndedGuests:
@@ -49,12 +57,14 @@ class EndedGuests:
     def __init__(self, folder: str) -> None:
         self._folder = folder
 
-    def write(self, uuid: str) -> EndedGuest:
+    def write(self, uuid: str, *, is_suspected: bool = False) -> EndedGuest:
         """Note that a guest ended; the entry is on the disk on return.
+
+        :param is_suspected: whether that is still to be asked.
 
         :raises Unavailable: when it cannot be written, or too many are kept.
         """
-        name = _name(uuid)
+        name = parse_uuid(uuid)
         with self._translated("write to", is_needed=True):
             self._make_folder()
             with self._open(fcntl.LOCK_EX) as folder:
@@ -65,14 +75,15 @@ class EndedGuests:
                         " that ended, and takes no more; run 'gpu-passthrough"
                         " inventory sync', and see what it says"
                     )
-                return EndedGuest(name, _written(folder, name))
+                version = _written(folder, name, is_suspected=is_suspected)
+                return EndedGuest(name, version, is_suspected)
 
     def read(self, uuid: str) -> EndedGuest | None:
         """Return a guest's entry, if it has a valid one.
 
         :raises Unavailable: when that is unknown.
         """
-        guests, _ = self._entries([_name(uuid)])
+        guests, _ = self._entries([parse_uuid(uuid)])
         return guests[0] if guests else None
 
     def entries(self) -> tuple[tuple[EndedGuest, ...], tuple[str, ...]]:
@@ -107,12 +118,7 @@ class EndedGuests:
                 flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
                 handle = os.open(_FINISHING, flags, 0o600, dir_fd=folder)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
+            yield try_lock(handle)
         finally:
             os.close(handle)
 
@@ -144,7 +150,7 @@ class EndedGuests:
         make_private(above)
         with contextlib.suppress(FileExistsError):
             os.mkdir(self._folder, mode=0o700)
-            _sync(above)
+            sync_folder(above)
 
     @contextlib.contextmanager
     def _open(self, lock: int) -> Iterator[int]:
@@ -161,7 +167,8 @@ class EndedGuests:
                     f"{self._folder} belongs to user {status.st_uid} and has"
                     f" mode {stat.S_IMODE(status.st_mode):o}; expected a"
                     f" folder of user {os.geteuid()} that others cannot"
-                    " write to; remove it"
+                    " write to; check what is in it, then set its owner and"
+                    " mode 0700"
                 )
             fcntl.flock(folder, lock)
             yield folder
@@ -187,23 +194,13 @@ class EndedGuests:
                 ) from error
 
 
-def _name(uuid: str) -> str:
-    # Only a UUID may become a part of a path.
-    try:
-        return str(uuids.UUID(uuid))
-    except ValueError as error:
-        raise errors.Invalid(
-            f"{uuid!r} is not a UUID; expected that of a guest"
-        ) from error
-
-
-def _written(folder: int, name: str) -> tuple[int, int]:
+def _written(folder: int, name: str, *, is_suspected: bool) -> tuple[int, int]:
     """Write an entry whole, and return its version."""
     temporary = f".{name}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
     handle = os.open(temporary, flags | os.O_CLOEXEC, 0o600, dir_fd=folder)
     with open(handle, "w", encoding="ascii") as file:
-        json.dump({"uuid": name}, file)
+        json.dump({"uuid": name, _SUSPECTED: is_suspected}, file)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -234,6 +231,10 @@ def _read(folder: int, name: str) -> EndedGuest | None:
         handle = os.open(name, flags, dir_fd=folder)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if error.errno not in _NO_FILE:
+            raise
+        raise ValueError("it is not a regular file") from error
     try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
@@ -243,14 +244,9 @@ def _read(folder: int, name: str) -> EndedGuest | None:
         document = json.loads(os.read(handle, _MAX_BYTES))
     finally:
         os.close(handle)
-    if document != {"uuid": name} or name != _name(name):
+    is_suspected = isinstance(document, dict) and document.get(_SUSPECTED)
+    expected = {"uuid": name, _SUSPECTED: bool(is_suspected)}
+    if document != expected or name != parse_uuid(name):
         raise ValueError("it does not hold the UUID that it is named by")
-    return EndedGuest(name, (status.st_ino, status.st_mtime_ns))
-
-
-def _sync(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    version = (status.st_ino, status.st_mtime_ns)
+    return EndedGuest(name, version, bool(is_suspected))

@@ -22,7 +22,8 @@ _PR_SET_PDEATHSIG = 1
 # How long a killed child may take to be gone; one that waits for a disk
 # cannot be killed, and is left to init.
 _KILL_S = 0.2
-_MAX_BYTES = 1 << 16
+_CHUNK_BYTES = 1 << 16
+_MAX_TEXT = 8192
 
 
 class Caller(NamedTuple):
@@ -120,7 +121,8 @@ def _work(hook_pid: int, writer: int, work: Callable[[], bool]) -> NoReturn:
         for number in range(3):
             os.dup2(null, number)
         if os.getppid() == hook_pid:
-            os.write(writer, json.dumps(_outcome(work)).encode()[:_MAX_BYTES])
+            with open(writer, "wb") as file:
+                file.write(json.dumps(_outcome(work)).encode())
     finally:
         os._exit(0)
 
@@ -129,10 +131,16 @@ def _outcome(work: Callable[[], bool]) -> dict[str, object]:
     try:
         return {"result": work()}
     except errors.Error as error:
-        return {"error": type(error).__name__, "text": str(error)}
+        # Ledgers have classes of their own, which the hook does not know.
+        kind = next(
+            k for k in type(error).__mro__ if k.__module__ == errors.__name__
+        )
+        if kind is errors.Faults:
+            kind = errors.Invalid
+        return {"error": kind.__name__, "text": str(error)[:_MAX_TEXT]}
     except Exception as error:  # noqa: BLE001 - reported by the hook
         text = " ".join(f"{type(error).__name__}: {error}".split())
-        return {"error": "Unavailable", "text": text}
+        return {"error": "Unavailable", "text": text[:_MAX_TEXT]}
 
 
 def _read(reader: int, deadline: float) -> bytes | None:
@@ -144,7 +152,7 @@ def _read(reader: int, deadline: float) -> bytes | None:
         left_s = deadline - time.monotonic()
         if left_s <= 0 or not poll.poll(left_s * 1000):
             return None
-        chunk = os.read(reader, _MAX_BYTES)
+        chunk = os.read(reader, _CHUNK_BYTES)
         if not chunk:
             return text
         text += chunk
@@ -169,7 +177,4 @@ def _result(text: bytes) -> bool:
         ) from error
     if "error" not in document:
         return bool(document["result"])
-    kind = getattr(errors, document["error"])
-    if kind is errors.Faults:
-        kind = errors.Invalid
-    raise kind(document["text"])
+    raise getattr(errors, document["error"])(document["text"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import posixpath
 import stat
@@ -30,12 +31,23 @@ def opened_folder(root: str, path: str) -> Iterator[int]:
     folder = os.open(os.path.join(root, first), _FOLDER)
     try:
         for name in rest:
-            inner = os.open(name, _FOLDER, dir_fd=folder)
+            inner = _opened(name, folder)
             os.close(folder)
             folder = inner
         yield folder
     finally:
         os.close(folder)
+
+
+def _opened(name: str, above: int) -> int:
+    try:
+        return os.open(name, _FOLDER, dir_fd=above)
+    except NotADirectoryError:
+        status = os.stat(name, dir_fd=above, follow_symlinks=False)
+        if not stat.S_ISLNK(status.st_mode):
+            raise
+        # Not absent, as below a file: somebody put it there meanwhile.
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name) from None
 
 
 def rename(name: str, to: str, folder: int) -> None:
@@ -70,6 +82,15 @@ def sync(folder: int) -> None:
     """Write an open folder's names to the disk."""
     # What O_PATH opened cannot be synced itself.
     handle = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_folder(path: str) -> None:
+    """Write the names of a folder to the disk."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
     finally:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.host.host_path import sync_folder
 from gpu_passthrough_plugin.host.ownership import make_private
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.function import Binding, Rebind
@@ -49,7 +50,7 @@ class InstanceJournal:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-            self._sync_folder()
+            sync_folder(self._folder)
         except OSError as error:
             raise errors.Unavailable(
                 f"cannot write the journal {path}: {error.strerror}; stopped"
@@ -113,7 +114,7 @@ class InstanceJournal:
         self._require_lock()
         try:
             os.unlink(self._path(uuid))
-            self._sync_folder()
+            sync_folder(self._folder)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -131,13 +132,6 @@ class InstanceJournal:
                 " instance; expected UUID.json; move it away"
             ) from error
         return os.path.join(self._folder, f"{name}.json")
-
-    def _sync_folder(self) -> None:
-        handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _document(instance: Instance) -> dict[str, object]:

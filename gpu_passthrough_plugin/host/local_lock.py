@@ -73,7 +73,7 @@ class LocalLock:
     def _take(self, handle: int) -> None:
         start = time.monotonic()
         is_said = False
-        while not is_locked(handle):
+        while not try_lock(handle):
             if time.monotonic() - start >= self._timeout_s:
                 raise errors.Unavailable(
                     f"{self._title} were not free within {self._timeout_s:g}"
@@ -92,7 +92,7 @@ class LocalLock:
             os.pwrite(handle, _note().encode(errors="replace"), 0)
 
 
-def is_locked(handle: int) -> bool:
+def try_lock(handle: int) -> bool:
     """Lock an open file if it is free; return whether it was."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,10 +10,9 @@ from collections.abc import Iterable
 from typing import NoReturn
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.formats import chroot_path
 from gpu_passthrough_plugin.model.hook import PathFact
-
-# Source: Linux, include/linux/namei.h (MAXSYMLINKS).
-_MAX_LINKS = 40
+from gpu_passthrough_plugin.model.reading import Unknown
 
 
 def require_private(folder: str) -> None:
@@ -37,10 +36,18 @@ def require_private(folder: str) -> None:
         if fault:
             raise errors.Invalid(
                 f"[DEFAULT] state_path {folder}: {fault}; expected a folder"
-                " that only root can change; check what is in it, then run"
-                f" 'chown root: {fact.path}' and 'chmod go-w {fact.path}', or"
-                " set another state_path"
+                f" that only root can change; {_remedy(fact, own)}"
             )
+
+
+def _remedy(fact: PathFact, own: str) -> str:
+    """Return what mends it: a folder above, or a link, may serve others."""
+    if fact.path != own or stat.S_ISLNK(fact.mode):
+        return "set another state_path"
+    command = f"chmod go-w {own}"
+    if fact.uid not in (0, os.geteuid()):
+        command = f"chown root: {own}"
+    return f"check what is in it, then run '{command}'"
 
 
 def make_private(folder: str) -> None:
@@ -122,28 +129,20 @@ def _raise(error: OSError) -> NoReturn:
 
 def _walk_to(path: str, seen: dict[str, PathFact]) -> None:
     """Add each existing file and folder on the way to a path."""
-    links = 0
-    todo = path.split("/")[::-1]
-    here = ""
-    while todo:
-        name = todo.pop()
-        if name == "..":
-            here = here.rpartition("/")[0]
-        elif name not in ("", "."):
-            here = f"{here}/{name}"
-        try:
-            fact = seen.get(here or "/") or _path_fact(here or "/")
-        except FileNotFoundError:
-            return
-        seen[fact.path] = fact
-        if not stat.S_ISLNK(fact.mode):
-            continue
-        links += 1
-        if links > _MAX_LINKS:
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-        target = os.readlink(fact.path)
-        here = "" if target.startswith("/") else here.rpartition("/")[0]
-        todo.extend(target.split("/")[::-1])
+
+    def read_link(place: str) -> str | None:
+        name = f"/{place}"
+        if name not in seen:
+            try:
+                seen[name] = _path_fact(name)
+            except FileNotFoundError:
+                return None
+        return os.readlink(name) if stat.S_ISLNK(seen[name].mode) else None
+
+    if "/" not in seen:
+        seen["/"] = _path_fact("/")
+    if isinstance(chroot_path.resolve(path, read_link), Unknown):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
 
 
 def _path_fact(path: str) -> PathFact:

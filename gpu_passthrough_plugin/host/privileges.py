@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import ctypes
-import enum
 import os
 from collections.abc import Set as AbstractSet
 from typing import NoReturn
 
+# Source: capabilities(7).
+CAP_CHOWN = 0
+CAP_DAC_OVERRIDE = 1
+CAP_DAC_READ_SEARCH = 2
+CAP_SYS_ADMIN = 21
+CAP_SYSLOG = 34
 
-class Capability(enum.IntEnum):
-    """Those that commands keep.  Source: capabilities(7)."""
+FILES = frozenset({CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH})
+"""To read a file in another user's folder and to write one there.
 
-    DAC_OVERRIDE = 1
-    DAC_READ_SEARCH = 2
-    SYS_ADMIN = 21
-    SYSLOG = 34
+SQLite gives its write-ahead log the ledger's owner: without CAP_CHOWN it
+would be root's, and the ledger's owner could not write any more.
+"""
 
-
-FILES = frozenset({Capability.DAC_OVERRIDE, Capability.DAC_READ_SEARCH})
-"""To read a file in another user's folder and to write one there."""
-
-HOST = FILES | {Capability.SYS_ADMIN, Capability.SYSLOG}
+HOST = FILES | {CAP_SYS_ADMIN, CAP_SYSLOG}
 """To read a host: config space beyond its first bytes, and the kernel log."""
 
 # Source: linux/capability.h, linux/prctl.h.
@@ -45,7 +45,7 @@ class _Sets(ctypes.Structure):
     )
 
 
-def keep(capabilities: AbstractSet[Capability]) -> None:
+def keep(capabilities: AbstractSet[int]) -> None:
     """Give up all other capabilities, and never gain any by executing.
 
     Of this thread and those that it starts from now on; a process that has

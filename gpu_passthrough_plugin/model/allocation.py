@@ -100,6 +100,16 @@ class MalformedUnit:
     def __str__(self) -> str:
         return f"host {self.host}, unit {self.name}: {self.problem}"
 
+    @property
+    def remedy(self) -> str:
+        """Return what an operator does about it."""
+        if self.consumer is None:
+            return f"run 'gpu-passthrough inventory sync' on {self.host}"
+        return (
+            f"consumer {self.consumer} holds it: correct the record in the"
+            " database"
+        )
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UnitListing:

@@ -4,9 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import uuid as uuids
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Rebind
+
+
+def parse_uuid(text: str) -> str:
+    """Return a UUID in its canonical form.
+
+    :raises Invalid: when the text is not a UUID.
+    """
+    try:
+        return str(uuids.UUID(text))
+    except ValueError as error:
+        raise errors.Invalid(
+            f"{text!r} is not a UUID; expected one such as {uuids.UUID(int=0)}"
+        ) from error
 
 
 class Phase(enum.StrEnum):

@@ -143,6 +143,28 @@ def test_what_is_not_over_stays(
     assert world.ended.entries() == ((), ())
 
 
+def test_a_command_that_dies_while_it_asks_ends_no_guest(
+    world: World, libvirt: Libvirt
+) -> None:
+    """The guest runs, and does not hold its group yet."""
+    libvirt.calls("prepare")
+    devices = hostdev(GPU) + hostdev(AUDIO)
+    world.hypervisor.start(guest(devices=devices).text.decode())
+    before = world.snapshot()
+
+    def interrupted() -> AbstractContextManager[Hypervisor]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        publish(dataclasses.replace(world.context(), connect=interrupted))
+    ((entry,), _) = world.ended.entries()
+    assert entry.is_suspected
+    publish(world.context())
+    assert world.snapshot() == before
+    assert world.ended.entries() == ((), ())
+    assert not any("reset" in line for line in world.said)
+
+
 def test_a_suspended_guest_keeps_its_units(
     world: World, libvirt: Libvirt
 ) -> None:

@@ -207,7 +207,11 @@ class Applier:
             copy = self._store.copy(entry.digest)
             self._files.restore(path, copy, entry)
         else:
-            self._say(f"the copy of {path} is missing; restore it manually")
+            self._say(
+                f"{path} was not put back: its copy"
+                f" {self._store.copy(entry.digest)} is missing or damaged;"
+                " restore it manually"
+            )
 
     def _build(self, journal: BootJournal, change: Build) -> None:
         image = self._files.real(change.image)

@@ -17,6 +17,7 @@ from typing import BinaryIO
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host.boot import journal_format
 from gpu_passthrough_plugin.host.files import Files
+from gpu_passthrough_plugin.host.host_path import sync_folder
 from gpu_passthrough_plugin.host.local_lock import LocalLock
 from gpu_passthrough_plugin.host.ownership import make_private
 from gpu_passthrough_plugin.model.change_history import (
@@ -174,7 +175,7 @@ class JournalStore:
         try:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path)
-                _sync(self._folder)
+                sync_folder(self._folder)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{self._path}.new")
             if os.path.isdir(self._copies):
@@ -204,9 +205,9 @@ class JournalStore:
         make_private(self._folder)
         if is_new:
             make_private(folder)
-            _sync(os.path.dirname(folder))
+            sync_folder(os.path.dirname(folder))
         yield
-        _sync(folder)
+        sync_folder(folder)
 
     @contextlib.contextmanager
     def _translated(self, path: str) -> Iterator[None]:
@@ -227,14 +228,6 @@ def _created(path: str) -> BinaryIO:
     # The copied file may be secret.
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     return open(os.open(path, flags, 0o600), "wb")
-
-
-def _sync(folder: str) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 MAX_TEXT_BYTES = 1 << 20

@@ -24,9 +24,14 @@ def fail(error: Exception) -> bool:
     raise error
 
 
+class OfALedger(errors.Unavailable):
+    """As a ledger's driver has its own."""
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
+        (OfALedger("malformed answer"), errors.Unavailable),
         (errors.Refused("no 'x' \N{EN DASH} never"), errors.Refused),
         (errors.Conflict("raced"), errors.Conflict),
         (errors.Faults(("one", "two")), errors.Invalid),
@@ -42,6 +47,31 @@ def test_a_childs_error_is_raised(
     assert len(str(caught.value).splitlines()) == 1
     if isinstance(error, errors.Error):
         assert str(caught.value) == str(error)
+
+
+def test_a_long_error_keeps_its_kind() -> None:
+    error = errors.Refused("x" * 70_000)
+    with pytest.raises(errors.Refused, match=r"^x+$"):
+        hook_process.within(20, lambda: fail(error), "late")
+
+
+def test_a_child_ends_with_the_hook(tmp_path: Path) -> None:
+    code = (
+        "import sys, time\n"
+        "from gpu_passthrough_plugin.host import hook_process\n"
+        "def work():\n"
+        "    print('begun', file=open(sys.argv[1] + '/begun', 'w'))\n"
+        "    time.sleep(1)\n"
+        "    open(sys.argv[1] + '/done', 'w')\n"
+        "    return True\n"
+        "hook_process.within(20, work, 'late')\n"
+    )
+    with subprocess.Popen((sys.executable, "-c", code, str(tmp_path))) as hook:
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.01)
+        hook.kill()
+    time.sleep(1.5)
+    assert not (tmp_path / "done").exists()
 
 
 def die() -> bool:
