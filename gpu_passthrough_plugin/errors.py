@@ -1,8 +1,8 @@
 """Every error that this package raises on purpose.
 
-A message is one line that says what was found, what was wanted and what
-to do.  A subclass exists only where a caller acts differently.  That a
-group cannot be handed out is no error: it is a verdict with reasons.
+A message is one line that says what was found, what was expected and
+what to do.  A subclass exists only where a caller acts differently.  That
+a group cannot be handed out is not an error: it is a verdict with reasons.
 """
 
 
@@ -14,6 +14,20 @@ class Error(Exception):
 
 class Invalid(Error):
     """The call, the configuration or a document is wrong."""
+
+
+_MAX_SHOWN = 60
+
+
+def not_valid(name: str, value: object, expected: str) -> Invalid:
+    """Return the error of a value that is not what it has to be.
+
+    :param name: what the value is, or where it was found.
+    """
+    shown = repr(value)
+    if len(shown) > _MAX_SHOWN:
+        shown = f"{shown[:_MAX_SHOWN]}…"
+    return Invalid(f"{name} {shown} is not valid; expected {expected}")
 
 
 class Refused(Error):

@@ -30,6 +30,7 @@ BAD = {
     " AND class_code = 196608": "'zz'",
     "UPDATE unit SET address = '0000:01:00.9' WHERE id = :id": "00.9'",
     "UPDATE unit SET address = '0000:0A:00.0' WHERE id = :id": "'0000:0A",
+    "UPDATE unit SET address = '0000:05:00.0' WHERE id = :id": "05:00.0",
     "UPDATE unit SET switch = 'port' WHERE id = :id": "switch 'port'",
     "UPDATE unit SET state = 'bogus' WHERE id = :id": "state 'bogus'",
     "UPDATE unit SET state = 'active' WHERE id = :id": "no consumer",

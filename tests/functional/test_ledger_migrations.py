@@ -169,6 +169,8 @@ def test_the_newest_schema_refuses_what_is_malformed(old: SqlLedger) -> None:
         "UPDATE unit_function SET address = '' WHERE unit_id = 2",
         "UPDATE unit_function SET vendor_id = 65536 WHERE unit_id = 2",
         "UPDATE consumer SET uuid = 'A' WHERE id = 1",
+        "UPDATE consumer SET uuid = upper(uuid) WHERE id = 1",
+        "UPDATE consumer SET uuid = replace(uuid, 'a', '-') WHERE id = 1",
         "UPDATE host SET generation = -1 WHERE id = 1",
         "UPDATE supply SET place = -4",
     ):

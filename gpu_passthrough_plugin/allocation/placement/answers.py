@@ -16,25 +16,15 @@ from gpu_passthrough_plugin import errors
 Shape = Callable[[object, str], None]
 """Raises Invalid if a value is not of a shape; names where the value is."""
 
-_MAX_SHOWN = 60
-
-
-def invalid(place: str, value: object, expected: str) -> errors.Invalid:
-    """Return the error of a value that is not what it has to be."""
-    shown = repr(value)
-    if len(shown) > _MAX_SHOWN:
-        shown = f"{shown[:_MAX_SHOWN]}…"
-    return errors.Invalid(f"{place} is {shown}, expected {expected}")
-
 
 def _number(value: object, place: str) -> None:
     if type(value) is not int or value < 0:
-        raise invalid(place, value, "a number")
+        raise errors.not_valid(place, value, "a number")
 
 
 def _text(value: object, place: str) -> None:
     if not isinstance(value, str):
-        raise invalid(place, value, "text")
+        raise errors.not_valid(place, value, "text")
 
 
 def _anything(value: object, place: str) -> None:
@@ -52,7 +42,7 @@ def _optional(shape: Shape) -> Shape:
 def _list_of(shape: Shape) -> Shape:
     def check(value: object, place: str) -> None:
         if not isinstance(value, list):
-            raise invalid(place, value, "a list")
+            raise errors.not_valid(place, value, "a list")
         for item in value:
             shape(item, place)
 
@@ -62,7 +52,7 @@ def _list_of(shape: Shape) -> Shape:
 def _map_of(shape: Shape) -> Shape:
     def check(value: object, place: str) -> None:
         if not isinstance(value, Mapping):
-            raise invalid(place, value, "an object")
+            raise errors.not_valid(place, value, "an object")
         for key, item in value.items():
             shape(item, f"{place}/{key}")
 
@@ -72,7 +62,7 @@ def _map_of(shape: Shape) -> Shape:
 def _object(**fields: Shape) -> Shape:
     def check(value: object, place: str) -> None:
         if not isinstance(value, Mapping):
-            raise invalid(place, value, "an object")
+            raise errors.not_valid(place, value, "an object")
         for name, shape in fields.items():
             shape(value.get(name), f"{place}/{name}")
 

@@ -32,7 +32,6 @@ from gpu_passthrough_plugin.model.unit import (
     UnitRecord,
 )
 
-_MAX_SHOWN = 60
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -132,10 +131,13 @@ def _stored(rows: list[sa.Row[Any]]) -> StoredUnit:
         if row[_FUNCTION.start] is not None
     ]
     functions.sort(key=lambda f: f.address)
-    if not any(function.is_primary for function in functions):
-        raise errors.Invalid("no function of it is a primary")
+    own_address = _address(unit_address)
+    if own_address not in {f.address for f in functions if f.is_primary}:
+        raise errors.Invalid(
+            f"address {own_address} is not that of a primary function of it"
+        )
     unit = Unit(
-        key=UnitKey(_text("host name", host), _address(unit_address)),
+        key=UnitKey(_text("host name", host), own_address),
         iommu_group=_number("iommu_group", iommu_group),
         functions=tuple(functions),
         numa_node=_number_or_none("numa_node", numa_node),
@@ -177,13 +179,6 @@ def _malformed(rows: list[sa.Row[Any]], problem: str) -> MalformedRows:
         count(row[_GENERATION]),
         is_held=consumer_id is not None,
     )
-
-
-def _invalid(name: str, value: object, expected: str) -> errors.Invalid:
-    shown = repr(value)
-    if len(shown) > _MAX_SHOWN:
-        shown = f"{shown[:_MAX_SHOWN]}…"
-    return errors.Invalid(f"{name} {shown} is not valid; expected {expected}")
 
 
 @functools.lru_cache(4096)
@@ -230,7 +225,7 @@ def _vendor_and_product(
 def _device_type(value: object) -> DeviceType:
     if isinstance(value, str) and value in _DEVICE_TYPES:
         return DeviceType(value)
-    raise _invalid("device_type", value, ", ".join(DeviceType))
+    raise errors.not_valid("device_type", value, ", ".join(DeviceType))
 
 
 _DEVICE_TYPES = frozenset(DeviceType)
@@ -244,7 +239,7 @@ def _address(value: object, name: str = "address") -> Address:
         parsed = None
     # Statements find a unit by its address as text.
     if parsed is None or str(parsed) != value:
-        raise _invalid(name, value, "one such as 0000:06:00.0")
+        raise errors.not_valid(name, value, "one such as 0000:06:00.0")
     return parsed
 
 
@@ -253,7 +248,7 @@ def _number(
 ) -> int:
     if isinstance(value, int) and least <= value <= most:
         return value
-    raise _invalid(name, value, f"a number from {least} to {most}")
+    raise errors.not_valid(name, value, f"a number from {least} to {most}")
 
 
 def count(value: object) -> int:
@@ -271,13 +266,13 @@ def _number_or_none(name: str, value: object, least: int = 0) -> int | None:
 def _text(name: str, value: object) -> str:
     if isinstance(value, str):
         return value
-    raise _invalid(name, value, "text")
+    raise errors.not_valid(name, value, "text")
 
 
 def _state(value: object) -> State:
     if isinstance(value, str) and value in _STATES:
         return _STATES[value]
-    raise _invalid("state", value, ", ".join(State))
+    raise errors.not_valid("state", value, ", ".join(State))
 
 
 _STATES = {state.value: state for state in State}
@@ -293,7 +288,7 @@ def _words(value: object) -> frozenset[str]:
 def _consumer(value: object) -> str:
     if isinstance(value, str) and _UUID.fullmatch(value):
         return value
-    raise _invalid("consumer", value, "a UUID")
+    raise errors.not_valid("consumer", value, "a UUID")
 
 
 def host_problem(row: sa.Row[Any]) -> str:

@@ -62,10 +62,9 @@ _ADDRESS_FORMS = {
     "postgresql": f"{{0}} ~ '{_ADDRESS_PATTERN}'",
 }
 _UUID_FORMS = {
-    "sqlite": (
-        "{0} GLOB '????????-????-????-????-????????????'"
-        " AND {0} NOT GLOB '*[^0-9a-f-]*'"
-    ),
+    "sqlite": "{0} GLOB '"
+    + "-".join("[0-9a-f]" * digits for digits in (8, 4, 4, 4, 12))
+    + "'",
     "mysql": f"{{0}} REGEXP '{_UUID_PATTERN}'",
     "postgresql": f"{{0}} ~ '{_UUID_PATTERN}'",
 }

@@ -166,7 +166,7 @@ def test_malformed_traits_counters_and_summaries() -> None:
                 counter["used"] = "x"
             case "contradict":
                 unit["traits"].append(group)
-            case "traits is None":
+            case "traits None":
                 unit["traits"] = None
             case "primary":
                 unit["traits"] = []
@@ -175,7 +175,7 @@ def test_malformed_traits_counters_and_summaries() -> None:
         "total of 15",
         "'x'",
         "contradict",
-        "traits is None",
+        "traits None",
         "primary",
     ):
         read = malformed(functools.partial(spoil, problem))

@@ -29,8 +29,9 @@ _FORMS = {
         " AND substr({0}, 1, length({0}) - 8) GLOB '[0-9a-f][0-9a-f]"
         "[0-9a-f][0-9a-f]*'"
         " AND substr({0}, 1, length({0}) - 8) NOT GLOB '*[^0-9a-f]*'",
-        "{0} GLOB '????????-????-????-????-????????????'"
-        " AND {0} NOT GLOB '*[^0-9a-f-]*'",
+        "{0} GLOB '"
+        + "-".join("[0-9a-f]" * digits for digits in (8, 4, 4, 4, 12))
+        + "'",
     ),
     "mysql": (
         "{0} REGEXP '^[0-9a-f]{{4,8}}:[0-9a-f]{{2}}:[01][0-9a-f][.][0-7]$'",
