@@ -8,10 +8,8 @@ function satisfies an alias; or the fragment says why not.
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -29,15 +27,15 @@ from gpu_passthrough_plugin.nova.lint import (
     host_view,
 )
 from gpu_passthrough_plugin.nova.lint.host_view import HostView
+from tests.functional.nova import real_nova
 from tests.functional.nova.fragments import Fragment, fragments
+from tests.functional.nova.real_nova import Nova
 from tests.trees import hosts
 from tests.trees.host import Host
 from tests.unit.nova.lint.build import groups
 
-CHECKOUT = Path(__file__).parents[2]
-FOLDER = Path("tests", "functional", "nova")
-# Each release with the requirements of its environment.
-RELEASES = {34: "requirements.txt"}
+# The releases that are asked.
+RELEASES = (34,)
 # The checks whose failures say that a service of Nova's does not start; the
 # last only where it reports to Placement.
 STARTING = ("values", "keys", "aliases", "alias names")
@@ -57,25 +55,6 @@ class Verdict(NamedTuple):
     aliases: Mapping[str, Sequence[str]]
 
 
-class Nova:
-    """Nova's own code, asked by lines of JSON."""
-
-    def __init__(
-        self, release: Release, given: IO[str], taken: IO[str]
-    ) -> None:
-        self.release = release
-        self._given, self._taken = given, taken
-
-    def judge(self, text: str) -> Verdict:
-        """What Nova makes of a configuration on the described host."""
-        return Verdict(**self.answer(conf=text, devices=DEVICES))
-
-    def answer(self, **question: object) -> Any:
-        self._given.write(json.dumps(question) + "\n")
-        self._given.flush()
-        return json.loads(self._taken.readline())
-
-
 def described() -> Host:
     """A card of four functions, and a NIC with two virtual functions."""
     host = hosts.virtual_functions()
@@ -89,30 +68,12 @@ def described() -> Host:
 GROUPS = groups(described())
 
 
-def seen(view: HostView) -> list[dict[str, Any]]:
-    """The host's functions, as nova-compute would see them."""
-    found = []
-    for device in view.devices:
-        assert isinstance(device.vendor_id, int)
-        assert isinstance(device.product_id, int)
-        one = {
-            "address": str(device.address),
-            "vendor_id": f"{device.vendor_id:04x}",
-            "product_id": f"{device.product_id:04x}",
-            "dev_type": device.device_type,
-        }
-        if device.physical is not None:
-            one["parent_addr"] = str(device.physical)
-        found.append(one)
-    return found
-
-
 def applied(text: str, release: Release) -> HostView:
     conf = configuration.read([("nova.conf", text.encode())])
     return host_view.apply(conf, GROUPS, release)
 
 
-DEVICES = seen(applied("", Release(34)))
+DEVICES = real_nova.seen(GROUPS)
 
 
 def ours(text: str, release: Release) -> Verdict:
@@ -151,32 +112,15 @@ def ours(text: str, release: Release) -> Verdict:
 def nova(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Nova]:
-    requirements = FOLDER / RELEASES[request.param]
-    made = subprocess.run(
-        [FOLDER / "environment.sh", requirements],
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=900,
-    )
-    python = Path(made.stdout.split()[-1]) / "bin" / "python"
     log = tmp_path_factory.mktemp("judge") / "log"
-    with (
-        log.open("w") as errors_file,
-        subprocess.Popen(
-            [python, FOLDER / "judge.py"],
-            cwd=CHECKOUT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors_file,
-            text=True,
-        ) as process,
-    ):
-        assert process.stdin
-        assert process.stdout
-        yield Nova(Release(request.param), process.stdin, process.stdout)
-        process.stdin.close()
+    with real_nova.started(request.param, log) as nova:
+        yield nova
+
+
+def theirs_of(text: str, nova: Nova) -> Verdict:
+    """What Nova makes of a configuration on the described host."""
+    judgement = nova.judge(text, DEVICES)
+    return Verdict(judgement.refused, judgement.listed, judgement.aliases)
 
 
 def comparable(text: str, verdict: Verdict) -> Any:
@@ -193,7 +137,7 @@ def comparable(text: str, verdict: Verdict) -> Any:
 
 @pytest.mark.parametrize("fragment", [*fragments()], ids=lambda f: f.text[:60])
 def test_a_fragment(fragment: Fragment, nova: Nova) -> None:
-    theirs = nova.judge(fragment.text)
+    theirs = theirs_of(fragment.text, nova)
     mine = ours(fragment.text, nova.release)
     is_same = comparable(fragment.text, theirs) == comparable(
         fragment.text, mine
@@ -296,6 +240,6 @@ def configurations(draw: st.DrawFn) -> str:
 )
 @given(configurations())
 def test_whatever_is_configured(nova: Nova, text: str) -> None:
-    theirs = nova.judge(text)
+    theirs = theirs_of(text, nova)
     mine = ours(text, nova.release)
     assert comparable(text, theirs) == comparable(text, mine), (theirs, mine)

@@ -21,30 +21,45 @@ For a configuration:
 
 refused
     what Nova does not start with, as text; empty where it starts.
+service
+    which service does not start then: ``nova-compute``, ``nova-api`` or
+    ``nova-scheduler``; ``report`` where nova-compute cannot report the
+    devices to Placement; or ``files`` where oslo.config reads none of it.
 listed
     for each address of a function that Nova may hand out, the number of
     the ``device_spec`` entry that lists it.
 aliases
     for each alias the addresses that a request for it may get, by the
     pools alone: what Placement is asked for is not looked at.
+unsatisfied
+    the aliases that no request of a flavor gets a device of this host for.
+    Where the scheduler asks Placement, one of the providers that were
+    reported has to have the class and the traits.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import nova.conf
-from nova import context, objects
-from nova.compute import pci_placement_translator
-from nova.pci import request, stats, utils, whitelist
+from nova import context, exception, objects
+from nova.compute import pci_placement_translator, provider_tree
+from nova.pci import manager, request, stats, utils
+from nova.scheduler import filters, host_manager, weights
 
 Device = Mapping[str, Any]
 
 _REQUEST = "00000000-0000-4000-8000-000000000000"
+_HOST = "host"
+# What Placement takes as the name of a class or trait that is no standard
+# one.  Source: placement, schemas/common.py, resource_class.py and trait.py.
+_CUSTOM = re.compile("CUSTOM_[A-Z0-9_]{1,248}")
 
 CONF = nova.conf.CONF
 
@@ -62,22 +77,47 @@ def answer(question: Mapping[str, Any]) -> dict[str, Any]:
     with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
         file.write(question["conf"])
         file.flush()
-        try:
-            read(file.name)
-            specs = whitelist.Whitelist(CONF.pci.device_spec)
-            report(specs, devices)
-            aliases = parsed_aliases()
-        # Nova's exceptions have no common root, and some are Python's own.
-        except Exception as error:  # noqa: BLE001 - whatever it is, Nova ends
-            refused = f"{type(error).__name__}: {error}"
-            return {"refused": refused, "listed": {}, "aliases": {}}
+        return judged(file.name, devices)
+
+
+def judged(path: str, devices: Sequence[Device]) -> dict[str, Any]:
+    service = "files"
+    try:
+        read(path)
+        service = "nova-compute"
+        tracker = tracked(devices)
+        service = "nova-api"
+        aliases = parsed_aliases()
+        service = "nova-scheduler"
+        load_filters()
+        service = "report"
+        providers = reported(tracker)
+    # Nova's exceptions have no common root, and some are Python's own.
+    except Exception as error:  # noqa: BLE001 - whatever it is, Nova ends
+        return {
+            "refused": f"{type(error).__name__}: {error}",
+            "service": service,
+            "listed": {},
+            "aliases": {},
+            "unsatisfied": [],
+        }
+    specs = tracker.dev_filter
+    # Without those whose address Nova cannot read, which it leaves.
+    known = {device.address for device in tracker.pci_devs}
+    devices = [device for device in devices if device["address"] in known]
     return {
         "refused": "",
+        "service": "",
         "listed": listed(specs, devices),
         "aliases": {
             name: [d["address"] for d in devices if fits(specs, alias, d)]
             for name, alias in aliases.items()
         },
+        "unsatisfied": sorted(
+            name
+            for name in aliases
+            if not is_satisfied(name, tracker, providers)
+        ),
     }
 
 
@@ -96,33 +136,111 @@ def read(path: str) -> None:
          default_config_dirs=[])  # fmt: skip
 
 
+def alias_parser() -> Callable[[], Any]:
+    """The function that reads all aliases; it has had two names."""
+    newest = getattr(request, "get_alias_from_config", None)
+    parse: Callable[[], Any] = newest or request._get_alias_from_config
+    return parse
+
+
 def parsed_aliases() -> Mapping[str, Any]:
-    """Policy and specs by name; the function has had two names."""
-    parse = getattr(request, "get_alias_from_config", None)
-    parse = parse or request._get_alias_from_config
-    found: Mapping[str, Any] = getattr(parse, "__wrapped__", parse)()
+    """Policy and specs by name."""
+    parse = alias_parser()
+    # Later releases keep what they read.
+    getattr(parse, "cache_clear", lambda: None)()
+    found: Mapping[str, Any] = parse()
     return found
 
 
-def report(specs: Any, devices: Sequence[Device]) -> None:
-    """Report the devices to Placement, as far as that needs no Placement."""
-    if not CONF.pci.report_in_placement:
+def tracked(devices: Sequence[Device]) -> Any:
+    """The tracker of a nova-compute that has just started."""
+    # Which the driver reads first of all.
+    _ = CONF.libvirt.cpu_mode
+    node = types.SimpleNamespace(id=1, numa_topology=None)
+    tracker = manager.PciDevTracker(context.get_admin_context(), node)
+    tracker.update_devices_from_hypervisor_resources(
+        json.dumps([{"numa_node": None, "label": "", **d} for d in devices])
+    )
+    return tracker
+
+
+def load_filters() -> None:
+    """Load what nova-scheduler loads when it starts.
+
+    Source: nova, scheduler/host_manager.py (HostManager.__init__).
+    """
+    options = CONF.filter_scheduler
+    scheduler = object.__new__(host_manager.HostManager)
+    classes = filters.HostFilterHandler().get_matching_classes(
+        options.available_filters
+    )
+    scheduler.filter_cls_map = {cls.__name__: cls for cls in classes}
+    scheduler.filter_obj_map = {}
+    scheduler._choose_host_filters(options.enabled_filters)
+    weights.HostWeightHandler().get_matching_classes(options.weight_classes)
+
+
+def reported(tracker: Any) -> Sequence[Any]:
+    """The providers of devices that nova-compute reports to Placement.
+
+    :raises ValueError: when Placement refuses a name.
+    """
+    tree = provider_tree.ProviderTree()
+    tree.new_root(_HOST, _REQUEST)
+    pci_placement_translator.update_provider_tree_for_pci(
+        tree, _HOST, tracker, {}, []
+    )
+    providers = [tree.data(uuid) for uuid in tree.get_provider_uuids()]
+    for name in {n for p in providers for n in (*p.inventory, *p.traits)}:
+        if name.startswith("CUSTOM_") and not _CUSTOM.fullmatch(name):
+            raise ValueError(f"Placement takes no {name}")
+    return providers
+
+
+def is_satisfied(name: str, tracker: Any, providers: Sequence[Any]) -> bool:
+    """Whether a flavor that requests the alias gets a device."""
+    try:
+        (asked,) = request._translate_alias_to_requests(f"{name}:1")
+        return any(
+            tracker.stats.support_requests([asked], mapping)
+            for mapping in mappings(asked, providers)
+        )
+    # Of a name that no flavor can spell, and of several specs where
+    # Placement is asked.
+    except (ValueError, exception.PciRequestAliasNotDefined):
+        return False
+
+
+def mappings(
+    asked: Any, providers: Sequence[Any]
+) -> Iterator[Mapping[str, Sequence[str]]]:
+    """Each answer of Placement: from which provider a request may be met.
+
+    Where the scheduler does not ask, that is one with nothing in it.
+    """
+    requests = objects.InstancePCIRequests(requests=[asked])
+    spec = objects.RequestSpec(pci_requests=requests, requested_resources=[])
+    spec.generate_request_groups_from_pci_requests()
+    if not spec.requested_resources:
+        yield {}
         return
-    pci_placement_translator.ensure_no_dev_spec_with_devname(specs.specs)
-    view = pci_placement_translator.PlacementView("host", [])
-    for device in devices:
-        if specs.device_assignable(dict(device)):
-            found = pci_device(device)
-            view.process_dev(found, specs.get_devspec(found))
+    (group,) = spec.requested_resources
+    for provider in providers:
+        is_offered = all(
+            provider.inventory.get(name, {}).get("total", 0) >= amount
+            for name, amount in group.resources.items()
+        )
+        if is_offered and group.required_traits <= {*provider.traits}:
+            yield {group.requester_id: [provider.uuid]}
 
 
 def listed(specs: Any, devices: Sequence[Device]) -> dict[str, int]:
     """The entry that lists each device, by its number."""
-    found = {}
-    for device in devices:
-        spec = specs.device_assignable(dict(device))
-        if spec is not None:
-            found[device["address"]] = specs.specs.index(spec)
+    found: dict[str, int] = {}
+    for number, spec in enumerate(specs.specs):
+        for device in devices:
+            if spec.match(dict(device)):
+                found.setdefault(device["address"], number)
     return found
 
 
@@ -153,6 +271,10 @@ def pci_device(device: Device) -> Any:
 
 def main() -> None:
     objects.register_all()
+    # In the place of a look at a database: a host that was never tracked.
+    objects.PciDeviceList.get_by_compute_node = lambda context, node: (
+        objects.PciDeviceList(objects=[])
+    )
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), flush=True)
 
