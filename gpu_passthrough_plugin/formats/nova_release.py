@@ -14,7 +14,7 @@ _VERSION = re.compile(r"[0-9]+(\.[0-9]+)*((\.0)?(rc|b|\.dev)[0-9]+)?")
 
 
 class Feature(enum.StrEnum):
-    """An option or key that not every release knows."""
+    """An option, key or check that not every release has."""
 
     REPORT = "[pci] report_in_placement"
     SCHEDULE = "[filter_scheduler] pci_in_placement"
@@ -26,6 +26,8 @@ class Feature(enum.StrEnum):
     ALIAS_CLASS = "resource_class in alias"
     ALIAS_TRAITS = "traits in alias"
     ALIAS_MIGRATABLE = "live_migratable in alias"
+    ALIAS_CHECKED = "aliases checked when a service starts"
+    ONE_POOL = "one pool of each resource provider"
     ADDRESS_BITS = "hw:maxphysaddr_mode in flavors"
     CANDIDATES = "[placement] max_allocation_candidates"
     WIDE_TREES = "[workarounds] optimize_for_wide_provider_trees"
@@ -33,8 +35,9 @@ class Feature(enum.StrEnum):
 
 # The first release that supports each; Placement's by the release of Nova of
 # the same cycle (Nova 28, Placement 10).  Source: nova/conf/pci.py,
-# nova/conf/scheduler.py, nova/pci/devspec.py and nova/pci/request.py of the
-# last point release of each series, 26.3.0 to 34.0.0.  Placement's limit:
+# nova/conf/scheduler.py, nova/pci/devspec.py, nova/pci/request.py,
+# nova/pci/stats.py and nova/compute/manager.py of the last point release of
+# each series, 26.3.0 to 34.0.0.  Placement's limit:
 # placement/conf/placement.py of 8.0.0 to 16.0.0; it was added in 13 and
 # backported to the last point releases of 10, 11 and 12.  Its option for wide
 # trees was added in 15; it is in 13.0.1 as well, but not in 14.0.0.
@@ -49,12 +52,14 @@ SINCE: Mapping[Feature, int] = {
     Feature.ALIAS_CLASS: 27,
     Feature.ALIAS_TRAITS: 27,
     Feature.ALIAS_MIGRATABLE: 31,
+    Feature.ALIAS_CHECKED: 31,
+    Feature.ONE_POOL: 31,
     Feature.ADDRESS_BITS: 28,
     Feature.CANDIDATES: 28,
     Feature.WIDE_TREES: 33,
 }
 
-# Source: https://releases.openstack.org/
+# Source: https://releases.openstack.org/, data/series_status.yaml.
 CYCLES: Mapping[int, str] = {
     26: "zed",
     27: "2023.1",
@@ -65,6 +70,17 @@ CYCLES: Mapping[int, str] = {
     32: "2025.2",
     33: "2026.1",
     34: "2026.2",
+}
+_CODE_NAMES: Mapping[int, str] = {
+    26: "zed",
+    27: "antelope",
+    28: "bobcat",
+    29: "caracal",
+    30: "dalmatian",
+    31: "epoxy",
+    32: "flamingo",
+    33: "gazpacho",
+    34: "hibiscus",
 }
 
 
@@ -93,16 +109,18 @@ def parse(text: str) -> Release:
     """Return the release that ``text`` names.
 
     :param text: a number or version such as ``31`` or ``31.2.0``, or a
-        cycle such as ``2025.1`` or ``zed``.
+        cycle such as ``2025.1`` or ``epoxy``.
     :raises Invalid: when it names none of ``CYCLES``.
     """
     name = text.strip().lower()
     for number, cycle in CYCLES.items():
         is_number = name.partition(".")[0] == str(number)
-        if name == cycle or (is_number and _VERSION.fullmatch(name)):
+        if name in (cycle, _CODE_NAMES[number]) or (
+            is_number and _VERSION.fullmatch(name)
+        ):
             return Release(number)
     raise errors.Invalid(
         f"{text!r} is not a supported release of Nova; expected"
         f" {OLDEST.number} to {NEWEST.number}, or a name such as"
-        f" {CYCLES[NEWEST.number]}"
+        f" {CYCLES[NEWEST.number]} or {_CODE_NAMES[NEWEST.number]}"
     )

@@ -22,6 +22,14 @@ from gpu_passthrough_plugin.formats.nova_release import Feature, Release
         ("34.0.0.0rc1", 34),
         ("33.1.0.dev12", 33),
         ("2026.2", 34),
+        ("antelope", 27),
+        ("Bobcat", 28),
+        ("caracal", 29),
+        ("dalmatian", 30),
+        ("epoxy", 31),
+        ("flamingo", 32),
+        ("gazpacho", 33),
+        ("hibiscus", 34),
     ],
 )
 def test_names(text: str, number: int) -> None:
@@ -29,7 +37,21 @@ def test_names(text: str, number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "25", "35", "2022.1", "x", "3", ".", "31.", "31.x", "31.rc"]
+    "text",
+    [
+        "",
+        "25",
+        "35",
+        "2022.1",
+        "2026",
+        "yoga",
+        "x",
+        "3",
+        ".",
+        "31.",
+        "31.x",
+        "31.rc",
+    ],
 )
 def test_no_release(text: str) -> None:
     with pytest.raises(errors.Invalid, match="26 to 34"):
