@@ -221,8 +221,10 @@ class NovaCheck(Lister):
     Reports [pci] device_spec and alias entries that match no device, only
     part of an IOMMU group, several cards, or a device that the host needs.
     Several files are read in order, as Nova reads them: device_spec and
-    alias entries add up; of any other option the last one counts. The exit
-    status is 1 if any check fails.
+    alias entries add up; of any other option the last one counts, or Nova's
+    default. Without the scheduler's files (nothing in [filter_scheduler])
+    what only they decide is a warning. The exit status is 1 if any check
+    fails.
     """
 
     reads_only = True
@@ -235,7 +237,7 @@ class NovaCheck(Lister):
             nargs="+",
             metavar="FILE",
             help="such as /etc/nova/nova.conf; all files that nova-compute"
-            " reads, in its order",
+            " reads, in its order, then those of nova-api and nova-scheduler",
         )
         return parser
 

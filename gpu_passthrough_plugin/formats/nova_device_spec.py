@@ -24,13 +24,18 @@ from gpu_passthrough_plugin.formats.nova_pci_address import (
     EVERYTHING,
     AddressPattern,
 )
-from gpu_passthrough_plugin.formats.nova_release import Feature
+from gpu_passthrough_plugin.formats.nova_release import (
+    NEWEST,
+    Feature,
+    Release,
+)
 from gpu_passthrough_plugin.model import trait
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.reading import Unknown
 
 _MAX_ID = 0xFFFF
 NETWORK_TAG = "physical_network"
+REMOTE_TAG = "remote_managed"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,8 +75,21 @@ class DeviceSpec:
 
     @property
     def is_network(self) -> bool:
-        """Return whether only Neutron requests its devices, not Placement."""
+        """Return whether only Neutron requests its devices, not Placement.
+
+        Not with null, the value for overlays: Nova reports these.
+        Source: nova, compute/pci_placement_translator.py (_add_dev).
+        """
         return bool(self.tags.get(NETWORK_TAG))
+
+    @property
+    def is_remote_managed(self) -> bool:
+        """Return whether a DPU manages its devices, so no alias gets them.
+
+        Source: nova, pci/devspec.py and pci/stats.py
+        (_filter_pools_for_unrequested_remote_managed_devices).
+        """
+        return nova_entry.boolean(self.tags.get(REMOTE_TAG)) is True
 
     @property
     def given_traits(self) -> frozenset[str]:
@@ -155,11 +173,11 @@ KEYS: Mapping[str, Key] = {
     "one_time_use": Key(nova_entry.yes_or_no, Feature.SPEC_ONCE, True),
     NETWORK_TAG: Key(_anything),
     "trusted": Key(_anything),
-    "remote_managed": Key(_anything),
+    REMOTE_TAG: Key(_anything),
 }
 """Every key that Nova itself reads: any other is a tag that it keeps."""
 
-_TAGS = (NETWORK_TAG, "trusted", "remote_managed")
+_TAGS = (NETWORK_TAG, "trusted", REMOTE_TAG)
 _FIELDS = frozenset(KEYS) - {*_TAGS}
 
 
@@ -175,12 +193,19 @@ def load(text: str) -> Iterator[Mapping[str, object]]:
         yield entry
 
 
-def read(entry: Mapping[str, object]) -> DeviceSpec:
+def read(entry: Mapping[str, object], release: Release = NEWEST) -> DeviceSpec:
     """Return the entry that a JSON object is.
 
+    :param release: to one that does not know a key it is a tag.
     :raises Faults: with everything in it that Nova refuses.
     """
-    faults = list(nova_entry.faults(entry, KEYS))
+    keys = {
+        name: key
+        for name, key in KEYS.items()
+        if key.feature is None or release.knows(key.feature)
+    }
+    fields = {k: v for k, v in entry.items() if k in keys and k in _FIELDS}
+    faults = list(nova_entry.faults(entry, keys))
     if entry.get("devname") and entry.get("address"):
         faults.append("the entry has both address and devname; keep one")
     address, ids = EVERYTHING, dict[str, int | None]()
@@ -200,12 +225,12 @@ def read(entry: Mapping[str, object]) -> DeviceSpec:
         vendor_id=ids["vendor_id"],
         product_id=ids["product_id"],
         devname=_text(entry, "devname"),
-        resource_class=_text(entry, "resource_class"),
-        traits=nova_entry.names(_text(entry, "traits") or ""),
-        managed=nova_entry.boolean(entry.get("managed")),
-        live_migratable=nova_entry.boolean(entry.get("live_migratable")),
-        one_time_use=nova_entry.boolean(entry.get("one_time_use")),
-        tags={k: v for k, v in entry.items() if k not in _FIELDS},
+        resource_class=_text(fields, "resource_class"),
+        traits=nova_entry.names(_text(fields, "traits") or ""),
+        managed=nova_entry.boolean(fields.get("managed")),
+        live_migratable=nova_entry.boolean(fields.get("live_migratable")),
+        one_time_use=nova_entry.boolean(fields.get("one_time_use")),
+        tags={k: v for k, v in entry.items() if k not in fields},
     )
 
 

@@ -1,21 +1,38 @@
 """oslo.config's configuration files: each value, and the line it is on.
 
-oslo.config's own parser reads them.  Where it stops at the first line that
-it cannot read, this goes on, so that all such lines are reported together.
-Source: oslo.config, iniparser.py and cfg.py (ConfigParser).
+oslo.config's own parser and types read them.  Where its parser stops at the
+first line that it cannot read, this goes on: all are reported together.
+Source: oslo.config, iniparser.py, cfg.py (ConfigParser) and types.py.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from oslo_config import iniparser
+from oslo_config import iniparser, types
 
 DEFAULT = "DEFAULT"
+
+boolean = types.Boolean()
+"""Return the boolean that a text is.
+
+:raises ValueError: when oslo.config takes it for none.
+"""
 
 # An operator's longest file has some thousand lines.
 MAX_BYTES = 1 << 20
 _SHOWN = 60
+
+
+def one_of(choices: Sequence[str]) -> Any:
+    """Return a reader of one of these texts, which raises ValueError."""
+    return types.String(choices=list(choices))
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Return the texts in a list that is separated by commas."""
+    return tuple(types.List()(text))
 
 
 class Value(NamedTuple):

@@ -158,7 +158,11 @@ ROOMS = {
         ),
     ),
     # Readers of texts that somebody else defines: pure, and for everybody.
-    "formats": Room(packages=frozenset({"lxml", "oslo_config.iniparser"})),
+    "formats": Room(
+        packages=frozenset(
+            {"lxml", "oslo_config.iniparser", "oslo_config.types"}
+        )
+    ),
     **{stage: Room() for stage in STAGES},
     "discovery": Room(doors=READING_OS | {"builtins.open"}),
     # Asks the kernel for routes, in the host's network namespace.

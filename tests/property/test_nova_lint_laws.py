@@ -24,6 +24,7 @@ from gpu_passthrough_plugin.model.group import Group, Member, Role, Verdict
 from gpu_passthrough_plugin.nova.lint import check, configuration
 from gpu_passthrough_plugin.nova.lint.configuration import NovaConf
 from gpu_passthrough_plugin.nova.lint.host_view import devices
+from tests.unit.nova.lint.build import FILTER
 
 addresses = st.builds(
     Address,
@@ -88,8 +89,7 @@ def said(
     """The details of what is not fine, of a file with these values."""
     lines = [f"device_spec = {one}" for one in specs]
     lines += [f"alias = {one}" for one in dict.fromkeys(aliases)]
-    text = "\n".join(["[filter_scheduler]", "pci_in_placement = True",
-                      "[pci]", *lines])  # fmt: skip
+    text = "\n".join([FILTER, "[pci]", *lines])
     read = configuration.read([("nova.conf", text.encode())])
     return [
         f.detail

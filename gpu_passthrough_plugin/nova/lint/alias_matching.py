@@ -7,17 +7,18 @@ compute/pci_placement_translator.py.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from gpu_passthrough_plugin.formats import device_ids
 from gpu_passthrough_plugin.formats.nova_alias import AliasEntry
-from gpu_passthrough_plugin.formats.nova_device_spec import DeviceSpec
 from gpu_passthrough_plugin.model import resource_class
 from gpu_passthrough_plugin.model.finding import Status
-from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.model.unit import DeviceType
+from gpu_passthrough_plugin.nova.lint.configuration import Placed
 from gpu_passthrough_plugin.nova.lint.host_view import (
+    Assignable,
+    Condition,
     Device,
     HostView,
     Problem,
@@ -28,45 +29,35 @@ ALIAS_MATCHES = "alias matches"
 
 FAIL, WARN = Status.FAIL, Status.WARN
 
-# Source: os_traits 3.6.0; nova, compute/pci_placement_translator.py
-# (_get_traits_for_dev, add_parent).
-_MANAGED = "COMPUTE_MANAGED_PCI_DEVICE"
-_MIGRATABLE = "HW_PCI_LIVE_MIGRATABLE"
-_ONE_TIME_USE = "HW_PCI_ONE_TIME_USE"
+# Source: nova, pci/stats.py (pool_keys, _create_pool_keys_from_dev) and
+# objects/fields.py (PciDeviceType).
+_TYPE_TAG, _CAPABILITY_TAG = "dev_type", "capability_type"
+_VDPA = "vdpa"
 
 
 class _Offered(NamedTuple):
     """A function that an alias may match, and the entry that lists it.
 
-    :param spec: None where no file lists anything.
+    :param entry: None where no file lists anything.
     """
 
     device: Device
-    spec: DeviceSpec | None
+    entry: Assignable | None
 
     @property
-    def resource_class(self) -> str:
-        """Return the class that Nova reports the function as; "" for none."""
-        if self.spec is None or self.spec.is_network:
-            return ""
-        if self.spec.resource_class:
-            return resource_class.normal(self.spec.resource_class)
-        vendor, product = self.device.vendor_id, self.device.product_id
-        if isinstance(vendor, Unknown) or isinstance(product, Unknown):
-            return ""
-        return resource_class.of_ids(vendor, product)
+    def tags(self) -> Mapping[str, object]:
+        return {} if self.entry is None else self.entry.spec.tags
 
     @property
-    def traits(self) -> frozenset[str]:
-        """Return the traits that Nova reports, with those it adds itself."""
-        if self.spec is None:
-            return frozenset()
-        added = {_MANAGED}
-        if self.spec.live_migratable:
-            added.add(_MIGRATABLE)
-        if self.spec.one_time_use:
-            added.add(_ONE_TIME_USE)
-        return self.spec.given_traits | added
+    def device_type(self) -> object:
+        """Return what Nova takes for its type; None if that is not known.
+
+        A tag of the entry replaces what the device says.
+        Source: nova, pci/stats.py (_create_pool_keys_from_dev).
+        """
+        if _TYPE_TAG in self.tags:
+            return str(self.tags[_TYPE_TAG])
+        return self.device.device_type
 
 
 class _Step(NamedTuple):
@@ -75,7 +66,7 @@ class _Step(NamedTuple):
     :param names: what the texts name where no function that is left fits.
     """
 
-    fits: Callable[[AliasEntry, _Offered, HostView], bool]
+    fits: Callable[[AliasEntry, _Offered], bool]
     names: Callable[[AliasEntry, Sequence[_Offered]], tuple[str, ...]]
     text: str
     remedy: str
@@ -87,36 +78,60 @@ def _fits_ids(alias: AliasEntry, device: Device) -> bool:
     return is_vendor and alias.product_id in (None, product)
 
 
-def _fits_type(alias: AliasEntry, offered: _Offered, view: HostView) -> bool:
-    """Return whether the type fits; a type-PF needs an alias that sets it."""
-    device_type = offered.device.device_type
+def _fits_type(alias: AliasEntry, offered: _Offered) -> bool:
+    """Return whether the type fits; a type-PF needs an alias that sets it.
+
+    Source: nova, pci/stats.py (_filter_pools_for_unrequested_pfs,
+    _filter_pools_for_unrequested_vdpa_devices).
+    """
+    device_type = offered.device_type
     if device_type is None:
         return True
+    if device_type == _VDPA:
+        return False
     if alias.device_type is None:
-        return device_type is not DeviceType.PF
-    return device_type is alias.device_type
+        return device_type != DeviceType.PF
+    return str(device_type).lower() == alias.device_type.lower()
 
 
 def _types(alias: AliasEntry, left: Sequence[_Offered]) -> tuple[str, ...]:
-    types = sorted(
-        {o.device.device_type for o in left if o.device.device_type}
-    )
+    types = sorted({str(o.device_type) for o in left if o.device_type})
     own = alias.device_type
+    tagged = any(_TYPE_TAG in o.tags for o in left)
     return (
         f"asks for {own}" if own else "has no device_type",
         str(left[0].device.address),
-        " or ".join(types),
-        types[0],
+        " or ".join(types) + (" by the tag dev_type" if tagged else ""),
+        "remove dev_type from its device_spec"
+        if tagged
+        else f'set "device_type": "{types[0]}"',
     )
 
 
-def _fits_class(alias: AliasEntry, offered: _Offered, view: HostView) -> bool:
-    is_placed = bool(
-        alias.resource_class or alias.traits or view.conf.pci_in_placement
-    )
-    if offered.spec is None or not is_placed:
+def _fits_management(alias: AliasEntry, offered: _Offered) -> bool:
+    return offered.entry is None or not offered.entry.spec.is_remote_managed
+
+
+def _fits_capability(alias: AliasEntry, offered: _Offered) -> bool:
+    """Source: nova, pci/utils.py (pci_device_prop_match)."""
+    tag = str(offered.tags.get(_CAPABILITY_TAG)).lower()
+    return alias.capability_type in (None, tag)
+
+
+def _fits_migration(alias: AliasEntry, offered: _Offered) -> bool:
+    if alias.live_migratable is None or offered.entry is None:
         return True
-    return _requested_class(alias) == offered.resource_class != ""
+    return offered.entry.spec.live_migratable is alias.live_migratable
+
+
+def _migration(alias: AliasEntry, left: Sequence[_Offered]) -> tuple[str, ...]:
+    return ("yes" if alias.live_migratable else "no",)
+
+
+def _fits_class(alias: AliasEntry, offered: _Offered) -> bool:
+    if offered.entry is None:
+        return True
+    return _requested_class(alias) == offered.entry.resource_class != ""
 
 
 def _requested_class(alias: AliasEntry) -> str:
@@ -128,47 +143,52 @@ def _requested_class(alias: AliasEntry) -> str:
 
 
 def _classes(alias: AliasEntry, left: Sequence[_Offered]) -> tuple[str, ...]:
-    offered = sorted({o.resource_class for o in left} - {""})
+    offered = sorted({o.entry.resource_class for o in left if o.entry} - {""})
     return _requested_class(alias), ", ".join(offered) or "no class"
 
 
-def _fits_traits(alias: AliasEntry, offered: _Offered, view: HostView) -> bool:
-    return offered.spec is None or alias.required_traits <= offered.traits
+def _fits_traits(alias: AliasEntry, offered: _Offered) -> bool:
+    entry = offered.entry
+    return entry is None or alias.required_traits <= entry.traits
 
 
 def _missing(alias: AliasEntry, left: Sequence[_Offered]) -> tuple[str, ...]:
     missing = [
-        sorted(alias.required_traits - o.traits) for o in left if o.spec
+        sorted(alias.required_traits - o.entry.traits) for o in left if o.entry
     ]
     fewest = min(missing, key=len)
     return (", ".join(fewest),)
 
 
-def _fits_migration(
-    alias: AliasEntry, offered: _Offered, view: HostView
-) -> bool:
-    if alias.live_migratable is None or offered.spec is None:
-        return True
-    return offered.spec.live_migratable is alias.live_migratable
+def _no_names(alias: AliasEntry, left: Sequence[_Offered]) -> tuple[str, ...]:
+    return ()
 
 
-def _migration(alias: AliasEntry, left: Sequence[_Offered]) -> tuple[str, ...]:
-    return ("yes" if alias.live_migratable else "no",)
-
-
-# In the order in which they are tried, after the ids.
-_STEPS = (
-    _Step(_fits_type, _types, "it {0}, and {1} is {2}",
-          'set "device_type": "{3}"'),
+# In the order in which they are tried, after the ids: what Nova looks at in
+# its pools, and what it asks Placement for where that is turned on.
+_POOL_STEPS = (
+    _Step(_fits_type, _types, "it {0}, and {1} is {2}", "{3}"),
+    _Step(_fits_management, _no_names,
+          "device_spec sets remote_managed, and only Neutron's ports get such"
+          " functions", "remove remote_managed there, or the alias"),
+    _Step(_fits_capability, _no_names,
+          "no device_spec of its functions has the tag capability_type",
+          "remove capability_type from the alias"),
+    _Step(_fits_migration, _migration,
+          "no device_spec has live_migratable {0}",
+          'set "live_migratable": "{0}" there, or remove it here'),
+)  # fmt: skip
+_PLACEMENT_STEPS = (
     _Step(_fits_class, _classes,
           "it asks Placement for {0}, and device_spec offers {1}",
           "use the same resource_class in both"),
     _Step(_fits_traits, _missing, "no device_spec has the traits {0}",
           "use the same traits in both, without spaces"),
-    _Step(_fits_migration, _migration,
-          "no device_spec has live_migratable {0}",
-          'set "live_migratable": "{0}" there, or remove it here'),
 )  # fmt: skip
+
+
+def _steps(view: HostView) -> tuple[_Step, ...]:
+    return _POOL_STEPS + (_PLACEMENT_STEPS if view.is_placed else ())
 
 
 def matched(alias: AliasEntry, view: HostView) -> tuple[Device, ...]:
@@ -177,8 +197,21 @@ def matched(alias: AliasEntry, view: HostView) -> tuple[Device, ...]:
         offered.device
         for offered in _listed(view)
         if _fits_ids(alias, offered.device)
-        and all(step.fits(alias, offered, view) for step in _STEPS)
+        and all(step.fits(alias, offered) for step in _steps(view))
     )
+
+
+def _is_hopeless(alias: AliasEntry, view: HostView) -> bool:
+    """Return whether it has a capability_type, and no tag says the same."""
+    return alias.capability_type is not None and not any(
+        _fits_capability(alias, offered) for offered in _listed(view)
+    )
+
+
+def _hopeless(view: HostView) -> Iterator[Problem]:
+    for line in view.aliases:
+        if _is_hopeless(line.entry, view):
+            yield line.place, (line.entry.name,)
 
 
 def _not_here(view: HostView) -> Iterator[Problem]:
@@ -207,30 +240,53 @@ def _failing(view: HostView, *, is_elsewhere: bool) -> Iterator[Problem]:
 
     :param is_elsewhere: whether to yield those, or the others.
     """
-    if view.spec_faults:
-        return
-    offered = _offered(view)
-    tried = [
-        (a, *_first_failing(a.entry, offered, view)) for a in view.aliases
-    ]
+    tried = _tried(view, _steps(view))
     matched = {
         o.device.address for _, left, step in tried for o in left if not step
     }
     for line, left, step in tried:
         addresses = {o.device.address for o in left}
         if step and left and (addresses <= matched) is is_elsewhere:
-            names = step.names(line.entry, left)
-            text, remedy = (t.format(*names) for t in (step.text, step.remedy))
-            yield line.place, (line.entry.name, text, remedy)
+            yield line.place, _texts(line.entry, left, step)
+
+
+def _failing_if_placed(view: HostView) -> Iterator[Problem]:
+    """Yield entries that only Placement would find nothing for."""
+    for line, left, step in _tried(view, _POOL_STEPS + _PLACEMENT_STEPS):
+        if left and step in _PLACEMENT_STEPS:
+            yield line.place, _texts(line.entry, left, step)
+
+
+def _tried(
+    view: HostView, steps: Sequence[_Step]
+) -> list[tuple[Placed[AliasEntry], Sequence[_Offered], _Step | None]]:
+    """Return the functions left and the first failing step of each alias."""
+    if view.spec_faults:
+        # An entry that cannot be read may list more.
+        return []
+    offered = _offered(view)
+    return [
+        (line, *_first_failing(line.entry, offered, steps))
+        for line in view.aliases
+        if not _is_hopeless(line.entry, view)
+    ]
+
+
+def _texts(
+    alias: AliasEntry, left: Sequence[_Offered], step: _Step
+) -> tuple[object, ...]:
+    names = step.names(alias, left)
+    text, remedy = (t.format(*names) for t in (step.text, step.remedy))
+    return alias.name, text, remedy
 
 
 def _first_failing(
-    alias: AliasEntry, offered: Sequence[_Offered], view: HostView
+    alias: AliasEntry, offered: Sequence[_Offered], steps: Sequence[_Step]
 ) -> tuple[Sequence[_Offered], _Step | None]:
     """Return the functions left, and the first step that none of them fits."""
     left = [o for o in offered if _fits_ids(alias, o.device)]
-    for step in _STEPS:
-        fitting = [o for o in left if step.fits(alias, o, view)]
+    for step in steps:
+        fitting = [o for o in left if step.fits(alias, o)]
         if not fitting:
             return left, step
         left = fitting
@@ -242,7 +298,7 @@ def _ids(alias: AliasEntry) -> str:
 
 
 def _listed(view: HostView) -> list[_Offered]:
-    return [_Offered(e.device, e.spec) for e in view.assignable]
+    return [_Offered(entry.device, entry) for entry in view.assignable]
 
 
 def _offered(view: HostView) -> list[_Offered]:
@@ -262,10 +318,16 @@ RULES = (
          "alias {0!r} matches nothing on this host: no device_spec lists {1},"
          " which this host has",
          "list it in device_spec, or remove the alias"),
+    Rule(ALIAS_MATCHES, FAIL, _hopeless,
+         "alias {0!r} never matches: no function has a capability_type",
+         "remove capability_type"),
     Rule(ALIAS_MATCHES, FAIL, functools.partial(_failing, is_elsewhere=False),
          "alias {0!r} never matches: {1}", "{2}"),
     Rule(ALIAS_MATCHES, WARN, functools.partial(_failing, is_elsewhere=True),
          "alias {0!r} matches nothing on this host: {1}",
          "keep it if another host has such functions: another alias matches"
          " the ones of this host"),
+    Rule(ALIAS_MATCHES, WARN, _failing_if_placed,
+         "alias {0!r} matches nothing once pci_in_placement is on: {1}",
+         "{2}", Condition(may_be_placed=True)),
 )  # fmt: skip

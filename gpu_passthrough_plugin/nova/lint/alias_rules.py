@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 
 from gpu_passthrough_plugin.formats import nova_alias
 from gpu_passthrough_plugin.formats.nova_alias import AliasEntry
+from gpu_passthrough_plugin.formats.nova_release import Feature
 from gpu_passthrough_plugin.model.finding import Status
+from gpu_passthrough_plugin.nova.lint.alias_matching import ALIAS_MATCHES
 from gpu_passthrough_plugin.nova.lint.configuration import Placed
 from gpu_passthrough_plugin.nova.lint.host_view import (
     Condition,
@@ -18,8 +20,8 @@ from gpu_passthrough_plugin.nova.lint.host_view import (
 ALIASES, ALIAS_NAMES = "aliases", "alias names"
 
 FAIL, WARN = Status.FAIL, Status.WARN
+_CHECKED = Feature.ALIAS_CHECKED
 _PLACED = Condition(pci_in_placement=True)
-_LEGACY = Condition(pci_in_placement=False)
 
 
 def _unreadable(view: HostView) -> Iterator[Problem]:
@@ -30,8 +32,7 @@ def _unreadable(view: HostView) -> Iterator[Problem]:
 def _later_keys(view: HostView) -> Iterator[Problem]:
     for line in view.aliases:
         for name in line.written:
-            feature = nova_alias.KEYS[name].feature
-            if feature and not view.release.knows(feature):
+            if not _knows(view, name):
                 yield line.place, (line.entry.name, name, view.release)
 
 
@@ -82,6 +83,18 @@ def _untyped(view: HostView) -> Iterator[Problem]:
             yield _both(first, line), (line.entry.name,)
 
 
+def _ignored_keys(view: HostView) -> Iterator[Problem]:
+    """Source: nova, pci/stats.py (ignored_spec_tags)."""
+    for line in view.aliases:
+        names = [
+            name
+            for name in ("resource_class", "traits")
+            if line.written.get(name) and _knows(view, name)
+        ]
+        if names and line.entry.has_ids:
+            yield line.place, (line.entry.name, " and ".join(names))
+
+
 def _alternatives(view: HostView) -> Iterator[Problem]:
     for first, line in _same_name(view):
         if _are_typed(first, line) and not _are_different(first, line):
@@ -89,22 +102,38 @@ def _alternatives(view: HostView) -> Iterator[Problem]:
 
 
 # Source of those of one name and of ids: nova, pci/request.py
-# (get_alias_from_config, _validate_multispec, _validate_required_ids).
+# (get_alias_from_config, _validate_multispec, _validate_required_ids), which
+# nova-api and nova-compute run when they start since 31, and
+# objects/request_spec.py (generate_request_groups_from_pci_requests).
 RULES = (
     Rule(ALIASES, FAIL, _unreadable, "{0}", "{1}"),
     Rule(ALIASES, FAIL, _later_keys, "alias {0!r} sets {1}, which {2} refuses",
          "remove it, or upgrade Nova"),
     Rule(ALIASES, FAIL, _where(_has_no_ids),
          "alias {0!r} has neither both ids nor a resource_class",
-         "set vendor_id and product_id"),
+         "set vendor_id and product_id", Condition(knows=_CHECKED)),
     Rule(ALIASES, FAIL, _where(_has_class_only),
          "alias {0!r} has a resource_class instead of ids, while"
-         " pci_in_placement is off",
+         " pci_in_placement is off: nova-api and nova-compute do not start",
+         "set both ids; or [filter_scheduler] pci_in_placement = true for"
+         " every service that reads the alias, nova-compute as well",
+         Condition(knows=_CHECKED, pci_in_placement=False)),
+    Rule(ALIASES, WARN, _where(_has_no_ids),
+         "alias {0!r} does not have both ids: functions of other cards match"
+         " it as well", "set vendor_id and product_id",
+         Condition(lacks=_CHECKED)),
+    Rule(ALIAS_MATCHES, FAIL, _where(_has_class_only),
+         "alias {0!r} has a resource_class instead of ids, while"
+         " pci_in_placement is off: functions of any card match it",
          "set both ids, or [filter_scheduler] pci_in_placement = true",
-         _LEGACY),
+         Condition(lacks=_CHECKED, pci_in_placement=False)),
     Rule(ALIASES, WARN, _where(_has_no_type), "alias {0!r} has no device_type",
          "set type-PCI, or the type that the card has: Nova does not start"
          " with a second entry of this name otherwise"),
+    Rule(ALIASES, WARN, _ignored_keys,
+         "alias {0!r}: {1} has no effect while pci_in_placement is off",
+         "set [filter_scheduler] pci_in_placement = true, or remove it",
+         Condition(pci_in_placement=False, may_be_placed=False)),
     Rule(ALIAS_NAMES, FAIL, _different,
          "alias {0!r} is defined twice, with {1}",
          "use the same in both, or rename one"),
@@ -114,7 +143,16 @@ RULES = (
     Rule(ALIAS_NAMES, FAIL, _alternatives,
          "alias {0!r} is defined twice, which pci_in_placement does not allow",
          "remove one of them, or rename it", _PLACED),
+    Rule(ALIAS_NAMES, WARN, _alternatives,
+         "alias {0!r} is defined twice, which is not allowed once"
+         " pci_in_placement is on", "remove one of them, or rename it",
+         Condition(may_be_placed=True)),
 )  # fmt: skip
+
+
+def _knows(view: HostView, name: str) -> bool:
+    feature = nova_alias.KEYS[name].feature
+    return feature is None or view.release.knows(feature)
 
 
 def _are_typed(first: Placed[AliasEntry], line: Placed[AliasEntry]) -> bool:

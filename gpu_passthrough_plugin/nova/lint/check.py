@@ -18,13 +18,17 @@ from gpu_passthrough_plugin.nova.lint import (
     device_spec_rules,
     group_rules,
     host_view,
+    option_rules,
+    virtual_function_rules,
 )
 from gpu_passthrough_plugin.nova.lint.configuration import NovaConf
 from gpu_passthrough_plugin.nova.lint.host_view import HostView
 
 RULES = (
+    *option_rules.RULES,
     *device_spec_rules.RULES,
     *group_rules.RULES,
+    *virtual_function_rules.RULES,
     *alias_rules.RULES,
     *alias_matching.RULES,
     *address_space_rules.RULES,
@@ -49,6 +53,17 @@ class Check(NamedTuple):
 _SPEC, _ALIAS = ("device_spec",), ("alias",)
 # In the order in which they are reported.
 _CHECKS: Mapping[str, Check] = {
+    option_rules.OPTIONS: Check(
+        "Nova knows every option of [pci]", (*_SPEC, *_ALIAS), reads=()
+    ),
+    option_rules.PLACEMENT: Check(
+        "report_in_placement and pci_in_placement fit together",
+        (*_SPEC, *_ALIAS),
+        reads=(),
+    ),
+    option_rules.FILTERS: Check(
+        "nova-scheduler can load every filter", (*_SPEC, *_ALIAS), reads=()
+    ),
     device_spec_rules.VALUES: Check("Nova can read every device_spec", _SPEC),
     device_spec_rules.MATCHES: Check(
         "every device_spec matches a function of this host", _SPEC
@@ -59,8 +74,12 @@ _CHECKS: Mapping[str, Check] = {
     group_rules.GROUPS: Check(
         "no IOMMU group can be split between instances", _SPEC
     ),
-    group_rules.SRIOV: Check(
-        "no physical function is listed together with its virtual ones", _SPEC
+    virtual_function_rules.SRIOV: Check(
+        "nova-compute can report every physical function and its virtual ones",
+        _SPEC,
+    ),
+    virtual_function_rules.POOLS: Check(
+        "virtual functions of a physical one have the same tags", _SPEC
     ),
     group_rules.BRIDGES: Check("no bridge is listed", _SPEC),
     group_rules.HOST: Check("every listed function can be assigned", _SPEC),
@@ -103,6 +122,7 @@ def findings(
     options = {"device_spec": conf.device_spec, "alias": conf.alias}
     if not any(options.values()):
         return (
+            *_faults(option_rules.OPTIONS, view),
             Finding(
                 device_spec_rules.VALUES,
                 Status.WARN,
@@ -114,12 +134,20 @@ def findings(
         finding
         for name, check in _CHECKS.items()
         if any(options[option] for option in check.options)
-        and (
-            name != address_space_rules.ADDRESSES
-            or address_space_rules.is_of_use(view)
-        )
+        and _is_of_use(name, view)
         for finding in _check(name, view)
     )
+
+
+def _is_of_use(name: str, view: HostView) -> bool:
+    """Return whether files and host say what a check needs to know."""
+    if name == address_space_rules.ADDRESSES:
+        return address_space_rules.is_of_use(view)
+    if name == option_rules.FILTERS:
+        return view.conf.has_scheduler
+    if name == virtual_function_rules.POOLS:
+        return view.is_placed or view.may_be_placed
+    return True
 
 
 def _check(name: str, view: HostView) -> Sequence[Finding]:
@@ -135,7 +163,7 @@ def _check(name: str, view: HostView) -> Sequence[Finding]:
 def _unread(name: str, check: Check, view: HostView) -> Iterator[Finding]:
     """Yield that a check cannot pass while entries cannot be read."""
     faults = {"device_spec": view.spec_faults, "alias": view.alias_faults}
-    for option in check.reads or check.options:
+    for option in check.options if check.reads is None else check.reads:
         places = [*dict.fromkeys(fault.place for fault in faults[option])]
         if places:
             more = f" and {len(places) - 1} more" if places[1:] else ""

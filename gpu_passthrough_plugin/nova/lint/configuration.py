@@ -1,40 +1,67 @@
 """What Nova's configuration files set of PCI devices, with line numbers.
 
-Source: oslo.config, cfg.py; nova, conf/pci.py.
+Source: oslo.config, cfg.py; nova, conf/pci.py,
+conf/scheduler.py and conf/libvirt.py.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.formats import (
     nova_alias,
     nova_device_spec,
+    nova_entry,
     nova_pci_address,
     oslo_config_file,
 )
 from gpu_passthrough_plugin.formats.nova_alias import AliasEntry
 from gpu_passthrough_plugin.formats.nova_device_spec import DeviceSpec
+from gpu_passthrough_plugin.formats.nova_release import NEWEST, Release
 from gpu_passthrough_plugin.formats.oslo_config_file import Value
 
 T = TypeVar("T")
 
-_PCI, _FILTERS = "pci", "filter_scheduler"
+PCI, SCHEDULER, _LIBVIRT = "pci", "filter_scheduler", "libvirt"
+REPORT = (PCI, "report_in_placement")
+PLACED = (SCHEDULER, "pci_in_placement")
+ENABLED = (SCHEDULER, "enabled_filters")
+AVAILABLE = (SCHEDULER, "available_filters")
+CPU_MODE = (_LIBVIRT, "cpu_mode")
+POST_COPY = (_LIBVIRT, "live_migration_permit_post_copy")
+
 _NAME = re.compile(r"\$\{?[_a-zA-Z]")
-# Older spellings, in the order in which their values are put before those
-# of today's.
-_SPELLINGS: Mapping[str, tuple[tuple[str, str], ...]] = {
+SPELLINGS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "device_spec": (
         ("DEFAULT", "pci_passthrough_whitelist"),
-        (_PCI, "passthrough_whitelist"),
-        (_PCI, "device_spec"),
+        (PCI, "passthrough_whitelist"),
+        (PCI, "device_spec"),
     ),
-    "alias": (("DEFAULT", "pci_alias"), (_PCI, "alias")),
+    "alias": (("DEFAULT", "pci_alias"), (PCI, "alias")),
 }
+"""Older spellings, in the order in which their values are put before those
+of today's."""
 
+# Nova's type of each option, and what a value has to be.
+_TYPES: Mapping[tuple[str, str], tuple[Callable[[str], Any], str]] = {
+    REPORT: (oslo_config_file.boolean, "true or false"),
+    PLACED: (oslo_config_file.boolean, "true or false"),
+    POST_COPY: (oslo_config_file.boolean, "true or false"),
+    ENABLED: (oslo_config_file.names, "names of filters"),
+    CPU_MODE: (
+        oslo_config_file.one_of(
+            ("host-model", "host-passthrough", "custom", "none")
+        ),
+        "host-model, host-passthrough, custom or none",
+    ),
+}
+_READ = frozenset(
+    {*_TYPES, AVAILABLE, *(name for n in SPELLINGS.values() for name in n)}
+)
 
 # A host has some dozens of devices that it hands out, a cloud some dozens
 # of aliases.
@@ -46,20 +73,42 @@ _NOT_TRIED = (
 )
 
 
+class Fault(NamedTuple):
+    """A value or entry that cannot be read, most often not by Nova either."""
+
+    place: str
+    text: str
+    remedy: str = _NOVA_FAILS
+
+
 class NovaConf(NamedTuple):
-    """What the files set, together; None for what none of them sets.
+    """What Nova reads in the files together, with its defaults.
 
     :param device_spec: in the order in which Nova tries them.
-    :param filters: names of ``enabled_filters``.
-    :param cpu_mode: of ``[libvirt]``.
+    :param has_scheduler: whether a file sets anything of the scheduler: only
+        then its other options have their defaults there, too.
+    :param enabled_filters: None where no file sets them, as
+        ``available_filters`` and ``cpu_mode``.
+    :param values: everything that is set.
+    :param faults: of values that are not what the option's type takes.
     """
 
     device_spec: tuple[Value, ...] = ()
     alias: tuple[Value, ...] = ()
-    report_in_placement: bool | None = None
-    pci_in_placement: bool | None = None
-    filters: tuple[str, ...] | None = None
+    report_in_placement: bool = False
+    pci_in_placement: bool = False
+    has_scheduler: bool = False
+    enabled_filters: tuple[str, ...] | None = None
+    available_filters: tuple[str, ...] | None = None
     cpu_mode: str | None = None
+    permits_post_copy: bool = False
+    values: tuple[Value, ...] = ()
+    faults: tuple[Fault, ...] = ()
+
+    def place(self, option: tuple[str, str]) -> str:
+        """Return where an option is set; empty where it is not."""
+        value = _last(self.values, option)
+        return "" if value is None else value.place
 
 
 class Placed(NamedTuple, Generic[T]):
@@ -72,14 +121,6 @@ class Placed(NamedTuple, Generic[T]):
     place: str
     entry: T
     written: Mapping[str, object]
-
-
-class Fault(NamedTuple):
-    """A value or entry that cannot be read, most often not by Nova either."""
-
-    place: str
-    text: str
-    remedy: str = _NOVA_FAILS
 
 
 def read(files: Sequence[tuple[str, bytes]]) -> NovaConf:
@@ -96,21 +137,30 @@ def read(files: Sequence[tuple[str, bytes]]) -> NovaConf:
     faults += [fault for value in values if (fault := _substitution(value))]
     if faults:
         raise errors.Faults(tuple(faults))
-    filters = _last(values, _FILTERS, "enabled_filters")
+    wrong: list[Fault] = []
+    typed = {option: _typed(values, option, wrong) for option in _TYPES}
+    available = tuple(
+        v.text for v in values if (v.section, v.option) == AVAILABLE
+    )
     return NovaConf(
         device_spec=tuple(
-            v for f in by_file for v in _values(f, "device_spec")
+            v for f in by_file for v in _spelled(f, "device_spec")
         ),
-        alias=tuple(v for f in by_file for v in _values(f, "alias")),
-        report_in_placement=_truth(_last(values, _PCI, "report_in_placement")),
-        pci_in_placement=_truth(_last(values, _FILTERS, "pci_in_placement")),
-        filters=_names(filters),
-        cpu_mode=_last(values, "libvirt", "cpu_mode"),
+        alias=tuple(v for f in by_file for v in _spelled(f, "alias")),
+        report_in_placement=typed[REPORT] or False,
+        pci_in_placement=typed[PLACED] or False,
+        has_scheduler=any(value.section == SCHEDULER for value in values),
+        enabled_filters=typed[ENABLED],
+        available_filters=available or None,
+        cpu_mode=typed[CPU_MODE],
+        permits_post_copy=typed[POST_COPY] or False,
+        values=tuple(values),
+        faults=tuple(wrong),
     )
 
 
 def device_specs(
-    values: Iterable[Value],
+    values: Iterable[Value], release: Release = NEWEST
 ) -> tuple[tuple[Placed[DeviceSpec], ...], tuple[Fault, ...]]:
     """Return the entries in the order in which Nova tries them, and faults.
 
@@ -121,7 +171,10 @@ def device_specs(
         return nova_pci_address.too_intricate(entry.get("address"))
 
     return _entries(
-        values, nova_device_spec.load, nova_device_spec.read, not_tried
+        values,
+        nova_device_spec.load,
+        functools.partial(nova_device_spec.read, release=release),
+        not_tried,
     )
 
 
@@ -170,26 +223,24 @@ def _entries(
     return tuple(entries), tuple(faults)
 
 
-def _values(values: Sequence[Value], option: str) -> Iterator[Value]:
-    for spelling in _SPELLINGS[option]:
+def _spelled(values: Sequence[Value], option: str) -> Iterator[Value]:
+    for spelling in SPELLINGS[option]:
         for value in values:
             if (value.section, value.option) == spelling:
                 yield value
 
 
-def _last(values: Sequence[Value], section: str, option: str) -> str | None:
-    text = None
+def _last(values: Sequence[Value], option: tuple[str, str]) -> Value | None:
+    last = None
     for value in values:
-        if (value.section, value.option) == (section, option):
-            text = value.text
-    return text
+        if (value.section, value.option) == option:
+            last = value
+    return last
 
 
 def _substitution(value: Value) -> str:
     """Return a fault for $NAME, which oslo.config replaces; or nothing."""
-    is_read = any(
-        (value.section, value.option) in names for names in _SPELLINGS.values()
-    )
+    is_read = (value.section, value.option) in _READ
     if not is_read or not _NAME.search(re.sub(r"\\\$|\$\$", "", value.text)):
         return ""
     return (
@@ -199,14 +250,21 @@ def _substitution(value: Value) -> str:
     )
 
 
-def _truth(text: str | None) -> bool | None:
-    """Source: oslo.config, types.py (Boolean)."""
-    if text is None:
-        return None
-    return text.strip().lower() in ("true", "1", "on", "yes")
+def _typed(
+    values: Sequence[Value], option: tuple[str, str], faults: list[Fault]
+) -> Any:
+    """Return the last value of an option in its type; None if there is none.
 
-
-def _names(text: str | None) -> tuple[str, ...] | None:
-    if text is None:
+    oslo.config looks at no other; a value that is not valid is a fault.
+    """
+    value = _last(values, option)
+    if value is None:
         return None
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    parse, expected = _TYPES[option]
+    try:
+        return parse(value.text)
+    except ValueError:
+        text = nova_entry.not_valid(value.option, value.text, expected)
+        remedy = f"use {expected}: Nova fails to start with it"
+        faults.append(Fault(value.place, text, remedy))
+        return None

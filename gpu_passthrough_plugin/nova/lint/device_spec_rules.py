@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from gpu_passthrough_plugin.formats import nova_device_spec
+from gpu_passthrough_plugin.formats import nova_device_spec, nova_entry
 from gpu_passthrough_plugin.formats.nova_device_spec import KEYS
 from gpu_passthrough_plugin.formats.nova_release import Feature
 from gpu_passthrough_plugin.model import trait
@@ -19,6 +19,12 @@ from gpu_passthrough_plugin.nova.lint.host_view import (
     Rule,
 )
 
+REPORTING = (
+    "set [pci] report_in_placement = true, which cannot be turned off again"
+)
+"""Part of a remedy.  Source: nova, compute/pci_placement_translator.py
+(ensure_tracking_was_not_enabled_before)."""
+
 VALUES, MATCHES, GREEDY = "values", "matches", "greedy"
 KEYS_CHECK, TRAITS = "keys", "traits"
 
@@ -28,6 +34,11 @@ _UNREPORTED = Condition(report_in_placement=False)
 # Tags that this project's own filter and weigher read.
 _OWN_TAGS = frozenset(
     {pools.GROUP_TAG, pools.SIZE_TAG, pools.TRAITS_TAG, pools.SWITCH_TAG}
+)
+# Names of Nova's own in the pools that tags are added to.
+# Source: nova, pci/stats.py (pool_keys, add_device, ignored_pool_tags).
+_POOL_KEYS = frozenset(
+    {"dev_type", "numa_node", "count", "devices", "parent_ifname"}
 )
 _HEX = frozenset("0123456789abcdefABCDEF")
 
@@ -125,9 +136,53 @@ def _one_time_use(view: HostView) -> Iterator[Problem]:
 
 
 def _unknown_keys(view: HostView) -> Iterator[Problem]:
+    readable = KEYS.keys() | _OWN_TAGS | _POOL_KEYS
     for entry, name in _tags(view):
-        if name not in KEYS and name not in _OWN_TAGS:
+        if name not in readable:
             yield entry.place, (name,)
+
+
+def _replacing_keys(view: HostView) -> Iterator[Problem]:
+    """Source: nova, pci/stats.py (_create_pool_keys_from_dev)."""
+    for entry, name in _tags(view):
+        if name in _POOL_KEYS:
+            value = nova_entry.shown(entry.line.written[name])
+            yield entry.place, (name, value)
+
+
+def _nested_tags(view: HostView) -> Iterator[Problem]:
+    """Yield tags that Nova cannot store with the pools of the host.
+
+    Source: nova, objects/pci_device_pool.py and objects/fields.py
+    (DictOfNullableStrings).
+    """
+    for entry in view.listed:
+        for name, value in entry.spec.tags.items():
+            if entry.taken and isinstance(value, (list, dict)):
+                yield entry.place, (name, nova_entry.shown(value))
+
+
+def _not_a_node(view: HostView) -> Iterator[Problem]:
+    """Source: nova, objects/pci_device_pool.py (numa_node)."""
+    for entry in view.listed:
+        value = entry.spec.tags.get("numa_node")
+        if entry.taken and value is not None and not _is_number(value):
+            yield entry.place, (nova_entry.shown(value),)
+
+
+def _is_number(value: object) -> bool:
+    try:
+        int(str(value))
+    except ValueError:
+        return isinstance(value, (bool, float))
+    return True
+
+
+def _remote(view: HostView) -> Iterator[Problem]:
+    """Source: nova, pci/devspec.py (_ensure_remote_managed_dev_vpd_serial)."""
+    for entry in view.listed:
+        if entry.spec.is_remote_managed and entry.taken:
+            yield entry.place, ()
 
 
 def _traits_with_space(view: HostView) -> Iterator[Problem]:
@@ -145,6 +200,12 @@ def _not_traits(view: HostView) -> Iterator[Problem]:
 
 RULES = (
     Rule(VALUES, FAIL, _unreadable, "{0}", "{1}"),
+    Rule(VALUES, FAIL, _nested_tags,
+         "{0} {1} is not a text: nova-compute cannot report this host's"
+         " devices with it", "write it as one text in double quotes"),
+    Rule(VALUES, FAIL, _not_a_node,
+         "numa_node {0} is not a number: nova-compute cannot report this"
+         " host's devices with it", "remove it"),
     Rule(MATCHES, WARN, _network_devices,
          "devname {0!r} was not resolved to a function",
          "use its PCI address: the name of a network device can change"),
@@ -168,16 +229,24 @@ RULES = (
          "remove it, or upgrade Nova"),
     Rule(KEYS_CHECK, WARN, _unreported_keys,
          "{0} has no effect while report_in_placement is off",
-         "set [pci] report_in_placement = true", _UNREPORTED),
+         f"remove it, or {REPORTING}", _UNREPORTED),
     Rule(KEYS_CHECK, FAIL, _one_time_use,
          "nova-compute does not start with one_time_use while"
-         " report_in_placement is off", "set [pci] report_in_placement = true",
+         " report_in_placement is off", f"remove it, or {REPORTING}",
          Condition(Feature.SPEC_ONCE, report_in_placement=False)),
     Rule(KEYS_CHECK, WARN, _unknown_keys,
          "Nova does not know the key {0!r}: it is only a tag, and restricts"
          " nothing",
          "check its spelling: devices are matched by vendor_id, product_id,"
          " address and devname"),
+    Rule(KEYS_CHECK, WARN, _replacing_keys,
+         "the tag {0!r} replaces what Nova knows of the device: aliases and"
+         " NUMA policies see {1}", "remove it"),
+    Rule(KEYS_CHECK, WARN, _remote,
+         "remote_managed: only functions that have a serial number in their"
+         " VPD are listed, which is not checked here, and no alias gets them",
+         "use it for the virtual functions of a DPU that Neutron's ports"
+         " request"),
     # Source: nova, compute/pci_placement_translator.py
     # (ensure_no_dev_spec_with_devname).
     Rule(KEYS_CHECK, FAIL, _network_devices,
@@ -186,13 +255,14 @@ RULES = (
          "use its PCI address", _REPORTED),
 )  # fmt: skip
 TRAIT_RULES = (
-    Rule(TRAITS, FAIL, _traits_with_space,
+    Rule(TRAITS, WARN, _traits_with_space,
          "Nova keeps the space in {0!r} and reads it as {1}",
-         "remove the spaces next to the commas in traits"),
+         "remove the spaces next to the commas in traits, in device_spec and"
+         " in alias"),
     Rule(TRAITS, FAIL, _not_traits, "{0!r} is not a valid trait",
          f"use {trait.EXPECTED}"),
 )  # fmt: skip
-"""Of ``device_spec`` and ``alias`` alike."""
+"""Of ``device_spec`` and ``alias`` alike, where Nova reads them."""
 
 
 def _knows(view: HostView, name: str) -> bool:
@@ -210,9 +280,11 @@ def _tags(view: HostView) -> Iterator[tuple[Listed, str]]:
 
 def _traits(view: HostView) -> Iterator[tuple[str, str]]:
     """Yield the place of each name of a trait, and the name as written."""
-    for entry in view.listed:
-        for name in entry.spec.traits:
-            yield entry.place, name
-    for line in view.aliases:
-        for name in line.entry.traits:
-            yield line.place, name
+    if view.conf.report_in_placement:
+        for entry in view.listed:
+            for name in entry.spec.traits:
+                yield entry.place, name
+    if view.is_placed or view.may_be_placed:
+        for line in view.aliases:
+            for name in line.entry.traits:
+                yield line.place, name

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
+from gpu_passthrough_plugin.formats import nova_device_spec
 from gpu_passthrough_plugin.model.finding import Status
 from gpu_passthrough_plugin.model.group import (
     IN_USE,
@@ -13,22 +14,28 @@ from gpu_passthrough_plugin.model.group import (
     Group,
     Role,
 )
-from gpu_passthrough_plugin.model.unit import DeviceType
 from gpu_passthrough_plugin.nova import pools
-from gpu_passthrough_plugin.nova.control_plane import GROUP_FILTER, PCI_FILTER
+from gpu_passthrough_plugin.nova.control_plane import (
+    DEFAULT_FILTERS,
+    GROUP_FILTER,
+    NUMA_FILTER,
+    PCI_FILTER,
+)
+from gpu_passthrough_plugin.nova.lint.device_spec_rules import REPORTING
 from gpu_passthrough_plugin.nova.lint.host_view import (
     Assignable,
     HostView,
     Problem,
     Rule,
+    addresses,
+    by,
+    places,
+    some,
 )
 
-GROUPS, SRIOV, BRIDGES, HOST = "groups", "sriov", "bridges", "host"
-
-K = TypeVar("K")
+GROUPS, BRIDGES, HOST = "groups", "bridges", "host"
 
 FAIL = Status.FAIL
-_MAX_SHOWN = 8
 
 
 class _ListedGroup(NamedTuple):
@@ -64,10 +71,10 @@ class _ListedGroup(NamedTuple):
         the number listed, and the first primary if there is one.
         """
         endpoints = [str(member.address) for member in self.group.endpoints]
-        return _places(self.listed), (
+        return places(self.listed), (
             self.group.number,
-            _addresses(self.listed),
-            _some(endpoints),
+            addresses(self.listed),
+            some(endpoints),
             len(self.listed),
             *(member.address for member in self.group.primaries[:1]),
         )
@@ -100,16 +107,34 @@ def _has_wrong_size(listing: _ListedGroup) -> bool:
 
 
 def _is_unscheduled(listing: _ListedGroup) -> bool:
-    is_off = listing.view.conf.pci_in_placement is False
-    return listing.is_whole and (
-        is_off or not listing.view.release.has_placement
-    )
+    """Return whether Placement does not allocate the group's functions.
+
+    Where no file is the scheduler's it may, if they are reported.
+    """
+    view = listing.view
+    return listing.is_whole and not (view.is_placed or view.may_be_placed)
+
+
+def _is_unreported(listing: _ListedGroup) -> bool:
+    view = listing.view
+    return listing.is_whole and not view.conf.report_in_placement
 
 
 def _is_unfiltered(listing: _ListedGroup) -> bool:
-    """Return whether files set the filters, and this one is not in them."""
-    names = listing.view.conf.filters
-    return listing.is_whole and names is not None and GROUP_FILTER not in names
+    """Return whether the filter is not among those of the scheduler."""
+    conf = listing.view.conf
+    names = conf.enabled_filters or DEFAULT_FILTERS
+    is_there = GROUP_FILTER in names
+    return listing.is_whole and conf.has_scheduler and not is_there
+
+
+def _is_filtered_late(listing: _ListedGroup) -> bool:
+    """Return whether a filter before this one chooses among candidates."""
+    names = listing.view.conf.enabled_filters or ()
+    if not listing.is_whole or GROUP_FILTER not in names:
+        return False
+    before = names[: names.index(GROUP_FILTER)]
+    return PCI_FILTER in before or NUMA_FILTER in before
 
 
 # Why instances could get parts of one group: the first that applies.
@@ -119,8 +144,10 @@ _REASONS = (
     _is_untagged,
     _has_several_tags,
     _has_wrong_size,
+    _is_unreported,
     _is_unscheduled,
     _is_unfiltered,
+    _is_filtered_late,
 )
 
 
@@ -138,41 +165,11 @@ def _groups_where(
 
 def _shared_tags(view: HostView) -> Iterator[Problem]:
     """Yield tags on several groups, which the filter treats as one."""
-    tagged = _by(view.assignable, _group_tag)
+    tagged = by(view.assignable, _group_tag)
     for tag, entries in tagged.items():
         groups = {str(entry.device.group.number) for entry in entries}
         if tag is not None and len(groups) > 1:
-            yield _places(entries), (tag, _addresses(entries))
-
-
-def _physical_and_virtual(view: HostView) -> Iterator[Problem]:
-    """Yield physical functions that are listed with their virtual ones.
-
-    Nova does not report what Neutron requests, so such entries may list both.
-
-    Source: nova, compute/pci_placement_translator.py (_add_dev, add_child).
-    """
-    reported = {
-        entry.device.address: entry
-        for entry in view.assignable
-        if not entry.spec.is_network
-    }
-    children = _by(reported.values(), lambda entry: entry.device.physical)
-    for parent, entries in children.items():
-        if parent in reported:
-            places = _places([reported[parent], *entries])
-            yield places, (parent, _addresses(entries))
-
-
-def _one_time_virtual(view: HostView) -> Iterator[Problem]:
-    """Yield virtual functions with ``one_time_use``, whatever its value.
-
-    Source: nova, compute/pci_placement_translator.py (add_child).
-    """
-    for entry in view.assignable:
-        is_virtual = entry.device.device_type is DeviceType.VF
-        if is_virtual and "one_time_use" in entry.line.written:
-            yield entry.place, (entry.device.address,)
+            yield places(entries), (tag, addresses(entries))
 
 
 def _bridges(view: HostView) -> Iterator[Problem]:
@@ -183,7 +180,7 @@ def _bridges(view: HostView) -> Iterator[Problem]:
             if not device.role.is_assigned
         ]
         if addresses:
-            yield entry.place, (_some(addresses),)
+            yield entry.place, (some(addresses),)
 
 
 # Of a physical function whose virtual ones are there, and used.
@@ -194,14 +191,31 @@ def _not_assignable(view: HostView) -> Iterator[Problem]:
     reported = set()
     for entry in view.assignable:
         for reason in entry.device.group.verdict.reasons:
-            # Neutron's virtual functions need their physical one enabled.
-            is_meant = entry.spec.is_network and reason.rule in _ENABLED
+            is_meant = reason.rule in _ENABLED and _may_have_virtual(
+                entry, view
+            )
             if reason.rule == NO_PRIMARY or is_meant:
                 continue
             if (entry.place, reason) not in reported:
                 reported.add((entry.place, reason))
                 address = entry.device.address
                 yield entry.place, (address, reason.text, reason.remedy)
+
+
+def _may_have_virtual(entry: Assignable, view: HostView) -> bool:
+    """Return whether a physical function may have virtual ones enabled.
+
+    Neutron's have to; and without Placement Nova hands out the one or the
+    others, if it knows of both.
+    Source: nova, pci/stats.py (_handle_device_dependents).
+    """
+    if nova_device_spec.NETWORK_TAG in entry.spec.tags:
+        return True
+    address = entry.device.address
+    virtual = {d.address for d in view.devices if d.physical == address}
+    listed = {other.device.address for other in view.assignable}
+    is_reported = view.conf.report_in_placement
+    return not is_reported and bool(virtual) and virtual <= listed
 
 
 _ONE_OR_ALL = (
@@ -229,6 +243,10 @@ RULES = (
     _split(_has_wrong_size,
            f"{_WHOLE} with an iommu_group_size other than {{3}}",
            "set iommu_group_size to {3} for all of them"),
+    _split(_is_unreported,
+           f"{_WHOLE} they are not reported to Placement, which the scheduler"
+           " filter that keeps them together needs",
+           f"list primaries only; or, with Nova 27 or later, {REPORTING}"),
     _split(_is_unscheduled,
            f"{_WHOLE} the scheduler filter that keeps them together needs"
            " [filter_scheduler] pci_in_placement",
@@ -236,19 +254,15 @@ RULES = (
     _split(_is_unfiltered,
            f"{_WHOLE} enabled_filters does not contain {GROUP_FILTER}",
            f"add {GROUP_FILTER} before {PCI_FILTER}"),
+    _split(_is_filtered_late,
+           f"{_WHOLE} {GROUP_FILTER} comes after {PCI_FILTER} or"
+           f" {NUMA_FILTER} in enabled_filters",
+           f"put {GROUP_FILTER} before both"),
     Rule(GROUPS, FAIL, _shared_tags,
          "the iommu_group tag {0!r} is used for functions of several groups:"
          " {1}",
          "use a different tag for each group, such as the address of its first"
          " function"),
-    Rule(SRIOV, FAIL, _physical_and_virtual,
-         "lists {0} together with its virtual functions {1}",
-         "list one or the other; the address of a physical function also"
-         " matches its virtual functions, unless product_id is set too"),
-    Rule(SRIOV, FAIL, _one_time_virtual,
-         "one_time_use is set for {0}, which is a virtual function",
-         "remove it: nova-compute cannot report this host's devices to"
-         " Placement with it"),
     Rule(BRIDGES, FAIL, _bridges,
          "lists bridges, which cannot be assigned to a guest: {0}",
          "set product_id too, or an address that only endpoints have"),
@@ -258,36 +272,12 @@ RULES = (
 
 
 def _listed_groups(view: HostView) -> Iterator[_ListedGroup]:
-    groups = _by(view.assignable, lambda entry: entry.device.group.number)
+    groups = by(view.assignable, lambda entry: entry.device.group.number)
     for number, listed in groups.items():
         if number is not None:
             yield _ListedGroup(listed[0].device.group, tuple(listed), view)
 
 
-def _by(
-    entries: Iterable[Assignable], key: Callable[[Assignable], K]
-) -> Mapping[K, list[Assignable]]:
-    grouped: dict[K, list[Assignable]] = {}
-    for entry in entries:
-        grouped.setdefault(key(entry), []).append(entry)
-    return grouped
-
-
 def _group_tag(entry: Assignable) -> str | None:
     tag = entry.spec.tags.get(pools.GROUP_TAG)
     return None if tag is None else str(tag)
-
-
-def _places(entries: Sequence[Assignable]) -> str:
-    return _some([*dict.fromkeys(entry.place for entry in entries)])
-
-
-def _addresses(entries: Sequence[Assignable]) -> str:
-    return _some([str(entry.device.address) for entry in entries])
-
-
-def _some(names: Sequence[str]) -> str:
-    """Return the names, or the first of them and the number of the rest."""
-    rest = len(names) - _MAX_SHOWN
-    more = f" and {rest} more" if rest > 0 else ""
-    return ", ".join(names[:_MAX_SHOWN]) + more

@@ -6,12 +6,13 @@ Source: nova, pci/whitelist.py (device_assignable).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 from gpu_passthrough_plugin.formats.nova_alias import AliasEntry
 from gpu_passthrough_plugin.formats.nova_device_spec import DeviceSpec
 from gpu_passthrough_plugin.formats.nova_release import Feature, Release
+from gpu_passthrough_plugin.model import resource_class
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.model.function import (
@@ -28,6 +29,15 @@ from gpu_passthrough_plugin.nova.lint.configuration import (
     NovaConf,
     Placed,
 )
+
+K = TypeVar("K")
+_MAX_SHOWN = 8
+
+# Source: os_traits 3.6.0; nova, compute/pci_placement_translator.py
+# (_get_traits_for_dev, add_parent).
+_MANAGED = "COMPUTE_MANAGED_PCI_DEVICE"
+_MIGRATABLE = "HW_PCI_LIVE_MIGRATABLE"
+_ONE_TIME_USE = "HW_PCI_ONE_TIME_USE"
 
 Problem = tuple[str, tuple[object, ...]]
 """Where something is wrong, and what the rule's texts name."""
@@ -83,6 +93,28 @@ class Assignable(NamedTuple):
     def place(self) -> str:
         return self.line.place
 
+    @property
+    def resource_class(self) -> str:
+        """Return the class that Nova reports the function as; "" for none."""
+        if self.spec.is_network:
+            return ""
+        if self.spec.resource_class:
+            return resource_class.normal(self.spec.resource_class)
+        vendor, product = self.device.vendor_id, self.device.product_id
+        if isinstance(vendor, Unknown) or isinstance(product, Unknown):
+            return ""
+        return resource_class.of_ids(vendor, product)
+
+    @property
+    def traits(self) -> frozenset[str]:
+        """Return the traits that Nova reports, with those it adds itself."""
+        added = {_MANAGED}
+        if self.spec.live_migratable:
+            added.add(_MIGRATABLE)
+        if self.spec.one_time_use:
+            added.add(_ONE_TIME_USE)
+        return self.spec.given_traits | added
+
 
 class HostView(NamedTuple):
     """A configuration applied to a host: everything a rule may look at.
@@ -104,32 +136,60 @@ class HostView(NamedTuple):
     alias_faults: tuple[Fault, ...]
     hardware: HostHardware | None
 
+    @property
+    def is_placed(self) -> bool:
+        """Return whether aliases are requested from Placement."""
+        return self.conf.pci_in_placement and self.release.has_placement
+
+    @property
+    def may_be_placed(self) -> bool:
+        """Return whether the scheduler's files, not given, may decide that.
+
+        nova-compute needs no option of the scheduler, and where nothing is
+        reported to Placement nothing can be requested from it.
+        """
+        return (
+            not self.is_placed
+            and not self.conf.has_scheduler
+            and self.conf.report_in_placement
+            and self.release.has_placement
+        )
+
 
 class Condition(NamedTuple):
     """When a rule applies; a field that is None does not matter.
 
-    An option that no file sets fulfils no condition on it.
-
     :param knows: what the release has to know.
-    :param report_in_placement: what ``[pci]`` has to set it to.
-    :param pci_in_placement: what ``[filter_scheduler]`` has to set it to.
+    :param lacks: what the release must not know.
+    :param report_in_placement: whether ``[pci]`` turns it on.
+    :param pci_in_placement: whether ``[filter_scheduler]`` turns it on.
+    :param may_be_placed: whether the scheduler's files, not given, may.
     """
 
     knows: Feature | None = None
+    lacks: Feature | None = None
     report_in_placement: bool | None = None
     pci_in_placement: bool | None = None
+    may_be_placed: bool | None = None
 
     def holds(self, view: HostView) -> bool:
         """Return whether a configuration and its release fulfil it."""
+        knows, lacks = self.knows, self.lacks
         pairs = (
             (self.report_in_placement, view.conf.report_in_placement),
-            (self.pci_in_placement, view.conf.pci_in_placement),
+            (self.pci_in_placement, view.is_placed),
+            (self.may_be_placed, view.may_be_placed),
+            (None if knows is None else True, _knows(view, knows)),
+            (None if lacks is None else False, _knows(view, lacks)),
         )
-        is_known = self.knows is None or view.release.knows(self.knows)
-        return is_known and all(
+        return all(
             required is None or required is actual
             for required, actual in pairs
         )
+
+
+def _knows(view: HostView, feature: Feature | None) -> bool:
+    return feature is not None and view.release.knows(feature)
 
 
 ALWAYS = Condition()
@@ -171,7 +231,7 @@ def apply(
     :raises Invalid: when it has more entries than any host has devices.
     """
     host = devices(groups)
-    specs, spec_faults = configuration.device_specs(conf.device_spec)
+    specs, spec_faults = configuration.device_specs(conf.device_spec, release)
     aliases, alias_faults = configuration.aliases(conf.alias)
     listed = whitelist(specs, host)
     assignable = tuple(
@@ -250,3 +310,27 @@ def _device_type(member: Member) -> DeviceType | None:
     if isinstance(sriov, PhysicalFunction) and sriov.total_vfs:
         return DeviceType.PF
     return DeviceType.PCI
+
+
+def by(
+    entries: Iterable[Assignable], key: Callable[[Assignable], K]
+) -> Mapping[K, list[Assignable]]:
+    grouped: dict[K, list[Assignable]] = {}
+    for entry in entries:
+        grouped.setdefault(key(entry), []).append(entry)
+    return grouped
+
+
+def places(entries: Sequence[Assignable]) -> str:
+    return some([*dict.fromkeys(entry.place for entry in entries)])
+
+
+def addresses(entries: Sequence[Assignable]) -> str:
+    return some([str(entry.device.address) for entry in entries])
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the names, or the first of them and the number of the rest."""
+    rest = len(names) - _MAX_SHOWN
+    more = f" and {rest} more" if rest > 0 else ""
+    return ", ".join(names[:_MAX_SHOWN]) + more

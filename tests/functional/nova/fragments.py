@@ -27,12 +27,8 @@ class Fragment(NamedTuple):
 # The linter looks at what a host may be asked for, not only at what Nova
 # starts with.
 NOT_A_TEXT = "no such value was ever meant, and it fails where it is used"
+REMOTE = "the serial number that remote_managed needs is not looked at"
 NOT_TRIED = "a regular expression that may take long is not tried"
-UNSET = "an option that no file sets is taken for unknown, not for off"
-MIXED = "entries of one physical function are not compared"
-REMOTE = "remote_managed is not looked at"
-CAPABILITY = "capability_type is accepted, and no device ever has it"
-TAGS = "tags replace what the device says of itself"
 
 REPORT = "report_in_placement = true\n"
 PLACED = "[filter_scheduler]\npci_in_placement = true\n"
@@ -172,7 +168,7 @@ DEVICE_SPECS = (
     Fragment(spec({"vendor_id": "10de", "live_migratable": "yes"})),
     Fragment(spec({"vendor_id": "10de", "live_migratable": "enabled"})),
     Fragment(spec({"vendor_id": "10de", "one_time_use": "no"})),
-    Fragment(spec({"vendor_id": "10de", "one_time_use": "yes"}), UNSET),
+    Fragment(spec({"vendor_id": "10de", "one_time_use": "yes"})),
     Fragment(spec({"vendor_id": "10de", "one_time_use": "yes"},
                   extra="report_in_placement = false\n")),
     Fragment(spec({"vendor_id": "10de", "one_time_use": "yes"},
@@ -193,7 +189,7 @@ DEVICE_SPECS = (
     Fragment(spec({"vendor_id": "10de", "anything": {"a": ["b"]}})),
     Fragment(spec({"vendor_id": "10de", "iommu_group": "0000:04:00.0"})),
     Fragment(spec({"address": "0000:05:00.0", "product_id": "1017",
-                   "remote_managed": "true"}), REMOTE),
+                   "remote_managed": "true"})),
     # With Placement: one of a physical function and its virtual ones, and
     # these alike.
     Fragment(spec({"vendor_id": "15b3"}, extra=REPORT)),
@@ -205,11 +201,46 @@ DEVICE_SPECS = (
     Fragment(spec({"product_id": "1017"}, extra=REPORT)),
     Fragment(spec({"address": "0000:05:00.1", "resource_class": "a"},
                   {"address": "0000:05:00.2", "resource_class": "b"},
-                  extra=REPORT), MIXED),
+                  extra=REPORT)),
     Fragment(spec({"address": "0000:05:00.1", "traits": "a"},
-                  {"address": "0000:05:00.2"}, extra=REPORT), MIXED),
+                  {"address": "0000:05:00.2"}, extra=REPORT)),
     Fragment("[pci]\nreport_in_placement = y\n"
-             'device_spec = {"vendor_id": "10de"}\n', UNSET),
+             'device_spec = {"vendor_id": "10de"}\n'),
+    Fragment(spec({"address": "0000:05:00.1", "live_migratable": "yes"},
+                  {"address": "0000:05:00.2", "live_migratable": "no"},
+                  extra=REPORT)),
+    Fragment(spec({"address": "0000:05:00.1", "live_migratable": "no"},
+                  {"address": "0000:05:00.2"}, extra=REPORT)),
+    Fragment(spec({"address": "0000:05:00.1", "resource_class": "a"},
+                  {"address": "0000:05:00.2", "resource_class": "b"})),
+    Fragment(spec({"address": "0000:05:00.1", "resource_class": "a"},
+                  {"address": "0000:05:00.2", "resource_class": "b",
+                   "physical_network": "c"}, extra=REPORT)),
+    Fragment(spec({"address": "*:05:*", "physical_network": None},
+                  extra=REPORT)),
+    Fragment(spec({"address": "0000:05:00.0", "remote_managed": "yes"})),
+    Fragment(spec({"address": "0000:05:00.0", "product_id": "1018",
+                   "remote_managed": "true"}), REMOTE),
+    Fragment(spec({"address": "0000:05:00.0", "product_id": "1019",
+                   "remote_managed": "true"})),
+    Fragment(spec({"address": "0000:05:00.0", "vendor_id": "8086",
+                   "product_id": "1018", "remote_managed": "true"})),
+    Fragment(spec({"address": "*:05:00.0", "remote_managed": "true"}),
+             REMOTE),
+    Fragment(spec({"address": "0000:05:00.0", "product_id": "1017",
+                   "remote_managed": "false"})),
+    Fragment(spec({"vendor_id": "10de", "anything": ["a"]})),
+    Fragment(spec({"vendor_id": "8086", "anything": ["a"]})),
+    Fragment(spec({"vendor_id": "10de", "physical_network": ["a"]})),
+    Fragment(spec({"vendor_id": "10de", "anything": True, "x": 1.5})),
+    Fragment(spec({"vendor_id": "10de", "numa_node": "0"})),
+    Fragment(spec({"vendor_id": "10de", "numa_node": "near"})),
+    Fragment(spec({"vendor_id": "10de", "numa_node": None})),
+    Fragment(spec({"vendor_id": "10de", "count": "5"})),
+    Fragment("[pci]\nreport_in_placement = \n"),
+    Fragment("[pci]\nreport_in_placement = TRUE\n"),
+    Fragment("[pci]\nreport_in_placement = ' on'\n"),
+    Fragment("[filter_scheduler]\npci_in_placement = y\n"),
     # The first that matches has it.
     Fragment(spec({"address": "0000:04:00.0"}, {"vendor_id": "10de"})),
     Fragment(spec({"vendor_id": "10de"}, {"address": "0000:04:00.0"})),
@@ -260,19 +291,19 @@ ALIASES = (
     Fragment(alias(GPU | {"numa_policy": "socket"})),
     Fragment(alias(GPU | {"numa_policy": "strict"})),
     Fragment(alias(GPU | {"numa_policy": None})),
-    Fragment(alias(GPU | {"capability_type": "pci"}), CAPABILITY),
+    Fragment(alias(GPU | {"capability_type": "pci"})),
     Fragment(alias(GPU | {"capability_type": "net"})),
     Fragment(alias(GPU | {"live_migratable": "yes"})),
     Fragment(alias(GPU | {"live_migratable": "off"})),
     Fragment(alias(GPU | {"live_migratable": "perhaps"})),
     Fragment(alias(GPU | {"live_migratable": True})),
-    Fragment(alias(GPU | {"resource_class": "gpu"}), UNSET),
+    Fragment(alias(GPU | {"resource_class": "gpu"})),
     Fragment(alias(GPU | {"resource_class": ""})),
     Fragment(alias(GPU | {"resource_class": 5})),
-    Fragment(alias(GPU | {"traits": "a, b"}), UNSET),
+    Fragment(alias(GPU | {"traits": "a, b"})),
     Fragment(alias(GPU | {"traits": ["a"]})),
     Fragment(alias({"name": "x", "resource_class": "gpu",
-                    "device_type": "type-PCI"}), UNSET),
+                    "device_type": "type-PCI"})),
     Fragment(alias({"name": "x", "resource_class": "gpu",
                     "device_type": "type-PCI"},
                    extra="[filter_scheduler]\npci_in_placement = false\n")),
@@ -303,9 +334,25 @@ ALIASES = (
     Fragment(spec({"vendor_id": "10de", "live_migratable": "yes"})
              + f"alias = {json.dumps(GPU | {'live_migratable': 'on'})}\n"),
     Fragment(spec({"vendor_id": "10de", "dev_type": "type-PF"})
-             + f"alias = {json.dumps(GPU)}\n", TAGS),
+             + f"alias = {json.dumps(GPU)}\n"),
     Fragment(spec({"vendor_id": "15b3", "physical_network": "a"})
              + f"alias = {json.dumps(VF)}\n"),
+    Fragment(spec({"vendor_id": "10de", "dev_type": "TYPE-PCI"})
+             + f"alias = {json.dumps(GPU)}\n"),
+    Fragment(spec({"vendor_id": "15b3", "dev_type": "type-PCI"})
+             + f"alias = {json.dumps(PF | {'device_type': 'type-PCI'})}\n"),
+    Fragment(spec({"vendor_id": "10de", "dev_type": "vdpa"})
+             + f"alias = {json.dumps(GPU | {'device_type': 'type-PCI'})}\n"),
+    Fragment(spec({"vendor_id": "10de", "dev_type": None})
+             + 'alias = {"name": "x", "vendor_id": "10de", "product_id":'
+             ' "1e87"}\n'),
+    Fragment(spec({"vendor_id": "10de", "dev_type": None})
+             + f"alias = {json.dumps(GPU)}\n"),
+    Fragment(spec({"vendor_id": "10de", "capability_type": "PCI"})
+             + f"alias = {json.dumps(GPU | {'capability_type': 'pci'})}\n"),
+    Fragment(spec({"vendor_id": "10de", "live_migratable": "no"})
+             + f"alias = {json.dumps(GPU | {'live_migratable': 'no'})}\n"),
+    Fragment(alias(GPU | {"live_migratable": "no"})),
 )  # fmt: skip
 
 

@@ -69,15 +69,27 @@ def answer(question: Mapping[str, Any]) -> dict[str, Any]:
     if "name" in question:
         return named(question["name"])
     devices: Sequence[Device] = question["devices"]
-    physical = {d["address"] for d in devices if d["dev_type"] == "type-PF"}
-    # In the place of a look at this machine's /sys.
-    utils.is_physical_function = lambda domain, bus, slot, function: (
-        f"{domain}:{bus}:{slot}.{function}" in physical
-    )
+    look_at(devices)
     with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
         file.write(question["conf"])
         file.flush()
         return judged(file.name, devices)
+
+
+def look_at(devices: Sequence[Device]) -> None:
+    """Have Nova see these devices, in the place of this machine's /sys."""
+    ids = {d["address"]: (d["vendor_id"], d["product_id"]) for d in devices}
+    physical = {d["address"] for d in devices if d["dev_type"] == "type-PF"}
+    virtual = {
+        d["parent_addr"]: d["product_id"]
+        for d in devices
+        if "parent_addr" in d
+    }
+    utils.is_physical_function = lambda domain, bus, slot, function: (
+        f"{domain}:{bus}:{slot}.{function}" in physical
+    )
+    utils.get_pci_ids_by_pci_addr = ids.__getitem__
+    utils.get_vf_product_id_by_pf_addr = virtual.__getitem__
 
 
 def judged(path: str, devices: Sequence[Device]) -> dict[str, Any]:
@@ -161,6 +173,8 @@ def tracked(devices: Sequence[Device]) -> Any:
     tracker.update_devices_from_hypervisor_resources(
         json.dumps([{"numa_node": None, "label": "", **d} for d in devices])
     )
+    # What is stored of the host's devices.
+    tracker.stats.to_device_pools_obj()
     return tracker
 
 

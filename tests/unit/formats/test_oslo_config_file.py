@@ -67,3 +67,26 @@ def test_what_is_no_configuration_is_one_short_line(data: bytes) -> None:
     assert fault.startswith("a.conf:")
     assert "\n" not in fault
     assert len(fault) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("true", True), ("ON", True), ("1", True), ("No", False), ("0", False)],
+)
+def test_booleans(text: str, expected: bool) -> None:
+    assert oslo_config_file.boolean(text) is expected
+
+
+@pytest.mark.parametrize("text", ["y", "t", "", "enabled", " yes", "2"])
+def test_what_is_no_boolean_though_json_entries_have_it(text: str) -> None:
+    with pytest.raises(ValueError, match="boolean"):
+        oslo_config_file.boolean(text)
+
+
+def test_lists_and_choices() -> None:
+    assert oslo_config_file.names(" A, B,") == ("A", "B")
+    assert oslo_config_file.names("") == ()
+    read = oslo_config_file.one_of(("a", "b"))
+    assert read("b") == "b"
+    with pytest.raises(ValueError, match="a, b"):
+        read("B")

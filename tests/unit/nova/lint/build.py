@@ -17,7 +17,15 @@ from gpu_passthrough_plugin.nova.lint import check, configuration
 from tests.trees.host import Host
 
 GPUS = Policy((selector.parse("class=03"),))
-FILTER = "[filter_scheduler]\npci_in_placement = True\n"
+REPORT = "[pci]\nreport_in_placement = True\n"
+SCHEDULER = (
+    "[filter_scheduler]\npci_in_placement = True\n"
+    "available_filters = nova.scheduler.filters.all_filters\n"
+    "available_filters ="
+    " gpu_passthrough_plugin.nova.filters.IommuGroupFilter\n"
+    "enabled_filters = IommuGroupFilter,PciPassthroughFilter\n"
+)
+FILTER = f"{REPORT}{SCHEDULER}"
 GPU = {"name": "gpu", "vendor_id": "10de", "product_id": "1e87",
        "device_type": "type-PCI"}  # fmt: skip
 FLEX = {"name": "flex", "vendor_id": "8086", "product_id": "56c0",

@@ -18,6 +18,7 @@ from tests.unit.nova.lint.build import (
 
 FAIL, WARN = Status.FAIL, Status.WARN
 CARD = {"address": "0000:04:00.0"}
+NEWLINE = "\n"
 
 
 @pytest.mark.parametrize(
@@ -35,9 +36,10 @@ CARD = {"address": "0000:04:00.0"}
 def test_an_alias_that_matches_nothing(
     change: dict[str, str], status: Status, data: tuple[str, ...]
 ) -> None:
-    found = fault(hosts.four_functions(), pci([CARD], [GPU | change]))
+    text = FILTER + pci([CARD], [GPU | change])
+    found = fault(hosts.four_functions(), text)
     assert (found.check, found.status) == ("alias matches", status)
-    assert found.where == "nova.conf:3"
+    assert found.where == f"nova.conf:{text.count(NEWLINE)}"
     assert all(datum in found.detail for datum in data)
 
 
@@ -82,9 +84,52 @@ def test_what_placement_finds(
 def test_a_class_that_only_the_device_spec_has() -> None:
     """Ids alone ask Placement for the class that Nova makes of them."""
     spec = CARD | {"resource_class": "BIG"}
-    assert faults(hosts.four_functions(), pci([spec], [GPU])) == []
+    (ignored,) = faults(hosts.four_functions(), pci([spec], [GPU]))
+    assert (ignored.check, ignored.status) == ("keys", WARN)
     found = fault(hosts.four_functions(), FILTER + pci([spec], [GPU]))
     assert (found.check, found.status) == ("alias matches", FAIL)
+
+
+@pytest.mark.parametrize(
+    ("tags", "alias", "is_matched"),
+    [
+        ({"dev_type": "type-PF"}, {}, False),
+        ({"dev_type": "type-PF"}, {"device_type": "type-PF"}, True),
+        ({"dev_type": "TYPE-PCI"}, {}, True),
+        ({"dev_type": "vdpa"}, {}, False),
+        ({"dev_type": None}, {}, False),
+        ({"remote_managed": "true"}, {}, False),
+        ({"remote_managed": "no"}, {}, True),
+        ({}, {"capability_type": "pci"}, False),
+        ({"capability_type": "PCI"}, {"capability_type": "pci"}, True),
+        ({"live_migratable": "no"}, {"live_migratable": "no"}, True),
+        ({}, {"live_migratable": "no"}, False),
+    ],
+)
+@pytest.mark.parametrize("extra", ["", FILTER])
+def test_tags_replace_what_the_device_says(
+    tags: dict[str, object],
+    alias: dict[str, str],
+    is_matched: bool,
+    extra: str,
+) -> None:
+    """Source: nova, pci/stats.py (_create_pool_keys_from_dev)."""
+    text = extra + pci([CARD | tags], [GPU | alias])
+    found = [
+        f
+        for f in faults(hosts.four_functions(), text)
+        if f.check == "alias matches"
+    ]
+    assert [f.status for f in found] == [FAIL] * (not is_matched)
+
+
+def test_an_alias_with_a_capability_matches_on_no_host() -> None:
+    """Whether or not this host has its ids, and other aliases match them."""
+    alias = GPU | {"name": "a", "capability_type": "pci"}
+    for change in ({}, {"product_id": "ffff"}):
+        text = pci([CARD], [GPU, alias | change])
+        found = faults(hosts.four_functions(), text)
+        assert FAIL in {f.status for f in found}
 
 
 def test_what_neutron_hands_out_has_no_class() -> None:
@@ -122,7 +167,7 @@ def test_ids_that_are_not_here_are_to_be_compared() -> None:
 
 @pytest.mark.parametrize("key", ["resource_class", "traits"])
 def test_names_with_lines_in_them_are_shown_in_one(key: str) -> None:
-    text = pci([CARD], [GPU | {key: "CUSTOM_A\n\x1b[2J"}])
+    text = FILTER + pci([CARD], [GPU | {key: "CUSTOM_A\n\x1b[2J"}])
     found = faults(hosts.four_functions(), text)
     (never,) = (f for f in found if f.check == "alias matches")
     assert "CUSTOM_A\\n\\x1b[2J" in never.detail

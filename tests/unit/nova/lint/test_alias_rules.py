@@ -7,7 +7,17 @@ import pytest
 from gpu_passthrough_plugin.formats.nova_release import Release
 from gpu_passthrough_plugin.model.finding import Status
 from tests.trees import hosts
-from tests.unit.nova.lint.build import FILTER, GPU, fault, faults, pci, without
+from tests.unit.nova.lint.build import (
+    FILTER,
+    GPU,
+    REPORT,
+    SCHEDULER,
+    fault,
+    faults,
+    kinds,
+    pci,
+    without,
+)
 
 FAIL, WARN = Status.FAIL, Status.WARN
 CARD = {"address": "0000:04:00.0"}
@@ -67,16 +77,56 @@ def test_aliases_of_one_name(
 def test_keys_that_a_release_refuses(
     release: int, key: str, value: str
 ) -> None:
-    text = pci([], [GPU | {key: value}])
-    found = fault(hosts.four_functions(), text, Release(release))
-    assert (found.check, found.status) == ("aliases", FAIL)
-    assert key in found.detail
-    assert faults(hosts.four_functions(), text, Release(31)) == []
+    spec = CARD | {"live_migratable": "no"}
+    text = SCHEDULER + pci([spec], [GPU | {key: value}])
+    for number in (release, 31):
+        found = [
+            f
+            for f in faults(hosts.four_functions(), text, Release(number))
+            if f.check == "aliases"
+        ]
+        assert [f.status for f in found] == [FAIL] * (number == release)
+        assert all(key in f.detail for f in found)
 
 
 def test_a_class_for_ids_needs_placement() -> None:
+    """Also where no file says so: nova-compute does not start then."""
     alias = {"name": "a", "resource_class": "A", "device_type": "type-PCI"}
-    text = pci([], [alias])
-    found = fault(hosts.four_functions(), OFF + text)
-    assert (found.check, found.status) == ("aliases", FAIL)
+    text = pci([CARD | {"resource_class": "A"}], [alias])
+    for extra in (OFF, "", REPORT):
+        found = kinds(hosts.four_functions(), extra + text)
+        assert ("aliases", FAIL) in found
     assert faults(hosts.four_functions(), FILTER + text) == []
+    # Until 30 every card matches instead.
+    found = kinds(hosts.four_functions(), text, Release(30))
+    assert [f for f in found if f[1] is FAIL] == [("alias matches", FAIL)]
+
+
+@pytest.mark.parametrize("key", ["vendor_id", "product_id"])
+def test_both_ids_are_needed_since_31(key: str) -> None:
+    text = pci([CARD], [without(GPU, key)])
+    for number, status in ((30, WARN), (31, FAIL)):
+        found = fault(hosts.four_functions(), text, Release(number))
+        assert (found.check, found.status) == ("aliases", status)
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ("", [("aliases", WARN)]),
+        (OFF, [("aliases", WARN)]),
+        # The scheduler's files may turn it on.
+        (REPORT, [("placement", WARN), ("alias matches", WARN)]),
+        (FILTER, [("alias matches", FAIL)]),
+    ],
+)
+@pytest.mark.parametrize(
+    "change", [{"traits": "HW_GPU_API_VULKAN"}, {"resource_class": "BIG"}]
+)
+def test_classes_and_traits_are_ignored_without_placement(
+    change: dict[str, str], extra: str, expected: list[tuple[str, Status]]
+) -> None:
+    """Source: nova, pci/stats.py (ignored_spec_tags)."""
+    text = extra + pci([CARD], [GPU | change])
+    found = kinds(hosts.four_functions(), text)
+    assert [f for f in found if f[0] != "filters"] == expected

@@ -50,8 +50,33 @@ def test_the_last_of_a_switch_counts() -> None:
     second = "[filter_scheduler]\npci_in_placement = 0\nenabled_filters=A, B,"
     found = read(first, second)
     assert (found.report_in_placement, found.pci_in_placement) == (True, False)
-    assert found.filters == ("A", "B")
-    assert read("[pci]\nenabled_filters = A\n") == NovaConf()
+    assert found.enabled_filters == ("A", "B")
+    assert found.has_scheduler
+    assert found.place(configuration.REPORT) == "a.conf:3"
+    ignored = read("[pci]\nenabled_filters = A\n")
+    assert ignored._replace(values=()) == NovaConf()
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("[pci]\nreport_in_placement = y\n", "a.conf:2"),
+        ("[pci]\nreport_in_placement = True # of all\n", "a.conf:2"),
+        ("[pci]\nreport_in_placement =\n", "a.conf:2"),
+        ("[filter_scheduler]\npci_in_placement = t\n", "a.conf:2"),
+        ("[libvirt]\nlive_migration_permit_post_copy = y\n", "a.conf:2"),
+        ("[libvirt]\ncpu_mode = maximum\n", "a.conf:2"),
+        ("[pci]\nreport_in_placement = y\nreport_in_placement = no\n", ""),
+        ("[pci]\nreport_in_placement = 'yes'\n", ""),
+        ("[libvirt]\ncpu_mode = host-passthrough\n", ""),
+        ("[DEFAULT]\nreport_in_placement = y\n", ""),
+    ],
+)
+def test_only_what_the_type_of_an_option_takes_is_read(
+    text: str, place: str
+) -> None:
+    """As oslo.config, which looks at the last value only."""
+    assert [f.place for f in read(text).faults] == [place] * bool(place)
 
 
 def test_faults_of_all_files_are_reported_together() -> None:

@@ -10,7 +10,14 @@ from gpu_passthrough_plugin.formats.nova_release import Release
 from gpu_passthrough_plugin.model.finding import Status
 from tests.trees import hosts
 from tests.trees.host import Host
-from tests.unit.nova.lint.build import GPU, fault, faults, kinds, pci
+from tests.unit.nova.lint.build import (
+    FILTER,
+    GPU,
+    fault,
+    faults,
+    kinds,
+    pci,
+)
 
 FAIL, WARN = Status.FAIL, Status.WARN
 DISPLAY = {"address": "0000:04:00.0"}
@@ -30,10 +37,10 @@ DISPLAY = {"address": "0000:04:00.0"}
         (hosts.virtual_functions, [DISPLAY | {"vendor_id": "8086",
                                               "trait": "X"}],
          "keys", WARN, "'trait'"),
-        (hosts.four_functions, [DISPLAY | {"traits": "CUSTOM_A, CUSTOM_B"}],
-         "traits", FAIL, "CUSTOM__CUSTOM_B"),
-        (hosts.four_functions, [DISPLAY | {"traits": "CUSTOM_A,"}],
-         "traits", FAIL, "''"),
+        (hosts.four_functions, [DISPLAY | {"dev_type": "type-VF"}],
+         "keys", WARN, "type-VF"),
+        (hosts.four_functions, [DISPLAY | {"numa_node": 1}],
+         "keys", WARN, "'numa_node'"),
     ],
 )  # fmt: skip
 def test_an_entry_with_one_fault(
@@ -98,7 +105,7 @@ def test_an_entry_that_matches_everything(spec: dict[str, str]) -> None:
 def test_keys_that_a_release_does_not_know(
     release: int, key: str, is_known: bool
 ) -> None:
-    text = pci([DISPLAY | {key: "yes"}])
+    text = FILTER + pci([DISPLAY | {key: "yes"}])
     found = kinds(hosts.four_functions(), text, Release(release))
     assert found == ([] if is_known else [("keys", WARN)])
 
@@ -126,11 +133,53 @@ def test_one_time_use_needs_reporting(
 
 
 def test_a_network_interface_where_nova_reports_to_placement() -> None:
-    text = pci([{"devname": "eno1"}]) + "report_in_placement = True\n"
+    text = FILTER + pci([{"devname": "eno1"}])
     found = kinds(hosts.four_functions(), text)
     assert found == [("matches", WARN), ("keys", FAIL)]
 
 
 def test_traits_of_aliases_are_looked_at_too() -> None:
-    text = pci([], [GPU | {"traits": "CUSTOM_A, CUSTOM_B"}])
-    assert kinds(hosts.four_functions(), text) == [("traits", FAIL)]
+    alias = GPU | {"traits": "CUSTOM_A, CUSTOM_B"}
+    spec = DISPLAY | {"traits": "CUSTOM_A, CUSTOM_B"}
+    text = FILTER + pci([spec], [alias])
+    assert kinds(hosts.four_functions(), text) == [("traits", WARN)] * 2
+
+
+@pytest.mark.parametrize(
+    ("traits", "status", "datum"),
+    [
+        ("CUSTOM_A, CUSTOM_B", WARN, "CUSTOM__CUSTOM_B"),
+        ("CUSTOM_A,", FAIL, "''"),
+    ],
+)
+def test_traits_are_reported_to_placement_only(
+    traits: str, status: Status, datum: str
+) -> None:
+    text = pci([DISPLAY | {"traits": traits}])
+    found = fault(hosts.four_functions(), FILTER + text)
+    assert (found.check, found.status) == ("traits", status)
+    assert datum in found.detail
+    assert kinds(hosts.four_functions(), text) == [("keys", WARN)]
+
+
+@pytest.mark.parametrize(
+    ("tag", "is_refused"),
+    [
+        ({"x": ["a"]}, True),
+        ({"x": {"a": "b"}}, True),
+        ({"physical_network": ["a"]}, True),
+        ({"x": True, "y": 1.5, "z": None}, False),
+        ({"numa_node": "near"}, True),
+        ({"numa_node": "1"}, False),
+        ({"numa_node": None}, False),
+    ],
+)
+def test_tags_that_nova_cannot_store(
+    tag: dict[str, object], is_refused: bool
+) -> None:
+    """Where the entry lists nothing they are never stored."""
+    found = kinds(hosts.four_functions(), pci([DISPLAY | tag]))
+    assert (("values", FAIL) in found) is is_refused
+    other = {"address": "0000:09:00.0"}
+    found = kinds(hosts.four_functions(), pci([other | tag]))
+    assert ("values", FAIL) not in found

@@ -9,13 +9,18 @@ import pytest
 
 from gpu_passthrough_plugin.formats.nova_release import Release
 from gpu_passthrough_plugin.model.finding import Status
-from gpu_passthrough_plugin.nova.lint import check, configuration
-from tests.trees import hosts, reported
+from tests.trees import hosts
 from tests.trees.host import Host
-from tests.unit.flow.reported import answers
-from tests.unit.nova.lint.build import FILTER, fault, faults, kinds, pci
+from tests.unit.nova.lint.build import (
+    FILTER,
+    REPORT,
+    fault,
+    faults,
+    kinds,
+    pci,
+)
 
-FAIL = Status.FAIL
+FAIL, WARN = Status.FAIL, Status.WARN
 DISPLAY = {"address": "0000:04:00.0"}
 FOUR = [{"address": f"0000:04:00.{n}", "iommu_group": "a"} for n in range(4)]
 
@@ -69,68 +74,37 @@ def test_one_function_stands_for_a_group_of_two_cards() -> None:
 @pytest.mark.parametrize(
     ("release", "extra", "datum"),
     [
-        (26, "", "pci_in_placement"),
-        (34, "[filter_scheduler]\npci_in_placement = 0\n", "pci_in_placement"),
-        (34, f"{FILTER}enabled_filters = A, PciPassthroughFilter\n",
+        (26, REPORT, "pci_in_placement"),
+        (34, f"{REPORT}[filter_scheduler]\npci_in_placement = 0\n",
+         "pci_in_placement"),
+        (34, "", "reported to Placement"),
+        (34, FILTER.replace("= True", "= False", 1), "reported to Placement"),
+        (34, f"{FILTER}enabled_filters = PciPassthroughFilter\n",
          "IommuGroupFilter"),
+        (34, f"{REPORT}[filter_scheduler]\npci_in_placement = yes\n",
+         "IommuGroupFilter"),
+        (34, f"{FILTER}enabled_filters = PciPassthroughFilter,"
+             "IommuGroupFilter\n", "after"),
     ],
 )  # fmt: skip
 def test_full_mode_without_what_it_needs(
     release: int, extra: str, datum: str
 ) -> None:
     text = extra + pci(FOUR)
-    found = fault(hosts.four_functions(), text, Release(release))
-    assert (found.check, found.status) == ("groups", FAIL)
-    assert datum in found.detail
+    found = [
+        f
+        for f in faults(hosts.four_functions(), text, Release(release))
+        if f.check == "groups"
+    ]
+    assert [f.status for f in found] == [FAIL]
+    assert datum in found[0].detail
 
 
 def test_full_mode_with_its_filter() -> None:
-    text = f"{FILTER}enabled_filters = A,IommuGroupFilter\n{pci(FOUR)}"
-    assert faults(hosts.four_functions(), text) == []
-
-
-@pytest.mark.parametrize("address", ["0000:05:00.0", "*:05:00.*", "5:0.*"])
-def test_a_physical_function_with_its_virtual_ones(address: str) -> None:
-    host = hosts.virtual_functions()
-    found = faults(host, pci([{"address": address}]))
-    assert [f.check for f in found if f.status is FAIL] == ["sriov", "host"]
-    (sriov,) = (f for f in found if f.check == "sriov")
-    for function in ("0000:05:00.0", "0000:05:00.1", "0000:05:00.2"):
-        assert function in sriov.detail
-    exact = pci([{"address": address, "product_id": "1018"}])
-    assert faults(host, exact) == []
-
-
-def test_a_physical_function_of_neutron_s_goes_with_virtual_ones() -> None:
-    specs = [
-        {"product_id": "1017", "physical_network": "physnet0"},
-        {"product_id": "1018"},
-    ]
-    found = faults(hosts.virtual_functions(), pci(specs))
-    assert not [f for f in found if f.check == "sriov"]
-
-
-def test_neutrons_physical_function_of_used_virtual_ones() -> None:
-    host = reported.host(
-        """
-        05:00.0 0200 15b3:1017 group=1 driver=mlx5_core vfs=8/1
-        05:00.1 0200 15b3:1018 group=2 driver=vfio-pci physical=05:00.0
-        """
-    )
-    judged = tuple(answers.groups(host, answers.select("15b3:*")).values())
-    rules = {r.rule for group in judged for r in group.verdict.reasons}
-    assert rules == {"in-use"}
-    spec = {"product_id": "1017", "physical_network": "physnet0"}
-    conf = configuration.read([("nova.conf", pci([spec]).encode())])
-    found = check.findings(conf, judged, Release(34))
-    assert not [f for f in found if f.status is FAIL]
-
-
-@pytest.mark.parametrize("value", ["yes", "no", None])
-def test_virtual_functions_are_never_one_time(value: str | None) -> None:
-    text = pci([{"product_id": "1018", "one_time_use": value}])
-    found = kinds(hosts.virtual_functions(), text)
-    assert found == [("sriov", FAIL)] * 2
+    assert faults(hosts.four_functions(), FILTER + pci(FOUR)) == []
+    # On a compute host the scheduler's options are in no file.
+    found = kinds(hosts.four_functions(), REPORT + pci(FOUR))
+    assert found == [("placement", WARN)]
 
 
 def test_many_functions_are_some_and_a_number() -> None:

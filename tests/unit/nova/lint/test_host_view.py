@@ -13,7 +13,7 @@ from gpu_passthrough_plugin.nova.lint.configuration import NovaConf
 from gpu_passthrough_plugin.nova.lint.host_view import Condition, HostView
 from tests.trees import hosts
 from tests.trees.host import Host
-from tests.unit.nova.lint.build import groups, pci
+from tests.unit.nova.lint.build import FILTER, REPORT, groups, pci
 
 
 def view(host: Host, *specs: object, release: int = 34) -> HostView:
@@ -59,12 +59,9 @@ def test_a_physical_function_s_address_lists_its_virtual_ones() -> None:
 
 @pytest.mark.parametrize(
     ("required", "actual"),
-    [*itertools.product([None, True, False], repeat=2)],
+    [*itertools.product([None, True, False], [True, False])],
 )
-def test_a_condition_on_an_option(
-    required: bool | None, actual: bool | None
-) -> None:
-    """What no file sets fulfils no condition on it."""
+def test_a_condition_on_an_option(required: bool | None, actual: bool) -> None:
     expected = required is None or required is actual
     empty = view(hosts.server())
     report = NovaConf(report_in_placement=actual)
@@ -75,7 +72,30 @@ def test_a_condition_on_an_option(
     assert condition.holds(empty._replace(conf=placed)) is expected
 
 
+@pytest.mark.parametrize(
+    ("extra", "release", "expected"),
+    [
+        ("", 34, (False, False)),
+        (REPORT, 34, (False, True)),
+        (REPORT, 26, (False, False)),
+        (FILTER, 34, (True, False)),
+        (FILTER, 26, (False, False)),
+        (f"{REPORT}[filter_scheduler]\nx = y\n", 34, (False, False)),
+    ],
+)
+def test_who_asks_placement(
+    extra: str, release: int, expected: tuple[bool, bool]
+) -> None:
+    """Where no file is the scheduler's, its options are not known."""
+    conf = configuration.read([("nova.conf", extra.encode())])
+    applied = host_view.apply(conf, groups(hosts.server()), Release(release))
+    assert (applied.is_placed, applied.may_be_placed) == expected
+
+
 def test_a_condition_on_the_release() -> None:
     condition = Condition(knows=Feature.SPEC_MANAGED)
     assert not condition.holds(view(hosts.server(), release=30))
     assert condition.holds(view(hosts.server(), release=31))
+    condition = Condition(lacks=Feature.SPEC_MANAGED)
+    assert condition.holds(view(hosts.server(), release=30))
+    assert not condition.holds(view(hosts.server(), release=31))

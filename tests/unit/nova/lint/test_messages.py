@@ -20,6 +20,8 @@ from tests.unit.nova.lint.build import (
     FILTER,
     FLEX,
     GPU,
+    REPORT,
+    SCHEDULER,
     groups,
     is_left_open,
     pci,
@@ -30,7 +32,7 @@ CARD = {"address": "0000:04:00.0"}
 FOUR = [{"address": f"0000:04:00.{n}", "iommu_group": "a"} for n in range(4)]
 OFF = "[filter_scheduler]\npci_in_placement = no\n"
 REPORT_OFF = "[pci]\nreport_in_placement = no\n"
-REPORT = "[pci]\nreport_in_placement = yes\n"
+ONE, OTHER = ({"address": f"0000:05:00.{n}"} for n in (1, 2))
 NEEDED = "a function that the host needs"
 BROKEN = "entries that cannot be read"
 
@@ -72,6 +74,31 @@ FINE = {"nothing is wrong": Case(alias(GPU, extra=FILTER))}
 
 CASES: Mapping[str, Case] = {
     "neither option": Case("[DEFAULT]\ndebug = True\n"),
+    # Options, and how they go together.
+    "option: no boolean": Case("[pci]\nreport_in_placement = y\n"),
+    "option: no mode": Case("[libvirt]\ncpu_mode = maximum\n"),
+    "option: misspelt": Case("[pci]\ndevice_specs = {}\n"),
+    "option: unknown": Case("[pci]\nenabled = True\n"),
+    "option: elsewhere": Case("[pci]\npci_in_placement = True\n"),
+    "option: later": Case(alias(GPU, extra=SCHEDULER), release=Release(26)),
+    "option: no device_spec": Case(pci([], [GPU])),
+    "option: post-copy": Case(
+        spec(
+            {**CARD, "live_migratable": "yes"},
+            extra="[libvirt]\nlive_migration_permit_post_copy = on\n",
+        )
+    ),
+    "not reported": Case(alias(GPU, extra=SCHEDULER)),
+    "no scheduler": Case(alias({**GPU, "traits": "A"}, GPU, extra=REPORT)),
+    "filters: not available": Case(
+        alias(
+            GPU,
+            extra="[filter_scheduler]\nenabled_filters = RetryFilter,"
+            "ComputeFilter,PciPassthroughFilter,IommuGroupFilter\n"
+            "available_filters = a.B\n",
+        )
+    ),
+    "filters: not enabled": Case(alias(GPU, extra=OFF)),
     # device_spec: what Nova fails to start with.
     "device_spec: not JSON": Case(raw("{")),
     "device_spec: nested": Case(raw("[" * 100_000)),
@@ -93,6 +120,8 @@ CASES: Mapping[str, Case] = {
     "address and devname": Case(spec({**CARD, "devname": "eno1"})),
     "devname: a number": Case(spec({"devname": 1})),
     "managed: perhaps": Case(spec({**CARD, "managed": "perhaps"})),
+    "a tag: a list": Case(spec({**CARD, "x": ["A"]})),
+    "numa_node: near": Case(spec({**CARD, "numa_node": "near"})),
     "traits: a list": Case(spec({**CARD, "traits": ["A"]})),
     # device_spec: what it does on this host.
     "matches nothing": Case(spec({"address": "0000:09:00.0"})),
@@ -103,6 +132,8 @@ CASES: Mapping[str, Case] = {
     "older name": Case('[pci]\npassthrough_whitelist = {"devname": "a"}\n'),
     "devname with Placement": Case(REPORT + raw('{"devname": "eno1"}')),
     "key: unknown": Case(spec({**CARD, "trait": "X"})),
+    "key: of a pool": Case(spec({**CARD, "dev_type": "type-VF"})),
+    "key: remote_managed": Case(spec({**CARD, "remote_managed": "yes"})),
     "key: later": Case(spec({**CARD, "managed": "no"}), release=Release(30)),
     "key: for Placement": Case(
         REPORT_OFF + raw(json.dumps({**CARD, "traits": "CUSTOM_A"}))
@@ -110,16 +141,30 @@ CASES: Mapping[str, Case] = {
     "key: one_time_use": Case(
         REPORT_OFF + raw(json.dumps({**CARD, "one_time_use": "yes"}))
     ),
-    "traits: a space": Case(spec({**CARD, "traits": "CUSTOM_A, B"})),
-    "traits: no name": Case(spec({**CARD, "traits": "CUSTOM_A,"})),
+    "traits: a space": Case(
+        spec({**CARD, "traits": "CUSTOM_A, B"}, extra=FILTER)
+    ),
+    "traits: no name": Case(
+        spec({**CARD, "traits": "CUSTOM_A,"}, extra=FILTER)
+    ),
     # What is listed of groups.
     "half a group": Case(spec(*FOUR[:2])),
     "a companion": Case(spec({"address": "0000:04:00.1"})),
     "no tag": Case(spec({"address": "0000:04:00"})),
     "two tags": Case(spec(*FOUR[:3], {**FOUR[3], "iommu_group": "b"})),
     "size": Case(spec(*({**s, "iommu_group_size": "3"} for s in FOUR))),
-    "no Placement": Case(spec(*FOUR, extra=OFF)),
-    "no filter": Case(spec(*FOUR, extra=f"{FILTER}enabled_filters = A\n")),
+    "not in Placement": Case(spec(*FOUR)),
+    "no Placement": Case(spec(*FOUR, extra=REPORT + OFF)),
+    "no filter": Case(
+        spec(*FOUR, extra=f"{FILTER}enabled_filters = PciPassthroughFilter\n")
+    ),
+    "late filter": Case(
+        spec(
+            *FOUR,
+            extra=f"{FILTER}enabled_filters = PciPassthroughFilter,"
+            "IommuGroupFilter\n",
+        )
+    ),
     "one tag for two groups": Case(
         spec(
             {"address": "0000:05:01.0", "iommu_group": "a"},
@@ -128,10 +173,26 @@ CASES: Mapping[str, Case] = {
         hosts.shared_group,
     ),
     "physical and virtual": Case(
-        spec({"address": "0000:05:00.0"}), hosts.virtual_functions
+        spec({"address": "0000:05:00.0"}, extra=FILTER),
+        hosts.virtual_functions,
     ),
     "one_time_use of virtual": Case(
-        spec({"product_id": "1018", "one_time_use": "yes"}),
+        spec({"product_id": "1018", "one_time_use": "yes"}, extra=FILTER),
+        hosts.virtual_functions,
+    ),
+    "two classes": Case(
+        spec({**ONE, "resource_class": "a"}, OTHER, extra=FILTER),
+        hosts.virtual_functions,
+    ),
+    "two sets of traits": Case(
+        spec({**ONE, "live_migratable": "yes"}, OTHER, extra=REPORT),
+        hosts.virtual_functions,
+    ),
+    "two pools": Case(
+        spec({**ONE, "x": "a"}, OTHER, extra=FILTER), hosts.virtual_functions
+    ),
+    "remote_managed of physical": Case(
+        spec({"address": "0000:05:00.0", "remote_managed": "yes"}),
         hosts.virtual_functions,
     ),
     "bridge": Case(spec(CARD, {"address": "0000:00:01.0"})),
@@ -154,6 +215,14 @@ CASES: Mapping[str, Case] = {
     "alias: class only": Case(
         alias({"name": "a", "resource_class": "A"}, extra=OFF)
     ),
+    "alias: class only of 30": Case(
+        alias({**without(GPU, "vendor_id"), "resource_class": "A"}),
+        release=Release(30),
+    ),
+    "alias: no ids of 30": Case(
+        alias(without(GPU, "vendor_id")), release=Release(30)
+    ),
+    "alias: traits of no use": Case(alias({**GPU, "traits": "A"})),
     "alias: no device type": Case(alias(without(GPU, "device_type"))),
     "twice: policy": Case(alias(GPU, {**GPU, "numa_policy": "socket"})),
     "twice: type": Case(alias(GPU, {**GPU, "device_type": "type-VF"})),
@@ -168,8 +237,23 @@ CASES: Mapping[str, Case] = {
     "never: no device type": Case(
         alias(without(FLEX, "device_type")), hosts.virtual_functions
     ),
-    "never: class": Case(alias({**GPU, "resource_class": "big"})),
-    "never: traits": Case(alias({**GPU, "traits": "CUSTOM_BLUE"})),
+    "never: dev_type": Case(
+        spec({**CARD, "dev_type": "type-VF"}) + pci([], [GPU])
+    ),
+    "never: remote_managed": Case(
+        spec({**CARD, "remote_managed": "yes"}) + pci([], [GPU])
+    ),
+    "never: capability": Case(alias({**GPU, "capability_type": "pci"})),
+    "never: another capability": Case(
+        spec(CARD, {"vendor_id": "8086", "capability_type": "pci"})
+        + pci([], [{**GPU, "capability_type": "pci"}])
+    ),
+    "never: class": Case(
+        alias({**GPU, "resource_class": "big"}, extra=FILTER)
+    ),
+    "never: traits": Case(
+        alias({**GPU, "traits": "CUSTOM_BLUE"}, extra=FILTER)
+    ),
     "never: migratable": Case(alias({**GPU, "live_migratable": "yes"})),
     "elsewhere": Case(
         alias(GPU, {**GPU, "name": "b", "resource_class": "B"}, extra=FILTER)
