@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import socketserver
 import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from gpu_passthrough_plugin.allocation.driver import (
+    LedgerDriver,
+    LedgerSettings,
+)
+from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.flow import hook
+from gpu_passthrough_plugin.model.unit import State
 from tests.functional.faults.proxy import Proxy
-from tests.functional.hooked import AUDIO, GPU, ME, HookedHost, xml
-from tests.functional.servers import loopback
-from tests.functional.test_hook import given_back
+from tests.functional.hooked import AUDIO, GPU, HOST, ME, HookedHost, xml
+from tests.functional.lab import campaign
+from tests.functional.placement.server import TOKEN
 
-pytest_plugins = ("tests.functional.servers.fixtures",)
+pytest_plugins = (
+    "tests.functional.servers.fixtures",
+    "tests.functional.placement.fixtures",
+)
 
 WHOLE = xml(GPU, AUDIO)
-WAIT_S = 5
+WAIT_S = 2
 # Starting Python here, beside other tests; libvirt's own waits were 99 s.
 _START_S = 15
 _LIMITS_S = {
@@ -54,54 +63,102 @@ def all_are_bounded(host: HookedHost) -> None:
     assert time.monotonic() - begun < _START_S
 
 
-@pytest.fixture(params=["mariadb", "postgresql"])
-def behind(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> Iterator[tuple[HookedHost, Proxy]]:
-    server = request.getfixturevalue(request.param)
-    with Proxy(server.port) as proxy:
-        host = HookedHost(tmp_path, url=server.new_database(port=proxy.port))
-        host.configure(
-            f"[database]\nconnection = {host.url}\n[hook]\nwait_s = {WAIT_S}\n"
+class Behind(NamedTuple):
+    """A host whose ledger's server is asked through a proxy."""
+
+    host: HookedHost
+    proxy: Proxy
+    ledger: LedgerDriver
+
+    def state(self) -> tuple[str, str | None]:
+        """Return the state and the holder of the unit that guests want."""
+        (record,) = (
+            r
+            for r in self.ledger.records(host=HOST)
+            if str(r.unit.key.address) == GPU
         )
+        return str(record.state), record.consumer
+
+
+@pytest.fixture(params=["mariadb", "postgresql", "placement"])
+def behind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Behind]:
+    hook_section = f"[hook]\nwait_s = {WAIT_S}\n"
+    if request.param == "placement":
+        placement = request.getfixturevalue("placement_server")
+        ledger = request.getfixturevalue("placement_ledger")
+        with Proxy(int(placement.url.rpartition(":")[2])) as proxy:
+            host = HookedHost(tmp_path)
+            ledger.publish(
+                HOST,
+                [record.unit for record in host.ledger().records(host=HOST)],
+            )
+            host.configure(through_placement(proxy.port) + hook_section)
+            host.install()
+            yield Behind(host, proxy, ledger)
+        return
+    server = request.getfixturevalue(request.param)
+    url = server.new_database()
+    opened = SqlLedger(LedgerSettings(url))
+    with Proxy(server.port) as proxy:
+        behind_proxy = url.replace(f":{server.port}/", f":{proxy.port}/")
+        host = HookedHost(tmp_path, url=behind_proxy)
+        host.configure(f"[database]\nconnection = {host.url}\n{hook_section}")
         host.install()
-        yield host, proxy
+        yield Behind(host, proxy, opened)
+    opened.close()
 
 
-def test_a_server_that_never_says_a_word(
-    behind: tuple[HookedHost, Proxy],
-) -> None:
-    host, proxy = behind
-    proxy.speak()
-    proxy.fall_silent(0)
-    all_are_bounded(host)
-    proxy.speak()
-    assert host.states()[GPU] == ("free", None)
+def through_placement(port: int) -> str:
+    return (
+        "[allocation]\ndriver = placement\n[placement]\n"
+        f"auth_type = admin_token\ntoken = {TOKEN}\n"
+        f"endpoint = http://127.0.0.1:{port}\n"
+    )
+
+
+def test_a_server_that_never_says_a_word(behind: Behind) -> None:
+    behind.proxy.speak()
+    behind.proxy.fall_silent(0)
+    all_are_bounded(behind.host)
+    behind.proxy.speak()
+    assert behind.state() == ("free", None)
 
 
 @pytest.mark.parametrize("operation", ["prepare", "release"])
 def test_a_server_that_falls_silent_in_the_middle(
-    behind: tuple[HookedHost, Proxy], operation: str
+    behind: Behind, operation: str
 ) -> None:
-    host, proxy = behind
+    """After each message of the conversation, and within each."""
+    host, proxy = behind.host, behind.proxy
     if operation == "release":
         assert host.call(WHOLE).returncode == 0
-    states = host.states()[GPU]
+    before = behind.state()
     proxy.speak()
-    assert host.call(WHOLE, "reconnect").returncode == 0
     # A reconnect claims as a start does.
-    whole = proxy.passed
-    assert whole > 100
-    if operation == "prepare":
-        given_back(host)
-    for part in (0.3, 0.6, 0.9):
+    assert host.call(WHOLE, "reconnect").returncode == 0
+    ends = [*dict.fromkeys(proxy.marks)][:-1]
+    assert len(ends) > 3
+    points = sorted({*ends, *(end - 1 for end in ends)})
+    for point in campaign.chosen(points, 1):
+        if operation == "prepare":
+            given_back(behind)
         proxy.speak()
-        proxy.fall_silent(int(whole * part))
+        proxy.fall_silent(point)
         timed(host, operation)
-    proxy.speak()
-    if operation == "release":
-        assert (host.state / "ended" / ME).exists()
-        assert host.states()[GPU][1] == states[1]
+        proxy.speak()
+        assert behind.state()[1] in (None, ME)
+        if operation == "release":
+            assert (host.state / "ended" / ME).exists()
+            assert behind.state()[1] == before[1]
+        else:
+            assert host.call(WHOLE).returncode == 0
+
+
+def given_back(behind: Behind) -> None:
+    """Free what the guest has."""
+    for record in behind.ledger.allocation(ME).units:
+        for state in (State.RELEASING, State.SANITISING, State.FREE):
+            record = behind.ledger.move(record, state)
 
 
 def test_a_database_file_that_another_program_keeps_locked(
@@ -124,31 +181,3 @@ def test_a_database_file_that_another_program_keeps_locked(
         holder.close()
     assert (host.state / "ended" / ME).exists()
     assert host.states()["0000:82:00.0"] == ("free", None)
-
-
-def test_a_placement_that_never_says_a_word(
-    tmp_path: Path, silent_port: int
-) -> None:
-    host = HookedHost(tmp_path)
-    host.configure(
-        "[allocation]\ndriver = placement\n[placement]\nauth_type = none\n"
-        f"endpoint_override = http://127.0.0.1:{silent_port}\n"
-        f"[hook]\nwait_s = {WAIT_S}\n"
-    )
-    host.install()
-    all_are_bounded(host)
-
-
-@pytest.fixture
-def silent_port() -> Iterator[int]:
-    """A server that accepts connections, reads, and never answers."""
-
-    class Silent(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            while self.request.recv(4096):
-                pass
-
-    server = socketserver.ThreadingTCPServer((loopback.HOST, 0), Silent)
-    server.daemon_threads = True
-    with loopback.serving(server) as port:
-        yield port

@@ -56,6 +56,8 @@ class Proxy:
         # How many bytes still pass; None for all.
         self._left: int | None = None
         self.passed = 0
+        # How many bytes had passed after each chunk of the conversation.
+        self.marks: list[int] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -113,6 +115,7 @@ class Proxy:
         """Pass everything again, on new connections."""
         self._left = None
         self.passed = 0
+        self.marks = []
         self.cut(hard=True)
 
     def lose_answer(self, words: bytes) -> None:
@@ -230,6 +233,7 @@ class Proxy:
         if self._delay_s:
             await asyncio.sleep(self._delay_s)
         self.passed += len(chunk)
+        self.marks.append(self.passed)
         if self._left is not None:
             chunk = chunk[: self._left]
             self._left -= len(chunk)
