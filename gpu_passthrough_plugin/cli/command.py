@@ -81,10 +81,13 @@ class Command(cliff.command.Command):
 
     :cvar reads_only: whether it changes neither a host nor a ledger, so that
         it keeps few of root's capabilities.
+    :cvar runs_tools: whether it runs the host's own tools, so that it keeps
+        all of them.
     """
 
     status = 0
     reads_only: ClassVar[bool] = False
+    runs_tools: ClassVar[bool] = False
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         options = self.app.options
@@ -98,6 +101,7 @@ class Command(cliff.command.Command):
             if getattr(self.app, "is_own_process", False):
                 self.context.confine(
                     reads_only=self.reads_only,
+                    runs_tools=self.runs_tools,
                     is_foreign=bool(getattr(parsed_args, "report", None)),
                 )
             super(Command, self).run(parsed_args)

@@ -177,11 +177,19 @@ class Context:
         """Whether the host that is read is the one that this runs on."""
         return self._recording is None and os.path.realpath(self._root) == "/"
 
-    def confine(self, *, reads_only: bool, is_foreign: bool = False) -> None:
+    def confine(
+        self,
+        *,
+        reads_only: bool,
+        runs_tools: bool = False,
+        is_foreign: bool = False,
+    ) -> None:
         """Give up the capabilities that are not needed, for good.
 
         Before any text is read that a stranger made.
 
+        :param runs_tools: whether the command runs the host's own tools, such
+            as the one that builds an initramfs, which may need any.
         :param is_foreign: whether the command reads another host anyway.
         """
         if os.geteuid():
@@ -192,8 +200,10 @@ class Context:
             kept = privileges.FILES
         elif reads_only:
             kept = privileges.HOST
-        else:
+        elif runs_tools:
             return
+        else:
+            kept = privileges.UNITS
         try:
             privileges.keep(kept)
         except OSError as error:

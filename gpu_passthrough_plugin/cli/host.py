@@ -139,6 +139,8 @@ class HostEnable(DryRunCommand):
     nothing; 'host disable' reverts everything.
     """
 
+    runs_tools = True
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
@@ -191,6 +193,8 @@ class HostDisable(DryRunCommand):
     that was edited since, the edit stays and only the changes of 'host
     enable' are removed.
     """
+
+    runs_tools = True
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.flow import enablement

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin.cli.app import NAMESPACE
-from gpu_passthrough_plugin.host.privileges import FILES, HOST
+from gpu_passthrough_plugin.host.privileges import FILES, HOST, UNITS
 from tests.functional.servers.process import owned
 
 pytestmark = pytest.mark.skipif(
@@ -75,21 +75,29 @@ def test_this_host_is_read_with_some() -> None:
     assert held == HOST
 
 
-def test_a_command_that_changes_this_host_keeps_all() -> None:
+def test_this_hosts_units_are_changed_with_some_more() -> None:
     code = MAIN.replace("cli.main import main", "cli.context import Context")
     call = 'Context("/", None, ()).confine(reads_only=False)'
     held, _ = left(code=code.replace("main()", call))
-    assert len(held) > len(HOST)
+    assert held == UNITS
 
 
-def test_each_command_that_reads_is_known() -> None:
-    points = importlib.metadata.entry_points(group=NAMESPACE)
-    reading = {
-        point.name.replace("_", " ")
-        for point in points
-        if point.load().reads_only
+def test_a_command_that_runs_this_hosts_tools_keeps_all() -> None:
+    code = MAIN.replace("cli.main import main", "cli.context import Context")
+    call = 'Context("/", None, ()).confine(reads_only=False, runs_tools=True)'
+    held, _ = left(code=code.replace("main()", call))
+    assert len(held) > len(UNITS)
+
+
+def test_what_each_command_keeps_is_known() -> None:
+    commands = {
+        point.name.replace("_", " "): point.load()
+        for point in importlib.metadata.entry_points(group=NAMESPACE)
     }
-    assert reading == {
+    assert {name for name, c in commands.items() if c.runs_tools} == {
+        *("host enable", "host disable"),
+    }
+    assert {name for name, c in commands.items() if c.reads_only} == {
         *("device list", "device show", "group list", "group show"),
         *("topology", "host check", "host verify", "host report"),
         *("host record", "nova config", "nova check", "candidate list"),

@@ -110,7 +110,9 @@ def started(argv: list[str], kill_at: int | None, folder: str) -> int:
                 os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CREAT), number
             )
         armed(kill_at, f"{folder}/acts")
-        status = main(argv)
+        # As the console script, which gives up capabilities.
+        sys.argv[1:] = argv
+        status = main()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
