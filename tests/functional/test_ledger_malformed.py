@@ -129,6 +129,8 @@ def test_a_free_unit_with_a_consumer_is_offered_to_nobody(
     corrupt(ledger.database, "UPDATE unit SET state = 'free' WHERE id = 1")
     corrupt(ledger.database, "UPDATE supply SET free = 1")
     require_good_host(ledger)
+    (malformed,) = ledger.listing(host="evil").malformed
+    assert "free, with a consumer" in malformed.problem
 
 
 def test_malformed_device_models_and_counts(ledger: SqlLedger) -> None:

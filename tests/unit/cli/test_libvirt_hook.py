@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -145,3 +146,25 @@ def test_a_message_that_cannot_be_printed_stops_nothing(
         done = call(*options, name, operation, "begin", "-", stderr=stderr)
         assert done.returncode == status
         assert "\x1b" not in done.stderr
+
+
+def test_a_configuration_that_hangs_does_not_hold_libvirt(
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "gpu.conf"
+    os.mkfifo(config)
+    code = (
+        "from gpu_passthrough_plugin.cli import libvirt_hook\n"
+        "libvirt_hook._START_LIMIT_S = 1\n"
+        "libvirt_hook.run()\n"
+    )
+    done = subprocess.run(
+        (
+            *(sys.executable, "-c", code, "--config-file", str(config)),
+            *("--", "guest", "release", "end", "-"),
+        ),
+        input=WITH_PCI.encode(),
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGALRM
