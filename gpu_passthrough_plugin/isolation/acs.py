@@ -10,13 +10,15 @@ from collections.abc import Iterator
 
 from gpu_passthrough_plugin.formats import iommu_arguments
 from gpu_passthrough_plugin.formats.pci_config import Port, PortType
+from gpu_passthrough_plugin.isolation import iommu
 from gpu_passthrough_plugin.isolation.partition import Part
 from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.group import Reason
 from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.reading import Unknown, known
 
-RULE = "unisolated"
-REMEDY = (
+_RULE = "unisolated"
+_REMEDY = (
     "move the card to a slot behind a port with ACS, and boot without"
     " pcie_acs_override and pci=disable_acs_redir"
 )
@@ -50,6 +52,16 @@ def doubt(part: Part, facts: HostFacts) -> str | None:
             " without the IOMMU"
         )
     return None
+
+
+def reasons(part: Part, facts: HostFacts) -> Iterator[Reason]:
+    """Yield why a group that the hardware may not isolate is refused."""
+    text = doubt(part, facts)
+    if text is not None:
+        yield Reason(_RULE, text, _REMEDY)
+    text = unread(part)
+    if text is not None:
+        yield Reason(_RULE, text, iommu.AS_ROOT)
 
 
 def notes(part: Part, facts: HostFacts) -> Iterator[str]:

@@ -55,7 +55,7 @@ class Policy(NamedTuple):
         accelerator on the root bus is the processor's own, and has to be
         selected by its address or its ids.
         """
-        if function.is_bridge or cards.is_board_bridge(function):
+        if _is_bridge(function):
             return False
         is_processors = function.is_accelerator and function.address.bus == 0
         return any(
@@ -66,6 +66,10 @@ class Policy(NamedTuple):
 
     def is_excluded(self, function: Function) -> bool:
         return _any(self.exclude, function)
+
+
+def _is_bridge(function: Function) -> bool:
+    return function.is_bridge or cards.is_board_bridge(function)
 
 
 def _any(selectors: Iterable[Selector], function: Function) -> bool:
@@ -106,6 +110,14 @@ class Part(NamedTuple):
     @property
     def has_primary(self) -> bool:
         return any(m.role is Role.PRIMARY for m in self.members)
+
+    def selected_bridges(self, policy: Policy) -> tuple[str, ...]:
+        """Return the members that only their being bridges excludes."""
+        return tuple(
+            str(m.address)
+            for m in self.members
+            if _is_bridge(m.function) and _any(policy.select, m.function)
+        )
 
 
 def parts(functions: Sequence[Function], policy: Policy) -> tuple[Part, ...]:

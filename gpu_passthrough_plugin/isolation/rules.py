@@ -88,14 +88,8 @@ def reserved_regions(case: GroupCase) -> Iterator[Reason]:
 
 def unisolated(case: GroupCase) -> Iterator[Reason]:
     """Refuse what the hardware may not isolate, if the policy does."""
-    if not case.policy.refuses_unisolated:
-        return
-    doubt = acs.doubt(case.part, case.facts)
-    if doubt is not None:
-        yield Reason(acs.RULE, doubt, acs.REMEDY)
-    unread = acs.unread(case.part)
-    if unread is not None:
-        yield Reason(acs.RULE, unread, iommu.AS_ROOT)
+    if case.policy.refuses_unisolated:
+        yield from acs.reasons(case.part, case.facts)
 
 
 def strays(case: GroupCase) -> Iterator[Reason]:
@@ -121,6 +115,13 @@ def no_primary(case: GroupCase) -> Iterator[Reason]:
             f" an NVSwitch of the NVLink fabric of {fabric}",
             "leave NVSwitches to the host's driver, which Fabric Manager"
             " needs; only one guest with all GPUs may have all of them",
+        )
+    elif bridges := case.part.selected_bridges(case.policy):
+        yield Reason(
+            NO_PRIMARY,
+            "[discovery] select matches only bridges of it"
+            f" ({', '.join(bridges)}), which no guest can have",
+            "select a device instead, by its address or its ids",
         )
     else:
         yield Reason(

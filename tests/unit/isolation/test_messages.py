@@ -21,6 +21,7 @@ from tests.unit.isolation.values import (
     function,
     gpu,
     judged,
+    port,
 )
 
 LOST = Unknown(Why.UNREADABLE, "Permission denied")
@@ -52,6 +53,7 @@ def _grouped() -> Iterator[Group]:
     stray = [gpu(), audio("08:00.0", iommu_group=LOST)]
     yield verdict.judge(partition.parts(stray, GPUS)[0], facts(), GPUS)
     yield judged(audio())
+    yield judged(port(), policy=Policy((selector.parse("00:02.0"),)))
     yield judged(gpu(), DISK, facts=facts(uses=LOST), policy=_with_disk())
     used = (HostUse(DISK.address, "mount / (/dev/nvme0n1p1)", ("nvme0n1",)),)
     yield judged(gpu(), DISK, facts=facts(uses=used), policy=_with_disk())
