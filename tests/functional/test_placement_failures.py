@@ -288,6 +288,27 @@ def test_a_move_whose_answer_is_lost(
     assert placement_ledger.allocations() == ()
 
 
+def test_a_lost_answer_does_not_make_anothers_move_ones_own(
+    placement_ledger: PlacementLedger, placement_server: PlacementServer
+) -> None:
+    """Both do the same with the unit; only one of them did it."""
+    placement_ledger.publish("h", [unit(1)])
+    (record,) = placement_ledger.claim(request("gpu:1"), A).units
+    other = placement_server.ledger()
+    lost = interfere(
+        placement_ledger,
+        "PUT",
+        "/inventories",
+        before=lambda: other.move(record, State.PREPARING),
+        is_lost=True,
+    )
+    with pytest.raises(errors.Conflict):
+        placement_ledger.move(record, State.PREPARING)
+    assert lost
+    assert placement_ledger.unit(record.unit.key).state is State.PREPARING
+    other.close()
+
+
 @pytest.mark.parametrize(
     ("method", "part"),
     [

@@ -13,7 +13,11 @@ import dataclasses
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import refusals, validation
-from gpu_passthrough_plugin.allocation.placement import consumers, names
+from gpu_passthrough_plugin.allocation.placement import (
+    consumers,
+    names,
+    state_counter,
+)
 from gpu_passthrough_plugin.allocation.placement.providers import (
     UnitProvider,
     delete_traits,
@@ -33,7 +37,7 @@ class Move:
     """One move, whose attempts know of one another.
 
     An attempt whose answer was lost may have been carried out: the next one
-    recognises it by the state counter that it was to write.
+    recognises it by the state counter and the token that it was to write.
 
     :param reason: of a quarantine; ignored for any other state.
     """
@@ -47,6 +51,7 @@ class Move:
         self._record = record
         self._state = state
         self._reason = reason if state is State.QUARANTINED else ""
+        self._token = state_counter.new_token()
         self._attempted: StateCounter | None = None
         self._done: StateCounter | None = None
 
@@ -75,12 +80,13 @@ class Move:
         self, service: Service, provider: UnitProvider
     ) -> StateCounter:
         """Advance the state counter and return it."""
-        is_done = (
-            self._attempted is not None
-            and self._attempted.total == provider.counter.total
-        )
-        if self._attempted is not None and is_done:
-            return self._attempted
+        attempted = self._attempted
+        if (
+            attempted is not None
+            and attempted.total == provider.counter.total
+            and self._token == provider.token
+        ):
+            return attempted
         self._require_unchanged(provider)
         if self._reason:
             provider = _put_reason(service, provider, self._reason)
@@ -91,7 +97,7 @@ class Move:
                 service,
                 provider.uuid,
                 provider.generation,
-                counter.inventory(provider.resource_class),
+                counter.inventory(provider.resource_class, self._token),
             )
         except Retry:
             self._attempted = None

@@ -121,6 +121,7 @@ class UnitProvider:
     :param generation: of the provider.
     :param resource_class: of the unit.
     :param amounts: how much of the state counter each consumer has.
+    :param token: of the last move; 1 if it was no move that wrote it.
     """
 
     uuid: str
@@ -128,6 +129,7 @@ class UnitProvider:
     resource_class: str
     counter: StateCounter
     amounts: Mapping[str, int]
+    token: int = 1
 
     @property
     def usage(self) -> Usage:
@@ -161,12 +163,14 @@ def read_unit(service: Service, uuid: str) -> UnitProvider | None:
         return None
     inventories = body["inventories"]
     classes = (name for name in inventories if name != names.STATE_COUNTER)
+    resource_class = next(classes, "")
     return UnitProvider(
         uuid=uuid,
         generation=int(body["resource_provider_generation"]),
-        resource_class=next(classes, ""),
+        resource_class=resource_class,
         counter=_counter_in(service, inventories),
         amounts=reading.read_amounts(service, uuid),
+        token=inventories.get(resource_class, {}).get("max_unit", 1),
     )
 
 

@@ -8,12 +8,16 @@ While no consumer uses the unit, or one has just claimed it, ``min_unit`` and
 ``max_unit`` allow an allocation of one of two amounts: twice the count is a
 *reservation*, which holds nothing, and 1 more is a *hold*.  Later they allow
 only the amount of the unit's holder.
+
+The inventory of the unit's own class, of which there is 1, has the token of
+the move that wrote it as its ``max_unit``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
+import secrets
 from collections.abc import Collection, Mapping
 
 from gpu_passthrough_plugin import errors
@@ -34,6 +38,8 @@ class Step(enum.IntEnum):
     QUARANTINED = 6
 
 
+# Source: placement, db/constants.py (MAX_INT).
+_MAX_UNIT = 2**31 - 1
 _STEPS: Mapping[State, Step] = {
     State.FREE: Step.OPEN,
     **{State[step.name]: step for step in Step if step is not Step.OPEN},
@@ -139,17 +145,18 @@ class StateCounter:
         amount = usage.amount or after.hold
         return dataclasses.replace(after, holder_amount=amount)
 
-    def inventory(self, resource_class: str) -> Inventory:
+    def inventory(self, resource_class: str, token: int = 1) -> Inventory:
         """Return all inventories of the unit's provider.
 
         :param resource_class: of the unit.
+        :param token: of the move that writes them.
         """
         amounts = (self.reservation, self.hold)
         if not self.is_idle:
             amounts = (self.holder_amount or self.hold,) * 2
         is_reserved = self.is_missing or self.step is Step.QUARANTINED
         return {
-            resource_class: _inventory(1, (1, 1), int(is_reserved)),
+            resource_class: _inventory(1, (1, token), int(is_reserved)),
             names.STATE_COUNTER: _inventory(self.total, amounts, 0),
         }
 
@@ -189,6 +196,11 @@ def usage_of(amounts: Collection[int]) -> Usage:
     :param amounts: of its state counter, one for each consumer.
     """
     return Usage(max(amounts, default=0), len(amounts))
+
+
+def new_token() -> int:
+    """Return what tells one move's inventory from that of another."""
+    return 2 + secrets.randbelow(_MAX_UNIT - 1)
 
 
 def is_reservation(amount: int) -> bool:
