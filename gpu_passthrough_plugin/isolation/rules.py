@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from gpu_passthrough_plugin.isolation import acs, cards, consoles, iommu
+from gpu_passthrough_plugin.isolation import acs, cards, host_needs, iommu
 from gpu_passthrough_plugin.isolation.partition import Part, Policy
 from gpu_passthrough_plugin.model.function import (
     Header,
@@ -180,16 +180,16 @@ def host_critical(case: GroupCase) -> Iterator[Reason]:
 def console(case: GroupCase) -> Iterator[Reason]:
     """Refuse the only console, and a BMC's display: the remote console."""
     for member in case.endpoints:
-        if consoles.is_bmc(member.function):
+        if host_needs.is_bmc(member.function):
             yield Reason(
                 "bmc-display",
                 f"{member.address} is the BMC display (remote console)",
                 "leave it to the host",
             )
-        elif consoles.is_only_console(member, case.facts):
+        elif host_needs.is_only_console(member, case.facts):
             yield Reason(
                 "only-console",
-                consoles.description(member, case.facts),
+                host_needs.description(member, case.facts),
                 "add a serial console (console=tty0 console=ttyS0), or select"
                 " another primary display in the firmware setup",
             )
