@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -36,6 +37,8 @@ _NO_INTERFACE = "bonding_masters"
 _MOST_STACKED = 16
 # A recording of a stranger's may lead from each interface to each.
 _MOST_VISITS = 100_000
+
+_UP = 0x1
 
 Chain = tuple[str, ...]
 """Names of interfaces, from a physical one up to the one that is asked for."""
@@ -223,6 +226,26 @@ class HostNetwork:
                 return index.at(f"{_NET}/{name}/ifindex")
             by_index.setdefault(index, []).append(name)
         return by_index
+
+
+def are_down(tree: Tree, address: Address) -> bool:
+    """Return whether a function has network interfaces, and all are down.
+
+    By the operator, that is: they carry no packet, whatever their cables do.
+
+    Source: Linux, include/uapi/linux/if.h (``IFF_UP`` is 1).
+    """
+    folder = f"sys/bus/pci/devices/{address}/net"
+    names = tree.names(folder)
+    if isinstance(names, Unknown) or not names:
+        return False
+    flags = [text(tree, f"{folder}/{name}/flags") for name in names]
+    return all(
+        isinstance(value, str)
+        and re.fullmatch(r"0x[0-9a-f]{1,8}", value)
+        and not int(value, 16) & _UP
+        for value in flags
+    )
 
 
 def _route_table(tree: Tree) -> RouteTable | Unknown:

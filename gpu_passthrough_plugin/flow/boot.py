@@ -12,6 +12,7 @@ from gpu_passthrough_plugin.compute import assignment, attachment, bar_space
 from gpu_passthrough_plugin.compute.attachment import GuestSlot
 from gpu_passthrough_plugin.compute.bar_space import HostCpu
 from gpu_passthrough_plugin.discovery import facts, function_bars
+from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.flow.context import HostContext, require_current
 from gpu_passthrough_plugin.flow.recovery import locked_and_recovered
 from gpu_passthrough_plugin.flow.teardown import give_back, guest_faults
@@ -39,6 +40,7 @@ def boot(context: HostContext, domain: Domain, request: Request) -> Allocation:
     """
     with locked_and_recovered(context), context.connect() as hypervisor:
         assignment.refuse_taken(domain, context.records())
+        _require_spared(context, domain)
         _require_absent(context, hypervisor, domain)
         instance = Instance(
             uuid=domain.uuid,
@@ -204,6 +206,27 @@ def _undo(
             " host finishes it"
         )
     return ", ".join(done) or "nothing was changed"
+
+
+def _require_spared(context: HostContext, domain: Domain) -> None:
+    """Raise if the domain's own XML takes a function that the host needs.
+
+    :raises Refused: also when whether it does is unknown.
+    """
+    own = domain.host_functions.addresses
+    parts = host_snapshot.read_groups(context.tree, context.policy, own)
+    needed = host_snapshot.unspared(context.tree, parts) if parts else {}
+    for address, reason in needed.items():
+        number = next(
+            part.number
+            for part in parts
+            if any(member.address == address for member in part.members)
+        )
+        raise errors.Refused(
+            f"domain {domain.name!r} itself passes through functions of IOMMU"
+            f" group {number}, which stays with the host: {reason}; remove"
+            " them from the XML"
+        )
 
 
 def _require_absent(

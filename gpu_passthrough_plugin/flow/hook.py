@@ -265,17 +265,23 @@ def _attempt(context: HookContext, guest: Guest) -> Decision:
     parts = host_snapshot.read_groups(
         context.tree, context.policy, guest.functions
     )
+    unspared = (
+        {} if guest.is_running else host_snapshot.unspared(context.tree, parts)
+    )
     groups = {p.number: p.members for p in parts if p.number is not None}
     for _ in range(_LEDGER_TRIES - 1):
         try:
-            return _attempt_once(context, guest, groups)
+            return _attempt_once(context, guest, groups, unspared)
         except errors.Conflict:
             continue
-    return _attempt_once(context, guest, groups)
+    return _attempt_once(context, guest, groups, unspared)
 
 
 def _attempt_once(
-    context: HookContext, guest: Guest, groups: Mapping[int, Sequence[Member]]
+    context: HookContext,
+    guest: Guest,
+    groups: Mapping[int, Sequence[Member]],
+    unspared: Mapping[Address, str],
 ) -> Decision:
     ledger = context.open_ledger()
     entry = None if guest.is_running else context.ended.read(guest.uuid)
@@ -284,6 +290,7 @@ def _attempt_once(
         groups,
         _view(context, ledger, guest),
         Rules(context.mode, context.policy.is_excluded),
+        unspared,
     )
     if decided.refusals or decided.waits_for:
         return decided

@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import facts as host_facts
 from gpu_passthrough_plugin.discovery import functions as discovery
+from gpu_passthrough_plugin.discovery import host_interfaces
 from gpu_passthrough_plugin.discovery.tree import Tree
-from gpu_passthrough_plugin.isolation import cards, partition, verdict
+from gpu_passthrough_plugin.isolation import (
+    cards,
+    host_needs,
+    partition,
+    verdict,
+)
 from gpu_passthrough_plugin.isolation.partition import Part, Policy
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Function
@@ -116,6 +122,23 @@ def read_groups(
         [_read_in_full(tree, part) for part in parts],
         discovery.mediated_devices(tree),
     )
+
+
+def unspared(tree: Tree, parts: Iterable[Part]) -> dict[Address, str]:
+    """Return why the host cannot spare some functions, read now.
+
+    :param parts: groups, in full.
+    """
+    facts = host_facts.facts(tree)
+    members = [member for part in parts for member in part.members]
+    down: frozenset[Address] = frozenset()
+    if isinstance(facts.uses, Unknown):
+        down = frozenset(
+            member.address
+            for member in members
+            if host_interfaces.are_down(tree, member.address)
+        )
+    return host_needs.unspared(members, facts, down)
 
 
 def _group_members(tree: Tree, address: Address) -> tuple[str, ...]:

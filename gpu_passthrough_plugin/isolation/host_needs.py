@@ -1,10 +1,20 @@
-"""Which displays an operator needs to see the host."""
+"""Whether the host itself needs a function: for disks, network or console.
+
+A verdict on a group asks so, and so does what starts a guest, whatever the
+ledger has.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-from gpu_passthrough_plugin.model.function import Function
+from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.function import (
+    PCI_STUB,
+    Function,
+    PhysicalFunction,
+)
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown
@@ -29,6 +39,83 @@ _BMC_DISPLAYS = frozenset(
 
 # tty0 and ttyN are on a display; ttyS0, hvc0, ttyAMA0 and others are not.
 _VIRTUAL_TERMINAL = re.compile(r"tty[0-9]+")
+
+
+def unspared(
+    members: Iterable[Member],
+    facts: HostFacts,
+    down: frozenset[Address] = frozenset(),
+) -> dict[Address, str]:
+    """Return why the host cannot spare functions now, by their address.
+
+    What a VFIO driver has is no longer the host's: a guest may use it, or
+    the operator gave it up.
+
+    :param members: with details.
+    :param down: functions whose network interfaces are all down.
+    """
+    reasons = {}
+    for member in members:
+        if not member.role.is_assigned:
+            continue
+        reason = next(iter(uses(member, facts)), "")
+        if not reason and not _is_given_up(member, down):
+            reason = doubt(member, facts)
+        if not reason and member.is_on_vfio is not True:
+            reason = console(member, facts)
+        if reason:
+            reasons[member.address] = reason
+    return reasons
+
+
+def _is_given_up(member: Member, down: frozenset[Address]) -> bool:
+    """Return whether a function is known to carry nothing of the host's.
+
+    A physical function carries what its virtual ones carry, whatever driver
+    it is on.
+    """
+    role = member.detail.sriov if member.detail else MISSING
+    if isinstance(role, Unknown) or (
+        isinstance(role, PhysicalFunction) and role.enabled_vfs
+    ):
+        return False
+    return (
+        member.function.driver in (None, PCI_STUB)
+        or member.is_on_vfio is True
+        or member.address in down
+    )
+
+
+def uses(member: Member, facts: HostFacts) -> tuple[str, ...]:
+    """Return what the host is known to use a function for, a line each."""
+    if isinstance(facts.uses, Unknown):
+        return ()
+    return tuple(
+        f"the host needs {member.address} for {use.description}"
+        for use in facts.uses
+        if use.address == member.address
+    )
+
+
+def doubt(member: Member, facts: HostFacts) -> str:
+    """Return that the host may use a function; "" if that is known."""
+    if not isinstance(facts.uses, Unknown):
+        return ""
+    if not member.function.may_carry_host:
+        return ""
+    return (
+        f"{member.address} may carry the host's disks or network: which"
+        f" functions these use is unknown ({facts.uses})"
+    )
+
+
+def console(member: Member, facts: HostFacts) -> str:
+    """Return that an operator needs a display; "" if none does."""
+    if is_bmc(member.function):
+        return f"{member.address} is the BMC display (remote console)"
+    if is_only_console(member, facts):
+        return description(member, facts)
+    return ""
 
 
 def is_bmc(function: Function) -> bool:

@@ -156,40 +156,29 @@ def _give_up(case: GroupCase, member: Member) -> str:
 
 def host_critical(case: GroupCase) -> Iterator[Reason]:
     """Refuse a group that the host needs, whatever was selected."""
-    uses = case.facts.uses
     for member in case.endpoints:
-        if isinstance(uses, Unknown):
-            if member.function.may_carry_host:
-                yield Reason(
-                    "host-critical",
-                    f"{member.address} may carry the host's disks or network:"
-                    f" which functions these use is unknown ({uses})",
-                    "run this on the host, or on a recording made with"
-                    " 'gpu-passthrough host record'",
-                )
-            continue
-        for use in uses:
-            if use.address == member.address:
-                yield Reason(
-                    "host-critical",
-                    f"the host needs {member.address} for {use.description}",
-                    _give_up(case, member),
-                )
+        for text in host_needs.uses(member, case.facts):
+            yield Reason("host-critical", text, _give_up(case, member))
+        text = host_needs.doubt(member, case.facts)
+        if text:
+            yield Reason(
+                "host-critical",
+                text,
+                "run this on the host, or on a recording made with"
+                " 'gpu-passthrough host record'",
+            )
 
 
 def console(case: GroupCase) -> Iterator[Reason]:
     """Refuse the only console, and a BMC's display: the remote console."""
     for member in case.endpoints:
+        text = host_needs.console(member, case.facts)
         if host_needs.is_bmc(member.function):
-            yield Reason(
-                "bmc-display",
-                f"{member.address} is the BMC display (remote console)",
-                "leave it to the host",
-            )
-        elif host_needs.is_only_console(member, case.facts):
+            yield Reason("bmc-display", text, "leave it to the host")
+        elif text:
             yield Reason(
                 "only-console",
-                host_needs.description(member, case.facts),
+                text,
                 "add a serial console (console=tty0 console=ttyS0), or select"
                 " another primary display in the firmware setup",
             )
@@ -325,7 +314,7 @@ def outside_policy(case: GroupCase) -> Iterator[Reason]:
         elif (
             chosen
             and member.card not in chosen
-            and not _is_in_use(case.facts, member)
+            and not host_needs.uses(member, case.facts)
         ):
             yield Reason(
                 "not-selected",
@@ -343,14 +332,6 @@ def _may_be_needed(case: GroupCase, member: Member) -> bool:
     is_idle = member.function.driver is None
     is_known = not isinstance(case.facts.uses, Unknown)
     return member.function.may_carry_host and not (is_idle and is_known)
-
-
-def _is_in_use(facts: HostFacts, member: Member) -> bool:
-    """Return whether the host is known to need it, which is said already."""
-    uses = facts.uses
-    return not isinstance(uses, Unknown) and any(
-        use.address == member.address for use in uses
-    )
 
 
 def _on_driver(member: Member) -> str:

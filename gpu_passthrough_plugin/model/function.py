@@ -13,6 +13,8 @@ BRIDGE_BASE_CLASS = 0x06
 
 VFIO_PCI = "vfio-pci"
 """The driver that functions are bound to for a guest, as sysfs names it."""
+PCI_STUB = "pci-stub"
+"""A driver that only keeps other drivers from a function."""
 
 
 class Header(enum.StrEnum):

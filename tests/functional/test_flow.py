@@ -170,11 +170,12 @@ def test_a_name_that_is_taken(world: World) -> None:
     assert world.snapshot() == before
 
 
-def hostdev(bus: str) -> str:
+def hostdev(at: str) -> str:
+    bus, slot, function = at.replace(".", ":").split(":")
     return (
         "<hostdev mode='subsystem' type='pci' managed='yes'><source>"
-        f"<address domain='0x0000' bus='0x{bus}' slot='0x00'"
-        " function='0x1'/></source></hostdev>"
+        f"<address domain='0x0000' bus='0x{bus}' slot='0x{slot}'"
+        f" function='0x{function}'/></source></hostdev>"
     )
 
 
@@ -183,7 +184,7 @@ def test_a_hostdev_of_another_instance_is_refused(world: World) -> None:
     boot(context, guest(OTHER, "other"), wanted())
     before = world.snapshot()
     for bus, who in (("06", f"instance {OTHER} holds"), ("82", "the ledger")):
-        mine = guest(devices=hostdev(bus))
+        mine = guest(devices=hostdev(f"{bus}:00.1"))
         message = refused(boot, context, mine, wanted())
         assert f"0000:{bus}:00.1" in message
         assert who in message
@@ -192,13 +193,25 @@ def test_a_hostdev_of_another_instance_is_refused(world: World) -> None:
 
 def test_a_hostdev_of_the_operators_own_goes_along(world: World) -> None:
     context = world.context()
-    boot(context, guest(devices=hostdev("01")), wanted())
+    boot(context, guest(devices=hostdev("00:1a.0")), wanted())
     xml = world.hypervisor.live_xml(UUID) or ""
     assert functions(xml) == (
-        place("01:00.1"), GPU, AUDIO,
+        place("00:1a.0"), GPU, AUDIO,
     )  # fmt: skip
     release.release(context, UUID)
-    assert world.kernel.binding(place("01:00.1")) == Binding("igb", None)
+    assert world.kernel.binding(place("00:1a.0")) == Binding("ehci-pci", None)
+
+
+def test_a_hostdev_that_the_host_needs_is_refused(world: World) -> None:
+    """The seed's root disk and default route, though no unit has them."""
+    before = world.snapshot()
+    for at, use in (("00:1f.2", "mount /"), ("01:00.0", "default route")):
+        own = guest(devices=hostdev(at))
+        message = refused(boot, world.context(), own, wanted())
+        for datum in (f"0000:{at}", use):
+            assert datum in message
+        assert "vfio-pci" not in message
+    assert world.snapshot() == before
 
 
 def test_a_group_that_changed_since_it_was_published(world: World) -> None:

@@ -3,7 +3,8 @@
 A guest takes whole units: every endpoint, or each primary alone while its
 companions are reserved.  Functions of groups that are not units (a NIC's
 VFs) are ignored unless selected or excluded; their group must still be
-viable.
+viable.  A group that the host needs goes to no guest, whatever the ledger
+has.
 """
 
 from __future__ import annotations
@@ -18,15 +19,18 @@ from gpu_passthrough_plugin.compute.hook.unit_states import (
     unit_states,
 )
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.function import Function, Header
+from gpu_passthrough_plugin.model.function import (
+    PCI_STUB,
+    Function,
+    Header,
+)
 from gpu_passthrough_plugin.model.group import Member, Role
 from gpu_passthrough_plugin.model.hook import HookMode
 from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.model.unit import UnitKey, UnitRecord
 
+NOTHING: Mapping[Address, str] = {}
 _SYNC = "run 'gpu-passthrough inventory sync'"
-# A driver that only keeps other drivers from a function.
-_STUB = "pci-stub"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,11 +49,14 @@ def decide(
     groups: Mapping[int, Sequence[Member]],
     ledger: LedgerView,
     rules: Rules,
+    unspared: Mapping[Address, str] = NOTHING,
 ) -> Decision:
     """Return what gives the guest its units, or why it may not start.
 
     :param groups: all members, with details, of each group that the guest
         takes a function of, by the group's number.
+    :param unspared: why the host cannot spare functions, by their address;
+        not asked for a running guest, which has what it takes.
     """
     refusals: list[str] = []
     touched: dict[UnitKey, UnitRecord] = {}
@@ -58,7 +65,9 @@ def decide(
         record, faults = group.unit(ledger.records)
         if record is not None:
             touched[record.unit.key] = record
-        unread = tuple(group.unread())
+        # Whatever else is wrong: a remedy for that could cost the host.
+        kept = () if guest.is_running else tuple(group.kept(unspared))
+        unread = kept or tuple(group.unread())
         refusals += unread
         if unread or guest.is_running:
             continue
@@ -86,6 +95,17 @@ class _Group:
     @property
     def endpoints(self) -> tuple[Member, ...]:
         return tuple(m for m in self.members if m.role.is_assigned)
+
+    def kept(self, unspared: Mapping[Address, str]) -> Iterator[str]:
+        """Yield a fault for each function that the host cannot spare."""
+        taken = self.guest.functions.keys() & {m.address for m in self.members}
+        for member in self.members:
+            if member.address in unspared:
+                yield (
+                    f"{unspared[member.address]}; IOMMU group {self.number}"
+                    f" stays with the host: remove {_listed(taken)} from the"
+                    " domain's XML"
+                )
 
     def unread(self) -> Iterator[str]:
         """Yield each fact that the decision needs and that is unknown."""
@@ -232,7 +252,10 @@ def _expected(
 
 def _is_reserved(member: Member) -> bool | Unknown:
     """Return whether no driver of the host uses a function."""
-    if member.function.driver in (None, _STUB) or not member.role.is_assigned:
+    if (
+        member.function.driver in (None, PCI_STUB)
+        or not member.role.is_assigned
+    ):
         return True
     return member.is_on_vfio
 

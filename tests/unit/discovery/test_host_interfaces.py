@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from gpu_passthrough_plugin.discovery import host_interfaces
 from gpu_passthrough_plugin.discovery.host_interfaces import HostNetwork
+from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.reading import Unknown
 from tests.trees import software
 from tests.trees.host import Host
@@ -200,3 +202,28 @@ def test_interfaces_that_lead_everywhere_are_unknown(host: Host) -> None:
         host, *(f"inet 192.0.2.0/24 dev {name}" for name in names)
     )
     assert "too many" in unknown(host)
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_down"),
+    [
+        (("0x1002",), True),
+        (("0x1003",), False),
+        (("0x1002", "0x1002"), True),
+        (("0x1002", "0x1003"), False),
+        (("0x1002", "?"), False),
+        (("0x1002", ""), False),
+        ((), False),
+    ],
+)
+def test_interfaces_that_are_down(
+    flags: tuple[str, ...], is_down: bool
+) -> None:
+    """Whose flags cannot be read may be up."""
+    host = Host()
+    below = host.function("0000:19:00.0", "8086:10fb", "020000")
+    for number, value in enumerate(flags):
+        more = {"flags": f"{value}\n"} if value else {}
+        host.device(f"{below}/net/eth{number}", "net", more)
+    place = address.parse("19:00.0")
+    assert host_interfaces.are_down(host.tree(), place) == is_down

@@ -137,6 +137,7 @@ def decide(
     excluded: str = "",
     is_in_journal: bool = False,
     is_running: bool = False,
+    unspared: Mapping[str, str] = {},
 ) -> Decision:
     """What is decided; a group alone has the number 18."""
     return decision.decide(
@@ -146,4 +147,5 @@ def decide(
         {18: groups} if isinstance(groups, tuple) else groups,
         book,
         Rules(mode, lambda function: str(function.address) == excluded),
+        {address.parse(place): why for place, why in unspared.items()},
     )

@@ -310,6 +310,32 @@ def test_a_virtual_gpu_stays_on_its_own_driver() -> None:
     assert made == Decision()
 
 
+NEEDED = {VF: f"the host needs {VF} for default route (eno1) over eno1"}
+
+
+@pytest.mark.parametrize("taken", [(GPU,), (VF,), (GPU, VF)])
+@pytest.mark.parametrize("is_managed", [True, False])
+def test_a_group_that_the_host_needs_goes_to_no_guest(
+    taken: tuple[str, ...], is_managed: bool
+) -> None:
+    """Nor is a guest with half of it told to give the rest to vfio-pci."""
+    shared = group(GPU, VF, drivers="nouveau igb")
+    taker = guest(*taken, is_managed=is_managed)
+    for book in (ledger(), ledger(record(places=(GPU, VF)))):
+        message = refusal(decide(taker, book, shared, unspared=NEEDED))
+        for datum in (NEEDED[VF], "IOMMU group 18", *taken):
+            assert datum in message
+        assert "vfio-pci" not in message
+        assert "host enable" not in message
+        assert "inventory sync" not in message
+
+
+def test_a_running_guest_has_what_the_host_needs() -> None:
+    """It is recorded: a hook that fails would kill it."""
+    made = decide(WHOLE, ledger(record()), unspared={GPU: ""}, is_running=True)
+    assert takes(made) == [GPU]
+
+
 def test_of_a_running_guest_only_whose_its_units_are_is_asked() -> None:
     made = decide(guest(GPU), ledger(record()), LOOSE, is_running=True)
     assert takes(made) == [GPU]
@@ -352,6 +378,12 @@ def test_messages() -> None:
         "dead": decide(WHOLE, whole, (*group(GPU), dead(AUDIO))),
         "unpublished": decide(WHOLE, ledger()),
         "excluded": decide(WHOLE, whole, excluded=AUDIO),
+        "needed": decide(
+            guest(GPU),
+            whole,
+            group(GPU, VF, drivers="nouveau igb"),
+            unspared=NEEDED,
+        ),
         "bridge": decide(guest(GPU, AUDIO, PORT), whole),
         "not viable": decide(guest(VF), ledger(), shared),
         "not managed": decide(
