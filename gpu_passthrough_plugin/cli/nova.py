@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpu_passthrough_plugin import errors
@@ -20,7 +21,6 @@ from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.flow.config_files import ConfigFile
     from gpu_passthrough_plugin.nova.compute import ComputeHost
-    from gpu_passthrough_plugin.nova.lint.configuration import NovaConf
 
 SHOWN = ("File", "Goes To", "Contents")
 WRITTEN = ("File", "Action", "Goes To")
@@ -146,7 +146,9 @@ class NovaConfig(Lister):
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.flow import nova
 
-        arguments = read_options(parsed_args)
+        arguments = read_options(
+            parsed_args, lambda: _assumed_release(self.context)
+        )
         files = nova.generate(
             self._hosts(arguments),
             arguments.options,
@@ -245,11 +247,12 @@ class NovaCheck(Lister):
         from gpu_passthrough_plugin.flow import nova
 
         faults: list[str] = []
-        release = _read_release(parsed_args, faults)
-        conf = _read(parsed_args.files, faults)
+        named = _read_release(parsed_args, faults)
+        conf = nova.read_files(parsed_args.files, faults)
         if faults:
             raise errors.Faults(tuple(faults))
         context = self.context
+        release = named or _assumed_release(context)
         findings = nova.check_files(
             context.tree, context.policy, conf, release
         )
@@ -263,41 +266,14 @@ class NovaCheck(Lister):
         )
 
 
-def _read(paths: Sequence[str], faults: list[str]) -> NovaConf:
-    """Return the options in the files; add a fault for each unreadable one."""
-    from gpu_passthrough_plugin.formats import oslo_config_file
-    from gpu_passthrough_plugin.nova.lint import configuration
-
-    files = []
-    for path in paths:
-        try:
-            with open(path, "rb") as file:
-                files.append((path, file.read(oslo_config_file.MAX_BYTES + 1)))
-        except IsADirectoryError:
-            faults.append(
-                f"{path}: is a directory; give the files in it, such as"
-                f" {os.path.join(path, '*.conf')}"
-            )
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or error
-            faults.append(
-                f"{path}: {why}; give configuration files of Nova that can be"
-                " read"
-            )
-    try:
-        return configuration.read(files)
-    except errors.Faults as error:
-        faults.extend(error.faults)
-        return configuration.NovaConf()
-
-
 def _add_release(parser: argparse.ArgumentParser) -> None:
     """Add the option that names a release of Nova."""
     parser.add_argument(
         "--release",
         metavar="RELEASE",
-        help="Nova's release, such as 31, 31.2.0 or 2025.1"
-        f" (default: the newest known, {NEWEST.number})",
+        help="Nova's release, such as 31, 31.2.0, 2025.1 or epoxy (default:"
+        " that of the Nova that is installed here; if there is none, the"
+        f" newest known, {NEWEST.number})",
     )
 
 
@@ -313,9 +289,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def read_options(arguments: argparse.Namespace) -> ConfigArguments:
+def read_options(
+    arguments: argparse.Namespace, assumed: Callable[[], Release]
+) -> ConfigArguments:
     """Return what the options ask for.
 
+    :param assumed: called for the release if none is named.
     :raises Faults: with each value that is not valid.
     :raises Refused: for what the release cannot do.
     """
@@ -332,18 +311,31 @@ def read_options(arguments: argparse.Namespace) -> ConfigArguments:
     mode = values.pop("mode") or Mode.PRIMARY
     if faults:
         raise errors.Faults(tuple(faults))
-    options = NovaOptions(release, mode, host_trait=host_trait, **values)
+    options = NovaOptions(
+        release or assumed(), mode, host_trait=host_trait, **values
+    )
     return ConfigArguments(options, filters, is_from_ledger, host)
 
 
-def _read_release(arguments: argparse.Namespace, faults: list[str]) -> Release:
-    """Return the release that is named, or the newest; add any fault."""
+def _read_release(
+    arguments: argparse.Namespace, faults: list[str]
+) -> Release | None:
+    """Return the release that is named, None if none is; add any fault."""
     try:
         text: str | None = arguments.release
-        return NEWEST if text is None else parse(text)
+        return None if text is None else parse(text)
     except errors.Invalid as error:
         faults.append(f"--release {error}")
-        return NEWEST
+        return None
+
+
+def _assumed_release(context: Context) -> Release:
+    """Return the release of the installed Nova, or the newest; say which."""
+    from gpu_passthrough_plugin.flow import nova
+
+    # This package may be in Nova's own environment.
+    folders = sys.path if context.is_here else []
+    return nova.assumed_release(context.tree, say, folders)
 
 
 def _value(option: _Option, text: str | None, faults: list[str]) -> Any:

@@ -2,32 +2,132 @@
 
 from __future__ import annotations
 
+import fnmatch
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.flow.config_files import ConfigFile
 from gpu_passthrough_plugin.flow.host_snapshot import Scope
-from gpu_passthrough_plugin.formats.nova_release import Release
+from gpu_passthrough_plugin.formats import nova_release, oslo_config_file
+from gpu_passthrough_plugin.formats.nova_release import NEWEST, Release
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.finding import Finding
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.model.host_facts import HostFacts
+from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 from gpu_passthrough_plugin.nova import compute, render
 from gpu_passthrough_plugin.nova.address_space import HostHardware
 from gpu_passthrough_plugin.nova.compute import ComputeHost
 from gpu_passthrough_plugin.nova.control_plane import DEFAULT_FILTERS
-from gpu_passthrough_plugin.nova.lint import check
+from gpu_passthrough_plugin.nova.lint import check, configuration
 from gpu_passthrough_plugin.nova.lint.configuration import NovaConf
 from gpu_passthrough_plugin.nova.options import NovaOptions
 
 # Every service of Nova reads it in addition to its own file, by default.
 # Source: oslo.config, cfg.py (find_config_dirs).
 _FOLDER = "/etc/nova/nova.conf.d/"
+# Where Nova's packages are: of Debian and Ubuntu; of Fedora, RDO and SUSE; of
+# pip; and the virtual environments of DevStack, kolla and OpenStack-Ansible.
+_PACKAGES = (
+    "usr/lib/python3/dist-packages",
+    "usr/lib/python3.*/site-packages",
+    "usr/local/lib/python3.*/dist-packages",
+    "usr/local/lib/python3.*/site-packages",
+    "opt/stack/data/venv/lib/python3.*/site-packages",
+    "var/lib/kolla/venv/lib/python3.*/site-packages",
+    "openstack/venvs/nova-*/lib/python3.*/site-packages",
+)
+# Source: Python Packaging User Guide, "Recording installed projects"; the
+# older one is setuptools'.
+_DISTRIBUTION = re.compile(
+    r"nova-([0-9][^-]*)(?:-py3[^-]*)?\.(?:dist|egg)-info"
+)
 _FILE_NAME = re.compile(r"[^\s/\0]{1,200}")
+
+
+class InstalledNova(NamedTuple):
+    """A Nova that is installed on a host, and where."""
+
+    version: str
+    path: str
+
+
+def assumed_release(
+    tree: Tree, say: Callable[[str], None], folders: Iterable[str] = ()
+) -> Release:
+    """Return the release of the Nova that is installed, or the newest.
+
+    :param folders: further ones with Python packages, such as those of the
+        environment that this runs in.
+    :param say: called with which one it is, and why.
+    :raises Invalid: when that one is not supported, or there are several.
+    """
+    releases: dict[Release, InstalledNova] = {}
+    for installation in installations(tree, folders):
+        try:
+            release = nova_release.parse(installation.version)
+        except errors.Invalid as error:
+            raise errors.Invalid(
+                f"{installation.path}: {error}; name the release with"
+                " --release"
+            ) from error
+        releases.setdefault(release, installation)
+    if len(releases) > 1:
+        texts = ", ".join(f"{r} ({i.path})" for r, i in releases.items())
+        raise errors.Invalid(
+            f"several releases of Nova are installed: {texts}; name one with"
+            " --release"
+        )
+    for release, installation in releases.items():
+        say(f"release: {release}, as installed: {installation.path}")
+        return release
+    say(
+        f"release: {NEWEST}, the newest known, because no Nova is installed"
+        " here; name yours with --release"
+    )
+    return NEWEST
+
+
+def installations(
+    tree: Tree, folders: Iterable[str] = ()
+) -> Iterator[InstalledNova]:
+    """Yield each Nova in the places where its packages are installed."""
+    own = [folder.strip("/") for folder in folders]
+    for folder in (*own, *_expanded(tree, _PACKAGES)):
+        names = tree.names(folder)
+        for name in () if isinstance(names, Unknown) else names:
+            match = _DISTRIBUTION.fullmatch(name)
+            if match:
+                yield InstalledNova(match[1], f"/{folder}/{name}")
+
+
+def _expanded(tree: Tree, patterns: Iterable[str]) -> Iterator[str]:
+    """Yield the folders that match; any name may have a ``*``."""
+    for pattern in patterns:
+        folders = [""]
+        for part in pattern.split("/"):
+            folders = [
+                f"{folder}/{name}".removeprefix("/")
+                for folder in folders
+                for name in _matching(tree, folder, part)
+            ]
+        yield from folders
+
+
+def _matching(tree: Tree, folder: str, part: str) -> Iterator[str]:
+    if "*" not in part:
+        yield part
+        return
+    names = tree.names(folder)
+    for name in () if isinstance(names, Unknown) else names:
+        if fnmatch.fnmatchcase(name, part):
+            yield name
 
 
 def this_host(tree: Tree, policy: Policy, name: str) -> ComputeHost:
@@ -185,6 +285,31 @@ def _reasons(host: ComputeHost, options: NovaOptions) -> Iterator[str]:
 
 def _is_console(group: Group) -> bool:
     return any(r.rule == "bmc-display" for r in group.verdict.reasons)
+
+
+def read_files(paths: Sequence[str], faults: list[str]) -> NovaConf:
+    """Return the options in the files; add a fault for each unreadable one."""
+    files = []
+    for path in paths:
+        try:
+            with open(path, "rb") as file:
+                files.append((path, file.read(oslo_config_file.MAX_BYTES + 1)))
+        except IsADirectoryError:
+            faults.append(
+                f"{path}: is a directory; give the files in it, such as"
+                f" {os.path.join(path, '*.conf')}"
+            )
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            faults.append(
+                f"{path}: {why}; give configuration files of Nova that can be"
+                " read"
+            )
+    try:
+        return configuration.read(files)
+    except errors.Faults as error:
+        faults.extend(error.faults)
+        return NovaConf()
 
 
 def check_files(

@@ -11,7 +11,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import nova
 from gpu_passthrough_plugin.cli.nova import ConfigArguments
 from gpu_passthrough_plugin.discovery import recorded_tree
-from gpu_passthrough_plugin.formats.nova_release import Release
+from gpu_passthrough_plugin.formats.nova_release import NEWEST, Release
 from gpu_passthrough_plugin.model.request import NumaPolicy
 from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
 from tests.golden import assert_golden, sections
@@ -21,7 +21,7 @@ from tests.unit.cli.test_main import HEAVY, imported
 def read(line: str) -> ConfigArguments:
     parser = argparse.ArgumentParser()
     nova.add_options(parser)
-    return nova.read_options(parser.parse_args(line.split()))
+    return nova.read_options(parser.parse_args(line.split()), lambda: NEWEST)
 
 
 def faults(line: str) -> tuple[str, ...]:

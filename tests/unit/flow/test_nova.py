@@ -229,3 +229,47 @@ def test_messages() -> None:
         texts[title] = [str(caught.value)]
     golden = Path(__file__).with_name("nova_messages.txt")
     assert_golden(golden, sections(texts))
+
+
+PLACES = (
+    "usr/lib/python3/dist-packages/nova-31.2.0.egg-info",
+    "usr/lib/python3.9/site-packages/nova-31.2.0-py3.9.egg-info",
+    "usr/local/lib/python3.12/site-packages/nova-31.2.0.dist-info",
+    "opt/stack/data/venv/lib/python3.12/site-packages/nova-31.0.1.dev7.dist-info",
+    "var/lib/kolla/venv/lib/python3.12/site-packages/nova-31.2.0.dist-info",
+    "openstack/venvs/nova-31.1.0/lib/python3.11/site-packages/"
+    "nova-31.2.0.dist-info",
+    "srv/own/nova-31.2.0.dist-info",
+)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_release_of_the_nova_that_is_installed(place: str) -> None:
+    host = hosts.server()
+    host.file(f"{place}/METADATA", "")
+    host.file("usr/lib/python3/dist-packages/nova-client-1.dist-info/x", "")
+    lines: list[str] = []
+    folders = ["", "/srv/own"]
+    assert nova.assumed_release(host.tree(), lines.append, folders) == Release(
+        31
+    )
+    assert place in lines[0]
+
+
+def test_no_nova_is_the_newest_and_said() -> None:
+    lines: list[str] = []
+    tree = hosts.server().tree()
+    assert nova.assumed_release(tree, lines.append) == NEWEST
+    assert "--release" in lines[0]
+
+
+@pytest.mark.parametrize("other", ["25.3.0", "32.1.0"])
+def test_a_release_that_has_to_be_named(other: str) -> None:
+    """One that is not supported, or one of several."""
+    host = hosts.server()
+    host.file(f"{PLACES[0]}/PKG-INFO", "")
+    folder = "usr/local/lib/python3.12/dist-packages"
+    host.file(f"{folder}/nova-{other}.dist-info/METADATA", "")
+    with pytest.raises(errors.Invalid, match="--release") as caught:
+        nova.assumed_release(host.tree(), print)
+    assert other.partition(".")[0] in str(caught.value)
