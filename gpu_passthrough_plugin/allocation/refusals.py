@@ -7,16 +7,28 @@ caller raises it.
 
 from __future__ import annotations
 
-import collections
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation import shortfall
+from gpu_passthrough_plugin.allocation.shortfall import (
+    Apart,
+    ItemShortfall,
+    Kept,
+    Obstacle,
+    Scope,
+    Shortfall,
+)
 from gpu_passthrough_plugin.model.allocation import HostRecord
-from gpu_passthrough_plugin.model.request import Item, Request
+from gpu_passthrough_plugin.model.request import Alias, Request
 from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
 
 MAX_COUNTED_UNITS = 2000
 """``no_valid_host`` counts no more units: a refusal has to stay cheap."""
+
+# Of one obstacle: more of them are summed up.
+_MAX_DETAILS = 3
+_MAX_REASON = 80
 
 _SEE_HOSTS = "see 'gpu-passthrough inventory hosts'"
 _SEE_UNITS = "see 'gpu-passthrough inventory list'"
@@ -35,123 +47,226 @@ def no_valid_host(
     :param records: the units of these hosts; None leaves the numbers out.
     """
     subject = "no host can" if host is None else f"host {host} cannot"
-    return errors.NoValidHost(
-        f"{subject} satisfy {request}:"
-        f" {_reason(request, host, hosts, records)}"
-    )
+    cause = shortfall.explain(request, host, hosts, records)
+    return errors.NoValidHost(f"{subject} satisfy {request}: {_cause(cause)}")
 
 
-def _reason(
-    request: Request,
-    host: str | None,
-    hosts: Collection[HostRecord],
-    records: Collection[UnitRecord] | None,
-) -> str:
-    hosts = [h for h in hosts if host in (None, h.name)]
-    if host is not None and not hosts:
-        return f"the ledger has no host {host}; {_SEE_HOSTS}"
-    if not hosts:
-        return (
-            "no host has published units; run 'gpu-passthrough inventory sync'"
-            " on each host"
-        )
-    if request.aggregate is not None:
-        hosts = [h for h in hosts if request.aggregate in h.aggregates]
-        if not hosts:
-            subject = "no host is" if host is None else f"host {host} is not"
-            return f"{subject} in aggregate {request.aggregate}; {_SEE_HOSTS}"
-    within = ""
-    if request.aggregate is not None:
-        within = f" in aggregate {request.aggregate}"
-    if records is None:
-        return f"too few matching units{within} are free; {_SEE_UNITS}"
-    counts = [_Count(request, item, hosts, records) for item in request.items]
-    unmatched = [c.alias for c in counts if not c.units]
+def _cause(cause: Shortfall) -> str:
+    """Return a shortfall as text."""
+    if cause.scope is not None:
+        return _scope(cause, cause.scope)
+    unmatched = [i for i in cause.items if not i.units]
     if unmatched:
-        of_host = within if host is None else f" of host {host}"
-        return (
-            f"no unit{of_host} matches alias {', '.join(unmatched)}; compare"
-            " [pci] alias with 'gpu-passthrough inventory list'"
+        where = "" if cause.host is None else f" of host {cause.host}"
+        ids = "; ".join(
+            f"no unit{where}{_within(cause)} has the ids of alias"
+            f" {i.item.alias.name} ({_ids(i.item.alias)})"
+            for i in unmatched
         )
-    names = [f"{c.alias}: " if len(counts) > 1 else "" for c in counts]
-    shown = "; ".join(
-        f"{name}{count.shown(within)}"
-        for name, count in zip(names, counts, strict=True)
+        return (
+            f"{ids}; units have {_several(cause.ids)}; compare [pci] alias"
+            " with 'gpu-passthrough inventory list'"
+        )
+    named = len(cause.items) > 1
+    parts = [
+        (f"{i.item.alias.name}: " if named else "") + _item(i, _within(cause))
+        for i in cause.items
+    ]
+    kept = [kept.obstacle for i in cause.items for kept in i.kept]
+    if Obstacle.NUMA_NODE in kept:
+        parts.append(_requested_nodes(cause))
+    if cause.apart is not None:
+        parts.append(_apart(cause, cause.apart))
+    if cause.apart is Apart.NOTHING:
+        return "; ".join(parts)
+    return f"{'; '.join(parts)}; {_SEE_UNITS}"
+
+
+def _requested_nodes(cause: Shortfall) -> str:
+    nodes = sorted(cause.request.numa_nodes or ())
+    requested = f"requested: NUMA node {' or '.join(map(str, nodes))}"
+    if not cause.absent_nodes:
+        return requested
+    absent = ", ".join(map(str, sorted(cause.absent_nodes)))
+    present = ", ".join(map(str, sorted(cause.nodes))) or "none"
+    return f"{requested}; no unit is on node {absent}, only on: {present}"
+
+
+def _within(cause: Shortfall) -> str:
+    aggregate = cause.request.aggregate
+    return "" if aggregate is None else f" in aggregate {aggregate}"
+
+
+def _scope(cause: Shortfall, scope: Scope) -> str:
+    """Return why no unit was looked at."""
+    host, aggregate = cause.host, cause.request.aggregate
+    match scope:
+        case Scope.NO_SUCH_HOST:
+            return f"the ledger has no host {host}; {_SEE_HOSTS}"
+        case Scope.NO_HOSTS:
+            return (
+                "no host has published units; run 'gpu-passthrough inventory"
+                " sync' on each host"
+            )
+        case Scope.NOT_IN_AGGREGATE if host is None:
+            return (
+                f"no host is in aggregate {aggregate} (aggregates of the"
+                f" hosts: {_several(sorted(cause.aggregates))}); {_SEE_HOSTS}"
+            )
+        case Scope.NOT_IN_AGGREGATE:
+            return (
+                f"host {host} is not in aggregate {aggregate} (it is in:"
+                f" {_several(sorted(cause.aggregates))}); {_SEE_HOSTS}"
+            )
+        case Scope.NO_UNITS:
+            subject = "no host" if host is None else f"host {host}"
+            verb = "has" if host is None else "has no"
+            return (
+                f"{subject}{_within(cause)} {verb} units; run 'gpu-passthrough"
+                " group list' there to see why"
+            )
+        case Scope.UNCOUNTED:
+            return (
+                f"too few matching units{_within(cause)} are free;"
+                f" {_SEE_UNITS}"
+            )
+
+
+def _ids(alias: Alias) -> str:
+    """Return the ids that an alias names, such as ``10de:1430``."""
+    return _several(
+        sorted(
+            {
+                " ".join(
+                    [
+                        f"{_hex(spec.vendor_id)}:{_hex(spec.product_id)}",
+                        *(
+                            [spec.resource_class]
+                            if spec.resource_class
+                            else []
+                        ),
+                    ]
+                )
+                for spec in alias.specs
+            }
+        )
     )
-    if all(c.is_enough for c in counts):
-        shown += ", but not" if host else ", but not on one host"
-        shown += " within the NUMA policy and switch requested"
-    return f"{shown}; {_SEE_UNITS}"
 
 
-class _Count:
-    """How many units match one item of a request, and what keeps each.
+def _hex(number: int | None) -> str:
+    return "*" if number is None else f"{number:04x}"
 
-    :param hosts: whose units count.
-    """
 
-    def __init__(
-        self,
-        request: Request,
-        item: Item,
-        hosts: Iterable[HostRecord],
-        records: Iterable[UnitRecord],
-    ) -> None:
-        is_cordoned = {h.name: h.is_cordoned for h in hosts}
-        self.alias = item.alias.name
-        self.units = self._free = free_functions = 0
-        self._states: dict[State, int] = collections.Counter()
-        self._missing = 0
-        self._cordoned: dict[str, int] = collections.Counter()
-        for record in records:
-            name = record.unit.key.host
-            functions = _matching(request, item, record)
-            if name not in is_cordoned or not functions:
-                continue
-            self.units += 1
-            if record.state is not State.FREE:
-                self._states[record.state] += 1
-            elif record.is_missing:
-                self._missing += 1
-            elif is_cordoned[name]:
-                self._cordoned[name] += 1
-            else:
-                self._free += 1
-                free_functions += functions
-        self.is_enough = free_functions >= item.count
+def _several(texts: Sequence[str], most: int = 6) -> str:
+    """Return the first of several texts, and how many more there are."""
+    if not texts:
+        return "none"
+    shown = ", ".join(texts[:most])
+    left = len(texts) - most
+    return f"{shown} and {left} more" if left > 0 else shown
 
-    def shown(self, within: str) -> str:
-        """Return the numbers as text.
 
-        :param within: where all of these units are, such as ``in X``.
-        """
-        noun = "unit" if self.units == 1 else "units"
-        rest = ", ".join(self._rest())
-        return (
-            f"{self.units} matching {noun}{within}, {self._free} free"
-            f"{f' ({rest})' if rest else ''}"
+def _item(item: ItemShortfall, within: str) -> str:
+    """Return how many units have an item's ids, and what keeps each."""
+    noun = "unit has" if item.units == 1 else "units have"
+    parts = []
+    if item.free:
+        counted = (
+            f" ({item.functions} functions)"
+            if item.functions != item.free
+            else ""
         )
-
-    def _rest(self) -> Iterable[str]:
-        for state in State:
-            if self._states.get(state):
-                yield f"{self._states[state]} {state}"
-        if self._missing:
-            yield f"{self._missing} missing"
-        if self._cordoned:
-            (name, *others) = self._cordoned
-            hosts = f"cordoned host {name}"
-            if others:
-                hosts = f"{len(self._cordoned)} cordoned hosts"
-            yield f"{sum(self._cordoned.values())} on {hosts}"
+        parts.append(f"{item.free} free{counted}")
+    for obstacle in Obstacle:
+        kept = [k for k in item.kept if k.obstacle is obstacle]
+        if len(kept) <= _MAX_DETAILS:
+            parts += [f"{k.units} {_kept(k, item)}" for k in kept]
+        else:
+            units = sum(k.units for k in kept)
+            parts.append(f"{units} {_SUMMARIES[obstacle]}")
+    return f"{item.units} {noun} these ids{within}: {', '.join(parts)}"
 
 
-def _matching(request: Request, item: Item, record: UnitRecord) -> int:
-    """How many functions of a unit could count for an item."""
-    unit = record.unit
-    if unit.traits & request.forbidden_traits:
-        return 0
-    return sum(item.alias.matches(f, unit.traits) for f in unit.functions)
+def _kept(kept: Kept, item: ItemShortfall) -> str:
+    """Return what keeps units from a request."""
+    is_one, details = kept.units == 1, kept.details
+    match kept.obstacle:
+        case Obstacle.COMPANION:
+            return (
+                f"{'has' if is_one else 'have'} them only in a companion"
+                " function, which no alias counts"
+            )
+        case Obstacle.DEVICE_TYPE:
+            types = sorted({s.device_type for s in item.item.alias.specs})
+            return (
+                f"{'is' if is_one else 'are'} {details[0]} and the alias asks"
+                f" for {' or '.join(types)}"
+            )
+        case Obstacle.TRAITS_LACKING:
+            verb = "lacks" if is_one else "lack"
+            return f"{verb} {' and '.join(details)}"
+        case Obstacle.TRAITS_FORBIDDEN:
+            verb = "has" if is_one else "have"
+            return f"{verb} the forbidden {' and '.join(details)}"
+        case Obstacle.HELD:
+            state, consumer = details
+            return f"{state} for {consumer}" if consumer else state
+        case Obstacle.QUARANTINED:
+            return f"quarantined{_because(details[0])}"
+        case Obstacle.MISSING:
+            return "missing"
+        case Obstacle.NUMA_NODE:
+            return f"on NUMA node {details[0]}" if details else "on no node"
+        case Obstacle.CORDONED:
+            return f"on host {details[0]}, cordoned{_because(details[1])}"
+
+
+_SUMMARIES = {
+    Obstacle.COMPANION: "only in companion functions",
+    Obstacle.DEVICE_TYPE: "of another device type",
+    Obstacle.TRAITS_LACKING: "without the alias's traits",
+    Obstacle.TRAITS_FORBIDDEN: "with forbidden traits",
+    Obstacle.HELD: "held by several consumers",
+    Obstacle.QUARANTINED: "quarantined",
+    Obstacle.MISSING: "missing",
+    Obstacle.NUMA_NODE: "on other NUMA nodes",
+    Obstacle.CORDONED: "on cordoned hosts",
+}
+
+
+def _because(reason: str) -> str:
+    """Return a reason that an operator wrote, in one short line."""
+    line = " ".join(reason.split())
+    if len(line) > _MAX_REASON:
+        line = f"{line[: _MAX_REASON - 1]}…"
+    return f": {line}" if line else ""
+
+
+def _apart(cause: Shortfall, apart: Apart) -> str:
+    """Return why free units do not satisfy a request together."""
+    match apart:
+        case Apart.HOSTS:
+            name, functions = cause.most or ("", 0)
+            return (
+                "no host has enough of them (the most:"
+                f" {functions} on host {name})"
+            )
+        case Apart.SWITCH:
+            return "those of one host are not below one PCIe switch"
+        case Apart.NUMA:
+            return "those of one host do not keep the NUMA policy requested"
+        case Apart.NUMA_AND_SWITCH:
+            return (
+                "those of one host are not below one PCIe switch, and do not"
+                " keep the NUMA policy requested"
+            )
+        case Apart.SAME_FUNCTIONS:
+            return "the same functions would have to count for two aliases"
+        case Apart.NOTHING:
+            return (
+                "these are enough; another client has reserved or changed"
+                " them meanwhile: try again"
+            )
 
 
 def claim_lost(request: str) -> errors.Conflict:
@@ -226,9 +341,15 @@ def unit_unknown(key: UnitKey) -> errors.Refused:
 
 def unit_not_free(record: UnitRecord) -> errors.Conflict:
     """Return the error of claiming a given unit that is not offered."""
-    state = "missing" if record.is_missing else str(record.state)
-    if record.state is State.FREE and not record.is_missing:
+    state = str(record.state)
+    if record.consumer is not None:
+        state += f" for {record.consumer}"
+    if record.state is State.QUARANTINED:
+        state += _because(record.reason)
+    if record.state is State.FREE:
         state = "changed by another client"
+        if record.is_missing:
+            state = "missing"
     return errors.Conflict(
         f"unit {record.unit.key} is not free ({state}); {_SEE_UNITS}"
     )

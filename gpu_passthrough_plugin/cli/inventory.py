@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gpu_passthrough_plugin.cli.command import Command, Lister, Shower, rows
@@ -14,36 +15,69 @@ from gpu_passthrough_plugin.model.allocation import (
 )
 from gpu_passthrough_plugin.model.unit import UnitRecord
 
-COLUMNS = ("Host", "Unit", "Resource Class", "NUMA Node", "State", "Consumer")
+COLUMNS = (
+    "Host",
+    "Unit",
+    "Resource Class",
+    "Type",
+    "NUMA Node",
+    "State",
+    "Consumer",
+    "Cordoned",
+)
 MALFORMED = "malformed"
 """The state of what the ledger has a malformed record of."""
 HOSTS = ("Host", "Generation", "Status", "Reason", "Aggregates")
 
 
-def row(record: UnitRecord) -> tuple[object, ...]:
+Cordons = Mapping[str, str]
+"""Why each cordoned host is cordoned, by its name."""
+
+
+def cordons(hosts: Iterable[HostRecord]) -> Cordons:
+    """Return why each cordoned host is cordoned, as the lists show it."""
+    return {h.name: h.reason or "yes" for h in hosts if h.is_cordoned}
+
+
+def row(record: UnitRecord, cordoned: Cordons) -> tuple[object, ...]:
     """Return a unit's row."""
     unit = record.unit
+    types = sorted({f.device_type.value for f in unit.primaries})
     return (
         unit.key.host,
         str(unit.key.address),
         unit.resource_class,
+        ",".join(types),
         unit.numa_node,
         "missing" if record.is_missing else str(record.state),
         record.consumer,
+        cordoned.get(unit.key.host),
     )
 
 
-def malformed_row(unit: MalformedUnit) -> tuple[object, ...]:
+def malformed_row(
+    unit: MalformedUnit, cordoned: Cordons
+) -> tuple[object, ...]:
     """Return the row of a unit whose record is malformed."""
-    return (unit.host, unit.address, None, None, MALFORMED, unit.consumer)
+    return (
+        unit.host,
+        unit.address,
+        None,
+        None,
+        None,
+        MALFORMED,
+        unit.consumer,
+        cordoned.get(unit.host),
+    )
 
 
-def listing_rows(listing: UnitListing) -> Any:
+def listing_rows(listing: UnitListing, cordoned: Cordons) -> Any:
     """Return the rows of units; say what is wrong with malformed records."""
     for unit in listing.malformed:
         say(f"{unit}; no guest gets this unit: {unit.remedy}")
     return rows(
-        *map(row, listing.records), *map(malformed_row, listing.malformed)
+        *(row(record, cordoned) for record in listing.records),
+        *(malformed_row(unit, cordoned) for unit in listing.malformed),
     )
 
 
@@ -86,7 +120,9 @@ class InventorySync(Lister):
             f" {context.host} is at generation {report.generation}"
         )
         listing = context.ledger.listing(host=context.host)
-        return COLUMNS, listing_rows(listing)
+        own = context.ledger.host(context.host)
+        cordoned = cordons(() if own is None else (own,))
+        return COLUMNS, listing_rows(listing, cordoned)
 
 
 class InventoryList(Lister):
@@ -95,7 +131,9 @@ class InventoryList(Lister):
     reads_only = True
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        return COLUMNS, listing_rows(self.context.ledger.listing())
+        ledger = self.context.ledger
+        listing = ledger.listing()
+        return COLUMNS, listing_rows(listing, cordons(ledger.hosts()))
 
 
 class InventoryHosts(Lister):

@@ -6,25 +6,36 @@ import argparse
 from typing import Any
 
 from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
-from gpu_passthrough_plugin.cli.inventory import MALFORMED
+from gpu_passthrough_plugin.cli.inventory import MALFORMED, Cordons, cordons
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.allocation import MalformedUnit
 from gpu_passthrough_plugin.model.unit import UnitKey, UnitRecord
 
-COLUMNS = ("Unit", "State", "Reason")
+COLUMNS = ("Unit", "State", "Reason", "Type", "Cordoned")
 
 
-def row(record: UnitRecord) -> tuple[object, ...]:
+def row(record: UnitRecord, cordoned: Cordons) -> tuple[object, ...]:
     """Return a unit's row."""
-    return (str(record.unit.key), str(record.state), record.reason)
+    unit = record.unit
+    return (
+        str(unit.key),
+        str(record.state),
+        record.reason,
+        ",".join(sorted({f.device_type.value for f in unit.primaries})),
+        cordoned.get(unit.key.host),
+    )
 
 
-def malformed_row(unit: MalformedUnit) -> tuple[object, ...]:
+def malformed_row(
+    unit: MalformedUnit, cordoned: Cordons
+) -> tuple[object, ...]:
     """Return the row of a unit whose record is malformed."""
     return (
         f"{unit.host}/{unit.address}",
         MALFORMED,
         f"unit {unit.name}: {unit.problem}; {unit.remedy}",
+        None,
+        cordoned.get(unit.host),
     )
 
 
@@ -44,9 +55,12 @@ class UnitList(Lister):
     reads_only = True
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        listing = self.context.ledger.listing()
+        ledger = self.context.ledger
+        listing = ledger.listing()
+        cordoned = cordons(ledger.hosts())
         return COLUMNS, rows(
-            *map(row, listing.records), *map(malformed_row, listing.malformed)
+            *(row(record, cordoned) for record in listing.records),
+            *(malformed_row(unit, cordoned) for unit in listing.malformed),
         )
 
 
@@ -61,17 +75,26 @@ class _UnitCommand(Shower):
         )
         return parser
 
+    def record_fields(self, record: UnitRecord) -> Any:
+        """Return what is shown of a unit."""
+        host = self.context.ledger.host(record.unit.key.host)
+        shown = row(record, cordons(() if host is None else (host,)))
+        return self.fields(dict(zip(COLUMNS, shown, strict=True)))
+
 
 class UnitQuarantine(_UnitCommand):
-    """Take a free unit out of use."""
+    """Take a free unit out of use, or say why a quarantined one is.
+
+    A new reason replaces the one that a quarantined unit has.
+    """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
             "--reason",
-            default="by the operator",
             metavar="TEXT",
-            help="shown wherever the unit is listed",
+            help="shown wherever the unit is listed (default: the reason that"
+            " it has, else 'by the operator')",
         )
         return parser
 
@@ -83,7 +106,7 @@ class UnitQuarantine(_UnitCommand):
         record = inventory.quarantine(
             context.host_context, key, parsed_args.reason
         )
-        return self.fields(dict(zip(COLUMNS, row(record), strict=True)))
+        return self.record_fields(record)
 
 
 class UnitClear(_UnitCommand):
@@ -95,4 +118,4 @@ class UnitClear(_UnitCommand):
         context = self.context
         key = parse_key(parsed_args.unit, context.settings.host)
         record = inventory.clear(context.host_context, key)
-        return self.fields(dict(zip(COLUMNS, row(record), strict=True)))
+        return self.record_fields(record)

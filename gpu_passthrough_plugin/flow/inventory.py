@@ -33,9 +33,16 @@ def publish(context: HostContext, *, replaces: bool = False) -> SyncReport:
         )
 
 
-def quarantine(context: HostContext, key: UnitKey, reason: str) -> UnitRecord:
+BY_OPERATOR = "by the operator"
+
+
+def quarantine(
+    context: HostContext, key: UnitKey, reason: str | None
+) -> UnitRecord:
     """Take a free unit out of use; return its record.
 
+    :param reason: replaces the one of a unit that is quarantined already;
+        None keeps that, and is ``BY_OPERATOR`` for a free unit.
     :raises Refused: when a consumer has it.
     """
     with locked_and_recovered(context):
@@ -45,9 +52,16 @@ def quarantine(context: HostContext, key: UnitKey, reason: str) -> UnitRecord:
                 f"unit {key} is {record.state} for {record.consumer};"
                 f" release {record.consumer} first"
             )
-        if record.state is State.QUARANTINED:
+        if record.state is State.QUARANTINED and reason in (
+            None,
+            record.reason,
+        ):
             return record
-        return context.ledger.move(record, State.QUARANTINED, reason=reason)
+        return context.ledger.move(
+            record,
+            State.QUARANTINED,
+            reason=BY_OPERATOR if reason is None else reason,
+        )
 
 
 def clear(context: HostContext, key: UnitKey) -> UnitRecord:

@@ -52,7 +52,8 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.SANITISING: frozenset(
         {State.FREE, State.QUARANTINED, State.CLAIMED}
     ),
-    State.QUARANTINED: frozenset({State.FREE}),
+    # To itself: for another reason.
+    State.QUARANTINED: frozenset({State.FREE, State.QUARANTINED}),
 }
 
 

@@ -78,7 +78,8 @@ def asked(cli: Cli, *argv: str) -> Any:
 def test_columns(cli: Cli) -> None:
     """They are a contract: other people's tools read them."""
     assert list(asked(cli, "inventory", "list")[0]) == [
-        "Host", "Unit", "Resource Class", "NUMA Node", "State", "Consumer",
+        "Host", "Unit", "Resource Class", "Type", "NUMA Node", "State",
+        "Consumer", "Cordoned",
     ]  # fmt: skip
     assert list(asked(cli, "candidate", "list", "--request", "gpu:1")[0]) == [
         "Host", "Units", "Score",
@@ -89,7 +90,9 @@ def test_columns(cli: Cli) -> None:
     made = asked(cli, "allocation", "create", "--request", "gpu:2")
     assert list(made) == ["Consumer", "Host", "Units", "State"]
     assert asked(cli, "allocation", "list") == [made]
-    assert list(asked(cli, "unit", "list")[0]) == ["Unit", "State", "Reason"]
+    assert list(asked(cli, "unit", "list")[0]) == [
+        "Unit", "State", "Reason", "Type", "Cordoned",
+    ]  # fmt: skip
     host = ("--recording", recorded_tree.SEED)
     assert list(asked(cli, *host, "device", "list")[0]) == [
         "Address", "Class", "Vendor ID", "Product ID", "Name", "Driver",
@@ -125,8 +128,16 @@ def test_a_claim_and_its_end(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("options", "fact"),
     [
-        (("--request", "gpu:9"), "3 matching units, 3 free"),
+        (("--request", "gpu:9"), "3 units have these ids: 3 free"),
         (("--request", "gpu:1", "--host", "nope"), "no host nope"),
+        (
+            ("--request", "gpu:1", "--aggregate", "nope"),
+            "no host is in aggregate nope",
+        ),
+        (
+            ("--request", "gpu:1", "--numa-node", "7"),
+            "no unit is on node 7",
+        ),
     ],
 )
 def test_no_candidates_have_a_reason(
@@ -136,6 +147,20 @@ def test_no_candidates_have_a_reason(
     assert (status, json.loads(out)) == (1, [])
     (line,) = err.splitlines()
     assert fact in line
+
+
+def test_a_cordoned_host_is_visible_in_every_list(cli: Cli) -> None:
+    for command in ("inventory", "unit"):
+        assert {r["Cordoned"] for r in asked(cli, command, "list")} == {None}
+        assert {r["Type"] for r in asked(cli, command, "list")} == {"type-PCI"}
+    asked(cli, "inventory", "cordon", "hyhive", "--reason", "new firmware")
+    for command in ("inventory", "unit"):
+        rows = asked(cli, command, "list")
+        assert {r["Cordoned"] for r in rows} == {"new firmware"}
+    call = ("allocation", "create", "--request", "gpu:1")
+    status, _, err = cli(*call)
+    assert status == 1
+    assert "3 on host hyhive, cordoned: new firmware" in err
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "1001", "x", "9" * 5000])
@@ -232,6 +257,8 @@ def test_a_unit_out_of_use(cli: Cli) -> None:
         "Unit": key,
         "State": "quarantined",
         "Reason": "loud fan",
+        "Type": "type-PCI",
+        "Cordoned": None,
     }
     assert cli("candidate", "list", "--request", "gpu:3")[0] == 1
     # This machine has no such card, and what is not there is not clean.

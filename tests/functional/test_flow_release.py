@@ -243,8 +243,11 @@ def test_the_operators_own_quarantine(world: World) -> None:
     release.withdraw(context, UUID)
     record = inventory.quarantine(context, UNIT, "smells")
     assert (record.state, record.reason) == (State.QUARANTINED, "smells")
-    again = inventory.quarantine(context, UNIT, "other")
-    assert again.reason == "smells"
+    # Another reason replaces it; none keeps it.
+    again = inventory.quarantine(context, UNIT, "fan is loud")
+    assert (again.state, again.reason) == (State.QUARANTINED, "fan is loud")
+    for reason in (None, "fan is loud"):
+        assert inventory.quarantine(context, UNIT, reason) == again
     elsewhere = dataclasses.replace(context, host="another")
     assert f"run this on {HOST}" in refused(inventory.clear, elsewhere, UNIT)
     unknown = UnitKey(HOST, place("07:00.0"))

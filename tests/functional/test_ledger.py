@@ -187,7 +187,7 @@ def test_a_claim_that_does_not_fit_changes_nothing(ledger: SqlLedger) -> None:
     ledger.publish("h", [unit(1), unit(2)])
     before = ledger.records()
     with pytest.raises(
-        errors.NoValidHost, match=r"gpu:3: 2 matching units, 2 free"
+        errors.NoValidHost, match=r"gpu:3: 2 units have these ids: 2 free"
     ):
         ledger.claim(request("gpu:3"), A)
     with pytest.raises(errors.NoValidHost, match="no host g"):
@@ -313,8 +313,12 @@ def test_the_operators_hand(ledger: SqlLedger) -> None:
     assert (locked.state, locked.reason) == (State.QUARANTINED, "fan is loud")
     with pytest.raises(errors.NoValidHost):
         ledger.claim(request("gpu:1"), A)
+    other = ledger.move(locked, State.QUARANTINED, reason="and hot")
+    assert ledger.unit(record.unit.key).reason == "and hot"
+    with pytest.raises(errors.Conflict):
+        ledger.move(locked, State.FREE)
     ledger.publish("h", [unit(1)])
-    clear = ledger.move(locked, State.FREE)
+    clear = ledger.move(other, State.FREE)
     assert (clear.state, clear.reason) == (State.FREE, "")
     assert ledger.claim(request("gpu:1"), A).units[0].unit == unit(1)
 

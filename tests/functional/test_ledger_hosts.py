@@ -51,7 +51,9 @@ def test_nothing_of_a_cordoned_host_is_offered(ledger: SqlLedger) -> None:
     )
     assert ledger.hosts()[0] == cordoned
     assert hosts(ledger) == ["b"]
-    with pytest.raises(errors.NoValidHost, match="2 matching units, 0 free"):
+    with pytest.raises(
+        errors.NoValidHost, match="1 on host a, cordoned: fans"
+    ):
         ledger.claim(request("gpu:1"), B, host="a")
     # What is held stays held, and what is freed is not offered.
     for state in (State.PREPARING, State.RELEASING, State.SANITISING):
@@ -99,7 +101,7 @@ def test_aggregates(ledger: SqlLedger) -> None:
     assert ledger.claim(within, A).host == "a"
     assert ledger.claim(within, A).host == "a"
     with pytest.raises(
-        errors.NoValidHost, match="1 matching unit in aggregate rack 1, 0 free"
+        errors.NoValidHost, match=f"in aggregate rack 1: 1 claimed for {A}"
     ):
         ledger.claim(within, B)
     ssd = within_aggregate("ssd")

@@ -216,6 +216,8 @@ def test_lists_show_what_is_malformed(tmp_path: Path) -> None:
         "Host": "evil",
         "Unit": "zz",
         "Resource Class": None,
+        "Type": None,
+        "Cordoned": None,
         "NUMA Node": None,
         "State": "malformed",
         "Consumer": A,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,13 @@ from gpu_passthrough_plugin.allocation.driver import (
 )
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.unit import State, UnitKey
+from gpu_passthrough_plugin.model.unit import DeviceType, State, Unit, UnitKey
 from tests.golden import assert_golden, sections
-from tests.unit.allocation.build import request, unit
+from tests.unit.allocation.build import NIC, request, unit
 
 A = "aaaaaaaa-0000-4000-8000-000000000001"
 B = "bbbbbbbb-0000-4000-8000-000000000002"
+C = "cccccccc-0000-4000-8000-000000000003"
 
 pytest_plugins = ("tests.functional.servers.fixtures",)
 
@@ -113,6 +115,63 @@ def test_every_driver_words_a_refusal_alike(ledger: LedgerDriver) -> None:
     texts["publish, another machine"] = two_machines(ledger)
     path = Path(__file__).with_name("ledger_refusals.txt")
     assert_golden(path, sections(texts))
+
+
+def test_every_driver_tells_why_no_unit_fits_alike(
+    ledger: LedgerDriver,
+) -> None:
+    """Each obstacle that a unit can be to a claim, in one fleet."""
+    cards = [unit(n) for n in (1, 2, 3)]
+    cards += [unit(4, traits="LOUD"), unit(5, node=1), unit(6, NIC)]
+    ledger.publish("h", cards, aggregates=frozenset({"rack"}))
+    ledger.publish("c", [physical(unit(1, host="c")), unit(2, host="c")])
+    ledger.cordon("c", "firmware upgrade")
+    ledger.claim_units([unit(1).key], A, "hook")
+    held = ledger.claim_units([unit(3).key], B, "hook").units[0]
+    ledger.publish(
+        "h",
+        [c for c in cards if c.key != unit(3).key],
+        aggregates=frozenset({"rack"}),
+    )
+    locked = ledger.unit(unit(2).key)
+    ledger.move(locked, State.QUARANTINED, reason="fan loud")
+    gone = dataclasses.replace(request("gpu:9"), aggregate="rack")
+    texts = {}
+    for name, wish, host in (
+        ("count", request("gpu:9"), None),
+        ("traits", request("gpu:9", without="LOUD"), None),
+        ("node", request("required:9", 1), None),
+        ("no such node", request("required:1", 7), "h"),
+        ("two aliases", request("gpu:1,sound:1"), "h"),
+        ("no such trait", request("gold:1"), "h"),
+        ("type", request("gpu:2"), "c"),
+        ("aggregate", gone, None),
+        ("together", request("gpu:1,nic:1", same_switch=True), None),
+    ):
+        reason = ledger.no_valid_host(wish, host=host)
+        assert error_of(partial(ledger.claim, wish, C, host=host)) == (
+            f"NoValidHost: {reason}"
+        )
+        general = LedgerDriver.no_valid_host(ledger, wish, host=host)
+        assert str(general) == str(reason)
+        texts[name] = str(reason)
+    texts["quarantined"] = error_of(
+        lambda: ledger.claim_units([locked.unit.key], C, "hook")
+    )
+    texts["held"] = error_of(
+        lambda: ledger.claim_units([held.unit.key], C, "hook")
+    )
+    path = Path(__file__).with_name("ledger_shortfall_refusals.txt")
+    assert_golden(path, sections(texts))
+
+
+def physical(published: Unit) -> Unit:
+    """The same card with SR-IOV, which Nova calls ``type-PF``."""
+    functions = tuple(
+        dataclasses.replace(f, device_type=DeviceType.PF)
+        for f in published.functions
+    )
+    return dataclasses.replace(published, functions=functions)
 
 
 def two_machines(ledger: LedgerDriver) -> str:

@@ -261,6 +261,8 @@ def test_a_quarantine_reason_of_any_length_and_script(
     locked = ledger.move(record, State.QUARANTINED, reason=reason)
     assert ledger.records() == (locked,)
     assert locked.reason == reason
+    locked = ledger.move(locked, State.QUARANTINED, reason="smells")
+    assert ledger.records()[0].reason == "smells"
     ledger.move(locked, State.FREE)
     assert existing_traits(ledger) == before
 
@@ -308,7 +310,9 @@ def test_aggregates_of_nova_stay(ledger: PlacementLedger) -> None:
     # A request may name an aggregate of Nova by its UUID.
     within = dataclasses.replace(request("gpu:1"), aggregate=of_nova)
     assert ledger.claim(within, A).host == "h"
-    with pytest.raises(errors.NoValidHost, match=f"in aggregate {of_nova}, 0"):
+    with pytest.raises(
+        errors.NoValidHost, match=f"in aggregate {of_nova}: 1 cl"
+    ):
         ledger.claim(within, B)
 
 

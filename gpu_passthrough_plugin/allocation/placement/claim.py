@@ -17,6 +17,7 @@ from gpu_passthrough_plugin.allocation import (
     capacity,
     choice,
     refusals,
+    shortfall,
     validation,
 )
 from gpu_passthrough_plugin.allocation.placement import (
@@ -152,19 +153,17 @@ def no_valid_host(
         records = [
             dataclasses.replace(
                 record,
-                aggregates=frozenset(
-                    {aggregate} if record.name in members else ()
-                ),
+                aggregates=record.aggregates - {aggregate}
+                | ({aggregate} if record.name in members else set()),
             )
             for record in records
         ]
-    is_counted = host or len(fleet.units) <= refusals.MAX_COUNTED_UNITS
-    return refusals.no_valid_host(
-        request,
-        host,
-        records,
-        [stored.record for stored in fleet.units] if is_counted else None,
-    )
+    units = None
+    if host or len(fleet.units) <= refusals.MAX_COUNTED_UNITS:
+        units = [stored.record for stored in fleet.units]
+        if shortfall.names_consumers(units):
+            units = reading.with_holders(service, fleet.units)
+    return refusals.no_valid_host(request, host, records, units)
 
 
 def claim_units(
@@ -212,7 +211,11 @@ def _read_free_units(
         if host.record.is_cordoned:
             raise refusals.host_cordoned(name, host.record.reason)
     units = [s for s in fleet.units if s.record.unit.key in keys]
-    validation.require_claimable(keys, [s.record for s in units])
+    if all(s.record.is_claimable for s in units):
+        validation.require_claimable(keys, [s.record for s in units])
+    else:
+        records = reading.with_holders(service, units)
+        validation.require_claimable(keys, records)
     return units
 
 

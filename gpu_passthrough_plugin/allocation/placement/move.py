@@ -71,7 +71,7 @@ class Move:
             self._done = self._advance(service, provider)
         if not self._state.is_held:
             consumers.end_holds(service, provider.uuid, self._done)
-        if self._record.state is State.QUARANTINED:
+        if self._record.state is State.QUARANTINED and not self._reason:
             _remove_reason(service, provider.uuid)
         generation = self._done.generation(Usage())
         return self._record.moved(self._state, generation, self._reason)
@@ -141,13 +141,15 @@ def _put_reason(
 ) -> UnitProvider:
     """Write why a unit is about to be quarantined."""
     path = f"/resource_providers/{provider.uuid}/traits"
+    before = frozenset(service.get(path)["traits"])
     traits = names.without_texts(
-        service.get(path)["traits"], names.QUARANTINE_REASON
+        before, names.QUARANTINE_REASON
     ) | names.text_traits(names.QUARANTINE_REASON, [reason])
     # With the generation on which the move was decided, not of these traits.
     generation = put_traits(
         service, provider.uuid, provider.generation, traits
     )
+    delete_traits(service, before - traits)
     return dataclasses.replace(provider, generation=generation)
 
 

@@ -112,6 +112,19 @@ def read_records(service: Service, units: Iterable[StoredUnit]) -> Records:
     return Records(tuple(records), tuple(malformed))
 
 
+def with_holders(
+    service: Service, units: Iterable[StoredUnit]
+) -> list[UnitRecord]:
+    """Return the records of units, with consumers where these can be read.
+
+    :raises Retry: when one changed each time it was read.
+    """
+    units = list(units)
+    held = read_records(service, [u for u in units if u.record.state.is_held])
+    records = {record.unit.key: record for record in held.records}
+    return [records.get(u.record.unit.key, u.record) for u in units]
+
+
 def _read_record(service: Service, unit: StoredUnit) -> UnitRecord:
     for _ in range(_READS):
         if not unit.record.state.is_held:

@@ -104,7 +104,17 @@ def claim_units(
     units = connection.execute(statements.UNITS_BY_HOST_ID, bound)
     host = HostUnits(row.id, rows.read_units(units))
     chosen = [s for s in host.units if s.record.unit.key in keys]
-    validation.require_claimable(keys, [s.record for s in chosen])
+    records = [s.record for s in chosen]
+    if not all(record.is_claimable for record in records):
+        # With their consumers, for the message.
+        bound_name = {"host": row.name}
+        units = connection.execute(statements.HOST_UNITS, bound_name)
+        records = [
+            s.record
+            for s in rows.read_units(units)
+            if s.record.unit.key in keys
+        ]
+    validation.require_claimable(keys, records)
     values = {
         "uuid": consumer,
         "host_id": host.id,

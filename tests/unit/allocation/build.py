@@ -96,6 +96,7 @@ ALIASES = {
         alias("legacy", GPU, NumaPolicy.LEGACY),
         alias("socket", GPU, NumaPolicy.SOCKET),
         alias("gold", GPU, traits="GOLD"),
+        alias("sound", AUDIO),
     )
 }
 

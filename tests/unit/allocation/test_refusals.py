@@ -13,6 +13,7 @@ from gpu_passthrough_plugin.model.allocation import HostRecord
 from gpu_passthrough_plugin.model.request import Request
 from gpu_passthrough_plugin.model.unit import (
     TRANSITIONS,
+    DeviceType,
     State,
     Unit,
     UnitRecord,
@@ -24,9 +25,14 @@ CONSUMER = "5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11"
 
 
 def record(
-    published: Unit, state: State = State.FREE, *, is_missing: bool = False
+    published: Unit,
+    state: State = State.FREE,
+    consumer: str | None = None,
+    *,
+    reason: str = "",
+    is_missing: bool = False,
 ) -> UnitRecord:
-    return UnitRecord(published, state, None, 7, is_missing, "")
+    return UnitRecord(published, state, consumer, 7, is_missing, reason)
 
 
 def host(name: str, *aggregates: str, cordoned: str = "") -> HostRecord:
@@ -40,9 +46,9 @@ HOSTS = (
     host("z", cordoned="roof"),
 )
 RECORDS = (
-    record(unit(1, host="a"), State.ACTIVE),
-    record(unit(2, host="a"), State.ACTIVE),
-    record(unit(3, GPU, GPU, host="a"), State.QUARANTINED),
+    record(unit(1, host="a"), State.ACTIVE, CONSUMER),
+    record(unit(2, host="a"), State.ACTIVE, CONSUMER),
+    record(unit(3, GPU, GPU, host="a"), State.QUARANTINED, reason="fan\nloud"),
     record(unit(4, host="a"), is_missing=True),
     record(unit(1, NIC, host="b")),
     record(unit(2, host="b", traits="LOUD")),
@@ -50,6 +56,20 @@ RECORDS = (
     record(unit(2, host="hyhive"), State.ACTIVE),
     record(unit(1, host="z")),
 )
+
+
+SWITCHES = (
+    record(unit(1, host="a", switch=1)),
+    record(unit(2, host="a", node=1, switch=2)),
+)
+
+
+def physical(published: Unit) -> Unit:
+    functions = tuple(
+        dataclasses.replace(f, device_type=DeviceType.PF)
+        for f in published.functions
+    )
+    return dataclasses.replace(published, functions=functions)
 
 
 def no_valid_host(
@@ -68,30 +88,37 @@ def within(text: str, aggregate: str) -> Request:
 @pytest.mark.parametrize(
     ("wish", "name", "shown"),
     [
-        (request("gpu:1"), None, "8 matching units, 1 free"),
-        (request("gpu:1"), None, "3 active, 1 quarantined, 1 missing"),
-        (request("gpu:1"), None, "2 on 2 cordoned hosts"),
-        (request("gpu:1", without="LOUD"), None, "7 matching units, 0 free"),
-        (request("gpu:1"), "a", "4 matching units, 0 free"),
-        (request("gpu:2"), "hyhive", "1 on cordoned host hyhive"),
-        (within("gpu:1", "ssd"), None, "1 matching unit in aggregate ssd, 1"),
-        (request("gpu:1,nic:1"), "b", "nic: 1 matching unit, 1 free"),
-        (request("nic:1"), "a", "matches alias nic"),
+        (request("gpu:1"), None, "8 units have these ids: 1 free"),
+        (request("gpu:1"), None, f"2 active for {CONSUMER}"),
+        (request("gpu:1"), None, "1 quarantined: fan loud, 1 missing"),
+        (request("gpu:1"), None, "1 on host hyhive, cordoned: fans"),
+        (request("gpu:1", without="LOUD"), None, "has the forbidden CUSTOM_L"),
+        (request("gpu:1"), "a", "4 units have these ids"),
+        (within("gpu:1", "ssd"), None, "1 unit has these ids in aggregate"),
+        (request("gpu:1,nic:1"), "b", "nic: 1 unit has these ids: 1 free"),
+        (request("nic:1"), "a", "alias nic (10de:1017); units have 10de:1430"),
         (within("gpu:1", "ssd"), "a", "host a is not in aggregate ssd"),
         (within("gpu:1", "ssx"), None, "no host is in aggregate ssx"),
         (request("gpu:1"), "c", "the ledger has no host c"),
+        (request("required:1", 7), "b", "no unit is on node 7, only on: 0"),
     ],
 )
 def test_what_is_counted(wish: Request, name: str | None, shown: str) -> None:
     assert shown in no_valid_host(wish, name)
 
 
-def test_free_functions_that_do_not_fit_together() -> None:
-    """Counted in functions, as a request does: a unit may have two."""
-    apart = "but not on one host"
-    two = (record(unit(1, GPU, GPU, host="a")),)
-    assert apart in no_valid_host(request("gpu:2"), records=two)
-    assert apart not in no_valid_host(request("gpu:3"), records=two)
+def test_many_details_of_one_obstacle_are_summed_up() -> None:
+    hosts = tuple(host(f"c{n}", cordoned=f"why {n}") for n in range(4))
+    records = tuple(record(unit(1, host=h.name)) for h in hosts)
+    text = no_valid_host(request("gpu:1"), None, hosts, records)
+    assert "4 on cordoned hosts" in text
+    text = no_valid_host(request("gpu:1"), None, hosts[:3], records)
+    assert all(f"cordoned: why {n}" in text for n in range(3))
+
+
+def test_a_long_reason_is_cut() -> None:
+    loud = record(unit(1, host="a"), State.QUARANTINED, reason="x" * 5000)
+    assert len(no_valid_host(request("gpu:1"), None, HOSTS, (loud,))) < 300
 
 
 def test_a_ledger_in_which_no_host_has_published() -> None:
@@ -110,7 +137,7 @@ def test_no_numbers_where_there_are_too_many_units() -> None:
 def refused() -> dict[str, errors.Error]:
     """Every refusal, by its name in the golden file."""
     free = record(unit(1))
-    active = record(unit(1), State.ACTIVE)
+    active = record(unit(1), State.ACTIVE, CONSUMER)
     wish = request("gpu:1")
     return {
         "no_valid_host": refusals.no_valid_host(wish, None, HOSTS, RECORDS),
@@ -139,6 +166,39 @@ def refused() -> dict[str, errors.Error]:
         "no_valid_host, not counted": refusals.no_valid_host(
             wish, None, HOSTS, None
         ),
+        "no_valid_host, alias": refusals.no_valid_host(
+            request("gold:1,sound:1"), None, HOSTS, RECORDS
+        ),
+        "no_valid_host, type": refusals.no_valid_host(
+            request("gpu:1"),
+            None,
+            HOSTS,
+            (record(physical(unit(1, host="a"))),),
+        ),
+        "no_valid_host, NUMA node": refusals.no_valid_host(
+            request("required:1", 7), None, HOSTS, RECORDS
+        ),
+        "no_valid_host, apart": refusals.no_valid_host(
+            request("gpu:2"),
+            None,
+            HOSTS,
+            (*RECORDS, record(unit(9, host="a"))),
+        ),
+        "no_valid_host, switches": refusals.no_valid_host(
+            request("gpu:2", same_switch=True), None, HOSTS, SWITCHES
+        ),
+        "no_valid_host, NUMA policy": refusals.no_valid_host(
+            request("required:2"), None, HOSTS, SWITCHES
+        ),
+        "no_valid_host, NUMA policy and switches": refusals.no_valid_host(
+            request("required:2", same_switch=True), None, HOSTS, SWITCHES
+        ),
+        "no_valid_host, one for two": refusals.no_valid_host(
+            request("gpu:1,any:1"), None, HOSTS, SWITCHES[:1]
+        ),
+        "no_valid_host, no units": refusals.no_valid_host(
+            wish, "a", HOSTS, ()
+        ),
         "claim_lost": refusals.claim_lost("gpu:1"),
         "consumer_invalid": refusals.consumer_invalid("123"),
         "consumer_holds_nothing": refusals.consumer_holds_nothing(CONSUMER),
@@ -151,6 +211,9 @@ def refused() -> dict[str, errors.Error]:
         "inventory_lost": refusals.inventory_lost("h"),
         "unit_unknown": refusals.unit_unknown(free.unit.key),
         "unit_not_free": refusals.unit_not_free(active),
+        "unit_not_free, quarantined": refusals.unit_not_free(
+            record(unit(1), State.QUARANTINED, reason="fan loud")
+        ),
         "unit_not_free, missing": refusals.unit_not_free(
             record(unit(1), is_missing=True)
         ),
