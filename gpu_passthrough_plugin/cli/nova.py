@@ -6,10 +6,11 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.cli import output
 from gpu_passthrough_plugin.cli.command import Lister, rows
 from gpu_passthrough_plugin.cli.context import Context, say
 from gpu_passthrough_plugin.formats.nova_release import NEWEST, Release, parse
@@ -19,8 +20,8 @@ from gpu_passthrough_plugin.model.request import NumaPolicy
 from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
 
 if TYPE_CHECKING:
-    from gpu_passthrough_plugin.flow.config_files import ConfigFile
     from gpu_passthrough_plugin.nova.compute import ComputeHost
+    from gpu_passthrough_plugin.nova.lint.configuration import NovaConf
 
 SHOWN = ("File", "Goes To", "Contents")
 WRITTEN = ("File", "Action", "Goes To")
@@ -157,7 +158,9 @@ class NovaConfig(Lister):
         )
         if parsed_args.folder is None:
             return SHOWN, rows(*((f.name, f.goes_to, f.text) for f in files))
-        return WRITTEN, _written(parsed_args.folder, files)
+        writes = output.write_folder(parsed_args.folder, files)
+        cells = ((w.path, str(w.action), w.step) for w in writes)
+        return WRITTEN, rows(*cells)
 
     def _hosts(self, arguments: ConfigArguments) -> tuple[ComputeHost, ...]:
         from gpu_passthrough_plugin.flow import nova
@@ -196,27 +199,6 @@ class NovaConfig(Lister):
         return 0
 
 
-def _written(folder: str, generated: tuple[ConfigFile, ...]) -> Any:
-    """Write the files; return a row for each.
-
-    :raises Invalid: when the folder is something else.
-    """
-    from gpu_passthrough_plugin.flow import config_files
-    from gpu_passthrough_plugin.host.files import Files
-
-    path, files = os.path.abspath(folder), Files()
-    absent = files.missing(os.path.join(path, "x"))
-    if not folder or (absent and os.path.lexists(absent[0])):
-        what = repr(absent[0] if absent else folder)
-        raise errors.Invalid(
-            f"-o: {what} is not a directory; give a directory (it is created"
-            " if missing)"
-        )
-    writes = config_files.planned(files, path, generated)
-    config_files.put(files, writes)
-    return rows(*((w.path, str(w.action), w.step) for w in writes))
-
-
 class NovaCheck(Lister):
     """Check Nova's configuration against this host.
 
@@ -248,22 +230,44 @@ class NovaCheck(Lister):
 
         faults: list[str] = []
         named = _read_release(parsed_args, faults)
-        conf = nova.read_files(parsed_args.files, faults)
+        conf = _read(parsed_args.files, faults)
         if faults:
             raise errors.Faults(tuple(faults))
         context = self.context
         release = named or _assumed_release(context)
-        findings = nova.check_files(
-            context.tree, context.policy, conf, release
-        )
+        tree, policy = context.tree, context.policy
+        findings = nova.check_files(tree, policy, conf, release)
         if any(f.status is Status.FAIL for f in findings):
             self.status = 1
-        return FINDINGS, rows(
-            *(
-                (f.check, str(f.status), f.where, f.detail, f.remedy)
-                for f in findings
-            )
+        cells = (
+            (f.check, str(f.status), f.where, f.detail, f.remedy)
+            for f in findings
         )
+        return FINDINGS, rows(*cells)
+
+
+def _read(paths: Iterable[str], faults: list[str]) -> NovaConf:
+    """Return the options in the files; add a fault for each unreadable one."""
+    from gpu_passthrough_plugin.formats import oslo_config_file
+    from gpu_passthrough_plugin.nova.lint import configuration
+
+    files = []
+    for path in paths:
+        try:
+            with open(path, "rb") as file:
+                files.append((path, file.read(oslo_config_file.MAX_BYTES + 1)))
+        except IsADirectoryError:
+            faults.append(
+                f"{path}: is a directory; give the files in it: {path}/*.conf"
+            )
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            faults.append(f"{path}: {why}; give files that can be read")
+    try:
+        return configuration.read(files)
+    except errors.Faults as error:
+        faults.extend(error.faults)
+        return configuration.NovaConf()
 
 
 def _add_release(parser: argparse.ArgumentParser) -> None:
@@ -300,10 +304,8 @@ def read_options(
     """
     faults: list[str] = []
     release = _read_release(arguments, faults)
-    values = {
-        option.dest: _value(option, getattr(arguments, option.dest), faults)
-        for option in _OPTIONS
-    }
+    given = vars(arguments)
+    values = {o.dest: _value(o, given[o.dest], faults) for o in _OPTIONS}
     is_from_ledger = values.pop("from") or False
     host_trait = _trait(values.pop("host_trait"), faults)
     filters = _filters(values.pop("enabled_filters"), faults)
@@ -331,11 +333,11 @@ def _read_release(
 
 def _assumed_release(context: Context) -> Release:
     """Return the release of the installed Nova, or the newest; say which."""
-    from gpu_passthrough_plugin.flow import nova
+    from gpu_passthrough_plugin.flow.nova import assumed_release
 
     # This package may be in Nova's own environment.
-    folders = sys.path if context.is_here else []
-    return nova.assumed_release(context.tree, say, folders)
+    own = sys.path if context.is_here else []
+    return assumed_release(context.tree, say, own)
 
 
 def _value(option: _Option, text: str | None, faults: list[str]) -> Any:

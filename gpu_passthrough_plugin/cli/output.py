@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from gpu_passthrough_plugin import errors
@@ -15,6 +15,8 @@ from gpu_passthrough_plugin.formats import url
 from gpu_passthrough_plugin.model.reading import Unknown, printable, shown
 
 if TYPE_CHECKING:
+    from gpu_passthrough_plugin.flow.config_files import ConfigFile
+    from gpu_passthrough_plugin.model.change import Write
     from gpu_passthrough_plugin.model.redaction import Redaction
 
 # Formats that have no lists.
@@ -285,3 +287,26 @@ def _put_into(folder: int, name: str, content: bytes) -> None:
 
 def _unwritable(path: str, error: OSError) -> errors.Unavailable:
     return errors.Unavailable(f"cannot write {path}: {error.strerror}")
+
+
+def write_folder(
+    folder: str, generated: Sequence[ConfigFile]
+) -> tuple[Write, ...]:
+    """Write generated files to a folder, which is made if missing.
+
+    :raises Invalid: when it is something else.
+    """
+    from gpu_passthrough_plugin.flow import config_files
+    from gpu_passthrough_plugin.host.files import Files
+
+    path, files = os.path.abspath(folder), Files()
+    absent = files.missing(os.path.join(path, "x"))
+    if not folder or (absent and os.path.lexists(absent[0])):
+        what = repr(absent[0] if absent else folder)
+        raise errors.Invalid(
+            f"-o: {what} is not a directory; give a directory (it is created"
+            " if missing)"
+        )
+    writes = config_files.planned(files, path, generated)
+    config_files.put(files, writes)
+    return writes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -13,7 +12,7 @@ from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.flow.config_files import ConfigFile
 from gpu_passthrough_plugin.flow.host_snapshot import Scope
-from gpu_passthrough_plugin.formats import nova_release, oslo_config_file
+from gpu_passthrough_plugin.formats import nova_release
 from gpu_passthrough_plugin.formats.nova_release import NEWEST, Release
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.finding import Finding
@@ -25,7 +24,7 @@ from gpu_passthrough_plugin.nova import compute, render
 from gpu_passthrough_plugin.nova.address_space import HostHardware
 from gpu_passthrough_plugin.nova.compute import ComputeHost
 from gpu_passthrough_plugin.nova.control_plane import DEFAULT_FILTERS
-from gpu_passthrough_plugin.nova.lint import check, configuration
+from gpu_passthrough_plugin.nova.lint import check
 from gpu_passthrough_plugin.nova.lint.configuration import NovaConf
 from gpu_passthrough_plugin.nova.options import NovaOptions
 
@@ -285,31 +284,6 @@ def _reasons(host: ComputeHost, options: NovaOptions) -> Iterator[str]:
 
 def _is_console(group: Group) -> bool:
     return any(r.rule == "bmc-display" for r in group.verdict.reasons)
-
-
-def read_files(paths: Sequence[str], faults: list[str]) -> NovaConf:
-    """Return the options in the files; add a fault for each unreadable one."""
-    files = []
-    for path in paths:
-        try:
-            with open(path, "rb") as file:
-                files.append((path, file.read(oslo_config_file.MAX_BYTES + 1)))
-        except IsADirectoryError:
-            faults.append(
-                f"{path}: is a directory; give the files in it, such as"
-                f" {os.path.join(path, '*.conf')}"
-            )
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or error
-            faults.append(
-                f"{path}: {why}; give configuration files of Nova that can be"
-                " read"
-            )
-    try:
-        return configuration.read(files)
-    except errors.Faults as error:
-        faults.extend(error.faults)
-        return NovaConf()
 
 
 def check_files(
