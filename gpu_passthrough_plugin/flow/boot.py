@@ -39,6 +39,7 @@ def boot(context: HostContext, domain: Domain, request: Request) -> Allocation:
         rolled back.
     """
     with locked_and_recovered(context), context.connect() as hypervisor:
+        domain = _as_defined(hypervisor, domain)
         assignment.refuse_taken(domain, context.records())
         _require_spared(context, domain)
         _require_absent(context, hypervisor, domain)
@@ -233,14 +234,38 @@ def _require_absent(
     context: HostContext, hypervisor: Hypervisor, domain: Domain
 ) -> None:
     busy = [r for r in context.held(domain.uuid) if r.state != State.CLAIMED]
-    is_running = hypervisor.live_xml(domain.uuid) is not None
-    if busy or is_running or context.journal.read(domain.uuid) is not None:
+    if busy or context.journal.read(domain.uuid) is not None:
         raise errors.Refused(
             f"instance {domain.uuid} exists already; run 'gpu-passthrough"
             f" instance release {domain.uuid}' first"
         )
-    if hypervisor.has_name(domain.name):
+    if hypervisor.live_xml(domain.uuid) is not None:
         raise errors.Refused(
-            f"libvirt already has a domain named {domain.name!r}; rename this"
-            " domain, or undefine the other one"
+            f"a guest with UUID {domain.uuid} is running; shut it down, or"
+            " give this domain another UUID and name"
         )
+    defined = hypervisor.named(domain.name)
+    if defined is None:
+        return
+    if defined.uuid != domain.uuid:
+        raise errors.Refused(
+            f"libvirt already has a domain named {domain.name!r}, with UUID"
+            f" {defined.uuid}; give this domain that UUID, or another name"
+        )
+    if defined.has_saved_state:
+        raise errors.Refused(
+            f"libvirt saved the memory of domain {domain.name!r} for its next"
+            f" start; discard that with 'virsh managedsave-remove"
+            f" {defined.uuid}', then run this again"
+        )
+
+
+def _as_defined(hypervisor: Hypervisor, domain: Domain) -> Domain:
+    """Return the domain with the UUID that libvirt gave to its name.
+
+    As of a document that 'virsh define' read, which has no UUID of its own.
+    """
+    defined = None if domain.has_own_uuid else hypervisor.named(domain.name)
+    if defined is None:
+        return domain
+    return dataclasses.replace(domain, uuid=defined.uuid)

@@ -92,6 +92,7 @@ class Domain:
     """A libvirt domain before anything is attached to it.
 
     :param uuid: the document's own, or a new one where it has none.
+    :param has_own_uuid: whether the document has one.
     :param host_functions: what it takes of the host without a request.
     :param numa_nodes: host nodes its memory is tied to, or None.
     :param is_pcie: whether its machine has PCI Express slots (q35, virt).
@@ -102,6 +103,7 @@ class Domain:
 
     text: bytes
     uuid: str
+    has_own_uuid: bool
     name: str
     host_functions: HostFunctions
     numa_nodes: frozenset[int] | None
@@ -123,9 +125,11 @@ def parse(text: bytes, source: str) -> Domain:
     if not name.strip():
         raise errors.Invalid(f"{source}: <domain> has no <name>; add one")
     buses, slots = _guest_places(root)
+    uuid = guest_uuid(root, source)
     return Domain(
         text=text,
-        uuid=guest_uuid(root, source) or str(uuids.uuid4()),
+        uuid=uuid or str(uuids.uuid4()),
+        has_own_uuid=bool(uuid),
         name=name,
         host_functions=host_functions(root),
         numa_nodes=_numa_nodes(root, source),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import types
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import libvirt
 
@@ -17,6 +17,17 @@ _POLL_S = 0.2
 def version() -> int:
     """Return the version of this host's libvirt: 6005000 is 6.5.0."""
     return int(libvirt.getVersion())
+
+
+class NamedDomain(NamedTuple):
+    """A domain that libvirt has.
+
+    :param has_saved_state: whether its memory is saved to the disk, for its
+        next start.
+    """
+
+    uuid: str
+    has_saved_state: bool
 
 
 class Hypervisor:
@@ -84,14 +95,20 @@ class Hypervisor:
             self._raise_unless_absent(error)
             return True
 
-    def has_name(self, name: str) -> bool:
-        """Return whether a domain, running or not, has this name."""
+    def named(self, name: str) -> NamedDomain | None:
+        """Return the domain of this name, running or not; None without one.
+
+        libvirt starts a domain that it has defined from another document
+        too, if that has its name and its UUID.
+        """
         try:
-            self._connection.lookupByName(name)
+            domain = self._connection.lookupByName(name)
+            return NamedDomain(
+                domain.UUIDString(), bool(domain.hasManagedSaveImage())
+            )
         except libvirt.libvirtError as error:
             self._raise_unless_absent(error)
-            return False
-        return True
+            return None
 
     def shut_down(self, uuid: str, timeout_s: float) -> bool:
         """Request a shutdown by ACPI; return if the guest stopped in time.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from contextlib import nullcontext
 
+import pytest
+
 from gpu_passthrough_plugin.compute.reset import HotReset
 from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
 from gpu_passthrough_plugin.flow import inventory, release
@@ -168,6 +170,38 @@ def test_a_name_that_is_taken(world: World) -> None:
     message = refused(boot, world.context(), guest(name="test"), wanted())
     assert "'test'" in message
     assert world.snapshot() == before
+
+
+@pytest.mark.parametrize("has_uuid", [True, False])
+def test_a_domain_that_is_defined_is_booted(
+    world: World, has_uuid: bool
+) -> None:
+    """From the document that it was defined by, which may have no UUID."""
+    libvirt = world.hypervisor._connection
+    defined = libvirt.defineXML(guest().text.decode())
+    text = guest().text.decode()
+    if not has_uuid:
+        text = text.replace(f"<uuid>{UUID}</uuid>", "")
+    document = domain_xml.parse(text.encode(), "guest.xml")
+    try:
+        held = boot(world.context(), document, wanted())
+        assert held.consumer == UUID
+        assert functions(world.hypervisor.live_xml(UUID) or "") == (GPU, AUDIO)
+        message = refused(boot, world.context(), document, wanted())
+        assert f"'gpu-passthrough instance release {UUID}'" in message
+        release.release(world.context(), UUID)
+        assert world.hypervisor.named("guest") == (UUID, False)
+        assert functions(defined.XMLDesc()) == ()
+        other = guest(OTHER)
+        assert UUID in refused(boot, world.context(), other, wanted())
+        defined.create()
+        defined.managedSave()
+        message = refused(boot, world.context(), document, wanted())
+        assert "managedsave-remove" in message
+    finally:
+        if defined.hasManagedSaveImage():
+            defined.managedSaveRemove()
+        defined.undefine()
 
 
 def hostdev(at: str) -> str:

@@ -36,15 +36,15 @@ def hypervisor() -> Iterator[Hypervisor]:
 
 def test_a_guests_life(hypervisor: Hypervisor) -> None:
     assert hypervisor.live_xml(UUID) is None
-    assert not hypervisor.has_name("guest")
+    assert hypervisor.named("guest") is None
     hypervisor.start(document())
     xml = hypervisor.live_xml(UUID)
     assert xml is not None
     assert f"<uuid>{UUID}</uuid>" in xml
-    assert hypervisor.has_name("guest")
+    assert hypervisor.named("guest") == (UUID, False)
     hypervisor.destroy(UUID)
     assert hypervisor.live_xml(UUID) is None
-    assert not hypervisor.has_name("guest")
+    assert hypervisor.named("guest") is None
     hypervisor.destroy(UUID)
 
 
@@ -121,11 +121,11 @@ def test_what_libvirt_does_not_start(hypervisor: Hypervisor) -> None:
 def test_a_guest_that_is_defined_and_does_not_run(
     hypervisor: Hypervisor,
 ) -> None:
-    assert hypervisor.has_name("test")
+    assert hypervisor.named("test") == (RUNNING, False)
     assert hypervisor.live_xml(RUNNING) is not None
     hypervisor.destroy(RUNNING)
     try:
-        assert hypervisor.has_name("test")
+        assert hypervisor.named("test") == (RUNNING, False)
         assert hypervisor.live_xml(RUNNING) is None
         assert hypervisor.shut_down(RUNNING, 1)
     finally:
@@ -175,7 +175,7 @@ def test_a_connection_that_broke(hypervisor: Hypervisor) -> None:
     for act in (
         lambda: broken.live_xml(UUID),
         lambda: broken.destroy(UUID),
-        lambda: broken.has_name("guest"),
+        lambda: broken.named("guest"),
         lambda: broken.shut_down(UUID, 1),
     ):
         with pytest.raises(errors.Unavailable, match=f"libvirt at {URI}: "):

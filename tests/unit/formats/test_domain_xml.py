@@ -38,6 +38,7 @@ def test_the_least_that_a_domain_says() -> None:
     assert found == domain_xml.Domain(
         text=document(f"<uuid>{UUID}</uuid>"),
         uuid=UUID,
+        has_own_uuid=True,
         name="guest",
         host_functions=HostFunctions((), ()),
         numa_nodes=None,
