@@ -13,17 +13,29 @@ from gpu_passthrough_plugin.model.unit import Unit, UnitRecord
 
 
 def rebinds(
-    units: Sequence[Unit], bindings: Mapping[Address, Binding]
+    units: Sequence[Unit],
+    bindings: Mapping[Address, Binding],
+    vfio_drivers: Mapping[Address, str],
 ) -> tuple[Rebind, ...]:
-    """Return the change to vfio-pci for every endpoint, by address.
+    """Return the change to a VFIO driver for every endpoint, by address.
 
-    Endpoints that are on vfio-pci already are included: they must be given
+    To vfio-pci, unless another VFIO driver has it, which knows it better.
+    Endpoints that are on theirs already are included: they must be given
     back as they were.
 
     :param bindings: of each endpoint as the host shows it now.
+    :param vfio_drivers: of the endpoints that a VFIO driver has now.
     """
     addresses = sorted(f.address for u in units for f in u.functions)
-    return tuple(Rebind(a, bindings[a], VFIO) for a in addresses)
+    return tuple(
+        Rebind(a, bindings[a], _becomes(bindings[a], vfio_drivers.get(a)))
+        for a in addresses
+    )
+
+
+def _becomes(binding: Binding, vfio_driver: str | None) -> Binding:
+    is_variants = binding.driver not in (None, VFIO.driver)
+    return binding if is_variants and binding.driver == vfio_driver else VFIO
 
 
 def refuse_taken(domain: Domain, records: Collection[UnitRecord]) -> None:
@@ -59,12 +71,14 @@ def faults(
     live: HostFunctions,
     own: Collection[Address],
     bindings: Mapping[Address, Binding],
+    vfio_drivers: Mapping[Address, str],
 ) -> tuple[str, ...]:
     """Return how a running guest differs from its claim, a line each.
 
     :param live: what the live domain's XML takes of the host.
     :param own: functions that the operator's own document named.
     :param bindings: of every endpoint of the units, read after the start.
+    :param vfio_drivers: of those that a VFIO driver has, read likewise.
     """
     claimed = {f.address for u in units for f in u.functions}
     present = set(live.addresses) - set(own)
@@ -87,6 +101,7 @@ def faults(
             f"{address} is on {bindings[address].driver or 'no driver'},"
             " not on vfio-pci"
             for address in sorted(claimed)
-            if bindings[address].driver != VFIO.driver
+            if bindings[address].driver
+            not in (VFIO.driver, vfio_drivers.get(address, VFIO.driver))
         ),
     )

@@ -6,6 +6,7 @@ import functools
 
 from gpu_passthrough_plugin.discovery.tree import Tree, text
 from gpu_passthrough_plugin.formats import modules_alias
+from gpu_passthrough_plugin.model.function import VFIO_PCI
 from gpu_passthrough_plugin.model.reading import Unknown, decoded
 
 OSRELEASE = "proc/sys/kernel/osrelease"
@@ -30,6 +31,22 @@ def vfio_drivers(tree: Tree) -> frozenset[str] | Unknown:
     """Return the names of the running kernel's VFIO drivers, with ``_``."""
     aliases = _running_aliases(tree)
     return aliases if isinstance(aliases, Unknown) else _vfio_drivers(aliases)
+
+
+def libvirt_keeps(tree: Tree, driver: str) -> bool:
+    """Return whether libvirt leaves a managed function on a VFIO driver.
+
+    On vfio-pci, and on the variant for the function that modules.alias
+    names.  It takes the function off any other one, such as NVIDIA's for
+    vGPUs.  Where modules.alias cannot be read, a variant's name tells it.
+
+    Source: libvirt, formatdomain.html (host devices, ``<driver model>``,
+    since 10.0.0); older ones bind vfio-pci, which a variant can do without.
+    """
+    drivers = vfio_drivers(tree)
+    if isinstance(drivers, Unknown):
+        return "vfio" in driver
+    return driver == VFIO_PCI or driver.replace("-", "_") in drivers
 
 
 def has(tree: Tree, release: str | Unknown, name: str) -> bool | Unknown:

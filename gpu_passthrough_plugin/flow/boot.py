@@ -82,8 +82,14 @@ def _prepare(
 ) -> tuple[Instance, Records]:
     step("prepare")
     units = _units(records)
+    bindings = context.bindings(units)
     instance = dataclasses.replace(
-        instance, rebinds=assignment.rebinds(units, context.bindings(units))
+        instance,
+        rebinds=assignment.rebinds(
+            units,
+            bindings,
+            host_snapshot.vfio_drivers(context.tree, bindings),
+        ),
     )
     context.journal.write(instance)
     records = _move(context, records, State.PREPARING)

@@ -19,6 +19,7 @@ from gpu_passthrough_plugin.compute.hook.unit_states import (
     Guest,
     LedgerView,
 )
+from gpu_passthrough_plugin.discovery import modules
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.formats import domain_xml
@@ -289,7 +290,11 @@ def _attempt_once(
         guest,
         groups,
         _view(context, ledger, guest),
-        Rules(context.mode, context.policy.is_excluded),
+        Rules(
+            context.mode,
+            context.policy.is_excluded,
+            lambda driver: modules.libvirt_keeps(context.tree, driver),
+        ),
         unspared,
     )
     if decided.refusals or decided.waits_for:

@@ -141,6 +141,18 @@ def unspared(tree: Tree, parts: Iterable[Part]) -> dict[Address, str]:
     return host_needs.unspared(members, facts, down)
 
 
+def vfio_drivers(
+    tree: Tree, addresses: Iterable[Address]
+) -> dict[Address, str]:
+    """Return the drivers of the functions that a VFIO driver has now."""
+    return {
+        function.address: function.driver
+        for function in discovery.named(tree, map(str, addresses))
+        if isinstance(function.driver, str)
+        and discovery.detail(tree, function).is_on_vfio is True
+    }
+
+
 def _group_members(tree: Tree, address: Address) -> tuple[str, ...]:
     folder = f"{discovery.DEVICES}/{address}"
     members = tree.names(f"{folder}/iommu_group/devices")

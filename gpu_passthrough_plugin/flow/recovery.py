@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute import assignment
-from gpu_passthrough_plugin.flow import ended_guests
+from gpu_passthrough_plugin.flow import ended_guests, host_snapshot
 from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.flow.teardown import (
     give_back,
@@ -167,7 +167,9 @@ def _instance_of_hook(context: HostContext, uuid: str) -> Instance:
         for record in records:
             if record.state is not State.CLAIMED:
                 context.devices.require_idle(record.unit.key.address)
-        rebinds = assignment.rebinds(units, context.bindings(units))
+        bindings = context.bindings(units)
+        drivers = host_snapshot.vfio_drivers(context.tree, bindings)
+        rebinds = assignment.rebinds(units, bindings, drivers)
     except errors.Error:
         return instance
     return dataclasses.replace(

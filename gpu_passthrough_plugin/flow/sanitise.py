@@ -8,6 +8,7 @@ import time
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute import reset as resets
 from gpu_passthrough_plugin.discovery import functions as discovery
+from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.flow.context import HostContext, require_current
 from gpu_passthrough_plugin.host.devices import Devices
 from gpu_passthrough_plugin.model.function import VFIO, Rebind
@@ -71,12 +72,16 @@ def check_clean(
 def _bind_to_vfio(context: HostContext, unit: Unit) -> list[str]:
     """Bind functions to vfio-pci, which resets need; return what failed.
 
-    A function is on another driver when the host was restarted under the
-    guest.  Addresses may have moved then, so only a group that is still as
-    published, and still assignable, is touched.
+    A function that another VFIO driver has stays on it.  One is on a driver
+    of the host's when the host was restarted under the guest.  Addresses may
+    have moved then, so only a group that is still as published, and still
+    assignable, is touched.
     """
     failures = []
     misplaced = []
+    drivers = host_snapshot.vfio_drivers(
+        context.tree, (f.address for f in unit.functions)
+    )
     for function in unit.functions:
         address = function.address
         try:
@@ -84,7 +89,7 @@ def _bind_to_vfio(context: HostContext, unit: Unit) -> list[str]:
         except errors.Error as error:
             failures.append(f"{address} cannot be reset: {error}")
             continue
-        if binding.driver != VFIO.driver:
+        if binding.driver not in (VFIO.driver, drivers.get(address)):
             misplaced.append(Rebind(address, binding, VFIO))
     if not misplaced:
         return failures

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute import assignment
+from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.flow.sanitise import check_clean, sanitise
 from gpu_passthrough_plugin.formats import domain_xml
@@ -34,7 +35,11 @@ def guest_faults(
     except errors.ReadFailed as error:
         return (str(error),)
     return assignment.faults(
-        units, host_functions(root), instance.own, bindings
+        units,
+        host_functions(root),
+        instance.own,
+        bindings,
+        host_snapshot.vfio_drivers(context.tree, bindings),
     )
 
 

@@ -15,7 +15,6 @@ from gpu_passthrough_plugin.host import vfio
 from gpu_passthrough_plugin.host.commands import environment
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import (
-    VFIO,
     Binding,
     Identity,
     Rebind,
@@ -295,8 +294,9 @@ class RecordedDevices:
         self._only_vfio(address)
 
     def _only_vfio(self, address: Address) -> None:
-        if self.binding(address).driver != VFIO.driver:
-            raise errors.Refused(f"{address} is not on vfio-pci")
+        # In memory there is no more to tell a VFIO driver by.
+        if "vfio" not in (self.binding(address).driver or ""):
+            raise errors.Refused(f"{address} is not on a VFIO driver")
 
     def identity(self, address: Address) -> Identity | Unknown:
         return self._identities.get(address, MISSING)

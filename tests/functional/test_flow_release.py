@@ -5,12 +5,18 @@ from __future__ import annotations
 import dataclasses
 
 from gpu_passthrough_plugin.compute.reset import HotReset
+from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
 from gpu_passthrough_plugin.flow import inventory, release
 from gpu_passthrough_plugin.flow.boot import boot
 from gpu_passthrough_plugin.flow.sanitise import sanitise
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
-from gpu_passthrough_plugin.model.function import VFIO, Binding, Identity
+from gpu_passthrough_plugin.model.function import (
+    VFIO,
+    Binding,
+    Identity,
+    Rebind,
+)
 from gpu_passthrough_plugin.model.instance import Phase
 from gpu_passthrough_plugin.model.unit import State, UnitKey
 from tests.functional.world import (
@@ -254,3 +260,34 @@ def test_the_operators_own_quarantine(world: World) -> None:
     assert "no unit" in refused(inventory.clear, context, unknown)
     inventory.clear(context, UNIT)
     assert world.snapshot() == before
+
+
+def test_a_variant_of_vfio_pci_keeps_its_function(world: World) -> None:
+    """A guest took it with managed='no', and the next one is to as well."""
+    variant = Binding("nvgrace_gpu_vfio_pci", "nvgrace_gpu_vfio_pci")
+    real = world.tree.real(f"sys/bus/pci/devices/{GPU}")
+    assert isinstance(real, str)
+    uevent = world.tree.files[f"{real}/uevent"]
+    world.tree = RecordedTree(
+        {
+            **world.tree.files,
+            f"{real}/uevent": uevent.replace(
+                b"DRIVER=vfio-pci", b"DRIVER=nvgrace_gpu_vfio_pci"
+            ),
+        },
+        world.tree.links,
+        (*world.tree.folders, f"{real}/vfio-dev/vfio0"),
+    )
+    world.kernel.rebind(Rebind(GPU, NOUVEAU, variant))
+    held = boot(world.context(), guest(), wanted())
+    assert [r.unit.key for r in held.units] == [UNIT]
+    assert world.kernel.binding(GPU) == variant
+    assert f"{GPU} is already on nvgrace_gpu_vfio_pci; kept there" in (
+        world.said
+    )
+    (record,) = release.release(world.context(), UUID)
+    assert record.state is State.FREE
+    assert world.kernel.binding(GPU) == variant
+    assert world.kernel.binding(AUDIO) == Binding("snd_hda_intel", None)
+    assert sanitise(world.context(), record.unit) == ()
+    assert world.kernel.binding(GPU) == variant

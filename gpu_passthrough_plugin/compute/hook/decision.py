@@ -30,6 +30,10 @@ from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.model.unit import UnitKey, UnitRecord
 
 NOTHING: Mapping[Address, str] = {}
+_BIND = "set managed='yes', or bind it to a VFIO driver"
+_ENABLE = (
+    "bind it to vfio-pci ('gpu-passthrough host enable') or set managed='yes'"
+)
 _SYNC = "run 'gpu-passthrough inventory sync'"
 
 
@@ -38,10 +42,13 @@ class Rules:
     """What is the same for every guest.
 
     :param is_excluded: whether ``[discovery] exclude`` names a function.
+    :param libvirt_keeps: whether libvirt leaves a managed function on a VFIO
+        driver.
     """
 
     mode: HookMode
     is_excluded: Callable[[Function], bool]
+    libvirt_keeps: Callable[[str], bool]
 
 
 def decide(
@@ -73,7 +80,7 @@ def decide(
             continue
         if record is not None and not faults:
             faults = tuple(group.shape(record))
-        refusals += faults or group.viability()
+        refusals += faults or group.viability(is_unit=record is not None)
     units = unit_states(guest, ledger, touched)
     refusals = [*units.refusals, *refusals]
     if refusals:
@@ -210,29 +217,61 @@ class _Group:
             message += f", while {', '.join(loose)}"
         yield f"{message}; {_expected(every, primaries, mode)}"
 
-    def viability(self) -> Iterator[str]:
+    def viability(self, *, is_unit: bool) -> Iterator[str]:
         """Yield a fault for each function that makes the group not viable.
+
+        Also for one that libvirt would take off its VFIO driver.
 
         Source: kernel, drivers/vfio and drivers/iommu: every endpoint of a
         group has to be on a vfio driver, on pci-stub, or on none.
+
+        :param is_unit: whether 'host enable' may bind the group.
         """
         for member in self.endpoints:
             address, driver = member.address, member.function.driver
             if self.guest.functions.get(address):
-                continue
-            if address not in self.guest.functions:
+                yield from self._lost_driver(member)
+            elif address not in self.guest.functions:
                 if not _is_reserved(member):
                     yield (
                         f"IOMMU group {self.number} is not viable: {address}"
-                        f" is on {driver}; bind it to vfio-pci"
-                        " ('gpu-passthrough host enable')"
+                        f" is on {driver}; pass it through as well"
+                        " (managed='yes'), or unbind it from that driver"
                     )
             elif member.is_on_vfio is False:
-                yield (
-                    f"{address} is on {driver or 'no driver'} and its device"
-                    " is not managed; bind it to vfio-pci ('gpu-passthrough"
-                    " host enable') or set managed='yes'"
-                )
+                yield _unmanaged(member, is_unit=is_unit)
+
+    def _lost_driver(self, member: Member) -> Iterator[str]:
+        driver = member.function.driver
+        if (
+            member.is_on_vfio is True
+            and isinstance(driver, str)
+            and not self.rules.libvirt_keeps(driver)
+        ):
+            yield (
+                f"{member.address} is on {driver}, a VFIO driver that"
+                " managed='yes' would take it off; set managed='no' (with"
+                ' Nova, "managed": "no" in its [pci] device_spec)'
+            )
+
+
+def _unmanaged(member: Member, *, is_unit: bool) -> str:
+    """Return why a function that libvirt does not bind cannot be taken.
+
+    Source: NVIDIA, Virtual GPU Software User Guide (vendor-specific VFIO):
+    a virtual function gets its VFIO device with the type of its vGPU.
+    """
+    address, driver = member.address, member.function.driver
+    if driver and member.detail and member.detail.vgpu_type is not None:
+        return (
+            f"{address} is on {driver} and carries no vGPU that a guest can"
+            " take (it has no vfio-dev); leave it on that driver, and set its"
+            " type in nvidia/current_vgpu_type"
+        )
+    return (
+        f"{address} is on {driver or 'no driver'} and its device is not"
+        " managed; " + (_ENABLE if is_unit else _BIND)
+    )
 
 
 def _expected(

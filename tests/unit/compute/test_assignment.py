@@ -31,11 +31,24 @@ CARD = unit("06:00.0*", "06:00.1")
 def test_every_endpoint_goes_to_vfio_by_address() -> None:
     late = unit("82:00.0*")
     was = {GPU: NOUVEAU, AUDIO: Binding(None, None), OTHER: VFIO}
-    assert assignment.rebinds([late, CARD], was) == (
+    assert assignment.rebinds([late, CARD], was, {OTHER: "vfio-pci"}) == (
         Rebind(GPU, NOUVEAU, VFIO),
         Rebind(AUDIO, Binding(None, None), VFIO),
         Rebind(OTHER, VFIO, VFIO),
     )
+
+
+def test_a_function_stays_on_another_vfio_driver() -> None:
+    """Which knows it better than vfio-pci does."""
+    grace = Binding("nvgrace_gpu_vfio_pci", "nvgrace_gpu_vfio_pci")
+    was = {GPU: grace, AUDIO: Binding("vfio-pci", None)}
+    drivers = {GPU: "nvgrace_gpu_vfio_pci", AUDIO: "vfio-pci"}
+    first, second = assignment.rebinds([CARD], was, drivers)
+    assert not first.is_needed
+    assert second.becomes == VFIO
+    assert faults([GPU, AUDIO], was, drivers) == ()
+    (fault,) = faults([GPU, AUDIO], was)
+    assert fault.startswith("0000:06:00.0 is on nvgrace_gpu_vfio_pci")
 
 
 def test_undoing_a_rebind() -> None:
@@ -118,7 +131,7 @@ def test_messages() -> None:
                 "differs": faults(
                     [GPU, OTHER], {GPU: NOUVEAU, AUDIO: Binding(None, None)}
                 ),
-                "may differ": assignment.faults([], doubtful, (), {}),
+                "may differ": assignment.faults([], doubtful, (), {}, {}),
             }
         ),
     )
@@ -130,12 +143,14 @@ def test_a_hostdev_of_no_unit_is_the_operators_own() -> None:
 
 
 def faults(
-    live: Iterable[Address], bindings: Mapping[Address, Binding]
+    live: Iterable[Address],
+    bindings: Mapping[Address, Binding],
+    drivers: Mapping[Address, str] = {},
 ) -> tuple[str, ...]:
     """Of a guest that claimed CARD, and has a function of its own."""
     functions = tuple(HostFunction(a, False) for a in (*live, NIC))
     return assignment.faults(
-        [CARD], HostFunctions(functions, ()), (NIC,), bindings
+        [CARD], HostFunctions(functions, ()), (NIC,), bindings, drivers
     )
 
 
@@ -150,5 +165,5 @@ def test_how_a_guest_differs_from_its_claim() -> None:
     first, second = faults([GPU, AUDIO], was)
     assert first.startswith("0000:06:00.0 is on nouveau")
     assert second.startswith("0000:06:00.1 is on no driver")
-    assert assignment.faults([], HostFunctions((), ()), (), {}) == ()
-    assert assignment.faults([], HostFunctions((), ("x",)), (), {})
+    assert assignment.faults([], HostFunctions((), ()), (), {}, {}) == ()
+    assert assignment.faults([], HostFunctions((), ("x",)), (), {}, {})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery import recorded_tree
+from gpu_passthrough_plugin.discovery import modules, recorded_tree
 from gpu_passthrough_plugin.discovery.host_tree import HostTree
 from gpu_passthrough_plugin.discovery.record import RecordingTree
 from gpu_passthrough_plugin.discovery.tree import Tree
@@ -21,7 +21,7 @@ from gpu_passthrough_plugin.model.group import (
     Role,
 )
 from gpu_passthrough_plugin.model.reading import Unknown
-from tests.trees import hosts, installed
+from tests.trees import hosts, installed, reported, software
 from tests.trees.host import Host
 from tests.trees.hosts import HOSTS
 from tests.trees.seed import seed
@@ -228,3 +228,39 @@ def test_a_group_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (root / "sys/bus/pci/devices/0000:06:00.0/iommu_group").unlink()
     with pytest.raises(errors.ReadFailed, match="IOMMU group of 0000:06"):
         host_snapshot.read_groups(tree, GPUS, [GPU])
+
+
+def test_drivers_of_what_vfio_has() -> None:
+    """By what the kernel shows, and not by the driver's name."""
+    host = reported.host(
+        """
+        01:00.0 0302 10de:2b85 group=1 driver=nvidia
+        01:00.4 0302 10de:2b85 group=2 driver=nvidia
+        01:00.5 0302 10de:2b85 group=3 driver=vfio-pci
+        01:00.6 0302 10de:2b85 group=4
+        """
+    )
+    host.device("/devices/pci0000:01/0000:01:00.4/vfio-dev/vfio0", "vfio-dev")
+    places = [address.parse(f"01:00.{n}") for n in (0, 4, 5, 6, 7)]
+    drivers = host_snapshot.vfio_drivers(host.tree(), places)
+    assert drivers == {places[1]: "nvidia", places[2]: "vfio-pci"}
+
+
+@pytest.mark.parametrize(
+    ("driver", "is_kept"),
+    [("vfio-pci", True), ("mlx5_vfio_pci", True), ("nvidia", False)],
+)
+@pytest.mark.parametrize("is_read", [True, False])
+def test_drivers_that_libvirt_leaves_a_managed_function_on(
+    driver: str, is_kept: bool, is_read: bool
+) -> None:
+    host = reported.host("01:00.0 0200 15b3:101e group=1")
+    if is_read:
+        software.aliases(
+            host,
+            {
+                "vfio_pci:v000015B3d*": "mlx5_vfio_pci",
+                "vfio_pci:v*d*": "vfio_pci",
+            },
+        )
+    assert modules.libvirt_keeps(host.tree(), driver) == is_kept

@@ -207,9 +207,9 @@ def test_a_recorded_host_is_acted_on_in_memory_only() -> None:
     was = {GPU: NOUVEAU}
     devices = RecordedDevices(was, {GPU: Identity(0x10DE, 0x1430)})
     devices.prepare()
-    with pytest.raises(errors.Refused, match="is not on vfio-pci"):
+    with pytest.raises(errors.Refused, match="is not on a VFIO driver"):
         devices.reset_function(GPU)
-    with pytest.raises(errors.Refused, match="is not on vfio-pci"):
+    with pytest.raises(errors.Refused, match="is not on a VFIO driver"):
         devices.reset_bus(GPU, 18)
     devices.rebind(Rebind(GPU, NOUVEAU, VFIO))
     assert devices.binding(GPU) == VFIO

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from gpu_passthrough_plugin.compute.hook import decision
 from gpu_passthrough_plugin.compute.hook.decision import Rules
@@ -42,6 +43,8 @@ IDS = {
 ANY = (0x8086, 0x154C)
 ROLES = {GPU: Role.PRIMARY, SECOND: Role.PRIMARY, PORT: Role.BRIDGE}
 
+# ``Any``: keywords of a tuple's ``_replace``.
+Fields = Any
 Groups = Mapping[int, tuple[Member, ...]]
 
 
@@ -146,6 +149,36 @@ def decide(
         ),
         {18: groups} if isinstance(groups, tuple) else groups,
         book,
-        Rules(mode, lambda function: str(function.address) == excluded),
+        Rules(
+            mode,
+            lambda function: str(function.address) == excluded,
+            lambda driver: "vfio" in driver,
+        ),
         {address.parse(place): why for place, why in unspared.items()},
     )
+
+
+def keys(records: tuple[UnitRecord, ...]) -> list[str]:
+    """Addresses of units."""
+    return [str(r.unit.key.address) for r in records]
+
+
+def takes(made: Decision) -> list[str]:
+    """What a decision that gives units claims."""
+    assert not (made.refusals or made.waits_for or made.changes_nothing)
+    return keys(made.takes)
+
+
+def refusal(made: Decision) -> str:
+    """Why a decision gives none."""
+    assert made.changes_nothing
+    assert not (made.takes or made.moves or made.waits_for)
+    assert made.refusals
+    return "; ".join(made.refusals)
+
+
+def vgpu(**fields: Fields) -> Member:
+    """A virtual function of NVIDIA's, on the driver that makes its vGPU."""
+    made = member(VF, "nvidia")
+    assert made.detail is not None
+    return made._replace(detail=made.detail._replace(**fields))

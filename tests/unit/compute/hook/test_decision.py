@@ -17,7 +17,7 @@ from gpu_passthrough_plugin.model.function import Header
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.hook import HOOK_REQUEST, HookMode
 from gpu_passthrough_plugin.model.reading import Unknown, Why
-from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
+from gpu_passthrough_plugin.model.unit import State, UnitKey
 from tests.golden import assert_golden, sections
 from tests.unit.compute.hook.build import (
     AUDIO,
@@ -32,31 +32,19 @@ from tests.unit.compute.hook.build import (
     decide,
     group,
     guest,
+    keys,
     ledger,
     member,
     record,
+    refusal,
+    takes,
+    vgpu,
 )
 
 WHOLE = guest(GPU, AUDIO)
 UNIT = UnitKey(HOST, address.parse(GPU))
 LOOSE = group(GPU, AUDIO, drivers="vfio-pci snd_hda_intel")
 HELD = State.CLAIMED, State.PREPARING, State.ACTIVE
-
-
-def keys(records: tuple[UnitRecord, ...]) -> list[str]:
-    return [str(r.unit.key.address) for r in records]
-
-
-def takes(made: Decision) -> list[str]:
-    assert not (made.refusals or made.waits_for or made.changes_nothing)
-    return keys(made.takes)
-
-
-def refusal(made: Decision) -> str:
-    assert made.changes_nothing
-    assert not (made.takes or made.moves or made.waits_for)
-    assert made.refusals
-    return "; ".join(made.refusals)
 
 
 def test_a_whole_group_is_taken() -> None:
@@ -277,65 +265,6 @@ def test_a_bridge_goes_to_no_guest() -> None:
     assert PORT in refusal(decide(taker, ledger(record())))
 
 
-def test_other_groups_have_to_be_viable() -> None:
-    """A virtual function of a NIC is in no unit."""
-    assert decide(guest(VF), ledger(record()), group(VF)) == Decision()
-    shared = group(VF, "0000:05:00.2", drivers="iavf iavf")
-    message = refusal(decide(guest(VF), ledger(), shared))
-    assert "0000:05:00.2 is on iavf" in message
-    both = decide(guest(VF, "0000:05:00.2"), ledger(), shared)
-    assert not both.refusals
-
-
-def test_a_function_that_libvirt_does_not_bind() -> None:
-    taker = guest(GPU, AUDIO, is_managed=False)
-    members = group(GPU, AUDIO, drivers="nouveau vfio-pci")
-    message = refusal(decide(taker, ledger(record()), members))
-    assert f"{GPU} is on nouveau" in message
-    unbound = group(GPU, AUDIO, drivers="none vfio-pci")
-    refusal(decide(taker, ledger(record()), unbound))
-    # A vendor's variant of vfio-pci.
-    variant = group(GPU, AUDIO, drivers="nvgrace_gpu_vfio_pci vfio-pci")
-    assert takes(decide(taker, ledger(record()), variant)) == [GPU]
-
-
-def test_a_virtual_gpu_stays_on_its_own_driver() -> None:
-    """The kernel says whether vfio has it, and not the driver's name."""
-    vgpu = member(VF, "nvidia")
-    assert vgpu.detail is not None
-    taker = guest(VF, is_managed=False)
-    refusal(decide(taker, ledger(), (vgpu,)))
-    detail = vgpu.detail._replace(is_on_vfio=True)
-    made = decide(taker, ledger(), (vgpu._replace(detail=detail),))
-    assert made == Decision()
-
-
-NEEDED = {VF: f"the host needs {VF} for default route (eno1) over eno1"}
-
-
-@pytest.mark.parametrize("taken", [(GPU,), (VF,), (GPU, VF)])
-@pytest.mark.parametrize("is_managed", [True, False])
-def test_a_group_that_the_host_needs_goes_to_no_guest(
-    taken: tuple[str, ...], is_managed: bool
-) -> None:
-    """Nor is a guest with half of it told to give the rest to vfio-pci."""
-    shared = group(GPU, VF, drivers="nouveau igb")
-    taker = guest(*taken, is_managed=is_managed)
-    for book in (ledger(), ledger(record(places=(GPU, VF)))):
-        message = refusal(decide(taker, book, shared, unspared=NEEDED))
-        for datum in (NEEDED[VF], "IOMMU group 18", *taken):
-            assert datum in message
-        assert "vfio-pci" not in message
-        assert "host enable" not in message
-        assert "inventory sync" not in message
-
-
-def test_a_running_guest_has_what_the_host_needs() -> None:
-    """It is recorded: a hook that fails would kill it."""
-    made = decide(WHOLE, ledger(record()), unspared={GPU: ""}, is_running=True)
-    assert takes(made) == [GPU]
-
-
 def test_of_a_running_guest_only_whose_its_units_are_is_asked() -> None:
     made = decide(guest(GPU), ledger(record()), LOOSE, is_running=True)
     assert takes(made) == [GPU]
@@ -354,6 +283,9 @@ def test_what_is_to_be_released_of_a_guest_that_ended(
     ending = state in (State.RELEASING, State.SANITISING)
     assert unit_states.is_ending(held) == (ending or claimed)
     assert not unit_states.is_ending(None)
+
+
+NEEDED = {VF: f"the host needs {VF} for default route (eno1) over eno1"}
 
 
 def test_messages() -> None:
@@ -386,6 +318,17 @@ def test_messages() -> None:
         ),
         "bridge": decide(guest(GPU, AUDIO, PORT), whole),
         "not viable": decide(guest(VF), ledger(), shared),
+        "not managed, no unit": decide(
+            guest(VF, is_managed=False), ledger(), group(VF, drivers="iavf")
+        ),
+        "no vGPU": decide(
+            guest(VF, is_managed=False),
+            ledger(),
+            (vgpu(vgpu_type=0),),
+        ),
+        "managed vGPU": decide(
+            guest(VF), ledger(), (vgpu(vgpu_type=1120, is_on_vfio=True),)
+        ),
         "not managed": decide(
             guest(GPU, AUDIO, is_managed=False), whole, busy
         ),
