@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import libvirt_hook
 from gpu_passthrough_plugin.cli.command import (
+    CHANGES,
     Command,
     DryRunCommand,
     diff_lines,
+    rows,
 )
 from gpu_passthrough_plugin.cli.context import say
 from gpu_passthrough_plugin.model.instance import parse_uuid
@@ -34,6 +36,8 @@ class _HookFileCommand(DryRunCommand):
                 say(line)
         else:
             hook_install.apply(files, change)
+        if change.was is change.becomes is None:
+            return CHANGES, rows((change.step, change.target, "absent"))
         return self.answer((change,))
 
     def files(self) -> Files:
@@ -121,11 +125,18 @@ class HookRemove(_HookFileCommand):
 def seconds(text: str) -> float:
     """Return a number of seconds from the command line.
 
-    :raises ValueError: when it is not a number, or would never be over.
+    :raises ArgumentTypeError: when it is not a number, or would never be
+        over.
     """
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not 0 <= value < math.inf:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of seconds; expected 0 or more, such"
+            " as 600"
+        )
     return value
 
 

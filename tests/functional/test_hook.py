@@ -78,7 +78,7 @@ def test_it_is_put_in_place_and_taken_away(
     changed = host.cli("hook", "install", "-f", "json")
     assert json.loads(changed.stdout) == [ROW | {"Action": "change"}]
     assert host.program.read_bytes() != text
-    for action in ("remove", "keep"):
+    for action in ("remove", "absent"):
         done = host.cli("hook", "remove", "-f", "json")
         assert json.loads(done.stdout) == [ROW | {"Action": action}]
         assert list(host.program.parent.iterdir()) == []
