@@ -184,12 +184,24 @@ def _of_qemu(root: etree._Element) -> Iterator[HostFunction | str]:
     Source: libvirt, drvqemu.html.
     """
     yield from _of_arguments(arguments(root))
+    hostdevs = {
+        _attribute(alias, "name")
+        for alias in root.iterfind("devices/hostdev/alias")
+    }
     # Properties that are changed of a device that libvirt makes.
     for device in root.iterfind(f"{_QEMU}override/{_QEMU}device"):
         properties = {
             _attribute(element, "name") or "": _attribute(element, "value")
+            or ""
             for element in device.iterfind(f".//{_QEMU}property")
+            if _attribute(element, "type") != "remove"
         }
+        alias = _attribute(device, "alias") or ""
+        is_hostdev = alias in hostdevs or qemu_arguments.is_hostdev(alias)
+        if not qemu_arguments.names_function(
+            properties, is_hostdev=is_hostdev
+        ):
+            continue
         if "driver" in properties:
             yield from _of_arguments(("-device", json.dumps(properties)))
             continue

@@ -8,10 +8,11 @@ block/nvme.c, hw/nvram/fw_cfg.c and util/cutils.c (qemu_strtosz).
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
@@ -47,6 +48,10 @@ _MMIO64 = "opt/ovmf/X-PciMmio64Mb"
 _HOLE64 = "pci-hole64-size"
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NVME_URL = re.compile(r"nvme://([^/]*)")
+# A disk that libblkio drives through VFIO.  Source: qemu, block/blkio.c.
+_LIBBLKIO = "virtio-blk-vfio-pci"
+# Source: libvirt, qemu_alias.c (qemuAssignDeviceHostdevAlias).
+_HOSTDEV = re.compile(r"hostdev[0-9]+")
 _JSON_FILE = "json:"
 # Longer ones have no use, and would cost much to take apart.
 _MAX_LENGTH = 1 << 16
@@ -90,9 +95,13 @@ def host_functions(arguments: Sequence[str]) -> ArgumentFunctions:
     """
     functions: dict[Address, None] = {}
     unreadable: dict[str, None] = {}
-    for argument, follower in itertools.pairwise((*arguments, "")):
+    pairs = tuple(itertools.pairwise((*arguments, "")))
+    ids = frozenset(_made_ids(pairs))
+    for argument, follower in pairs:
         try:
-            functions.update(dict.fromkeys(_functions(argument, follower)))
+            functions.update(
+                dict.fromkeys(_functions(argument, follower, ids))
+            )
         except _Unreadable as error:
             unreadable[_shortened(str(error))] = None
     return ArgumentFunctions(tuple(functions), tuple(unreadable))
@@ -141,7 +150,17 @@ def _optional(text: str) -> dict[str, str]:
         return {}
 
 
-def _functions(argument: str, follower: str) -> Iterator[Address]:
+def _made_ids(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield the ids of devices that arguments make."""
+    for argument, text in pairs:
+        if _option(argument) == "device":
+            with contextlib.suppress(_Unreadable):
+                yield _properties(text).get("id", "")
+
+
+def _functions(
+    argument: str, follower: str, ids: frozenset[str]
+) -> Iterator[Address]:
     # The name of an image may stand without any option.
     for place in _NVME_URL.findall(argument):
         yield _sysfs_name(place, argument)
@@ -153,7 +172,7 @@ def _functions(argument: str, follower: str) -> Iterator[Address]:
     elif option in ("drive", "blockdev"):
         yield from _block(follower)
     elif option == "readconfig" or (
-        option == "set" and _changes_device(follower)
+        option == "set" and _may_name_function(follower, ids)
     ):
         raise _Unreadable(f"{argument} {follower}")
     elif argument.startswith(_JSON_FILE):
@@ -168,7 +187,7 @@ def _option(argument: str) -> str:
 
 def _device(text: str) -> Iterator[Address]:
     """Yield the function of ``-device``: ``MODEL,PROPERTY=VALUE…`` or JSON."""
-    properties = _json(text) if text.startswith("{") else _options(text)
+    properties = _properties(text)
     model = properties.get("driver", "")
     if model not in _MODELS:
         if _LIKELY.search(model) and model != _DUMMY:
@@ -193,11 +212,41 @@ def _default(text: str) -> Iterator[Address]:
         yield from _named(name, value)
 
 
-def _changes_device(text: str) -> bool:
-    """Return whether ``-set GROUP.ID.PROPERTY=VALUE`` may name a function."""
+def _may_name_function(text: str, ids: frozenset[str]) -> bool:
+    """Return whether ``-set GROUP.ID.PROPERTY=VALUE`` may name a function.
+
+    :param ids: of devices that are not libvirt's.
+    """
     group, _, rest = text.partition(".")
-    name = rest.partition("=")[0].rpartition(".")[2]
-    return (group == "device" and name in _NAMING) or "nvme" in text
+    device, _, name = rest.partition("=")[0].rpartition(".")
+    if group == "device" and name == "driver":
+        model = {"driver": rest.partition("=")[2]}
+        is_libvirts = is_hostdev(device) and device not in ids
+        return names_function(model, is_hostdev=is_libvirts)
+    is_naming = group == "device" and name in _NAMING
+    return is_naming or "nvme" in text or _LIBBLKIO in text
+
+
+def is_hostdev(alias: str) -> bool:
+    """Return whether libvirt calls a ``<hostdev>`` so by itself."""
+    return bool(_HOSTDEV.fullmatch(alias))
+
+
+def names_function(properties: Mapping[str, str], *, is_hostdev: bool) -> bool:
+    """Return whether properties that a device is given may name a function.
+
+    Another model for a host device that libvirt makes, such as the one that
+    cannot be unplugged for a vGPU with a display, leaves it what its
+    ``<hostdev>`` names.
+
+    :param is_hostdev: whether the device is one of these.
+    """
+    if not _NAMING.isdisjoint(properties.keys() - {"driver"}):
+        return True
+    model = properties.get("driver", "")
+    if model in _MODELS:
+        return not is_hostdev
+    return bool(_LIKELY.search(model)) and model != _DUMMY
 
 
 def _named(name: str, value: str) -> Iterator[Address]:
@@ -216,7 +265,7 @@ def _named(name: str, value: str) -> Iterator[Address]:
 
 def _block(text: str) -> Iterator[Address]:
     """Yield functions of ``-drive`` and ``-blockdev``, also nested ones."""
-    options = _json(text) if text.startswith("{") else _options(text)
+    options = _properties(text)
     for name, value in options.items():
         prefix, _, last = name.rpartition("driver")
         if not last and value == "nvme" and prefix[-1:] in ("", "."):
@@ -224,8 +273,15 @@ def _block(text: str) -> Iterator[Address]:
             yield _sysfs_name(device, text)
         elif value.startswith(_JSON_FILE):
             yield from _block(value.removeprefix(_JSON_FILE))
+        elif not last and value == _LIBBLKIO and prefix[-1:] in ("", "."):
+            path = options.get(f"{prefix}path", "")
+            yield _sysfs_name(path.rstrip("/").rpartition("/")[2], text)
         for place in _NVME_URL.findall(value):
             yield _sysfs_name(place, text)
+
+
+def _properties(text: str) -> dict[str, str]:
+    return _json(text) if text.startswith("{") else _options(text)
 
 
 def _options(text: str) -> dict[str, str]:

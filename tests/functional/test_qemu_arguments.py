@@ -85,6 +85,11 @@ def test_what_is_certain(arguments: tuple[str, ...]) -> None:
         ("-device", "vfio-pci,host=0xee:00.0"),
         ("-device", "{'driver':'vfio-pci','host':'ee:00.0'}"),
         ("-global", "vfio-pci.host=ee:00.0", "-device", "vfio-pci"),
+        # No host device of libvirt's, whatever it is called.
+        (
+            *("-device", "usb-host,id=hostdev0,host=ee:00.0"),
+            *("-set", "device.hostdev0.driver=vfio-pci"),
+        ),
         (
             *("-device", "vfio-pci,id=x,host=ed:00.0"),
             *("-set", "device.x.host=ee:00.0"),

@@ -273,16 +273,37 @@ def test_arguments_of_qemu() -> None:
     assert functions(text.replace(QEMU, "urn:other")) == {}
 
 
-def override(**properties: str) -> str:
+def override(alias: str = "a", devices: str = "", **properties: str) -> str:
     inside = "".join(
         f"<q:property name='{name}' type='string' value='{value}'/>"
         for name, value in properties.items()
     )
     return domain(
-        "",
-        rest=f"<q:override xmlns:q='{QEMU}'><q:device alias='a'><q:frontend>"
-        f"{inside}</q:frontend></q:device></q:override>",
+        devices,
+        rest=f"<q:override xmlns:q='{QEMU}'><q:device alias='{alias}'>"
+        f"<q:frontend>{inside}</q:frontend></q:device></q:override>",
     )
+
+
+def test_another_model_for_what_a_hostdev_names() -> None:
+    """As guides to a vGPU with a display have it; nothing more is taken."""
+    model = {"driver": "vfio-pci-nohotplug", "display": "on"}
+    mdev = (
+        "<hostdev mode='subsystem' type='mdev' model='vfio-pci'><source>"
+        "<address uuid='ae6411d7-151d-485d-98e7-fa377c478da0'/></source>"
+        "</hostdev>"
+    )
+    assert functions(override("hostdev0", mdev, **model)) == {}
+    assert functions(override("hostdev0", HOSTDEV, **model)) == {GPU: True}
+    assert read(override("ua-net", HOSTDEV, **model)).unreadable
+    called = HOSTDEV.replace("</hostdev>", "<alias name='ua-gpu'/></hostdev>")
+    assert functions(override("ua-gpu", called, **model)) == {GPU: True}
+    named = override("hostdev0", host="0000:07:00.0", **model)
+    assert functions(named) == {"0000:07:00.0": False}
+    removed = override("hostdev0", HOSTDEV, host="").replace(
+        "type='string' value=''", "type='remove'"
+    )
+    assert functions(removed) == {GPU: True}
 
 
 def test_properties_that_qemu_is_given_for_others() -> None:

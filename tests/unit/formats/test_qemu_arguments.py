@@ -53,6 +53,26 @@ def read(*arguments: str) -> tuple[list[str], tuple[str, ...]]:
             'file=json:{"driver":"nvme",,"device":"0000:06:00.0"},if=none',
         ),
         ("-drive", r'file=json:{"filename":"\u006evme://0000:06:00.0/1"}'),
+        (
+            "-blockdev",
+            '{"driver":"virtio-blk-vfio-pci","path":'
+            '"/sys/bus/pci/devices/0000:06:00.0/"}',
+        ),
+        (
+            "-drive",
+            f"file.driver=virtio-blk-vfio-pci,file.path=/s/{GPU},if=none",
+        ),
+        # avocado-framework/avocado-vt#4004
+        (
+            *("-object", "iommufd,id=iommufd0", "-device"),
+            "vfio-pci,host=06:00.0,iommufd=iommufd0",
+        ),
+        # harvester/harvester#10499
+        (
+            "-device",
+            '{"driver":"vfio-pci","host":"0000:06:00.0","id":'
+            '"ua-hostdevice-msa2-000006000","bus":"pci.15","addr":"0x0"}',
+        ),
         ("-hda", "nvme://0000:06:00.0/1"),
         ("nvme://0000:06:00.0/1",),
         ('json:{"driver":"nvme","device":"0000:06:00.0"}',),
@@ -80,6 +100,23 @@ def test_addresses_up_to_their_bounds() -> None:
         ("-device=vfio-pci,host=06:00.0",),
         ("-device", "vfio-pci-igd-lpc-bridge,id=a,addr=1f.0"),
         ("-device", "vfio-user-pci,socket=/run/a"),
+        (
+            "-device",
+            '{"driver":"vfio-user-pci","socket":{"path":"/a","type":"unix"}}',
+        ),
+        ("-object", "iommufd,id=iommufd0,fd=22"),
+        ("-object", "x-vfio-user-server,id=a,type=unix,path=/a,device=b"),
+        ("-netdev", "vhost-vdpa,vhostdev=/dev/vhost-vdpa-0,id=a"),
+        # intel/gvt-linux#88
+        (
+            "-device",
+            f"vfio-pci,sysfsdev={PARENT}/8afd6be6-3e6a-11e9-ac86-571db62e56d6,"
+            "rombar=0,display=off,x-igd-opregion=on,x-vga=on",
+        ),
+        # AshleyYakeley/NixVirt#36, and guides to a vGPU with a display.
+        ("-set", "device.hostdev0.x-vga=on"),
+        ("-set", "device.hostdev0.driver=vfio-pci-nohotplug"),
+        ("-set", "device.video0.driver=qxl"),
         # Mediated devices: their parents stay with the host.
         ("-device", f"vfio-pci,sysfsdev=/sys/bus/mdev/devices/{MDEV}"),
         ("-device", f"vfio-pci,sysfsdev={PARENT}/{MDEV},host=07:00.0"),
@@ -120,6 +157,18 @@ def test_what_hands_none_over(arguments: tuple[str, ...]) -> None:
         ("-global", "vfio-pci.fd=7"),
         ("-global", "driver=vfio-pci,property=driver,value=x"),
         ("-set", "device.a.host=06:00.0"),
+        ("-set", "device.net0.driver=vfio-pci"),
+        ("-set", "device.hostdev0.driver=vfio-pci-future"),
+        (
+            *("-device", "usb-host,id=hostdev0,host=06:00.0"),
+            *("-set", "device.hostdev0.driver=vfio-pci"),
+        ),
+        (
+            *("-device", '{"driver":"usb-host","id":"hostdev0"}'),
+            *("-set", "device.hostdev0.driver=vfio-pci"),
+        ),
+        ("-set", "drive.a.file.driver=virtio-blk-vfio-pci"),
+        ("-blockdev", "driver=virtio-blk-vfio-pci"),
         ("-set", "drive.a.file=nvme:x"),
         ("-readconfig", "/etc/qemu.cfg"),
         ("-blockdev", "driver=nvme,namespace=1"),
