@@ -102,10 +102,12 @@ def _one_time_virtual(view: HostView) -> Iterator[Problem]:
 
 
 def _remote_physical(view: HostView) -> Iterator[Problem]:
-    """Yield entries that let a DPU manage a physical function.
+    """Yield entries with one physical function's address, for a DPU.
 
-    Source: nova, pci/devspec.py (_init_dev_details): an entry with one
-    function's address; with the ids of the virtual ones it means these.
+    Nova should take those with the ids of its virtual functions, but looks
+    for these at the text of an object without one.
+    Source: nova, pci/devspec.py (_init_dev_details: str() of a
+    PciAddressGlobSpec), the same from 26.3.0 to 34.0.0.
     """
     physical = {
         str(d.address): d
@@ -115,18 +117,7 @@ def _remote_physical(view: HostView) -> Iterator[Problem]:
     for entry in view.listed:
         device = physical.get(entry.spec.address.single)
         if entry.spec.is_remote_managed and device is not None:
-            virtual = {
-                d.product_id
-                for d in view.devices
-                if d.physical == device.address
-            }
-            is_vendor = entry.spec.vendor_id in (None, device.vendor_id)
-            product = entry.spec.product_id
-            means_virtual = product is not None and (
-                product in virtual if virtual else product != device.product_id
-            )
-            if not (is_vendor and means_virtual):
-                yield entry.place, (device.address,)
+            yield entry.place, (device.address,)
 
 
 _UNREPORTABLE = (
@@ -162,8 +153,8 @@ RULES = (
          "virtual functions of {0} have different tags: {1}", _SAME_TAGS,
          Condition(Feature.ONE_POOL, may_be_placed=True)),
     Rule(VALUES, FAIL, _remote_physical,
-         "remote_managed is set for {0}, which is a physical function:"
+         "remote_managed with the address of {0}, a physical function:"
          " nova-compute does not start",
-         "set product_id to that of its virtual functions, or remove"
-         " remote_managed"),
+         "list its virtual functions by their own addresses, or by a pattern"
+         " and their product_id; or remove remote_managed"),
 )  # fmt: skip

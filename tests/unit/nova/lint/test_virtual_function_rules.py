@@ -158,7 +158,9 @@ def test_nova_needs_one_pool_for_each_physical_function(
         (PHYSICAL | {"product_id": "1017"}, True),
         (PHYSICAL | {"product_id": "1019"}, True),
         (PHYSICAL | {"vendor_id": "8086", "product_id": "1018"}, True),
-        (PHYSICAL | {"product_id": "1018"}, False),
+        # Nova looks for the ids of the virtual ones where it finds none.
+        (PHYSICAL | {"product_id": "1018"}, True),
+        ({"address": "*:05:00.*", "product_id": "1018"}, False),
         ({"address": "*:05:00.0"}, False),
         (ONE, False),
     ],
