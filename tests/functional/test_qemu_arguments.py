@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -114,6 +115,43 @@ hosts = st.from_regex(
 @given(host=hosts, more=st.sampled_from(["", ",id=a", ",x-no-mmap=on"]))
 def test_any_address(host: str, more: str) -> None:
     arguments = ("-device", f"vfio-pci,host={host}{more}")
+    expected = looked_for(*arguments)
+    if expected is not None:
+        assert read(*arguments) == expected
+
+
+lasts = st.sampled_from(["0000:ee:00.0", "0000:ed:1f.7", _MDEV])
+paths = st.builds(
+    "{}/{}".format,
+    st.sampled_from(
+        [
+            "/sys/bus/pci/devices",
+            "/sys/bus/pci/devices/0000:00:02.0",
+            "/sys/devices/pci0000:ec/0000:ec:00.0",
+            "/sys/class/mdev_bus/0000:00:02.0",
+            "/mdev",
+        ]
+    ),
+    lasts,
+)
+properties = st.fixed_dictionaries(
+    {"driver": st.sampled_from(["vfio-pci", "vfio-pci-nohotplug"])},
+    optional={
+        "host": hosts | st.just("0000:ee:00.0"),
+        "sysfsdev": paths,
+        "id": st.sampled_from(["hostdev0", "mdev"]),
+        "romfile": st.sampled_from(["/mdev/a.rom", "/0000:ed:00.0"]),
+        "x-no-mmap": st.just("on"),
+    },
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(given=properties, is_json=st.booleans())
+def test_any_properties(given: dict[str, str], is_json: bool) -> None:
+    """Of two that name a function, QEMU takes the path in sysfs."""
+    text = ",".join(f"{name}={value}" for name, value in given.items())
+    arguments = ("-device", json.dumps(given) if is_json else text)
     expected = looked_for(*arguments)
     if expected is not None:
         assert read(*arguments) == expected
