@@ -36,6 +36,10 @@ Possible values:
   ``type-PF``, ``type-VF``), ``numa_policy`` (``required``, ``preferred``,
   ``legacy``, ``socket``), ``resource_class``, ``traits``,
   ``live_migratable`` and ``capability_type``.
+
+Without ``device_type`` a whole card matches here, whether or not it can do
+SR-IOV (``type-PF``: A40, L40S, H100). Nova matches a ``type-PF`` only if the
+alias says so.
 """,
 )
 OPTS = (ALIAS,)

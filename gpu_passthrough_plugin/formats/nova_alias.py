@@ -9,7 +9,7 @@ a name of spaces only, neither of which any request can match.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.formats import device_ids, nova_entry
@@ -20,6 +20,8 @@ from gpu_passthrough_plugin.model.request import Alias, NumaPolicy, Spec
 from gpu_passthrough_plugin.model.unit import DeviceType
 
 _MAX_NAME = 256
+# The types of a whole card.
+_CARDS = (DeviceType.PCI, DeviceType.PF)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -164,8 +166,9 @@ def parse_aliases(lines: Sequence[str]) -> Mapping[str, Alias]:
     """Return what requests may name, by name.
 
     Entries of one name are alternatives.  In contrast to Nova an entry may
-    leave out its ids, and then matches any; a missing device type stands
-    for type-PCI only; and an empty name of a trait is ignored.
+    leave out its ids, and then matches any; without a device type it means
+    a whole card, whether or not that can do SR-IOV; and an empty name of a
+    trait is ignored.
 
     :param lines: each one entry.
     :raises Faults: with everything that is wrong in any of them.
@@ -197,7 +200,11 @@ def parse_aliases(lines: Sequence[str]) -> Mapping[str, Alias]:
     if faults:
         raise errors.Faults(tuple(faults))
     return {
-        name: Alias(name, _policy(same[0]), tuple(map(_spec, same)))
+        name: Alias(
+            name,
+            _policy(same[0]),
+            tuple(spec for entry in same for spec in _specs(entry)),
+        )
         for name, same in entries.items()
     }
 
@@ -210,12 +217,16 @@ def _device_type(entry: AliasEntry) -> DeviceType:
     return entry.device_type or DeviceType.PCI
 
 
-def _spec(entry: AliasEntry) -> Spec:
+def _specs(entry: AliasEntry) -> Iterator[Spec]:
+    """Yield what satisfies an entry: one for each type that it allows."""
     name = entry.resource_class
-    return Spec(
-        vendor_id=entry.vendor_id,
-        product_id=entry.product_id,
-        device_type=_device_type(entry),
-        resource_class=resource_class.normal(name) if name else None,
-        traits=frozenset(trait.normal(n) for n in entry.traits if n),
-    )
+    for device_type in (
+        _CARDS if entry.device_type is None else (entry.device_type,)
+    ):
+        yield Spec(
+            vendor_id=entry.vendor_id,
+            product_id=entry.product_id,
+            device_type=device_type,
+            resource_class=resource_class.normal(name) if name else None,
+            traits=frozenset(trait.normal(n) for n in entry.traits if n),
+        )
