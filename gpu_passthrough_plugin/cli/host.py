@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
+
+from cliff.formatters import table
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.cli import output
+from gpu_passthrough_plugin.cli import output, verified
 from gpu_passthrough_plugin.cli.command import (
     Command,
     DryRunCommand,
@@ -17,27 +19,13 @@ from gpu_passthrough_plugin.cli.command import (
 )
 from gpu_passthrough_plugin.cli.context import Context, say, time_limit
 from gpu_passthrough_plugin.flow import verification
-from gpu_passthrough_plugin.flow.verification import Dependency
+from gpu_passthrough_plugin.flow.verification import Dependency, Verification
 from gpu_passthrough_plugin.model.change import Change
 from gpu_passthrough_plugin.model.finding import Status
-from gpu_passthrough_plugin.model.reading import shown
 from gpu_passthrough_plugin.model.redaction import Redaction
 
-if TYPE_CHECKING:
-    from gpu_passthrough_plugin.diagnosis.evidence import Cause
-    from gpu_passthrough_plugin.diagnosis.verify import Verified
-
 CHECKS = ("Check", "Status", "Detail", "Remedy")
-VERIFIED = (
-    "Address",
-    "Expected",
-    "Found",
-    "Status",
-    "IOMMU Group",
-    "Reset Methods",
-    "Cause",
-    "Fix",
-)
+_TEXT = "text"
 
 
 class HostCheck(Lister):
@@ -216,6 +204,13 @@ def _tell(notes: Iterable[str], changes: Iterable[Change]) -> None:
         say(line)
 
 
+class _Text(table.TableFormatter):
+    """Whole, a text of its own; a choice of columns is a table."""
+
+    def add_argument_group(self, parser: argparse.ArgumentParser) -> None:
+        """Add nothing: the table's options are there."""
+
+
 class HostVerify(Lister):
     """Check that each selected function is on vfio-pci; explain if not.
 
@@ -225,6 +220,25 @@ class HostVerify(Lister):
     """
 
     reads_only = True
+    result: Verification
+
+    def formats(self) -> dict[str, Any]:
+        return {**super().formats(), _TEXT: _Text}
+
+    @property
+    def formatter_default(self) -> str:
+        return _TEXT
+
+    def produce_output(
+        self, parsed_args: argparse.Namespace, names: Any, data: Any
+    ) -> int:
+        is_whole = not (parsed_args.columns or parsed_args.sort_columns)
+        if parsed_args.formatter != _TEXT or not is_whole:
+            return super().produce_output(parsed_args, names, data)
+        width = output.terminal_width(parsed_args.max_width)
+        for line in verified.text(self.result, width):
+            self.app.stdout.write(f"{line}\n")
+        return 0
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -268,8 +282,12 @@ class HostVerify(Lister):
             self.status = 1
         if any(row.status is Status.FAIL for row in result.findings):
             self.status = 1
-        guest = [] if result.guest is None else [_guest_row(result.guest)]
-        return VERIFIED, rows(*map(_row, result.findings), *guest)
+        self.result = result
+        guest = [] if result.guest is None else [result.guest]
+        return verified.COLUMNS, (
+            *map(verified.row, result.findings),
+            *map(verified.guest_row, guest),
+        )
 
 
 class HostReport(Command):
@@ -301,35 +319,6 @@ class HostReport(Command):
         for note in notes:
             say(note)
         say(output.save(path, content, redaction, is_forced=is_forced))
-
-
-def _row(verified: Verified) -> tuple[object, ...]:
-    causes = verified.causes
-    return (
-        str(verified.address),
-        verified.expected,
-        verified.found,
-        str(verified.status),
-        verified.iommu_group,
-        verified.reset_methods,
-        tuple(_numbered(causes)),
-        tuple(f"{n}. {cause.fix}" for n, cause in enumerate(causes, 1)),
-    )
-
-
-def _guest_row(causes: tuple[Cause, ...]) -> tuple[object, ...]:
-    """Return the row of a guest's log, which has no address here."""
-    texts = tuple(_numbered(causes)) or (
-        "no message of this log is known to be about a PCI function",
-    )
-    fixes = tuple(f"{n}. {cause.fix}" for n, cause in enumerate(causes, 1))
-    return ("guest log", "", "", str(Status.WARN), None, (), texts, fixes)
-
-
-def _numbered(causes: tuple[Cause, ...]) -> Iterator[str]:
-    """Yield each cause with its confidence and its evidence."""
-    for number, cause in enumerate(causes, 1):
-        yield f"{number}. {cause} [{cause.confidence}] {shown(cause.evidence)}"
 
 
 class HostRecord(Command):

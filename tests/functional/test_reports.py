@@ -61,12 +61,13 @@ def test_the_seeds_failure(
     assert len(rows) == 6
     for row in rows:
         first, second, *_ = row["Cause"]
-        assert first.startswith("1. ")
-        assert "(see causes: firmware-off) [certain]" in first
-        assert "10de:0fba" in second
-        assert "(see causes: ids-incomplete)" in second
-        assert "VT-d" in row["Fix"][0]
-        assert "ids=10de:1430,10de:0fba" in row["Fix"][1]
+        assert first["name"] == "firmware-off"
+        assert first["confidence"] == "certain"
+        assert "VT-d" in first["fix"]
+        assert second["name"] == "ids-incomplete"
+        assert "10de:0fba" in second["text"]
+        assert "ids=10de:1430,10de:0fba" in second["fix"]
+        assert row["Fix"][:2] == [first["fix"], second["fix"]]
 
 
 @pytest.mark.parametrize("share", [0, 0.5, 0.99])
@@ -148,15 +149,15 @@ def test_a_guests_log_is_explained_with_its_hosts_facts(
         (b"[    4.1] NVRM: BAR1 is 0M @ 0x0 (PCI:0000:00:05.0)\n",
          "guest-no-address-space"),
         ("Code 43\r\n".encode("utf-16"), "guest-code-43"),
-        (b"\xff\xfe broken \xff\n", "no message of this log"),
+        (b"\xff\xfe broken \xff\n", None),
     ):  # fmt: skip
         log.write_bytes(text)
         assert main.main(argv) == 0
         *host, guest = json.loads(capsys.readouterr().out)
         assert len(host) == 6
         assert guest["Address"] == "guest log"
-        (cause,) = guest["Cause"]
-        assert name in cause
+        assert [c["name"] for c in guest["Cause"]] == [name] * bool(name)
+        assert ("no message of this log" in guest["Found"]) is (name is None)
     log.unlink()
     assert main.main(argv) == 2
     assert str(log) in capsys.readouterr().err

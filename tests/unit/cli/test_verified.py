@@ -1,0 +1,128 @@
+"""How ``host verify`` prints causes: each once, and whole to programs."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from gpu_passthrough_plugin.cli import main, verified
+from gpu_passthrough_plugin.diagnosis.evidence import Cause, Confidence
+from gpu_passthrough_plugin.diagnosis.verify import Verified
+from gpu_passthrough_plugin.flow import report, verification
+from gpu_passthrough_plugin.flow.verification import (
+    BootEvidence,
+    Verification,
+)
+from gpu_passthrough_plugin.formats import kernel_log
+from gpu_passthrough_plugin.isolation.partition import Policy
+from gpu_passthrough_plugin.model import address, selector
+from gpu_passthrough_plugin.model.finding import Status
+from gpu_passthrough_plugin.model.reading import MISSING
+from gpu_passthrough_plugin.model.redaction import Redaction
+from tests.golden import assert_golden, sections
+from tests.trees import seed_logs
+from tests.trees.seed import failed, seed
+
+_POLICY = Policy((selector.parse("class=03*"),))
+
+
+def evidence(log: str) -> BootEvidence:
+    return BootEvidence(kernel_log.parsed(log), None, lambda _, __: MISSING)
+
+
+def result() -> Verification:
+    """The seed's first boot: six functions, none of them ready."""
+    return Verification(
+        verification.verify_host(
+            failed().tree(), _POLICY, evidence(seed_logs.FAILURE)
+        )
+    )
+
+
+def test_text_golden() -> None:
+    ready = verification.verify_host(
+        seed().tree(), _POLICY, evidence(seed_logs.SUCCESS)
+    )
+    code_43 = Cause("guest-code-43", Confidence.POSSIBLE, "text", "43", "fix")
+    surfaces = {
+        "failed, 80 columns": verified.text(result(), 80),
+        "failed, not a terminal": verified.text(result(), None),
+        "ready, a log without causes": verified.text(
+            Verification(ready, ()), 80
+        ),
+        "only a log": verified.text(Verification((), (code_43,), "no"), 80),
+    }
+    assert_golden(Path(__file__).with_name("verified.txt"), sections(surfaces))
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 120])
+def test_nothing_to_copy_is_broken(width: int) -> None:
+    lines = list(verified.text(result(), width))
+    printed = " ".join(" ".join(lines).split())
+    for row in result().findings:
+        assert any(f"  {row.address}  fail" in line for line in lines)
+        for cause in row.causes:
+            assert cause.text in printed
+            assert cause.fix in printed
+            for quoted in re.findall("'([^']+ [^']+)'", cause.fix):
+                assert any(line.endswith(f"  {quoted}") for line in lines)
+    if width == 80:
+        assert max(map(len, lines)) <= width
+
+
+def test_one_cause_is_printed_once() -> None:
+    lines = list(verified.text(result(), 80))
+    assert sum("VT-d is disabled" in line for line in lines) == 1
+    assert len(lines) < 50
+
+
+def test_a_function_that_is_known_by_nothing() -> None:
+    row = Verified(
+        address.parse("0000:06:00.0"), "vfio-pci", "gone", Status.FAIL,
+        MISSING, MISSING, (),
+    )  # fmt: skip
+    _, line = verified.text(Verification((row,)), 80)
+    assert "gone (expected vfio-pci)" in line
+    assert "group unknown" in line and "reset" not in line
+
+
+def printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], *words: str
+) -> str:
+    path = tmp_path / "failed.tar.zst"
+    content, _ = report.write(
+        failed().tree(), evidence(seed_logs.FAILURE), Redaction()
+    )
+    path.write_bytes(content)
+    main.main(["host", "verify", "--report", str(path), *words])
+    return capsys.readouterr().out
+
+
+def test_programs_get_objects(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = json.loads(printed(tmp_path, capsys, "-f", "json"))
+    assert len(rows) == 6
+    for row in rows:
+        assert row["Fix"] == [cause["fix"] for cause in row["Cause"]]
+        for cause in row["Cause"]:
+            assert list(cause) == [
+                "name", "confidence", "text", "evidence", "fix",
+            ]  # fmt: skip
+
+
+def test_a_table_where_one_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (
+        ("-f", "table"),
+        ("-c", "Address", "-c", "Cause"),
+        ("--sort-column", "Found"),
+    ):
+        assert printed(tmp_path, capsys, *words).startswith("+---")
+    assert printed(tmp_path, capsys).startswith("0 of 6 functions")
+    csv = printed(tmp_path, capsys, "-f", "csv")
+    assert csv.count("\n") == 7 and "[certain]" in csv
