@@ -19,7 +19,8 @@ for any digits and ``?`` for one:
 * ``10de:1430`` or ``10de:*``: vendor and product;
 * ``class=0302`` or ``class=03*``: base class, subclass and interface, of
   which the last two may be left out;
-* ``0000:06:00.0`` or ``0000:06:00.*``: an address.
+* ``0000:06:00.0``: an address; ``0000:06:00`` or ``0000:06:00.*``: every
+  function of a slot.
 """
 
 SELECT = cfg.ListOpt(

@@ -11,7 +11,12 @@ from gpu_passthrough_plugin.conf.section import Section
 from gpu_passthrough_plugin.model.hook import HookMode
 
 LIBVIRT_GROUP = "libvirt"
-_URI = re.compile(r"[a-z]+(\+[a-z0-9]+)?://\S*")
+# No host's name, and no transport to one.  Source: libvirt.org/uri.html
+_URI = re.compile(r"(?:qemu(?:\+unix)?:///system(?:\?\S*)?|test:///\S+)")
+_EXPECTED_URI = (
+    "expected qemu:///system, or qemu+unix:///system?socket=PATH: the guests"
+    " are this host's, and a session's daemon has no access to PCI functions"
+)
 
 CONNECTION_URI = cfg.StrOpt(
     "connection_uri",
@@ -22,7 +27,9 @@ host, whose functions it passes through.
 
 Possible values:
 
-* a libvirt URI; see https://libvirt.org/uri.html
+* ``qemu:///system``, or ``qemu+unix:///system?socket=PATH`` where the
+  daemon's socket is elsewhere; see https://libvirt.org/uri.html
+* ``test:///default``: libvirt's test driver, which starts no guest.
 """,
 )
 STOP_TIMEOUT_S = cfg.IntOpt(
@@ -50,9 +57,7 @@ def parse_libvirt(section: Section) -> Libvirt:
     """Return the group's values; add its faults to ``section.faults``."""
     uri = str(section.value(CONNECTION_URI))
     if not _URI.fullmatch(uri):
-        section.fault(
-            CONNECTION_URI, "expected a libvirt URI such as qemu:///system"
-        )
+        section.fault(CONNECTION_URI, _EXPECTED_URI)
     return Libvirt(uri, int(section.value(STOP_TIMEOUT_S)))
 
 

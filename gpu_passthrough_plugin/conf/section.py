@@ -133,25 +133,34 @@ class Section:
         self._conf = conf
         self._values = conf if group == DEFAULT else conf[group]
         self._documents = documents
+        self._unusable: set[str] = set()
 
     def value(self, option: cfg.Opt) -> Any:
         """Return an option's value, which has the option's own type."""
         try:
             value = self._values[option.dest]
         except ValueError:
-            self.fault(option, _expected(option))
+            self._refuse(option, _expected(option))
             return option.default
-        except (cfg.NoSuchOptError, cfg.TemplateSubstitutionError):
+        except (
+            cfg.NoSuchOptError,
+            cfg.NoSuchGroupError,
+            cfg.TemplateSubstitutionError,
+        ):
             # oslo.config takes what follows a $ for an option's name.  In a
             # default these names are right, and have faults of their own.
             if self.is_set(option):
-                self.fault(option, "expected $$ for each literal $")
+                self._refuse(option, "expected $$ for each literal $")
             return option.default
         if value is None and option.default is not None:
             # An integer with nothing after the equals sign.
-            self.fault(option, _expected(option))
+            self._refuse(option, _expected(option))
             return option.default
         return value
+
+    def _refuse(self, option: cfg.Opt, expected: str) -> None:
+        self.fault(option, expected)
+        self._unusable.add(option.dest)
 
     def register(self, options: Sequence[cfg.Opt]) -> None:
         """Register more options, so that ``value`` can return them."""
@@ -187,9 +196,14 @@ class Section:
     ) -> None:
         """Add the fault that an option's value is not a valid one.
 
+        A value that ``value`` did not return gets no other: what is compared
+        then is the option's default.
+
         :param expected: what is valid, such as "expected an absolute path".
         :param part: the part of the value at fault; by default all of it.
         """
+        if option.dest in self._unusable:
+            return
         path, written = self._written(option)
         text = written if part is None else part
         shown = url.redacted(text) if option.secret else _unmasked(text)

@@ -28,7 +28,7 @@ def fault(tmp_path: Path, group: str, line: str) -> str:
         ("DEFAULT", f"host = {'a' * 256}", "1 to 255"),
         ("DEFAULT", "state_path = var/lib", "expected an absolute path"),
         ("DEFAULT", "state_path = /$var", "expected $$"),
-        ("discovery", "select = 0x10de:*", "VENDOR:PRODUCT"),
+        ("discovery", "select = 0x10dg:*", "VENDOR:PRODUCT"),
         ("discovery", "exclude = 10de", "VENDOR:PRODUCT"),
         ("discovery", "pci_ids = pci.ids", "expected an absolute path"),
         (
@@ -50,7 +50,15 @@ def fault(tmp_path: Path, group: str, line: str) -> str:
         ("coordination", "timeout_s = 3601", "an integer from 1 to 3600"),
         ("coordination", "timeout_s = 1.5", "an integer from 1 to 3600"),
         ("coordination", "timeout_s =", "an integer from 1 to 3600"),
-        ("libvirt", "connection_uri = qemu", "expected a libvirt URI"),
+        ("libvirt", "connection_uri = qemu", "expected qemu:///system"),
+        ("libvirt", "connection_uri = qemu:///session", "session's daemon"),
+        ("libvirt", "connection_uri = qemu:///sys", "qemu:///system"),
+        ("libvirt", "connection_uri = quemu:///system", "qemu:///system"),
+        ("libvirt", "connection_uri = qemu+ssh://a/system", "this host's"),
+        ("libvirt", "connection_uri = qemu+tcp:///system", "this host's"),
+        ("libvirt", "connection_uri = xen:///system", "qemu:///system"),
+        ("database", "connection = sqlite:////a$b.sqlite", "expected $$"),
+        ("coordination", "backend_url = file:///a$b.c", "expected $$"),
         ("libvirt", "stop_timeout_s = -1", "an integer from 0 to 3600"),
         ("release", "reset_timeout_s = 601", "an integer from 1 to 600"),
         ("hook", "mode = half", "expected one of: any, full, primary"),
@@ -82,6 +90,20 @@ def test_refuses(tmp_path: Path, group: str, line: str, datum: str) -> None:
 @pytest.mark.parametrize(
     ("group", "line"),
     [
+        ("database", "connection = mysql+pymysql://u:secr$t@db/l"),
+        ("coordination", "backend_url = redis://:secr$t@db:6379"),
+    ],
+)
+def test_a_dollar_in_a_password(tmp_path: Path, group: str, line: str) -> None:
+    """One fault: what the option would have to be otherwise is no use."""
+    found = fault(tmp_path, group, line)
+    assert found.endswith("; expected $$ for each literal $")
+    assert "secr" not in found
+
+
+@pytest.mark.parametrize(
+    ("group", "line"),
+    [
         ("DEFAULT", "host = compute-1.example.org"),
         ("discovery", "select = 10de:*, class=0302, 0000:06:00.*"),
         ("database", "connection = sqlite:////srv/a.sqlite"),
@@ -92,6 +114,10 @@ def test_refuses(tmp_path: Path, group: str, line: str, datum: str) -> None:
         ("coordination", "backend_url = redis://r:6379"),
         ("coordination", "backend_url = file:///srv/locks"),
         ("libvirt", "connection_uri = test:///srv/host.xml"),
+        ("libvirt", "connection_uri = qemu:///system"),
+        ("libvirt", "connection_uri = qemu:///system?socket=/srv/s"),
+        ("libvirt", "connection_uri = qemu+unix:///system?socket=/srv/s"),
+        ("discovery", "select = 0x10de:0x1430, 0000:06:00, 07:00"),
         ("hook", "mode = primary"),
         ("pci", "report_in_placement = true"),
         ("release", "restore-drivers = false"),
