@@ -120,7 +120,7 @@ def declared_reads() -> tuple[Reads, tuple[errors.Invalid, ...]]:
     reads = kernel_modules.READS
     faults: list[errors.Invalid] = []
     for kind in _KINDS:
-        for name in _names(kind):
+        for name in names(kind):
             try:
                 reads |= _load(kind, name).reads
             except errors.Invalid as error:
@@ -135,9 +135,9 @@ def _narrowed(
 
     :param narrow: returns a driver of the right kind, and None for others.
     """
-    names = _names(kind) if name in (None, AUTO) else [str(name)]
+    chosen = names(kind) if name in (None, AUTO) else [str(name)]
     narrowed = []
-    for each in names:
+    for each in chosen:
         loaded = _load(kind, each)
         candidate = narrow(loaded)
         if candidate is None:
@@ -185,13 +185,14 @@ def _load(kind: str, name: str) -> Driver:
 
 
 def _invalid(kind: str, name: str, fault: str) -> errors.Invalid:
-    available = ", ".join(_names(kind)) or "none"
+    available = ", ".join(names(kind)) or "none"
     return errors.Invalid(
         f"[enablement] {kind} {name!r} {fault}; available: {available}"
     )
 
 
-def _names(kind: str) -> list[str]:
+def names(kind: str) -> list[str]:
+    """Return the names of the installed drivers of a kind, sorted."""
     points = importlib.metadata.entry_points(group=_namespace(kind))
     return sorted(points.names)
 

@@ -7,12 +7,13 @@ both.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.discovery import modules
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.enablement import (
     foreign_edits,
@@ -28,6 +29,7 @@ from gpu_passthrough_plugin.enablement.undo import undo
 from gpu_passthrough_plugin.flow import boot_state, host_snapshot
 from gpu_passthrough_plugin.flow.boot_state import BootState
 from gpu_passthrough_plugin.flow.host_snapshot import HostSnapshot, Scope
+from gpu_passthrough_plugin.formats import modprobe
 from gpu_passthrough_plugin.host.boot.apply import Applier
 from gpu_passthrough_plugin.host.boot.revert import Reverter
 from gpu_passthrough_plugin.isolation.partition import Policy
@@ -146,13 +148,31 @@ def plan_enable(context: BootContext, options: EnableOptions) -> EnablePlan:
             " host, or on a recording that 'gpu-passthrough host record' made"
             " there"
         )
-    return _plan(
+    planned = _plan(
         snapshot,
         boot,
         _journal(context.applier),
         context.settings,
         options,
     )
+    notes = _unknown_modules(context, snapshot, options)
+    return planned._replace(notes=(*notes, *planned.notes))
+
+
+def _unknown_modules(
+    context: BootContext, snapshot: HostSnapshot, options: EnableOptions
+) -> Iterator[str]:
+    """Yield a line for each module to be blacklisted that is not there."""
+    release = snapshot.facts.kernel_release
+    drivers = {known(m.function.driver) for m in snapshot.members()}
+    for name in (*context.settings.blacklist, *options.blacklist):
+        module = modprobe.normalise(name)
+        is_used = module in {modprobe.normalise(d) for d in drivers if d}
+        if not is_used and modules.has(context.tree, release, module) is False:
+            yield (
+                f"warning: blacklist {name}: the running kernel has no module"
+                " of this name"
+            )
 
 
 def _require_valid(options: EnableOptions) -> None:
@@ -162,16 +182,27 @@ def _require_valid(options: EnableOptions) -> None:
     """
     faults: list[str] = []
 
-    def check(parse: Callable[[str], object], values: Iterable[str]) -> None:
+    def check(
+        option: str, parse: Callable[[str], object], values: Iterable[str]
+    ) -> None:
         for value in values:
             try:
                 parse(value)
             except errors.Invalid as error:
-                faults.append(str(error))
+                faults.append(f"{option}{error}")
 
-    check(selector.parse, options.select)
-    check(load.binding, [options.binding] if options.binding else [])
-    check(lambda name: kernel_modules.check_names([name]), options.blacklist)
+    check("--select: ", selector.parse, options.select)
+    bindings = load.names("binding")
+    if options.binding is not None and options.binding not in bindings:
+        faults.append(
+            f"--binding {options.binding!r} is not valid; expected one of:"
+            f" {', '.join(bindings)}"
+        )
+    check(
+        "--",  # blacklist, as the error names it
+        lambda name: kernel_modules.check_names([name]),
+        options.blacklist,
+    )
     if faults:
         raise errors.Faults(tuple(faults))
 

@@ -38,6 +38,24 @@ class Address(NamedTuple):
         return self[:3]
 
 
+# virsh's name of the function.  Source: libvirt,
+# src/node_device/node_device_udev.c, udevGenerateDeviceName.
+_NODE_DEVICE = re.compile(
+    r"pci_([0-9a-f]{4,8})_([0-9a-f]{2})_([0-9a-f]{2})_([0-7])"
+)
+
+
+def parse_typed(text: str) -> Address:
+    """Return the address that an operator typed.
+
+    :param text: as ``parse`` takes it, or virsh's name of the function, such
+        as ``pci_0000_06_00_0``.
+    :raises Invalid: when it is neither.
+    """
+    match = _NODE_DEVICE.fullmatch(text)
+    return parse("{}:{}:{}.{}".format(*match.groups()) if match else text)
+
+
 def parse(text: str) -> Address:
     """Return the address in ``text``; its domain is 0 by default.
 

@@ -12,14 +12,16 @@ from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.reading import Unknown
 
 EXPECTED = (
-    "expected VENDOR:PRODUCT, class=CLASS or DOMAIN:BUS:SLOT.FUNCTION in"
-    " hexadecimal without 0x, with * and ?, such as 10de:*, class=0302 or"
-    " 0000:06:00.*"
+    "expected VENDOR:PRODUCT, class=CLASS or [DOMAIN:]BUS:SLOT[.FUNCTION] in"
+    " hexadecimal, with * and ?, such as 10de:*, class=0302, 0000:06:00.0 or"
+    " 0000:06:00"
 )
 
 _CLASS = "class="
 _PIECE = re.compile(r"[0-9a-f*?]+")
-_ADDRESS = re.compile(r"(?:([^:.]+):)?([^:.]+):([^:.]+)\.([^:.]+)")
+_ADDRESS = re.compile(r"(?:([^:.]+):)?([^:.]+):([^:.]+)(?:\.([^:.]+))?")
+_SLOT = re.compile(r"[^:]+:[^:]+:[^:]+|[0-9a-f]{2}:[0-9a-f]{2}")
+_PREFIX = re.compile(r"(^|[:=])0x")
 _FUNCTIONS = frozenset("01234567*?")
 _ANY = {"*": "[0-9a-f]*", "?": "[0-9a-f]"}
 
@@ -53,16 +55,17 @@ def parse(text: str) -> Selector:
 
     ``VVVV:PPPP`` are vendor and product; ``class=`` takes the base class,
     with subclass, and with interface (2, 4 or 6 digits); an address
-    without a domain is in domain 0.  ``*`` stands for any digits of one
-    part, ``?`` for one digit.
+    without a domain is in domain 0, and without a function is a whole slot.
+    ``*`` stands for any digits of one part, ``?`` for one digit.  A number
+    may begin with ``0x``.
 
     :raises Invalid: when ``text`` is none of these.
     """
-    lowered = text.strip().lower()
+    lowered = _PREFIX.sub(r"\1", text.strip().lower())
     if lowered.startswith(_CLASS):
         kind = SelectorKind.CLASS
         pattern = _class(lowered.removeprefix(_CLASS))
-    elif "." in lowered:
+    elif "." in lowered or _SLOT.fullmatch(lowered):
         kind, pattern = SelectorKind.ADDRESS, _address(lowered)
     else:
         kind, pattern = SelectorKind.IDS, _ids(lowered)
@@ -89,7 +92,9 @@ def _address(text: str) -> str | None:
     match = _ADDRESS.fullmatch(text)
     if match is None:
         return None
-    domain, bus, slot, function = match.groups(default="0000")
+    domain, bus, slot, function = match.groups()
+    domain = "0000" if domain is None else domain
+    function = "*" if function is None else function
     if not (
         _fits(domain, 4, 5, 6, 7, 8)
         and _fits(bus, 2)

@@ -74,3 +74,30 @@ def test_names_are_checked_before_the_host_is_read() -> None:
     bad = EnableOptions(select=("0000:7f:00.0",), blacklist=("vfio-pci",))
     with pytest.raises(errors.Faults, match="vfio-pci"):
         planned(SYSTEMS["debian12"](), options=bad)
+
+
+@pytest.mark.parametrize(
+    ("options", "data"),
+    [
+        (EnableOptions(select=("nvidia",)), ("--select", "'nvidia'")),
+        (EnableOptions(binding="id"), ("--binding 'id'", "address, ids")),
+        (EnableOptions(binding=""), ("--binding ''", "address, ids")),
+        (EnableOptions(blacklist=("a.ko",)), ("--blacklist 'a.ko'",)),
+        (EnableOptions(blacklist=("",)), ("--blacklist ''",)),
+        (EnableOptions(blacklist=("a b",)), ("--blacklist 'a b'",)),
+    ],
+)
+def test_an_option_is_named_as_it_was_typed(
+    options: EnableOptions, data: tuple[str, ...]
+) -> None:
+    with pytest.raises(errors.Faults) as caught:
+        planned(SYSTEMS["debian12"](), options=options)
+    (fault,) = caught.value.faults
+    assert all(datum in fault for datum in data)
+
+
+def test_a_module_to_be_blacklisted_that_is_not_there() -> None:
+    options = EnableOptions(blacklist=("nouveau", "nouveaux"))
+    plan = planned(SYSTEMS["debian12"](), options=options)
+    (note,) = (n for n in plan.notes if "blacklist" in n)
+    assert "nouveaux" in note and "no module" in note
