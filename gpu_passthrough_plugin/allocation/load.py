@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import logging
+from collections.abc import Callable
+from typing import Any
 
 from stevedore import driver, exception
 
@@ -12,7 +15,9 @@ from gpu_passthrough_plugin.allocation.driver import (
     LedgerDriver,
     LedgerSettings,
 )
+from gpu_passthrough_plugin.model.allocation import Allocation
 
+_LOG = logging.getLogger(__name__)
 NAMESPACE = "gpu_passthrough_plugin.allocation"
 
 
@@ -41,7 +46,52 @@ def load(name: str, settings: LedgerSettings) -> LedgerDriver:
             f"[allocation] driver {name!r} is not a ledger driver but"
             f" {loaded!r}; {_available()}"
         )
-    return loaded(settings)
+    return _logged(loaded(settings))
+
+
+# What changes the ledger: how its result is logged.
+_CHANGES: dict[str, Callable[[Any], str]] = {
+    "sync": lambda version: f"schema is at {version}",
+    "publish": lambda report: (
+        f"published at generation {report.generation}:"
+        f" {len(report.added)} added, {len(report.changed)} changed,"
+        f" {len(report.removed)} removed, {len(report.missing)} missing"
+    ),
+    "cordon": lambda host: f"cordoned {host.name}: {host.reason}",
+    "uncordon": lambda host: f"uncordoned {host.name}",
+    "claim": lambda allocation: _held(allocation),
+    "claim_units": lambda allocation: _held(allocation),
+    "move": lambda record: (
+        f"{record.unit.key} is {record.state}"
+        + (f" for {record.consumer}" if record.consumer else "")
+        + (f": {record.reason}" if record.reason else "")
+    ),
+}
+
+
+def _held(allocation: Allocation) -> str:
+    keys = ", ".join(str(record.unit.key) for record in allocation.units)
+    return f"{allocation.consumer} holds {keys}"
+
+
+def _logged(ledger: LedgerDriver) -> LedgerDriver:
+    """Return the ledger; what it changes is logged from now on."""
+    for name, describe in _CHANGES.items():
+        act = getattr(ledger, name)
+        setattr(ledger, name, _logging(act, describe))
+    return ledger
+
+
+def _logging(
+    act: Callable[..., Any], describe: Callable[[Any], str]
+) -> Callable[..., Any]:
+    @functools.wraps(act)
+    def logged(*args: Any, **kwargs: Any) -> Any:
+        result = act(*args, **kwargs)
+        _LOG.info("ledger: %s", describe(result))
+        return result
+
+    return logged
 
 
 def _available() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import signal
 import subprocess
@@ -17,6 +18,8 @@ from gpu_passthrough_plugin.host.host_path import local_path
 from gpu_passthrough_plugin.host.local_lock import try_lock
 from gpu_passthrough_plugin.host.ownership import make_private
 from gpu_passthrough_plugin.model.reading import encoded
+
+_LOG = logging.getLogger(__name__)
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _UMASK = 0o022
@@ -82,8 +85,10 @@ class Commands:
 
         :raises Unavailable: when one still runs after ``patience_s``.
         """
-        with self._locked("nothing"):
-            pass
+        # A plan creates nothing: where no command ever ran, none is running.
+        if os.path.exists(self._lock):
+            with self._locked("nothing"):
+                pass
 
     def run(self, argv: Sequence[str], title: str) -> None:
         """Run a command; its output goes to the log.
@@ -137,7 +142,9 @@ class Commands:
                     f"failed at step '{title}': cannot run {argv[0]}:"
                     f" {error.strerror}"
                 ) from error
+            _LOG.info("%s: run %s", title, " ".join(argv))
             status = self._waited(process, title)
+            _LOG.info("%s: %s %s", title, argv[0], _ending(status))
         if status != 0:
             raise errors.Unavailable(
                 f"failed at step '{title}': {argv[0]} {_ending(status)}:"

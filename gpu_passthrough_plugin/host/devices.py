@@ -102,6 +102,7 @@ class SysfsDevices:
         if os.path.isdir(f"{self._pci}/drivers/vfio-pci"):
             return
         command = ["modprobe", "vfio-pci"]
+        _LOG.info("run %s", " ".join(command))
         try:
             done = subprocess.run(  # noqa: S603 - a fixed argument vector
                 command,
@@ -184,6 +185,7 @@ class SysfsDevices:
 
     def reset_bus(self, address: Address, iommu_group: int) -> None:
         self._require_lock()
+        _LOG.info("reset the bus of %s (group %d)", address, iommu_group)
         vfio.hot_reset(address, iommu_group)
 
     def identity(self, address: Address) -> Identity | Unknown:
@@ -237,7 +239,7 @@ class SysfsDevices:
             ) from error
 
     def _write(self, path: str, text: str) -> None:
-        _LOG.debug("write %r to %s", text, path)
+        _LOG.info("write %r to %s", text, path)
         try:
             # A single unbuffered write: the kernel's error is this call's.
             handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)

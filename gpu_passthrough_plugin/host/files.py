@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import io
+import logging
 import os
 import posixpath
 import shutil
@@ -21,6 +22,8 @@ from gpu_passthrough_plugin.host.host_path import (
     real_path,
 )
 from gpu_passthrough_plugin.model.change_history import Attributes, FileState
+
+_LOG = logging.getLogger(__name__)
 
 # Opening a pipe or a device does not block.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -163,6 +166,7 @@ class Files:
     def move(self, path: str, to: str) -> None:
         """Rename a file within its folder, over a file that exists there."""
         target = self.real(to)
+        _LOG.info("move %s to %s", path, to)
         with (
             _translated("replace", to),
             self._folder(target) as (folder, name),
@@ -176,6 +180,7 @@ class Files:
 
     def remove(self, path: str) -> None:
         """Remove a file if it exists."""
+        _LOG.info("remove %s", path)
         self._remove(self.real(path))
 
     def sweep(self, path: str) -> None:
@@ -258,6 +263,7 @@ class Files:
         self, path: str, fill: Callable[[BinaryIO, Attributes | None], None]
     ) -> None:
         real = self.real(path)
+        _LOG.info("write %s", path)
         with _translated("write", path):
             there = self.entry(real)
             for missing in self.missing(real):

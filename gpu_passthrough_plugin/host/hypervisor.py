@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import types
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from typing import Any, NamedTuple, Self
 import libvirt
 
 from gpu_passthrough_plugin import errors
+
+_LOG = logging.getLogger(__name__)
 
 _POLL_S = 0.2
 
@@ -71,7 +74,8 @@ class Hypervisor:
         """
         self._require_lock()
         try:
-            self._connection.createXML(xml, 0)
+            domain = self._connection.createXML(xml, 0)
+            _LOG.info("started guest %s", domain.UUIDString())
         except libvirt.libvirtError as error:
             raise errors.Refused(
                 f"libvirt did not start the guest: {error}"
@@ -120,6 +124,7 @@ class Hypervisor:
         if domain is None:
             return True
         try:
+            _LOG.info("shut down guest %s", uuid)
             self._ask_to_go(domain)
         except libvirt.libvirtError:
             return self._active(uuid) is None
@@ -138,6 +143,7 @@ class Hypervisor:
         self._require_lock()
         domain = self._active(uuid)
         if domain is not None:
+            _LOG.info("power off guest %s", uuid)
             self._asked(domain.destroy)
 
     def _active(self, uuid: str) -> Any:

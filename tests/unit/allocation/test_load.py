@@ -11,7 +11,11 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 from gpu_passthrough_plugin.allocation.load import load
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
+from gpu_passthrough_plugin.model.unit import State
 from tests.golden import assert_golden, sections
+from tests.unit.allocation.build import request, unit
+
+A = "00000000-0000-4000-8000-00000000000a"
 
 SETTINGS = LedgerSettings("sqlite:////nowhere/ledger.sqlite")
 ENTRY_POINTS = """
@@ -78,3 +82,28 @@ def test_golden_messages() -> None:
 def test_settings_that_a_driver_rejects() -> None:
     with pytest.raises(errors.Invalid, match=r"\[database\] connection"):
         load("mine", LedgerSettings("nonsense"))
+
+
+def test_what_changes_the_ledger_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "gpu_passthrough_plugin.allocation.load")
+    ledger = load("mine", LedgerSettings(f"sqlite:////{tmp_path}/l.sqlite"))
+    ledger.sync()
+    ledger.publish("h", [unit(1), unit(2)])
+    held = ledger.claim(request("gpu:1"), A)
+    ledger.records()
+    (record,) = held.units
+    free = ledger.move(record, State.FREE)
+    ledger.move(free, State.QUARANTINED, reason="loud")
+    ledger.cordon("h", "new roof")
+    ledger.uncordon("h")
+    ledger.close()
+    key = str(record.unit.key)
+    data = (
+        ("schema",), ("2 added",), (A, key), (key, "free"),
+        (key, "quarantined", "loud"),
+        ("cordoned h", "new roof"), ("uncordoned h",),
+    )  # fmt: skip
+    for line, expected in zip(caplog.messages, data, strict=True):
+        assert all(datum in line for datum in expected), line

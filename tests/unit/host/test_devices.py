@@ -115,6 +115,17 @@ def test_the_override_is_set_before_the_driver_is_taken(root: Path) -> None:
     assert override.read_text().startswith("vfio-pci\n")
 
 
+def test_each_write_is_logged(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    SysfsDevices(str(root)).rebind(
+        Rebind(GPU, NOUVEAU, Binding("nouveau", "nouveau"))
+    )
+    (line,) = caplog.messages
+    assert "nouveau" in line and f"{GPU}/driver_override" in line
+
+
 def test_a_driver_that_does_not_take_the_function(root: Path) -> None:
     pci = root / "sys/bus/pci"
     (pci / "drivers_probe").touch()
