@@ -142,6 +142,7 @@ class Service:
         self._existing_traits: set[str] = set()
         self._existing_classes: set[str] = set()
         self.name = session.location(settings)
+        self._auth_url = str(settings.get("auth_url") or "")
 
     def close(self) -> None:
         """Close the connections; the next request opens them again."""
@@ -157,7 +158,7 @@ class Service:
 
         :raises Unavailable: when the server is not a Placement, or too old.
         """
-        with session.translate_errors(self.name):
+        with session.translate_errors(self.name, self._auth_url):
             try:
                 endpoint = self._adapter.get_endpoint_data()
             except exceptions.DiscoveryFailure:
@@ -204,7 +205,7 @@ class Service:
         :raises MalformedAnswer: when what came is malformed.
         """
         version = self.microversion
-        with session.translate_errors(self.name):
+        with session.translate_errors(self.name, self._auth_url):
             response = self._adapter.request(
                 path,
                 method,

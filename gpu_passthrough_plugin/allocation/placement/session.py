@@ -108,16 +108,25 @@ def _auth_plugin(given: Mapping[str, Any]) -> Any:
 
 
 @contextlib.contextmanager
-def translate_errors(name: str) -> Iterator[None]:
+def translate_errors(name: str, auth_url: str = "") -> Iterator[None]:
     """Raise keystoneauth's errors as this project's.
 
     :param name: of this Placement, without a password.
+    :param auth_url: where Keystone is; empty without Keystone.
     :raises NoAnswer: when no answer came.
     :raises Unavailable: when the credentials or the endpoint are wrong.
     """
     try:
         yield
     except exceptions.ConnectionError as error:
+        keystone = auth_url.rstrip("/")
+        # keystoneauth's texts have the URL that was tried.
+        if keystone and keystone in str(error):
+            raise NoAnswer(
+                f"Keystone at {url.redacted(keystone)} does not answer"
+                f" ({_class_names(error)}); check [placement] auth_url and"
+                " that its server runs"
+            ) from error
         raise NoAnswer(
             f"Placement {name} does not answer ({_class_names(error)}); check"
             " [placement] and that its server runs"

@@ -85,3 +85,20 @@ def test_errors_of_keystoneauth(
     assert type(caught.value) is expected
     assert type(error).__name__ in str(caught.value)
     assert SECRET not in str(caught.value)
+
+
+def test_keystone_is_named_where_it_does_not_answer() -> None:
+    """Both are on one server, below different paths."""
+    keystone = "http://me:w0rd@ctl/identity/v3"
+    tried = "Unable to establish connection to {}: refused"
+    for url, name in (
+        (f"{keystone}/auth/tokens", "Keystone at http://"),
+        ("http://ctl/placement/", "Placement at URL"),
+    ):
+        with (
+            pytest.raises(NoAnswer) as caught,
+            session.translate_errors("at URL", f"{keystone}/"),
+        ):
+            raise exceptions.ConnectFailure(tried.format(url))
+        assert str(caught.value).startswith(name)
+        assert "w0rd" not in str(caught.value)
