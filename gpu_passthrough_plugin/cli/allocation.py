@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import uuid as uuids
-from typing import Any
+from typing import Any, cast
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
-from gpu_passthrough_plugin.cli.context import Context, say
+from gpu_passthrough_plugin.cli.command import Field, Lister, Shower, rows
+from gpu_passthrough_plugin.cli.context import Context
 from gpu_passthrough_plugin.cli.inventory import MALFORMED
+from gpu_passthrough_plugin.cli.output import say
 from gpu_passthrough_plugin.model import trait
 from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.instance import parse_uuid
@@ -119,6 +120,22 @@ def _limit(text: str) -> int:
     return int(text)
 
 
+class Score(Field):
+    """A score: a number for programs, its seven figures for people."""
+
+    def human_readable(self) -> str:
+        return score_text(cast("int", self._value))
+
+    def flat(self, between: str) -> str:
+        return self.human_readable()
+
+
+def score_text(score: int) -> str:
+    """Return the figures of a score, such as ``00.00.00.01.00.01.00``."""
+    digits = f"{max(score, 0):014d}"
+    return ".".join(digits[at : at + 2] for at in range(0, len(digits), 2))
+
+
 class CandidateList(Lister):
     """List the hosts and units that satisfy a request, best first.
 
@@ -161,7 +178,7 @@ class CandidateList(Lister):
                 (
                     c.host,
                     tuple(str(u.unit.key.address) for u in c.units),
-                    c.score,
+                    Score(c.score),
                 )
                 for c in candidates
             )
@@ -185,11 +202,15 @@ class AllocationCreate(Shower):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         context = self.context
-        consumer = parse_uuid(parsed_args.consumer or str(uuids.uuid4()))
+        consumer = parsed_args.consumer
+        # An empty one is a shell's variable that was not set.
+        uuid = str(uuids.uuid4()) if consumer is None else parse_uuid(consumer)
+        ledger = context.changed_ledger
         request = read_request(context, parsed_args, nodes(parsed_args))
-        allocation = context.ledger.claim(
-            request, consumer, host=parsed_args.host
-        )
+        allocation = ledger.claim(request, uuid, host=parsed_args.host)
+        units = ", ".join(str(r.unit.key) for r in allocation.units)
+        # Also where stdout fails: no other place has a new UUID.
+        say(f"claimed {units} for {allocation.consumer}")
         return self.fields(dict(zip(COLUMNS, row(allocation), strict=True)))
 
 
@@ -197,6 +218,7 @@ class AllocationList(Lister):
     """List consumers and the units that they hold."""
 
     reads_only = True
+    empty = "no consumer holds a unit; see 'gpu-passthrough inventory list'"
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         ledger = self.context.ledger

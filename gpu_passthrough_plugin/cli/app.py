@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import logging
+import re
 from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import cliff.app
 import cliff.commandmanager
 
+from gpu_passthrough_plugin.cli import logs, output
 from gpu_passthrough_plugin.cli.command import one_line_errors
 from gpu_passthrough_plugin.cli.main import DISTRIBUTION
 
@@ -37,11 +40,29 @@ class Commands(cliff.commandmanager.CommandManager):
             try:
                 command = super().find_command(argv)
             except ValueError as error:
+                is_option = argv[0].startswith("-")
+                kind = "an option" if is_option else "a command"
                 raise ValueError(
-                    f"gpu-passthrough: {' '.join(argv)!r} is not a command;"
-                    " see 'gpu-passthrough --help'"
+                    f"{' '.join(argv)!r} is not {kind}; {self._advice(argv)}"
                 ) from error
         return command
+
+    def _advice(self, argv: list[str]) -> str:
+        """Return what may have been meant instead of a wrong command."""
+        words = re.split("[-_ ]+", " ".join(argv[:2]).lstrip("-"))[:2]
+        group = sorted(c for c in self.commands if c.split()[0] == words[0])
+        known = {c.partition(" ")[2]: c for c in group}
+        near = difflib.get_close_matches(words[-1], known, 1, 0.6)
+        if group and near:
+            return f"did you mean '{known[near[0]]}'?"
+        if group:
+            return f"expected one of: {', '.join(group)}"
+        near = difflib.get_close_matches(
+            " ".join(words), list(self.commands), 1, 0.75
+        )
+        if near:
+            return f"did you mean '{near[0]}'?"
+        return "see 'gpu-passthrough --help'"
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         """Iterate over every command, for help and completion."""
@@ -62,10 +83,11 @@ class App(cliff.app.App):
 
     NAME = "gpu-passthrough"
     LOG = logging.getLogger("gpu_passthrough_plugin")
-    # Warnings; -v shows messages of libraries, -vv and --debug everything.
+    # Warnings; -v shows what is done, -vv and --debug everything.
     DEFAULT_VERBOSE_LEVEL = 0
 
     _failure: BaseException | None = None
+    _has_begun = False
 
     def __init__(self, *, is_own_process: bool = False) -> None:
         """Make one.
@@ -113,6 +135,24 @@ class App(cliff.app.App):
             " changed",
         )
         return one_line_errors(parser, self.NAME)
+
+    def run(self, argv: list[str]) -> int:
+        """Return the exit status.
+
+        Where no command began, or none was given, cliff's is 1, which means
+        a negative answer here.
+        """
+        status: int = output.run(lambda: super(App, self).run(argv))
+        is_cliffs = status == 1 and not self._has_begun
+        return 2 if is_cliffs or (status == 1 and not argv) else status
+
+    def configure_logging(self) -> None:
+        logs.configure(
+            self.stderr, self.options.verbose_level, self.options.log_file
+        )
+
+    def prepare_to_run_command(self, cmd: Any) -> None:
+        self._has_begun = True
 
     def get_fuzzy_matches(self, cmd: str) -> list[str]:
         """Return none: an error is one line on stderr."""

@@ -52,9 +52,9 @@ class Field(columns.FormattableColumn[object]):
     def human_readable(self) -> str:
         return output.text(self._value)
 
-    def flat(self) -> str:
+    def flat(self, between: str) -> str:
         """Return the value in one line, for formats without lists."""
-        return output.flat(self._value)
+        return output.flat(self._value, between)
 
 
 def one_line_errors(
@@ -143,13 +143,22 @@ class _Formats:
 
 
 class Lister(_Formats, Command, cliff.lister.Lister):
-    """A command that prints rows under fixed columns."""
+    """A command that prints rows under fixed columns.
+
+    :cvar empty: what no rows mean, and what to do; "" where that is said
+        otherwise.
+    """
+
+    empty: ClassVar[str] = ""
 
     def produce_output(
         self, parsed_args: argparse.Namespace, names: Any, data: Any
     ) -> int:
+        if not data and self.empty:
+            output.say(self.empty)
         if parsed_args.formatter in output.FLAT:
-            data = tuple(tuple(f.flat() for f in row) for row in data)
+            between = output.separator(parsed_args.formatter)
+            data = tuple(tuple(f.flat(between) for f in row) for row in data)
         return int(super().produce_output(parsed_args, names, data))
 
 
@@ -170,7 +179,8 @@ class Shower(_Formats, Command, cliff.show.ShowOne):
         self, parsed_args: argparse.Namespace, names: Any, data: Any
     ) -> int:
         if parsed_args.formatter in output.FLAT:
-            data = tuple(f.flat() for f in data)
+            between = output.separator(parsed_args.formatter)
+            data = tuple(f.flat(between) for f in data)
         return int(super().produce_output(parsed_args, names, data))
 
     def fields(self, values: dict[str, object]) -> Any:
@@ -179,7 +189,10 @@ class Shower(_Formats, Command, cliff.show.ShowOne):
 
 def rows(*lines: Iterable[object]) -> tuple[tuple[Field, ...], ...]:
     """Return the rows with each value as a ``Field``."""
-    return tuple(tuple(Field(v) for v in line) for line in lines)
+    return tuple(
+        tuple(v if isinstance(v, Field) else Field(v) for v in line)
+        for line in lines
+    )
 
 
 class DryRunCommand(Lister):

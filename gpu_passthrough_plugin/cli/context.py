@@ -6,17 +6,16 @@ import contextlib
 import functools
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import defaults, errors
 from gpu_passthrough_plugin.cli import output
+from gpu_passthrough_plugin.cli.output import say
 from gpu_passthrough_plugin.discovery.host_tree import HostTree
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import budget, selector
-from gpu_passthrough_plugin.model.reading import printable
 
 if TYPE_CHECKING:
     # A listing needs none of these: they import SQLAlchemy, tooz and
@@ -68,6 +67,18 @@ def time_limit(
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, previous)
+
+
+def require_root() -> None:
+    """Raise if root's capabilities are missing, without which nothing works.
+
+    :raises Invalid: when they are.
+    """
+    if os.geteuid():
+        raise errors.Invalid(
+            f"this command needs root, and runs as user {os.geteuid()}; run it"
+            " with sudo"
+        )
 
 
 class Context:
@@ -142,6 +153,16 @@ class Context:
         if self._is_configured:
             path = self.settings.discovery.pci_ids
         return Names((path, *SYSTEM))
+
+    @property
+    def changed_ledger(self) -> LedgerDriver:
+        """Return the ledger, for a command that changes it.
+
+        :raises Invalid: for a recorded host, or one below another root: what
+            is tried with these must change nothing.
+        """
+        self._require_here("this command changes the ledger")
+        return self.ledger
 
     @functools.cached_property
     def ledger(self) -> LedgerDriver:
@@ -223,6 +244,10 @@ class Context:
         :raises Invalid: for a recorded host, or one below another root: their
             kernel and libvirt are not those of this host.
         """
+        self._require_here(reason)
+        require_root()
+
+    def _require_here(self, reason: str) -> None:
         if self.is_here:
             return
         option = f"--root {self._root}"
@@ -354,12 +379,3 @@ class Context:
             timeout_s=settings.coordination.timeout_s,
             on_wait=say,
         )
-
-
-def say(line: str) -> None:
-    """Print a line for the operator on stderr; results go to stdout.
-
-    A closed stderr interrupts neither an act nor its rollback.
-    """
-    with contextlib.suppress(OSError):
-        print(printable(line, keeps="\t"), file=sys.stderr, flush=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.cli.allocation import score_text
 from gpu_passthrough_plugin.cli.command import Command
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.discovery.tree import Tree
@@ -155,7 +156,7 @@ class Story:
             request.parse("gpu:1", aliases)
         ):
             units = ", ".join(str(u.unit.key) for u in candidate.units)
-            self.detail(f"{units} (score {candidate.score})")
+            self.detail(f"{units} (score {score_text(candidate.score)})")
         self.stage("Boot: claim, bind, attach, start, check")
         uuid = self._boot(context, "guest-1", request.parse("gpu:1", aliases))
         self.stage("Refuse: a second guest asks for three cards")

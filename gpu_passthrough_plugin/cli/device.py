@@ -43,7 +43,7 @@ class DeviceShow(Shower):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        requested = address.parse(parsed_args.address)
+        requested = address.parse_typed(parsed_args.address)
         context = self.context
         for function in discovery.functions(context.tree):
             if function.address == requested:

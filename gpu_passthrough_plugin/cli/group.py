@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import Any
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import fastpath
 from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
 from gpu_passthrough_plugin.flow import host_snapshot
+from gpu_passthrough_plugin.model import address
+from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.group import Group, Member
 from gpu_passthrough_plugin.model.reading import shown
 
@@ -41,19 +44,43 @@ class GroupShow(Shower):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("group", type=int, help="number of the group")
+        parser.add_argument(
+            "group",
+            help="number of the group, or the address of a function in it",
+        )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         context = self.context
+        text = parsed_args.group
+        number = int(text) if _NUMBER.fullmatch(text) else None
+        member = _address(text) if number is None else None
         snapshot = host_snapshot.read(context.tree, context.policy)
         for group in snapshot.groups():
-            if group.number == parsed_args.group:
+            addresses = {m.address for m in group.members}
+            if member in addresses or number == group.number is not None:
                 return self.fields(_fields(group))
+        subject = "IOMMU group" if member is None else "group has"
         raise errors.Refused(
-            f"no IOMMU group {parsed_args.group}; see 'gpu-passthrough"
-            " group list'"
+            f"no {subject} {member or number}; see 'gpu-passthrough group"
+            " list'"
         )
+
+
+# No group's number is longer: the kernel's is an int.
+_NUMBER = re.compile(r"[0-9]{1,10}")
+
+
+def _address(text: str) -> Address:
+    try:
+        return address.parse_typed(text)
+    except errors.Invalid as error:
+        raise errors.not_valid(
+            "group",
+            text,
+            "the number of an IOMMU group, or the address of a function such"
+            " as 0000:06:00.0",
+        ) from error
 
 
 def _fields(group: Group) -> dict[str, object]:

@@ -17,7 +17,8 @@ from gpu_passthrough_plugin.cli.command import (
     diff_lines,
     rows,
 )
-from gpu_passthrough_plugin.cli.context import say
+from gpu_passthrough_plugin.cli.context import require_root
+from gpu_passthrough_plugin.cli.output import say
 from gpu_passthrough_plugin.model.instance import parse_uuid
 
 if TYPE_CHECKING:
@@ -52,6 +53,12 @@ class _HookFileCommand(DryRunCommand):
             )
         return Files(os.path.realpath(options.root))
 
+    def require_root(self, *, is_dry: bool) -> None:
+        """Raise if the hook's file cannot be changed by this user."""
+        if not is_dry:
+            self.files()
+            require_root()
+
 
 class HookInstall(_HookFileCommand):
     """Install the libvirt hook that checks guests with PCI devices.
@@ -68,6 +75,7 @@ class HookInstall(_HookFileCommand):
         from gpu_passthrough_plugin.host import hypervisor
         from gpu_passthrough_plugin.model.change import Action
 
+        self.require_root(is_dry=parsed_args.dry_run)
         files = self.files()
         python = os.path.abspath(sys.executable)
         entry = os.path.abspath(libvirt_hook.__file__)
@@ -117,6 +125,7 @@ class HookRemove(_HookFileCommand):
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.flow import hook_install
 
+        self.require_root(is_dry=parsed_args.dry_run)
         files = self.files()
         change = hook_install.plan_removal(files)
         return self.apply(files, change, is_dry=parsed_args.dry_run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,7 +18,12 @@ from gpu_passthrough_plugin.cli.command import (
     diff_lines,
     rows,
 )
-from gpu_passthrough_plugin.cli.context import Context, say, time_limit
+from gpu_passthrough_plugin.cli.context import (
+    Context,
+    require_root,
+    time_limit,
+)
+from gpu_passthrough_plugin.cli.output import say
 from gpu_passthrough_plugin.flow import verification
 from gpu_passthrough_plugin.flow.verification import Dependency, Verification
 from gpu_passthrough_plugin.model.change import Change
@@ -137,8 +143,8 @@ class HostEnable(DryRunCommand):
             default=[],
             metavar="SPEC",
             help="use this selection for this run only ([discovery] select is"
-            " ignored): an address, VENDOR:PRODUCT or class=CLASS; may be"
-            " repeated",
+            " ignored): an address, VENDOR:PRODUCT or class=CLASS; several"
+            " are separated by commas, or the option is repeated",
         )
         parser.add_argument(
             "--binding",
@@ -151,7 +157,8 @@ class HostEnable(DryRunCommand):
             default=[],
             metavar="DRIVER",
             help="prevent this driver from being loaded automatically, in"
-            " addition to [enablement] blacklist; may be repeated",
+            " addition to [enablement] blacklist; several are separated by"
+            " commas, or the option is repeated",
         )
         return parser
 
@@ -160,11 +167,14 @@ class HostEnable(DryRunCommand):
 
         context = self.context
         options = enablement.EnableOptions(
-            select=tuple(parsed_args.select),
+            select=_listed(parsed_args.select),
             binding=parsed_args.binding,
-            blacklist=tuple(parsed_args.blacklist),
+            blacklist=_listed(parsed_args.blacklist),
         )
         if parsed_args.dry_run:
+            if context.is_here:
+                # Config spaces and some of the boot's files are root's.
+                require_root()
             plan = enablement.plan_enable(context.boot_context, options)
             _tell(plan.notes, plan.changes)
             return self.answer(plan.changes)
@@ -194,6 +204,11 @@ class HostDisable(DryRunCommand):
         if parsed_args.dry_run:
             return self.answer(enablement.plan_disable(context.boot_context))
         return self.answer(enablement.disable(context.boot_context))
+
+
+def _listed(values: Iterable[str]) -> tuple[str, ...]:
+    """Return the values of an option that may have lists, as files have."""
+    return tuple(v.strip() for value in values for v in value.split(","))
 
 
 def _tell(notes: Iterable[str], changes: Iterable[Change]) -> None:
@@ -310,6 +325,7 @@ class HostReport(Command):
         from gpu_passthrough_plugin.flow import report
 
         path, is_forced = parsed_args.file, parsed_args.force
+        _require_suffix(path, "a tar archive compressed with zstd", REPORTS)
         output.require_writable(path, is_forced=is_forced)
         context = self.context
         redaction = Redaction()
@@ -340,6 +356,7 @@ class HostRecord(Command):
         from gpu_passthrough_plugin.flow import report
 
         path, is_forced = parsed_args.file, parsed_args.force
+        _require_suffix(path, "text, as umockdev's", RECORDINGS)
         output.require_writable(path, is_forced=is_forced)
         redaction = Redaction()
         recording = report.recording(self.context.tree, redaction)
@@ -347,6 +364,31 @@ class HostRecord(Command):
             say(f"files of one driver are not recorded: {fault}")
         content = recording.content
         say(output.save(path, content, redaction, is_forced=is_forced))
+
+
+REPORTS = (".tar.zst", ".tzst")
+RECORDINGS = (".umockdev", ".txt")
+# What others, and other programs, would take the file for.
+_OTHERS = (
+    "7z bz2 csv gz html json log tar tbz tgz txt txz tzst umockdev xml xz yaml"
+    " yml zip zst"
+)
+
+
+def _require_suffix(
+    path: str, content: str, suffixes: tuple[str, ...]
+) -> None:
+    """Raise if a file's name is one of another format.
+
+    :param content: what the file will be.
+    :param suffixes: of names for that; any that names no format is as good.
+    """
+    suffix = os.path.splitext(path)[1].lower().removeprefix(".")
+    if suffix in _OTHERS.split() and not path.lower().endswith(suffixes):
+        raise errors.Invalid(
+            f"{path} names another format: the file is {content}; give a name"
+            f" with {suffixes[0]}"
+        )
 
 
 def _add_output(parser: argparse.ArgumentParser, metavar: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gpu_passthrough_plugin.cli.command import Command, Lister, Shower, rows
-from gpu_passthrough_plugin.cli.context import say
+from gpu_passthrough_plugin.cli.output import say
 from gpu_passthrough_plugin.model.allocation import (
     HostRecord,
     MalformedUnit,
@@ -27,6 +27,10 @@ COLUMNS = (
 )
 MALFORMED = "malformed"
 """The state of what the ledger has a malformed record of."""
+NO_UNITS = (
+    "the ledger has no units; run 'gpu-passthrough inventory sync' on each"
+    " host, and see 'gpu-passthrough group list' there"
+)
 HOSTS = ("Host", "Generation", "Status", "Reason", "Aggregates")
 
 
@@ -119,6 +123,11 @@ class InventorySync(Lister):
             f" {len(report.removed)} removed, {len(report.missing)} missing;"
             f" {context.host} is at generation {report.generation}"
         )
+        if not context.units():
+            context.say(
+                "warning: no group of this host is assignable; see"
+                " 'gpu-passthrough group list' for the reasons"
+            )
         listing = context.ledger.listing(host=context.host)
         own = context.ledger.host(context.host)
         cordoned = cordons(() if own is None else (own,))
@@ -129,6 +138,7 @@ class InventoryList(Lister):
     """List the units of every host."""
 
     reads_only = True
+    empty = NO_UNITS
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         ledger = self.context.ledger
@@ -140,6 +150,10 @@ class InventoryHosts(Lister):
     """List every host that published units."""
 
     reads_only = True
+    empty = (
+        "no host published units; run 'gpu-passthrough inventory sync' on each"
+        " host"
+    )
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         return HOSTS, rows(*map(host_row, self.context.ledger.hosts()))
@@ -170,7 +184,7 @@ class InventoryCordon(_HostCommand):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        record = self.context.ledger.cordon(
+        record = self.context.changed_ledger.cordon(
             parsed_args.host, parsed_args.reason
         )
         return self.fields(dict(zip(HOSTS, host_row(record), strict=True)))
@@ -180,7 +194,7 @@ class InventoryUncordon(_HostCommand):
     """Uncordon a host: its free units can be allocated again."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        record = self.context.ledger.uncordon(parsed_args.host)
+        record = self.context.changed_ledger.uncordon(parsed_args.host)
         return self.fields(dict(zip(HOSTS, host_row(record), strict=True)))
 
 
@@ -188,5 +202,5 @@ class DbSync(Command):
     """Create the ledger's schema, or upgrade it to this release's."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        version = self.context.ledger.sync()
+        version = self.context.changed_ledger.sync()
         say(f"ledger schema is up to date ({version})")

@@ -11,6 +11,19 @@ from types import FrameType
 DISTRIBUTION = "gpu-passthrough-plugin"
 
 _COMPLETION = "gpu-passthrough.bash"
+# cliff's script needs a function of the package bash-completion.
+_WORDS = """\
+_gpu_passthrough_words()
+{
+  if declare -F _get_comp_words_by_ref >/dev/null; then
+    _get_comp_words_by_ref -n : "$@"
+  else
+    cur=${COMP_WORDS[COMP_CWORD]}
+    prev=${COMP_WORDS[COMP_CWORD-1]}
+    words=("${COMP_WORDS[@]}")
+  fi
+}
+"""
 # Added to a signal's number, as shells do for a command that it ended.
 _SIGNALLED = 128
 _HELP = frozenset({"-h", "--help"})
@@ -89,7 +102,9 @@ def completion() -> str:
     folder = os.path.dirname(os.path.dirname(__file__))
     path = os.path.join(folder, "data", _COMPLETION)
     with open(path, encoding="utf-8") as file:
-        return file.read()
+        return _WORDS + file.read().replace(
+            "_get_comp_words_by_ref -n :", "_gpu_passthrough_words"
+        )
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:

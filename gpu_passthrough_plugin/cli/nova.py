@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import output
 from gpu_passthrough_plugin.cli.command import Lister, rows
-from gpu_passthrough_plugin.cli.context import Context, say
+from gpu_passthrough_plugin.cli.context import Context
+from gpu_passthrough_plugin.cli.output import say
 from gpu_passthrough_plugin.formats.nova_release import NEWEST, Release, parse
 from gpu_passthrough_plugin.model import trait
 from gpu_passthrough_plugin.model.finding import Status

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -46,10 +47,19 @@ def text(value: object) -> str:
     return "\n".join(lines(value))
 
 
-def flat(value: object) -> str:
-    """Return a value in one line, several of them separated by commas."""
+def separator(form: str) -> str:
+    """Return what is between the values of a list in a flat format.
+
+    In CSV they may be texts, which have commas, and semicolons only before
+    a blank.
+    """
+    return ";" if form == "csv" else ","
+
+
+def flat(value: object, between: str = ",") -> str:
+    """Return a value in one line, several of them with ``between``."""
     if isinstance(value, tuple):
-        return printable(",".join(map(str, value)))
+        return printable(between.join(map(str, value)))
     return printable(shown(value))
 
 
@@ -154,6 +164,8 @@ def run(act: Callable[[], int], *, is_debug: bool = False) -> int:
         if is_debug:
             _print_traceback()
         faults = error.faults if isinstance(error, errors.Faults) else ()
+        if not faults and os.geteuid() and _is_denied(error):
+            faults = (f"{error}; this needs root: run it with sudo",)
         for line in faults or (str(error),):
             print_error(line)
         return error.exit_status
@@ -169,6 +181,19 @@ def run(act: Callable[[], int], *, is_debug: bool = False) -> int:
         return _print_unexpected(error)
 
 
+def _is_denied(error: BaseException | None) -> bool:
+    """Return whether an error comes from missing permissions."""
+    while error is not None:
+        if isinstance(error, PermissionError) or _DENIED.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+# As libraries tell it; the last is SQLite's.
+_DENIED = re.compile(
+    r"Permission denied|Operation not permitted|readonly database"
+)
 # What writing to a file or a terminal fails with.  Source: write(2).
 _OF_STDOUT = frozenset(
     {errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF}
@@ -181,23 +206,60 @@ def print_os_error(error: OSError) -> int:
     Those of files are translated where they are used, so that what is left
     is of stdout or not expected.
     """
-    if error.filename is not None or error.errno not in _OF_STDOUT:
-        return _print_unexpected(error)
-    # What is left in its buffer must not fail again when Python ends.
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the end
-    print_error(f"cannot write to stdout: {error.strerror}")
+    if is_of_stdout(error):
+        # What is left in its buffer must not fail again when Python ends.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the end
+    print_error(unexpected_text(error))
     return 2
+
+
+def is_of_stdout(error: OSError) -> bool:
+    """Return whether writing a result failed."""
+    return error.filename is None and error.errno in _OF_STDOUT
+
+
+def unexpected_text(error: BaseException) -> str:
+    """Return an error that nothing translated as one line."""
+    if isinstance(error, OSError) and is_of_stdout(error):
+        return f"cannot write to stdout: {error.strerror}"
+    return f"unexpected error: {type(error).__name__}: {error}"
 
 
 def _print_unexpected(error: Exception) -> int:
-    print_error(f"unexpected error: {type(error).__name__}: {error}")
+    print_error(unexpected_text(error))
     return 2
+
+
+_notes: list[Callable[[str, bool], None]] = []
+
+
+def on_shown(note: Callable[[str, bool], None]) -> None:
+    """Have each line that goes to stderr noted, such as in a log file.
+
+    :param note: is given the line, and whether it is an error.
+    """
+    _notes[:] = [note]
+
+
+def say(line: str) -> None:
+    """Print a line for the operator on stderr; results go to stdout.
+
+    A closed stderr interrupts neither an act nor its rollback.
+    """
+    _show(printable(line, keeps="\t"), "", is_error=False)
 
 
 def print_error(message: str) -> None:
     """Print an error as one line."""
     line = printable(url.hidden(" ".join(message.split()), _hidden))
-    print(f"gpu-passthrough: {line}", file=sys.stderr)
+    _show(line, "gpu-passthrough: ", is_error=True)
+
+
+def _show(line: str, start: str, *, is_error: bool) -> None:
+    for note in _notes:
+        note(line, is_error)
+    with contextlib.suppress(OSError):
+        print(f"{start}{line}", file=sys.stderr, flush=True)
 
 
 # Source: inode(7).

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from typing import Any
 
 from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
-from gpu_passthrough_plugin.cli.inventory import MALFORMED, Cordons, cordons
+from gpu_passthrough_plugin.cli.context import Context
+from gpu_passthrough_plugin.cli.inventory import (
+    MALFORMED,
+    NO_UNITS,
+    Cordons,
+    cordons,
+)
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.allocation import MalformedUnit
 from gpu_passthrough_plugin.model.unit import UnitKey, UnitRecord
@@ -46,13 +53,27 @@ def parse_key(text: str, host: str) -> UnitKey:
     :raises Invalid: when the address is not valid.
     """
     given_host, _, given_address = text.rpartition("/")
-    return UnitKey(given_host or host, address.parse(given_address))
+    return UnitKey(given_host or host, address.parse_typed(given_address))
+
+
+def key_of_member(key: UnitKey, records: Iterable[UnitRecord]) -> UnitKey:
+    """Return the unit that has a function; the key itself if none has.
+
+    :param key: the host, and the address of any function.
+    :param records: the host's units.
+    """
+    for record in records:
+        unit = record.unit
+        if key.address in {f.address for f in unit.functions}:
+            return unit.key
+    return key
 
 
 class UnitList(Lister):
     """List units with their states, and the reason for a quarantine."""
 
     reads_only = True
+    empty = NO_UNITS
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         ledger = self.context.ledger
@@ -70,8 +91,8 @@ class _UnitCommand(Shower):
         parser.add_argument(
             "unit",
             metavar="[HOST/]ADDRESS",
-            help="address of the unit's lowest primary function (default host:"
-            " this one)",
+            help="address of any function of the unit (default host: this"
+            " one)",
         )
         return parser
 
@@ -80,6 +101,13 @@ class _UnitCommand(Shower):
         host = self.context.ledger.host(record.unit.key.host)
         shown = row(record, cordons(() if host is None else (host,)))
         return self.fields(dict(zip(COLUMNS, shown, strict=True)))
+
+    def key(self, context: Context, text: str) -> UnitKey:
+        """Return the unit that the operator named by one of its functions."""
+        key = parse_key(text, context.settings.host)
+        return key_of_member(
+            key, context.ledger.listing(host=key.host).records
+        )
 
 
 class UnitQuarantine(_UnitCommand):
@@ -102,10 +130,9 @@ class UnitQuarantine(_UnitCommand):
         from gpu_passthrough_plugin.flow import inventory
 
         context = self.context
-        key = parse_key(parsed_args.unit, context.settings.host)
-        record = inventory.quarantine(
-            context.host_context, key, parsed_args.reason
-        )
+        site = context.host_context
+        key = self.key(context, parsed_args.unit)
+        record = inventory.quarantine(site, key, parsed_args.reason)
         return self.record_fields(record)
 
 
@@ -116,6 +143,7 @@ class UnitClear(_UnitCommand):
         from gpu_passthrough_plugin.flow import inventory
 
         context = self.context
-        key = parse_key(parsed_args.unit, context.settings.host)
-        record = inventory.clear(context.host_context, key)
+        site = context.host_context
+        key = self.key(context, parsed_args.unit)
+        record = inventory.clear(site, key)
         return self.record_fields(record)

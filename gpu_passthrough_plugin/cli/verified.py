@@ -53,8 +53,8 @@ class _Causes(Field):
     def human_readable(self) -> str:
         return output.text(self._lines())
 
-    def flat(self) -> str:
-        return output.flat(self._lines())
+    def flat(self, between: str) -> str:
+        return output.flat(self._lines(), between)
 
     @property
     def _causes(self) -> tuple[Cause, ...]:

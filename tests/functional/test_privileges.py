@@ -147,3 +147,55 @@ def test_another_programs_process_keeps_all() -> None:
     code = MAIN.replace("main()", "main(sys.argv[1:])")
     held, _ = left("--recording", str(RECORDING), "group", "list", code=code)
     assert len(held) > len(HOST)
+
+
+_NEED_ROOT = (
+    "host enable",
+    "host enable --dry-run",
+    "host disable",
+    "inventory sync",
+    "unit clear 0000:06:00.0",
+    "hook install",
+    "hook remove",
+    "instance release 00000000-0000-4000-8000-000000000001",
+)
+# Reads everything, as an environment below /root needs; nothing else is left.
+_NOBODY = (
+    "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+    "--inh-caps=-all,+dac_read_search", "--ambient-caps=+dac_read_search",
+    "--bounding-set=-all,+dac_read_search",
+)  # fmt: skip
+
+
+def nobodys(*words: str) -> subprocess.CompletedProcess[str]:
+    """A call by a user who may change nothing."""
+    code = MAIN.partition("main()\n")[0] + "sys.exit(main())"
+    return subprocess.run(
+        (*_NOBODY, sys.executable, "-c", code, *words),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", _NEED_ROOT)
+def test_that_root_is_needed_is_said(command: str, tmp_path: Path) -> None:
+    config = tmp_path / "gpu.conf"
+    config.write_text(f"[DEFAULT]\nhost = h\nstate_path = {tmp_path}/state\n")
+    done = nobodys("--config-file", str(config), *command.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert "needs root" in line and "65534" in line
+    assert not (tmp_path / "state").exists()
+
+
+def test_that_a_ledger_is_roots_is_said(tmp_path: Path) -> None:
+    config = tmp_path / "gpu.conf"
+    config.write_text(f"[DEFAULT]\nhost = h\nstate_path = {tmp_path}/state\n")
+    before = nobodys("--config-file", str(config), "db", "sync")
+    assert left("--config-file", str(config), "db", "sync")
+    for verb in ("inventory cordon h", "inventory list"):
+        done = nobodys("--config-file", str(config), *verb.split())
+        for each in (before, done):
+            assert each.returncode == 2
+            assert "needs root" in each.stderr

@@ -50,6 +50,8 @@ def run(argv: list[str]) -> int:
             return _install_hook(real)
         case ["hook", *_]:
             return main.main([*real, "--root", str(NODE), *verb])
+        case ["db", *_]:
+            return main.main([*real, *verb])
         case ["inventory", "sync"]:
             return _publish(files)
     return main.main([*real, "--recording", str(HOST), *verb])

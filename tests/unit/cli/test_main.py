@@ -121,7 +121,8 @@ def test_the_completion_is_current() -> None:
         text=True,
         check=True,
     )
-    assert main.completion() == generated.stdout
+    file = Path(main.__file__).parents[1] / "data/gpu-passthrough.bash"
+    assert file.read_text() == generated.stdout
     assert "cmds_instance='boot release'" in main.completion()
 
 
@@ -186,20 +187,91 @@ def test_closed_streams(closed: str) -> None:
     assert bool(done.stdout) is (">&-" not in closed.replace("2>&-", ""))
 
 
-@pytest.mark.parametrize("words", ["nonsense", "group", "group lst"])
-def test_a_command_that_is_none(words: str) -> None:
+def failed(*words: str, stdout: str = "/dev/null") -> str:
+    """The only line on stderr of a call that ends with 2."""
+    with open(stdout, "wb") as file:
+        done = subprocess.run(
+            (sys.executable, "-c", _MAIN, *words),
+            stdout=file,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("gpu-passthrough: ")
+    return line
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ("nonsense", "see 'gpu-passthrough --help'"),
+        ("group", "expected one of: group list, group show"),
+        ("group lst", "did you mean 'group list'?"),
+        ("grouq list", "did you mean 'group list'?"),
+        ("devices list", "did you mean 'device list'?"),
+        ("host-check", "did you mean 'host check'?"),
+        ("nova_config -o x", "did you mean 'nova config'?"),
+        ("instance list", "expected one of: instance boot, instance release"),
+    ],
+)
+def test_a_command_that_is_none(words: str, advice: str) -> None:
+    line = failed(*words.split())
+    assert f"{words!r} is not a command; {advice}" in line
+
+
+def test_no_command_is_a_wrong_call() -> None:
+    """An empty variable of a shell is one, too; help is what is printed."""
     done = subprocess.run(
-        (sys.executable, "-c", _MAIN, *words.split()),
+        (sys.executable, "-c", _MAIN),
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr == (
-        f"gpu-passthrough: {words!r} is not a command; see"
-        " 'gpu-passthrough --help'\n"
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "group list" in done.stdout
+
+
+def test_a_log_file_that_cannot_be_written() -> None:
+    line = failed("--log-file", "/nonexistent/log", *SEED, "topology")
+    assert "--log-file /nonexistent/log: No such file" in line
+
+
+def test_help_on_a_full_disk() -> None:
+    line = failed("help", "host", stdout="/dev/full")
+    assert "cannot write to stdout: No space left" in line
+
+
+_COMPLETE = """
+unset -f _get_comp_words_by_ref
+source /dev/stdin
+COMP_WORDS=(gpu-passthrough "$@")
+COMP_CWORD=$#
+_gpu_passthrough
+echo "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("gro",), "group"),
+        (("group", ""), "list show"),
+        (("group", "list", "--ass"), "--assignable"),
+    ],
+)
+def test_completion_without_the_package_of_it(
+    words: tuple[str, ...], offered: str
+) -> None:
+    done = subprocess.run(
+        ("bash", "--norc", "-c", _COMPLETE, "bash", *words),
+        input=main.completion(),
+        capture_output=True,
+        text=True,
+        check=True,
     )
+    assert (done.stdout.strip(), done.stderr) == (offered, "")
 
 
 def test_a_column_that_is_none() -> None:

@@ -76,6 +76,12 @@ def test_help_golden() -> None:
 
 
 REFUSED = (
+    "group",
+    "grouq list",
+    "host-check",
+    "allocation destroy x",
+    "--nosuch",
+    "frobnicate",
     "group lst",
     "group show",
     "group list --bogus",
@@ -85,6 +91,14 @@ REFUSED = (
     "device show 6:0",
     "device show 0000:77:00.0",
     "group show 77",
+    "group show x",
+    "group show 0000:77:00.0",
+    "allocation create --request gpu:1",
+    "inventory cordon h",
+    "inventory uncordon h",
+    "db sync",
+    "host report host.tar.gz",
+    "host record host.zst",
     "inventory sync",
     "instance release nobody",
     "allocation show ../../etc/passwd",
