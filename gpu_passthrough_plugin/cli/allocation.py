@@ -8,7 +8,14 @@ import uuid as uuids
 from typing import Any, cast
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.cli.command import Field, Lister, Shower, rows
+from gpu_passthrough_plugin.cli.command import (
+    Field,
+    Lister,
+    Shower,
+    nonempty,
+    number_from_zero,
+    rows,
+)
 from gpu_passthrough_plugin.cli.context import Context
 from gpu_passthrough_plugin.cli.inventory import MALFORMED
 from gpu_passthrough_plugin.cli.output import say
@@ -55,6 +62,7 @@ def add_request(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--aggregate",
+        type=nonempty,
         metavar="NAME",
         help="only hosts of this aggregate (default: any)",
     )
@@ -63,7 +71,10 @@ def add_request(parser: argparse.ArgumentParser) -> None:
 def add_host(parser: argparse.ArgumentParser) -> None:
     """Add the option that restricts the choice to one host."""
     parser.add_argument(
-        "--host", metavar="HOST", help="only this host (default: any)"
+        "--host",
+        type=nonempty,
+        metavar="HOST",
+        help="only this host (default: any)",
     )
 
 
@@ -72,7 +83,7 @@ def add_numa(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--numa-node",
         action="append",
-        type=int,
+        type=number_from_zero,
         metavar="N",
         help="host NUMA node that the instance's memory is on; may be"
         " repeated (default: any node)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import logging
 import re
@@ -13,11 +14,16 @@ from typing import Any
 import cliff.app
 import cliff.commandmanager
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import logs, output
-from gpu_passthrough_plugin.cli.command import one_line_errors
+from gpu_passthrough_plugin.cli.command import nonempty, one_line_errors
 from gpu_passthrough_plugin.cli.main import DISTRIBUTION
 
 NAMESPACE = "gpu_passthrough_plugin.cli"
+
+
+class _NoCommand(errors.Invalid, ValueError):
+    """What was typed is no command; cliff expects a ValueError."""
 
 
 class Commands(cliff.commandmanager.CommandManager):
@@ -33,19 +39,20 @@ class Commands(cliff.commandmanager.CommandManager):
         self._add(own.select(group=namespace))
 
     def find_command(self, argv: list[str]) -> tuple[Any, str, list[str]]:
-        try:
-            command: tuple[Any, str, list[str]] = super().find_command(argv)
-        except ValueError:
-            self.load_all()
-            try:
+        for is_whole in (False, True):
+            if is_whole:
+                self.load_all()
+            with contextlib.suppress(ValueError):
+                command: tuple[Any, str, list[str]]
                 command = super().find_command(argv)
-            except ValueError as error:
-                is_option = argv[0].startswith("-")
-                kind = "an option" if is_option else "a command"
-                raise ValueError(
-                    f"{' '.join(argv)!r} is not {kind}; {self._advice(argv)}"
-                ) from error
-        return command
+                # cliff also takes the beginning of one: "host d" would undo
+                # what "host enable" did.
+                if command[1] in self.commands:
+                    return command
+        kind = "an option" if argv[0].startswith("-") else "a command"
+        raise _NoCommand(
+            f"{' '.join(argv)!r} is not {kind}; {self._advice(argv)}"
+        )
 
     def _advice(self, argv: list[str]) -> str:
         """Return what may have been meant instead of a wrong command."""
@@ -118,6 +125,7 @@ class App(cliff.app.App):
             action="append",
             default=[],
             metavar="FILE",
+            type=nonempty,
             help="read the configuration from FILE; may be repeated, later"
             " files win (default:"
             " /etc/gpu-passthrough/gpu-passthrough.conf when it exists)",
@@ -126,11 +134,13 @@ class App(cliff.app.App):
             "--root",
             default="/",
             metavar="DIR",
+            type=nonempty,
             help="read the host below DIR instead of /",
         )
         parser.add_argument(
             "--recording",
             metavar="FILE",
+            type=nonempty,
             help="read a recorded host (umockdev's text format); it cannot be"
             " changed",
         )
@@ -147,9 +157,8 @@ class App(cliff.app.App):
         return 2 if is_cliffs or (status == 1 and not argv) else status
 
     def configure_logging(self) -> None:
-        logs.configure(
-            self.stderr, self.options.verbose_level, self.options.log_file
-        )
+        path = self.options.log_file
+        logs.configure(self.stderr, self.options.verbose_level, path)
 
     def prepare_to_run_command(self, cmd: Any) -> None:
         self._has_begun = True

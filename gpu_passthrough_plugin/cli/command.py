@@ -57,6 +57,29 @@ class Field(columns.FormattableColumn[object]):
         return output.flat(self._value, between)
 
 
+def nonempty(text: str) -> str:
+    """Return an argument; refuse an empty one, as of a variable not set.
+
+    :raises ArgumentTypeError: when it is empty or blank.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty; give a value")
+    return text
+
+
+def number_from_zero(text: str) -> int:
+    """Return an argument that is a whole number.
+
+    :raises ArgumentTypeError: when it is none, is negative, or has more than
+        nine digits.
+    """
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not valid; expected one number from 0, such as 1"
+        )
+    return int(text)
+
+
 def one_line_errors(
     parser: argparse.ArgumentParser, prog: str
 ) -> argparse.ArgumentParser:
@@ -127,6 +150,11 @@ class Command(cliff.command.Command):
         return Context(options.root, options.recording, options.config_file)
 
 
+# The two directions of sorting stay: argparse cannot print a usage without
+# them.
+_RARE = frozenset({"--fit-width", "--print-empty", "--noindent", "--quote"})
+
+
 class _Formats:
     """The output formats, without a search for other formatters."""
 
@@ -141,6 +169,33 @@ class _Formats:
     def formats(self) -> dict[str, Any]:
         return _FORMATS
 
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Return the parser; help has the formats' own options in one line.
+
+        They would be two thirds of it.
+        """
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)  # type: ignore[misc]
+        for action in parser._actions:
+            if _RARE.intersection(action.option_strings):
+                action.help = argparse.SUPPRESS
+        return parser
+
+
+def _require_columns(
+    names: Iterable[str], chosen: Iterable[str], option: str
+) -> None:
+    """Raise if a column that was chosen is none: cliff would leave it out.
+
+    :raises Invalid: naming the columns.
+    """
+    known = {name.lower().replace(" ", "_") for name in names}
+    for name in chosen:
+        if name.lower().strip().replace(" ", "_") not in known:
+            raise errors.Invalid(
+                f"{option} {name!r} is not a column; expected one of:"
+                f" {', '.join(names)}"
+            )
+
 
 class Lister(_Formats, Command, cliff.lister.Lister):
     """A command that prints rows under fixed columns.
@@ -154,6 +209,8 @@ class Lister(_Formats, Command, cliff.lister.Lister):
     def produce_output(
         self, parsed_args: argparse.Namespace, names: Any, data: Any
     ) -> int:
+        _require_columns(names, parsed_args.columns, "-c")
+        _require_columns(names, parsed_args.sort_columns, "--sort-column")
         if not data and self.empty:
             output.say(self.empty)
         if parsed_args.formatter in output.FLAT:
@@ -178,6 +235,7 @@ class Shower(_Formats, Command, cliff.show.ShowOne):
     def produce_output(
         self, parsed_args: argparse.Namespace, names: Any, data: Any
     ) -> int:
+        _require_columns(names, parsed_args.columns, "-c")
         if parsed_args.formatter in output.FLAT:
             between = output.separator(parsed_args.formatter)
             data = tuple(f.flat(between) for f in data)

@@ -117,8 +117,10 @@ def parse(words: list[str]) -> Call | None:
         options[rest[0]].append(rest[1])
         del rest[:2]
     verb, form = _verb(rest)
-    if options["--root"] and options["--recording"]:
-        return None  # which is wrong
+    given = [value for values in options.values() for value in values]
+    is_wrong = options["--root"] and options["--recording"]
+    if is_wrong or not all(map(str.strip, given)):
+        return None  # cliff's parser says why
     if verb not in _ROWS or form not in _FORMS:
         return None
     context = Context(

@@ -6,7 +6,13 @@ import argparse
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gpu_passthrough_plugin.cli.command import Command, Lister, Shower, rows
+from gpu_passthrough_plugin.cli.command import (
+    Command,
+    Lister,
+    Shower,
+    nonempty,
+    rows,
+)
 from gpu_passthrough_plugin.cli.output import say
 from gpu_passthrough_plugin.model.allocation import (
     HostRecord,
@@ -177,6 +183,7 @@ class InventoryCordon(_HostCommand):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             "--reason",
+            type=nonempty,
             default="by the operator",
             metavar="TEXT",
             help="shown wherever the host is listed",

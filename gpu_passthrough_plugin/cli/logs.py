@@ -55,7 +55,7 @@ def configure(stderr: TextIO, verbosity: int, log_file: str | None) -> None:
         file = logging.FileHandler(log_file, encoding="utf-8")
     except OSError as error:
         raise errors.Invalid(
-            f"cannot write --log-file {log_file}: {error.strerror}"
+            f"cannot write --log-file {log_file or repr('')}: {error.strerror}"
         ) from error
     file.setFormatter(logging.Formatter(_TIMED))
     file.addFilter(lambda record: _is_for_file(record, verbosity))

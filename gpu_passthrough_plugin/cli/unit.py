@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
-from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
+from gpu_passthrough_plugin.cli.command import Lister, Shower, nonempty, rows
 from gpu_passthrough_plugin.cli.context import Context
 from gpu_passthrough_plugin.cli.inventory import (
     MALFORMED,
@@ -120,6 +120,7 @@ class UnitQuarantine(_UnitCommand):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             "--reason",
+            type=nonempty,
             metavar="TEXT",
             help="shown wherever the unit is listed (default: the reason that"
             " it has, else 'by the operator')",

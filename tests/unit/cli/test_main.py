@@ -213,12 +213,52 @@ def failed(*words: str, stdout: str = "/dev/null") -> str:
         ("devices list", "did you mean 'device list'?"),
         ("host-check", "did you mean 'host check'?"),
         ("nova_config -o x", "did you mean 'nova config'?"),
+        ("host d", "expected one of: host check, host disable"),
+        ("hook inst", "did you mean 'hook install'?"),
         ("instance list", "expected one of: instance boot, instance release"),
     ],
 )
 def test_a_command_that_is_none(words: str, advice: str) -> None:
     line = failed(*words.split())
     assert f"{words!r} is not a command; {advice}" in line
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--config-file", ""),
+        ("--root", ""),
+        ("--recording", ""),
+        ("--log-file", ""),
+        ("--debug", "group", "shw"),
+    ],
+)
+def test_a_global_option_with_nothing(words: tuple[str, ...]) -> None:
+    """As of a shell's variable that is not set."""
+    line = failed(*words, *("group", "list") * (len(words) == 2))
+    assert "unexpected" not in line
+    assert words[0].lstrip("-") in line or "did you mean" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "datum"),
+    [
+        ("candidate list --request gpu:1 --numa-node 0,1", "'0,1'"),
+        ("candidate list --request gpu:1 --numa-node -1", "'-1'"),
+        ("candidate list --request gpu:1 --host=", "--host"),
+        ("candidate list --request gpu:1 --aggregate=", "--aggregate"),
+        ("inventory cordon h --reason=", "--reason"),
+        ("unit quarantine h --reason=", "--reason"),
+        ("hook release x --patience 5m", "'5m' is not a number of seconds"),
+        ("group list -c Group -c Nope", "'Nope' is not a column"),
+        ("group list --sort-column Nope", "'Nope' is not a column"),
+        ("group show 18 -c Group -c Nope", "'Nope' is not a column"),
+    ],
+)
+def test_an_option_with_a_wrong_value(words: str, datum: str) -> None:
+    line = failed(*SEED, *words.split())
+    assert datum in line
+    assert "invalid" not in line
 
 
 def test_no_command_is_a_wrong_call() -> None:
@@ -283,7 +323,7 @@ def test_a_column_that_is_none() -> None:
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert "['Nope']" in done.stderr
+    assert "'Nope' is not a column" in done.stderr
 
 
 @pytest.mark.parametrize("form", ["table", "value", "csv", "json", "yaml"])

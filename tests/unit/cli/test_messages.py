@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from gpu_passthrough_plugin.cli.app import NAMESPACE, App
 from gpu_passthrough_plugin.cli.command import Command, Lister, Shower
 from gpu_passthrough_plugin.discovery import recorded_tree
@@ -73,6 +75,17 @@ def test_help_golden() -> None:
         Path(__file__).with_name("help.txt"),
         sections({"gpu-passthrough": lines, **helps}),
     )
+
+
+def test_help_is_mostly_the_commands_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for columns in ("40", "80"):
+        monkeypatch.setenv("COLUMNS", columns)
+        for name, command in commands():
+            text = command(App(), None).get_parser(name).format_help()
+            assert "--noindent" not in text
+            assert name in text
 
 
 REFUSED = (
