@@ -158,3 +158,11 @@ def test_a_state_folder_that_cannot_be_made(
     ):
         with pytest.raises(errors.Unavailable, match=r"cannot open .*state/"):
             act()
+
+
+def test_waiting_for_none_creates_nothing(
+    tmp_path: Path, said: list[str]
+) -> None:
+    """As a plan does on a host that was never changed."""
+    commands(tmp_path, said).settle()
+    assert not list(tmp_path.iterdir())
