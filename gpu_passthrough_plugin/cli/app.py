@@ -58,10 +58,10 @@ class Commands(cliff.commandmanager.CommandManager):
         """Return what may have been meant instead of a wrong command."""
         words = re.split("[-_ ]+", " ".join(argv[:2]).lstrip("-"))[:2]
         group = sorted(c for c in self.commands if c.split()[0] == words[0])
-        known = {c.partition(" ")[2]: c for c in group}
-        near = difflib.get_close_matches(words[-1], known, 1, 0.6)
+        by_verb = {c.partition(" ")[2]: c for c in group}
+        near = difflib.get_close_matches(words[-1], by_verb, 1, 0.6)
         if group and near:
-            return f"did you mean '{known[near[0]]}'?"
+            return f"did you mean '{by_verb[near[0]]}'?"
         if group:
             return f"expected one of: {', '.join(group)}"
         near = difflib.get_close_matches(

@@ -188,9 +188,9 @@ def _require_columns(
 
     :raises Invalid: naming the columns.
     """
-    known = {name.lower().replace(" ", "_") for name in names}
+    columns = {name.lower().replace(" ", "_") for name in names}
     for name in chosen:
-        if name.lower().strip().replace(" ", "_") not in known:
+        if name.lower().strip().replace(" ", "_") not in columns:
             raise errors.Invalid(
                 f"{option} {name!r} is not a column; expected one of:"
                 f" {', '.join(names)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -32,6 +31,9 @@ from gpu_passthrough_plugin.model.redaction import Redaction
 
 CHECKS = ("Check", "Status", "Detail", "Remedy")
 _TEXT = "text"
+# Ends of names that fit what is written.
+_REPORTS = (".tar.zst", ".tzst")
+_RECORDINGS = (".umockdev", ".txt")
 
 
 class HostCheck(Lister):
@@ -325,7 +327,7 @@ class HostReport(Command):
         from gpu_passthrough_plugin.flow import report
 
         path, is_forced = parsed_args.file, parsed_args.force
-        _require_suffix(path, "a tar archive compressed with zstd", REPORTS)
+        output.require_suffix(path, "zstd of a tar archive", _REPORTS)
         output.require_writable(path, is_forced=is_forced)
         context = self.context
         redaction = Redaction()
@@ -356,7 +358,7 @@ class HostRecord(Command):
         from gpu_passthrough_plugin.flow import report
 
         path, is_forced = parsed_args.file, parsed_args.force
-        _require_suffix(path, "text, as umockdev's", RECORDINGS)
+        output.require_suffix(path, "umockdev's text", _RECORDINGS)
         output.require_writable(path, is_forced=is_forced)
         redaction = Redaction()
         recording = report.recording(self.context.tree, redaction)
@@ -364,31 +366,6 @@ class HostRecord(Command):
             say(f"files of one driver are not recorded: {fault}")
         content = recording.content
         say(output.save(path, content, redaction, is_forced=is_forced))
-
-
-REPORTS = (".tar.zst", ".tzst")
-RECORDINGS = (".umockdev", ".txt")
-# What others, and other programs, would take the file for.
-_OTHERS = (
-    "7z bz2 csv gz html json log tar tbz tgz txt txz tzst umockdev xml xz yaml"
-    " yml zip zst"
-)
-
-
-def _require_suffix(
-    path: str, content: str, suffixes: tuple[str, ...]
-) -> None:
-    """Raise if a file's name is one of another format.
-
-    :param content: what the file will be.
-    :param suffixes: of names for that; any that names no format is as good.
-    """
-    suffix = os.path.splitext(path)[1].lower().removeprefix(".")
-    if suffix in _OTHERS.split() and not path.lower().endswith(suffixes):
-        raise errors.Invalid(
-            f"{path} names another format: the file is {content}; give a name"
-            f" with {suffixes[0]}"
-        )
 
 
 def _add_output(parser: argparse.ArgumentParser, metavar: str) -> None:

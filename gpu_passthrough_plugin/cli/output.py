@@ -273,6 +273,27 @@ _KINDS = {
 }
 
 
+# What others, and other programs, would take the file for.
+_OTHERS = (
+    "7z bz2 csv gz html json log tar tbz tgz txt txz tzst umockdev xml xz yaml"
+    " yml zip zst"
+)
+
+
+def require_suffix(path: str, content: str, suffixes: tuple[str, ...]) -> None:
+    """Raise if a file's name is one of another format.
+
+    :param content: what the file will be.
+    :param suffixes: of names for that; any that names no format is as good.
+    """
+    suffix = os.path.splitext(path)[1].lower().removeprefix(".")
+    if suffix in _OTHERS.split() and not path.lower().endswith(suffixes):
+        raise errors.Invalid(
+            f"{path} names another format: the file is {content}; give a name"
+            f" with {suffixes[0]}"
+        )
+
+
 def require_writable(path: str, *, is_forced: bool) -> None:
     """Raise if ``save`` would replace what must stay.
 

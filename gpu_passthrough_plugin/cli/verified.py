@@ -96,8 +96,8 @@ def row(verified: Verified) -> tuple[Field, ...]:
 
 def guest_row(causes: tuple[Cause, ...]) -> tuple[Field, ...]:
     """Return the row of a guest's log, which has no address here."""
-    found = "" if causes else _NO_MESSAGE
-    values = (_GUEST, "", found, str(Status.WARN), None, ())
+    message = "" if causes else _NO_MESSAGE
+    values = (_GUEST, "", message, str(Status.WARN), None, ())
     return (*map(Field, values), _Causes(causes), _Fixes(causes))
 
 
@@ -171,13 +171,13 @@ def _functions(findings: tuple[Verified, ...]) -> Iterator[str]:
     for verified in findings:
         group = verified.iommu_group
         place = "no IOMMU group" if group is None else f"group {shown(group)}"
-        found = "no driver" if verified.found == "none" else verified.found
+        driver = "no driver" if verified.found == "none" else verified.found
         if verified.found != verified.expected:
-            found += f" (expected {verified.expected})"
+            driver += f" (expected {verified.expected})"
         if not isinstance(verified.reset_methods, Unknown):
             place += f", reset: {output.flat(verified.reset_methods)}"
         yield printable(
-            f"  {verified.address}  {verified.status}  {found}, {place}"
+            f"  {verified.address}  {verified.status}  {driver}, {place}"
         )
 
 

@@ -119,7 +119,9 @@ def of_commands(folder: Path) -> dict[str, Act]:
         ),
         "a missing program": lambda: commands().run(("/no",), "boot menu"),
         "a command left running": left_running,
-        "a state folder": lambda: commands(state="file").settle(),
+        "a state folder": lambda: commands(state="file").run(
+            ("/bin/true",), "boot menu"
+        ),
     }
 
 

@@ -106,7 +106,7 @@ def test_everything_makes_the_state_folder_so(
         connect,
         lambda state: Commands(
             f"{state}/log", f"{state}/locks/commands", pytest.fail
-        ).settle(),
+        ).run(["/bin/true"], "x"),
         lambda state: JournalStore(f"{state}/enablement").keep("0", b""),
         lambda state: InstanceJournal(f"{state}/instances").write(INSTANCE),
     )
