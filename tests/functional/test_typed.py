@@ -1,0 +1,121 @@
+"""What commands make of what an operator types, on a published ledger."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+from pathlib import Path
+
+from gpu_passthrough_plugin.discovery import recorded_tree
+from tests.functional import test_commands
+from tests.functional.test_commands import CARDS, COMMAND, Cli, asked
+
+cli = test_commands.cli
+
+
+def test_texts_with_commas_as_csv(cli: Cli) -> None:
+    show = ("--recording", recorded_tree.SEED, "group", "show", "13")
+    _, out, _ = cli(*show, "-f", "csv", "-c", "Reasons")
+    _, line = csv.reader(out.splitlines())
+    assert line[0].split(";") == asked(cli, *show)["Reasons"]
+    assert any("," in reason for reason in line[0].split(";"))
+
+
+def test_a_score_has_a_figure_for_each_of_its_parts(cli: Cli) -> None:
+    call = ("candidate", "list", "--request", "gpu:1")
+    number = asked(cli, *call)[0]["Score"]
+    _, out, _ = cli(*call, "-f", "value", "-c", "Score")
+    figures = out.splitlines()[0].split(".")
+    assert len(figures) == 7
+    assert int("".join(figures)) == number > 0
+
+
+def test_an_empty_consumer_is_not_a_new_one(cli: Cli) -> None:
+    create = ("allocation", "create", "--request", "gpu:1")
+    status, out, err = cli(*create, "--consumer", "")
+    assert (status, out) == (2, "")
+    assert "'' is not a UUID" in err
+    status, out, err = cli("allocation", "list", "-f", "value")
+    assert (status, out.strip()) == (0, "")
+    assert "no consumer" in err
+
+
+def test_a_claim_is_not_lost_with_its_output(cli: Cli, tmp_path: Path) -> None:
+    config = str(tmp_path / "gpu-passthrough.conf")
+    create = ("allocation", "create", "--request", "gpu:1")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            (*COMMAND, "--config-file", config, *create),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    (held,) = asked(cli, "allocation", "list")
+    assert held["Consumer"] in done.stderr
+    assert "cannot write to stdout" in done.stderr
+
+
+def test_a_recording_changes_no_ledger(cli: Cli) -> None:
+    before = asked(cli, "inventory", "hosts"), asked(cli, "unit", "list")
+    for option in (("--recording", recorded_tree.SEED), ("--root", "/usr")):
+        for verb in (
+            ("allocation", "create", "--request", "gpu:1"),
+            ("inventory", "cordon", "hyhive"),
+            ("inventory", "uncordon", "hyhive"),
+            ("db", "sync"),
+            ("unit", "quarantine", CARDS[0]),
+        ):
+            status, out, err = cli(*option, *verb)
+            assert (status, out) == (2, "")
+            assert option[0] in err and "read-only" in err
+    assert before == (
+        asked(cli, "inventory", "hosts"),
+        asked(cli, "unit", "list"),
+    )
+
+
+def test_a_log_file_tells_what_was_done(cli: Cli, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    made = asked(
+        cli, "--log-file", str(log), "allocation", "create",
+        "--request", "gpu:1",
+    )  # fmt: skip
+    lines = log.read_text().splitlines()
+    assert any(
+        made["Consumer"] in line and made["Units"][0] in line for line in lines
+    )
+    assert all(line.startswith("20") for line in lines)
+    status, _, err = cli("-v", "inventory", "cordon", "hyhive")
+    assert (status, "cordoned hyhive" in err) == (0, True)
+
+
+def test_a_unit_is_named_by_any_of_its_functions(cli: Cli) -> None:
+    name = CARDS[0].replace(":", "_").replace(".", "_")
+    for text in (CARDS[0][:-1] + "1", f"pci_{name}"):
+        unit = asked(cli, "unit", "quarantine", text, "--reason", "fan")
+        assert unit["Unit"] == f"hyhive/{CARDS[0]}"
+    show = ("--recording", recorded_tree.SEED, "group", "show")
+    for text in ("18", CARDS[0], CARDS[0][:-1] + "1", f"pci_{name}"):
+        assert asked(cli, *show, text)["Group"] == 18
+
+
+def test_what_no_rows_mean(cli: Cli, tmp_path: Path) -> None:
+    config = tmp_path / "empty.conf"
+    (tmp_path / "empty").mkdir()
+    config.write_text(
+        f"[DEFAULT]\nhost = hyhive\nstate_path = {tmp_path}/empty\n"
+    )
+    assert cli("--config-file", str(config), "db", "sync")[0] == 0
+    for verb in (
+        ("inventory", "list"),
+        ("inventory", "hosts"),
+        ("unit", "list"),
+        ("allocation", "list"),
+    ):
+        call = ("--config-file", str(config), *verb)
+        status, out, err = cli(*call)
+        assert (status, out.strip(), err.count("\n")) == (0, "", 1)
+        assert "gpu-passthrough inventory" in err
+        assert asked(cli, *call) == []
