@@ -252,7 +252,7 @@ class HostVerify(Lister):
         is_whole = not (parsed_args.columns or parsed_args.sort_columns)
         if parsed_args.formatter != _TEXT or not is_whole:
             return super().produce_output(parsed_args, names, data)
-        width = output.terminal_width(parsed_args.max_width)
+        width = verified.terminal_width(parsed_args.max_width)
         for line in verified.text(self.result, width):
             self.app.stdout.write(f"{line}\n")
         return 0

@@ -63,20 +63,6 @@ def flat(value: object, between: str = ",") -> str:
     return printable(shown(value))
 
 
-def terminal_width(given: int = 0) -> int | None:
-    """Return how wide lines may be; None where they go to no terminal.
-
-    :param given: what the operator chose; 0 for nothing.
-    """
-    if given > 0:
-        return given
-    if not sys.stdout.isatty():
-        return None
-    import shutil
-
-    return shutil.get_terminal_size().columns
-
-
 class PrintableStream:
     """A standard stream that escapes what commands a terminal.
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
@@ -142,6 +144,18 @@ def _blocks(
         blocks.values(),
         key=lambda b: (b.rank, -sum(map(len, b.addresses.values()))),
     )
+
+
+def terminal_width(given: int = 0) -> int | None:
+    """Return how wide lines may be; None where they go to no terminal.
+
+    :param given: what the operator chose; 0 for nothing.
+    """
+    if given > 0:
+        return given
+    if not sys.stdout.isatty():
+        return None
+    return shutil.get_terminal_size().columns
 
 
 def text(result: Verification, width: int | None) -> Iterator[str]:

@@ -105,5 +105,10 @@ def test_what_changes_the_ledger_is_logged(
         (key, "quarantined", "loud"),
         ("cordoned h", "new roof"), ("uncordoned h",),
     )  # fmt: skip
-    for line, expected in zip(caplog.messages, data, strict=True):
+    lines = [
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "gpu_passthrough_plugin.allocation.load"
+    ]
+    for line, expected in zip(lines, data, strict=True):
         assert all(datum in line for datum in expected), line

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,19 +13,6 @@ from gpu_passthrough_plugin.cli import logs, output
 
 OURS = "gpu_passthrough_plugin.host.devices"
 THEIRS = "keystoneauth.session"
-
-
-@pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
-    yield
-    for handler in root.handlers[:]:
-        if handler not in before:
-            root.removeHandler(handler)
-            handler.close()
-    root.setLevel(level)
-    output.on_shown(lambda _line, _is_error: None)
 
 
 def logged(verbosity: int, path: Path | None = None) -> list[str]:
