@@ -95,6 +95,17 @@ def _ignored_keys(view: HostView) -> Iterator[Problem]:
             yield line.place, (line.entry.name, " and ".join(names))
 
 
+def _unrequestable(view: HostView) -> Iterator[Problem]:
+    """Yield aliases that no flavor can name.
+
+    Source: nova, pci/request.py (_translate_alias_to_requests).
+    """
+    for line in view.aliases:
+        separators = [c for c in ":," if c in line.entry.name]
+        if separators:
+            yield line.place, (line.entry.name, " and ".join(separators))
+
+
 def _alternatives(view: HostView) -> Iterator[Problem]:
     for first, line in _same_name(view):
         if _are_typed(first, line) and not _are_different(first, line):
@@ -127,6 +138,9 @@ RULES = (
          " pci_in_placement is off: functions of any card match it",
          "set both ids, or [filter_scheduler] pci_in_placement = true",
          Condition(lacks=_CHECKED, pci_in_placement=False)),
+    Rule(ALIAS_MATCHES, FAIL, _unrequestable,
+         "alias {0!r} can never be requested: flavors separate names and"
+         " numbers by {1}", "rename it"),
     Rule(ALIASES, WARN, _where(_has_no_type), "alias {0!r} has no device_type",
          "set type-PCI, or the type that the card has: Nova does not start"
          " with a second entry of this name otherwise"),

@@ -130,3 +130,16 @@ def test_classes_and_traits_are_ignored_without_placement(
     text = extra + pci([CARD], [GPU | change])
     found = kinds(hosts.four_functions(), text)
     assert [f for f in found if f[0] != "filters"] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "separators"),
+    [("a:b", ":"), ("a,b", ","), ("a,b:1", ": and ,"), ("a b-c.d", "")],
+)
+def test_an_alias_that_no_flavor_can_name(name: str, separators: str) -> None:
+    """Source: nova, pci/request.py (_translate_alias_to_requests)."""
+    found = faults(hosts.four_functions(), pci([CARD], [GPU | {"name": name}]))
+    assert [(f.check, f.status) for f in found] == (
+        [("alias matches", FAIL)] if separators else []
+    )
+    assert all(f.detail.endswith(separators) for f in found)

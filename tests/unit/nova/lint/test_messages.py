@@ -224,6 +224,7 @@ CASES: Mapping[str, Case] = {
     ),
     "alias: traits of no use": Case(alias({**GPU, "traits": "A"})),
     "alias: no device type": Case(alias(without(GPU, "device_type"))),
+    "alias: a colon": Case(alias({**GPU, "name": "a:b"})),
     "twice: policy": Case(alias(GPU, {**GPU, "numa_policy": "socket"})),
     "twice: type": Case(alias(GPU, {**GPU, "device_type": "type-VF"})),
     "twice: no type": Case(alias(GPU, without(GPU, "device_type"))),
