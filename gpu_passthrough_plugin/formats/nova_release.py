@@ -28,6 +28,8 @@ class Feature(enum.StrEnum):
     ALIAS_MIGRATABLE = "live_migratable in alias"
     ALIAS_CHECKED = "aliases checked when a service starts"
     ONE_POOL = "one pool of each resource provider"
+    TRAIT_MIGRATABLE = "trait HW_PCI_LIVE_MIGRATABLE"
+    TRAIT_OWNER = "trait OWNER_NOVA on PCI devices"
     ADDRESS_BITS = "hw:maxphysaddr_mode in flavors"
     CANDIDATES = "[placement] max_allocation_candidates"
     WIDE_TREES = "[workarounds] optimize_for_wide_provider_trees"
@@ -53,7 +55,9 @@ SINCE: Mapping[Feature, int] = {
     Feature.ALIAS_TRAITS: 27,
     Feature.ALIAS_MIGRATABLE: 31,
     Feature.ALIAS_CHECKED: 31,
-    Feature.ONE_POOL: 31,
+    Feature.ONE_POOL: 29,
+    Feature.TRAIT_MIGRATABLE: 34,
+    Feature.TRAIT_OWNER: 34,
     Feature.ADDRESS_BITS: 28,
     Feature.CANDIDATES: 28,
     Feature.WIDE_TREES: 33,

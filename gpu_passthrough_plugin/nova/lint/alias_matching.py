@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from gpu_passthrough_plugin.formats import device_ids
 from gpu_passthrough_plugin.formats.nova_alias import AliasEntry
+from gpu_passthrough_plugin.formats.nova_release import Feature
 from gpu_passthrough_plugin.model import resource_class
 from gpu_passthrough_plugin.model.finding import Status
 from gpu_passthrough_plugin.model.unit import DeviceType
@@ -29,6 +30,8 @@ ALIAS_MATCHES = "alias matches"
 
 FAIL, WARN = Status.FAIL, Status.WARN
 
+# Of every provider that Nova reports.
+_OWNER = "OWNER_NOVA"
 # Source: nova, pci/stats.py (pool_keys, _create_pool_keys_from_dev) and
 # objects/fields.py (PciDeviceType).
 _TYPE_TAG, _CAPABILITY_TAG = "dev_type", "capability_type"
@@ -39,10 +42,12 @@ class _Offered(NamedTuple):
     """A function that an alias may match, and the entry that lists it.
 
     :param entry: None where no file lists anything.
+    :param traits: as Nova reports them.
     """
 
     device: Device
     entry: Assignable | None
+    traits: frozenset[str] = frozenset()
 
     @property
     def tags(self) -> Mapping[str, object]:
@@ -148,13 +153,12 @@ def _classes(alias: AliasEntry, left: Sequence[_Offered]) -> tuple[str, ...]:
 
 
 def _fits_traits(alias: AliasEntry, offered: _Offered) -> bool:
-    entry = offered.entry
-    return entry is None or alias.required_traits <= entry.traits
+    return offered.entry is None or alias.required_traits <= offered.traits
 
 
 def _missing(alias: AliasEntry, left: Sequence[_Offered]) -> tuple[str, ...]:
     missing = [
-        sorted(alias.required_traits - o.entry.traits) for o in left if o.entry
+        sorted(alias.required_traits - o.traits) for o in left if o.entry
     ]
     fewest = min(missing, key=len)
     return (", ".join(fewest),)
@@ -298,7 +302,11 @@ def _ids(alias: AliasEntry) -> str:
 
 
 def _listed(view: HostView) -> list[_Offered]:
-    return [_Offered(entry.device, entry) for entry in view.assignable]
+    owner = {_OWNER} if view.release.knows(Feature.TRAIT_OWNER) else set()
+    return [
+        _Offered(entry.device, entry, entry.traits(view.release) | owner)
+        for entry in view.assignable
+    ]
 
 
 def _offered(view: HostView) -> list[_Offered]:

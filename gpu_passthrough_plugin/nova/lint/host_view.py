@@ -105,11 +105,12 @@ class Assignable(NamedTuple):
             return ""
         return resource_class.of_ids(vendor, product)
 
-    @property
-    def traits(self) -> frozenset[str]:
+    def traits(self, release: Release) -> frozenset[str]:
         """Return the traits that Nova reports, with those it adds itself."""
         added = {_MANAGED}
-        if self.spec.live_migratable:
+        if self.spec.live_migratable and release.knows(
+            Feature.TRAIT_MIGRATABLE
+        ):
             added.add(_MIGRATABLE)
         if self.spec.one_time_use:
             added.add(_ONE_TIME_USE)

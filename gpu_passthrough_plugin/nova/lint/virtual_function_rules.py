@@ -71,7 +71,9 @@ def _mixed_classes(view: HostView) -> Iterator[Problem]:
 
 
 def _mixed_traits(view: HostView) -> Iterator[Problem]:
-    yield from _mixed(view, lambda entry: ", ".join(sorted(entry.traits)))
+    yield from _mixed(
+        view, lambda entry: ", ".join(sorted(entry.traits(view.release)))
+    )
 
 
 def _mixed_tags(view: HostView) -> Iterator[Problem]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gpu_passthrough_plugin.formats.nova_release import Release
 from gpu_passthrough_plugin.model.finding import Status
 from tests.trees import hosts
 from tests.unit.nova.lint.build import (
@@ -12,6 +13,7 @@ from tests.unit.nova.lint.build import (
     GPU,
     fault,
     faults,
+    kinds,
     pci,
     without,
 )
@@ -171,3 +173,16 @@ def test_names_with_lines_in_them_are_shown_in_one(key: str) -> None:
     found = faults(hosts.four_functions(), text)
     (never,) = (f for f in found if f.check == "alias matches")
     assert "CUSTOM_A\\n\\x1b[2J" in never.detail
+
+
+@pytest.mark.parametrize(
+    ("trait", "since"),
+    [("OWNER_NOVA", 34), ("HW_PCI_LIVE_MIGRATABLE", 34)],
+)
+def test_traits_that_nova_reports_itself(trait: str, since: int) -> None:
+    tag = {"live_migratable": "yes"}
+    text = FILTER + pci([CARD | tag], [GPU | {"traits": trait} | tag])
+    for number in (since, since - 1):
+        found = kinds(hosts.four_functions(), text, Release(number))
+        is_missing = ("alias matches", FAIL) in found
+        assert is_missing is (number < since)

@@ -120,6 +120,14 @@ def test_virtual_functions_of_one_physical_one_are_reported_alike(
             assert datum in found[0].detail
 
 
+def test_older_releases_report_no_trait_of_migration() -> None:
+    one, other = ({"live_migratable": value} for value in ("yes", "no"))
+    text = REPORT + pci([ONE | one, OTHER | other])
+    for number, is_refused in ((34, True), (33, False)):
+        found = kinds(hosts.virtual_functions(), text, Release(number))
+        assert (("sriov", FAIL) in found) is is_refused
+
+
 @pytest.mark.parametrize(
     ("tag", "other", "is_one_pool"),
     [
@@ -133,12 +141,13 @@ def test_virtual_functions_of_one_physical_one_are_reported_alike(
 def test_nova_needs_one_pool_for_each_physical_function(
     tag: dict[str, str], other: dict[str, str], is_one_pool: bool
 ) -> None:
-    """Source: nova, pci/stats.py (_assert_one_pool_per_rp_uuid), since 31."""
+    """Source: nova, pci/stats.py (_assert_one_pool_per_rp_uuid), since 29."""
     text = pci([ONE | tag, OTHER | other])
     for extra, release, status in (
         (FILTER, 34, FAIL),
         (REPORT, 34, WARN),
-        (FILTER, 30, None),
+        (FILTER, 29, FAIL),
+        (FILTER, 28, None),
         ("", 34, None),
     ):
         found = [
