@@ -31,6 +31,21 @@ _STANDARD = frozenset(
     }
 )
 
+# Source: placement, schemas/resource_class.py and schemas/common.py.
+_CUSTOM = re.compile("CUSTOM_[A-Z0-9_]+")
+_MOST = 255
+
+EXPECTED = (
+    "CUSTOM_ with capitals, digits and _, or a standard class such as PGPU,"
+    f" of at most {_MOST} characters"
+)
+
+
+def is_class(text: str) -> bool:
+    """Return whether Placement accepts it as the name of a class."""
+    is_custom = len(text) <= _MOST and _CUSTOM.fullmatch(text) is not None
+    return text in _STANDARD or is_custom
+
 
 def of_ids(vendor_id: int, product_id: int) -> str:
     """Return the class that Nova makes of a device's ids.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from gpu_passthrough_plugin.formats import nova_device_spec, nova_entry
 from gpu_passthrough_plugin.formats.nova_device_spec import KEYS
 from gpu_passthrough_plugin.formats.nova_release import Feature
-from gpu_passthrough_plugin.model import trait
+from gpu_passthrough_plugin.model import resource_class, trait
 from gpu_passthrough_plugin.model.finding import Status
 from gpu_passthrough_plugin.model.unit import DeviceType
 from gpu_passthrough_plugin.nova import pools
@@ -185,6 +185,13 @@ def _remote(view: HostView) -> Iterator[Problem]:
             yield entry.place, ()
 
 
+def _not_classes(view: HostView) -> Iterator[Problem]:
+    for entry in view.listed:
+        name = entry.spec.resource_class
+        if name and not resource_class.is_class(resource_class.normal(name)):
+            yield entry.place, (nova_entry.shown(name),)
+
+
 def _traits_with_space(view: HostView) -> Iterator[Problem]:
     for place, name in _traits(view):
         if name != name.strip():
@@ -206,6 +213,10 @@ RULES = (
     Rule(VALUES, FAIL, _not_a_node,
          "numa_node {0} is not a number: nova-compute cannot report this"
          " host's devices with it", "remove it"),
+    Rule(VALUES, FAIL, _not_classes,
+         "resource_class {0} is not valid in Placement: nova-compute cannot"
+         " report this host's devices with it",
+         f"use {resource_class.EXPECTED}", _REPORTED),
     Rule(MATCHES, WARN, _network_devices,
          "devname {0!r} was not resolved to a function",
          "use its PCI address: the name of a network device can change"),

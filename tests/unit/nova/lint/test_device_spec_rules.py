@@ -183,3 +183,22 @@ def test_tags_that_nova_cannot_store(
     other = {"address": "0000:09:00.0"}
     found = kinds(hosts.four_functions(), pci([other | tag]))
     assert ("values", FAIL) not in found
+
+
+@pytest.mark.parametrize(
+    ("name", "is_valid"),
+    [
+        ("PGPU", True),
+        ("tesla v100", True),
+        ("x" * 248, True),
+        ("x" * 249, False),
+        ("CUSTOM_", False),
+        ("CUSTOM_A-B", False),
+    ],
+)
+def test_classes_that_placement_takes(name: str, is_valid: bool) -> None:
+    """Source: placement, schemas/resource_class.py."""
+    text = pci([DISPLAY | {"resource_class": name}])
+    found = kinds(hosts.four_functions(), FILTER + text)
+    assert (("values", FAIL) in found) is not is_valid
+    assert ("values", FAIL) not in kinds(hosts.four_functions(), text)

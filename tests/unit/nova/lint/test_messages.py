@@ -121,6 +121,9 @@ CASES: Mapping[str, Case] = {
     "devname: a number": Case(spec({"devname": 1})),
     "managed: perhaps": Case(spec({**CARD, "managed": "perhaps"})),
     "a tag: a list": Case(spec({**CARD, "x": ["A"]})),
+    "resource_class: empty": Case(
+        spec({**CARD, "resource_class": "CUSTOM_"}, extra=FILTER)
+    ),
     "numa_node: near": Case(spec({**CARD, "numa_node": "near"})),
     "traits: a list": Case(spec({**CARD, "traits": ["A"]})),
     # device_spec: what it does on this host.
