@@ -31,6 +31,7 @@ REPORT = (PCI, "report_in_placement")
 PLACED = (SCHEDULER, "pci_in_placement")
 ENABLED = (SCHEDULER, "enabled_filters")
 AVAILABLE = (SCHEDULER, "available_filters")
+WEIGHERS = (SCHEDULER, "weight_classes")
 CPU_MODE = (_LIBVIRT, "cpu_mode")
 POST_COPY = (_LIBVIRT, "live_migration_permit_post_copy")
 
@@ -52,6 +53,7 @@ _TYPES: Mapping[tuple[str, str], tuple[Callable[[str], Any], str]] = {
     PLACED: (oslo_config_file.boolean, "true or false"),
     POST_COPY: (oslo_config_file.boolean, "true or false"),
     ENABLED: (oslo_config_file.names, "names of filters"),
+    WEIGHERS: (oslo_config_file.names, "paths of weighers"),
     CPU_MODE: (
         oslo_config_file.one_of(
             ("host-model", "host-passthrough", "custom", "none")

@@ -7,6 +7,7 @@ scheduler/filters of the last point release of each series, 26.3.0 to 34.0.0.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from gpu_passthrough_plugin.formats.nova_release import Feature, Release
@@ -17,7 +18,9 @@ from gpu_passthrough_plugin.nova.control_plane import (
     GROUP_FILTER,
     GROUP_FILTER_PATH,
     NOVAS_FILTERS,
+    NOVAS_WEIGHERS,
     PCI_FILTER,
+    WEIGHER,
 )
 from gpu_passthrough_plugin.nova.lint import configuration
 from gpu_passthrough_plugin.nova.lint.configuration import NovaConf
@@ -87,6 +90,22 @@ _NOVAS_FILTERS = frozenset(
     }
 )
 _LAST_RELEASE: Mapping[str, int] = {"AvailabilityZoneFilter": 27}
+
+# What nova-scheduler loads by the path of a class, or of a function that
+# returns classes: the package of Nova's own, and this project's path.
+_FILTER = re.compile(r"nova\.scheduler\.filters\.[a-z_]+\.(\w+)")
+_WEIGHER = re.compile(r"nova\.scheduler\.weights\.[a-z_]+\.([A-Z]\w*)")
+_PATH = re.compile(r"\w+(\.\w+)+")
+_OWN = "gpu_passthrough_plugin"
+_FILTER_PATHS = (NOVAS_FILTERS, GROUP_FILTER_PATH)
+_WEIGHER_PATHS = (NOVAS_WEIGHERS, WEIGHER)
+_EACH_ON_A_LINE = (
+    f"expected {' or '.join(_FILTER_PATHS)}, or another project's filter, each"
+    " as a line of its own"
+)
+_WEIGHERS = (
+    f"expected {' or '.join(_WEIGHER_PATHS)}, or another project's weigher"
+)
 
 
 def _wrong_values(view: HostView) -> Iterator[Problem]:
@@ -183,6 +202,29 @@ def _available(conf: NovaConf, release: Release) -> frozenset[str] | None:
     return frozenset(names)
 
 
+def _not_importable(view: HostView) -> Iterator[Problem]:
+    """Yield paths of filters and weighers that nova-scheduler cannot load."""
+    for value in view.conf.values:
+        option = (value.section, value.option)
+        if option == configuration.AVAILABLE:
+            path = value.text.strip()
+            match = _FILTER.fullmatch(path)
+            is_novas = match and match[1] in _novas(view.release)
+            if not is_novas and _is_wrong(path, _FILTER_PATHS):
+                yield value.place, (value.option, path, _EACH_ON_A_LINE)
+        elif option == configuration.WEIGHERS:
+            for path in map(str.strip, value.text.split(",")):
+                match = _WEIGHER.fullmatch(path)
+                if path and not match and _is_wrong(path, _WEIGHER_PATHS):
+                    yield value.place, (value.option, path, _WEIGHERS)
+
+
+def _is_wrong(path: str, right: Sequence[str]) -> bool:
+    """Return whether nobody has it; another project's may be installed."""
+    is_ours = path.partition(".")[0] in ("nova", _OWN)
+    return path not in right and (is_ours or not _PATH.fullmatch(path))
+
+
 def _novas(release: Release) -> frozenset[str]:
     return _NOVAS_FILTERS | {
         name for name, last in _LAST_RELEASE.items() if release.number <= last
@@ -252,6 +294,9 @@ RULES = (
          " has pci_in_placement on is unknown",
          "give the files of nova-scheduler and nova-api as well",
          Condition(may_be_placed=True)),
+    Rule(FILTERS, FAIL, _not_importable,
+         "{0} {1!r} cannot be imported: nova-scheduler does not start",
+         "{2}"),
     Rule(FILTERS, FAIL, _unavailable,
          "enabled_filters contains {0}, which available_filters does not"
          " load: nova-scheduler does not start", "{1}"),

@@ -98,6 +98,13 @@ CASES: Mapping[str, Case] = {
             "available_filters = a.B\n",
         )
     ),
+    "filters: not importable": Case(
+        alias(
+            GPU,
+            extra="[filter_scheduler]\navailable_filters = a.B,a.C\n"
+            "weight_classes = nova.scheduler.weights.all\n",
+        )
+    ),
     "filters: not enabled": Case(alias(GPU, extra=OFF)),
     # device_spec: what Nova fails to start with.
     "device_spec: not JSON": Case(raw("{")),

@@ -6,6 +6,7 @@ import pytest
 
 from gpu_passthrough_plugin.formats.nova_release import Release
 from gpu_passthrough_plugin.model.finding import Finding, Status
+from gpu_passthrough_plugin.nova import control_plane
 from gpu_passthrough_plugin.nova.lint.option_rules import (
     FILTERS,
     OPTIONS,
@@ -188,3 +189,39 @@ def test_instances_with_an_alias_need_the_filter_of_pci_devices() -> None:
     assert (missing.status, missing.where) == (WARN, "nova.conf:2")
     assert found(FINE, FILTERS) == []
     assert kinds(hosts.four_functions(), text + pci([CARD])) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "path", "is_loaded"),
+    [
+        ("available_filters", control_plane.NOVAS_FILTERS, True),
+        ("available_filters", control_plane.GROUP_FILTER_PATH, True),
+        ("available_filters",
+         "nova.scheduler.filters.pci_passthrough_filter.PciPassthroughFilter",
+         True),
+        ("available_filters", "other_project.filters.OtherFilter", True),
+        ("available_filters", "", False),
+        ("available_filters", "nova.scheduler.filter.all_filters", False),
+        ("available_filters",
+         "nova.scheduler.filters.retry_filter.RetryFilter", False),
+        ("available_filters",
+         f"{control_plane.NOVAS_FILTERS},{control_plane.GROUP_FILTER_PATH}",
+         False),
+        ("available_filters", "gpu_passthrough_plugin.nova.filters", False),
+        ("available_filters", "other_project:OtherFilter", False),
+        ("weight_classes", "", True),
+        ("weight_classes",
+         f"{control_plane.NOVAS_WEIGHERS}, {control_plane.WEIGHER}", True),
+        ("weight_classes", "nova.scheduler.weights.pci.PCIWeigher", True),
+        ("weight_classes", "other_project.weights.OtherWeigher", True),
+        ("weight_classes", control_plane.GROUP_FILTER_PATH, False),
+        ("weight_classes", "nova.scheduler.weights.all_weigher", False),
+    ],
+)  # fmt: skip
+def test_what_nova_scheduler_imports(
+    option: str, path: str, is_loaded: bool
+) -> None:
+    text = f"[filter_scheduler]\n{option} = {path}\n{FINE}"
+    failed = [f for f in found(text, FILTERS) if "imported" in f.detail]
+    assert len(failed) == (not is_loaded)
+    assert all((f.status, f.where) == (FAIL, "nova.conf:2") for f in failed)
