@@ -101,6 +101,87 @@ def build(
     return tuple(itertools.islice(built, _MAX_CANDIDATES))
 
 
+class Rejection(NamedTuple):
+    """Why ``build`` found no candidate for a host.
+
+    :param offered: how many candidates Placement named.
+    :param requested: how many functions the flavor's aliases ask for.
+    :param groups: free groups with a function that one of them accepts, or
+        such functions without a group.
+    :param incomplete: of these, groups of which some function is not free.
+    :param unmatched: of these, groups with a function that no alias counts,
+        or that Placement did not name for any.
+    :param locality: what the flavor requires, if only that is not kept.
+    """
+
+    offered: int
+    requested: int
+    groups: int
+    incomplete: int
+    unmatched: int
+    locality: Locality | None
+
+    def __str__(self) -> str:
+        if not self.offered:
+            return "Placement names no candidate for it"
+        causes = [
+            f"{number} {text}"
+            for number, text in (
+                (self.incomplete, "not wholly free"),
+                (self.unmatched, "with a function that no alias accepts"),
+            )
+            if number
+        ]
+        free = self.groups - self.incomplete - self.unmatched
+        causes.append(f"{free} that can be taken whole")
+        text = (
+            f"the flavor asks for {self.requested} functions;"
+            f" {self.groups} groups have some of these free:"
+            f" {', '.join(causes)}"
+        )
+        if self.locality is not None:
+            text += f", but not enough of them with {self.locality}"
+        return text
+
+
+def rejection(
+    pools: Sequence[Pool],
+    requests: Sequence[AliasRequest],
+    offered: Sequence[Candidate],
+    locality: Locality | None = None,
+) -> Rejection:
+    """Return why ``build`` found no candidate, with the same arguments."""
+    relevant = [p for p in pools if any(r.accepts(p) for r in requests)]
+    keys = {pool.group_key for pool in relevant}
+    members = [pool for pool in pools if pool.group_key in keys]
+    totals: collections.Counter[tuple[str | None, str | None]] = (
+        collections.Counter()
+    )
+    for pool in members:
+        totals[pool.group_key] += pool.count
+    incomplete = {
+        pool.group_key
+        for pool in members
+        if pool.group_size not in (None, totals[pool.group_key])
+    }
+    mapped = [r for r in requests if offered and _is_mapped(r, offered[0])]
+    named = [_named(request, offered) for request in mapped]
+    aliases = _aliases_of_providers(members, mapped, named)
+    counts = tuple(request.count for request in mapped)
+    groups = _groups(members, aliases, counts, frozenset().union(*named))
+    is_far = locality is not None and any(
+        exact_cover.provider_sets(groups, counts, None)
+    )
+    return Rejection(
+        offered=len(offered),
+        requested=sum(request.count for request in requests),
+        groups=len(keys),
+        incomplete=len(incomplete),
+        unmatched=len(keys) - len(incomplete) - len(groups),
+        locality=locality if is_far else None,
+    )
+
+
 def slots_of(request: AliasRequest, candidate: Candidate) -> list[str]:
     """Return the request groups of an alias: one for each function.
 

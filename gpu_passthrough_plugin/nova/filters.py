@@ -46,6 +46,8 @@ class IommuGroupFilter(_BaseHostFilter):
         """Return whether the host can take it; replace its candidates."""
         try:
             built = _built(host_state, spec_obj)
+            if built == () and LOG.isEnabledFor(logging.DEBUG):
+                _log_rejection(host_state, spec_obj)
         # An exception here would end the request on every other host, too.
         except Exception:
             LOG.exception(
@@ -56,13 +58,25 @@ class IommuGroupFilter(_BaseHostFilter):
             return False
         if built is None:
             return True
-        LOG.debug(
-            "%s has %d candidates of whole IOMMU groups",
-            host_state,
-            len(built),
-        )
+        if built:
+            LOG.debug(
+                "%s has %d candidates of whole IOMMU groups",
+                host_state,
+                len(built),
+            )
         host_state.allocation_candidates = list(built)
         return bool(built)
+
+
+def _log_rejection(host_state: Any, spec_obj: Any) -> None:
+    """Log why no whole group of a host fits, in one line."""
+    why = candidates.rejection(
+        pools.read_pools(host_state.pci_stats.pools),
+        pools.read_requests(spec_obj.pci_requests.requests),
+        host_state.allocation_candidates,
+        validation.locality(spec_obj.flavor.extra_specs),
+    )
+    LOG.debug("%s is rejected: %s", host_state, why)
 
 
 def _built(

@@ -187,3 +187,47 @@ def test_a_place_that_is_not_known_is_none(
     assert passes(host(found, cards(1)), cards(1), locality="same-switch")
     assert not passes(host(found, cards(1)), cards(1), locality="nearby")
     assert "'nearby'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("found", "count", "locality", "why"),
+    [
+        (FOUND[1:-1], 1, {}, "2 groups have some of these free: 2 not wholly"),
+        (FOUND, 3, {}, "2 groups have some of these free: 2 that can be"),
+        (
+            [*card(1), *card(2, node=1)],
+            2,
+            {"locality": "same-node"},
+            "2 that can be taken whole, but not enough of them with same-node",
+        ),
+    ],
+)
+def test_a_rejected_host_is_logged_with_the_reason(
+    found: list[Any],
+    count: int,
+    locality: dict[str, str],
+    why: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sized = [{**p, "iommu_group_size": "4"} for p in found]
+    one = host(sized, cards(count))
+    # Placement does not know yet what is taken.
+    one.allocation_candidates = list(
+        scheduler.placement([*FOUND, *card(3)], cards(count), 4)
+    )
+    with caplog.at_level(logging.DEBUG):
+        assert not passes(one, cards(count), **locality)
+    (line,) = [r for r in caplog.messages if "is rejected" in r]
+    assert why in line
+    assert f"asks for {4 * count} functions" in line
+    assert "\n" not in line
+
+
+def test_a_host_that_placement_names_nothing_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    one = host(FOUND, cards(1))
+    one.allocation_candidates = []
+    with caplog.at_level(logging.DEBUG):
+        assert not passes(one, cards(1))
+    assert "Placement names no candidate for it" in caplog.text
