@@ -322,3 +322,43 @@ def test_a_claim_that_loses_one_unit_frees_the_other(
     assert len(held.units) == 2
     states = sorted(r.state for r in ledger.records())
     assert states == sorted([State.CLAIMED] * 2 + [State.FREE] * 2)
+
+
+def lose_hold_and_die(
+    ledger: PlacementLedger, other: PlacementLedger, consumer: str
+) -> None:
+    """Claim two units as a client that loses one, and dies then."""
+    put = Service.put
+    is_lost = False
+
+    class _Died(Exception):
+        pass
+
+    def put_and_move(service: Service, path: str, body: Json) -> Reply:
+        nonlocal is_lost
+        if is_lost and service is ledger.service:
+            raise _Died
+        reply = put(service, path, body)
+        is_hold = service is ledger.service and path.endswith(consumer)
+        if is_hold and other.allocations():
+            is_lost = True
+            other.move(other.allocation(consumer).units[0], State.FREE)
+        return reply
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Service, "put", put_and_move)
+        with pytest.raises(_Died):
+            ledger.claim(request("gpu:2"), consumer)
+
+
+def test_a_claim_whose_client_died_with_some_of_its_units_is_made_again(
+    ledger: PlacementLedger, placement_url: str
+) -> None:
+    """Not told as held with fewer: all the units of a request, or none."""
+    ledger.publish("h", [unit(1), unit(2)])
+    with closing(PlacementLedger(settings_of(placement_url))) as other:
+        lose_hold_and_die(ledger, other, A)
+        assert len(other.allocation(A).units) == 1
+        held = other.claim(request("gpu:2"), A)
+        assert [r.unit for r in held.units] == [unit(1), unit(2)]
+        assert other.allocations() == (held,)

@@ -38,7 +38,7 @@ from gpu_passthrough_plugin.model.allocation import (
     Weight,
 )
 from gpu_passthrough_plugin.model.request import Request
-from gpu_passthrough_plugin.model.unit import UnitKey
+from gpu_passthrough_plugin.model.unit import UnitKey, UnitRecord
 
 # After a lost race, one of so many best candidates is taken at random.
 _RANDOM_CANDIDATES = 4
@@ -112,7 +112,14 @@ def _held(
         is_same = consumer.user_id == user_id
         return is_same and is_allowed(units[0].record.unit.key.host)
 
-    held = reservations.resume(service, query.consumer, matches_claim)
+    def is_partial(consumer: Consumer, records: Sequence[UnitRecord]) -> bool:
+        functions = [f for r in records for f in r.unit.primaries]
+        count = sum(item.count for item in query.request.items)
+        return consumer.user_id == user_id and len(functions) < count
+
+    held = reservations.resume(
+        service, query.consumer, matches_claim, is_partial
+    )
     if held is None:
         return None
     is_same = names.is_same_request(held.user_id, query.request)
@@ -186,7 +193,12 @@ def claim_units(
     def matches_claim(_: Consumer, units: Sequence[StoredUnit]) -> bool:
         return {unit.record.unit.key for unit in units} == set(keys)
 
-    holding = reservations.resume(service, consumer, matches_claim)
+    def is_partial(holder: Consumer, records: Sequence[UnitRecord]) -> bool:
+        is_some = {record.unit.key for record in records} < set(keys)
+        # Else these are all that it claimed: the caller asks for more.
+        return is_some and len(records) < len(holder.allocations)
+
+    holding = reservations.resume(service, consumer, matches_claim, is_partial)
     if holding is not None:
         held = Allocation(
             consumer, holding.host, holding.user_id, holding.units

@@ -65,6 +65,13 @@ class Consumer:
         return self.project_id == names.PROJECT
 
     @property
+    def is_orphan(self) -> bool:
+        """Whether Placement lost it, and made it again without a project."""
+        return self.project_id == names.INCOMPLETE_PROJECT and all(
+            self.amount(uuid) for uuid in self.allocations
+        )
+
+    @property
     def has_only_reservations(self) -> bool:
         return all(
             state_counter.is_reservation(self.amount(uuid))
@@ -89,6 +96,14 @@ class Consumer:
             for unit in fleet.units
             if self.amount(unit.uuid) == unit.usage.amount
             and unit.counter.is_held_by(unit.usage.amount)
+        )
+
+    def is_unused(self, fleet: Fleet) -> bool:
+        """Whether it only claimed its units: none was prepared yet."""
+        return all(
+            unit.counter.is_idle
+            for unit in fleet.units
+            if unit.counter.is_held_by(self.amount(unit.uuid))
         )
 
     def reserved(self, fleet: Fleet) -> tuple[StoredUnit, ...]:
@@ -188,6 +203,26 @@ def _allocation(
     if consumer.is_of_ledger:
         request = names.request_in(consumer.user_id)
     return Allocation(consumer.uuid, units[0].unit.key.host, request, units)
+
+
+def remove_orphans(service: Service, units: Iterable[StoredUnit]) -> bool:
+    """Remove allocations of these units whose consumers Placement lost.
+
+    'placement-manage db online_data_migrations' gives them a consumer of the
+    "incomplete" project.  No client has them: one that claims reads its
+    consumer again before it returns, and only then changes the counter.
+
+    :return: whether there were any.
+    """
+    was_removed = False
+    for unit in units:
+        if unit.record.state.is_held and unit.counter.is_idle:
+            for holder in reading.read_amounts(service, unit.uuid):
+                consumer = read_consumer(service, holder)
+                if consumer is not None and consumer.is_orphan:
+                    service.delete(f"/allocations/{holder}")
+                    was_removed = True
+    return was_removed
 
 
 def remove_leftovers(service: Service, units: Iterable[StoredUnit]) -> None:

@@ -121,7 +121,8 @@ def _read_units(
     fleet = reading.read_fleet(service, host.name)
     uuids = {stored.uuid for stored in fleet.units}
     _require_only_ledger(service, host, uuids, publication.units)
-    if any(stored.has_leftovers for stored in fleet.units):
+    had_orphans = consumers.remove_orphans(service, fleet.units)
+    if had_orphans or any(s.has_leftovers for s in fleet.units):
         consumers.remove_leftovers(service, fleet.units)
         fleet = reading.read_fleet(service, host.name)
     return fleet
@@ -331,7 +332,7 @@ def _require_only_ledger(
             traits or _has_inventories(service, provider)
         ):
             # Without either it is this driver's, from a moment ago.
-            raise _two_ledgers(provider["name"], key.host)
+            raise _two_ledgers(provider["name"], key.host, traits)
 
 
 def _read_traits(service: Service, uuid: str) -> frozenset[str]:
@@ -352,9 +353,15 @@ def _delete_half_created(service: Service, uuid: str) -> None:
         service.delete(path)
 
 
-def _two_ledgers(name: str, host: str) -> errors.Refused:
+def _two_ledgers(
+    name: str, host: str, traits: frozenset[str]
+) -> errors.Refused:
+    marks = sorted(traits & names.NOVA_DEVICE_TRAITS)
+    owner = "another service, such as Nova,"
+    if marks:
+        owner = f"Nova (trait {', '.join(marks)})"
     return errors.Refused(
-        f"Placement has a provider {name} that is not of this ledger: Nova"
+        f"Placement has a provider {name} that is not of this ledger: {owner}"
         " reports that device itself, and two ledgers would hand it out"
         " twice; either leave it to Nova ([allocation] driver = sql, and"
         f" 'gpu-passthrough nova config'), or on host {host} remove the"

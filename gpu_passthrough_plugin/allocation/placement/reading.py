@@ -32,6 +32,12 @@ from gpu_passthrough_plugin.model.unit import UnitRecord
 # How often a unit is read that other clients change meanwhile.
 _READS = 5
 
+USED_BY_NO_CONSUMER = (
+    "Placement counts it as used and names no consumer; run 'placement-manage"
+    " db online_data_migrations' where Placement runs"
+)
+"""The problem of a unit whose allocation outlived its consumer."""
+
 
 def read_fleet(
     service: Service,
@@ -126,6 +132,16 @@ def with_holders(
 
 
 def _read_record(service: Service, unit: StoredUnit) -> UnitRecord:
+    """Return a unit's record with its consumer.
+
+    :raises MalformedAnswer: when Placement counts the unit as used, and names
+        no consumer.  Of two claims for one new consumer, the slower one may
+        remove the consumer and leave the allocation of the other.
+        Source: placement, handlers/allocation.py
+        (delete_consumers); seen with 16.0.0.
+    :raises Retry: when it changed each time it was read.
+    """
+    is_orphaned = False
     for _ in range(_READS):
         if not unit.record.state.is_held:
             return unit.held_by(None)
@@ -135,12 +151,15 @@ def _read_record(service: Service, unit: StoredUnit) -> UnitRecord:
                 return unit.held_by(consumer)
         if not unit.usage.consumers:
             return unit.held_by(None)
+        is_orphaned = not amounts
         # Its holder gave it back since the fleet was read.
         host = unit.record.unit.key.host
         now = {u.uuid: u for u in read_fleet(service, host).units}
         if unit.uuid not in now:
             break
         unit = now[unit.uuid]
+    if is_orphaned:
+        raise MalformedAnswer(USED_BY_NO_CONSUMER)
     raise retry_changed(f"unit {unit.record.unit.key}", "another holder")
 
 

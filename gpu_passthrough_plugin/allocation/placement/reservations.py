@@ -54,6 +54,7 @@ PATIENT_ATTEMPTS = 8
 _GONE = ("does not exist", "No resource provider")
 
 MatchesClaim = Callable[[Consumer, Sequence[StoredUnit]], bool]
+IsPartial = Callable[[Consumer, Sequence[UnitRecord]], bool]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,14 +70,20 @@ class Holding:
 
 
 def resume(
-    service: Service, uuid: str, matches_claim: MatchesClaim
+    service: Service,
+    uuid: str,
+    matches_claim: MatchesClaim,
+    is_partial: IsPartial,
 ) -> Holding | None:
     """Return what a consumer holds already, or None.
 
     Reservations that an earlier claim of it left are turned into holds, or
-    removed.
+    removed.  Where that claim got only some of its units, and its client died
+    before it gave them back, they are given back.
 
     :param matches_claim: whether these reservations are what is claimed now.
+    :param is_partial: whether these held units are only some of what is
+        claimed now.
     :raises Refused: when its allocations are not of this ledger.
     :raises Retry: when another client was faster.
     """
@@ -91,6 +98,9 @@ def resume(
         )
     fleet = consumers.read_fleet(service, consumer)
     units = consumer.held(fleet)
+    if units and is_partial(consumer, units) and consumer.is_unused(fleet):
+        _give_back(service, uuid, units)
+        return None
     if not units:
         reserved = consumer.reserved(fleet)
         is_whole = len(reserved) == len(consumer.allocations)
@@ -192,7 +202,8 @@ def _hold(
         if is_only_hold(consumer.uuid, unit, now, amounts)
     ]
     if len(won) < len(units):
-        _give_back(service, consumer.uuid, won)
+        claimed = [_claimed(unit, consumer.uuid) for unit in won]
+        _give_back(service, consumer.uuid, claimed)
         raise lost_race(consumer.user_id)
     return tuple(_claimed(unit, consumer.uuid) for unit in units)
 
@@ -250,12 +261,12 @@ def is_only_hold(
 
 
 def _give_back(
-    service: Service, consumer: str, won: Sequence[StoredUnit]
+    service: Service, consumer: str, won: Sequence[UnitRecord]
 ) -> None:
     """Free the units that a claim got, as it did not get all of them."""
-    for unit in won:
+    for record in won:
         with contextlib.suppress(errors.Conflict, errors.Refused):
-            Move(_claimed(unit, consumer), State.FREE, "").carry_out(service)
+            Move(record, State.FREE, "").carry_out(service)
     left = consumers.read_consumer(service, consumer)
     if left is not None:
         consumers.remove_allocations(service, left)
