@@ -29,13 +29,17 @@ class PlacementServer(Server):
 
     :param connection: SQLAlchemy URL of its database; by default a file.
     :param threads: how many requests it serves at once.
+    :param options: more lines of its configuration.
     """
 
     # The user nobody cannot read this Python environment.
     needs_user = False
 
-    def __init__(self, connection: str = "", threads: int = 4) -> None:
+    def __init__(
+        self, connection: str = "", threads: int = 4, options: str = ""
+    ) -> None:
         super().__init__()
+        self._options = options
         self._variables = {"OS_PLACEMENT_CONFIG_DIR": str(self.folder)}
         self._threads = threads
         self._connection = (
@@ -48,7 +52,7 @@ class PlacementServer(Server):
 
     def _prepare(self) -> None:
         (self.folder / "placement.conf").write_text(
-            _CONFIGURATION.format(connection=self._connection)
+            _CONFIGURATION.format(connection=self._connection) + self._options
         )
 
     def _command(self) -> Sequence[str]:
