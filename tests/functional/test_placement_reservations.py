@@ -41,11 +41,15 @@ def ledger(placement_ledger: PlacementLedger) -> PlacementLedger:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Repeat operations as often as ever, after shorter pauses."""
+    """Repeat operations as often as ever, after shorter pauses.
+
+    A reservation's client is taken for dead as soon as it is looked at.
+    """
     monkeypatch.setattr(
         "gpu_passthrough_plugin.allocation.placement.service._INTERVAL_S",
         0.0001,
     )
+    monkeypatch.setattr(reservations, "DEAD_S", 0.0)
 
 
 def stored(ledger: PlacementLedger) -> list[StoredUnit]:
@@ -173,6 +177,21 @@ def test_a_dead_clients_reservations_are_withdrawn(
     assert not has_allocations(ledger, A)
     with pytest.raises(errors.NoValidHost):
         ledger.claim(request("gpu:1"), C)
+
+
+def test_a_young_reservation_is_left_alone(
+    ledger: PlacementLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often another claim tried: its client may be about to hold."""
+    monkeypatch.setattr(reservations, "DEAD_S", 600.0)
+    ledger.publish("h", [unit(1)])
+    reserve(ledger, A, *stored(ledger), user_id="gpu:1")
+    with pytest.raises(errors.Conflict):
+        ledger.claim(request("gpu:1"), B)
+    with pytest.raises(errors.Conflict):
+        ledger.claim_units([unit(1).key], B, "gpu:1")
+    assert has_allocations(ledger, A)
+    assert ledger.claim(request("gpu:1"), A).consumer == A
 
 
 def test_so_they_are_for_given_units(

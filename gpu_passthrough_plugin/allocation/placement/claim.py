@@ -141,8 +141,7 @@ def _none_offered(
     )
     if not best:
         return no_valid_host(service, query.request, query.host)
-    if attempt >= reservations.PATIENT_ATTEMPTS:
-        reservations.withdraw(service, _units_of(fleet, best[0]))
+    reservations.withdraw(service, _units_of(fleet, best[0]), attempt)
     return reservations.lost_race(str(query.request))
 
 

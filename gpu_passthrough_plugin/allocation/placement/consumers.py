@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from gpu_passthrough_plugin.allocation import refusals
 from gpu_passthrough_plugin.allocation.placement import (
@@ -129,9 +129,13 @@ class Consumer:
         }
 
 
+def _path(uuid: str) -> str:
+    return f"/allocations/{uuid}"
+
+
 def read_consumer(service: Service, uuid: str) -> Consumer | None:
     """Return a consumer; None when it has no allocations."""
-    body = service.get(f"/allocations/{uuid}")
+    body = service.get(_path(uuid))
     if not body["allocations"]:
         return None
     with service.readable():
@@ -220,7 +224,7 @@ def remove_orphans(service: Service, units: Iterable[StoredUnit]) -> bool:
             for holder in reading.read_amounts(service, unit.uuid):
                 consumer = read_consumer(service, holder)
                 if consumer is not None and consumer.is_orphan:
-                    service.delete(f"/allocations/{holder}")
+                    service.delete(_path(holder))
                     was_removed = True
     return was_removed
 
@@ -248,12 +252,18 @@ def end_holds(service: Service, uuid: str, counter: StateCounter) -> None:
             _keep_holds(service, consumer)
 
 
-def withdraw_reservations(service: Service, uuid: str) -> None:
+def withdraw_reservations(
+    service: Service,
+    uuid: str,
+    is_withdrawn: Callable[[float | None], bool] = lambda _: True,
+) -> None:
     """Remove from a unit's allocations those that do not hold it.
 
     Their clients notice it when they turn the reservation into a hold.
 
     :param uuid: of the unit's provider.
+    :param is_withdrawn: whether a reservation of so many seconds is removed;
+        None where Placement does not tell its age.
     :raises Retry: when another client changed the same allocations.
     """
     for holder in reading.read_amounts(service, uuid):
@@ -261,7 +271,9 @@ def withdraw_reservations(service: Service, uuid: str) -> None:
         amount = consumer.amount(uuid) if consumer else 0
         counter = read_counter(service, uuid)
         is_held = counter is not None and counter.is_held_by(amount)
-        if consumer and amount and not is_held:
+        if not (consumer and amount) or is_held:
+            continue
+        if is_withdrawn(service.request("GET", _path(holder)).age_s):
             _keep_holds(service, consumer)
 
 
@@ -286,7 +298,7 @@ def _keep_holds(service: Service, consumer: Consumer) -> None:
 def _put(
     service: Service, consumer: Consumer, allocations: Allocations
 ) -> None:
-    path = f"/allocations/{consumer.uuid}"
+    path = _path(consumer.uuid)
     reply = service.put(path, consumer.request_body(allocations))
     if reply.status == 204:
         return

@@ -16,8 +16,8 @@ claim does not rely on the answer of one PUT:
    which Placement would have overlooked in the same way.
 
 A client that dies in between leaves reservations: the next claim by the same
-consumer resumes them, and other clients withdraw them after
-``PATIENT_ATTEMPTS``.
+consumer resumes them, and other clients withdraw them once they are ``DEAD_S``
+old by Placement's own clock.
 """
 
 from __future__ import annotations
@@ -47,8 +47,15 @@ from gpu_passthrough_plugin.allocation.placement.service import (
 )
 from gpu_passthrough_plugin.model.unit import State, UnitRecord
 
+DEAD_S = 6.0
+"""The client of a reservation of this age is taken for dead: a claim holds or
+withdraws what it reserved within a few requests."""
+
 PATIENT_ATTEMPTS = 8
-"""After so many attempts a rival's client is taken for dead."""
+"""After so many attempts it is, where Placement does not tell the age."""
+
+# A reservation that is looked at costs three requests.
+_LOOK_AFTER = 2
 
 # Of a provider.  Source: placement, exception.py; handlers/allocation.py.
 _GONE = ("does not exist", "No resource provider")
@@ -128,8 +135,7 @@ def acquire(
     :raises Unavailable: when Placement does not understand the claim.
     """
     consumers.remove_leftovers(service, units)
-    if attempt >= PATIENT_ATTEMPTS:
-        withdraw(service, units)
+    withdraw(service, units, attempt)
     body = reservation_body(
         units,
         user_id,
@@ -144,14 +150,32 @@ def acquire(
     return _hold(service, reserved, units)
 
 
-def withdraw(service: Service, units: Iterable[StoredUnit]) -> None:
-    """Remove the reservations that other consumers have of free units.
+def withdraw(
+    service: Service, units: Iterable[StoredUnit], attempt: int
+) -> None:
+    """Remove the reservations of free units whose clients are dead.
 
+    :param attempt: how many attempts were made before.
     :raises Retry: when another client changed them meanwhile.
     """
+    if attempt < _LOOK_AFTER:
+        return
     for unit in units:
         if unit.record.is_claimable and not unit.is_offered:
-            consumers.withdraw_reservations(service, unit.uuid)
+            consumers.withdraw_reservations(
+                service, unit.uuid, lambda age_s: is_dead(age_s, attempt)
+            )
+
+
+def is_dead(age_s: float | None, attempt: int) -> bool:
+    """Whether the client of a reservation is taken for dead.
+
+    :param age_s: of the reservation; None where Placement does not tell.
+    :param attempt: how many attempts its rival made before.
+    """
+    if age_s is None:
+        return attempt >= PATIENT_ATTEMPTS
+    return age_s >= DEAD_S
 
 
 def reservation_body(

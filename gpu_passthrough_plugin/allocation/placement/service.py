@@ -44,11 +44,12 @@ _TRAITS_IN_QUERY = 20
 class Reply(NamedTuple):
     """An answer of Placement.
 
-    :param body: empty where the answer has none.
+    :param age_s: since its body was changed; None where it does not say.
     """
 
     status: int
     body: Json
+    age_s: float | None = None
 
 
 class ConflictCode(enum.StrEnum):
@@ -214,7 +215,8 @@ class Service:
                 microversion=version,
                 headers={"Accept": "application/json"},
             )
-        reply = Reply(response.status_code, _json_body(response))
+        age_s = session.age_s(getattr(response, "headers", {}))
+        reply = Reply(response.status_code, _json_body(response), age_s)
         if reply.status == 200:
             with self.readable():
                 answers.require(method, path, reply.body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import email.utils
 import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -151,6 +152,20 @@ def translate_errors(name: str, auth_url: str = "") -> Iterator[None]:
             f"a request to Placement {name} failed ({_class_names(error)});"
             " check [placement]"
         ) from error
+
+
+def age_s(headers: Mapping[str, str]) -> float | None:
+    """Return how long ago an answer's subject was last changed.
+
+    By the server's clock alone; None where it does not say.
+    Source: placement, rest_api_version_history.rst (1.15).
+    """
+    try:
+        changed = email.utils.parsedate_to_datetime(headers["Last-Modified"])
+        now = email.utils.parsedate_to_datetime(headers["Date"])
+        return (now - changed).total_seconds()
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _class_names(error: Exception) -> str:

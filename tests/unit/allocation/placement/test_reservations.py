@@ -104,3 +104,20 @@ def test_only_reservation_and_only_hold(
     # The hold was taken into use meanwhile.
     used = StateCounter(2, Step.PREPARING, False)
     assert checked(used) == (False, is_only_hold)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "attempt", "is_dead"),
+    [
+        (5.0, 20, False),
+        (6.0, 0, True),
+        (-1.0, 20, False),
+        # A Placement that does not tell.
+        (None, 7, False),
+        (None, 8, True),
+    ],
+)
+def test_whose_client_is_dead(
+    age_s: float | None, attempt: int, is_dead: bool
+) -> None:
+    assert reservations.is_dead(age_s, attempt) is is_dead

@@ -102,3 +102,15 @@ def test_keystone_is_named_where_it_does_not_answer() -> None:
             raise exceptions.ConnectFailure(tried.format(url))
         assert str(caught.value).startswith(name)
         assert "w0rd" not in str(caught.value)
+
+
+def test_the_age_is_told_by_the_servers_clock_alone() -> None:
+    headers = {
+        "Date": "Mon, 30 Nov 2026 12:00:09 GMT",
+        "Last-Modified": "Mon, 30 Nov 2026 12:00:01 GMT",
+    }
+    assert session.age_s(headers) == 8.0
+    for name in headers:
+        without = {key: v for key, v in headers.items() if key != name}
+        assert session.age_s(without) is None
+        assert session.age_s({**headers, name: "yesterday"}) is None
