@@ -12,7 +12,6 @@ from gpu_passthrough_plugin.cli.command import (
     Field,
     Lister,
     Shower,
-    nonempty,
     number_from_zero,
     rows,
 )
@@ -62,7 +61,6 @@ def add_request(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--aggregate",
-        type=nonempty,
         metavar="NAME",
         help="only hosts of this aggregate (default: any)",
     )
@@ -72,7 +70,6 @@ def add_host(parser: argparse.ArgumentParser) -> None:
     """Add the option that restricts the choice to one host."""
     parser.add_argument(
         "--host",
-        type=nonempty,
         metavar="HOST",
         help="only this host (default: any)",
     )
@@ -199,6 +196,8 @@ class CandidateList(Lister):
 class AllocationCreate(Shower):
     """Claim the best units for a request: all of them or none."""
 
+    column_names = COLUMNS
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         add_request(parser)
@@ -269,6 +268,8 @@ class AllocationShow(_ConsumerCommand):
 
 class AllocationDelete(_ConsumerCommand):
     """Free the units that a consumer claimed, if no instance uses them."""
+
+    column_names = COLUMNS
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.flow import release

@@ -16,7 +16,7 @@ import cliff.commandmanager
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import logs, output
-from gpu_passthrough_plugin.cli.command import nonempty, one_line_errors
+from gpu_passthrough_plugin.cli.command import one_line_errors
 from gpu_passthrough_plugin.cli.main import DISTRIBUTION
 
 NAMESPACE = "gpu_passthrough_plugin.cli"
@@ -125,7 +125,6 @@ class App(cliff.app.App):
             action="append",
             default=[],
             metavar="FILE",
-            type=nonempty,
             help="read the configuration from FILE; may be repeated, later"
             " files win (default:"
             " /etc/gpu-passthrough/gpu-passthrough.conf when it exists)",
@@ -134,13 +133,11 @@ class App(cliff.app.App):
             "--root",
             default="/",
             metavar="DIR",
-            type=nonempty,
             help="read the host below DIR instead of /",
         )
         parser.add_argument(
             "--recording",
             metavar="FILE",
-            type=nonempty,
             help="read a recorded host (umockdev's text format); it cannot be"
             " changed",
         )

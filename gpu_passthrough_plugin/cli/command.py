@@ -57,16 +57,6 @@ class Field(columns.FormattableColumn[object]):
         return output.flat(self._value, between)
 
 
-def nonempty(text: str) -> str:
-    """Return an argument; refuse an empty one, as of a variable not set.
-
-    :raises ArgumentTypeError: when it is empty or blank.
-    """
-    if not text.strip():
-        raise argparse.ArgumentTypeError("it is empty; give a value")
-    return text
-
-
 def number_from_zero(text: str) -> int:
     """Return an argument that is a whole number.
 
@@ -85,16 +75,37 @@ def one_line_errors(
 ) -> argparse.ArgumentParser:
     """Return the parser, which says in one line what is wrong with a call.
 
-    argparse's usage is mostly options of output formats.
+    argparse's usage is mostly options of output formats. An empty argument
+    is refused as well: it mostly is a shell's variable that was not set.
     """
+    parse = parser.parse_known_args
 
     def error(message: str) -> NoReturn:
         output.print_error(f"{message}; see '{prog} --help'")
         parser.exit(2)
 
+    def parse_nonempty(*args: Any, **kwargs: Any) -> Any:
+        namespace, rest = parse(*args, **kwargs)
+        for action in parser._actions:
+            if _is_empty(getattr(namespace, action.dest, None)):
+                name = next(iter(action.option_strings), action.metavar)
+                expected = action.option_strings and action.metavar
+                error(
+                    f"{name or action.dest} is empty; expected"
+                    f" {expected or 'a value'}"
+                )
+        return namespace, rest
+
     # cliff makes the parser, and does not ask for its class.
     parser.error = error  # type: ignore[method-assign]
+    parser.parse_known_args = parse_nonempty  # type: ignore[method-assign]
     return parser
+
+
+def _is_empty(argument: object) -> bool:
+    """Return whether an argument, or one of several, is a blank text."""
+    several = argument if isinstance(argument, list) else [argument]
+    return any(isinstance(v, str) and not v.strip() for v in several)
 
 
 class Command(cliff.command.Command):
@@ -106,9 +117,12 @@ class Command(cliff.command.Command):
         it keeps few of root's capabilities.
     :cvar runs_tools: whether it runs the host's own tools, so that it keeps
         all of them.
+    :cvar column_names: of what it prints; a command that changes something
+        has them, so that a wrong choice of columns is refused before it acts.
     """
 
     status = 0
+    column_names: ClassVar[tuple[str, ...]] = ()
     reads_only: ClassVar[bool] = False
     runs_tools: ClassVar[bool] = False
 
@@ -116,21 +130,36 @@ class Command(cliff.command.Command):
         options = self.app.options
 
         def act() -> int:
-            if options.recording is not None and options.root != _ROOT:
-                raise errors.Invalid(
-                    f"--root {options.root} and --recording"
-                    f" {options.recording} are two hosts; expected one"
-                )
+            report = getattr(parsed_args, "report", None)
+            _require_one_host(options.root, options.recording, report)
+            self.require_columns(parsed_args, self.columns_of(parsed_args))
             if getattr(self.app, "is_own_process", False):
                 self.context.confine(
                     reads_only=self.reads_only,
                     runs_tools=self.runs_tools,
-                    is_foreign=bool(getattr(parsed_args, "report", None)),
+                    is_foreign=bool(report),
                 )
             super(Command, self).run(parsed_args)
             return self.status
 
         return output.run(act, is_debug=options.debug)
+
+    def columns_of(self, _parsed_args: argparse.Namespace) -> tuple[str, ...]:
+        """Return the columns of what a call prints; empty if not known yet."""
+        return self.column_names
+
+    def require_columns(
+        self, parsed_args: argparse.Namespace, names: Iterable[str]
+    ) -> None:
+        """Raise if a column that was chosen is none: cliff would leave it out.
+
+        :param names: of the columns; empty if not known yet.
+        :raises Invalid: naming the columns.
+        """
+        for option, dest in _COLUMN_OPTIONS.items():
+            if names:
+                chosen = getattr(parsed_args, dest, None) or ()
+                _require_columns(names, chosen, option)
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         raise NotImplementedError
@@ -148,6 +177,31 @@ class Command(cliff.command.Command):
         """Return the context that the global options select."""
         options = self.app.options
         return Context(options.root, options.recording, options.config_file)
+
+
+_COLUMN_OPTIONS = {"-c": "columns", "--sort-column": "sort_columns"}
+
+
+def _require_one_host(
+    root: str, recording: str | None, report: str | None
+) -> None:
+    """Raise if options name two hosts, of which one would be ignored.
+
+    :raises Invalid: naming both.
+    """
+    named = [
+        f"{option} {path}"
+        for option, path in (
+            ("--root", None if root == _ROOT else root),
+            ("--recording", recording),
+            ("--report", report),
+        )
+        if path is not None
+    ]
+    if len(named) > 1:
+        raise errors.Invalid(
+            f"{named[0]} and {named[1]} are two hosts; expected one"
+        )
 
 
 # The two directions of sorting stay: argparse cannot print a usage without
@@ -184,10 +238,6 @@ class _Formats:
 def _require_columns(
     names: Iterable[str], chosen: Iterable[str], option: str
 ) -> None:
-    """Raise if a column that was chosen is none: cliff would leave it out.
-
-    :raises Invalid: naming the columns.
-    """
     columns = {name.lower().replace(" ", "_") for name in names}
     for name in chosen:
         if name.lower().strip().replace(" ", "_") not in columns:
@@ -209,8 +259,7 @@ class Lister(_Formats, Command, cliff.lister.Lister):
     def produce_output(
         self, parsed_args: argparse.Namespace, names: Any, data: Any
     ) -> int:
-        _require_columns(names, parsed_args.columns, "-c")
-        _require_columns(names, parsed_args.sort_columns, "--sort-column")
+        self.require_columns(parsed_args, names)
         if not data and self.empty:
             output.say(self.empty)
         if parsed_args.formatter in output.FLAT:
@@ -235,7 +284,7 @@ class Shower(_Formats, Command, cliff.show.ShowOne):
     def produce_output(
         self, parsed_args: argparse.Namespace, names: Any, data: Any
     ) -> int:
-        _require_columns(names, parsed_args.columns, "-c")
+        self.require_columns(parsed_args, names)
         if parsed_args.formatter in output.FLAT:
             between = output.separator(parsed_args.formatter)
             data = tuple(f.flat(between) for f in data)
@@ -255,6 +304,8 @@ def rows(*lines: Iterable[object]) -> tuple[tuple[Field, ...], ...]:
 
 class DryRunCommand(Lister):
     """A command that prints its plan, and with ``--dry-run`` only that."""
+
+    column_names = CHANGES
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

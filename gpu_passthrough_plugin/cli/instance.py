@@ -45,6 +45,8 @@ class InstanceBoot(Shower):
     A step that fails rolls back the steps before it.
     """
 
+    column_names = COLUMNS
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
@@ -76,6 +78,8 @@ class InstanceRelease(Shower):
 
     The exit status is 1 if a unit was quarantined.
     """
+
+    column_names = COLUMNS
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

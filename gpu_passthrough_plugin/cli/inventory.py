@@ -10,7 +10,6 @@ from gpu_passthrough_plugin.cli.command import (
     Command,
     Lister,
     Shower,
-    nonempty,
     rows,
 )
 from gpu_passthrough_plugin.cli.output import say
@@ -109,6 +108,8 @@ class InventorySync(Lister):
     The exit status is 1 if another machine published under this host's name.
     """
 
+    column_names = COLUMNS
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
@@ -166,6 +167,8 @@ class InventoryHosts(Lister):
 
 
 class _HostCommand(Shower):
+    column_names = HOSTS
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
@@ -183,7 +186,6 @@ class InventoryCordon(_HostCommand):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             "--reason",
-            type=nonempty,
             default="by the operator",
             metavar="TEXT",
             help="shown wherever the host is listed",

@@ -145,6 +145,9 @@ class NovaConfig(Lister):
         )
         return parser
 
+    def columns_of(self, parsed_args: argparse.Namespace) -> tuple[str, ...]:
+        return SHOWN if parsed_args.folder is None else WRITTEN
+
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.flow import nova
 

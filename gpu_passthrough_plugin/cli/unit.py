@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
-from gpu_passthrough_plugin.cli.command import Lister, Shower, nonempty, rows
+from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
 from gpu_passthrough_plugin.cli.context import Context
 from gpu_passthrough_plugin.cli.inventory import (
     MALFORMED,
@@ -86,6 +86,8 @@ class UnitList(Lister):
 
 
 class _UnitCommand(Shower):
+    column_names = COLUMNS
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument(
@@ -120,7 +122,6 @@ class UnitQuarantine(_UnitCommand):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             "--reason",
-            type=nonempty,
             metavar="TEXT",
             help="shown wherever the unit is listed (default: the reason that"
             " it has, else 'by the operator')",

@@ -34,7 +34,7 @@ def test_an_empty_consumer_is_not_a_new_one(cli: Cli) -> None:
     create = ("allocation", "create", "--request", "gpu:1")
     status, out, err = cli(*create, "--consumer", "")
     assert (status, out) == (2, "")
-    assert "'' is not a UUID" in err
+    assert "--consumer is empty; expected UUID" in err
     status, out, err = cli("allocation", "list", "-f", "value")
     assert (status, out.strip()) == (0, "")
     assert "no consumer" in err
@@ -119,3 +119,41 @@ def test_what_no_rows_mean(cli: Cli, tmp_path: Path) -> None:
         assert (status, out.strip(), err.count("\n")) == (0, "", 1)
         assert "gpu-passthrough inventory" in err
         assert asked(cli, *call) == []
+
+
+def test_a_wrong_column_is_refused_before_the_act(
+    cli: Cli, tmp_path: Path
+) -> None:
+    before = asked(cli, "inventory", "hosts"), asked(cli, "unit", "list")
+    folder = str(tmp_path / "nova")
+    seed = ("--recording", recorded_tree.SEED)
+    for verb in (
+        ("allocation", "create", "--request", "gpu:1"),
+        ("inventory", "cordon", "hyhive"),
+        ("unit", "quarantine", CARDS[0]),
+        (*seed, "nova", "config", "-o", folder),
+    ):
+        status, out, err = cli(*verb, "-c", "Foo")
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert "-c 'Foo' is not a column" in err
+    assert asked(cli, "allocation", "list") == []
+    assert not (tmp_path / "nova").exists()
+    assert before == (
+        asked(cli, "inventory", "hosts"),
+        asked(cli, "unit", "list"),
+    )
+    status, _, err = cli(
+        *seed, "nova", "config", "-o", folder, "--sort-column", "Contents"
+    )
+    assert (status, "--sort-column 'Contents'" in err) == (2, True)
+
+
+def test_two_hosts_are_refused(cli: Cli) -> None:
+    verify = ("host", "verify", "--report", "/nonexistent")
+    for option, path in (
+        ("--root", "/usr"),
+        ("--recording", recorded_tree.SEED),
+    ):
+        status, out, err = cli(option, path, *verify)
+        assert (status, out) == (2, "")
+        assert f"{option} {path} and --report /nonexistent are two" in err
