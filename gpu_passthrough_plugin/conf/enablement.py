@@ -143,7 +143,8 @@ def _named(section: Section, option: cfg.Opt) -> str | None:
         return None if name == AUTO else name
     names = installed_drivers(f"{_NAMESPACE}{option.dest}")
     if name not in names:
-        section.fault(option, expected_driver(names))
+        expected = expected_driver({*names, str(option.default)})
+        section.fault(option, expected)
     return name
 
 

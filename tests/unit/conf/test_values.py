@@ -90,3 +90,14 @@ def test_each_module_that_cannot_be_blacklisted_is_named(
         for fault in caught.value.faults
     ]
     assert names == ["'vfio-pci'", "'a b'", "'iommufd'"]
+
+
+@pytest.mark.parametrize("option", ["iommu", "bootloader", "initramfs"])
+def test_the_default_is_among_the_expected_drivers(
+    tmp_path: Path, option: str
+) -> None:
+    with pytest.raises(errors.Faults) as caught:
+        loaded(tmp_path, f"[enablement]\n{option} = nosuch\n")
+    (fault,) = caught.value.faults
+    names = fault.partition("one of: ")[2].partition(";")[0].split(", ")
+    assert "auto" in names and names == sorted(names)
