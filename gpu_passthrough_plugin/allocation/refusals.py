@@ -302,7 +302,8 @@ def consumer_holds_other(
     """
     return errors.Refused(
         f"consumer {consumer} already holds {request} on host {host};"
-        " release that before claiming anything else"
+        f" run 'gpu-passthrough allocation delete {consumer}' first, or, where"
+        f" an instance uses it, 'gpu-passthrough instance release {consumer}'"
     )
 
 

@@ -20,7 +20,7 @@ from gpu_passthrough_plugin.cli.inventory import MALFORMED
 from gpu_passthrough_plugin.cli.output import say
 from gpu_passthrough_plugin.model import trait
 from gpu_passthrough_plugin.model.allocation import Allocation
-from gpu_passthrough_plugin.model.instance import parse_uuid
+from gpu_passthrough_plugin.model.instance import parse_consumer, parse_uuid
 from gpu_passthrough_plugin.model.request import Request
 
 CANDIDATES = ("Host", "Units", "Score")
@@ -213,15 +213,25 @@ class AllocationCreate(Shower):
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         context = self.context
         consumer = parsed_args.consumer
-        # An empty one is a shell's variable that was not set.
-        uuid = str(uuids.uuid4()) if consumer is None else parse_uuid(consumer)
+        uuid = parse_consumer(
+            str(uuids.uuid4()) if consumer is None else consumer
+        )
         ledger = context.changed_ledger
         request = read_request(context, parsed_args, nodes(parsed_args))
+        is_held = consumer is not None and _holds_units(context, uuid)
         allocation = ledger.claim(request, uuid, host=parsed_args.host)
         units = ", ".join(str(r.unit.key) for r in allocation.units)
         # Also where stdout fails: no other place has a new UUID.
-        say(f"claimed {units} for {allocation.consumer}")
+        done = "already held:" if is_held else "claimed"
+        say(f"{done} {units} for {uuid}")
         return self.fields(dict(zip(COLUMNS, row(allocation), strict=True)))
+
+
+def _holds_units(context: Context, consumer: str) -> bool:
+    try:
+        return bool(context.ledger.allocation(consumer).units)
+    except errors.Refused:
+        return False
 
 
 class AllocationList(Lister):

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli.command import (
     Command,
     Lister,
@@ -186,15 +187,17 @@ class InventoryCordon(_HostCommand):
         parser = super().get_parser(prog_name)
         parser.add_argument(
             "--reason",
-            default="by the operator",
             metavar="TEXT",
-            help="shown wherever the host is listed",
+            help="shown wherever the host is listed (default: the reason that"
+            " it has, else 'by the operator')",
         )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        record = self.context.changed_ledger.cordon(
-            parsed_args.host, parsed_args.reason
+        from gpu_passthrough_plugin.flow import inventory
+
+        record = inventory.cordon(
+            self.context.changed_ledger, parsed_args.host, parsed_args.reason
         )
         return self.fields(dict(zip(HOSTS, host_row(record), strict=True)))
 
@@ -211,5 +214,16 @@ class DbSync(Command):
     """Create the ledger's schema, or upgrade it to this release's."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        version = self.context.changed_ledger.sync()
-        say(f"ledger schema is up to date ({version})")
+        ledger = self.context.changed_ledger
+        try:
+            before = ledger.version()
+        except errors.Unavailable:
+            before = ""  # no file yet; else sync() says why
+        version = ledger.sync()
+        name = f"ledger {ledger.location}"
+        if not before:
+            say(f"created {name}, schema {version}")
+        elif before != version:
+            say(f"upgraded {name} from schema {before} to {version}")
+        else:
+            say(f"{name} is up to date, schema {version}")

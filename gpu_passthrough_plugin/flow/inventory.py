@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation.driver import LedgerDriver
 from gpu_passthrough_plugin.discovery import facts as host_facts
 from gpu_passthrough_plugin.flow import sanitise, teardown
 from gpu_passthrough_plugin.flow.context import (
@@ -11,7 +12,11 @@ from gpu_passthrough_plugin.flow.context import (
     require_here,
 )
 from gpu_passthrough_plugin.flow.recovery import locked_and_recovered
-from gpu_passthrough_plugin.model.allocation import SyncReport
+from gpu_passthrough_plugin.model.allocation import (
+    DISABLED_BY_NOVA,
+    HostRecord,
+    SyncReport,
+)
 from gpu_passthrough_plugin.model.reading import known
 from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
 
@@ -36,6 +41,26 @@ def publish(context: HostContext, *, replaces: bool = False) -> SyncReport:
 BY_OPERATOR = "by the operator"
 
 
+def cordon(ledger: LedgerDriver, host: str, reason: str | None) -> HostRecord:
+    """Offer no unit of a host to new claims; return its record.
+
+    :param reason: replaces the one of a host that is cordoned already; None
+        keeps that, and is ``BY_OPERATOR`` for any other host.
+    :raises Refused: when the ledger has no such host.
+    """
+    if reason is None:
+        record = ledger.host(host)
+        # What Nova disabled, and what is malformed, may cease to be.
+        is_kept = (
+            record is not None
+            and record.is_cordoned
+            and not record.is_malformed
+            and record.reason != DISABLED_BY_NOVA
+        )
+        reason = record.reason if record and is_kept else ""
+    return ledger.cordon(host, reason or BY_OPERATOR)
+
+
 def quarantine(
     context: HostContext, key: UnitKey, reason: str | None
 ) -> UnitRecord:
@@ -48,9 +73,12 @@ def quarantine(
     with locked_and_recovered(context):
         record = context.ledger.unit(key)
         if record.consumer:
+            is_instances = record.state is not State.CLAIMED
+            verb = "instance release" if is_instances else "allocation delete"
             raise errors.Refused(
-                f"unit {key} is {record.state} for {record.consumer};"
-                f" release {record.consumer} first"
+                f"unit {key} is {record.state} for {record.consumer}; run"
+                f" 'gpu-passthrough {verb} {record.consumer}' on {key.host}"
+                " first"
             )
         if record.state is State.QUARANTINED and reason in (
             None,

@@ -59,6 +59,13 @@ class Weight(enum.StrEnum):
     SPREAD = "spread"
 
 
+DISABLED_BY_NOVA = (
+    "its compute service is disabled; run 'openstack compute service set"
+    " --enable'"
+)
+"""The reason of a host that no operator cordoned here."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class HostRecord:
     """A host as the ledger has it.

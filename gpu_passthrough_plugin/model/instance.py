@@ -10,6 +10,10 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Rebind
 
+# Not one that exists, or that anything uses by default.
+_EXAMPLE = "5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11"
+_NIL = str(uuids.UUID(int=0))
+
 
 def parse_uuid(text: str) -> str:
     """Return a UUID in its canonical form.
@@ -20,8 +24,23 @@ def parse_uuid(text: str) -> str:
         return str(uuids.UUID(text))
     except ValueError as error:
         raise errors.Invalid(
-            f"{text!r} is not a UUID; expected one such as {uuids.UUID(int=0)}"
+            f"{text!r} is not a UUID; expected one such as {_EXAMPLE}"
         ) from error
+
+
+def parse_consumer(text: str) -> str:
+    """Return the UUID of a new consumer in its canonical form.
+
+    :raises Invalid: when the text is not a UUID, or is the nil UUID, which
+        stands for none.  Source: RFC 9562, section 5.9.
+    """
+    uuid = parse_uuid(text)
+    if uuid == _NIL:
+        raise errors.Invalid(
+            f"{text!r} is the nil UUID, which stands for no consumer; expected"
+            f" one such as {_EXAMPLE}"
+        )
+    return uuid
 
 
 class Phase(enum.StrEnum):

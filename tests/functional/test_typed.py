@@ -6,9 +6,13 @@ import csv
 import subprocess
 from pathlib import Path
 
+from gpu_passthrough_plugin.allocation.driver import LedgerSettings
+from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
+from gpu_passthrough_plugin.allocation.sql.schema import REVISIONS
 from gpu_passthrough_plugin.discovery import recorded_tree
 from tests.functional import test_commands
 from tests.functional.test_commands import CARDS, COMMAND, Cli, asked
+from tests.functional.test_ledger_migrations import migrate
 
 cli = test_commands.cli
 
@@ -107,7 +111,11 @@ def test_what_no_rows_mean(cli: Cli, tmp_path: Path) -> None:
     config.write_text(
         f"[DEFAULT]\nhost = hyhive\nstate_path = {tmp_path}/empty\n"
     )
-    assert cli("--config-file", str(config), "db", "sync")[0] == 0
+    sync = ("--config-file", str(config), "db", "sync")
+    ledger = f"ledger sqlite:///{tmp_path}/empty/ledger.sqlite"
+    for said in (f"created {ledger}, schema", f"{ledger} is up to date, sch"):
+        status, _, err = cli(*sync)
+        assert (status, err.startswith(said)) == (0, True)
     for verb in (
         ("inventory", "list"),
         ("inventory", "hosts"),
@@ -157,3 +165,52 @@ def test_two_hosts_are_refused(cli: Cli) -> None:
         status, out, err = cli(option, path, *verify)
         assert (status, out) == (2, "")
         assert f"{option} {path} and --report /nonexistent are two" in err
+
+
+def test_an_older_ledger_is_upgraded(cli: Cli, tmp_path: Path) -> None:
+    config, url = tmp_path / "old.conf", f"sqlite:///{tmp_path}/old.sqlite"
+    config.write_text(f"[database]\nconnection = {url}\n")
+    database = SqlLedger(LedgerSettings(url)).database
+    with database.engine.begin() as connection:
+        migrate(connection, "0001")
+    database.close()
+    state = ("--config-file", str(tmp_path / "gpu-passthrough.conf"))
+    status, _, err = cli(*state, "--config-file", str(config), "db", "sync")
+    said = f"upgraded ledger {url} from schema 0001 to {REVISIONS[-1]}\n"
+    assert (status, err) == (0, said)
+
+
+def test_a_cordon_keeps_its_reason(cli: Cli) -> None:
+    call = ("inventory", "cordon", "hyhive")
+    for words, reason in (
+        ((), "by the operator"),
+        (("--reason", "disk"), "disk"),
+        ((), "disk"),
+        (("--reason", "fan"), "fan"),
+    ):
+        assert asked(cli, *call, *words)["Reason"] == reason
+    asked(cli, "inventory", "uncordon", "hyhive")
+    assert asked(cli, *call)["Reason"] == "by the operator"
+
+
+def test_a_claim_that_is_repeated(cli: Cli) -> None:
+    uuid = "5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11"
+    create = ("allocation", "create", "--consumer", uuid, "--request")
+    for said in ("claimed ", "already held: "):
+        status, _, err = cli(*create, "gpu:1")
+        assert (status, err.startswith(f"{said}hyhive/")) == (0, True)
+        assert err.endswith(f" for {uuid}\n")
+    delete = f"'gpu-passthrough allocation delete {uuid}'"
+    for call in ((*create, "gpu:2"), ("unit", "quarantine", CARDS[0])):
+        status, _, err = cli(*call)
+        assert (status, delete in err) == (1, True)
+
+
+def test_the_nil_uuid_is_no_consumer(cli: Cli) -> None:
+    nil = "00000000-0000-0000-0000-000000000000"
+    create = ("allocation", "create", "--request", "gpu:1", "--consumer")
+    for text in (nil, nil.replace("-", "")):
+        status, out, err = cli(*create, text)
+        assert (status, out, "nil UUID" in err) == (2, "", True)
+    _, _, err = cli(*create, "x")
+    assert "is not a UUID" in err and nil not in err

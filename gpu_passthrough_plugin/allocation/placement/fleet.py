@@ -20,13 +20,11 @@ from gpu_passthrough_plugin.allocation.placement.state_counter import (
     StateCounter,
     Usage,
 )
-from gpu_passthrough_plugin.model.allocation import HostRecord
-from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
-
-_DISABLED_BY_NOVA = (
-    "its compute service is disabled; run 'openstack compute service set"
-    " --enable'"
+from gpu_passthrough_plugin.model.allocation import (
+    DISABLED_BY_NOVA,
+    HostRecord,
 )
+from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ class Host:
         is_cordoned = names.CORDONED_TRAIT in self.traits
         reason = "".join(self._texts(names.CORDON_REASON))
         if self.is_disabled_by_nova and not is_cordoned:
-            reason = _DISABLED_BY_NOVA
+            reason = DISABLED_BY_NOVA
         return HostRecord(
             name=self.name,
             generation=self.generation,
