@@ -25,8 +25,10 @@ class _OneLine(logging.Formatter):
     """An error as commands print theirs; other records with their time."""
 
     def format(self, record: logging.LogRecord) -> str:
-        if record.levelno < logging.WARNING or record.exc_info:
+        if record.exc_info:
             return super().format(record)
+        if record.levelno < logging.WARNING:
+            return printable(super().format(record))
         # cliff logs what a command of its own, such as help, fails with.
         error: object = record.msg
         text = record.getMessage()
@@ -35,6 +37,14 @@ class _OneLine(logging.Formatter):
         text = printable(" ".join(text.split()))
         kind = "" if record.levelno >= logging.ERROR else "warning: "
         return f"gpu-passthrough: {kind}{text}"
+
+
+class _File(logging.Formatter):
+    """A line each; what others wrote can neither end it nor colour it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.exc_info else printable(text)
 
 
 def configure(stderr: TextIO, verbosity: int, log_file: str | None) -> None:
@@ -57,7 +67,7 @@ def configure(stderr: TextIO, verbosity: int, log_file: str | None) -> None:
         raise errors.Invalid(
             f"cannot write --log-file {log_file or repr('')}: {error.strerror}"
         ) from error
-    file.setFormatter(logging.Formatter(_TIMED))
+    file.setFormatter(_File(_TIMED))
     file.addFilter(lambda record: _is_for_file(record, verbosity))
     root.addHandler(file)
     shown = logging.getLogger(_SHOWN)

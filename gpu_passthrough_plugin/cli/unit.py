@@ -62,8 +62,10 @@ def key_of_member(key: UnitKey, records: Iterable[UnitRecord]) -> UnitKey:
     :param key: the host, and the address of any function.
     :param records: the host's units.
     """
-    for record in records:
-        unit = record.unit
+    units = [record.unit for record in records]
+    if any(unit.key == key for unit in units):
+        return key
+    for unit in units:
         if key.address in {f.address for f in unit.functions}:
             return unit.key
     return key

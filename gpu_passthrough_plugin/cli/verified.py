@@ -178,9 +178,8 @@ def text(result: Verification, width: int | None) -> Iterator[str]:
 
 
 def _functions(findings: tuple[Verified, ...]) -> Iterator[str]:
-    is_bad = sum(v.status is Status.FAIL for v in findings)
     if findings:
-        good = len(findings) - is_bad
+        good = sum(v.status is Status.PASS for v in findings)
         yield f"{good} of {len(findings)} functions are ready for guests"
     for verified in findings:
         group = verified.iommu_group

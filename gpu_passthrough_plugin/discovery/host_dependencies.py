@@ -76,7 +76,7 @@ def _route_uses(network: HostNetwork) -> list[HostUse] | Unknown:
         what = f"{'default route' if is_default else 'route'} ({interface})"
         chains = network.functions(interface)
         if not isinstance(chains, Unknown):
-            needed += _uses(chains, what)
+            needed += _uses(chains, what, is_route=not is_default)
         elif is_default or chains.why is not Why.MISSING:
             return chains.at(what)
         # Otherwise a guest's own network or a tunnel: what carries it has a
@@ -165,6 +165,12 @@ def _physical_use(tree: Tree, use: HostUse) -> HostUse | Unknown | None:
 
 
 def _uses(
-    chains: Mapping[Address, tuple[str, ...]], what: str
+    chains: Mapping[Address, tuple[str, ...]],
+    what: str,
+    *,
+    is_route: bool = False,
 ) -> list[HostUse]:
-    return [HostUse(address, what, via) for address, via in chains.items()]
+    return [
+        HostUse(address, what, via, is_route)
+        for address, via in chains.items()
+    ]

@@ -133,6 +133,7 @@ def plan(
     )
     notes = (
         *bootloader.notes,
+        *_dropped_notes(desired, history),
         *_late_notes(desired),
         *_removal_notes(desired, installation),
     )
@@ -150,6 +151,21 @@ def _configured(
         for places in (configured.sources, configured.entries)
         for place, words in places.items()
     }
+
+
+def _dropped_notes(
+    desired: DesiredState, history: History | None
+) -> Iterator[str]:
+    """Yield what was bound at boot until now, and will not be any more."""
+    kept = {target.address for target in desired.targets}
+    before = history.enablement.targets if history else ()
+    dropped = [str(t.address) for t in before if t.address not in kept]
+    if dropped:
+        yield (
+            f"{', '.join(dropped)}: no longer bound to vfio-pci from the next"
+            " boot on, because [discovery] select and --select do not select"
+            " it now; select it, too, to keep it"
+        )
 
 
 def _late_notes(desired: DesiredState) -> tuple[str, ...]:

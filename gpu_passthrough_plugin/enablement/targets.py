@@ -41,7 +41,7 @@ def selection(
         fault
         for selector in required
         if not any(_matches(selector, group) for group in assignable)
-        for fault in _faults(selected, selector)
+        for fault in _faults(groups, selector)
     ]
     if faults:
         raise errors.Refused("; ".join(faults))
@@ -55,14 +55,27 @@ def _matches(selector: Selector, group: Group) -> bool:
     return any(selector.matches(m.function) for m in group.primaries)
 
 
-def _faults(selected: Sequence[Group], selector: Selector) -> Iterator[str]:
-    groups = [group for group in selected if _matches(selector, group)]
-    if not groups:
+def _faults(groups: Sequence[Group], selector: Selector) -> Iterator[str]:
+    selected = [group for group in groups if _matches(selector, group)]
+    others = [
+        str(member.address)
+        for group in groups
+        for member in group.members
+        if not selected and selector.matches(member.function)
+    ]
+    if others:
+        more = f" and {len(others) - 1} more" if others[1:] else ""
+        yield (
+            f"{selector.text} selects only {others[0]}{more}, which cannot be"
+            " assigned by itself, such as a bridge; select a device that is"
+            " not a bridge, by its address or its ids"
+        )
+    elif not selected:
         yield (
             f"{selector.text} selects no function of this host; see"
             " 'gpu-passthrough device list'"
         )
-    for group in groups:
+    for group in selected:
         yield f"{selector.text} cannot be assigned: {_reasons(group)}"
 
 

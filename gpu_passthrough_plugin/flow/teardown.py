@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import uuid as uuids
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
@@ -14,6 +15,7 @@ from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.flow.sanitise import check_clean, sanitise
 from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.formats.host_devices import host_functions
+from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
@@ -52,17 +54,38 @@ def is_without(
     ledger can write it: only the live XML shows what a guest has.  What
     cannot be read in it counts as no function.
     """
+    return _is_without(
+        hypervisor, uuid, _functions(records), if_unreadable=True
+    )
+
+
+def _functions(records: Iterable[UnitRecord]) -> set[Address]:
+    return {f.address for record in records for f in record.unit.functions}
+
+
+def _is_without(
+    hypervisor: Hypervisor,
+    uuid: str,
+    functions: AbstractSet[Address],
+    *,
+    if_unreadable: bool,
+) -> bool:
+    """Return whether a guest runs and has none of these functions.
+
+    :param if_unreadable: what to return where the live XML, or a word of it
+        that may name a function, cannot be read.
+    """
     live = hypervisor.live_xml(uuid)
     if live is None:
         return False
     try:
         root = domain_xml.tree(live.encode(), uuid).getroot()
     except errors.Invalid:
-        return True
-    functions = set(host_functions(root).addresses)
-    return functions.isdisjoint(
-        f.address for record in records for f in record.unit.functions
-    )
+        return if_unreadable
+    taken = host_functions(root)
+    if taken.unreadable and not if_unreadable:
+        return False
+    return functions.isdisjoint(taken.addresses)
 
 
 def quarantine_unused(
@@ -121,7 +144,7 @@ def give_back(
     for state in (State.PREPARING, State.ACTIVE):
         context.move(uuid, state, State.RELEASING)
     if hypervisor and hypervisor.live_xml(uuid) is not None:
-        done.append(_stop(hypervisor, uuid, stop_timeout_s))
+        done.append(_stop(context, hypervisor, instance, stop_timeout_s))
         context.say(done[-1])
     context.move(uuid, State.RELEASING, State.SANITISING)
     for record in context.held(uuid):
@@ -144,7 +167,24 @@ def give_back(
     return tuple(done)
 
 
-def _stop(hypervisor: Hypervisor, uuid: str, stop_timeout_s: float) -> str:
+def _stop(
+    context: HostContext,
+    hypervisor: Hypervisor,
+    instance: Instance,
+    stop_timeout_s: float,
+) -> str:
+    """Stop a guest, unless it has none of the units; return what was done.
+
+    libvirt may have started a domain of this UUID without them, as when it
+    is defined and starts with the host.
+    """
+    uuid = instance.uuid
+    functions = {rebind.address for rebind in instance.rebinds}
+    functions |= _functions(context.held(uuid))
+    if functions and _is_without(
+        hypervisor, uuid, functions, if_unreadable=False
+    ):
+        return f"guest {uuid} runs without these units, and was left running"
     if stop_timeout_s and hypervisor.shut_down(uuid, stop_timeout_s):
         return "guest shut down"
     hypervisor.destroy(uuid)

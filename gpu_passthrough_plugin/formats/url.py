@@ -49,11 +49,22 @@ def redacted(url: str) -> str:
 
 
 def secrets(url: str) -> frozenset[str]:
-    """Return every part of a URL that may be a password, as it may appear."""
+    """Return every part of a URL that may be a password, as it may appear.
+
+    Without those that are too short to be hidden in a message.
+    """
+    return frozenset(p for p in _parts(url) if len(p) >= MIN_HIDDEN)
+
+
+def short_secrets(url: str) -> frozenset[str]:
+    """Return those that are too short: a message with one is not shown."""
+    return frozenset(p for p in _parts(url) if 0 < len(p) < MIN_HIDDEN)
+
+
+def _parts(url: str) -> set[str]:
     parts = set(_written(url))
     parts |= {urllib.parse.unquote(part) for part in parts}
-    parts |= {urllib.parse.unquote_plus(part) for part in parts}
-    return frozenset(part for part in parts if len(part) >= MIN_HIDDEN)
+    return parts | {urllib.parse.unquote_plus(part) for part in parts}
 
 
 def _written(url: str) -> Iterator[str]:

@@ -60,8 +60,8 @@ class EndedGuests:
     def write(self, uuid: str, *, is_suspected: bool = False) -> EndedGuest:
         """Note that a guest ended; the entry is on the disk on return.
 
-        :param is_suspected: whether that is still to be asked.
-
+        :param is_suspected: whether that is still to be asked; an entry that
+            is certain is kept then.
         :raises Unavailable: when it cannot be written, or too many are kept.
         """
         name = parse_uuid(uuid)
@@ -75,6 +75,9 @@ class EndedGuests:
                         " that ended, and takes no more; run 'gpu-passthrough"
                         " inventory sync', and see what it says"
                     )
+                if is_suspected and (certain := _certain(folder, name)):
+                    # Its hook noted the end meanwhile.
+                    return certain
                 version = _written(folder, name, is_suspected=is_suspected)
                 return EndedGuest(name, version, is_suspected)
 
@@ -211,6 +214,15 @@ def _written(folder: int, name: str, *, is_suspected: bool) -> tuple[int, int]:
     return version
 
 
+def _certain(folder: int, name: str) -> EndedGuest | None:
+    """Return a guest's entry if it has a valid one that is no suspicion."""
+    try:
+        guest = _read(folder, name)
+    except ValueError:
+        return None
+    return guest if guest and not guest.is_suspected else None
+
+
 def _version(folder: int, name: str) -> tuple[int, int] | None:
     try:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -246,7 +258,9 @@ def _read(folder: int, name: str) -> EndedGuest | None:
         os.close(handle)
     is_suspected = isinstance(document, dict) and document.get(_SUSPECTED)
     expected = {"uuid": name, _SUSPECTED: bool(is_suspected)}
-    if document != expected or name != parse_uuid(name):
+    # Without the second word, an end is certain.
+    is_valid = document in (expected, {"uuid": name})
+    if not is_valid or name != parse_uuid(name):
         raise ValueError("it does not hold the UUID that it is named by")
     version = (status.st_ino, status.st_mtime_ns)
     return EndedGuest(name, version, bool(is_suspected))

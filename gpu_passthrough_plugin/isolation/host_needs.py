@@ -14,6 +14,7 @@ from gpu_passthrough_plugin.model.function import (
     PCI_STUB,
     Function,
     PhysicalFunction,
+    VirtualFunction,
 )
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.host_facts import HostFacts
@@ -49,7 +50,8 @@ def unspared(
     """Return why the host cannot spare functions now, by their address.
 
     What a VFIO driver has is no longer the host's: a guest may use it, or
-    the operator gave it up.
+    the operator gave it up.  A virtual function that waits for a guest on the
+    host's driver gets an address, and with it a route, from any DHCP client.
 
     :param members: with details.
     :param down: functions whose network interfaces are all down.
@@ -58,7 +60,7 @@ def unspared(
     for member in members:
         if not member.role.is_assigned:
             continue
-        reason = next(iter(uses(member, facts)), "")
+        reason = next(iter(_lasting_uses(member, facts)), "")
         if not reason and not _is_given_up(member, down):
             reason = doubt(member, facts)
         if not reason and member.is_on_vfio is not True:
@@ -66,6 +68,16 @@ def unspared(
         if reason:
             reasons[member.address] = reason
     return reasons
+
+
+def _lasting_uses(member: Member, facts: HostFacts) -> tuple[str, ...]:
+    role = member.detail.sriov if member.detail else MISSING
+    if isinstance(role, VirtualFunction) and not isinstance(
+        facts.uses, Unknown
+    ):
+        lasting = tuple(use for use in facts.uses if not use.is_route)
+        facts = facts._replace(uses=lasting)
+    return uses(member, facts)
 
 
 def _is_given_up(member: Member, down: frozenset[Address]) -> bool:

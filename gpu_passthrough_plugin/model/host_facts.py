@@ -64,11 +64,13 @@ class HostUse(NamedTuple):
         ``default route (eno1)``.
     :param via: names of the devices that lead from the function up to
         that, such as ``sda``, ``sda2``, ``dm-0``.
+    :param is_route: whether it is only for a route that is no default one.
     """
 
     address: Address
     what: str
     via: tuple[str, ...] = ()
+    is_route: bool = False
 
     @property
     def description(self) -> str:

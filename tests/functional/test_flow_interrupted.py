@@ -15,6 +15,7 @@ from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.flow.recovery import locked_and_recovered
 from gpu_passthrough_plugin.model.instance import Phase
 from tests.functional.acts import Acts, Crash
+from tests.functional.hooked import GPU, hostdev
 from tests.functional.world import UUID, World, guest, wanted
 
 # What a boot of one card does, in this order.
@@ -366,7 +367,8 @@ def test_a_guest_with_less_than_its_claim_is_not_finished(
 ) -> None:
     before = world.snapshot()
     assert crash(world, start, Acts(crash_at=8, does_it=True))
-    world.hypervisor.start(guest().text.decode())
+    part = guest(devices=hostdev(GPU)).text.decode()
+    world.hypervisor.start(part)
     recover(world.context())
     assert world.snapshot() == before
 

@@ -1,4 +1,7 @@
-"""Rows that another host wrote, as if a guest of this host had a unit."""
+"""Guests that have none of the units that they are said to have.
+
+By rows that another host wrote, or by a boot that was interrupted.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,12 @@ import pytest
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.flow import inventory, recovery, release
+from gpu_passthrough_plugin.flow.boot import boot
 from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.model.unit import State
-from tests.functional.acts import Acts
+from tests.functional.acts import Acts, Crash
 from tests.functional.hooked import AUDIO, GPU, SECOND, hostdev
-from tests.functional.world import OTHER, UUID, World, guest, place
+from tests.functional.world import OTHER, UUID, World, guest, place, wanted
 
 SECOND_CARD = SECOND[0]
 STATES = (State.PREPARING, State.ACTIVE, State.RELEASING, State.SANITISING)
@@ -172,3 +176,22 @@ def test_an_operators_release_stops_no_guest_without_the_unit(
     assert UUID in record.reason
     assert world.guests() == {UUID}
     assert "stop" not in acts.done
+
+
+def test_a_defined_guest_that_libvirt_started_meanwhile_is_not_stopped(
+    world: World,
+) -> None:
+    """The boot died while it bound; the host restarts, and starts its own."""
+    before = world.states()
+    with pytest.raises(Crash):
+        boot(world.context(Acts(crash_at=6)), guest(), wanted())
+    domain = world.hypervisor._connection.defineXML(guest().text.decode())
+    try:
+        domain.create()
+        publish(world.context())
+        assert domain.isActive()
+        assert world.states() == before
+        assert any("left running" in line for line in world.said)
+    finally:
+        domain.destroy()
+        domain.undefine()

@@ -34,7 +34,8 @@ def group_shared(case: Case) -> Cause | None:
         "move the card to another slot, enable ACS in the firmware setup, or"
         f" select {first.address} as well"
         if is_other_card
-        else f"run 'gpu-passthrough host enable --select {first.address}'"
+        else f"run 'gpu-passthrough host enable --select {first.address}',"
+        " with each --select that it was run with before, then reboot"
     )
     is_known = not isinstance(first.function.driver, Unknown)
     drivers = ", ".join(

@@ -54,8 +54,9 @@ def not_enabled(case: Case) -> Cause | None:
         Confidence.POSSIBLE if unread else Confidence.CERTAIN,
         f"{text}, as far as it could be read" if unread else text,
         f"{reason}; unknown: {', '.join(unread)}" if unread else reason,
-        f"run 'gpu-passthrough host enable --select {case.target.address}',"
-        " then reboot",
+        # One run for all: another one with --select would drop the first.
+        "run 'gpu-passthrough host enable', for every function that"
+        " [discovery] select selects, then reboot",
     )
 
 

@@ -32,6 +32,8 @@ PLACED = (SCHEDULER, "pci_in_placement")
 ENABLED = (SCHEDULER, "enabled_filters")
 AVAILABLE = (SCHEDULER, "available_filters")
 WEIGHERS = (SCHEDULER, "weight_classes")
+# nova-compute has to be told it, too.  Source: nova, compute/manager.py.
+_OF_COMPUTE = "track_instance_changes"
 CPU_MODE = (_LIBVIRT, "cpu_mode")
 POST_COPY = (_LIBVIRT, "live_migration_permit_post_copy")
 
@@ -151,7 +153,10 @@ def read(files: Sequence[tuple[str, bytes]]) -> NovaConf:
         alias=tuple(v for f in by_file for v in _spelled(f, "alias")),
         report_in_placement=typed[REPORT] or False,
         pci_in_placement=typed[PLACED] or False,
-        has_scheduler=any(value.section == SCHEDULER for value in values),
+        has_scheduler=any(
+            value.section == SCHEDULER and value.option != _OF_COMPUTE
+            for value in values
+        ),
         enabled_filters=typed[ENABLED],
         available_filters=available or None,
         cpu_mode=typed[CPU_MODE],

@@ -253,7 +253,8 @@ RULES = (
            "turn it on (Nova 27 or later), or list primaries only"),
     _split(_is_unfiltered,
            f"{_WHOLE} enabled_filters does not contain {GROUP_FILTER}",
-           f"add {GROUP_FILTER} before {PCI_FILTER}"),
+           f"add {GROUP_FILTER} before {PCI_FILTER}; where another file of"
+           " nova-scheduler sets it, give that file, too"),
     _split(_is_filtered_late,
            f"{_WHOLE} {GROUP_FILTER} comes after {PCI_FILTER} or"
            f" {NUMA_FILTER} in enabled_filters",

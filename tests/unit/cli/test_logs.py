@@ -73,3 +73,13 @@ def test_an_error_that_was_logged_is_one_line() -> None:
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(errors.Invalid, match=f"--log-file {tmp_path}: Is a"):
         logs.configure(io.StringIO(), 0, str(tmp_path))
+
+
+def test_what_is_done_is_one_printable_line(tmp_path: Path) -> None:
+    path, stderr = tmp_path / "log", io.StringIO()
+    logs.configure(stderr, 1, str(path))
+    logging.getLogger(OURS).info("cordoned: %s", "\x1b]0;x\x07\nfake")
+    for text in (stderr.getvalue(), path.read_text()):
+        (line,) = text.splitlines()
+        assert line.isprintable()
+        assert "fake" in line

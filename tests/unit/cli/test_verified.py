@@ -84,9 +84,18 @@ def test_a_function_that_is_known_by_nothing() -> None:
         address.parse("0000:06:00.0"), "vfio-pci", "gone", Status.FAIL,
         MISSING, MISSING, (),
     )  # fmt: skip
-    _, line = verified.text(Verification((row,)), 80)
+    head, line = verified.text(Verification((row,)), 80)
+    assert head.startswith("0 of 1")
     assert "gone (expected vfio-pci)" in line
     assert "group unknown" in line and "reset" not in line
+
+
+def test_what_is_unknown_is_not_ready() -> None:
+    row = Verified(
+        address.parse("0000:06:00.0"), "vfio-pci", "unknown", Status.WARN,
+        MISSING, MISSING, (),
+    )  # fmt: skip
+    assert next(verified.text(Verification((row,)), 80)).startswith("0 of 1")
 
 
 def printed(

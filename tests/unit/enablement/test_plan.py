@@ -231,3 +231,17 @@ def test_ids_that_an_earlier_plan_added_are_not_anothers() -> None:
     earlier = Enablement(CARD, "ids", (word,), "earlier", BY_ADDRESS.names)
     planned = plan(host, desired=one, history=History(earlier))
     assert word not in planned.enablement.arguments
+
+
+def test_what_is_no_longer_bound_is_noted() -> None:
+    host = debian.debian12()
+    both = plan(host)
+    (first, *others) = both.enablement.targets
+    assert others
+    one = dataclasses.replace(ONE_CARD, targets=(first,))
+    notes = "\n".join(plan(host, desired=one, history=history(both)).notes)
+    assert "no longer bound" in notes
+    assert all(str(target.address) in notes for target in others)
+    assert str(first.address) not in notes
+    again = plan(host, history=history(both)).notes
+    assert not any("no longer bound" in note for note in again)

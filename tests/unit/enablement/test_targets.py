@@ -10,7 +10,14 @@ from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.model.host_facts import HostUse
-from tests.unit.isolation.values import audio, facts, function, gpu, judged
+from tests.unit.isolation.values import (
+    audio,
+    facts,
+    function,
+    gpu,
+    judged,
+    port,
+)
 
 
 def policy(*texts: str) -> Policy:
@@ -39,6 +46,16 @@ def test_every_function_of_a_card_is_a_target() -> None:
     assert [t.is_primary for t in selection.targets] == [True, False]
     assert [t.ids for t in selection.targets] == ["10de:1430", "10de:0fba"]
     assert selection.skipped == ()
+
+
+def test_a_selector_of_bridges_is_told_so() -> None:
+    of = policy("00:02.0")
+    group = judged(port(), policy=of)
+    with pytest.raises(errors.Refused, match=r"only 0000:00:02\.0, which"):
+        targets.selection([group], of.select)
+    none = policy("09:00.0")
+    with pytest.raises(errors.Refused, match="selects no function"):
+        targets.selection([group], none.select)
 
 
 def test_modules_of_a_target_match_it_or_are_bound() -> None:

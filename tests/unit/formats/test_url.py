@@ -11,6 +11,7 @@ from gpu_passthrough_plugin.formats.url import (
     is_secret_name,
     redacted,
     secrets,
+    short_secrets,
 )
 
 S = "Tr0ub4dor"
@@ -77,3 +78,9 @@ def test_a_password_is_never_shown(
 ) -> None:
     for written in (f"{around}@{password}", password):
         assert password not in redacted(form.format(written))
+
+
+def test_a_short_password_hides_the_whole_message() -> None:
+    assert short_secrets("redis://:abc@h/0") == {"abc"}
+    assert short_secrets("mysql://h/l?passwd=ab&timeout=5") == {"ab"}
+    assert short_secrets(f"redis://:{S}@h") == frozenset()

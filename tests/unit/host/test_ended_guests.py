@@ -142,3 +142,21 @@ def test_one_process_at_a_time_finishes(ended: EndedGuests) -> None:
     with ended.finishing() as third:
         assert third
     assert ended.entries() == ((), ())
+
+
+def test_a_suspicion_replaces_no_certain_end(ended: EndedGuests) -> None:
+    suspected = ended.write(UUID, is_suspected=True)
+    assert suspected.is_suspected
+    certain = ended.write(UUID)
+    assert ended.write(UUID, is_suspected=True) == certain
+    assert ended.read(UUID) == certain
+
+
+def test_an_entry_may_have_the_uuid_alone(
+    ended: EndedGuests, folder: Path
+) -> None:
+    ended.write(UUID)
+    (folder / UUID).write_text(f'{{"uuid": "{UUID}"}}')
+    ((guest,), faults) = ended.entries()
+    assert not faults
+    assert not guest.is_suspected

@@ -9,6 +9,7 @@ from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.function import (
     Function,
     PhysicalFunction,
+    VirtualFunction,
 )
 from gpu_passthrough_plugin.model.group import Member, Role
 from gpu_passthrough_plugin.model.host_facts import HostFacts, HostUse
@@ -97,3 +98,12 @@ def test_a_remote_console_is_kept() -> None:
     assert "BMC" in unspared(bmc, facts())
     given = bmc._replace(driver="vfio-pci")
     assert not unspared(given, facts())
+
+
+def test_a_route_of_its_own_keeps_no_virtual_function() -> None:
+    """One that waits for a guest gets an address from any DHCP client."""
+    lease = facts(uses=(HostUse(NIC, "route (eno1v0)", ("eno1v0",), True),))
+    virtual = VirtualFunction(address.parse("00:01.0"))
+    assert not unspared(nic(), lease, sriov=virtual)
+    assert unspared(nic(), facts(uses=(ROUTE,)), sriov=virtual)
+    assert unspared(nic(), lease)

@@ -53,6 +53,8 @@ def test_the_last_of_a_switch_counts() -> None:
     assert found.enabled_filters == ("A", "B")
     assert found.has_scheduler
     assert found.place(configuration.REPORT) == "a.conf:3"
+    of_compute = "[filter_scheduler]\ntrack_instance_changes = false\n"
+    assert not read(of_compute).has_scheduler
     ignored = read("[pci]\nenabled_filters = A\n")
     assert ignored._replace(values=()) == NovaConf()
 
