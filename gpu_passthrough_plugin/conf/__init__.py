@@ -28,6 +28,7 @@ from gpu_passthrough_plugin.conf.section import (
     Document,
     Section,
     read_document,
+    repeated_lists,
     secrets,
     unknown_options,
 )
@@ -126,6 +127,7 @@ def _documents(files: Sequence[str], faults: list[str]) -> list[Document]:
             faults.append(str(error))
             continue
         faults.extend(unknown_options(document, names, _SHARED_GROUPS))
+        faults.extend(repeated_lists(document, _OPTS))
         documents.append(document)
     return documents
 

@@ -294,6 +294,27 @@ def unknown_options(
                     yield f"{document.path}: {fault}"
 
 
+def repeated_lists(
+    document: Document, options: Mapping[str, Iterable[cfg.Opt]]
+) -> Iterator[str]:
+    """Yield a fault for each list that a file gives in several lines.
+
+    oslo.config takes the last line alone: guests would be given what an
+    ``exclude`` before it names.
+
+    :param options: of each of the product's groups.
+    """
+    for group, opts in options.items():
+        for opt in opts:
+            count = len(document.values(group, opt.dest))
+            if count > 1 and isinstance(opt.type, types.List):
+                yield (
+                    f"{document.path}: [{group}] {opt.name} is set {count}"
+                    " times, and only the last would count; expected one"
+                    " line, with commas between the values"
+                )
+
+
 def unknown_option(group: str, name: str, names: Collection[str]) -> str:
     """Return the fault of a name that no option of its group has.
 

@@ -207,3 +207,16 @@ def test_a_file_that_is_none(
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(errors.Faults, match="Is a directory"):
         conf.load([str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [("discovery", "exclude"), ("discovery", "select"),
+     ("enablement", "blacklist")],
+)  # fmt: skip
+def test_a_list_in_two_lines_would_lose_the_first(
+    tmp_path: Path, group: str, name: str
+) -> None:
+    value = "nouveau" if name == "blacklist" else "0000:06:00.0"
+    text = fault(tmp_path, group, f"{name} = {value}\n{name} =")
+    assert text.startswith(f"[{group}] {name} is set 2 times")
