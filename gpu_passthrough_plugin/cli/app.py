@@ -13,6 +13,8 @@ from typing import Any
 
 import cliff.app
 import cliff.commandmanager
+import cliff.complete
+import cliff.help
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import logs, output
@@ -85,6 +87,20 @@ class Commands(cliff.commandmanager.CommandManager):
             self.commands.setdefault(point.name.replace("_", " "), point)
 
 
+class _Help(cliff.help.HelpCommand):
+    """Print detailed help for another command."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        return one_line_errors(super().get_parser(prog_name), prog_name)
+
+
+class _Complete(cliff.complete.CompleteCommand):
+    """Print bash completion command."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        return one_line_errors(super().get_parser(prog_name), prog_name)
+
+
 class App(cliff.app.App):
     """``gpu-passthrough``."""
 
@@ -110,6 +126,9 @@ class App(cliff.app.App):
             command_manager=Commands(NAMESPACE),
             deferred_help=True,
         )
+        # cliff's own, whose parsers print a usage.
+        self.command_manager.add_command("help", _Help)
+        self.command_manager.add_command("complete", _Complete)
 
     def build_option_parser(
         self,

@@ -91,6 +91,9 @@ def test_help_is_mostly_the_commands_own(
 REFUSED = (
     "group",
     "grouq list",
+    "complete extra",
+    "help --foo",
+    "group list extra",
     "host-check",
     "allocation destroy x",
     "--nosuch",
