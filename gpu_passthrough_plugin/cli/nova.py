@@ -154,6 +154,8 @@ class NovaConfig(Lister):
         arguments = read_options(
             parsed_args, lambda: _assumed_release(self.context)
         )
+        for note in nova.notes(arguments.options, arguments.filters):
+            say(note)
         files = nova.generate(
             self._hosts(arguments),
             arguments.options,

@@ -23,8 +23,11 @@ from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 from gpu_passthrough_plugin.nova import compute, render
 from gpu_passthrough_plugin.nova.address_space import HostHardware
 from gpu_passthrough_plugin.nova.compute import ComputeHost
-from gpu_passthrough_plugin.nova.control_plane import DEFAULT_FILTERS
-from gpu_passthrough_plugin.nova.lint import check
+from gpu_passthrough_plugin.nova.control_plane import (
+    DEFAULT_FILTERS,
+    GROUP_FILTER,
+)
+from gpu_passthrough_plugin.nova.lint import check, option_rules
 from gpu_passthrough_plugin.nova.lint.configuration import NovaConf
 from gpu_passthrough_plugin.nova.options import NovaOptions
 
@@ -185,6 +188,25 @@ def ledger_hosts(
                 " publish the host under another name"
             )
     return tuple(ComputeHost(n, tuple(hosts[n])) for n in sorted(hosts))
+
+
+def notes(
+    options: NovaOptions, enabled: Sequence[str] | None
+) -> Iterator[str]:
+    """Yield what an operator chose that will not be as it was meant.
+
+    :param enabled: the scheduler's filters, as of ``generate``.
+    """
+    for text in render.omissions(options):
+        yield f"omitted: {text}"
+    own = option_rules.novas_filters(options.release) | {GROUP_FILTER}
+    others = [name for name in enabled or () if name not in own]
+    if others:
+        yield (
+            f"warning: --enabled-filters: {', '.join(others)} is not a filter"
+            f" of {options.release}; nova-scheduler starts only with filters"
+            " that [filter_scheduler] available_filters loads"
+        )
 
 
 def generate(

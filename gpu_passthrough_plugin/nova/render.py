@@ -266,13 +266,25 @@ def _unsupported(
     """Return which of these the release does not have, and when they came."""
     return [
         line
-        for feature in features
-        if not options.release.knows(feature)
-        for line in _comment(
-            f"Omitted: {feature}, which {options.release} does not have (new"
-            f" in {SINCE[feature]})."
-        )
+        for text in _omissions(options, features)
+        for line in _comment(f"Omitted: {text}.")
     ]
+
+
+def omissions(options: NovaOptions) -> Iterator[str]:
+    """Yield each option of an operator that the release does not have."""
+    return _omissions(options, _requested_features(options))
+
+
+def _omissions(
+    options: NovaOptions, features: Iterable[Feature]
+) -> Iterator[str]:
+    for feature in features:
+        if not options.release.knows(feature):
+            yield (
+                f"{feature}, which {options.release} does not have (new in"
+                f" {SINCE[feature]})"
+            )
 
 
 def _offer_comment(offer: compute.Offer, options: NovaOptions) -> list[str]:

@@ -214,3 +214,13 @@ def test_the_nil_uuid_is_no_consumer(cli: Cli) -> None:
         assert (status, out, "nil UUID" in err) == (2, "", True)
     _, _, err = cli(*create, "x")
     assert "is not a UUID" in err and nil not in err
+
+
+def test_an_option_that_nova_does_not_have_is_said_to_be_omitted(
+    cli: Cli,
+) -> None:
+    call = ("--recording", recorded_tree.SEED, "nova", "config")
+    words = ("--release", "30", "--one-time-use", "yes")
+    _, _, err = cli(*call, *words, "--enabled-filters", "ComputFilter")
+    assert "omitted: one_time_use in device_spec, which Nova 30" in err
+    assert "warning: --enabled-filters: ComputFilter" in err

@@ -193,7 +193,7 @@ def _available(conf: NovaConf, release: Release) -> frozenset[str] | None:
     for path in conf.available_filters or (NOVAS_FILTERS,):
         last = path.rpartition(".")[2]
         if path == NOVAS_FILTERS:
-            names |= _novas(release)
+            names |= novas_filters(release)
         elif not last[:1].isupper():
             # A function that returns classes.
             return None
@@ -209,7 +209,7 @@ def _not_importable(view: HostView) -> Iterator[Problem]:
         if option == configuration.AVAILABLE:
             path = value.text.strip()
             match = _FILTER.fullmatch(path)
-            is_novas = match and match[1] in _novas(view.release)
+            is_novas = match and match[1] in novas_filters(view.release)
             if not is_novas and _is_wrong(path, _FILTER_PATHS):
                 yield value.place, (value.option, path, _EACH_ON_A_LINE)
         elif option == configuration.WEIGHERS:
@@ -225,7 +225,8 @@ def _is_wrong(path: str, right: Sequence[str]) -> bool:
     return path not in right and (is_ours or not _PATH.fullmatch(path))
 
 
-def _novas(release: Release) -> frozenset[str]:
+def novas_filters(release: Release) -> frozenset[str]:
+    """Return the filters that a release of Nova has."""
     return _NOVAS_FILTERS | {
         name for name, last in _LAST_RELEASE.items() if release.number <= last
     }
@@ -236,11 +237,11 @@ def _remedy(names: Sequence[str], conf: NovaConf, release: Release) -> str:
     lines = []
     if GROUP_FILTER in names:
         lines.append(f"available_filters = {GROUP_FILTER_PATH}")
-    if any(name in _novas(release) for name in names) or (
+    if any(name in novas_filters(release) for name in names) or (
         lines and not conf.available_filters
     ):
         lines.insert(0, f"available_filters = {NOVAS_FILTERS}")
-    loadable = _novas(release) | {GROUP_FILTER}
+    loadable = novas_filters(release) | {GROUP_FILTER}
     others = [name for name in names if name not in loadable]
     texts = [f"add {' and '.join(lines)}"] if lines else []
     if others:

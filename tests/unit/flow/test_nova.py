@@ -117,6 +117,22 @@ def test_filters_of_the_operators() -> None:
     )
 
 
+def test_what_was_chosen_in_vain_is_said() -> None:
+    old, new = (
+        NovaOptions(Release(30), one_time_use=True),
+        NovaOptions(one_time_use=True),
+    )
+    (omitted,) = nova.notes(old, None)
+    assert omitted.startswith("omitted: one_time_use ")
+    assert " does not have " in omitted
+    assert list(nova.notes(new, ("ComputeFilter", "IommuGroupFilter"))) == []
+    (warning,) = nova.notes(new, ("ComputeFilter", "ComputFilter", "Mine"))
+    assert warning.startswith("warning: --enabled-filters: ComputFilter, Mine")
+    names = ("AvailabilityZoneFilter",)
+    assert list(nova.notes(NovaOptions(Release(27)), names)) == []
+    assert "AvailabilityZoneFilter" in next(nova.notes(new, names))
+
+
 def test_what_the_ledger_has_by_host() -> None:
     one, two = here(hosts.four_functions(), "b"), here(hosts.amd(), "a")
     said: list[str] = []
