@@ -150,7 +150,7 @@ def test_all_faults_of_a_configuration(cli: Cli, tmp_path: Path) -> None:
         ("gpu:0", "1 to 9999"),
         ("gpu:-1", "1 to 9999"),
         ("gpu", "ALIAS:COUNT"),
-        ("", "ALIAS:COUNT"),
+        ("", "--request is empty"),
         ("gpu:1,gpu:2", "twice"),
         ("gpu:99999999999999999999", "1 to 9999"),
     ],
