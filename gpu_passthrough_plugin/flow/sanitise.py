@@ -89,7 +89,10 @@ def _bind_to_vfio(context: HostContext, unit: Unit) -> list[str]:
         except errors.Error as error:
             failures.append(f"{address} cannot be reset: {error}")
             continue
-        if binding.driver not in (VFIO.driver, drivers.get(address)):
+        if binding.driver not in (
+            VFIO.driver,
+            drivers.get(address, VFIO.driver),
+        ):
             misplaced.append(Rebind(address, binding, VFIO))
     if not misplaced:
         return failures

@@ -19,6 +19,7 @@ from gpu_passthrough_plugin.model.function import (
 )
 from gpu_passthrough_plugin.model.instance import Phase
 from gpu_passthrough_plugin.model.unit import State, UnitKey
+from tests.functional.acts import Acts
 from tests.functional.world import (
     HOST,
     OTHER,
@@ -155,6 +156,32 @@ def test_a_release_after_the_host_was_restarted(world: World) -> None:
     assert record.state is State.FREE
     assert RESET in world.said
     assert world.snapshot() == before
+
+
+def test_a_card_that_was_left_without_a_driver_is_bound_before_its_reset(
+    world: World,
+) -> None:
+    """As libvirt leaves a managed function that had none."""
+    boot(world.context(), guest(), wanted())
+    world.hypervisor.destroy(UUID)
+    for address in (GPU, AUDIO):
+        world.kernel.rebind(Rebind(address, VFIO, Binding(None, None)))
+        real = world.tree.real(f"sys/bus/pci/devices/{address}")
+        uevent = world.tree.files[f"{real}/uevent"]
+        no_driver = uevent.replace(b"DRIVER=vfio-pci\n", b"")
+        world.tree = RecordedTree(
+            {**world.tree.files, f"{real}/uevent": no_driver},
+            {
+                path: target
+                for path, target in world.tree.links.items()
+                if path != f"{real}/driver"
+            },
+            world.tree.folders,
+        )
+    acts = Acts()
+    (record,) = release.release(world.context(acts), UUID)
+    assert record.state is State.FREE
+    assert "rebind" in acts.done[: acts.done.index("reset")]
 
 
 def test_a_card_that_answers_late_is_clean(world: World) -> None:
