@@ -56,9 +56,19 @@ def secrets(url: str) -> frozenset[str]:
     return frozenset(p for p in _parts(url) if len(p) >= MIN_HIDDEN)
 
 
-def short_secrets(url: str) -> frozenset[str]:
-    """Return those that are too short: a message with one is not shown."""
-    return frozenset(p for p in _parts(url) if 0 < len(p) < MIN_HIDDEN)
+def without_secrets(message: str, url: str) -> str:
+    """Return a message about a URL, with its secrets replaced.
+
+    Return "" if a short one stands inside a word, where it may be a part of
+    that word or a secret beside other text.
+    """
+    short = {part for part in _parts(url) if 0 < len(part) < MIN_HIDDEN}
+    for part in short:
+        word = rf"(?<!\w){re.escape(part)}(?!\w)"
+        message = re.sub(word, HIDDEN, message)
+    if any(part in message for part in short):
+        return ""
+    return hidden(message, secrets(url))
 
 
 def _parts(url: str) -> set[str]:

@@ -213,9 +213,7 @@ def _not_created(folder: str, number: int) -> errors.Unavailable:
 def _redacted(error: Exception, backend_url: str) -> str:
     """Return the error in one line, or its class, without a secret."""
     text = " ".join(str(error).split())
-    if any(part in text for part in url.short_secrets(backend_url)):
-        return type(error).__name__
-    return url.hidden(text, url.secrets(backend_url)) or type(error).__name__
+    return url.without_secrets(text, backend_url) or type(error).__name__
 
 
 def _missing_module(scheme: str) -> str:

@@ -201,6 +201,17 @@ def test_a_step_that_no_life_has() -> None:
     )
 
 
+def test_a_quarantine_for_another_reason() -> None:
+    locked = Sight(ONE, 2, State.QUARANTINED, None)
+    again = locked._replace(generation=3)
+    assert not found(
+        publish(0, ONE),
+        move(1, free(ONE), State.QUARANTINED),
+        move(2, locked, State.QUARANTINED),
+        read(3, again),
+    )
+
+
 def by_two(generation: int) -> tuple[int, ...]:
     """As in Placement: a claim counts on by half of what a move does."""
     passed = (generation + 2,) if generation % 2 else ()

@@ -125,8 +125,9 @@ def _skips_a_claim(old: Sight, new: Sight) -> bool:
 
 
 def _is_step(old: Sight, new: Sight, stays: bool) -> bool:
-    if old.state is new.state:
-        return stays and old.consumer == new.consumer
+    is_same = old.state is new.state and old.consumer == new.consumer
+    if stays and is_same:
+        return True
     if new.state not in TRANSITIONS[old.state]:
         return False
     if old.state in _HELD and new.state in _HELD:

@@ -11,7 +11,7 @@ from gpu_passthrough_plugin.formats.url import (
     is_secret_name,
     redacted,
     secrets,
-    short_secrets,
+    without_secrets,
 )
 
 S = "Tr0ub4dor"
@@ -80,7 +80,25 @@ def test_a_password_is_never_shown(
         assert password not in redacted(form.format(written))
 
 
-def test_a_short_password_hides_the_whole_message() -> None:
-    assert short_secrets("redis://:abc@h/0") == {"abc"}
-    assert short_secrets("mysql://h/l?passwd=ab&timeout=5") == {"ab"}
-    assert short_secrets(f"redis://:{S}@h") == frozenset()
+@pytest.mark.parametrize(
+    ("form", "message", "shown"),
+    [
+        ("redis://:{}@h/0", "no port in 'abc'", "no port in '***'"),
+        ("redis://:{}@h/0", "no abcd", ""),
+        ("redis://h:{}", "not a number: 'abc'", "not a number: '***'"),
+        (
+            "mysql://h/l?passwd={}&timeout=5",
+            "abc, after 5 s",
+            "***, after 5 s",
+        ),
+        ("redis://:{}@h/0", "refused", "refused"),
+    ],
+)
+def test_a_short_password_in_a_message(
+    form: str, message: str, shown: str
+) -> None:
+    assert without_secrets(message, form.format("abc")) == shown
+
+
+def test_a_long_password_in_a_message() -> None:
+    assert without_secrets(f"x{S}x", f"redis://:{S}@h") == "x***x"
