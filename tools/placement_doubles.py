@@ -14,7 +14,11 @@ claim one or three of them at a time and give them back, and checks after each
 claim that Placement accepted (204) that no other consumer has an allocation
 of the same providers.  It removes its providers at the end.
 
-Exit status: 0 nothing is doubled, 1 something is, 2 Placement did not answer.
+A double that "find" prints only once may be two claims that were just made:
+run it again before you act on it.
+
+Exit status: 0 nothing is doubled, 1 something is, 2 not known, because no
+Placement answered, or it refused a request.
 
 Why it happens (Placement 16.0.0): placement/objects/allocation.py,
 replace_all, calls _set_allocations again after a conflict of a provider's
@@ -33,6 +37,7 @@ Placement answers 409 placement.concurrent_update instead of trying again.
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import random
@@ -65,7 +70,19 @@ class Placement:
     def request(
         self, method: str, path: str, body: object = None
     ) -> tuple[int, Any]:
-        """Send a request; return the status and the body of the answer."""
+        """Send a request; return the status and the body of the answer.
+
+        :raises OSError: when no answer came, or none of Placement's.
+        """
+        try:
+            return self._answer(method, path, body)
+        except (http.client.HTTPException, ValueError) as error:
+            raise OSError(
+                f"{method} {path}: not an answer of Placement ({error}); check"
+                " the URL"
+            ) from error
+
+    def _answer(self, method: str, path: str, body: object) -> tuple[int, Any]:
         request = urllib.request.Request(  # noqa: S310 - an operator's URL
             self._url + path,
             None if body is None else json.dumps(body).encode(),
@@ -82,14 +99,21 @@ class Placement:
             return error.code, error.read().decode(errors="replace")
 
     def get(self, path: str) -> Any:
-        """Return what is at a path; exit where nothing is.
+        """Return the body of what is at a path.
 
-        :raises OSError: when Placement does not answer.
+        :raises OSError: when Placement does not answer, or refuses.
         """
-        status, body = self.request("GET", path)
-        if status != 200:
-            raise OSError(f"GET {path}: status {status}: {body}")
-        return body
+        return self.expect("GET", path)
+
+    def expect(self, method: str, path: str, body: object = None) -> Any:
+        """Send a request that has to succeed; return the body of the answer.
+
+        :raises OSError: when Placement does not answer, or refuses.
+        """
+        status, answer = self.request(method, path, body)
+        if status not in (200, 201, 204):
+            raise OSError(f"{method} {path}: status {status}: {answer}")
+        return answer
 
 
 def find(placement: Placement) -> int:
@@ -132,17 +156,13 @@ class Race:
 
     def create(self) -> None:
         """Create the providers, each with an inventory of one."""
-        self._placement.request("PUT", f"/resource_classes/{_CLASS}")
+        self._placement.expect("PUT", f"/resource_classes/{_CLASS}")
         for number in range(_PROVIDERS):
             key = str(uuid.uuid4())
             body = {"uuid": key, "name": f"placement-doubles-{number}-{key}"}
-            status, text = self._placement.request(
-                "POST", "/resource_providers", body
-            )
-            if status not in (200, 201):
-                raise OSError(f"cannot create a provider: {status}: {text}")
+            self._placement.expect("POST", "/resource_providers", body)
             self.providers.append(key)
-            self._placement.request(
+            self._placement.expect(
                 "PUT",
                 f"/resource_providers/{key}/inventories",
                 {
@@ -152,10 +172,15 @@ class Race:
             )
 
     def remove(self) -> None:
-        """Remove the providers and the resource class."""
-        for key in self.providers:
-            self._placement.request("DELETE", f"/resource_providers/{key}")
-        self._placement.request("DELETE", f"/resource_classes/{_CLASS}")
+        """Remove the providers and the resource class; print what stays."""
+        paths = [f"/resource_providers/{key}" for key in self.providers]
+        for path in (*paths, f"/resource_classes/{_CLASS}"):
+            status, text = self._placement.request("DELETE", path)
+            if status != 204:
+                print(
+                    f"placement_doubles: {path} stays: {status}: {text}",
+                    file=sys.stderr,
+                )
 
     def run(self) -> None:
         """Run all clients until the time is over."""
@@ -164,8 +189,14 @@ class Race:
         ]
         for client in clients:
             client.start()
-        for client in clients:
-            client.join()
+        try:
+            for client in clients:
+                client.join()
+        finally:
+            # After Ctrl-C too: none may claim what is about to be removed.
+            self._end = 0.0
+            for client in clients:
+                client.join()
         if self.failure is not None:
             raise self.failure
 
@@ -177,7 +208,7 @@ class Race:
             self.failure = error
 
     def _claim_once(self) -> None:
-        count = random.choice((1, 3))  # noqa: S311
+        count = random.choice((1, 3))  # noqa: S311 - no secret
         chosen = random.sample(self.providers, count)
         consumer = str(uuid.uuid4())
         path = f"/allocations/{consumer}"
@@ -221,6 +252,8 @@ def provoke(placement: Placement, seconds: float) -> int:
         f"{count} with status {status}"
         for status, count in sorted(race.refusals.items())
     )
+    if not race.claims:
+        raise OSError(f"no claim was accepted; refused: {refused or 'none'}")
     print(
         f"{race.claims} claims were accepted, {race.doubles} of them of an"
         f" inventory of 1 that another consumer has too; refused:"

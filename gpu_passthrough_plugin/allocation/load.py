@@ -49,6 +49,11 @@ def load(name: str, settings: LedgerSettings) -> LedgerDriver:
     return _logged(loaded(settings))
 
 
+def _describe_allocation(allocation: Allocation) -> str:
+    keys = ", ".join(str(record.unit.key) for record in allocation.units)
+    return f"{allocation.consumer} holds {keys}"
+
+
 # What changes the ledger: how its result is logged.
 _CHANGES: dict[str, Callable[[Any], str]] = {
     "sync": lambda version: f"schema is at {version}",
@@ -59,19 +64,14 @@ _CHANGES: dict[str, Callable[[Any], str]] = {
     ),
     "cordon": lambda host: f"cordoned {host.name}: {host.reason}",
     "uncordon": lambda host: f"uncordoned {host.name}",
-    "claim": lambda allocation: _held(allocation),
-    "claim_units": lambda allocation: _held(allocation),
+    "claim": _describe_allocation,
+    "claim_units": _describe_allocation,
     "move": lambda record: (
         f"{record.unit.key} is {record.state}"
         + (f" for {record.consumer}" if record.consumer else "")
         + (f": {record.reason}" if record.reason else "")
     ),
 }
-
-
-def _held(allocation: Allocation) -> str:
-    keys = ", ".join(str(record.unit.key) for record in allocation.units)
-    return f"{allocation.consumer} holds {keys}"
 
 
 def _logged(ledger: LedgerDriver) -> LedgerDriver:

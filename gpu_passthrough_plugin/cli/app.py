@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import logging
 import re
 from collections.abc import Iterator
@@ -58,6 +57,8 @@ class Commands(cliff.commandmanager.CommandManager):
 
     def _advice(self, argv: list[str]) -> str:
         """Return what may have been meant instead of a wrong command."""
+        import difflib
+
         words = re.split("[-_ ]+", " ".join(argv[:2]).lstrip("-"))[:2]
         group = sorted(c for c in self.commands if c.split()[0] == words[0])
         by_verb = {c.partition(" ")[2]: c for c in group}

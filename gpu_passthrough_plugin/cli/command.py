@@ -151,15 +151,19 @@ class Command(cliff.command.Command):
     def require_columns(
         self, parsed_args: argparse.Namespace, names: Iterable[str]
     ) -> None:
-        """Raise if a column that was chosen is none: cliff would leave it out.
+        """Raise if a chosen column does not exist: cliff would leave it out.
 
         :param names: of the columns; empty if not known yet.
-        :raises Invalid: naming the columns.
+        :raises Invalid: when one is not, with the names that are.
         """
+        columns = {_column(name) for name in names}
         for option, dest in _COLUMN_OPTIONS.items():
-            if names:
-                chosen = getattr(parsed_args, dest, None) or ()
-                _require_columns(names, chosen, option)
+            for name in getattr(parsed_args, dest, None) or ():
+                if columns and _column(name) not in columns:
+                    raise errors.Invalid(
+                        f"{option} {name!r} is not a column; expected one of:"
+                        f" {', '.join(names)}"
+                    )
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         raise NotImplementedError
@@ -180,6 +184,11 @@ class Command(cliff.command.Command):
 
 
 _COLUMN_OPTIONS = {"-c": "columns", "--sort-column": "sort_columns"}
+
+
+def _column(name: str) -> str:
+    """Return a column's name as cliff compares what was typed with it."""
+    return name.lower().strip().replace(" ", "_")
 
 
 def _require_one_host(
@@ -233,18 +242,6 @@ class _Formats:
             if _RARE.intersection(action.option_strings):
                 action.help = argparse.SUPPRESS
         return parser
-
-
-def _require_columns(
-    names: Iterable[str], chosen: Iterable[str], option: str
-) -> None:
-    columns = {name.lower().replace(" ", "_") for name in names}
-    for name in chosen:
-        if name.lower().strip().replace(" ", "_") not in columns:
-            raise errors.Invalid(
-                f"{option} {name!r} is not a column; expected one of:"
-                f" {', '.join(names)}"
-            )
 
 
 class Lister(_Formats, Command, cliff.lister.Lister):

@@ -70,9 +70,9 @@ def time_limit(
 
 
 def require_root() -> None:
-    """Raise if root's capabilities are missing, without which nothing works.
+    """Raise if this process does not run as root.
 
-    :raises Invalid: when they are.
+    :raises Invalid: when another user runs it.
     """
     if os.geteuid():
         raise errors.Invalid(

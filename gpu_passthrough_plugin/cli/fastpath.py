@@ -120,7 +120,7 @@ def parse(words: list[str]) -> Call | None:
     given = [value for values in options.values() for value in values]
     is_wrong = options["--root"] and options["--recording"]
     if is_wrong or not all(map(str.strip, given)):
-        return None  # cliff's parser says why
+        return None  # the command itself says why
     if verb not in _ROWS or form not in _FORMS:
         return None
     context = Context(

@@ -52,18 +52,15 @@ class GroupShow(Shower):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         context = self.context
-        text = parsed_args.group
-        number = int(text) if _NUMBER.fullmatch(text) else None
-        member = _address(text) if number is None else None
+        requested = _number_or_address(parsed_args.group)
         snapshot = host_snapshot.read(context.tree, context.policy)
         for group in snapshot.groups():
             addresses = {m.address for m in group.members}
-            if member in addresses or number == group.number is not None:
+            if requested == group.number or requested in addresses:
                 return self.fields(_fields(group))
-        subject = "IOMMU group" if member is None else "group has"
+        subject = "IOMMU group" if isinstance(requested, int) else "group has"
         raise errors.Refused(
-            f"no {subject} {member or number}; see 'gpu-passthrough group"
-            " list'"
+            f"no {subject} {requested}; see 'gpu-passthrough group list'"
         )
 
 
@@ -71,7 +68,9 @@ class GroupShow(Shower):
 _NUMBER = re.compile(r"[0-9]{1,10}")
 
 
-def _address(text: str) -> Address:
+def _number_or_address(text: str) -> int | Address:
+    if _NUMBER.fullmatch(text):
+        return int(text)
     try:
         return address.parse_typed(text)
     except errors.Invalid as error:

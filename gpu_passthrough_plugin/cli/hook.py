@@ -41,8 +41,12 @@ class _HookFileCommand(DryRunCommand):
             return CHANGES, rows((change.step, change.target, "absent"))
         return self.answer((change,))
 
-    def files(self) -> Files:
-        """Return the files of the host, or of one below another root."""
+    def files(self, *, is_dry: bool) -> Files:
+        """Return the files of the host, or of one below another root.
+
+        :raises Invalid: for a recorded host, or when this user cannot change
+            the files and that is to be done.
+        """
         from gpu_passthrough_plugin.host.files import Files
 
         options = self.app.options
@@ -51,13 +55,9 @@ class _HookFileCommand(DryRunCommand):
                 "--recording is read-only; run this on the live host without"
                 " it"
             )
-        return Files(os.path.realpath(options.root))
-
-    def require_root(self, *, is_dry: bool) -> None:
-        """Raise if the hook's file cannot be changed by this user."""
         if not is_dry:
-            self.files()
             require_root()
+        return Files(os.path.realpath(options.root))
 
 
 class HookInstall(_HookFileCommand):
@@ -75,8 +75,7 @@ class HookInstall(_HookFileCommand):
         from gpu_passthrough_plugin.host import hypervisor
         from gpu_passthrough_plugin.model.change import Action
 
-        self.require_root(is_dry=parsed_args.dry_run)
-        files = self.files()
+        files = self.files(is_dry=parsed_args.dry_run)
         python = os.path.abspath(sys.executable)
         entry = os.path.abspath(libvirt_hook.__file__)
         hook_install.require_lasting(
@@ -125,8 +124,7 @@ class HookRemove(_HookFileCommand):
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.flow import hook_install
 
-        self.require_root(is_dry=parsed_args.dry_run)
-        files = self.files()
+        files = self.files(is_dry=parsed_args.dry_run)
         change = hook_install.plan_removal(files)
         return self.apply(files, change, is_dry=parsed_args.dry_run)
 

@@ -327,7 +327,7 @@ class HostReport(Command):
         from gpu_passthrough_plugin.flow import report
 
         path, is_forced = parsed_args.file, parsed_args.force
-        output.require_suffix(path, "zstd of a tar archive", _REPORTS)
+        output.require_suffix(path, "a zstd-compressed tar archive", _REPORTS)
         output.require_writable(path, is_forced=is_forced)
         context = self.context
         redaction = Redaction()
@@ -358,7 +358,7 @@ class HostRecord(Command):
         from gpu_passthrough_plugin.flow import report
 
         path, is_forced = parsed_args.file, parsed_args.force
-        output.require_suffix(path, "umockdev's text", _RECORDINGS)
+        output.require_suffix(path, "text in umockdev's format", _RECORDINGS)
         output.require_writable(path, is_forced=is_forced)
         redaction = Redaction()
         recording = report.recording(self.context.tree, redaction)

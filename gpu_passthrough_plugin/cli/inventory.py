@@ -19,7 +19,7 @@ from gpu_passthrough_plugin.model.allocation import (
     MalformedUnit,
     UnitListing,
 )
-from gpu_passthrough_plugin.model.unit import UnitRecord
+from gpu_passthrough_plugin.model.unit import Unit, UnitRecord
 
 COLUMNS = (
     "Host",
@@ -49,15 +49,19 @@ def cordons(hosts: Iterable[HostRecord]) -> Cordons:
     return {h.name: h.reason or "yes" for h in hosts if h.is_cordoned}
 
 
+def device_types(unit: Unit) -> str:
+    """Return Nova's types of a unit's primary functions, such as type-PF."""
+    return ",".join(sorted({f.device_type.value for f in unit.primaries}))
+
+
 def row(record: UnitRecord, cordoned: Cordons) -> tuple[object, ...]:
     """Return a unit's row."""
     unit = record.unit
-    types = sorted({f.device_type.value for f in unit.primaries})
     return (
         unit.key.host,
         str(unit.key.address),
         unit.resource_class,
-        ",".join(types),
+        device_types(unit),
         unit.numa_node,
         "missing" if record.is_missing else str(record.state),
         record.consumer,
@@ -131,12 +135,14 @@ class InventorySync(Lister):
             f" {len(report.removed)} removed, {len(report.missing)} missing;"
             f" {context.host} is at generation {report.generation}"
         )
-        if not context.units():
+        listing = context.ledger.listing(host=context.host)
+        if not listing.malformed and all(
+            record.is_missing for record in listing.records
+        ):
             context.say(
                 "warning: no group of this host is assignable; see"
                 " 'gpu-passthrough group list' for the reasons"
             )
-        listing = context.ledger.listing(host=context.host)
         own = context.ledger.host(context.host)
         cordoned = cordons(() if own is None else (own,))
         return COLUMNS, listing_rows(listing, cordoned)

@@ -9,6 +9,7 @@ and each line that the operator was shown on stderr.
 from __future__ import annotations
 
 import logging
+import sys
 from typing import TextIO
 
 from gpu_passthrough_plugin import errors
@@ -47,6 +48,24 @@ class _File(logging.Formatter):
         return text if record.exc_info else printable(text)
 
 
+class _LogFile(logging.FileHandler):
+    """A file whose failures are told in one line, and once.
+
+    logging would print a traceback for each record.
+    """
+
+    _has_failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not self._has_failed:
+            self._has_failed = True
+            why = getattr(error, "strerror", None) or error
+            output.print_error(
+                f"warning: cannot write --log-file {self.baseFilename}: {why}"
+            )
+
+
 def configure(stderr: TextIO, verbosity: int, log_file: str | None) -> None:
     """Send log records to stderr and to a file.
 
@@ -62,7 +81,7 @@ def configure(stderr: TextIO, verbosity: int, log_file: str | None) -> None:
     if log_file is None:
         return
     try:
-        file = logging.FileHandler(log_file, encoding="utf-8")
+        file = _LogFile(log_file, encoding="utf-8")
     except OSError as error:
         raise errors.Invalid(
             f"cannot write --log-file {log_file or repr('')}: {error.strerror}"

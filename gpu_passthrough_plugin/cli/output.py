@@ -216,15 +216,16 @@ def _print_unexpected(error: Exception) -> int:
     return 2
 
 
-_notes: list[Callable[[str, bool], None]] = []
+_note: Callable[[str, bool], None] | None = None
 
 
 def on_shown(note: Callable[[str, bool], None]) -> None:
-    """Have each line that goes to stderr noted, such as in a log file.
+    """Pass each line that goes to stderr to ``note`` too, as for a log file.
 
     :param note: is given the line, and whether it is an error.
     """
-    _notes[:] = [note]
+    global _note
+    _note = note
 
 
 def say(line: str) -> None:
@@ -242,8 +243,8 @@ def print_error(message: str) -> None:
 
 
 def _show(line: str, start: str, *, is_error: bool) -> None:
-    for note in _notes:
-        note(line, is_error)
+    if _note is not None:
+        _note(line, is_error)
     with contextlib.suppress(OSError):
         print(f"{start}{line}", file=sys.stderr, flush=True)
 
@@ -275,8 +276,8 @@ def require_suffix(path: str, content: str, suffixes: tuple[str, ...]) -> None:
     suffix = os.path.splitext(path)[1].lower().removeprefix(".")
     if suffix in _OTHERS.split() and not path.lower().endswith(suffixes):
         raise errors.Invalid(
-            f"{path} names another format: the file is {content}; give a name"
-            f" with {suffixes[0]}"
+            f"{path} names another format: the file is {content}; use a name"
+            f" that ends in {suffixes[0]}"
         )
 
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
-from gpu_passthrough_plugin.cli.context import Context
 from gpu_passthrough_plugin.cli.inventory import (
     MALFORMED,
     NO_UNITS,
     Cordons,
     cordons,
+    device_types,
 )
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.allocation import MalformedUnit
@@ -28,7 +28,7 @@ def row(record: UnitRecord, cordoned: Cordons) -> tuple[object, ...]:
         str(unit.key),
         str(record.state),
         record.reason,
-        ",".join(sorted({f.device_type.value for f in unit.primaries})),
+        device_types(unit),
         cordoned.get(unit.key.host),
     )
 
@@ -106,12 +106,11 @@ class _UnitCommand(Shower):
         shown = row(record, cordons(() if host is None else (host,)))
         return self.fields(dict(zip(COLUMNS, shown, strict=True)))
 
-    def key(self, context: Context, text: str) -> UnitKey:
+    def key(self, text: str) -> UnitKey:
         """Return the unit that the operator named by one of its functions."""
-        key = parse_key(text, context.settings.host)
-        return key_of_member(
-            key, context.ledger.listing(host=key.host).records
-        )
+        key = parse_key(text, self.context.settings.host)
+        listing = self.context.ledger.listing(host=key.host)
+        return key_of_member(key, listing.records)
 
 
 class UnitQuarantine(_UnitCommand):
@@ -133,10 +132,9 @@ class UnitQuarantine(_UnitCommand):
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.flow import inventory
 
-        context = self.context
-        site = context.host_context
-        key = self.key(context, parsed_args.unit)
-        record = inventory.quarantine(site, key, parsed_args.reason)
+        context = self.context.host_context
+        key = self.key(parsed_args.unit)
+        record = inventory.quarantine(context, key, parsed_args.reason)
         return self.record_fields(record)
 
 
@@ -146,8 +144,7 @@ class UnitClear(_UnitCommand):
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.flow import inventory
 
-        context = self.context
-        site = context.host_context
-        key = self.key(context, parsed_args.unit)
-        record = inventory.clear(site, key)
+        context = self.context.host_context
+        key = self.key(parsed_args.unit)
+        record = inventory.clear(context, key)
         return self.record_fields(record)

@@ -1,4 +1,4 @@
-"""How ``host verify`` prints its findings: a block a cause, or rows.
+"""How ``host verify`` prints its findings: one block per cause, or rows.
 
 A cause mostly hits many functions, and its fix is a line to copy: in a table,
 both would be repeated and broken.
@@ -128,9 +128,12 @@ class _Block:
 def _blocks(
     causes: Iterable[tuple[str, tuple[Cause, ...]]],
 ) -> list[_Block]:
-    """Return a block a cause, the first of the most functions first.
+    """Return one block per cause, in the order in which to read them.
 
-    :param causes: of each function, by address.
+    A cause comes first if it is the most likely one of a function; among
+    equals, the one with the most functions.
+
+    :param causes: of each function, by address, the most likely first.
     """
     blocks: dict[tuple[str, str], _Block] = {}
     for address, ranked in causes:
@@ -211,11 +214,21 @@ def _block(number: int, block: _Block, width: int | None) -> Iterator[str]:
         yield from _labelled("evidence", evidence, width)
     yield from _labelled("fix", block.fix, width)
     for quoted in _QUOTED.findall(block.fix):
-        # Never wrapped: a line to copy.
-        yield from _labelled("to copy", quoted, None)
+        if _is_to_copy(quoted):
+            # Never wrapped: the copy would have another line's end in it.
+            yield from _labelled("to copy", quoted, None)
 
 
-# A command, or a line for a file, in the text of a fix.
+def _is_to_copy(quoted: str) -> bool:
+    """Return whether a quoted text is a command, or a line for a file.
+
+    An option of the firmware has a capital letter.  What has an ellipsis is
+    not complete: modprobe would take ``ids=…`` as it stands.
+    """
+    return not quoted[0].isupper() and "…" not in quoted
+
+
+# Several words that the text of a fix quotes.
 _QUOTED = re.compile(r"(?<!\w)'([^']+ [^']+)'(?!\w)")
 # What is between two places where a line may end.
 _UNBROKEN = re.compile(r"(?:(?<!\w)'[^']+'(?!\w)|\S)+")

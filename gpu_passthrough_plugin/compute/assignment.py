@@ -33,9 +33,22 @@ def rebinds(
     )
 
 
+def is_on_vfio(binding: Binding, vfio_driver: str | None) -> bool:
+    """Return whether vfio-pci, or another VFIO driver, has a function.
+
+    :param vfio_driver: the function's driver, where the host shows that it
+        is a VFIO driver.
+    """
+    if binding.driver is None:
+        return False
+    return binding.driver in (VFIO.driver, vfio_driver)
+
+
 def _becomes(binding: Binding, vfio_driver: str | None) -> Binding:
-    is_variants = binding.driver not in (None, VFIO.driver)
-    return binding if is_variants and binding.driver == vfio_driver else VFIO
+    # Also where vfio-pci has it: its override is to be set as well.
+    if binding.driver == VFIO.driver:
+        return VFIO
+    return binding if is_on_vfio(binding, vfio_driver) else VFIO
 
 
 def refuse_taken(domain: Domain, records: Collection[UnitRecord]) -> None:
@@ -101,7 +114,6 @@ def faults(
             f"{address} is on {bindings[address].driver or 'no driver'},"
             " not on vfio-pci"
             for address in sorted(claimed)
-            if bindings[address].driver
-            not in (VFIO.driver, vfio_drivers.get(address, VFIO.driver))
+            if not is_on_vfio(bindings[address], vfio_drivers.get(address))
         ),
     )

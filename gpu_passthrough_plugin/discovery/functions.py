@@ -210,7 +210,7 @@ def detail(tree: Tree, function: Function) -> Detail:
         bars=function_bars.parse(resource),
         sriov=virtual or _physical(*sriov),
         bridges=_bridges(tree, folder),
-        is_on_vfio=_is_on_vfio(tree, folder, function.driver),
+        is_on_vfio=is_on_vfio(tree, function),
         vgpu_type=_vgpu_type(tree, folder, vgpu, virtual),
     )
 
@@ -251,20 +251,19 @@ def mediated_devices(
     return by_function
 
 
-def _is_on_vfio(
-    tree: Tree, folder: str, driver: str | Unknown | None
-) -> bool | Unknown:
+def is_on_vfio(tree: Tree, function: Function) -> bool | Unknown:
     """Return whether a VFIO driver has the function.
 
     The kernel makes a folder ``vfio-dev`` for it from 6.1 on, whichever
     driver it is; before that, modules.alias names the drivers.  Source:
     Linux, Documentation/ABI/testing/sysfs-devices-vfio-dev.
     """
+    driver = function.driver
     if driver is None or isinstance(driver, Unknown):
         return False if driver is None else driver
     if driver == VFIO_PCI:
         return True
-    devices = tree.names(f"{folder}/vfio-dev")
+    devices = tree.names(f"{DEVICES}/{function.address}/vfio-dev")
     if devices and not isinstance(devices, Unknown):
         return True
     drivers = modules.vfio_drivers(tree)

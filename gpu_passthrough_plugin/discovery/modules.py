@@ -43,10 +43,12 @@ def libvirt_keeps(tree: Tree, driver: str) -> bool:
     Source: libvirt, formatdomain.html (host devices, ``<driver model>``,
     since 10.0.0); older ones bind vfio-pci, which a variant can do without.
     """
+    if driver == VFIO_PCI:
+        return True
     drivers = vfio_drivers(tree)
     if isinstance(drivers, Unknown):
         return "vfio" in driver
-    return driver == VFIO_PCI or driver.replace("-", "_") in drivers
+    return driver.replace("-", "_") in drivers
 
 
 def has(tree: Tree, release: str | Unknown, name: str) -> bool | Unknown:

@@ -101,15 +101,7 @@ def plan(
         was enabled by other drivers.
     """
     _require_same_drivers(drivers, history)
-    others = tuple(member.function for member in desired.others)
-    binding = drivers.binding.plan(
-        BindingCase(
-            desired.targets,
-            others,
-            installation,
-            _configured(drivers, installation, history),
-        )
-    )
+    binding = _binding(desired, drivers, installation, history)
     files = _files(desired, drivers.initramfs, installation, binding)
     requirements = (
         drivers.iommu.requirements(passthrough=desired.iommu_passthrough)
@@ -138,6 +130,22 @@ def plan(
         *_removal_notes(desired, installation),
     )
     return HostPlan(changes, notes, enablement)
+
+
+def _binding(
+    desired: DesiredState,
+    drivers: Drivers,
+    installation: Installation,
+    history: History | None,
+) -> BindingPlan:
+    return drivers.binding.plan(
+        BindingCase(
+            desired.targets,
+            tuple(member.function for member in desired.others),
+            installation,
+            _configured(drivers, installation, history),
+        )
+    )
 
 
 def _configured(

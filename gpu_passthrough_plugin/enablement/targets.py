@@ -57,11 +57,15 @@ def _matches(selector: Selector, group: Group) -> bool:
 
 def _faults(groups: Sequence[Group], selector: Selector) -> Iterator[str]:
     selected = [group for group in groups if _matches(selector, group)]
+    for group in selected:
+        yield f"{selector.text} cannot be assigned: {_reasons(group)}"
+    if selected:
+        return
     others = [
         str(member.address)
         for group in groups
         for member in group.members
-        if not selected and selector.matches(member.function)
+        if selector.matches(member.function)
     ]
     if others:
         more = f" and {len(others) - 1} more" if others[1:] else ""
@@ -70,13 +74,11 @@ def _faults(groups: Sequence[Group], selector: Selector) -> Iterator[str]:
             " assigned by itself, such as a bridge; select a device that is"
             " not a bridge, by its address or its ids"
         )
-    elif not selected:
+    else:
         yield (
             f"{selector.text} selects no function of this host; see"
             " 'gpu-passthrough device list'"
         )
-    for group in selected:
-        yield f"{selector.text} cannot be assigned: {_reasons(group)}"
 
 
 def _reasons(group: Group) -> str:

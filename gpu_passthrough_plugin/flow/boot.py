@@ -223,17 +223,18 @@ def _require_spared(context: HostContext, domain: Domain) -> None:
     own = domain.host_functions.addresses
     parts = host_snapshot.read_groups(context.tree, context.policy, own)
     needed = host_snapshot.unspared(context.tree, parts) if parts else {}
-    for address, reason in needed.items():
-        number = next(
-            part.number
-            for part in parts
-            if any(member.address == address for member in part.members)
-        )
-        raise errors.Refused(
-            f"domain {domain.name!r} itself passes through functions of IOMMU"
-            f" group {number}, which stays with the host: {reason}; remove"
-            " them from the XML"
-        )
+    for part in parts:
+        reasons = [
+            needed[member.address]
+            for member in part.members
+            if member.address in needed
+        ]
+        if reasons:
+            raise errors.Refused(
+                f"domain {domain.name!r} itself passes through functions of"
+                f" IOMMU group {part.number}, which stays with the host:"
+                f" {'; '.join(reasons)}; remove them from the XML"
+            )
 
 
 def _require_absent(

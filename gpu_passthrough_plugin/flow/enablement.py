@@ -165,10 +165,14 @@ def _unknown_modules(
     """Yield a line for each module to be blacklisted that is not there."""
     release = snapshot.facts.kernel_release
     drivers = {known(m.function.driver) for m in snapshot.members()}
-    for name in (*context.settings.blacklist, *options.blacklist):
+    in_use = {modprobe.normalise(driver) for driver in drivers if driver}
+    for name in dict.fromkeys(
+        (*context.settings.blacklist, *options.blacklist)
+    ):
         module = modprobe.normalise(name)
-        is_used = module in {modprobe.normalise(d) for d in drivers if d}
-        if not is_used and modules.has(context.tree, release, module) is False:
+        if module in in_use:
+            continue
+        if modules.has(context.tree, release, module) is False:
             yield (
                 f"warning: blacklist {name}: the running kernel has no module"
                 " of this name"

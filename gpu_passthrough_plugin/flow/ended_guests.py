@@ -108,17 +108,16 @@ def _take_up(
     records = context.held(guest.uuid)
     active = [r for r in records if r.state is State.ACTIVE]
     busy = _busy(context, active)
-    # Whoever suspected it may have died before libvirt answered.
+    # The command that suspected it may have died before libvirt answered.
     if busy or guest.is_suspected:
         has_ended = libvirt.has_ended(guest.uuid)
-        is_refuted = has_ended is False or (
-            guest.is_suspected and not has_ended
-        )
-        if is_refuted:
-            context.ended.remove(guest)
-        elif busy and has_ended:
+        if not has_ended:
+            # What the hook noted stays where libvirt does not answer.
+            if has_ended is False or guest.is_suspected:
+                context.ended.remove(guest)
+            return False
+        if busy:
             context.say(f"guest {guest.uuid} ended, but {busy}")
-        if busy or not has_ended:
             return False
     if context.ended.read(guest.uuid) != guest:
         # It started since, or ended another time.
@@ -148,14 +147,14 @@ def _busy(context: HostContext, records: Sequence[UnitRecord]) -> str:
 
 
 class _Libvirt:
-    """What libvirt says of guests, until it does not answer once."""
+    """Which guests ended, by libvirt; not asked again once it is silent."""
 
     def __init__(self, context: HostContext) -> None:
         self._context = context
         self._is_silent = False
 
     def has_ended(self, uuid: str) -> bool | None:
-        """Return whether it has no such guest; None if it does not say.
+        """Return whether libvirt has no such guest; None if it is unknown.
 
         The question is put in another thread, because it may never be
         answered.

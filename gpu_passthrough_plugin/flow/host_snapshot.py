@@ -149,7 +149,7 @@ def vfio_drivers(
         function.address: function.driver
         for function in discovery.named(tree, map(str, addresses))
         if isinstance(function.driver, str)
-        and discovery.detail(tree, function).is_on_vfio is True
+        and discovery.is_on_vfio(tree, function) is True
     }
 
 

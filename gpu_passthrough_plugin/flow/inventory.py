@@ -20,6 +20,8 @@ from gpu_passthrough_plugin.model.allocation import (
 from gpu_passthrough_plugin.model.reading import known
 from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
 
+BY_OPERATOR = "by the operator"
+
 
 def publish(context: HostContext, *, replaces: bool = False) -> SyncReport:
     """Make the ledger's inventory of this host what the host shows.
@@ -36,9 +38,6 @@ def publish(context: HostContext, *, replaces: bool = False) -> SyncReport:
             machine=known(host_facts.machine_identity(context.tree)) or "",
             replaces=replaces,
         )
-
-
-BY_OPERATOR = "by the operator"
 
 
 def cordon(ledger: LedgerDriver, host: str, reason: str | None) -> HostRecord:

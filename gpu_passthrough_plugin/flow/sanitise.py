@@ -6,6 +6,7 @@ import dataclasses
 import time
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.compute import assignment
 from gpu_passthrough_plugin.compute import reset as resets
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.flow import host_snapshot
@@ -72,10 +73,11 @@ def check_clean(
 def _bind_to_vfio(context: HostContext, unit: Unit) -> list[str]:
     """Bind functions to vfio-pci, which resets need; return what failed.
 
-    A function that another VFIO driver has stays on it.  One is on a driver
-    of the host's when the host was restarted under the guest.  Addresses may
-    have moved then, so only a group that is still as published, and still
-    assignable, is touched.
+    A function that another VFIO driver has stays on it.  After a restart of
+    the host under the guest, a driver of the host's has it; libvirt leaves
+    one that had no driver without any.  Addresses may have moved in a
+    restart, so only a group that is still as published, and still assignable,
+    is touched.
     """
     failures = []
     misplaced = []
@@ -89,10 +91,7 @@ def _bind_to_vfio(context: HostContext, unit: Unit) -> list[str]:
         except errors.Error as error:
             failures.append(f"{address} cannot be reset: {error}")
             continue
-        if binding.driver not in (
-            VFIO.driver,
-            drivers.get(address, VFIO.driver),
-        ):
+        if not assignment.is_on_vfio(binding, drivers.get(address)):
             misplaced.append(Rebind(address, binding, VFIO))
     if not misplaced:
         return failures

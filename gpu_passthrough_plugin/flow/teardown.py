@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import uuid as uuids
 from collections.abc import Iterable
-from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
@@ -14,7 +13,10 @@ from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.flow.sanitise import check_clean, sanitise
 from gpu_passthrough_plugin.formats import domain_xml
-from gpu_passthrough_plugin.formats.host_devices import host_functions
+from gpu_passthrough_plugin.formats.host_devices import (
+    HostFunctions,
+    host_functions,
+)
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
@@ -54,38 +56,24 @@ def is_without(
     ledger can write it: only the live XML shows what a guest has.  What
     cannot be read in it counts as no function.
     """
-    return _is_without(
-        hypervisor, uuid, _functions(records), if_unreadable=True
-    )
+    live = hypervisor.live_xml(uuid)
+    if live is None:
+        return False
+    taken = _taken(live, uuid)
+    return taken is None or _functions(records).isdisjoint(taken.addresses)
 
 
 def _functions(records: Iterable[UnitRecord]) -> set[Address]:
     return {f.address for record in records for f in record.unit.functions}
 
 
-def _is_without(
-    hypervisor: Hypervisor,
-    uuid: str,
-    functions: AbstractSet[Address],
-    *,
-    if_unreadable: bool,
-) -> bool:
-    """Return whether a guest runs and has none of these functions.
-
-    :param if_unreadable: what to return where the live XML, or a word of it
-        that may name a function, cannot be read.
-    """
-    live = hypervisor.live_xml(uuid)
-    if live is None:
-        return False
+def _taken(live: str, uuid: str) -> HostFunctions | None:
+    """Return what a running guest has; None if its XML cannot be read."""
     try:
         root = domain_xml.tree(live.encode(), uuid).getroot()
     except errors.Invalid:
-        return if_unreadable
-    taken = host_functions(root)
-    if taken.unreadable and not if_unreadable:
-        return False
-    return functions.isdisjoint(taken.addresses)
+        return None
+    return host_functions(root)
 
 
 def quarantine_unused(
@@ -143,9 +131,8 @@ def give_back(
     done: list[str] = []
     for state in (State.PREPARING, State.ACTIVE):
         context.move(uuid, state, State.RELEASING)
-    if hypervisor and hypervisor.live_xml(uuid) is not None:
-        done.append(_stop(context, hypervisor, instance, stop_timeout_s))
-        context.say(done[-1])
+    if hypervisor:
+        done += _stop_own(context, hypervisor, instance, stop_timeout_s)
     context.move(uuid, State.RELEASING, State.SANITISING)
     for record in context.held(uuid):
         if record.state is State.CLAIMED:
@@ -167,24 +154,47 @@ def give_back(
     return tuple(done)
 
 
-def _stop(
+def _stop_own(
     context: HostContext,
     hypervisor: Hypervisor,
     instance: Instance,
     stop_timeout_s: float,
-) -> str:
-    """Stop a guest, unless it has none of the units; return what was done.
+) -> list[str]:
+    """Stop a guest that runs with functions of its instance."""
+    uuid = instance.uuid
+    live = hypervisor.live_xml(uuid)
+    if live is None:
+        return []
+    if _is_anothers(context, instance, live):
+        line = f"guest {uuid} runs without these units, and was left running"
+    else:
+        line = _stop(hypervisor, uuid, stop_timeout_s)
+    context.say(line)
+    return [line]
+
+
+def _is_anothers(context: HostContext, instance: Instance, live: str) -> bool:
+    """Return whether a running guest has none of an instance's functions.
 
     libvirt may have started a domain of this UUID without them, as when it
-    is defined and starts with the host.
+    is defined and starts with the host.  Where neither the journal nor the
+    ledger has them (the instance died before its claim, or another command
+    undid it), all count that the operator's own document did not name.
+
+    :param live: the guest's XML; what may name a function and cannot be read
+        counts as one of them.
     """
-    uuid = instance.uuid
+    taken = _taken(live, instance.uuid)
+    if taken is None or taken.unreadable:
+        return False
     functions = {rebind.address for rebind in instance.rebinds}
-    functions |= _functions(context.held(uuid))
-    if functions and _is_without(
-        hypervisor, uuid, functions, if_unreadable=False
-    ):
-        return f"guest {uuid} runs without these units, and was left running"
+    functions |= _functions(context.held(instance.uuid))
+    if not functions:
+        return set(taken.addresses) <= set(instance.own)
+    return functions.isdisjoint(taken.addresses)
+
+
+def _stop(hypervisor: Hypervisor, uuid: str, stop_timeout_s: float) -> str:
     if stop_timeout_s and hypervisor.shut_down(uuid, stop_timeout_s):
         return "guest shut down"
     hypervisor.destroy(uuid)

@@ -199,11 +199,7 @@ def read(entry: Mapping[str, object], release: Release = NEWEST) -> DeviceSpec:
     :param release: to one that does not know a key it is a tag.
     :raises Faults: with everything in it that Nova refuses.
     """
-    keys = {
-        name: key
-        for name, key in KEYS.items()
-        if key.feature is None or release.knows(key.feature)
-    }
+    keys = {n: key for n, key in KEYS.items() if key.is_known(release)}
     fields = {k: v for k, v in entry.items() if k in keys and k in _FIELDS}
     faults = list(nova_entry.faults(entry, keys))
     if entry.get("devname") and entry.get("address"):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.formats.nova_release import Feature
+from gpu_passthrough_plugin.formats.nova_release import Feature, Release
 
 # Source: oslo.utils, strutils.py (bool_from_string).
 _TRUE = frozenset({"1", "t", "true", "on", "y", "yes"})
@@ -34,6 +34,10 @@ class Key(NamedTuple):
     expected: Expected
     feature: Feature | None = None
     is_for_placement: bool = False
+
+    def is_known(self, release: Release) -> bool:
+        """Return whether a release of Nova knows the key."""
+        return self.feature is None or release.knows(self.feature)
 
 
 def load(text: str) -> object:

@@ -40,7 +40,7 @@ class EndedGuest(NamedTuple):
     """A guest that ended.
 
     :param version: another one for each time that the entry was written.
-    :param is_suspected: whether that it ended is still to be asked.
+    :param is_suspected: whether libvirt is still to be asked if it ended.
     """
 
     uuid: str
@@ -60,8 +60,8 @@ class EndedGuests:
     def write(self, uuid: str, *, is_suspected: bool = False) -> EndedGuest:
         """Note that a guest ended; the entry is on the disk on return.
 
-        :param is_suspected: whether that is still to be asked; an entry that
-            is certain is kept then.
+        :param is_suspected: whether libvirt is still to be asked; an entry
+            that is certain is kept then.
         :raises Unavailable: when it cannot be written, or too many are kept.
         """
         name = parse_uuid(uuid)
@@ -218,7 +218,7 @@ def _certain(folder: int, name: str) -> EndedGuest | None:
     """Return a guest's entry if it has a valid one that is no suspicion."""
     try:
         guest = _read(folder, name)
-    except ValueError:
+    except _MALFORMED:
         return None
     return guest if guest and not guest.is_suspected else None
 
@@ -258,7 +258,7 @@ def _read(folder: int, name: str) -> EndedGuest | None:
         os.close(handle)
     is_suspected = isinstance(document, dict) and document.get(_SUSPECTED)
     expected = {"uuid": name, _SUSPECTED: bool(is_suspected)}
-    # Without the second word, an end is certain.
+    # As an earlier release wrote it: the hook saw that end.
     is_valid = document in (expected, {"uuid": name})
     if not is_valid or name != parse_uuid(name):
         raise ValueError("it does not hold the UUID that it is named by")

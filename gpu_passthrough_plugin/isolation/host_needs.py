@@ -110,7 +110,7 @@ def uses(member: Member, facts: HostFacts) -> tuple[str, ...]:
 
 
 def doubt(member: Member, facts: HostFacts) -> str:
-    """Return that the host may use a function; "" if that is known."""
+    """Return why the host may use a function; "" if its uses are known."""
     if not isinstance(facts.uses, Unknown):
         return ""
     if not member.function.may_carry_host:
@@ -122,11 +122,11 @@ def doubt(member: Member, facts: HostFacts) -> str:
 
 
 def console(member: Member, facts: HostFacts) -> str:
-    """Return that an operator needs a display; "" if none does."""
+    """Return why an operator needs a display; "" if none does."""
     if is_bmc(member.function):
         return f"{member.address} is the BMC display (remote console)"
-    if is_only_console(member, facts):
-        return description(member, facts)
+    if _is_only_console(member, facts):
+        return _description(member, facts)
     return ""
 
 
@@ -135,7 +135,7 @@ def is_bmc(function: Function) -> bool:
     return (function.vendor_id, function.product_id) in _BMC_DISPLAYS
 
 
-def description(member: Member, facts: HostFacts) -> str:
+def _description(member: Member, facts: HostFacts) -> str:
     """Return that it is the only console, or that this is not known."""
     detail = member.detail
     boot_vga = MISSING if detail is None else detail.boot_vga
@@ -158,7 +158,7 @@ def description(member: Member, facts: HostFacts) -> str:
     return f"{member.address} shows the host's only console"
 
 
-def is_only_console(member: Member, facts: HostFacts) -> bool:
+def _is_only_console(member: Member, facts: HostFacts) -> bool:
     """Return whether passing it through leaves the host without a console.
 
     True for the firmware's primary display where the kernel has no

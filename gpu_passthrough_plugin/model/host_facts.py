@@ -64,7 +64,8 @@ class HostUse(NamedTuple):
         ``default route (eno1)``.
     :param via: names of the devices that lead from the function up to
         that, such as ``sda``, ``sda2``, ``dm-0``.
-    :param is_route: whether it is only for a route that is no default one.
+    :param is_route: whether it is in use only for a route other than a
+        default route.
     """
 
     address: Address

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
+from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.compute.reset import HotReset
 from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
 from gpu_passthrough_plugin.flow import inventory, release
@@ -11,6 +14,10 @@ from gpu_passthrough_plugin.flow.boot import boot
 from gpu_passthrough_plugin.flow.sanitise import sanitise
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
+from gpu_passthrough_plugin.model.allocation import (
+    DISABLED_BY_NOVA,
+    HostRecord,
+)
 from gpu_passthrough_plugin.model.function import (
     VFIO,
     Binding,
@@ -287,6 +294,37 @@ def test_the_operators_own_quarantine(world: World) -> None:
     assert "no unit" in refused(inventory.clear, context, unknown)
     inventory.clear(context, UNIT)
     assert world.snapshot() == before
+
+
+@dataclasses.dataclass
+class Cordoned(SqlLedger):
+    """A ledger whose host is cordoned already."""
+
+    was: HostRecord
+
+    def host(self, name: str) -> HostRecord:
+        return dataclasses.replace(self.was, name=name)
+
+    def cordon(self, host: str, reason: str) -> HostRecord:
+        return dataclasses.replace(self.was, name=host, reason=reason)
+
+
+@pytest.mark.parametrize(
+    ("is_cordoned", "reason", "is_malformed", "becomes"),
+    [
+        (True, "fans are changed", False, "fans are changed"),
+        (False, "", False, inventory.BY_OPERATOR),
+        # Either may be over before the operator's own cordon is.
+        (True, DISABLED_BY_NOVA, False, inventory.BY_OPERATOR),
+        (True, "address 'zz' is not valid", True, inventory.BY_OPERATOR),
+    ],
+)
+def test_why_a_host_is_cordoned_without_a_new_reason(
+    is_cordoned: bool, reason: str, is_malformed: bool, becomes: str
+) -> None:
+    was = HostRecord(HOST, 1, is_cordoned, reason, frozenset(), is_malformed)
+    assert inventory.cordon(Cordoned(was), HOST, None).reason == becomes
+    assert inventory.cordon(Cordoned(was), HOST, "roof").reason == "roof"
 
 
 def test_a_variant_of_vfio_pci_keeps_its_function(world: World) -> None:

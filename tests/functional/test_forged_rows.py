@@ -5,6 +5,7 @@ By rows that another host wrote, or by a boot that was interrupted.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -14,8 +15,9 @@ from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.flow import inventory, recovery, release
 from gpu_passthrough_plugin.flow.boot import boot
 from gpu_passthrough_plugin.flow.context import HostContext
+from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.model.unit import State
-from tests.functional.acts import Acts, Crash
+from tests.functional.acts import URI, Acts, Crash
 from tests.functional.hooked import AUDIO, GPU, SECOND, hostdev
 from tests.functional.world import OTHER, UUID, World, guest, place, wanted
 
@@ -178,13 +180,17 @@ def test_an_operators_release_stops_no_guest_without_the_unit(
     assert "stop" not in acts.done
 
 
+@pytest.mark.parametrize("crash_at", [2, 6])
 def test_a_defined_guest_that_libvirt_started_meanwhile_is_not_stopped(
-    world: World,
+    world: World, crash_at: int
 ) -> None:
-    """The boot died while it bound; the host restarts, and starts its own."""
+    """The boot died before its claim, or while it bound.
+
+    Then the host restarts, and libvirt starts the domain on its own.
+    """
     before = world.states()
     with pytest.raises(Crash):
-        boot(world.context(Acts(crash_at=6)), guest(), wanted())
+        boot(world.context(Acts(crash_at=crash_at)), guest(), wanted())
     domain = world.hypervisor._connection.defineXML(guest().text.decode())
     try:
         domain.create()
@@ -195,3 +201,35 @@ def test_a_defined_guest_that_libvirt_started_meanwhile_is_not_stopped(
     finally:
         domain.destroy()
         domain.undefine()
+
+
+class Shown(Hypervisor):
+    """libvirt, which shows another document of each guest that runs."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(URI)
+        self._text = text
+
+    def live_xml(self, uuid: str) -> str | None:
+        return self._text if super().live_xml(uuid) else None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        guest(devices=hostdev(GPU)).text.decode(),
+        guest().text.decode().replace("</devices>", "<hostdev/></devices>"),
+        "<domain",
+    ],
+    ids=["one function", "may have one", "not XML"],
+)
+def test_a_guest_that_has_or_may_have_a_function_is_stopped(
+    world: World, text: str
+) -> None:
+    """What runs after a boot that died while it bound."""
+    before = world.snapshot()
+    with pytest.raises(Crash):
+        boot(world.context(Acts(crash_at=6)), guest(), wanted())
+    world.hypervisor.start(guest().text.decode())
+    publish(dataclasses.replace(world.context(), connect=lambda: Shown(text)))
+    assert world.snapshot() == before

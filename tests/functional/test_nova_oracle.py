@@ -8,7 +8,7 @@ function satisfies an alias; or the fragment says why not.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pytest
@@ -20,11 +20,13 @@ from gpu_passthrough_plugin.formats import nova_entry
 from gpu_passthrough_plugin.formats.nova_release import Release
 from gpu_passthrough_plugin.model import resource_class, trait
 from gpu_passthrough_plugin.model.finding import Status
+from gpu_passthrough_plugin.nova import control_plane
 from gpu_passthrough_plugin.nova.lint import (
     alias_matching,
     check,
     configuration,
     host_view,
+    option_rules,
 )
 from gpu_passthrough_plugin.nova.lint.host_view import HostView
 from tests.functional.nova import real_nova
@@ -108,13 +110,7 @@ def ours(text: str, release: Release) -> Verdict:
     )
 
 
-@pytest.fixture(scope="module", params=RELEASES, ids=lambda n: f"nova-{n}")
-def nova(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Nova]:
-    log = tmp_path_factory.mktemp("judge") / "log"
-    with real_nova.started(request.param, log) as nova:
-        yield nova
+nova = real_nova.fixture(RELEASES)
 
 
 def theirs_of(text: str, nova: Nova) -> Verdict:
@@ -169,6 +165,14 @@ def test_names_of_classes_and_traits(name: str, nova: Nova) -> None:
     # Of standard traits only how they begin is looked at.
     is_same = sorted(traits) == theirs["traits"]
     assert is_same == (name != "HW_GPU"), (traits, theirs)
+
+
+def test_filters_of_nova(nova: Nova) -> None:
+    theirs = nova.answer(filters=None)
+    assert theirs["available"] == sorted(
+        option_rules.novas_filters(nova.release)
+    )
+    assert theirs["enabled"] == [*control_plane.DEFAULT_FILTERS]
 
 
 vendors = st.sampled_from(["10de", "15B3", "8086", "0x10de", "*", "1", "g"])

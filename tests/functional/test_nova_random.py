@@ -8,10 +8,9 @@ more of them, and others each time.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -30,13 +29,7 @@ HOSTS = ("gamer", "compute", "ampere", "vgpu", "dpu", "x540")
 Functions = Sequence[Mapping[str, Any]]
 
 
-@pytest.fixture(scope="module", params=RELEASES, ids=lambda n: f"nova-{n}")
-def nova(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Nova]:
-    log = tmp_path_factory.mktemp("judge") / "log"
-    with real_nova.started(request.param, log) as nova:
-        yield nova
+nova = real_nova.fixture(RELEASES)
 
 
 def cards(host: str) -> Functions:

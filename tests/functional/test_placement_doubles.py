@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.server
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,3 +86,27 @@ def test_a_placement_that_does_not_answer() -> None:
     done = run("find", "http://127.0.0.1:9")
     assert (done.returncode, done.stdout) == (2, "")
     assert "placement_doubles: " in done.stderr
+
+
+@pytest.fixture
+def web_server() -> Iterator[str]:
+    """A server that answers each GET with a page, as Horizon does."""
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>")
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_server_that_is_no_placement(web_server: str) -> None:
+    for command in ("find", "provoke"):
+        done = run(command, web_server)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("placement_doubles: ")
+        assert "Traceback" not in done.stderr

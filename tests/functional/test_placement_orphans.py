@@ -67,9 +67,8 @@ def test_the_same_claim_repairs_it(ledger: PlacementLedger) -> None:
     assert held in ledger.allocations()
 
 
-def test_placements_own_command_and_a_sync_repair_it(
-    ledger: PlacementLedger, placement_server: PlacementServer
-) -> None:
+def migrate(placement_server: PlacementServer) -> None:
+    """Give lost consumers back to Placement, as its operator does."""
     folder = placement_server.folder
     subprocess.run(
         (
@@ -82,6 +81,23 @@ def test_placements_own_command_and_a_sync_repair_it(
         env={**os.environ, "OS_PLACEMENT_CONFIG_DIR": str(folder)},
         check=True,
     )
+
+
+def test_a_sync_keeps_an_orphans_unit_that_is_in_use(
+    ledger: PlacementLedger, placement_server: PlacementServer
+) -> None:
+    """A guest may have it: only its release frees it."""
+    migrate(placement_server)
+    used = ledger.move(ledger.records()[0], State.PREPARING)
+    ledger.publish("h", [unit(1), unit(2)])
+    assert ledger.records()[0] == used
+    assert used.consumer == A
+
+
+def test_placements_own_command_and_a_sync_repair_it(
+    ledger: PlacementLedger, placement_server: PlacementServer
+) -> None:
+    migrate(placement_server)
     first = ledger.records()[0]
     assert (first.state, first.consumer) == (State.CLAIMED, A)
     ledger.publish("h", [unit(1), unit(2)])

@@ -381,3 +381,16 @@ def test_a_claim_whose_client_died_with_some_of_its_units_is_made_again(
         held = other.claim(request("gpu:2"), A)
         assert [r.unit for r in held.units] == [unit(1), unit(2)]
         assert other.allocations() == (held,)
+
+
+def test_a_partial_claim_that_is_in_use_is_not_given_back(
+    ledger: PlacementLedger, placement_url: str
+) -> None:
+    """A guest may have the unit: a claim never takes it away."""
+    ledger.publish("h", [unit(1), unit(2)])
+    with closing(PlacementLedger(settings_of(placement_url))) as other:
+        lose_hold_and_die(ledger, other, A)
+        (record,) = other.allocation(A).units
+        used = other.move(record, State.PREPARING)
+        assert other.claim(request("gpu:2"), A).units == (used,)
+        assert other.unit(record.unit.key) == used

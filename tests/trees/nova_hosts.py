@@ -6,7 +6,7 @@ addresses are free, and those that the configurations use.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from tests.trees import hosts
 from tests.trees.host import Host
@@ -33,12 +33,14 @@ def _card(
 
 
 def _virtual(
-    host: Host, address: str, ids: str, port: str, physical: str, group: int
+    host: Host, port: str, physical: str, ids: str, addresses: Iterable[str]
 ) -> None:
-    host.function(
-        address, ids, "030200", under=port, group=group, bars=(_MIB,),
-        physical=physical, reset="flr",
-    )  # fmt: skip
+    """Add virtual functions of a physical one, in groups 54 and up."""
+    for group, address in enumerate(addresses, 54):
+        host.function(
+            address, ids, "030200", under=port, group=group, bars=(_MIB,),
+            physical=physical, reset="flr",
+        )  # fmt: skip
 
 
 def gamer() -> Host:
@@ -79,11 +81,8 @@ def vgpu() -> Host:
     """A part of an A16 with four virtual functions, of the same ids."""
     host = hosts.server()
     port = _card(host, "0000:25:00.0", "10de:25b6", 4, vfs=(16, 4))
-    for function in (4, 5, 6, 7):
-        _virtual(
-            host, f"0000:25:00.{function}", "10de:25b6", port,
-            "0000:25:00.0", 50 + function,
-        )  # fmt: skip
+    functions = (f"0000:25:00.{number}" for number in (4, 5, 6, 7))
+    _virtual(host, port, "0000:25:00.0", "10de:25b6", functions)
     return host
 
 
@@ -91,11 +90,8 @@ def dpu() -> Host:
     """A BlueField with two virtual functions."""
     host = hosts.server()
     port = _card(host, "0000:82:00.0", "15b3:a2d6", 4, "020000", (16, 2))
-    for function in (3, 4):
-        _virtual(
-            host, f"0000:82:00.{function}", "15b3:101e", port,
-            "0000:82:00.0", 50 + function,
-        )  # fmt: skip
+    functions = ("0000:82:00.3", "0000:82:00.4")
+    _virtual(host, port, "0000:82:00.0", "15b3:101e", functions)
     return host
 
 
@@ -107,11 +103,8 @@ def x540() -> Host:
         "0000:0a:00.1", "8086:1528", "020000", under=port, group=60,
         bars=(_MIB,), reset="flr bus", vfs=(63, 0),
     )  # fmt: skip
-    for slot, function in ((16, 0), (16, 2)):
-        _virtual(
-            host, f"0000:0a:{slot:02x}.{function}", "8086:1515", port,
-            "0000:0a:00.0", 50 + function,
-        )  # fmt: skip
+    functions = ("0000:0a:10.0", "0000:0a:10.2")
+    _virtual(host, port, "0000:0a:00.0", "8086:1515", functions)
     return host
 
 

@@ -13,6 +13,16 @@ from typing import Any
 
 from gpu_passthrough_plugin import errors
 
+
+def body(response: Any) -> Mapping[str, Any]:
+    """Return the JSON object that an answer has; {} if it has none."""
+    try:
+        document = response.json()
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, Mapping) else {}
+
+
 Shape = Callable[[object, str], None]
 """Raises Invalid if a value is not of a shape; names where the value is."""
 

@@ -82,7 +82,7 @@ def claim(service: Service, query: ClaimQuery, attempt: int) -> Allocation:
     if not best:
         raise _none_offered(service, fleet, query, attempt)
     # Clients that lost to one another are not to meet again.
-    chosen = random.choice(best) if attempt else best[0]  # noqa: S311
+    chosen = random.choice(best) if attempt else best[0]  # noqa: S311 - no secret
     units = _units_of(fleet, chosen)
     return Allocation(
         consumer=query.consumer,

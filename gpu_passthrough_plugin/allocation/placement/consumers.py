@@ -50,6 +50,8 @@ class Consumer:
     :param user_id: of this ledger's consumers, ``names.user_id`` of the
         request.
     :param type: None below microversion 1.38.
+    :param age_s: how long ago its allocations were written, by Placement's
+        clock; None where Placement does not tell.
     """
 
     uuid: str
@@ -58,6 +60,7 @@ class Consumer:
     user_id: str
     type: str | None
     allocations: Allocations
+    age_s: float | None = None
 
     @property
     def is_of_ledger(self) -> bool:
@@ -135,7 +138,8 @@ def _path(uuid: str) -> str:
 
 def read_consumer(service: Service, uuid: str) -> Consumer | None:
     """Return a consumer; None when it has no allocations."""
-    body = service.get(_path(uuid))
+    reply = service.get_reply(_path(uuid))
+    body = reply.body
     if not body["allocations"]:
         return None
     with service.readable():
@@ -150,6 +154,7 @@ def read_consumer(service: Service, uuid: str) -> Consumer | None:
             provider: dict(entry["resources"])
             for provider, entry in body["allocations"].items()
         },
+        age_s=reply.age_s,
     )
 
 
@@ -269,11 +274,10 @@ def withdraw_reservations(
     for holder in reading.read_amounts(service, uuid):
         consumer = read_consumer(service, holder)
         amount = consumer.amount(uuid) if consumer else 0
-        counter = read_counter(service, uuid)
-        is_held = counter is not None and counter.is_held_by(amount)
-        if not (consumer and amount) or is_held:
+        if not (consumer and amount and is_withdrawn(consumer.age_s)):
             continue
-        if is_withdrawn(service.request("GET", _path(holder)).age_s):
+        counter = read_counter(service, uuid)
+        if counter is None or not counter.is_held_by(amount):
             _keep_holds(service, consumer)
 
 

@@ -57,7 +57,6 @@ AGGREGATE = "AGGREGATE"
 QUARANTINE_REASON = "REASON"
 HOST_TEXTS = (CORDON_REASON, MACHINE, AGGREGATE)
 
-# Source: os-traits.
 NOVA_DEVICE_TRAITS = frozenset({"COMPUTE_MANAGED_PCI_DEVICE", "OWNER_NOVA"})
 """Traits of the providers that nova-compute makes for PCI devices.
 
@@ -66,6 +65,7 @@ Source: nova, compute/pci_placement_translator.py; os-traits 3.
 # Of consumers that Placement lost.  Source: placement, conf/placement.py
 # (incomplete_consumer_project_id).
 INCOMPLETE_PROJECT = "00000000-0000-0000-0000-000000000000"
+# Source: os-traits.
 NOVA_DISABLED_TRAIT = "COMPUTE_STATUS_DISABLED"
 
 PROJECT = "gpu-passthrough-plugin"

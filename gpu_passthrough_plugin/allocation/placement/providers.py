@@ -7,7 +7,7 @@ Placement refuses it when another client changed the provider since.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import refusals
@@ -107,11 +107,12 @@ def put_traits(
     return int(body["resource_provider_generation"])
 
 
-def delete_traits(service: Service, traits: Iterable[str]) -> None:
+def delete_traits(service: Service, traits: Collection[str]) -> None:
     """Delete traits of this driver that no provider has any more."""
     for trait in traits:
         service.delete(f"/traits/{trait}")
-    service.forget()
+    if traits:
+        service.forget()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -121,7 +122,8 @@ class UnitProvider:
     :param generation: of the provider.
     :param resource_class: of the unit.
     :param amounts: how much of the state counter each consumer has.
-    :param token: of the last move; 1 if it was no move that wrote it.
+    :param token: of the move that wrote the inventory; 1 where a host
+        published it.
     """
 
     uuid: str

@@ -54,7 +54,7 @@ withdraws what it reserved within a few requests."""
 PATIENT_ATTEMPTS = 8
 """After so many attempts it is, where Placement does not tell the age."""
 
-# A reservation that is looked at costs three requests.
+# To look at a reservation costs two requests: most end by themselves before.
 _LOOK_AFTER = 2
 
 # Of a provider.  Source: placement, exception.py; handlers/allocation.py.

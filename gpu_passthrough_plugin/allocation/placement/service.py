@@ -216,7 +216,7 @@ class Service:
                 headers={"Accept": "application/json"},
             )
         age_s = session.age_s(getattr(response, "headers", {}))
-        reply = Reply(response.status_code, _json_body(response), age_s)
+        reply = Reply(response.status_code, answers.body(response), age_s)
         if reply.status == 200:
             with self.readable():
                 answers.require(method, path, reply.body)
@@ -242,7 +242,13 @@ class Service:
 
         :raises Unavailable: when nothing is there, or access is refused.
         """
-        return self._body(self.request("GET", path, params=params), 200)
+        return self.get_reply(path, *params).body
+
+    def get_reply(self, path: str, *params: tuple[str, str]) -> Reply:
+        """Return the whole answer of what is at a path; see ``get``."""
+        reply = self.request("GET", path, params=params)
+        self._body(reply, 200)
+        return reply
 
     def providers(self, *params: tuple[str, str]) -> Iterable[Json]:
         """Return the entries of the providers that a query lists.
@@ -382,7 +388,7 @@ class Service:
                     raise _final_error(error, attempt + 1) from error
                 _LOG.debug("repeating a request to Placement: %s", error)
             longest_s = min(_MAX_INTERVAL_S, _INTERVAL_S * 2**attempt)
-            time.sleep(random.uniform(0, longest_s))  # noqa: S311
+            time.sleep(random.uniform(0, longest_s))  # noqa: S311 - no secret
             attempt += 1
 
 
@@ -390,11 +396,3 @@ def _final_error(error: Retry | NoAnswer, attempts: int) -> errors.Error:
     if isinstance(error, Retry):
         return error.error
     return errors.Unavailable(f"{error} (tried {attempts} times)")
-
-
-def _json_body(response: Any) -> Json:
-    try:
-        body = response.json()
-    except (ValueError, RecursionError):
-        return {}
-    return body if isinstance(body, Mapping) else {}

@@ -307,7 +307,7 @@ def migration_lock(connection: sa.Connection) -> Iterator[None]:
         raw._read_timeout = _MIGRATION_ANSWER_S
     if backend == "postgresql":
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-        # Of the lock below as well.
+        # The statement below waits without end otherwise.
         connection.exec_driver_sql(
             f"SET LOCAL lock_timeout = '{_MIGRATION_TIMEOUT_S}s'"
         )

@@ -55,7 +55,7 @@ def write_claim(
     :raises ConsumerExists: when the ledger already has the consumer.
     :raises RetryRequest: when another client took one of the units.
     """
-    chosen = [s for s in host.units if s.record.unit.key in keys]
+    chosen = _chosen(host.units, keys)
     values = {
         "uuid": consumer,
         "host_id": host.id,
@@ -93,27 +93,15 @@ def claim_units(
     if existing is not None:
         validation.require_same_units(existing, keys)
         return existing
-    row = connection.execute(
-        statements.LOCK_HOST, {"host": next(iter(keys)).host}
-    ).first()
-    if row is None:
-        raise refusals.unit_unknown(min(keys))
-    if row.disabled_reason is not None:
-        raise refusals.host_cordoned(row.name, row.disabled_reason)
-    bound = {"host_id": row.id}
-    units = connection.execute(statements.UNITS_BY_HOST_ID, bound)
-    host = HostUnits(row.id, rows.read_units(units))
-    chosen = [s for s in host.units if s.record.unit.key in keys]
-    records = [s.record for s in chosen]
+    host = _lock_host(connection, keys)
+    chosen = _chosen(host.units, keys)
+    records = [stored.record for stored in chosen]
     if not all(record.is_claimable for record in records):
-        # With their consumers, for the message.
-        bound_name = {"host": row.name}
-        units = connection.execute(statements.HOST_UNITS, bound_name)
-        records = [
-            s.record
-            for s in rows.read_units(units)
-            if s.record.unit.key in keys
-        ]
+        # Only the message needs the consumers: a claim does not read them.
+        bound = {"host": next(iter(keys)).host}
+        units = connection.execute(statements.HOST_UNITS, bound)
+        held = _chosen(rows.read_units(units), keys)
+        records = [stored.record for stored in held]
     validation.require_claimable(keys, records)
     values = {
         "uuid": consumer,
@@ -135,6 +123,31 @@ def claim_units(
     return _allocate(
         connection, host, chosen, consumer, consumer_id, request, model_ids
     )
+
+
+def _lock_host(
+    connection: sa.Connection, keys: Collection[UnitKey]
+) -> HostUnits:
+    """Lock the host of the given units, and return all its units.
+
+    :raises Refused: when the ledger has no such host, or it is cordoned.
+    """
+    row = connection.execute(
+        statements.LOCK_HOST, {"host": next(iter(keys)).host}
+    ).first()
+    if row is None:
+        raise refusals.unit_unknown(min(keys))
+    if row.disabled_reason is not None:
+        raise refusals.host_cordoned(row.name, row.disabled_reason)
+    bound = {"host_id": row.id}
+    units = connection.execute(statements.UNITS_BY_HOST_ID, bound)
+    return HostUnits(row.id, rows.read_units(units))
+
+
+def _chosen(
+    units: Sequence[StoredUnit], keys: Collection[UnitKey]
+) -> list[StoredUnit]:
+    return [stored for stored in units if stored.record.unit.key in keys]
 
 
 def _add_consumer(connection: sa.Connection, values: dict[str, object]) -> int:

@@ -139,7 +139,7 @@ def message(name: str, file: pathlib.Path | None, line: str) -> str:
             f"ledger {name} cannot be written, because the file system of"
             f" {file.parent} is full; free some space there"
         )
-    if "onstraint" in line:
+    if "constraint" in line.lower():
         return (
             f"ledger {name} refuses a row ({line}); report this line, with"
             " what 'gpu-passthrough unit list' says"

@@ -134,7 +134,7 @@ def _stored(rows: list[sa.Row[Any]]) -> StoredUnit:
     own_address = _address(unit_address)
     if own_address not in {f.address for f in functions if f.is_primary}:
         raise errors.Invalid(
-            f"address {own_address} is not that of a primary function of it"
+            f"no primary function of it has its address {own_address}"
         )
     unit = Unit(
         key=UnitKey(_text("host name", host), own_address),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from gpu_passthrough_plugin.compute.hook.unit_states import (
     Decision,
@@ -29,7 +30,7 @@ from gpu_passthrough_plugin.model.hook import HookMode
 from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.model.unit import UnitKey, UnitRecord
 
-NOTHING: Mapping[Address, str] = {}
+_NOTHING: Mapping[Address, str] = MappingProxyType({})
 _BIND = "set managed='yes', or bind it to a VFIO driver"
 _ENABLE = (
     "bind it to vfio-pci ('gpu-passthrough host enable') or set managed='yes'"
@@ -56,7 +57,7 @@ def decide(
     groups: Mapping[int, Sequence[Member]],
     ledger: LedgerView,
     rules: Rules,
-    unspared: Mapping[Address, str] = NOTHING,
+    unspared: Mapping[Address, str] = _NOTHING,
 ) -> Decision:
     """Return what gives the guest its units, or why it may not start.
 

@@ -54,7 +54,7 @@ class _Offered(NamedTuple):
         return {} if self.entry is None else self.entry.spec.tags
 
     @property
-    def device_type(self) -> object:
+    def device_type(self) -> str | None:
         """Return what Nova takes for its type; None if that is not known.
 
         A tag of the entry replaces what the device says.
@@ -92,15 +92,13 @@ def _fits_type(alias: AliasEntry, offered: _Offered) -> bool:
     device_type = offered.device_type
     if device_type is None:
         return True
-    if device_type == _VDPA:
-        return False
     if alias.device_type is None:
-        return device_type != DeviceType.PF
-    return str(device_type).lower() == alias.device_type.lower()
+        return device_type not in (DeviceType.PF, _VDPA)
+    return device_type.lower() == alias.device_type.lower()
 
 
 def _types(alias: AliasEntry, left: Sequence[_Offered]) -> tuple[str, ...]:
-    types = sorted({str(o.device_type) for o in left if o.device_type})
+    types = sorted({o.device_type for o in left if o.device_type})
     own = alias.device_type
     tagged = any(_TYPE_TAG in o.tags for o in left)
     return (
@@ -257,7 +255,7 @@ def _failing(view: HostView, *, is_elsewhere: bool) -> Iterator[Problem]:
 def _failing_if_placed(view: HostView) -> Iterator[Problem]:
     """Yield entries that only Placement would find nothing for."""
     for line, left, step in _tried(view, _POOL_STEPS + _PLACEMENT_STEPS):
-        if left and step in _PLACEMENT_STEPS:
+        if step in _PLACEMENT_STEPS:
             yield line.place, _texts(line.entry, left, step)
 
 

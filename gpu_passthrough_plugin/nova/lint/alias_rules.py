@@ -22,6 +22,10 @@ ALIASES, ALIAS_NAMES = "aliases", "alias names"
 FAIL, WARN = Status.FAIL, Status.WARN
 _CHECKED = Feature.ALIAS_CHECKED
 _PLACED = Condition(pci_in_placement=True)
+_PLACE = (
+    "once every compute host has [pci] report_in_placement on, set"
+    " [filter_scheduler] pci_in_placement = true"
+)
 
 
 def _unreadable(view: HostView) -> Iterator[Problem]:
@@ -32,7 +36,7 @@ def _unreadable(view: HostView) -> Iterator[Problem]:
 def _later_keys(view: HostView) -> Iterator[Problem]:
     for line in view.aliases:
         for name in line.written:
-            if not _knows(view, name):
+            if not nova_alias.KEYS[name].is_known(view.release):
                 yield line.place, (line.entry.name, name, view.release)
 
 
@@ -89,7 +93,8 @@ def _ignored_keys(view: HostView) -> Iterator[Problem]:
         names = [
             name
             for name in ("resource_class", "traits")
-            if line.written.get(name) and _knows(view, name)
+            if line.written.get(name)
+            and nova_alias.KEYS[name].is_known(view.release)
         ]
         if names and line.entry.has_ids:
             yield line.place, (line.entry.name, " and ".join(names))
@@ -126,8 +131,8 @@ RULES = (
     Rule(ALIASES, FAIL, _where(_has_class_only),
          "alias {0!r} has a resource_class instead of ids, while"
          " pci_in_placement is off: nova-api and nova-compute do not start",
-         "set both ids; or [filter_scheduler] pci_in_placement = true for"
-         " every service that reads the alias, nova-compute as well",
+         f"set both ids; or, {_PLACE} for every service that reads the alias,"
+         " nova-compute as well",
          Condition(knows=_CHECKED, pci_in_placement=False)),
     Rule(ALIASES, WARN, _where(_has_no_ids),
          "alias {0!r} does not have both ids: functions of other cards match"
@@ -136,7 +141,7 @@ RULES = (
     Rule(ALIAS_MATCHES, FAIL, _where(_has_class_only),
          "alias {0!r} has a resource_class instead of ids, while"
          " pci_in_placement is off: functions of any card match it",
-         "set both ids, or [filter_scheduler] pci_in_placement = true",
+         f"set both ids; or, {_PLACE}",
          Condition(lacks=_CHECKED, pci_in_placement=False)),
     Rule(ALIAS_MATCHES, FAIL, _unrequestable,
          "alias {0!r} can never be requested: flavors separate names and"
@@ -146,7 +151,7 @@ RULES = (
          " with a second entry of this name otherwise"),
     Rule(ALIASES, WARN, _ignored_keys,
          "alias {0!r}: {1} has no effect while pci_in_placement is off",
-         "set [filter_scheduler] pci_in_placement = true, or remove it",
+         f"remove it; or, {_PLACE}",
          Condition(pci_in_placement=False, may_be_placed=False)),
     Rule(ALIAS_NAMES, FAIL, _different,
          "alias {0!r} is defined twice, with {1}",
@@ -162,11 +167,6 @@ RULES = (
          " pci_in_placement is on", "remove one of them, or rename it",
          Condition(may_be_placed=True)),
 )  # fmt: skip
-
-
-def _knows(view: HostView, name: str) -> bool:
-    feature = nova_alias.KEYS[name].feature
-    return feature is None or view.release.knows(feature)
 
 
 def _are_typed(first: Placed[AliasEntry], line: Placed[AliasEntry]) -> bool:

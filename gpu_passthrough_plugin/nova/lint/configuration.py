@@ -23,6 +23,7 @@ from gpu_passthrough_plugin.formats.nova_alias import AliasEntry
 from gpu_passthrough_plugin.formats.nova_device_spec import DeviceSpec
 from gpu_passthrough_plugin.formats.nova_release import NEWEST, Release
 from gpu_passthrough_plugin.formats.oslo_config_file import Value
+from gpu_passthrough_plugin.nova.control_plane import DEFAULT_FILTERS
 
 T = TypeVar("T")
 
@@ -104,10 +105,20 @@ class NovaConf(NamedTuple):
     has_scheduler: bool = False
     enabled_filters: tuple[str, ...] | None = None
     available_filters: tuple[str, ...] | None = None
+    weight_classes: tuple[str, ...] = ()
     cpu_mode: str | None = None
     permits_post_copy: bool = False
     values: tuple[Value, ...] = ()
     faults: tuple[Fault, ...] = ()
+
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """Return the filters in force: Nova's default if no file sets them.
+
+        An empty ``enabled_filters`` turns all of them off.
+        """
+        names = self.enabled_filters
+        return DEFAULT_FILTERS if names is None else names
 
     def place(self, option: tuple[str, str]) -> str:
         """Return where an option is set; empty where it is not."""
@@ -159,6 +170,7 @@ def read(files: Sequence[tuple[str, bytes]]) -> NovaConf:
         ),
         enabled_filters=typed[ENABLED],
         available_filters=available or None,
+        weight_classes=typed[WEIGHERS] or (),
         cpu_mode=typed[CPU_MODE],
         permits_post_copy=typed[POST_COPY] or False,
         values=tuple(values),
@@ -272,6 +284,6 @@ def _typed(
         return parse(value.text)
     except ValueError:
         text = nova_entry.not_valid(value.option, value.text, expected)
-        remedy = f"use {expected}: Nova fails to start with it"
+        remedy = "fix this value: Nova fails to start with it"
         faults.append(Fault(value.place, text, remedy))
         return None

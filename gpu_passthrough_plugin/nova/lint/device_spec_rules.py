@@ -116,15 +116,16 @@ def _deprecated_names(view: HostView) -> Iterator[Problem]:
 
 def _later_keys(view: HostView) -> Iterator[Problem]:
     for entry, name in _tags(view):
-        if name in KEYS and not _knows(view, name):
+        if name in KEYS and not KEYS[name].is_known(view.release):
             yield entry.place, (view.release, name)
 
 
 def _unreported_keys(view: HostView) -> Iterator[Problem]:
     for entry, name in _tags(view):
         is_refused = name == "one_time_use" and entry.spec.one_time_use
-        is_read = name in KEYS and KEYS[name].is_for_placement
-        if is_read and not is_refused and _knows(view, name):
+        key = KEYS.get(name)
+        is_read = key and key.is_for_placement and key.is_known(view.release)
+        if is_read and not is_refused:
             yield entry.place, (name,)
 
 
@@ -274,11 +275,6 @@ TRAIT_RULES = (
          f"use {trait.EXPECTED}"),
 )  # fmt: skip
 """Of ``device_spec`` and ``alias`` alike, where Nova reads them."""
-
-
-def _knows(view: HostView, name: str) -> bool:
-    feature = KEYS[name].feature
-    return feature is None or view.release.knows(feature)
 
 
 def _tags(view: HostView) -> Iterator[tuple[Listed, str]]:

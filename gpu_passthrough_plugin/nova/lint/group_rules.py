@@ -16,7 +16,6 @@ from gpu_passthrough_plugin.model.group import (
 )
 from gpu_passthrough_plugin.nova import pools
 from gpu_passthrough_plugin.nova.control_plane import (
-    DEFAULT_FILTERS,
     GROUP_FILTER,
     NUMA_FILTER,
     PCI_FILTER,
@@ -28,9 +27,9 @@ from gpu_passthrough_plugin.nova.lint.host_view import (
     Problem,
     Rule,
     addresses,
-    by,
+    grouped_by,
     places,
-    some,
+    shortened,
 )
 
 GROUPS, BRIDGES, HOST = "groups", "bridges", "host"
@@ -74,7 +73,7 @@ class _ListedGroup(NamedTuple):
         return places(self.listed), (
             self.group.number,
             addresses(self.listed),
-            some(endpoints),
+            shortened(endpoints),
             len(self.listed),
             *(member.address for member in self.group.primaries[:1]),
         )
@@ -123,14 +122,13 @@ def _is_unreported(listing: _ListedGroup) -> bool:
 def _is_unfiltered(listing: _ListedGroup) -> bool:
     """Return whether the filter is not among those of the scheduler."""
     conf = listing.view.conf
-    names = conf.enabled_filters or DEFAULT_FILTERS
-    is_there = GROUP_FILTER in names
+    is_there = GROUP_FILTER in conf.filters
     return listing.is_whole and conf.has_scheduler and not is_there
 
 
 def _is_filtered_late(listing: _ListedGroup) -> bool:
     """Return whether a filter before this one chooses among candidates."""
-    names = listing.view.conf.enabled_filters or ()
+    names = listing.view.conf.filters
     if not listing.is_whole or GROUP_FILTER not in names:
         return False
     before = names[: names.index(GROUP_FILTER)]
@@ -165,7 +163,7 @@ def _groups_where(
 
 def _shared_tags(view: HostView) -> Iterator[Problem]:
     """Yield tags on several groups, which the filter treats as one."""
-    tagged = by(view.assignable, _group_tag)
+    tagged = grouped_by(view.assignable, _group_tag)
     for tag, entries in tagged.items():
         groups = {str(entry.device.group.number) for entry in entries}
         if tag is not None and len(groups) > 1:
@@ -180,7 +178,7 @@ def _bridges(view: HostView) -> Iterator[Problem]:
             if not device.role.is_assigned
         ]
         if addresses:
-            yield entry.place, (some(addresses),)
+            yield entry.place, (shortened(addresses),)
 
 
 # Of a physical function whose virtual ones are there, and used.
@@ -253,7 +251,8 @@ RULES = (
            "turn it on (Nova 27 or later), or list primaries only"),
     _split(_is_unfiltered,
            f"{_WHOLE} enabled_filters does not contain {GROUP_FILTER}",
-           f"add {GROUP_FILTER} before {PCI_FILTER}; where another file of"
+           f"add {GROUP_FILTER} before {PCI_FILTER}, and name Nova's default"
+           " filters too if no file sets the option; where another file of"
            " nova-scheduler sets it, give that file, too"),
     _split(_is_filtered_late,
            f"{_WHOLE} {GROUP_FILTER} comes after {PCI_FILTER} or"
@@ -273,7 +272,9 @@ RULES = (
 
 
 def _listed_groups(view: HostView) -> Iterator[_ListedGroup]:
-    groups = by(view.assignable, lambda entry: entry.device.group.number)
+    groups = grouped_by(
+        view.assignable, lambda entry: entry.device.group.number
+    )
     for number, listed in groups.items():
         if number is not None:
             yield _ListedGroup(listed[0].device.group, tuple(listed), view)

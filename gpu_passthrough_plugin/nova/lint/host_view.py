@@ -150,8 +150,7 @@ class HostView(NamedTuple):
         reported to Placement nothing can be requested from it.
         """
         return (
-            not self.is_placed
-            and not self.conf.has_scheduler
+            not self.conf.has_scheduler
             and self.conf.report_in_placement
             and self.release.has_placement
         )
@@ -175,22 +174,20 @@ class Condition(NamedTuple):
 
     def holds(self, view: HostView) -> bool:
         """Return whether a configuration and its release fulfil it."""
-        knows, lacks = self.knows, self.lacks
+        release = view.release
+        if self.knows and not release.knows(self.knows):
+            return False
+        if self.lacks and release.knows(self.lacks):
+            return False
         pairs = (
             (self.report_in_placement, view.conf.report_in_placement),
             (self.pci_in_placement, view.is_placed),
             (self.may_be_placed, view.may_be_placed),
-            (None if knows is None else True, _knows(view, knows)),
-            (None if lacks is None else False, _knows(view, lacks)),
         )
         return all(
             required is None or required is actual
             for required, actual in pairs
         )
-
-
-def _knows(view: HostView, feature: Feature | None) -> bool:
-    return feature is not None and view.release.knows(feature)
 
 
 ALWAYS = Condition()
@@ -313,9 +310,10 @@ def _device_type(member: Member) -> DeviceType | None:
     return DeviceType.PCI
 
 
-def by(
+def grouped_by(
     entries: Iterable[Assignable], key: Callable[[Assignable], K]
 ) -> Mapping[K, list[Assignable]]:
+    """Return the functions of each value of a key, in their order."""
     grouped: dict[K, list[Assignable]] = {}
     for entry in entries:
         grouped.setdefault(key(entry), []).append(entry)
@@ -323,14 +321,16 @@ def by(
 
 
 def places(entries: Sequence[Assignable]) -> str:
-    return some([*dict.fromkeys(entry.place for entry in entries)])
+    """Return where functions are listed, as text for a finding."""
+    return shortened([*dict.fromkeys(entry.place for entry in entries)])
 
 
 def addresses(entries: Sequence[Assignable]) -> str:
-    return some([str(entry.device.address) for entry in entries])
+    """Return the functions' addresses as text for a finding."""
+    return shortened([str(entry.device.address) for entry in entries])
 
 
-def some(names: Sequence[str]) -> str:
+def shortened(names: Sequence[str]) -> str:
     """Return the names, or the first of them and the number of the rest."""
     rest = len(names) - _MAX_SHOWN
     more = f" and {rest} more" if rest > 0 else ""

@@ -24,6 +24,7 @@ from gpu_passthrough_plugin.nova.control_plane import (
 )
 from gpu_passthrough_plugin.nova.lint import configuration
 from gpu_passthrough_plugin.nova.lint.configuration import NovaConf
+from gpu_passthrough_plugin.nova.lint.device_spec_rules import REPORTING
 from gpu_passthrough_plugin.nova.lint.host_view import (
     Condition,
     HostView,
@@ -149,7 +150,7 @@ def _no_device_spec(view: HostView) -> Iterator[Problem]:
 
 
 def _post_copy(view: HostView) -> Iterator[Problem]:
-    """Yield where post-copy migration is permitted with such functions.
+    """Yield where post-copy is permitted with live_migratable functions.
 
     Source: nova, virt/libvirt/driver.py (_handle_live_migration_post_copy);
     qemu bf7ef7a2da3e ("Block VFIO migration with postcopy migration").
@@ -179,7 +180,7 @@ def _unavailable(view: HostView) -> Iterator[Problem]:
     available = _available(conf, view.release)
     names = [
         name
-        for name in conf.enabled_filters or DEFAULT_FILTERS
+        for name in conf.filters
         if available is not None and name not in available
     ]
     if names:
@@ -205,18 +206,16 @@ def _available(conf: NovaConf, release: Release) -> frozenset[str] | None:
 def _not_importable(view: HostView) -> Iterator[Problem]:
     """Yield paths of filters and weighers that nova-scheduler cannot load."""
     for value in view.conf.values:
-        option = (value.section, value.option)
-        if option == configuration.AVAILABLE:
-            path = value.text.strip()
+        if (value.section, value.option) == configuration.AVAILABLE:
+            path = value.text
             match = _FILTER.fullmatch(path)
             is_novas = match and match[1] in novas_filters(view.release)
             if not is_novas and _is_wrong(path, _FILTER_PATHS):
                 yield value.place, (value.option, path, _EACH_ON_A_LINE)
-        elif option == configuration.WEIGHERS:
-            for path in map(str.strip, value.text.split(",")):
-                match = _WEIGHER.fullmatch(path)
-                if path and not match and _is_wrong(path, _WEIGHER_PATHS):
-                    yield value.place, (value.option, path, _WEIGHERS)
+    place = view.conf.place(configuration.WEIGHERS)
+    for path in view.conf.weight_classes:
+        if not _WEIGHER.fullmatch(path) and _is_wrong(path, _WEIGHER_PATHS):
+            yield place, (configuration.WEIGHERS[1], path, _WEIGHERS)
 
 
 def _is_wrong(path: str, right: Sequence[str]) -> bool:
@@ -251,9 +250,16 @@ def _remedy(names: Sequence[str], conf: NovaConf, release: Release) -> str:
 
 def _no_pci_filter(view: HostView) -> Iterator[Problem]:
     conf = view.conf
-    names = conf.enabled_filters or DEFAULT_FILTERS
-    if conf.has_scheduler and conf.alias and PCI_FILTER not in names:
-        yield _scheduler_place(conf), ()
+    if conf.has_scheduler and conf.alias and PCI_FILTER not in conf.filters:
+        remedy = f"add {PCI_FILTER}"
+        if conf.enabled_filters is None:
+            # Alone it would turn the default ones off.
+            names = ",".join((*DEFAULT_FILTERS, PCI_FILTER))
+            remedy = (
+                f"set [filter_scheduler] enabled_filters = {names}, or give"
+                " the file of nova-scheduler that sets it"
+            )
+        yield _scheduler_place(conf), (remedy,)
 
 
 def _scheduler_place(conf: NovaConf) -> str:
@@ -279,16 +285,15 @@ RULES = (
          " function of this host",
          "give all files that nova-compute reads, or add device_spec"),
     Rule(OPTIONS, WARN, _post_copy,
-         "live_migration_permit_post_copy is on, and QEMU refuses to migrate"
-         " an instance with such functions then",
+         "live_migration_permit_post_copy is on: QEMU refuses to migrate"
+         " instances that have live_migratable functions",
          "set [libvirt] live_migration_permit_post_copy = false, or remove"
          " live_migratable"),
     Rule(PLACEMENT, FAIL, _unreported,
          "pci_in_placement is on and report_in_placement is off: Placement"
          " knows no function of this host, so no instance with an alias is"
          " placed on it",
-         "on every compute host, set [pci] report_in_placement = true, which"
-         " cannot be turned off again; or turn pci_in_placement off",
+         f"on every compute host, {REPORTING}; or turn pci_in_placement off",
          Condition(pci_in_placement=True, report_in_placement=False)),
     Rule(PLACEMENT, WARN, _undecided,
          "no file sets anything in [filter_scheduler]: whether the scheduler"
@@ -304,5 +309,5 @@ RULES = (
     Rule(FILTERS, WARN, _no_pci_filter,
          f"enabled_filters does not contain {PCI_FILTER}: instances with an"
          " alias are sent to hosts that have no free function for them",
-         f"add {PCI_FILTER}"),
+         "{0}"),
 )  # fmt: skip

@@ -6,10 +6,11 @@ Source: nova, compute/pci_placement_translator.py (PciResourceProvider).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 
 from gpu_passthrough_plugin.formats import nova_device_spec, nova_entry
-from gpu_passthrough_plugin.formats.nova_release import Feature
+from gpu_passthrough_plugin.formats.nova_release import Feature, Release
 from gpu_passthrough_plugin.model.finding import Status
 from gpu_passthrough_plugin.model.unit import DeviceType
 from gpu_passthrough_plugin.nova.lint.device_spec_rules import VALUES
@@ -20,9 +21,9 @@ from gpu_passthrough_plugin.nova.lint.host_view import (
     Problem,
     Rule,
     addresses,
-    by,
+    grouped_by,
     places,
-    some,
+    shortened,
 )
 
 SRIOV, POOLS = "sriov", "pools"
@@ -43,7 +44,9 @@ def _physical_and_virtual(view: HostView) -> Iterator[Problem]:
         for entry in view.assignable
         if not entry.spec.is_network
     }
-    children = by(reported.values(), lambda entry: entry.device.physical)
+    children = grouped_by(
+        reported.values(), lambda entry: entry.device.physical
+    )
     for parent, entries in children.items():
         if parent in reported:
             where = places([reported[parent], *entries])
@@ -51,19 +54,19 @@ def _physical_and_virtual(view: HostView) -> Iterator[Problem]:
 
 
 def _mixed(
-    view: HostView, value: Callable[[Assignable], object]
+    view: HostView, value: Callable[[Assignable], str]
 ) -> Iterator[Problem]:
     """Yield physical functions whose reported virtual ones differ in this."""
     reported = [e for e in view.assignable if not e.spec.is_network]
-    children = by(reported, lambda entry: entry.device.physical)
+    children = grouped_by(reported, lambda entry: entry.device.physical)
     for parent, entries in children.items():
-        by_value = {str(value(entry)): entry for entry in reversed(entries)}
+        by_value = grouped_by(entries, value)
         if parent is not None and len(by_value) > 1:
             examples = [
-                f"{text or 'none'} for {entry.device.address}"
-                for text, entry in reversed(by_value.items())
+                f"{text or 'none'} for {same[0].device.address}"
+                for text, same in by_value.items()
             ]
-            yield places(entries), (parent, some(examples))
+            yield places(entries), (parent, shortened(examples))
 
 
 def _mixed_classes(view: HostView) -> Iterator[Problem]:
@@ -78,13 +81,24 @@ def _mixed_traits(view: HostView) -> Iterator[Problem]:
 
 def _mixed_tags(view: HostView) -> Iterator[Problem]:
     """Source: nova, pci/stats.py (_assert_one_pool_per_rp_uuid)."""
-    yield from _mixed(view, lambda entry: nova_entry.dump(_pool_tags(entry)))
+    yield from _mixed(
+        view, lambda entry: json.dumps(_pool_tags(entry, view.release))
+    )
 
 
-def _pool_tags(entry: Assignable) -> Mapping[str, object]:
-    """Return what an entry adds to the pools of its functions."""
+def _pool_tags(entry: Assignable, release: Release) -> Mapping[str, object]:
+    """Return what an entry adds to the pools of its functions.
+
+    A key that is null is not the same as none: Nova compares the names, too.
+    Source: nova, pci/stats.py (_find_pool), pci/devspec.py
+    (_normalize_device_spec_tag).
+    """
     ignored = ("resource_class", "traits", *nova_device_spec.MATCHED)
-    booleans = ("managed", "live_migratable", "one_time_use")
+    booleans = {
+        name
+        for name in ("managed", "live_migratable", "one_time_use")
+        if nova_device_spec.KEYS[name].is_known(release)
+    }
     return {
         name: nova_entry.boolean(value) if name in booleans else value
         for name, value in sorted(entry.line.written.items())

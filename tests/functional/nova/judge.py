@@ -11,11 +11,18 @@ devices
     ``address``, ``vendor_id``, ``product_id``, ``dev_type`` and, of a
     virtual function, ``parent_addr``.
 
-or with one key, ``name``: of a resource class, or of traits.  For each
-question one line of answer is written; for a name:
+or with one key, ``name``: of a resource class, or of traits; or ``filters``.
+For each question one line of answer is written; for a name:
 
 resource_class, traits
     what Nova makes of it.
+
+For filters:
+
+available
+    the names of Nova's own.
+enabled
+    those that the scheduler has by default.
 
 For a configuration:
 
@@ -68,6 +75,8 @@ def answer(question: Mapping[str, Any]) -> dict[str, Any]:
     """What Nova makes of one configuration, or of a name."""
     if "name" in question:
         return named(question["name"])
+    if "filters" in question:
+        return own_filters()
     devices: Sequence[Device] = question["devices"]
     look_at(devices)
     with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
@@ -139,6 +148,16 @@ def named(name: str) -> dict[str, Any]:
     return {
         "resource_class": translator.get_resource_class(name, "10de", "1e87"),
         "traits": sorted(translator.get_traits(name)),
+    }
+
+
+def own_filters() -> dict[str, Any]:
+    """The scheduler's filters, without any configuration."""
+    CONF([], project="nova", default_config_files=[], default_config_dirs=[])
+    names = (cls.__name__ for cls in filters.all_filters())
+    return {
+        "available": sorted(names),
+        "enabled": CONF.filter_scheduler.enabled_filters,
     }
 
 

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+import pytest
+
 from gpu_passthrough_plugin.formats.nova_release import Release
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.nova.lint import host_view
@@ -103,6 +105,21 @@ def started(number: int, log: Path) -> Iterator[Nova]:
         assert process.stdout
         yield Nova(Release(number), process.stdin, process.stdout)
         process.stdin.close()
+
+
+def fixture(releases: Sequence[int]) -> Any:
+    """A fixture of a module: each of these releases, by its number."""
+
+    @pytest.fixture(scope="module", params=releases, ids=lambda n: f"nova-{n}")
+    def nova(
+        request: pytest.FixtureRequest,
+        tmp_path_factory: pytest.TempPathFactory,
+    ) -> Iterator[Nova]:
+        log = tmp_path_factory.mktemp("judge") / "log"
+        with started(request.param, log) as process:
+            yield process
+
+    return nova
 
 
 def seen(groups: Sequence[Group]) -> Functions:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from gpu_passthrough_plugin.allocation import choice
 from gpu_passthrough_plugin.model import request as requests
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.allocation import FreeUnit
+from gpu_passthrough_plugin.model.allocation import FreeUnit, HostRecord
 from gpu_passthrough_plugin.model.request import (
     Alias,
     NumaPolicy,
@@ -17,9 +17,11 @@ from gpu_passthrough_plugin.model.request import (
 )
 from gpu_passthrough_plugin.model.unit import (
     DeviceType,
+    State,
     Unit,
     UnitFunction,
     UnitKey,
+    UnitRecord,
 )
 
 NVIDIA = 0x10DE
@@ -68,6 +70,29 @@ def unit(
         switch=None if switch is None else Address(0, 0, switch, 0),
         traits=custom(traits),
     )
+
+
+def of_type(published: Unit, device_type: DeviceType) -> Unit:
+    functions = tuple(
+        dataclasses.replace(f, device_type=device_type)
+        for f in published.functions
+    )
+    return dataclasses.replace(published, functions=functions)
+
+
+def record(
+    published: Unit,
+    state: State = State.FREE,
+    consumer: str | None = None,
+    *,
+    reason: str = "",
+    is_missing: bool = False,
+) -> UnitRecord:
+    return UnitRecord(published, state, consumer, 7, is_missing, reason)
+
+
+def host(name: str, *aggregates: str, cordoned: str = "") -> HostRecord:
+    return HostRecord(name, 1, bool(cordoned), cordoned, frozenset(aggregates))
 
 
 def custom(names: str) -> frozenset[str]:

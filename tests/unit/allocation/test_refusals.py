@@ -15,28 +15,20 @@ from gpu_passthrough_plugin.model.unit import (
     TRANSITIONS,
     DeviceType,
     State,
-    Unit,
     UnitRecord,
 )
 from tests.golden import assert_golden, sections
-from tests.unit.allocation.build import GPU, NIC, request, unit
+from tests.unit.allocation.build import (
+    GPU,
+    NIC,
+    host,
+    of_type,
+    record,
+    request,
+    unit,
+)
 
 CONSUMER = "5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11"
-
-
-def record(
-    published: Unit,
-    state: State = State.FREE,
-    consumer: str | None = None,
-    *,
-    reason: str = "",
-    is_missing: bool = False,
-) -> UnitRecord:
-    return UnitRecord(published, state, consumer, 7, is_missing, reason)
-
-
-def host(name: str, *aggregates: str, cordoned: str = "") -> HostRecord:
-    return HostRecord(name, 1, bool(cordoned), cordoned, frozenset(aggregates))
 
 
 HOSTS = (
@@ -62,14 +54,6 @@ SWITCHES = (
     record(unit(1, host="a", switch=1)),
     record(unit(2, host="a", node=1, switch=2)),
 )
-
-
-def physical(published: Unit) -> Unit:
-    functions = tuple(
-        dataclasses.replace(f, device_type=DeviceType.PF)
-        for f in published.functions
-    )
-    return dataclasses.replace(published, functions=functions)
 
 
 def no_valid_host(
@@ -134,102 +118,134 @@ def test_no_numbers_where_there_are_too_many_units() -> None:
     assert "0 free" not in text
 
 
-def refused() -> dict[str, errors.Error]:
-    """Every refusal, by its name in the golden file."""
-    free = record(unit(1))
-    active = record(unit(1), State.ACTIVE, CONSUMER)
-    wish = request("gpu:1")
-    return {
-        "no_valid_host": refusals.no_valid_host(wish, None, HOSTS, RECORDS),
-        "no_valid_host, one": refusals.no_valid_host(
-            wish, None, HOSTS[2:3], RECORDS
-        ),
-        "no_valid_host, two items": refusals.no_valid_host(
-            request("gpu:1,nic:1"), "b", HOSTS, RECORDS
-        ),
-        "no_valid_host, in an aggregate": refusals.no_valid_host(
-            within("gpu:2", "rack-1"), None, HOSTS, RECORDS
-        ),
-        "no_valid_host, aggregate unknown": refusals.no_valid_host(
-            within("gpu:1", "rack-9"), None, HOSTS, RECORDS
-        ),
-        "no_valid_host, host not in aggregate": refusals.no_valid_host(
-            within("gpu:1", "ssd"), "a", HOSTS, RECORDS
-        ),
-        "no_valid_host, host unknown": refusals.no_valid_host(
-            wish, "c", HOSTS, RECORDS
-        ),
-        "no_valid_host, no match": refusals.no_valid_host(
-            request("nic:1"), "a", HOSTS, RECORDS
-        ),
-        "no_valid_host, no hosts": refusals.no_valid_host(wish, None, (), ()),
-        "no_valid_host, not counted": refusals.no_valid_host(
-            wish, None, HOSTS, None
-        ),
-        "no_valid_host, alias": refusals.no_valid_host(
-            request("gold:1,sound:1"), None, HOSTS, RECORDS
-        ),
-        "no_valid_host, type": refusals.no_valid_host(
-            request("gpu:1"),
-            None,
-            HOSTS,
-            (record(physical(unit(1, host="a"))),),
-        ),
-        "no_valid_host, NUMA node": refusals.no_valid_host(
-            request("required:1", 7), None, HOSTS, RECORDS
-        ),
-        "no_valid_host, apart": refusals.no_valid_host(
-            request("gpu:2"),
-            None,
-            HOSTS,
-            (*RECORDS, record(unit(9, host="a"))),
-        ),
-        "no_valid_host, switches": refusals.no_valid_host(
-            request("gpu:2", same_switch=True), None, HOSTS, SWITCHES
-        ),
-        "no_valid_host, NUMA policy": refusals.no_valid_host(
-            request("required:2"), None, HOSTS, SWITCHES
-        ),
-        "no_valid_host, NUMA policy and switches": refusals.no_valid_host(
-            request("required:2", same_switch=True), None, HOSTS, SWITCHES
-        ),
-        "no_valid_host, one for two": refusals.no_valid_host(
-            request("gpu:1,any:1"), None, HOSTS, SWITCHES[:1]
-        ),
-        "no_valid_host, no units": refusals.no_valid_host(
-            wish, "a", HOSTS, ()
-        ),
-        "claim_lost": refusals.claim_lost("gpu:1"),
-        "consumer_invalid": refusals.consumer_invalid("123"),
-        "consumer_holds_nothing": refusals.consumer_holds_nothing(CONSUMER),
-        "consumer_holds_other": refusals.consumer_holds_other(
-            CONSUMER, "gpu:2", "h"
-        ),
-        "host_unknown": refusals.host_unknown("h"),
-        "host_cordoned": refusals.host_cordoned("h", "new fans"),
-        "host_name_taken": refusals.host_name_taken("h"),
-        "inventory_lost": refusals.inventory_lost("h"),
-        "unit_unknown": refusals.unit_unknown(free.unit.key),
-        "unit_not_free": refusals.unit_not_free(active),
-        "unit_not_free, quarantined": refusals.unit_not_free(
-            record(unit(1), State.QUARANTINED, reason="fan loud")
-        ),
-        "unit_not_free, missing": refusals.unit_not_free(
-            record(unit(1), is_missing=True)
-        ),
-        "unit_not_free, raced": refusals.unit_not_free(free),
-        "unit_only_claimed": refusals.unit_only_claimed(free.unit.key),
-        "unit_cannot_become": refusals.unit_cannot_become(
-            free, State.ACTIVE, sorted(TRANSITIONS[State.FREE])
-        ),
-        "unit_changed": refusals.unit_changed(active, State.RELEASING, 9),
-    }
+# Of each: the request, the only host, the hosts, and their units.
+NO_VALID_HOST: dict[
+    str,
+    tuple[
+        Request,
+        str | None,
+        tuple[HostRecord, ...],
+        tuple[UnitRecord, ...] | None,
+    ],
+] = {
+    "no_valid_host": (request("gpu:1"), None, HOSTS, RECORDS),
+    "no_valid_host, one": (request("gpu:1"), None, HOSTS[2:3], RECORDS),
+    "no_valid_host, two items": (
+        request("gpu:1,nic:1"),
+        "b",
+        HOSTS,
+        RECORDS,
+    ),
+    "no_valid_host, in an aggregate": (
+        within("gpu:2", "rack-1"),
+        None,
+        HOSTS,
+        RECORDS,
+    ),
+    "no_valid_host, aggregate unknown": (
+        within("gpu:1", "rack-9"),
+        None,
+        HOSTS,
+        RECORDS,
+    ),
+    "no_valid_host, host not in aggregate": (
+        within("gpu:1", "ssd"),
+        "a",
+        HOSTS,
+        RECORDS,
+    ),
+    "no_valid_host, host unknown": (request("gpu:1"), "c", HOSTS, RECORDS),
+    "no_valid_host, no match": (request("nic:1"), "a", HOSTS, RECORDS),
+    "no_valid_host, no hosts": (request("gpu:1"), None, (), ()),
+    "no_valid_host, not counted": (request("gpu:1"), None, HOSTS, None),
+    "no_valid_host, alias": (
+        request("gold:1,sound:1"),
+        None,
+        HOSTS,
+        RECORDS,
+    ),
+    "no_valid_host, type": (
+        request("gpu:1"),
+        None,
+        HOSTS,
+        (record(of_type(unit(1, host="a"), DeviceType.PF)),),
+    ),
+    "no_valid_host, NUMA node": (
+        request("required:1", 7),
+        None,
+        HOSTS,
+        RECORDS,
+    ),
+    "no_valid_host, apart": (
+        request("gpu:2"),
+        None,
+        HOSTS,
+        (*RECORDS, record(unit(9, host="a"))),
+    ),
+    "no_valid_host, switches": (
+        request("gpu:2", same_switch=True),
+        None,
+        HOSTS,
+        SWITCHES,
+    ),
+    "no_valid_host, NUMA policy": (
+        request("required:2"),
+        None,
+        HOSTS,
+        SWITCHES,
+    ),
+    "no_valid_host, NUMA policy and switches": (
+        request("required:2", same_switch=True),
+        None,
+        HOSTS,
+        SWITCHES,
+    ),
+    "no_valid_host, one for two": (
+        request("gpu:1,any:1"),
+        None,
+        HOSTS,
+        SWITCHES[:1],
+    ),
+    "no_valid_host, no units": (request("gpu:1"), "a", HOSTS, ()),
+}
+FREE = record(unit(1))
+ACTIVE = record(unit(1), State.ACTIVE, CONSUMER)
+OTHERS: dict[str, errors.Error] = {
+    "claim_lost": refusals.claim_lost("gpu:1"),
+    "consumer_invalid": refusals.consumer_invalid("123"),
+    "consumer_holds_nothing": refusals.consumer_holds_nothing(CONSUMER),
+    "consumer_holds_other": refusals.consumer_holds_other(
+        CONSUMER, "gpu:2", "h"
+    ),
+    "host_unknown": refusals.host_unknown("h"),
+    "host_cordoned": refusals.host_cordoned("h", "new fans"),
+    "host_name_taken": refusals.host_name_taken("h"),
+    "inventory_lost": refusals.inventory_lost("h"),
+    "unit_unknown": refusals.unit_unknown(FREE.unit.key),
+    "unit_not_free": refusals.unit_not_free(ACTIVE),
+    "unit_not_free, quarantined": refusals.unit_not_free(
+        record(unit(1), State.QUARANTINED, reason="fan loud")
+    ),
+    "unit_not_free, missing": refusals.unit_not_free(
+        record(unit(1), is_missing=True)
+    ),
+    "unit_not_free, raced": refusals.unit_not_free(FREE),
+    "unit_only_claimed": refusals.unit_only_claimed(FREE.unit.key),
+    "unit_cannot_become": refusals.unit_cannot_become(
+        FREE, State.ACTIVE, sorted(TRANSITIONS[State.FREE])
+    ),
+    "unit_changed": refusals.unit_changed(ACTIVE, State.RELEASING, 9),
+}
 
 
 def test_golden_messages() -> None:
+    refused = {
+        name: refusals.no_valid_host(*arguments)
+        for name, arguments in NO_VALID_HOST.items()
+    }
     messages = {
         name: f"{type(error).__name__}: {error}"
-        for name, error in refused().items()
+        for name, error in (refused | OTHERS).items()
     }
     assert not any("\n" in line for line in messages.values())
     path = Path(__file__).with_name("messages.txt")

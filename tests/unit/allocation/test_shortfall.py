@@ -32,35 +32,15 @@ from tests.unit.allocation.build import (
     AUDIO,
     NIC,
     NVIDIA,
+    host,
+    of_type,
+    record,
     request,
     unit,
 )
 
 A = "aaaaaaaa-0000-4000-8000-000000000001"
 B = "bbbbbbbb-0000-4000-8000-000000000002"
-
-
-def record(
-    published: Unit,
-    state: State = State.FREE,
-    consumer: str | None = None,
-    *,
-    reason: str = "",
-    is_missing: bool = False,
-) -> UnitRecord:
-    return UnitRecord(published, state, consumer, 7, is_missing, reason)
-
-
-def host(name: str, *aggregates: str, cordoned: str = "") -> HostRecord:
-    return HostRecord(name, 1, bool(cordoned), cordoned, frozenset(aggregates))
-
-
-def of_type(published: Unit, device_type: DeviceType) -> Unit:
-    functions = tuple(
-        dataclasses.replace(f, device_type=device_type)
-        for f in published.functions
-    )
-    return dataclasses.replace(published, functions=functions)
 
 
 def shortfall(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator
 
@@ -18,6 +19,7 @@ def restored() -> Iterator[None]:
     for handler in root.handlers[:]:
         if handler not in before:
             root.removeHandler(handler)
-            handler.close()
+            with contextlib.suppress(OSError):  # as logging.shutdown does
+                handler.close()
     root.setLevel(level)
     output.on_shown(lambda _line, _is_error: None)

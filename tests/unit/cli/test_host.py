@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.cli import output
+from gpu_passthrough_plugin.cli import host, output
+from gpu_passthrough_plugin.cli.context import Context
 from gpu_passthrough_plugin.discovery import recorded_tree
 from gpu_passthrough_plugin.model.redaction import Redaction
 
@@ -187,3 +188,22 @@ def test_nothing_is_written_behind_a_link_of_another_user(
     os.chown(tmp_path / "link", 0, 0, follow_symlinks=False)
     output.save(path, b"x", Redaction(), is_forced=False)
     assert (tmp_path / "target/it").read_bytes() == b"x"
+
+
+def test_nothing_else_is_checked_of_a_state_path_that_is_not_private(
+    tmp_path: Path,
+) -> None:
+    """Each of the others would only say the same again."""
+    config, state = tmp_path / "gpu.conf", tmp_path / "state"
+    config.write_text(f"[DEFAULT]\nstate_path = {state}\n")
+    state.mkdir()
+    state.chmod(0o777)
+    context = Context("/", None, [str(config)])
+    (only,) = host._dependencies(context)
+    assert only.name == "state"
+    with pytest.raises(errors.Invalid, match="state"):
+        only.check()
+
+
+def test_an_option_takes_lists_as_files_do() -> None:
+    assert host._listed(["a, b", "c"]) == ("a", "b", "c")

@@ -75,6 +75,28 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
         logs.configure(io.StringIO(), 0, str(tmp_path))
 
 
+def test_a_full_disk_is_said_once_and_stops_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.configure(io.StringIO(), 0, "/dev/full")
+    for line in ("bound 0000:06:00.0", "started guest"):
+        output.say(line)
+    warning, *shown = capsys.readouterr().err.splitlines()
+    assert "cannot write --log-file /dev/full: No space left" in warning
+    assert shown == ["bound 0000:06:00.0", "started guest"]
+
+
+def test_a_traceback_stays_readable(tmp_path: Path) -> None:
+    path, stderr = tmp_path / "log", io.StringIO()
+    logs.configure(stderr, 2, str(path))
+    try:
+        raise ValueError("seldom")
+    except ValueError:
+        logging.getLogger(THEIRS).exception("failed")
+    for text in (stderr.getvalue(), path.read_text()):
+        assert text.splitlines()[-1] == "ValueError: seldom"
+
+
 def test_what_is_done_is_one_printable_line(tmp_path: Path) -> None:
     path, stderr = tmp_path / "log", io.StringIO()
     logs.configure(stderr, 1, str(path))

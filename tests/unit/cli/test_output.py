@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import output
 from gpu_passthrough_plugin.cli.main import is_help
 from gpu_passthrough_plugin.discovery import recorded_tree
@@ -226,6 +227,7 @@ def test_a_stream_escapes(text: str, written: str) -> None:
 # A process of its own: how records of logs are made is changed for good.
 _HIDING = """
 import logging, sys
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import output
 output.hide(frozenset({"s3cretpw"}))
 logging.basicConfig(level=logging.DEBUG)
@@ -256,6 +258,34 @@ def test_nothing_that_is_said_has_a_secret() -> None:
     assert "s3cretpw" not in said
     assert "items of ***" in said and "ValueError: ***" in said
     assert said.count("cannot use mysql://u:***@db") == 3
+
+
+@pytest.mark.parametrize(
+    ("user", "cause", "is_roots"),
+    [
+        (65534, PermissionError(13, "Permission denied"), True),
+        (65534, ValueError("attempt to write a readonly database"), True),
+        (65534, FileNotFoundError(2, "No such file"), False),
+        (0, PermissionError(13, "Permission denied"), False),
+    ],
+)
+def test_what_only_root_can_do_is_said(
+    user: int,
+    cause: Exception,
+    is_roots: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The ledger's own text may not name the reason; its cause does."""
+    monkeypatch.setattr("os.geteuid", lambda: user)
+
+    def act() -> int:
+        raise errors.Unavailable("the ledger does not answer") from cause
+
+    assert output.run(act) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("gpu-passthrough: the ledger does not answer")
+    assert ("run it with sudo" in line) is is_roots
 
 
 def test_a_value_is_as_wide_as_it_is_printed() -> None:

@@ -73,10 +73,66 @@ def test_nothing_to_copy_is_broken(width: int) -> None:
         assert max(map(len, lines)) <= width
 
 
+def copied(fix: str) -> list[str]:
+    cause = Cause("name", Confidence.LIKELY, "text", "evidence", fix)
+    lines = verified.text(Verification((), (cause,)), 80)
+    start = "   to copy     "
+    return [line.removeprefix(start) for line in lines if start in line]
+
+
+def test_only_whole_lines_are_offered_to_copy() -> None:
+    """Not a firmware option, nor a line that modprobe would misread."""
+    assert copied("enable 'Above 4G decoding' in the firmware") == []
+    fix = (
+        "put 'options vfio-pci ids=…' into a file, or run 'gpu-passthrough"
+        " host enable'; do not touch the card's 'seat'"
+    )
+    assert copied(fix) == ["gpu-passthrough host enable"]
+
+
 def test_one_cause_is_printed_once() -> None:
     lines = list(verified.text(result(), 80))
     assert sum("VT-d is disabled" in line for line in lines) == 1
     assert len(lines) < 50
+
+
+def function(text: str, *causes: Cause) -> Verified:
+    return Verified(
+        address.parse(text), "vfio-pci", "none", Status.FAIL, MISSING,
+        MISSING, causes,
+    )  # fmt: skip
+
+
+def test_a_cause_is_as_likely_as_where_it_is_most_likely() -> None:
+    first = Cause("first", Confidence.LIKELY, "first", "line", "fix")
+    both = Cause("both", Confidence.POSSIBLE, "both", "line", "fix")
+    certain = Cause("both", Confidence.CERTAIN, "both", "line", "fix")
+    lines = list(
+        verified.text(
+            Verification(
+                (
+                    function("0000:06:00.0", first, both),
+                    function("0000:07:00.0", certain),
+                )
+            ),
+            80,
+        )
+    )
+    assert [li for li in lines if li[:1].isdigit()][1:] == [
+        "1. both", "2. first",
+    ]  # fmt: skip
+    assert any("certain; guide: causes, both" in line for line in lines)
+    assert sum("evidence" in line for line in lines) == 2
+
+
+def test_a_guests_log_has_causes_or_a_message() -> None:
+    some = Cause("name", Confidence.LIKELY, "text", "line", "fix")
+    for causes, found in (((), "no message"), ((some,), "")):
+        row = dict(
+            zip(verified.COLUMNS, verified.guest_row(causes), strict=True)
+        )
+        assert row["Found"].human_readable().startswith(found)
+        assert bool(row["Found"].human_readable()) is not bool(causes)
 
 
 def test_a_function_that_is_known_by_nothing() -> None:

@@ -51,6 +51,28 @@ def test_a_function_stays_on_another_vfio_driver() -> None:
     assert fault.startswith("0000:06:00.0 is on nvgrace_gpu_vfio_pci")
 
 
+@pytest.mark.parametrize(
+    ("driver", "vfio_driver", "is_on_vfio"),
+    [
+        ("vfio-pci", "vfio-pci", True),
+        # The host shows a function's driver a moment later.
+        ("vfio-pci", None, True),
+        ("vfio-pci", "nvidia", True),
+        ("nvidia", "nvidia", True),
+        ("nvidia", None, False),
+        ("nvidia", "vfio-pci", False),
+        (None, None, False),
+        (None, "vfio-pci", False),
+    ],
+)
+def test_which_functions_are_on_a_vfio_driver(
+    driver: str | None, vfio_driver: str | None, is_on_vfio: bool
+) -> None:
+    """A driver must be bound: libvirt may leave a function without any."""
+    binding = Binding(driver, None)
+    assert assignment.is_on_vfio(binding, vfio_driver) == is_on_vfio
+
+
 def test_undoing_a_rebind() -> None:
     there = Rebind(GPU, NOUVEAU, VFIO)
     assert there.is_needed

@@ -54,6 +54,21 @@ def test_a_route_over_a_nic(network: Network) -> None:
     assert network.used("eno1", ipv6="eno2") == {FIRST, SECOND}
 
 
+def test_a_default_route_is_no_route_of_a_functions_own(
+    network: Network,
+) -> None:
+    """A lease of a function that waits for a guest is; the host's is not."""
+    software.next_hops(
+        network.host, "inet default dev eno1", "inet 192.0.2.0/24 dev eno2"
+    )
+    found = host_dependencies.uses(network.host.tree())
+    assert not isinstance(found, Unknown)
+    assert [(str(use.address), use.is_route) for use in found] == [
+        (FIRST, False),
+        (SECOND, True),
+    ]
+
+
 def test_no_route_needs_nothing(network: Network) -> None:
     assert network.used() == set()
 

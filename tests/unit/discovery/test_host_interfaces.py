@@ -227,3 +227,12 @@ def test_interfaces_that_are_down(
         host.device(f"{below}/net/eth{number}", "net", more)
     place = address.parse("19:00.0")
     assert host_interfaces.are_down(host.tree(), place) == is_down
+
+
+def test_an_interface_of_another_network_namespace_may_be_up() -> None:
+    """Whose name sysfs does not show here: its folder is empty."""
+    host = Host()
+    below = host.function("0000:19:00.0", "8086:10fb", "020000")
+    host.folder(f"sys{below}/net")
+    place = address.parse("19:00.0")
+    assert not host_interfaces.are_down(host.tree(), place)

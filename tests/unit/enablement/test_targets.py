@@ -58,6 +58,15 @@ def test_a_selector_of_bridges_is_told_so() -> None:
         targets.selection([group], none.select)
 
 
+def test_a_selector_of_a_device_is_told_why_that_stays() -> None:
+    """Not that it selects only bridges, nor nothing at all."""
+    of = policy("06:00.0")
+    alone = judged(gpu(), policy=of, facts=facts(iommus=()))
+    with pytest.raises(errors.Refused, match="cannot be assigned") as caught:
+        targets.selection([alone], of.select)
+    assert "selects" not in str(caught.value)
+
+
 def test_modules_of_a_target_match_it_or_are_bound() -> None:
     of = policy("class=03")
     selection = targets.selection([card("06:00", 1, of)], of.select)

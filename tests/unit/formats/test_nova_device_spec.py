@@ -13,6 +13,7 @@ from gpu_passthrough_plugin.formats import (
     nova_pci_address,
 )
 from gpu_passthrough_plugin.formats.nova_device_spec import KEYS, DeviceSpec
+from gpu_passthrough_plugin.formats.nova_release import Release
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.reading import Unknown, Why
@@ -184,6 +185,14 @@ def test_what_is_wrong(entry: dict[str, object], key: str) -> None:
     (fault,) = caught.value.faults
     assert re.search(rf"\b{key}\b", fault)
     assert len(fault) < 200
+
+
+def test_a_key_that_a_release_does_not_know_is_a_tag() -> None:
+    """Of any value."""
+    entry = {"managed": "perhaps", "live_migratable": "yes"}
+    spec = nova_device_spec.read(entry, Release(30))
+    assert (spec.managed, spec.live_migratable) == (None, None)
+    assert spec.tags == entry
 
 
 def test_everything_that_is_wrong_is_reported_at_once() -> None:

@@ -160,3 +160,13 @@ def test_an_entry_may_have_the_uuid_alone(
     ((guest,), faults) = ended.entries()
     assert not faults
     assert not guest.is_suspected
+
+
+@pytest.mark.parametrize("text", ["[" * 4000, "{}", "\xff", ""])
+def test_a_suspicion_replaces_what_is_no_entry(
+    ended: EndedGuests, folder: Path, text: str
+) -> None:
+    ended.write(UUID)
+    (folder / UUID).write_text(text, encoding="latin-1")
+    assert ended.write(UUID, is_suspected=True).is_suspected
+    assert ended.entries()[1] == ()

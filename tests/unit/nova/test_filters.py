@@ -11,7 +11,14 @@ import pytest
 
 from gpu_passthrough_plugin.nova.filters import IommuGroupFilter
 from tests.unit.nova import scheduler
-from tests.unit.nova.scheduler import Request, card, cards, pool, request
+from tests.unit.nova.scheduler import (
+    CARD,
+    Request,
+    card,
+    cards,
+    pool,
+    request,
+)
 
 FOUND = [*card(1), *card(2)]
 
@@ -221,6 +228,28 @@ def test_a_rejected_host_is_logged_with_the_reason(
     assert why in line
     assert f"asks for {4 * count} functions" in line
     assert "\n" not in line
+
+
+def test_a_rejection_by_number_and_by_groups_that_do_not_fit(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Not by the locality, which one card alone would keep."""
+    strange = card(3, products=(*CARD[:3], "ffff"))
+    sized = [
+        {**p, "iommu_group_size": "4"}
+        for p in (*card(1), *card(2)[1:], *strange)
+    ]
+    one = host(sized, cards(2))
+    one.allocation_candidates = list(
+        scheduler.placement([*FOUND, *card(3)], cards(2), 4)
+    )
+    with caplog.at_level(logging.DEBUG):
+        assert not passes(one, cards(2), locality="same-node")
+    assert (
+        "3 groups have some of these free: 1 not wholly free, 1 with a"
+        " function that no alias accepts, 1 that can be taken whole"
+    ) in caplog.text
+    assert "not enough of them" not in caplog.text
 
 
 def test_a_host_that_placement_names_nothing_of(

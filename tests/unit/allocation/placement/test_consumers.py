@@ -6,7 +6,11 @@ import dataclasses
 
 from gpu_passthrough_plugin.allocation.placement.consumers import Consumer
 from gpu_passthrough_plugin.allocation.placement.fleet import Fleet
-from gpu_passthrough_plugin.allocation.placement.names import STATE_COUNTER
+from gpu_passthrough_plugin.allocation.placement.names import (
+    INCOMPLETE_PROJECT,
+    PROJECT,
+    STATE_COUNTER,
+)
 from gpu_passthrough_plugin.allocation.placement.state_counter import (
     StateCounter,
     Step,
@@ -49,6 +53,30 @@ def test_a_consumer_of_nova() -> None:
     assert not INSTANCE.is_of_ledger
     assert not INSTANCE.has_only_reservations
     assert INSTANCE.amount("1") == 0
+
+
+def test_an_orphan_is_of_this_ledger_and_of_no_project() -> None:
+    consumer, _ = with_amounts(fleet(2), 3, 3)
+    orphan = dataclasses.replace(consumer, project_id=INCOMPLETE_PROJECT)
+    assert orphan.is_orphan
+    for project in ("p", PROJECT):
+        assert not dataclasses.replace(orphan, project_id=project).is_orphan
+    # A server's VCPUs, of which Placement lost the consumer, are not ours.
+    mixed = {**orphan.allocations, "node": {"VCPU": 1}}
+    assert not dataclasses.replace(orphan, allocations=mixed).is_orphan
+
+
+def test_units_in_use_are_no_partial_claim() -> None:
+    consumer, read = with_amounts(fleet(2), 3, 3)
+    first, second = (
+        dataclasses.replace(stored, counter=StateCounter(1, step, False, 3))
+        for stored, step in zip(
+            read.units, (Step.OPEN, Step.PREPARING), strict=True
+        )
+    )
+    assert consumer.is_unused(dataclasses.replace(read, units=(first,)))
+    both = dataclasses.replace(read, units=(first, second))
+    assert not consumer.is_unused(both)
 
 
 def test_held_and_reserved_units() -> None:

@@ -11,6 +11,7 @@ from tests.unit.nova.lint.build import (
     FILTER,
     FLEX,
     GPU,
+    REPORT,
     fault,
     faults,
     kinds,
@@ -123,6 +124,20 @@ def test_tags_replace_what_the_device_says(
         if f.check == "alias matches"
     ]
     assert [f.status for f in found] == [FAIL] * (not is_matched)
+
+
+def test_vdpa_devices_need_a_port() -> None:
+    """Source: nova, pci/stats.py (no request for a type gets them either)."""
+    text = pci([CARD | {"dev_type": "vdpa"}], [without(GPU, "device_type")])
+    found = kinds(hosts.four_functions(), text)
+    assert ("alias matches", FAIL) in found
+
+
+def test_what_never_matches_is_said_once() -> None:
+    """Not again for Placement, while the scheduler's files are not given."""
+    text = REPORT + pci([CARD], [GPU | {"device_type": "type-PF"}])
+    found = kinds(hosts.four_functions(), text)
+    assert found == [("placement", WARN), ("alias matches", FAIL)]
 
 
 def test_an_alias_with_a_capability_matches_on_no_host() -> None:

@@ -170,7 +170,10 @@ def test_traits_are_reported_to_placement_only(
         ({"physical_network": ["a"]}, True),
         ({"x": True, "y": 1.5, "z": None}, False),
         ({"numa_node": "near"}, True),
+        ({"numa_node": "1.5"}, True),
         ({"numa_node": "1"}, False),
+        ({"numa_node": 1.5}, False),
+        ({"numa_node": True}, False),
         ({"numa_node": None}, False),
     ],
 )
@@ -183,6 +186,13 @@ def test_tags_that_nova_cannot_store(
     other = {"address": "0000:09:00.0"}
     found = kinds(hosts.four_functions(), pci([other | tag]))
     assert ("values", FAIL) not in found
+
+
+def test_remote_functions_are_warned_of_where_they_are_listed() -> None:
+    for slot in ("04:00", "09:00"):
+        entry = {"address": f"0000:{slot}.0", "remote_managed": "true"}
+        found = kinds(hosts.four_functions(), pci([entry]))
+        assert (("keys", WARN) in found) is (slot == "04:00")
 
 
 @pytest.mark.parametrize(

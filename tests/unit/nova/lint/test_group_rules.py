@@ -85,6 +85,8 @@ def test_one_function_stands_for_a_group_of_two_cards() -> None:
          "IommuGroupFilter"),
         (34, f"{FILTER}enabled_filters = PciPassthroughFilter,"
              "IommuGroupFilter\n", "after"),
+        (34, f"{FILTER}enabled_filters = NUMATopologyFilter,IommuGroupFilter,"
+             "PciPassthroughFilter\n", "after"),
     ],
 )  # fmt: skip
 def test_full_mode_without_what_it_needs(

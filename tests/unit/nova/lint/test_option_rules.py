@@ -7,6 +7,10 @@ import pytest
 from gpu_passthrough_plugin.formats.nova_release import Release
 from gpu_passthrough_plugin.model.finding import Finding, Status
 from gpu_passthrough_plugin.nova import control_plane
+from gpu_passthrough_plugin.nova.control_plane import (
+    DEFAULT_FILTERS,
+    PCI_FILTER,
+)
 from gpu_passthrough_plugin.nova.lint.option_rules import (
     FILTERS,
     OPTIONS,
@@ -25,6 +29,7 @@ from tests.unit.nova.lint.build import (
 
 FAIL, WARN = Status.FAIL, Status.WARN
 CARD = {"address": "0000:04:00.0"}
+OWN_FILTER = control_plane.GROUP_FILTER_PATH
 FINE = pci([CARD], [GPU])
 
 
@@ -173,6 +178,13 @@ def test_filters_that_cannot_be_loaded(
     assert all(names in f.detail for f in failed)
 
 
+def test_an_empty_list_of_filters_is_no_default() -> None:
+    options = f"enabled_filters =\navailable_filters = {OWN_FILTER}\n"
+    text = f"[filter_scheduler]\n{options}{FINE}"
+    (missing,) = found(text, FILTERS)
+    assert (missing.status, missing.remedy) == (WARN, f"add {PCI_FILTER}")
+
+
 def test_the_filter_of_this_package_is_added_to_nova_s_own() -> None:
     """Nova's default is no longer in force where the option is set."""
     text = "[filter_scheduler]\nenabled_filters = IommuGroupFilter\n"
@@ -187,6 +199,8 @@ def test_instances_with_an_alias_need_the_filter_of_pci_devices() -> None:
     text = "[filter_scheduler]\nshuffle_best_same_weighed_hosts = True\n"
     (missing,) = found(text + FINE, FILTERS)
     assert (missing.status, missing.where) == (WARN, "nova.conf:2")
+    # Alone it would turn Nova's default filters off.
+    assert ",".join((*DEFAULT_FILTERS, PCI_FILTER)) in missing.remedy
     assert found(FINE, FILTERS) == []
     assert kinds(hosts.four_functions(), text + pci([CARD])) == []
 
@@ -216,6 +230,8 @@ def test_instances_with_an_alias_need_the_filter_of_pci_devices() -> None:
         ("weight_classes", "other_project.weights.OtherWeigher", True),
         ("weight_classes", control_plane.GROUP_FILTER_PATH, False),
         ("weight_classes", "nova.scheduler.weights.all_weigher", False),
+        ("weight_classes", f"a.B,,{control_plane.WEIGHER}", False),
+        ("weight_classes", "a.B,", True),
     ],
 )  # fmt: skip
 def test_what_nova_scheduler_imports(
@@ -225,3 +241,9 @@ def test_what_nova_scheduler_imports(
     failed = [f for f in found(text, FILTERS) if "imported" in f.detail]
     assert len(failed) == (not is_loaded)
     assert all((f.status, f.where) == (FAIL, "nova.conf:2") for f in failed)
+
+
+def test_only_the_last_list_of_weighers_counts() -> None:
+    lines = "weight_classes = nova.x\nweight_classes = a.B\n"
+    text = f"[filter_scheduler]\n{lines}{FINE}"
+    assert FAIL not in {f.status for f in found(text, FILTERS)}

@@ -36,9 +36,10 @@ def test_a_physical_function_with_its_virtual_ones(address: str) -> None:
 
 
 def test_a_physical_function_without_its_virtual_ones_that_are_there() -> None:
-    text = pci([PHYSICAL | {"product_id": "1017"}])
-    found = kinds(hosts.virtual_functions(), text)
-    assert found == [("host", FAIL)]
+    physical = PHYSICAL | {"product_id": "1017"}
+    for specs in ([physical], [physical, ONE]):
+        found = kinds(hosts.virtual_functions(), pci(specs))
+        assert found == [("host", FAIL)]
 
 
 @pytest.mark.parametrize("extra", ["", FILTER])
@@ -134,12 +135,17 @@ def test_older_releases_report_no_trait_of_migration() -> None:
         ({"live_migratable": "no"}, {}, False),
         ({"managed": "no"}, {"managed": "yes"}, False),
         ({"x": "a"}, {"x": "b"}, False),
-        ({"managed": "no"}, {"managed": "off"}, True),
+        ({"live_migratable": "no"}, {"live_migratable": None}, False),
         ({"x": "a"}, {"x": "a"}, True),
+        # The names are compared, too.
+        ({"x": None}, {}, False),
+        ({"physical_network": None}, {}, False),
+        ({"traits": "a,b"}, {"traits": "b,a"}, True),
+        ({"resource_class": "a"}, {"resource_class": "CUSTOM_A"}, True),
     ],
 )
 def test_nova_needs_one_pool_for_each_physical_function(
-    tag: dict[str, str], other: dict[str, str], is_one_pool: bool
+    tag: dict[str, object], other: dict[str, object], is_one_pool: bool
 ) -> None:
     """Source: nova, pci/stats.py (_assert_one_pool_per_rp_uuid), since 29."""
     text = pci([ONE | tag, OTHER | other])
@@ -158,6 +164,13 @@ def test_nova_needs_one_pool_for_each_physical_function(
             if f.check == POOLS
         ]
         assert found == [status] * (status is not None and not is_one_pool)
+
+
+def test_a_key_that_the_release_does_not_know_is_compared_as_written() -> None:
+    text = FILTER + pci([ONE | {"managed": "no"}, OTHER | {"managed": "off"}])
+    for number, is_one_pool in ((31, True), (30, False)):
+        found = kinds(hosts.virtual_functions(), text, Release(number))
+        assert ((POOLS, FAIL) not in found) is is_one_pool
 
 
 @pytest.mark.parametrize(
