@@ -14,7 +14,9 @@ from gpu_passthrough_plugin.cli import output
 from gpu_passthrough_plugin.cli.output import say
 from gpu_passthrough_plugin.discovery.host_tree import HostTree
 from gpu_passthrough_plugin.discovery.tree import Tree
+from gpu_passthrough_plugin.flow import selection
 from gpu_passthrough_plugin.isolation.partition import Policy
+from gpu_passthrough_plugin.isolation.selection import HostSelection
 from gpu_passthrough_plugin.model import budget, selector
 
 if TYPE_CHECKING:
@@ -130,20 +132,36 @@ class Context:
             say(warning)
         return tree
 
-    @property
+    @functools.cached_property
     def policy(self) -> Policy:
+        return self.policy_of(self.tree)
+
+    def policy_of(self, tree: Tree) -> Policy:
+        """Return the policy for a host; raise as ``selection_of`` does."""
+        select = self.selection_of(tree).selectors
         if not self._is_configured:
-            return Policy(
-                tuple(map(selector.parse, defaults.SELECT)),
-                tuple(map(selector.parse, defaults.EXCLUDE)),
-            )
-        settings = self.settings
-        return Policy(
-            settings.discovery.select,
-            settings.discovery.exclude,
-            settings.allocation.traits,
-            settings.discovery.refuses_unisolated,
+            exclude = tuple(map(selector.parse, defaults.EXCLUDE))
+            return Policy(select, exclude)
+        traits, options = (
+            self.settings.allocation.traits,
+            self.settings.discovery,
         )
+        return Policy(
+            select, options.exclude, traits, options.refuses_unisolated
+        )
+
+    def selection_of(self, tree: Tree) -> HostSelection:
+        """Return what an operator selected on a host, read now.
+
+        :raises Error: when its file is malformed, or cannot be read.
+        """
+        configured, is_set = tuple(map(selector.parse, defaults.SELECT)), False
+        if self._is_configured:
+            options = self.settings.discovery
+            configured, is_set = options.select, options.is_select_set
+        is_here = self.is_here and tree is self.tree
+        place = "" if is_here else f"{tree}: "
+        return selection.read(tree, configured, place, is_configured=is_set)
 
     @functools.cached_property
     def names(self) -> Names:

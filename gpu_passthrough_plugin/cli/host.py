@@ -286,7 +286,7 @@ class HostVerify(Lister):
             with time_limit(parsed_args.report):
                 tree, evidence, notes = report.read(parsed_args.report)
                 result = verification.verify_with_guest(
-                    tree, context.policy, evidence, messages
+                    tree, context.policy_of(tree), evidence, messages
                 )
             for warning in (*tree.warnings, *notes):
                 say(warning)

@@ -80,12 +80,14 @@ OPTS = (SELECT, EXCLUDE, PCI_IDS, UNISOLATED)
 class Discovery:
     """The values of ``[discovery]``.
 
+    :param is_select_set: whether a file sets ``select``.
     :param pci_ids: an absolute path; the file may be missing.
     :param refuses_unisolated: whether a group that the hardware may not
         isolate stays with the host.
     """
 
     select: tuple[Selector, ...]
+    is_select_set: bool
     exclude: tuple[Selector, ...]
     pci_ids: str
     refuses_unisolated: bool
@@ -98,6 +100,7 @@ def parse(section: Section) -> Discovery:
         section.fault(PCI_IDS, "expected an absolute path")
     return Discovery(
         _selectors(section, SELECT),
+        section.is_set(SELECT),
         _selectors(section, EXCLUDE),
         path,
         section.value(UNISOLATED) == "refuse",

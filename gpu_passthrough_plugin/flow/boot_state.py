@@ -10,6 +10,7 @@ from gpu_passthrough_plugin.discovery import installation, modules
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.enablement import load
 from gpu_passthrough_plugin.formats import modprobe, pci_removal
+from gpu_passthrough_plugin.isolation import selection
 from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.installation import Installation, Reads
 from gpu_passthrough_plugin.model.reading import Unknown
@@ -53,4 +54,7 @@ def declared_reads() -> tuple[Reads, tuple[errors.Invalid, ...]]:
     The errors are of drivers that do not load.
     """
     reads, faults = load.declared_reads()
-    return reads | modprobe.READS | pci_removal.READS, faults
+    return (
+        reads | modprobe.READS | pci_removal.READS | Reads((selection.PATH,)),
+        faults,
+    )

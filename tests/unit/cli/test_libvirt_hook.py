@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from gpu_passthrough_plugin.cli import main
 from gpu_passthrough_plugin.compute.hook import script
+from gpu_passthrough_plugin.isolation import selection
 from tests.trees.seed import seed
 from tests.unit.formats.test_host_devices import domain
 
@@ -65,7 +67,12 @@ def broken(folder: Path, how: str) -> tuple[str, ...]:
             f"[database]\nconnection = sqlite:///{folder}/none/l.sqlite\n"
         ),
         "ledger that is none": "[database]\nconnection = nonsense://\n",
+        "no selection": "",
     }[how]
+    if how == "no selection":
+        selected = root / selection.PATH[1:]
+        selected.parent.mkdir(parents=True, exist_ok=True)
+        selected.write_text("[discovery]\nselect = nvidia\n")
     if lines is not None:
         state = f"[DEFAULT]\nhost = h\nstate_path = {folder}/state\n"
         config.write_text(state + lines)
@@ -75,6 +82,7 @@ def broken(folder: Path, how: str) -> tuple[str, ...]:
 BROKEN = (
     *("no file", "no INI", "no such option value", "no driver"),
     *("no ledger", "ledger that cannot be opened", "ledger that is none"),
+    "no selection",
 )
 
 
@@ -168,3 +176,23 @@ def test_a_configuration_that_hangs_does_not_hold_libvirt(
         check=False,
     )
     assert done.returncode == -signal.SIGALRM
+
+
+def test_the_hook_reads_the_hosts_own_selection(tmp_path: Path) -> None:
+    """A function that is not selected needs no unit."""
+    root, config = tmp_path / "root", tmp_path / "gpu.conf"
+    seed().write(root)
+    config.write_text(
+        f"[DEFAULT]\nhost = h\nstate_path = {tmp_path}/state\n"
+        f"[database]\nconnection = sqlite:///{tmp_path}/ledger.sqlite\n"
+    )
+    options = ("--root", str(root), "--config-file", str(config))
+    assert main.main(["--config-file", str(config), "db", "sync"]) == 0
+    refused = call(*options, "--", "g", "prepare", "begin", "-")
+    assert refused.returncode == 1
+    assert f"{GPU} of IOMMU group 18 is selected" in refused.stderr
+    selected = root / selection.PATH[1:]
+    selected.parent.mkdir(parents=True, exist_ok=True)
+    selected.write_text("[discovery]\nselect = 0000:82:00.0\n")
+    done = call(*options, "--", "g", "prepare", "begin", "-")
+    assert "is selected" not in done.stderr

@@ -33,6 +33,7 @@ def loaded(folder: Path, text: str) -> conf.Settings:
             "pci_ids = /srv/pci.ids\nunisolated = refuse",
             Discovery(
                 (selector.parse("10de:*"), selector.parse("class=0302")),
+                True,
                 (selector.parse("06:00.0"),),
                 "/srv/pci.ids",
                 refuses_unisolated=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from oslo_config import types
 
 from gpu_passthrough_plugin.formats import oslo_config_file
 from gpu_passthrough_plugin.formats.oslo_config_file import Value
@@ -90,3 +91,10 @@ def test_lists_and_choices() -> None:
     assert read("b") == "b"
     with pytest.raises(ValueError, match="a, b"):
         read("B")
+
+
+@pytest.mark.parametrize(
+    "text", ["", ",", " , ", "a,", "a,,", "a,,b", " a , b ", "a\nb,\nc", '"a"']
+)
+def test_lists_are_those_of_oslo_config(text: str) -> None:
+    assert list(oslo_config_file.names(text)) == types.List()(text)
