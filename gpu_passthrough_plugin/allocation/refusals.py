@@ -294,14 +294,14 @@ def consumer_holds_nothing(consumer: str) -> errors.Refused:
 
 
 def consumer_holds_other(
-    consumer: str, request: str, host: str
+    consumer: str, held: str, host: str
 ) -> errors.Refused:
     """Return the error of a claim by a consumer that holds other units.
 
-    :param request: of the claim by which it holds them.
+    :param held: the request by which it holds them.
     """
     return errors.Refused(
-        f"consumer {consumer} already holds {request} on host {host};"
+        f"consumer {consumer} already holds {held} on host {host};"
         f" run 'gpu-passthrough allocation delete {consumer}' first, or, where"
         f" an instance uses it, 'gpu-passthrough instance release {consumer}'"
     )

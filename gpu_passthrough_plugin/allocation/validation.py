@@ -8,6 +8,7 @@ from collections.abc import Collection
 from gpu_passthrough_plugin.allocation import refusals
 from gpu_passthrough_plugin.allocation.inventory import Publication
 from gpu_passthrough_plugin.model.allocation import Allocation
+from gpu_passthrough_plugin.model.request import Request
 from gpu_passthrough_plugin.model.unit import (
     TRANSITIONS,
     State,
@@ -61,6 +62,20 @@ def require_same_units(
     if {record.unit.key for record in allocation.units} != set(keys):
         raise refusals.consumer_holds_other(
             allocation.consumer, allocation.request, allocation.host
+        )
+
+
+def require_whole(allocation: Allocation, request: Request) -> None:
+    """Raise if a consumer holds fewer functions than it requested.
+
+    Some of its units were freed since, or their records cannot be read.
+
+    :raises Refused: when it does.
+    """
+    held = sum(len(record.unit.primaries) for record in allocation.units)
+    if held < sum(item.count for item in request.items):
+        raise refusals.consumer_holds_other(
+            allocation.consumer, f"only a part of {request}", allocation.host
         )
 
 

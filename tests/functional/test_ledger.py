@@ -207,6 +207,20 @@ def test_a_repeated_claim_gives_what_is_held(ledger: SqlLedger) -> None:
     assert again.states == (State.CLAIMED, State.PREPARING)
 
 
+def test_a_claim_of_which_a_part_was_freed_is_refused(
+    ledger: LedgerDriver,
+) -> None:
+    """Neither told as whole, nor made whole by freeing the rest."""
+    ledger.publish("h", [unit(1), unit(2), unit(3)])
+    held = ledger.claim(request("gpu:2"), A)
+    ledger.move(held.units[0], State.FREE)
+    with pytest.raises(errors.Refused, match=f"{A} already holds only a part"):
+        ledger.claim(request("gpu:2"), A)
+    assert ledger.allocation(A).units == held.units[1:]
+    ledger.move(held.units[1], State.FREE)
+    assert len(ledger.claim(request("gpu:2"), A).units) == 2
+
+
 @pytest.mark.parametrize(
     ("text", "nodes", "host"),
     [("gpu:2", (), None), ("gpu:1", (0,), None), ("gpu:1", (), "g")],

@@ -99,7 +99,7 @@ def _held(
 ) -> Allocation | None:
     """Return what the consumer holds already, or None.
 
-    :raises Refused: when that is not what it claims now.
+    :raises Refused: when that is not what it claims now, or a part of it.
     """
 
     def is_allowed(host: str) -> bool:
@@ -115,7 +115,10 @@ def _held(
     def is_partial(consumer: Consumer, records: Sequence[UnitRecord]) -> bool:
         functions = [f for r in records for f in r.unit.primaries]
         count = sum(item.count for item in query.request.items)
-        return consumer.user_id == user_id and len(functions) < count
+        # Else it has what it was given, and freed some of that itself.
+        was_lost = len(records) < len(consumer.allocations)
+        is_same = consumer.user_id == user_id
+        return is_same and was_lost and len(functions) < count
 
     held = reservations.resume(
         service, query.consumer, matches_claim, is_partial
@@ -126,7 +129,9 @@ def _held(
     request = names.request_in(held.user_id)
     if not (is_same and is_allowed(held.host)):
         raise refusals.consumer_holds_other(query.consumer, request, held.host)
-    return Allocation(query.consumer, held.host, request, held.units)
+    allocation = Allocation(query.consumer, held.host, request, held.units)
+    validation.require_whole(allocation, query.request)
+    return allocation
 
 
 def _none_offered(

@@ -236,7 +236,7 @@ def existing_allocation(
     """Return what the consumer holds by the same request; None if nothing.
 
     :param host: the only host that the request may use; None for any.
-    :raises Refused: when it holds something else.
+    :raises Refused: when it holds something else, or a part of it.
     """
     row = connection.execute(
         statements.CONSUMER,
@@ -255,7 +255,10 @@ def existing_allocation(
         raise refusals.consumer_holds_other(
             consumer, str(row.request), row.host
         )
-    return allocation(connection, consumer)
+    held = allocation(connection, consumer)
+    if held is not None:
+        validation.require_whole(held, request)
+    return held
 
 
 def allocation(connection: sa.Connection, consumer: str) -> Allocation | None:
