@@ -7,17 +7,18 @@ All of this is done under the host's lock.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Iterable, Sequence
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.flow import instance_sources
 from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.host.ended_guests import EndedGuest
 from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
+from gpu_passthrough_plugin.model.reading import Unknown, Why
 from gpu_passthrough_plugin.model.unit import State, UnitRecord
 
 # libvirt does not answer about a guest that waits for its units.
-_ANSWER_S = 5
+_ANSWER_S = instance_sources.LIBVIRT_ANSWER_S
 _SHOWN_FAULTS = 5
 # What a guest of the hook's has, or was about to have.
 _STARTED = (State.ACTIVE, State.CLAIMED)
@@ -154,35 +155,20 @@ class _Libvirt:
         self._is_silent = False
 
     def has_ended(self, uuid: str) -> bool | None:
-        """Return whether libvirt has no such guest; None if it is unknown.
-
-        The question is put in another thread, because it may never be
-        answered.
-        """
+        """Return whether libvirt has no such guest; None if it is unknown."""
         if self._is_silent:
             return None
-        answers: list[bool] = []
-        failures: list[BaseException] = []
-
-        def ask() -> None:
-            try:
-                with self._context.connect() as hypervisor:
-                    answers.append(hypervisor.has_ended(uuid))
-            except BaseException as error:  # noqa: BLE001 - raised below
-                failures.append(error)
-
-        thread = threading.Thread(target=ask, daemon=True)
-        thread.start()
-        thread.join(_ANSWER_S)
-        if failures and not isinstance(failures[0], errors.Error):
-            raise failures[0]
-        if answers:
-            return answers[0]
-        self._is_silent = not failures
-        why = failures[0] if failures else f"no answer within {_ANSWER_S} s"
+        answer = instance_sources.ask_libvirt(
+            self._context.connect,
+            lambda hypervisor: hypervisor.has_ended(uuid),
+            _ANSWER_S,
+        )
+        if not isinstance(answer, Unknown):
+            return answer
+        self._is_silent = answer.why is Why.MISSING
         self._context.say(
-            f"whether guest {uuid} has ended is unknown ({why}): its units"
-            " stay as they are; the next gpu-passthrough command on this host"
-            " asks again"
+            f"whether guest {uuid} has ended is unknown ({answer.detail}): its"
+            " units stay as they are; the next gpu-passthrough command on this"
+            " host asks again"
         )
         return None

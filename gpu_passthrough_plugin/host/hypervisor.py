@@ -11,10 +11,26 @@ from typing import Any, NamedTuple, Self
 import libvirt
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.model.guest import (
+    NOT_READ,
+    GuestState,
+    LibvirtDomain,
+)
 
 _LOG = logging.getLogger(__name__)
 
 _POLL_S = 0.2
+
+# Source: libvirt, libvirt-domain.h (virDomainState).
+_STATES = {
+    libvirt.VIR_DOMAIN_RUNNING: GuestState.RUNNING,
+    libvirt.VIR_DOMAIN_BLOCKED: GuestState.BLOCKED,
+    libvirt.VIR_DOMAIN_PAUSED: GuestState.PAUSED,
+    libvirt.VIR_DOMAIN_SHUTDOWN: GuestState.SHUTTING_DOWN,
+    libvirt.VIR_DOMAIN_SHUTOFF: GuestState.SHUT_OFF,
+    libvirt.VIR_DOMAIN_CRASHED: GuestState.CRASHED,
+    libvirt.VIR_DOMAIN_PMSUSPENDED: GuestState.SUSPENDED,
+}
 
 
 def version() -> int:
@@ -88,16 +104,47 @@ class Hypervisor:
         return xml
 
     def has_ended(self, uuid: str) -> bool:
-        """Return whether a guest neither runs nor was saved to the disk.
-
-        A guest that Nova suspended is saved.
-        """
+        """Return whether a guest neither runs nor was saved to the disk."""
         try:
             domain = self._connection.lookupByUUIDString(uuid)
-            return not (domain.isActive() or domain.hasManagedSaveImage())
+            return _described(domain).has_ended
         except libvirt.libvirtError as error:
             self._raise_unless_absent(error)
             return True
+
+    def domains(self) -> tuple[LibvirtDomain, ...]:
+        """Return every domain, running or defined.
+
+        :raises Unavailable: when one cannot be described, so that what is
+            missing here does not exist.
+        """
+        try:
+            listed = self._connection.listAllDomains(0)
+            domains = [self._listed(domain) for domain in listed]
+        except libvirt.libvirtError as error:
+            raise self._unanswered(error) from error
+        return tuple(domain for domain in domains if domain is not None)
+
+    def _listed(self, domain: Any) -> LibvirtDomain | None:
+        try:
+            return _described(domain)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+            return None
+
+    def defined_xml(self, uuid: str) -> str | None:
+        """Return a domain's XML for its next start; None if it has none."""
+        try:
+            domain = self._connection.lookupByUUIDString(uuid)
+            if not domain.isPersistent():
+                return None
+            xml: str = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise self._unanswered(error) from error
+            return None
+        return xml
 
     def named(self, name: str) -> NamedDomain | None:
         """Return the domain of this name, running or not; None without one.
@@ -168,6 +215,26 @@ class Hypervisor:
             libvirt.VIR_ERR_OPERATION_INVALID,
         )
         if error.get_error_code() not in gone:
-            raise errors.Unavailable(
-                f"libvirt at {self._uri}: {error}"
-            ) from error
+            raise self._unanswered(error) from error
+
+    def _unanswered(self, error: libvirt.libvirtError) -> errors.Unavailable:
+        return errors.Unavailable(f"libvirt at {self._uri}: {error}")
+
+
+def _described(domain: Any) -> LibvirtDomain:
+    """Return what libvirt has of a domain, but for its definition."""
+    is_active = bool(domain.isActive())
+    is_persistent = bool(domain.isPersistent())
+    has_saved_state = bool(domain.hasManagedSaveImage())
+    state = _STATES.get(domain.state()[0], GuestState.NO_STATE)
+    if has_saved_state and not is_active:
+        state = GuestState.SAVED
+    return LibvirtDomain(
+        uuid=domain.UUIDString(),
+        name=domain.name(),
+        state=state,
+        is_active=is_active,
+        is_persistent=is_persistent,
+        has_saved_state=has_saved_state,
+        defined_functions=NOT_READ if is_persistent else frozenset(),
+    )

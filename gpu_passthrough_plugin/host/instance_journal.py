@@ -95,6 +95,21 @@ class InstanceJournal:
             ) from error
         return True
 
+    def written_s(self, uuid: str) -> float | None:
+        """Return when an entry was last written, in seconds since 1970.
+
+        None if there is none.
+        """
+        path = self._path(uuid)
+        try:
+            return os.stat(path).st_mtime
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise errors.Unavailable(
+                f"cannot read the journal {path}: {error.strerror}"
+            ) from error
+
     def instances(self) -> tuple[Instance, ...]:
         """Return every instance that has an entry, by UUID."""
         try:

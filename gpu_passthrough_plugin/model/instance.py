@@ -1,14 +1,19 @@
-"""What a host remembers of an instance that it boots, runs or releases."""
+"""Instances: what a host remembers of one, and all that is known of one."""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
 import uuid as uuids
+from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.allocation import Allocation, MalformedUnit
 from gpu_passthrough_plugin.model.function import Rebind
+from gpu_passthrough_plugin.model.guest import GuestState
+from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
+from gpu_passthrough_plugin.model.unit import State
 
 # Not one that exists, or that anything uses by default.
 _EXAMPLE = "5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11"
@@ -83,3 +88,52 @@ class Instance:
     own: tuple[Address, ...] = ()
     rebinds: tuple[Rebind, ...] = ()
     cleaned: tuple[Address, ...] = ()
+
+
+class NamedInstance(NamedTuple):
+    """What a text names.
+
+    :param name: of the guest on this host; empty where it is not known.
+    """
+
+    uuid: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.uuid} ({self.name})" if self.name else self.uuid
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class InstanceRecord:
+    """An instance, with what is known of it.
+
+    :param name: of its guest; empty where it is not known.
+    :param allocation: what it holds; None where only the journal has it, or
+        where no record of its units can be read.
+    :param malformed: its units whose records cannot be read.
+    :param instance: as this host's journal has it; None if it does not.
+    :param since_s: when it became active, in seconds since 1970; None where
+        that is not recorded.
+    """
+
+    uuid: str
+    name: str
+    host: str
+    allocation: Allocation | None
+    malformed: tuple[MalformedUnit, ...]
+    instance: Instance | None
+    guest: GuestState
+    since_s: float | None = None
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """The states that its units are in, each once, in order of life."""
+        return self.allocation.states if self.allocation else ()
+
+    @property
+    def claimed_by(self) -> str:
+        """Who claimed its units: ``hook`` or ``command``; empty if unknown."""
+        request = self.allocation.request if self.allocation else ""
+        if request == HOOK_REQUEST:
+            return "hook"
+        return "command" if request or self.instance else ""
