@@ -8,6 +8,7 @@ import uuid as uuids
 from typing import Any, cast
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.cli import instance_argument
 from gpu_passthrough_plugin.cli.command import (
     Field,
     Lister,
@@ -20,7 +21,7 @@ from gpu_passthrough_plugin.cli.inventory import MALFORMED
 from gpu_passthrough_plugin.cli.output import say
 from gpu_passthrough_plugin.model import trait
 from gpu_passthrough_plugin.model.allocation import Allocation
-from gpu_passthrough_plugin.model.instance import parse_consumer, parse_uuid
+from gpu_passthrough_plugin.model.instance import parse_consumer
 from gpu_passthrough_plugin.model.request import Request
 
 CANDIDATES = ("Host", "Units", "Score")
@@ -255,8 +256,16 @@ class AllocationList(Lister):
 class _ConsumerCommand(Shower):
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("consumer", metavar="UUID")
+        instance_argument.add(parser)
         return parser
+
+    def consumer(
+        self, parsed_args: argparse.Namespace, *, is_destructive: bool
+    ) -> str:
+        """Return the UUID that the operator names."""
+        return instance_argument.resolve(
+            self.context, parsed_args.instance, is_destructive=is_destructive
+        ).uuid
 
 
 class AllocationShow(_ConsumerCommand):
@@ -265,9 +274,8 @@ class AllocationShow(_ConsumerCommand):
     reads_only = True
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        allocation = self.context.ledger.allocation(
-            parse_uuid(parsed_args.consumer)
-        )
+        consumer = self.consumer(parsed_args, is_destructive=False)
+        allocation = self.context.ledger.allocation(consumer)
         fields = dict(zip(COLUMNS, row(allocation), strict=True))
         fields["Request"] = allocation.request
         fields["Functions"] = tuple(
@@ -284,8 +292,9 @@ class AllocationDelete(_ConsumerCommand):
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.flow import release
 
-        consumer = parse_uuid(parsed_args.consumer)
-        allocation = release.withdraw(self.context.host_context, consumer)
+        context = self.context.host_context
+        consumer = self.consumer(parsed_args, is_destructive=True)
+        allocation = release.withdraw(context, consumer)
         fields = dict(zip(COLUMNS, row(allocation), strict=True))
         fields["State"] = "free"
         return self.fields(fields)

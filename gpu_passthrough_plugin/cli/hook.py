@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.cli import libvirt_hook
+from gpu_passthrough_plugin.cli import instance_argument, libvirt_hook
 from gpu_passthrough_plugin.cli.command import (
     CHANGES,
     Command,
@@ -19,7 +19,6 @@ from gpu_passthrough_plugin.cli.command import (
 )
 from gpu_passthrough_plugin.cli.context import require_root
 from gpu_passthrough_plugin.cli.output import say
-from gpu_passthrough_plugin.model.instance import parse_uuid
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.host.files import Files
@@ -152,7 +151,7 @@ class HookRelease(Command):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument("instance", metavar="UUID")
+        instance_argument.add(parser)
         parser.add_argument(
             "--patience",
             type=seconds,
@@ -166,8 +165,8 @@ class HookRelease(Command):
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.flow import recovery
 
-        recovery.release_ended(
-            self.context.host_context,
-            parse_uuid(parsed_args.instance),
-            patience_s=parsed_args.patience,
+        context = self.context.host_context
+        uuid, _ = instance_argument.resolve(
+            self.context, parsed_args.instance, is_destructive=True
         )
+        recovery.release_ended(context, uuid, patience_s=parsed_args.patience)

@@ -170,6 +170,8 @@ def test_messages_golden(tmp_path: Path) -> None:
         assert status in (1, 2)
         messages[line] = [
             f"exit status {status}",
-            *text.replace(recorded_tree.SEED, "SEED").splitlines(),
+            *text.replace(recorded_tree.SEED, "SEED")
+            .replace(str(tmp_path), "DIR")
+            .splitlines(),
         ]
     assert_golden(Path(__file__).with_name("messages.txt"), sections(messages))
