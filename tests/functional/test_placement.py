@@ -19,8 +19,8 @@ from gpu_passthrough_plugin.allocation.placement.ledger import (
 )
 from gpu_passthrough_plugin.model.allocation import Weight
 from gpu_passthrough_plugin.model.unit import State, UnitRecord
-from tests.functional import test_ledger, test_ledger_refusals
 from tests.functional.placement.server import PlacementServer
+from tests.functional.test_ledger_refusals import error_of
 from tests.golden import assert_golden, sections
 from tests.unit.allocation.build import GPU, NIC, request, unit
 
@@ -28,16 +28,6 @@ pytest_plugins = ("tests.functional.placement.fixtures",)
 
 A = "aaaaaaaa-0000-4000-8000-000000000001"
 B = "bbbbbbbb-0000-4000-8000-000000000002"
-
-# The tests of every driver: they use the ``ledger`` of this module.
-globals().update(
-    {
-        name: test
-        for suite in (test_ledger, test_ledger_refusals)
-        for name, test in vars(suite).items()
-        if name.startswith("test_")
-    }
-)
 
 
 @pytest.fixture
@@ -368,7 +358,6 @@ def test_golden_messages(ledger: PlacementLedger) -> None:
     providers.put_inventory(
         ledger.service, uuid, provider_generation, {"VGPU": {"total": 1}}
     )
-    error_of = test_ledger_refusals.error_of
     messages = {
         "claim, consumer of Nova": error_of(
             lambda: ledger.claim(request("gpu:1"), B)
