@@ -16,7 +16,7 @@ from oslo_db import exception
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
-from gpu_passthrough_plugin.allocation.sql import schema
+from gpu_passthrough_plugin.allocation.sql import schema, version
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.model.unit import State
 from tests.functional.corrupt import corrupt
@@ -88,7 +88,7 @@ def require_indexes(ledger: SqlLedger) -> None:
 
 def require_whole(ledger: SqlLedger) -> None:
     """Nothing, when all that was there is there, and is counted."""
-    assert ledger.version() == schema.REVISIONS[-1]
+    assert ledger.version() == version.REVISIONS[-1]
     require_indexes(ledger)
     assert [(str(r.unit.key), r.state) for r in ledger.records()] == [
         ("a/0000:01:00.0", State.CLAIMED),
@@ -129,9 +129,9 @@ def test_an_old_ledger_is_refused_and_says_what_to_do(old: SqlLedger) -> None:
 
 
 def test_forward_with_data(old: SqlLedger) -> None:
-    assert old.sync() == schema.REVISIONS[-1]
+    assert old.sync() == version.REVISIONS[-1]
     require_whole(old)
-    assert old.sync() == schema.REVISIONS[-1]
+    assert old.sync() == version.REVISIONS[-1]
 
 
 def test_rows_that_are_malformed(old: SqlLedger) -> None:
@@ -155,7 +155,7 @@ def test_rows_that_are_malformed(old: SqlLedger) -> None:
         "UPDATE unit_function SET address = '0000:02:00.0' WHERE unit_id = 2",
     )
     corrupt(old.database, "UPDATE unit SET generation = 1 WHERE id = 4")
-    assert old.sync() == schema.REVISIONS[-1]
+    assert old.sync() == version.REVISIONS[-1]
     require_whole(old)
 
 
@@ -199,7 +199,7 @@ def test_several_at_once(old: SqlLedger) -> None:
         for _ in range(3)
     ]
     outputs = {process.communicate()[0].decode() for process in running}
-    assert outputs == {f"{schema.REVISIONS[-1]}\n"}
+    assert outputs == {f"{version.REVISIONS[-1]}\n"}
     require_whole(old)
 
 
@@ -235,7 +235,7 @@ def test_killed_before_each_change(old: SqlLedger) -> None:
         )
         if done.returncode != -signal.SIGKILL:
             assert (done.stdout, done.stderr) == (
-                f"{schema.REVISIONS[-1]}\n",
+                f"{version.REVISIONS[-1]}\n",
                 "",
             )
             break
@@ -258,7 +258,7 @@ def test_an_empty_database_is_made_whole(mariadb: MariaDB) -> None:
             env=os.environ | {"PYTHONPATH": ROOT},
             check=False,
         )
-    assert ledger.sync() == schema.REVISIONS[-1]
+    assert ledger.sync() == version.REVISIONS[-1]
     require_indexes(ledger)
     assert ledger.records() == ()
     ledger.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
-from gpu_passthrough_plugin.allocation.sql.schema import REVISIONS
+from gpu_passthrough_plugin.allocation.sql.version import REVISIONS
 from gpu_passthrough_plugin.discovery import recorded_tree
 from tests.functional import test_commands
 from tests.functional.test_commands import CARDS, COMMAND, Cli, asked

@@ -20,8 +20,8 @@ from gpu_passthrough_plugin.allocation.sql import (
     host_query,
     publish,
     rows,
-    schema,
     statements,
+    version,
 )
 from gpu_passthrough_plugin.allocation.sql.claim import Claimer
 from gpu_passthrough_plugin.allocation.sql.database import Database
@@ -59,10 +59,10 @@ class SqlLedger(LedgerDriver):
         return self.database.location
 
     def sync(self) -> str:
-        return schema.sync(self.database)
+        return version.sync(self.database)
 
     def version(self) -> str:
-        return schema.read_version(self.database)
+        return version.read_version(self.database)
 
     def close(self) -> None:
         self._is_version_checked = False
@@ -208,5 +208,5 @@ class SqlLedger(LedgerDriver):
     def _require_version(self) -> None:
         """Raise if the schema is not this release's; read it only once."""
         if not self._is_version_checked:
-            schema.require_current_version(self.database)
+            version.require_current_version(self.database)
             self._is_version_checked = True

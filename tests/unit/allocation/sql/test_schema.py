@@ -11,7 +11,7 @@ from alembic import autogenerate, script
 from alembic.runtime.migration import MigrationContext
 
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
-from gpu_passthrough_plugin.allocation.sql import schema
+from gpu_passthrough_plugin.allocation.sql import schema, version
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.model.unit import State
 from tests.unit.allocation.build import unit
@@ -58,8 +58,8 @@ def test_the_code_knows_every_migration() -> None:
     folder = Path(schema.__file__).parent / "migrations"
     scripts = script.ScriptDirectory(str(folder))
     revisions = [r.revision for r in scripts.walk_revisions()]
-    assert tuple(reversed(revisions)) == schema.REVISIONS
-    assert scripts.get_heads() == [schema.REVISIONS[-1]]
+    assert tuple(reversed(revisions)) == version.REVISIONS
+    assert scripts.get_heads() == [version.REVISIONS[-1]]
 
 
 @pytest.mark.parametrize(

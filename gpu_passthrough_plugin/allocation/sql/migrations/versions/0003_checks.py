@@ -1,6 +1,6 @@
 """Let the database refuse addresses, numbers and UUIDs that are malformed.
 
-Rows that are malformed already are refused before: see ``schema.sync``.
+Rows that are malformed already are refused before: see ``version.sync``.
 
 SQLite cannot add a constraint to a table: each table is made again with it,
 and its rows are copied.  Foreign keys have to be off meanwhile, because
