@@ -28,6 +28,17 @@ GRANT SELECT ON ALL TABLES IN SCHEMA public TO gpu_passthrough_node;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO gpu_passthrough_node;
 GRANT INSERT ON card TO gpu_passthrough_node;
 
+-- The audit record: a node adds events of its own host, and neither changes
+-- nor removes any.
+GRANT INSERT ON event TO gpu_passthrough_node;
+ALTER TABLE event ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS gpu_passthrough_read ON event;
+CREATE POLICY gpu_passthrough_read ON event FOR SELECT
+    TO gpu_passthrough_node USING (true);
+DROP POLICY IF EXISTS gpu_passthrough_own ON event;
+CREATE POLICY gpu_passthrough_own ON event FOR INSERT
+    TO gpu_passthrough_node WITH CHECK (host = session_user);
+
 -- Of the role that logged in: SET ROLE changes nothing here.
 CREATE OR REPLACE FUNCTION gpu_passthrough_own_host() RETURNS integer
     LANGUAGE sql STABLE SET search_path = public, pg_temp

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
+from typing import ClassVar
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import refusals
@@ -15,6 +16,13 @@ from gpu_passthrough_plugin.model.allocation import (
     SyncReport,
     UnitListing,
     Weight,
+)
+from gpu_passthrough_plugin.model.event import (
+    Actor,
+    EventListing,
+    EventLog,
+    EventQuery,
+    Retention,
 )
 from gpu_passthrough_plugin.model.request import Request
 from gpu_passthrough_plugin.model.unit import (
@@ -35,6 +43,10 @@ class LedgerSettings:
     :param weight: which of the hosts that have enough is taken first.
     :param placement: the options of ``[placement]``, by keystoneauth's
         names.
+    :param actor: who changes the ledger, for its events.
+    :param retention: how many events are kept.
+    :param event_log: where this host keeps the events of a ledger that
+        keeps none itself; None for nowhere.
     """
 
     connection: str = dataclasses.field(repr=False)
@@ -45,6 +57,9 @@ class LedgerSettings:
     placement: Mapping[str, object] = dataclasses.field(
         default_factory=dict, repr=False
     )
+    actor: Actor = dataclasses.field(default_factory=Actor)
+    retention: Retention = dataclasses.field(default_factory=Retention)
+    event_log: EventLog | None = None
 
 
 class LedgerDriver(abc.ABC):
@@ -54,7 +69,14 @@ class LedgerDriver(abc.ABC):
     when the ledger does not answer, is read-only, corrupt, or of another
     schema than this release's, and changes nothing then.  Refusals are
     worded by ``allocation.refusals``.
+
+    Each transition of a unit leaves an event.  A driver that ``keeps_events``
+    writes it in the transaction of the change, so that neither exists
+    without the other.  For any other driver, ``allocation.load`` has the
+    host write it after the change, to the settings' ``event_log``.
     """
+
+    keeps_events: ClassVar[bool] = False
 
     @abc.abstractmethod
     def __init__(self, settings: LedgerSettings) -> None:
@@ -232,7 +254,8 @@ class LedgerDriver(abc.ABC):
         Moving a free unit to ``claimed`` is refused: that takes a claim.
 
         :param record: as it was read; its generation decides.
-        :param reason: why it is quarantined; ignored for other states.
+        :param reason: why; the event has it, and the unit's record while it
+            is quarantined.
         :raises Conflict: when the ledger's generation is not the
             record's.
         :raises Refused: when there is no such edge or no such unit.
@@ -244,3 +267,22 @@ class LedgerDriver(abc.ABC):
 
         :raises Refused: when the ledger has no such unit.
         """
+
+    def events(self, query: EventQuery) -> EventListing:
+        """Return events of units and hosts, oldest first.
+
+        :raises Refused: when nothing keeps any.
+        """
+        raise errors.Refused(
+            f"ledger {self.location} keeps no events, and this host has no"
+            " event log"
+        )
+
+    def name_consumer(self, consumer: str, name: str) -> None:
+        """Note the name of a consumer, for the events of this process."""
+        self.__dict__.setdefault("_consumer_names", {})[consumer] = name
+
+    def consumer_name(self, consumer: str | None) -> str:
+        """Return the name that was noted; empty if none was."""
+        names: dict[str | None, str] = self.__dict__.get("_consumer_names", {})
+        return names.get(consumer, "")

@@ -30,6 +30,7 @@ from gpu_passthrough_plugin.model.allocation import (
     MalformedUnit,
     SyncReport,
 )
+from gpu_passthrough_plugin.model.event import Transition
 from gpu_passthrough_plugin.model.unit import (
     State,
     Unit,
@@ -87,10 +88,13 @@ class InventoryPlan:
             if change.after.is_missing and not change.before.is_missing
         )
 
-    def report(self, generation: int) -> SyncReport:
+    def report(
+        self, generation: int, transitions: tuple[Transition, ...] = ()
+    ) -> SyncReport:
         """Return the report of a publication that changed all this.
 
         :param generation: of the host's inventory afterwards.
+        :param transitions: of its units, from ``events.published``.
         """
         return SyncReport(
             added=self.added,
@@ -99,6 +103,7 @@ class InventoryPlan:
             missing=self.missing,
             generation=generation,
             withheld=self.withheld,
+            transitions=transitions,
         )
 
 

@@ -15,6 +15,7 @@ from gpu_passthrough_plugin.allocation.driver import (
     LedgerDriver,
     LedgerSettings,
 )
+from gpu_passthrough_plugin.allocation.events import HostEvents
 from gpu_passthrough_plugin.model.allocation import Allocation
 
 _LOG = logging.getLogger(__name__)
@@ -46,7 +47,10 @@ def load(name: str, settings: LedgerSettings) -> LedgerDriver:
             f"[allocation] driver {name!r} is not a ledger driver but"
             f" {loaded!r}; {_available()}"
         )
-    return _logged(loaded(settings))
+    ledger = loaded(settings)
+    if settings.event_log is not None and not ledger.keeps_events:
+        HostEvents(ledger, settings, settings.event_log).attach()
+    return _logged(ledger)
 
 
 def _describe_allocation(allocation: Allocation) -> str:

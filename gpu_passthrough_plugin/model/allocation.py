@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 
+from gpu_passthrough_plugin.model.event import Transition
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
 
@@ -140,6 +141,8 @@ class SyncReport:
         that is held or quarantined under another name; the ledger takes
         them once that unit is free.
     :param generation: of the host's inventory; grows with each change.
+    :param transitions: what that was for each unit's events; None if the
+        driver does not say.
     """
 
     added: tuple[Unit, ...]
@@ -148,3 +151,6 @@ class SyncReport:
     missing: tuple[Unit, ...]
     generation: int
     withheld: tuple[Unit, ...] = ()
+    transitions: tuple[Transition, ...] | None = dataclasses.field(
+        default=None, compare=False
+    )

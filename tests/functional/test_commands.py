@@ -308,6 +308,6 @@ def test_a_check_goes_on_where_the_journal_cannot_be_read(
     assert f"{journal} is not a journal" in found["reboot"]["Detail"]
     assert {"firmware", "lock"} <= set(found)
     assert found["ledger"]["Status"] == "pass"
-    ledger = f"sqlite:///{tmp_path}/ledger.sqlite schema 0003"
+    ledger = f"sqlite:///{tmp_path}/ledger.sqlite schema 0004"
     assert ledger in found["ledger"]["Detail"]
     assert f"file://{tmp_path}" in found["lock"]["Detail"]

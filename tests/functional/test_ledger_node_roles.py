@@ -137,6 +137,12 @@ def test_a_node_cannot_act_for_another(fleet: Fleet) -> None:
         "DELETE FROM consumer",
         "DELETE FROM unit WHERE host_id = {victim}",
         "DELETE FROM card",
+        "DELETE FROM event",
+        "UPDATE event SET reason = 'nothing'",
+        "INSERT INTO event SELECT id + 1000000, time_us, host, address,"
+        " before_state, after_state, generation, consumer, consumer_name,"
+        " reason, command, command_host, user_name, uid FROM event"
+        " WHERE host <> session_user",
         "UPDATE card SET vendor_id = 1",
         "DELETE FROM alembic_version",
         "INSERT INTO host_aggregate VALUES ({victim}, 'x')",
@@ -153,7 +159,9 @@ def test_raw_statements_change_no_other_rows(
     fleet: Fleet, statement: str
 ) -> None:
     held = fleet.control.claim(request("gpu:1"), CONSUMER, host=VICTIM)
-    tables = ("host", "unit", "unit_function", "supply", "consumer", "card")
+    tables = (
+        "host", "unit", "unit_function", "supply", "consumer", "card", "event",
+    )  # fmt: skip
     control = sa.create_engine(fleet.url)
     engine = sa.create_engine(fleet.node_url)
 

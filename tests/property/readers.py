@@ -32,6 +32,7 @@ from gpu_passthrough_plugin.formats import (
     routes,
     shell_assignments,
     sysfs_path,
+    timestamp,
     umockdev,
     url,
     vfio_pci_ids,
@@ -197,6 +198,7 @@ READERS: dict[str, tuple[Callable[[str], object], ...]] = {
         shell_assignments.assignments,
     ),
     "sysfs_path": (sysfs_path.endpoints, sysfs_path.functions),
+    "timestamp": (lambda text: timestamp.parse_since(text, 10**15),),
     "umockdev": (
         lambda text: umockdev.read(encoded(text), "x"),
         lambda text: umockdev.read(b"P: /devices/" + encoded(text), "x"),

@@ -14,6 +14,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 from gpu_passthrough_plugin.allocation.sql import schema
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
+from gpu_passthrough_plugin.model.event import EventQuery
 from gpu_passthrough_plugin.model.unit import State
 from tests.unit.allocation.build import NIC, request, unit
 
@@ -29,6 +30,7 @@ ROWS = {
     "card": "product_id = 4119",
     "supply": "host_id = 1",
     "consumer": "host_id = 1",
+    "event": "host = 'evil'",
 }
 CELLS = [
     (table.name, column.name)
@@ -46,6 +48,7 @@ VALUES = st.one_of(
     st.sampled_from(["0000:02:00.0", "0000:0A:00.0", "active", "free", "x y"]),
 )
 ACTS: list[Callable[[SqlLedger], Any]] = [
+    lambda ledger: ledger.events(EventQuery()),
     lambda ledger: ledger.hosts(),
     lambda ledger: ledger.host(EVIL),
     lambda ledger: ledger.listing(),

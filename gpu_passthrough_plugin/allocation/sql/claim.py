@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 import sqlalchemy as sa
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation import choice
+from gpu_passthrough_plugin.allocation import choice, events
 from gpu_passthrough_plugin.allocation.sql import (
     capacity_counters,
     claim_units,
@@ -31,6 +31,7 @@ from gpu_passthrough_plugin.allocation.sql.claim_units import (
     HostUnits,
 )
 from gpu_passthrough_plugin.allocation.sql.database import Database
+from gpu_passthrough_plugin.allocation.sql.event_log import EventWriter
 from gpu_passthrough_plugin.allocation.sql.host_query import HostQuery
 from gpu_passthrough_plugin.model.allocation import (
     Allocation,
@@ -46,8 +47,9 @@ _MAX_ATTEMPTS = 5
 class Claimer:
     """Claims on one database; remembers which device models there are."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, event_writer: EventWriter) -> None:
         self._database = database
+        self._event_writer = event_writer
         self._model_ids: ModelIds = {}
 
     def claim(self, query: HostQuery, consumer: str) -> Allocation:
@@ -99,7 +101,7 @@ class Claimer:
         ids = self._model_ids
         try:
             return self._database.write(
-                lambda c: _claim(c, query, ids, consumer)
+                lambda c: self._recorded(c, _claim(c, query, ids, consumer))
             )
         except _HostsLocked as error:
             left = list(error.host_ids)
@@ -115,8 +117,18 @@ class Claimer:
     ) -> Allocation | None:
         ids = self._model_ids
         return self._database.write(
-            lambda c: _claim_on_host(c, query, ids, consumer, host_id)
+            lambda c: self._recorded(
+                c, _claim_on_host(c, query, ids, consumer, host_id)
+            )
         )
+
+    def _recorded(
+        self, connection: sa.Connection, allocation: Allocation | None
+    ) -> Allocation | None:
+        """Add the events of a new allocation to its transaction."""
+        if allocation is not None:
+            self._event_writer.write(connection, events.claimed(allocation))
+        return allocation
 
 
 def candidates(

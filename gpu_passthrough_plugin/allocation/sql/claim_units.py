@@ -14,13 +14,14 @@ import sqlalchemy as sa
 from oslo_db import exception
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation import refusals, validation
+from gpu_passthrough_plugin.allocation import events, refusals, validation
 from gpu_passthrough_plugin.allocation.sql import (
     capacity_counters,
     rows,
     statements,
 )
 from gpu_passthrough_plugin.allocation.sql.capacity_counters import ModelIds
+from gpu_passthrough_plugin.allocation.sql.event_log import EventWriter
 from gpu_passthrough_plugin.allocation.sql.rows import StoredUnit
 from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.request import Request
@@ -81,6 +82,7 @@ def claim_units(
     keys: Collection[UnitKey],
     consumer: str,
     request: str,
+    event_writer: EventWriter,
 ) -> Allocation:
     """Claim the given units, all of one host, for a consumer.
 
@@ -120,9 +122,11 @@ def claim_units(
     for stored in chosen:
         _mark_one(connection, stored)
     model_ids = capacity_counters.read_model_ids(connection)
-    return _allocate(
+    new = _allocate(
         connection, host, chosen, consumer, consumer_id, request, model_ids
     )
+    event_writer.write(connection, events.claimed(new))
+    return new
 
 
 def _lock_host(

@@ -17,6 +17,7 @@ from gpu_passthrough_plugin.allocation.inventory import Publication
 from gpu_passthrough_plugin.allocation.sql import (
     claim,
     claim_units,
+    event_log,
     host_query,
     publish,
     rows,
@@ -25,6 +26,7 @@ from gpu_passthrough_plugin.allocation.sql import (
 )
 from gpu_passthrough_plugin.allocation.sql.claim import Claimer
 from gpu_passthrough_plugin.allocation.sql.database import Database
+from gpu_passthrough_plugin.allocation.sql.event_log import EventWriter
 from gpu_passthrough_plugin.allocation.sql.host_query import HostQuery
 from gpu_passthrough_plugin.allocation.sql.move import Move
 from gpu_passthrough_plugin.model.allocation import (
@@ -34,6 +36,7 @@ from gpu_passthrough_plugin.model.allocation import (
     SyncReport,
     UnitListing,
 )
+from gpu_passthrough_plugin.model.event import EventListing, EventQuery
 from gpu_passthrough_plugin.model.request import Request
 from gpu_passthrough_plugin.model.unit import (
     State,
@@ -48,10 +51,13 @@ T = TypeVar("T")
 class SqlLedger(LedgerDriver):
     """The ledger in a database; every write is one transaction."""
 
+    keeps_events = True
+
     def __init__(self, settings: LedgerSettings) -> None:
         self.database = Database(settings)
         self._weight = settings.weight
-        self._claimer = Claimer(self.database)
+        self._event_writer = EventWriter(self, settings)
+        self._claimer = Claimer(self.database, self._event_writer)
         self._is_version_checked = False
 
     @property
@@ -86,7 +92,8 @@ class SqlLedger(LedgerDriver):
         )
         if report is not None:
             return report
-        return self._write(lambda c: publish.publish(c, publication))
+        writer = self._event_writer
+        return self._write(lambda c: publish.publish(c, publication, writer))
 
     def hosts(self) -> tuple[HostRecord, ...]:
         return self._read(host_query.read_hosts)
@@ -96,10 +103,12 @@ class SqlLedger(LedgerDriver):
         return records[0] if records else None
 
     def cordon(self, host: str, reason: str) -> HostRecord:
-        return self._write(lambda c: publish.cordon(c, host, reason))
+        writer = self._event_writer
+        return self._write(lambda c: publish.cordon(c, host, reason, writer))
 
     def uncordon(self, host: str) -> HostRecord:
-        return self._write(lambda c: publish.uncordon(c, host))
+        writer = self._event_writer
+        return self._write(lambda c: publish.uncordon(c, host, writer))
 
     def records(
         self, *, host: str | None = None, states: Collection[State] = ()
@@ -153,16 +162,20 @@ class SqlLedger(LedgerDriver):
     ) -> Allocation:
         uuid = validation.consumer_uuid(consumer)
         self._require_version()
-        return self._claimer.claim(
+        allocation = self._claimer.claim(
             HostQuery(request, host, self._weight), uuid
         )
+        self._event_writer.prune_if_due(self.database)
+        return allocation
 
     def claim_units(
         self, keys: Collection[UnitKey], consumer: str, request: str
     ) -> Allocation:
         uuid = validation.consumer_uuid(consumer)
         return self._write(
-            lambda c: claim_units.claim_units(c, keys, uuid, request)
+            lambda c: claim_units.claim_units(
+                c, keys, uuid, request, self._event_writer
+            )
         )
 
     def allocations(self) -> tuple[Allocation, ...]:
@@ -183,10 +196,11 @@ class SqlLedger(LedgerDriver):
         self, record: UnitRecord, state: State, *, reason: str = ""
     ) -> UnitRecord:
         self._require_version()
-        move = Move(record, state, reason)
+        move = Move(record, state, reason, self._event_writer)
         self.database.write(
             move.attempt, on_outcome_unknown=move.outcome_unknown
         )
+        self._event_writer.prune_if_due(self.database)
         return move.after
 
     def unit(self, key: UnitKey) -> UnitRecord:
@@ -196,6 +210,9 @@ class SqlLedger(LedgerDriver):
         if not records:
             raise refusals.unit_unknown(key)
         return records[0]
+
+    def events(self, query: EventQuery) -> EventListing:
+        return self._read(lambda c: event_log.read(c, query))
 
     def _read(self, work: Callable[[sa.Connection], T]) -> T:
         self._require_version()

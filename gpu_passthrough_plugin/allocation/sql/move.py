@@ -8,12 +8,13 @@ import uuid
 import sqlalchemy as sa
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation import refusals, validation
+from gpu_passthrough_plugin.allocation import events, refusals, validation
 from gpu_passthrough_plugin.allocation.sql import (
     capacity_counters,
     rows,
     statements,
 )
+from gpu_passthrough_plugin.allocation.sql.event_log import EventWriter
 from gpu_passthrough_plugin.model.unit import State, UnitRecord
 
 
@@ -24,10 +25,16 @@ class Move:
     it writes into the unit's row tells that at the next attempt.
     """
 
-    def __init__(self, record: UnitRecord, state: State, reason: str) -> None:
+    def __init__(
+        self,
+        record: UnitRecord,
+        state: State,
+        reason: str,
+        event_writer: EventWriter,
+    ) -> None:
         """Prepare a move.
 
-        :param reason: why it is quarantined; ignored for other states.
+        :param reason: why; the unit's row has it only for a quarantine.
         :raises Refused: when there is no such edge.
         """
         validation.require_edge(record, state)
@@ -35,6 +42,8 @@ class Move:
         self._token = uuid.uuid4().hex
         self._is_outcome_unknown = False
         self.after = record.moved(state, record.generation + 1, reason)
+        self._transition = events.moved(record, self.after, reason)
+        self._event_writer = event_writer
 
     def outcome_unknown(self) -> None:
         """Note that an attempt may have succeeded: COMMIT got no answer."""
@@ -66,6 +75,7 @@ class Move:
         if moved.rowcount != 1 or host is None:
             self._require_done_before(connection)
             return
+        self._event_writer.write(connection, (self._transition,))
         if not after.state.is_held:
             _end_allocation(connection, bound)
         is_counted = State.FREE in (before.state, after.state)

@@ -13,7 +13,12 @@ from typing import Any
 import sqlalchemy as sa
 from oslo_db import exception
 
-from gpu_passthrough_plugin.allocation import inventory, refusals, validation
+from gpu_passthrough_plugin.allocation import (
+    events,
+    inventory,
+    refusals,
+    validation,
+)
 from gpu_passthrough_plugin.allocation.inventory import (
     InventoryPlan,
     Publication,
@@ -25,6 +30,7 @@ from gpu_passthrough_plugin.allocation.sql import (
     rows,
     statements,
 )
+from gpu_passthrough_plugin.allocation.sql.event_log import EventWriter
 from gpu_passthrough_plugin.allocation.sql.rows import (
     MalformedRows,
     StoredUnit,
@@ -57,7 +63,11 @@ def report_if_unchanged(
     return SyncReport((), (), (), (), row.generation)
 
 
-def publish(connection: sa.Connection, publication: Publication) -> SyncReport:
+def publish(
+    connection: sa.Connection,
+    publication: Publication,
+    event_writer: EventWriter,
+) -> SyncReport:
     """Replace a host's inventory; return what that changed.
 
     :raises Refused: when another machine published under this name.
@@ -74,14 +84,11 @@ def publish(connection: sa.Connection, publication: Publication) -> SyncReport:
     highest = _highest_generation(host, plan, replaced)
     for unreadable in replaced:
         _remove_malformed(connection, unreadable)
+    added = _new_records(plan, replaced, highest + 1)
     if not plan.is_empty:
-        _apply(
-            connection,
-            host.id,
-            plan,
-            stored,
-            _new_records(plan, replaced, highest + 1),
-        )
+        _apply(connection, host.id, plan, stored, added)
+    transitions = events.published(plan, added, [m.unit for m in replaced])
+    event_writer.write(connection, transitions)
     is_moved = _set_aggregates(connection, host.id, publication.aggregates)
     is_changed = is_moved or bool(replaced) or not plan.is_empty
     generation = rows.count(host.generation) + is_changed
@@ -100,7 +107,7 @@ def publish(connection: sa.Connection, publication: Publication) -> SyncReport:
     _require_one_row(result, publication.host)
     is_cordoned = host.disabled_reason is not None
     capacity_counters.recount(connection, host.id, is_cordoned=is_cordoned)
-    return plan.report(generation)
+    return plan.report(generation, transitions)
 
 
 def _read_rows(connection: sa.Connection, host: str) -> UnitRows:
@@ -132,24 +139,34 @@ def _new_records(
     ]
 
 
-def cordon(connection: sa.Connection, name: str, reason: str) -> HostRecord:
+def cordon(
+    connection: sa.Connection,
+    name: str,
+    reason: str,
+    event_writer: EventWriter,
+) -> HostRecord:
     """Offer no unit of a host to new claims.
 
     :raises Refused: when the ledger has no such host.
     """
-    return _set_cordon(connection, name, reason)
+    return _set_cordon(connection, name, reason, event_writer)
 
 
-def uncordon(connection: sa.Connection, name: str) -> HostRecord:
+def uncordon(
+    connection: sa.Connection, name: str, event_writer: EventWriter
+) -> HostRecord:
     """Offer a host's free units again.
 
     :raises Refused: when the ledger has no such host.
     """
-    return _set_cordon(connection, name, None)
+    return _set_cordon(connection, name, None, event_writer)
 
 
 def _set_cordon(
-    connection: sa.Connection, name: str, reason: str | None
+    connection: sa.Connection,
+    name: str,
+    reason: str | None,
+    event_writer: EventWriter,
 ) -> HostRecord:
     host = connection.execute(statements.LOCK_HOST, {"host": name}).first()
     if host is None:
@@ -159,6 +176,11 @@ def _set_cordon(
     is_cordoned = reason is not None
     capacity_counters.recount(connection, host.id, is_cordoned=is_cordoned)
     (record,) = host_query.read_hosts(connection, name)
+    old_reason = host.disabled_reason
+    event_writer.write(
+        connection,
+        events.cordoned(record, old_reason is not None, old_reason or ""),
+    )
     return record
 
 

@@ -11,6 +11,10 @@ either, the database refuses.
 primaries of a host (``allocation.capacity``), so that a claim does not read
 the whole fleet.  Every transaction that changes a host's units updates it;
 if it were wrong, a claim would look at a host in vain, or not at all.
+
+``event`` is the audit record: rows are added to it and, once they are too
+old or too many, removed.  It refers to no other row, so that what happened
+to a unit outlives the unit.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 
 from gpu_passthrough_plugin.allocation.capacity import Place
+from gpu_passthrough_plugin.model.event import MAX_TIME_US, MAX_UID
 from gpu_passthrough_plugin.model.unit import DeviceType, State
 
 MAX_NUMBER = 2**31 - 2
@@ -229,4 +234,35 @@ allocation = sa.Table(
         nullable=False,
         index=True,
     ),
+)
+
+event = sa.Table(
+    "event",
+    metadata,
+    # SQLite numbers only this type of column by itself.
+    sa.Column(
+        "id",
+        sa.BigInteger().with_variant(sa.Integer, "sqlite"),
+        primary_key=True,
+    ),
+    # Microseconds since 1970 in UTC.
+    sa.Column("time_us", sa.BigInteger, nullable=False),
+    sa.Column("host", _NAME, nullable=False),
+    # Of the unit, whatever it is; empty for an event of the host.
+    sa.Column("address", _ADDRESS, nullable=False),
+    sa.Column("before_state", sa.String(16), nullable=False),
+    sa.Column("after_state", sa.String(16), nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("consumer", sa.String(36)),
+    sa.Column("consumer_name", _NAME, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("command", sa.String(64), nullable=False),
+    sa.Column("command_host", _NAME, nullable=False),
+    sa.Column("user_name", sa.String(64), nullable=False),
+    sa.Column("uid", sa.BigInteger),
+    _number("time_us", most=MAX_TIME_US),
+    _number("generation"),
+    _number("uid", most=MAX_UID),
+    sa.Index(None, "host", "address"),
+    sa.Index(None, "consumer"),
 )
