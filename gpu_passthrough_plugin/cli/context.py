@@ -14,7 +14,7 @@ from gpu_passthrough_plugin.cli import output
 from gpu_passthrough_plugin.cli.output import say
 from gpu_passthrough_plugin.discovery.host_tree import HostTree
 from gpu_passthrough_plugin.discovery.tree import Tree
-from gpu_passthrough_plugin.flow import selection
+from gpu_passthrough_plugin.flow.host_snapshot import read_selection
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.isolation.selection import HostSelection
 from gpu_passthrough_plugin.model import budget, selector
@@ -159,9 +159,8 @@ class Context:
         if self._is_configured:
             options = self.settings.discovery
             configured, is_set = options.select, options.is_select_set
-        is_here = self.is_here and tree is self.tree
-        place = "" if is_here else f"{tree}: "
-        return selection.read(tree, configured, place, is_configured=is_set)
+        place = "" if self.is_here and tree is self.tree else f"{tree}: "
+        return read_selection(tree, configured, place, is_configured=is_set)
 
     @functools.cached_property
     def names(self) -> Names:
@@ -324,6 +323,7 @@ class Context:
             reverter=Reverter(*changers) if changers else None,
             lock=lambda: self._lock(),
             say=say,
+            selection=lambda: self.selection_of(self.tree),
         )
 
     @functools.cached_property

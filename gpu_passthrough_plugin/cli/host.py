@@ -131,7 +131,8 @@ class HostEnable(DryRunCommand):
 
     Changes kernel arguments and initramfs images: they switch the IOMMU on
     and bind every function of the selected groups before any other driver
-    does. Prints the changes and keeps the originals. A second run changes
+    does. Prints the changes and keeps the originals. What is selected is
+    remembered in /etc/gpu-passthrough/selection.conf. A second run changes
     nothing; 'host disable' reverts everything.
     """
 
@@ -144,9 +145,21 @@ class HostEnable(DryRunCommand):
             action="append",
             default=[],
             metavar="SPEC",
-            help="use this selection for this run only ([discovery] select is"
-            " ignored): an address, VENDOR:PRODUCT or class=CLASS; several"
-            " are separated by commas, or the option is repeated",
+            help="add this to the selection of this host, which is remembered:"
+            " an address, VENDOR:PRODUCT or class=CLASS; several are separated"
+            " by commas, or the option is repeated",
+        )
+        parser.add_argument(
+            "--deselect",
+            action="append",
+            default=[],
+            metavar="SPEC",
+            help="remove this from the selection",
+        )
+        parser.add_argument(
+            "--only",
+            action="store_true",
+            help="select what --select names, and nothing else",
         )
         parser.add_argument(
             "--binding",
@@ -172,6 +185,8 @@ class HostEnable(DryRunCommand):
             select=_listed(parsed_args.select),
             binding=parsed_args.binding,
             blacklist=_listed(parsed_args.blacklist),
+            deselect=_listed(parsed_args.deselect),
+            is_only=parsed_args.only,
         )
         if parsed_args.dry_run:
             if context.is_here:

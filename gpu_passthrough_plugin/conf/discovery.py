@@ -32,6 +32,10 @@ other functions of such a card are given along with it. A group without a
 selected function stays with the host, and so does a group that also has a
 card which is not selected. The default is every display and every processing
 accelerator, except accelerators that are part of the host's processor. {_SPEC}
+What 'gpu-passthrough host enable' was told by --select, --deselect or --only
+is remembered on the host, in /etc/gpu-passthrough/selection.conf. Where that
+file sets ``select``, it overrides this option.
+
 Related options:
 
 * ``exclude`` overrides this option.

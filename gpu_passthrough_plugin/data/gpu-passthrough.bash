@@ -31,7 +31,7 @@ _gpu_passthrough()
   cmds_host='check disable enable record report verify'
   cmds_host_check='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending'
   cmds_host_disable='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --dry-run'
-  cmds_host_enable='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --dry-run --select --binding --blacklist'
+  cmds_host_enable='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --dry-run --select --deselect --only --binding --blacklist'
   cmds_host_record='-h --help --force'
   cmds_host_report='-h --help --force'
   cmds_host_verify='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --report --guest-log'

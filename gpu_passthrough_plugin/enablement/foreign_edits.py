@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gpu_passthrough_plugin.enablement import diff3
+from gpu_passthrough_plugin.enablement import diff3, own_files
 from gpu_passthrough_plugin.model.change_history import (
     ANY,
     GONE,
@@ -64,7 +64,8 @@ def edits(
 
     It is to be recorded before the files are changed again: from then on
     the edited file is the original that ``host disable`` restores.  Of a file
-    that a tool generates from others, the original is lost instead.
+    that a tool generates from others, the original is lost instead.  The
+    selection is an operator's as a whole.
 
     :param current_files: every file of the history as it is now.
     """
@@ -72,6 +73,12 @@ def edits(
         path
         for record in history.records
         if record.kind is ChangeKind.BUILD or record.undo_argv
+        for path in record.paths
+    }
+    selections = {
+        path
+        for record in history.records
+        if record.step == own_files.SELECTION_STEP
         for path in record.paths
     }
     foreign = (
@@ -82,6 +89,8 @@ def edits(
     return tuple(
         ForeignEdit(path, None, is_lost=True)
         if path in generated
+        else ForeignEdit(path, current_files[path].contents)
+        if path in selections and current_files[path].state is not None
         else merged(path, backup, current_files[path])
         or _unmerged(path, backup, current_files[path])
         for path, backup in foreign

@@ -20,6 +20,8 @@ MODPROBE = "/etc/modprobe.d/gpu-passthrough.conf"
 MODULES = ("vfio", "vfio_iommu_type1", "vfio_pci")
 """What binding to vfio-pci needs, in the order in which it is loaded."""
 VFIO_PCI = "vfio_pci"
+SELECTION_STEP = "selection"
+"""Of the change to the host's selection, whose file operators may edit."""
 
 
 class OwnFile(NamedTuple):

@@ -13,7 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.enablement import kernel_modules, own_files
+from gpu_passthrough_plugin.enablement import (
+    kernel_modules,
+    own_files,
+    targets,
+)
 from gpu_passthrough_plugin.enablement.driver import (
     BindingCase,
     BindingPlan,
@@ -54,6 +58,8 @@ class DesiredState:
     :param blacklist: kernel modules that should not load by themselves.
     :param uses: what the host uses functions for.
     :param virtual_functions: the targets that are SR-IOV virtual functions.
+    :param selection: the host's file that remembers what was selected; None
+        where it has none.
     """
 
     targets: tuple[Target, ...]
@@ -63,6 +69,7 @@ class DesiredState:
     iommu_passthrough: bool = False
     allow_unsafe_interrupts: bool = False
     virtual_functions: tuple[Address, ...] = ()
+    selection: Write | None = None
 
 
 class HostPlan(NamedTuple):
@@ -80,6 +87,15 @@ class HostPlan(NamedTuple):
     def has_changes(self) -> bool:
         """Whether anything is to be done."""
         return any(map(is_change, self.changes))
+
+    @property
+    def needs_reboot(self) -> bool:
+        """Whether anything changes that the next boot reads."""
+        return any(map(is_change, _of_boot(self.changes)))
+
+
+def _of_boot(changes: Iterable[Change]) -> Iterator[Change]:
+    return (c for c in changes if c.step != own_files.SELECTION_STEP)
 
 
 def plan(
@@ -113,8 +129,9 @@ def plan(
         installation, requirements | _outdated(history, arguments)
     )
     builds = _builds(drivers.initramfs, installation, files, built or {})
+    selection = () if desired.selection is None else (desired.selection,)
     changes = repeat_unfinished(
-        _in_order(files.writes, builds, bootloader), history
+        (*selection, *_in_order(files.writes, builds, bootloader)), history
     )
     enablement = Enablement(
         targets=desired.targets,
@@ -125,7 +142,9 @@ def plan(
     )
     notes = (
         *bootloader.notes,
-        *_dropped_notes(desired, history),
+        *targets.notes(
+            desired.targets, history.enablement.targets if history else ()
+        ),
         *_late_notes(desired),
         *_removal_notes(desired, installation),
     )
@@ -159,21 +178,6 @@ def _configured(
         for places in (configured.sources, configured.entries)
         for place, words in places.items()
     }
-
-
-def _dropped_notes(
-    desired: DesiredState, history: History | None
-) -> Iterator[str]:
-    """Yield what was bound at boot until now, and will not be any more."""
-    kept = {target.address for target in desired.targets}
-    before = history.enablement.targets if history else ()
-    dropped = [str(t.address) for t in before if t.address not in kept]
-    if dropped:
-        yield (
-            f"{', '.join(dropped)}: no longer bound to vfio-pci from the next"
-            " boot on, because [discovery] select and --select do not select"
-            " it now; select it, too, to keep it"
-        )
 
 
 def _late_notes(desired: DesiredState) -> tuple[str, ...]:
@@ -366,7 +370,11 @@ def _boot_of_last_change(
     boot_id: str, history: History | None, changes: Sequence[Change]
 ) -> str:
     """Return the id of this boot; that of before where nothing changes."""
-    if history and history.is_finished and not any(map(is_change, changes)):
+    if (
+        history
+        and history.is_finished
+        and not any(map(is_change, _of_boot(changes)))
+    ):
         return history.enablement.boot_id
     return boot_id
 

@@ -125,3 +125,35 @@ def _modules(member: Member) -> tuple[str, ...]:
         names.add(driver)
     normalised = {name.replace("-", "_") for name in names}
     return tuple(sorted(n for n in normalised if not n.startswith("vfio")))
+
+
+def notes(after: Sequence[Target], before: Sequence[Target]) -> Iterator[str]:
+    """Yield what is bound at boot from now on, and what is not any more.
+
+    :param before: what the host was enabled for until now.
+    """
+    earlier = {target.address for target in before}
+    later = {target.address for target in after}
+    taken = [target for target in after if target.address not in earlier]
+    dropped = [target for target in before if target.address not in later]
+    if taken:
+        yield (
+            "newly bound to vfio-pci from the next boot on:"
+            f" {_by_group(taken)}"
+        )
+    if dropped:
+        yield (
+            "no longer bound to vfio-pci from the next boot on, because it is"
+            f" not selected or cannot be assigned now: {_by_group(dropped)}"
+        )
+
+
+def _by_group(targets: Sequence[Target]) -> str:
+    groups: dict[int | None, list[str]] = {}
+    for target in targets:
+        groups.setdefault(target.iommu_group, []).append(str(target.address))
+    return "; ".join(
+        f"{', '.join(addresses)}"
+        + (" (in no group yet)" if number is None else f" (group {number})")
+        for number, addresses in groups.items()
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gpu_passthrough_plugin.enablement import own_files
 from gpu_passthrough_plugin.enablement.foreign_edits import (
     is_foreign,
     merged,
@@ -100,7 +101,8 @@ def _file(
     now = current.state
     was = _original(backup, now)
     if was == now:
-        return None
+        is_kept = step == own_files.SELECTION_STEP and now is not None
+        return Leave(step, path, _kept_note(path)) if is_kept else None
     if (
         was
         and not current.has_backup
@@ -153,6 +155,8 @@ def _edited(
 ) -> UndoStep | None:
     if current.state is None:
         return Leave(step, path, f"{path} was removed since; not restored")
+    if step == own_files.SELECTION_STEP:
+        return Leave(step, path, _kept_note(path))
     if backup.last_written is None:
         return Leave(
             step, path, f"{path} was regenerated since; left unchanged"
@@ -169,6 +173,13 @@ def _edited(
         edit,
         f"{path} was edited since; the edit is kept, and what 'host enable'"
         " added is removed",
+    )
+
+
+def _kept_note(path: str) -> str:
+    return (
+        f"{path} holds an operator's selection and is kept; every command"
+        " reads it: remove it to use [discovery] select again"
     )
 
 

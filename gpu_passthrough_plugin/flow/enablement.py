@@ -27,12 +27,15 @@ from gpu_passthrough_plugin.enablement.plan import DesiredState, HostPlan
 from gpu_passthrough_plugin.enablement.targets import Selection
 from gpu_passthrough_plugin.enablement.undo import undo
 from gpu_passthrough_plugin.flow import boot_state, host_snapshot
+from gpu_passthrough_plugin.flow import selection as selecting
 from gpu_passthrough_plugin.flow.boot_state import BootState
 from gpu_passthrough_plugin.flow.host_snapshot import HostSnapshot, Scope
+from gpu_passthrough_plugin.flow.selection import SelectionPlan
 from gpu_passthrough_plugin.formats import modprobe
 from gpu_passthrough_plugin.host.boot.apply import Applier
 from gpu_passthrough_plugin.host.boot.revert import Reverter
 from gpu_passthrough_plugin.isolation.partition import Policy
+from gpu_passthrough_plugin.isolation.selection import HostSelection, Source
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.change import (
     Build,
@@ -60,6 +63,8 @@ class BootContext:
     :param reverter: undoes changes; None for a host that is only read.
     :param lock: taken around every change.
     :param say: called with a line for each step that is done.
+    :param selection: returns the host's selection, read now; None for that
+        of ``policy``.
     """
 
     tree: Tree
@@ -69,21 +74,31 @@ class BootContext:
     reverter: Reverter | None
     lock: Callable[[], AbstractContextManager[None]]
     say: Callable[[str], None]
+    selection: Callable[[], HostSelection] | None = None
+
+    def present_selection(self) -> HostSelection:
+        if self.selection is None:
+            return HostSelection(self.policy.select, Source.DEFAULT)
+        return self.selection()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EnableOptions:
     """What one call asks for besides the configuration.
 
-    :param select: selectors that replace those of the configuration; each
-        has to match a group that can be assigned.
+    :param select: selectors to be added to the host's selection; each has
+        to match a group that can be assigned.
     :param binding: a binding driver that replaces the configured one.
     :param blacklist: kernel modules besides the configured ones.
+    :param deselect: selectors to be removed from the host's selection.
+    :param is_only: whether ``select`` replaces the host's selection.
     """
 
     select: tuple[str, ...] = ()
     binding: str | None = None
     blacklist: tuple[str, ...] = ()
+    deselect: tuple[str, ...] = ()
+    is_only: bool = False
 
 
 class JournalState(NamedTuple):
@@ -135,10 +150,16 @@ def plan_enable(context: BootContext, options: EnableOptions) -> EnablePlan:
         it on this host, or no file shows how the host boots.
     """
     _require_valid(options)
-    policy = context.policy
-    if options.select:
-        select = tuple(map(selector.parse, options.select))
-        policy = policy._replace(select=select, traits=())
+    journal = _journal(context.applier)
+    selection = selecting.plan(
+        context.tree,
+        context.present_selection(),
+        journal.history,
+        options.select,
+        options.deselect,
+        is_only=options.is_only,
+    )
+    policy = context.policy._replace(select=selection.selectors)
     snapshot = host_snapshot.read(context.tree, policy, Scope.ALL)
     boot = boot_state.read(context.tree, snapshot.facts)
     if not (boot.installation.files or boot.installation.kernels):
@@ -151,9 +172,10 @@ def plan_enable(context: BootContext, options: EnableOptions) -> EnablePlan:
     planned = _plan(
         snapshot,
         boot,
-        _journal(context.applier),
+        journal,
         context.settings,
         options,
+        selection,
     )
     notes = _unknown_modules(context, snapshot, options)
     return planned._replace(notes=(*notes, *planned.notes))
@@ -196,6 +218,12 @@ def _require_valid(options: EnableOptions) -> None:
                 faults.append(f"{option}{error}")
 
     check("--select: ", selector.parse, options.select)
+    check("--deselect: ", selector.parse, options.deselect)
+    if options.is_only and (options.deselect or not options.select):
+        faults.append(
+            "--only replaces the selection by that of --select; expected"
+            " --select with it, and no --deselect"
+        )
     bindings = load.names("binding")
     if options.binding is not None and options.binding not in bindings:
         faults.append(
@@ -217,11 +245,11 @@ def _plan(
     journal: JournalState,
     settings: Settings,
     options: EnableOptions,
+    selected: SelectionPlan,
 ) -> EnablePlan:
     """Return the plan for a host from all that was read of it."""
     selection = targets.selection(
-        snapshot.predicted_groups(),
-        snapshot.policy.select if options.select else (),
+        snapshot.predicted_groups(), selected.required
     )
     if not selection.targets:
         reasons = "; ".join(selection.skipped)
@@ -239,7 +267,10 @@ def _plan(
         names, snapshot.facts, boot.installation
     )
     plan = planning.plan(
-        _desired(selection, snapshot, settings, options),
+        dataclasses.replace(
+            _desired(selection, snapshot, settings, options),
+            selection=selected.write,
+        ),
         drivers,
         boot.installation,
         known(boot.boot_id) or "",
@@ -247,7 +278,8 @@ def _plan(
         journal.built,
     )
     skipped = (f"skipped: {reasons}" for reasons in selection.skipped)
-    return EnablePlan(plan, (*skipped, *drivers_shown, *plan.notes), journal)
+    notes = (*selected.notes, *skipped, *drivers_shown, *plan.notes)
+    return EnablePlan(plan, notes, journal)
 
 
 def enable(
@@ -269,9 +301,13 @@ def enable(
                 planned.plan.enablement,
                 planned.journal.edits,
             )
-        if planned.plan.has_changes:
+        if planned.plan.needs_reboot:
             context.say(
                 "reboot this host, then run 'gpu-passthrough host verify'"
+            )
+        elif planned.plan.has_changes:
+            context.say(
+                "the selection was changed; the boot configuration was not"
             )
         else:
             context.say("nothing to do: this host is enabled already")

@@ -15,14 +15,17 @@ from gpu_passthrough_plugin.isolation import (
     cards,
     host_needs,
     partition,
+    selection,
     verdict,
 )
 from gpu_passthrough_plugin.isolation.partition import Part, Policy
+from gpu_passthrough_plugin.isolation.selection import HostSelection
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.group import Group, Member, Role
 from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.selector import Selector
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.model.unit import Unit
@@ -104,6 +107,29 @@ def read(
     if scope is Scope.PRIMARIES:
         parts = tuple(part for part in parts if part.has_primary)
     return HostSnapshot(facts, policy, parts)
+
+
+def read_selection(
+    tree: Tree,
+    configured: tuple[Selector, ...],
+    place: str = "",
+    *,
+    is_configured: bool,
+) -> HostSelection:
+    """Return the host's selection, read now.
+
+    :param configured: ``[discovery] select``, or its default.
+    :param place: what errors begin with, where the host is not this one.
+    :param is_configured: whether a configuration file sets that option.
+    :raises Faults: when the host's selection file is malformed.
+    :raises ReadFailed: when that file cannot be read.
+    """
+    return selection.chosen(
+        tree.read(selection.PATH[1:], selection.MAX_BYTES + 1),
+        f"{place}{selection.PATH}",
+        configured,
+        is_configured=is_configured,
+    )
 
 
 def read_groups(

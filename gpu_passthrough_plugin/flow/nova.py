@@ -282,8 +282,8 @@ def _nothing_to_offer(
     why = [reason for host in hosts for reason in _reasons(host, options)]
     if not why:
         return (
-            f"no function of {whose} matches [discovery] select; see"
-            " 'gpu-passthrough device list', and set it"
+            f"no function of {whose} is selected; see 'gpu-passthrough device"
+            " list', then run 'gpu-passthrough host enable --select ADDRESS'"
         )
     rest = "" if len(why) == 1 else f" (and {len(why) - 1} more)"
     return (

@@ -111,7 +111,7 @@ def no_primary(case: GroupCase) -> Iterator[Reason]:
     if fabric is not None:
         yield Reason(
             NO_PRIMARY,
-            "not selected by [discovery] select; it stays with the host, as"
+            "not selected; it stays with the host, as"
             f" an NVSwitch of the NVLink fabric of {fabric}",
             "leave NVSwitches to the host's driver, which Fabric Manager"
             " needs; only one guest with all GPUs may have all of them",
@@ -119,15 +119,16 @@ def no_primary(case: GroupCase) -> Iterator[Reason]:
     elif bridges := case.part.selected_bridges(case.policy):
         yield Reason(
             NO_PRIMARY,
-            "[discovery] select matches only bridges of it"
+            "the selection matches only bridges of it"
             f" ({', '.join(bridges)}), which no guest can have",
             "select a device instead, by its address or its ids",
         )
     else:
         yield Reason(
             NO_PRIMARY,
-            "not selected by [discovery] select",
-            "add a member to [discovery] select to offer this group",
+            "not selected",
+            "run 'gpu-passthrough host enable --select ADDRESS' with the"
+            " address of a member to offer this group",
         )
 
 
@@ -359,9 +360,15 @@ def _remedy_for_unselected(case: GroupCase, member: Member) -> str:
             "move the card to a slot whose group it does not share with the"
             " host's own devices, or leave the group to the host"
         )
+    # The first selection that is made is all that is selected.
+    together = ",".join(
+        str(m.address)
+        for m in case.endpoints
+        if m.role is Role.PRIMARY or m.address == member.address
+    )
     return (
-        f"add {member.address} to [discovery] select to pass it through as"
-        " well, or move the card to another slot"
+        f"run 'gpu-passthrough host enable --select {together}' to pass"
+        f" {member.address} through as well, or move the card to another slot"
     )
 
 

@@ -59,8 +59,7 @@ def _notes(case: GroupCase) -> Iterator[str]:
             yield (
                 f"{function.address} is on the same card and in group"
                 f" {shown(function.iommu_group)}: it is a unit of its own"
-                " where [discovery] select names it, and stays with the host"
-                " otherwise"
+                " where it is selected, and stays with the host otherwise"
             )
     for member in primaries:
         function = member.function

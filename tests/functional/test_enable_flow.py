@@ -12,7 +12,7 @@ import pytest
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.conf.enablement import Enablement
 from gpu_passthrough_plugin.discovery.host_tree import HostTree
-from gpu_passthrough_plugin.flow import enablement
+from gpu_passthrough_plugin.flow import enablement, host_snapshot
 from gpu_passthrough_plugin.flow.enablement import BootContext, EnableOptions
 from gpu_passthrough_plugin.host.boot.apply import Applier
 from gpu_passthrough_plugin.host.boot.journal import JournalStore
@@ -22,10 +22,12 @@ from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.change import Action, Change
+from tests.trees.host import Host
 from tests.trees.systems import SYSTEMS
 
 CHOICE = Enablement(None, None, None, "address", False, False, ())
 ANYTHING = EnableOptions()
+DISPLAYS = (selector.parse("class=03*"),)
 GRUB, MENU = "etc/default/grub", "boot/grub/grub.cfg"
 DROP_IN = "etc/default/grub.d/90-gpu-passthrough.cfg"
 IMAGES = ("boot/initrd.img-6.1.0-18-amd64", "boot/initrd.img-6.1.0-28-amd64")
@@ -67,6 +69,7 @@ class Debian:
     state: Path
     said: list[str] = dataclasses.field(default_factory=list)
     choice: Enablement = CHOICE
+    is_configured: bool = False
 
     @property
     def context(self) -> BootContext:
@@ -78,14 +81,18 @@ class Debian:
         )
         changes = JournalStore(str(self.state / "enablement"))
         hands = (Files(str(self.root)), commands, changes, self.said.append)
+        tree = HostTree(str(self.root))
         return BootContext(
-            tree=HostTree(str(self.root)),
-            policy=Policy((selector.parse("class=03*"),)),
+            tree=tree,
+            policy=Policy(DISPLAYS),
             settings=self.choice,
             applier=Applier(*hands),
             reverter=Reverter(*hands),
             lock=contextlib.nullcontext,
             say=self.said.append,
+            selection=lambda: host_snapshot.read_selection(
+                tree, DISPLAYS, is_configured=self.is_configured
+            ),
         )
 
     def enable(self, options: EnableOptions = ANYTHING) -> set[str]:
@@ -121,14 +128,18 @@ class Debian:
 
 @pytest.fixture
 def debian(tmp_path: Path) -> Debian:
-    root = SYSTEMS["debian12"]().write(tmp_path / "root")
+    return written(SYSTEMS["debian12"](), tmp_path)
+
+
+def written(host: Host, place: Path) -> Debian:
+    root = host.write(place / "root")
     for name, script in _TOOLS.items():
         for folder in ("usr/sbin", "usr/bin"):
             path = root / folder / name
             if path.exists():
                 path.write_text(script)
                 path.chmod(0o755)
-    made = Debian(root, tmp_path / "state")
+    made = Debian(root, place / "state")
     (root / BOOT_ID).parent.mkdir(parents=True, exist_ok=True)
     made.put(BOOT_ID, "first\n")
     return made

@@ -186,7 +186,7 @@ class _Group:
         if selected:
             yield (
                 f"{_listed(selected)} of IOMMU group {self.number} is"
-                " selected by [discovery] select and in no unit of the"
+                " selected and in no unit of the"
                 f" ledger; if 'gpu-passthrough group list' shows the group as"
                 f" assignable, {_SYNC}"
             )

@@ -10,7 +10,7 @@ from gpu_passthrough_plugin.diagnosis.evidence import (
     Cause,
     Confidence,
 )
-from gpu_passthrough_plugin.model.group import Member
+from gpu_passthrough_plugin.model.group import Member, Role
 from gpu_passthrough_plugin.model.reading import Unknown, shown
 
 # A group with members on these drivers is viable.
@@ -34,8 +34,7 @@ def group_shared(case: Case) -> Cause | None:
         "move the card to another slot, enable ACS in the firmware setup, or"
         f" select {first.address} as well"
         if is_other_card
-        else f"run 'gpu-passthrough host enable --select {first.address}',"
-        " with each --select that it was run with before, then reboot"
+        else f"run '{_enable(case)}', which takes the whole group, then reboot"
     )
     is_known = not isinstance(first.function.driver, Unknown)
     drivers = ", ".join(
@@ -53,6 +52,14 @@ def group_shared(case: Case) -> Cause | None:
         f"/sys/kernel/iommu_groups/{group}/devices: {drivers}",
         fix,
     )
+
+
+def _enable(case: Case) -> str:
+    """Return the command that has the function's group bound at boot."""
+    command = "gpu-passthrough host enable"
+    if any(member.role is Role.PRIMARY for member in case.peers):
+        return command
+    return f"{command} --select {case.target.address}"
 
 
 def identical_captured(case: Case) -> Cause | None:

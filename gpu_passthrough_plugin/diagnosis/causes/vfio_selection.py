@@ -54,9 +54,8 @@ def not_enabled(case: Case) -> Cause | None:
         Confidence.POSSIBLE if unread else Confidence.CERTAIN,
         f"{text}, as far as it could be read" if unread else text,
         f"{reason}; unknown: {', '.join(unread)}" if unread else reason,
-        # One run for all: another one with --select would drop the first.
-        "run 'gpu-passthrough host enable', for every function that"
-        " [discovery] select selects, then reboot",
+        "run 'gpu-passthrough host enable', for every function that is"
+        " selected, then reboot",
     )
 
 

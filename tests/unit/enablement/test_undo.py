@@ -5,6 +5,7 @@ import hashlib
 
 import pytest
 
+from gpu_passthrough_plugin.enablement import own_files
 from gpu_passthrough_plugin.enablement.foreign_edits import edits
 from gpu_passthrough_plugin.enablement.undo import undo
 from gpu_passthrough_plugin.model.change import (
@@ -320,3 +321,33 @@ def test_edits_become_the_original() -> None:
     assert recorded(RUN, kept, merging(b"left\nx\n")) == lost
     (image,) = recorded(BUILD, kept, CurrentFile(OTHER))
     assert image.is_lost
+
+
+SELECTION = dataclasses.replace(WRITE, step=own_files.SELECTION_STEP)
+
+
+@pytest.mark.parametrize("original", [None, WAS])
+def test_an_edited_selection_stays_whole(original: FileState | None) -> None:
+    """Part of an operator's list is no list of an operator's."""
+    backup = FileBackup(original, LEFT)
+    current = CurrentFile(OTHER, contents=b"x\n", last_written=b"left\n")
+    (step,) = steps(SELECTION, backup, current)
+    assert isinstance(step, Leave)
+    assert PATH in step.note
+    history = History(ENABLEMENT, (SELECTION,), {PATH: backup})
+    assert edits(history, {PATH: current}) == (ForeignEdit(PATH, b"x\n"),)
+
+
+def test_a_selection_that_is_the_operators_is_told() -> None:
+    backup = FileBackup(WAS, WAS)
+    (step,) = steps(SELECTION, backup, CurrentFile(WAS))
+    assert isinstance(step, Leave)
+    assert steps(WRITE, backup, CurrentFile(WAS)) == ()
+
+
+def test_a_selection_that_nobody_edited_is_undone() -> None:
+    (step,) = steps(SELECTION, FileBackup(None, LEFT), CurrentFile(LEFT))
+    assert isinstance(step, Restore)
+    assert step.original is None
+    gone = CurrentFile(None)
+    assert steps(SELECTION, FileBackup(None, LEFT), gone) == ()

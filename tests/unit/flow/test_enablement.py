@@ -80,6 +80,12 @@ def test_names_are_checked_before_the_host_is_read() -> None:
     ("options", "data"),
     [
         (EnableOptions(select=("nvidia",)), ("--select", "'nvidia'")),
+        (EnableOptions(deselect=("nvidia",)), ("--deselect", "'nvidia'")),
+        (EnableOptions(is_only=True), ("--only", "--select")),
+        (
+            EnableOptions(("10de:*",), deselect=("1002:*",), is_only=True),
+            ("--only", "--deselect"),
+        ),
         (EnableOptions(binding="id"), ("--binding 'id'", "address, ids")),
         (EnableOptions(binding=""), ("--binding ''", "address, ids")),
         (EnableOptions(blacklist=("a.ko",)), ("--blacklist 'a.ko'",)),

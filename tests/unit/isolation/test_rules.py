@@ -124,7 +124,7 @@ def test_a_switch_of_nvlink_is_no_bystander() -> None:
     nvswitch = function("05:00.0", "10de:1af1", 0x068000)
     group = judged(gpu(), nvswitch)
     assert rules(group) == ["not-selected"]
-    assert "add 0000:05:00.0 to [discovery] select" in remedies(group)
+    assert "--select 0000:05:00.0,0000:06:00.0'" in remedies(group)
 
 
 def remedies(group: Group) -> str:
@@ -180,7 +180,7 @@ def test_nothing_selected() -> None:
     for group in (judged(audio()), judged(port())):
         (reason,) = group.verdict.reasons
         assert reason.rule == "no-primary"
-        assert "[discovery] select" in reason.remedy
+        assert "host enable --select ADDRESS" in reason.remedy
 
 
 def test_what_the_host_lives_on_stays() -> None:
@@ -359,7 +359,7 @@ def test_another_card_in_the_group_is_not_taken_along() -> None:
     (reason,) = judged(gpu(), audio(), nvme).verdict.reasons
     assert reason.rule == "not-selected"
     assert "0000:07:00.0" in reason.text
-    assert "[discovery] select" in reason.remedy
+    assert "--select 0000:06:00.0,0000:07:00.0'" in reason.remedy
     named = Policy((*GPUS.select, selector.parse("144d:*")))
     assert judged(gpu(), nvme, policy=named).verdict.is_assignable
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from gpu_passthrough_plugin.isolation import selection
 from gpu_passthrough_plugin.isolation.selection import Source
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
+from gpu_passthrough_plugin.model.selector import Selector
 from tests.golden import assert_golden
+from tests.unit.isolation.values import audio, function, gpu, port
 
 CONFIGURED = (selector.parse("10de:*"),)
 
@@ -69,3 +72,130 @@ def test_faults() -> None:
     said += ["[unreadable]", str(unread.value)]
     text = "\n".join(said) + "\n"
     assert_golden(Path(__file__).with_name("selection.txt"), text)
+
+
+def texts(selectors: Sequence[Selector]) -> list[str]:
+    return [s.text for s in selectors]
+
+
+def parsed(*selectors: str) -> tuple[Selector, ...]:
+    return tuple(map(selector.parse, selectors))
+
+
+KEPT = b"""\
+# mine
+[Discovery]
+; two lines
+select: 06:00.0,
+\t07:00.0
+
+# end
+"""
+
+
+def test_only_the_selectors_are_written_anew() -> None:
+    written = selection.written(KEPT, parsed("class=03", "10de:*"))
+    assert written == KEPT.replace(
+        b"select: 06:00.0,\n\t07:00.0", b"select = class=03,\n    10de:*"
+    )
+    assert selection.written(KEPT, parsed("06:00.0", "07:00.0")) == KEPT
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [None, b"", b"\n", b"# mine", b"[discovery]\r\n# mine\r\n", KEPT],
+)
+@pytest.mark.parametrize("chosen", [("06:00.0",), ("10de:*", "class=03*")])
+def test_what_is_written_is_read_back(
+    contents: bytes | None, chosen: tuple[str, ...]
+) -> None:
+    written = selection.written(contents, parsed(*chosen))
+    assert selection.parse(written) == parsed(*chosen)
+    if contents and b"mine" in contents:
+        assert b"# mine" in written
+    assert selection.written(written, parsed(*chosen)) == written
+
+
+def test_a_file_can_be_too_large_to_be_written() -> None:
+    many = tuple(
+        selector.parse(f"{bus:02x}:{slot:02x}.0")
+        for bus in range(33)
+        for slot in range(32)
+    )
+    with pytest.raises(errors.Faults, match="1056 selectors"):
+        selection.written(None, many)
+    # The sections of others go on below the selection.
+    with pytest.raises(errors.Faults, match="larger"):
+        selection.written(b"#" * selection.MAX_BYTES, parsed("06:00.0"))
+
+
+FUNCTIONS = (
+    gpu(),
+    audio(),
+    gpu("07:00.0"),
+    function("08:00.0", "144d:a808", 0x010802),
+    port(),
+)
+
+
+def amended(
+    base: tuple[str, ...],
+    added: tuple[str, ...] = (),
+    removed: tuple[str, ...] = (),
+) -> list[str]:
+    result = selection.amended(
+        parsed(*base), parsed(*added), parsed(*removed), FUNCTIONS
+    )
+    return texts(result.selectors)
+
+
+def test_adding() -> None:
+    assert amended(("10de:*",), ("07:00.0",)) == ["10de:*", "07:00.0"]
+    same = ("0000:06:00.0", "class=03")
+    assert amended(same, ("06:00.0", "CLASS=03", "class=03*")) == [*same]
+
+
+@pytest.mark.parametrize(
+    ("base", "removed", "left"),
+    [
+        (("06:00.0", "07:00.0"), ("0000:07:00.0",), ["06:00.0"]),
+        (("class=03",), ("07:00",), ["0000:06:00.0"]),
+        (("class=03", "06:00.0"), ("class=03",), "host disable"),
+        (("class=03", "144d:*"), ("class=03",), ["144d:*"]),
+        (("class=03", "10de:*"), ("07:00.0",),
+         ["0000:06:00.0", "0000:06:00.1"]),
+        (("0f:00.0", "06:00.0"), ("0f:00.0",), ["06:00.0"]),
+        (("06:00.0",), ("07:00.0",), "0000:06:00.0|06:00.0"),
+        (("06:00.0",), ("06:00.1",), "--deselect 06:00.1"),
+        (("06:00.0", "class=12*"), ("06:00.0",), "host disable"),
+        ((), ("06:00.0",), "no functions"),
+    ],
+)  # fmt: skip
+def test_removing(
+    base: tuple[str, ...], removed: tuple[str, ...], left: list[str] | str
+) -> None:
+    if isinstance(left, list):
+        assert amended(base, (), removed) == left
+        return
+    with pytest.raises(errors.Refused, match=left):
+        amended(base, (), removed)
+
+
+def test_a_selector_that_is_replaced_is_told() -> None:
+    result = selection.amended(
+        parsed("class=03"), (), parsed("07:00.0"), FUNCTIONS
+    )
+    (note,) = result.notes
+    assert note.startswith("class=03 ")
+    assert "0000:06:00.0" in note
+
+
+def test_a_card_is_exchanged() -> None:
+    assert amended(("06:00.0",), ("07:00.0",), ("06:00.0",)) == ["07:00.0"]
+
+
+def test_what_matches_nothing_now() -> None:
+    selectors = parsed("06:00.0", "0f:00.0", "1002:*", "class=12")
+    assert texts(selection.unmatched(selectors, FUNCTIONS)) == [
+        "0f:00.0", "1002:*"
+    ]  # fmt: skip

@@ -21,7 +21,7 @@ def test_what_helps_a_group_that_is_shared() -> None:
     assert "ACS" in other_card.fix
     usb = member(gpu("06:00.2", driver="xhci_hcd", class_code=0x0C0330))
     same_card = cause(group_peers.group_shared, case(*bound(), usb))
-    assert "--select 0000:06:00.2" in same_card.fix
+    assert "'gpu-passthrough host enable'" in same_card.fix
     unread = member(gpu("07:00.0", driver=LOST))
     assert (
         confidence(group_peers.group_shared, case(*bound(), unread))

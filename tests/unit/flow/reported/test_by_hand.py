@@ -109,7 +109,7 @@ def test_a_part_of_a_card_makes_no_viable_group(
         assert row.status is Status.WARN
         (cause,) = row.causes
         assert cause.name == "group-shared"
-        assert f"0000:{place[:-1]}1" in cause.fix
+        assert f"--select 0000:{place}'" in cause.fix
 
 
 def misspelt_folder(folder: str) -> Host:
