@@ -287,6 +287,32 @@ class Shower(_Formats, Command, cliff.show.ShowOne):
             data = tuple(f.flat(between) for f in data)
         return int(super().produce_output(parsed_args, names, data))
 
+    def emit_rows(
+        self,
+        parsed_args: argparse.Namespace,
+        names: tuple[str, ...],
+        data: Iterable[tuple[Field, ...]],
+    ) -> None:
+        """Print rows in place of the fields of one record."""
+        self.require_columns(parsed_args, names)
+        columns, selector = self._generate_columns_and_selector(
+            parsed_args, names
+        )
+        shown: list[list[Any]] = []
+        for row in data:
+            cells: list[Any] = list(row)
+            if parsed_args.formatter in output.FLAT:
+                between = output.separator(parsed_args.formatter)
+                cells = [field.flat(between) for field in row]
+            shown.append(
+                list(self._compress_iterable(cells, selector))
+                if selector
+                else cells
+            )
+        # Each of the formats prints lists as well.
+        formatter: Any = self.formatter
+        formatter.emit_list(columns, shown, self.app.stdout, parsed_args)
+
     def fields(self, values: dict[str, object]) -> Any:
         return tuple(values), tuple(Field(v) for v in values.values())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,16 @@ from gpu_passthrough_plugin.cli.output import say
 from gpu_passthrough_plugin.model.unit import State
 
 if TYPE_CHECKING:
-    from gpu_passthrough_plugin.model.instance import InstanceRecord
+    from gpu_passthrough_plugin.flow.context import HostContext
+    from gpu_passthrough_plugin.flow.release import Release
+    from gpu_passthrough_plugin.model.instance import (
+        InstanceRecord,
+        NamedInstance,
+    )
 
 COLUMNS = ("Instance", "Name", "Host", "Units", "State")
 RECORD_COLUMNS = (*COLUMNS, "Guest", "Since", "By")
+RELEASE_COLUMNS = (*COLUMNS, "Action", "Reason")
 _NOT_IN_LEDGER = "not in the ledger"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -115,6 +122,7 @@ class InstanceShow(Shower):
 class InstanceBoot(Shower):
     """Claim units, start a guest with them, and check the guest.
 
+    The guest is transient: libvirt forgets it when it, or the host, goes down.
     A step that fails rolls back the steps before it.
     """
 
@@ -148,29 +156,121 @@ class InstanceBoot(Shower):
 
 
 class InstanceRelease(Shower):
-    """Stop a guest; reset, check and free its units.
+    """Stop guests; reset, check and free their units.
 
-    The exit status is 1 if a unit was quarantined.
+    The answer is the record of one INSTANCE; with several, --gone or --dry-run
+    it is a row for each. The exit status is 1 if a unit was quarantined.
     """
 
     column_names = COLUMNS
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        instance_argument.add(parser)
+        instance_argument.add_several(parser)
+        parser.add_argument(
+            "--gone",
+            action="store_true",
+            help="release every instance of this host whose guest is gone by"
+            " libvirt, whose groups nothing uses, and that is not defined to"
+            " start with its units again; no guest is stopped",
+        )
+        parser.add_argument(
+            "--dry-run",
+            action="store_true",
+            help="show what would be released, and why others would not, and"
+            " change nothing",
+        )
         return parser
 
+    def columns_of(self, parsed_args: argparse.Namespace) -> tuple[str, ...]:
+        if _is_one_release(parsed_args):
+            return self.column_names
+        return RELEASE_COLUMNS
+
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        texts = parsed_args.instances
+        if bool(texts) is parsed_args.gone:
+            raise errors.Invalid(
+                "instance release takes INSTANCE or --gone;"
+                f" {'both were' if texts else 'neither was'} given"
+            )
+        context = self.context.host_context
+        if parsed_args.gone:
+            releases = self._gone(context, is_dry=parsed_args.dry_run)
+        else:
+            instances = [self._resolved(text) for text in texts]
+            act = self._planned if parsed_args.dry_run else self._released
+            releases = [act(context, i) for i in dict.fromkeys(instances)]
+        if not parsed_args.dry_run and any(map(_is_dirty, releases)):
+            self.status = 1
+        lines = [_release_row(context.host, each) for each in releases]
+        if _is_one_release(parsed_args):
+            fields = dict(zip(COLUMNS, lines[0], strict=False))
+            return self.fields(fields)
+        return RELEASE_COLUMNS, rows(*lines)
+
+    def produce_output(
+        self, parsed_args: argparse.Namespace, names: Any, data: Any
+    ) -> int:
+        if _is_one_release(parsed_args):
+            return super().produce_output(parsed_args, names, data)
+        if not data:
+            say("no instance of this host holds a unit")
+        self.emit_rows(parsed_args, names, data)
+        return 0
+
+    def _resolved(self, text: str) -> NamedInstance:
+        instance = instance_argument.resolve(
+            self.context, text, is_destructive=True
+        )
+        return instance_argument.named(self.context, instance)
+
+    def _gone(
+        self, context: HostContext, *, is_dry: bool
+    ) -> Sequence[Release]:
         from gpu_passthrough_plugin.flow import release
 
-        context = self.context.host_context
-        uuid, name = instance_argument.resolve(
-            self.context, parsed_args.instance, is_destructive=True
-        )
+        if is_dry:
+            return release.plan_gone(context)
+        return release.release_gone(context)
+
+    def _planned(
+        self, context: HostContext, instance: NamedInstance
+    ) -> Release:
+        from gpu_passthrough_plugin.flow import release
+
+        return release.plan(context, instance.uuid)
+
+    def _released(
+        self, context: HostContext, instance: NamedInstance
+    ) -> Release:
+        from gpu_passthrough_plugin.flow import release
+
+        uuid, name = instance
         records = release.release(context, uuid)
-        if any(r.state is State.QUARANTINED for r in records):
-            self.status = 1
-        units = tuple(str(r.unit.key.address) for r in records)
-        states = ",".join(sorted({r.state for r in records})) or State.FREE
-        values = (uuid, name, context.host, units, str(states))
-        return self.fields(dict(zip(COLUMNS, values, strict=True)))
+        return release.Release(uuid, name, records, "named by the operator")
+
+
+def _is_one_release(parsed_args: argparse.Namespace) -> bool:
+    """Return whether the answer is the record of one instance."""
+    is_listed = parsed_args.gone or parsed_args.dry_run
+    return len(parsed_args.instances) == 1 and not is_listed
+
+
+def _is_dirty(release: Release) -> bool:
+    return any(r.state is State.QUARANTINED for r in release.units)
+
+
+def _release_row(host: str, release: Release) -> tuple[object, ...]:
+    """Return the row of a release, under ``RELEASE_COLUMNS``."""
+    units = tuple(str(r.unit.key.address) for r in release.units)
+    states = ",".join(sorted({r.state for r in release.units}))
+    return (
+        release.uuid,
+        release.name,
+        host,
+        units,
+        states or (_NOT_IN_LEDGER if release.is_kept else str(State.FREE)),
+        "keep" if release.is_kept else "release",
+        release.reason,
+    )

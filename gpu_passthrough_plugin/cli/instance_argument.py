@@ -25,6 +25,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("instance", metavar="INSTANCE", help=HELP)
 
 
+def add_several(parser: argparse.ArgumentParser) -> None:
+    """Add the argument, which may be given several times, or not at all."""
+    parser.add_argument("instances", metavar="INSTANCE", nargs="*", help=HELP)
+
+
 def sources(context: Context) -> InstanceSources:
     """Return where instances are recorded, to read these."""
     from gpu_passthrough_plugin.flow.instance_sources import InstanceSources
@@ -63,3 +68,12 @@ def resolve(
     if instance.uuid != text:
         say(f"{text!r} is instance {instance}")
     return instance
+
+
+def named(context: Context, instance: NamedInstance) -> NamedInstance:
+    """Return an instance with its name, also if it was given by its UUID."""
+    from gpu_passthrough_plugin.flow import instance_sources
+
+    if instance.name:
+        return instance
+    return instance_sources.named(sources(context), instance.uuid)

@@ -38,7 +38,7 @@ _gpu_passthrough()
   cmds_instance='boot list release show'
   cmds_instance_boot='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --request --same-switch --forbid-trait --aggregate'
   cmds_instance_list='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending'
-  cmds_instance_release='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote'
+  cmds_instance_release='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --gone --dry-run'
   cmds_instance_show='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote'
   cmds_inventory='cordon hosts list sync uncordon'
   cmds_inventory_cordon='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --reason'

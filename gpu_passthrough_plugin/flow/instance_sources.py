@@ -237,6 +237,16 @@ def resolve(
     )
 
 
+def named(where: InstanceSources, uuid: str) -> NamedInstance:
+    """Return an instance with its name by the journal, else by libvirt."""
+    name = _name(where, uuid)
+    if not name:
+        domains = _domains(where, ())
+        if not isinstance(domains, Unknown):
+            name = next((d.name for d in domains if d.uuid == uuid), "")
+    return NamedInstance(uuid, name)
+
+
 def _name(where: InstanceSources, uuid: str) -> str:
     """Return the name in this host's journal; empty where it has none.
 

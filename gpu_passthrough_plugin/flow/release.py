@@ -1,4 +1,4 @@
-"""Release an instance, or withdraw a claim that no instance uses."""
+"""Release instances, or withdraw a claim that no instance uses."""
 
 from __future__ import annotations
 
@@ -6,15 +6,42 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.flow import teardown
+from gpu_passthrough_plugin.compute import gone_instances
+from gpu_passthrough_plugin.compute.gone_instances import (
+    GoneInstances,
+    JudgedInstance,
+)
+from gpu_passthrough_plugin.compute.instances import ObservedInstances
+from gpu_passthrough_plugin.flow import instance_sources, teardown
 from gpu_passthrough_plugin.flow.context import HostContext, require_here
 from gpu_passthrough_plugin.flow.recovery import locked_and_recovered
 from gpu_passthrough_plugin.model.allocation import Allocation
-from gpu_passthrough_plugin.model.instance import Instance, Phase
-from gpu_passthrough_plugin.model.unit import State, UnitRecord
+from gpu_passthrough_plugin.model.instance import (
+    Instance,
+    NamedInstance,
+    Phase,
+)
+from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.host.hypervisor import Hypervisor
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Release:
+    """What is, or would be, done with one instance of this host.
+
+    :param name: of its guest; empty where it is not known.
+    :param reason: why it is released, or kept.
+    :param is_kept: whether it is not released.
+    """
+
+    uuid: str
+    name: str
+    units: tuple[UnitRecord, ...]
+    reason: str
+    is_kept: bool = False
 
 
 def release(context: HostContext, uuid: str) -> tuple[UnitRecord, ...]:
@@ -40,14 +67,141 @@ def release(context: HostContext, uuid: str) -> tuple[UnitRecord, ...]:
         return tuple(context.ledger.unit(r.unit.key) for r in units)
 
 
+def plan(context: HostContext, uuid: str) -> Release:
+    """Return what ``release`` would do with an instance; change nothing.
+
+    :raises Refused: as ``release`` does.
+    """
+    observed = _observed(context)
+    allocation = _allocation(context, uuid)
+    if allocation:
+        require_here(context, allocation.host, f"instance {uuid}")
+    records = allocation.units if allocation else ()
+    name = observed.name(uuid)
+    with context.connect() as hypervisor:
+        instance = context.journal.read(uuid)
+        live = hypervisor.live_xml(uuid)
+        if live is None:
+            reason = "its guest does not run"
+        elif instance is None and teardown.is_without(
+            hypervisor, uuid, records
+        ):
+            reason = (
+                "its guest runs without these units, and would be left"
+                " running; the units would be quarantined"
+            )
+        elif teardown.is_anothers(context, instance or Instance(uuid), live):
+            reason = "its guest runs without these units, and would be left"
+        else:
+            reason = (
+                "its guest runs, and would be shut down, or powered off after"
+                f" {context.stop_timeout_s:g} s"
+            )
+    return Release(uuid, name, records, reason)
+
+
+def plan_gone(context: HostContext) -> tuple[Release, ...]:
+    """Return what ``release_gone`` would do; change nothing.
+
+    :raises Unavailable: when libvirt or the journal cannot be read.
+    """
+    return _planned(_judged(context))
+
+
+def release_gone(context: HostContext) -> tuple[Release, ...]:
+    """Release every instance of this host whose guest is gone.
+
+    Return each instance of this host, with the units as they are then.  No
+    guest is stopped.  libvirt and the groups are looked at again before each
+    release, because that of another takes its time.
+
+    :raises Unavailable: when libvirt or the journal cannot be read.
+    """
+    # What the next line finishes is gone as well.
+    first = _judged(context)
+    released = {judged.record.uuid: judged for judged in first.gone}
+    done: set[str] = set()
+    with locked_and_recovered(context):
+        while True:
+            now = _judged(context)
+            judged = next(
+                (j for j in now.gone if j.record.uuid not in done), None
+            )
+            if judged is None:
+                break
+            done.add(judged.record.uuid)
+            released[judged.record.uuid] = judged
+            _release_gone(context, judged)
+        kept = {j.record.uuid for j in (*now.gone, *now.kept)}
+        return (
+            *(
+                _released(context, judged)
+                for uuid, judged in released.items()
+                if uuid not in kept
+            ),
+            *_planned(now),
+        )
+
+
+def _release_gone(context: HostContext, judged: JudgedInstance) -> None:
+    uuid, name = judged.record.uuid, judged.record.name
+    context.say(f"releasing {NamedInstance(uuid, name)}: {judged.reason}")
+    _give_back(context, None, uuid, context.journal.read(uuid))
+
+
+def _judged(context: HostContext) -> GoneInstances:
+    observed = _observed(context)
+    for unread in (observed.domains, observed.journal):
+        if isinstance(unread, Unknown):
+            raise errors.Unavailable(
+                f"which guests are gone is unknown: {unread.detail}"
+            )
+
+    def why_busy(key: UnitKey) -> str:
+        try:
+            context.devices.require_idle(key.address)
+        except errors.Error as error:
+            return str(error)
+        return ""
+
+    return gone_instances.decide(observed, why_busy)
+
+
+def _observed(context: HostContext) -> ObservedInstances:
+    return instance_sources.observe(instance_sources.sources(context))
+
+
+def _planned(judged: GoneInstances) -> tuple[Release, ...]:
+    return (
+        *(_release_of(j) for j in judged.gone),
+        *(
+            dataclasses.replace(_release_of(j), is_kept=True)
+            for j in judged.kept
+        ),
+    )
+
+
+def _release_of(judged: JudgedInstance) -> Release:
+    record = judged.record
+    units = record.allocation.units if record.allocation else ()
+    return Release(record.uuid, record.name, units, judged.reason)
+
+
+def _released(context: HostContext, judged: JudgedInstance) -> Release:
+    release_of = _release_of(judged)
+    units = tuple(context.ledger.unit(r.unit.key) for r in release_of.units)
+    return dataclasses.replace(release_of, units=units)
+
+
 def _give_back(
     context: HostContext,
-    hypervisor: Hypervisor,
+    hypervisor: Hypervisor | None,
     uuid: str,
     instance: Instance | None,
 ) -> None:
     """Stop an instance and release what it has.
 
+    :param hypervisor: None when libvirt has said that its guest is gone.
     :param instance: as the journal has it; None if it does not.
     """
     if instance is None:
@@ -59,7 +213,11 @@ def _give_back(
     teardown.give_back(
         context,
         hypervisor,
-        dataclasses.replace(instance, keeps_claim=False),
+        dataclasses.replace(
+            instance,
+            keeps_claim=False,
+            is_stopped=instance.is_stopped or hypervisor is None,
+        ),
         stop_timeout_s=context.stop_timeout_s,
         restores_drivers=context.restores_drivers,
     )

@@ -165,7 +165,7 @@ def _stop_own(
     live = hypervisor.live_xml(uuid)
     if live is None:
         return []
-    if _is_anothers(context, instance, live):
+    if is_anothers(context, instance, live):
         line = f"guest {uuid} runs without these units, and was left running"
     else:
         line = _stop(hypervisor, uuid, stop_timeout_s)
@@ -173,7 +173,7 @@ def _stop_own(
     return [line]
 
 
-def _is_anothers(context: HostContext, instance: Instance, live: str) -> bool:
+def is_anothers(context: HostContext, instance: Instance, live: str) -> bool:
     """Return whether a running guest has none of an instance's functions.
 
     libvirt may have started a domain of this UUID without them, as when it

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.flow import inventory, release
@@ -53,6 +54,10 @@ def lost_ledger() -> Callable[[str], None]:
     return fail
 
 
+def unavailable() -> NoReturn:
+    raise errors.Unavailable("no libvirt today")
+
+
 def interrupted(world: World, acts: Acts) -> None:
     try:
         start(world.context(acts))
@@ -77,6 +82,7 @@ def test_golden(world: World) -> None:
 
     tell("boot", lambda: start(context))
     tell("boot, again", lambda: start(context))
+    messages["release, planned"] = [release.plan(context, UUID).reason]
     renamed = dataclasses.replace(context, host="renamed")
     tell("publish, renamed", lambda: inventory.publish(renamed))
     tell("withdraw, in use", lambda: release.withdraw(context, UUID))
@@ -98,6 +104,11 @@ def test_golden(world: World) -> None:
     interrupted(world, Acts(crash_at=11))
     tell("recover, boot", lambda: recover(context))
     tell("release", lambda: release.release(context, UUID))
+    start(context)
+    world.hypervisor.destroy(UUID)
+    tell("release, gone", lambda: release.release_gone(context))
+    silent = dataclasses.replace(context, connect=unavailable)
+    tell("release, gone, no libvirt", lambda: release.release_gone(silent))
 
     tell("clear, free", lambda: inventory.clear(context, UNIT))
     world.ledger.claim(wanted(), UUID)

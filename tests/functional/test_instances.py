@@ -204,7 +204,9 @@ def test_every_command_takes_a_name_or_a_beginning(
         )
         world.ledger.claim(wanted(), OTHER)
         status, out, err = cli("instance", "release", text, "-f", "json")
-        assert (status, json.loads(out)["Instance"]) == (0, OTHER)
+        assert (status, list(json.loads(out))) == (0, COLUMNS[:5])
+        assert json.loads(out)["Instance"] == OTHER
+        assert json.loads(out)["Name"] == "claimed for"
         assert (f"{text!r} is instance {OTHER}" in err) is (text != OTHER)
     assert world.states() == ["free"] * 3
     key = world.ledger.records()[0].unit.key
@@ -244,3 +246,74 @@ def test_nothing_changes_for_a_name_that_may_be_anothers(
         assert (status, out, err.count("\n")) == (2, "", 1)
         assert "/nonexistent" in err and "whole UUID" in err
     assert world.snapshot() == before
+
+
+RELEASES = [*COLUMNS[:5], "Action", "Reason"]
+
+
+def test_several_are_released_at_once(world: World, cli: Cli) -> None:
+    for uuid in (UUID, OTHER):
+        world.ledger.claim(wanted(), uuid)
+    call = ("instance", "release", UUID, OTHER[:9])
+    planned = asked(cli, *call, "--dry-run")
+    assert [list(row) for row in planned] == [RELEASES, RELEASES]
+    assert [row["State"] for row in planned] == ["claimed", "claimed"]
+    assert world.states().count("claimed") == 2
+    done = asked(cli, *call)
+    assert [row["Instance"] for row in done] == [UUID, OTHER]
+    assert [row["State"] for row in done] == ["free", "free"]
+    assert world.states() == ["free"] * 3
+    assert cli(*call)[:2] == (1, "")
+
+
+def test_a_plan_for_one_is_a_row(world: World, cli: Cli) -> None:
+    boot(world.context(), guest(), wanted())
+    before = world.snapshot()
+    (row,) = asked(cli, "instance", "release", "guest", "--dry-run")
+    assert (row["Instance"], row["Name"]) == (UUID, "guest")
+    assert (row["State"], row["Action"]) == ("active", "release")
+    status, out, _ = cli(
+        "instance", "release", UUID, "--dry-run", "-f", "csv", "-c", "name",
+        "-c", "Action",
+    )  # fmt: skip
+    assert (status, out.splitlines()) == (
+        0,
+        ['"Name","Action"', '"guest","release"'],
+    )
+    assert world.snapshot() == before
+
+
+def test_what_is_gone_by_the_command(world: World, cli: Cli) -> None:
+    """The functions are not in this machine: who uses them is unknown."""
+    for option in ((), ("--dry-run",)):
+        status, out, err = cli("instance", "release", "--gone", *option)
+        assert (status, out.strip()) == (0, "")
+        assert "no instance of this host" in err
+    boot(world.context(), guest(), wanted())
+    world.hypervisor.destroy(UUID)
+    before = world.snapshot()
+    for option in ((), ("--dry-run",)):
+        (row,) = asked(cli, "instance", "release", "--gone", *option)
+        assert list(row) == RELEASES
+        assert (row["Instance"], row["Action"]) == (UUID, "keep")
+        assert GPU in row["Reason"]
+    assert world.snapshot() == before
+
+
+@pytest.mark.parametrize("words", [(), ("--dry-run",), (UUID, "--gone")])
+def test_either_names_or_what_is_gone(
+    cli: Cli, words: tuple[str, ...]
+) -> None:
+    status, out, err = cli("instance", "release", *words)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "--gone" in err
+
+
+def test_a_wrong_column_is_refused_before_a_release(
+    world: World, cli: Cli
+) -> None:
+    world.ledger.claim(wanted(), UUID)
+    for words in ((UUID,), ("--gone",)):
+        status, out, err = cli("instance", "release", *words, "-c", "Foo")
+        assert (status, out) == (2, "") and "'Foo'" in err
+    assert world.states().count("claimed") == 1
