@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gpu_passthrough_plugin import errors
@@ -12,6 +11,7 @@ from gpu_passthrough_plugin.cli import allocation, instance_argument
 from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
 from gpu_passthrough_plugin.cli.inventory import MALFORMED
 from gpu_passthrough_plugin.cli.output import say
+from gpu_passthrough_plugin.formats import timestamp
 from gpu_passthrough_plugin.model.unit import State
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ COLUMNS = ("Instance", "Name", "Host", "Units", "State")
 RECORD_COLUMNS = (*COLUMNS, "Guest", "Since", "By")
 RELEASE_COLUMNS = (*COLUMNS, "Action", "Reason")
 _NOT_IN_LEDGER = "not in the ledger"
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 # libvirt itself takes no larger document.  Source: libvirt,
 # src/remote/remote_protocol.x (REMOTE_STRING_MAX).
@@ -62,7 +61,7 @@ def _row(record: InstanceRecord) -> tuple[object, ...]:
     states = [*map(str, record.states), *[MALFORMED][: len(record.malformed)]]
     since = None
     if record.since_s is not None:
-        since = datetime.fromtimestamp(record.since_s, UTC).strftime(_TIME)
+        since = timestamp.shown(int(record.since_s * 1_000_000))
     return (
         record.uuid,
         record.name,

@@ -32,6 +32,7 @@ class ObservedInstances:
     :param domains: every domain that libvirt on this host has.
     :param written_s: when journal entries were last written, in seconds since
         1970, by UUID.
+    :param active_s: when units became active, by the ledger's events.
     """
 
     host: str
@@ -40,6 +41,7 @@ class ObservedInstances:
     journal: Sequence[Instance] | Unknown
     domains: Sequence[LibvirtDomain] | Unknown
     written_s: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    active_s: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def domain(self, uuid: str) -> LibvirtDomain | None:
         """Return a domain of this host; None if libvirt has no such one."""
@@ -105,10 +107,12 @@ def _record(
         instance=instance,
         guest=GuestState.UNKNOWN,
     )
+    times: Mapping[str, float] = {}
+    if State.ACTIVE in record.states:
+        times = observed.active_s
     if instance and instance.phase is Phase.ACTIVE:
-        record = dataclasses.replace(
-            record, since_s=observed.written_s.get(uuid)
-        )
+        times = {**times, **observed.written_s}
+    record = dataclasses.replace(record, since_s=times.get(uuid))
     if not is_here or isinstance(observed.domains, Unknown):
         return record
     return dataclasses.replace(record, guest=_guest_state(observed, record))

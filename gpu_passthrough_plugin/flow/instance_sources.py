@@ -22,6 +22,7 @@ from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.formats.host_devices import host_functions
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.event import EventQuery
 from gpu_passthrough_plugin.model.guest import LibvirtDomain
 from gpu_passthrough_plugin.model.instance import (
     Instance,
@@ -29,6 +30,7 @@ from gpu_passthrough_plugin.model.instance import (
     NamedInstance,
 )
 from gpu_passthrough_plugin.model.reading import Unknown, Why
+from gpu_passthrough_plugin.model.unit import State
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.host.hypervisor import Hypervisor
@@ -37,6 +39,9 @@ T = TypeVar("T")
 
 LIBVIRT_ANSWER_S = 5
 """How long libvirt may take to answer what only informs."""
+
+# A list reads no more of them: older instances have no time then.
+_NEWEST_EVENTS = 2000
 
 ANOTHER_HOST = Unknown(
     Why.MISSING, "the host that is read is not the one that this runs on"
@@ -186,7 +191,9 @@ def records(
 
     :param say: called with a line for each source that cannot be read.
     """
-    return _said(observe(where), say)
+    observed = observe(where)
+    active_s = _active_s(where, EventQuery(limit=_NEWEST_EVENTS))
+    return _said(dataclasses.replace(observed, active_s=active_s), say)
 
 
 def record(
@@ -198,6 +205,10 @@ def record(
     """
     observed = observe(where)
     uuid, _ = instance_names.resolve(text, observed, is_destructive=False)
+    active_s = _active_s(
+        where, EventQuery(consumer=uuid, limit=_NEWEST_EVENTS)
+    )
+    observed = dataclasses.replace(observed, active_s=active_s)
     for instance in _said(observed, say):
         if instance.uuid == uuid:
             return instance
@@ -206,6 +217,19 @@ def record(
     raise errors.Conflict(
         f"{uuid} was claimed on {allocation.host} just now; run this again"
     )
+
+
+def _active_s(where: InstanceSources, query: EventQuery) -> dict[str, float]:
+    """Return when units became active for their consumers, if recorded."""
+    try:
+        events = where.ledger.events(query).events
+    except errors.Error:
+        return {}
+    return {
+        event.transition.consumer: event.time_us / 1_000_000
+        for event in events
+        if event.transition.consumer and event.transition.after == State.ACTIVE
+    }
 
 
 def _said(

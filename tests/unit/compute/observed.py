@@ -70,5 +70,11 @@ def observed(
     malformed: Sequence[MalformedUnit] = (),
 ) -> ObservedInstances:
     return ObservedInstances(
-        HOST, allocations, malformed, journal, domains, {A: 1.5, B: 2.5}
+        HOST,
+        allocations,
+        malformed,
+        journal,
+        domains,
+        written_s={A: 1.5, B: 2.5},
+        active_s={A: 3.5, C: 4.5},
     )

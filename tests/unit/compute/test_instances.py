@@ -72,7 +72,8 @@ def test_names_and_order() -> None:
         (HOST, "by libvirt", B),
         (HOST, "in the journal", A),
     ]
-    assert [r.since_s for r in records] == [None, None, 1.5]
+    # By its event, by nothing, by the journal.
+    assert [r.since_s for r in records] == [4.5, None, 1.5]
 
 
 def test_a_domain_that_was_renamed_has_its_new_name() -> None:
@@ -95,7 +96,8 @@ def test_who_claimed() -> None:
 
 
 def test_since_when_is_left_out_in_the_middle_of_an_act() -> None:
-    (record,) = instance_records(observed([allocation()], [BOOTING]))
+    preparing = allocation(A, State.PREPARING)
+    (record,) = instance_records(observed([preparing], [BOOTING]))
     assert record.since_s is None
 
 
