@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import defaults, errors
 from gpu_passthrough_plugin.cli import output
 from gpu_passthrough_plugin.cli.output import say
+from gpu_passthrough_plugin.cli.time_limit import time_limit
 from gpu_passthrough_plugin.discovery.host_tree import HostTree
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.flow.host_snapshot import read_selection
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.isolation.selection import HostSelection
-from gpu_passthrough_plugin.model import budget, selector
+from gpu_passthrough_plugin.model import selector
 
 if TYPE_CHECKING:
     # A listing needs none of these: they import SQLAlchemy, tooz and
@@ -34,41 +33,6 @@ if TYPE_CHECKING:
     from gpu_passthrough_plugin.host.hypervisor import Hypervisor
     from gpu_passthrough_plugin.host.locks import HostLock
     from gpu_passthrough_plugin.model.request import Request
-
-
-class _OutOfTime(BaseException):
-    """Passes through every handler of errors below ``time_limit``."""
-
-
-@contextlib.contextmanager
-def time_limit(
-    path: str,
-    seconds: float = budget.MAX_SECONDS,
-    expected: str = "a file that 'gpu-passthrough host record' or 'host"
-    " report' wrote",
-) -> Iterator[None]:
-    """Read a file that anybody may have sent, within the budget's seconds.
-
-    :param seconds: of the processor's time.
-    :param expected: what the file should have been.
-    :raises ReadFailed: when reading takes more time of the processor.
-    """
-
-    def stop(_signal: int, _frame: object) -> None:
-        raise _OutOfTime
-
-    previous = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
-        yield
-    except _OutOfTime:
-        raise errors.ReadFailed(
-            f"{path} was not read within {seconds:g} s of processor"
-            f" time; expected {expected}"
-        ) from None
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, previous)
 
 
 def require_root() -> None:

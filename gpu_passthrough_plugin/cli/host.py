@@ -17,12 +17,9 @@ from gpu_passthrough_plugin.cli.command import (
     diff_lines,
     rows,
 )
-from gpu_passthrough_plugin.cli.context import (
-    Context,
-    require_root,
-    time_limit,
-)
+from gpu_passthrough_plugin.cli.context import Context, require_root
 from gpu_passthrough_plugin.cli.output import say
+from gpu_passthrough_plugin.cli.time_limit import time_limit
 from gpu_passthrough_plugin.flow import verification
 from gpu_passthrough_plugin.flow.verification import Dependency, Verification
 from gpu_passthrough_plugin.model.change import Change
