@@ -20,6 +20,8 @@ TESTS = Path(__file__).parent
 OURS = (f"{TESTS}/", f"{TESTS.parent / 'gpu_passthrough_plugin'}/")
 FUNCTIONAL = TESTS / "functional"
 POISONED = ("/sys", "/etc", "/boot", "/proc", "/var/lib/gpu-passthrough")
+# Says who runs the tests, and nothing of the machine.
+ALLOWED = frozenset({"/proc/self/loginuid"})
 
 # Python's own events and which of their arguments are paths.  Source:
 # docs.python.org, library/audit_events.
@@ -67,7 +69,7 @@ class Poison:
         is_poisoned = path == "/" or f"{path}/".startswith(
             tuple(f"{folder}/" for folder in POISONED)
         )
-        if is_poisoned and not _is_foreign_import():
+        if path not in ALLOWED and is_poisoned and not _is_foreign_import():
             self.touched.append(f"{event} {path}")
             raise Poisoned(f"{event} {path}: build a tree for the test")
 

@@ -180,7 +180,13 @@ class Command(cliff.command.Command):
     def context(self) -> Context:
         """Return the context that the global options select."""
         options = self.app.options
-        return Context(options.root, options.recording, options.config_file)
+        return Context(
+            options.root,
+            options.recording,
+            options.config_file,
+            # As typed, without what follows the command's own words.
+            self.cmd_name or "",
+        )
 
 
 _COLUMN_OPTIONS = {"-c": "columns", "--sort-column": "sort_columns"}

@@ -53,11 +53,17 @@ class Context:
     :param root: the folder that the host's files are read below.
     :param recording: a recorded host to read instead.
     :param config_files: empty for the default file.
+    :param command: its words, for the events of the ledger.
     """
 
     def __init__(
-        self, root: str, recording: str | None, config_files: Sequence[str]
+        self,
+        root: str,
+        recording: str | None,
+        config_files: Sequence[str],
+        command: str = "",
     ) -> None:
+        self._command = command
         self._root = root
         self._recording = recording
         self._config_files = tuple(config_files)
@@ -149,10 +155,13 @@ class Context:
     def ledger(self) -> LedgerDriver:
         from gpu_passthrough_plugin.allocation import load
         from gpu_passthrough_plugin.allocation.driver import LedgerSettings
+        from gpu_passthrough_plugin.host import actor
+        from gpu_passthrough_plugin.host.event_log import EventFile
 
         settings = self.settings
         if self.is_here:
             _ = self.state_path
+        retention = settings.allocation.retention
         return load.load(
             settings.allocation.driver,
             LedgerSettings(
@@ -160,6 +169,12 @@ class Context:
                 options=settings.database.options,
                 weight=settings.allocation.weight,
                 placement=settings.placement.options,
+                actor=actor.current(self._command, settings.host),
+                retention=retention,
+                event_log=EventFile(
+                    os.path.join(settings.state_path, "events.jsonl"),
+                    retention,
+                ),
             ),
         )
 

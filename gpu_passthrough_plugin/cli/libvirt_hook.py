@@ -81,11 +81,11 @@ def _act(options: Sequence[str], name: str, operation: str) -> int:
 
     text = sys.stdin.buffer.read(MAX_BYTES + 1)
     return hook.act(
-        lambda: _context(options, operation), name, operation, text
+        lambda: _context(options, operation, name), name, operation, text
     )
 
 
-def _context(options: Sequence[str], operation: str) -> HookContext:
+def _context(options: Sequence[str], operation: str, name: str) -> HookContext:
     from gpu_passthrough_plugin.cli.context import Context
     from gpu_passthrough_plugin.flow.hook import HookContext
     from gpu_passthrough_plugin.host import hook_process
@@ -100,7 +100,8 @@ def _context(options: Sequence[str], operation: str) -> HookContext:
     pairs = list(zip(options[::2], options[1::2], strict=True))
     roots = [value for option, value in pairs if option == "--root"]
     files = [value for option, value in pairs if option == "--config-file"]
-    context = Context(roots[0] if roots else "/", None, files)
+    root = roots[0] if roots else "/"
+    context = Context(root, None, files, f"hook {operation}")
     settings = context.settings
 
     def within(limit_s: float, work: Callable[[], bool], late: str) -> bool:
@@ -118,6 +119,7 @@ def _context(options: Sequence[str], operation: str) -> HookContext:
 
     return HookContext(
         host=settings.host,
+        guest_name=name,
         tree=context.tree,
         policy=context.policy,
         open_ledger=lambda: context.ledger,

@@ -15,6 +15,7 @@ from gpu_passthrough_plugin.conf.section import (
 )
 from gpu_passthrough_plugin.model import selector, trait
 from gpu_passthrough_plugin.model.allocation import Weight
+from gpu_passthrough_plugin.model.event import Retention
 from gpu_passthrough_plugin.model.trait import ConfiguredTraits
 
 GROUP = "allocation"
@@ -75,7 +76,29 @@ Possible values:
   or standard ones.
 """,
 )
-OPTS = (DRIVER, WEIGHT, AGGREGATES, TRAITS)
+EVENT_DAYS = cfg.IntOpt(
+    "event_days",
+    default=Retention().days,
+    min=0,
+    max=36_500,
+    help="""
+How many days events are kept that say when and by whom units were claimed,
+released, quarantined and cleared. 0 keeps them at any age. Some of the
+commands that change a unit remove older ones.
+""",
+)
+EVENT_LIMIT = cfg.IntOpt(
+    "event_limit",
+    default=Retention().number,
+    min=0,
+    max=100_000_000,
+    help="""
+How many events are kept at least before the oldest are removed: of all hosts
+in a database, of this host where the ledger has no place for events (driver
+``placement``). 0 keeps any number.
+""",
+)
+OPTS = (DRIVER, WEIGHT, AGGREGATES, TRAITS, EVENT_DAYS, EVENT_LIMIT)
 
 # Source: nova, api/openstack/compute/schemas/aggregates.py (name).
 _MAX_LENGTH = 255
@@ -93,12 +116,14 @@ class Allocation:
     :param weight: which host is preferred.
     :param aggregates: the host aggregates that this host is in.
     :param traits: the traits of this host's units, by selector.
+    :param retention: how many events are kept.
     """
 
     driver: str
     weight: Weight
     aggregates: frozenset[str]
     traits: tuple[ConfiguredTraits, ...]
+    retention: Retention = dataclasses.field(default_factory=Retention)
 
 
 def parse(section: Section) -> Allocation:
@@ -108,6 +133,9 @@ def parse(section: Section) -> Allocation:
         _weight(section),
         _aggregates(section),
         tuple(_given(section)),
+        Retention(
+            int(section.value(EVENT_DAYS)), int(section.value(EVENT_LIMIT))
+        ),
     )
 
 

@@ -53,6 +53,7 @@ def boot(context: HostContext, domain: Domain, request: Request) -> Allocation:
             own=domain.host_functions.addresses,
         )
         context.journal.write(instance)
+        context.ledger.name_consumer(domain.uuid, domain.name)
         with _rolled_back_on_error(context, hypervisor, instance) as step:
             records = _claim(context, instance, request, step)
             instance, records = _prepare(context, instance, records, step)

@@ -54,6 +54,7 @@ class HookContext:
     """Everything one hook run needs.
 
     :param host: this host's name in the ledger.
+    :param guest_name: libvirt's name of the guest, for the ledger's events.
     :param open_ledger: called late: what was noted is not to be lost with a
         ledger that cannot be opened.
     :param mode: whether a guest has to take whole units.
@@ -79,6 +80,7 @@ class HookContext:
     within: Callable[[float, Callable[[], bool], str], bool] = (
         lambda _limit_s, work, _late: work()
     )
+    guest_name: str = ""
 
     @property
     def limit_s(self) -> float:
@@ -248,6 +250,7 @@ def _begin_release(context: HookContext, uuid: str) -> bool:
     Return whether it has units to release.
     """
     ledger = context.open_ledger()
+    ledger.name_consumer(uuid, context.guest_name)
     for record in ledger.records(host=context.host):
         if record.consumer == uuid and record.state is State.ACTIVE:
             ledger.move(record, State.RELEASING)
@@ -285,6 +288,7 @@ def _attempt_once(
     unspared: Mapping[Address, str],
 ) -> Decision:
     ledger = context.open_ledger()
+    ledger.name_consumer(guest.uuid, context.guest_name)
     entry = None if guest.is_running else context.ended.read(guest.uuid)
     decided = decision.decide(
         guest,

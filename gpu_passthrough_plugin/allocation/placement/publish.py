@@ -17,7 +17,7 @@ import dataclasses
 from collections.abc import Collection, Sequence
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation import inventory, validation
+from gpu_passthrough_plugin.allocation import events, inventory, validation
 from gpu_passthrough_plugin.allocation.inventory import (
     InventoryPlan,
     Publication,
@@ -105,13 +105,19 @@ def publish(service: Service, publication: Publication) -> SyncReport:
     for malformed in fleet.malformed:
         if not malformed.consumers:
             _remove_malformed(service, malformed)
-    openings = _carry_out(service, host, fleet, plan, highest, replaced)
+    counter = state_counter.first_after(highest)
+    added = [
+        inventory.new_record(unit, counter.count, replaced)
+        for unit in plan.added
+    ]
+    openings = _carry_out(service, host, fleet, plan, added, counter)
     _require_only_publisher(service, host, provider_generation)
     for opening in openings:
         providers.put_inventory(
             service, opening.uuid, opening.generation, opening.inventory
         )
-    return plan.report(generation)
+    dropped = [malformed for malformed, _ in replaced]
+    return plan.report(generation, events.published(plan, added, dropped))
 
 
 def _read_units(
@@ -192,15 +198,15 @@ def _carry_out(
     host: Host,
     fleet: Fleet,
     plan: InventoryPlan,
-    highest: int,
-    replaced: _Replaced,
+    added: Sequence[UnitRecord],
+    counter: StateCounter,
 ) -> list[Opening]:
     """Remove, change and add units; return what is left to be opened.
 
     In this order, no function is in two units at any time.
 
-    :param highest: the highest count that any removed unit had.
-    :param replaced: malformed units that were removed.
+    :param added: the records of the units to add.
+    :param counter: of a new unit: later than any removed unit's.
     """
     stored = {s.record.unit.key: s for s in fleet.units}
     for record in plan.removed:
@@ -211,9 +217,7 @@ def _carry_out(
         opening = _change(service, unit, change)
         if opening is not None:
             openings.append(opening)
-    for added in plan.added:
-        counter = state_counter.first_after(highest)
-        record = inventory.new_record(added, counter.count, replaced)
+    for record in added:
         openings.append(_add(service, host, record, counter))
     return openings
 
