@@ -5,7 +5,7 @@ _gpu_passthrough()
   _get_comp_words_by_ref -n : cur prev words
 
   # Command data:
-  cmds='allocation candidate complete db demo device group help hook host instance inventory nova topology unit'
+  cmds='allocation candidate complete db demo device event group help hook host instance inventory nova topology unit'
   cmds_allocation='create delete list show'
   cmds_allocation_create='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --request --same-switch --forbid-trait --aggregate --host --numa-node --consumer'
   cmds_allocation_delete='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote'
@@ -20,6 +20,8 @@ _gpu_passthrough()
   cmds_device='list show'
   cmds_device_list='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending'
   cmds_device_show='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote'
+  cmds_event='list'
+  cmds_event_list='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --since --limit --unit --consumer --host'
   cmds_group='list show'
   cmds_group_list='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --assignable'
   cmds_group_show='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote'
@@ -50,8 +52,9 @@ _gpu_passthrough()
   cmds_nova_check='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --release'
   cmds_nova_config='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --release --mode --from --host --managed --live-migratable --one-time-use --numa-policy --host-trait --enabled-filters -o'
   cmds_topology='-h --help'
-  cmds_unit='clear list quarantine'
+  cmds_unit='clear history list quarantine'
   cmds_unit_clear='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote'
+  cmds_unit_history='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --since --limit'
   cmds_unit_list='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending'
   cmds_unit_quarantine='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --reason'
 
