@@ -16,7 +16,6 @@ from gpu_passthrough_plugin.compute.instances import (
 )
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.guest import LibvirtDomain
-from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
 from gpu_passthrough_plugin.model.instance import InstanceRecord, Phase
 from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.model.unit import State, UnitKey
@@ -118,12 +117,7 @@ def _why_may_return(
     a host without the hook.  What the hook claimed it claims again at each
     start, so that such a guest is released like a transient one.
     """
-    allocation = record.allocation
-    if (
-        domain is None
-        or allocation is None
-        or allocation.request == HOOK_REQUEST
-    ):
+    if domain is None or record.is_of_hook:
         return ""
     defined = domain.defined_functions
     if isinstance(defined, Unknown):

@@ -27,6 +27,8 @@ from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 
+_CHANGED = "it was not released now; run this again"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Release:
@@ -115,6 +117,9 @@ def release_gone(context: HostContext) -> tuple[Release, ...]:
     guest is stopped.  libvirt and the groups are looked at again before each
     release, because that of another takes its time.
 
+    What the libvirt hook claimed is left to what every command begins with:
+    that keeps such a guest from starting before it asks libvirt.
+
     :raises Unavailable: when libvirt or the journal cannot be read.
     """
     # What the next line finishes is gone as well.
@@ -125,21 +130,30 @@ def release_gone(context: HostContext) -> tuple[Release, ...]:
         while True:
             now = _judged(context)
             judged = next(
-                (j for j in now.gone if j.record.uuid not in done), None
+                (
+                    j
+                    for j in now.gone
+                    if j.record.uuid not in done and not j.record.is_of_hook
+                ),
+                None,
             )
             if judged is None:
                 break
             done.add(judged.record.uuid)
             released[judged.record.uuid] = judged
             _release_gone(context, judged)
-        kept = {j.record.uuid for j in (*now.gone, *now.kept)}
+        left = [
+            *(j._replace(reason=_CHANGED) for j in now.gone),
+            *now.kept,
+        ]
+        kept = {judged.record.uuid for judged in left}
         return (
             *(
                 _released(context, judged)
                 for uuid, judged in released.items()
                 if uuid not in kept
             ),
-            *_planned(now),
+            *_planned(GoneInstances((), tuple(left))),
         )
 
 

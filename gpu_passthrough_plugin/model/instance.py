@@ -131,9 +131,15 @@ class InstanceRecord:
         return self.allocation.states if self.allocation else ()
 
     @property
+    def is_of_hook(self) -> bool:
+        """Whether the libvirt hook claimed its units."""
+        allocation = self.allocation
+        return bool(allocation and allocation.request == HOOK_REQUEST)
+
+    @property
     def claimed_by(self) -> str:
         """Who claimed its units: ``hook`` or ``command``; empty if unknown."""
         request = self.allocation.request if self.allocation else ""
-        if request == HOOK_REQUEST:
+        if self.is_of_hook:
             return "hook"
         return "command" if request or self.instance else ""

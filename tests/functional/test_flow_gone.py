@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NoReturn
 
 import libvirt
 import pytest
@@ -14,6 +14,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.flow import inventory, release
 from gpu_passthrough_plugin.flow.boot import boot
 from gpu_passthrough_plugin.flow.release import Release
+from gpu_passthrough_plugin.host.ended_guests import EndedGuests
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.model.function import Identity
 from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
@@ -114,6 +115,31 @@ def test_all_are_released_after_the_host_went_down(world: World) -> None:
     assert all(u.state is State.FREE for r in done for u in r.units)
     assert world.snapshot() == before
     assert release.release_gone(world.context()) == ()
+
+
+class Full(EndedGuests):
+    """Takes no more entries."""
+
+    def write(self, uuid: str, *, is_suspected: bool = False) -> NoReturn:
+        raise errors.Unavailable("too many entries")
+
+
+def test_a_hooks_guest_that_cannot_be_kept_from_starting_is_kept(
+    world: World,
+) -> None:
+    """Its end is noted before libvirt is asked, so that a start waits."""
+    key = world.ledger.records()[0].unit.key
+    (record,) = world.ledger.claim_units([key], UUID, HOOK_REQUEST).units
+    world.ledger.move(record, State.ACTIVE)
+    before = world.snapshot()
+    full = Full(str(world.folder / "ended"))
+    context = dataclasses.replace(world.context(), ended=full)
+    (done,) = release.release_gone(context)
+    assert done.is_kept and "run this again" in done.reason
+    assert world.snapshot() == before
+    (done,) = release.release_gone(world.context())
+    assert not done.is_kept
+    assert world.states() == ["free"] * 3
 
 
 def test_a_guest_that_starts_meanwhile_is_kept(world: World) -> None:
