@@ -214,7 +214,10 @@ def test_a_uuid_that_holds_nothing(
 ) -> None:
     nobody = str(uuid.uuid4())
     assert nobody in complaint(cli(*verb, nobody), 1)
-    assert "../../etc/passwd" in complaint(cli(*verb, "../../etc/passwd"), 2)
+    # No libvirt is here, which could have it as the name of a guest.
+    status = 1 if verb[1] == "show" else 2
+    path = "../../etc/passwd"
+    assert path in complaint(cli(*verb, path), status)
 
 
 @pytest.mark.parametrize("verb", [("inventory", "list"), ("unit", "list")])
