@@ -73,7 +73,8 @@ class LedgerDriver(abc.ABC):
     Each transition of a unit leaves an event.  A driver that ``keeps_events``
     writes it in the transaction of the change, so that neither exists
     without the other.  For any other driver, ``allocation.load`` has the
-    host write it after the change, to the settings' ``event_log``.
+    host write it after the change, to the settings' ``event_log``.  A driver
+    that wraps another one passes ``events`` and ``name_consumer`` on.
     """
 
     keeps_events: ClassVar[bool] = False

@@ -23,6 +23,7 @@ from gpu_passthrough_plugin.model.allocation import (
     HostRecord,
     SyncReport,
 )
+from gpu_passthrough_plugin.model.event import EventListing, EventQuery
 from gpu_passthrough_plugin.model.function import Binding, Identity, Rebind
 from gpu_passthrough_plugin.model.instance import Instance
 from gpu_passthrough_plugin.model.reading import Unknown
@@ -232,6 +233,12 @@ class CountedLedger(LedgerDriver):
 
     def hosts(self) -> tuple[HostRecord, ...]:
         return self._ledger.hosts()
+
+    def events(self, query: EventQuery) -> EventListing:
+        return self._ledger.events(query)
+
+    def name_consumer(self, consumer: str, name: str) -> None:
+        self._ledger.name_consumer(consumer, name)
 
     def cordon(self, host: str, reason: str) -> HostRecord:
         return self._ledger.cordon(host, reason)
