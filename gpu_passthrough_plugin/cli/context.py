@@ -87,7 +87,7 @@ class Context:
         return folder
 
     @property
-    def _is_configured(self) -> bool:
+    def is_configured(self) -> bool:
         return bool(self._config_files) or os.path.exists(defaults.CONFIG_FILE)
 
     @functools.cached_property
@@ -109,7 +109,7 @@ class Context:
     def policy_of(self, tree: Tree) -> Policy:
         """Return the policy for a host; raise as ``selection_of`` does."""
         select = self.selection_of(tree).selectors
-        if not self._is_configured:
+        if not self.is_configured:
             exclude = tuple(map(selector.parse, defaults.EXCLUDE))
             return Policy(select, exclude)
         traits, options = (
@@ -126,7 +126,7 @@ class Context:
         :raises Error: when its file is malformed, or cannot be read.
         """
         configured, is_set = tuple(map(selector.parse, defaults.SELECT)), False
-        if self._is_configured:
+        if self.is_configured:
             options = self.settings.discovery
             configured, is_set = options.select, options.is_select_set
         place = "" if self.is_here and tree is self.tree else f"{tree}: "
@@ -137,7 +137,7 @@ class Context:
         from gpu_passthrough_plugin.discovery.pci_names import SYSTEM, Names
 
         path = defaults.PCI_IDS
-        if self._is_configured:
+        if self.is_configured:
             path = self.settings.discovery.pci_ids
         return Names((path, *SYSTEM))
 

@@ -10,17 +10,22 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from gpu_passthrough_plugin import defaults, errors
 from gpu_passthrough_plugin.cli import output
 from gpu_passthrough_plugin.cli.context import Context
+from gpu_passthrough_plugin.cli.output import say
 from gpu_passthrough_plugin.discovery import functions as discovery
+from gpu_passthrough_plugin.discovery.facts import boot_id as boot_id_of
 from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.flow.host_snapshot import Scope
+from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.selector import Enabled, SelectionState
 
 Row = tuple[object, ...]
 
@@ -34,6 +39,7 @@ DEVICE = (
     "IOMMU Group",
     "NUMA Node",
     "Reset Methods",
+    "Selection",
 )
 GROUP = (
     "Group",
@@ -42,6 +48,7 @@ GROUP = (
     "NUMA Node",
     "Assignable",
     "Reasons",
+    "Selection",
 )
 
 
@@ -58,7 +65,12 @@ def class_of(function: Function) -> str | Unknown:
 
 def devices(context: Context) -> Iterator[Row]:
     """Yield a row for every function of the host, by address."""
-    for function in discovery.functions(context.tree):
+    tree = context.tree
+    functions = discovery.functions(tree)
+    states = host_snapshot.selection_states(
+        tree, context.policy, functions, enablement(context)
+    )
+    for function in functions:
         yield (
             str(function.address),
             class_of(function),
@@ -68,7 +80,8 @@ def devices(context: Context) -> Iterator[Row]:
             function.driver,
             function.iommu_group,
             function.numa_node,
-            discovery.reset_methods(context.tree, function),
+            discovery.reset_methods(tree, function),
+            states[function.address].value,
         )
 
 
@@ -76,13 +89,48 @@ def groups(context: Context, *, assignable_only: bool) -> Iterator[Row]:
     """Yield a row for every group of the host, by number."""
     scope = Scope.PRIMARIES if assignable_only else Scope.LISTING
     snapshot = host_snapshot.read(context.tree, context.policy, scope)
+    states = snapshot.selection_states(enablement(context))
     for group in snapshot.groups():
         if group.verdict.is_assignable or not assignable_only:
-            yield group_row(group)
+            yield group_row(group, states)
 
 
-def group_row(group: Group) -> Row:
-    """Return the row of one group."""
+def enablement(context: Context) -> Enabled | None:
+    """Return what ``host enable`` set up on this host; None if not known.
+
+    Only root can read its journal.
+    """
+    if not context.is_here or os.geteuid():
+        return None
+    state_path = defaults.STATE_PATH
+    if context.is_configured:
+        state_path = context.settings.state_path
+    folder = os.path.join(state_path, "enablement")
+    if not os.path.exists(folder):
+        return Enabled(frozenset(), is_this_boot=None)
+    # Late: most of what is listed was never enabled.
+    from gpu_passthrough_plugin.host.boot.journal import JournalStore
+
+    try:
+        history = JournalStore(folder).read()
+    except errors.Error as error:
+        say(f"what 'host enable' set up is not shown: {error}")
+        return None
+    if history is None:
+        return Enabled(frozenset(), is_this_boot=None)
+    boot_id, before = boot_id_of(context.tree), history.enablement.boot_id
+    is_known = bool(before) and isinstance(boot_id, str)
+    return Enabled(
+        frozenset(target.address for target in history.enablement.targets),
+        is_this_boot=boot_id == before if is_known else None,
+    )
+
+
+def group_row(group: Group, states: Mapping[Address, SelectionState]) -> Row:
+    """Return the row of one group.
+
+    :param states: of its members, at least.
+    """
     first = (group.primaries or group.members)[0].function
     return (
         group.number,
@@ -91,6 +139,7 @@ def group_row(group: Group) -> Row:
         first.numa_node,
         group.verdict.is_assignable,
         tuple(reason.text for reason in group.verdict.reasons),
+        SelectionState.least(states[m.address] for m in group.members).value,
     )
 
 

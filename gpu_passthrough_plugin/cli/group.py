@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from gpu_passthrough_plugin import errors
@@ -14,6 +15,7 @@ from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.group import Group, Member
 from gpu_passthrough_plugin.model.reading import shown
+from gpu_passthrough_plugin.model.selector import SelectionState
 
 
 class GroupList(Lister):
@@ -54,10 +56,11 @@ class GroupShow(Shower):
         context = self.context
         requested = _number_or_address(parsed_args.group)
         snapshot = host_snapshot.read(context.tree, context.policy)
+        states = snapshot.selection_states(fastpath.enablement(context))
         for group in snapshot.groups():
             addresses = {m.address for m in group.members}
             if requested == group.number or requested in addresses:
-                return self.fields(_fields(group))
+                return self.fields(_fields(group, states))
         subject = "IOMMU group" if isinstance(requested, int) else "group has"
         raise errors.Refused(
             f"no {subject} {requested}; see 'gpu-passthrough group list'"
@@ -82,8 +85,11 @@ def _number_or_address(text: str) -> int | Address:
         ) from error
 
 
-def _fields(group: Group) -> dict[str, object]:
-    fields = dict(zip(fastpath.GROUP, fastpath.group_row(group), strict=True))
+def _fields(
+    group: Group, states: Mapping[Address, SelectionState]
+) -> dict[str, object]:
+    row = fastpath.group_row(group, states)
+    fields = dict(zip(fastpath.GROUP, row, strict=True))
     fields["Members"] = tuple(_member(m) for m in group.members)
     fields["Remedies"] = tuple(r.remedy for r in group.verdict.reasons)
     fields["Notes"] = group.verdict.notes

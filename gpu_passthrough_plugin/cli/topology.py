@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gpu_passthrough_plugin.cli import fastpath
 from gpu_passthrough_plugin.cli.command import Command
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.flow import host_snapshot
@@ -14,6 +15,7 @@ from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.group import Group
 from gpu_passthrough_plugin.model.reading import printable, shown
+from gpu_passthrough_plugin.model.selector import SelectionState
 
 Names = Mapping[Address, str]
 
@@ -25,7 +27,9 @@ class Topology(Command):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         context = self.context
-        groups = host_snapshot.read(context.tree, context.policy).groups()
+        snapshot = host_snapshot.read(context.tree, context.policy)
+        groups = snapshot.groups()
+        states = snapshot.selection_states(fastpath.enablement(context))
         functions = sorted(
             (m.function for g in groups for m in g.members),
             key=lambda f: f.address,
@@ -35,7 +39,7 @@ class Topology(Command):
             f.address: above[f][-1] if above[f] else None for f in functions
         }
         names = {f.address: context.names.function(f) for f in functions}
-        for line in draw(functions, parents, groups, names):
+        for line in draw(functions, parents, groups, names, states):
             self.app.stdout.write(f"{printable(line)}\n")
         fabric = fabrics.fabric(functions)
         if fabric is not None:
@@ -47,12 +51,18 @@ def draw(
     parents: Mapping[Address, Address | None],
     groups: tuple[Group, ...],
     names: Names,
+    states: Mapping[Address, SelectionState],
 ) -> Iterator[str]:
     """Yield the lines of the tree, node by node.
 
     :param parents: the bridge right above each function; None at a root.
+    :param states: how far each function is on its way to guests.
     """
-    marks = {m.address: _mark(g) for g in groups for m in g.members}
+    marks = {
+        m.address: _mark(g, states[m.address])
+        for g in groups
+        for m in g.members
+    }
     below: dict[Address | None, list[Function]] = {}
     for function in functions:
         parent = parents[function.address]
@@ -90,12 +100,15 @@ def _branches(
         )
 
 
-def _mark(group: Group) -> str:
-    if group.number is None:
-        return "(no IOMMU group)"
-    if group.verdict.is_assignable:
-        return f"(group {group.number}, assignable)"
-    return f"(group {group.number})"
+def _mark(group: Group, state: SelectionState) -> str:
+    words = ["no IOMMU group"]
+    if group.number is not None:
+        words = [f"group {group.number}"]
+    if group.number is not None and group.verdict.is_assignable:
+        words.append("assignable")
+    if state is not SelectionState.NOT_SELECTED:
+        words.append(state)
+    return f"({', '.join(words)})"
 
 
 def _node(function: Function) -> str:

@@ -7,6 +7,7 @@ import re
 
 from oslo_config import cfg
 
+from gpu_passthrough_plugin import defaults
 from gpu_passthrough_plugin.conf.section import DEFAULT, Section
 
 GROUP = DEFAULT
@@ -29,7 +30,7 @@ Possible values:
 )
 STATE_PATH = cfg.StrOpt(
     "state_path",
-    default="/var/lib/gpu-passthrough",
+    default=defaults.STATE_PATH,
     help="""
 Folder for the embedded ledger, this host's locks and journals, and the
 drivers that functions had before guests were given them. It has to survive a

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from gpu_passthrough_plugin import errors
@@ -25,7 +25,11 @@ from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.group import Group, Member, Role
 from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.reading import Unknown
-from gpu_passthrough_plugin.model.selector import Selector
+from gpu_passthrough_plugin.model.selector import (
+    Enabled,
+    SelectionState,
+    Selector,
+)
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.model.unit import Unit
@@ -71,6 +75,22 @@ class HostSnapshot(NamedTuple):
         members = (member for part in self.parts for member in part.members)
         return tuple(sorted(members, key=lambda member: member.address))
 
+    def selection_states(
+        self, enabled: Enabled | None
+    ) -> dict[Address, SelectionState]:
+        """Return how far each function is on its way to guests.
+
+        :param enabled: None where it is not known.
+        """
+        selected = selection.selected_addresses(self.parts, self.policy)
+        return {
+            m.address: selection.state(
+                m.address, selected, enabled, m.is_on_vfio
+            )
+            for part in self.parts
+            for m in part.members
+        }
+
     def units(self, host: str) -> tuple[Unit, ...]:
         """Return the units that the assignable groups make.
 
@@ -107,6 +127,34 @@ def read(
     if scope is Scope.PRIMARIES:
         parts = tuple(part for part in parts if part.has_primary)
     return HostSnapshot(facts, policy, parts)
+
+
+def selection_states(
+    tree: Tree,
+    policy: Policy,
+    functions: Sequence[Function],
+    enabled: Enabled | None,
+) -> dict[Address, SelectionState]:
+    """Return how far each function is on its way to guests, read now.
+
+    No function is read in full for that.
+
+    :param functions: all of the host.
+    :param enabled: None where it is not known.
+    """
+    parts = partition.parts(functions, policy)
+    selected = selection.selected_addresses(parts, policy)
+    return {
+        function.address: selection.state(
+            function.address,
+            selected,
+            enabled,
+            # Of others it does not matter.
+            function.address in selected
+            and discovery.is_on_vfio(tree, function),
+        )
+        for function in functions
+    }
 
 
 def read_selection(

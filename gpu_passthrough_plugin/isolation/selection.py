@@ -12,11 +12,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.isolation.partition import Policy
+from gpu_passthrough_plugin.isolation.partition import (
+    Part,
+    Policy,
+    predicted_parts,
+)
 from gpu_passthrough_plugin.model import selector
+from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Function
+from gpu_passthrough_plugin.model.group import Role
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown
-from gpu_passthrough_plugin.model.selector import Selector, SelectorKind
+from gpu_passthrough_plugin.model.selector import (
+    Enabled,
+    SelectionState,
+    Selector,
+    SelectorKind,
+)
 
 PATH = "/etc/gpu-passthrough/selection.conf"
 MAX_BYTES = 1 << 16
@@ -296,3 +307,51 @@ def _primaries(
 
 def _key(item: Selector) -> tuple[str, str]:
     return item.kind, item.pattern.pattern
+
+
+def state(
+    address: Address,
+    selected: frozenset[Address],
+    enabled: Enabled | None,
+    is_on_vfio: bool | Unknown,
+) -> SelectionState:
+    """Return how far a function is; never more than what is known.
+
+    :param selected: all that is selected, as ``selected_addresses`` has it.
+    :param enabled: None where it is not known.
+    """
+    if address not in selected:
+        return SelectionState.NOT_SELECTED
+    if is_on_vfio is True:
+        return SelectionState.ACTIVE
+    is_known = enabled is not None and address in enabled.addresses
+    if enabled is None or not is_known or is_on_vfio is not False:
+        return SelectionState.SELECTED
+    if enabled.is_this_boot is None:
+        return SelectionState.SELECTED
+    if enabled.is_this_boot:
+        return SelectionState.PENDING
+    return SelectionState.UNBOUND
+
+
+def selected_addresses(
+    parts: Sequence[Part], policy: Policy
+) -> frozenset[Address]:
+    """Return the selected functions, and what goes to a guest with them.
+
+    That is what else is on their cards and in their groups.  An excluded
+    function goes nowhere.
+
+    :param parts: all groups of the host under this policy.
+    """
+    selected: set[Address] = set()
+    for part in predicted_parts(parts):
+        assigned = [m for m in part.members if m.role.is_assigned]
+        chosen = {m.card for m in assigned if m.role is Role.PRIMARY}
+        selected.update(
+            m.address
+            for m in assigned
+            if (m.role is Role.PRIMARY or m.card in chosen)
+            and not policy.is_excluded(m.function)
+        )
+    return frozenset(selected)

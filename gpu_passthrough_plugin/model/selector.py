@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.reading import Unknown
 
@@ -48,6 +49,34 @@ class Selector(NamedTuple):
         """Return whether it selects the function; unknown ids never match."""
         shown = _SHOWN[self.kind](function)
         return shown is not None and self.pattern.fullmatch(shown) is not None
+
+
+class SelectionState(enum.StrEnum):
+    """How far a function is on its way to guests, the least first."""
+
+    NOT_SELECTED = "not selected"
+    SELECTED = "selected"
+    PENDING = "enabled after reboot"
+    UNBOUND = "enabled, not bound"
+    ACTIVE = "active"
+
+    @classmethod
+    def least(cls, states: Iterable[SelectionState]) -> SelectionState:
+        """Return the state of a group: that of its last selected function."""
+        order = list(cls)
+        selected = [state for state in states if state is not cls.NOT_SELECTED]
+        return min(selected, key=order.index, default=cls.NOT_SELECTED)
+
+
+class Enabled(NamedTuple):
+    """What ``host enable`` last set up.
+
+    :param is_this_boot: whether it was in the running boot, so that a reboot
+        is needed; None where that is not known.
+    """
+
+    addresses: frozenset[Address]
+    is_this_boot: bool | None
 
 
 def parse(text: str) -> Selector:

@@ -96,10 +96,11 @@ def test_columns(cli: Cli) -> None:
     host = ("--recording", recorded_tree.SEED)
     assert list(asked(cli, *host, "device", "list")[0]) == [
         "Address", "Class", "Vendor ID", "Product ID", "Name", "Driver",
-        "IOMMU Group", "NUMA Node", "Reset Methods",
+        "IOMMU Group", "NUMA Node", "Reset Methods", "Selection",
     ]  # fmt: skip
     assert list(asked(cli, *host, "group", "list")[0]) == [
         "Group", "Primary", "Functions", "NUMA Node", "Assignable", "Reasons",
+        "Selection",
     ]  # fmt: skip
     assert list(asked(cli, *host, "host", "check")[0]) == [
         "Check", "Status", "Detail", "Remedy",

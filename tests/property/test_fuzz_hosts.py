@@ -90,21 +90,24 @@ def groups(tree: Tree) -> object:
 
 def listed(tree: Tree) -> object:
     """What ``device list``, ``group list`` and ``topology`` print."""
-    context = Context("/", None, ())
-    # Its own would be of this machine.
+    # The tree and names of this machine are not read.
+    context = Context("/none", None, ())
     vars(context).update(tree=tree, names=Names(()))
-    listing = host_snapshot.read(tree, POLICY).groups()
+    snapshot = host_snapshot.read(tree, POLICY)
+    listing = snapshot.groups()
+    states = snapshot.selection_states(None)
     functions = [m.function for group in listing for m in group.members]
     above = {f: discovery.bridges(tree, f) for f in functions}
     return (
         [*fastpath.devices(context)],
-        [fastpath.group_row(group) for group in listing],
+        [fastpath.group_row(group, states) for group in listing],
         [
             *topology.draw(
                 functions,
                 {f.address: above[f][-1] if above[f] else None for f in above},
                 listing,
                 {f.address: "" for f in functions},
+                states,
             )
         ],
     )

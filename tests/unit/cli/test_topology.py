@@ -12,9 +12,9 @@ from tests.trees.seed import seed
 
 def test_the_seeds_second_socket() -> None:
     tree = seed().tree()
-    found = host_snapshot.read(
-        tree, Policy((selector.parse("class=03*"),))
-    ).groups()
+    snapshot = host_snapshot.read(tree, Policy((selector.parse("class=03*"),)))
+    found = snapshot.groups()
+    states = snapshot.selection_states(None)
     functions = sorted(
         (m.function for g in found for m in g.members),
         key=lambda f: f.address,
@@ -22,16 +22,16 @@ def test_the_seeds_second_socket() -> None:
     above = {f.address: discovery.bridges(tree, f) for f in functions}
     parents = {a: chain[-1] if chain else None for a, chain in above.items()}
     names = {f.address: "x" for f in functions}
-    lines = list(draw(functions, parents, found, names))
+    lines = list(draw(functions, parents, found, names, states))
     second = lines.index("NUMA node 1")
     assert lines[0] == "NUMA node 0"
     assert lines[second + 1 :] == [
         "├─ 0000:80:02.0 x (group 36)",
-        "│  ├─ 0000:82:00.0 x (group 38, assignable)",
-        "│  └─ 0000:82:00.1 x (group 38, assignable)",
+        "│  ├─ 0000:82:00.0 x (group 38, assignable, active)",
+        "│  └─ 0000:82:00.1 x (group 38, assignable, active)",
         "└─ 0000:80:03.0 x (group 37)",
-        "   ├─ 0000:83:00.0 x (group 39, assignable)",
-        "   └─ 0000:83:00.1 x (group 39, assignable)",
+        "   ├─ 0000:83:00.0 x (group 39, assignable, active)",
+        "   └─ 0000:83:00.1 x (group 39, assignable, active)",
     ]
     # Every function once.
     assert sum(" x (" in line for line in lines) == len(functions)

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from gpu_passthrough_plugin.cli import fastpath
 from gpu_passthrough_plugin.cli.context import Context
 from gpu_passthrough_plugin.cli.main import main
 from gpu_passthrough_plugin.discovery import recorded_tree
+from gpu_passthrough_plugin.discovery.pci_names import Names
 from gpu_passthrough_plugin.flow import boot_state, host_snapshot, report
+from gpu_passthrough_plugin.host.boot.journal import JournalStore
 from gpu_passthrough_plugin.isolation import selection
+from gpu_passthrough_plugin.model import address
+from gpu_passthrough_plugin.model.change_history import (
+    Enablement,
+    History,
+    Target,
+)
 from gpu_passthrough_plugin.model.redaction import Redaction
-from tests.trees.seed import seed
+from tests.trees.seed import failed, seed
 
 PATH = selection.PATH[1:]
 KEPT, OTHERS = "0000:06:00.0", ("0000:82:00.0", "0000:83:00.0")
@@ -80,3 +90,57 @@ def test_a_malformed_selection_stops_a_listing(
         captured = capsys.readouterr()
         assert (captured.out, captured.err.count(PATH)) == ("", 1)
         assert f"{selection.PATH}:2: [discovery] selct" in captured.err
+
+
+def listed(folder: Path, boot_id: str) -> dict[str, str]:
+    """The column of a host of which two functions were enabled."""
+    host = failed()
+    host.file("proc/sys/kernel/random/boot_id", "second\n")
+    config = folder / "gpu.conf"
+    config.write_text(
+        f"[DEFAULT]\nhost = c1\nstate_path = {folder}/state\n"
+        "[discovery]\nselect = 06:00.0, 82:00.0\n"
+    )
+    targets = [
+        Target(
+            address.parse(f"0000:06:00.{n}"), 0x10DE, 0x1430, 0x030000, True
+        )
+        for n in range(2)
+    ]
+    enablement = Enablement(tuple(targets), "ids", (), boot_id, {})
+    JournalStore(str(folder / "state/enablement")).write(History(enablement))
+    context = Context("/", None, [str(config)])
+    # Read instead of this machine.
+    vars(context).update(tree=host.tree(), names=Names(()))
+    return {str(row[0]): str(row[-1]) for row in fastpath.devices(context)}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the journal is root's")
+@pytest.mark.parametrize(
+    ("boot_id", "state"),
+    [
+        ("second", "enabled after reboot"),
+        ("first", "enabled, not bound"),
+        ("", "selected"),
+    ],
+)
+def test_how_far_functions_are(
+    tmp_path: Path, boot_id: str, state: str
+) -> None:
+    states = listed(tmp_path, boot_id)
+    assert states[KEPT] == states["0000:06:00.1"] == state
+    assert states["0000:82:00.0"] == states["0000:82:00.1"] == "selected"
+    assert states["0000:83:00.0"] == states["0000:00:02.0"] == "not selected"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the journal is root's")
+def test_a_journal_that_cannot_be_read_is_no_statement(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = tmp_path / "state/enablement/changes.json"
+    journal.parent.mkdir(parents=True)
+    journal.write_text("{")
+    config = tmp_path / "gpu.conf"
+    config.write_text(f"[DEFAULT]\nstate_path = {tmp_path}/state\n")
+    assert fastpath.enablement(Context("/", None, [str(config)])) is None
+    assert str(journal) in capsys.readouterr().err

@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.isolation import selection
+from gpu_passthrough_plugin.isolation import partition, selection
+from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.isolation.selection import Source
 from gpu_passthrough_plugin.model import selector
+from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
-from gpu_passthrough_plugin.model.selector import Selector
+from gpu_passthrough_plugin.model.selector import Enabled, Selector
 from tests.golden import assert_golden
-from tests.unit.isolation.values import audio, function, gpu, port
+from tests.unit.isolation.values import GPUS, audio, function, gpu, port
 
 CONFIGURED = (selector.parse("10de:*"),)
 
@@ -199,3 +202,53 @@ def test_what_matches_nothing_now() -> None:
     assert texts(selection.unmatched(selectors, FUNCTIONS)) == [
         "0f:00.0", "1002:*"
     ]  # fmt: skip
+
+
+A = gpu().address
+UNREAD = Unknown(Why.UNREADABLE, "Permission denied")
+
+
+def on(address: Address, *, is_this_boot: bool | None) -> Enabled:
+    return Enabled(frozenset({address}), is_this_boot)
+
+
+@pytest.mark.parametrize(
+    ("selected", "enabled", "is_on_vfio", "state"),
+    [
+        (False, on(A, is_this_boot=True), True, "not selected"),
+        (True, None, False, "selected"),
+        (True, on(audio().address, is_this_boot=True), False, "selected"),
+        (True, None, True, "active"),
+        (True, on(A, is_this_boot=True), False, "enabled after reboot"),
+        (True, on(A, is_this_boot=False), False, "enabled, not bound"),
+        (True, on(A, is_this_boot=True), True, "active"),
+        # What is not known is not said.
+        (True, on(A, is_this_boot=None), False, "selected"),
+        (True, on(A, is_this_boot=True), UNREAD, "selected"),
+    ],
+)
+def test_how_far_a_function_is(
+    selected: bool,
+    enabled: Enabled | None,
+    is_on_vfio: bool | Unknown,
+    state: str,
+) -> None:
+    chosen = frozenset({A} if selected else ())
+    assert selection.state(A, chosen, enabled, is_on_vfio) == state
+
+
+def chosen(*functions: Function, policy: Policy = GPUS) -> list[str]:
+    parts = partition.parts(functions, policy)
+    selected = selection.selected_addresses(parts, policy)
+    return sorted(map(str, selected))
+
+
+def test_what_goes_along_with_a_selected_function() -> None:
+    disk = function("08:00.0", "144d:a808", 0x010802)
+    both = ["0000:06:00.0", "0000:06:00.1"]
+    assert chosen(gpu(), audio(), disk, port()) == both
+    # Before the IOMMU is on, a card is what will be a group.
+    alone = [gpu(iommu_group=None), audio(iommu_group=None)]
+    assert chosen(*alone) == both
+    kept = GPUS._replace(exclude=parsed("06:00.1"))
+    assert chosen(gpu(), audio(), policy=kept) == both[:1]

@@ -138,3 +138,10 @@ def test_ids_that_are_unknown_match_nothing() -> None:
 
 def test_keeps_the_operators_text() -> None:
     assert selector.parse(" class=03* ").text == "class=03*"
+
+
+def test_a_group_is_as_far_as_its_last_function() -> None:
+    states = selector.SelectionState
+    assert states.least([]) is states.NOT_SELECTED
+    mixed = [states.ACTIVE, states.PENDING, states.NOT_SELECTED]
+    assert states.least(mixed) is states.PENDING
