@@ -8,8 +8,7 @@ from typing import Any
 
 from cliff.formatters import table
 
-from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.cli import output, verified
+from gpu_passthrough_plugin.cli import dependencies, output, verified
 from gpu_passthrough_plugin.cli.command import (
     Command,
     DryRunCommand,
@@ -17,11 +16,11 @@ from gpu_passthrough_plugin.cli.command import (
     diff_lines,
     rows,
 )
-from gpu_passthrough_plugin.cli.context import Context, require_root
+from gpu_passthrough_plugin.cli.context import require_root
 from gpu_passthrough_plugin.cli.output import say
 from gpu_passthrough_plugin.cli.time_limit import time_limit
 from gpu_passthrough_plugin.flow import verification
-from gpu_passthrough_plugin.flow.verification import Dependency, Verification
+from gpu_passthrough_plugin.flow.verification import Verification
 from gpu_passthrough_plugin.model.change import Change
 from gpu_passthrough_plugin.model.finding import Status
 from gpu_passthrough_plugin.model.redaction import Redaction
@@ -44,7 +43,7 @@ class HostCheck(Lister):
             verification.check_host(
                 context.tree,
                 context.policy,
-                _dependencies(context),
+                dependencies.of_host(context),
                 lambda: context.boot_evidence,
             )
         )
@@ -53,74 +52,6 @@ class HostCheck(Lister):
         return CHECKS, rows(
             *((f.check, str(f.status), f.detail, f.remedy) for f in findings)
         )
-
-
-def _dependencies(context: Context) -> tuple[Dependency, ...]:
-    """Return what the host depends on; nothing for a host elsewhere."""
-    if not context.is_here:
-        return ()
-    state = Dependency("state", lambda: context.state_path, "")
-    try:
-        _ = context.state_path
-    except errors.Error:
-        # None of the others works without it.
-        return (state,)
-    return (
-        state,
-        Dependency(
-            "libvirt",
-            lambda: _check_libvirt(context),
-            "start libvirtd, or set [libvirt] connection_uri",
-        ),
-        Dependency(
-            "ledger",
-            lambda: _check_ledger(context),
-            "run 'gpu-passthrough db sync'; check [allocation] driver, and"
-            " [database] or [placement]",
-        ),
-        Dependency(
-            "lock",
-            lambda: _check_lock(context),
-            "set [coordination] backend_url",
-        ),
-        *_hook(),
-    )
-
-
-def _hook() -> tuple[Dependency, ...]:
-    """Return libvirt's hook as a dependency, where it is installed."""
-    from gpu_passthrough_plugin.flow import hook_install
-    from gpu_passthrough_plugin.host.files import Files
-
-    files = Files()
-    if not hook_install.is_installed(files):
-        return ()
-    return (
-        Dependency(
-            "hook",
-            lambda: hook_install.check(files),
-            "run 'gpu-passthrough hook install' from an installation that only"
-            " root can change",
-        ),
-    )
-
-
-def _check_libvirt(context: Context) -> str:
-    with context.connect():
-        return context.settings.libvirt.connection_uri
-
-
-def _check_ledger(context: Context) -> str:
-    ledger = context.ledger
-    ledger.records(host=context.settings.host)
-    return f"{ledger.location} schema {ledger.version()}"
-
-
-def _check_lock(context: Context) -> str:
-    from gpu_passthrough_plugin.formats import url
-
-    context.check_lock()
-    return url.redacted(context.settings.coordination.backend_url)
 
 
 class HostEnable(DryRunCommand):

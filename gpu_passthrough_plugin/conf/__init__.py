@@ -46,6 +46,7 @@ _OPTS: dict[str, tuple[cfg.Opt, ...]] = {
     guests.LIBVIRT_GROUP: guests.LIBVIRT_OPTS,
     guests.HOOK_GROUP: guests.HOOK_OPTS,
     guests.RELEASE_GROUP: guests.RELEASE_OPTS,
+    guests.AGENT_GROUP: guests.AGENT_OPTS,
 }
 _SECRET_NAMES = frozenset(
     opt.dest for opts in _OPTS.values() for opt in opts if opt.secret
@@ -75,6 +76,7 @@ class Settings:
     libvirt: guests.Libvirt
     hook: guests.Hook
     release: guests.Release
+    agent: guests.Agent
 
 
 def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
@@ -152,4 +154,5 @@ def _settings(
         libvirt=guests.parse_libvirt(section(guests.LIBVIRT_GROUP)),
         hook=guests.parse_hook(section(guests.HOOK_GROUP)),
         release=guests.parse_release(section(guests.RELEASE_GROUP)),
+        agent=guests.parse_agent(section(guests.AGENT_GROUP)),
     )

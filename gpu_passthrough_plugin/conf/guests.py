@@ -1,4 +1,4 @@
-"""How guests start and stop: ``[libvirt]``, ``[hook]`` and ``[release]``."""
+"""Guests: ``[libvirt]``, ``[hook]``, ``[release]`` and ``[agent]``."""
 
 from __future__ import annotations
 
@@ -155,3 +155,33 @@ def parse_release(section: Section) -> Release:
         bool(section.value(RESTORE_DRIVERS)),
         int(section.value(RESET_TIMEOUT_S)),
     )
+
+
+AGENT_GROUP = "agent"
+
+INTERVAL_S = cfg.IntOpt(
+    "interval_s",
+    default=60,
+    min=5,
+    max=3600,
+    help="""
+How many seconds pass between two passes of ``gpu-passthrough-agent`` where
+nothing began one: it then compares the ledger, its journal, libvirt and
+the kernel once more. The time varies by a tenth, so that the agents of many
+hosts do not ask the ledger together. A guest that starts or ends begins a
+pass at once.
+""",
+)
+AGENT_OPTS = (INTERVAL_S,)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Agent:
+    """The values of ``[agent]``."""
+
+    interval_s: int
+
+
+def parse_agent(section: Section) -> Agent:
+    """Return the group's values; add its faults to ``section.faults``."""
+    return Agent(int(section.value(INTERVAL_S)))

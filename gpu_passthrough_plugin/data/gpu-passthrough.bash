@@ -5,7 +5,9 @@ _gpu_passthrough()
   _get_comp_words_by_ref -n : cur prev words
 
   # Command data:
-  cmds='allocation candidate complete db demo device event group help hook host instance inventory nova topology unit'
+  cmds='agent allocation candidate complete db demo device event group help hook host instance inventory nova topology unit'
+  cmds_agent='reconcile'
+  cmds_agent_reconcile='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --dry-run'
   cmds_allocation='create delete list show'
   cmds_allocation_create='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --request --same-switch --forbid-trait --aggregate --host --numa-node --consumer'
   cmds_allocation_delete='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote'

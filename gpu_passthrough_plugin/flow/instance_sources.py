@@ -150,13 +150,21 @@ def _domains(
     if where.connect is None:
         return ANOTHER_HOST
 
-    def question(hypervisor: Hypervisor) -> tuple[LibvirtDomain, ...]:
-        return tuple(
-            _defined(hypervisor, domain) if domain.uuid in holders else domain
-            for domain in hypervisor.domains()
-        )
+    return ask_libvirt(
+        where.connect,
+        lambda hypervisor: domains_of(hypervisor, holders),
+        where.answer_s,
+    )
 
-    return ask_libvirt(where.connect, question, where.answer_s)
+
+def domains_of(
+    hypervisor: Hypervisor, holders: Collection[str | None]
+) -> tuple[LibvirtDomain, ...]:
+    """Return every domain, with the definitions of those that hold units."""
+    return tuple(
+        _defined(hypervisor, domain) if domain.uuid in holders else domain
+        for domain in hypervisor.domains()
+    )
 
 
 def _defined(hypervisor: Hypervisor, domain: LibvirtDomain) -> LibvirtDomain:

@@ -157,6 +157,17 @@ def release_gone(context: HostContext) -> tuple[Release, ...]:
         )
 
 
+def release_if_gone(context: HostContext, uuid: str) -> None:
+    """Release one instance of this host, if its guest is gone.
+
+    :raises Unavailable: when libvirt or the journal cannot be read.
+    """
+    with locked_and_recovered(context):
+        for judged in _judged(context).gone:
+            if judged.record.uuid == uuid:
+                _release_gone(context, judged)
+
+
 def _release_gone(context: HostContext, judged: JudgedInstance) -> None:
     uuid, name = judged.record.uuid, judged.record.name
     context.say(f"releasing {NamedInstance(uuid, name)}: {judged.reason}")
@@ -171,14 +182,19 @@ def _judged(context: HostContext) -> GoneInstances:
                 f"which guests are gone is unknown: {unread.detail}"
             )
 
-    def why_busy(key: UnitKey) -> str:
-        try:
-            context.devices.require_idle(key.address)
-        except errors.Error as error:
-            return str(error)
-        return ""
+    return gone_instances.decide(observed, lambda key: why_busy(context, key))
 
-    return gone_instances.decide(observed, why_busy)
+
+def why_busy(context: HostContext, key: UnitKey) -> str:
+    """Return why something uses a unit's IOMMU group; "" for an idle one.
+
+    What cannot be found out is a reason as well.
+    """
+    try:
+        context.devices.require_idle(key.address)
+    except errors.Error as error:
+        return str(error)
+    return ""
 
 
 def _observed(context: HostContext) -> ObservedInstances:

@@ -101,6 +101,28 @@ def try_lock(handle: int) -> bool:
     return True
 
 
+def is_held(path: str) -> bool:
+    """Return whether a process has locked this file; False without one.
+
+    :raises Unavailable: when that cannot be found out.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise errors.Unavailable(
+            f"cannot open {path}: {error.strerror}"
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 def owner(note: str) -> str:
     """Return a description of the process whose note is at this path.
 

@@ -10,6 +10,7 @@ GROUND = ("errors", "model", "formats")
 
 STAGES = frozenset(
     {
+        "agent",
         "allocation",
         "compute",
         "diagnosis",
@@ -197,7 +198,8 @@ ROOMS = {
         ),
     ),
     "host": Room(
-        doors=DOORS, packages=frozenset({"libvirt", "tooz", "zstandard"})
+        doors=DOORS,
+        packages=frozenset({"libvirt", "tooz", "zstandard"}),
     ),
     "flow": Room(rooms=_EVERY),
     "cli": Room(
@@ -224,6 +226,7 @@ CONTRACTS = {"allocation": frozenset({"driver", "load"})}
 # every line of them; but for what is an edge of its own in ROOMS.
 PURE = frozenset(
     {
+        "agent",
         "allocation",
         "compute",
         "conf",

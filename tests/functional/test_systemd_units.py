@@ -5,18 +5,24 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
+
 UNITS = Path(__file__).parents[2] / "etc/systemd"
-SERVICE = UNITS / "gpu-passthrough-reconcile.service"
+SERVICES = (
+    UNITS / "gpu-passthrough-reconcile.service",
+    UNITS / "gpu-passthrough-agent.service",
+)
 # In tenths, as the guide says it.  More is worse.
 EXPOSURE = 42
-_PROGRAM = "=/opt/gpu-passthrough/bin/gpu-passthrough "
+_PROGRAMS = "=/opt/gpu-passthrough/bin/"
 
 
-def test_the_service_is_confined() -> None:
+@pytest.mark.parametrize("service", SERVICES, ids=lambda path: path.stem)
+def test_the_service_is_confined(service: Path) -> None:
     command = ("systemd-analyze", "security", "--offline=true", "--no-pager")
     threshold = f"--threshold={EXPOSURE}"
     done = subprocess.run(
-        (*command, threshold, str(SERVICE)),
+        (*command, threshold, str(service)),
         capture_output=True,
         text=True,
         check=False,
@@ -25,15 +31,16 @@ def test_the_service_is_confined() -> None:
 
 
 def test_systemd_understands_every_line(tmp_path: Path) -> None:
-    program = tmp_path / "gpu-passthrough"
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
+    for name in ("gpu-passthrough", "gpu-passthrough-agent"):
+        program = tmp_path / name
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
     copies = []
     for unit in UNITS.iterdir():
         text = unit.read_text()
-        if unit == SERVICE:
-            assert _PROGRAM in text
-            text = text.replace(_PROGRAM, f"={program} ")
+        if unit in SERVICES:
+            assert _PROGRAMS in text
+            text = text.replace(_PROGRAMS, f"={tmp_path}/")
         copies.append(tmp_path / unit.name)
         copies[-1].write_text(text)
     done = subprocess.run(

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.cli import host, output
+from gpu_passthrough_plugin.cli import dependencies, host, output
 from gpu_passthrough_plugin.cli.context import Context
 from gpu_passthrough_plugin.discovery import recorded_tree
 from gpu_passthrough_plugin.model.redaction import Redaction
@@ -199,7 +199,7 @@ def test_nothing_else_is_checked_of_a_state_path_that_is_not_private(
     state.mkdir()
     state.chmod(0o777)
     context = Context("/", None, [str(config)])
-    (only,) = host._dependencies(context)
+    (only,) = dependencies.of_host(context)
     assert only.name == "state"
     with pytest.raises(errors.Invalid, match="state"):
         only.check()

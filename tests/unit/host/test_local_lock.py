@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host.local_lock import LocalLock, owner
+from gpu_passthrough_plugin.host.local_lock import (
+    LocalLock,
+    is_held,
+    owner,
+)
 
 
 def lock(path: Path, on_wait: Callable[[str], None]) -> LocalLock:
@@ -100,3 +104,18 @@ def test_the_owner_is_a_process_that_runs(tmp_path: Path) -> None:
     assert owner(str(note)).startswith(name)
     os.utime(note, (os.stat(note).st_mtime - 90,) * 2)
     assert int(owner(str(note)).split()[-2]) in range(90, 120)
+
+
+def test_whether_it_is_held(tmp_path: Path) -> None:
+    path = tmp_path / "locks" / "agent"
+    assert not is_held(str(path))
+    agent = LocalLock(
+        str(path), "this host's agent", timeout_s=0, on_wait=lambda _: None
+    )
+    with agent():
+        assert is_held(str(path))
+    assert not is_held(str(path))
+    path.unlink()
+    path.symlink_to(tmp_path)
+    with pytest.raises(errors.Unavailable, match="agent"):
+        is_held(str(path))

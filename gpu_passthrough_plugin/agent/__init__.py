@@ -1,0 +1,1 @@
+"""What a host's agent finds, and what it does about it: pure."""

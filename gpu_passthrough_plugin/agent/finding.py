@@ -1,0 +1,72 @@
+"""What may be out of step on a host, and what can be done about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+from gpu_passthrough_plugin.model.unit import UnitKey
+
+
+class Case(enum.StrEnum):
+    """What may be out of step; the guide has a section on each."""
+
+    INTERRUPTED = "interrupted"
+    GUEST_ENDED = "guest-ended"
+    GUEST_GONE = "guest-gone"
+    GUEST_NOT_RECORDED = "guest-not-recorded"
+    LEDGER_BEHIND = "ledger-behind"
+    GUEST_CONFLICT = "guest-conflict"
+    GUEST_UNREADABLE = "guest-unreadable"
+    PARTIAL_GROUP = "partial-group"
+    CLAIM_WITHOUT_GUEST = "claim-without-guest"
+    INVENTORY = "inventory"
+    UNIT_MISSING = "unit-missing"
+    QUARANTINED = "quarantined"
+    MALFORMED = "malformed"
+    LIBVIRT = "libvirt"
+    KERNEL = "kernel"
+    HOST = "host"
+
+
+class Act(enum.StrEnum):
+    """What is done about a finding."""
+
+    RECOVER = "recover"
+    """Complete or undo what was interrupted, and release what ended."""
+    RELEASE = "release"
+    """Release an instance whose guest has ended."""
+    RECORD = "record"
+    """Record units as active for the guest that runs with them."""
+    PUBLISH = "publish"
+    """Make the ledger's inventory what the host shows."""
+    NONE = "none"
+    """Nothing: it is no fault, or waits for a person."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is out of step.
+
+    :param subject: a unit (``HOST/ADDRESS``), an instance's UUID, or the
+        host's name.
+    :param detail: what was found.
+    :param remedy: what a person does about it; empty where the agent acts,
+        or nothing is to be done.
+    :param consumer: the instance that the act is about; "" for none.
+    :param request: the request that ``RECORD`` writes.
+    :param units: that ``RECORD`` writes.
+    """
+
+    case: Case
+    subject: str
+    detail: str
+    act: Act = Act.NONE
+    remedy: str = ""
+    consumer: str = ""
+    request: str = ""
+    units: tuple[UnitKey, ...] = ()
+
+    @property
+    def waits_for_person(self) -> bool:
+        return self.act is Act.NONE and bool(self.remedy)

@@ -1,0 +1,347 @@
+"""What is out of step on a host, and what is done about it: pure.
+
+Each finding is explained by one observation alone.  A guest that runs is
+never touched: where only that would help, the finding waits for a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from gpu_passthrough_plugin.agent.finding import Act, Case, Finding
+from gpu_passthrough_plugin.agent.observation import (
+    Observation,
+    RunningGuest,
+)
+from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
+from gpu_passthrough_plugin.model.instance import Phase
+from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.unit import (
+    State,
+    Unit,
+    UnitRecord,
+)
+
+_UNFINISHED = (State.PREPARING, State.RELEASING, State.SANITISING)
+_INTERRUPTED = (Phase.BOOTING, Phase.RELEASING)
+
+
+def reconcile(observed: Observation) -> tuple[Finding, ...]:
+    """Return what is out of step, in the order in which it is acted on.
+
+    Guests that run are recorded before anything is released or published,
+    so that no unit of theirs is offered meanwhile.
+    """
+    recorded = [*_running(observed)]
+    named = {finding.consumer for finding in recorded}
+    findings = [
+        *recorded,
+        *(f for f in _lost(observed) if f.consumer not in named),
+        *_interrupted(observed),
+        *_ended(observed),
+        *_gone(observed),
+        *_claims(observed),
+        *_inventory(observed),
+        *_records(observed),
+        *_host(observed),
+    ]
+    return tuple(findings)
+
+
+def _interrupted(observed: Observation) -> Iterator[Finding]:
+    """Yield what a command began and did not end."""
+    named = set()
+    for instance in observed.instances:
+        if instance.phase in _INTERRUPTED:
+            named.add(instance.uuid)
+            yield Finding(
+                Case.INTERRUPTED,
+                instance.uuid,
+                f"a command was interrupted while it was {instance.phase} it",
+                Act.RECOVER,
+            )
+    for record in observed.listing.records:
+        if record.state in _UNFINISHED and record.consumer not in named:
+            yield Finding(
+                Case.INTERRUPTED,
+                str(record.unit.key),
+                f"it is {record.state} for {record.consumer}, and no command"
+                " of this host's journal does that",
+                Act.RECOVER,
+            )
+
+
+def _ended(observed: Observation) -> Iterator[Finding]:
+    """Yield guests that the hook saw end while the ledger was away."""
+    for uuid in sorted(observed.ended):
+        yield Finding(
+            Case.GUEST_ENDED,
+            uuid,
+            "libvirt reported that the guest ended, and its units were not"
+            " released",
+            Act.RECOVER,
+        )
+
+
+def _gone(observed: Observation) -> Iterator[Finding]:
+    for gone in observed.gone:
+        yield Finding(
+            Case.GUEST_GONE,
+            gone.uuid,
+            gone.evidence,
+            Act.RELEASE,
+            consumer=gone.uuid,
+        )
+
+
+def _running(observed: Observation) -> Iterator[Finding]:
+    """Yield guests that run with units which the ledger has otherwise."""
+    guests = observed.guests
+    if isinstance(guests, Unknown):
+        yield Finding(
+            Case.LIBVIRT,
+            observed.host,
+            f"libvirt does not answer ({guests}): which guests run is unknown,"
+            " and nothing is released",
+            remedy="start libvirtd (or virtqemud), or set [libvirt]"
+            " connection_uri",
+        )
+        return
+    by_function = {
+        function.address: record
+        for record in observed.listing.records
+        for function in record.unit.functions
+    }
+    requests = {i.uuid: i.request for i in observed.instances}
+    for guest in guests:
+        if guest.host_functions is None:
+            yield Finding(
+                Case.GUEST_UNREADABLE,
+                guest.uuid,
+                f"the XML of the running guest {guest.name!r} cannot be read:"
+                " which functions it has is unknown",
+                remedy=f"see 'virsh dumpxml {guest.uuid}'",
+            )
+            continue
+        yield from _guest(
+            guest,
+            guest.host_functions.addresses,
+            by_function,
+            requests.get(guest.uuid) or HOOK_REQUEST,
+        )
+
+
+def _guest(
+    guest: RunningGuest,
+    addresses: Iterable[Address],
+    by_function: Mapping[Address, UnitRecord],
+    request: str,
+) -> Iterator[Finding]:
+    records = {
+        by_function[address].unit.key: by_function[address]
+        for address in addresses
+        if address in by_function
+    }
+    free = tuple(k for k, r in records.items() if r.state is State.FREE)
+    if free:
+        yield Finding(
+            Case.GUEST_NOT_RECORDED,
+            guest.uuid,
+            f"guest {guest.name!r} runs with {_listed(free)}, which the ledger"
+            " offers to others",
+            Act.RECORD,
+            consumer=guest.uuid,
+            request=request,
+            units=free,
+        )
+    for key, record in records.items():
+        holder = record.consumer
+        if record.state is State.QUARANTINED:
+            yield Finding(
+                Case.GUEST_CONFLICT,
+                str(key),
+                f"guest {guest.name!r} ({guest.uuid}) runs with it, and it is"
+                f" quarantined ({record.reason})",
+                remedy="shut the guest down; then run 'gpu-passthrough unit"
+                f" clear {key}'",
+            )
+        elif holder not in (None, guest.uuid):
+            yield Finding(
+                Case.GUEST_CONFLICT,
+                str(key),
+                f"guest {guest.name!r} ({guest.uuid}) runs with it, and the"
+                f" ledger has it {record.state} for {holder}",
+                remedy="shut down the guest that is not to have it",
+            )
+    given = set(addresses)
+    for record in records.values():
+        primaries = {f.address for f in record.unit.primaries}
+        if not primaries <= given:
+            missing = sorted(primaries - given)
+            yield Finding(
+                Case.PARTIAL_GROUP,
+                str(record.unit.key),
+                f"guest {guest.name!r} ({guest.uuid}) runs without"
+                f" {_listed(missing)} of it",
+                remedy="shut the guest down, and give it the whole group",
+            )
+
+
+def _lost(observed: Observation) -> Iterator[Finding]:
+    """Yield instances of the journal whose units the ledger offers.
+
+    As after the ledger was restored from an older copy: what they had was
+    not reset since.
+    """
+    held = {record.consumer for record in observed.listing.records}
+    for instance in observed.instances:
+        if instance.phase is not Phase.ACTIVE or instance.uuid in held:
+            continue
+        addresses = {rebind.address for rebind in instance.rebinds}
+        free = tuple(
+            record.unit.key
+            for record in observed.listing.records
+            if record.state is State.FREE
+            and not addresses.isdisjoint(_addresses(record.unit))
+        )
+        if free:
+            yield Finding(
+                Case.LEDGER_BEHIND,
+                instance.uuid,
+                f"this host's journal has {_listed(free)} for it, and the"
+                " ledger offers that to others",
+                Act.RECORD,
+                consumer=instance.uuid,
+                request=instance.request or HOOK_REQUEST,
+                units=free,
+            )
+
+
+def _claims(observed: Observation) -> Iterator[Finding]:
+    """Yield claims of which no guest runs: they stay."""
+    if isinstance(observed.guests, Unknown):
+        return
+    running = {guest.uuid for guest in observed.guests}
+    for record in observed.listing.records:
+        if record.state is State.CLAIMED and record.consumer not in running:
+            yield Finding(
+                Case.CLAIM_WITHOUT_GUEST,
+                str(record.unit.key),
+                f"it is claimed for {record.consumer}, which does not run on"
+                " this host; the claim stays",
+            )
+
+
+def _inventory(observed: Observation) -> Iterator[Finding]:
+    """Yield what the host shows and the ledger does not, and vice versa."""
+    shown = observed.shown
+    if shown is None:
+        yield Finding(
+            Case.KERNEL,
+            observed.host,
+            f"the groups of this host cannot be read ({observed.units}):"
+            " nothing is published",
+            remedy="run 'gpu-passthrough host check'",
+        )
+        return
+    records = {r.unit.key: r for r in observed.listing.records}
+    kept = {
+        address: key
+        for key, record in records.items()
+        if record.state is not State.FREE
+        for address in _addresses(record.unit)
+    }
+    for key, unit in shown.items():
+        if any(kept.get(a, key) != key for a in _addresses(unit)):
+            # The ledger takes it once the unit that has the function is free.
+            continue
+        change = _change(records.get(key), unit)
+        if change:
+            yield Finding(Case.INVENTORY, str(key), change, Act.PUBLISH)
+    for key, record in records.items():
+        if key not in shown and record.state is State.FREE:
+            yield Finding(
+                Case.INVENTORY,
+                str(key),
+                "this host no longer shows it as an assignable group",
+                Act.PUBLISH,
+            )
+
+
+def _change(record: UnitRecord | None, unit: Unit) -> str:
+    """Return how a unit differs from the ledger's; "" if it does not.
+
+    Of a held unit, what publishing changes all the same.
+    """
+    if record is None:
+        return "this host shows it, and the ledger does not have it"
+    old = record.unit
+    if old == unit and not record.is_missing:
+        return ""
+    if old.functions != unit.functions:
+        if record.state.is_held:
+            # It stays as it was handed out: ``UNIT_MISSING`` tells.
+            return ""
+        return (
+            f"its functions were {_listed(f.address for f in old.functions)}"
+            f" and are {_listed(f.address for f in unit.functions)}"
+            if _addresses(old) != _addresses(unit)
+            else "a function of it is another device now"
+        )
+    if old.iommu_group != unit.iommu_group:
+        return (
+            f"its IOMMU group was {old.iommu_group} and is {unit.iommu_group}"
+        )
+    return "its NUMA node, switch or traits changed, or it is here again"
+
+
+def _addresses(unit: Unit) -> tuple[Address, ...]:
+    return tuple(function.address for function in unit.functions)
+
+
+def _records(observed: Observation) -> Iterator[Finding]:
+    """Yield what waits for a person in the ledger's own records."""
+    shown = observed.shown
+    for record in observed.listing.records:
+        key = record.unit.key
+        is_gone = shown is not None and (
+            key not in shown or shown[key].functions != record.unit.functions
+        )
+        if record.state.is_held and is_gone:
+            yield Finding(
+                Case.UNIT_MISSING,
+                str(key),
+                f"it is {record.state} for {record.consumer}, and this host"
+                " does not show it as it was handed out",
+                # The ledger's row is told that it is missing.
+                Act.NONE if record.is_missing else Act.PUBLISH,
+                remedy="see 'gpu-passthrough group list'; it is replaced once"
+                f" 'gpu-passthrough instance release {record.consumer}' was"
+                " run",
+            )
+        elif record.state is State.QUARANTINED:
+            yield Finding(
+                Case.QUARANTINED,
+                str(key),
+                record.reason,
+                remedy="check the device, then run 'gpu-passthrough unit clear"
+                f" {key}'",
+            )
+    for malformed in observed.listing.malformed:
+        yield Finding(
+            Case.MALFORMED,
+            f"{malformed.host}/{malformed.address}",
+            malformed.problem,
+            Act.PUBLISH if malformed.consumer is None else Act.NONE,
+            remedy="" if malformed.consumer is None else malformed.remedy,
+        )
+
+
+def _host(observed: Observation) -> Iterator[Finding]:
+    for detail, remedy in observed.faults:
+        yield Finding(Case.HOST, observed.host, detail, remedy=remedy)
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))

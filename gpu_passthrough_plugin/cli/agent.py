@@ -1,0 +1,70 @@
+"""``agent reconcile``: one pass of ``gpu-passthrough-agent``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from gpu_passthrough_plugin.cli.agent_service import detail, host_faults
+from gpu_passthrough_plugin.cli.command import Lister, rows
+
+if TYPE_CHECKING:
+    from gpu_passthrough_plugin.flow.agent import Outcome
+
+COLUMNS = ("Unit", "Finding", "Act", "Result", "Detail")
+_IN_STEP = (
+    "Nothing to do: the ledger, this host's journal, libvirt and the kernel"
+    " agree."
+)
+
+
+def outcome_rows(outcomes: Iterable[Outcome]) -> Any:
+    """Return a row for each finding of a pass."""
+    return rows(
+        *(
+            (
+                outcome.finding.subject,
+                str(outcome.finding.case),
+                str(outcome.finding.act),
+                str(outcome.result),
+                detail(outcome),
+            )
+            for outcome in outcomes
+        )
+    )
+
+
+class AgentReconcile(Lister):
+    """Compare ledger, journal, libvirt and kernel, and mend what differs.
+
+    One pass of gpu-passthrough-agent. Releases what guests that have ended
+    left, records running guests that the ledger does not have, and publishes
+    the units of this host. It touches no guest that runs. The exit status is
+    1 if something waits for a person, or failed.
+    """
+
+    column_names = COLUMNS
+    empty = _IN_STEP
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "--dry-run",
+            action="store_true",
+            help="show what would be done, and change nothing",
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from gpu_passthrough_plugin.flow import agent
+
+        outcomes = agent.run(
+            self.context.host_context,
+            agent.UnitCache(),
+            host_faults,
+            is_dry=parsed_args.dry_run,
+        )
+        if any(outcome.waits_for_person for outcome in outcomes):
+            self.status = 1
+        return COLUMNS, outcome_rows(outcomes)

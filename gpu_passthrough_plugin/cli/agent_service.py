@@ -1,0 +1,157 @@
+"""Entry point of ``gpu-passthrough-agent``: passes, until it is stopped.
+
+Each pass reads the configuration again and opens its own connections, so that
+a server that was restarted, or an option that was changed, needs nothing.
+Only what differs from the pass before is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.cli import dependencies, main, output
+from gpu_passthrough_plugin.cli.command import one_line_errors
+from gpu_passthrough_plugin.cli.context import Context
+from gpu_passthrough_plugin.cli.output import say
+
+if TYPE_CHECKING:
+    from gpu_passthrough_plugin.flow.agent import Outcome, UnitCache
+
+PROGRAM = "gpu-passthrough-agent"
+# How soon the next pass is after one that could not begin.
+_RETRY_S = 30.0
+
+
+def host_faults() -> tuple[tuple[str, str], ...]:
+    """Return what is wrong with this host's libvirt hook, if it has one.
+
+    With what a person does about it.
+    """
+    faults = []
+    for dependency in dependencies.hook():
+        try:
+            dependency.check()
+        except errors.Error as error:
+            fault = f"the libvirt hook cannot be used: {error}"
+            faults.append((fault, dependency.remedy))
+    return tuple(faults)
+
+
+def line(outcome: Outcome) -> str:
+    """Return a finding of a pass, and what became of it, in one line."""
+    finding = outcome.finding
+    act = (
+        "" if finding.act == "none" else f" ({finding.act}: {outcome.result})"
+    )
+    return f"{finding.case}: {finding.subject}: {detail(outcome)}{act}"
+
+
+def detail(outcome: Outcome) -> str:
+    """Return what was found, what a person does, and why an act failed."""
+    finding = outcome.finding
+    texts = (finding.detail, finding.remedy, outcome.text)
+    return "; ".join(text for text in texts if text)
+
+
+class Passes:
+    """The passes of one process, of which each is a call of ``run``.
+
+    :param config_files: empty for the default file.
+    """
+
+    def __init__(self, config_files: Sequence[str]) -> None:
+        from gpu_passthrough_plugin.flow.agent import UnitCache
+
+        self._config_files = config_files
+        self._cache: UnitCache = UnitCache()
+        self._told: frozenset[str] = frozenset()
+
+    def run(self) -> float:
+        """Do one pass; return after how many seconds the next is due."""
+        try:
+            context = Context("/", None, self._config_files)
+            interval_s = float(context.settings.agent.interval_s)
+            try:
+                self.tell(map(line, self._outcomes(context)))
+            finally:
+                context.ledger.close()
+        except errors.Error as error:
+            self.tell([f"no pass was possible: {error}"])
+            return _RETRY_S
+        except Exception as error:  # noqa: BLE001 - the agent outlives it
+            self.tell([output.unexpected_text(error)])
+            return _RETRY_S
+        finally:
+            # What a pass read is many small values with references.
+            gc.collect()
+        return interval_s
+
+    def _outcomes(self, context: Context) -> tuple[Outcome, ...]:
+        from gpu_passthrough_plugin.flow import agent
+
+        return agent.run(context.host_context, self._cache, host_faults)
+
+    def tell(self, lines: Iterable[str]) -> None:
+        """Print the lines that the pass before did not have."""
+        told = frozenset(lines)
+        for text in sorted(told - self._told):
+            say(text)
+        self._told = told
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the agent until a signal ends it; return the exit status."""
+    main.open_standard_streams()
+    output.escape_standard_streams()
+    return output.run(lambda: _run(sys.argv[1:] if argv is None else argv))
+
+
+def _run(words: Sequence[str]) -> int:
+    if "--version" in words:
+        print(f"{PROGRAM} {main.version()}")
+        return 0
+    parsed = _parser().parse_args(words)
+    from gpu_passthrough_plugin.host.agent_loop import AgentLoop
+    from gpu_passthrough_plugin.host.local_lock import LocalLock
+
+    # What is wrong from the start ends it: systemd shows that as failed.
+    context = Context("/", None, parsed.config_file)
+    context.require_host("the agent changes this host")
+    uri = context.settings.libvirt.connection_uri
+    alone = LocalLock(
+        dependencies.agent_lock(context.state_path),
+        "the files of the agent of this host",
+        # 'host check' looks at it for a moment.
+        timeout_s=5,
+        on_wait=say,
+    )
+    context.confine(reads_only=False)
+    with alone():
+        AgentLoop(Passes(parsed.config_file).run, uri, say).run()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        PROGRAM,
+        description="Keep the ledger, libvirt and this host in step: release"
+        " what guests that ended have left, record running guests, and publish"
+        " this host's units. 'gpu-passthrough agent reconcile' is one pass.",
+    )
+    parser.add_argument(
+        "--config-file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="configuration file; may be repeated; a later one overrides an"
+        " earlier one",
+    )
+    parser.add_argument(
+        "--version", action="store_true", help="print the release, and end"
+    )
+    return one_line_errors(parser, PROGRAM)

@@ -1,0 +1,301 @@
+"""One pass of the agent: observe this host, decide, and act.
+
+Every act is one that a command does as well, under the host's lock, which
+looks again at what it acts on; it may be interrupted anywhere and repeated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Sequence,
+)
+from typing import TYPE_CHECKING
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.agent import reconcile
+from gpu_passthrough_plugin.agent.finding import Act, Finding
+from gpu_passthrough_plugin.agent.observation import (
+    GoneInstance,
+    HostFault,
+    Observation,
+    RunningGuest,
+)
+from gpu_passthrough_plugin.compute import gone_instances
+from gpu_passthrough_plugin.compute.instances import ObservedInstances
+from gpu_passthrough_plugin.discovery import facts as host_facts
+from gpu_passthrough_plugin.discovery import functions as discovery
+from gpu_passthrough_plugin.flow import (
+    instance_sources,
+    inventory,
+    release,
+)
+from gpu_passthrough_plugin.flow.context import HostContext
+from gpu_passthrough_plugin.flow.recovery import locked_and_recovered
+from gpu_passthrough_plugin.formats import domain_xml
+from gpu_passthrough_plugin.formats.host_devices import (
+    HostFunctions,
+    host_functions,
+)
+from gpu_passthrough_plugin.model.allocation import Allocation, UnitListing
+from gpu_passthrough_plugin.model.guest import LibvirtDomain
+from gpu_passthrough_plugin.model.instance import Instance
+from gpu_passthrough_plugin.model.reading import Unknown, Why
+from gpu_passthrough_plugin.model.unit import State, Unit
+
+if TYPE_CHECKING:
+    from gpu_passthrough_plugin.host.hypervisor import Hypervisor
+
+_NO_FUNCTIONS = HostFunctions((), ())
+# What one act brings to light is acted on in the same pass.
+_MAX_ROUNDS = 3
+
+
+class Result(enum.StrEnum):
+    """What became of a finding in a pass."""
+
+    DONE = "done"
+    PLANNED = "planned"
+    FAILED = "failed"
+    LEFT = "left"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finding, and what became of it.
+
+    :param text: why its act failed; empty otherwise.
+    """
+
+    finding: Finding
+    result: Result
+    text: str = ""
+
+    @property
+    def waits_for_person(self) -> bool:
+        """Whether it is left to a person, or its act failed."""
+        return self.result is Result.FAILED or self.finding.waits_for_person
+
+
+class UnitCache:
+    """The units of a host, judged again only when the host changed.
+
+    To judge a group opens the config space of its functions; whether
+    anything changed is known without that.
+    """
+
+    def __init__(self) -> None:
+        self._seen: object = None
+        self._units: tuple[Unit, ...] = ()
+
+    def units(self, context: HostContext) -> tuple[Unit, ...]:
+        """Return the units of the assignable groups.
+
+        :raises Error: when the host cannot be read.
+        """
+        seen = (
+            discovery.functions(context.tree),
+            host_facts.facts(context.tree),
+            context.policy,
+        )
+        if seen != self._seen:
+            self._units = context.units()
+            self._seen = seen
+        return self._units
+
+
+def run(
+    context: HostContext,
+    cache: UnitCache,
+    faults: Callable[[], Iterable[tuple[str, str]]] = tuple,
+    *,
+    is_dry: bool = False,
+) -> tuple[Outcome, ...]:
+    """Do one pass; return what was found, and what became of it.
+
+    An act that fails keeps no other from being tried.
+
+    :param cache: of the passes before.
+    :param faults: returns what is wrong with the host otherwise, each with
+        what a person does about it.
+    :param is_dry: whether to act on nothing.
+    :raises Error: when the ledger or the journal cannot be read: nothing can
+        be decided without them.
+    """
+    acted: dict[Finding, Outcome] = {}
+    for _ in range(_MAX_ROUNDS):
+        findings = reconcile.reconcile(
+            observe(context, cache, tuple(HostFault(*f) for f in faults()))
+        )
+        due = [f for f in findings if f.act is not Act.NONE and f not in acted]
+        if is_dry or not due:
+            break
+        acted.update(_acted(context, due))
+    left = {
+        finding: Outcome(finding, _untouched(finding))
+        for finding in findings
+        if finding not in acted
+    }
+    return (*acted.values(), *left.values())
+
+
+def _untouched(finding: Finding) -> Result:
+    return Result.LEFT if finding.act is Act.NONE else Result.PLANNED
+
+
+def observe(
+    context: HostContext, cache: UnitCache, faults: tuple[HostFault, ...]
+) -> Observation:
+    """Return the host as it is now; change nothing, and take no lock.
+
+    :raises Error: when the ledger or the journal cannot be read.
+    """
+    listing = context.ledger.listing(host=context.host)
+    journal = context.journal.instances()
+    holders = {record.consumer for record in listing.records}
+    answer = instance_sources.ask_libvirt(
+        context.connect,
+        lambda hypervisor: _guests(hypervisor, holders),
+        instance_sources.LIBVIRT_ANSWER_S,
+    )
+    gone: tuple[GoneInstance, ...] = ()
+    guests: tuple[RunningGuest, ...] | Unknown
+    if isinstance(answer, Unknown):
+        guests = answer
+    else:
+        domains, guests = answer
+        gone = _gone(context, listing, journal, domains)
+    return Observation(
+        host=context.host,
+        listing=listing,
+        instances=journal,
+        ended=frozenset(entry.uuid for entry in context.ended.entries()[0]),
+        guests=guests,
+        gone=gone,
+        units=_units(context, cache),
+        faults=faults,
+    )
+
+
+def _gone(
+    context: HostContext,
+    listing: UnitListing,
+    journal: Sequence[Instance],
+    domains: Sequence[LibvirtDomain],
+) -> tuple[GoneInstance, ...]:
+    """Return the instances whose guest is gone.
+
+    Only this host's units are read: a ledger may have many hosts.
+    """
+    observed = ObservedInstances(
+        context.host,
+        _allocations(context, listing),
+        listing.malformed,
+        journal,
+        domains,
+    )
+    judged = gone_instances.decide(
+        observed, lambda key: release.why_busy(context, key)
+    )
+    return tuple(
+        GoneInstance(one.record.uuid, one.reason) for one in judged.gone
+    )
+
+
+def _allocations(
+    context: HostContext, listing: UnitListing
+) -> tuple[Allocation, ...]:
+    consumers = {record.consumer for record in listing.records}
+    allocations = []
+    for consumer in sorted(filter(None, consumers)):
+        # What ended since the listing has none.
+        with contextlib.suppress(errors.Refused):
+            allocations.append(context.ledger.allocation(consumer))
+    return tuple(allocations)
+
+
+def _units(
+    context: HostContext, cache: UnitCache
+) -> tuple[Unit, ...] | Unknown:
+    try:
+        return cache.units(context)
+    except errors.Error as error:
+        return Unknown(Why.UNREADABLE, str(error))
+
+
+def _guests(
+    hypervisor: Hypervisor, holders: Collection[str | None]
+) -> tuple[tuple[LibvirtDomain, ...], tuple[RunningGuest, ...]]:
+    """Return every domain, and what those that run have."""
+    domains = instance_sources.domains_of(hypervisor, holders)
+    return domains, tuple(
+        _guest(domain, hypervisor.live_xml(domain.uuid))
+        for domain in domains
+        if domain.is_active
+    )
+
+
+def _guest(domain: LibvirtDomain, xml: str | None) -> RunningGuest:
+    """Return what a guest takes; nothing if it ended meanwhile."""
+    taken: HostFunctions | None = _NO_FUNCTIONS
+    if xml is not None:
+        try:
+            root = domain_xml.tree(xml.encode(), domain.uuid).getroot()
+            taken = host_functions(root)
+        except errors.Invalid:
+            taken = None
+    return RunningGuest(domain.uuid, domain.name, taken)
+
+
+def _acted(
+    context: HostContext, findings: Iterable[Finding]
+) -> dict[Finding, Outcome]:
+    """Act on findings, in their order: each act once, whatever it is for."""
+    results: dict[tuple[Act, str], tuple[Result, str]] = {}
+    outcomes = {}
+    for finding in findings:
+        key = finding.act, finding.consumer
+        if key not in results:
+            try:
+                _act(context, finding)
+                results[key] = Result.DONE, ""
+            except errors.Error as error:
+                results[key] = Result.FAILED, str(error)
+        outcomes[finding] = Outcome(finding, *results[key])
+    return outcomes
+
+
+def _act(context: HostContext, finding: Finding) -> None:
+    if finding.act is Act.RECORD:
+        _record(context, finding)
+    elif finding.act is Act.RELEASE:
+        release.release_if_gone(context, finding.consumer)
+    elif finding.act is Act.PUBLISH:
+        inventory.publish(context)
+    else:
+        with locked_and_recovered(context):
+            pass
+
+
+def _record(context: HostContext, finding: Finding) -> None:
+    """Claim units for the guest that has them, and make them active.
+
+    :raises Refused: when another consumer was faster, or the guest holds
+        other units already.
+    """
+    with context.lock():
+        claimed = context.ledger.claim_units(
+            finding.units, finding.consumer, finding.request
+        )
+        for record in claimed.units:
+            if record.state is State.CLAIMED:
+                context.ledger.move(record, State.ACTIVE)
+        context.say(
+            f"recorded {', '.join(map(str, finding.units))} as active for"
+            f" {finding.consumer}"
+        )
