@@ -74,7 +74,7 @@ class Passes:
     def run(self) -> float:
         """Do one pass; return after how many seconds the next is due."""
         try:
-            context = Context("/", None, self._config_files)
+            context = Context("/", None, self._config_files, PROGRAM)
             interval_s = float(context.settings.agent.interval_s)
             try:
                 self.tell(map(line, self._outcomes(context)))
@@ -120,7 +120,7 @@ def _run(words: Sequence[str]) -> int:
     from gpu_passthrough_plugin.host.local_lock import LocalLock
 
     # What is wrong from the start ends it: systemd shows that as failed.
-    context = Context("/", None, parsed.config_file)
+    context = Context("/", None, parsed.config_file, PROGRAM)
     context.require_host("the agent changes this host")
     uri = context.settings.libvirt.connection_uri
     alone = LocalLock(
