@@ -29,8 +29,8 @@ from tests.unit.allocation.build import request, unit
 RACERS = 8
 ROUNDS = 50
 # Of a first claim: three that read which cards there are; two that
-# read, four that write, COMMIT.
-STATEMENTS = 10
+# read, five that write, COMMIT.
+STATEMENTS = 11
 Racer = subprocess.Popen[str]
 
 
