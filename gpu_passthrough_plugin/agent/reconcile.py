@@ -50,7 +50,10 @@ def reconcile(observed: Observation) -> tuple[Finding, ...]:
 
 
 def _interrupted(observed: Observation) -> Iterator[Finding]:
-    """Yield what a command began and did not end."""
+    """Yield what a command began and has not ended.
+
+    To recover waits for a command that still runs.
+    """
     named = set()
     for instance in observed.instances:
         if instance.phase in _INTERRUPTED:
@@ -58,7 +61,8 @@ def _interrupted(observed: Observation) -> Iterator[Finding]:
             yield Finding(
                 Case.INTERRUPTED,
                 instance.uuid,
-                f"a command was interrupted while it was {instance.phase} it",
+                f"it is {instance.phase}: a command is at it, or was"
+                " interrupted",
                 Act.RECOVER,
             )
     for record in observed.listing.records:
@@ -66,8 +70,8 @@ def _interrupted(observed: Observation) -> Iterator[Finding]:
             yield Finding(
                 Case.INTERRUPTED,
                 str(record.unit.key),
-                f"it is {record.state} for {record.consumer}, and no command"
-                " of this host's journal does that",
+                f"it is {record.state} for {record.consumer}: a command is at"
+                " it, or was interrupted",
                 Act.RECOVER,
             )
 

@@ -160,11 +160,14 @@ def release_gone(context: HostContext) -> tuple[Release, ...]:
 def release_if_gone(context: HostContext, uuid: str) -> None:
     """Release one instance of this host, if its guest is gone.
 
+    As ``release_gone`` does with each.
+
     :raises Unavailable: when libvirt or the journal cannot be read.
     """
     with locked_and_recovered(context):
         for judged in _judged(context).gone:
-            if judged.record.uuid == uuid:
+            record = judged.record
+            if record.uuid == uuid and not record.is_of_hook:
                 _release_gone(context, judged)
 
 

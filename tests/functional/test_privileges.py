@@ -102,7 +102,8 @@ def test_what_each_command_keeps_is_known() -> None:
         *("topology", "host check", "host verify", "host report"),
         *("host record", "nova config", "nova check", "candidate list"),
         *("allocation list", "allocation show", "unit list"),
-        *("inventory list", "inventory hosts"),
+        *("unit history", "event list", "inventory list"),
+        *("inventory hosts", "instance list", "instance show"),
     }
 
 
