@@ -14,7 +14,7 @@ from cliff.formatters import base
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli.command import Lister, number_from_zero, rows
 from gpu_passthrough_plugin.cli.output import say
-from gpu_passthrough_plugin.cli.unit import key_of_member, parse_key
+from gpu_passthrough_plugin.cli.unit import add_unit, named_unit, parse_key
 from gpu_passthrough_plugin.formats import timestamp
 from gpu_passthrough_plugin.model.event import Actor, Event, EventQuery
 
@@ -188,19 +188,11 @@ class UnitHistory(EventCommand):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            "unit",
-            metavar="[HOST/]ADDRESS",
-            help="address of any function of the unit (default host: this"
-            " one)",
-        )
+        add_unit(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        key = parse_key(parsed_args.unit, self.context.settings.host)
-        # The ledger may no longer have the unit.
-        records = self.context.ledger.records(host=key.host)
-        key = key_of_member(key, records)
+        key = named_unit(self.context, parsed_args.unit)
         return self.answer(
             EventQuery(
                 host=key.host,

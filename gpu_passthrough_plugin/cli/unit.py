@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
+from gpu_passthrough_plugin.cli.context import Context
 from gpu_passthrough_plugin.cli.inventory import (
     MALFORMED,
     NO_UNITS,
@@ -71,6 +72,25 @@ def key_of_member(key: UnitKey, records: Iterable[UnitRecord]) -> UnitKey:
     return key
 
 
+def add_unit(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that names a unit; see ``named_unit``."""
+    parser.add_argument(
+        "unit",
+        metavar="[HOST/]ADDRESS",
+        help="address of any function of the unit (default host: this one)",
+    )
+
+
+def named_unit(context: Context, text: str) -> UnitKey:
+    """Return the unit that the operator named by one of its functions.
+
+    As it was named, where the ledger has no such unit now.
+    """
+    key = parse_key(text, context.settings.host)
+    listing = context.ledger.listing(host=key.host)
+    return key_of_member(key, listing.records)
+
+
 class UnitList(Lister):
     """List units with their states, and the reason for a quarantine."""
 
@@ -92,12 +112,7 @@ class _UnitCommand(Shower):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            "unit",
-            metavar="[HOST/]ADDRESS",
-            help="address of any function of the unit (default host: this"
-            " one)",
-        )
+        add_unit(parser)
         return parser
 
     def record_fields(self, record: UnitRecord) -> Any:
@@ -105,12 +120,6 @@ class _UnitCommand(Shower):
         host = self.context.ledger.host(record.unit.key.host)
         shown = row(record, cordons(() if host is None else (host,)))
         return self.fields(dict(zip(COLUMNS, shown, strict=True)))
-
-    def key(self, text: str) -> UnitKey:
-        """Return the unit that the operator named by one of its functions."""
-        key = parse_key(text, self.context.settings.host)
-        listing = self.context.ledger.listing(host=key.host)
-        return key_of_member(key, listing.records)
 
 
 class UnitQuarantine(_UnitCommand):
@@ -133,7 +142,7 @@ class UnitQuarantine(_UnitCommand):
         from gpu_passthrough_plugin.flow import inventory
 
         context = self.context.host_context
-        key = self.key(parsed_args.unit)
+        key = named_unit(self.context, parsed_args.unit)
         record = inventory.quarantine(context, key, parsed_args.reason)
         return self.record_fields(record)
 
@@ -145,6 +154,6 @@ class UnitClear(_UnitCommand):
         from gpu_passthrough_plugin.flow import inventory
 
         context = self.context.host_context
-        key = self.key(parsed_args.unit)
+        key = named_unit(self.context, parsed_args.unit)
         record = inventory.clear(context, key)
         return self.record_fields(record)
