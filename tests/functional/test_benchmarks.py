@@ -57,3 +57,20 @@ def test_the_hook_is_measured() -> None:
     _, *lines = done.stdout.splitlines()
     assert len(lines) == 7
     assert sum("met" in line for line in lines) == 4
+
+
+def test_a_pass_of_the_agent_is_measured() -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "benchmarks.agent"),
+            *("--functions", "40", "--passes", "3"),
+        ],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    _, cost, memory = done.stdout.splitlines()
+    assert "x python3 -c pass" in cost
+    assert "after 3 passes" in memory
