@@ -9,7 +9,7 @@ from gpu_passthrough_plugin.model.unit import UnitKey
 
 
 class Case(enum.StrEnum):
-    """What may be out of step; the guide has a section on each."""
+    """What may be out of step; the guide has a row on each."""
 
     INTERRUPTED = "interrupted"
     GUEST_ENDED = "guest-ended"
@@ -68,5 +68,11 @@ class Finding:
     units: tuple[UnitKey, ...] = ()
 
     @property
+    def has_act(self) -> bool:
+        """Whether the agent does something about it."""
+        return self.act is not Act.NONE
+
+    @property
     def waits_for_person(self) -> bool:
-        return self.act is Act.NONE and bool(self.remedy)
+        """Whether only a person can do something about it."""
+        return not self.has_act and bool(self.remedy)

@@ -6,7 +6,7 @@ never touched: where only that would help, the finding waits for a person.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from gpu_passthrough_plugin.agent.finding import Act, Case, Finding
 from gpu_passthrough_plugin.agent.observation import (
@@ -138,7 +138,7 @@ def _running(observed: Observation) -> Iterator[Finding]:
 
 def _guest(
     guest: RunningGuest,
-    addresses: Iterable[Address],
+    addresses: Collection[Address],
     by_function: Mapping[Address, UnitRecord],
     request: str,
 ) -> Iterator[Finding]:
@@ -159,37 +159,46 @@ def _guest(
             request=request,
             units=free,
         )
-    for key, record in records.items():
-        holder = record.consumer
-        if record.state is State.QUARANTINED:
-            yield Finding(
-                Case.GUEST_CONFLICT,
-                str(key),
-                f"guest {guest.name!r} ({guest.uuid}) runs with it, and it is"
-                f" quarantined ({record.reason})",
-                remedy="shut the guest down; then run 'gpu-passthrough unit"
-                f" clear {key}'",
-            )
-        elif holder not in (None, guest.uuid):
-            yield Finding(
-                Case.GUEST_CONFLICT,
-                str(key),
-                f"guest {guest.name!r} ({guest.uuid}) runs with it, and the"
-                f" ledger has it {record.state} for {holder}",
-                remedy="shut down the guest that is not to have it",
-            )
-    given = set(addresses)
     for record in records.values():
-        primaries = {f.address for f in record.unit.primaries}
-        if not primaries <= given:
-            missing = sorted(primaries - given)
-            yield Finding(
-                Case.PARTIAL_GROUP,
-                str(record.unit.key),
-                f"guest {guest.name!r} ({guest.uuid}) runs without"
-                f" {_listed(missing)} of it",
-                remedy="shut the guest down, and give it the whole group",
-            )
+        yield from _conflicts(guest, record)
+        yield from _missing_primaries(guest, set(addresses), record)
+
+
+def _conflicts(guest: RunningGuest, record: UnitRecord) -> Iterator[Finding]:
+    """Yield that a unit which a guest runs with is not the guest's own."""
+    key, holder = record.unit.key, record.consumer
+    who = f"guest {guest.name!r} ({guest.uuid}) runs with it"
+    if record.state is State.QUARANTINED:
+        yield Finding(
+            Case.GUEST_CONFLICT,
+            str(key),
+            f"{who}, and it is quarantined ({record.reason})",
+            remedy="shut the guest down; then run 'gpu-passthrough unit clear"
+            f" {key}'",
+        )
+    elif holder not in (None, guest.uuid):
+        yield Finding(
+            Case.GUEST_CONFLICT,
+            str(key),
+            f"{who}, and the ledger has it {record.state} for {holder}",
+            remedy="shut down the guest that is not to have it",
+        )
+
+
+def _missing_primaries(
+    guest: RunningGuest, given: Collection[Address], record: UnitRecord
+) -> Iterator[Finding]:
+    """Yield that a guest runs without a selected function of its unit."""
+    primaries = {function.address for function in record.unit.primaries}
+    missing = sorted(primaries.difference(given))
+    if missing:
+        yield Finding(
+            Case.PARTIAL_GROUP,
+            str(record.unit.key),
+            f"guest {guest.name!r} ({guest.uuid}) runs without"
+            f" {_listed(missing)} of it",
+            remedy="shut the guest down, and give it the whole group",
+        )
 
 
 def _lost(observed: Observation) -> Iterator[Finding]:

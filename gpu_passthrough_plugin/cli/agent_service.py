@@ -45,9 +45,7 @@ def host_faults() -> tuple[tuple[str, str], ...]:
 def line(outcome: Outcome) -> str:
     """Return a finding of a pass, and what became of it, in one line."""
     finding = outcome.finding
-    act = (
-        "" if finding.act == "none" else f" ({finding.act}: {outcome.result})"
-    )
+    act = f" ({finding.act}: {outcome.result})" if finding.has_act else ""
     return f"{finding.case}: {finding.subject}: {detail(outcome)}{act}"
 
 

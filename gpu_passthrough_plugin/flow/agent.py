@@ -13,6 +13,7 @@ from collections.abc import (
     Callable,
     Collection,
     Iterable,
+    Mapping,
     Sequence,
 )
 from typing import TYPE_CHECKING
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 
 _NO_FUNCTIONS = HostFunctions((), ())
+_IN_VAIN = "that changed nothing; the next pass tries again"
 # What one act brings to light is acted on in the same pass.
 _MAX_ROUNDS = 3
 
@@ -100,6 +102,7 @@ class UnitCache:
         """
         seen = (
             discovery.functions(context.tree),
+            discovery.mediated_devices(context.tree),
             host_facts.facts(context.tree),
             context.policy,
         )
@@ -132,8 +135,9 @@ def run(
         findings = reconcile.reconcile(
             observe(context, cache, tuple(HostFault(*f) for f in faults()))
         )
-        due = [f for f in findings if f.act is not Act.NONE and f not in acted]
+        due = [f for f in findings if f.has_act and f not in acted]
         if is_dry or not due:
+            acted |= _repeated(acted, findings)
             break
         acted.update(_acted(context, due))
     left = {
@@ -144,8 +148,19 @@ def run(
     return (*acted.values(), *left.values())
 
 
+def _repeated(
+    acted: Mapping[Finding, Outcome], findings: Iterable[Finding]
+) -> dict[Finding, Outcome]:
+    """Return what was acted on in vain: it is found again."""
+    return {
+        finding: Outcome(finding, Result.FAILED, _IN_VAIN)
+        for finding in findings
+        if finding in acted and acted[finding].result is Result.DONE
+    }
+
+
 def _untouched(finding: Finding) -> Result:
-    return Result.LEFT if finding.act is Act.NONE else Result.PLANNED
+    return Result.PLANNED if finding.has_act else Result.LEFT
 
 
 def observe(

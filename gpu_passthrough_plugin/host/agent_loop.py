@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import random
 import signal
 import socket
@@ -56,7 +57,8 @@ class AgentLoop:
         self._work = work
         self._uri = libvirt_uri
         self._say = say
-        self._wake = threading.Event()
+        # A signal's handler may put into it, whatever it interrupts.
+        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._is_ended = False
         self._begun_s: float | None = None
 
@@ -67,12 +69,15 @@ class AgentLoop:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
-        signal.signal(signal.SIGHUP, lambda _number, _frame: self._wake.set())
+        signal.signal(signal.SIGHUP, lambda _number, _frame: self._wake())
         for run in (self._watch_libvirt, self._feed_watchdog):
             threading.Thread(target=run, daemon=True).start()
         notify("READY=1")
-        while not self._is_ended:
-            self._wake.clear()
+        while True:
+            # What comes after this begins the next pass.
+            self._forget_wakes()
+            if self._is_ended:
+                break
             self._begun_s = time.monotonic()
             interval_s = self._work()
             self._begun_s = None
@@ -81,12 +86,24 @@ class AgentLoop:
 
     def _end(self, _number: int, _frame: object) -> None:
         self._is_ended = True
-        self._wake.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        self._wakes.put(None)
+
+    def _forget_wakes(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._wakes.get_nowait()
 
     def _wait(self, interval_s: float) -> None:
         """Return when the next pass is due."""
         varied = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
-        if self._wake.wait(interval_s * varied) and not self._is_ended:
+        try:
+            self._wakes.get(timeout=interval_s * varied)
+        except queue.Empty:
+            return
+        if not self._is_ended:
             time.sleep(_SETTLE_S)
 
     def _feed_watchdog(self) -> None:
@@ -115,11 +132,12 @@ class AgentLoop:
                 continue
             attempt = 0
             # What happened before the connection was there is not reported.
-            self._wake.set()
+            self._wake()
             closed.wait()
             self._say("the connection to libvirt ended; connecting again")
             with contextlib.suppress(libvirt.libvirtError):
                 connection.close()
+            time.sleep(_RECONNECT_S[0])
 
     def _connected(self, closed: threading.Event) -> Any:
         """Return a connection on which guests' starts and ends are reported.
@@ -138,7 +156,7 @@ class AgentLoop:
         connection.domainEventRegisterAny(
             None,
             libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-            lambda *_arguments: self._wake.set(),
+            lambda *_arguments: self._wake(),
             None,
         )
         return connection

@@ -19,6 +19,7 @@ from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
 from gpu_passthrough_plugin.model.unit import State, UnitKey
 from tests.functional.acts import Acts, Crash
 from tests.functional.hooked import AUDIO, GPU, hostdev
+from tests.functional.test_flow_gone import Full
 from tests.functional.world import (
     HOST,
     OTHER,
@@ -163,6 +164,23 @@ def test_a_guest_that_libvirt_started_before_the_hook(world: World) -> None:
     assert world.ledger.unit(UNIT).consumer == UUID
     assert world.ledger.allocation(UUID).request == HOOK_REQUEST
     power_off(world)
+    assert one_pass(world) == [GONE]
+    assert world.states() == ["free"] * 3
+
+
+def test_a_hooks_guest_that_cannot_be_kept_from_starting(
+    world: World,
+) -> None:
+    """It may start while it is released: it stays, and that is told."""
+    (record,) = world.ledger.claim_units([UNIT], UUID, HOOK_REQUEST).units
+    world.ledger.move(record, State.ACTIVE)
+    before = world.snapshot()
+    full = Full(str(world.folder / "ended"))
+    context = dataclasses.replace(world.context(), ended=full)
+    outcomes = agent.run(context, UnitCache())
+    assert summary(outcomes) == [(Case.GUEST_GONE, Act.RELEASE, Result.FAILED)]
+    assert outcomes[0].waits_for_person
+    assert world.snapshot() == before
     assert one_pass(world) == [GONE]
     assert world.states() == ["free"] * 3
 
