@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import (
     LedgerDriver,
-    LedgerSettings,
 )
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.model.address import Address
@@ -27,14 +25,6 @@ RELEASE = (
 
 
 pytest_plugins = ("tests.functional.servers.fixtures",)
-
-
-@pytest.fixture
-def ledger(database_url: str) -> Iterator[SqlLedger]:
-    opened = SqlLedger(LedgerSettings(database_url))
-    opened.sync()
-    yield opened
-    opened.close()
 
 
 def moved(

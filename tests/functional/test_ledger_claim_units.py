@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.model.unit import State, UnitKey
 from tests.functional.test_ledger import A, B, moved
 from tests.unit.allocation.build import GPU, NIC, request, unit
 
 pytest_plugins = ("tests.functional.servers.fixtures",)
-
-
-@pytest.fixture
-def ledger(database_url: str) -> Iterator[SqlLedger]:
-    opened = SqlLedger(LedgerSettings(database_url))
-    opened.sync()
-    yield opened
-    opened.close()
 
 
 def test_very_units_are_taken(ledger: SqlLedger) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 import pytest
 
@@ -21,14 +20,6 @@ A = "aaaaaaaa-0000-4000-8000-000000000001"
 B = "bbbbbbbb-0000-4000-8000-000000000002"
 C = "cccccccc-0000-4000-8000-000000000003"
 D = "dddddddd-0000-4000-8000-000000000004"
-
-
-@pytest.fixture
-def ledger(database_url: str) -> Iterator[SqlLedger]:
-    opened = SqlLedger(LedgerSettings(database_url))
-    opened.sync()
-    yield opened
-    opened.close()
 
 
 def hosts(ledger: SqlLedger, text: str = "gpu:1") -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -12,9 +12,7 @@ import pytest
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import (
     LedgerDriver,
-    LedgerSettings,
 )
-from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.unit import DeviceType, State, Unit, UnitKey
 from tests.golden import assert_golden, sections
@@ -25,14 +23,6 @@ B = "bbbbbbbb-0000-4000-8000-000000000002"
 C = "cccccccc-0000-4000-8000-000000000003"
 
 pytest_plugins = ("tests.functional.servers.fixtures",)
-
-
-@pytest.fixture
-def ledger(database_url: str) -> Iterator[SqlLedger]:
-    opened = SqlLedger(LedgerSettings(database_url))
-    opened.sync()
-    yield opened
-    opened.close()
 
 
 def error_of(action: Callable[[], object]) -> str:

@@ -22,14 +22,6 @@ MOST = 8
 INDEX = "ix_supply_card_id_place_free_host_id"
 
 
-@pytest.fixture
-def ledger(database_url: str) -> Iterator[SqlLedger]:
-    opened = SqlLedger(LedgerSettings(database_url))
-    opened.sync()
-    yield opened
-    opened.close()
-
-
 def grow(ledger: SqlLedger, hosts: range, units: int = 8) -> None:
     for number in hosts:
         name = f"h{number:04}"

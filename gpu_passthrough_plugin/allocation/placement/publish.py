@@ -64,7 +64,7 @@ class Opening:
 
 
 def publish(service: Service, publication: Publication) -> SyncReport:
-    """Make ``shown`` the inventory of its host; return what changed.
+    """Make a publication its host's inventory; return what that changed.
 
     :raises Refused: when another machine published under this host name, or
         Nova reports one of the functions.
@@ -87,14 +87,11 @@ def publish(service: Service, publication: Publication) -> SyncReport:
     highest = max(
         _highest_removed(service, host), *_counts_to_remove(fleet, plan)
     )
-    provider_generation = providers.put_inventory(
+    provider_generation = _put_host(
         service,
-        host.provider,
-        host.provider_generation,
+        host,
+        publication,
         state_counter.host_inventory(generation, highest),
-    )
-    provider_generation = providers.put_host_metadata(
-        service, host, publication, provider_generation
     )
     # Other clients may have changed units before they could notice this one.
     fleet = _read_units(service, host, publication)
@@ -118,6 +115,16 @@ def publish(service: Service, publication: Publication) -> SyncReport:
         )
     dropped = [malformed for malformed, _ in replaced]
     return plan.report(generation, events.published(plan, added, dropped))
+
+
+def _put_host(
+    service: Service, host: Host, publication: Publication, counts: Inventory
+) -> int:
+    """Write what a host's provider has; return the provider's generation."""
+    generation = providers.put_inventory(
+        service, host.provider, host.provider_generation, counts
+    )
+    return providers.put_host_metadata(service, host, publication, generation)
 
 
 def _read_units(

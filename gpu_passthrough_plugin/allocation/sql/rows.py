@@ -125,12 +125,7 @@ def _stored(rows: list[sa.Row[Any]]) -> StoredUnit:
         reason,
         traits,
     ) = row[_UNIT]
-    functions = [
-        _function(*row[_FUNCTION])
-        for row in rows
-        if row[_FUNCTION.start] is not None
-    ]
-    functions.sort(key=lambda f: f.address)
+    functions = _functions(rows)
     own_address = _address(unit_address)
     if own_address not in {f.address for f in functions if f.is_primary}:
         raise errors.Invalid(
@@ -139,7 +134,7 @@ def _stored(rows: list[sa.Row[Any]]) -> StoredUnit:
     unit = Unit(
         key=UnitKey(_text("host name", host), own_address),
         iommu_group=_number("iommu_group", iommu_group),
-        functions=tuple(functions),
+        functions=functions,
         numa_node=_number_or_none("numa_node", numa_node),
         socket=_number_or_none("socket", socket, -1),
         switch=None if switch is None else _address(switch, "switch"),
@@ -157,6 +152,16 @@ def _stored(rows: list[sa.Row[Any]]) -> StoredUnit:
         holder = "no consumer" if consumer_id is None else "a consumer"
         raise errors.Invalid(f"its state is {record.state}, with {holder}")
     return StoredUnit(unit_id, record, request)
+
+
+def _functions(rows: list[sa.Row[Any]]) -> tuple[UnitFunction, ...]:
+    """Return the functions of a unit's rows, by address."""
+    functions = [
+        _function(*row[_FUNCTION])
+        for row in rows
+        if row[_FUNCTION.start] is not None
+    ]
+    return tuple(sorted(functions, key=lambda f: f.address))
 
 
 def _malformed(rows: list[sa.Row[Any]], problem: str) -> MalformedRows:

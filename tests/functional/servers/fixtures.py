@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from gpu_passthrough_plugin.allocation.driver import LedgerSettings
+from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from tests.functional.servers.backends import Etcd, Redis, ZooKeeper
 from tests.functional.servers.databases import MariaDB, PostgreSQL
 
@@ -85,3 +87,12 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'ledger.sqlite'}"
     server: MariaDB | PostgreSQL = request.getfixturevalue(kind)
     return server.new_database()
+
+
+@pytest.fixture
+def ledger(database_url: str) -> Iterator[SqlLedger]:
+    """A ledger on each kind of database."""
+    opened = SqlLedger(LedgerSettings(database_url))
+    opened.sync()
+    yield opened
+    opened.close()
