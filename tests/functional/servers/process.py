@@ -22,6 +22,7 @@ from tests.functional.servers.loopback import free_port
 
 _START_S = 120
 _STOP_S = 60
+_PAUSE_S = 10
 _TAIL_BYTES = 4000
 
 # The kernel kills a server when the *thread* that started it ends; this
@@ -124,9 +125,15 @@ class Server(abc.ABC):
     def pause(self) -> None:
         """Stops all of its processes where they are.
 
-        The parents first: they start no more children then.
+        The parents first: they start no more children then.  A thread that
+        runs on another processor stands still a moment after the signal,
+        and could answer until then.
         """
-        self._signal(signal.SIGSTOP)
+        stopped = self._signal(signal.SIGSTOP)
+        end = time.monotonic() + _PAUSE_S
+        while not all(map(_stands_still, stopped)):
+            assert time.monotonic() < end, f"{stopped} do not stop"
+            time.sleep(0.01)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
@@ -210,12 +217,23 @@ def _told(pid: int, number: int) -> None:
 
 
 def _is_running(pid: int) -> bool:
+    # One that nobody waits for leaves its number.
+    return _state(Path(f"/proc/{pid}")) not in "ZX"
+
+
+def _stands_still(pid: int) -> bool:
+    """Whether every thread of it is stopped, or is no more."""
+    threads = Path(f"/proc/{pid}/task").glob("*")
+    return all(_state(thread) in "TtZX" for thread in threads)
+
+
+def _state(folder: Path) -> str:
+    """A process's or thread's letter.  Source: proc_pid_stat(5)."""
     try:
-        told = Path(f"/proc/{pid}/stat").read_text()
+        told = (folder / "stat").read_text()
     except OSError:
-        return False
-    # One that nobody waits for leaves its number.  Source: proc_pid_stat(5).
-    return told.rpartition(")")[2].split()[0] not in "ZX"
+        return "X"
+    return told.rpartition(")")[2].split()[0]
 
 
 def _tree(pid: int) -> Iterator[int]:
