@@ -11,7 +11,7 @@
 # runs draw a few of their tests, as part of "functional" and of "lab".
 PARTS=(
     lint docs unit functional lab
-    lab-rotating
+    lab-rotating agent-faults
     ledger-sqlite ledger-mariadb ledger-postgresql ledger-placement
     enabling-killed-1 enabling-killed-2 disabling-killed-1 disabling-killed-2
 )
@@ -59,6 +59,10 @@ part() {
         TITLE="emulated hosts, the longest tests" PROFILES+=(lab)
         ARGUMENTS=("$tests" -m "lab and rotating and not campaign")
         ARGUMENTS+=(-n 2 --dist loadfile --durations 20)
+        ;;
+    agent-faults)
+        TITLE="fault campaign on a host with the agent"
+        ARGUMENTS=("$tests/test_agent_faults.py")
         ;;
     ledger-sqlite)
         TITLE="fault campaign on a ledger in SQLite"

@@ -18,7 +18,7 @@ from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.guest import LibvirtDomain
 from gpu_passthrough_plugin.model.instance import InstanceRecord, Phase
 from gpu_passthrough_plugin.model.reading import Unknown
-from gpu_passthrough_plugin.model.unit import State, UnitKey
+from gpu_passthrough_plugin.model.unit import State, Unit
 
 _SETTLED = frozenset({State.CLAIMED, State.ACTIVE})
 
@@ -45,14 +45,14 @@ class GoneInstances(NamedTuple):
 
 
 def decide(
-    observed: ObservedInstances, why_busy: Callable[[UnitKey], str]
+    observed: ObservedInstances, why_busy: Callable[[Unit], str]
 ) -> GoneInstances:
     """Sort this host's instances by whether their guests are gone.
 
     :param observed: journal, ledger and libvirt's domains; of a persistent
         domain that holds units, with ``defined_functions``.
-    :param why_busy: returns why something uses a unit's IOMMU group, or may
-        use it; "" for an idle one.  Asked only of guests that libvirt says
+    :param why_busy: returns why something uses a unit, or may use it; "" for
+        an idle one.  Asked only of guests that libvirt says
         have ended.
     """
     gone, kept = [], []
@@ -136,14 +136,14 @@ def _why_may_return(
 
 
 def _why_in_use(
-    record: InstanceRecord, why_busy: Callable[[UnitKey], str]
+    record: InstanceRecord, why_busy: Callable[[Unit], str]
 ) -> str:
     units = record.allocation.units if record.allocation else ()
-    for unit in units:
-        if unit.state is not State.CLAIMED:
-            reason = why_busy(unit.unit.key)
+    for unit_record in units:
+        if unit_record.state is not State.CLAIMED:
+            reason = why_busy(unit_record.unit)
             if reason:
-                return f"unit {unit.unit.key} may be in use: {reason}"
+                return f"unit {unit_record.unit.key} may be in use: {reason}"
     return ""
 
 

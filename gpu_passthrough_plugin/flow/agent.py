@@ -36,7 +36,7 @@ from gpu_passthrough_plugin.flow import (
     inventory,
     release,
 )
-from gpu_passthrough_plugin.flow.context import HostContext
+from gpu_passthrough_plugin.flow.context import HostContext, why_busy
 from gpu_passthrough_plugin.flow.recovery import locked_and_recovered
 from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.formats.host_devices import (
@@ -215,7 +215,7 @@ def _gone(
         domains,
     )
     judged = gone_instances.decide(
-        observed, lambda key: release.why_busy(context, key)
+        observed, lambda unit: why_busy(context, unit)
     )
     return tuple(
         GoneInstance(one.record.uuid, one.reason) for one in judged.gone

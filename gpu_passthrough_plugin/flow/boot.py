@@ -15,7 +15,11 @@ from gpu_passthrough_plugin.discovery import facts, function_bars
 from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.flow.context import HostContext, require_current
 from gpu_passthrough_plugin.flow.recovery import locked_and_recovered
-from gpu_passthrough_plugin.flow.teardown import give_back, guest_faults
+from gpu_passthrough_plugin.flow.teardown import (
+    give_back,
+    guest_faults,
+    present_rebinds,
+)
 from gpu_passthrough_plugin.formats.domain_xml import Domain
 from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.function import Rebind
@@ -83,14 +87,8 @@ def _prepare(
 ) -> tuple[Instance, Records]:
     step("prepare")
     units = _units(records)
-    bindings = context.bindings(units)
     instance = dataclasses.replace(
-        instance,
-        rebinds=assignment.rebinds(
-            units,
-            bindings,
-            host_snapshot.vfio_drivers(context.tree, bindings),
-        ),
+        instance, rebinds=present_rebinds(context, units)
     )
     context.journal.write(instance)
     records = _move(context, records, State.PREPARING)

@@ -18,6 +18,7 @@ from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Binding
+from gpu_passthrough_plugin.model.reading import MISSING
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
 if TYPE_CHECKING:
@@ -118,6 +119,21 @@ def require_current(context: HostContext, units: Collection[Unit]) -> None:
                 " see 'gpu-passthrough group list', then run"
                 " 'gpu-passthrough inventory sync'"
             )
+
+
+def why_busy(context: HostContext, unit: Unit) -> str:
+    """Return why something uses a unit, or may use it; "" for an idle one.
+
+    A function that the host does not have any more is used by nobody.  What
+    cannot be found out is a reason as well.
+    """
+    try:
+        for function in unit.functions:
+            if context.devices.identity(function.address) != MISSING:
+                context.devices.require_idle(function.address)
+    except errors.Error as error:
+        return str(error)
+    return ""
 
 
 def require_here(context: HostContext, host: str, subject: str) -> None:

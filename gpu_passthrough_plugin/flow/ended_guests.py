@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.flow import instance_sources
-from gpu_passthrough_plugin.flow.context import HostContext
+from gpu_passthrough_plugin.flow.context import HostContext, why_busy
 from gpu_passthrough_plugin.host.ended_guests import EndedGuest
 from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
 from gpu_passthrough_plugin.model.reading import Unknown, Why
@@ -139,12 +139,8 @@ def _take_up(
 
 def _busy(context: HostContext, records: Sequence[UnitRecord]) -> str:
     """Return why a unit is or may be in use; "" if none is."""
-    try:
-        for record in records:
-            context.devices.require_idle(record.unit.key.address)
-    except errors.Error as error:
-        return str(error)
-    return ""
+    reasons = (why_busy(context, record.unit) for record in records)
+    return next(filter(None, reasons), "")
 
 
 class _Libvirt:

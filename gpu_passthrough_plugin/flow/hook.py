@@ -32,6 +32,7 @@ from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.hook import HOOK_REQUEST, HookMode
+from gpu_passthrough_plugin.model.instance import Phase
 from gpu_passthrough_plugin.model.unit import State
 
 PREPARE, RELEASE, RECONNECT = "prepare", "release", "reconnect"
@@ -266,6 +267,8 @@ def _attempt(context: HookContext, guest: Guest) -> Decision:
     guest = dataclasses.replace(
         guest, is_in_journal=context.journal.has(guest.uuid)
     )
+    if guest.is_in_journal and not guest.is_running:
+        _require_booted(context, guest.uuid)
     parts = host_snapshot.read_groups(
         context.tree, context.policy, guest.functions
     )
@@ -279,6 +282,26 @@ def _attempt(context: HookContext, guest: Guest) -> Decision:
         except errors.Conflict:
             continue
     return _attempt_once(context, guest, groups, unspared)
+
+
+def _require_booted(context: HookContext, uuid: str) -> None:
+    """Raise if an instance of the journal was not about to be started.
+
+    What undoes its boot would take its functions for clean, and stop it.
+
+    :raises Refused: when a boot that began has not come to the start.
+    """
+    instance = context.journal.read(uuid)
+    if (
+        instance is not None
+        and instance.phase is Phase.BOOTING
+        and not instance.was_started
+    ):
+        raise errors.Refused(
+            "'gpu-passthrough instance boot' is at this guest, or was"
+            " interrupted; run 'gpu-passthrough instance release"
+            f" {uuid}', then start it again"
+        )
 
 
 def _attempt_once(

@@ -13,9 +13,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.compute import assignment
-from gpu_passthrough_plugin.flow import ended_guests, host_snapshot
-from gpu_passthrough_plugin.flow.context import HostContext
+from gpu_passthrough_plugin.flow import ended_guests
+from gpu_passthrough_plugin.flow.context import HostContext, why_busy
 from gpu_passthrough_plugin.flow.teardown import (
     give_back,
     guest_faults,
@@ -157,27 +156,17 @@ def _instance_of_hook(context: HostContext, uuid: str) -> Instance:
     it again meanwhile.  Units that were claimed before the guest started stay
     claimed.
     """
-    instance = Instance(uuid)
     records = context.held(uuid)
-    units = tuple(r.unit for r in records if r.state in _UNFINISHED)
-    try:
-        if any(r.state is State.PREPARING for r in records):
-            return instance
-        # Its other units as well: while it has one of them it has not ended.
-        for record in records:
-            if record.state is not State.CLAIMED:
-                context.devices.require_idle(record.unit.key.address)
-        bindings = context.bindings(units)
-        drivers = host_snapshot.vfio_drivers(context.tree, bindings)
-        rebinds = assignment.rebinds(units, bindings, drivers)
-    except errors.Error:
-        return instance
-    return dataclasses.replace(
-        instance,
-        is_stopped=True,
-        keeps_claim=context.ledger.allocation(uuid).request != HOOK_REQUEST,
-        rebinds=rebinds,
-    )
+    is_prepared = any(r.state is State.PREPARING for r in records)
+    # Its other units as well: while it has one of them it has not ended.
+    if is_prepared or any(
+        why_busy(context, record.unit)
+        for record in records
+        if record.state is not State.CLAIMED
+    ):
+        return Instance(uuid)
+    request = context.ledger.allocation(uuid).request
+    return Instance(uuid, is_stopped=True, keeps_claim=request != HOOK_REQUEST)
 
 
 def _require_same_host(

@@ -13,7 +13,11 @@ from gpu_passthrough_plugin.compute.gone_instances import (
 )
 from gpu_passthrough_plugin.compute.instances import ObservedInstances
 from gpu_passthrough_plugin.flow import instance_sources, teardown
-from gpu_passthrough_plugin.flow.context import HostContext, require_here
+from gpu_passthrough_plugin.flow.context import (
+    HostContext,
+    require_here,
+    why_busy,
+)
 from gpu_passthrough_plugin.flow.recovery import locked_and_recovered
 from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.instance import (
@@ -22,7 +26,7 @@ from gpu_passthrough_plugin.model.instance import (
     Phase,
 )
 from gpu_passthrough_plugin.model.reading import Unknown
-from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
+from gpu_passthrough_plugin.model.unit import State, UnitRecord
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.host.hypervisor import Hypervisor
@@ -185,19 +189,9 @@ def _judged(context: HostContext) -> GoneInstances:
                 f"which guests are gone is unknown: {unread.detail}"
             )
 
-    return gone_instances.decide(observed, lambda key: why_busy(context, key))
-
-
-def why_busy(context: HostContext, key: UnitKey) -> str:
-    """Return why something uses a unit's IOMMU group; "" for an idle one.
-
-    What cannot be found out is a reason as well.
-    """
-    try:
-        context.devices.require_idle(key.address)
-    except errors.Error as error:
-        return str(error)
-    return ""
+    return gone_instances.decide(
+        observed, lambda unit: why_busy(context, unit)
+    )
 
 
 def _observed(context: HostContext) -> ObservedInstances:
@@ -241,7 +235,8 @@ def _give_back(
         instance = Instance(uuid)
         context.say(
             f"instance {uuid} is not in the journal: the former drivers of"
-            " its functions are unknown, so they stay on vfio-pci"
+            " its functions are unknown; they keep those that they are on once"
+            " the guest has ended"
         )
     teardown.give_back(
         context,

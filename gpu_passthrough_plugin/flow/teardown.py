@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import uuid as uuids
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
@@ -18,6 +19,7 @@ from gpu_passthrough_plugin.formats.host_devices import (
     host_functions,
 )
 from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.function import Rebind
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
@@ -133,6 +135,7 @@ def give_back(
         context.move(uuid, state, State.RELEASING)
     if hypervisor:
         done += _stop_own(context, hypervisor, instance, stop_timeout_s)
+    instance = _with_rebinds(context, instance)
     context.move(uuid, State.RELEASING, State.SANITISING)
     for record in context.held(uuid):
         if record.state is State.CLAIMED:
@@ -152,6 +155,43 @@ def give_back(
             done += _free(context, instance, record)
     context.journal.remove(uuid)
     return tuple(done)
+
+
+def _with_rebinds(context: HostContext, instance: Instance) -> Instance:
+    """Note how functions are bound that the journal does not have yet.
+
+    The journal does not have a guest that libvirt started, or whose row came
+    back with an older copy of the ledger.  Its guest has ended: libvirt has
+    returned to their drivers what it had bound itself, and a reset takes
+    them from there.
+    """
+    noted = {rebind.address for rebind in instance.rebinds}
+    rebinds: list[Rebind] = []
+    for record in context.held(instance.uuid):
+        if record.state is State.CLAIMED or noted & _functions([record]):
+            continue
+        # Of one that is gone, the check of its unit tells.
+        with contextlib.suppress(errors.ReadFailed):
+            rebinds += present_rebinds(context, [record.unit])
+    if not rebinds:
+        return instance
+    instance = dataclasses.replace(
+        instance, rebinds=(*instance.rebinds, *rebinds)
+    )
+    context.journal.write(instance)
+    return instance
+
+
+def present_rebinds(
+    context: HostContext, units: Sequence[Unit]
+) -> tuple[Rebind, ...]:
+    """Return the change to a VFIO driver from what each function is on now.
+
+    :raises ReadFailed: when the host does not have one of them.
+    """
+    bindings = context.bindings(units)
+    drivers = host_snapshot.vfio_drivers(context.tree, bindings)
+    return assignment.rebinds(units, bindings, drivers)
 
 
 def _stop_own(

@@ -21,7 +21,7 @@ from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
 from gpu_passthrough_plugin.model.instance import Phase
 from gpu_passthrough_plugin.model.unit import State
 from tests.functional.acts import Acts, Crash
-from tests.functional.hooked import AUDIO, GPU, hostdev
+from tests.functional.hooked import AUDIO, GPU, SECOND, hostdev
 from tests.functional.world import (
     OTHER,
     UUID,
@@ -174,10 +174,23 @@ def test_a_group_that_is_in_use_is_kept(world: World) -> None:
     world.kernel.held.add(place(GPU))
     assert GPU in kept(world)
     world.kernel.held.clear()
+    world.kernel.held.add(place(AUDIO))
     world.kernel.lose(place(GPU))
-    # Whether anything uses it is unknown.
     (done,) = release.release_gone(world.context())
-    assert done.is_kept and GPU in done.reason
+    assert done.is_kept and AUDIO in done.reason
+
+
+@pytest.mark.parametrize("lost", [SECOND[:1], SECOND])
+def test_what_is_no_longer_there_is_used_by_nobody(
+    world: World, lost: tuple[str, ...]
+) -> None:
+    boot(world.context(), guest(), wanted("gpu:2"))
+    world.hypervisor.destroy(UUID)
+    for function in lost:
+        world.kernel.lose(place(function))
+    (done,) = release.release_gone(world.context())
+    assert not done.is_kept
+    assert world.states() == ["free", "quarantined", "free"]
 
 
 def test_a_domain_that_may_start_again_with_its_units_is_kept(

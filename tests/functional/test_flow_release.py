@@ -356,3 +356,16 @@ def test_a_variant_of_vfio_pci_keeps_its_function(world: World) -> None:
     assert world.kernel.binding(AUDIO) == Binding("snd_hda_intel", None)
     assert sanitise(world.context(), record.unit) == ()
     assert world.kernel.binding(GPU) == variant
+
+
+def test_an_instance_of_a_restored_ledger_leaves_drivers_alone(
+    world: World,
+) -> None:
+    """Only the ledger has it, and its functions are on the host's drivers."""
+    before = world.snapshot()
+    record = world.ledger.claim(wanted(), UUID).units[0]
+    world.ledger.move(record, State.ACTIVE)
+    acts = Acts()
+    release.release(world.context(acts), UUID)
+    assert acts.done.count("rebind") == 4 and "reset" in acts.done
+    assert world.snapshot() == before

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from tests.trees import software
 from tests.trees.host import Host
@@ -18,22 +18,40 @@ _NOTES = (
     "subsystem ids, BARs, ACPI tables beside DMAR, and group numbers other",
     "than the three. Functions that the story does not need are left out.",
 )
-_CARDS = (
-    ("0000:06:00", "0000:00:02.0", 18, 0),
-    ("0000:82:00", "0000:80:02.0", 38, 1),
-    ("0000:83:00", "0000:80:03.0", 39, 1),
+
+
+class Card(NamedTuple):
+    """A card with two functions.
+
+    :param ids: of each of them, as lspci prints them.
+    """
+
+    slot: str
+    port: str
+    group: int
+    node: int
+    ids: tuple[str, str] = ("10de:1430", "10de:0fba")
+
+
+CARDS = (
+    Card("0000:06:00", "0000:00:02.0", 18, 0),
+    Card("0000:82:00", "0000:80:02.0", 38, 1),
+    Card("0000:83:00", "0000:80:03.0", 39, 1),
 )
 _MIB = 1 << 20
 _RELEASE = "3.10.0-514.el7.x86_64"
 _TABLES = ("APIC", "DSDT", "FACP", "MCFG", "SLIT", "SRAT", "SSDT")
 
 
-def seed() -> Host:
-    """The host, described."""
+def seed(cards: Sequence[Card] = CARDS) -> Host:
+    """The host, described.
+
+    :param cards: those that are in it.
+    """
     host = Host(_RELEASE)
     for note in _NOTES:
         host.note(note)
-    _described(host)
+    _described(host, cards)
     _software(host, sorted((*_TABLES, "DMAR")), ("dmar0", "dmar1"))
     return host
 
@@ -72,11 +90,11 @@ class _Ungrouped(Host):
         )
 
 
-def _described(host: Host) -> None:
+def _described(host: Host, cards: Sequence[Card] = CARDS) -> None:
     sata = _chipset(host)
     _ports(host)
-    for card, port, group, node in _CARDS:
-        _card(host, card, port, group, node)
+    for card in cards:
+        _card(host, card)
     _network(host)
     _disks(host, sata)
 
@@ -130,14 +148,15 @@ def _ports(host: Host) -> None:
         )  # fmt: skip
 
 
-def _card(host: Host, card: str, port: str, group: int, node: int) -> None:
+def _card(host: Host, card: Card) -> None:
+    slot, port, group, node, (display, audio) = card
     host.function(
-        f"{card}.0", "10de:1430", "030000", under=port, group=group,
+        f"{slot}.0", display, "030000", under=port, group=group,
         node=node, driver="vfio-pci", subsystem="10de:1190", revision=0xA1,
         bars=(16 * _MIB, 256 * _MIB, 32 * _MIB, 128), vga=False,
     )  # fmt: skip
     host.function(
-        f"{card}.1", "10de:0fba", "040300", under=port, group=group,
+        f"{slot}.1", audio, "040300", under=port, group=group,
         node=node, driver="vfio-pci", subsystem="10de:1190", revision=0xA1,
         bars=(16384,),
     )  # fmt: skip

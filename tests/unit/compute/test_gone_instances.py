@@ -15,7 +15,7 @@ from gpu_passthrough_plugin.model.guest import NOT_READ, GuestState
 from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
 from gpu_passthrough_plugin.model.instance import Phase
 from gpu_passthrough_plugin.model.reading import Unknown, Why
-from gpu_passthrough_plugin.model.unit import State, UnitKey
+from gpu_passthrough_plugin.model.unit import State, Unit, UnitKey
 from tests.golden import assert_golden, sections
 from tests.unit.compute.observed import (
     GPU,
@@ -35,12 +35,12 @@ HOOK = allocation(request=HOOK_REQUEST)
 UNREAD = Unknown(Why.UNREADABLE, "cannot read the journal")
 
 
-def idle(_key: UnitKey) -> str:
+def idle(_unit: Unit) -> str:
     return ""
 
 
-def busy(key: UnitKey) -> str:
-    return f"the group of {key.address} is held"
+def busy(unit: Unit) -> str:
+    return f"the group of {unit.key.address} is held"
 
 
 GONE = {
@@ -122,8 +122,8 @@ def test_groups_are_asked_only_where_libvirt_says_that_the_guest_ended() -> (
     """Opening a group would disturb a guest that starts."""
     looked_at: list[UnitKey] = []
 
-    def note(key: UnitKey) -> str:
-        looked_at.append(key)
+    def note(unit: Unit) -> str:
+        looked_at.append(unit.key)
         return ""
 
     for seen in KEPT.values():

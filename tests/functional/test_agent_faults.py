@@ -1,0 +1,361 @@
+"""Hosts on which everything happens in a random order, and one pass after it.
+
+What is drawn, the seed draws again.  Commands, the libvirt hook and the agent
+are killed at random acts, refused one, or lose the ledger or the disk in the
+middle; guests end unnoticed, the host loses its power, cards die, are
+swapped and renumbered, and the ledger is restored from an older copy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.agent.finding import Case
+from gpu_passthrough_plugin.flow import agent, inventory, release
+from gpu_passthrough_plugin.flow.agent import UnitCache
+from gpu_passthrough_plugin.flow.boot import boot
+from gpu_passthrough_plugin.flow.recovery import locked_and_recovered
+from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.instance import Phase
+from gpu_passthrough_plugin.model.unit import State, UnitRecord
+from tests.functional.acts import Acts, Crash
+from tests.functional.faults.host_world import HostWorld
+from tests.functional.lab import campaign
+from tests.functional.world import guest, wanted
+from tests.trees import seed
+
+pytestmark = pytest.mark.campaign
+
+_RUNS = 600
+_DRAWN_RUNS = 30
+_STEPS = 8
+# Acts of the longest command, a release of two units.
+_ACTS = 16
+_INSTANCES = tuple(
+    f"{number:08x}-8d1f-4c8e-9a57-0d6b6e0f4a11" for number in range(1, 5)
+)
+# What one pass leaves, and a person does something about.
+_EXPLAINED = {
+    State.CLAIMED: Case.CLAIM_WITHOUT_GUEST,
+    State.QUARANTINED: Case.QUARANTINED,
+}
+_NOT_WHOLE = (Case.UNIT_MISSING, Case.PARTIAL_GROUP, Case.GUEST_CONFLICT)
+# No such card is asked for.
+_OTHER_IDS = ("10de:13ba", "10de:0fbc")
+
+
+class Run:
+    """One host, and what happens to it.
+
+    :ivar told: the events, for the message of a rule that is broken.
+    """
+
+    def __init__(self, world: HostWorld, chance: random.Random) -> None:
+        self.world, self.chance = world, chance
+        self.told: list[str] = []
+        self.totals: Counter[str] = Counter()
+        self._events: tuple[tuple[int, Callable[[], str]], ...] = (
+            (6, self._boot),
+            (4, self._release),
+            (3, self._hook_start),
+            (4, self._guest_ends),
+            (2, self._power_cut),
+            (1, self._rebuilt),
+            (1, self._card_dies),
+            (1, self._ledger_saved),
+            (1, self._ledger_restored),
+            (2, self._agent_dies),
+            (1, self._recovered),
+            (1, self._libvirt_silent),
+            (1, self._person),
+            (1, self._clock_jumps),
+        )
+
+    def go(self) -> None:
+        for _ in range(_STEPS):
+            weights = [weight for weight, _ in self._events]
+            names = [event for _, event in self._events]
+            (event,) = self.chance.choices(names, weights)
+            self.told.append(event())
+            self.totals[event.__name__.strip("_")] += 1
+            if self.chance.random() < 0.7:
+                self._settle()
+        self._settle()
+
+    # Events.
+
+    def _boot(self) -> str:
+        uuid = self.chance.choice(_INSTANCES)
+        request = self.chance.choice(("gpu:1", "gpu:1", "gpu:2"))
+        return self._command(
+            f"boot {uuid[:8]} {request}",
+            lambda acts, answers: boot(
+                self.world.acting(acts, answers),
+                guest(uuid, uuid),
+                wanted(request),
+            ),
+        )
+
+    def _release(self) -> str:
+        uuid = self.chance.choice(_INSTANCES)
+        return self._command(
+            f"release {uuid[:8]}",
+            lambda acts, answers: release.release(
+                self.world.acting(acts, answers), uuid
+            ),
+        )
+
+    def _recovered(self) -> str:
+        def recover(acts: Acts, answers: int | None) -> None:
+            with locked_and_recovered(self.world.acting(acts, answers)):
+                pass
+
+        return self._command("recover", recover)
+
+    def _agent_dies(self) -> str:
+        return self._command(
+            "agent",
+            lambda acts, answers: agent.run(
+                self.world.acting(acts, answers), UnitCache()
+            ),
+        )
+
+    def _hook_start(self) -> str:
+        uuid = self.chance.choice(_INSTANCES)
+        card = self.chance.choice(self.world.cards)
+        functions = [f for f in self.world.shown() if self._is_of(f, card)]
+        if uuid in self.world.running() or self.world.used() & set(functions):
+            return "libvirt starts nothing"
+        dies = self.chance.random() < 0.2
+        return self._command(
+            f"libvirt starts {uuid[:8]} with {card.slot}{' and dies' * dies}",
+            lambda acts, _answers: self.world.libvirt_starts(
+                uuid, functions, acts, dies
+            ),
+        )
+
+    @staticmethod
+    def _is_of(function: object, card: seed.Card) -> bool:
+        return str(function).startswith(f"{card.slot}.")
+
+    def _guest_ends(self) -> str:
+        running = sorted(self.world.running())
+        if not running:
+            return "no guest ends"
+        uuid = self.chance.choice(running)
+        is_told = self.chance.random() < 0.7
+        answers = self.chance.choice((None, None, 0, 1, 2, 3))
+        self.world.ends(uuid, answers, is_told=is_told)
+        told = f"told, {answers} answers" if is_told else "unnoticed"
+        return f"guest {uuid[:8]} ends, {told}"
+
+    def _power_cut(self) -> str:
+        self.world.loses_power()
+        return "power cut"
+
+    def _rebuilt(self) -> str:
+        cards = list(seed.CARDS)
+        number = self.chance.randrange(3)
+        how = self.chance.choice(("as it was", "renumbered", "swapped", "out"))
+        if how == "renumbered":
+            cards[number] = cards[number]._replace(group=50 + number)
+        elif how == "swapped":
+            cards[number] = cards[number]._replace(ids=_OTHER_IDS)
+        elif how == "out":
+            del cards[number]
+        self.world.is_rebuilt(cards)
+        return f"card {number} {how}"
+
+    def _card_dies(self) -> str:
+        function = self.chance.choice(sorted(self.world.shown()))
+        self.world.dies(function)
+        return f"{function} dies"
+
+    def _ledger_saved(self) -> str:
+        self.world.saves_ledger()
+        return "ledger saved"
+
+    def _ledger_restored(self) -> str:
+        self.world.restores_ledger()
+        return "ledger restored"
+
+    def _libvirt_silent(self) -> str:
+        agent.run(self.world.silent_libvirt(), UnitCache())
+        return "a pass without libvirt"
+
+    def _person(self) -> str:
+        """Does what the messages of a quarantine advise."""
+        done = []
+        for record in self.world.ledger.records(states=(State.QUARANTINED,)):
+            key = record.unit.key
+            try:
+                inventory.clear(self.world.acting(Acts()), key)
+                done.append(f"{key} cleared")
+            except errors.Error as error:
+                done.append(str(error))
+        return f"a person: {done}"
+
+    def _clock_jumps(self) -> str:
+        by, right = self.chance.choice((-3600, 3600)), time.time
+        with mock.patch("time.time", lambda: right() + by):
+            return f"clock {by:+} s, {self._boot()}, {self._agent_dies()}"
+
+    def _command(
+        self, name: str, run: Callable[[Acts, int | None], object]
+    ) -> str:
+        """Run something that acts, perhaps in trouble; return what it said."""
+        trouble, acts, answers = self._trouble()
+        try:
+            run(acts, answers)
+            said = "done"
+        except Crash as crash:
+            said = f"killed at {crash}"
+            self.totals["killed"] += 1
+        except errors.Error as error:
+            said = str(error)
+            self.totals["refused or failed"] += 1
+        # Another process opens it next.
+        self.world.ledger.close()
+        return f"{name} ({trouble}): {said}"
+
+    def _trouble(self) -> tuple[str, Acts, int | None]:
+        at = self.chance.randint(1, _ACTS)
+        match self.chance.randrange(8):
+            case 0 | 1 | 2:
+                does_it = self.chance.random() < 0.5
+                acts = Acts(crash_at=at, does_it=does_it)
+                return f"killed at {at}, {does_it}", acts, None
+            case 3:
+                return f"refused at {at}", Acts(fail_at=at), None
+            case 4:
+                return "disk full", Acts(before=_full(at)), None
+            case 5:
+                answers = self.chance.randrange(2 * _ACTS)
+                return f"ledger gone after {answers}", Acts(), answers
+        return "no trouble", Acts(), None
+
+    # What must hold.
+
+    def _settle(self) -> None:
+        """One pass, and the rules."""
+        world = self.world
+        untouched = set(world.running()) - world.unfinished()
+        outcomes = world.passed()
+        for outcome in outcomes:
+            self.totals[f"{outcome.finding.case}: {outcome.result}"] += 1
+        self.told.append(f"pass: {[_short(o) for o in outcomes]}")
+        assert untouched <= set(world.running()), "a guest was stopped"
+        self._require_settled()
+
+    def _require_settled(self) -> None:
+        world = self.world
+        again = agent.run(world.acting(Acts()), world.cache, is_dry=True)
+        planned = [_short(o) for o in again if o.finding.has_act]
+        assert not planned, f"one pass left {planned}"
+        told = {(o.finding.case, o.finding.subject) for o in again}
+        records = world.ledger.records()
+        for record in records:
+            if record.state is State.FREE:
+                self._require_clean(record)
+            elif record.state is State.ACTIVE:
+                self._require_whole(record, told)
+            else:
+                case = _EXPLAINED.get(record.state)
+                assert (case, str(record.unit.key)) in told, (
+                    f"{record.unit.key} is {record.state}, and nobody says why"
+                )
+        holders = {record.consumer for record in records}
+        for instance in world.journal.instances():
+            assert instance.phase in (Phase.ACTIVE, Phase.QUARANTINED)
+            if instance.phase is Phase.ACTIVE:
+                assert instance.uuid in holders, f"only here: {instance}"
+
+    def _require_clean(self, record: UnitRecord) -> None:
+        """What is offered is unused, was reset, and is on its driver."""
+        world, key = self.world, record.unit.key
+        functions = _functions(record)
+        assert not functions & world.used(), f"{key} is offered, and in use"
+        dirty = functions & world.kernel.dirty
+        assert not dirty, f"{key} is offered, and {dirty} was not reset"
+        self._require_restored(functions)
+
+    def _require_whole(
+        self, record: UnitRecord, told: Collection[tuple[Case, str]]
+    ) -> None:
+        """The guest that a unit is active for has all of it, or it is told."""
+        key, consumer = str(record.unit.key), record.consumer or ""
+        given = self.world.running().get(consumer, frozenset())
+        assert _functions(record) <= given or any(
+            (case, key) in told for case in _NOT_WHOLE
+        ), f"{key} is active for {consumer}, which has {given}"
+
+    def _require_restored(self, functions: Iterable[Address]) -> None:
+        kernel, first = self.world.kernel, self.world.first
+        for function in functions:
+            if function in kernel._bindings:
+                now = kernel.binding(function)
+                assert now == first[function], f"{function} is on {now}"
+
+
+def _full(at: int) -> Callable[[str], None]:
+    """Nothing is written to the disk from the nth act on."""
+    left = [at]
+
+    def before(name: str) -> None:
+        left[0] -= 1
+        if left[0] <= 0 and name == "journal":
+            raise errors.Unavailable("no space left on device")
+
+    return before
+
+
+def _functions(record: UnitRecord) -> set[Address]:
+    return {function.address for function in record.unit.functions}
+
+
+def _short(outcome: agent.Outcome) -> str:
+    finding = outcome.finding
+    return (
+        f"{finding.case} {finding.subject}: {finding.act}"
+        f" {outcome.result} {outcome.text} ({finding.detail})"
+    )
+
+
+@contextlib.contextmanager
+def _host() -> Iterator[HostWorld]:
+    with tempfile.TemporaryDirectory(prefix="gpt-faults.") as folder:
+        world = HostWorld(Path(folder))
+        try:
+            yield world
+        finally:
+            world.close()
+
+
+def test_everything_is_explained_within_one_pass() -> None:
+    totals: Counter[str] = Counter()
+    broken = []
+    runs = _RUNS if campaign.is_whole() else _DRAWN_RUNS
+    for number in range(runs):
+        name = f"{campaign.seed()} {number}"
+        with _host() as world:
+            run = Run(world, random.Random(name))  # noqa: S311 - no secret
+            try:
+                run.go()
+            except AssertionError as error:
+                told = "\n  ".join(run.told)
+                broken.append(f"run {name}: {error}\n  {told}")
+        totals += run.totals
+    print(f"\n{runs} hosts, seed {campaign.seed()}:")
+    for name, count in sorted(totals.items()):
+        print(f"  {name}: {count}")
+    assert not broken, f"{len(broken)} of {runs}:\n" + "\n".join(broken[:5])
