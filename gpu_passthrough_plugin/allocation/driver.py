@@ -106,6 +106,14 @@ class LedgerDriver(abc.ABC):
     def close(self) -> None:
         """Close all connections; any further call opens them again."""
 
+    def renew(self) -> None:
+        """Forget what was read; for who keeps a ledger open for long.
+
+        Its schema may have been upgraded meanwhile, or its file replaced.  A
+        driver may keep connections that still lead to the ledger.
+        """
+        self.close()
+
     @abc.abstractmethod
     def publish(
         self,

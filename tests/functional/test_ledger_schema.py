@@ -120,6 +120,27 @@ def test_newer(file: Path) -> None:
     assert ledger.version() == "9999"
 
 
+def test_a_kept_ledger_whose_file_is_replaced(file: Path) -> None:
+    ledger = ledger_of(file)
+    before = ledger.hosts()
+    with closing(ledger):
+        ledger.renew()
+        assert ledger.hosts() == before
+        away = file.rename(file.with_name("away.sqlite"))
+        ledger.renew()
+        with pytest.raises(errors.Unavailable, match="does not exist"):
+            ledger.hosts()
+        away.rename(file)
+        ledger.renew()
+        assert ledger.hosts() == before
+        # As another release of the product upgrades it meanwhile.
+        with closing(sqlite3.connect(file)) as other, other:
+            other.execute("UPDATE alembic_version SET version_num = '9999'")
+        ledger.renew()
+        with pytest.raises(errors.Unavailable, match="has schema 9999"):
+            ledger.hosts()
+
+
 def test_no_database(tmp_path: Path) -> None:
     file = tmp_path / "ledger.sqlite"
     file.write_text("an old recipe for plum cake, long enough to be a page\n")

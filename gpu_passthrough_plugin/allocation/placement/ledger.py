@@ -62,6 +62,9 @@ class PlacementLedger(LedgerDriver):
         self._is_checked = False
         self.service.close()
 
+    def renew(self) -> None:
+        self._is_checked = False
+
     def publish(
         self,
         host: str,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
+import pathlib
 import random
 import time
 import warnings
@@ -100,6 +102,7 @@ class Database:
             ) from error
         self.location = url.redacted(settings.connection)
         self.file = backends.sqlite_path(self.url)
+        self._opened_file: os.stat_result | None = None
         self.name = str(self.file or self.location)
 
     def read(self, work: Work[T]) -> T:
@@ -155,6 +158,14 @@ class Database:
         if engine is not None:
             engine.dispose()
 
+    def close_if_replaced(self) -> None:
+        """Close the connections to a file that is in its place no more."""
+        if self.file is None or "engine" not in self.__dict__:
+            return
+        now, before = _status(self.file), self._opened_file
+        if not (now and before and os.path.samestat(now, before)):
+            self.close()
+
     @functools.cached_property
     def engine(self) -> sa.Engine:
         """The engine; creating it waits for a server to be reachable."""
@@ -188,6 +199,8 @@ class Database:
             for name, default in _ENGINE_OPTIONS.items()
         }
         if self.url.get_backend_name() == "sqlite":
+            # Before it is opened: what replaces it later differs.
+            self._opened_file = _status(self.file) if self.file else None
             is_synchronous = bool(options["sqlite_synchronous"])
             with warnings.catch_warnings():
                 # SQLAlchemy's, of an option that pysqlite does not have.
@@ -300,6 +313,13 @@ class Database:
 
     def _number(self, name: str, default: float) -> float:
         return float(str(self._options.get(name, default)))
+
+
+def _status(file: pathlib.Path) -> os.stat_result | None:
+    try:
+        return file.stat()
+    except OSError:
+        return None
 
 
 def _normalised(given: sa.URL) -> sa.URL:

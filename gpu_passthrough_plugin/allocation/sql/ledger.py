@@ -74,6 +74,10 @@ class SqlLedger(LedgerDriver):
         self._is_version_checked = False
         self.database.close()
 
+    def renew(self) -> None:
+        self._is_version_checked = False
+        self.database.close_if_replaced()
+
     def publish(
         self,
         host: str,
