@@ -8,9 +8,12 @@ Only what differs from the pass before is printed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
+import os
+import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
@@ -18,6 +21,7 @@ from gpu_passthrough_plugin.cli import dependencies, main, output
 from gpu_passthrough_plugin.cli.command import one_line_errors
 from gpu_passthrough_plugin.cli.context import Context
 from gpu_passthrough_plugin.cli.output import say
+from gpu_passthrough_plugin.model.hook import AGENT_SOCKET
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.flow.agent import Outcome, UnitCache
@@ -129,9 +133,44 @@ def _run(words: Sequence[str]) -> int:
         on_wait=say,
     )
     context.confine(reads_only=False)
-    with alone():
+    with alone(), _answering(context, parsed.config_file) as is_lost:
         AgentLoop(Passes(parsed.config_file).run, uri, say).run()
-    return 0
+        # systemd starts it again then.
+        return int(is_lost())
+
+
+@contextlib.contextmanager
+def _answering(
+    context: Context, config_files: Sequence[str]
+) -> Iterator[Callable[[], bool]]:
+    """Answer the libvirt hook inside, where that is possible.
+
+    Give a function that returns whether that ended by itself.
+    """
+    from gpu_passthrough_plugin.cli import agent_hook, libvirt_hook
+    from gpu_passthrough_plugin.host import hook_server
+
+    options = agent_hook.options_of(config_files)
+    agent_hook.import_all(context)
+
+    def end() -> None:
+        say("the processes that answer the libvirt hook ended; ending, too")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    serving = hook_server.serving(
+        AGENT_SOCKET,
+        lambda: agent_hook.HookAnswerer(options),
+        libvirt_hook.run_detached,
+        end,
+    )
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(serving)
+        except errors.Error as error:
+            say(f"the libvirt hook does its work without this agent: {error}")
+            yield lambda: False
+            return
+        yield lambda: server.is_lost
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gpu_passthrough_plugin.discovery.pci_names import Names
     from gpu_passthrough_plugin.flow.context import HostContext
     from gpu_passthrough_plugin.flow.enablement import BootContext
+    from gpu_passthrough_plugin.flow.ledger_cache import LedgerCache
     from gpu_passthrough_plugin.flow.verification import BootEvidence
     from gpu_passthrough_plugin.host.boot.journal import JournalStore
     from gpu_passthrough_plugin.host.commands import Commands
@@ -54,6 +55,7 @@ class Context:
     :param recording: a recorded host to read instead.
     :param config_files: empty for the default file.
     :param command: its words, for the events of the ledger.
+    :param ledgers: of which the ledger is taken, where a process keeps it.
     """
 
     def __init__(
@@ -62,8 +64,10 @@ class Context:
         recording: str | None,
         config_files: Sequence[str],
         command: str = "",
+        ledgers: LedgerCache | None = None,
     ) -> None:
         self._command = command
+        self._ledgers = ledgers
         self._root = root
         self._recording = recording
         self._config_files = tuple(config_files)
@@ -153,6 +157,13 @@ class Context:
 
     @functools.cached_property
     def ledger(self) -> LedgerDriver:
+        if self._ledgers is None:
+            return self._new_ledger()
+        return self._ledgers.ledger(
+            self._command, self.settings, self._new_ledger
+        )
+
+    def _new_ledger(self) -> LedgerDriver:
         from gpu_passthrough_plugin.allocation import load
         from gpu_passthrough_plugin.allocation.driver import LedgerSettings
         from gpu_passthrough_plugin.host import actor

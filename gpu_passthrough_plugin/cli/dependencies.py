@@ -7,6 +7,7 @@ import os
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli.context import Context
 from gpu_passthrough_plugin.flow.verification import Dependency
+from gpu_passthrough_plugin.model.hook import AGENT_SOCKET
 
 
 def of_host(context: Context) -> tuple[Dependency, ...]:
@@ -62,7 +63,7 @@ def hook() -> tuple[Dependency, ...]:
 
 def _agent(context: Context) -> tuple[Dependency, ...]:
     """Return the agent as a dependency, where it has run on this host."""
-    from gpu_passthrough_plugin.host import local_lock
+    from gpu_passthrough_plugin.host import hook_socket, local_lock
 
     path = agent_lock(context.state_path)
     if not os.path.exists(path):
@@ -71,13 +72,14 @@ def _agent(context: Context) -> tuple[Dependency, ...]:
     def check() -> str:
         if not local_lock.is_held(path):
             raise errors.Unavailable("gpu-passthrough-agent does not run")
-        return local_lock.owner(path)
+        hook_socket.check(AGENT_SOCKET)
+        return f"{local_lock.owner(path)}, answers the hook at {AGENT_SOCKET}"
 
     return (
         Dependency(
             "agent",
             check,
-            "run 'systemctl start gpu-passthrough-agent'; without it, run"
+            "run 'systemctl restart gpu-passthrough-agent'; without it, run"
             " 'gpu-passthrough agent reconcile' after a guest ended by itself",
         ),
     )

@@ -11,18 +11,20 @@ import math
 import os
 import sys
 import syslog
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin.cli import main
-from gpu_passthrough_plugin.model.hook import CALLER
+from gpu_passthrough_plugin.model.hook import BEGUN, CALLER
 from gpu_passthrough_plugin.model.reading import printable
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.cli.context import Context
     from gpu_passthrough_plugin.flow.hook import HookContext
+    from gpu_passthrough_plugin.flow.ledger_cache import LedgerCache
 
-_START = "prepare"
+START = "prepare"
 # How long anything else than the ledger may take.
 _START_LIMIT_S = 30
 _COMMAND = (
@@ -32,25 +34,58 @@ _COMMAND = (
 
 
 def run() -> int:
-    """Run the hook; return its exit status.
+    """Run the hook; return its exit status."""
+    return respond(sys.argv[1:], _read_input, _own_context, _write_error)
+
+
+def _read_input() -> bytes:
+    from gpu_passthrough_plugin.formats.domain_xml import MAX_BYTES
+
+    return sys.stdin.buffer.read(MAX_BYTES + 1)
+
+
+def respond(
+    words: Sequence[str],
+    read: Callable[[], bytes],
+    open_context: Callable[[Sequence[str], str, str], HookContext],
+    write: Callable[[bytes], None],
+) -> int:
+    """Respond to one call of the hook; return its exit status.
 
     An error refuses a start.  At any other step it is only logged: libvirt
     would kill a running guest.
+
+    :param words: the hook's arguments.
+    :param read: returns the domain's XML.
+    :param open_context: is given the options, the operation and the
+        domain's name; called only for a guest with PCI functions.
+    :param write: writes a line to where libvirt reads it.
     """
-    words = sys.argv[1:]
     # libvirt's own words, of which the step and what follows say nothing.
     name, operation = (*words[-4:], "", "")[:2]
     try:
         main.open_standard_streams()
-        options, (name, operation, *_) = _split(words)
-        return _act(options, name, operation)
+        options, (name, operation, *_) = split(words)
+        from gpu_passthrough_plugin.flow import hook
+
+        return hook.act(
+            lambda: open_context(options, operation, name),
+            name,
+            operation,
+            read(),
+            write,
+        )
     except Exception as error:  # noqa: BLE001 - reported in one line
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        return _fail(f"gpu-passthrough: domain {name}: {reason}", operation)
+        line = f"gpu-passthrough: domain {name}: {reason}"
+        return _fail(line, operation, write)
 
 
-def _split(words: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """Return the options, and what libvirt gave the hook."""
+def split(words: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the options, and what libvirt gave the hook.
+
+    :raises ValueError: when that is too little.
+    """
     end = words.index("--") if "--" in words else len(words)
     if len(words[end:]) <= len(("NAME", "OPERATION")):
         raise ValueError(
@@ -60,49 +95,37 @@ def _split(words: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
     return words[:end], words[end + 1 :]
 
 
-def _fail(line: str, operation: str) -> int:
+def _fail(line: str, operation: str, write: Callable[[bytes], None]) -> int:
     """Report an error that no other code handles; return the exit status.
 
     Nothing here may fail in its turn: Python's own exit status would be 1.
     """
     text = printable(line)
-    with contextlib.suppress(OSError):
-        # What stays in a buffer makes Python fail when it ends.
-        os.write(2, f"{text}\n".encode())
-    if operation == _START:
+    write(f"{text}\n".encode())
+    if operation == START:
         return 1
     syslog.syslog(syslog.LOG_DAEMON | syslog.LOG_WARNING, text)
     return 0
 
 
-def _act(options: Sequence[str], name: str, operation: str) -> int:
-    from gpu_passthrough_plugin.flow import hook
-    from gpu_passthrough_plugin.formats.domain_xml import MAX_BYTES
-
-    text = sys.stdin.buffer.read(MAX_BYTES + 1)
-    return hook.act(
-        lambda: _context(options, operation, name), name, operation, text
-    )
+def _write_error(line: bytes) -> None:
+    with contextlib.suppress(OSError):
+        # What stays in a buffer makes Python fail when it ends.
+        os.write(2, line)
 
 
-def _context(options: Sequence[str], operation: str, name: str) -> HookContext:
-    from gpu_passthrough_plugin.cli.context import Context
-    from gpu_passthrough_plugin.flow.hook import HookContext
+def _own_context(
+    options: Sequence[str], operation: str, name: str
+) -> HookContext:
+    """Return what the hook needs that does its work in its own process."""
     from gpu_passthrough_plugin.host import hook_process
-    from gpu_passthrough_plugin.host.ended_guests import EndedGuests
-    from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 
     # Until the configuration is read, whose disk may hang.
     hook_process.kill_after(_START_LIMIT_S)
     caller = hook_process.Caller(_caller_pid(), os.getpid())
-    if operation == _START:
+    if operation == START:
         caller.end_with_it()
-    pairs = list(zip(options[::2], options[1::2], strict=True))
-    roots = [value for option, value in pairs if option == "--root"]
-    files = [value for option, value in pairs if option == "--config-file"]
-    root = roots[0] if roots else "/"
-    context = Context(root, None, files, f"hook {operation}")
-    settings = context.settings
+    context = context_of(options, operation)
 
     def within(limit_s: float, work: Callable[[], bool], late: str) -> bool:
         # Its modules are loaded here: what is limited is what may hang.
@@ -117,6 +140,55 @@ def _context(options: Sequence[str], operation: str, name: str) -> HookContext:
         hook_process.kill_after(math.ceil(limit_s) + _START_LIMIT_S)
         return hook_process.within(limit_s, close_after, late)
 
+    def hand_over(log: str, words: Sequence[str]) -> None:
+        if "ledger" in vars(context):
+            # No connection may be shared with the other process.
+            context.ledger.close()
+        run_detached(log, words)
+
+    return hook_context(
+        context,
+        name,
+        hand_over=release_by(context, options, hand_over),
+        require_caller=caller.require if operation == START else _nothing,
+        within=within,
+        age_s=_age_s(),
+    )
+
+
+def context_of(
+    options: Sequence[str],
+    operation: str,
+    ledgers: LedgerCache | None = None,
+) -> Context:
+    """Return the context of a call of the hook with these options."""
+    from gpu_passthrough_plugin.cli.context import Context
+
+    pairs = list(zip(options[::2], options[1::2], strict=True))
+    roots = [value for option, value in pairs if option == "--root"]
+    files = [value for option, value in pairs if option == "--config-file"]
+    root = roots[0] if roots else "/"
+    return Context(root, None, files, f"hook {operation}", ledgers)
+
+
+def hook_context(
+    context: Context,
+    name: str,
+    *,
+    hand_over: Callable[[str], None],
+    require_caller: Callable[[], None],
+    within: Callable[[float, Callable[[], bool], str], bool],
+    age_s: float = 0.0,
+) -> HookContext:
+    """Return what a call of the hook needs.
+
+    :param name: of the domain; what else it is given is ``HookContext``'s.
+    """
+    from gpu_passthrough_plugin.flow.hook import HookContext
+    from gpu_passthrough_plugin.host.ended_guests import EndedGuests
+    from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
+
+    settings = context.settings
     return HookContext(
         host=settings.host,
         guest_name=name,
@@ -127,9 +199,10 @@ def _context(options: Sequence[str], operation: str, name: str) -> HookContext:
         ended=EndedGuests(os.path.join(context.state_path, "ended")),
         mode=settings.hook.mode,
         wait_s=settings.hook.wait_s,
-        hand_over=_hand_over(context, options),
-        require_caller=caller.require if operation == _START else _nothing,
+        hand_over=hand_over,
+        require_caller=require_caller,
         within=within,
+        age_s=age_s,
     )
 
 
@@ -143,24 +216,42 @@ def _caller_pid() -> int:
     return int(noted) if noted.isdecimal() else os.getppid()
 
 
-def _hand_over(
-    context: Context, options: Sequence[str]
+def _age_s() -> float:
+    """Return for how long libvirt waited before, for the agent."""
+    try:
+        begun_s = float(os.environ.get(BEGUN, ""))
+    except ValueError:
+        return 0.0
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - begun_s)
+
+
+def release_by(
+    context: Context,
+    options: Sequence[str],
+    hand_over: Callable[[str, Sequence[str]], None],
 ) -> Callable[[str], None]:
-    """Return what releases an instance's units in another process."""
-    from gpu_passthrough_plugin.host.hook import detached
+    """Return what releases an instance's units in another process.
+
+    :param hand_over: has that process run a command, given its log and the
+        command's words.
+    """
 
     def start(uuid: str) -> None:
         words = [*options, "hook", "release", "--patience", "600", uuid]
-        if "ledger" in vars(context):
-            # No connection may be shared with the other process.
-            context.ledger.close()
-        detached(
-            (sys.executable, "-I", "-c", _COMMAND, *words),
-            lambda: main.main(words),
-            log=os.path.join(context.state_path, "hook.log"),
-        )
+        hand_over(os.path.join(context.state_path, "hook.log"), words)
 
     return start
+
+
+def run_detached(log: str, words: Sequence[str]) -> None:
+    """Run a command of this product in a process that outlives this one."""
+    from gpu_passthrough_plugin.host.hook import detached
+
+    detached(
+        (sys.executable, "-I", "-c", _COMMAND, *words),
+        lambda: main.main(list(words)),
+        log=log,
+    )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.formats.host_devices import host_functions
 from gpu_passthrough_plugin.host.ended_guests import EndedGuests
-from gpu_passthrough_plugin.host.hook import complain
+from gpu_passthrough_plugin.host.hook import complain, write_error
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.address import Address
@@ -46,6 +46,8 @@ _LEDGER_TRIES = 8
 RELEASE_LIMIT_S = 3
 RECONNECT_LIMIT_S = 15
 _MIN_LIMIT_S = 5
+# What is left at least of a deadline, where the agent was asked before.
+_MIN_LEFT_S = 0.5
 # The reason for which a start waits is a better message than that it is over.
 _GRACE_S = 1
 
@@ -66,6 +68,7 @@ class HookContext:
         ended, so that nobody starts the guest.
     :param within: returns what work returns, and raises an error with a text
         when it takes longer than a number of seconds.
+    :param age_s: for how long libvirt waited before, for the agent.
     """
 
     host: str
@@ -82,11 +85,18 @@ class HookContext:
         lambda _limit_s, work, _late: work()
     )
     guest_name: str = ""
+    age_s: float = 0.0
 
     @property
     def limit_s(self) -> float:
         """How long a start waits, whatever it waits for."""
         return max(self.wait_s, _MIN_LIMIT_S) + _GRACE_S
+
+    def bounded(
+        self, limit_s: float, work: Callable[[], bool], late: str
+    ) -> bool:
+        """Return what ``work`` returns; libvirt waits ``limit_s`` in all."""
+        return self.within(max(limit_s - self.age_s, _MIN_LEFT_S), work, late)
 
 
 def act(
@@ -94,6 +104,7 @@ def act(
     name: str,
     operation: str,
     text: bytes,
+    write: Callable[[bytes], None] = write_error,
 ) -> int:
     """Act on one call of the hook; return its exit status.
 
@@ -104,12 +115,14 @@ def act(
     :param name: of the domain.
     :param operation: libvirt's name of the step.
     :param text: the domain's XML.
+    :param write: writes a line to where libvirt reads it.
     """
     is_start = operation == PREPARE
     try:
         _act(make_context, operation, text)
     except (errors.Error, OSError) as error:
-        complain((f"domain {name}: {error}",), is_final=is_start)
+        line = f"domain {name}: {error}"
+        complain((line,), is_final=is_start, write=write)
         return int(is_start)
     return 0
 
@@ -136,15 +149,15 @@ def _act(
         )
     functions = {f.address: f.is_managed for f in taken.functions}
     context = make_context()
-    begun = time.monotonic()
+    begun = time.monotonic() - context.age_s
     if operation == PREPARE:
-        context.within(
+        context.bounded(
             context.limit_s,
             lambda: _prepare(context, uuid, functions, begun),
             _late(context.limit_s, " ([hook] wait_s)"),
         )
     else:
-        context.within(
+        context.bounded(
             RECONNECT_LIMIT_S,
             lambda: _reconnect(context, uuid, functions),
             _late(RECONNECT_LIMIT_S),
@@ -228,7 +241,7 @@ def _release(context: HookContext, uuid: str) -> None:
         return
     try:
         entry = context.ended.write(uuid)
-        is_needed = context.within(
+        is_needed = context.bounded(
             RELEASE_LIMIT_S,
             lambda: _begin_release(context, uuid),
             f"{_late(RELEASE_LIMIT_S)}; its units are released as soon as it"

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute.hook import installation, script
-from gpu_passthrough_plugin.host import hook, ownership
+from gpu_passthrough_plugin.host import hook, hook_client, ownership
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.model.change import Action, Write
+from gpu_passthrough_plugin.model.hook import AGENT_SOCKET
 
 STEP = "libvirt hook"
 _LIBVIRT = "/etc/libvirt"
@@ -83,9 +84,18 @@ def program(
     :param root: the folder that the host's files are below.
     """
     options = [w for path in config_files for w in ("--config-file", path)]
+    agent = AGENT_SOCKET
     if root != "/":
         options += ["--root", root]
-    return script.Program(python=python, entry=entry, options=tuple(options))
+        agent = f"{root}{AGENT_SOCKET}"
+    return script.Program(
+        python=python,
+        entry=entry,
+        options=tuple(options),
+        client=hook.client_text(),
+        answered=(hook_client.PASSED, hook_client.REFUSED),
+        agent=agent,
+    )
 
 
 def plan_install(

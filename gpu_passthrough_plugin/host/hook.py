@@ -9,6 +9,7 @@ import syslog
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 
+from gpu_passthrough_plugin.host import hook_client
 from gpu_passthrough_plugin.model.reading import printable
 
 # Source: sd_booted(3).
@@ -16,19 +17,30 @@ _BOOTED = "/run/systemd/system"
 _SYSTEMD_RUN = "/usr/bin/systemd-run"
 
 
-def complain(lines: Iterable[str], *, is_final: bool) -> None:
+def write_error(line: bytes) -> None:
+    """Write to standard error, where that is possible."""
+    with contextlib.suppress(OSError):
+        # What stays in a buffer makes Python fail when it ends.
+        os.write(2, line)
+
+
+def complain(
+    lines: Iterable[str],
+    *,
+    is_final: bool,
+    write: Callable[[bytes], None] = write_error,
+) -> None:
     """Print faults, a line each, and write them to the system's log.
 
     :param is_final: whether the hook fails, so that libvirt reports these
         lines itself; they are not written to the log then.
+    :param write: writes a line to where libvirt reads it.
     """
     for line in lines:
         text = f"gpu-passthrough: {printable(' '.join(line.split()))}"
         if not is_final:
             syslog.syslog(syslog.LOG_DAEMON | syslog.LOG_WARNING, text)
-        with contextlib.suppress(OSError):
-            # What stays in a buffer makes Python fail when it ends.
-            os.write(2, f"{text}\n".encode())
+        write(f"{text}\n".encode())
 
 
 def detached(
@@ -103,3 +115,9 @@ def caches() -> tuple[str, ...]:
     names = ("XDG_CACHE_HOME", "GPU_PASSTHROUGH_CACHE")
     folders = (os.environ.get(name, "") for name in names)
     return tuple(os.path.abspath(f) for f in folders if os.path.isabs(f))
+
+
+def client_text() -> str:
+    """Return the text of the program that asks the agent."""
+    with open(hook_client.__file__, encoding="utf-8") as file:
+        return file.read()

@@ -12,8 +12,8 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
-from typing import NamedTuple, NoReturn
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, NoReturn
 
 from gpu_passthrough_plugin import errors
 
@@ -54,11 +54,12 @@ class Caller(NamedTuple):
 
         :raises Refused: when it has ended already.
         """
-        _end_with_parent()
+        end_with_parent()
         self.require()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Have the kernel kill this process when its parent's thread ends."""
     # Without it, the caller is still compared before each change.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
@@ -116,18 +117,19 @@ def within(limit_s: float, work: Callable[[], bool], late: str) -> bool:
 def _work(hook_pid: int, writer: int, work: Callable[[], bool]) -> NoReturn:
     """Write the result of ``work``, and end; no handler of the hook's runs."""
     try:
-        _end_with_parent()
+        end_with_parent()
         null = os.open(os.devnull, os.O_RDWR)
         for number in range(3):
             os.dup2(null, number)
         if os.getppid() == hook_pid:
             with open(writer, "wb") as file:
-                file.write(json.dumps(_outcome(work)).encode())
+                file.write(json.dumps(outcome(work)).encode())
     finally:
         os._exit(0)
 
 
-def _outcome(work: Callable[[], bool]) -> dict[str, object]:
+def outcome(work: Callable[[], bool]) -> dict[str, object]:
+    """Return what ``work`` returns or raises, for ``result``."""
     try:
         return {"result": work()}
     except errors.Error as error:
@@ -175,6 +177,14 @@ def _result(text: bytes) -> bool:
         raise errors.Unavailable(
             "the process that asks the ledger died; see the kernel's log"
         ) from error
+    return result(document)
+
+
+def result(document: Mapping[str, Any]) -> bool:
+    """Return what an ``outcome`` has, or raise its error.
+
+    :raises Error: that ``work`` raised, or that stands for it.
+    """
     if "error" not in document:
         return bool(document["result"])
     raise getattr(errors, document["error"])(document["text"])

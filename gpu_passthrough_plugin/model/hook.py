@@ -16,6 +16,17 @@ CALLER = "GPU_PASSTHROUGH_CALLER"
 """
 
 
+BEGUN = "GPU_PASSTHROUGH_BEGUN"
+"""The environment variable with when the script began to ask the agent.
+
+By the clock of ``/proc/uptime``; only where the agent did not answer.
+"""
+
+AGENT_SOCKET = "/run/gpu-passthrough/agent.sock"
+"""Where the agent answers the hook; a containerised libvirt sees its folder.
+"""
+
+
 class HookMode(enum.StrEnum):
     """Which functions of a group a guest has to take.
 

@@ -22,9 +22,12 @@ from gpu_passthrough_plugin.cli import libvirt_hook
 from gpu_passthrough_plugin.compute.hook import script
 from gpu_passthrough_plugin.discovery.host_tree import HostTree
 from gpu_passthrough_plugin.flow import hook_install, host_snapshot
+from gpu_passthrough_plugin.host import hook, hook_client
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
+from gpu_passthrough_plugin.model.hook import AGENT_SOCKET
+from gpu_passthrough_plugin.model.unit import State
 from tests.trees.host import Host
 from tests.trees.seed import seed
 
@@ -38,6 +41,22 @@ COMMAND = (
     "import sys; from gpu_passthrough_plugin.cli.main import main;"
     " sys.exit(main())",
 )
+# The part of the agent that answers, until its standard input ends.
+ANSWERS = """
+import sys
+from gpu_passthrough_plugin.cli import agent_hook, libvirt_hook
+from gpu_passthrough_plugin.host import hook_server
+path, *options = sys.argv[1:]
+agent_hook.import_all(libvirt_hook.context_of(options, "prepare"))
+with hook_server.serving(
+    path,
+    lambda: agent_hook.HookAnswerer(options),
+    libvirt_hook.run_detached,
+    lambda: None,
+):
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
 Ended = subprocess.CompletedProcess[str]
 
 
@@ -86,6 +105,38 @@ def installation() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
+_GIVEN_BACK = (State.ACTIVE, State.RELEASING, State.SANITISING, State.FREE)
+
+
+class Agent:
+    """An agent that answers the hook.
+
+    :ivar errors: what it printed, when it has ended.
+    """
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.pid = process.pid
+        self.errors = ""
+
+    def processes(self) -> list[int]:
+        """The process that accepts, and its workers."""
+        accepting = _children(self.pid)
+        return accepting + [w for pid in accepting for w in _children(pid)]
+
+    def cpu_s(self) -> float:
+        """CPU seconds that these processes have taken."""
+        ticks = 0
+        for pid in self.processes():
+            text = Path(f"/proc/{pid}/stat").read_text()
+            ticks += sum(map(int, text.rpartition(")")[2].split()[11:13]))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _children(pid: int) -> list[int]:
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(word) for word in path.read_text().split()]
+
+
 class HookedHost:
     """The host of the seed below a folder, unless it is another.
 
@@ -118,6 +169,49 @@ class HookedHost:
         )
         ledger.close()
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What the hook is installed with."""
+        config, root = str(self.config), str(self.root)
+        return ("--config-file", config, "--root", root)
+
+    @property
+    def socket(self) -> Path:
+        """Where the agent answers the hook of this host."""
+        return Path(f"{self.root}{AGENT_SOCKET}")
+
+    @contextmanager
+    def agent(self, prelude: str = "", *words: str) -> Iterator[Agent]:
+        """Answer the hook inside, as the agent does.
+
+        :param prelude: Python that is run before.
+        :param words: arguments that it removes.
+        """
+        argv = (
+            *(sys.executable, "-c", prelude + ANSWERS, *words),
+            *(str(self.socket), *self.options),
+        )
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            argv, stdin=pipe, stdout=pipe, stderr=pipe, text=True
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            agent = Agent(process)
+            try:
+                yield agent
+            finally:
+                _, agent.errors = process.communicate()
+
+    def free(self, uuid: str) -> None:
+        """Free what a guest has, as when that was released."""
+        ledger = self.ledger()
+        for record in ledger.allocation(uuid).units:
+            for state in _GIVEN_BACK[_GIVEN_BACK.index(record.state) + 1 :]:
+                record = ledger.move(record, state)
+        ledger.close()
+        (self.state / "ended" / uuid).unlink(missing_ok=True)
+
     def configure(self, more: str = "") -> None:
         self.config.write_text(
             f"[DEFAULT]\nhost = {HOST}\nstate_path = {self.state}\n{more}"
@@ -135,15 +229,15 @@ class HookedHost:
             text=True,
         )
 
-    def install(self) -> None:
+    def install(self, python: str = sys.executable) -> None:
         """Put the hook in place, wherever this Python is installed."""
         program = script.Program(
-            python=sys.executable,
+            python=python,
             entry=libvirt_hook.__file__,
-            options=(
-                *("--config-file", str(self.config)),
-                *("--root", str(self.root)),
-            ),
+            options=self.options,
+            client=hook.client_text(),
+            answered=(hook_client.PASSED, hook_client.REFUSED),
+            agent=str(self.socket),
         )
         files = Files(str(self.root))
         change = hook_install.plan_install(files, program, None)

@@ -1,7 +1,8 @@
 """The shell script that libvirt runs as its hook.
 
 A guest without PCI functions is let through without Python, which the
-script runs only if the domain's XML may have such a function.
+script runs only if the domain's XML may have such a function.  The agent is
+asked first, by a small program of the system's own Python.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import shlex
 
 from gpu_passthrough_plugin.formats.domain_xml import MAX_BYTES
 from gpu_passthrough_plugin.formats.host_devices import QEMU_NAMESPACE
-from gpu_passthrough_plugin.model.hook import CALLER
+from gpu_passthrough_plugin.model.hook import AGENT_SOCKET, BEGUN, CALLER
 
 FOLDER = "/etc/libvirt/hooks/qemu.d"
 """Source: libvirt, hooks.html (since 6.5.0 every program in it)."""
@@ -32,6 +33,7 @@ _TEXT = """\
 # libvirt runs this at each step of a guest's life, and waits for it.
 PYTHON={python}
 ENTRY={entry}
+AGENT={agent}
 
 case $2/$3 in
 prepare/begin | release/end | reconnect/begin) ;;
@@ -62,6 +64,23 @@ passes() {{
 
 if passes "$xml"; then
     exit 0
+fi
+
+# The agent has everything loaded, and answers at once.  Where it does not,
+# or is not there, the same is done here.
+client={client}
+if [ -S "$AGENT" ] && command -v python3 >/dev/null; then
+    {{ read -r begun _ </proc/uptime; }} 2>/dev/null || begun=
+    python3 -I -S -c "$client" "$AGENT" "${caller}"{options} -- "$@" \\
+        3>&2 2>/dev/null <<XML
+$xml
+XML
+    case $? in
+    {passed}) exit 0 ;;
+    {refused}) exit 1 ;;
+    esac
+    {begun}=$begun
+    export {begun}
 fi
 
 complain() {{
@@ -108,7 +127,8 @@ open_to_others() {{
 operation=$2
 fault=
 if ! [ -x "$PYTHON" ] || ! [ -e "$ENTRY" ]; then
-    fault="$PYTHON or $ENTRY is gone; install the product again and run"
+    fault="gpu-passthrough-agent does not answer at $AGENT, and $PYTHON or \\
+$ENTRY is not here; start the agent, or install the product again and run"
 else
     fault=$(open_to_others 2>&1 | sed 1q)
     fault=${{fault:+$fault; install the product for root alone and run}}
@@ -148,11 +168,17 @@ class Program:
     :param python: the interpreter, by its absolute path.
     :param entry: the file of ``MODULE``.
     :param options: of the command.
+    :param client: the text of the program that asks the agent.
+    :param answered: its exit statuses when the guest passed, or was refused.
+    :param agent: the agent's socket.
     """
 
     python: str
     entry: str
     options: tuple[str, ...]
+    client: str = ""
+    answered: tuple[int, int] = (70, 71)
+    agent: str = AGENT_SOCKET
 
 
 def script(program: Program) -> bytes:
@@ -163,6 +189,11 @@ def script(program: Program) -> bytes:
         options="".join(f" {shlex.quote(word)}" for word in program.options),
         module=MODULE,
         caller=CALLER,
+        begun=BEGUN,
+        agent=shlex.quote(program.agent),
+        client=shlex.quote(program.client),
+        passed=program.answered[0],
+        refused=program.answered[1],
         most=MAX_BYTES,
         qemu=QEMU_NAMESPACE.partition("//")[2],
     ).encode()
