@@ -55,8 +55,8 @@ def test_the_hook_is_measured() -> None:
     )
     assert done.returncode == 0, done.stderr
     _, *lines = done.stdout.splitlines()
-    assert len(lines) == 7
-    assert sum("met" in line for line in lines) == 4
+    assert len(lines) == 10
+    assert sum("met" in line for line in lines) == 7
 
 
 def test_a_pass_of_the_agent_is_measured() -> None:
