@@ -15,7 +15,7 @@ from gpu_passthrough_plugin.agent.observation import (
 )
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
-from gpu_passthrough_plugin.model.instance import Phase
+from gpu_passthrough_plugin.model.instance import INTERRUPTED, Phase
 from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.model.unit import (
     State,
@@ -23,8 +23,8 @@ from gpu_passthrough_plugin.model.unit import (
     UnitRecord,
 )
 
+_SETTLED = (Phase.ACTIVE, Phase.ATTACHED)
 _UNFINISHED = (State.PREPARING, State.RELEASING, State.SANITISING)
-_INTERRUPTED = (Phase.BOOTING, Phase.RELEASING)
 
 
 def reconcile(observed: Observation) -> tuple[Finding, ...]:
@@ -56,7 +56,7 @@ def _interrupted(observed: Observation) -> Iterator[Finding]:
     """
     named = set()
     for instance in observed.instances:
-        if instance.phase in _INTERRUPTED:
+        if instance.phase in INTERRUPTED:
             named.add(instance.uuid)
             yield Finding(
                 Case.INTERRUPTED,
@@ -209,9 +209,10 @@ def _lost(observed: Observation) -> Iterator[Finding]:
     """
     held = {record.consumer for record in observed.listing.records}
     for instance in observed.instances:
-        if instance.phase is not Phase.ACTIVE or instance.uuid in held:
+        if instance.phase not in _SETTLED or instance.uuid in held:
             continue
         addresses = {rebind.address for rebind in instance.rebinds}
+        addresses |= instance.defined_functions
         free = tuple(
             record.unit.key
             for record in observed.listing.records
@@ -232,12 +233,20 @@ def _lost(observed: Observation) -> Iterator[Finding]:
 
 
 def _claims(observed: Observation) -> Iterator[Finding]:
-    """Yield claims of which no guest runs: they stay."""
+    """Yield claims of which no guest runs: they stay.
+
+    Without those of defined domains, which are to last.
+    """
     if isinstance(observed.guests, Unknown):
         return
-    running = {guest.uuid for guest in observed.guests}
+    expected = {guest.uuid for guest in observed.guests}
+    expected |= {
+        instance.uuid
+        for instance in observed.instances
+        if instance.phase is Phase.ATTACHED
+    }
     for record in observed.listing.records:
-        if record.state is State.CLAIMED and record.consumer not in running:
+        if record.state is State.CLAIMED and record.consumer not in expected:
             yield Finding(
                 Case.CLAIM_WITHOUT_GUEST,
                 str(record.unit.key),

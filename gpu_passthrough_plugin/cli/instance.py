@@ -17,13 +17,15 @@ from gpu_passthrough_plugin.model.unit import State
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.flow.context import HostContext
     from gpu_passthrough_plugin.flow.release import Release
+    from gpu_passthrough_plugin.model.allocation import Allocation
     from gpu_passthrough_plugin.model.instance import (
         InstanceRecord,
         NamedInstance,
     )
+    from gpu_passthrough_plugin.model.unit import Unit
 
 COLUMNS = ("Instance", "Name", "Host", "Units", "State")
-RECORD_COLUMNS = (*COLUMNS, "Guest", "Since", "By")
+RECORD_COLUMNS = (*COLUMNS, "Guest", "Since", "By", "Definition")
 RELEASE_COLUMNS = (*COLUMNS, "Action", "Reason")
 _NOT_IN_LEDGER = "not in the ledger"
 
@@ -71,6 +73,7 @@ def _row(record: InstanceRecord) -> tuple[object, ...]:
         str(record.guest),
         since,
         record.claimed_by,
+        record.definition,
     )
 
 
@@ -121,8 +124,8 @@ class InstanceShow(Shower):
 class InstanceBoot(Shower):
     """Claim units, start a guest with them, and check the guest.
 
-    The guest is transient: libvirt forgets it when it, or the host, goes down.
-    A step that fails rolls back the steps before it.
+    Without --define the guest is transient: libvirt forgets it when it, or
+    the host, goes down. A step that fails rolls back the steps before it.
     """
 
     column_names = COLUMNS
@@ -135,6 +138,23 @@ class InstanceBoot(Shower):
             help="file with libvirt's domain XML",
         )
         allocation.add_request(parser)
+        parser.add_argument(
+            "--define",
+            action="store_true",
+            help="define the domain in libvirt, with its units: it can be"
+            " started again, and keeps its claim until it is detached or"
+            " released",
+        )
+        parser.add_argument(
+            "--autostart",
+            action="store_true",
+            help="define the domain, and have libvirt start it with the host",
+        )
+        parser.add_argument(
+            "--dry-run",
+            action="store_true",
+            help="show which units would be taken, and change nothing",
+        )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
@@ -147,17 +167,51 @@ class InstanceBoot(Shower):
         request = allocation.read_request(
             context, parsed_args, domain.numa_nodes
         )
-        booted = boot.boot(context.host_context, domain, request)
-        units = tuple(str(r.unit.key.address) for r in booted.units)
-        states = ",".join(booted.states)
-        values = (booted.consumer, domain.name, booted.host, units, states)
-        return self.fields(dict(zip(COLUMNS, values, strict=True)))
+        keeping = boot.Keeping.TRANSIENT
+        if parsed_args.autostart:
+            keeping = boot.Keeping.AUTOSTARTED
+        elif parsed_args.define:
+            keeping = boot.Keeping.DEFINED
+        host = context.host_context
+        if parsed_args.dry_run:
+            planned = boot.plan(host, domain, request, keeping)
+            say(f"nothing was changed; {_BOOT_PLANS[keeping.name]}")
+            return self.fields(planned_fields(host, domain.name, *planned))
+        booted = boot.boot(host, domain, request, keeping)
+        return self.fields(allocation_fields(domain.name, booted))
+
+
+_BOOT_PLANS = {
+    "TRANSIENT": "the guest would be started, and be transient",
+    "DEFINED": "the domain would be defined, and started",
+    "AUTOSTARTED": "the domain would be defined, started, and started with"
+    " the host from then on",
+}
+
+
+def allocation_fields(name: str, held: Allocation) -> dict[str, object]:
+    """Return what an instance holds, under ``COLUMNS``."""
+    units = tuple(str(r.unit.key.address) for r in held.units)
+    values = (held.consumer, name, held.host, units, ",".join(held.states))
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def planned_fields(
+    context: HostContext, name: str, uuid: str, units: Sequence[Unit]
+) -> dict[str, object]:
+    """Return what an instance would hold, with the units' present states."""
+    addresses = tuple(str(unit.key.address) for unit in units)
+    states = sorted({context.ledger.unit(u.key).state for u in units})
+    values = (uuid, name, context.host, addresses, ",".join(states))
+    return dict(zip(COLUMNS, values, strict=True))
 
 
 class InstanceRelease(Shower):
     """Stop guests; reset, check and free their units.
 
-    The answer is the record of one INSTANCE; with several, --gone or --dry-run
+    A domain that 'instance boot' defined is undefined, unless it was edited
+    since; from the definition of any other its functions are removed. The
+    answer is the record of one INSTANCE; with several, --gone or --dry-run
     it is a row for each. The exit status is 1 if a unit was quarantined.
     """
 

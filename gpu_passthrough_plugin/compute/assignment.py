@@ -33,6 +33,26 @@ def rebinds(
     )
 
 
+def managed(
+    units: Sequence[Unit],
+    bindings: Mapping[Address, Binding],
+    vfio_drivers: Mapping[Address, str],
+) -> frozenset[Address]:
+    """Return the endpoints that libvirt may bind to vfio-pci at a start.
+
+    Without those that another VFIO driver has, which libvirt would take them
+    off.
+
+    :param bindings: of each endpoint as the host shows it now.
+    :param vfio_drivers: of the endpoints that a VFIO driver has now.
+    """
+    return frozenset(
+        rebind.address
+        for rebind in rebinds(units, bindings, vfio_drivers)
+        if rebind.becomes == VFIO
+    )
+
+
 def is_on_vfio(binding: Binding, vfio_driver: str | None) -> bool:
     """Return whether vfio-pci, or another VFIO driver, has a function.
 

@@ -8,7 +8,12 @@ from collections.abc import Collection, Sequence
 from lxml import etree
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.formats.domain_xml import Domain, tree
+from gpu_passthrough_plugin.formats.domain_xml import (
+    Domain,
+    tree,
+    unused_ports,
+)
+from gpu_passthrough_plugin.formats.host_devices import pci_hostdevs
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.unit import Unit, UnitFunction
 
@@ -86,11 +91,18 @@ def _cards(unit: Unit) -> list[tuple[Address, ...]]:
     ]
 
 
-def attached(domain: Domain, places: tuple[GuestSlot, ...]) -> str:
+def attached(
+    domain: Domain,
+    places: tuple[GuestSlot, ...],
+    managed: Collection[Address] = (),
+) -> str:
     """Return the domain's XML with a ``<hostdev>`` for every function.
 
     Everything else is unchanged, white space included; a missing UUID is
     added.
+
+    :param managed: functions that libvirt binds to vfio-pci at each start,
+        and returns to their drivers when the guest stops.
 
     Source: libvirt, formatdomain.html (PCI host device assignment).
     """
@@ -105,8 +117,28 @@ def attached(domain: Domain, places: tuple[GuestSlot, ...]) -> str:
         if place.bus:
             _insert(devices, len(devices), _root_port(place.bus), level=2)
         for number, function in enumerate(place.functions):
-            hostdev = _hostdev(place, number, function)
+            hostdev = _hostdev(place, number, function, function in managed)
             _insert(devices, len(devices), hostdev, level=2)
+    return etree.tostring(document, encoding="unicode")
+
+
+def detached(
+    domain: Domain, functions: Collection[Address], ports: Collection[int]
+) -> str:
+    """Return the domain's XML as it was before functions were attached.
+
+    Everything else is unchanged, white space included.
+
+    :param ports: indexes of root ports that were added: those that no device
+        is on then are removed as well.
+    """
+    document = tree(domain.text, domain.name)
+    root = document.getroot()
+    for hostdev, address in pci_hostdevs(root):
+        if address in functions:
+            _remove(hostdev)
+    for port in unused_ports(root, ports):
+        _remove(port)
     return etree.tostring(document, encoding="unicode")
 
 
@@ -140,6 +172,19 @@ def _insert(
     parent.insert(at, element)
 
 
+def _remove(element: etree._Element) -> None:
+    """Remove a child with the white space that ``_insert`` gave it."""
+    parent, before = element.getparent(), element.getprevious()
+    if parent is None:
+        return
+    if before is not None:
+        before.tail = element.tail
+    else:
+        parent.text = element.tail
+    element.tail = None
+    parent.remove(element)
+
+
 def _root_port(index: int) -> etree._Element:
     return etree.Element(
         "controller",
@@ -148,13 +193,18 @@ def _root_port(index: int) -> etree._Element:
 
 
 def _hostdev(
-    place: GuestSlot, number: int, function: Address
+    place: GuestSlot, number: int, function: Address, is_managed: bool
 ) -> etree._Element:
     # managed='no': the functions are bound to vfio-pci before the start, and
     # to their own drivers when the unit is released, not when the guest
     # stops.
     hostdev = etree.Element(
-        "hostdev", {"mode": "subsystem", "type": "pci", "managed": "no"}
+        "hostdev",
+        {
+            "mode": "subsystem",
+            "type": "pci",
+            "managed": "yes" if is_managed else "no",
+        },
     )
     etree.SubElement(hostdev, "driver", {"name": "vfio"})
     source = etree.SubElement(hostdev, "source")

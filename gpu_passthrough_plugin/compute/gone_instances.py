@@ -16,7 +16,11 @@ from gpu_passthrough_plugin.compute.instances import (
 )
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.guest import LibvirtDomain
-from gpu_passthrough_plugin.model.instance import InstanceRecord, Phase
+from gpu_passthrough_plugin.model.instance import (
+    INTERRUPTED,
+    InstanceRecord,
+    Phase,
+)
 from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.model.unit import State, Unit
 
@@ -27,10 +31,25 @@ class JudgedInstance(NamedTuple):
     """An instance of this host, and why it is gone, or stays.
 
     :param reason: one sentence without a full stop.
+    :param keeps_claim: of one that is gone: whether libvirt has it defined
+        with its units, so that only its last run is to be ended.
     """
 
     record: InstanceRecord
     reason: str
+    keeps_claim: bool = False
+
+    @property
+    def is_left_to_recovery(self) -> bool:
+        """Whether its guest may start again, and take units, at any time.
+
+        What every command begins with notes that it ended, so that a start
+        waits, before it asks libvirt.
+        """
+        record = self.record
+        return self.keeps_claim or (
+            record.is_of_hook and not record.is_attached
+        )
 
 
 class GoneInstances(NamedTuple):
@@ -59,12 +78,20 @@ def decide(
     for record in instance_records(observed):
         if record.host != observed.host:
             continue
-        reason = _why_kept(observed, record) or _why_in_use(record, why_busy)
+        reason = _why_kept(observed, record)
+        returns = _why_may_return(record, observed.domain(record.uuid))
+        # What its last run left is to be cleaned.
+        keeps_claim = record.is_attached and State.ACTIVE in record.states
+        if not keeps_claim:
+            reason = reason or returns
+        reason = reason or _why_in_use(record, why_busy)
         if reason:
             kept.append(JudgedInstance(record, reason))
         else:
             evidence = _evidence(observed, record)
-            gone.append(JudgedInstance(record, evidence))
+            if returns:
+                evidence += "; its claim stays, for its next start"
+            gone.append(JudgedInstance(record, evidence, bool(returns)))
     return GoneInstances(tuple(gone), tuple(kept))
 
 
@@ -78,7 +105,7 @@ def _why_kept(observed: ObservedInstances, record: InstanceRecord) -> str:
         return f"its guest is {domain.state}"
     if domain is not None and not domain.has_ended:
         return "libvirt saved its guest's memory for the next start"
-    return _why_unsettled(record) or _why_may_return(record, domain)
+    return _why_unsettled(record)
 
 
 def _why_unsettled(record: InstanceRecord) -> str:
@@ -88,14 +115,14 @@ def _why_unsettled(record: InstanceRecord) -> str:
         return f"{record.malformed[0]}; {record.malformed[0].remedy}"
     phase = record.instance.phase if record.instance else Phase.ACTIVE
     unfinished = [s for s in record.states if s not in _SETTLED]
-    if phase is not Phase.ACTIVE or unfinished:
-        what = phase if phase is not Phase.ACTIVE else unfinished[0]
+    if phase in INTERRUPTED or unfinished:
+        what = phase if phase in INTERRUPTED else unfinished[0]
         return (
             f"it is {what}: another command acts on it, or was interrupted;"
             " the next command that changes something on this host completes"
             " that"
         )
-    if record.allocation is None:
+    if record.allocation is None and not record.is_attached:
         return (
             "this host's journal has it and the ledger does not; see what"
             f" 'gpu-passthrough instance release {uuid}' says"
@@ -117,7 +144,7 @@ def _why_may_return(
     a host without the hook.  What the hook claimed it claims again at each
     start, so that such a guest is released like a transient one.
     """
-    if domain is None or record.is_of_hook:
+    if domain is None or (record.is_of_hook and not record.is_attached):
         return ""
     defined = domain.defined_functions
     if isinstance(defined, Unknown):
@@ -128,6 +155,12 @@ def _why_may_return(
     shared = sorted(defined & _functions(record))
     if not shared:
         return ""
+    if record.is_attached:
+        return (
+            f"domain {domain.name!r} is {domain.state} and defined with"
+            f" {', '.join(map(str, shared))}: its claim lasts as long as that;"
+            f" to end it run 'gpu-passthrough instance detach {record.uuid}'"
+        )
     return (
         f"domain {domain.name!r} is shut off and defined with"
         f" {', '.join(map(str, shared))}, so it may start with them again;"
@@ -140,7 +173,8 @@ def _why_in_use(
 ) -> str:
     units = record.allocation.units if record.allocation else ()
     for unit_record in units:
-        if unit_record.state is not State.CLAIMED:
+        # libvirt starts a defined domain also where no hook notices it.
+        if unit_record.state is not State.CLAIMED or record.is_attached:
             reason = why_busy(unit_record.unit)
             if reason:
                 return f"unit {unit_record.unit.key} may be in use: {reason}"
@@ -158,4 +192,7 @@ def _evidence(observed: ObservedInstances, record: InstanceRecord) -> str:
 
 def _functions(record: InstanceRecord) -> frozenset[Address]:
     units = record.allocation.units if record.allocation else ()
-    return frozenset(f.address for r in units for f in r.unit.functions)
+    functions = frozenset(f.address for r in units for f in r.unit.functions)
+    if record.instance is not None:
+        functions |= record.instance.defined_functions
+    return functions

@@ -115,7 +115,12 @@ def _record(
     record = dataclasses.replace(record, since_s=times.get(uuid))
     if not is_here or isinstance(observed.domains, Unknown):
         return record
-    return dataclasses.replace(record, guest=_guest_state(observed, record))
+    domain = observed.domain(uuid)
+    return dataclasses.replace(
+        record,
+        guest=_guest_state(observed, record),
+        definition=domain.definition if domain else "",
+    )
 
 
 def _guest_state(

@@ -173,6 +173,7 @@ def observe(
     listing = context.ledger.listing(host=context.host)
     journal = context.journal.instances()
     holders = {record.consumer for record in listing.records}
+    holders |= {i.uuid for i in journal if i.definition}
     answer = instance_sources.ask_libvirt(
         context.connect,
         lambda hypervisor: _guests(hypervisor, holders),

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import enum
 from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.compute import assignment, attachment, bar_space
-from gpu_passthrough_plugin.compute.attachment import GuestSlot
-from gpu_passthrough_plugin.compute.bar_space import HostCpu
-from gpu_passthrough_plugin.discovery import facts, function_bars
-from gpu_passthrough_plugin.flow import host_snapshot
-from gpu_passthrough_plugin.flow.context import HostContext, require_current
+from gpu_passthrough_plugin.compute import assignment, attachment
+from gpu_passthrough_plugin.flow import (
+    definitions,
+    preparation,
+)
+from gpu_passthrough_plugin.flow.context import HostContext
+from gpu_passthrough_plugin.flow.guest_functions import guest_faults
+from gpu_passthrough_plugin.flow.preparation import Records, Step
 from gpu_passthrough_plugin.flow.recovery import locked_and_recovered
 from gpu_passthrough_plugin.flow.teardown import (
     give_back,
-    guest_faults,
     present_rebinds,
 )
 from gpu_passthrough_plugin.formats.domain_xml import Domain
@@ -25,16 +25,28 @@ from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.function import Rebind
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.request import Request
-from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
+from gpu_passthrough_plugin.model.unit import State, Unit
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 
-Step = Callable[[str], None]
-Records = tuple[UnitRecord, ...]
+_TRANSIENT = "it is transient: libvirt forgets it when it stops"
 
 
-def boot(context: HostContext, domain: Domain, request: Request) -> Allocation:
+class Keeping(enum.Enum):
+    """Whether libvirt keeps the domain of a guest that is booted."""
+
+    TRANSIENT = enum.auto()
+    DEFINED = enum.auto()
+    AUTOSTARTED = enum.auto()
+
+
+def boot(
+    context: HostContext,
+    domain: Domain,
+    request: Request,
+    keeping: Keeping = Keeping.TRANSIENT,
+) -> Allocation:
     """Start a guest with the units that it requests; return what it holds.
 
     The running guest is checked in libvirt and in sysfs.
@@ -43,10 +55,7 @@ def boot(context: HostContext, domain: Domain, request: Request) -> Allocation:
         rolled back.
     """
     with locked_and_recovered(context), context.connect() as hypervisor:
-        domain = _as_defined(hypervisor, domain)
-        assignment.refuse_taken(domain, context.records())
-        _require_spared(context, domain)
-        _require_absent(context, hypervisor, domain)
+        domain = _checked(context, hypervisor, domain, keeping)
         instance = Instance(
             uuid=domain.uuid,
             name=domain.name,
@@ -58,28 +67,59 @@ def boot(context: HostContext, domain: Domain, request: Request) -> Allocation:
         )
         context.journal.write(instance)
         context.ledger.name_consumer(domain.uuid, domain.name)
-        with _rolled_back_on_error(context, hypervisor, instance) as step:
-            records = _claim(context, instance, request, step)
-            instance, records = _prepare(context, instance, records, step)
-            _start(context, hypervisor, domain, instance, records, step)
+        with preparation.rolled_back_on_error(
+            "boot", lambda: _undo(context, hypervisor, instance)
+        ) as step:
+            records = preparation.claim(context, instance, request, step)
+            if keeping is Keeping.TRANSIENT:
+                bound, records = _prepare(context, instance, records, step)
+                _start(context, hypervisor, domain, bound, records, step)
+            else:
+                _start_defined(
+                    context, hypervisor, domain, instance, records,
+                    step, is_autostarted=keeping is Keeping.AUTOSTARTED,
+                )  # fmt: skip
     return context.ledger.allocation(domain.uuid)
 
 
-def _claim(
-    context: HostContext, instance: Instance, request: Request, step: Step
-) -> Records:
-    step("claim")
-    allocation = context.ledger.claim(
-        request, instance.uuid, host=context.host
+def plan(
+    context: HostContext, domain: Domain, request: Request, keeping: Keeping
+) -> tuple[str, tuple[Unit, ...]]:
+    """Return the UUID and the units that ``boot`` would take now.
+
+    Nothing is changed.
+
+    :raises Error: when ``boot`` would refuse.
+    """
+    with context.connect() as hypervisor:
+        domain = _checked(context, hypervisor, domain, keeping)
+    return domain.uuid, preparation.planned_units(
+        context, domain.uuid, request
     )
-    units = _units(allocation.units)
-    context.say(f"claimed {', '.join(str(unit.key) for unit in units)}")
-    step("compare with the ledger")
-    require_current(context, units)
-    step("look for other users")
-    for unit in units:
-        context.devices.require_idle(unit.key.address)
-    return allocation.units
+
+
+def _checked(
+    context: HostContext,
+    hypervisor: Hypervisor,
+    domain: Domain,
+    keeping: Keeping,
+) -> Domain:
+    """Return a domain that may be booted, with the UUID that libvirt has.
+
+    :raises Error: when it may not.
+    """
+    domain = _as_defined(hypervisor, domain)
+    assignment.refuse_taken(domain, context.records())
+    preparation.require_spared(context, domain)
+    _require_absent(context, hypervisor, domain)
+    is_defined = hypervisor.named(domain.name) is not None
+    if is_defined and keeping is not Keeping.TRANSIENT:
+        raise errors.Refused(
+            f"libvirt has domain {domain.name!r} defined already; run"
+            f" 'gpu-passthrough instance attach {domain.uuid} --request"
+            f" ALIAS:N', then 'virsh start {domain.uuid}'"
+        )
+    return domain
 
 
 def _prepare(
@@ -109,17 +149,58 @@ def _start(
     step: Step,
 ) -> None:
     step("start")
-    places = attachment.places(
-        _units(records),
-        is_pcie=domain.is_pcie,
-        buses=domain.buses,
-        slots=domain.slots,
-    )
-    _warn_of_bars(context, domain, places)
+    places = preparation.guest_places(context, domain, _units(records))
     instance = dataclasses.replace(instance, was_started=True)
     context.journal.write(instance)
     hypervisor.start(attachment.attached(domain, places))
-    context.say(f"started guest {domain.name} ({domain.uuid})")
+    context.say(f"started guest {domain.name} ({domain.uuid}); {_TRANSIENT}")
+    _check_and_activate(context, hypervisor, instance, records, step)
+    context.journal.write(dataclasses.replace(instance, phase=Phase.ACTIVE))
+
+
+def _start_defined(
+    context: HostContext,
+    hypervisor: Hypervisor,
+    domain: Domain,
+    instance: Instance,
+    records: Records,
+    step: Step,
+    *,
+    is_autostarted: bool,
+) -> None:
+    """Define the domain with its units, and start it.
+
+    libvirt binds the functions, at this start as at each.
+    """
+    step("define")
+    units = _units(records)
+    places = preparation.guest_places(context, domain, units)
+    definition = definitions.planned(units, places)._replace(is_own=True)
+    instance = dataclasses.replace(
+        instance, was_started=True, definition=definition
+    )
+    context.journal.write(instance)
+    records = _move(context, records, State.PREPARING)
+    hypervisor.define(definitions.text(context, domain, units, places))
+    if is_autostarted:
+        hypervisor.set_autostart(domain.uuid)
+    step("start")
+    hypervisor.start_defined(domain.uuid)
+    how = "started with the host" if is_autostarted else "kept by libvirt"
+    context.say(f"started guest {domain.name} ({domain.uuid}); it is {how}")
+    _check_and_activate(context, hypervisor, instance, records, step)
+    # libvirt adds to a definition when it starts it.
+    instance = definitions.with_digest(hypervisor, instance)
+    context.journal.write(definitions.settled(instance))
+
+
+def _check_and_activate(
+    context: HostContext,
+    hypervisor: Hypervisor,
+    instance: Instance,
+    records: Records,
+    step: Step,
+) -> None:
     step("check the guest")
     faults = guest_faults(context, hypervisor, instance)
     if faults:
@@ -127,27 +208,6 @@ def _start(
     context.say("checked: the guest has exactly the claimed functions")
     step("activate")
     _move(context, records, State.ACTIVE)
-    context.journal.write(dataclasses.replace(instance, phase=Phase.ACTIVE))
-
-
-def _warn_of_bars(
-    context: HostContext, domain: Domain, places: Sequence[GuestSlot]
-) -> None:
-    """Say if the guest cannot map the BARs of what it is given.
-
-    It starts all the same: its kernel may know a way.
-    """
-    own = domain.host_functions.addresses
-    slots = (*(place.functions for place in places), *((a,) for a in own))
-    tree = context.tree
-    warning = bar_space.warning(
-        domain,
-        slots,
-        {a: function_bars.bars(tree, a) for slot in slots for a in slot},
-        HostCpu(facts.cpu_vendor(tree), facts.address_bits(tree)),
-    )
-    if warning:
-        context.say(f"warning: {warning}")
 
 
 def _describe(rebind: Rebind) -> str:
@@ -173,67 +233,14 @@ def _move(context: HostContext, records: Records, state: State) -> Records:
     return tuple(context.ledger.move(record, state) for record in records)
 
 
-@contextmanager
-def _rolled_back_on_error(
-    context: HostContext, hypervisor: Hypervisor, instance: Instance
-) -> Iterator[Step]:
-    """Undo the steps when one fails; add what was undone to the error."""
-    steps = ["begin"]
-    try:
-        yield steps.append
-    except errors.Error as error:
-        message = f"boot failed at step '{steps[-1]}': {error}; rolled back: "
-        message += _undo(context, hypervisor, instance)
-        if isinstance(error, errors.NoValidHost):
-            raise errors.NoValidHost(message) from error
-        if isinstance(error, errors.Refused):
-            raise errors.Refused(message) from error
-        raise errors.Unavailable(message) from error
-    except BaseException:
-        # Ctrl-C, SIGTERM or a bug.
-        _undo(context, hypervisor, instance)
-        raise
-
-
 def _undo(
     context: HostContext, hypervisor: Hypervisor, begun: Instance
 ) -> str:
-    """Undo an interrupted boot; return what was undone, for the message.
-
-    :param begun: the instance as the boot began.  The journal has more of it,
-        unless another command took the boot for dead and undid it.
-    """
-    try:
-        instance = context.journal.read(begun.uuid) or begun
-        done = give_back(context, hypervisor, instance)
-    except errors.Error as error:
-        return (
-            f"incomplete ({error}); the next gpu-passthrough command on this"
-            " host finishes it"
-        )
-    return ", ".join(done) or "nothing was changed"
-
-
-def _require_spared(context: HostContext, domain: Domain) -> None:
-    """Raise if the domain's own XML takes a function that the host needs.
-
-    :raises Refused: also when whether it does is unknown.
-    """
-    own = domain.host_functions.addresses
-    parts = host_snapshot.read_groups(context.tree, context.policy, own)
-    needed = host_snapshot.unspared(context.tree, parts) if parts else {}
-    for part in parts:
-        reasons = [
-            needed[member.address]
-            for member in part.members
-            if member.address in needed
-        ]
-        if reasons:
-            raise errors.Refused(
-                f"domain {domain.name!r} itself passes through functions of"
-                f" IOMMU group {part.number}, which stays with the host:"
-                f" {'; '.join(reasons)}; remove them from the XML"
-            )
+    return preparation.undone(
+        context,
+        begun,
+        lambda instance: give_back(context, hypervisor, instance),
+    )
 
 
 def _require_absent(

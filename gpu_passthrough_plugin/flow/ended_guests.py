@@ -28,12 +28,14 @@ def take_up(
     context: HostContext,
     journal: Collection[str],
     except_uuid: str | None,
+    attached: Collection[str] = (),
 ) -> tuple[EndedGuest, ...]:
     """Move the units of guests that ended to ``releasing``; return these.
 
     :param journal: UUIDs of instances in this host's journal, which
         ``instance release`` releases.
     :param except_uuid: an instance that the caller releases itself.
+    :param attached: instances that keep their claim while they do not run.
     """
     noted, faults = context.ended.entries()
     for line in faults[:_SHOWN_FAULTS]:
@@ -47,12 +49,12 @@ def take_up(
             continue
         if guest.uuid in journal:
             context.ended.remove(guest)
-        elif _take_up(context, libvirt, guest):
+        elif _take_up(context, libvirt, guest, attached):
             taken.append(guest)
     settled = {except_uuid, *journal, *(guest.uuid for guest in noted)}
     for uuid, records in _holders(context, settled):
-        suspect = _suspect(context, uuid, records)
-        if suspect and _take_up(context, libvirt, suspect):
+        suspect = _suspect(context, uuid, records, attached)
+        if suspect and _take_up(context, libvirt, suspect, attached):
             taken.append(suspect)
     return tuple(taken)
 
@@ -77,7 +79,10 @@ def forget(context: HostContext, guests: Iterable[EndedGuest]) -> None:
 
 
 def _suspect(
-    context: HostContext, uuid: str, records: Sequence[UnitRecord]
+    context: HostContext,
+    uuid: str,
+    records: Sequence[UnitRecord],
+    attached: Collection[str],
 ) -> EndedGuest | None:
     """Note a guest that may have ended, or never started, without an entry.
 
@@ -86,7 +91,14 @@ def _suspect(
 
     :param records: of its units that it has or is about to have.
     """
-    if _busy(context, records) or not _is_of_hook(context, uuid):
+    if uuid in attached:
+        # What is only claimed stays so while the guest does not run.
+        records = [r for r in records if r.state is State.ACTIVE]
+        if not records:
+            return None
+    elif not _is_of_hook(context, uuid):
+        return None
+    if _busy(context, records):
         return None
     try:
         return context.ended.write(uuid, is_suspected=True)
@@ -103,7 +115,10 @@ def _is_of_hook(context: HostContext, uuid: str) -> bool:
 
 
 def _take_up(
-    context: HostContext, libvirt: _Libvirt, guest: EndedGuest
+    context: HostContext,
+    libvirt: _Libvirt,
+    guest: EndedGuest,
+    attached: Collection[str],
 ) -> bool:
     """Return whether an ended guest's units are now to be released."""
     records = context.held(guest.uuid)
@@ -123,7 +138,11 @@ def _take_up(
     if context.ended.read(guest.uuid) != guest:
         # It started since, or ended another time.
         return False
-    unused = [r for r in records if r.state is State.CLAIMED]
+    unused = [
+        r
+        for r in records
+        if r.state is State.CLAIMED and guest.uuid not in attached
+    ]
     try:
         for record in active:
             context.ledger.move(record, State.RELEASING)

@@ -237,7 +237,7 @@ def _release(context: HookContext, uuid: str) -> None:
 
     A guest of ``instance boot`` is released by ``instance release`` instead.
     """
-    if context.journal.has(uuid):
+    if context.journal.is_commanded(uuid):
         return
     try:
         entry = context.ended.write(uuid)
@@ -278,7 +278,9 @@ def _attempt(context: HookContext, guest: Guest) -> Decision:
         tries.
     """
     guest = dataclasses.replace(
-        guest, is_in_journal=context.journal.has(guest.uuid)
+        guest,
+        is_in_journal=context.journal.is_commanded(guest.uuid),
+        takes_groups=context.journal.has(guest.uuid),
     )
     if guest.is_in_journal and not guest.is_running:
         _require_booted(context, guest.uuid)

@@ -112,6 +112,8 @@ def observe(where: InstanceSources) -> ObservedInstances:
     journal = _journal(where)
     written_s = _written_s(where, journal)
     holders = {a.consumer for a in allocations if a.host == where.host}
+    if not isinstance(journal, Unknown):
+        holders |= {i.uuid for i in journal if i.definition}
     domains = _domains(where, holders)
     return ObservedInstances(
         where.host, allocations, malformed, journal, domains, written_s

@@ -8,22 +8,29 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.flow import ended_guests
+from gpu_passthrough_plugin.flow import (
+    attach_recovery,
+    definitions,
+    ended_guests,
+)
 from gpu_passthrough_plugin.flow.context import HostContext, why_busy
-from gpu_passthrough_plugin.flow.teardown import (
-    give_back,
+from gpu_passthrough_plugin.flow.guest_functions import (
     guest_faults,
     is_without,
-    quarantine_unused,
 )
+from gpu_passthrough_plugin.flow.teardown import give_back, quarantine_unused
 from gpu_passthrough_plugin.host.ended_guests import EndedGuest
 from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
-from gpu_passthrough_plugin.model.instance import Instance, Phase
+from gpu_passthrough_plugin.model.instance import (
+    INTERRUPTED,
+    Instance,
+    Phase,
+)
 from gpu_passthrough_plugin.model.unit import State
 
 if TYPE_CHECKING:
@@ -116,12 +123,15 @@ def locked_and_recovered(
         interrupted = [
             instance
             for instance in journal
-            if instance.phase in (Phase.BOOTING, Phase.RELEASING)
-            and instance.uuid != except_uuid
+            if instance.phase in INTERRUPTED and instance.uuid != except_uuid
         ]
-        in_journal = {instance.uuid for instance in journal}
-        ended = ended_guests.take_up(context, in_journal, except_uuid)
-        others = _others(context, in_journal | {except_uuid})
+        # libvirt starts and stops these, as guests of the hook.
+        attached = {i.uuid: i for i in journal if i.phase is Phase.ATTACHED}
+        in_journal = {i.uuid for i in journal if i.uuid not in attached}
+        ended = ended_guests.take_up(
+            context, in_journal, except_uuid, attached
+        )
+        others = _others(context, in_journal | {except_uuid}, attached)
         for instance in (*interrupted, *others):
             if instance.is_stopped:
                 _undo(context, None, instance)
@@ -138,24 +148,32 @@ def locked_and_recovered(
 
 
 def _others(
-    context: HostContext, excepted: Collection[str | None]
+    context: HostContext,
+    excepted: Collection[str | None],
+    attached: Mapping[str, Instance],
 ) -> list[Instance]:
-    """Return what has unfinished units here and is not in the journal."""
+    """Return what has unfinished units here, and no command acts on.
+
+    :param attached: instances whose domain libvirt starts and stops.
+    """
     holders = {r.consumer for r in context.records(_UNFINISHED)}
     return [
-        _instance_of_hook(context, uuid)
+        _instance_of_hook(context, attached.get(uuid) or Instance(uuid))
         for uuid in sorted(filter(None, holders.difference(excepted)))
     ]
 
 
-def _instance_of_hook(context: HostContext, uuid: str) -> Instance:
-    """Return an instance that is not in the journal.
+def _instance_of_hook(context: HostContext, instance: Instance) -> Instance:
+    """Return an instance whose guest libvirt starts and stops.
 
     The libvirt hook writes no journal.  A guest whose units are being
     released, and whose groups no process uses, has ended; libvirt may start
     it again meanwhile.  Units that were claimed before the guest started stay
     claimed.
     """
+    uuid = instance.uuid
+    is_defined = instance.definition is not None
+    instance = dataclasses.replace(instance, keeps_definition=is_defined)
     records = context.held(uuid)
     is_prepared = any(r.state is State.PREPARING for r in records)
     # Its other units as well: while it has one of them it has not ended.
@@ -164,9 +182,13 @@ def _instance_of_hook(context: HostContext, uuid: str) -> Instance:
         for record in records
         if record.state is not State.CLAIMED
     ):
-        return Instance(uuid)
+        return instance
     request = context.ledger.allocation(uuid).request
-    return Instance(uuid, is_stopped=True, keeps_claim=request != HOOK_REQUEST)
+    return dataclasses.replace(
+        instance,
+        is_stopped=True,
+        keeps_claim=is_defined or request != HOOK_REQUEST,
+    )
 
 
 def _require_same_host(
@@ -177,7 +199,7 @@ def _require_same_host(
     Under a new name the host's units would be published a second time, and
     the former drivers of interrupted instances would be lost.
     """
-    bound = {instance.uuid for instance in journal if instance.rebinds}
+    bound = {i.uuid for i in journal if i.rebinds or i.definition}
     if not bound:
         return
     # Only this host's units, and only these consumers: what other hosts wrote
@@ -199,14 +221,26 @@ def _require_same_host(
 def _recover(
     context: HostContext, hypervisor: Hypervisor, instance: Instance
 ) -> None:
-    if _is_up(context, hypervisor, instance):
+    if instance.phase in (Phase.ATTACHING, Phase.DETACHING):
+        try:
+            attach_recovery.recover(context, hypervisor, instance)
+        except errors.Refused as error:
+            # Its units stay; other commands are not to wait for its guest.
+            context.say(
+                f"instance {instance.uuid} stays {instance.phase}: {error}"
+            )
+    elif _is_up(context, hypervisor, instance):
         context.move(instance.uuid, State.PREPARING, State.ACTIVE)
-        context.journal.write(
-            dataclasses.replace(instance, phase=Phase.ACTIVE)
-        )
+        if instance.definition:
+            instance = definitions.with_digest(hypervisor, instance)
+            context.journal.write(definitions.settled(instance))
+        else:
+            context.journal.write(
+                dataclasses.replace(instance, phase=Phase.ACTIVE)
+            )
         context.say(f"completed the interrupted boot of {instance.uuid}")
-        return
-    _undo(context, hypervisor, instance)
+    else:
+        _undo(context, hypervisor, instance)
 
 
 def _recover_other(

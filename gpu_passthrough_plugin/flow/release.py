@@ -12,7 +12,12 @@ from gpu_passthrough_plugin.compute.gone_instances import (
     JudgedInstance,
 )
 from gpu_passthrough_plugin.compute.instances import ObservedInstances
-from gpu_passthrough_plugin.flow import instance_sources, teardown
+from gpu_passthrough_plugin.flow import (
+    definitions,
+    guest_functions,
+    instance_sources,
+    teardown,
+)
 from gpu_passthrough_plugin.flow.context import (
     HostContext,
     require_here,
@@ -21,6 +26,7 @@ from gpu_passthrough_plugin.flow.context import (
 from gpu_passthrough_plugin.flow.recovery import locked_and_recovered
 from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.instance import (
+    Definition,
     Instance,
     NamedInstance,
     Phase,
@@ -64,7 +70,9 @@ def release(context: HostContext, uuid: str) -> tuple[UnitRecord, ...]:
         instance = context.journal.read(uuid)
         units = allocation.units if allocation else ()
         with context.connect() as hypervisor:
-            if instance is None and teardown.is_without(
+            if instance is not None and instance.definition is not None:
+                definitions.require_unsaved(hypervisor, uuid)
+            if instance is None and guest_functions.is_without(
                 hypervisor, uuid, units
             ):
                 teardown.quarantine_unused(context, uuid, units)
@@ -89,21 +97,31 @@ def plan(context: HostContext, uuid: str) -> Release:
         live = hypervisor.live_xml(uuid)
         if live is None:
             reason = "its guest does not run"
-        elif instance is None and teardown.is_without(
+        elif instance is None and guest_functions.is_without(
             hypervisor, uuid, records
         ):
             reason = (
                 "its guest runs without these units, and would be left"
                 " running; the units would be quarantined"
             )
-        elif teardown.is_anothers(context, instance or Instance(uuid), live):
+        elif guest_functions.is_anothers(
+            context, instance or Instance(uuid), live
+        ):
             reason = "its guest runs without these units, and would be left"
         else:
             reason = (
                 "its guest runs, and would be shut down, or powered off after"
                 f" {context.stop_timeout_s:g} s"
             )
+        if instance is not None and instance.definition is not None:
+            reason += f"; {_definition_end(instance.definition)}"
     return Release(uuid, name, records, reason)
+
+
+def _definition_end(definition: Definition) -> str:
+    if definition.is_own:
+        return "its domain would be undefined, unless it was edited"
+    return "its functions would be removed from the domain's definition"
 
 
 def plan_gone(context: HostContext) -> tuple[Release, ...]:
@@ -121,7 +139,7 @@ def release_gone(context: HostContext) -> tuple[Release, ...]:
     guest is stopped.  libvirt and the groups are looked at again before each
     release, because that of another takes its time.
 
-    What the libvirt hook claimed is left to what every command begins with:
+    What libvirt may start again is left to what every command begins with:
     that keeps such a guest from starting before it asks libvirt.
 
     :raises Unavailable: when libvirt or the journal cannot be read.
@@ -137,7 +155,7 @@ def release_gone(context: HostContext) -> tuple[Release, ...]:
                 (
                     j
                     for j in now.gone
-                    if j.record.uuid not in done and not j.record.is_of_hook
+                    if j.record.uuid not in done and not j.is_left_to_recovery
                 ),
                 None,
             )
@@ -171,7 +189,7 @@ def release_if_gone(context: HostContext, uuid: str) -> None:
     with locked_and_recovered(context):
         for judged in _judged(context).gone:
             record = judged.record
-            if record.uuid == uuid and not record.is_of_hook:
+            if record.uuid == uuid and not judged.is_left_to_recovery:
                 _release_gone(context, judged)
 
 
@@ -244,6 +262,7 @@ def _give_back(
         dataclasses.replace(
             instance,
             keeps_claim=False,
+            keeps_definition=False,
             is_stopped=instance.is_stopped or hypervisor is None,
         ),
         stop_timeout_s=context.stop_timeout_s,

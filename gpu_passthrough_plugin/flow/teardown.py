@@ -10,72 +10,19 @@ from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute import assignment
-from gpu_passthrough_plugin.flow import host_snapshot
+from gpu_passthrough_plugin.flow import definitions, host_snapshot
 from gpu_passthrough_plugin.flow.context import HostContext
-from gpu_passthrough_plugin.flow.sanitise import check_clean, sanitise
-from gpu_passthrough_plugin.formats import domain_xml
-from gpu_passthrough_plugin.formats.host_devices import (
-    HostFunctions,
-    host_functions,
+from gpu_passthrough_plugin.flow.guest_functions import (
+    functions,
+    is_anothers,
 )
-from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.flow.sanitise import check_clean, sanitise
 from gpu_passthrough_plugin.model.function import Rebind
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.host.hypervisor import Hypervisor
-
-
-def guest_faults(
-    context: HostContext, hypervisor: Hypervisor, instance: Instance
-) -> tuple[str, ...]:
-    """Return how the running guest differs from its claim, a line each."""
-    live = hypervisor.live_xml(instance.uuid)
-    if live is None:
-        return ("the guest is not running",)
-    root = domain_xml.tree(live.encode(), instance.uuid).getroot()
-    units = tuple(record.unit for record in context.held(instance.uuid))
-    try:
-        bindings = context.bindings(units)
-    except errors.ReadFailed as error:
-        return (str(error),)
-    return assignment.faults(
-        units,
-        host_functions(root),
-        instance.own,
-        bindings,
-        host_snapshot.vfio_drivers(context.tree, bindings),
-    )
-
-
-def is_without(
-    hypervisor: Hypervisor, uuid: str, records: Iterable[UnitRecord]
-) -> bool:
-    """Return whether a guest runs and has no function of these units.
-
-    A row of the ledger names its consumer, and any host that shares the
-    ledger can write it: only the live XML shows what a guest has.  What
-    cannot be read in it counts as no function.
-    """
-    live = hypervisor.live_xml(uuid)
-    if live is None:
-        return False
-    taken = _taken(live, uuid)
-    return taken is None or _functions(records).isdisjoint(taken.addresses)
-
-
-def _functions(records: Iterable[UnitRecord]) -> set[Address]:
-    return {f.address for record in records for f in record.unit.functions}
-
-
-def _taken(live: str, uuid: str) -> HostFunctions | None:
-    """Return what a running guest has; None if its XML cannot be read."""
-    try:
-        root = domain_xml.tree(live.encode(), uuid).getroot()
-    except errors.Invalid:
-        return None
-    return host_functions(root)
 
 
 def quarantine_unused(
@@ -135,25 +82,25 @@ def give_back(
         context.move(uuid, state, State.RELEASING)
     if hypervisor:
         done += _stop_own(context, hypervisor, instance, stop_timeout_s)
+        for line in definitions.end(hypervisor, instance):
+            context.say(line)
+            done.append(line)
+    if instance.definition and not instance.keeps_definition:
+        _touch(context, instance)
     instance = _with_rebinds(context, instance)
     context.move(uuid, State.RELEASING, State.SANITISING)
     for record in context.held(uuid):
         if record.state is State.CLAIMED:
             done += _free_unused(context, instance, record)
             continue
-        faults = _reset_and_check(context, instance, record.unit)
-        if not faults:
-            instance = _record_clean(context, instance, record.unit)
-            if restores_drivers:
-                restored, faults = _restore_drivers(
-                    context, instance, record.unit
-                )
-                done += restored
-        if faults:
-            done += _quarantine(context, instance, record, "; ".join(faults))
-        else:
-            done += _free(context, instance, record)
-    context.journal.remove(uuid)
+        instance, lines = _clean(
+            context, instance, record, restores_drivers=restores_drivers
+        )
+        done += lines
+    if instance.keeps_definition:
+        context.journal.write(definitions.settled(instance))
+    else:
+        context.journal.remove(uuid)
     return tuple(done)
 
 
@@ -168,7 +115,7 @@ def _with_rebinds(context: HostContext, instance: Instance) -> Instance:
     noted = {rebind.address for rebind in instance.rebinds}
     rebinds: list[Rebind] = []
     for record in context.held(instance.uuid):
-        if record.state is State.CLAIMED or noted & _functions([record]):
+        if record.state is State.CLAIMED or noted & functions([record]):
             continue
         # Of one that is gone, the check of its unit tells.
         with contextlib.suppress(errors.ReadFailed):
@@ -194,6 +141,69 @@ def present_rebinds(
     return assignment.rebinds(units, bindings, drivers)
 
 
+def detach_units(
+    context: HostContext, instance: Instance, records: Iterable[UnitRecord]
+) -> tuple[str, ...]:
+    """Reset, check and free units of an instance; return what was done.
+
+    Its other units, and its journal's entry, stay.
+
+    :param instance: whose guest has none of their functions.
+    """
+    sanitising = [_touched(context, record) for record in records]
+    instance = _with_rebinds(context, instance)
+    done: list[str] = []
+    for record in sanitising:
+        instance, lines = _clean(
+            context,
+            instance,
+            record,
+            restores_drivers=context.restores_drivers,
+        )
+        done += lines
+    return tuple(done)
+
+
+def _touch(context: HostContext, instance: Instance) -> None:
+    """Have units reset and checked that a defined domain may have used.
+
+    libvirt starts it without asking where no hook is, so that they are only
+    claimed.
+    """
+    if instance.was_started:
+        for record in context.held(instance.uuid):
+            _touched(context, record)
+
+
+def _touched(context: HostContext, record: UnitRecord) -> UnitRecord:
+    """Move a unit to ``sanitising``, also one that is only claimed."""
+    if record.state is State.CLAIMED:
+        record = context.ledger.move(record, State.PREPARING)
+    return _sanitising(context, record)
+
+
+def _clean(
+    context: HostContext,
+    instance: Instance,
+    record: UnitRecord,
+    *,
+    restores_drivers: bool,
+) -> tuple[Instance, list[str]]:
+    """Reset, check and free a unit; return what was done."""
+    done: list[str] = []
+    faults = _reset_and_check(context, instance, record.unit)
+    if not faults:
+        instance = _record_clean(context, instance, record.unit)
+        if restores_drivers:
+            restored, faults = _restore_drivers(context, instance, record.unit)
+            done += restored
+    if faults:
+        done += _quarantine(context, instance, record, "; ".join(faults))
+    else:
+        done += _free(context, instance, record)
+    return instance, done
+
+
 def _stop_own(
     context: HostContext,
     hypervisor: Hypervisor,
@@ -211,27 +221,6 @@ def _stop_own(
         line = _stop(hypervisor, uuid, stop_timeout_s)
     context.say(line)
     return [line]
-
-
-def is_anothers(context: HostContext, instance: Instance, live: str) -> bool:
-    """Return whether a running guest has none of an instance's functions.
-
-    libvirt may have started a domain of this UUID without them, as when it
-    is defined and starts with the host.  Where neither the journal nor the
-    ledger has them (the instance died before its claim, or another command
-    undid it), all count that the operator's own document did not name.
-
-    :param live: the guest's XML; what may name a function and cannot be read
-        counts as one of them.
-    """
-    taken = _taken(live, instance.uuid)
-    if taken is None or taken.unreadable:
-        return False
-    functions = {rebind.address for rebind in instance.rebinds}
-    functions |= _functions(context.held(instance.uuid))
-    if not functions:
-        return set(taken.addresses) <= set(instance.own)
-    return functions.isdisjoint(taken.addresses)
 
 
 def _stop(hypervisor: Hypervisor, uuid: str, stop_timeout_s: float) -> str:

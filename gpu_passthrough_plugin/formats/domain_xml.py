@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import uuid as uuids
+from collections.abc import Collection
 from typing import NamedTuple
 
 from lxml import etree
@@ -203,6 +204,27 @@ def _is_pcie(root: etree._Element) -> bool:
     machine, arch = kind.get("machine", ""), kind.get("arch", "x86_64")
     return "q35" in machine or (
         arch in ("aarch64", "riscv64") and not machine.startswith("versatile")
+    )
+
+
+def unused_ports(
+    root: etree._Element, indexes: Collection[int]
+) -> tuple[etree._Element, ...]:
+    """Return root ports of these indexes that no device is on.
+
+    Source: libvirt, formatdomain.html (a controller's index is the number of
+    the bus that it makes).
+    """
+    used = {
+        _guest_number(place.get("bus", "0"))
+        for place in root.iterfind("devices/*/address[@type='pci']")
+    }
+    return tuple(
+        controller
+        for controller in root.iterfind("devices/controller[@type='pci']")
+        if controller.get("model") == "pcie-root-port"
+        and _guest_number(controller.get("index", "0")) in indexes
+        and _guest_number(controller.get("index", "0")) not in used
     )
 
 

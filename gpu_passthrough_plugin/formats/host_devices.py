@@ -103,6 +103,21 @@ def host_functions(root: etree._Element) -> HostFunctions:
     )
 
 
+def pci_hostdevs(
+    root: etree._Element,
+) -> tuple[tuple[etree._Element, Address], ...]:
+    """Return each ``<hostdev>`` of a PCI function, with its address.
+
+    Without those whose address cannot be read.
+    """
+    return tuple(
+        (device, finding.address)
+        for device in root.iterfind("devices/hostdev")
+        for finding in _of_device(device)
+        if isinstance(finding, HostFunction)
+    )
+
+
 def _of_devices(root: etree._Element) -> Iterator[HostFunction | str]:
     for device in root.iterfind("devices/*"):
         # What is in a namespace is not libvirt's.

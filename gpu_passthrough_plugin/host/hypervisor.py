@@ -20,6 +20,8 @@ from gpu_passthrough_plugin.model.guest import (
 _LOG = logging.getLogger(__name__)
 
 _POLL_S = 0.2
+# How much of libvirt's own words a message has.
+_MAX_ERROR = 400
 
 # Source: libvirt, libvirt-domain.h (virDomainState).
 _STATES = {
@@ -97,11 +99,80 @@ class Hypervisor:
                 f"libvirt did not start the guest: {error}"
             ) from error
 
+    def define(self, xml: str) -> None:
+        """Define a domain, or replace its definition.
+
+        :raises Refused: with libvirt's own reason.
+        """
+        self._require_lock()
+        try:
+            domain = self._connection.defineXML(xml)
+            _LOG.info("defined domain %s", domain.UUIDString())
+        except libvirt.libvirtError as error:
+            raise errors.Refused(
+                f"libvirt did not define the domain: {_shortened(error)}"
+            ) from error
+
+    def undefine(self, uuid: str) -> None:
+        """Remove a domain's definition; its NVRAM file stays.
+
+        :raises Refused: with libvirt's own reason.
+        """
+        self._require_lock()
+        try:
+            domain = self._connection.lookupByUUIDString(uuid)
+            _LOG.info("undefine domain %s", uuid)
+            try:
+                domain.undefine()
+            except libvirt.libvirtError:
+                # It is refused so where there is such a file.
+                domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise errors.Refused(
+                    f"libvirt keeps the domain: {_shortened(error)}"
+                ) from error
+
+    def start_defined(self, uuid: str) -> None:
+        """Start a domain from its definition.
+
+        :raises Refused: with libvirt's own reason.
+        """
+        self._require_lock()
+        try:
+            self._connection.lookupByUUIDString(uuid).create()
+            _LOG.info("started guest %s", uuid)
+        except libvirt.libvirtError as error:
+            raise errors.Refused(
+                f"libvirt did not start the guest: {error}"
+            ) from error
+
+    def set_autostart(self, uuid: str) -> None:
+        """Have libvirt start a defined domain with the host.
+
+        :raises Refused: with libvirt's own reason.
+        """
+        self._require_lock()
+        try:
+            self._connection.lookupByUUIDString(uuid).setAutostart(1)
+        except libvirt.libvirtError as error:
+            raise errors.Refused(
+                f"libvirt does not start the domain with the host: {error}"
+            ) from error
+
     def live_xml(self, uuid: str) -> str | None:
         """Return the running guest's present XML; None if it does not run."""
         domain = self._active(uuid)
         xml: str | None = domain and self._asked(domain.XMLDesc)
         return xml
+
+    def domain(self, uuid: str) -> LibvirtDomain | None:
+        """Return a domain, running or defined; None if there is none."""
+        try:
+            return _described(self._connection.lookupByUUIDString(uuid))
+        except libvirt.libvirtError as error:
+            self._raise_unless_absent(error)
+            return None
 
     def has_ended(self, uuid: str) -> bool:
         """Return whether a guest neither runs nor was saved to the disk."""
@@ -133,13 +204,19 @@ class Hypervisor:
                 raise
             return None
 
-    def defined_xml(self, uuid: str) -> str | None:
-        """Return a domain's XML for its next start; None if it has none."""
+    def defined_xml(self, uuid: str, *, is_whole: bool = False) -> str | None:
+        """Return a domain's XML for its next start; None if it has none.
+
+        :param is_whole: with passwords, to define it again.
+        """
+        flags = libvirt.VIR_DOMAIN_XML_INACTIVE
+        if is_whole:
+            flags |= libvirt.VIR_DOMAIN_XML_SECURE
         try:
             domain = self._connection.lookupByUUIDString(uuid)
             if not domain.isPersistent():
                 return None
-            xml: str = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+            xml: str = domain.XMLDesc(flags)
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
                 raise self._unanswered(error) from error
@@ -237,4 +314,13 @@ def _described(domain: Any) -> LibvirtDomain:
         is_persistent=is_persistent,
         has_saved_state=has_saved_state,
         defined_functions=NOT_READ if is_persistent else frozenset(),
+        is_autostarted=is_persistent and bool(domain.autostart()),
     )
+
+
+def _shortened(error: libvirt.libvirtError) -> str:
+    """Return libvirt's own words in one line of bounded length."""
+    text = " ".join(str(error).split())
+    if len(text) > _MAX_ERROR:
+        text = f"{text[: _MAX_ERROR - 1]}…"
+    return text

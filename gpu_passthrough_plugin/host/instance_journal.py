@@ -13,7 +13,11 @@ from gpu_passthrough_plugin.host.host_path import sync_folder
 from gpu_passthrough_plugin.host.ownership import make_private
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.function import Binding, Rebind
-from gpu_passthrough_plugin.model.instance import Instance, Phase
+from gpu_passthrough_plugin.model.instance import (
+    Definition,
+    Instance,
+    Phase,
+)
 
 _FORMAT = 1
 _MALFORMED = (
@@ -95,6 +99,20 @@ class InstanceJournal:
             ) from error
         return True
 
+    def is_commanded(self, uuid: str) -> bool:
+        """Return whether a command starts or stops an instance's guest.
+
+        libvirt starts a domain with attached units itself; what an entry
+        that cannot be read is about may be either.
+        """
+        if not self.has(uuid):
+            return False
+        try:
+            instance = self.read(uuid)
+        except errors.Invalid:
+            return True
+        return instance is not None and instance.phase is not Phase.ATTACHED
+
     def written_s(self, uuid: str) -> float | None:
         """Return when an entry was last written, in seconds since 1970.
 
@@ -169,6 +187,22 @@ def _document(instance: Instance) -> dict[str, object]:
             }
             for r in instance.rebinds
         ],
+        "definition": _definition_document(instance.definition),
+        "keeps_definition": instance.keeps_definition,
+        "detaching": [str(a) for a in instance.detaching],
+    }
+
+
+def _definition_document(
+    definition: Definition | None,
+) -> dict[str, object] | None:
+    if definition is None:
+        return None
+    return {
+        "functions": [str(a) for a in definition.functions],
+        "ports": list(definition.ports),
+        "is_own": definition.is_own,
+        "digest": definition.digest,
     }
 
 
@@ -194,4 +228,18 @@ def _instance(document: dict[str, Any]) -> Instance:
             )
             for r in document["rebinds"]
         ),
+        definition=_definition(document.get("definition")),
+        keeps_definition=document.get("keeps_definition", False),
+        detaching=tuple(map(address.parse, document.get("detaching", ()))),
+    )
+
+
+def _definition(document: dict[str, Any] | None) -> Definition | None:
+    if document is None:
+        return None
+    return Definition(
+        tuple(map(address.parse, document["functions"])),
+        tuple(map(int, document["ports"])),
+        bool(document["is_own"]),
+        str(document["digest"]),
     )

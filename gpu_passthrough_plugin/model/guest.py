@@ -43,6 +43,7 @@ class LibvirtDomain:
     :param is_persistent: whether libvirt keeps its definition when it stops.
     :param has_saved_state: whether its memory is saved to the disk, for its
         next start.
+    :param is_autostarted: whether libvirt starts it with the host.
     :param defined_functions: functions of the host that its definition takes
         at the next start; none for a transient domain; unknown where the
         definition was not read, or may take further ones.
@@ -55,6 +56,14 @@ class LibvirtDomain:
     is_persistent: bool
     has_saved_state: bool
     defined_functions: frozenset[Address] | Unknown = NOT_READ
+    is_autostarted: bool = False
+
+    @property
+    def definition(self) -> str:
+        """How libvirt keeps it: until it stops, or for the next start."""
+        if not self.is_persistent:
+            return "transient"
+        return "defined, autostart" if self.is_autostarted else "defined"
 
     @property
     def has_ended(self) -> bool:

@@ -53,8 +53,33 @@ class Phase(enum.StrEnum):
 
     BOOTING = "booting"
     ACTIVE = "active"
+    ATTACHING = "attaching"
+    ATTACHED = "attached"
+    DETACHING = "detaching"
     RELEASING = "releasing"
     QUARANTINED = "quarantined"
+
+
+INTERRUPTED = frozenset(
+    {Phase.BOOTING, Phase.ATTACHING, Phase.DETACHING, Phase.RELEASING}
+)
+"""The phases in which a command is at an instance, or died at it."""
+
+
+class Definition(NamedTuple):
+    """What libvirt's definition of a domain was given for its instance.
+
+    :param functions: of the host.
+    :param ports: indexes of the root ports that were added for them.
+    :param is_own: whether a command defined the domain itself.
+    :param digest: of the whole definition as libvirt had it then; "" where
+        it is not known, or another one defined the domain.
+    """
+
+    functions: tuple[Address, ...]
+    ports: tuple[int, ...] = ()
+    is_own: bool = False
+    digest: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,6 +101,11 @@ class Instance:
         release restores their ``was``.
     :param cleaned: lowest primaries of units that were found clean after
         the guest.
+    :param definition: what the domain's definition has of its units; None
+        where that has none of them.
+    :param keeps_definition: whether a release only ends one run of the guest:
+        claim and definition stay.
+    :param detaching: lowest primaries of the units that are being detached.
     """
 
     uuid: str
@@ -88,6 +118,14 @@ class Instance:
     own: tuple[Address, ...] = ()
     rebinds: tuple[Rebind, ...] = ()
     cleaned: tuple[Address, ...] = ()
+    definition: Definition | None = None
+    keeps_definition: bool = False
+    detaching: tuple[Address, ...] = ()
+
+    @property
+    def defined_functions(self) -> frozenset[Address]:
+        """The functions that the domain's definition was given."""
+        return frozenset(self.definition.functions if self.definition else ())
 
 
 class NamedInstance(NamedTuple):
@@ -114,6 +152,8 @@ class InstanceRecord:
     :param instance: as this host's journal has it; None if it does not.
     :param since_s: when it became active, in seconds since 1970; None where
         that is not recorded.
+    :param definition: how libvirt keeps its domain; empty where there is
+        none, or that is not known.
     """
 
     uuid: str
@@ -124,11 +164,18 @@ class InstanceRecord:
     instance: Instance | None
     guest: GuestState
     since_s: float | None = None
+    definition: str = ""
 
     @property
     def states(self) -> tuple[State, ...]:
         """The states that its units are in, each once, in order of life."""
         return self.allocation.states if self.allocation else ()
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether its units are in a definition, and its claim lasts so."""
+        instance = self.instance
+        return instance is not None and instance.phase is Phase.ATTACHED
 
     @property
     def is_of_hook(self) -> bool:

@@ -13,6 +13,8 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import (
     LedgerDriver,
 )
+from gpu_passthrough_plugin.formats import domain_xml
+from gpu_passthrough_plugin.formats.host_devices import host_functions
 from gpu_passthrough_plugin.host.devices import RecordedDevices
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
@@ -24,7 +26,12 @@ from gpu_passthrough_plugin.model.allocation import (
     SyncReport,
 )
 from gpu_passthrough_plugin.model.event import EventListing, EventQuery
-from gpu_passthrough_plugin.model.function import Binding, Identity, Rebind
+from gpu_passthrough_plugin.model.function import (
+    VFIO,
+    Binding,
+    Identity,
+    Rebind,
+)
 from gpu_passthrough_plugin.model.instance import Instance
 from gpu_passthrough_plugin.model.reading import Unknown
 from gpu_passthrough_plugin.model.request import Request
@@ -90,11 +97,28 @@ class Kernel(RecordedDevices):
         self.reset_groups: list[int] = []
         self.asleep = 0
         self.held: set[Address] = set()
+        self._managed: dict[str, list[Rebind]] = {}
 
     def _may(self, what: str, place: Address) -> None:
         for key in ((what, place), (what, None)):
             if key in self.refuses:
                 raise errors.Unavailable(f"the kernel does no {what}")
+
+    def manage(self, uuid: str, xml: str) -> None:
+        """Bind a starting guest's managed functions, as libvirt does."""
+        taken = host_functions(domain_xml.tree(xml.encode(), uuid).getroot())
+        self._managed[uuid] = [
+            Rebind(f.address, self.binding(f.address), VFIO)
+            for f in taken.functions
+            if f.is_managed and self.binding(f.address).driver != VFIO.driver
+        ]
+        for rebind in self._managed[uuid]:
+            super().rebind(rebind)
+
+    def return_managed(self, uuid: str) -> None:
+        """Return a stopped guest's functions to their drivers."""
+        for rebind in self._managed.pop(uuid, []):
+            super().rebind(rebind.undo())
 
     def lose(self, place: Address) -> None:
         """The function falls off its bus."""
@@ -176,9 +200,33 @@ class CountedJournal(InstanceJournal):
 
 
 class CountedHypervisor(Hypervisor):
-    def __init__(self, acts: Acts) -> None:
+    """libvirt's driver for tests, which binds what it manages to vfio-pci."""
+
+    def __init__(self, acts: Acts, kernel: Kernel) -> None:
         super().__init__(URI)
         self._acts = acts
+        self._kernel = kernel
+
+    def define(self, xml: str) -> None:
+        define = super().define
+        self._acts.do("define", lambda: define(xml))
+
+    def undefine(self, uuid: str) -> None:
+        undefine = super().undefine
+        self._acts.do("undefine", lambda: undefine(uuid))
+
+    def set_autostart(self, uuid: str) -> None:
+        set_autostart = super().set_autostart
+        self._acts.do("autostart", lambda: set_autostart(uuid))
+
+    def start_defined(self, uuid: str) -> None:
+        start_defined = super().start_defined
+
+        def start() -> None:
+            start_defined(uuid)
+            self._kernel.manage(uuid, self.live_xml(uuid) or "")
+
+        self._acts.do("start", start)
 
     def start(self, xml: str) -> None:
         start = super().start
@@ -186,11 +234,23 @@ class CountedHypervisor(Hypervisor):
 
     def shut_down(self, uuid: str, timeout_s: float) -> bool:
         shut_down = super().shut_down
-        return self._acts.do("stop", lambda: shut_down(uuid, timeout_s))
+
+        def stop() -> bool:
+            has_stopped = shut_down(uuid, timeout_s)
+            if has_stopped:
+                self._kernel.return_managed(uuid)
+            return has_stopped
+
+        return self._acts.do("stop", stop)
 
     def destroy(self, uuid: str) -> None:
         destroy = super().destroy
-        self._acts.do("stop", lambda: destroy(uuid))
+
+        def stop() -> None:
+            destroy(uuid)
+            self._kernel.return_managed(uuid)
+
+        self._acts.do("stop", stop)
 
 
 class CountedLedger(LedgerDriver):

@@ -33,6 +33,7 @@ from tests.functional.world import HOST, OTHER, UUID, World, guest, wanted
 Cli = Callable[..., tuple[int, str, str]]
 COLUMNS = [
     "Instance", "Name", "Host", "Units", "State", "Guest", "Since", "By",
+    "Definition",
 ]  # fmt: skip
 
 
@@ -98,6 +99,7 @@ def test_a_guests_life_in_the_list(world: World, cli: Cli) -> None:
         "State": "active",
         "Guest": "running",
         "By": "command",
+        "Definition": "transient",
     }
     assert (claimed["Instance"], claimed["Name"]) == (OTHER, "")
     assert (claimed["State"], claimed["Guest"]) == ("claimed", "not started")
@@ -136,6 +138,7 @@ def test_a_defined_guest(
         getattr(domain, act)()
         (row,) = asked(cli, "instance", "list")
         assert (row["Name"], row["By"]) == ("guest", "hook")
+        assert row["Definition"] == "defined"
         assert row["Since"] is None
         states.append(row["Guest"])
     assert states == ["running", "paused", "saved", "shut off"]

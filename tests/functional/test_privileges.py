@@ -159,6 +159,7 @@ _NEED_ROOT = (
     "hook install",
     "hook remove",
     "instance release 00000000-0000-4000-8000-000000000001",
+    "instance detach 00000000-0000-4000-8000-000000000001",
 )
 # Reads everything, as an environment below /root needs; nothing else is left.
 _NOBODY = (

@@ -100,6 +100,8 @@ class World:
     def close(self) -> None:
         for uuid in self.guests():
             self.hypervisor.destroy(uuid)
+        for domain in self.domains():
+            domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
         self.hypervisor.__exit__(None, None, None)
         self.ledger.close()
 
@@ -111,7 +113,7 @@ class World:
             tree=self.tree,
             policy=POLICY,
             devices=CountedDevices(self.kernel, counted),
-            connect=lambda: CountedHypervisor(counted),
+            connect=lambda: CountedHypervisor(counted, self.kernel),
             ledger=CountedLedger(self.ledger, counted),
             journal=CountedJournal(str(self.folder / "instances"), counted),
             ended=self.ended,
@@ -139,6 +141,13 @@ class World:
         return frozenset(
             guest.UUIDString() for guest in running if guest.name() != "test"
         )
+
+    def domains(self) -> list[libvirt.virDomain]:
+        """The domains that are defined, but for libvirt's own there."""
+        defined = self.hypervisor._connection.listAllDomains(
+            libvirt.VIR_CONNECT_LIST_DOMAINS_PERSISTENT
+        )
+        return [domain for domain in defined if domain.name() != "test"]
 
     def snapshot(self) -> Snapshot:
         return Snapshot(

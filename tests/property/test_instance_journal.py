@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Binding, Rebind
-from gpu_passthrough_plugin.model.instance import Instance, Phase
+from gpu_passthrough_plugin.model.instance import (
+    Definition,
+    Instance,
+    Phase,
+)
 
 addresses = st.builds(
     Address,
@@ -35,6 +39,16 @@ instances = st.builds(
         tuple
     ),
     cleaned=st.lists(addresses).map(tuple),
+    definition=st.none()
+    | st.builds(
+        Definition,
+        st.lists(addresses).map(tuple),
+        st.lists(st.integers(0, 255)).map(tuple),
+        st.booleans(),
+        st.text("0123456789abcdef"),
+    ),
+    keeps_definition=st.booleans(),
+    detaching=st.lists(addresses).map(tuple),
 )
 
 

@@ -194,7 +194,7 @@ class _Group:
     def shape(self, record: UnitRecord) -> Iterator[str]:
         """Yield a fault if the guest takes the wrong functions of a unit."""
         mode = self.rules.mode
-        if self.guest.is_in_journal:
+        if self.guest.is_in_journal or self.guest.takes_groups:
             mode = HookMode.ANY
         every = {f.address for f in record.unit.functions}
         primaries = {f.address for f in record.unit.primaries}

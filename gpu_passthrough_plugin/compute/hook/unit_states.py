@@ -24,6 +24,8 @@ class Guest:
     :param is_in_journal: whether ``instance boot`` or ``instance release``
         acts on the guest: a boot takes every function of a unit in any
         mode, and a release is waited for.
+    :param takes_groups: whether a command gave the domain every function of
+        its units, so that it takes them in any mode.
     :param is_running: whether the guest runs already, so that a start
         cannot be refused; only the consumers of its units are checked.
     """
@@ -31,6 +33,7 @@ class Guest:
     uuid: str
     functions: Mapping[Address, bool]
     is_in_journal: bool = False
+    takes_groups: bool = False
     is_running: bool = False
 
 

@@ -113,7 +113,9 @@ class HostWorld(World):
         return dataclasses.replace(
             context,
             ledger=ledger,
-            connect=lambda: _Hypervisor(acts, self._started, self._gives_back),
+            connect=lambda: _Hypervisor(
+                acts, self.kernel, self._started, self._gives_back
+            ),
         )
 
     def silent_libvirt(self) -> HostContext:
@@ -275,10 +277,11 @@ class _Hypervisor(CountedHypervisor):
     def __init__(
         self,
         acts: Acts,
+        kernel: Kernel,
         started: Callable[[], None],
         ended: Callable[[], None],
     ) -> None:
-        super().__init__(acts)
+        super().__init__(acts, kernel)
         self._started, self._ended = started, ended
 
     def start(self, xml: str) -> None:

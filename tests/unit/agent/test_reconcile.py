@@ -26,7 +26,11 @@ from gpu_passthrough_plugin.model.allocation import (
 )
 from gpu_passthrough_plugin.model.function import VFIO, Binding, Rebind
 from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
-from gpu_passthrough_plugin.model.instance import Instance, Phase
+from gpu_passthrough_plugin.model.instance import (
+    Definition,
+    Instance,
+    Phase,
+)
 from gpu_passthrough_plugin.model.reading import Unknown, Why
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 from tests.unit.allocation.build import GPU, NIC, unit
@@ -256,6 +260,35 @@ def test_a_claim_without_a_guest_stays() -> None:
     assert not finding.waits_for_person
     held = dataclasses.replace(observed, guests=(guest(ADA),))
     assert found(held) == []
+
+
+def test_a_defined_domain_that_is_shut_off_keeps_its_claim() -> None:
+    attached = Instance(ADA, phase=Phase.ATTACHED)
+    observed = observation(
+        record(ONE, State.CLAIMED, ADA), record(TWO), instances=[attached]
+    )
+    assert found(observed) == []
+
+
+def test_a_definition_whose_units_the_ledger_offers() -> None:
+    functions = tuple(f.address for f in ONE.functions)
+    attached = Instance(
+        ADA,
+        request="gpu:1",
+        phase=Phase.ATTACHED,
+        definition=Definition(functions),
+    )
+    finding = only(observation(record(ONE), record(TWO), instances=[attached]))
+    assert (finding.case, finding.act) == (Case.LEDGER_BEHIND, Act.RECORD)
+    assert (finding.consumer, finding.units) == (ADA, (ONE.key,))
+
+
+@pytest.mark.parametrize("phase", [Phase.ATTACHING, Phase.DETACHING])
+def test_an_attach_or_a_detach_that_was_interrupted(phase: Phase) -> None:
+    observed = observation(
+        record(ONE), record(TWO), instances=[Instance(ADA, phase=phase)]
+    )
+    assert found(observed) == [(Case.INTERRUPTED, ADA, Act.RECOVER)]
 
 
 def test_nothing_is_published_of_a_host_that_cannot_be_read() -> None:

@@ -123,7 +123,10 @@ def test_the_completion_is_current() -> None:
     )
     file = Path(main.__file__).parents[1] / "data/gpu-passthrough.bash"
     assert file.read_text() == generated.stdout
-    assert "cmds_instance='boot list release show'" in main.completion()
+    assert (
+        "cmds_instance='attach boot detach list release show'"
+        in main.completion()
+    )
 
 
 def test_completion_is_bash() -> None:
@@ -215,7 +218,7 @@ def failed(*words: str, stdout: str = "/dev/null") -> str:
         ("nova_config -o x", "did you mean 'nova config'?"),
         ("host d", "expected one of: host check, host disable"),
         ("hook inst", "did you mean 'hook install'?"),
-        ("instance move", "expected one of: instance boot, instance list"),
+        ("instance move", "expected one of: instance attach, instance"),
     ],
 )
 def test_a_command_that_is_none(words: str, advice: str) -> None:

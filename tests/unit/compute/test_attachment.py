@@ -8,6 +8,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute.attachment import (
     GuestSlot,
     attached,
+    detached,
     places,
 )
 from gpu_passthrough_plugin.formats import domain_xml
@@ -72,6 +73,36 @@ def test_what_is_added_is_all_that_changes() -> None:
     last = "<!-- end of line -->"
     wanted = DOCUMENT.replace(last, last + ADDED)
     assert whole == wanted.replace('<unknown  a="1"/>', '<unknown a="1"/>')
+
+
+def test_what_was_added_is_all_that_is_removed() -> None:
+    """Also where an operator's device took one of the ports meanwhile."""
+    second = unit("07:00.0*")
+    places = (GuestSlot(3, 0, CARD), GuestSlot(4, 0, (second.key.address,)))
+    plain = DOCUMENT.replace('<unknown  a="1"/>', '<unknown a="1"/>')
+    whole = domain_xml.parse(text(DOCUMENT, *places).encode(), "a.xml")
+    gone = (*CARD, second.key.address)
+    assert detached(whole, gone, (3, 4)) == plain
+    half = detached(whole, CARD, (3, 4))
+    assert half == text(DOCUMENT, places[1])
+    taken = half.replace(
+        "  <unknown", '  <x><address type="pci" bus="3"/></x>\n  <unknown'
+    )
+    moved = half.replace(
+        "</devices>", '<sound><address type="pci" bus="3"/></sound></devices>'
+    )
+    for document in (taken, moved):
+        parsed = domain_xml.parse(document.encode(), "a.xml")
+        left = detached(parsed, gone, (3, 4))
+        assert functions(left) == ()
+        assert 'index="4"' not in left
+
+
+def test_functions_that_libvirt_binds() -> None:
+    parsed = domain_xml.parse(DOCUMENT.encode(), "a.xml")
+    whole = attached(parsed, (GuestSlot(3, 0, CARD),), (GPU,))
+    taken = domain_xml.parse(whole.encode(), "a.xml").host_functions
+    assert [f.is_managed for f in taken.functions] == [True, False]
 
 
 def test_no_root_port_on_a_machine_without_pci_express() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.allocation import MalformedUnit
 from gpu_passthrough_plugin.model.guest import NOT_READ, GuestState
 from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
-from gpu_passthrough_plugin.model.instance import Phase
+from gpu_passthrough_plugin.model.instance import Definition, Phase
 from gpu_passthrough_plugin.model.reading import Unknown, Why
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitKey
 from tests.golden import assert_golden, sections
@@ -32,6 +33,10 @@ from tests.unit.compute.observed import (
 OWN = frozenset({address.parse(GPU)})
 OTHERS = frozenset({address.parse("0000:77:00.0")})
 HOOK = allocation(request=HOOK_REQUEST)
+CLAIMED = allocation(A, State.CLAIMED)
+ATTACHED = dataclasses.replace(
+    instance(phase=Phase.ATTACHED), definition=Definition(tuple(OWN))
+)
 UNREAD = Unknown(Why.UNREADABLE, "cannot read the journal")
 
 
@@ -58,6 +63,13 @@ GONE = {
     ),
     "partly claimed": observed(
         [allocation(A, State.ACTIVE, State.CLAIMED)], [], []
+    ),
+    "attached, and not defined any more": observed([CLAIMED], [ATTACHED], []),
+    "attached, and defined without functions": observed(
+        [CLAIMED], [ATTACHED], [domain()]
+    ),
+    "attached, and its run has ended": observed(
+        [allocation()], [ATTACHED], [domain(defined_functions=OWN)]
     ),
 }
 KEPT = {
@@ -88,6 +100,25 @@ KEPT = {
         [], [instance(phase=Phase.RELEASING)], []
     ),
     "missing in the ledger": observed([], [instance()], []),
+    "attached": observed(
+        [CLAIMED], [ATTACHED], [domain(defined_functions=OWN)]
+    ),
+    "attached, by the hook": observed(
+        [allocation(A, State.CLAIMED, request=HOOK_REQUEST)],
+        [ATTACHED],
+        [domain(defined_functions=OWN)],
+    ),
+    "attached, and missing in the ledger": observed(
+        [], [ATTACHED], [domain(defined_functions=OWN)]
+    ),
+    "attached, and running": observed(
+        [allocation()],
+        [ATTACHED],
+        [domain(state=GuestState.RUNNING, defined_functions=OWN)],
+    ),
+    "being attached": observed(
+        [CLAIMED], [instance(phase=Phase.ATTACHING)], []
+    ),
     "malformed": observed(
         [allocation()],
         malformed=[MalformedUnit(HOST, "7", "zz", "bad", consumer=A)],
@@ -131,6 +162,20 @@ def test_groups_are_asked_only_where_libvirt_says_that_the_guest_ended() -> (
     assert looked_at == []
     decide(GONE["partly claimed"], note)
     assert [str(key.address) for key in looked_at] == [GPU]
+
+
+def test_which_are_left_to_what_commands_begin_with() -> None:
+    """What libvirt may start meanwhile: a start has to wait for them."""
+    left = {
+        case
+        for case, seen in GONE.items()
+        if decide(seen, idle).gone[0].is_left_to_recovery
+    }
+    assert left == {
+        "transient, by the hook",
+        "defined with them, by the hook",
+        "attached, and its run has ended",
+    }
 
 
 def test_other_hosts_are_left_out() -> None:

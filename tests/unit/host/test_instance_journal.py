@@ -54,6 +54,17 @@ def test_what_cannot_be_read_is_there_all_the_same(folder: Path) -> None:
     assert InstanceJournal(str(folder)).has(UUID)
 
 
+def test_whose_guests_commands_start(folder: Path) -> None:
+    """libvirt starts those of attached domains; doubt is for a command."""
+    journal = InstanceJournal(str(folder))
+    assert not journal.is_commanded(UUID)
+    for phase in Phase:
+        journal.write(Instance(UUID, phase=phase))
+        assert journal.is_commanded(UUID) is (phase is not Phase.ATTACHED)
+    (folder / f"{UUID}.json").write_text("{")
+    assert journal.is_commanded(UUID)
+
+
 def test_nobody_else_may_read_it(folder: Path) -> None:
     InstanceJournal(str(folder)).write(BOOTING)
     assert folder.stat().st_mode & 0o777 == 0o700

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,15 @@ def test_what_a_boot_of_ours_prepared_is_let_through() -> None:
     made = decide(WHOLE, book, mode=HookMode.PRIMARY, is_in_journal=True)
     assert made == Decision()
     assert f"instance release {ME}" in refusal(decide(WHOLE, book))
+
+
+def test_what_a_command_defined_is_let_through() -> None:
+    """In its own shape, whatever the mode; libvirt starts it itself."""
+    book = ledger(record(State.CLAIMED, ME))
+    assert refusal(decide(WHOLE, book, mode=HookMode.PRIMARY))
+    taker = dataclasses.replace(WHOLE, takes_groups=True)
+    made = decide(taker, book, mode=HookMode.PRIMARY)
+    assert (keys(made.takes), keys(made.moves)) == ([], [GPU])
 
 
 @pytest.mark.parametrize("state", [State.FREE, State.CLAIMED])
