@@ -24,6 +24,7 @@ from gpu_passthrough_plugin.model.event import (
     EventQuery,
     Retention,
 )
+from gpu_passthrough_plugin.model.one_time_use import PciProviders
 from gpu_passthrough_plugin.model.request import Request
 from gpu_passthrough_plugin.model.unit import (
     State,
@@ -286,6 +287,13 @@ class LedgerDriver(abc.ABC):
             f"ledger {self.location} keeps no events, and this host has no"
             " event log"
         )
+
+    def pci_providers(self) -> PciProviders:
+        """Return the providers that Nova made for PCI devices.
+
+        :raises Refused: when the ledger is not where Nova writes them.
+        """
+        raise errors.Refused(f"ledger {self.location} is not Placement")
 
     def name_consumer(self, consumer: str, name: str) -> None:
         """Note the name of a consumer, for the events of this process."""

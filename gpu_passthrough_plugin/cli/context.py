@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gpu_passthrough_plugin.host.files import Files
     from gpu_passthrough_plugin.host.hypervisor import Hypervisor
     from gpu_passthrough_plugin.host.locks import HostLock
+    from gpu_passthrough_plugin.model.one_time_use import PciProviders
     from gpu_passthrough_plugin.model.request import Request
 
 
@@ -188,6 +189,16 @@ class Context:
                 ),
             ),
         )
+
+    def pci_providers(self) -> PciProviders:
+        """Return Placement's providers of devices, whatever the ledger is."""
+        from gpu_passthrough_plugin.allocation import load
+        from gpu_passthrough_plugin.allocation.driver import LedgerSettings
+
+        settings = LedgerSettings(
+            "", placement=self.settings.placement.options
+        )
+        return load.load("placement", settings).pci_providers()
 
     def request(
         self, text: str, numa_nodes: frozenset[int] | None = None

@@ -344,6 +344,30 @@ def restore(context: HostContext, unit: Unit) -> None:
     context.journal.remove(instance.uuid)
 
 
+def clean(context: HostContext, unit: Unit) -> tuple[str, ...]:
+    """Reset and check a unit that this host's ledger does not have.
+
+    Its functions are on the drivers afterwards that they were on; if this
+    is interrupted, the next one that cleans the unit returns them.
+
+    :return: why it is not clean.
+    """
+    entry = Instance(
+        _quarantine_uuid(unit),
+        phase=Phase.QUARANTINED,
+        rebinds=present_rebinds(context, [unit]),
+    )
+    if context.journal.read(entry.uuid) is None:
+        context.journal.write(entry)
+    failures = sanitise(context, unit)
+    faults = check_clean(
+        context, unit, failures, timeout_s=context.reset_timeout_s
+    )
+    if not faults:
+        restore(context, unit)
+    return faults
+
+
 def _quarantine_uuid(unit: Unit) -> str:
     """Return the UUID under which the journal keeps a quarantined unit."""
     return str(uuids.uuid5(uuids.NAMESPACE_URL, str(unit.key)))

@@ -16,9 +16,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.functional.openstack import generated
+from gpu_passthrough_plugin.allocation import load
+from gpu_passthrough_plugin.allocation.driver import LedgerSettings
+from gpu_passthrough_plugin.flow.recycle import recycle
+from gpu_passthrough_plugin.model.one_time_use import RecycleResult
+from tests.functional.openstack import generated, settings
 from tests.functional.openstack.cloud import Cloud
 from tests.functional.openstack.generated import Generated
+from tests.functional.world import World
 from tests.trees import host as described
 from tests.trees import hosts
 
@@ -28,17 +33,23 @@ _COMMAND = (
     "import sys; from gpu_passthrough_plugin.cli.main import main;"
     " sys.exit(main())",
 )
+# Nova gives these to one instance only, until they are given back.
+_ONE_TIME = ("primary",)
 BUSES = ("0000:04", "0000:05", "0000:06")
 
 
 class Site(NamedTuple):
-    """A cloud with one compute, and what a guest of its gets."""
+    """A cloud with one compute, and what a guest of its gets.
+
+    :param recycler: the compute's host, where its devices are for one use.
+    """
 
     cloud: Cloud
     host: str
     flavor: str
     domains: Path
     functions: tuple[str, ...]
+    recycler: World | None
 
     def create(self, name: str) -> dict[str, Any]:
         """What became of a server that asks for one card."""
@@ -81,7 +92,8 @@ def site(
     domains = cloud.start_compute(name, host.tree(), made.compute)
     cloud.shell("sh", "-c", made.flavors)
     listed = ("0", "1") if mode == "full" else ("0",)
-    yield Site(cloud, name, made.flavor, domains, listed)
+    recycler = World(tmp_path, host) if mode in _ONE_TIME else None
+    yield Site(cloud, name, made.flavor, domains, listed, recycler)
     servers = [server["ID"] for server in cloud.asked("server", "list")]
     cloud.openstack("server", "delete", "--wait", *servers)
     cloud.remove_compute(name)
@@ -119,15 +131,43 @@ def test_each_server_has_a_whole_group_and_the_fourth_none(
 
     given_back = site.held(servers[1])
     site.cloud.openstack("server", "delete", "--wait", "two")
+    if site.recycler:
+        assert site.create("early")["status"] == "ERROR"
+        assert recycled(site, site.recycler) == given_back
+        assert recycled(site, site.recycler) == []
     fifth = site.create("five")
     assert "fault" not in fifth
     assert site.held(fifth) == given_back
 
 
+def recycled(site: Site, world: World) -> list[str]:
+    """The devices for one use that were cleaned and given back."""
+    identity = site.cloud.control.reached().identity
+    options = {
+        "auth_type": "password",
+        "auth_url": identity,
+        "username": settings.USER,
+        "password": settings.PASSWORD,
+        "project_name": settings.PROJECT,
+        "user_domain_id": "default",
+        "project_domain_id": "default",
+        "region_name": settings.REGION,
+    }
+    ledger = load.load("placement", LedgerSettings("", placement=options))
+    providers = ledger.pci_providers()
+    context = world.context()
+    done = recycle(context, providers, site.host, is_dry=False)
+    providers.close()
+    assert {one.result for one in done} <= {RecycleResult.DONE}
+    return [str(one.provider.address) for one in done]
+
+
 def _generated(mode: str, name: str, root: Path, folder: Path) -> Generated:
     """What the command writes for a host on disk."""
     into = folder / "nova"
-    argv = ("nova", "config", "--mode", mode, "--host", name, "-o", str(into))
+    argv = ["nova", "config", "--mode", mode, "--host", name, "-o", str(into)]
+    if mode in _ONE_TIME:
+        argv += ["--one-time-use", "yes"]
     given = ("--config-file", "/dev/null", "--root", str(root))
     subprocess.run((*_COMMAND, *given, *argv), check=True)
     return generated.read(lambda name: (into / name).read_text())

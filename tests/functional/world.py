@@ -41,6 +41,7 @@ from tests.functional.acts import (
     CountedLedger,
     Kernel,
 )
+from tests.trees.host import Host
 from tests.trees.seed import seed
 
 HOST = "hyhive"
@@ -67,11 +68,13 @@ class World:
 
     Three cards are on nouveau and snd_hda_intel when it begins, and their
     units are published.
+
+    :param host: the recorded host.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, host: Host | None = None) -> None:
         self.folder = folder
-        self.tree = seed().tree()
+        self.tree = (host or seed()).tree()
         found = discovery.functions(self.tree)
         self.bindings = {
             f.address: Binding(_driver(f.class_code, f.driver), None)

@@ -21,6 +21,9 @@ from gpu_passthrough_plugin.allocation.placement import (
     version,
 )
 from gpu_passthrough_plugin.allocation.placement.move import Move
+from gpu_passthrough_plugin.allocation.placement.pci_providers import (
+    PlacementPciProviders,
+)
 from gpu_passthrough_plugin.allocation.placement.service import Service
 from gpu_passthrough_plugin.model.allocation import (
     Allocation,
@@ -64,6 +67,9 @@ class PlacementLedger(LedgerDriver):
 
     def renew(self) -> None:
         self._is_checked = False
+
+    def pci_providers(self) -> PlacementPciProviders:
+        return PlacementPciProviders(self.service)
 
     def publish(
         self,
