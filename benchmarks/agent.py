@@ -32,6 +32,7 @@ from gpu_passthrough_plugin.flow.agent import UnitCache
 from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.host.devices import SysfsDevices
 from gpu_passthrough_plugin.host.ended_guests import EndedGuests
+from gpu_passthrough_plugin.host.function_calls import FunctionCalls
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.isolation.partition import Policy
@@ -63,7 +64,7 @@ def _context(folder: Path, functions: int) -> HostContext:
         host="h",
         tree=HostTree(str(root)),
         policy=Policy((selector.parse("class=03"),)),
-        devices=SysfsDevices(str(root)),
+        devices=SysfsDevices(FunctionCalls(str(folder / "calls")), str(root)),
         connect=lambda: Hypervisor("test:///default"),
         ledger=ledger,
         journal=InstanceJournal(str(folder / "instances")),

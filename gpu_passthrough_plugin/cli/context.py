@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gpu_passthrough_plugin.host.boot.journal import JournalStore
     from gpu_passthrough_plugin.host.commands import Commands
     from gpu_passthrough_plugin.host.files import Files
+    from gpu_passthrough_plugin.host.function_calls import FunctionCalls
     from gpu_passthrough_plugin.host.hypervisor import Hypervisor
     from gpu_passthrough_plugin.host.locks import HostLock
     from gpu_passthrough_plugin.model.one_time_use import PciProviders
@@ -98,7 +99,9 @@ class Context:
     @functools.cached_property
     def tree(self) -> Tree:
         if self._recording is None:
-            return HostTree(self._root)
+            if not self.is_here:
+                return HostTree(self._root)
+            return HostTree(self._root, self._why_stuck)
         from gpu_passthrough_plugin.discovery import recorded_tree
 
         with time_limit(self._recording):
@@ -106,6 +109,22 @@ class Context:
         for warning in tree.warnings:
             say(warning)
         return tree
+
+    def _why_stuck(self, name: str) -> str:
+        """Return which process keeps a function from being read; or ""."""
+        return self._function_calls.stuck(name)
+
+    @functools.cached_property
+    def _function_calls(self) -> FunctionCalls:
+        from gpu_passthrough_plugin.host.function_calls import FunctionCalls
+
+        if not self.is_configured:
+            return FunctionCalls(os.path.join(defaults.STATE_PATH, "calls"))
+        settings = self.settings
+        return FunctionCalls(
+            os.path.join(settings.state_path, "calls"),
+            settings.release.kernel_timeout_s,
+        )
 
     @functools.cached_property
     def policy(self) -> Policy:
@@ -293,7 +312,9 @@ class Context:
             host=settings.host,
             tree=self.tree,
             policy=self.policy,
-            devices=SysfsDevices(require_lock=lock.require),
+            devices=SysfsDevices(
+                self._function_calls, require_lock=lock.require
+            ),
             connect=self.connect,
             ledger=self.ledger,
             journal=InstanceJournal(

@@ -138,7 +138,20 @@ How many seconds a function may take to respond after a reset. A unit with a
 function that does not respond is quarantined, and no guest is given it.
 """,
 )
-RELEASE_OPTS = (RESTORE_DRIVERS, RESET_TIMEOUT_S)
+KERNEL_TIMEOUT_S = cfg.IntOpt(
+    "kernel_timeout_s",
+    default=120,
+    min=5,
+    max=3600,
+    help="""
+How many seconds the kernel may take to reset a function, or to take it from
+a driver or give it to one. A process that does not end by then is killed, or
+left where the kernel does not let it be killed; the unit is quarantined, and
+this host's lock is released. The kernel itself waits up to 60 seconds for a
+function that was reset.
+""",
+)
+RELEASE_OPTS = (RESTORE_DRIVERS, RESET_TIMEOUT_S, KERNEL_TIMEOUT_S)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -147,6 +160,7 @@ class Release:
 
     restore_drivers: bool
     reset_timeout_s: int
+    kernel_timeout_s: int
 
 
 def parse_release(section: Section) -> Release:
@@ -154,6 +168,7 @@ def parse_release(section: Section) -> Release:
     return Release(
         bool(section.value(RESTORE_DRIVERS)),
         int(section.value(RESET_TIMEOUT_S)),
+        int(section.value(KERNEL_TIMEOUT_S)),
     )
 
 

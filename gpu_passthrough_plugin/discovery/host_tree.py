@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import route_dump
@@ -17,6 +17,10 @@ _MAX_BYTES = 16 << 20
 _PAGE = 4096
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _LISTED = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# Files of a function whose readers wait for a reset, or for a driver that is
+# being taken away.  Source: Linux, drivers/pci/access.c (pci_wait_cfg),
+# drivers/pci/pci-sysfs.c (driver_override_show, which locks the device).
+_BLOCKING = frozenset({"config", "driver_override", "rom", "vpd"})
 # Opening a pipe in a copied tree must not block.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -29,10 +33,15 @@ class HostTree:
     instead.  The running host has the kernel's answer at
     ``rtnetlink.PATH`` as if it were a file.
 
+    :param why_stuck: returns what keeps a function, by the name of its
+        folder, from being read; "" for nothing.
     :raises ReadFailed: when ``root`` is not a folder.
     """
 
-    def __init__(self, root: str = "/") -> None:
+    def __init__(
+        self, root: str = "/", why_stuck: Callable[[str], str] = lambda _: ""
+    ) -> None:
+        self._why_stuck = why_stuck
         self._root = os.path.realpath(root).rstrip("/") + "/"
         self._is_confined = self._root != "/"
         if not os.path.isdir(self._root):
@@ -88,7 +97,10 @@ class HostTree:
             return [why] * len(files), [nothing] * len(links)
         try:
             return (
-                [_attribute(opened, name) for name in files],
+                [
+                    self._blocked(folder, name) or _attribute(opened, name)
+                    for name in files
+                ],
                 [_link(opened, name) for name in links],
             )
         finally:
@@ -96,11 +108,20 @@ class HostTree:
 
     def _read(self, path: str, limit: int | None) -> bytes | Unknown:
         folder, _, name = path.rpartition("/")
+        if blocked := self._blocked(folder, name):
+            return blocked
         opened = self._folder(folder, _FOLDER)
         try:
             return _contents(opened, name, limit)
         finally:
             os.close(opened)
+
+    def _blocked(self, folder: str, name: str) -> Unknown | None:
+        """Return why a file must not be opened; None if it may be."""
+        if name not in _BLOCKING:
+            return None
+        why = self._why_stuck(folder.rpartition("/")[2])
+        return Unknown(Why.UNREADABLE, why) if why else None
 
     def _folder(self, path: str, flags: int) -> int:
         """Open a folder that lies below the root."""

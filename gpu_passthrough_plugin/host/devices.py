@@ -8,12 +8,13 @@ import os
 import struct
 import subprocess
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host import vfio
+from gpu_passthrough_plugin.host import privileges, vfio
 from gpu_passthrough_plugin.host.commands import environment
-from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.host.function_calls import FunctionCalls
+from gpu_passthrough_plugin.model.address import Address, parse
 from gpu_passthrough_plugin.model.function import (
     Binding,
     Identity,
@@ -80,18 +81,30 @@ class Devices(Protocol):
         """
 
 
+class Write(NamedTuple):
+    """One write to a file of sysfs."""
+
+    path: str
+    text: str
+
+
 class SysfsDevices:
     """The functions of a running kernel, through ``/sys/bus/pci``.
 
     Source: kernel, Documentation/ABI/testing/sysfs-bus-pci.
 
+    :param calls: runs what the kernel may never return from.
     :param require_lock: called before each change; raises when the host's
         lock was lost.
     """
 
     def __init__(
-        self, root: str = "/", require_lock: Callable[[], None] = lambda: None
+        self,
+        calls: FunctionCalls,
+        root: str = "/",
+        require_lock: Callable[[], None] = lambda: None,
     ) -> None:
+        self._calls = calls
         self._require_lock = require_lock
         self._pci = os.path.join(root, "sys/bus/pci")
         self._environment = environment(root)
@@ -130,6 +143,12 @@ class SysfsDevices:
             )
 
     def binding(self, address: Address) -> Binding:
+        # The kernel locks the device for a driver that it takes away.
+        if stuck := self._calls.stuck(address):
+            raise errors.ReadFailed(
+                f"the driver of {address} cannot be read: {stuck}; reboot the"
+                " host"
+            )
         override = self._read(address, "driver_override").strip()
         return Binding(
             self._driver(address),
@@ -140,30 +159,47 @@ class SysfsDevices:
         """Set the override first, so that no probe in between ignores it."""
         self._require_lock()
         address, binding = rebind.address, rebind.becomes
-        path = f"{self._pci}/devices/{address}/driver_override"
-        self._write(path, f"{binding.override or ''}\n")
         driver = self._driver(address)
-        if driver == binding.driver:
-            return
-        if driver:
-            self._write(f"{self._pci}/drivers/{driver}/unbind", str(address))
-        if binding.driver:
-            self._bind(address, binding.driver)
-
-    def _bind(self, address: Address, driver: str) -> None:
-        self._write(f"{self._pci}/drivers_probe", str(address))
+        writes = [
+            self._override_write(address, binding.override),
+            *self._moves(address, driver, binding.driver),
+        ]
+        title = (
+            f"moving {address} from {driver or 'no driver'} to"
+            f" {binding.driver or 'no driver'}"
+        )
+        self._write(title, address, *writes)
         actual = self._driver(address)
-        if actual == driver:
+        if actual == binding.driver or not binding.driver:
             return
-        if actual:
-            self._write(f"{self._pci}/drivers/{actual}/unbind", str(address))
-        self._write(f"{self._pci}/drivers/{driver}/bind", str(address))
+        writes = self._moves(address, actual, None)
+        path = f"{self._pci}/drivers/{binding.driver}/bind"
+        self._write(title, address, *writes, Write(path, str(address)))
         actual = self._driver(address)
-        if actual != driver:
+        if actual != binding.driver:
             raise errors.Unavailable(
                 f"{address} is on {actual or 'no driver'} after it was bound"
-                f" to {driver}; see the kernel's log for the reason"
+                f" to {binding.driver}; see the kernel's log for the reason"
             )
+
+    def _override_write(self, address: Address, override: str | None) -> Write:
+        path = f"{self._pci}/devices/{address}/driver_override"
+        return Write(path, f"{override or ''}\n")
+
+    def _moves(
+        self, address: Address, was: str | None, becomes: str | None
+    ) -> list[Write]:
+        """Return what takes a function from one driver to another."""
+        if was == becomes:
+            return []
+        writes = []
+        if was:
+            path = f"{self._pci}/drivers/{was}/unbind"
+            writes.append(Write(path, str(address)))
+        if becomes:
+            path = f"{self._pci}/drivers_probe"
+            writes.append(Write(path, str(address)))
+        return writes
 
     def require_idle(self, address: Address) -> None:
         path = f"{self._pci}/devices/{address}/iommu_group"
@@ -181,14 +217,34 @@ class SysfsDevices:
         self._require_lock()
         # The kernel would reset it even while a guest uses it.
         self.require_idle(address)
-        self._write(f"{self._pci}/devices/{address}/reset", "1")
+        path = f"{self._pci}/devices/{address}/reset"
+        self._write(f"reset of {address}", address, Write(path, "1"))
 
     def reset_bus(self, address: Address, iommu_group: int) -> None:
         self._require_lock()
         _LOG.info("reset the bus of %s (group %d)", address, iommu_group)
-        vfio.hot_reset(address, iommu_group)
+        self._calls.run(
+            f"bus reset of {address}",
+            self._peers(address),
+            lambda: vfio.hot_reset(address, iommu_group),
+            # Whoever crashed may have left the group's file to another user.
+            keeps=frozenset({privileges.CAP_DAC_OVERRIDE}),
+        )
+
+    def _peers(self, address: Address) -> tuple[Address, ...]:
+        """Return the functions on the bus of one, with itself."""
+        bus = str(address).rpartition(":")[0]
+        try:
+            names = os.listdir(f"{self._pci}/devices")
+        except OSError:
+            names = []
+        peers = {parse(n) for n in names if n.rpartition(":")[0] == bus}
+        return tuple(sorted(peers | {address}))
 
     def identity(self, address: Address) -> Identity | Unknown:
+        # A reset that does not end keeps config space from being read.
+        if stuck := self._calls.stuck(address):
+            return Unknown(Why.UNREADABLE, stuck)
         path = f"{self._pci}/devices/{address}/config"
         try:
             # Unbuffered: a buffer would read the whole config space, slowly.
@@ -238,21 +294,32 @@ class SysfsDevices:
                 " is still present"
             ) from error
 
-    def _write(self, path: str, text: str) -> None:
-        _LOG.info("write %r to %s", text, path)
+    def _write(self, title: str, address: Address, *writes: Write) -> None:
+        """Make writes to files of a function, one after another."""
+        for path, text in writes:
+            _LOG.info("write %r to %s", text, path)
+
+        def work() -> None:
+            for path, text in writes:
+                _write(path, text)
+
+        self._calls.run(title, (address,), work)
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        # A single unbuffered write: the kernel's error is this call's.
+        handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            # A single unbuffered write: the kernel's error is this call's.
-            handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(handle, text.encode("ascii"))
-            finally:
-                os.close(handle)
-        except OSError as error:
-            name = errno.errorcode.get(error.errno or 0, "?")
-            raise errors.Unavailable(
-                f"cannot write {text.strip()!r} to {path}: {error.strerror}"
-                f" ({name})"
-            ) from error
+            os.write(handle, text.encode("ascii"))
+        finally:
+            os.close(handle)
+    except OSError as error:
+        name = errno.errorcode.get(error.errno or 0, "?")
+        raise errors.Unavailable(
+            f"cannot write {text.strip()!r} to {path}: {error.strerror}"
+            f" ({name})"
+        ) from error
 
 
 class RecordedDevices:

@@ -105,13 +105,13 @@ def within(limit_s: float, work: Callable[[], bool], late: str) -> bool:
         _work(hook_pid, writer, work)
     os.close(writer)
     try:
-        text = _read(reader, deadline)
+        text = read_until(reader, deadline)
     finally:
         os.close(reader)
         _end(child)
     if text is None:
         raise errors.Unavailable(late)
-    return _result(text)
+    return result_of(text)
 
 
 def _work(hook_pid: int, writer: int, work: Callable[[], bool]) -> NoReturn:
@@ -145,7 +145,7 @@ def outcome(work: Callable[[], bool]) -> dict[str, object]:
         return {"error": "Unavailable", "text": text[:_MAX_TEXT]}
 
 
-def _read(reader: int, deadline: float) -> bytes | None:
+def read_until(reader: int, deadline: float) -> bytes | None:
     """Return everything that is written; None if that takes too long."""
     poll = select.poll()
     poll.register(reader, select.POLLIN)
@@ -170,7 +170,7 @@ def _end(child: int) -> None:
         time.sleep(0.001)
 
 
-def _result(text: bytes) -> bool:
+def result_of(text: bytes) -> bool:
     try:
         document = json.loads(text)
     except ValueError as error:

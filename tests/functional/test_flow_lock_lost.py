@@ -18,6 +18,7 @@ from gpu_passthrough_plugin.flow import inventory, release
 from gpu_passthrough_plugin.flow.boot import boot
 from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.host.devices import SysfsDevices
+from gpu_passthrough_plugin.host.function_calls import FunctionCalls
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.host.locks import HostLock
@@ -147,7 +148,7 @@ def lost() -> None:
 
 def test_every_act_asks_first(tmp_path: Path) -> None:
     """What is behind is not reached: it would fail otherwise."""
-    devices = SysfsDevices(str(tmp_path), lost)
+    devices = SysfsDevices(FunctionCalls(str(tmp_path)), str(tmp_path), lost)
     journal = InstanceJournal(str(tmp_path / "instances"), lost)
     gpu = place("06:00.0")
     acts: list[Callable[[], object]] = [

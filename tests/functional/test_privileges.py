@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin.cli.app import NAMESPACE
+from gpu_passthrough_plugin.host.function_calls import FunctionCalls
 from gpu_passthrough_plugin.host.privileges import FILES, HOST, UNITS
+from gpu_passthrough_plugin.model import address
 from tests.functional.servers.process import owned
 
 pytestmark = pytest.mark.skipif(
@@ -201,3 +203,29 @@ def test_that_a_ledger_is_roots_is_said(tmp_path: Path) -> None:
         for each in (before, done):
             assert each.returncode == 2
             assert "needs root" in each.stderr
+
+
+def test_a_child_has_no_capabilities_and_no_files(tmp_path: Path) -> None:
+    """A child that lived on with the lock's file would hold the lock."""
+    shown = tmp_path / "shown"
+    lock = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+
+    def show() -> None:
+        status = Path("/proc/self/status").read_text()
+        lines = [x for x in status.splitlines() if x.startswith("CapEff")]
+        lines += [os.readlink(f"/proc/self/fd/{n}") for n in range(3)]
+        try:
+            os.fstat(lock)
+        except OSError:
+            lines.append("the lock is closed")
+        shown.write_text("\n".join(lines))
+
+    try:
+        FunctionCalls(str(tmp_path / "calls")).run(
+            "work", (address.parse("06:00.0"),), show
+        )
+    finally:
+        os.close(lock)
+    first, *others = shown.read_text().splitlines()
+    assert int(first.split()[1], 16) == 0
+    assert others == [os.devnull] * 3 + ["the lock is closed"]

@@ -59,7 +59,7 @@ def loaded(folder: Path, text: str) -> conf.Settings:
         ("[hook]\nmode = primary\nwait_s = 1", Hook(HookMode.PRIMARY, 1)),
         (
             "[release]\nrestore_drivers = false\nreset_timeout_s = 600",
-            Release(False, 600),
+            Release(False, 600, 120),
         ),
         ("[pci]\n", Pci({})),
         ("[placement]\n", Placement({})),

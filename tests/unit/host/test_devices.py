@@ -9,6 +9,7 @@ import pytest
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host.commands import environment
 from gpu_passthrough_plugin.host.devices import RecordedDevices, SysfsDevices
+from gpu_passthrough_plugin.host.function_calls import FunctionCalls
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.function import (
     VFIO,
@@ -41,12 +42,16 @@ def root(tmp_path: Path) -> Path:
     return host.write(tmp_path)
 
 
+def sysfs_devices(root: Path) -> SysfsDevices:
+    return SysfsDevices(FunctionCalls(str(root / "calls")), str(root))
+
+
 def attribute(root: Path, place: address.Address, name: str) -> Path:
     return root / "sys/bus/pci/devices" / str(place) / name
 
 
 def test_bindings(root: Path) -> None:
-    devices = SysfsDevices(str(root))
+    devices = sysfs_devices(root)
     assert devices.binding(GPU) == NOUVEAU
     assert devices.binding(AUDIO) == Binding(None, "vfio-pci")
     override = attribute(root, GPU, "driver_override")
@@ -56,7 +61,7 @@ def test_bindings(root: Path) -> None:
 
 
 def test_a_function_that_is_gone(root: Path) -> None:
-    devices = SysfsDevices(str(root))
+    devices = sysfs_devices(root)
     with pytest.raises(errors.ReadFailed) as caught:
         devices.binding(GONE)
     assert "driver_override: No such file or directory" in str(caught.value)
@@ -65,14 +70,14 @@ def test_a_function_that_is_gone(root: Path) -> None:
 
 
 def test_identities(root: Path) -> None:
-    devices = SysfsDevices(str(root))
+    devices = sysfs_devices(root)
     assert devices.identity(GPU) == Identity(0x10DE, 0x1430)
     assert devices.identity(AUDIO) == Identity(0x10DE, 0x0FBA)
     assert devices.identity(DEAD) == Identity(0xFFFF, 0xFFFF)
 
 
 def test_a_virtual_function_answers_without_ids(root: Path) -> None:
-    devices = SysfsDevices(str(root))
+    devices = sysfs_devices(root)
     config = attribute(root, VIRTUAL, "config")
     assert config.read_bytes()[:4] == b"\xff" * 4
     assert devices.identity(VIRTUAL) == Identity(0x10DE, 0x1431)
@@ -85,7 +90,7 @@ def test_a_virtual_function_answers_without_ids(root: Path) -> None:
 def test_a_config_space_that_cannot_be_read(root: Path) -> None:
     config = attribute(root, GPU, "config")
     config.write_bytes(b"\xde\x10\x30")
-    devices = SysfsDevices(str(root))
+    devices = sysfs_devices(root)
     assert devices.identity(GPU) == Unknown(Why.MALFORMED, "de1030")
     config.write_bytes(b"")
     assert devices.identity(GPU) == Unknown(Why.MALFORMED, "")
@@ -95,7 +100,7 @@ def test_a_config_space_that_cannot_be_read(root: Path) -> None:
 
 
 def test_a_driver_that_is_right_is_only_held(root: Path) -> None:
-    devices = SysfsDevices(str(root))
+    devices = sysfs_devices(root)
     devices.rebind(Rebind(GPU, NOUVEAU, Binding("nouveau", "nouveau")))
     override = attribute(root, GPU, "driver_override")
     assert override.read_text().startswith("nouveau\n")
@@ -105,7 +110,7 @@ def test_a_driver_that_is_right_is_only_held(root: Path) -> None:
 
 def test_the_override_is_set_before_the_driver_is_taken(root: Path) -> None:
     with pytest.raises(errors.Unavailable) as caught:
-        SysfsDevices(str(root)).rebind(Rebind(GPU, NOUVEAU, VFIO))
+        sysfs_devices(root).rebind(Rebind(GPU, NOUVEAU, VFIO))
     message = str(caught.value)
     assert message.startswith("cannot write '0000:06:00.0' to ")
     assert message.endswith(
@@ -119,7 +124,7 @@ def test_each_write_is_logged(
     root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    SysfsDevices(str(root)).rebind(
+    sysfs_devices(root).rebind(
         Rebind(GPU, NOUVEAU, Binding("nouveau", "nouveau"))
     )
     (line,) = caplog.messages
@@ -132,9 +137,7 @@ def test_a_driver_that_does_not_take_the_function(root: Path) -> None:
     (pci / "drivers/vfio-pci").mkdir(parents=True)
     (pci / "drivers/vfio-pci/bind").touch()
     with pytest.raises(errors.Unavailable) as caught:
-        SysfsDevices(str(root)).rebind(
-            Rebind(AUDIO, Binding(None, None), VFIO)
-        )
+        sysfs_devices(root).rebind(Rebind(AUDIO, Binding(None, None), VFIO))
     for datum in ("0000:06:00.1", "no driver", "vfio-pci"):
         assert datum in str(caught.value)
     assert (pci / "drivers_probe").read_text() == "0000:06:00.1"
@@ -143,16 +146,16 @@ def test_a_driver_that_does_not_take_the_function(root: Path) -> None:
 
 def test_a_function_without_a_reset(root: Path) -> None:
     with pytest.raises(errors.Unavailable) as caught:
-        SysfsDevices(str(root)).reset_function(GPU)
+        sysfs_devices(root).reset_function(GPU)
     assert "cannot write '1' to" in str(caught.value)
     assert "(ENOENT)" in str(caught.value)
     attribute(root, GPU, "reset").touch()
-    SysfsDevices(str(root)).reset_function(GPU)
+    sysfs_devices(root).reset_function(GPU)
     assert attribute(root, GPU, "reset").read_text() == "1"
 
 
 def test_a_group_that_nobody_holds(root: Path) -> None:
-    devices = SysfsDevices(str(root))
+    devices = sysfs_devices(root)
     devices.require_idle(GPU)
     group = root / "dev/vfio/18"
     group.parent.mkdir(parents=True)
@@ -165,10 +168,10 @@ def test_a_group_that_may_be_held_is_not_reset(root: Path) -> None:
     reset = attribute(root, GPU, "reset")
     reset.touch()
     with pytest.raises(errors.Unavailable, match="in use is unknown"):
-        SysfsDevices(str(root)).reset_function(GPU)
+        sysfs_devices(root).reset_function(GPU)
     assert reset.read_text() == ""
     with pytest.raises(errors.ReadFailed, match="iommu_group"):
-        SysfsDevices(str(root)).require_idle(AUDIO)
+        sysfs_devices(root).require_idle(AUDIO)
 
 
 def program(folder: Path, script: str) -> None:
@@ -181,10 +184,10 @@ def program(folder: Path, script: str) -> None:
 def test_vfio_pci_is_loaded_where_it_is_not_there(root: Path) -> None:
     there = root / "sys/bus/pci/drivers/vfio-pci"
     program(root / "sbin", f'[ "$*" = vfio-pci ] && /bin/mkdir -p {there}')
-    SysfsDevices(str(root)).prepare()
+    sysfs_devices(root).prepare()
     assert there.is_dir()
     program(root / "sbin", "exit 1")
-    SysfsDevices(str(root)).prepare()
+    sysfs_devices(root).prepare()
 
 
 def test_modprobe_is_not_the_callers(
@@ -196,7 +199,7 @@ def test_modprobe_is_not_the_callers(
     monkeypatch.setenv("MODPROBE_OPTIONS", "-C /evil")
     shown = tmp_path / "environment"
     program(root / "usr/sbin", f"/usr/bin/env >{shown}")
-    SysfsDevices(str(root)).prepare()
+    sysfs_devices(root).prepare()
     names = {line.partition("=")[0] for line in shown.read_text().split("\n")}
     # A shell adds those of its own.
     own = {"PWD", "SHLVL", "_", "OLDPWD", ""}
@@ -207,11 +210,11 @@ def test_modprobe_is_not_the_callers(
 def test_vfio_pci_that_cannot_be_loaded(root: Path) -> None:
     program(root / "sbin", "echo 'FATAL:\nnot found' >&2; exit 1")
     with pytest.raises(errors.Unavailable) as caught:
-        SysfsDevices(str(root)).prepare()
+        sysfs_devices(root).prepare()
     assert "FATAL: not found;" in str(caught.value)
     (root / "sbin/modprobe").unlink()
     with pytest.raises(errors.Unavailable, match="modprobe"):
-        SysfsDevices(str(root)).prepare()
+        sysfs_devices(root).prepare()
 
 
 def test_a_recorded_host_is_acted_on_in_memory_only() -> None:

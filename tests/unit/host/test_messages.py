@@ -18,6 +18,7 @@ from gpu_passthrough_plugin.host.boot.revert import Reverter
 from gpu_passthrough_plugin.host.commands import Commands
 from gpu_passthrough_plugin.host.devices import RecordedDevices, SysfsDevices
 from gpu_passthrough_plugin.host.files import Files
+from gpu_passthrough_plugin.host.function_calls import FunctionCalls
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.change import (
@@ -134,8 +135,9 @@ def of_devices(folder: Path) -> dict[str, Act]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     (folder / "dev/vfio/18").mkdir(parents=True)
-    devices = SysfsDevices(str(folder))
-    empty = SysfsDevices(str(folder / "empty"))
+    calls = FunctionCalls(str(folder / "calls"))
+    devices = SysfsDevices(calls, str(folder))
+    empty = SysfsDevices(calls, str(folder / "empty"))
     recorded = RecordedDevices({GPU: Binding(None, None)}, {})
     return {
         "modprobe": empty.prepare,
