@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import LedgerDriver
+from gpu_passthrough_plugin.discovery import device_holders
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.flow.host_snapshot import Scope
@@ -16,8 +17,9 @@ from gpu_passthrough_plugin.host.devices import Devices
 from gpu_passthrough_plugin.host.ended_guests import EndedGuests
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.isolation.partition import Policy
+from gpu_passthrough_plugin.model import device_holder
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.function import Binding
+from gpu_passthrough_plugin.model.function import Binding, Rebind
 from gpu_passthrough_plugin.model.reading import MISSING
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
@@ -134,6 +136,30 @@ def why_busy(context: HostContext, unit: Unit) -> str:
     except errors.Error as error:
         return str(error)
     return ""
+
+
+def require_unused(context: HostContext, rebinds: Iterable[Rebind]) -> None:
+    """Raise if something uses a function through the driver that it is on.
+
+    The kernel would take the driver away only when that ends, which may be
+    never.
+
+    :param rebinds: what is about to be done; functions that stay on their
+        driver are not looked at.
+    :raises Refused: with processes and device files by name.
+    """
+    uses = device_holders.read(
+        context.tree,
+        (
+            (rebind.address, rebind.was.driver)
+            for rebind in rebinds
+            if rebind.was.driver and rebind.was.driver != rebind.becomes.driver
+        ),
+    )
+    if reasons := device_holder.reasons(uses):
+        raise errors.Refused("; ".join(reasons))
+    for line in device_holder.doubts(uses):
+        context.say(f"warning: {line}")
 
 
 def require_here(context: HostContext, host: str, subject: str) -> None:

@@ -11,7 +11,12 @@ from gpu_passthrough_plugin.compute.attachment import GuestSlot
 from gpu_passthrough_plugin.compute.bar_space import HostCpu
 from gpu_passthrough_plugin.discovery import facts, function_bars
 from gpu_passthrough_plugin.flow import host_snapshot
-from gpu_passthrough_plugin.flow.context import HostContext, require_current
+from gpu_passthrough_plugin.flow.context import (
+    HostContext,
+    require_current,
+    require_unused,
+)
+from gpu_passthrough_plugin.flow.teardown import present_rebinds
 from gpu_passthrough_plugin.formats.domain_xml import Domain
 from gpu_passthrough_plugin.model.instance import Instance
 from gpu_passthrough_plugin.model.request import Request
@@ -59,8 +64,7 @@ def planned_units(
         records = context.records()
         held = tuple(r.unit for r in records if r.unit.key in keys)
     require_current(context, held)
-    for unit in held:
-        context.devices.require_idle(unit.key.address)
+    _require_idle(context, held)
     return held
 
 
@@ -77,9 +81,15 @@ def claim(
     step("compare with the ledger")
     require_current(context, units)
     step("look for other users")
+    _require_idle(context, units)
+    return allocation.units
+
+
+def _require_idle(context: HostContext, units: Sequence[Unit]) -> None:
+    """Raise if a guest, a program or this host's console uses the units."""
     for unit in units:
         context.devices.require_idle(unit.key.address)
-    return allocation.units
+    require_unused(context, present_rebinds(context, units))
 
 
 def guest_places(

@@ -10,7 +10,11 @@ from gpu_passthrough_plugin.compute import assignment
 from gpu_passthrough_plugin.compute import reset as resets
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.flow import host_snapshot
-from gpu_passthrough_plugin.flow.context import HostContext, require_current
+from gpu_passthrough_plugin.flow.context import (
+    HostContext,
+    require_current,
+    require_unused,
+)
 from gpu_passthrough_plugin.host.devices import Devices
 from gpu_passthrough_plugin.model.function import VFIO, Rebind
 from gpu_passthrough_plugin.model.unit import Unit
@@ -97,6 +101,7 @@ def _bind_to_vfio(context: HostContext, unit: Unit) -> list[str]:
         return failures
     try:
         require_current(context, (unit,))
+        require_unused(context, misplaced)
         context.devices.prepare()
     except errors.Error as error:
         return failures + [

@@ -12,6 +12,7 @@ CAP_CHOWN = 0
 CAP_DAC_OVERRIDE = 1
 CAP_DAC_READ_SEARCH = 2
 CAP_SYS_MODULE = 16
+CAP_SYS_PTRACE = 19
 CAP_SYS_ADMIN = 21
 CAP_SYSLOG = 34
 
@@ -25,10 +26,12 @@ would be root's, and the ledger's owner could not write any more.
 HOST = FILES | {CAP_SYS_ADMIN, CAP_SYSLOG}
 """To read a host: config space beyond its first bytes, and the kernel log."""
 
-UNITS = HOST | {CAP_SYS_MODULE}
-"""To hand units out and take them back, too: vfio-pci may have to be loaded.
+UNITS = HOST | {CAP_SYS_MODULE, CAP_SYS_PTRACE}
+"""To hand units out and take them back, too.
 
-Functions are bound and reset through files of root's.
+vfio-pci may have to be loaded, and /proc shows only with CAP_SYS_PTRACE which
+device files other processes have open.  Functions are bound and reset through
+files of root's.
 """
 
 # Source: linux/capability.h, linux/prctl.h.

@@ -109,6 +109,23 @@ def test_a_card_that_another_program_has_is_left_alone(world: World) -> None:
     assert world.snapshot() == before
 
 
+def test_a_card_that_a_process_has_open_is_left_alone(world: World) -> None:
+    """kubevirt#8549: the kernel waits until the process closes it."""
+    tree = world.tree
+    card = tree.real(f"sys/bus/pci/devices/{AUDIO}/sound/card1/controlC1")
+    process = {"proc/812/comm": b"pipewire\n"}
+    world.tree = RecordedTree(
+        {**tree.files, f"{card}/uevent": b"DEVNAME=snd/controlC1\n"} | process,
+        {**tree.links, "proc/812/fd/7": "/dev/snd/controlC1"},
+        tree.folders,
+    )
+    before = world.snapshot()
+    message = refused(boot, world.context(), guest(), wanted())
+    for datum in ("'look for other users'", str(AUDIO), "pipewire (process 812)"):
+        assert datum in message
+    assert world.snapshot() == before
+
+
 def test_a_host_that_was_renamed_forgets_nothing(world: World) -> None:
     boot(world.context(), guest(), wanted())
     before = world.snapshot()

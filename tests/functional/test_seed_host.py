@@ -154,6 +154,23 @@ def test_a_start_that_fails_is_undone(clean: Product) -> None:
     assert "back on snd_hda_intel" in refused.stderr
 
 
+def test_a_card_that_a_process_has_open(clean: Product) -> None:
+    """snd_hda_intel would be taken away only when the process ends."""
+    sh = clean.host.sh
+    audio = f"/sys/bus/pci/devices/{displays(clean.host)[0][:-1]}1"
+    node = sh(f"sed -n s/DEVNAME=//p {audio}/sound/card*/controlC*/uevent")
+    node = f"/dev/{node.strip()}"
+    with clean.host.spawn(("sh", "-c", f"exec sleep 999 <{node}")):
+        sh("until pgrep -fx 'sleep 999'; do sleep 0.2; done")
+        argv = ("boot", clean.domain("loud", str(uuid.uuid4())))
+        refused = clean.cli(
+            "instance", *argv, "--request", "gpu:3", check=False
+        )
+        sh("pkill -fx 'sleep 999'")
+    assert refused.returncode == 1
+    assert "sleep (process " in refused.stderr and node in refused.stderr
+
+
 def test_a_card_of_an_instance_cannot_be_named_again(clean: Product) -> None:
     held = booted(clean, "holder", "gpu:1")
     taken = clean.asked("allocation", "show", held)["Functions"]
