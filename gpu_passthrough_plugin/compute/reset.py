@@ -6,11 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.function import (
-    Identity,
-    is_lost_by_reset,
-)
+from gpu_passthrough_plugin.model.function import Identity
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown
+from gpu_passthrough_plugin.model.reset_family import is_lost_by_reset
 from gpu_passthrough_plugin.model.unit import Unit
 
 # These reset everything below a bridge, so the kernel refuses them for a

@@ -8,7 +8,7 @@ from gpu_passthrough_plugin.isolation import acs
 from gpu_passthrough_plugin.isolation.partition import Part, Policy
 from gpu_passthrough_plugin.isolation.rules import RULES, GroupCase, make_case
 from gpu_passthrough_plugin.model.fabric import addresses, is_member
-from gpu_passthrough_plugin.model.function import Function, is_lost_by_reset
+from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.group import (
     NO_IOMMU,
     VFIO_NO_IOMMU,
@@ -19,6 +19,7 @@ from gpu_passthrough_plugin.model.group import (
 )
 from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.reading import Unknown, shown
+from gpu_passthrough_plugin.model.reset_family import family
 
 
 def judge(part: Part, facts: HostFacts, policy: Policy) -> Group:
@@ -63,10 +64,11 @@ def _notes(case: GroupCase) -> Iterator[str]:
             )
     for member in primaries:
         function = member.function
-        if is_lost_by_reset(function.vendor_id, function.product_id):
+        row = family(function.vendor_id, function.product_id)
+        if row is not None:
             yield (
-                f"a reset by VFIO leaves {member.address} dead until the host"
-                " reboots: one guest a boot, or its virtual functions"
+                f"{member.address} is of a family with a known reset fault"
+                f" ({row.name}): {row.behaviour}; {row.remedy}"
             )
         if isinstance(member.function.numa_node, Unknown):
             yield (

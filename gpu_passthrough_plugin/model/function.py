@@ -122,21 +122,7 @@ NVIDIA = 0x10DE
 _OTHER_BRIDGE = 0x0680
 
 
-def is_lost_by_reset(vendor_id: object, product_id: object) -> bool:
-    """Return whether a reset by VFIO leaves such a function dead.
-
-    It reads ff until the host reboots; its virtual functions do not.
-    Source: amd/MxGPU-Virtualization#25.
-    """
-    return vendor_id == AMD and product_id in _LOST_BY_RESET
-
-
 _ACCELERATOR = 0x12
-# Physical functions of MI300A, MI300X, MI308X, MI325X, MI350X and MI355X.
-# Source: pci.ids.
-_LOST_BY_RESET = frozenset(
-    {0x74A0, 0x74A1, 0x74A2, 0x74A5, 0x74A8, 0x74A9, 0x75A0, 0x75A3}
-)
 
 
 class BarKind(enum.StrEnum):

@@ -11,12 +11,9 @@ from gpu_passthrough_plugin.formats import (
     kernel_log,
     kernel_messages,
 )
-from gpu_passthrough_plugin.model.function import (
-    AMD,
-    NVIDIA,
-    is_lost_by_reset,
-)
+from gpu_passthrough_plugin.model.function import NVIDIA
 from gpu_passthrough_plugin.model.reading import Unknown, known
+from gpu_passthrough_plugin.model.reset_family import family
 
 _POWER_CYCLE = (
     "power-cycle the host before the next guest; a reboot is often not enough"
@@ -31,19 +28,11 @@ def reset_failed(case: Case) -> Cause | None:
     target = case.target
     event = kernel_messages.RESET_FAILED.search(line)
     after = (event and event["event"]) or "a reset"
-    fix = f"{_POWER_CYCLE}; if it happens with every guest,"
-    if is_lost_by_reset(target.vendor_id, target.product_id):
-        fix = (
-            f"{_POWER_CYCLE}; give the card to one guest a boot, or use its"
-            " virtual functions (AMD's driver gim)"
-        )
-    elif target.vendor_id == AMD:
-        fix = (
-            f"{fix} install the reset module vendor-reset where it knows the"
-            " card, or assign the card once per boot"
-        )
-    else:
-        fix = f"{fix} assign the card once per boot"
+    row = family(target.vendor_id, target.product_id)
+    advice = "if it happens with every guest, assign the card once per boot"
+    if row is not None:
+        advice = row.remedy
+    fix = f"{_POWER_CYCLE}; {advice}"
     return Cause(
         "reset-failed",
         Confidence.LIKELY,
