@@ -48,6 +48,10 @@ class Unavailable(Error):
     """Something this needs (database, libvirt, lock) did not answer."""
 
 
+class Stuck(Unavailable):
+    """The kernel did not come back in time from what it was asked to do."""
+
+
 class ReadFailed(Error):
     """The host, tree or recording cannot be read as one."""
 

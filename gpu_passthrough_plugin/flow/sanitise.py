@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute import assignment
 from gpu_passthrough_plugin.compute import reset as resets
+from gpu_passthrough_plugin.compute.reset import (
+    BusReset,
+    FunctionReset,
+    Neighbour,
+    OwnResets,
+)
+from gpu_passthrough_plugin.discovery import function_resets
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.flow.context import (
@@ -15,39 +24,151 @@ from gpu_passthrough_plugin.flow.context import (
     require_current,
     require_unused,
 )
-from gpu_passthrough_plugin.host.devices import Devices
-from gpu_passthrough_plugin.model.function import VFIO, Rebind
+from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.function import (
+    VFIO,
+    Function,
+    Rebind,
+    ResetState,
+)
 from gpu_passthrough_plugin.model.unit import Unit
 
 _POLL_S = 0.2
 
 
-def sanitise(context: HostContext, unit: Unit) -> tuple[str, ...]:
-    """Reset a unit; return a line for each reset that failed."""
+class Cleaning(NamedTuple):
+    """What became of a unit that a guest had.
+
+    :param faults: why it is not clean, a line each; empty if it is.
+    :param evidence: what was done to it, and what it shows after that.
+    """
+
+    faults: tuple[str, ...]
+    evidence: tuple[str, ...] = ()
+
+
+def sanitise(
+    context: HostContext, unit: Unit, ours: Mapping[Address, Unit]
+) -> Cleaning:
+    """Reset a unit, and check it; return whether it is clean.
+
+    :param ours: functions of units that the same consumer gives back now.
+    """
     failures = _bind_to_vfio(context, unit)
     if failures:
-        return tuple(failures)
-    addresses = {f.address for f in unit.functions}
-    functions = [
-        f for f in discovery.functions(context.tree) if f.address in addresses
-    ]
-    methods = {
-        f.address: discovery.detail(context.tree, f).reset_methods
-        for f in functions
+        return Cleaning(check_clean(context, unit, tuple(failures)))
+    before = _states(context, unit)
+    done: list[str] = []
+    for bus in _plan(context, unit, ours):
+        failures += _reset_bus(context, bus, done)
+    failures += resets.losses(unit)
+    faults = check_clean(
+        context, unit, tuple(failures), timeout_s=context.reset_timeout_s
+    )
+    after = _states(context, unit)
+    damages = resets.damages(before, after)
+    return Cleaning((*faults, *damages), (*done, *resets.links(before, after)))
+
+
+def _states(context: HostContext, unit: Unit) -> dict[Address, ResetState]:
+    return {
+        f.address: function_resets.state(context.tree, f.address)
+        for f in unit.functions
     }
+
+
+def _plan(
+    context: HostContext, unit: Unit, ours: Mapping[Address, Unit]
+) -> tuple[BusReset, ...]:
+    tree = context.tree
+    functions = discovery.functions(tree)
+    own = {f.address for f in unit.functions}
+    members = [f for f in functions if f.address in own]
     # The ledger has the number of the boot in which the unit was published.
     number = next(
-        (f.iommu_group for f in functions if isinstance(f.iommu_group, int)),
+        (f.iommu_group for f in members if isinstance(f.iommu_group, int)),
         unit.iommu_group,
     )
-    unit = dataclasses.replace(unit, iommu_group=number)
-    for reset in resets.plan(unit, methods):
+    return resets.plan(
+        dataclasses.replace(unit, iommu_group=number),
+        {
+            f.address: OwnResets(
+                discovery.reset_methods(tree, f),
+                function_resets.has_reset(tree, f.address),
+            )
+            for f in members
+        },
+        tells_methods=function_resets.tells_methods(tree, functions),
+        neighbours={
+            f.address: tuple(_neighbours(context, f, functions, own))
+            for f in members
+        },
+        ours=ours.keys(),
+    )
+
+
+def _neighbours(
+    context: HostContext,
+    member: Function,
+    functions: tuple[Function, ...],
+    own: set[Address],
+) -> Iterator[Neighbour]:
+    below = function_resets.below_same_bridge(context.tree, member, functions)
+    for function in below:
+        if function.address not in own:
+            yield Neighbour(
+                function.address, function.iommu_group, function.driver
+            )
+
+
+def _reset_bus(
+    context: HostContext, bus: BusReset, done: list[str]
+) -> list[str]:
+    """Reset the functions of a unit on one bus; return what failed.
+
+    Where a function's own resets fail, the bus is reset, if it may be.
+    """
+    failures: list[str] = []
+    try:
+        for reset in bus.alone:
+            failures += _reset_alone(context, reset, done)
+        if bus.alone and not failures:
+            return []
+        if bus.hot is None:
+            return [*failures, bus.refusal]
+        hot = bus.hot
+        context.devices.reset_bus(hot.address, hot.iommu_group, hot.others)
+    except errors.Error as error:
+        # Nothing more is tried where the kernel does not come back.
+        return [*failures, str(error)]
+    for failure in failures:
+        done.append(f"before that: {failure}")
+    done.append(f"{hot}: OK")
+    context.say(done[-1])
+    return []
+
+
+def _reset_alone(
+    context: HostContext, reset: FunctionReset, done: list[str]
+) -> list[str]:
+    """Reset one function by its first method that works.
+
+    :raises Stuck: when the kernel does not come back in time.
+    """
+    failures = []
+    for method in reset.methods or (None,):
         try:
-            _reset(context.devices, reset)
-            context.say(f"{reset}: OK")
+            context.devices.reset_function(reset.address, method)
+        except errors.Stuck:
+            raise
         except errors.Error as error:
-            failures.append(str(error))
-    return (*failures, *resets.losses(unit))
+            failures.append(f"{reset.title(method)} failed: {error}")
+            continue
+        done += [f"before that: {failure}" for failure in failures]
+        done.append(f"{reset.title(method)}: OK")
+        context.say(done[-1])
+        return []
+    return failures
 
 
 def check_clean(
@@ -114,10 +235,3 @@ def _bind_to_vfio(context: HostContext, unit: Unit) -> list[str]:
         except errors.Error as error:
             failures.append(f"{rebind.address} cannot be reset: {error}")
     return failures
-
-
-def _reset(devices: Devices, reset: resets.Reset) -> None:
-    if isinstance(reset, resets.FunctionReset):
-        devices.reset_function(reset.address)
-    else:
-        devices.reset_bus(reset.address, reset.iommu_group)

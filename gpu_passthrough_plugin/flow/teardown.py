@@ -16,7 +16,11 @@ from gpu_passthrough_plugin.flow.guest_functions import (
     functions,
     is_anothers,
 )
-from gpu_passthrough_plugin.flow.sanitise import check_clean, sanitise
+from gpu_passthrough_plugin.flow.sanitise import (
+    Cleaning,
+    check_clean,
+    sanitise,
+)
 from gpu_passthrough_plugin.model.function import Rebind
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
@@ -191,7 +195,7 @@ def _clean(
 ) -> tuple[Instance, list[str]]:
     """Reset, check and free a unit; return what was done."""
     done: list[str] = []
-    faults = _reset_and_check(context, instance, record.unit)
+    faults, evidence = _reset_and_check(context, instance, record.unit)
     if not faults:
         instance = _record_clean(context, instance, record.unit)
         if restores_drivers:
@@ -200,7 +204,7 @@ def _clean(
     if faults:
         done += _quarantine(context, instance, record, "; ".join(faults))
     else:
-        done += _free(context, instance, record)
+        done += _free(context, instance, record, "; ".join(evidence))
     return instance, done
 
 
@@ -244,10 +248,14 @@ def _free_unused(
 
 
 def _free(
-    context: HostContext, instance: Instance, record: UnitRecord
+    context: HostContext,
+    instance: Instance,
+    record: UnitRecord,
+    evidence: str = "",
 ) -> list[str]:
+    """Free a unit; its event has the evidence that it is clean."""
     end = State.CLAIMED if instance.keeps_claim else State.FREE
-    context.ledger.move(record, end)
+    context.ledger.move(record, end, reason=evidence)
     line = f"unit {record.unit.key} is {end}"
     context.say(line)
     return [line]
@@ -286,16 +294,21 @@ def _record_clean(
 
 def _reset_and_check(
     context: HostContext, instance: Instance, unit: Unit
-) -> tuple[str, ...]:
-    """Return why the unit is not clean, after the resets that it needs."""
+) -> Cleaning:
+    """Return whether the unit is clean, after the resets that it needs."""
     if unit.key.address in instance.cleaned:
-        return ()
+        return Cleaning((), ("found clean before this was interrupted",))
     if not instance.was_started:
-        return check_clean(context, unit)
-    failures = sanitise(context, unit)
-    return check_clean(
-        context, unit, failures, timeout_s=context.reset_timeout_s
-    )
+        return Cleaning(
+            check_clean(context, unit), ("no guest was started with it",)
+        )
+    ours = {
+        function.address: record.unit
+        for record in context.held(instance.uuid)
+        if record.state is State.SANITISING
+        for function in record.unit.functions
+    }
+    return sanitise(context, unit, ours)
 
 
 def _restore_drivers(

@@ -7,7 +7,7 @@ import logging
 import os
 import struct
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from gpu_passthrough_plugin import errors
@@ -62,15 +62,24 @@ class Devices(Protocol):
         :raises Error: also when that is unknown.
         """
 
-    def reset_function(self, address: Address) -> None:
+    def reset_function(
+        self, address: Address, method: str | None = None
+    ) -> None:
         """Reset one function.
 
+        :param method: the kernel's name of the only method that is tried;
+            None for the kernel's own order.
+        :raises Stuck: when the kernel does not come back in time.
         :raises Error: when the kernel refuses.
         """
 
-    def reset_bus(self, address: Address, iommu_group: int) -> None:
+    def reset_bus(
+        self, address: Address, iommu_group: int, others: Sequence[int] = ()
+    ) -> None:
         """Reset the function's bus and every function on it.
 
+        :param others: further groups that have functions on that bus.
+        :raises Stuck: when the kernel does not come back in time.
         :raises Error: when the kernel refuses.
         """
 
@@ -213,20 +222,42 @@ class SysfsDevices:
             raise errors.ReadFailed(f"cannot read {path}: {error}") from error
         vfio.require_idle(number, self._vfio)
 
-    def reset_function(self, address: Address) -> None:
+    def reset_function(
+        self, address: Address, method: str | None = None
+    ) -> None:
         self._require_lock()
         # The kernel would reset it even while a guest uses it.
         self.require_idle(address)
-        path = f"{self._pci}/devices/{address}/reset"
-        self._write(f"reset of {address}", address, Write(path, "1"))
+        folder = f"{self._pci}/devices/{address}"
+        reset = Write(f"{folder}/reset", "1")
+        if method is None:
+            self._write(f"reset of {address}", address, reset)
+            return
+        former = self._read(address, "reset_method")
+        title = f"{method} reset of {address}"
+        if former.split() == [method]:
+            self._write(title, address, reset)
+            return
+        path = f"{folder}/reset_method"
+        restored = Write(path, former)
+        writes = (Write(path, f"{method}\n"), reset)
+        try:
+            self._write(title, address, *writes, last=restored)
+        except errors.Stuck:
+            # A child that was killed restored nothing.
+            if not self._calls.stuck(address):
+                self._write(f"reset_method of {address}", address, restored)
+            raise
 
-    def reset_bus(self, address: Address, iommu_group: int) -> None:
+    def reset_bus(
+        self, address: Address, iommu_group: int, others: Sequence[int] = ()
+    ) -> None:
         self._require_lock()
         _LOG.info("reset the bus of %s (group %d)", address, iommu_group)
         self._calls.run(
             f"bus reset of {address}",
             self._peers(address),
-            lambda: vfio.hot_reset(address, iommu_group),
+            lambda: vfio.hot_reset(address, iommu_group, others),
             # Whoever crashed may have left the group's file to another user.
             keeps=frozenset({privileges.CAP_DAC_OVERRIDE}),
         )
@@ -294,14 +325,27 @@ class SysfsDevices:
                 " is still present"
             ) from error
 
-    def _write(self, title: str, address: Address, *writes: Write) -> None:
-        """Make writes to files of a function, one after another."""
-        for path, text in writes:
+    def _write(
+        self,
+        title: str,
+        address: Address,
+        *writes: Write,
+        last: Write | None = None,
+    ) -> None:
+        """Make writes to files of a function, one after another.
+
+        :param last: made in any case, also after one that failed.
+        """
+        for path, text in (*writes, *((last,) if last else ())):
             _LOG.info("write %r to %s", text, path)
 
         def work() -> None:
-            for path, text in writes:
-                _write(path, text)
+            try:
+                for path, text in writes:
+                    _write(path, text)
+            finally:
+                if last is not None:
+                    _write(*last)
 
         self._calls.run(title, (address,), work)
 
@@ -356,10 +400,14 @@ class RecordedDevices:
     def require_idle(self, address: Address) -> None:
         self.binding(address)
 
-    def reset_function(self, address: Address) -> None:
+    def reset_function(
+        self, address: Address, method: str | None = None
+    ) -> None:
         self._only_vfio(address)
 
-    def reset_bus(self, address: Address, iommu_group: int) -> None:
+    def reset_bus(
+        self, address: Address, iommu_group: int, others: Sequence[int] = ()
+    ) -> None:
         self._only_vfio(address)
 
     def _only_vfio(self, address: Address) -> None:

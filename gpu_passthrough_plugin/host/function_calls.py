@@ -72,8 +72,9 @@ class FunctionCalls:
 
         :param title: what is done, such as "reset of 0000:06:00.0".
         :param addresses: the functions whose state the kernel locks for it.
-        :raises Unavailable: when the child does not end in time, or an
-            earlier child for one of the functions still lives.
+        :raises Stuck: when the child does not end in time, or an earlier
+            child for one of the functions still lives.
+        :raises Unavailable: when the child dies.
         :raises Error: that ``work`` raised.
         """
         self._reap()
@@ -144,7 +145,7 @@ class FunctionCalls:
             os.close(handle)
             # That of a command that was killed may end yet.
             if (stuck := self.stuck(address)) or time.monotonic() > deadline:
-                raise errors.Unavailable(
+                raise errors.Stuck(
                     f"nothing more is done to {address}:"
                     f" {stuck or 'another process acts on it'}"
                 )
@@ -153,7 +154,7 @@ class FunctionCalls:
     def _end(self, pid: int, title: str, *, is_late: bool) -> None:
         """Reap the child; kill it first if it is late.
 
-        :raises Unavailable: when it is late, and whether it was left.
+        :raises Stuck: when it is late, with whether it was left.
         """
         if is_late:
             os.kill(pid, self._signal)
@@ -161,7 +162,7 @@ class FunctionCalls:
         while not os.waitpid(pid, os.WNOHANG)[0]:
             if time.monotonic() > deadline:
                 self._left.add(pid)
-                raise errors.Unavailable(
+                raise errors.Stuck(
                     f"{title} took longer than {self._timeout_s:g} s, and"
                     f" {_unfinished(pid, title)}; the kernel does not let it"
                     " be killed, and nothing more is done to the function"
@@ -170,7 +171,7 @@ class FunctionCalls:
                 )
             time.sleep(0.001)
         if is_late:
-            raise errors.Unavailable(
+            raise errors.Stuck(
                 f"{title} took longer than {self._timeout_s:g} s, and its"
                 f" process {pid} was killed; see the kernel's log"
             )

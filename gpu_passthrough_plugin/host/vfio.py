@@ -8,6 +8,7 @@ import errno
 import fcntl
 import os
 import struct
+from collections.abc import Sequence
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.model.address import Address
@@ -25,29 +26,38 @@ _TYPE1_IOMMU = 1
 _GROUP_FLAGS_VIABLE = 1
 
 
-def hot_reset(address: Address, iommu_group: int) -> None:
+def hot_reset(
+    address: Address, iommu_group: int, others: Sequence[int] = ()
+) -> None:
     """Reset the function's bus, whose functions are all on vfio-pci.
 
+    :param others: further groups that have functions on that bus.
     :raises Unavailable: when the group is not viable or in use, or the
         kernel has no such reset for it.
     """
     try:
         with contextlib.ExitStack() as stack:
             container = _opened(stack, "/dev/vfio/vfio")
-            group = _opened(stack, f"/dev/vfio/{iommu_group}")
-            _require_viable(group, iommu_group)
-            fcntl.ioctl(
-                group, _GROUP_SET_CONTAINER, struct.pack("i", container)
-            )
+            groups = []
+            for number in (iommu_group, *others):
+                group = _opened(stack, f"/dev/vfio/{number}")
+                _require_viable(group, number)
+                fcntl.ioctl(
+                    group, _GROUP_SET_CONTAINER, struct.pack("i", container)
+                )
+                groups.append(group)
             fcntl.ioctl(container, _SET_IOMMU, _TYPE1_IOMMU)
             device = fcntl.ioctl(
-                group,
+                groups[0],
                 _GROUP_GET_DEVICE_FD,
                 array.array("b", f"{address}\0".encode()),
             )
             stack.callback(os.close, device)
             # struct vfio_pci_hot_reset: argsz, flags, count, group_fds[].
-            order = struct.pack("IIIi", 16, 0, 1, group)
+            count = len(groups)
+            order = struct.pack(
+                f"III{count}i", 12 + 4 * count, 0, count, *groups
+            )
             fcntl.ioctl(device, _DEVICE_PCI_HOT_RESET, order)
     except OSError as error:
         path = f"{error.filename}: " if error.filename else ""

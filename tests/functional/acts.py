@@ -146,14 +146,19 @@ class Kernel(RecordedDevices):
             return Identity(0xFFFF, 0xFFFF)
         return super().identity(address)
 
-    def reset_function(self, address: Address) -> None:
+    def reset_function(
+        self, address: Address, method: str | None = None
+    ) -> None:
         self._may("reset", address)
-        super().reset_function(address)
+        self._may(f"{method} reset", address)
+        super().reset_function(address, method)
 
-    def reset_bus(self, address: Address, iommu_group: int) -> None:
+    def reset_bus(
+        self, address: Address, iommu_group: int, others: Sequence[int] = ()
+    ) -> None:
         self._may("reset", address)
-        self.reset_groups.append(iommu_group)
-        super().reset_bus(address, iommu_group)
+        self.reset_groups += [iommu_group, *others]
+        super().reset_bus(address, iommu_group, others)
 
 
 class CountedDevices:
@@ -173,12 +178,19 @@ class CountedDevices:
     def require_idle(self, address: Address) -> None:
         self._kernel.require_idle(address)
 
-    def reset_function(self, address: Address) -> None:
-        self._acts.do("reset", lambda: self._kernel.reset_function(address))
-
-    def reset_bus(self, address: Address, iommu_group: int) -> None:
+    def reset_function(
+        self, address: Address, method: str | None = None
+    ) -> None:
         self._acts.do(
-            "reset", lambda: self._kernel.reset_bus(address, iommu_group)
+            "reset", lambda: self._kernel.reset_function(address, method)
+        )
+
+    def reset_bus(
+        self, address: Address, iommu_group: int, others: Sequence[int] = ()
+    ) -> None:
+        self._acts.do(
+            "reset",
+            lambda: self._kernel.reset_bus(address, iommu_group, others),
         )
 
     def identity(self, address: Address) -> Identity | Unknown:

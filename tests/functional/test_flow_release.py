@@ -80,12 +80,12 @@ def test_what_a_reset_leaves_dead_is_not_clean(world: World) -> None:
     """An MI300X: it answers now, and no longer once a guest had it."""
     unit = world.ledger.unit(UNIT).unit
     world.bindings.update(dict.fromkeys((GPU, AUDIO), VFIO))
-    assert sanitise(world.context(), unit) == ()
+    assert sanitise(world.context(), unit, {}).faults == ()
     first, second = unit.functions
     lost = dataclasses.replace(first, vendor_id=0x1002, product_id=0x74A1)
     accelerator = dataclasses.replace(unit, functions=(lost, second))
-    (line,) = sanitise(world.context(), accelerator)
-    assert str(GPU) in line and "reboots" in line
+    faults = "; ".join(sanitise(world.context(), accelerator, {}).faults)
+    assert str(GPU) in faults and "reboots" in faults
 
 
 def test_a_unit_that_is_another_group_now_is_not_cleared(
@@ -354,7 +354,7 @@ def test_a_variant_of_vfio_pci_keeps_its_function(world: World) -> None:
     assert record.state is State.FREE
     assert world.kernel.binding(GPU) == variant
     assert world.kernel.binding(AUDIO) == Binding("snd_hda_intel", None)
-    assert sanitise(world.context(), record.unit) == ()
+    assert sanitise(world.context(), record.unit, {}).faults == ()
     assert world.kernel.binding(GPU) == variant
 
 

@@ -6,9 +6,15 @@ from pathlib import Path
 import pytest
 
 from gpu_passthrough_plugin.compute import reset
-from gpu_passthrough_plugin.compute.reset import FunctionReset, HotReset
+from gpu_passthrough_plugin.compute.reset import (
+    BusReset,
+    FunctionReset,
+    HotReset,
+    Neighbour,
+    OwnResets,
+)
 from gpu_passthrough_plugin.model import address
-from gpu_passthrough_plugin.model.function import Identity
+from gpu_passthrough_plugin.model.function import Identity, ResetState
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 from gpu_passthrough_plugin.model.unit import Unit
 from tests.golden import assert_golden, sections
@@ -21,20 +27,39 @@ ITSELF = Identity(0x10DE, 0x1430)
 LOST = Unknown(Why.UNREADABLE, "Permission denied")
 
 
-def test_functions_that_reset_alone_leave_their_bus_alone() -> None:
-    for gpu, audio in (
-        (("flr",), ("flr", "bus")),
-        (("device_specific", "bus"), ("pm",)),
-        (("acpi",), ("af_flr",)),
+def own(methods: reset.Methods) -> OwnResets:
+    return OwnResets(methods, has_reset=True)
+
+
+def planned(gpu: reset.Methods, audio: reset.Methods) -> BusReset:
+    (bus,) = reset.plan(CARD, {GPU: own(gpu), AUDIO: own(audio)})
+    return bus
+
+
+def test_functions_reset_alone_in_our_order_and_their_bus_last() -> None:
+    """As gnif/vendor-reset asks for, whose method is ``device_specific``."""
+    for gpu, audio, first, second in (
+        (("flr",), ("flr", "bus"), ("flr",), ("flr",)),
+        (
+            ("flr", "device_specific", "pm", "bus"),
+            ("pm", "af_flr"),
+            ("device_specific", "flr", "pm"),
+            ("af_flr", "pm"),
+        ),
+        (("acpi",), ("af_flr",), ("acpi",), ("af_flr",)),
     ):
-        assert reset.plan(CARD, {GPU: gpu, AUDIO: audio}) == (
-            FunctionReset(GPU),
-            FunctionReset(AUDIO),
+        assert planned(gpu, audio) == BusReset(
+            (FunctionReset(GPU, first), FunctionReset(AUDIO, second)),
+            HotReset(GPU, 18),
         )
 
 
 def test_a_bus_is_reset_once_when_one_on_it_cannot_reset_alone() -> None:
-    once = (HotReset(GPU, 18),)
+    """NVIDIA/open-gpu-kernel-modules#1353: ``bus`` of a card with siblings.
+
+    The kernel listed it for function 0 before it had seen function 1, and
+    refuses it.
+    """
     for gpu, audio in (
         (("bus",), MISSING),
         (("bus",), ("bus",)),
@@ -45,45 +70,123 @@ def test_a_bus_is_reset_once_when_one_on_it_cannot_reset_alone() -> None:
         (("flr",), ()),
         (MISSING, MISSING),
     ):
-        assert reset.plan(CARD, {GPU: gpu, AUDIO: audio}) == once, (
+        assert planned(gpu, audio) == BusReset((), HotReset(GPU, 18)), (
             gpu,
             audio,
         )
 
 
 def test_a_function_of_which_nothing_was_read_has_no_reset() -> None:
-    assert reset.plan(CARD, {GPU: ("flr",)}) == (HotReset(GPU, 18),)
-    assert reset.plan(CARD, {}) == (HotReset(GPU, 18),)
+    hot = (BusReset((), HotReset(GPU, 18)),)
+    assert reset.plan(CARD, {GPU: own(("flr",))}) == hot
+    assert reset.plan(CARD, {}) == hot
+
+
+def test_an_old_kernel_resets_in_its_own_order() -> None:
+    """gnif/vendor-reset#46, #80: Linux before 5.15 has no reset_method."""
+    both = {GPU: own(MISSING), AUDIO: own(MISSING)}
+    (bus,) = reset.plan(CARD, both, tells_methods=False)
+    assert bus.alone == (FunctionReset(GPU), FunctionReset(AUDIO))
+    one = {GPU: own(MISSING), AUDIO: OwnResets(MISSING, has_reset=False)}
+    (bus,) = reset.plan(CARD, one, tells_methods=False)
+    assert bus == BusReset((), HotReset(GPU, 18))
+    # It might take one that the card does not come back from.
+    blackwell = accelerated(0x10DE, 0x2B85)
+    (bus,) = reset.plan(blackwell, both, tells_methods=False)
+    assert bus == BusReset((), HotReset(GPU, 18))
+
+
+def test_a_family_takes_a_reset_out_of_the_order() -> None:
+    methods = {GPU: own(("flr", "bus")), AUDIO: own(("flr",))}
+    (bus,) = reset.plan(accelerated(0x10DE, 0x2B85), methods)
+    assert bus == BusReset((), HotReset(GPU, 18))
+    (bus,) = reset.plan(accelerated(0x10DE, 0x2342), methods)
+    assert [r.methods for r in bus.alone] == [("flr",), ("flr",)]
+    assert bus.hot is None and str(GPU) in bus.refusal
+    # AMD's graphics do nothing at a reset by power management.
+    power = {GPU: own(("pm",)), AUDIO: own(("pm",))}
+    (bus,) = reset.plan(accelerated(0x1002, 0x744C), power)
+    assert bus == BusReset((), HotReset(GPU, 18))
+
+
+def test_a_bus_with_a_strangers_function_is_not_reset() -> None:
+    """joeknock90/Single-GPU-Passthrough#103: group 19 as well."""
+    stranger = Neighbour(address.parse("06:00.2"), 19, "xhci_hcd")
+    below = {GPU: (stranger,), AUDIO: (stranger,)}
+    resets = {GPU: own(("bus",)), AUDIO: own(MISSING)}
+    (bus,) = reset.plan(CARD, resets, neighbours=below)
+    assert (bus.alone, bus.hot) == ((), None)
+    for datum in ("06:00.2", "group 19", "xhci_hcd"):
+        assert datum in bus.refusal
+    (bus,) = reset.plan(
+        CARD, resets, neighbours=below, ours={stranger.address}
+    )
+    assert bus.hot == HotReset(GPU, 18, (19,))
 
 
 def test_each_bus_is_looked_at_by_itself_and_buses_come_first() -> None:
     two = dataclasses.replace(
         unit("06:00.0*", "06:00.1", "07:00.0*", "0001:07:00.0"), iommu_group=7
     )
-    methods: dict[address.Address, reset.Methods] = {
-        GPU: ("flr",),
-        AUDIO: ("flr",),
-        address.parse("07:00.0"): ("bus",),
-        address.parse("0001:07:00.0"): ("flr",),
+    resets = {
+        GPU: own(("flr",)),
+        AUDIO: own(("flr",)),
+        address.parse("07:00.0"): own(("bus",)),
+        address.parse("0001:07:00.0"): own(("flr",)),
     }
-    assert reset.plan(two, methods) == (
-        HotReset(address.parse("07:00.0"), 7),
-        FunctionReset(GPU),
-        FunctionReset(AUDIO),
-        FunctionReset(address.parse("0001:07:00.0")),
-    )
+    buses = reset.plan(two, resets)
+    assert buses[0] == BusReset((), HotReset(address.parse("07:00.0"), 7))
+    assert [r.address for bus in buses for r in bus.alone] == [
+        GPU,
+        AUDIO,
+        address.parse("0001:07:00.0"),
+    ]
 
 
 def test_cards_side_by_side_on_a_bus_share_its_reset() -> None:
     shared = dataclasses.replace(
         unit("06:01.0*", "06:01.1", "06:02.0*"), iommu_group=7
     )
-    methods: dict[address.Address, reset.Methods] = {
-        f.address: ("bus",) for f in shared.functions
-    }
-    assert reset.plan(shared, methods) == (
-        HotReset(address.parse("06:01.0"), 7),
+    resets = {f.address: own(("bus",)) for f in shared.functions}
+    assert reset.plan(shared, resets) == (
+        BusReset((), HotReset(address.parse("06:01.0"), 7)),
     )
+
+
+def state(
+    bars: tuple[int, ...] | Unknown = (0xF000_0000, 0, 0, 0, 0, 0),
+    speed: str | Unknown | None = "16.0 GT/s",
+    width: int | Unknown | None = 16,
+) -> ResetState:
+    return ResetState(bars, speed, width)
+
+
+def test_what_a_reset_damaged() -> None:
+    before = {GPU: state(), AUDIO: state(speed=None, width=None)}
+    assert reset.damages(before, before) == ()
+    (line,) = reset.damages(before, before | {GPU: state((0,) * 6)})
+    assert str(GPU) in line and "BARs" in line
+    (line,) = reset.damages(before, before | {GPU: state(width=8)})
+    assert "8 lanes" in line and "16" in line
+
+
+def test_what_was_not_read_and_a_slower_link_are_no_damage() -> None:
+    """NVIDIA's cards lower the speed of their link while they are idle."""
+    before = {GPU: state()}
+    for after in (
+        state(LOST, LOST, LOST),
+        state(speed="2.5 GT/s"),
+        state(speed=None, width=None),
+    ):
+        assert reset.damages(before, {GPU: after}) == ()
+        assert reset.damages({GPU: after}, before) == ()
+    assert reset.damages(before, {}) == ()
+    assert list(reset.links(before, {GPU: state(speed="2.5 GT/s")})) == [
+        f"link of {GPU}: 2.5 GT/s x16 (was 16.0 GT/s x16)"
+    ]
+    assert list(reset.links({}, {GPU: state(speed=LOST, width=LOST)})) == [
+        f"link of {GPU}: unknown speed unknown width"
+    ]
 
 
 def faults(
@@ -144,10 +247,20 @@ def test_what_a_reset_leaves_dead(
 
 
 def test_golden() -> None:
+    below = {GPU: (Neighbour(address.parse("06:00.2"), 19, None),)}
+    (refused,) = reset.plan(CARD, {}, neighbours=below)
     dead, other = Identity(0xFFFF, 0xFFFF), Identity(0x10DE, 0x1431)
     text = sections(
         {
-            "resets": [str(FunctionReset(GPU)), str(HotReset(GPU, 18))],
+            "resets": [
+                FunctionReset(GPU, ("flr",)).title("flr"),
+                FunctionReset(GPU).title(None),
+                str(HotReset(GPU, 18)),
+            ],
+            "refused": [refused.refusal],
+            "damaged": reset.damages(
+                {GPU: state()}, {GPU: state((0,) * 6, width=8)}
+            ),
             "not clean": [
                 *faults(dead), *faults(other), *faults(MISSING),
                 *reset.losses(accelerated(0x1002, 0x74A1)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,42 @@ def test_a_function_without_a_reset(root: Path) -> None:
     attribute(root, GPU, "reset").touch()
     sysfs_devices(root).reset_function(GPU)
     assert attribute(root, GPU, "reset").read_text() == "1"
+
+
+def test_a_reset_by_one_method_leaves_the_order_as_it_was(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    methods = attribute(root, GPU, "reset_method")
+    methods.write_text("flr bus\n")
+    with pytest.raises(errors.Unavailable, match="ENOENT"):
+        sysfs_devices(root).reset_function(GPU, "flr")
+    assert methods.read_text() == "flr bus\n"
+    attribute(root, GPU, "reset").touch()
+    sysfs_devices(root).reset_function(GPU, "flr")
+    assert attribute(root, GPU, "reset").read_text() == "1"
+    assert methods.read_text() == "flr bus\n"
+    assert [line.split(" to ")[0] for line in caplog.messages[-3:]] == [
+        "write 'flr\\n'",
+        "write '1'",
+        "write 'flr bus\\n'",
+    ]
+    # Nothing is written where that method is the only one.
+    methods.write_text("flr\n")
+    caplog.clear()
+    sysfs_devices(root).reset_function(GPU, "flr")
+    assert len(caplog.messages) == 1
+
+
+def test_a_reset_that_hangs_leaves_the_order_as_it_was(root: Path) -> None:
+    methods = attribute(root, GPU, "reset_method")
+    methods.write_text("flr bus\n")
+    # To open a pipe that nobody reads waits, as a reset may.
+    os.mkfifo(attribute(root, GPU, "reset"))
+    calls = FunctionCalls(str(root / "calls"), 2)
+    with pytest.raises(errors.Stuck, match="flr reset of "):
+        SysfsDevices(calls, str(root)).reset_function(GPU, "flr")
+    assert methods.read_text() == "flr bus\n"
 
 
 def test_a_group_that_nobody_holds(root: Path) -> None:

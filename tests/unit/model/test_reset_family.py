@@ -32,7 +32,7 @@ CHIPS = {
 def names_of(vendor_id: int) -> dict[int, str]:
     """The devices of a vendor in the pci.ids that the package brings."""
     data = resources.files("gpu_passthrough_plugin") / "data" / "pci.ids"
-    text = data.read_text(encoding="utf-8", errors="replace")
+    text = data.read_bytes().decode(errors="replace")
     _, _, rest = text.partition(f"\n{vendor_id:04x}  ")
     own = re.split(r"\n(?=[0-9a-f]{4}  )", rest)[0]
     pairs = re.findall(r"^\t([0-9a-f]{4})  (.+)$", own, re.MULTILINE)
