@@ -111,6 +111,7 @@ def clear(context: HostContext, key: UnitKey) -> UnitRecord:
                 f"unit {key} is not clean: {'; '.join(faults)}; power-cycle"
                 " the host, then run this again"
             )
+        teardown.require_rebooted(context, record.unit)
         require_current(context, (record.unit,))
         teardown.restore(context, record.unit)
         return context.ledger.move(record, State.FREE)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute import assignment
+from gpu_passthrough_plugin.compute import reset as resets
+from gpu_passthrough_plugin.discovery import facts as host_facts
 from gpu_passthrough_plugin.flow import definitions, host_snapshot
 from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.flow.guest_functions import (
@@ -23,6 +25,7 @@ from gpu_passthrough_plugin.flow.sanitise import (
 )
 from gpu_passthrough_plugin.model.function import Rebind
 from gpu_passthrough_plugin.model.instance import Instance, Phase
+from gpu_passthrough_plugin.model.reading import Unknown, known
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
 if TYPE_CHECKING:
@@ -271,6 +274,7 @@ def _quarantine(
             instance,
             uuid=_quarantine_uuid(record.unit),
             phase=Phase.QUARANTINED,
+            boot_id=known(host_facts.boot_id(context.tree)) or "",
             rebinds=tuple(
                 r for r in instance.rebinds if r.address in addresses
             ),
@@ -340,6 +344,28 @@ def _restore_drivers(
         )
         context.say(done[-1])
     return done, tuple(faults)
+
+
+def require_rebooted(context: HostContext, unit: Unit) -> None:
+    """Raise if a reset left a unit dead, and the host was not rebooted since.
+
+    It may respond all the same: until the next guest has it.
+
+    :raises Refused: also when whether it was rebooted is unknown.
+    """
+    instance = context.journal.read(_quarantine_uuid(unit))
+    lines = resets.losses(unit)
+    if not lines or instance is None or not instance.was_started:
+        return
+    boot_id = host_facts.boot_id(context.tree)
+    if isinstance(boot_id, Unknown):
+        lines = (*lines, f"whether it was rebooted is unknown: {boot_id}")
+    elif instance.boot_id != boot_id:
+        return
+    raise errors.Refused(
+        f"unit {unit.key} had a guest in this boot: {'; '.join(lines)}; reboot"
+        " the host, then run this again"
+    )
 
 
 def restore(context: HostContext, unit: Unit) -> None:

@@ -179,6 +179,7 @@ def _document(instance: Instance) -> dict[str, object]:
         "is_stopped": instance.is_stopped,
         "own": [str(a) for a in instance.own],
         "cleaned": [str(a) for a in instance.cleaned],
+        "boot_id": instance.boot_id,
         "rebinds": [
             {
                 "address": str(r.address),
@@ -220,6 +221,7 @@ def _instance(document: dict[str, Any]) -> Instance:
         is_stopped=document.get("is_stopped", False),
         own=tuple(map(address.parse, document["own"])),
         cleaned=tuple(map(address.parse, document["cleaned"])),
+        boot_id=document.get("boot_id", ""),
         rebinds=tuple(
             Rebind(
                 address.parse(r["address"]),

@@ -106,6 +106,8 @@ class Instance:
     :param keeps_definition: whether a release only ends one run of the guest:
         claim and definition stay.
     :param detaching: lowest primaries of the units that are being detached.
+    :param boot_id: the kernel's id of the boot in which a unit was
+        quarantined; empty where it is not known.
     """
 
     uuid: str
@@ -121,6 +123,7 @@ class Instance:
     definition: Definition | None = None
     keeps_definition: bool = False
     detaching: tuple[Address, ...] = ()
+    boot_id: str = ""
 
     @property
     def defined_functions(self) -> frozenset[Address]:

@@ -6,15 +6,29 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
-from gpu_passthrough_plugin.flow import release
+from gpu_passthrough_plugin.flow import inventory, release
 from gpu_passthrough_plugin.flow.boot import boot
+from gpu_passthrough_plugin.formats import nova_alias
+from gpu_passthrough_plugin.model import request
 from gpu_passthrough_plugin.model.event import EventQuery
+from gpu_passthrough_plugin.model.function import Identity
 from gpu_passthrough_plugin.model.unit import State, UnitKey
 from tests.functional.acts import Acts
-from tests.functional.world import HOST, UUID, World, guest, place, wanted
+from tests.functional.world import (
+    HOST,
+    UUID,
+    World,
+    guest,
+    place,
+    refused,
+    wanted,
+)
 
 GPU, AUDIO = place("06:00.0"), place("06:00.1")
 UNIT = UnitKey(HOST, GPU)
+MI300X = nova_alias.parse_aliases(
+    ['{"name": "mi", "vendor_id": "1002", "product_id": "74a1"}']
+)
 
 
 @pytest.fixture
@@ -86,3 +100,58 @@ def test_nothing_more_is_tried_where_the_kernel_hangs(
     assert acts.done.count("reset") == 1
     with resettable.lock():
         pass
+
+
+def booted_as(world: World, boot_id: str) -> None:
+    """The host is in this boot, with an MI300X in place of its card."""
+    tree = world.tree
+    files = {
+        **tree.files,
+        "proc/sys/kernel/random/boot_id": f"{boot_id}\n".encode(),
+    }
+    folder = tree.real(f"sys/bus/pci/devices/{GPU}")
+    for name in ("uevent", "modalias", "vendor", "device", "config"):
+        text = files[f"{folder}/{name}"]
+        for old, new in (
+            (b"10DE:1430", b"1002:74A1"),
+            (b"v000010DEd00001430", b"v00001002d000074A1"),
+            (b"0x10de", b"0x1002"),
+            (b"0x1430", b"0x74a1"),
+            (b"\xde\x10\x30\x14", b"\x02\x10\xa1\x74"),
+        ):
+            text = text.replace(old, new)
+        files[f"{folder}/{name}"] = text
+    world.tree = RecordedTree(files, tree.links)
+    world.kernel.identities[GPU] = Identity(0x1002, 0x74A1)
+
+
+def test_what_works_once_a_boot_is_not_offered_again(world: World) -> None:
+    """amd/MxGPU-Virtualization#25: config space reads ff after a reset."""
+    booted_as(world, "first")
+    context = world.context()
+    context.ledger.publish(HOST, context.units())
+    inventory.clear(context, UNIT)
+    boot(context, guest(), request.parse("mi:1", MI300X))
+    assert released(world) is State.QUARANTINED
+    assert "before the host reboots" in world.ledger.unit(UNIT).reason
+    message = refused(inventory.clear, world.context(), UNIT)
+    assert "reboot the host" in message
+    assert world.ledger.unit(UNIT).state is State.QUARANTINED
+    world.kernel.identities[GPU] = Identity(0xFFFF, 0xFFFF)
+    message = refused(inventory.clear, world.context(), UNIT)
+    assert "does not respond" in message
+    booted_as(world, "second")
+    assert inventory.clear(world.context(), UNIT).state is State.FREE
+
+
+def test_a_boot_that_is_unknown_is_no_other_boot(world: World) -> None:
+    booted_as(world, "first")
+    context = world.context()
+    context.ledger.publish(HOST, context.units())
+    inventory.clear(context, UNIT)
+    boot(context, guest(), request.parse("mi:1", MI300X))
+    released(world)
+    files = dict(world.tree.files)
+    del files["proc/sys/kernel/random/boot_id"]
+    world.tree = RecordedTree(files, world.tree.links)
+    assert "unknown" in refused(inventory.clear, world.context(), UNIT)
