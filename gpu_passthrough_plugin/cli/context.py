@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from gpu_passthrough_plugin.host.function_calls import FunctionCalls
     from gpu_passthrough_plugin.host.hypervisor import Hypervisor
     from gpu_passthrough_plugin.host.locks import HostLock
+    from gpu_passthrough_plugin.host.sanitise_command import SanitiseCommand
     from gpu_passthrough_plugin.model.one_time_use import PciProviders
     from gpu_passthrough_plugin.model.request import Request
 
@@ -327,6 +328,19 @@ class Context:
             restores_drivers=settings.release.restore_drivers,
             say=say,
             aggregates=settings.allocation.aggregates,
+            sanitiser=self._sanitiser(),
+        )
+
+    def _sanitiser(self) -> SanitiseCommand | None:
+        release = self.settings.release
+        if not release.sanitise_command:
+            return None
+        from gpu_passthrough_plugin.host.sanitise_command import (
+            SanitiseCommand,
+        )
+
+        return SanitiseCommand(
+            release.sanitise_command, release.sanitise_timeout_s
         )
 
     @functools.cached_property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 
 from oslo_config import cfg
 
@@ -151,16 +152,54 @@ this host's lock is released. The kernel itself waits up to 60 seconds for a
 function that was reset.
 """,
 )
-RELEASE_OPTS = (RESTORE_DRIVERS, RESET_TIMEOUT_S, KERNEL_TIMEOUT_S)
+SANITISE_COMMAND = cfg.StrOpt(
+    "sanitise_command",
+    default="",
+    help="""
+A program, by its path, with its arguments, that wipes what a guest left in
+the memory of a device. It is run for each unit between two resets, without a
+shell; it has to know a way to reach functions that are on vfio-pci. If it
+fails, the unit is quarantined. Without it, the event of each released unit
+says that the unit was not sanitised.
+
+It is told about the unit in the variables ``GPU_PASSTHROUGH_HOST``,
+``_ADDRESSES`` (separated by spaces, the lowest primary first), ``_GROUP``,
+``_VENDOR`` and ``_PRODUCT`` (hexadecimal, of that primary), ``_CONSUMER``,
+``_CONSUMER_NAME`` and ``_PREVIOUS_CONSUMER`` (empty where it is not known),
+each with that prefix. This host's lock is held while it runs.
+""",
+)
+SANITISE_TIMEOUT_S = cfg.IntOpt(
+    "sanitise_timeout_s",
+    default=300,
+    min=1,
+    max=86400,
+    help="""
+How many seconds ``sanitise_command`` may take for a unit; it is killed after
+that, and the unit is quarantined.
+""",
+)
+RELEASE_OPTS = (
+    RESTORE_DRIVERS,
+    RESET_TIMEOUT_S,
+    KERNEL_TIMEOUT_S,
+    SANITISE_COMMAND,
+    SANITISE_TIMEOUT_S,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Release:
-    """The values of ``[release]``."""
+    """The values of ``[release]``.
+
+    :param sanitise_command: a program and its arguments; empty for none.
+    """
 
     restore_drivers: bool
     reset_timeout_s: int
     kernel_timeout_s: int
+    sanitise_command: tuple[str, ...] = ()
+    sanitise_timeout_s: int = 300
 
 
 def parse_release(section: Section) -> Release:
@@ -169,7 +208,26 @@ def parse_release(section: Section) -> Release:
         bool(section.value(RESTORE_DRIVERS)),
         int(section.value(RESET_TIMEOUT_S)),
         int(section.value(KERNEL_TIMEOUT_S)),
+        _sanitise_command(section),
+        int(section.value(SANITISE_TIMEOUT_S)),
     )
+
+
+def _sanitise_command(section: Section) -> tuple[str, ...]:
+    """Return its words; add a fault if they are no program and arguments."""
+    text = str(section.value(SANITISE_COMMAND) or "")
+    try:
+        argv = tuple(shlex.split(text))
+    except ValueError:
+        argv = ("",)
+    if argv and not argv[0].startswith("/"):
+        section.fault(
+            SANITISE_COMMAND,
+            "expected the path of a program, which begins with /, and its"
+            " arguments; quotes have to be closed",
+        )
+        return ()
+    return argv
 
 
 AGENT_GROUP = "agent"

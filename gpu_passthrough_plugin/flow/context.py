@@ -16,6 +16,7 @@ from gpu_passthrough_plugin.flow.host_snapshot import Scope
 from gpu_passthrough_plugin.host.devices import Devices
 from gpu_passthrough_plugin.host.ended_guests import EndedGuests
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
+from gpu_passthrough_plugin.host.sanitise_command import SanitiseCommand
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import device_holder
 from gpu_passthrough_plugin.model.address import Address
@@ -49,6 +50,7 @@ class HostContext:
         drivers that they were on before they were prepared.
     :param say: called with a line for each step that is done.
     :param aggregates: the host aggregates that this host is published in.
+    :param sanitiser: wipes what a guest left on a unit; None for nothing.
     """
 
     host: str
@@ -65,6 +67,7 @@ class HostContext:
     restores_drivers: bool
     say: Callable[[str], None]
     aggregates: frozenset[str] = frozenset()
+    sanitiser: SanitiseCommand | None = None
 
     def units(self) -> tuple[Unit, ...]:
         """Return the units of this host's assignable groups, read now."""

@@ -25,12 +25,14 @@ from gpu_passthrough_plugin.flow.context import (
     require_unused,
 )
 from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.event import EventQuery
 from gpu_passthrough_plugin.model.function import (
     VFIO,
     Function,
     Rebind,
     ResetState,
 )
+from gpu_passthrough_plugin.model.instance import NamedInstance
 from gpu_passthrough_plugin.model.unit import Unit
 
 _POLL_S = 0.2
@@ -47,7 +49,71 @@ class Cleaning(NamedTuple):
     evidence: tuple[str, ...] = ()
 
 
+_NOT_SANITISED = "not sanitised: [release] sanitise_command is not set"
+
+
 def sanitise(
+    context: HostContext,
+    unit: Unit,
+    ours: Mapping[Address, Unit],
+    consumer: NamedInstance,
+) -> Cleaning:
+    """Reset, wipe and check a unit; return whether it is clean.
+
+    The command that wipes it finds a device without a guest's state, and
+    leaves none of its own.
+
+    :param ours: functions of units that the same consumer gives back now.
+    """
+    cleaning = reset(context, unit, ours)
+    if cleaning.faults:
+        return cleaning
+    evidence = cleaning.evidence
+    if context.sanitiser is None:
+        return Cleaning((), (*evidence, _NOT_SANITISED))
+    start_s = time.monotonic()
+    try:
+        context.sanitiser.run(_variables(context, unit, consumer))
+    except errors.Error as error:
+        return Cleaning((str(error),), evidence)
+    took_s = time.monotonic() - start_s
+    line = f"sanitised by {context.sanitiser.program} in {took_s:.0f} s"
+    context.say(line)
+    again = reset(context, unit, ours)
+    return Cleaning(again.faults, (line, *again.evidence))
+
+
+def _variables(
+    context: HostContext, unit: Unit, consumer: NamedInstance
+) -> dict[str, str]:
+    """Return what a command that wipes a unit is told about it."""
+    first = unit.primaries[0]
+    others = [f.address for f in unit.functions if f is not first]
+    values = {
+        "HOST": context.host,
+        "ADDRESSES": " ".join(map(str, (first.address, *others))),
+        "GROUP": str(unit.iommu_group),
+        "VENDOR": f"{first.vendor_id:04x}",
+        "PRODUCT": f"{first.product_id:04x}",
+        "CONSUMER": consumer.uuid,
+        "CONSUMER_NAME": consumer.name,
+        "PREVIOUS_CONSUMER": _previous(context, unit, consumer.uuid),
+    }
+    return {f"GPU_PASSTHROUGH_{name}": value for name, value in values.items()}
+
+
+def _previous(context: HostContext, unit: Unit, uuid: str) -> str:
+    """Return who had the unit before a consumer; "" where that is unknown."""
+    query = EventQuery(unit.key.host, str(unit.key.address))
+    try:
+        events = context.ledger.events(query).events
+    except errors.Error:
+        return ""
+    consumers = [event.transition.consumer for event in events]
+    return next((c for c in reversed(consumers) if c not in (None, uuid)), "")
+
+
+def reset(
     context: HostContext, unit: Unit, ours: Mapping[Address, Unit]
 ) -> Cleaning:
     """Reset a unit, and check it; return whether it is clean.

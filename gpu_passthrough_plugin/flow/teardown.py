@@ -24,7 +24,11 @@ from gpu_passthrough_plugin.flow.sanitise import (
     sanitise,
 )
 from gpu_passthrough_plugin.model.function import Rebind
-from gpu_passthrough_plugin.model.instance import Instance, Phase
+from gpu_passthrough_plugin.model.instance import (
+    Instance,
+    NamedInstance,
+    Phase,
+)
 from gpu_passthrough_plugin.model.reading import Unknown, known
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
@@ -312,7 +316,8 @@ def _reset_and_check(
         if record.state is State.SANITISING
         for function in record.unit.functions
     }
-    return sanitise(context, unit, ours)
+    consumer = NamedInstance(instance.uuid, instance.name)
+    return sanitise(context, unit, ours, consumer)
 
 
 def _restore_drivers(

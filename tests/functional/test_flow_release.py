@@ -11,7 +11,7 @@ from gpu_passthrough_plugin.compute.reset import HotReset
 from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
 from gpu_passthrough_plugin.flow import inventory, release
 from gpu_passthrough_plugin.flow.boot import boot
-from gpu_passthrough_plugin.flow.sanitise import sanitise
+from gpu_passthrough_plugin.flow.sanitise import reset
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.allocation import (
@@ -80,11 +80,11 @@ def test_what_a_reset_leaves_dead_is_not_clean(world: World) -> None:
     """An MI300X: it answers now, and no longer once a guest had it."""
     unit = world.ledger.unit(UNIT).unit
     world.bindings.update(dict.fromkeys((GPU, AUDIO), VFIO))
-    assert sanitise(world.context(), unit, {}).faults == ()
+    assert reset(world.context(), unit, {}).faults == ()
     first, second = unit.functions
     lost = dataclasses.replace(first, vendor_id=0x1002, product_id=0x74A1)
     accelerator = dataclasses.replace(unit, functions=(lost, second))
-    faults = "; ".join(sanitise(world.context(), accelerator, {}).faults)
+    faults = "; ".join(reset(world.context(), accelerator, {}).faults)
     assert str(GPU) in faults and "reboots" in faults
 
 
@@ -354,7 +354,7 @@ def test_a_variant_of_vfio_pci_keeps_its_function(world: World) -> None:
     assert record.state is State.FREE
     assert world.kernel.binding(GPU) == variant
     assert world.kernel.binding(AUDIO) == Binding("snd_hda_intel", None)
-    assert sanitise(world.context(), record.unit, {}).faults == ()
+    assert reset(world.context(), record.unit, {}).faults == ()
     assert world.kernel.binding(GPU) == variant
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
 from gpu_passthrough_plugin.flow import inventory, release
 from gpu_passthrough_plugin.flow.boot import boot
+from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.formats import nova_alias
+from gpu_passthrough_plugin.host.sanitise_command import SanitiseCommand
 from gpu_passthrough_plugin.model import request
 from gpu_passthrough_plugin.model.event import EventQuery
 from gpu_passthrough_plugin.model.function import Identity
@@ -16,6 +20,7 @@ from gpu_passthrough_plugin.model.unit import State, UnitKey
 from tests.functional.acts import Acts
 from tests.functional.world import (
     HOST,
+    OTHER,
     UUID,
     World,
     guest,
@@ -155,3 +160,50 @@ def test_a_boot_that_is_unknown_is_no_other_boot(world: World) -> None:
     del files["proc/sys/kernel/random/boot_id"]
     world.tree = RecordedTree(files, world.tree.links)
     assert "unknown" in refused(inventory.clear, world.context(), UNIT)
+
+
+def with_command(world: World, text: str) -> HostContext:
+    path = world.folder / "wipe"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return dataclasses.replace(
+        world.context(), sanitiser=SanitiseCommand((str(path),), 20)
+    )
+
+
+def test_what_wipes_nothing_is_said(resettable: World) -> None:
+    released(resettable)
+    assert "not sanitised" in last_event(resettable)
+
+
+def test_a_command_wipes_a_unit_between_two_resets(resettable: World) -> None:
+    shown = resettable.folder / "shown"
+    context = with_command(resettable, f"env | grep GPU_ >{shown}")
+    release.release(context, UUID)
+    assert resettable.ledger.unit(UNIT).state is State.FREE
+    assert "sanitised by " in last_event(resettable)
+    assert resettable.said.count(f"flr reset of {GPU}: OK") == 2
+    lines = dict(
+        line.removeprefix("GPU_PASSTHROUGH_").split("=", 1)
+        for line in shown.read_text().splitlines()
+    )
+    assert lines == {
+        "HOST": HOST,
+        "ADDRESSES": f"{GPU} {AUDIO}",
+        "GROUP": "18",
+        "VENDOR": "10de",
+        "PRODUCT": "1430",
+        "CONSUMER": UUID,
+        "CONSUMER_NAME": "guest",
+        "PREVIOUS_CONSUMER": "",
+    }
+    boot(resettable.context(), guest(OTHER, "other"), wanted())
+    release.release(with_command(resettable, f"env >{shown}"), OTHER)
+    assert f"PREVIOUS_CONSUMER={UUID}\n" in shown.read_text()
+
+
+def test_a_unit_that_was_not_wiped_is_quarantined(resettable: World) -> None:
+    release.release(with_command(resettable, "echo no; exit 1"), UUID)
+    record = resettable.ledger.unit(UNIT)
+    assert record.state is State.QUARANTINED
+    assert "not sanitised" in record.reason and "no" in record.reason

@@ -61,6 +61,8 @@ def fault(tmp_path: Path, group: str, line: str) -> str:
         ("coordination", "backend_url = file:///a$b.c", "expected $$"),
         ("libvirt", "stop_timeout_s = -1", "an integer from 0 to 3600"),
         ("release", "reset_timeout_s = 601", "an integer from 1 to 600"),
+        ("release", "sanitise_command = wipe x", "the path of a program"),
+        ("release", "sanitise_command = /wipe 'x", "quotes"),
         ("hook", "mode = half", "expected one of: any, full, primary"),
         ("hook", "mode =", "expected one of: any, full, primary"),
         ("hook", "wait_s = 601", "an integer from 0 to 600"),

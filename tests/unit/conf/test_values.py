@@ -61,6 +61,10 @@ def loaded(folder: Path, text: str) -> conf.Settings:
             "[release]\nrestore_drivers = false\nreset_timeout_s = 600",
             Release(False, 600, 120),
         ),
+        (
+            "[release]\nsanitise_command = /bin/wipe 'a b' -c",
+            Release(True, 60, 120, ("/bin/wipe", "a b", "-c")),
+        ),
         ("[pci]\n", Pci({})),
         ("[placement]\n", Placement({})),
     ],
