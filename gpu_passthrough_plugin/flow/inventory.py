@@ -5,6 +5,7 @@ from __future__ import annotations
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import LedgerDriver
 from gpu_passthrough_plugin.discovery import facts as host_facts
+from gpu_passthrough_plugin.flow import quarantine as quarantine_journal
 from gpu_passthrough_plugin.flow import sanitise, teardown
 from gpu_passthrough_plugin.flow.context import (
     HostContext,
@@ -111,7 +112,7 @@ def clear(context: HostContext, key: UnitKey) -> UnitRecord:
                 f"unit {key} is not clean: {'; '.join(faults)}; power-cycle"
                 " the host, then run this again"
             )
-        teardown.require_rebooted(context, record.unit)
+        quarantine_journal.require_rebooted(context, record.unit)
         require_current(context, (record.unit,))
         teardown.restore(context, record.unit)
         return context.ledger.move(record, State.FREE)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import uuid as uuids
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute import assignment
-from gpu_passthrough_plugin.compute import reset as resets
-from gpu_passthrough_plugin.discovery import facts as host_facts
-from gpu_passthrough_plugin.flow import definitions, host_snapshot
+from gpu_passthrough_plugin.flow import definitions, host_snapshot, quarantine
 from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.flow.guest_functions import (
     functions,
@@ -29,7 +26,6 @@ from gpu_passthrough_plugin.model.instance import (
     NamedInstance,
     Phase,
 )
-from gpu_passthrough_plugin.model.reading import Unknown, known
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
 if TYPE_CHECKING:
@@ -209,7 +205,7 @@ def _clean(
             restored, faults = _restore_drivers(context, instance, record.unit)
             done += restored
     if faults:
-        done += _quarantine(context, instance, record, "; ".join(faults))
+        done += quarantine.put(context, instance, record, "; ".join(faults))
     else:
         done += _free(context, instance, record, "; ".join(evidence))
     return instance, done
@@ -264,28 +260,6 @@ def _free(
     end = State.CLAIMED if instance.keeps_claim else State.FREE
     context.ledger.move(record, end, reason=evidence)
     line = f"unit {record.unit.key} is {end}"
-    context.say(line)
-    return [line]
-
-
-def _quarantine(
-    context: HostContext, instance: Instance, record: UnitRecord, reason: str
-) -> list[str]:
-    """Quarantine a unit; ``unit clear`` restores its drivers later."""
-    addresses = {f.address for f in record.unit.functions}
-    context.journal.write(
-        dataclasses.replace(
-            instance,
-            uuid=_quarantine_uuid(record.unit),
-            phase=Phase.QUARANTINED,
-            boot_id=known(host_facts.boot_id(context.tree)) or "",
-            rebinds=tuple(
-                r for r in instance.rebinds if r.address in addresses
-            ),
-        )
-    )
-    context.ledger.move(record, State.QUARANTINED, reason=reason)
-    line = f"unit {record.unit.key} is quarantined: {reason}"
     context.say(line)
     return [line]
 
@@ -351,34 +325,12 @@ def _restore_drivers(
     return done, tuple(faults)
 
 
-def require_rebooted(context: HostContext, unit: Unit) -> None:
-    """Raise if a reset left a unit dead, and the host was not rebooted since.
-
-    It may respond all the same: until the next guest has it.
-
-    :raises Refused: also when whether it was rebooted is unknown.
-    """
-    instance = context.journal.read(_quarantine_uuid(unit))
-    lines = resets.losses(unit)
-    if not lines or instance is None or not instance.was_started:
-        return
-    boot_id = host_facts.boot_id(context.tree)
-    if isinstance(boot_id, Unknown):
-        lines = (*lines, f"whether it was rebooted is unknown: {boot_id}")
-    elif instance.boot_id != boot_id:
-        return
-    raise errors.Refused(
-        f"unit {unit.key} had a guest in this boot: {'; '.join(lines)}; reboot"
-        " the host, then run this again"
-    )
-
-
 def restore(context: HostContext, unit: Unit) -> None:
     """Return a quarantined unit to the drivers that it had.
 
     :raises Refused: when a driver does not bind its function.
     """
-    instance = context.journal.read(_quarantine_uuid(unit))
+    instance = context.journal.read(quarantine.journal_uuid(unit))
     if instance is None:
         return
     if context.restores_drivers:
@@ -397,21 +349,14 @@ def clean(context: HostContext, unit: Unit) -> tuple[str, ...]:
     :return: why it is not clean.
     """
     entry = Instance(
-        _quarantine_uuid(unit),
+        quarantine.journal_uuid(unit),
         phase=Phase.QUARANTINED,
         rebinds=present_rebinds(context, [unit]),
     )
     if context.journal.read(entry.uuid) is None:
         context.journal.write(entry)
-    failures = sanitise(context, unit)
-    faults = check_clean(
-        context, unit, failures, timeout_s=context.reset_timeout_s
-    )
+    # Nova has deleted the instance: no one knows its name any more.
+    faults = sanitise(context, unit, {}, NamedInstance("", "")).faults
     if not faults:
         restore(context, unit)
     return faults
-
-
-def _quarantine_uuid(unit: Unit) -> str:
-    """Return the UUID under which the journal keeps a quarantined unit."""
-    return str(uuids.uuid5(uuids.NAMESPACE_URL, str(unit.key)))

@@ -52,12 +52,16 @@ class _Kernel(Kernel):
         if address in self._users():
             raise errors.Refused(f"the group of {address} is held")
 
-    def reset_function(self, address: Address) -> None:
-        super().reset_function(address)
+    def reset_function(
+        self, address: Address, method: str | None = None
+    ) -> None:
+        super().reset_function(address, method)
         self.dirty.discard(address)
 
-    def reset_bus(self, address: Address, iommu_group: int) -> None:
-        super().reset_bus(address, iommu_group)
+    def reset_bus(
+        self, address: Address, iommu_group: int, others: Sequence[int] = ()
+    ) -> None:
+        super().reset_bus(address, iommu_group, others)
         bus = str(address).rpartition(":")[0]
         self.dirty -= {f for f in self.dirty if str(f).startswith(f"{bus}:")}
 
