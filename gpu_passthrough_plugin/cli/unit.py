@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
@@ -15,9 +15,12 @@ from gpu_passthrough_plugin.cli.inventory import (
     cordons,
     device_types,
 )
+from gpu_passthrough_plugin.formats import timestamp
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.allocation import MalformedUnit
-from gpu_passthrough_plugin.model.unit import UnitKey, UnitRecord
+from gpu_passthrough_plugin.model.event import EventQuery, of_present_state
+from gpu_passthrough_plugin.model.reset_family import family
+from gpu_passthrough_plugin.model.unit import Unit, UnitKey, UnitRecord
 
 COLUMNS = ("Unit", "State", "Reason", "Type", "Cordoned")
 
@@ -45,6 +48,13 @@ def malformed_row(
         None,
         cordoned.get(unit.host),
     )
+
+
+def _reset_faults(unit: Unit) -> Iterator[str]:
+    for function in unit.functions:
+        row = family(function.vendor_id, function.product_id)
+        if row is not None:
+            yield f"{function.address}: {row.behaviour}; {row.remedy}"
 
 
 def parse_key(text: str, host: str) -> UnitKey:
@@ -105,6 +115,52 @@ class UnitList(Lister):
             *(row(record, cordoned) for record in listing.records),
             *(malformed_row(unit, cordoned) for unit in listing.malformed),
         )
+
+
+class UnitShow(Shower):
+    """Show a unit: its state with the reason and since when, and its cards."""
+
+    reads_only = True
+    column_names = (
+        "Unit",
+        "State",
+        "Since",
+        "Reason",
+        "Former Reasons",
+        "Consumer",
+        "Type",
+        "Functions",
+        "Reset Faults",
+        "Cordoned",
+    )
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        add_unit(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        ledger = self.context.ledger
+        key = named_unit(self.context, parsed_args.unit)
+        record = ledger.unit(key)
+        query = EventQuery(key.host, str(key.address))
+        present = of_present_state(ledger.events(query).events, record.state)
+        reasons = [event.transition.reason for event in present]
+        host = ledger.host(key.host)
+        functions = record.unit.functions
+        values = (
+            str(key),
+            str(record.state),
+            timestamp.shown(present[0].time_us) if present else None,
+            record.reason or (reasons[-1] if reasons else ""),
+            tuple(reasons[:-1]),
+            record.consumer,
+            device_types(record.unit),
+            tuple(str(f.address) for f in functions),
+            tuple(_reset_faults(record.unit)),
+            cordons(() if host is None else (host,)).get(key.host),
+        )
+        return self.fields(dict(zip(self.column_names, values, strict=True)))
 
 
 class _UnitCommand(Shower):

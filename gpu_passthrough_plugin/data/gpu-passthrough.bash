@@ -57,11 +57,12 @@ _gpu_passthrough()
   cmds_nova_config='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --release --mode --from --host --managed --live-migratable --one-time-use --numa-policy --host-trait --enabled-filters -o'
   cmds_nova_recycle='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --host --dry-run'
   cmds_topology='-h --help'
-  cmds_unit='clear history list quarantine'
+  cmds_unit='clear history list quarantine show'
   cmds_unit_clear='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote'
   cmds_unit_history='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --since --limit'
   cmds_unit_list='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending'
   cmds_unit_quarantine='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --reason'
+  cmds_unit_show='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote'
 
   dash=-
   underscore=_

@@ -117,6 +117,27 @@ class EventQuery(NamedTuple):
     limit: int = 0
 
 
+def of_present_state(events: Sequence[Event], state: str) -> tuple[Event, ...]:
+    """Return a unit's events since it is in its present state, oldest first.
+
+    The first is the one that brought it there, later ones gave another
+    reason for it.  None where what is kept begins later, or the unit moved
+    on since.
+
+    :param events: of one unit, oldest first.
+    """
+    present: list[Event] = []
+    for event in events:
+        transition = event.transition
+        if transition.after != state:
+            present = []
+        elif transition.before != state:
+            present = [event]
+        elif present:
+            present.append(event)
+    return tuple(present)
+
+
 class EventListing(NamedTuple):
     """Events, oldest first.
 

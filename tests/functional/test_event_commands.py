@@ -216,3 +216,22 @@ def test_events_below_another_root_are_not_written(
     )
     assert (status, "--root" in err) == (2, True)
     assert listed(cli, "event", "list") == before
+
+
+def test_a_quarantine_shows_since_when_and_its_former_reasons(
+    cli: Cli, ledger: SqlLedger
+) -> None:
+    record, _ = ledger.records(host="h")
+    for reason in ("does not respond", "fan is loud", "sent to the vendor"):
+        record = ledger.move(record, State.QUARANTINED, reason=reason)
+    status, out, err = cli("unit", "show", FIRST, "-f", "json")
+    assert status == 0, err
+    shown = json.loads(out)
+    events = listed(cli, "unit", "history", FIRST)
+    first = next(e for e in events if e["Reason"] == "does not respond")
+    assert shown["Since"] == first["Time"]
+    assert shown["Reason"] == "sent to the vendor"
+    assert shown["Former Reasons"] == ["does not respond", "fan is loud"]
+    ledger.move(record, State.FREE)
+    shown = json.loads(cli("unit", "show", FIRST, "-f", "json")[1])
+    assert (shown["State"], shown["Former Reasons"]) == ("free", [])

@@ -104,6 +104,7 @@ def test_what_each_command_keeps_is_known() -> None:
         *("topology", "host check", "host verify", "host report"),
         *("host record", "nova config", "nova check", "candidate list"),
         *("allocation list", "allocation show", "unit list"),
+        "unit show",
         *("unit history", "event list", "inventory list"),
         *("inventory hosts", "instance list", "instance show"),
     }

@@ -158,3 +158,19 @@ def test_how_old_events_get() -> None:
     assert Retention(days=2).oldest_us(now_us) == now_us - 2 * day_us
     assert Retention(days=0).oldest_us(now_us) == 0
     assert Retention(days=10**9).oldest_us(now_us) == 0
+
+
+def test_events_of_the_present_state() -> None:
+    """From the one that brought the unit there; later ones say why anew."""
+    claimed, active = at(0, 2, "claimed"), at(1, 3)
+    first, again = at(2, 4, "quarantined"), at(3, 5, "quarantined")
+    again = dataclasses.replace(
+        again, transition=again.transition._replace(before="quarantined")
+    )
+    listed = (claimed, active, first, again)
+    assert events.of_present_state(listed, "quarantined") == (first, again)
+    assert events.of_present_state(listed[:3], "quarantined") == (first,)
+    # What is kept begins after it, or the unit moved on since.
+    assert events.of_present_state((again,), "quarantined") == ()
+    assert events.of_present_state(listed, "free") == ()
+    assert events.of_present_state((), "free") == ()
