@@ -24,6 +24,7 @@ from gpu_passthrough_plugin.model.host_facts import (
     firmware_remedy,
 )
 from gpu_passthrough_plugin.model.reading import Unknown, known
+from gpu_passthrough_plugin.model.reset_family import ResetFamily, family
 
 
 def findings(facts: HostFacts, groups: Sequence[Group]) -> tuple[Finding, ...]:
@@ -35,7 +36,31 @@ def findings(facts: HostFacts, groups: Sequence[Group]) -> tuple[Finding, ...]:
         _groups(groups),
         _assignable(groups),
         *_fabric(facts, groups),
+        *_reset(groups),
     )
+
+
+def _reset(groups: Sequence[Group]) -> Iterator[Finding]:
+    """Yield the selected cards that are known not to come back from a reset.
+
+    One finding a family; nothing for cards that can be handed out anyway.
+    """
+    addresses: dict[ResetFamily, list[str]] = {}
+    for group in groups:
+        if not group.verdict.is_assignable:
+            continue
+        for member in group.primaries:
+            function = member.function
+            row = family(function.vendor_id, function.product_id)
+            if row is not None:
+                addresses.setdefault(row, []).append(str(member.address))
+    for row, members in addresses.items():
+        yield Finding(
+            "reset",
+            Status.WARN,
+            f"{', '.join(members)} ({row.name}): {row.behaviour}",
+            row.remedy,
+        )
 
 
 def _fabric(facts: HostFacts, groups: Sequence[Group]) -> Iterator[Finding]:

@@ -43,6 +43,21 @@ def test_a_host_that_is_ready() -> None:
     assert "1 of 2" in ready["assignable"].detail
 
 
+def test_cards_with_a_known_reset_fault() -> None:
+    """amd/MxGPU-Virtualization#25, and AMD's reset bug: one line a family."""
+    instinct = judged(gpu(vendor_id=0x1002, product_id=0x74A1))
+    polaris = judged(gpu("07:00.0", vendor_id=0x1002, product_id=0x67DF))
+    again = judged(gpu("08:00.0", vendor_id=0x1002, product_id=0x67DF))
+    *_, first, second = readiness.findings(
+        facts(), (instinct, CARD, polaris, again)
+    )
+    assert {first.check, second.check} == {"reset"}
+    assert {first.status, second.status} == {Status.WARN}
+    assert "until the host reboots" in first.detail
+    assert "07:00.0, 0000:08:00.0" in second.detail
+    assert "vendor-reset" in second.remedy
+
+
 def test_firmware() -> None:
     lacks = {"acpi_tables": frozenset({"FACP"}), "iommus": ()}
     none = checks(CARD, **lacks)["firmware"]
