@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from gpu_passthrough_plugin.host.function_calls import FunctionCalls
     from gpu_passthrough_plugin.host.hypervisor import Hypervisor
     from gpu_passthrough_plugin.host.locks import HostLock
-    from gpu_passthrough_plugin.host.sanitise_command import SanitiseCommand
     from gpu_passthrough_plugin.model.one_time_use import PciProviders
     from gpu_passthrough_plugin.model.request import Request
 
@@ -100,9 +99,9 @@ class Context:
     @functools.cached_property
     def tree(self) -> Tree:
         if self._recording is None:
-            if not self.is_here:
-                return HostTree(self._root)
-            return HostTree(self._root, self._why_stuck)
+            if self.is_here:
+                return HostTree("/", lambda n: self._function_calls.stuck(n))
+            return HostTree(self._root)
         from gpu_passthrough_plugin.discovery import recorded_tree
 
         with time_limit(self._recording):
@@ -111,21 +110,16 @@ class Context:
             say(warning)
         return tree
 
-    def _why_stuck(self, name: str) -> str:
-        """Return which process keeps a function from being read; or ""."""
-        return self._function_calls.stuck(name)
-
     @functools.cached_property
     def _function_calls(self) -> FunctionCalls:
-        from gpu_passthrough_plugin.host.function_calls import FunctionCalls
+        from gpu_passthrough_plugin.host import function_calls
 
-        if not self.is_configured:
-            return FunctionCalls(os.path.join(defaults.STATE_PATH, "calls"))
-        settings = self.settings
-        return FunctionCalls(
-            os.path.join(settings.state_path, "calls"),
-            settings.release.kernel_timeout_s,
-        )
+        folder, timeout_s = defaults.STATE_PATH, function_calls.TIMEOUT_S
+        if self.is_configured:
+            folder = self.settings.state_path
+            timeout_s = self.settings.release.kernel_timeout_s
+        folder = os.path.join(folder, "calls")
+        return function_calls.FunctionCalls(folder, timeout_s)
 
     @functools.cached_property
     def policy(self) -> Policy:
@@ -301,6 +295,7 @@ class Context:
         """Return what acts on this host's groups."""
         self.require_host()
         from gpu_passthrough_plugin.flow.context import HostContext
+        from gpu_passthrough_plugin.host import sanitise_command
         from gpu_passthrough_plugin.host.devices import SysfsDevices
         from gpu_passthrough_plugin.host.ended_guests import EndedGuests
         from gpu_passthrough_plugin.host.instance_journal import (
@@ -328,19 +323,10 @@ class Context:
             restores_drivers=settings.release.restore_drivers,
             say=say,
             aggregates=settings.allocation.aggregates,
-            sanitiser=self._sanitiser(),
-        )
-
-    def _sanitiser(self) -> SanitiseCommand | None:
-        release = self.settings.release
-        if not release.sanitise_command:
-            return None
-        from gpu_passthrough_plugin.host.sanitise_command import (
-            SanitiseCommand,
-        )
-
-        return SanitiseCommand(
-            release.sanitise_command, release.sanitise_timeout_s
+            sanitiser=sanitise_command.configured(
+                settings.release.sanitise_command,
+                settings.release.sanitise_timeout_s,
+            ),
         )
 
     @functools.cached_property

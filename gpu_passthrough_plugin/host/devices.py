@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import struct
 import subprocess
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host import privileges, vfio
 from gpu_passthrough_plugin.host.commands import environment
-from gpu_passthrough_plugin.host.function_calls import FunctionCalls
+from gpu_passthrough_plugin.host.function_calls import FunctionCalls, Write
 from gpu_passthrough_plugin.model.address import Address, parse
 from gpu_passthrough_plugin.model.function import (
     Binding,
@@ -88,13 +87,6 @@ class Devices(Protocol):
 
         Those of a device that does not respond are ``ffff:ffff``.
         """
-
-
-class Write(NamedTuple):
-    """One write to a file of sysfs."""
-
-    path: str
-    text: str
 
 
 class SysfsDevices:
@@ -177,13 +169,13 @@ class SysfsDevices:
             f"moving {address} from {driver or 'no driver'} to"
             f" {binding.driver or 'no driver'}"
         )
-        self._write(title, address, *writes)
+        self._calls.write(title, address, *writes)
         actual = self._driver(address)
         if actual == binding.driver or not binding.driver:
             return
         writes = self._moves(address, actual, None)
         path = f"{self._pci}/drivers/{binding.driver}/bind"
-        self._write(title, address, *writes, Write(path, str(address)))
+        self._calls.write(title, address, *writes, Write(path, str(address)))
         actual = self._driver(address)
         if actual != binding.driver:
             raise errors.Unavailable(
@@ -231,22 +223,24 @@ class SysfsDevices:
         folder = f"{self._pci}/devices/{address}"
         reset = Write(f"{folder}/reset", "1")
         if method is None:
-            self._write(f"reset of {address}", address, reset)
+            self._calls.write(f"reset of {address}", address, reset)
             return
         former = self._read(address, "reset_method")
         title = f"{method} reset of {address}"
         if former.split() == [method]:
-            self._write(title, address, reset)
+            self._calls.write(title, address, reset)
             return
         path = f"{folder}/reset_method"
         restored = Write(path, former)
         writes = (Write(path, f"{method}\n"), reset)
         try:
-            self._write(title, address, *writes, last=restored)
+            self._calls.write(title, address, *writes, last=restored)
         except errors.Stuck:
             # A child that was killed restored nothing.
             if not self._calls.stuck(address):
-                self._write(f"reset_method of {address}", address, restored)
+                self._calls.write(
+                    f"reset_method of {address}", address, restored
+                )
             raise
 
     def reset_bus(
@@ -324,46 +318,6 @@ class SysfsDevices:
                 f"cannot read {path}: {error.strerror}; check that {address}"
                 " is still present"
             ) from error
-
-    def _write(
-        self,
-        title: str,
-        address: Address,
-        *writes: Write,
-        last: Write | None = None,
-    ) -> None:
-        """Make writes to files of a function, one after another.
-
-        :param last: made in any case, also after one that failed.
-        """
-        for path, text in (*writes, *((last,) if last else ())):
-            _LOG.info("write %r to %s", text, path)
-
-        def work() -> None:
-            try:
-                for path, text in writes:
-                    _write(path, text)
-            finally:
-                if last is not None:
-                    _write(*last)
-
-        self._calls.run(title, (address,), work)
-
-
-def _write(path: str, text: str) -> None:
-    try:
-        # A single unbuffered write: the kernel's error is this call's.
-        handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(handle, text.encode("ascii"))
-        finally:
-            os.close(handle)
-    except OSError as error:
-        name = errno.errorcode.get(error.errno or 0, "?")
-        raise errors.Unavailable(
-            f"cannot write {text.strip()!r} to {path}: {error.strerror}"
-            f" ({name})"
-        ) from error
 
 
 class RecordedDevices:

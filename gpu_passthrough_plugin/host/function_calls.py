@@ -8,14 +8,16 @@ signal ends it: that must not be the process that holds the host's lock.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
+import logging
 import os
 import signal
 import time
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host import hook_process, privileges
@@ -23,11 +25,20 @@ from gpu_passthrough_plugin.host.local_lock import try_lock
 from gpu_passthrough_plugin.host.ownership import make_private
 from gpu_passthrough_plugin.model.address import Address
 
+_LOG = logging.getLogger(__name__)
+
 TIMEOUT_S = 120.0
 # How long a child that was killed may take to be gone.
 _GRACE_S = 2.0
 _POLL_S = 0.02
 _NOTE_BYTES = 4096
+
+
+class Write(NamedTuple):
+    """One write to a file of sysfs."""
+
+    path: str
+    text: str
 
 
 class FunctionCalls:
@@ -100,6 +111,32 @@ class FunctionCalls:
                 " see the kernel's log"
             )
         hook_process.result_of(text)
+
+    def write(
+        self,
+        title: str,
+        address: Address,
+        *writes: Write,
+        last: Write | None = None,
+    ) -> None:
+        """Make writes to files of a function, one after another.
+
+        :param last: made in any case, also after one that failed.
+        :raises Stuck: as ``run`` does.
+        :raises Unavailable: when the kernel refuses one.
+        """
+        for path, text in (*writes, *((last,) if last else ())):
+            _LOG.info("write %r to %s", text, path)
+
+        def work() -> None:
+            try:
+                for path, text in writes:
+                    _write(path, text)
+            finally:
+                if last is not None:
+                    _write(*last)
+
+        self.run(title, (address,), work)
 
     def stuck(self, address: Address | str) -> str:
         """Return which child does not end, with its title; "" for none.
@@ -183,6 +220,22 @@ class FunctionCalls:
                 if not os.waitpid(pid, os.WNOHANG)[0]:
                     continue
             self._left.discard(pid)
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        # A single unbuffered write: the kernel's error is this call's.
+        handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(handle, text.encode("ascii"))
+        finally:
+            os.close(handle)
+    except OSError as error:
+        name = errno.errorcode.get(error.errno or 0, "?")
+        raise errors.Unavailable(
+            f"cannot write {text.strip()!r} to {path}: {error.strerror}"
+            f" ({name})"
+        ) from error
 
 
 def _unfinished(pid: int, title: str) -> str:

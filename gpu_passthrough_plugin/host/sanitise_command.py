@@ -121,6 +121,13 @@ class SanitiseCommand:
             ) from error
 
 
+def configured(
+    argv: Sequence[str], timeout_s: float
+) -> SanitiseCommand | None:
+    """Return the command of a configuration; None where it has none."""
+    return SanitiseCommand(argv, timeout_s) if argv else None
+
+
 def _shown(tail: bytes) -> str:
     text = " ".join(tail.decode(errors="replace").split())
     return printable(text[-_SHOWN_CHARACTERS:]) or "no output"
