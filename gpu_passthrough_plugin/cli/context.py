@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import defaults, errors
-from gpu_passthrough_plugin.cli import output
+from gpu_passthrough_plugin.cli import output, superuser
 from gpu_passthrough_plugin.cli.output import say
 from gpu_passthrough_plugin.cli.time_limit import time_limit
 from gpu_passthrough_plugin.discovery.host_tree import HostTree
@@ -36,18 +36,6 @@ if TYPE_CHECKING:
     from gpu_passthrough_plugin.host.locks import HostLock
     from gpu_passthrough_plugin.model.one_time_use import PciProviders
     from gpu_passthrough_plugin.model.request import Request
-
-
-def require_root() -> None:
-    """Raise if this process does not run as root.
-
-    :raises Invalid: when another user runs it.
-    """
-    if os.geteuid():
-        raise errors.Invalid(
-            f"this command needs root, and runs as user {os.geteuid()}; run it"
-            " with sudo"
-        )
 
 
 class Context:
@@ -245,25 +233,11 @@ class Context:
             as the one that builds an initramfs, which may need any.
         :param is_foreign: whether the command reads another host anyway.
         """
-        if os.geteuid():
-            return
-        from gpu_passthrough_plugin.host import privileges
-
-        if is_foreign or not self.is_here:
-            kept = privileges.FILES
-        elif reads_only:
-            kept = privileges.HOST
-        elif runs_tools:
-            return
-        else:
-            kept = privileges.UNITS
-        try:
-            privileges.keep(kept)
-        except OSError as error:
-            say(
-                "this command keeps all of root's capabilities, because the"
-                f" kernel refuses to take any away: {error.strerror}"
-            )
+        superuser.confine(
+            reads_only=reads_only,
+            runs_tools=runs_tools,
+            is_foreign=is_foreign or not self.is_here,
+        )
 
     def require_host(
         self,
@@ -277,7 +251,7 @@ class Context:
             kernel and libvirt are not those of this host.
         """
         self._require_here(reason)
-        require_root()
+        superuser.require_root()
 
     def _require_here(self, reason: str) -> None:
         if self.is_here:

@@ -17,8 +17,8 @@ from gpu_passthrough_plugin.cli.command import (
     diff_lines,
     rows,
 )
-from gpu_passthrough_plugin.cli.context import require_root
 from gpu_passthrough_plugin.cli.output import say
+from gpu_passthrough_plugin.cli.superuser import require_root
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.host.files import Files

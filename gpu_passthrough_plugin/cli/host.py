@@ -16,8 +16,8 @@ from gpu_passthrough_plugin.cli.command import (
     diff_lines,
     rows,
 )
-from gpu_passthrough_plugin.cli.context import require_root
 from gpu_passthrough_plugin.cli.output import say
+from gpu_passthrough_plugin.cli.superuser import require_root
 from gpu_passthrough_plugin.cli.time_limit import time_limit
 from gpu_passthrough_plugin.flow import verification
 from gpu_passthrough_plugin.flow.verification import Verification
