@@ -10,7 +10,7 @@ import sysconfig
 import tempfile
 import venv
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -123,18 +123,22 @@ class Agent:
         accepting = _children(self.pid)
         return accepting + [w for pid in accepting for w in _children(pid)]
 
-    def cpu_s(self) -> float:
-        """CPU seconds that these processes have taken."""
-        ticks = 0
+    def cpu_s(self) -> dict[int, float]:
+        """CPU seconds that each of these processes has taken."""
+        spent = {}
         for pid in self.processes():
-            text = Path(f"/proc/{pid}/stat").read_text()
-            ticks += sum(map(int, text.rpartition(")")[2].split()[11:13]))
-        return ticks / os.sysconf("SC_CLK_TCK")
+            with suppress(OSError):
+                text = Path(f"/proc/{pid}/stat").read_text()
+                ticks = map(int, text.rpartition(")")[2].split()[11:13])
+                spent[pid] = sum(ticks) / os.sysconf("SC_CLK_TCK")
+        return spent
 
 
 def _children(pid: int) -> list[int]:
     path = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(word) for word in path.read_text().split()]
+    with suppress(OSError):
+        return [int(word) for word in path.read_text().split()]
+    return []
 
 
 class HookedHost:
@@ -229,15 +233,18 @@ class HookedHost:
             text=True,
         )
 
-    def install(self, python: str = sys.executable) -> None:
-        """Put the hook in place, wherever this Python is installed."""
+    def install(self, python: str = sys.executable, agent: str = "") -> None:
+        """Put the hook in place, wherever this Python is installed.
+
+        :param agent: the agent's socket, where the hook runs.
+        """
         program = script.Program(
             python=python,
             entry=libvirt_hook.__file__,
             options=self.options,
             client=hook.client_text(),
             answered=(hook_client.PASSED, hook_client.REFUSED),
-            agent=str(self.socket),
+            agent=agent or str(self.socket),
         )
         files = Files(str(self.root))
         change = hook_install.plan_install(files, program, None)
