@@ -78,11 +78,11 @@ class HookWorker:
     def run(self) -> None:
         """Answer requests; return when this process has to end."""
         self._channel.settimeout(IDLE_S)
-        for _ in range(_MAX_REQUESTS):
+        for left in reversed(range(_MAX_REQUESTS)):
             with self._next() as connection:
                 self._serve(connection)
-            if self._thread.is_late:
-                # What hangs cannot be interrupted otherwise.
+            # What hangs cannot be interrupted otherwise.
+            if self._thread.is_late or not left:
                 return
             self._say([])
 

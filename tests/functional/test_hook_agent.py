@@ -223,6 +223,22 @@ def memory_kb(pids: list[int]) -> int:
     )
 
 
+FEW_REQUESTS = """
+from gpu_passthrough_plugin.host import hook_worker
+hook_worker._MAX_REQUESTS = 2
+"""
+
+
+def test_a_worker_that_is_replaced_is_not_missed(bare: HookedHost) -> None:
+    with bare.agent(FEW_REQUESTS) as agent:
+        seen = set()
+        for _ in range(5):
+            assert bare.call(WHOLE).returncode == 0
+            seen |= set(agent.processes())
+        # One that accepts, and three workers after one another.
+        assert len(seen) >= 3
+
+
 def test_the_processes_end_with_the_agent(bare: HookedHost) -> None:
     with bare.agent() as agent:
         assert bare.call(WHOLE).returncode == 0
