@@ -13,10 +13,8 @@ from gpu_passthrough_plugin.discovery import device_holders
 from gpu_passthrough_plugin.discovery.tree import Tree
 from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.flow.host_snapshot import Scope
-from gpu_passthrough_plugin.host.devices import Devices
 from gpu_passthrough_plugin.host.ended_guests import EndedGuests
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
-from gpu_passthrough_plugin.host.sanitise_command import SanitiseCommand
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import device_holder
 from gpu_passthrough_plugin.model.address import Address
@@ -25,7 +23,9 @@ from gpu_passthrough_plugin.model.reading import MISSING
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
 if TYPE_CHECKING:
+    from gpu_passthrough_plugin.host.devices import Devices
     from gpu_passthrough_plugin.host.hypervisor import Hypervisor
+    from gpu_passthrough_plugin.host.sanitise_command import SanitiseCommand
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
