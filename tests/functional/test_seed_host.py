@@ -6,18 +6,20 @@ import gc
 import json
 import uuid
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.functional.lab import guest, product, story
 from tests.functional.lab.host import Boot, EmulatedHost
-from tests.functional.lab.product import CARD, Product
+from tests.functional.lab.product import CARD, PYTHON, Product
 from tests.functional.lab.ssh import HostHung, LabError
 from tests.functional.lab.topology import SEED
 from tests.functional.test_lab import displays, driver, groups, peers
 
 Step = dict[str, Any]
+HANGING = Path(__file__).with_name("lab") / "hanging.py"
 
 pytest_plugins = ("tests.functional.lab.fixtures",)
 pytestmark = pytest.mark.lab
@@ -76,8 +78,7 @@ def test_cards_are_assignable_and_the_host_is_kept(ours: Product) -> None:
 
 
 def test_a_ready_host_is_said_to_be_ready(ours: Product) -> None:
-    found = ours.asked("host", "check")
-    assert {row["Status"] for row in found} == {"pass"}
+    assert {r["Status"] for r in ours.asked("host", "check")} == {"pass"}
 
 
 def test_a_recording_replays_the_host(ours: Product) -> None:
@@ -155,20 +156,20 @@ def test_a_start_that_fails_is_undone(clean: Product) -> None:
 
 
 def test_a_card_that_a_process_has_open(clean: Product) -> None:
-    """snd_hda_intel would be taken away only when the process ends."""
-    sh = clean.host.sh
-    audio = f"/sys/bus/pci/devices/{displays(clean.host)[0][:-1]}1"
-    node = sh(f"sed -n s/DEVNAME=//p {audio}/sound/card*/controlC*/uevent")
-    node = f"/dev/{node.strip()}"
-    with clean.host.spawn(("sh", "-c", f"exec sleep 999 <{node}")):
-        sh("until pgrep -fx 'sleep 999'; do sleep 0.2; done")
-        argv = ("boot", clean.domain("loud", str(uuid.uuid4())))
-        refused = clean.cli(
-            "instance", *argv, "--request", "gpu:3", check=False
-        )
-        sh("pkill -fx 'sleep 999'")
-    assert refused.returncode == 1
-    assert "sleep (process " in refused.stderr and node in refused.stderr
+    """snd_hda_intel is taken away only when the process closes it."""
+    host, audio = clean.host, f"{displays(clean.host)[0][:-1]}1"
+    sound = f"/sys/bus/pci/devices/{audio}/sound/card*/controlC*/uevent"
+    node = f"/dev/{host.sh(f'sed -n s/DEVNAME=//p {sound}').strip()}"
+    host.put("/run/hanging.py", HANGING.read_bytes())
+    argv = ("boot", clean.domain("loud", str(uuid.uuid4())), "--request")
+    with host.spawn((PYTHON, "/run/hanging.py", audio, node)) as program:
+        assert program.stdout and program.stdout.readline() == b"held\n"
+        refused = clean.cli("instance", *argv, "gpu:3", check=False)
+        shown = json.loads(program.communicate(b"\n", 300)[0])
+    assert "(process " in refused.stderr and node in refused.stderr
+    assert "does not let it be killed" in shown["error"]
+    assert "has not finished" in shown["identity"]
+    assert (shown["state"], shown["driver"]) == ("D", "snd_hda_intel")
 
 
 def test_a_card_of_an_instance_cannot_be_named_again(clean: Product) -> None:
