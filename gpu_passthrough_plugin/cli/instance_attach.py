@@ -6,7 +6,12 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from gpu_passthrough_plugin.cli import allocation, instance_argument, unit
-from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
+from gpu_passthrough_plugin.cli.command import (
+    Lister,
+    Shower,
+    number_from_zero,
+    rows,
+)
 from gpu_passthrough_plugin.cli.instance import (
     COLUMNS,
     allocation_fields,
@@ -30,10 +35,11 @@ def _add_domain(parser: argparse.ArgumentParser) -> None:
 
 
 class InstanceAttach(Shower):
-    """Give a defined domain whole groups, from its next start on.
+    """Give a domain whole groups: all their functions, or none.
 
-    The claim lasts as long as the domain's definition has them. A step that
-    fails rolls back the steps before it.
+    The running guest gets them, if it runs, and the definition, if libvirt
+    has one: then the claim lasts as long as that. A step that fails rolls
+    back the steps before it.
     """
 
     column_names = COLUMNS
@@ -42,6 +48,17 @@ class InstanceAttach(Shower):
         parser = super().get_parser(prog_name)
         _add_domain(parser)
         allocation.add_request(parser)
+        scope = parser.add_mutually_exclusive_group()
+        scope.add_argument(
+            "--live",
+            action="store_true",
+            help="only plug them into the running guest, until it stops",
+        )
+        scope.add_argument(
+            "--config",
+            action="store_true",
+            help="only add them to the definition, for the next start",
+        )
         parser.add_argument(
             "--dry-run",
             action="store_true",
@@ -57,18 +74,25 @@ class InstanceAttach(Shower):
         # The definition's own nodes come with it.
         request = allocation.read_request(context, parsed_args, None)
         host = context.host_context
+        scope = attach.Scope.CURRENT
+        if parsed_args.live:
+            scope = attach.Scope.LIVE
+        elif parsed_args.config:
+            scope = attach.Scope.CONFIG
         if parsed_args.dry_run:
-            units = attach.plan_attach(host, uuid, request)
-            say("nothing was changed; the definition would have these units")
+            units = attach.plan_attach(host, uuid, request, scope)
+            say("nothing was changed; the domain would get these units")
             return self.fields(planned_fields(host, name, uuid, units))
-        held = attach.attach(host, uuid, request)
+        held = attach.attach(host, uuid, request, scope)
         return self.fields(allocation_fields(name, held))
 
 
 class InstanceDetach(Lister):
     """Take units from a domain; reset, check and free them.
 
-    The exit status is 1 if a unit was quarantined.
+    A running guest is asked to give them up, which its operating system may
+    refuse; then it keeps them all, and nothing is freed. The exit status is 1
+    then, and if a unit was quarantined.
     """
 
     column_names = UNIT_COLUMNS
@@ -86,6 +110,14 @@ class InstanceDetach(Lister):
             " repeated (default: all)",
         )
         parser.add_argument(
+            "--wait",
+            type=number_from_zero,
+            default=30,
+            metavar="SECONDS",
+            help="how long a running guest may take to give them up (default:"
+            " 30)",
+        )
+        parser.add_argument(
             "--dry-run",
             action="store_true",
             help="show which units would be freed, and change nothing",
@@ -98,11 +130,12 @@ class InstanceDetach(Lister):
         host = self.context.host_context
         uuid, _ = _resolved(self, parsed_args.domain)
         keys = [unit.named_unit(self.context, u) for u in parsed_args.unit]
-        act = attach.plan_detach if parsed_args.dry_run else attach.detach
-        records = act(host, uuid, keys)
-        if parsed_args.dry_run:
+        if not parsed_args.dry_run:
+            records = attach.detach(host, uuid, keys, wait_s=parsed_args.wait)
+        else:
+            records = attach.plan_detach(host, uuid, keys)
             say("nothing was changed; these units would be reset and freed")
-        elif any(r.state is State.QUARANTINED for r in records):
+        if any(r.state is State.QUARANTINED for r in records):
             self.status = 1
         return UNIT_COLUMNS, rows(
             *((str(r.unit.key), r.state, r.reason) for r in records)

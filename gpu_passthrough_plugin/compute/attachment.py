@@ -142,6 +142,16 @@ def detached(
     return etree.tostring(document, encoding="unicode")
 
 
+def hostdev_xml(function: Address) -> str:
+    """Return the ``<hostdev>`` of a function that is plugged in or out.
+
+    libvirt chooses its place in the guest: it plugs no function but the first
+    of a slot.  Source: libvirt, conf/domain_addr.c
+    (virDomainPCIAddressEnsureAddr).
+    """
+    return etree.tostring(_source(function, False), encoding="unicode")
+
+
 def _set_uuid(root: etree._Element, uuid: str) -> None:
     """Set the UUID if it is missing or empty: libvirt would invent one."""
     present = root.find("uuid")
@@ -198,6 +208,15 @@ def _hostdev(
     # managed='no': the functions are bound to vfio-pci before the start, and
     # to their own drivers when the unit is released, not when the guest
     # stops.
+    hostdev = _source(function, is_managed)
+    guest = {"type": "pci", **_pci(0, place.bus, place.slot, number)}
+    if number == 0 and len(place.functions) > 1:
+        guest["multifunction"] = "on"
+    etree.SubElement(hostdev, "address", guest)
+    return hostdev
+
+
+def _source(function: Address, is_managed: bool) -> etree._Element:
     hostdev = etree.Element(
         "hostdev",
         {
@@ -209,10 +228,6 @@ def _hostdev(
     etree.SubElement(hostdev, "driver", {"name": "vfio"})
     source = etree.SubElement(hostdev, "source")
     etree.SubElement(source, "address", _pci(*function))
-    guest = {"type": "pci", **_pci(0, place.bus, place.slot, number)}
-    if number == 0 and len(place.functions) > 1:
-        guest["multifunction"] = "on"
-    etree.SubElement(hostdev, "address", guest)
     return hostdev
 
 

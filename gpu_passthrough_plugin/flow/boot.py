@@ -18,11 +18,9 @@ from gpu_passthrough_plugin.flow.preparation import Records, Step
 from gpu_passthrough_plugin.flow.recovery import locked_and_recovered
 from gpu_passthrough_plugin.flow.teardown import (
     give_back,
-    present_rebinds,
 )
 from gpu_passthrough_plugin.formats.domain_xml import Domain
 from gpu_passthrough_plugin.model.allocation import Allocation
-from gpu_passthrough_plugin.model.function import Rebind
 from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.request import Request
 from gpu_passthrough_plugin.model.unit import State, Unit
@@ -72,7 +70,9 @@ def boot(
         ) as step:
             records = preparation.claim(context, instance, request, step)
             if keeping is Keeping.TRANSIENT:
-                bound, records = _prepare(context, instance, records, step)
+                bound, records = preparation.prepare(
+                    context, instance, records, step
+                )
                 _start(context, hypervisor, domain, bound, records, step)
             else:
                 _start_defined(
@@ -122,24 +122,6 @@ def _checked(
     return domain
 
 
-def _prepare(
-    context: HostContext, instance: Instance, records: Records, step: Step
-) -> tuple[Instance, Records]:
-    step("prepare")
-    units = _units(records)
-    instance = dataclasses.replace(
-        instance, rebinds=present_rebinds(context, units)
-    )
-    context.journal.write(instance)
-    records = _move(context, records, State.PREPARING)
-    step("bind")
-    context.devices.prepare()
-    for rebind in instance.rebinds:
-        context.devices.rebind(rebind)
-        context.say(_describe(rebind))
-    return instance, records
-
-
 def _start(
     context: HostContext,
     hypervisor: Hypervisor,
@@ -149,7 +131,9 @@ def _start(
     step: Step,
 ) -> None:
     step("start")
-    places = preparation.guest_places(context, domain, _units(records))
+    places = preparation.guest_places(
+        context, domain, preparation.units_of(records)
+    )
     instance = dataclasses.replace(instance, was_started=True)
     context.journal.write(instance)
     hypervisor.start(attachment.attached(domain, places))
@@ -173,14 +157,14 @@ def _start_defined(
     libvirt binds the functions, at this start as at each.
     """
     step("define")
-    units = _units(records)
+    units = preparation.units_of(records)
     places = preparation.guest_places(context, domain, units)
     definition = definitions.planned(units, places)._replace(is_own=True)
     instance = dataclasses.replace(
         instance, was_started=True, definition=definition
     )
     context.journal.write(instance)
-    records = _move(context, records, State.PREPARING)
+    records = preparation.move(context, records, State.PREPARING)
     hypervisor.define(definitions.text(context, domain, units, places))
     if is_autostarted:
         hypervisor.set_autostart(domain.uuid)
@@ -207,30 +191,7 @@ def _check_and_activate(
         raise errors.Refused("; ".join(faults))
     context.say("checked: the guest has exactly the claimed functions")
     step("activate")
-    _move(context, records, State.ACTIVE)
-
-
-def _describe(rebind: Rebind) -> str:
-    address, driver = rebind.address, rebind.becomes.driver
-    if rebind.was.driver == driver:
-        return f"{address} is already on {driver}; kept there"
-    former = (
-        f"was on {rebind.was.driver}" if rebind.was.driver else "had no driver"
-    )
-    return f"bound {address} to {driver} ({former})"
-
-
-def _units(records: Records) -> tuple[Unit, ...]:
-    return tuple(record.unit for record in records)
-
-
-def _move(context: HostContext, records: Records, state: State) -> Records:
-    """Move units to a state; return their new records.
-
-    :raises Conflict: when a record changed meanwhile: the lock was lost, or
-        the claim was withdrawn on another host.
-    """
-    return tuple(context.ledger.move(record, state) for record in records)
+    preparation.move(context, records, State.ACTIVE)
 
 
 def _undo(

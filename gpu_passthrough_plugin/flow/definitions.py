@@ -159,10 +159,10 @@ def settled(instance: Instance) -> Instance:
         keeps_claim=False,
         was_started=True,
         is_stopped=False,
-        rebinds=(),
         cleaned=(),
         keeps_definition=False,
         detaching=(),
+        is_live=False,
     )
 
 

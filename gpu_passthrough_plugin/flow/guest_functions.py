@@ -94,6 +94,17 @@ def is_anothers(context: HostContext, instance: Instance, live: str) -> bool:
     return own.isdisjoint(taken.addresses)
 
 
+def present(
+    hypervisor: Hypervisor, uuid: str, functions: Collection[Address]
+) -> frozenset[Address]:
+    """Return those of some functions that a guest runs with; none if off."""
+    live = hypervisor.live_xml(uuid)
+    if live is None:
+        return frozenset()
+    taken = host_functions(domain_xml.tree(live.encode(), uuid).getroot())
+    return frozenset(taken.addresses).intersection(functions)
+
+
 def require_without(
     hypervisor: Hypervisor, uuid: str, functions: Collection[Address]
 ) -> None:

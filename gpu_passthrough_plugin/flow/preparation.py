@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -18,9 +19,10 @@ from gpu_passthrough_plugin.flow.context import (
 )
 from gpu_passthrough_plugin.flow.teardown import present_rebinds
 from gpu_passthrough_plugin.formats.domain_xml import Domain
+from gpu_passthrough_plugin.model.function import Rebind
 from gpu_passthrough_plugin.model.instance import Instance
 from gpu_passthrough_plugin.model.request import Request
-from gpu_passthrough_plugin.model.unit import Unit, UnitRecord
+from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
 Step = Callable[[str], None]
 Records = tuple[UnitRecord, ...]
@@ -76,7 +78,7 @@ def claim(
     allocation = context.ledger.claim(
         request, instance.uuid, host=context.host
     )
-    units = tuple(record.unit for record in allocation.units)
+    units = units_of(allocation.units)
     context.say(f"claimed {', '.join(str(unit.key) for unit in units)}")
     step("compare with the ledger")
     require_current(context, units)
@@ -90,6 +92,49 @@ def _require_idle(context: HostContext, units: Sequence[Unit]) -> None:
     for unit in units:
         context.devices.require_idle(unit.key.address)
     require_unused(context, present_rebinds(context, units))
+
+
+def prepare(
+    context: HostContext, instance: Instance, records: Records, step: Step
+) -> tuple[Instance, Records]:
+    """Bind an instance's functions to a VFIO driver, after noting theirs."""
+    step("prepare")
+    units = units_of(records)
+    instance = dataclasses.replace(
+        instance, rebinds=present_rebinds(context, units)
+    )
+    context.journal.write(instance)
+    records = move(context, records, State.PREPARING)
+    step("bind")
+    context.devices.prepare()
+    for rebind in instance.rebinds:
+        context.devices.rebind(rebind)
+        context.say(_describe(rebind))
+    return instance, records
+
+
+def _describe(rebind: Rebind) -> str:
+    address, driver = rebind.address, rebind.becomes.driver
+    if rebind.was.driver == driver:
+        return f"{address} is already on {driver}; kept there"
+    former = (
+        f"was on {rebind.was.driver}" if rebind.was.driver else "had no driver"
+    )
+    return f"bound {address} to {driver} ({former})"
+
+
+def units_of(records: Records) -> tuple[Unit, ...]:
+    """Return the units of records."""
+    return tuple(record.unit for record in records)
+
+
+def move(context: HostContext, records: Records, state: State) -> Records:
+    """Move units to a state; return their new records.
+
+    :raises Conflict: when a record changed meanwhile: the lock was lost, or
+        the claim was withdrawn on another host.
+    """
+    return tuple(context.ledger.move(record, state) for record in records)
 
 
 def guest_places(

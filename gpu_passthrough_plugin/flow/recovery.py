@@ -184,10 +184,11 @@ def _instance_of_hook(context: HostContext, instance: Instance) -> Instance:
     ):
         return instance
     request = context.ledger.allocation(uuid).request
+    is_claimed = (
+        instance.phase is not Phase.ATTACHED and request != HOOK_REQUEST
+    )
     return dataclasses.replace(
-        instance,
-        is_stopped=True,
-        keeps_claim=is_defined or request != HOOK_REQUEST,
+        instance, is_stopped=True, keeps_claim=is_defined or is_claimed
     )
 
 

@@ -302,6 +302,12 @@ def withdraw(context: HostContext, uuid: str) -> Allocation:
                 f" 'gpu-passthrough instance release {uuid}' on"
                 f" {allocation.host}"
             )
+        if context.journal.has(uuid):
+            raise errors.Refused(
+                f"unit {allocation.units[0].unit.key} is claimed for as long"
+                f" as the definition of {uuid} has it; run 'gpu-passthrough"
+                f" instance detach {uuid}'"
+            )
         for record in allocation.units:
             context.ledger.move(record, State.FREE)
         return allocation

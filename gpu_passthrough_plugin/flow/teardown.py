@@ -94,7 +94,7 @@ def give_back(
             done.append(line)
     if instance.definition and not instance.keeps_definition:
         _touch(context, instance)
-    instance = _with_rebinds(context, instance)
+    instance = _with_rebinds(context, instance, context.held(uuid))
     context.move(uuid, State.RELEASING, State.SANITISING)
     for record in context.held(uuid):
         if record.state is State.CLAIMED:
@@ -105,13 +105,16 @@ def give_back(
         )
         done += lines
     if instance.keeps_definition:
+        instance = dataclasses.replace(instance, rebinds=())
         context.journal.write(definitions.settled(instance))
     else:
         context.journal.remove(uuid)
     return tuple(done)
 
 
-def _with_rebinds(context: HostContext, instance: Instance) -> Instance:
+def _with_rebinds(
+    context: HostContext, instance: Instance, records: Iterable[UnitRecord]
+) -> Instance:
     """Note how functions are bound that the journal does not have yet.
 
     The journal does not have a guest that libvirt started, or whose row came
@@ -121,7 +124,7 @@ def _with_rebinds(context: HostContext, instance: Instance) -> Instance:
     """
     noted = {rebind.address for rebind in instance.rebinds}
     rebinds: list[Rebind] = []
-    for record in context.held(instance.uuid):
+    for record in records:
         if record.state is State.CLAIMED or noted & functions([record]):
             continue
         # Of one that is gone, the check of its unit tells.
@@ -158,7 +161,7 @@ def detach_units(
     :param instance: whose guest has none of their functions.
     """
     sanitising = [_touched(context, record) for record in records]
-    instance = _with_rebinds(context, instance)
+    instance = _with_rebinds(context, instance, sanitising)
     done: list[str] = []
     for record in sanitising:
         instance, lines = _clean(

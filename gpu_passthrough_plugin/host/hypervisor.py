@@ -160,6 +160,36 @@ class Hypervisor:
                 f"libvirt does not start the domain with the host: {error}"
             ) from error
 
+    def plug(self, uuid: str, xml: str) -> None:
+        """Plug a device into a running guest.
+
+        :raises Refused: with libvirt's own reason.
+        """
+        self._require_lock()
+        try:
+            domain = self._connection.lookupByUUIDString(uuid)
+            _LOG.info("plug a device into guest %s", uuid)
+            domain.attachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        except libvirt.libvirtError as error:
+            raise errors.Refused(
+                f"libvirt did not plug it in: {_shortened(error)}"
+            ) from error
+
+    def unplug(self, uuid: str, xml: str) -> str:
+        """Ask a running guest to give up a device, now or later.
+
+        Only its live XML shows whether it has.  Return libvirt's reason if
+        it did not ask; else "".
+        """
+        self._require_lock()
+        try:
+            domain = self._connection.lookupByUUIDString(uuid)
+            _LOG.info("unplug a device from guest %s", uuid)
+            domain.detachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        except libvirt.libvirtError as error:
+            return _shortened(error)
+        return ""
+
     def live_xml(self, uuid: str) -> str | None:
         """Return the running guest's present XML; None if it does not run."""
         domain = self._active(uuid)

@@ -190,6 +190,7 @@ def _document(instance: Instance) -> dict[str, object]:
         ],
         "definition": _definition_document(instance.definition),
         "keeps_definition": instance.keeps_definition,
+        "is_live": instance.is_live,
         "detaching": [str(a) for a in instance.detaching],
     }
 
@@ -233,6 +234,7 @@ def _instance(document: dict[str, Any]) -> Instance:
         definition=_definition(document.get("definition")),
         keeps_definition=document.get("keeps_definition", False),
         detaching=tuple(map(address.parse, document.get("detaching", ()))),
+        is_live=document.get("is_live", False),
     )
 
 

@@ -108,6 +108,8 @@ class Instance:
     :param detaching: lowest primaries of the units that are being detached.
     :param boot_id: the kernel's id of the boot in which a unit was
         quarantined; empty where it is not known.
+    :param is_live: whether an attach plugs its functions into the running
+        guest.
     """
 
     uuid: str
@@ -124,6 +126,7 @@ class Instance:
     keeps_definition: bool = False
     detaching: tuple[Address, ...] = ()
     boot_id: str = ""
+    is_live: bool = False
 
     @property
     def defined_functions(self) -> frozenset[Address]:
@@ -176,7 +179,7 @@ class InstanceRecord:
 
     @property
     def is_attached(self) -> bool:
-        """Whether its units are in a definition, and its claim lasts so."""
+        """Whether libvirt starts and stops its guest, by its definition."""
         instance = self.instance
         return instance is not None and instance.phase is Phase.ATTACHED
 

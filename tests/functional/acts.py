@@ -16,7 +16,6 @@ from gpu_passthrough_plugin.allocation.driver import (
 from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.formats.host_devices import host_functions
 from gpu_passthrough_plugin.host.devices import RecordedDevices
-from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.allocation import (
@@ -97,6 +96,8 @@ class Kernel(RecordedDevices):
         self.reset_groups: list[int] = []
         self.asleep = 0
         self.held: set[Address] = set()
+        self.plugged: dict[str, dict[Address, str]] = {}
+        self.unplugged: dict[str, set[Address]] = {}
         self._managed: dict[str, list[Rebind]] = {}
 
     def _may(self, what: str, place: Address) -> None:
@@ -115,9 +116,17 @@ class Kernel(RecordedDevices):
         for rebind in self._managed[uuid]:
             super().rebind(rebind)
 
-    def return_managed(self, uuid: str) -> None:
-        """Return a stopped guest's functions to their drivers."""
-        for rebind in self._managed.pop(uuid, []):
+    def return_managed(
+        self, uuid: str, places: Collection[Address] | None = None
+    ) -> None:
+        """Return functions to their drivers: all, of a stopped guest."""
+        if places is None:
+            self.plugged.pop(uuid, None)
+            self.unplugged.pop(uuid, None)
+        managed = self._managed.pop(uuid, [])
+        gone = [r for r in managed if places is None or r.address in places]
+        self._managed[uuid] = [r for r in managed if r not in gone]
+        for rebind in gone:
             super().rebind(rebind.undo())
 
     def lose(self, place: Address) -> None:
@@ -209,60 +218,6 @@ class CountedJournal(InstanceJournal):
     def remove(self, uuid: str) -> None:
         remove = super().remove
         self._acts.do("journal", lambda: remove(uuid))
-
-
-class CountedHypervisor(Hypervisor):
-    """libvirt's driver for tests, which binds what it manages to vfio-pci."""
-
-    def __init__(self, acts: Acts, kernel: Kernel) -> None:
-        super().__init__(URI)
-        self._acts = acts
-        self._kernel = kernel
-
-    def define(self, xml: str) -> None:
-        define = super().define
-        self._acts.do("define", lambda: define(xml))
-
-    def undefine(self, uuid: str) -> None:
-        undefine = super().undefine
-        self._acts.do("undefine", lambda: undefine(uuid))
-
-    def set_autostart(self, uuid: str) -> None:
-        set_autostart = super().set_autostart
-        self._acts.do("autostart", lambda: set_autostart(uuid))
-
-    def start_defined(self, uuid: str) -> None:
-        start_defined = super().start_defined
-
-        def start() -> None:
-            start_defined(uuid)
-            self._kernel.manage(uuid, self.live_xml(uuid) or "")
-
-        self._acts.do("start", start)
-
-    def start(self, xml: str) -> None:
-        start = super().start
-        self._acts.do("start", lambda: start(xml))
-
-    def shut_down(self, uuid: str, timeout_s: float) -> bool:
-        shut_down = super().shut_down
-
-        def stop() -> bool:
-            has_stopped = shut_down(uuid, timeout_s)
-            if has_stopped:
-                self._kernel.return_managed(uuid)
-            return has_stopped
-
-        return self._acts.do("stop", stop)
-
-    def destroy(self, uuid: str) -> None:
-        destroy = super().destroy
-
-        def stop() -> None:
-            destroy(uuid)
-            self._kernel.return_managed(uuid)
-
-        self._acts.do("stop", stop)
 
 
 class CountedLedger(LedgerDriver):

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.flow import attach, inventory, release
+from gpu_passthrough_plugin.flow.attach import Scope
 from gpu_passthrough_plugin.flow.boot import Keeping, boot
+from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.model.unit import UnitKey
 from tests.functional.acts import Acts, Crash
 from tests.functional.hooked import AUDIO, GPU, hostdev
@@ -47,18 +49,36 @@ def test_golden(world: World) -> None:
             last = ["(killed)"]
         messages[title] = [*world.said, *last]
 
-    def refusal(title: str) -> None:
-        tell(f"attach, {title}", lambda: attached(context))
+    def refusal(title: str, scope: Scope = Scope.CURRENT) -> None:
+        tell(
+            f"attach, {title}",
+            lambda: attach.attach(context, UUID, wanted(), scope),
+        )
 
     refusal("unknown")
     world.hypervisor.start(guest().text.decode())
-    refusal("transient")
-    world.hypervisor.destroy(UUID)
+    refusal("config of a transient one", Scope.CONFIG)
+    world.kernel.refuses.add(("plug", place(AUDIO)))
+    refusal("no free port")
+    world.kernel.refuses.clear()
+    refusal("live")
+    world.kernel.refuses.add(("unplug", place(AUDIO)))
+    tell("detach, not given up", lambda: detached(context))
+    world.kernel.refuses.clear()
+    tell("detach, live", lambda: detached(context))
+    tell("attach, killed at a plug", lambda: attached(_killed(world, 10)))
+    tell("attach, undone live", lambda: recover(context))
+    with context.connect() as hypervisor:
+        hypervisor.destroy(UUID)
 
     define(world)
     (domain,) = world.domains()
+    refusal("live of one that is shut off", Scope.LIVE)
     domain.create()
-    refusal("running")
+    refusal("live and defined")
+    tell("detach, killed at an unplug", lambda: detached(_killed(world, 3)))
+    tell("detach, undone", lambda: recover(context))
+    detached(context)
     domain.managedSave()
     refusal("saved")
     domain.managedSaveRemove()
@@ -94,11 +114,9 @@ def test_golden(world: World) -> None:
     )
     tell("attach", lambda: attached(context))
     refusal("again")
+    tell("allocation delete", lambda: release.withdraw(context, UUID))
     tell("boot, attached", lambda: boot(context, guest(), wanted()))
     tell("detach, another unit", lambda: attach.detach(context, UUID, [LAST]))
-    domain.create()
-    tell("detach, running", lambda: detached(context))
-    domain.destroy()
     tell("detach", lambda: detached(context))
     tell("attach, killed", lambda: attached(world.context(Acts(crash_at=4))))
     tell("attach, undone", lambda: recover(context))
@@ -117,7 +135,6 @@ def test_golden(world: World) -> None:
     )
     domain.undefine()
     tell("boot, defines", lambda: defined(context))
-    tell("detach, booted and running", lambda: detached(context))
     tell("release, defined, planned", lambda: _say_plan(world))
     tell("release, defined", lambda: release.release(context, UUID))
     tell("boot, transient", lambda: boot(context, guest(), wanted()))
@@ -126,6 +143,10 @@ def test_golden(world: World) -> None:
     assert_golden(
         Path(__file__).with_name("attach_messages.txt"), sections(messages)
     )
+
+
+def _killed(world: World, at: int) -> HostContext:
+    return world.context(Acts(crash_at=at))
 
 
 def _say_plan(world: World) -> None:

@@ -36,11 +36,11 @@ from tests.functional.acts import (
     URI,
     Acts,
     CountedDevices,
-    CountedHypervisor,
     CountedJournal,
     CountedLedger,
     Kernel,
 )
+from tests.functional.counted_hypervisor import CountedHypervisor
 from tests.trees.host import Host
 from tests.trees.seed import seed
 

@@ -48,6 +48,7 @@ instances = st.builds(
         st.text("0123456789abcdef"),
     ),
     keeps_definition=st.booleans(),
+    is_live=st.booleans(),
     detaching=st.lists(addresses).map(tuple),
 )
 

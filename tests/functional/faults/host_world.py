@@ -23,7 +23,8 @@ from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Binding, Identity
 from gpu_passthrough_plugin.model.hook import HookMode
 from gpu_passthrough_plugin.model.instance import Phase
-from tests.functional.acts import Acts, CountedHypervisor, Kernel
+from tests.functional.acts import Acts, Kernel
+from tests.functional.counted_hypervisor import CountedHypervisor
 from tests.functional.hooked import xml
 from tests.functional.world import HOST, POLICY, World, guest
 from tests.trees import seed
