@@ -290,7 +290,7 @@ def test_a_plan_for_one_is_a_row(world: World, cli: Cli) -> None:
 
 
 def test_what_is_gone_by_the_command(world: World, cli: Cli) -> None:
-    """The functions are not in this machine: who uses them is unknown."""
+    """The functions are not in this machine: nobody uses what is not there."""
     for option in ((), ("--dry-run",)):
         status, out, err = cli("instance", "release", "--gone", *option)
         assert (status, out.strip()) == (0, "")
@@ -298,12 +298,14 @@ def test_what_is_gone_by_the_command(world: World, cli: Cli) -> None:
     boot(world.context(), guest(), wanted())
     world.hypervisor.destroy(UUID)
     before = world.snapshot()
-    for option in ((), ("--dry-run",)):
-        (row,) = asked(cli, "instance", "release", "--gone", *option)
-        assert list(row) == RELEASES
-        assert (row["Instance"], row["Action"]) == (UUID, "keep")
-        assert GPU in row["Reason"]
+    (row,) = asked(cli, "instance", "release", "--gone", "--dry-run")
+    assert list(row) == RELEASES
+    assert (row["Instance"], row["Action"]) == (UUID, "release")
     assert world.snapshot() == before
+    status, out, err = cli("instance", "release", "--gone", "-f", "json")
+    (row,) = json.loads(out)
+    assert (status, row["State"]) == (1, "quarantined")
+    assert GPU in err
 
 
 @pytest.mark.parametrize("words", [(), ("--dry-run",), (UUID, "--gone")])
