@@ -112,6 +112,8 @@ def test_what_devstack_is_asked_for(node: Node) -> None:
         "libvirtd",
         "daemon-reload",
         "enable --now",
+        "enable --now",
+        "restart gpu-passthrough-agent.service",
         "nova config",
         "nova check",
     ]
@@ -171,9 +173,12 @@ def test_nova_starts_a_reconciliation_until_clean(node: Node) -> None:
     assert f"\nExecStart={program} --config-file {conf} inventory sync\n" in (
         service
     )
-    assert f"\nReadWritePaths=-{node.folder}/state\n" in service
+    agent = (units / "gpu-passthrough-agent.service").read_text()
+    assert f"\nExecStart={program}-agent --config-file {conf}\n" in agent
+    for unit in (service, agent):
+        assert f"\nReadWritePaths=-{node.folder}/state\n" in unit
     node.end("unstack")
-    assert len(list(units.iterdir())) == 2
+    assert len(list(units.iterdir())) == 3
     drivers = read(node).oslo_messaging_notifications.driver
     assert drivers == ["messagingv2"]
     node.end("clean")
@@ -181,6 +186,9 @@ def test_nova_starts_a_reconciliation_until_clean(node: Node) -> None:
     assert [line.split(" ", 1)[1] for line in node.calls("systemctl ")] == [
         "daemon-reload",
         "enable --now gpu-passthrough-reconcile.path",
+        "enable --now gpu-passthrough-agent.service",
+        "restart gpu-passthrough-agent.service",
+        "disable --now gpu-passthrough-agent.service",
         "disable --now gpu-passthrough-reconcile.path",
         "stop gpu-passthrough-reconcile.service",
         "daemon-reload",
@@ -193,6 +201,7 @@ def test_a_unit_that_is_gone_does_not_stop_clean(node: Node) -> None:
     node.stack()
     units = node.etc / "systemd/system"
     (units / "gpu-passthrough-reconcile.path").unlink()
+    (units / "gpu-passthrough-agent.service").unlink()
     (node.folder / "bin/systemctl").write_text(
         "#!/bin/bash\n[[ $1 == daemon-reload ]]\n"
     )

@@ -126,6 +126,8 @@ def test_a_node_is_stacked_and_taken_back(
     product.reconciled(host, 1)
     said = product.reconciling(host)
     assert all(card in said for card in cards)
+    agent = host.sh("systemctl is-active gpu-passthrough-agent || :")
+    assert agent == "active\n"
 
     for mode in ("unstack", "clean"):
         done = run(host, node.ending(mode))
