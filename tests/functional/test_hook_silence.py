@@ -38,11 +38,14 @@ _LIMITS_S = {
 }
 
 
+# libvirt's name of the step of each operation.
+STEPS = {"prepare": "begin", "reconnect": "begin", "release": "end"}
+
+
 def timed(host: HookedHost, operation: str, text: str = WHOLE) -> float:
     """How long a call took that ends as it has to when nothing answers."""
     begun = time.monotonic()
-    step = "end" if operation == "release" else "begin"
-    done = host.call(text, operation, step)
+    done = host.call(text, operation, STEPS[operation])
     took_s = time.monotonic() - begun
     assert done.returncode == int(operation == "prepare"), done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
@@ -130,18 +133,17 @@ def test_a_server_that_falls_silent_in_the_middle(
 ) -> None:
     """After each message of the conversation, and within each."""
     host, proxy = behind.host, behind.proxy
-    if operation == "release":
-        assert host.call(WHOLE).returncode == 0
-    before = behind.state()
+    prepared = given_back if operation == "prepare" else running
+    prepared(behind)
     proxy.speak()
-    # A reconnect claims as a start does.
-    assert host.call(WHOLE, "reconnect").returncode == 0
+    assert host.call(WHOLE, operation, STEPS[operation]).returncode == 0
     ends = [*dict.fromkeys(proxy.marks)][:-1]
     assert len(ends) > 3
     points = sorted({*ends, *(end - 1 for end in ends)})
     for point in campaign.chosen(points, 1):
-        if operation == "prepare":
-            given_back(behind)
+        proxy.speak()
+        prepared(behind)
+        before = behind.state()
         proxy.speak()
         proxy.fall_silent(point)
         timed(host, operation)
@@ -154,11 +156,23 @@ def test_a_server_that_falls_silent_in_the_middle(
             assert host.call(WHOLE).returncode == 0
 
 
+_LIFE = (State.ACTIVE, State.RELEASING, State.SANITISING, State.FREE)
+
+
 def given_back(behind: Behind) -> None:
-    """Free what the guest has."""
-    for record in behind.ledger.allocation(ME).units:
-        for state in (State.RELEASING, State.SANITISING, State.FREE):
-            record = behind.ledger.move(record, state)
+    """Free what the guest has, and forget that it ended."""
+    (behind.host.state / "ended" / ME).unlink(missing_ok=True)
+    for record in behind.ledger.records(host=HOST):
+        if record.consumer == ME:
+            for state in _LIFE[_LIFE.index(record.state) + 1 :]:
+                record = behind.ledger.move(record, state)
+
+
+def running(behind: Behind) -> None:
+    """The guest has its unit."""
+    given_back(behind)
+    assert behind.host.call(WHOLE).returncode == 0
+    assert behind.state() == ("active", ME)
 
 
 def test_a_database_file_that_another_program_keeps_locked(
