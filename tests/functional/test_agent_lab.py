@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.lab import product
+from tests.functional.lab import guest, product
 from tests.functional.lab.host import Boot
-from tests.functional.lab.product import Product
+from tests.functional.lab.product import CARD, Product
 from tests.functional.lab.topology import SEED
 
 pytest_plugins = ("tests.functional.lab.fixtures",)
@@ -18,28 +18,49 @@ pytestmark = pytest.mark.lab
 
 AGENT = "gpu-passthrough-agent"
 SERVICE = Path(__file__).parents[2] / f"etc/systemd/{AGENT}.service"
+_JOURNAL = " + ".join(
+    (
+        f"_SYSTEMD_UNIT={AGENT}.service",
+        "_SYSTEMD_UNIT=libvirtd.service",
+        "SYSLOG_IDENTIFIER=gpu-passthrough",
+    )
+)
 # A pass takes seconds where everything is emulated.
 _LIMIT_S = 180.0
 
 
-def booted(ours: Product, name: str) -> str:
+def booted(ours: Product, name: str, *options: str) -> str:
     """The UUID of a guest with a card, which the ledger has as active."""
     identity = str(uuid.uuid4())
     path = ours.domain(name, identity)
-    row = ours.asked("instance", "boot", path, "--request", "gpu:1")
-    assert row["State"] == "active"
+    boot = ("instance", "boot", path, "--request", "gpu:1", *options)
+    assert ours.asked(*boot)["State"] == "active"
     return identity
 
 
-def freed(ours: Product) -> None:
-    """Return once no unit is anybody's, though nobody released one."""
+def started_by_nova(ours: Product, name: str, card: str) -> str:
+    """The UUID of a guest that nova-compute's libvirt driver starts so."""
+    identity = str(uuid.uuid4())
+    functions = (card, f"{card[:-1]}1")
+    xml = guest.domain_xml(
+        name, identity, product.serial(name), functions=functions
+    )
+    path = f"/run/{name}.xml"
+    ours.host.put(path, xml.encode())
+    ours.host.sh(f"virsh define {path} && virsh start {name}")
+    return identity
+
+
+def states(ours: Product) -> list[str]:
+    return sorted(row["State"] for row in ours.asked("unit", "list"))
+
+
+def settled(ours: Product, wanted: list[str]) -> None:
+    """Return once units are in these states, though nobody released one."""
     until = time.monotonic() + _LIMIT_S
-    while True:
-        states = {row["State"] for row in ours.asked("unit", "list")}
-        if states == {"free"}:
-            return
-        said = ours.host.sh(f"journalctl -u {AGENT} -o cat || :")
-        assert time.monotonic() < until, f"{states}\n{said}"
+    while states(ours) != wanted:
+        said = ours.host.sh(f"journalctl -b -o cat {_JOURNAL} || :")
+        assert time.monotonic() < until, f"{states(ours)}\n{said}"
         time.sleep(2)
 
 
@@ -50,32 +71,52 @@ def story(ours: Product, consumer: str) -> list[str]:
 
 
 LIFE = ["claimed", "preparing", "active", "releasing", "sanitising", "free"]
+# libvirt binds the functions itself, after the hook has claimed them.
+LIFE_OF_HOOK = ["claimed", "active", "releasing", "sanitising", "free"]
+FREE = ["free"] * 3
 
 
 def test_what_guests_leave_is_released(
     boot: Boot, project_archive: bytes
 ) -> None:
-    """After one was killed, and after the host lost its power."""
+    """After one was killed, and after the host of three lost its power."""
     host = boot(SEED)
     with product.installed(host, project_archive) as ours:
+        # Python takes seconds to start there.
+        more = f"{product.ALIASES}[hook]\nwait_s = 300\n"
+        host.put(product.CONFIG, more.encode())
+        ours.cli("hook", "install")
+        host.sh("systemctl restart libvirtd && virsh list --all")
         host.put(f"/etc/systemd/system/{AGENT}.service", SERVICE.read_bytes())
         host.sh(f"systemctl daemon-reload && systemctl enable --now {AGENT}")
         before = ours.snapshot()
         killed = booted(ours, "killed")
         host.sh("virsh destroy killed")
-        freed(ours)
+        settled(ours, FREE)
         assert ours.snapshot() == before
         assert story(ours, killed) == LIFE
         rows = ours.asked("host", "check")
         (row,) = (row for row in rows if row["Check"] == "agent")
         assert row["Status"] == "pass"
+        stays = booted(ours, "stays", "--autostart")
         cut = booted(ours, "cut")
+        rows = ours.asked("unit", "list")
+        (last,) = (row["Unit"] for row in rows if row["State"] == "free")
+        novas = started_by_nova(ours, "novas", last.rpartition("/")[2])
+        assert states(ours) == ["active"] * 3
         host.sh("sync")
     host.stop()
     host.start()
     with product.running(host) as ours:
-        freed(ours)
+        settled(ours, ["active", *FREE[1:]])
+        assert ours.asked("allocation", "show", stays)["State"] == "active"
+        assert set(CARD) <= set(ours.seen("stays"))
+        assert host.sh("virsh list --name").split() == ["stays"]
         assert story(ours, cut) == LIFE
+        assert story(ours, novas) == LIFE_OF_HOOK
         assert host.sh(f"systemctl is-active {AGENT}").strip() == "active"
         host.sh(f"systemctl stop {AGENT}")
         assert ours.asked("agent", "reconcile") == []
+        ours.cli("instance", "release", stays)
+        assert states(ours) == FREE
+        assert host.sh("virsh list --all --name").split() == ["novas"]
