@@ -21,15 +21,15 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.agent.finding import Case
-from gpu_passthrough_plugin.flow import agent, inventory, release
+from gpu_passthrough_plugin.flow import agent, attach, inventory, release
 from gpu_passthrough_plugin.flow.agent import UnitCache
-from gpu_passthrough_plugin.flow.boot import boot
+from gpu_passthrough_plugin.flow.boot import Keeping, boot
 from gpu_passthrough_plugin.flow.recovery import locked_and_recovered
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.instance import Phase
 from gpu_passthrough_plugin.model.unit import State, UnitRecord
 from tests.functional.acts import Acts, Crash
-from tests.functional.faults.host_world import HostWorld
+from tests.functional.faults.host_world import HostWorld, disk_full
 from tests.functional.lab import campaign
 from tests.functional.world import guest, wanted
 from tests.trees import seed
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.campaign
 
 _RUNS = 600
 _DRAWN_RUNS = 30
-_STEPS = 8
+_STEPS = 10
 # Acts of the longest command, a release of two units.
 _ACTS = 16
 _INSTANCES = tuple(
@@ -49,6 +49,7 @@ _EXPLAINED = {
     State.CLAIMED: Case.CLAIM_WITHOUT_GUEST,
     State.QUARANTINED: Case.QUARANTINED,
 }
+_SETTLED = (Phase.ACTIVE, Phase.ATTACHED, Phase.QUARANTINED)
 _NOT_WHOLE = (Case.UNIT_MISSING, Case.PARTIAL_GROUP, Case.GUEST_CONFLICT)
 # No such card is asked for.
 _OTHER_IDS = ("10de:13ba", "10de:0fbc")
@@ -67,6 +68,9 @@ class Run:
         self._events: tuple[tuple[int, Callable[[], str]], ...] = (
             (6, self._boot),
             (4, self._release),
+            (3, self._attach),
+            (2, self._detach),
+            (3, self._start_defined),
             (3, self._hook_start),
             (4, self._guest_ends),
             (2, self._power_cut),
@@ -97,13 +101,47 @@ class Run:
     def _boot(self) -> str:
         uuid = self.chance.choice(_INSTANCES)
         request = self.chance.choice(("gpu:1", "gpu:1", "gpu:2"))
+        keeping = self.chance.choice((Keeping.TRANSIENT, *Keeping))
         return self._command(
-            f"boot {uuid[:8]} {request}",
+            f"boot {uuid[:8]} {request} {keeping.name.lower()}",
             lambda acts, answers: boot(
                 self.world.acting(acts, answers),
                 guest(uuid, uuid),
                 wanted(request),
+                keeping,
             ),
+        )
+
+    def _attach(self) -> str:
+        """To a domain that somebody has defined."""
+        uuid = self.chance.choice(_INSTANCES)
+        if not (self.world.running().keys() | self.world.unfinished()) & {
+            uuid
+        }:
+            with contextlib.suppress(errors.Error):
+                self.world.define(uuid)
+        request = self.chance.choice(("gpu:1", "gpu:2"))
+        return self._command(
+            f"attach {uuid[:8]} {request}",
+            lambda acts, answers: attach.attach(
+                self.world.acting(acts, answers), uuid, wanted(request)
+            ),
+        )
+
+    def _detach(self) -> str:
+        uuid = self.chance.choice(_INSTANCES)
+        return self._command(
+            f"detach {uuid[:8]}",
+            lambda acts, answers: attach.detach(
+                self.world.acting(acts, answers), uuid
+            ),
+        )
+
+    def _start_defined(self) -> str:
+        uuid = self.chance.choice(_INSTANCES)
+        return self._command(
+            f"libvirt starts its {uuid[:8]}",
+            lambda acts, _answers: self.world.starts_defined(uuid, acts),
         )
 
     def _release(self) -> str:
@@ -238,7 +276,7 @@ class Run:
             case 3:
                 return f"refused at {at}", Acts(fail_at=at), None
             case 4:
-                return "disk full", Acts(before=_full(at)), None
+                return "disk full", Acts(before=disk_full(at)), None
             case 5:
                 answers = self.chance.randrange(2 * _ACTS)
                 return f"ledger gone after {answers}", Acts(), answers
@@ -269,6 +307,9 @@ class Run:
                 self._require_clean(record)
             elif record.state is State.ACTIVE:
                 self._require_whole(record, told)
+            elif self._is_attached(record):
+                dirty = _functions(record) & world.kernel.dirty
+                assert not dirty, f"{record.unit.key}: {dirty} was not reset"
             else:
                 case = _EXPLAINED.get(record.state)
                 assert (case, str(record.unit.key)) in told, (
@@ -276,9 +317,15 @@ class Run:
                 )
         holders = {record.consumer for record in records}
         for instance in world.journal.instances():
-            assert instance.phase in (Phase.ACTIVE, Phase.QUARANTINED)
+            assert instance.phase in _SETTLED, instance
             if instance.phase is Phase.ACTIVE:
                 assert instance.uuid in holders, f"only here: {instance}"
+
+    def _is_attached(self, record: UnitRecord) -> bool:
+        """Whether a domain has it by its definition, from its next start."""
+        if record.state is not State.CLAIMED or record.consumer is None:
+            return False
+        return _functions(record) <= self.world.defined(record.consumer)
 
     def _require_clean(self, record: UnitRecord) -> None:
         """What is offered is unused, was reset, and is on its driver."""
@@ -305,18 +352,6 @@ class Run:
             if function in kernel._bindings:
                 now = kernel.binding(function)
                 assert now == first[function], f"{function} is on {now}"
-
-
-def _full(at: int) -> Callable[[str], None]:
-    """Nothing is written to the disk from the nth act on."""
-    left = [at]
-
-    def before(name: str) -> None:
-        left[0] -= 1
-        if left[0] <= 0 and name == "journal":
-            raise errors.Unavailable("no space left on device")
-
-    return before
 
 
 def _functions(record: UnitRecord) -> set[Address]:

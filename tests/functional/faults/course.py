@@ -20,7 +20,7 @@ from tests.functional.lab import campaign
 from tests.functional.servers.backends import Etcd, Redis
 
 WHOLE = 20_000
-PART = 1_500
+PART = 800
 # What fails is over soon, and a client waits for it: few ask in vain.
 ANSWERED = 0.9
 

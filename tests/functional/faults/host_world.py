@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import libvirt
+
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.flow import agent, hook
 from gpu_passthrough_plugin.flow.agent import Outcome, UnitCache
@@ -102,7 +104,14 @@ class HostWorld(World):
         self.cards: Sequence[seed.Card] = seed.CARDS
         self.cache = UnitCache()
         self.handed_over: list[str] = []
-        self._managed: dict[str, tuple[Address, ...]] = {}
+
+    def close(self) -> None:
+        for uuid in self.guests():
+            self.hypervisor.destroy(uuid)
+        for domain in self.hypervisor.domains():
+            if domain.is_persistent and domain.name != "test":
+                self.hypervisor.undefine(domain.uuid)
+        super().close()
 
     # What acts on it.
 
@@ -161,15 +170,37 @@ class HostWorld(World):
         status = hook.act(lambda: context, "guest", hook.PREPARE, text)
         if status or dies or uuid in self.guests():
             return False
-        self._managed[uuid] = tuple(functions)
-        for function in functions:
-            binding = Binding("vfio-pci", "vfio-pci")
-            self.kernel._bindings[function] = binding
         devices = text.decode().partition("<devices>")[2]
         devices = devices.partition("</devices>")[0]
         self.hypervisor.start(guest(uuid, uuid, devices).text.decode())
-        self._started()
+        self._has_started(uuid)
         return True
+
+    def define(self, uuid: str) -> None:
+        """Somebody defines a domain without any function."""
+        self.hypervisor.define(guest(uuid, uuid).text.decode())
+
+    def starts_defined(self, uuid: str, acts: Acts) -> bool:
+        """Whether a domain runs that libvirt starts by its definition."""
+        text = self.hypervisor.defined_xml(uuid, is_whole=True)
+        if (
+            text is None
+            or uuid in self.guests()
+            or self.defined(uuid) & self.used()
+            or not self.defined(uuid) <= self.kernel._bindings.keys()
+        ):
+            return False
+        context = self.hook(acts)
+        if hook.act(lambda: context, uuid, hook.PREPARE, text.encode()):
+            return False
+        self.hypervisor.start_defined(uuid)
+        self._has_started(uuid)
+        return True
+
+    def _has_started(self, uuid: str) -> None:
+        """libvirt has bound what is managed, and the guest uses it."""
+        self.kernel.manage(uuid, self.hypervisor.live_xml(uuid) or "")
+        self._started()
 
     def ends(self, uuid: str, answers: int | None, *, is_told: bool) -> None:
         """The guest ends by itself.
@@ -188,7 +219,7 @@ class HostWorld(World):
         """Everything that no disk keeps is gone."""
         for uuid in self.guests():
             self.hypervisor.destroy(uuid)
-        self._managed.clear()
+        self.kernel._managed.clear()
         shown = self.shown()
         cards = {f for f in self.first if self._is_of_card(f)}
         self.kernel.restart(
@@ -203,6 +234,10 @@ class HostWorld(World):
             self.kernel.identities.pop(function, None)
         self.kernel.identities.update(shown)
         self.cache = UnitCache()
+        for domain in self.hypervisor._connection.listAllDomains(
+            libvirt.VIR_CONNECT_LIST_DOMAINS_AUTOSTART
+        ):
+            self.starts_defined(domain.UUIDString(), Acts())
 
     def is_rebuilt(self, cards: Sequence[seed.Card]) -> None:
         """Other cards, or other groups, since the power is back."""
@@ -261,6 +296,14 @@ class HostWorld(World):
                 found[uuid] = frozenset(taken)
         return found
 
+    def defined(self, uuid: str) -> frozenset[Address]:
+        """The functions that a domain has by its definition."""
+        text = self.hypervisor.defined_xml(uuid)
+        if text is None:
+            return frozenset()
+        root = domain_xml.tree(text.encode(), uuid).getroot()
+        return frozenset(host_devices.host_functions(root).addresses)
+
     def used(self) -> set[Address]:
         """The functions that running guests have."""
         return set().union(*self.running().values())
@@ -270,10 +313,8 @@ class HostWorld(World):
 
     def _gives_back(self) -> None:
         """libvirt returns what is managed to its driver at a guest's end."""
-        for uuid in self._managed.keys() - self.guests():
-            for function in self._managed.pop(uuid):
-                if function in self.kernel._bindings:
-                    self.kernel._bindings[function] = self.first[function]
+        for uuid in self.kernel._managed.keys() - self.guests():
+            self.kernel.return_managed(uuid)
 
 
 class _Hypervisor(CountedHypervisor):
@@ -295,6 +336,12 @@ class _Hypervisor(CountedHypervisor):
         finally:
             self._started()
 
+    def start_defined(self, uuid: str) -> None:
+        try:
+            super().start_defined(uuid)
+        finally:
+            self._started()
+
     def destroy(self, uuid: str) -> None:
         try:
             super().destroy(uuid)
@@ -311,3 +358,15 @@ class _Hypervisor(CountedHypervisor):
 def _identity(ids: str) -> Identity:
     vendor, product = ids.split(":")
     return Identity(int(vendor, 16), int(product, 16))
+
+
+def disk_full(at: int) -> Callable[[str], None]:
+    """Nothing is written to the disk from the nth act on."""
+    left = [at]
+
+    def before(name: str) -> None:
+        left[0] -= 1
+        if left[0] <= 0 and name == "journal":
+            raise errors.Unavailable("no space left on device")
+
+    return before
