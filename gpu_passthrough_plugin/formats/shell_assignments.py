@@ -17,20 +17,24 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-# Quantifiers are possessive: no text may take longer than its length.
+# No text may take longer than its length: what repeats a group is atomic, and
+# other quantifiers are possessive.  Python before 3.11.5 matches possessive
+# quantifiers of groups wrongly.  Source: CPython issue 106052.
 # Text in double quotes; a command in it may have quotes of its own, and no
 # parentheses or comments.
-_COMMAND = r"""\$\((?:\\.|'[^']*+'|"(?:[^"\\]|\\.)*+"|[^()"'`\\#])*+\)"""
+_TO_DOUBLE_QUOTE = r"""(?>(?:[^"\\]|\\.)*)"""
+_COMMAND = rf"""\$\((?>(?:\\.|'[^']*+'|"{_TO_DOUBLE_QUOTE}"|[^()"'`\\#])*)\)"""
 _DOUBLE_QUOTED = (
-    rf"""(?:"(?:\\.|{_COMMAND}|`(?:[^`\\]|\\.)*+`|\$(?!\()|[^"\\`$])*+")"""
+    rf"""(?:"(?>(?:\\.|{_COMMAND}|`(?>(?:[^`\\]|\\.)*)`|\$(?!\()"""
+    r"""|[^"\\`$])*)")"""
 )
 # A piece of a word: between double or single quotes, or outside of any.
-_PIECE = rf"""(?:{_DOUBLE_QUOTED}|'[^']*+'|(?:[^\s"'`;&|<>()\\]|\\.)++)"""
+_PIECE = rf"""(?:{_DOUBLE_QUOTED}|'[^']*+'|(?>(?:[^\s"'`;&|<>()\\]|\\.)+))"""
 _ONE_PIECE = re.compile(rf"{_PIECE}?", re.DOTALL)
 _PIECES = re.compile(_PIECE, re.DOTALL)
-_WORD = re.compile(rf"{_PIECE}*+", re.DOTALL)
-_ARRAY = re.compile(rf"\((?:\s|(?<=\s)#[^\n]*+|{_PIECE})*+\)", re.DOTALL)
-_ARRAY_ITEM = re.compile(rf"(?<=\s)#[^\n]*+|{_PIECE}++", re.DOTALL)
+_WORD = re.compile(rf"(?>{_PIECE}*)", re.DOTALL)
+_ARRAY = re.compile(rf"\((?>(?:\s|(?<=\s)#[^\n]*+|{_PIECE})*)\)", re.DOTALL)
+_ARRAY_ITEM = re.compile(rf"(?<=\s)#[^\n]*+|(?>{_PIECE}+)", re.DOTALL)
 _ASSIGNMENT = re.compile(
     r"[ \t]*(?:export[ \t]+)?(?P<name>[A-Za-z_]\w*)(?P<plus>\+?)=", re.ASCII
 )
@@ -40,7 +44,7 @@ _BLANK = re.compile(r"[ \t]*(?:#[^\n]*)?\r?(?:\n|\Z)")
 _QUOTED = rf"\\.|'[^']*'|{_DOUBLE_QUOTED}"
 _COMMENT = r"(?:^|(?<=[\s;&|(]))#[^\n]*"
 # It ends early at a quote that is never closed.
-_LINE = re.compile(rf"(?:{_QUOTED}|{_COMMENT}|[^\n\"'])*+", re.DOTALL)
+_LINE = re.compile(rf"(?>(?:{_QUOTED}|{_COMMENT}|[^\n\"'])*)", re.DOTALL)
 _SKIPPED = re.compile(
     rf"(?P<quoted>{_QUOTED})|(?P<comment>{_COMMENT})", re.DOTALL
 )

@@ -78,12 +78,12 @@ _ACCOUNT_VALUE = re.compile(
     r"(?:\"[^\s:\"]+:[^\"\n]+\"?|'[^\s:']+:[^'\n]+'?|[^\s:\"']+:[^\s\"']+)"
 )
 # Source: Linux, lib/cmdline.c (next_arg).
-_WORD = re.compile(r"(?:[^\s\"]++|\"[^\"]*+(?:\"|$))++")
+_WORD = re.compile(r"(?>(?:[^\s\"]++|\"[^\"]*+(?:\"|$))+)")
 # A shell's words: between double or single quotes, a comment, and others.
 _SHELL = re.compile(
-    r"\"(?P<double>(?:\\.|[^\"\\])*+)\"|'(?P<single>[^']*+)'"
+    r"\"(?P<double>(?>(?:\\.|[^\"\\])*))\"|'(?P<single>[^']*+)'"
     r"|(?P<comment>(?<![^\s;&|(])\#[^\n]*+)"
-    r"|(?P<bare>(?:\\.\#?|[^\s\"'\\#]|(?<=\S)\#)++)|(?P<blank>\s++)",
+    r"|(?P<bare>(?>(?:\\.\#?|[^\s\"'\\#]|(?<=\S)\#)+))|(?P<blank>\s++)",
     re.DOTALL,
 )
 # Comments that say what was done for passthrough, or took a line out of use;
