@@ -157,7 +157,8 @@ def test_the_second_waits_and_says_for_whom(tmp_path: Path) -> None:
 def test_another_hosts_lock_is_another(tmp_path: Path) -> None:
     with holding(tmp_path, "node/2"):
         assert taken(tmp_path, host="node-1") == []
-        assert "not free" in tried(tmp_path, timeout_s=0.2, host="node/2")
+        # To connect may take a second on a busy machine.
+        assert "not free" in tried(tmp_path, timeout_s=3, host="node/2")
     assert not (tmp_path / "gpu-passthrough-node").exists()
 
 
