@@ -211,13 +211,11 @@ def _lost(observed: Observation) -> Iterator[Finding]:
     for instance in observed.instances:
         if instance.phase not in _SETTLED or instance.uuid in held:
             continue
-        addresses = {rebind.address for rebind in instance.rebinds}
-        addresses |= instance.defined_functions
         free = tuple(
             record.unit.key
             for record in observed.listing.records
             if record.state is State.FREE
-            and not addresses.isdisjoint(_addresses(record.unit))
+            and not instance.functions.isdisjoint(_addresses(record.unit))
         )
         if free:
             yield Finding(

@@ -349,6 +349,11 @@ def _attempt_once(
     # The last moment: nobody would release what is claimed from here on.
     context.require_caller()
     if decided.takes:
+        if not guest.is_running:
+            functions = [f for r in decided.takes for f in r.unit.functions]
+            context.journal.require_free(
+                [function.address for function in functions], guest.uuid
+            )
         keys = [record.unit.key for record in decided.takes]
         records += ledger.claim_units(keys, guest.uuid, HOOK_REQUEST).units
     for record in records:

@@ -66,7 +66,7 @@ def planned_units(
         records = context.records()
         held = tuple(r.unit for r in records if r.unit.key in keys)
     require_current(context, held)
-    _require_idle(context, held)
+    _require_idle(context, held, uuid)
     return held
 
 
@@ -83,13 +83,17 @@ def claim(
     step("compare with the ledger")
     require_current(context, units)
     step("look for other users")
-    _require_idle(context, units)
+    _require_idle(context, units, instance.uuid)
     return allocation.units
 
 
-def _require_idle(context: HostContext, units: Sequence[Unit]) -> None:
-    """Raise if a guest, a program or this host's console uses the units."""
+def _require_idle(
+    context: HostContext, units: Sequence[Unit], uuid: str
+) -> None:
+    """Raise if anything but an instance uses the units, or left them dirty."""
     for unit in units:
+        functions = {function.address for function in unit.functions}
+        context.journal.require_free(functions, uuid)
         context.devices.require_idle(unit.key.address)
     require_unused(context, present_rebinds(context, units))
 

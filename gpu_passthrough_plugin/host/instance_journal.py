@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import uuid as uuids
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host.host_path import sync_folder
 from gpu_passthrough_plugin.host.ownership import make_private
 from gpu_passthrough_plugin.model import address
+from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Binding, Rebind
 from gpu_passthrough_plugin.model.instance import (
     Definition,
@@ -85,6 +86,29 @@ class InstanceJournal:
                 " what the instance holds with 'virsh dumpxml' and move the"
                 " file away"
             ) from error
+
+    def require_free(
+        self, functions: Collection[Address], uuid: str = ""
+    ) -> None:
+        """Raise if another instance has one of the functions.
+
+        Where the ledger offers them all the same, it is older than that, as
+        one that was restored from a copy: nobody has reset what the guest
+        used.
+
+        :param uuid: the instance that is to have them.
+        :raises Refused: with the instance's UUID.
+        """
+        for instance in self.instances():
+            # That of a quarantine has only the drivers to go back to.
+            if instance.uuid == uuid or instance.phase is Phase.QUARANTINED:
+                continue
+            if not instance.functions.isdisjoint(functions):
+                raise errors.Refused(
+                    f"this host's journal has it for instance {instance.uuid},"
+                    " which the ledger does not have; run 'gpu-passthrough"
+                    " agent reconcile', then run this again"
+                )
 
     def has(self, uuid: str) -> bool:
         """Return whether an instance has an entry, readable or not."""

@@ -133,6 +133,12 @@ class Instance:
         """The functions that the domain's definition was given."""
         return frozenset(self.definition.functions if self.definition else ())
 
+    @property
+    def functions(self) -> frozenset[Address]:
+        """The functions that were bound for it, or that it was given."""
+        bound = {rebind.address for rebind in self.rebinds}
+        return self.defined_functions | bound
+
 
 class NamedInstance(NamedTuple):
     """What a text names.

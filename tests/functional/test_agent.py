@@ -18,8 +18,9 @@ from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
 from gpu_passthrough_plugin.model.unit import State, UnitKey
 from tests.functional.acts import Acts, Crash
-from tests.functional.hooked import AUDIO, GPU, hostdev
+from tests.functional.hooked import AUDIO, GPU, hostdev, xml
 from tests.functional.test_flow_gone import Full
+from tests.functional.test_hook_flow import Libvirt
 from tests.functional.world import (
     HOST,
     OTHER,
@@ -27,6 +28,7 @@ from tests.functional.world import (
     World,
     guest,
     place,
+    refused,
     wanted,
 )
 
@@ -146,6 +148,14 @@ def test_a_ledger_from_before_the_boot_after_the_guest_ended(
     boot(world.context(), guest(), wanted())
     power_off(world)
     restore_ledger(world, copy)
+    restored = world.snapshot()
+    told = refused(boot, world.context(), guest(OTHER, "other"), wanted())
+    assert f"journal has it for instance {UUID}" in told
+    assert (
+        Libvirt(world).calls("prepare", xml(GPU, AUDIO, uuid=OTHER).encode())
+        == 1
+    )
+    assert world.snapshot() == restored
     world.kernel.reset_groups.clear()
     assert one_pass(world) == [
         (Case.LEDGER_BEHIND, Act.RECORD, Result.DONE),
