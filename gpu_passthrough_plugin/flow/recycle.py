@@ -6,11 +6,13 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.flow import instance_sources, teardown
+from gpu_passthrough_plugin.flow import (
+    guest_functions,
+    instance_sources,
+    teardown,
+)
 from gpu_passthrough_plugin.flow.context import HostContext, why_busy
-from gpu_passthrough_plugin.formats import domain_xml
-from gpu_passthrough_plugin.formats.host_devices import host_functions
-from gpu_passthrough_plugin.model.instance import Phase
+from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.one_time_use import (
     PciProviders,
     Recycled,
@@ -59,61 +61,48 @@ def _outcome(
     if unit is None or waiting.why_left:
         return RecycleResult.LEFT, waiting.why_left
     try:
-        reasons = [_why_in_use(context, unit)]
-        if not any(reasons) and is_dry:
+        _require_unused(context, unit)
+        if is_dry:
             return RecycleResult.PLANNED, "to be reset, checked and given back"
-        if not any(reasons):
-            reasons = [*teardown.clean(context, unit)]
-        if not any(reasons):
+        faults = teardown.clean(context, unit)
+        if not faults:
             for provider in waiting.providers:
                 providers.unreserve(provider)
                 context.say(f"provider {provider.name} is given back")
             return RecycleResult.DONE, "reset, checked and given back"
     except errors.Error as error:
-        reasons = [str(error)]
-    return RecycleResult.LEFT, f"{'; '.join(reasons)}; it stays reserved"
+        faults = (str(error),)
+    return RecycleResult.LEFT, f"{'; '.join(faults)}; it stays reserved"
 
 
-def _why_in_use(context: HostContext, unit: Unit) -> str:
-    """Return why a unit is, or may be, in use; "" for an idle one."""
+def _require_unused(context: HostContext, unit: Unit) -> None:
+    """Raise if anything uses a unit, or may.
+
+    :raises Error: with the reason.
+    """
     for record in context.records():
         if record.unit.key == unit.key and record.state is not State.FREE:
             reason = record.consumer or record.reason
-            return f"the ledger has it {record.state} ({reason})"
-    busy = why_busy(context, unit)
-    if busy:
-        return busy
+            raise errors.Refused(
+                f"the ledger has it {record.state} ({reason})"
+            )
     functions = {function.address for function in unit.functions}
-    for instance in context.journal.instances():
-        bound = {rebind.address for rebind in instance.rebinds}
-        if (
-            instance.phase is not Phase.QUARANTINED
-            and not functions.isdisjoint(bound)
-        ):
-            return f"instance {instance.uuid} of 'instance boot' has it"
+    context.journal.require_free(functions)
+    if busy := why_busy(context, unit):
+        raise errors.Refused(busy)
     answer = instance_sources.ask_libvirt(
         context.connect,
-        lambda hypervisor: _user(hypervisor, functions),
+        lambda hypervisor: _require_no_guest(hypervisor, functions),
         instance_sources.LIBVIRT_ANSWER_S,
     )
     if isinstance(answer, Unknown):
-        return f"whether a guest uses it is unknown ({answer.detail})"
-    return answer
+        raise errors.Refused(answer.detail)
 
 
-def _user(hypervisor: Hypervisor, functions: Collection[object]) -> str:
-    """Return which running guest has one of the functions; "" for none."""
+def _require_no_guest(
+    hypervisor: Hypervisor, functions: Collection[Address]
+) -> None:
+    """Raise if a guest runs with one of the functions, or may do so."""
     for domain in hypervisor.domains():
-        xml = hypervisor.live_xml(domain.uuid) if domain.is_active else None
-        if xml is None:
-            continue
-        try:
-            root = domain_xml.tree(xml.encode(), domain.uuid).getroot()
-        except errors.Invalid as error:
-            return f"whether guest {domain.name!r} uses it is unknown: {error}"
-        taken = host_functions(root)
-        if taken.unreadable:
-            return f"guest {domain.name!r} may have it: {taken.doubts}"
-        if not set(functions).isdisjoint(taken.addresses):
-            return f"guest {domain.name!r} ({domain.uuid}) runs with it"
-    return ""
+        if domain.is_active:
+            guest_functions.require_without(hypervisor, domain.uuid, functions)

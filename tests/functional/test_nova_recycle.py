@@ -5,17 +5,21 @@ The host is recorded; tests/functional/test_openstack.py has a real Nova.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
+from typing import NoReturn
 
 import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation import load
+from gpu_passthrough_plugin.allocation.placement import pci_providers
 from gpu_passthrough_plugin.allocation.placement.ledger import (
     PlacementLedger,
 )
 from gpu_passthrough_plugin.flow.boot import boot
 from gpu_passthrough_plugin.flow.recycle import recycle
+from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.model.function import Identity
 from gpu_passthrough_plugin.model.one_time_use import (
     ONE_TIME_USE,
@@ -171,7 +175,7 @@ def test_what_a_guest_uses_stays_reserved(
     devices = "".join(map(hostdev, (GPU, AUDIO)))
     world.hypervisor.start(guest(devices=devices).text.decode())
     assert results(world, providers) == {GPU: LEFT}
-    assert f"guest 'guest' ({UUID}) runs with it" in world.said[-1]
+    assert f"guest {UUID} runs with {GPU}" in world.said[-1]
     world.hypervisor.destroy(UUID)
     world.kernel.held.add(place(AUDIO))
     assert results(world, providers) == {GPU: LEFT}
@@ -184,7 +188,7 @@ def test_what_a_guest_uses_stays_reserved(
     for state in (State.RELEASING, State.SANITISING, State.FREE):
         record = world.ledger.move(record, state)
     assert results(world, providers) == {GPU: LEFT}
-    assert f"instance {UUID} of 'instance boot' has it" in world.said[-1]
+    assert f"journal has it for instance {UUID}" in world.said[-1]
     world.journal.remove(UUID)
     world.ledger.move(record, State.QUARANTINED, reason="it hums")
     assert results(world, providers) == {GPU: LEFT}
@@ -231,6 +235,42 @@ def test_a_device_that_this_host_does_not_have(
     with pytest.raises(errors.Refused) as caught:
         recycle(world.context(), providers, HOST, is_dry=True)
     assert f"no provider named '{HOST}'" in str(caught.value)
+
+
+def test_a_placement_that_does_not_know_of_one_use(
+    nova: Nova, providers: PciProviders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nova.reports(GPU)
+    monkeypatch.setattr(pci_providers, "ONE_TIME_USE", "HW_PCI_UNHEARD_OF")
+    assert providers.read(ROOT) == ()
+
+
+def test_a_libvirt_that_is_silent(
+    world: World, nova: Nova, providers: PciProviders
+) -> None:
+    nova.reports(GPU)
+    context = dataclasses.replace(world.context(), connect=_silent)
+    (left,) = recycle(context, providers, ROOT, is_dry=False)
+    assert left.detail == "libvirt does not answer; it stays reserved"
+
+
+def test_a_guest_that_cannot_be_read_may_have_it(
+    world: World,
+    nova: Nova,
+    providers: PciProviders,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nova.reports(GPU)
+    world.hypervisor.start(guest().text.decode())
+    for xml in ("<domain", "<domain><devices><hostdev type='pci'/>"):
+        monkeypatch.setattr(Hypervisor, "live_xml", lambda *_, x=xml: x)
+        assert results(world, providers) == {GPU: LEFT}
+    monkeypatch.undo()
+    assert results(world, providers) == {GPU: DONE}
+
+
+def _silent() -> NoReturn:
+    raise errors.Unavailable("libvirt does not answer")
 
 
 def test_only_placement_has_them(world: World) -> None:

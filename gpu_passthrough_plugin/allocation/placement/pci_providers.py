@@ -59,13 +59,9 @@ class PlacementPciProviders:
                 " see 'openstack hypervisor list', and give it with --host"
             )
         tree = ("in_tree", root["uuid"])
-        required = ("required", ONE_TIME_USE)
-        self._service.create_traits([ONE_TIME_USE])
-        one_time = {
-            entry["uuid"] for entry in self._service.providers(tree, required)
-        }
+        # The others matter only beside one of these.
+        one_time = self._one_time(tree)
         if not one_time:
-            # The others matter only beside one of these.
             return ()
         providers = [
             self._provider(entry, place, entry["uuid"] in one_time)
@@ -73,6 +69,16 @@ class PlacementPciProviders:
             if (place := _place(host, entry["name"])) is not None
         ]
         return tuple(sorted(providers, key=lambda one: one.address))
+
+    def _one_time(self, tree: tuple[str, str]) -> frozenset[str]:
+        """Return the UUIDs of the providers that are for one use."""
+        # Placement refuses a query for a trait that it does not know, which
+        # one with an older os-traits does not.
+        names = self._service.get("/traits", ("name", f"in:{ONE_TIME_USE}"))
+        if not names["traits"]:
+            return frozenset()
+        entries = self._service.providers(tree, ("required", ONE_TIME_USE))
+        return frozenset(entry["uuid"] for entry in entries)
 
     def _provider(
         self, entry: Json, place: address.Address, is_one_time: bool
