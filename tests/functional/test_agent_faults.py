@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from unittest import mock
 
 import pytest
 
@@ -245,7 +244,8 @@ class Run:
 
     def _clock_jumps(self) -> str:
         by, right = self.chance.choice((-3600, 3600)), time.time
-        with mock.patch("time.time", lambda: right() + by):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(time, "time", lambda: right() + by)
             return f"clock {by:+} s, {self._boot()}, {self._agent_dies()}"
 
     def _command(
@@ -293,6 +293,7 @@ class Run:
             self.totals[f"{outcome.finding.case}: {outcome.result}"] += 1
         self.told.append(f"pass: {[_short(o) for o in outcomes]}")
         assert untouched <= set(world.running()), "a guest was stopped"
+        assert not world.unclean_starts, world.unclean_starts
         self._require_settled()
 
     def _require_settled(self) -> None:

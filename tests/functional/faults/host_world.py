@@ -104,6 +104,10 @@ class HostWorld(World):
         self.cards: Sequence[seed.Card] = seed.CARDS
         self.cache = UnitCache()
         self.handed_over: list[str] = []
+        # It sees what was plugged into guests and out of them.
+        self._watcher = CountedHypervisor(Acts(), self.kernel)
+        self._in_use: set[Address] = set()
+        self.unclean_starts: list[str] = []
 
     def close(self) -> None:
         for uuid in self.guests():
@@ -111,6 +115,7 @@ class HostWorld(World):
         for domain in self.hypervisor.domains():
             if domain.is_persistent and domain.name != "test":
                 self.hypervisor.undefine(domain.uuid)
+        self._watcher.__exit__(None, None, None)
         super().close()
 
     # What acts on it.
@@ -219,7 +224,7 @@ class HostWorld(World):
         """Everything that no disk keeps is gone."""
         for uuid in self.guests():
             self.hypervisor.destroy(uuid)
-        self.kernel._managed.clear()
+        self._gives_back()
         shown = self.shown()
         cards = {f for f in self.first if self._is_of_card(f)}
         self.kernel.restart(
@@ -289,7 +294,7 @@ class HostWorld(World):
         """The guests that run, with the functions of this host's."""
         found = {}
         for uuid in self.guests():
-            text = self.hypervisor.live_xml(uuid)
+            text = self._watcher.live_xml(uuid)
             if text is not None:
                 root = domain_xml.tree(text.encode(), uuid).getroot()
                 taken = host_devices.host_functions(root).addresses
@@ -309,11 +314,19 @@ class HostWorld(World):
         return set().union(*self.running().values())
 
     def _started(self) -> None:
-        self.kernel.dirty |= self.used()
+        """Note what guests use since."""
+        used = self.used()
+        if unclean := (used - self._in_use) & self.kernel.dirty:
+            self.unclean_starts.append(f"a guest was given {unclean}")
+        self._in_use = used
+        self.kernel.dirty |= used
 
     def _gives_back(self) -> None:
         """libvirt returns what is managed to its driver at a guest's end."""
-        for uuid in self.kernel._managed.keys() - self.guests():
+        self._in_use &= self.used()
+        kernel = self.kernel
+        had = {*kernel._managed, *kernel.plugged, *kernel.unplugged}
+        for uuid in had - self.guests():
             self.kernel.return_managed(uuid)
 
 
@@ -339,6 +352,12 @@ class _Hypervisor(CountedHypervisor):
     def start_defined(self, uuid: str) -> None:
         try:
             super().start_defined(uuid)
+        finally:
+            self._started()
+
+    def plug(self, uuid: str, xml: str) -> None:
+        try:
+            super().plug(uuid, xml)
         finally:
             self._started()
 
