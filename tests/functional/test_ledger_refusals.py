@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -14,7 +15,14 @@ from gpu_passthrough_plugin.allocation.driver import (
     LedgerDriver,
 )
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.unit import DeviceType, State, Unit, UnitKey
+from gpu_passthrough_plugin.model.request import Request
+from gpu_passthrough_plugin.model.unit import (
+    DeviceType,
+    State,
+    Unit,
+    UnitKey,
+    UnitRecord,
+)
 from tests.golden import assert_golden, sections
 from tests.unit.allocation.build import NIC, request, unit
 
@@ -32,79 +40,110 @@ def error_of(action: Callable[[], object]) -> str:
     return f"{type(caught.value).__name__}: {caught.value}"
 
 
-def test_every_driver_words_a_refusal_alike(ledger: LedgerDriver) -> None:
-    """One golden file for all drivers: same request, same fleet, same text."""
+class Asked(NamedTuple):
+    """A claim that is refused."""
+
+    request: Request
+    host: str | None = None
+    consumer: str = B
+
+
+CLAIMS = {
+    "claim": Asked(request("gpu:2")),
+    "claim, no such card": Asked(request("nic:1")),
+    "claim, host": Asked(request("gpu:2"), "h"),
+    "claim, cordoned host": Asked(request("gpu:1"), "c"),
+    "claim, no such host": Asked(request("gpu:1"), "g"),
+    "claim, aggregate": Asked(
+        dataclasses.replace(request("gpu:2"), aggregate="rack")
+    ),
+    "claim, no such aggregate": Asked(
+        dataclasses.replace(request("gpu:1"), aggregate="attic")
+    ),
+    "claim, consumer": Asked(request("gpu:2"), consumer=A),
+    "claim, no UUID": Asked(request("gpu:1"), consumer="x"),
+}
+# Those for which a list of candidates gives the same reason.
+LISTED = (
+    *("claim", "claim, no such card", "claim, cordoned host"),
+    *("claim, no such host", "claim, aggregate"),
+)
+
+
+def held_unit(ledger: LedgerDriver) -> UnitRecord:
+    """Publish two hosts, of which one is cordoned, and hold a unit of ``h``.
+
+    Return its record as it was before its last move.
+    """
     ledger.publish("h", [unit(1), unit(2)], aggregates=frozenset({"rack"}))
     ledger.publish("c", [unit(1, host="c")])
     ledger.cordon("c", "fan is replaced")
-    first, second = (r.unit.key for r in ledger.records(host="h"))
-    (record,) = ledger.claim_units([first], A, "hook").units
-    in_rack = dataclasses.replace(request("gpu:2"), aggregate="rack")
-    unknown = dataclasses.replace(request("gpu:1"), aggregate="attic")
+    (record,) = ledger.claim_units([unit(1).key], A, "hook").units
+    ledger.move(record, State.PREPARING)
+    return record
+
+
+def of_claims(ledger: LedgerDriver) -> dict[str, str]:
+    return {
+        name: error_of(
+            partial(
+                ledger.claim, asked.request, asked.consumer, host=asked.host
+            )
+        )
+        for name, asked in CLAIMS.items()
+    }
+
+
+def of_units(ledger: LedgerDriver, held: UnitRecord) -> dict[str, str]:
+    first, second = held.unit.key, unit(2).key
     nowhere = UnitKey("nowhere", first.address)
     free = ledger.unit(second)
-    ledger.move(record, State.PREPARING)
+    stranger = dataclasses.replace(
+        free, unit=dataclasses.replace(free.unit, key=nowhere)
+    )
+    other = UnitKey("c", first.address)
+    absent = UnitKey("h", Address(0, 9, 0, 0))
+    claim, move = ledger.claim_units, ledger.move
     of_action: dict[str, Callable[[], object]] = {
-        "claim": lambda: ledger.claim(request("gpu:2"), B),
-        "claim, no such card": lambda: ledger.claim(request("nic:1"), B),
-        "claim, host": lambda: ledger.claim(request("gpu:2"), B, host="h"),
-        "claim, cordoned host": lambda: ledger.claim(
-            request("gpu:1"), B, host="c"
-        ),
-        "claim, no such host": lambda: ledger.claim(
-            request("gpu:1"), B, host="g"
-        ),
-        "claim, aggregate": lambda: ledger.claim(in_rack, B),
-        "claim, no such aggregate": lambda: ledger.claim(unknown, B),
-        "claim, consumer": lambda: ledger.claim(request("gpu:2"), A),
-        "claim, no UUID": lambda: ledger.claim(request("gpu:1"), "x"),
-        "claim_units, not free": lambda: ledger.claim_units(
-            [first], B, "hook"
-        ),
-        "claim_units, consumer": lambda: ledger.claim_units(
-            [second], A, "hook"
-        ),
-        "claim_units, cordoned host": lambda: ledger.claim_units(
-            [UnitKey("c", first.address)], B, "hook"
-        ),
-        "claim_units, no such unit": lambda: ledger.claim_units(
-            [UnitKey("h", Address(0, 9, 0, 0))], B, "hook"
-        ),
-        "claim_units, no such host": lambda: ledger.claim_units(
-            [nowhere], B, "hook"
-        ),
+        "claim_units, not free": lambda: claim([first], B, "hook"),
+        "claim_units, consumer": lambda: claim([second], A, "hook"),
+        "claim_units, cordoned host": lambda: claim([other], B, "hook"),
+        "claim_units, no such unit": lambda: claim([absent], B, "hook"),
+        "claim_units, no such host": lambda: claim([nowhere], B, "hook"),
         "allocation": lambda: ledger.allocation(B),
         "unit": lambda: ledger.unit(nowhere),
-        "move, outdated": lambda: ledger.move(record, State.FREE),
-        "move, no edge": lambda: ledger.move(free, State.ACTIVE),
-        "move, claim": lambda: ledger.move(free, State.CLAIMED),
-        "move, no such unit": lambda: ledger.move(
-            dataclasses.replace(
-                free, unit=dataclasses.replace(free.unit, key=nowhere)
-            ),
-            State.QUARANTINED,
-        ),
+        "move, outdated": lambda: move(held, State.FREE),
+        "move, no edge": lambda: move(free, State.ACTIVE),
+        "move, claim": lambda: move(free, State.CLAIMED),
+        "move, no such unit": lambda: move(stranger, State.QUARANTINED),
         "cordon": lambda: ledger.cordon("g", "x"),
         "uncordon": lambda: ledger.uncordon("g"),
         "publish": lambda: ledger.publish("h", [unit(1, host="g"), unit(1)]),
     }
-    texts = {name: error_of(action) for name, action in of_action.items()}
-    # A list of candidates gives the same reason as a claim would.
-    for name, asked, host in (
-        ("claim", request("gpu:2"), None),
-        ("claim, no such card", request("nic:1"), None),
-        ("claim, cordoned host", request("gpu:1"), "c"),
-        ("claim, no such host", request("gpu:1"), "g"),
-        ("claim, aggregate", in_rack, None),
-    ):
+    return {name: error_of(action) for name, action in of_action.items()}
+
+
+def test_every_driver_words_a_refusal_alike(ledger: LedgerDriver) -> None:
+    """One golden file for all drivers: same request, same fleet, same text."""
+    held = held_unit(ledger)
+    texts = of_claims(ledger) | of_units(ledger, held)
+    texts["publish, another machine"] = two_machines(ledger)
+    path = Path(__file__).with_name("ledger_refusals.txt")
+    assert_golden(path, sections(texts))
+
+
+def test_a_list_of_candidates_gives_the_reason_of_a_claim(
+    ledger: LedgerDriver,
+) -> None:
+    held_unit(ledger)
+    texts = of_claims(ledger)
+    for name in LISTED:
+        asked, host, _ = CLAIMS[name]
         assert ledger.candidates(asked, host=host) == ()
         reason = ledger.no_valid_host(asked, host=host)
         assert texts[name] == f"NoValidHost: {reason}"
         general = LedgerDriver.no_valid_host(ledger, asked, host=host)
         assert str(general) == str(reason)
-    texts["publish, another machine"] = two_machines(ledger)
-    path = Path(__file__).with_name("ledger_refusals.txt")
-    assert_golden(path, sections(texts))
 
 
 def test_every_driver_tells_why_no_unit_fits_alike(

@@ -65,10 +65,16 @@ def refusal(call: Callable[[], object]) -> str:
     return message
 
 
-def of_bootloaders() -> Iterator[tuple[str, str]]:
-    def plan(host: Host) -> Callable[[], object]:
-        return lambda: bootloaders.plan(bootloaders.installed(host))
+def plan(host: Host) -> Callable[[], object]:
+    return lambda: bootloaders.plan(bootloaders.installed(host))
 
+
+def of_bootloaders() -> Iterator[tuple[str, str]]:
+    yield from of_grub_defaults()
+    yield from of_menus_and_entries()
+
+
+def of_grub_defaults() -> Iterator[tuple[str, str]]:
     def centos(text: str) -> Host:
         host = redhat.centos7()
         host.file(DEFAULTS, text)
@@ -103,6 +109,9 @@ def of_bootloaders() -> Iterator[tuple[str, str]]:
             )
         ),
     )
+
+
+def of_menus_and_entries() -> Iterator[tuple[str, str]]:
     bls = redhat.centos7()
     bls.file("boot/grub2/grub.cfg", boot.BLS_MENU)
     yield "loader entries without grubby", refusal(plan(bls))
