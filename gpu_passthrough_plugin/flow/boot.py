@@ -165,7 +165,14 @@ def _start_defined(
     )
     context.journal.write(instance)
     records = preparation.move(context, records, State.PREPARING)
-    hypervisor.define(definitions.text(context, domain, units, places))
+    xml = definitions.text(context, domain, units, places)
+    # libvirt would replace it.
+    if hypervisor.domain(domain.uuid) is not None:
+        raise errors.Conflict(
+            f"domain {domain.name!r} was defined while this command ran; run"
+            " it again"
+        )
+    hypervisor.define(xml)
     if is_autostarted:
         hypervisor.set_autostart(domain.uuid)
     step("start")
@@ -217,6 +224,12 @@ def _require_absent(
         raise errors.Refused(
             f"a guest with UUID {domain.uuid} is running; shut it down, or"
             " give this domain another UUID and name"
+        )
+    other = hypervisor.domain(domain.uuid)
+    if other is not None and other.name != domain.name:
+        raise errors.Refused(
+            f"libvirt already has UUID {domain.uuid}, as domain"
+            f" {other.name!r}; give this domain another UUID"
         )
     defined = hypervisor.named(domain.name)
     if defined is None:

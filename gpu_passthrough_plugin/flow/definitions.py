@@ -129,11 +129,17 @@ def end(hypervisor: Hypervisor, instance: Instance) -> list[str]:
 
 
 def _is_unchanged(hypervisor: Hypervisor, instance: Instance) -> bool:
-    """Return whether a definition is as the command that made it left it."""
-    xml = hypervisor.defined_xml(instance.uuid, is_whole=True)
-    if xml is None or instance.definition is None:
+    """Return whether a definition is as the command that made it left it.
+
+    Where that is not known, as the command may have ended before libvirt took
+    the definition, whether it has what only that command added.
+    """
+    domain, definition = read(hypervisor, instance.uuid), instance.definition
+    if domain is None or definition is None:
         return False
-    return instance.definition.digest in ("", _digest(xml))
+    if definition.digest:
+        return definition.digest == _digest(domain.text)
+    return instance.defined_functions <= functions(domain)
 
 
 def with_digest(hypervisor: Hypervisor, instance: Instance) -> Instance:
@@ -143,12 +149,13 @@ def with_digest(hypervisor: Hypervisor, instance: Instance) -> Instance:
     if definition is None or not definition.is_own or xml is None:
         return instance
     return dataclasses.replace(
-        instance, definition=definition._replace(digest=_digest(xml))
+        instance,
+        definition=definition._replace(digest=_digest(xml.encode())),
     )
 
 
-def _digest(xml: str) -> str:
-    return hashlib.sha256(xml.encode()).hexdigest()
+def _digest(xml: bytes) -> str:
+    return hashlib.sha256(xml).hexdigest()
 
 
 def settled(instance: Instance) -> Instance:

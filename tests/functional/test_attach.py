@@ -213,6 +213,43 @@ def test_what_was_edited_is_not_undefined(world: World) -> None:
     assert world.snapshot() == before
 
 
+@pytest.mark.parametrize("keeping", Keeping)
+def test_a_uuid_that_another_domain_has(
+    world: World, keeping: Keeping
+) -> None:
+    """As of a copied document that was given another name alone."""
+    xml, before = define(world), world.snapshot()
+    copy = guest(UUID, "copy")
+    message = refused(boot, world.context(), copy, wanted(), keeping)
+    assert UUID in message and "'guest'" in message
+    assert (definition(world), world.snapshot()) == (xml, before)
+
+
+def test_a_domain_that_is_defined_meanwhile(world: World) -> None:
+    before = world.snapshot()
+
+    def define_first(act: str) -> None:
+        if act == "move to preparing":
+            define(world)
+
+    message = refused(defined, world.context(Acts(before=define_first)))
+    assert "'define'" in message
+    assert functions(definition(world)) == []
+    assert world.snapshot() == before
+
+
+def test_a_domain_that_is_defined_after_a_boot_died(world: World) -> None:
+    """The boot came to no definition: this one is the operator's."""
+    before = world.snapshot()
+    at = acts_of(world, defined).index("define") + 1
+    release.release(world.context(), UUID)
+    with pytest.raises(Crash):
+        defined(world.context(Acts(crash_at=at)))
+    xml = define(world)
+    recover(world.context())
+    assert (definition(world), world.snapshot()) == (xml, before)
+
+
 def acts_of(world: World, act: Callable[[HostContext], None]) -> list[str]:
     acts = Acts()
     act(world.context(acts))
