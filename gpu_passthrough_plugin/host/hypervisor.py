@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Self
 
 import libvirt
@@ -20,8 +21,12 @@ from gpu_passthrough_plugin.model.guest import (
 _LOG = logging.getLogger(__name__)
 
 _POLL_S = 0.2
-# How much of libvirt's own words a message has.
-_MAX_ERROR = 400
+# How much of libvirt's own words a message has: with QEMU's, at its end.
+_MAX_ERROR = 1000
+_KEEP_STATE = (
+    libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
+    | libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM
+)
 
 # Source: libvirt, libvirt-domain.h (virDomainState).
 _STATES = {
@@ -90,90 +95,69 @@ class Hypervisor:
 
         :raises Refused: with libvirt's own reason.
         """
-        self._require_lock()
-        try:
+        with self._changing("did not start the guest"):
             domain = self._connection.createXML(xml, 0)
             _LOG.info("started guest %s", domain.UUIDString())
-        except libvirt.libvirtError as error:
-            raise errors.Refused(
-                f"libvirt did not start the guest: {error}"
-            ) from error
 
     def define(self, xml: str) -> None:
         """Define a domain, or replace its definition.
 
         :raises Refused: with libvirt's own reason.
         """
-        self._require_lock()
-        try:
+        with self._changing("did not define the domain"):
             domain = self._connection.defineXML(xml)
             _LOG.info("defined domain %s", domain.UUIDString())
-        except libvirt.libvirtError as error:
-            raise errors.Refused(
-                f"libvirt did not define the domain: {_shortened(error)}"
-            ) from error
 
     def undefine(self, uuid: str) -> None:
-        """Remove a domain's definition; its NVRAM file stays.
+        """Remove a domain's definition; its NVRAM and TPM state stay.
 
-        :raises Refused: with libvirt's own reason.
+        Source: libvirt, qemu/qemu_tpm.c (qemuExtTPMCleanupHost): without a
+        flag it deletes the state of a TPM, and the keys in that.
+
+        :raises Refused: with libvirt's own reason, as where it has snapshots.
         """
-        self._require_lock()
-        try:
-            domain = self._connection.lookupByUUIDString(uuid)
+        with self._changing("keeps the domain"):
+            try:
+                domain = self._connection.lookupByUUIDString(uuid)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                    raise
+                return
             _LOG.info("undefine domain %s", uuid)
             try:
+                domain.undefineFlags(_KEEP_STATE)
+            except libvirt.libvirtError as error:
+                # A driver that keeps no such state does not know the flags.
+                if error.get_error_code() != libvirt.VIR_ERR_INVALID_ARG:
+                    raise
                 domain.undefine()
-            except libvirt.libvirtError:
-                # It is refused so where there is such a file.
-                domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM)
-        except libvirt.libvirtError as error:
-            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
-                raise errors.Refused(
-                    f"libvirt keeps the domain: {_shortened(error)}"
-                ) from error
 
     def start_defined(self, uuid: str) -> None:
         """Start a domain from its definition.
 
         :raises Refused: with libvirt's own reason.
         """
-        self._require_lock()
-        try:
+        with self._changing("did not start the guest"):
             self._connection.lookupByUUIDString(uuid).create()
             _LOG.info("started guest %s", uuid)
-        except libvirt.libvirtError as error:
-            raise errors.Refused(
-                f"libvirt did not start the guest: {error}"
-            ) from error
 
     def set_autostart(self, uuid: str) -> None:
         """Have libvirt start a defined domain with the host.
 
         :raises Refused: with libvirt's own reason.
         """
-        self._require_lock()
-        try:
+        with self._changing("does not start the domain with the host"):
             self._connection.lookupByUUIDString(uuid).setAutostart(1)
-        except libvirt.libvirtError as error:
-            raise errors.Refused(
-                f"libvirt does not start the domain with the host: {error}"
-            ) from error
 
     def plug(self, uuid: str, xml: str) -> None:
         """Plug a device into a running guest.
 
         :raises Refused: with libvirt's own reason.
         """
-        self._require_lock()
-        try:
+        with self._changing("did not plug it in"):
             domain = self._connection.lookupByUUIDString(uuid)
             _LOG.info("plug a device into guest %s", uuid)
             domain.attachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)
-        except libvirt.libvirtError as error:
-            raise errors.Refused(
-                f"libvirt did not plug it in: {_shortened(error)}"
-            ) from error
 
     def unplug(self, uuid: str, xml: str) -> str:
         """Ask a running guest to give up a device, now or later.
@@ -189,6 +173,20 @@ class Hypervisor:
         except libvirt.libvirtError as error:
             return _shortened(error)
         return ""
+
+    @contextlib.contextmanager
+    def _changing(self, failure: str) -> Iterator[None]:
+        """Raise what libvirt refuses, under the host's lock.
+
+        :param failure: what libvirt did, as the message has it.
+        """
+        self._require_lock()
+        try:
+            yield
+        except libvirt.libvirtError as error:
+            raise errors.Refused(
+                f"libvirt {failure}: {_shortened(error)}"
+            ) from error
 
     def live_xml(self, uuid: str) -> str | None:
         """Return the running guest's present XML; None if it does not run."""

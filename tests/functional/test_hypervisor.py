@@ -101,6 +101,44 @@ def test_a_guest_that_goes_by_itself_meanwhile() -> None:
         timer.join()
 
 
+def test_what_is_defined_no_more(hypervisor: Hypervisor) -> None:
+    hypervisor.undefine(UUID)
+    hypervisor.define(document())
+    domain = hypervisor._connection.lookupByUUIDString(UUID)
+    snapshot = domain.snapshotCreateXML("<domainsnapshot/>")
+    with pytest.raises(errors.Refused, match="snapshot"):
+        hypervisor.undefine(UUID)
+    assert hypervisor.domain(UUID) is not None
+    snapshot.delete()
+    hypervisor.undefine(UUID)
+    assert hypervisor.domain(UUID) is None
+
+
+class StatefulDomain:
+    """One of libvirt's driver for QEMU, which knows every flag."""
+
+    def __init__(self) -> None:
+        self.undefined: list[int] = []
+
+    def lookupByUUIDString(self, _uuid: str) -> StatefulDomain:
+        return self
+
+    def undefineFlags(self, flags: int) -> None:
+        self.undefined.append(flags)
+
+
+def test_the_state_of_what_is_defined_no_more(hypervisor: Hypervisor) -> None:
+    import libvirt
+
+    connection, domain = hypervisor._connection, StatefulDomain()
+    hypervisor._connection = domain
+    hypervisor.undefine(UUID)
+    hypervisor._connection = connection
+    (flags,) = domain.undefined
+    assert flags & libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
+    assert flags & libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM
+
+
 def test_what_libvirt_does_not_start(hypervisor: Hypervisor) -> None:
     for xml, found in (
         ("<domain/>", "name"),
