@@ -222,26 +222,36 @@ def _require_same_host(
 def _recover(
     context: HostContext, hypervisor: Hypervisor, instance: Instance
 ) -> None:
-    if instance.phase in (Phase.ATTACHING, Phase.DETACHING):
-        try:
+    """Complete or undo what a command left of an instance.
+
+    What its guest, or its domain's definition, does not let through stays as
+    it is: other commands are not to wait for that.
+    """
+    try:
+        if instance.phase in (Phase.ATTACHING, Phase.DETACHING):
             attach_recovery.recover(context, hypervisor, instance)
-        except errors.Refused as error:
-            # Its units stay; other commands are not to wait for its guest.
-            context.say(
-                f"instance {instance.uuid} stays {instance.phase}: {error}"
-            )
-    elif _is_up(context, hypervisor, instance):
-        context.move(instance.uuid, State.PREPARING, State.ACTIVE)
-        if instance.definition:
-            instance = definitions.with_digest(hypervisor, instance)
-            context.journal.write(definitions.settled(instance))
+        elif _is_up(context, hypervisor, instance):
+            _complete_boot(context, hypervisor, instance)
         else:
-            context.journal.write(
-                dataclasses.replace(instance, phase=Phase.ACTIVE)
-            )
-        context.say(f"completed the interrupted boot of {instance.uuid}")
+            _undo(context, hypervisor, instance)
+    except (errors.Refused, errors.Invalid) as error:
+        context.say(
+            f"instance {instance.uuid} stays {instance.phase}: {error}"
+        )
+
+
+def _complete_boot(
+    context: HostContext, hypervisor: Hypervisor, instance: Instance
+) -> None:
+    context.move(instance.uuid, State.PREPARING, State.ACTIVE)
+    if instance.definition:
+        instance = definitions.with_digest(hypervisor, instance)
+        context.journal.write(definitions.settled(instance))
     else:
-        _undo(context, hypervisor, instance)
+        context.journal.write(
+            dataclasses.replace(instance, phase=Phase.ACTIVE)
+        )
+    context.say(f"completed the interrupted boot of {instance.uuid}")
 
 
 def _recover_other(

@@ -25,6 +25,7 @@ from tests.functional.test_hook_flow import Libvirt
 from tests.functional.test_instances import asked, command
 from tests.functional.world import (
     HOST,
+    OTHER,
     UUID,
     World,
     guest,
@@ -324,6 +325,29 @@ def test_a_release_of_a_domain_of_the_operators(world: World) -> None:
         hypervisor.start_defined(UUID)
     release.release(context, UUID)
     assert (definition(world), world.snapshot()) == (xml, before)
+
+
+def test_a_function_that_the_definition_takes_otherwise(world: World) -> None:
+    """The release stays where it came to; other commands go on."""
+    before = world.snapshot()
+    define(world)
+    attached(world.context())
+    interface = (
+        "<interface type='hostdev'><source><address type='pci' domain='0'"
+        f" bus='0x{GPU[5:7]}' slot='0' function='{GPU[-1]}'/></source>"
+        "</interface>"
+    )
+    define(world, interface)
+    assert GPU in refused(release.release, world.context(), UUID)
+    for _ in range(2):
+        recover(world.context())
+        assert world.states() != ["free"] * 3
+        assert any(GPU in line for line in world.said)
+    boot(world.context(), guest(OTHER, "other"), wanted())
+    release.release(world.context(), OTHER)
+    define(world)
+    recover(world.context())
+    assert world.snapshot() == before
 
 
 def test_the_commands(world: World, capfd: pytest.CaptureFixture[str]) -> None:
