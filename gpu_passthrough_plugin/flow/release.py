@@ -70,8 +70,7 @@ def release(context: HostContext, uuid: str) -> tuple[UnitRecord, ...]:
         instance = context.journal.read(uuid)
         units = allocation.units if allocation else ()
         with context.connect() as hypervisor:
-            if instance is not None and instance.definition is not None:
-                definitions.require_unsaved(hypervisor, uuid)
+            _require_unsaved(hypervisor, uuid, instance)
             if instance is None and guest_functions.is_without(
                 hypervisor, uuid, units
             ):
@@ -94,6 +93,7 @@ def plan(context: HostContext, uuid: str) -> Release:
     name = observed.name(uuid)
     with context.connect() as hypervisor:
         instance = context.journal.read(uuid)
+        _require_unsaved(hypervisor, uuid, instance)
         live = hypervisor.live_xml(uuid)
         if live is None:
             reason = "its guest does not run"
@@ -116,6 +116,13 @@ def plan(context: HostContext, uuid: str) -> Release:
         if instance is not None and instance.definition is not None:
             reason += f"; {_definition_end(instance.definition)}"
     return Release(uuid, name, records, reason)
+
+
+def _require_unsaved(
+    hypervisor: Hypervisor, uuid: str, instance: Instance | None
+) -> None:
+    if instance is not None and instance.definition is not None:
+        definitions.require_unsaved(hypervisor, uuid)
 
 
 def _definition_end(definition: Definition) -> str:

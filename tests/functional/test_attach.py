@@ -317,6 +317,18 @@ def test_one_that_dies_at_each_act(
     assert ends == ({False} if act is detached and does_it else {False, True})
 
 
+def test_a_release_of_what_libvirt_saved(world: World) -> None:
+    define(world)
+    attached(world.context())
+    (domain,) = world.domains()
+    domain.create()
+    domain.managedSave()
+    before = world.snapshot()
+    for act in (release.plan, release.release):
+        assert "managedsave-remove" in refused(act, world.context(), UUID)
+    assert world.snapshot() == before
+
+
 def test_a_release_of_a_domain_of_the_operators(world: World) -> None:
     before, xml = world.snapshot(), define(world)
     attached(world.context())
