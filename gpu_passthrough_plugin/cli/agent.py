@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from gpu_passthrough_plugin.cli.agent_service import detail, host_faults
-from gpu_passthrough_plugin.cli.command import Lister, rows
+from gpu_passthrough_plugin.cli.command import Lister, add_dry_run, rows
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.flow.agent import Outcome
@@ -49,11 +49,7 @@ class AgentReconcile(Lister):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            "--dry-run",
-            action="store_true",
-            help="show what would be done, and change nothing",
-        )
+        add_dry_run(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:

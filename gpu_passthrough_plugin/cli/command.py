@@ -331,6 +331,17 @@ def rows(*lines: Iterable[object]) -> tuple[tuple[Field, ...], ...]:
     )
 
 
+def add_dry_run(
+    parser: argparse.ArgumentParser, shown: str = "what would be done"
+) -> None:
+    """Add the option that has a command change nothing."""
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help=f"show {shown}, and change nothing",
+    )
+
+
 class DryRunCommand(Lister):
     """A command that prints its plan, and with ``--dry-run`` only that."""
 
@@ -338,11 +349,7 @@ class DryRunCommand(Lister):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            "--dry-run",
-            action="store_true",
-            help="show what would be changed, and change nothing",
-        )
+        add_dry_run(parser, "what would be changed")
         return parser
 
     def answer(self, steps: Iterable[Change | UndoStep]) -> Any:

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import allocation, instance_argument
-from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
+from gpu_passthrough_plugin.cli.command import (
+    Lister,
+    Shower,
+    add_dry_run,
+    rows,
+)
 from gpu_passthrough_plugin.cli.inventory import MALFORMED
 from gpu_passthrough_plugin.cli.output import say
 from gpu_passthrough_plugin.formats import timestamp
@@ -150,11 +155,7 @@ class InstanceBoot(Shower):
             action="store_true",
             help="define the domain, and have libvirt start it with the host",
         )
-        parser.add_argument(
-            "--dry-run",
-            action="store_true",
-            help="show which units would be taken, and change nothing",
-        )
+        add_dry_run(parser, "which units would be taken")
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
@@ -227,12 +228,7 @@ class InstanceRelease(Shower):
             " libvirt, whose groups nothing uses, and that is not defined to"
             " start with its units again; no guest is stopped",
         )
-        parser.add_argument(
-            "--dry-run",
-            action="store_true",
-            help="show what would be released, and why others would not, and"
-            " change nothing",
-        )
+        add_dry_run(parser, "what would be released, and why others would not")
         return parser
 
     def columns_of(self, parsed_args: argparse.Namespace) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from gpu_passthrough_plugin.cli import allocation, instance_argument, unit
 from gpu_passthrough_plugin.cli.command import (
     Lister,
     Shower,
+    add_dry_run,
     number_from_zero,
     rows,
 )
@@ -59,11 +60,7 @@ class InstanceAttach(Shower):
             action="store_true",
             help="only add them to the definition, for the next start",
         )
-        parser.add_argument(
-            "--dry-run",
-            action="store_true",
-            help="show which units would be taken, and change nothing",
-        )
+        add_dry_run(parser, "which units would be taken")
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
@@ -117,11 +114,7 @@ class InstanceDetach(Lister):
             help="how long a running guest may take to give them up (default:"
             " 30)",
         )
-        parser.add_argument(
-            "--dry-run",
-            action="store_true",
-            help="show which units would be freed, and change nothing",
-        )
+        add_dry_run(parser, "which units would be freed")
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from gpu_passthrough_plugin.cli.command import Lister, rows
+from gpu_passthrough_plugin.cli.command import Lister, add_dry_run, rows
 
 COLUMNS = ("Provider", "Resource Class", "Result", "Detail")
 
@@ -30,11 +30,7 @@ class NovaRecycle(Lister):
             help="Nova's name of this host's hypervisor, as 'openstack"
             " hypervisor list' shows it (default: [DEFAULT] host)",
         )
-        parser.add_argument(
-            "--dry-run",
-            action="store_true",
-            help="show what would be done, and change nothing",
-        )
+        add_dry_run(parser)
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:

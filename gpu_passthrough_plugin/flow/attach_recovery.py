@@ -24,6 +24,7 @@ from gpu_passthrough_plugin.model.unit import State
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 
+# libvirt's event for a removed device needs a loop, which no command runs.
 _POLL_S = 0.2
 # A recovery comes back: other commands are not to wait for a guest.
 _RECOVERY_WAIT_S = 1

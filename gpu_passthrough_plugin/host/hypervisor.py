@@ -20,6 +20,7 @@ from gpu_passthrough_plugin.model.guest import (
 
 _LOG = logging.getLogger(__name__)
 
+# libvirt's event for a stopped guest needs a loop, which no command runs.
 _POLL_S = 0.2
 # How much of libvirt's own words a message has: with QEMU's, at its end.
 _MAX_ERROR = 1000

@@ -112,16 +112,7 @@ class InstanceJournal:
 
     def has(self, uuid: str) -> bool:
         """Return whether an instance has an entry, readable or not."""
-        path = self._path(uuid)
-        try:
-            os.stat(path)
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            raise errors.Unavailable(
-                f"cannot read the journal {path}: {error.strerror}"
-            ) from error
-        return True
+        return self.written_s(uuid) is not None
 
     def is_commanded(self, uuid: str) -> bool:
         """Return whether a command starts or stops an instance's guest.
