@@ -12,10 +12,10 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.flow import inventory, release
 from gpu_passthrough_plugin.flow.boot import boot
 from gpu_passthrough_plugin.flow.context import HostContext
-from gpu_passthrough_plugin.flow.recovery import locked_and_recovered
 from gpu_passthrough_plugin.model.function import Identity
 from gpu_passthrough_plugin.model.unit import State, UnitKey
 from tests.functional.acts import Acts, Crash
+from tests.functional.messages import Messages
 from tests.functional.world import (
     HOST,
     OTHER,
@@ -25,20 +25,13 @@ from tests.functional.world import (
     place,
     wanted,
 )
-from tests.golden import assert_golden, sections
 
 GPU = place("06:00.0")
 UNIT = UnitKey(HOST, GPU)
-Act = Callable[[], object]
 
 
 def start(context: HostContext, request: str = "gpu:1") -> None:
     boot(context, guest(), wanted(request))
-
-
-def recover(context: HostContext) -> None:
-    with locked_and_recovered(context):
-        pass
 
 
 def lost_ledger() -> Callable[[str], None]:
@@ -67,32 +60,32 @@ def interrupted(world: World, acts: Acts) -> None:
 
 
 def test_golden(world: World) -> None:
-    messages: dict[str, list[str]] = {}
-    context = world.context()
+    messages = Messages(world)
+    for scene in (_booted, _failing, _gone, _cleared, _lost):
+        scene(messages)
+    messages.assert_golden(Path(__file__).with_name("flow_messages.txt"))
 
-    def tell(title: str, act: Act) -> None:
-        """Add the lines of an act, and its error."""
-        world.said.clear()
-        refusal = []
-        try:
-            act()
-        except errors.Error as error:
-            refusal = [f"{type(error).__name__}: {error}"]
-        messages[title] = [*world.said, *refusal]
 
+def _booted(messages: Messages) -> None:
+    world, context, tell = messages.world, messages.context, messages.tell
     tell("boot", lambda: start(context))
     tell("boot, again", lambda: start(context))
-    messages["release, planned"] = [release.plan(context, UUID).reason]
+    messages.plan("release, planned")
     renamed = dataclasses.replace(context, host="renamed")
     tell("publish, renamed", lambda: inventory.publish(renamed))
     tell("withdraw, in use", lambda: release.withdraw(context, UUID))
-    elsewhere = dataclasses.replace(context, host="another")
     world.journal.remove(UUID)
-    tell("release, elsewhere", lambda: release.release(elsewhere, UUID))
+    tell(
+        "release, elsewhere",
+        lambda: release.release(elsewhere(context), UUID),
+    )
     tell("release, no journal", lambda: release.release(context, UUID))
     tell("release, nothing", lambda: release.release(context, UUID))
     world.kernel.restart(world.bindings)
 
+
+def _failing(messages: Messages) -> None:
+    world, context, tell = messages.world, messages.context, messages.tell
     tell("boot, too many", lambda: start(context, "gpu:4"))
     name = guest(OTHER, "test")
     tell("boot, name", lambda: boot(context, name, wanted()))
@@ -100,16 +93,23 @@ def test_golden(world: World) -> None:
     tell("boot, fails late", lambda: start(failing))
     deaf = world.context(Acts(before=lost_ledger()))
     tell("boot, rollback fails", lambda: start(deaf))
-    tell("recover, rollback", lambda: recover(context))
+    messages.recover("recover, rollback")
     interrupted(world, Acts(crash_at=11))
-    tell("recover, boot", lambda: recover(context))
+    messages.recover("recover, boot")
     tell("release", lambda: release.release(context, UUID))
+
+
+def _gone(messages: Messages) -> None:
+    context, tell = messages.context, messages.tell
     start(context)
-    world.hypervisor.destroy(UUID)
+    messages.world.hypervisor.destroy(UUID)
     tell("release, gone", lambda: release.release_gone(context))
     silent = dataclasses.replace(context, connect=unavailable)
     tell("release, gone, no libvirt", lambda: release.release_gone(silent))
 
+
+def _cleared(messages: Messages) -> None:
+    world, context, tell = messages.world, messages.context, messages.tell
     tell("clear, free", lambda: inventory.clear(context, UNIT))
     world.ledger.claim(wanted(), UUID)
     tell(
@@ -117,7 +117,7 @@ def test_golden(world: World) -> None:
         lambda: inventory.quarantine(context, UNIT, "smells"),
     )
     release.withdraw(context, UUID)
-    tell("clear, elsewhere", lambda: inventory.clear(elsewhere, UNIT))
+    tell("clear, elsewhere", lambda: inventory.clear(elsewhere(context), UNIT))
     start(context)
     world.kernel.identities[GPU] = Identity(0xFFFF, 0xFFFF)
     tell("release, dirty", lambda: release.release(context, UUID))
@@ -128,12 +128,15 @@ def test_golden(world: World) -> None:
     world.kernel.refuses.clear()
     inventory.clear(context, UNIT)
 
+
+def _lost(messages: Messages) -> None:
+    world, context = messages.world, messages.context
     start(context)
     (record,) = world.ledger.allocation(UUID).units
     for state in (State.RELEASING, State.SANITISING, State.FREE):
         record = world.ledger.move(record, state)
-    tell("release, lost", lambda: release.release(context, UUID))
+    messages.tell("release, lost", lambda: release.release(context, UUID))
 
-    assert_golden(
-        Path(__file__).with_name("flow_messages.txt"), sections(messages)
-    )
+
+def elsewhere(context: HostContext) -> HostContext:
+    return dataclasses.replace(context, host="another")
