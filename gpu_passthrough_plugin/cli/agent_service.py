@@ -25,6 +25,7 @@ from gpu_passthrough_plugin.model.hook import AGENT_SOCKET
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.flow.agent import Outcome, UnitCache
+    from gpu_passthrough_plugin.host.agent_loop import Due
 
 PROGRAM = "gpu-passthrough-agent"
 # How soon the next pass is after one that could not begin.
@@ -72,26 +73,30 @@ class Passes:
         self._config_files = config_files
         self._cache: UnitCache = UnitCache()
         self._told: frozenset[str] = frozenset()
+        self._marker = ""
 
-    def run(self) -> float:
-        """Do one pass; return after how many seconds the next is due."""
+    def run(self) -> Due:
+        """Do one pass; return when the next is due."""
+        from gpu_passthrough_plugin.host.agent_loop import Due
+
         try:
             context = Context("/", None, self._config_files, PROGRAM)
-            interval_s = float(context.settings.agent.interval_s)
+            options = context.settings.agent
+            self._marker = options.nova_marker
             try:
                 self.tell(map(line, self._outcomes(context)))
             finally:
                 context.ledger.close()
         except errors.Error as error:
             self.tell([f"no pass was possible: {error}"])
-            return _RETRY_S
+            return Due(_RETRY_S, self._marker)
         except Exception as error:  # noqa: BLE001 - the agent outlives it
             self.tell([output.unexpected_text(error)])
-            return _RETRY_S
+            return Due(_RETRY_S, self._marker)
         finally:
             # What a pass read is many small values with references.
             gc.collect()
-        return interval_s
+        return Due(float(options.interval_s), self._marker)
 
     def _outcomes(self, context: Context) -> tuple[Outcome, ...]:
         from gpu_passthrough_plugin.flow import agent

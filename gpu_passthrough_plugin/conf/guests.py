@@ -241,20 +241,39 @@ INTERVAL_S = cfg.IntOpt(
 How many seconds pass between two passes of ``gpu-passthrough-agent`` where
 nothing began one: it then compares the ledger, its journal, libvirt and
 the kernel once more. The time varies by a tenth, so that the agents of many
-hosts do not ask the ledger together. A guest that starts or ends begins a
-pass at once.
+hosts do not ask the ledger together. A guest that starts or ends, and a
+device that appears, goes or changes its driver, begin a pass at once.
 """,
 )
-AGENT_OPTS = (INTERVAL_S,)
+NOVA_MARKER = cfg.StrOpt(
+    "nova_marker",
+    default="",
+    sample_default="/var/lib/nova/gpu-passthrough.marker",
+    help="""
+A file that begins a pass of ``gpu-passthrough-agent`` when it is touched:
+what ``[gpu_passthrough] marker`` says in nova-compute's configuration, whose
+notification driver touches it when Nova built or deleted an instance. Only
+the time of the file is read, every two seconds. It may be missing. Of the
+symbolic links in its path, those of root alone are followed. Empty: none.
+""",
+)
+AGENT_OPTS = (INTERVAL_S, NOVA_MARKER)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Agent:
-    """The values of ``[agent]``."""
+    """The values of ``[agent]``.
+
+    :param nova_marker: an absolute path; empty for none.
+    """
 
     interval_s: int
+    nova_marker: str
 
 
 def parse_agent(section: Section) -> Agent:
     """Return the group's values; add its faults to ``section.faults``."""
-    return Agent(int(section.value(INTERVAL_S)))
+    marker = str(section.value(NOVA_MARKER) or "")
+    if marker and not marker.startswith("/"):
+        section.fault(NOVA_MARKER, "expected an absolute path, or none")
+    return Agent(int(section.value(INTERVAL_S)), marker)

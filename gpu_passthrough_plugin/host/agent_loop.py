@@ -1,8 +1,10 @@
 """The loop of the agent: one pass after another, and what begins one.
 
-A pass begins when a guest starts or ends, when libvirt is back, on SIGHUP,
-and after an interval.  It is the same whatever began it, so that an event
-that is lost costs no more than the interval.
+A pass begins when a guest starts or ends, when libvirt is back, when a device
+changes, when Nova built or deleted an instance, on SIGHUP, and after an
+interval.  It is the same whatever began it, so that an event that is lost
+costs no more than the interval; and however many events come, passes begin no
+more often than every few seconds.
 
 libvirt's own event loop is used: ``libvirtaio`` may only be called from its
 own thread, and passes call libvirt as well.
@@ -19,13 +21,19 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import libvirt
+
+from gpu_passthrough_plugin.host.agent_triggers import Marker, watch_devices
 
 _JITTER = 0.1
 # Events come in groups: libvirt reports several steps of one start.
 _SETTLE_S = 1.0
+# What events cost at most, however many come: a pass in this time.
+_MIN_PERIOD_S = 3.0
+# How often Nova's marker is looked at.
+_MARKER_S = 2.0
 # A pass waits for devices that are reset: none takes as long as this.
 _MAX_PASS_S = 1800.0
 _RECONNECT_S = (1.0, 5.0, 15.0, 60.0)
@@ -37,20 +45,31 @@ _WATCHDOG_US = "WATCHDOG_USEC"
 _WATCHDOG_PID = "WATCHDOG_PID"
 
 
+class Due(NamedTuple):
+    """When the next pass begins.
+
+    :param interval_s: after how many seconds at the latest.
+    :param marker: the file that begins one when it is touched; "" for none.
+    """
+
+    interval_s: float
+    marker: str = ""
+
+
 class AgentLoop:
     """Passes, one at a time, until SIGTERM or SIGINT.
 
     A process has one: libvirt's event loop cannot be stopped.
 
-    :param work: one pass; it reports its errors itself, and returns after
-        how many seconds the next begins at the latest.
+    :param work: one pass; it reports its errors itself, and returns when the
+        next begins.
     :param libvirt_uri: of the libvirt whose guests begin a pass.
-    :param say: called with a line when libvirt is lost and back.
+    :param say: called with a line when a trigger is lost and back.
     """
 
     def __init__(
         self,
-        work: Callable[[], float],
+        work: Callable[[], Due],
         libvirt_uri: str,
         say: Callable[[str], None],
     ) -> None:
@@ -61,6 +80,7 @@ class AgentLoop:
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._is_ended = False
         self._begun_s: float | None = None
+        self._marker = Marker("", say)
 
     def run(self) -> None:
         """Run until a signal ends it; a pass under way is completed.
@@ -70,7 +90,11 @@ class AgentLoop:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
         signal.signal(signal.SIGHUP, lambda _number, _frame: self._wake())
-        for run in (self._watch_libvirt, self._feed_watchdog):
+        for run in (
+            self._watch_libvirt,
+            lambda: watch_devices(self._wake, self._say),
+            self._feed_watchdog,
+        ):
             threading.Thread(target=run, daemon=True).start()
         notify("READY=1")
         while True:
@@ -78,10 +102,13 @@ class AgentLoop:
             self._forget_wakes()
             if self._is_ended:
                 break
-            self._begun_s = time.monotonic()
-            interval_s = self._work()
+            self._marker.is_touched()
+            self._begun_s = begun_s = time.monotonic()
+            due = self._work()
             self._begun_s = None
-            self._wait(interval_s)
+            if due.marker != self._marker.path:
+                self._marker = Marker(due.marker, self._say)
+            self._wait(due.interval_s, begun_s)
         notify("STOPPING=1")
 
     def _end(self, _number: int, _frame: object) -> None:
@@ -89,22 +116,41 @@ class AgentLoop:
         self._wake()
 
     def _wake(self) -> None:
-        self._wakes.put(None)
+        # One is as good as many, which would take memory in a long pass.
+        if self._wakes.empty():
+            self._wakes.put(None)
 
     def _forget_wakes(self) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
                 self._wakes.get_nowait()
 
-    def _wait(self, interval_s: float) -> None:
-        """Return when the next pass is due."""
+    def _wait(self, interval_s: float, begun_s: float) -> None:
+        """Return when the next pass is due.
+
+        :param begun_s: when the last one began.
+        """
         varied = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
+        due_s = time.monotonic() + interval_s * varied
+        while not self._is_woken(due_s):
+            if time.monotonic() >= due_s:
+                return
+        now_s = time.monotonic()
+        settled_s = max(now_s + _SETTLE_S, begun_s + _MIN_PERIOD_S)
+        while not self._is_ended and time.monotonic() < settled_s:
+            # SIGTERM ends the wait.
+            self._is_woken(settled_s)
+
+    def _is_woken(self, until_s: float) -> bool:
+        """Wait a while, no longer than until then; return whether it woke."""
+        left_s = max(0.0, until_s - time.monotonic())
+        if self._marker.path:
+            left_s = min(left_s, _MARKER_S)
         try:
-            self._wakes.get(timeout=interval_s * varied)
+            self._wakes.get(timeout=left_s)
         except queue.Empty:
-            return
-        if not self._is_ended:
-            time.sleep(_SETTLE_S)
+            return self._marker.is_touched()
+        return True
 
     def _feed_watchdog(self) -> None:
         """Tell systemd that the process lives, unless a pass never ends."""

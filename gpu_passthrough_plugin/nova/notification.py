@@ -3,9 +3,9 @@
 ``[oslo_messaging_notifications] driver = gpu_passthrough`` in nova-compute's
 configuration, in addition to other drivers, logs a line of JSON for each
 instance that was built or deleted, in the service's own log.  With
-``[gpu_passthrough] marker`` it also touches that file, for a systemd path
-unit to start a reconciliation.  It guards nothing: an event comes after
-the fact, or never.
+``[gpu_passthrough] marker`` it also touches that file, which begins a pass of
+the agent, or starts a systemd path unit.  It guards nothing: an event comes
+after the fact, or never.
 """
 
 from __future__ import annotations

@@ -199,7 +199,7 @@ ROOMS = {
     ),
     "host": Room(
         doors=DOORS,
-        packages=frozenset({"libvirt", "tooz", "zstandard"}),
+        packages=frozenset({"libvirt", "pyudev", "tooz", "zstandard"}),
     ),
     "flow": Room(rooms=_EVERY),
     "cli": Room(

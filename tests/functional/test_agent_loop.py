@@ -20,7 +20,7 @@ from pathlib import Path
 import libvirt
 import pytest
 
-from gpu_passthrough_plugin.host.agent_loop import AgentLoop
+from gpu_passthrough_plugin.host.agent_loop import AgentLoop, Due
 from tests.functional.acts import URI
 
 # Nothing but an event, or a signal, begins another pass.
@@ -53,13 +53,13 @@ class Passes:
         self._enough = enough
         self._interval_s = interval_s
 
-    def __call__(self) -> float:
+    def __call__(self) -> Due:
         self.count += 1
         if self.count == 1:
             threading.Thread(target=self._act, daemon=True).start()
         if self.count == self._enough:
             os.kill(os.getpid(), signal.SIGTERM)
-        return self._interval_s
+        return Due(self._interval_s)
 
     def _act(self) -> None:
         while True:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from oslo_config import cfg
 
+from gpu_passthrough_plugin import conf
 from gpu_passthrough_plugin.nova import control_plane, notification
 from gpu_passthrough_plugin.nova.control_plane import (
     GROUP_FILTER_PATH,
@@ -37,11 +38,11 @@ def node(tmp_path: Path) -> Node:
 
 def read(node: Node) -> cfg.ConfigOpts:
     """What a service of Nova's reads that is started as by DevStack."""
-    conf = cfg.ConfigOpts()
-    conf.register_opts(
+    options = cfg.ConfigOpts()
+    options.register_opts(
         [cfg.MultiStrOpt("device_spec"), cfg.MultiStrOpt("alias")], "pci"
     )
-    conf.register_opts(
+    options.register_opts(
         [
             cfg.MultiStrOpt("available_filters"),
             cfg.ListOpt("enabled_filters"),
@@ -49,15 +50,15 @@ def read(node: Node) -> cfg.ConfigOpts:
         ],
         "filter_scheduler",
     )
-    conf.register_opts(
+    options.register_opts(
         [cfg.MultiStrOpt("driver")], "oslo_messaging_notifications"
     )
-    conf.register_opts(notification.OPTS, notification.GROUP)
-    conf(
+    options.register_opts(notification.OPTS, notification.GROUP)
+    options(
         ["--config-file", str(node.nova_conf)],
         default_config_dirs=[str(node.etc / "nova/nova.conf.d")],
     )
-    return conf
+    return options
 
 
 def taken_back(node: Node, **settings: str) -> None:
@@ -111,8 +112,7 @@ def test_what_devstack_is_asked_for(node: Node) -> None:
         "hook install",
         "libvirtd",
         "daemon-reload",
-        "enable --now",
-        "enable --now",
+        "enable gpu-passthrough-agent.service",
         "restart gpu-passthrough-agent.service",
         "nova config",
         "nova check",
@@ -135,8 +135,9 @@ def test_root_has_a_python_of_its_own(node: Node) -> None:
         f" {node.folder}/requirements/upper-constraints.txt {wheel}",
     ]
     assert len(node.calls("hook install")) == 1
-    service = node.etc / "systemd/system/gpu-passthrough-reconcile.service"
-    assert f"ExecStart={made}/bin/gpu-passthrough " in service.read_text()
+    service = node.etc / "systemd/system/gpu-passthrough-agent.service"
+    program = f"ExecStart={made}/bin/gpu-passthrough-agent "
+    assert program in service.read_text()
     taken_back(node, **settings)
     assert not made.exists()
 
@@ -155,43 +156,46 @@ def test_libvirt_has_a_hook_until_clean(node: Node) -> None:
     assert not (node.etc / "libvirt/hooks/qemu.d/gpu-passthrough").exists()
 
 
-def test_nova_starts_a_reconciliation_until_clean(node: Node) -> None:
+def test_nova_begins_a_pass_until_clean(node: Node) -> None:
     node.stack()
     units = node.etc / "systemd/system"
-    path, service = (
-        (units / f"gpu-passthrough-reconcile.{kind}").read_text()
-        for kind in ("path", "service")
-    )
     found = read(node)
     drivers = found.oslo_messaging_notifications.driver
     assert sorted(drivers) == ["gpu_passthrough", "messagingv2"]
     marker = Path(found.gpu_passthrough.marker)
     assert marker.parent.is_dir()
-    assert f"\nPathChanged={marker}\n" in path
-    program = f"{node.folder}/bin/gpu-passthrough"
-    conf = node.etc / "gpu-passthrough/gpu-passthrough.conf"
-    assert f"\nExecStart={program} --config-file {conf} inventory sync\n" in (
-        service
-    )
+    file = node.etc / "gpu-passthrough/gpu-passthrough.conf"
+    assert conf.load([str(file)]).agent.nova_marker == str(marker)
+    program = f"{node.folder}/bin/gpu-passthrough-agent"
     agent = (units / "gpu-passthrough-agent.service").read_text()
-    assert f"\nExecStart={program}-agent --config-file {conf}\n" in agent
-    for unit in (service, agent):
-        assert f"\nReadWritePaths=-{node.folder}/state\n" in unit
+    assert f"\nExecStart={program} --config-file {file}\n" in agent
+    assert f"\nReadWritePaths=-{node.folder}/state\n" in agent
     node.end("unstack")
-    assert len(list(units.iterdir())) == 3
+    assert len(list(units.iterdir())) == 1
     drivers = read(node).oslo_messaging_notifications.driver
     assert drivers == ["messagingv2"]
     node.end("clean")
     assert list(units.iterdir()) == []
     assert [line.split(" ", 1)[1] for line in node.calls("systemctl ")] == [
         "daemon-reload",
-        "enable --now gpu-passthrough-reconcile.path",
-        "enable --now gpu-passthrough-agent.service",
+        "enable gpu-passthrough-agent.service",
         "restart gpu-passthrough-agent.service",
         "disable --now gpu-passthrough-agent.service",
+        "daemon-reload",
+    ]
+
+
+def test_units_of_an_earlier_stack_go(node: Node) -> None:
+    """One that ran ``inventory sync`` for each touch of the marker."""
+    units = node.etc / "systemd/system"
+    for kind in ("path", "service"):
+        (units / f"gpu-passthrough-reconcile.{kind}").touch()
+    node.stack()
+    assert len(list(units.iterdir())) == 1
+    calls = [line.split(" ", 1)[1] for line in node.calls("systemctl ")]
+    assert calls[:2] == [
         "disable --now gpu-passthrough-reconcile.path",
         "stop gpu-passthrough-reconcile.service",
-        "daemon-reload",
     ]
 
 
@@ -199,12 +203,8 @@ def test_a_unit_that_is_gone_does_not_stop_clean(node: Node) -> None:
     """As where stack.sh ended before it was there."""
     before = node.files()
     node.stack()
-    units = node.etc / "systemd/system"
-    (units / "gpu-passthrough-reconcile.path").unlink()
-    (units / "gpu-passthrough-agent.service").unlink()
-    (node.folder / "bin/systemctl").write_text(
-        "#!/bin/bash\n[[ $1 == daemon-reload ]]\n"
-    )
+    (node.etc / "systemd/system/gpu-passthrough-agent.service").unlink()
+    (node.folder / "bin/systemctl").write_text("#!/bin/bash\nfalse\n")
     taken_back(node)
     assert node.files() == before
 
@@ -346,8 +346,8 @@ def test_nova_is_checked_in_the_end(node: Node) -> None:
     done = node.stack(GPU_PASSTHROUGH_MODE="full")
     assert "does not go with" not in done.stdout
     node.write_nova_conf()
-    with node.nova_conf.open("a") as conf:
-        print('[pci]\ndevice_spec = {"address": "0000:06:00.1"}', file=conf)
+    with node.nova_conf.open("a") as file:
+        print('[pci]\ndevice_spec = {"address": "0000:06:00.1"}', file=file)
     done = node.stack()
     assert done.returncode == 0, done.stderr
     assert "Nova's configuration does not go with this node" in done.stdout
