@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import LedgerDriver
 from gpu_passthrough_plugin.discovery import facts as host_facts
@@ -18,6 +20,7 @@ from gpu_passthrough_plugin.model.allocation import (
     HostRecord,
     SyncReport,
 )
+from gpu_passthrough_plugin.model.instance import NamedInstance
 from gpu_passthrough_plugin.model.reading import known
 from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
 
@@ -95,6 +98,9 @@ def quarantine(
 def clear(context: HostContext, key: UnitKey) -> UnitRecord:
     """Check a quarantined unit again, and free it; return its record.
 
+    One that had a guest in this boot of the host is reset first: it may be
+    quarantined because that failed.
+
     :raises Refused: when the unit is not quarantined, is still not clean, or
         is no longer the group that was published: a function that was removed
         from its bus and rescanned may be in another group.
@@ -106,13 +112,21 @@ def clear(context: HostContext, key: UnitKey) -> UnitRecord:
             raise errors.Refused(
                 f"unit {key} is {record.state}, not quarantined"
             )
-        faults = sanitise.check_clean(context, record.unit)
-        if faults:
-            raise errors.Refused(
-                f"unit {key} is not clean: {'; '.join(faults)}; power-cycle"
-                " the host, then run this again"
-            )
-        quarantine_journal.require_rebooted(context, record.unit)
-        require_current(context, (record.unit,))
-        teardown.restore(context, record.unit)
+        unit = record.unit
+        _require_clean(key, sanitise.check_clean(context, unit))
+        quarantine_journal.require_rebooted(context, unit)
+        require_current(context, (unit,))
+        if quarantine_journal.had_guest(context, unit):
+            no_one = NamedInstance("", "")
+            cleaning = sanitise.sanitise(context, unit, {}, no_one)
+            _require_clean(key, cleaning.faults)
+        teardown.restore(context, unit)
         return context.ledger.move(record, State.FREE)
+
+
+def _require_clean(key: UnitKey, faults: Sequence[str]) -> None:
+    if faults:
+        raise errors.Refused(
+            f"unit {key} is not clean: {'; '.join(faults)}; power-cycle the"
+            " host, then run this again"
+        )

@@ -43,19 +43,28 @@ def require_rebooted(context: HostContext, unit: Unit) -> None:
 
     :raises Refused: also when whether it was rebooted is unknown.
     """
-    instance = context.journal.read(journal_uuid(unit))
     lines = resets.losses(unit)
-    if not lines or instance is None or not instance.was_started:
+    if not lines or not had_guest(context, unit):
         return
     boot_id = host_facts.boot_id(context.tree)
     if isinstance(boot_id, Unknown):
         lines = (*lines, f"whether it was rebooted is unknown: {boot_id}")
-    elif instance.boot_id != boot_id:
-        return
     raise errors.Refused(
         f"unit {unit.key} had a guest in this boot: {'; '.join(lines)}; reboot"
         " the host, then run this again"
     )
+
+
+def had_guest(context: HostContext, unit: Unit) -> bool:
+    """Return whether a quarantined unit had a guest in this boot.
+
+    Also where it is unknown whether the host was rebooted since.
+    """
+    instance = context.journal.read(journal_uuid(unit))
+    if instance is None or not instance.was_started:
+        return False
+    boot_id = host_facts.boot_id(context.tree)
+    return isinstance(boot_id, Unknown) or instance.boot_id in ("", boot_id)
 
 
 def journal_uuid(unit: Unit) -> str:

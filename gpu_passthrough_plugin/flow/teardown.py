@@ -49,8 +49,7 @@ def quarantine_unused(
             context.say(f"unit {record.unit.key} is free")
         else:
             sanitising = _sanitising(context, record)
-            context.ledger.move(sanitising, State.QUARANTINED, reason=reason)
-            context.say(f"unit {record.unit.key} is quarantined: {reason}")
+            quarantine.put(context, Instance(uuid), sanitising, reason)
 
 
 def _sanitising(context: HostContext, record: UnitRecord) -> UnitRecord:

@@ -142,7 +142,7 @@ def parse(text: bytes, source: str) -> Domain:
 
 
 def tree(text: bytes, source: str) -> etree._ElementTree:
-    """Return a domain's document, its comments and namespaces kept.
+    """Return a domain's document: comments, CDATA and namespaces kept.
 
     :raises Invalid: when it is not a ``<domain>``, is too large, or
         declares a document type: a domain has none, and entities are only
@@ -156,7 +156,10 @@ def tree(text: bytes, source: str) -> etree._ElementTree:
         )
     # No entities, no network, no huge trees: the document is a stranger's.
     parser = etree.XMLParser(
-        resolve_entities=False, no_network=True, huge_tree=False
+        resolve_entities=False,
+        no_network=True,
+        huge_tree=False,
+        strip_cdata=False,
     )
     try:
         document = etree.fromstring(text, parser).getroottree()

@@ -41,7 +41,7 @@ FIRST, LAST = UnitKey(HOST, place(PAIR[0])), UnitKey(HOST, place(PAIR[2]))
 # What libvirt keeps of it, it has to keep.
 RICH = (
     "<metadata><my:own xmlns:my='urn:my'><!-- a note --><my:b>1 &lt; 2"
-    "</my:b></my:own></metadata>"
+    "</my:b><my:c><![CDATA[a < b & c]]></my:c></my:own></metadata>"
 )
 DEVICES = (
     "<controller type='pci' index='0' model='pcie-root'/>"

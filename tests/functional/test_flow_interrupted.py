@@ -294,7 +294,13 @@ def test_a_quarantine_that_dies_at_each_act(
     release_guest(world.context(whole))
     quarantined = world.snapshot()
     assert len(quarantined.journal) == 1
-    inventory.clear(world.context(), unit.key)
+
+    def clear() -> None:
+        world.kernel.refuses.clear()
+        inventory.clear(world.context(), unit.key)
+        world.kernel.refuses.add(("reset", gpu))
+
+    clear()
     for number in range(2, len(whole.done) + 1):
         start(world.context())
         with pytest.raises(Crash):
@@ -308,7 +314,7 @@ def test_a_quarantine_that_dies_at_each_act(
         assert [i.uuid for i in now.journal] == [
             i.uuid for i in quarantined.journal
         ]
-        inventory.clear(world.context(), unit.key)
+        clear()
         assert world.snapshot() == before, whole.done[number - 1]
 
 

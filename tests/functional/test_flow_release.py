@@ -88,28 +88,6 @@ def test_what_a_reset_leaves_dead_is_not_clean(world: World) -> None:
     assert str(GPU) in faults and "reboots" in faults
 
 
-def test_a_unit_that_is_another_group_now_is_not_cleared(
-    world: World,
-) -> None:
-    """As after a function was taken off its bus and found again."""
-    inventory.quarantine(world.context(), UNIT, "fan is loud")
-    policy = Policy((*POLICY.select, selector.parse("class=0403")))
-    context = dataclasses.replace(world.context(), policy=policy)
-    message = refused(inventory.clear, context, UNIT)
-    assert "differs from what was published" in message
-    assert world.ledger.unit(UNIT).state is State.QUARANTINED
-    assert inventory.clear(world.context(), UNIT).state is State.FREE
-
-
-def test_a_card_that_does_not_reset_is_quarantined(world: World) -> None:
-    before = world.snapshot()
-    boot(world.context(), guest(), wanted())
-    world.kernel.refuses.add(("reset", GPU))
-    assert quarantined(world) == "the kernel does no reset"
-    inventory.clear(world.context(), UNIT)
-    assert world.snapshot() == before
-
-
 def test_a_card_that_fell_off_its_bus_is_quarantined(world: World) -> None:
     boot(world.context(), guest(), wanted())
     world.kernel.lose(AUDIO)
@@ -139,18 +117,6 @@ def test_a_driver_that_does_not_come_back_quarantines(world: World) -> None:
     world.kernel.refuses.clear()
     inventory.clear(world.context(), UNIT)
     assert world.snapshot() == before
-
-
-def test_clear_leaves_drivers_where_the_operator_wants_them(
-    world: World,
-) -> None:
-    boot(world.context(), guest(), wanted())
-    world.kernel.refuses.add(("reset", GPU))
-    release.release(world.context(), UUID)
-    context = dataclasses.replace(world.context(), restores_drivers=False)
-    inventory.clear(context, UNIT)
-    assert world.kernel.binding(GPU) == VFIO
-    assert world.journal.instances() == ()
 
 
 def test_a_release_after_the_host_was_restarted(world: World) -> None:
