@@ -35,23 +35,28 @@ _KFD = "sys/class/kfd/kfd/topology/nodes"
 _LOCATION = re.compile(r"^(location_id|domain) ([0-9]+)$", re.MULTILINE)
 
 _MAX_FILES = 1 << 18
-_LIMIT_S = 10.0
+LIMIT_S = 10.0
+"""How long processes are looked through, unless a caller has less time."""
 _NAME_BYTES = 64
 
 
 def read(
-    tree: Tree, drivers: Iterable[tuple[Address, str]]
+    tree: Tree,
+    drivers: Iterable[tuple[Address, str]],
+    limit_s: float = LIMIT_S,
 ) -> tuple[DeviceUse, ...]:
     """Return what uses functions through their drivers, in the order given.
 
     :param drivers: functions, each with the driver that it is on.
+    :param limit_s: how long processes are looked through; what is left then
+        is told as unread.
     """
     drivers = tuple(drivers)
     nodes = {
         address: _nodes(tree, address, driver) for address, driver in drivers
     }
     names = {node for own in nodes.values() for node in own}
-    files, doubts = _open_files(tree, names) if names else ((), ())
+    files, doubts = _open_files(tree, names, limit_s) if names else ((), ())
     return tuple(
         DeviceUse(
             address,
@@ -168,10 +173,10 @@ def _consoles(tree: Tree, address: Address) -> tuple[str, ...]:
 
 
 def _open_files(
-    tree: Tree, nodes: Collection[str]
+    tree: Tree, nodes: Collection[str], limit_s: float
 ) -> tuple[tuple[OpenFile, ...], tuple[str, ...]]:
     """Return the open files among ``nodes``, and what could not be read."""
-    deadline = time.monotonic() + _LIMIT_S
+    deadline = time.monotonic() + limit_s
     pids = [name for name in _names(tree, "proc") if name.isdecimal()]
     files: list[OpenFile] = []
     unread: list[str] = []

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import LedgerDriver
-from gpu_passthrough_plugin.discovery import device_holders
 from gpu_passthrough_plugin.discovery.tree import Tree
-from gpu_passthrough_plugin.flow import host_snapshot
+from gpu_passthrough_plugin.flow import driver_uses, host_snapshot
 from gpu_passthrough_plugin.flow.host_snapshot import Scope
 from gpu_passthrough_plugin.host.ended_guests import EndedGuests
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.isolation.partition import Policy
-from gpu_passthrough_plugin.model import device_holder
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Binding, Rebind
 from gpu_passthrough_plugin.model.reading import MISSING
@@ -151,17 +149,12 @@ def require_unused(context: HostContext, rebinds: Iterable[Rebind]) -> None:
         driver are not looked at.
     :raises Refused: with processes and device files by name.
     """
-    uses = device_holders.read(
-        context.tree,
-        (
-            (rebind.address, rebind.was.driver)
-            for rebind in rebinds
-            if rebind.was.driver and rebind.was.driver != rebind.becomes.driver
-        ),
+    drivers = (
+        (rebind.address, rebind.was.driver)
+        for rebind in rebinds
+        if rebind.was.driver and rebind.was.driver != rebind.becomes.driver
     )
-    if reasons := device_holder.reasons(uses):
-        raise errors.Refused("; ".join(reasons))
-    for line in device_holder.doubts(uses):
+    for line in driver_uses.require_unused(context.tree, drivers):
         context.say(f"warning: {line}")
 
 

@@ -21,7 +21,7 @@ from gpu_passthrough_plugin.compute.hook.unit_states import (
 )
 from gpu_passthrough_plugin.discovery import modules
 from gpu_passthrough_plugin.discovery.tree import Tree
-from gpu_passthrough_plugin.flow import host_snapshot
+from gpu_passthrough_plugin.flow import driver_uses, host_snapshot
 from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.formats.host_devices import host_functions
 from gpu_passthrough_plugin.host.ended_guests import EndedGuests
@@ -345,6 +345,12 @@ def _attempt_once(
         # It has nothing left to release.  A recovery that read the entry
         # earlier compares it, and the units' generations, afterwards.
         context.ended.remove(entry)
+    if not guest.is_running:
+        managed = {
+            a for a, is_managed in guest.functions.items() if is_managed
+        }
+        members = [m for group in groups.values() for m in group]
+        driver_uses.require_takeable(context.tree, members, managed)
     records = [*decided.moves]
     # The last moment: nobody would release what is claimed from here on.
     context.require_caller()

@@ -13,21 +13,19 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.agent.finding import Case
 from gpu_passthrough_plugin.flow import agent, attach, inventory, release
-from gpu_passthrough_plugin.flow.agent import UnitCache
+from gpu_passthrough_plugin.flow.agent import Result, UnitCache
 from gpu_passthrough_plugin.flow.boot import Keeping, boot
 from gpu_passthrough_plugin.flow.recovery import locked_and_recovered
-from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.instance import Phase
-from gpu_passthrough_plugin.model.unit import State, UnitRecord
+from gpu_passthrough_plugin.model.unit import State
 from tests.functional.acts import Acts, Crash
+from tests.functional.faults.host_rules import require_settled, short
 from tests.functional.faults.host_world import HostWorld, disk_full
 from tests.functional.lab import campaign
 from tests.functional.world import guest, wanted
@@ -43,13 +41,6 @@ _ACTS = 16
 _INSTANCES = tuple(
     f"{number:08x}-8d1f-4c8e-9a57-0d6b6e0f4a11" for number in range(1, 5)
 )
-# What one pass leaves, and a person does something about.
-_EXPLAINED = {
-    State.CLAIMED: Case.CLAIM_WITHOUT_GUEST,
-    State.QUARANTINED: Case.QUARANTINED,
-}
-_SETTLED = (Phase.ACTIVE, Phase.ATTACHED, Phase.QUARANTINED)
-_NOT_WHOLE = (Case.UNIT_MISSING, Case.PARTIAL_GROUP, Case.GUEST_CONFLICT)
 # No such card is asked for.
 _OTHER_IDS = ("10de:13ba", "10de:0fbc")
 
@@ -291,80 +282,11 @@ class Run:
         outcomes = world.passed()
         for outcome in outcomes:
             self.totals[f"{outcome.finding.case}: {outcome.result}"] += 1
-        self.told.append(f"pass: {[_short(o) for o in outcomes]}")
+        self.told.append(f"pass: {[short(o) for o in outcomes]}")
         assert untouched <= set(world.running()), "a guest was stopped"
         assert not world.unclean_starts, world.unclean_starts
-        self._require_settled()
-
-    def _require_settled(self) -> None:
-        world = self.world
-        again = agent.run(world.acting(Acts()), world.cache, is_dry=True)
-        planned = [_short(o) for o in again if o.finding.has_act]
-        assert not planned, f"one pass left {planned}"
-        told = {(o.finding.case, o.finding.subject) for o in again}
-        records = world.ledger.records()
-        for record in records:
-            if record.state is State.FREE:
-                self._require_clean(record)
-            elif record.state is State.ACTIVE:
-                self._require_whole(record, told)
-            elif self._is_attached(record):
-                dirty = _functions(record) & world.kernel.dirty
-                assert not dirty, f"{record.unit.key}: {dirty} was not reset"
-            else:
-                case = _EXPLAINED.get(record.state)
-                assert (case, str(record.unit.key)) in told, (
-                    f"{record.unit.key} is {record.state}, and nobody says why"
-                )
-        holders = {record.consumer for record in records}
-        for instance in world.journal.instances():
-            assert instance.phase in _SETTLED, instance
-            if instance.phase is Phase.ACTIVE:
-                assert instance.uuid in holders, f"only here: {instance}"
-
-    def _is_attached(self, record: UnitRecord) -> bool:
-        """Whether a domain has it by its definition, from its next start."""
-        if record.state is not State.CLAIMED or record.consumer is None:
-            return False
-        return _functions(record) <= self.world.defined(record.consumer)
-
-    def _require_clean(self, record: UnitRecord) -> None:
-        """What is offered is unused, was reset, and is on its driver."""
-        world, key = self.world, record.unit.key
-        functions = _functions(record)
-        assert not functions & world.used(), f"{key} is offered, and in use"
-        dirty = functions & world.kernel.dirty
-        assert not dirty, f"{key} is offered, and {dirty} was not reset"
-        self._require_restored(functions)
-
-    def _require_whole(
-        self, record: UnitRecord, told: Collection[tuple[Case, str]]
-    ) -> None:
-        """The guest that a unit is active for has all of it, or it is told."""
-        key, consumer = str(record.unit.key), record.consumer or ""
-        given = self.world.running().get(consumer, frozenset())
-        assert _functions(record) <= given or any(
-            (case, key) in told for case in _NOT_WHOLE
-        ), f"{key} is active for {consumer}, which has {given}"
-
-    def _require_restored(self, functions: Iterable[Address]) -> None:
-        kernel, first = self.world.kernel, self.world.first
-        for function in functions:
-            if function in kernel._bindings:
-                now = kernel.binding(function)
-                assert now == first[function], f"{function} is on {now}"
-
-
-def _functions(record: UnitRecord) -> set[Address]:
-    return {function.address for function in record.unit.functions}
-
-
-def _short(outcome: agent.Outcome) -> str:
-    finding = outcome.finding
-    return (
-        f"{finding.case} {finding.subject}: {finding.act}"
-        f" {outcome.result} {outcome.text} ({finding.detail})"
-    )
+        failed = {o.finding for o in outcomes if o.result is Result.FAILED}
+        require_settled(world, failed)
 
 
 @contextlib.contextmanager

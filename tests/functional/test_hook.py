@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import shutil
 import subprocess
 import sys
 import time
@@ -94,6 +95,45 @@ def test_half_a_group_is_refused_in_one_line(host: HookedHost) -> None:
     # libvirt tells of the end of what it did not start as well.
     assert host.call(xml(GPU), "release", "end").returncode == 0
     assert host.states()[GPU] == ("free", None)
+
+
+def use(host: HookedHost, address: str, node: str) -> None:
+    """Have a process hold a device file of a function's sound card."""
+    function = host.root / f"sys/bus/pci/devices/{address}"
+    device = function / "sound/card9"
+    device.mkdir(parents=True)
+    (device / "uevent").write_text(f"DEVNAME={node.removeprefix('/dev/')}\n")
+    files = host.root / "proc/77/fd"
+    files.mkdir(parents=True)
+    (files.parent / "comm").write_text("pipewire\n")
+    (files / "5").symlink_to(node)
+
+
+def test_what_a_process_has_open_is_not_taken_from_its_driver(
+    host: HookedHost,
+) -> None:
+    """libvirt would wait for the process, and each call to it as well."""
+    loosen(host, AUDIO, "snd_hda_intel")
+    use(host, AUDIO, "/dev/snd/controlC9")
+    done = host.call(WHOLE)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    for word in (AUDIO, "pipewire (process 77)", "/dev/snd/controlC9"):
+        assert word in done.stderr
+    assert host.states()[GPU] == ("free", None)
+    # libvirt leaves it on vfio-pci, whatever is open.
+    loosen(host, AUDIO, "vfio-pci")
+    assert host.call(WHOLE).returncode == 0
+
+
+def test_what_cannot_be_read_of_processes_keeps_no_guest(
+    host: HookedHost,
+) -> None:
+    loosen(host, AUDIO, "snd_hda_intel")
+    use(host, AUDIO, "/dev/snd/controlC9")
+    shutil.rmtree(host.root / "proc/77/fd")
+    (host.root / "proc/77/fd").write_text("no folder")
+    assert host.call(WHOLE).returncode == 0
 
 
 def test_anothers_unit_is_refused(host: HookedHost) -> None:

@@ -38,6 +38,7 @@ class _Kernel(Kernel):
     """Functions that are dirty from a guest's start to their next reset.
 
     :param users: returns the functions of guests that run.
+    :ivar dirty: each with the guest that had it last.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class _Kernel(Kernel):
         users: Callable[[], set[Address]],
     ) -> None:
         super().__init__(bindings, identities)
-        self.dirty: set[Address] = set()
+        self.dirty: dict[Address, str] = {}
         self._users = users
 
     def require_idle(self, address: Address) -> None:
@@ -59,14 +60,16 @@ class _Kernel(Kernel):
         self, address: Address, method: str | None = None
     ) -> None:
         super().reset_function(address, method)
-        self.dirty.discard(address)
+        self.dirty.pop(address, None)
 
     def reset_bus(
         self, address: Address, iommu_group: int, others: Sequence[int] = ()
     ) -> None:
         super().reset_bus(address, iommu_group, others)
-        bus = str(address).rpartition(":")[0]
-        self.dirty -= {f for f in self.dirty if str(f).startswith(f"{bus}:")}
+        bus = f"{str(address).rpartition(':')[0]}:"
+        for function in tuple(self.dirty):
+            if str(function).startswith(bus):
+                del self.dirty[function]
 
 
 class _Silent:
@@ -315,11 +318,17 @@ class HostWorld(World):
 
     def _started(self) -> None:
         """Note what guests use since."""
-        used = self.used()
-        if unclean := (used - self._in_use) & self.kernel.dirty:
-            self.unclean_starts.append(f"a guest was given {unclean}")
-        self._in_use = used
-        self.kernel.dirty |= used
+        users = {f: uuid for uuid, own in self.running().items() for f in own}
+        dirty = self.kernel.dirty
+        for function, uuid in users.items():
+            # A guest that starts again finds what it left itself.
+            if (
+                function not in self._in_use
+                and dirty.get(function, uuid) != uuid
+            ):
+                self.unclean_starts.append(f"{uuid} was given {function}")
+        self._in_use = set(users)
+        dirty |= users
 
     def _gives_back(self) -> None:
         """libvirt returns what is managed to its driver at a guest's end."""
