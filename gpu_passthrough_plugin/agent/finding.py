@@ -19,6 +19,7 @@ class Case(enum.StrEnum):
     GUEST_CONFLICT = "guest-conflict"
     GUEST_UNREADABLE = "guest-unreadable"
     PARTIAL_GROUP = "partial-group"
+    UNIT_UNUSED = "unit-unused"
     CLAIM_WITHOUT_GUEST = "claim-without-guest"
     INVENTORY = "inventory"
     UNIT_MISSING = "unit-missing"
@@ -38,6 +39,8 @@ class Act(enum.StrEnum):
     """Release an instance whose guest has ended."""
     RECORD = "record"
     """Record units as active for the guest that runs with them."""
+    QUARANTINE = "quarantine"
+    """Quarantine units of which a running guest has no function."""
     PUBLISH = "publish"
     """Make the ledger's inventory what the host shows."""
     NONE = "none"
@@ -55,7 +58,7 @@ class Finding:
         or nothing is to be done.
     :param consumer: the instance that the act is about; "" for none.
     :param request: the request that ``RECORD`` writes.
-    :param units: that ``RECORD`` writes.
+    :param units: that ``RECORD`` writes, or ``QUARANTINE`` ends.
     """
 
     case: Case

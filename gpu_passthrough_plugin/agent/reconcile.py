@@ -6,13 +6,11 @@ never touched: where only that would help, the finding waits for a person.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
+from gpu_passthrough_plugin.agent import running_guests
 from gpu_passthrough_plugin.agent.finding import Act, Case, Finding
-from gpu_passthrough_plugin.agent.observation import (
-    Observation,
-    RunningGuest,
-)
+from gpu_passthrough_plugin.agent.observation import Observation
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
 from gpu_passthrough_plugin.model.instance import INTERRUPTED, Phase
@@ -33,8 +31,8 @@ def reconcile(observed: Observation) -> tuple[Finding, ...]:
     Guests that run are recorded before anything is released or published,
     so that no unit of theirs is offered meanwhile.
     """
-    recorded = [*_running(observed)]
-    named = {finding.consumer for finding in recorded}
+    recorded = [*running_guests.findings(observed)]
+    named = {f.consumer for f in recorded if f.act is Act.RECORD}
     findings = [
         *recorded,
         *(f for f in _lost(observed) if f.consumer not in named),
@@ -96,108 +94,6 @@ def _gone(observed: Observation) -> Iterator[Finding]:
             gone.evidence,
             Act.RELEASE,
             consumer=gone.uuid,
-        )
-
-
-def _running(observed: Observation) -> Iterator[Finding]:
-    """Yield guests that run with units which the ledger has otherwise."""
-    guests = observed.guests
-    if isinstance(guests, Unknown):
-        yield Finding(
-            Case.LIBVIRT,
-            observed.host,
-            f"libvirt does not answer ({guests}): which guests run is unknown,"
-            " and nothing is released",
-            remedy="start libvirtd (or virtqemud), or set [libvirt]"
-            " connection_uri",
-        )
-        return
-    by_function = {
-        function.address: record
-        for record in observed.listing.records
-        for function in record.unit.functions
-    }
-    requests = {i.uuid: i.request for i in observed.instances}
-    for guest in guests:
-        if guest.host_functions is None:
-            yield Finding(
-                Case.GUEST_UNREADABLE,
-                guest.uuid,
-                f"the XML of the running guest {guest.name!r} cannot be read:"
-                " which functions it has is unknown",
-                remedy=f"see 'virsh dumpxml {guest.uuid}'",
-            )
-            continue
-        yield from _guest(
-            guest,
-            guest.host_functions.addresses,
-            by_function,
-            requests.get(guest.uuid) or HOOK_REQUEST,
-        )
-
-
-def _guest(
-    guest: RunningGuest,
-    addresses: Collection[Address],
-    by_function: Mapping[Address, UnitRecord],
-    request: str,
-) -> Iterator[Finding]:
-    records = {
-        by_function[address].unit.key: by_function[address]
-        for address in addresses
-        if address in by_function
-    }
-    free = tuple(k for k, r in records.items() if r.state is State.FREE)
-    if free:
-        yield Finding(
-            Case.GUEST_NOT_RECORDED,
-            guest.uuid,
-            f"guest {guest.name!r} runs with {_listed(free)}, which the ledger"
-            " offers to others",
-            Act.RECORD,
-            consumer=guest.uuid,
-            request=request,
-            units=free,
-        )
-    for record in records.values():
-        yield from _conflicts(guest, record)
-        yield from _missing_primaries(guest, set(addresses), record)
-
-
-def _conflicts(guest: RunningGuest, record: UnitRecord) -> Iterator[Finding]:
-    """Yield that a unit which a guest runs with is not the guest's own."""
-    key, holder = record.unit.key, record.consumer
-    who = f"guest {guest.name!r} ({guest.uuid}) runs with it"
-    if record.state is State.QUARANTINED:
-        yield Finding(
-            Case.GUEST_CONFLICT,
-            str(key),
-            f"{who}, and it is quarantined ({record.reason})",
-            remedy="shut the guest down; then run 'gpu-passthrough unit clear"
-            f" {key}'",
-        )
-    elif holder not in (None, guest.uuid):
-        yield Finding(
-            Case.GUEST_CONFLICT,
-            str(key),
-            f"{who}, and the ledger has it {record.state} for {holder}",
-            remedy="shut down the guest that is not to have it",
-        )
-
-
-def _missing_primaries(
-    guest: RunningGuest, given: Collection[Address], record: UnitRecord
-) -> Iterator[Finding]:
-    """Yield that a guest runs without a selected function of its unit."""
-    primaries = {function.address for function in record.unit.primaries}
-    missing = sorted(primaries.difference(given))
-    if missing:
-        yield Finding(
-            Case.PARTIAL_GROUP,
-            str(record.unit.key),
-            f"guest {guest.name!r} ({guest.uuid}) runs without"
-            f" {_listed(missing)} of it",
-            remedy="shut the guest down, and give it the whole group",
         )
 
 

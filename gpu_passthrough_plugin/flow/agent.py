@@ -289,6 +289,8 @@ def _acted(
 def _act(context: HostContext, finding: Finding) -> None:
     if finding.act is Act.RECORD:
         _record(context, finding)
+    elif finding.act is Act.QUARANTINE:
+        release.quarantine_unused(context, finding.consumer, finding.units)
     elif finding.act is Act.RELEASE:
         release.release_if_gone(context, finding.consumer)
     elif finding.act is Act.PUBLISH:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
@@ -32,7 +33,7 @@ from gpu_passthrough_plugin.model.instance import (
     Phase,
 )
 from gpu_passthrough_plugin.model.reading import Unknown
-from gpu_passthrough_plugin.model.unit import State, UnitRecord
+from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.host.hypervisor import Hypervisor
@@ -78,6 +79,23 @@ def release(context: HostContext, uuid: str) -> tuple[UnitRecord, ...]:
             else:
                 _give_back(context, hypervisor, uuid, instance)
         return tuple(context.ledger.unit(r.unit.key) for r in units)
+
+
+def quarantine_unused(
+    context: HostContext, uuid: str, keys: Collection[UnitKey]
+) -> None:
+    """Quarantine units that a running guest does not have; touch no guest.
+
+    :raises Refused: when the guest has one of them now, or has ended.
+    """
+    with locked_and_recovered(context):
+        records = [r for r in context.held(uuid) if r.unit.key in keys]
+        with context.connect() as hypervisor:
+            if not guest_functions.is_without(hypervisor, uuid, records):
+                raise errors.Refused(
+                    f"guest {uuid} has ended, or runs with these units now"
+                )
+        teardown.quarantine_unused(context, uuid, records)
 
 
 def plan(context: HostContext, uuid: str) -> Release:

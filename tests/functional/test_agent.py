@@ -10,7 +10,7 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.agent.finding import Act, Case
-from gpu_passthrough_plugin.flow import agent
+from gpu_passthrough_plugin.flow import agent, inventory
 from gpu_passthrough_plugin.flow.agent import Outcome, Result, UnitCache
 from gpu_passthrough_plugin.flow.boot import boot
 from gpu_passthrough_plugin.flow.context import HostContext
@@ -163,6 +163,29 @@ def test_a_ledger_from_before_the_boot_after_the_guest_ended(
     ]
     assert world.kernel.reset_groups == [18]
     assert world.snapshot() == before
+
+
+def test_a_ledger_that_has_another_unit_for_a_running_guest(
+    world: World,
+) -> None:
+    """As a copy from before the guest was booted with another one."""
+    (record,) = boot(world.context(), guest(), wanted()).units
+    for state in (State.RELEASING, State.SANITISING, State.FREE):
+        record = world.ledger.move(record, state)
+    other = UnitKey(HOST, place("82:00.0"))
+    (record,) = world.ledger.claim_units([other], UUID, HOOK_REQUEST).units
+    world.ledger.move(record, State.ACTIVE)
+    acted = [f for f in one_pass(world) if f[1] is not Act.NONE]
+    assert acted == [
+        (Case.UNIT_UNUSED, Act.QUARANTINE, Result.DONE),
+        (Case.GUEST_NOT_RECORDED, Act.RECORD, Result.DONE),
+    ]
+    assert world.ledger.unit(UNIT).consumer == UUID
+    assert world.ledger.unit(other).state is State.QUARANTINED
+    assert UUID in world.guests()
+    acts = Acts()
+    inventory.clear(world.context(acts), other)
+    assert "reset" in acts.done
 
 
 def test_a_guest_that_libvirt_started_before_the_hook(world: World) -> None:

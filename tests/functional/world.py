@@ -15,6 +15,7 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import (
+    LedgerDriver,
     LedgerSettings,
 )
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
@@ -70,9 +71,15 @@ class World:
     units are published.
 
     :param host: the recorded host.
+    :param ledger: empty; None for one in SQLite.
     """
 
-    def __init__(self, folder: Path, host: Host | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        host: Host | None = None,
+        ledger: LedgerDriver | None = None,
+    ) -> None:
         self.folder = folder
         self.tree = (host or seed()).tree()
         found = discovery.functions(self.tree)
@@ -90,7 +97,7 @@ class World:
             },
         )
         self.said: list[str] = []
-        self.ledger = SqlLedger(
+        self.ledger: LedgerDriver = ledger or SqlLedger(
             LedgerSettings(f"sqlite:///{folder}/ledger.sqlite")
         )
         self.ledger.sync()

@@ -3,96 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 
 import pytest
 
-from gpu_passthrough_plugin.agent.finding import Act, Case, Finding
+from gpu_passthrough_plugin.agent.finding import Act, Case
 from gpu_passthrough_plugin.agent.observation import (
     GoneInstance,
     HostFault,
-    Observation,
-    RunningGuest,
 )
 from gpu_passthrough_plugin.agent.reconcile import reconcile
-from gpu_passthrough_plugin.formats.host_devices import (
-    HostFunction,
-    HostFunctions,
-)
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.allocation import (
     MalformedUnit,
     UnitListing,
 )
 from gpu_passthrough_plugin.model.function import VFIO, Binding, Rebind
-from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
 from gpu_passthrough_plugin.model.instance import (
     Definition,
     Instance,
     Phase,
 )
 from gpu_passthrough_plugin.model.reading import Unknown, Why
-from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
+from gpu_passthrough_plugin.model.unit import State, Unit
+from tests.unit.agent.build import (
+    ADA,
+    BOB,
+    ONE,
+    TWO,
+    found,
+    guest,
+    observation,
+    only,
+    record,
+)
 from tests.unit.allocation.build import GPU, NIC, unit
-
-ADA = "5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11"
-BOB = "0aaaaaaa-8d1f-4c8e-9a57-0d6b6e0f4a11"
-ONE, TWO = unit(1), unit(2)
-SILENT = Unknown(Why.UNREADABLE, "no answer within 5 s")
-
-
-def record(
-    of: Unit,
-    state: State = State.FREE,
-    consumer: str | None = None,
-    *,
-    is_missing: bool = False,
-    reason: str = "",
-) -> UnitRecord:
-    return UnitRecord(of, state, consumer, 3, is_missing, reason)
-
-
-def guest(
-    uuid: str, *units: Unit, primaries_only: bool = False
-) -> RunningGuest:
-    functions = tuple(
-        HostFunction(function.address, True)
-        for taken in units
-        for function in taken.functions
-        if function.is_primary or not primaries_only
-    )
-    return RunningGuest(
-        uuid, f"guest-{uuid[:4]}", HostFunctions(functions, ())
-    )
-
-
-def observation(
-    *records: UnitRecord,
-    instances: Iterable[Instance] = (),
-    ended: Iterable[str] = (),
-    guests: tuple[RunningGuest, ...] | Unknown = (),
-    gone: tuple[GoneInstance, ...] = (),
-    units: tuple[Unit, ...] | Unknown = (ONE, TWO),
-    malformed: tuple[MalformedUnit, ...] = (),
-) -> Observation:
-    return Observation(
-        "h",
-        UnitListing(records, malformed),
-        tuple(instances),
-        frozenset(ended),
-        guests,
-        gone,
-        units,
-    )
-
-
-def found(observed: Observation) -> list[tuple[Case, str, Act]]:
-    return [(f.case, f.subject, f.act) for f in reconcile(observed)]
-
-
-def only(observed: Observation) -> Finding:
-    (finding,) = reconcile(observed)
-    return finding
 
 
 def test_a_host_in_step_has_no_finding() -> None:
@@ -141,31 +85,6 @@ def test_what_the_hook_noted_is_recovered() -> None:
     assert found(observed) == [(Case.GUEST_ENDED, ADA, Act.RECOVER)]
 
 
-def test_a_running_guest_whose_unit_is_offered_is_recorded_first() -> None:
-    observed = observation(
-        record(ONE),
-        record(TWO, State.RELEASING, BOB),
-        guests=(guest(ADA, ONE),),
-        units=(ONE,),
-    )
-    first, *_, last = reconcile(observed)
-    assert (first.case, first.act) == (Case.GUEST_NOT_RECORDED, Act.RECORD)
-    assert (first.units, first.consumer) == ((ONE.key,), ADA)
-    assert first.request == HOOK_REQUEST
-    assert last.act is Act.PUBLISH
-
-
-def test_a_guest_of_the_journal_is_recorded_with_its_request() -> None:
-    instance = Instance(ADA, request="gpu:1", phase=Phase.ACTIVE)
-    observed = observation(
-        record(ONE),
-        record(TWO),
-        instances=[instance],
-        guests=(guest(ADA, ONE),),
-    )
-    assert only(observed).request == "gpu:1"
-
-
 def test_a_ledger_that_is_older_than_the_journal() -> None:
     """Restored: what a guest had is offered, and was not reset."""
     rebinds = tuple(
@@ -190,67 +109,6 @@ def test_a_ledger_that_is_older_than_the_journal() -> None:
         listing=UnitListing((record(ONE, State.ACTIVE, BOB), record(TWO))),
     )
     assert [f.case for f in reconcile(taken)] == [Case.GUEST_GONE]
-
-
-@pytest.mark.parametrize(
-    ("state", "consumer"), [(State.QUARANTINED, None), (State.ACTIVE, BOB)]
-)
-def test_a_guest_with_a_unit_that_is_not_its_own(
-    state: State, consumer: str | None
-) -> None:
-    observed = observation(
-        record(ONE, state, consumer, reason="loud fan"),
-        record(TWO),
-        guests=(guest(ADA, ONE),),
-    )
-    finding = reconcile(observed)[0]
-    assert (finding.case, finding.act) == (Case.GUEST_CONFLICT, Act.NONE)
-    assert finding.waits_for_person
-    assert ADA in finding.detail
-
-
-def test_a_guest_with_a_part_of_a_group() -> None:
-    two_cards = unit(1, GPU, NIC)
-    first, *rest = two_cards.functions
-    part = HostFunctions((HostFunction(first.address, True),), ())
-    observed = observation(
-        record(two_cards, State.ACTIVE, ADA),
-        record(TWO),
-        guests=(RunningGuest(ADA, "ada", part),),
-        units=(two_cards, TWO),
-    )
-    finding = only(observed)
-    assert finding.case is Case.PARTIAL_GROUP
-    assert str(rest[1].address) in finding.detail
-
-
-def test_companions_may_stay_reserved() -> None:
-    observed = observation(
-        record(ONE, State.ACTIVE, ADA),
-        record(TWO),
-        guests=(guest(ADA, ONE, primaries_only=True),),
-    )
-    assert found(observed) == []
-
-
-def test_a_guest_that_cannot_be_read_waits_for_a_person() -> None:
-    observed = observation(
-        record(ONE), record(TWO), guests=(RunningGuest(ADA, "ada", None),)
-    )
-    finding = only(observed)
-    assert finding.case is Case.GUEST_UNREADABLE
-    assert finding.waits_for_person
-
-
-def test_nothing_is_concluded_from_a_silent_libvirt() -> None:
-    observed = observation(
-        record(ONE, State.ACTIVE, ADA),
-        record(TWO, State.CLAIMED, BOB),
-        guests=SILENT,
-    )
-    finding = only(observed)
-    assert (finding.case, finding.act) == (Case.LIBVIRT, Act.NONE)
-    assert "no answer within 5 s" in finding.detail
 
 
 def test_a_claim_without_a_guest_stays() -> None:
