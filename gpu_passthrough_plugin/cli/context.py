@@ -269,7 +269,7 @@ class Context:
         """Return what acts on this host's groups."""
         self.require_host()
         from gpu_passthrough_plugin.flow.context import HostContext
-        from gpu_passthrough_plugin.host import sanitise_command
+        from gpu_passthrough_plugin.host import sanitise_driver
         from gpu_passthrough_plugin.host.devices import SysfsDevices
         from gpu_passthrough_plugin.host.ended_guests import EndedGuests
         from gpu_passthrough_plugin.host.instance_journal import (
@@ -297,9 +297,10 @@ class Context:
             restores_drivers=settings.release.restore_drivers,
             say=say,
             aggregates=settings.allocation.aggregates,
-            sanitiser=sanitise_command.configured(
-                settings.release.sanitise_command,
-                settings.release.sanitise_timeout_s,
+            sanitiser=sanitise_driver.load(
+                settings.release.sanitise_driver,
+                settings.release.sanitising,
+                os.path.join(self.state_path, "calls"),
             ),
         )
 

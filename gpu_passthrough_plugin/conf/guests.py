@@ -10,6 +10,7 @@ from oslo_config import cfg
 
 from gpu_passthrough_plugin.conf.section import Section
 from gpu_passthrough_plugin.model.hook import HookMode
+from gpu_passthrough_plugin.model.sanitising import SanitiseSettings
 
 LIBVIRT_GROUP = "libvirt"
 # No host's name, and no transport to one.  Source: libvirt.org/uri.html
@@ -152,6 +153,22 @@ this host's lock is released. The kernel itself waits up to 60 seconds for a
 function that was reset.
 """,
 )
+SANITISE_DRIVER = cfg.StrOpt(
+    "sanitise_driver",
+    default="",
+    help="""
+The driver that wipes what a guest left in the memory of a device, between
+two resets. If it fails, the unit is quarantined.
+
+Possible values:
+
+* empty: ``command`` where ``sanitise_command`` is set, and none otherwise;
+  the event of each released unit then says that it was not sanitised
+* ``command``: runs ``sanitise_command``
+* the name of a driver that is installed, by its entry point in
+  ``gpu_passthrough_plugin.sanitise``
+""",
+)
 SANITISE_COMMAND = cfg.StrOpt(
     "sanitise_command",
     default="",
@@ -175,7 +192,7 @@ SANITISE_TIMEOUT_S = cfg.IntOpt(
     min=1,
     max=86400,
     help="""
-How many seconds ``sanitise_command`` may take for a unit; it is killed after
+How many seconds the driver may take for a unit; its process is killed after
 that, and the unit is quarantined.
 """,
 )
@@ -183,6 +200,7 @@ RELEASE_OPTS = (
     RESTORE_DRIVERS,
     RESET_TIMEOUT_S,
     KERNEL_TIMEOUT_S,
+    SANITISE_DRIVER,
     SANITISE_COMMAND,
     SANITISE_TIMEOUT_S,
 )
@@ -192,14 +210,14 @@ RELEASE_OPTS = (
 class Release:
     """The values of ``[release]``.
 
-    :param sanitise_command: a program and its arguments; empty for none.
+    :param sanitise_driver: its name; empty for the one that there is.
     """
 
     restore_drivers: bool
     reset_timeout_s: int
     kernel_timeout_s: int
-    sanitise_command: tuple[str, ...] = ()
-    sanitise_timeout_s: int = 300
+    sanitise_driver: str
+    sanitising: SanitiseSettings
 
 
 def parse_release(section: Section) -> Release:
@@ -208,8 +226,10 @@ def parse_release(section: Section) -> Release:
         bool(section.value(RESTORE_DRIVERS)),
         int(section.value(RESET_TIMEOUT_S)),
         int(section.value(KERNEL_TIMEOUT_S)),
-        _sanitise_command(section),
-        int(section.value(SANITISE_TIMEOUT_S)),
+        str(section.value(SANITISE_DRIVER) or "").strip(),
+        SanitiseSettings(
+            _sanitise_command(section), int(section.value(SANITISE_TIMEOUT_S))
+        ),
     )
 
 

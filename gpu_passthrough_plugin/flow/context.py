@@ -18,12 +18,12 @@ from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Binding, Rebind
 from gpu_passthrough_plugin.model.reading import MISSING
+from gpu_passthrough_plugin.model.sanitising import SanitiseDriver
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.host.devices import Devices
     from gpu_passthrough_plugin.host.hypervisor import Hypervisor
-    from gpu_passthrough_plugin.host.sanitise_command import SanitiseCommand
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class HostContext:
     restores_drivers: bool
     say: Callable[[str], None]
     aggregates: frozenset[str] = frozenset()
-    sanitiser: SanitiseCommand | None = None
+    sanitiser: SanitiseDriver | None = None
 
     def units(self) -> tuple[Unit, ...]:
         """Return the units of this host's assignable groups, read now."""

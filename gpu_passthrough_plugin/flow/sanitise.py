@@ -33,6 +33,7 @@ from gpu_passthrough_plugin.model.function import (
     ResetState,
 )
 from gpu_passthrough_plugin.model.instance import NamedInstance
+from gpu_passthrough_plugin.model.sanitising import SanitiseTarget
 from gpu_passthrough_plugin.model.unit import Unit
 
 _POLL_S = 0.2
@@ -49,7 +50,7 @@ class Cleaning(NamedTuple):
     evidence: tuple[str, ...] = ()
 
 
-_NOT_SANITISED = "not sanitised: [release] sanitise_command is not set"
+_NOT_SANITISED = "not sanitised: [release] sanitise_driver is not set"
 
 
 def sanitise(
@@ -60,8 +61,8 @@ def sanitise(
 ) -> Cleaning:
     """Reset, wipe and check a unit; return whether it is clean.
 
-    The command that wipes it finds a device without a guest's state, and
-    leaves none of its own.
+    What wipes it finds a device without a guest's state, and leaves none of
+    its own.
 
     :param ours: functions of units that the same consumer gives back now.
     """
@@ -73,33 +74,30 @@ def sanitise(
         return Cleaning((), (*evidence, _NOT_SANITISED))
     start_s = time.monotonic()
     try:
-        context.sanitiser.run(_variables(context, unit, consumer))
+        context.sanitiser.sanitise(_target(context, unit, consumer))
     except errors.Error as error:
         return Cleaning((str(error),), evidence)
     took_s = time.monotonic() - start_s
-    line = f"sanitised by {context.sanitiser.program} in {took_s:.0f} s"
+    line = f"sanitised by {context.sanitiser.title} in {took_s:.0f} s"
     context.say(line)
     again = reset(context, unit, ours)
     return Cleaning(again.faults, (line, *again.evidence))
 
 
-def _variables(
+def _target(
     context: HostContext, unit: Unit, consumer: NamedInstance
-) -> dict[str, str]:
-    """Return what a command that wipes a unit is told about it."""
+) -> SanitiseTarget:
     first = unit.primaries[0]
     others = [f.address for f in unit.functions if f is not first]
-    values = {
-        "HOST": context.host,
-        "ADDRESSES": " ".join(map(str, (first.address, *others))),
-        "GROUP": str(unit.iommu_group),
-        "VENDOR": f"{first.vendor_id:04x}",
-        "PRODUCT": f"{first.product_id:04x}",
-        "CONSUMER": consumer.uuid,
-        "CONSUMER_NAME": consumer.name,
-        "PREVIOUS_CONSUMER": _previous(context, unit, consumer.uuid),
-    }
-    return {f"GPU_PASSTHROUGH_{name}": value for name, value in values.items()}
+    return SanitiseTarget(
+        host=context.host,
+        addresses=(first.address, *others),
+        iommu_group=unit.iommu_group,
+        vendor_id=first.vendor_id,
+        product_id=first.product_id,
+        consumer=consumer,
+        previous_consumer=_previous(context, unit, consumer.uuid),
+    )
 
 
 def _previous(context: HostContext, unit: Unit, uuid: str) -> str:

@@ -8,11 +8,16 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host.commands import environment
 from gpu_passthrough_plugin.model.reading import printable
+from gpu_passthrough_plugin.model.sanitising import (
+    SanitiseDriver,
+    SanitiseSettings,
+    SanitiseTarget,
+)
 
 _GRACE_S = 5
 _POLL_MS = 200
@@ -22,25 +27,28 @@ _TAIL_BYTES = 4096
 _SHOWN_CHARACTERS = 300
 
 
-class SanitiseCommand:
-    """A program that is run for each unit, after its reset.
+class SanitiseCommand(SanitiseDriver):
+    """The driver ``command``: runs a program of the operator's."""
 
-    :param argv: the program, by its path, and its arguments.
-    :param timeout_s: how long it may take; it is killed after that.
-    """
+    runs_in_child: ClassVar[bool] = False
 
-    def __init__(self, argv: Sequence[str], timeout_s: float) -> None:
-        self._argv = tuple(argv)
-        self._timeout_s = timeout_s
+    def __init__(self, settings: SanitiseSettings) -> None:
+        if not settings.command:
+            raise errors.Invalid(
+                "[release] sanitise_driver = command needs [release]"
+                " sanitise_command; set it to the path of a program"
+            )
+        self._argv = settings.command
+        self._timeout_s = settings.timeout_s
 
     @property
-    def program(self) -> str:
+    def title(self) -> str:
         return self._argv[0]
 
-    def run(self, variables: Mapping[str, str]) -> None:
-        """Run the program with these variables and those of all commands.
+    def sanitise(self, target: SanitiseTarget) -> None:
+        """Run the program with the target's variables and no others.
 
-        It gets no other variable, no open file and no shell.
+        It gets no open file and no shell.
 
         :raises Stuck: when it does not end, even killed.
         :raises Unavailable: when it cannot be run, fails, or takes too long.
@@ -52,7 +60,7 @@ class SanitiseCommand:
                 process = subprocess.Popen(  # noqa: S603 - a vector
                     self._argv,
                     cwd="/",
-                    env=environment() | dict(variables),
+                    env=environment() | variables(target),
                     stdin=subprocess.DEVNULL,
                     stdout=writer,
                     stderr=writer,
@@ -79,7 +87,7 @@ class SanitiseCommand:
 
     def _failed(self, reason: str) -> errors.Unavailable:
         return errors.Unavailable(
-            f"not sanitised: {self.program} ([release] sanitise_command)"
+            f"not sanitised: {self.title} ([release] sanitise_command)"
             f" failed: {reason}"
         )
 
@@ -115,17 +123,25 @@ class SanitiseCommand:
             process.wait(_GRACE_S)
         except subprocess.TimeoutExpired as error:
             raise errors.Stuck(
-                f"not sanitised: {self.program} (process {process.pid}) took"
+                f"not sanitised: {self.title} (process {process.pid}) took"
                 f" longer than {self._timeout_s:g} s, and the kernel does not"
                 " let it be killed; see the kernel's log"
             ) from error
 
 
-def configured(
-    argv: Sequence[str], timeout_s: float
-) -> SanitiseCommand | None:
-    """Return the command of a configuration; None where it has none."""
-    return SanitiseCommand(argv, timeout_s) if argv else None
+def variables(target: SanitiseTarget) -> dict[str, str]:
+    """Return what the program is told about a unit."""
+    values = {
+        "HOST": target.host,
+        "ADDRESSES": " ".join(map(str, target.addresses)),
+        "GROUP": str(target.iommu_group),
+        "VENDOR": f"{target.vendor_id:04x}",
+        "PRODUCT": f"{target.product_id:04x}",
+        "CONSUMER": target.consumer.uuid,
+        "CONSUMER_NAME": target.consumer.name,
+        "PREVIOUS_CONSUMER": target.previous_consumer,
+    }
+    return {f"GPU_PASSTHROUGH_{name}": value for name, value in values.items()}
 
 
 def _shown(tail: bytes) -> str:

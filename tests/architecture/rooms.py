@@ -201,6 +201,9 @@ ROOMS = {
         doors=DOORS,
         packages=frozenset({"libvirt", "pyudev", "tooz", "zstandard"}),
     ),
+    "host.sanitise_driver": Room(
+        doors=DOORS, packages=frozenset({"stevedore"})
+    ),
     "flow": Room(rooms=_EVERY),
     "cli": Room(
         rooms=_EVERY,

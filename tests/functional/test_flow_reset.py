@@ -16,6 +16,7 @@ from gpu_passthrough_plugin.host.sanitise_command import SanitiseCommand
 from gpu_passthrough_plugin.model import request
 from gpu_passthrough_plugin.model.event import EventQuery
 from gpu_passthrough_plugin.model.function import Identity
+from gpu_passthrough_plugin.model.sanitising import SanitiseSettings
 from gpu_passthrough_plugin.model.unit import State, UnitKey
 from tests.functional.acts import Acts
 from tests.functional.world import (
@@ -166,8 +167,9 @@ def with_command(world: World, text: str) -> HostContext:
     path = world.folder / "wipe"
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
+    settings = SanitiseSettings((str(path),), 20)
     return dataclasses.replace(
-        world.context(), sanitiser=SanitiseCommand((str(path),), 20)
+        world.context(), sanitiser=SanitiseCommand(settings)
     )
 
 

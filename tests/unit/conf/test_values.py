@@ -17,6 +17,7 @@ from gpu_passthrough_plugin.conf.pci import Pci
 from gpu_passthrough_plugin.conf.placement import Placement
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.hook import HookMode
+from gpu_passthrough_plugin.model.sanitising import SanitiseSettings
 
 
 def loaded(folder: Path, text: str) -> conf.Settings:
@@ -59,11 +60,17 @@ def loaded(folder: Path, text: str) -> conf.Settings:
         ("[hook]\nmode = primary\nwait_s = 1", Hook(HookMode.PRIMARY, 1)),
         (
             "[release]\nrestore_drivers = false\nreset_timeout_s = 600",
-            Release(False, 600, 120),
+            Release(False, 600, 120, "", SanitiseSettings()),
         ),
         (
             "[release]\nsanitise_command = /bin/wipe 'a b' -c",
-            Release(True, 60, 120, ("/bin/wipe", "a b", "-c")),
+            Release(
+                True,
+                60,
+                120,
+                "",
+                SanitiseSettings(("/bin/wipe", "a b", "-c"), 300),
+            ),
         ),
         ("[pci]\n", Pci({})),
         ("[placement]\n", Placement({})),
