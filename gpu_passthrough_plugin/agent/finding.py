@@ -28,6 +28,7 @@ class Case(enum.StrEnum):
     LIBVIRT = "libvirt"
     KERNEL = "kernel"
     HOST = "host"
+    HOST_LOST = "host-lost"
 
 
 class Act(enum.StrEnum):
@@ -43,6 +44,8 @@ class Act(enum.StrEnum):
     """Quarantine units of which a running guest has no function."""
     PUBLISH = "publish"
     """Make the ledger's inventory what the host shows."""
+    UNCORDON = "uncordon"
+    """Offer a host again that was marked as lost."""
     NONE = "none"
     """Nothing: it is no fault, or waits for a person."""
 

@@ -63,6 +63,9 @@ class Observation:
     :param units: what its assignable groups make now; unknown where it
         cannot be read.
     :param faults: what is wrong besides.
+    :param marked: why it is cordoned as lost or fenced; empty where it is
+        not.
+    :param is_away: whether its agent is not among the agents.
     """
 
     host: str
@@ -73,6 +76,8 @@ class Observation:
     gone: tuple[GoneInstance, ...]
     units: tuple[Unit, ...] | Unknown
     faults: tuple[HostFault, ...] = ()
+    marked: str = ""
+    is_away: bool = False
 
     @property
     def shown(self) -> Mapping[UnitKey, Unit] | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from gpu_passthrough_plugin.agent import running_guests
 from gpu_passthrough_plugin.agent.finding import Act, Case, Finding
+from gpu_passthrough_plugin.agent.host_watch import returned
 from gpu_passthrough_plugin.agent.observation import Observation
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
@@ -44,7 +45,7 @@ def reconcile(observed: Observation) -> tuple[Finding, ...]:
         *_records(observed),
         *_host(observed),
     ]
-    return tuple(findings)
+    return (*findings, *returned(observed, findings))
 
 
 def _interrupted(observed: Observation) -> Iterator[Finding]:

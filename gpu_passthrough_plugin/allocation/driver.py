@@ -153,15 +153,32 @@ class LedgerDriver(abc.ABC):
         return next((h for h in self.hosts() if h.name == name), None)
 
     @abc.abstractmethod
-    def cordon(self, host: str, reason: str) -> HostRecord:
+    def cordon(
+        self, host: str, reason: str, *, expected: str | None = None
+    ) -> HostRecord:
         """Offer no unit of a host to new claims; existing ones stay.
 
+        :param expected: the reason that the host is cordoned for now, empty
+            for a host that is not cordoned; None for whatever it is.
         :raises Refused: when the ledger has no such host.
+        :raises Conflict: when it is not as expected.
         """
 
     @abc.abstractmethod
-    def uncordon(self, host: str) -> HostRecord:
+    def uncordon(
+        self, host: str, *, expected: str | None = None
+    ) -> HostRecord:
         """Offer the free units of a host again.
+
+        :param expected: as of ``cordon``.
+        :raises Refused: when the ledger has no such host.
+        :raises Conflict: when it is not as expected.
+        """
+
+    def watch(self, host: str, is_watched: bool) -> None:  # noqa: B027
+        """Keep whether a host is lost once its agent answers no more.
+
+        A driver that does not keep it has hosts that are never lost.
 
         :raises Refused: when the ledger has no such host.
         """

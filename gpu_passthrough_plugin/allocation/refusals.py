@@ -318,6 +318,15 @@ def host_cordoned(host: str, reason: str) -> errors.Refused:
     return errors.Refused(f"host {host} is cordoned{because}; {_SEE_HOSTS}")
 
 
+def cordon_changed(host: HostRecord) -> errors.Conflict:
+    """Return the error of a change of a cordon that another client made."""
+    now = f"cordoned ({host.reason})" if host.is_cordoned else "not cordoned"
+    return errors.Conflict(
+        f"another client changed host {host.name} meanwhile, which is {now}"
+        " now; try again"
+    )
+
+
 def host_name_taken(host: str) -> errors.Refused:
     """Return the error of publishing under another machine's host name."""
     return errors.Refused(

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from gpu_passthrough_plugin.allocation import refusals
 from gpu_passthrough_plugin.allocation.inventory import Publication
-from gpu_passthrough_plugin.model.allocation import Allocation
+from gpu_passthrough_plugin.model.allocation import Allocation, HostRecord
 from gpu_passthrough_plugin.model.request import Request
 from gpu_passthrough_plugin.model.unit import (
     TRANSITIONS,
@@ -38,6 +38,18 @@ def require_same_machine(stored: str, publication: Publication) -> None:
         return
     if stored not in ("", publication.machine):
         raise refusals.host_name_taken(publication.host)
+
+
+def require_cordon(record: HostRecord, expected: str | None) -> None:
+    """Raise if a host is not cordoned for the expected reason.
+
+    :param expected: empty for a host that is not cordoned; None for any.
+    :raises Conflict: when it is not.
+    """
+    if expected is None:
+        return
+    if (record.is_cordoned, record.reason) != (bool(expected), expected):
+        raise refusals.cordon_changed(record)
 
 
 def require_edge(record: UnitRecord, state: State) -> None:

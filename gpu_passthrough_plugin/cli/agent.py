@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from gpu_passthrough_plugin.cli import agent_group
 from gpu_passthrough_plugin.cli.agent_service import detail, host_faults
 from gpu_passthrough_plugin.cli.command import Lister, add_dry_run, rows
 
@@ -60,6 +61,9 @@ class AgentReconcile(Lister):
             agent.UnitCache(),
             host_faults,
             is_dry=parsed_args.dry_run,
+            is_away=lambda: agent_group.is_away(
+                self.context, self.context.settings.host
+            ),
         )
         if any(outcome.waits_for_person for outcome in outcomes):
             self.status = 1

@@ -17,7 +17,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.cli import dependencies, main, output
+from gpu_passthrough_plugin.cli import (
+    agent_group,
+    dependencies,
+    main,
+    output,
+)
+from gpu_passthrough_plugin.cli.agent_group import AgentGroup
 from gpu_passthrough_plugin.cli.command import one_line_errors
 from gpu_passthrough_plugin.cli.context import Context
 from gpu_passthrough_plugin.cli.output import say
@@ -65,12 +71,17 @@ class Passes:
     """The passes of one process, of which each is a call of ``run``.
 
     :param config_files: empty for the default file.
+    :param group: the agents of which this one may be a member; None for one
+        that knows of no others.
     """
 
-    def __init__(self, config_files: Sequence[str]) -> None:
+    def __init__(
+        self, config_files: Sequence[str], group: AgentGroup | None = None
+    ) -> None:
         from gpu_passthrough_plugin.flow.agent import UnitCache
 
         self._config_files = config_files
+        self._group = group
         self._cache: UnitCache = UnitCache()
         self._told: frozenset[str] = frozenset()
         self._marker = ""
@@ -99,9 +110,17 @@ class Passes:
         return Due(float(options.interval_s), self._marker)
 
     def _outcomes(self, context: Context) -> tuple[Outcome, ...]:
-        from gpu_passthrough_plugin.flow import agent
+        from gpu_passthrough_plugin.flow import agent, lost_hosts
 
-        return agent.run(context.host_context, self._cache, host_faults)
+        group = self._group
+        if group is not None and group.is_member:
+            lost_hosts.watch_own(context.ledger, context.settings.host)
+        return agent.run(
+            context.host_context,
+            self._cache,
+            host_faults,
+            is_away=lambda: group is not None and group.is_away(),
+        )
 
     def tell(self, lines: Iterable[str]) -> None:
         """Print the lines that the pass before did not have."""
@@ -138,8 +157,15 @@ def _run(words: Sequence[str]) -> int:
         on_wait=say,
     )
     context.confine(reads_only=False)
+    group = AgentGroup(
+        context, agent_group.new_contexts(parsed.config_file, PROGRAM)
+    )
+    passes = Passes(parsed.config_file, group)
     with alone(), _answering(context, parsed.config_file) as is_lost:
-        AgentLoop(Passes(parsed.config_file).run, uri, say).run()
+        loop = AgentLoop(passes.run, uri, say)
+        # After the processes were forked that answer the hook.
+        with group.running():
+            loop.run()
         # systemd starts it again then.
         return int(is_lost())
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.cli import agent_group
 from gpu_passthrough_plugin.cli.command import (
     Command,
     Lister,
@@ -14,6 +15,7 @@ from gpu_passthrough_plugin.cli.command import (
     rows,
 )
 from gpu_passthrough_plugin.cli.output import say
+from gpu_passthrough_plugin.model.agent_state import agent_state
 from gpu_passthrough_plugin.model.allocation import (
     HostRecord,
     MalformedUnit,
@@ -38,6 +40,7 @@ NO_UNITS = (
     " host, and see 'gpu-passthrough group list' there"
 )
 HOSTS = ("Host", "Generation", "Status", "Reason", "Aggregates")
+HOSTS_AND_AGENTS = (*HOSTS, "Agent")
 
 
 Cordons = Mapping[str, str]
@@ -161,7 +164,7 @@ class InventoryList(Lister):
 
 
 class InventoryHosts(Lister):
-    """List every host that published units."""
+    """List every host that published units, and whether its agent answers."""
 
     reads_only = True
     empty = (
@@ -170,7 +173,14 @@ class InventoryHosts(Lister):
     )
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        return HOSTS, rows(*map(host_row, self.context.ledger.hosts()))
+        hosts = self.context.ledger.hosts()
+        present = agent_group.members(self.context) if hosts else None
+        return HOSTS_AND_AGENTS, rows(
+            *(
+                (*host_row(host), str(agent_state(host, present)))
+                for host in hosts
+            )
+        )
 
 
 class _HostCommand(Shower):
@@ -212,7 +222,11 @@ class InventoryUncordon(_HostCommand):
     """Uncordon a host: its free units can be allocated again."""
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        record = self.context.changed_ledger.uncordon(parsed_args.host)
+        from gpu_passthrough_plugin.flow import inventory
+
+        record = inventory.uncordon(
+            self.context.changed_ledger, parsed_args.host
+        )
         return self.fields(dict(zip(HOSTS, host_row(record), strict=True)))
 
 

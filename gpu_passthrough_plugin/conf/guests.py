@@ -277,7 +277,22 @@ the time of the file is read, every two seconds. It may be missing. Of the
 symbolic links in its path, those of root alone are followed. Empty: none.
 """,
 )
-AGENT_OPTS = (INTERVAL_S, NOVA_MARKER)
+LOST_AFTER_S = cfg.IntOpt(
+    "lost_after_s",
+    default=120,
+    min=0,
+    max=86400,
+    help="""
+After how many seconds without an answer of its agent a host is lost: no
+more units of it are allocated, and those that are stay so. 0 for never. One
+of the agents watches the others, which takes a ``[coordination]
+backend_url`` that keeps groups: etcd, Redis or ZooKeeper.
+
+Choose more than such a server takes to restart. A host that never ran an
+agent is never lost.
+""",
+)
+AGENT_OPTS = (INTERVAL_S, NOVA_MARKER, LOST_AFTER_S)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -288,7 +303,8 @@ class Agent:
     """
 
     interval_s: int
-    nova_marker: str
+    nova_marker: str = ""
+    lost_after_s: int = 120
 
 
 def parse_agent(section: Section) -> Agent:
@@ -296,4 +312,8 @@ def parse_agent(section: Section) -> Agent:
     marker = str(section.value(NOVA_MARKER) or "")
     if marker and not marker.startswith("/"):
         section.fault(NOVA_MARKER, "expected an absolute path, or none")
-    return Agent(int(section.value(INTERVAL_S)), marker)
+    return Agent(
+        int(section.value(INTERVAL_S)),
+        marker,
+        int(section.value(LOST_AFTER_S)),
+    )

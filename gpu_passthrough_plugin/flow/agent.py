@@ -34,6 +34,7 @@ from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.flow import (
     instance_sources,
     inventory,
+    lost_hosts,
     release,
 )
 from gpu_passthrough_plugin.flow.context import HostContext, why_busy
@@ -43,6 +44,7 @@ from gpu_passthrough_plugin.formats.host_devices import (
     HostFunctions,
     host_functions,
 )
+from gpu_passthrough_plugin.model import agent_state
 from gpu_passthrough_plugin.model.allocation import Allocation, UnitListing
 from gpu_passthrough_plugin.model.guest import LibvirtDomain
 from gpu_passthrough_plugin.model.instance import Instance
@@ -118,6 +120,7 @@ def run(
     faults: Callable[[], Iterable[tuple[str, str]]] = tuple,
     *,
     is_dry: bool = False,
+    is_away: Callable[[], bool] = lambda: False,
 ) -> tuple[Outcome, ...]:
     """Do one pass; return what was found, and what became of it.
 
@@ -127,14 +130,20 @@ def run(
     :param faults: returns what is wrong with the host otherwise, each with
         what a person does about it.
     :param is_dry: whether to act on nothing.
+    :param is_away: returns whether this host's agent is not among the
+        agents, where these know of one another; asked only of a host that
+        was marked as lost.
     :raises Error: when the ledger or the journal cannot be read: nothing can
         be decided without them.
     """
     acted: dict[Finding, Outcome] = {}
     for _ in range(_MAX_ROUNDS):
-        findings = reconcile.reconcile(
-            observe(context, cache, tuple(HostFault(*f) for f in faults()))
+        observed = observe(
+            context, cache, tuple(HostFault(*f) for f in faults())
         )
+        if observed.marked:
+            observed = dataclasses.replace(observed, is_away=is_away())
+        findings = reconcile.reconcile(observed)
         due = [f for f in findings if f.has_act and f not in acted]
         if is_dry or not due:
             acted |= _repeated(acted, findings)
@@ -171,6 +180,8 @@ def observe(
     :raises Error: when the ledger or the journal cannot be read.
     """
     listing = context.ledger.listing(host=context.host)
+    host = context.ledger.host(context.host)
+    reason = "" if host is None else host.reason
     journal = context.journal.instances()
     holders = {record.consumer for record in listing.records}
     holders |= {i.uuid for i in journal if i.definition}
@@ -195,6 +206,7 @@ def observe(
         gone=gone,
         units=_units(context, cache),
         faults=faults,
+        marked=reason if agent_state.is_lost_or_fenced(reason) else "",
     )
 
 
@@ -295,6 +307,8 @@ def _act(context: HostContext, finding: Finding) -> None:
         release.release_if_gone(context, finding.consumer)
     elif finding.act is Act.PUBLISH:
         inventory.publish(context)
+    elif finding.act is Act.UNCORDON:
+        lost_hosts.offer(context.ledger, context.host)
     else:
         with locked_and_recovered(context):
             pass

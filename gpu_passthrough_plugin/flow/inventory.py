@@ -15,6 +15,7 @@ from gpu_passthrough_plugin.flow.context import (
     require_here,
 )
 from gpu_passthrough_plugin.flow.recovery import locked_and_recovered
+from gpu_passthrough_plugin.model import agent_state
 from gpu_passthrough_plugin.model.allocation import (
     DISABLED_BY_NOVA,
     HostRecord,
@@ -62,6 +63,20 @@ def cordon(ledger: LedgerDriver, host: str, reason: str | None) -> HostRecord:
         )
         reason = record.reason if record and is_kept else ""
     return ledger.cordon(host, reason or BY_OPERATOR)
+
+
+def uncordon(ledger: LedgerDriver, host: str) -> HostRecord:
+    """Offer a host's free units again; return its record.
+
+    A host that is lost is watched no more until its agent runs again: it
+    would be marked again at once.
+
+    :raises Refused: when the ledger has no such host.
+    """
+    record = ledger.host(host)
+    if record is not None and agent_state.is_lost_or_fenced(record.reason):
+        ledger.watch(host, False)
+    return ledger.uncordon(host)
 
 
 def quarantine(

@@ -155,12 +155,13 @@ def connected(
         make_private(folder)
     except OSError as error:
         raise _not_created(folder, error.errno or errno.EIO) from error
-    with _started(url, member, timeout_s) as backend:
+    with started(url, member, timeout_s) as backend:
         yield backend
 
 
 @contextlib.contextmanager
-def _started(url: str, member: str, timeout_s: float) -> Iterator[LockBackend]:
+def started(url: str, member: str, timeout_s: float) -> Iterator[LockBackend]:
+    """Connect to a backend that needs no folder, as ``connected`` does."""
     backend = LockBackend(url, member)
     backend.call(backend.start, timeout_s)
     try:
@@ -180,7 +181,7 @@ def check(url: str, *, member: str, folder: str, timeout_s: float) -> None:
     if url.startswith(_FILES):
         _require_usable(urllib.parse.urlsplit(url).path)
         return
-    with _started(url, member, timeout_s):
+    with started(url, member, timeout_s):
         pass
 
 

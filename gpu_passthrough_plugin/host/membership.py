@@ -8,20 +8,24 @@ the leader's lock, on every backend.
 from __future__ import annotations
 
 import contextlib
+import os
 import urllib.parse
 from collections.abc import Iterator, Mapping
 
 from tooz import coordination
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.host.lock_backend import LockBackend, connected
+from gpu_passthrough_plugin.host.lock_backend import (
+    LockBackend,
+    connected,
+    started,
+)
 from gpu_passthrough_plugin.host.locks import Require, locked
+from gpu_passthrough_plugin.model import agent_state
 
 _GROUP = b"gpu-passthrough-agents"
 # No host's lock is called that: ``@`` is never part of a quoted name.
 _LEADER = "@leader"
-# tooz keeps locks in these, and no members; files outlive who wrote them.
-_WITHOUT_GROUPS = frozenset({"file", "mysql", "postgresql"})
 
 
 class _Taken(Exception):
@@ -70,6 +74,28 @@ def joined(
             membership.leave()
 
 
+def names(backend_url: str, timeout_s: float) -> frozenset[str]:
+    """Return the name of every agent, for one who is none.
+
+    :param backend_url: of a backend that has groups.
+    :raises Unavailable: when the backend does not answer in time.
+    """
+    asking = f"{os.uname().nodename}-{os.getpid()}"
+    with started(backend_url, asking, timeout_s) as backend:
+        return _names(backend)
+
+
+def _names(backend: LockBackend) -> frozenset[str]:
+    def names_in_group() -> list[bytes]:
+        try:
+            return list(backend.coordinator.get_members(_GROUP).get())
+        except coordination.GroupNotCreated:
+            return []
+
+    listed = backend.call(names_in_group)
+    return frozenset(urllib.parse.unquote(name.decode()) for name in listed)
+
+
 class Membership:
     """One agent among the others.
 
@@ -85,6 +111,7 @@ class Membership:
         require_name: Require,
     ) -> None:
         self._backend = backend
+        self._has_groups = agent_state.has_groups(f"{backend.scheme}://")
         self._member = member
         self._capabilities = dict(capabilities)
         self._require_name = require_name
@@ -119,6 +146,13 @@ class Membership:
                 " backend_url"
             )
         return self._backend.call(self._members)
+
+    def names(self) -> frozenset[str]:
+        """Return the name of every agent, in one request to a backend.
+
+        As of ``members``, for a backend that has groups.
+        """
+        return _names(self._backend)
 
     def leads(self) -> bool:
         """Return whether this agent leads; become the leader if none does.
@@ -156,10 +190,6 @@ class Membership:
             self._require_name()
             if self._has_groups:
                 self._backend.call(self._leave)
-
-    @property
-    def _has_groups(self) -> bool:
-        return self._backend.scheme not in _WITHOUT_GROUPS
 
     def _step_down(self) -> None:
         self._require_leading = None

@@ -77,6 +77,8 @@ class HostRecord:
     :param reason: why it is cordoned; empty otherwise.
     :param is_malformed: whether its record cannot be read; ``reason`` says
         then what is wrong, and the hook starts no guest there.
+    :param is_watched: whether an agent ran there: a host whose agent does
+        not answer any more is lost.
     """
 
     name: str
@@ -85,6 +87,7 @@ class HostRecord:
     reason: str
     aggregates: frozenset[str]
     is_malformed: bool = False
+    is_watched: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -267,11 +267,23 @@ class CountedLedger(LedgerDriver):
     def name_consumer(self, consumer: str, name: str) -> None:
         self._ledger.name_consumer(consumer, name)
 
-    def cordon(self, host: str, reason: str) -> HostRecord:
-        return self._ledger.cordon(host, reason)
+    def cordon(
+        self, host: str, reason: str, *, expected: str | None = None
+    ) -> HostRecord:
+        return self._acts.do(
+            "cordon",
+            lambda: self._ledger.cordon(host, reason, expected=expected),
+        )
 
-    def uncordon(self, host: str) -> HostRecord:
-        return self._ledger.uncordon(host)
+    def uncordon(
+        self, host: str, *, expected: str | None = None
+    ) -> HostRecord:
+        return self._acts.do(
+            "uncordon", lambda: self._ledger.uncordon(host, expected=expected)
+        )
+
+    def watch(self, host: str, is_watched: bool) -> None:
+        self._acts.do("watch", lambda: self._ledger.watch(host, is_watched))
 
     def records(
         self, *, host: str | None = None, states: Collection[State] = ()

@@ -85,7 +85,7 @@ def test_columns(cli: Cli) -> None:
         "Host", "Units", "Score",
     ]  # fmt: skip
     assert list(asked(cli, "inventory", "hosts")[0]) == [
-        "Host", "Generation", "Status", "Reason", "Aggregates",
+        "Host", "Generation", "Status", "Reason", "Aggregates", "Agent",
     ]  # fmt: skip
     made = asked(cli, "allocation", "create", "--request", "gpu:2")
     assert list(made) == ["Consumer", "Host", "Units", "State"]
@@ -223,10 +223,11 @@ def test_a_host_out_of_use(cli: Cli) -> None:
         "Status": "schedulable",
         "Reason": "",
         "Aggregates": ["rack-1"],
+        "Agent": "no agent",
     }
     off = asked(cli, "inventory", "cordon", "hyhive", "--reason", "new roof")
     assert (off["Status"], off["Reason"]) == ("cordoned", "new roof")
-    assert asked(cli, "inventory", "hosts") == [off]
+    assert asked(cli, "inventory", "hosts") == [{**off, "Agent": "no agent"}]
     assert cli("candidate", "list", "--request", "gpu:1")[0] == 1
     assert cli("allocation", "create", "--request", "gpu:1")[0] == 1
     on = asked(cli, "inventory", "uncordon", "hyhive")
@@ -309,6 +310,6 @@ def test_a_check_goes_on_where_the_journal_cannot_be_read(
     assert f"{journal} is not a journal" in found["reboot"]["Detail"]
     assert {"firmware", "lock"} <= set(found)
     assert found["ledger"]["Status"] == "pass"
-    ledger = f"sqlite:///{tmp_path}/ledger.sqlite schema 0004"
+    ledger = f"sqlite:///{tmp_path}/ledger.sqlite schema 0005"
     assert ledger in found["ledger"]["Detail"]
     assert f"file://{tmp_path}" in found["lock"]["Detail"]

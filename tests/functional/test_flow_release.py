@@ -271,7 +271,9 @@ class Cordoned(SqlLedger):
     def host(self, name: str) -> HostRecord:
         return dataclasses.replace(self.was, name=name)
 
-    def cordon(self, host: str, reason: str) -> HostRecord:
+    def cordon(
+        self, host: str, reason: str, *, expected: str | None = None
+    ) -> HostRecord:
         return dataclasses.replace(self.was, name=host, reason=reason)
 
 

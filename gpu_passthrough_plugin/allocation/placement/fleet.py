@@ -72,6 +72,7 @@ class Host:
             reason=self.problem or reason,
             aggregates=self.aggregates,
             is_malformed=bool(self.problem),
+            is_watched=names.WATCHED_TRAIT in self.traits,
         )
 
     def _texts(self, kind: str) -> tuple[str, ...]:

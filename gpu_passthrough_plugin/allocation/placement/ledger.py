@@ -96,13 +96,22 @@ class PlacementLedger(LedgerDriver):
         fleet = self._retry(lambda _: reading.read_fleet(self.service, name))
         return next((h.record for h in fleet.hosts if h.name == name), None)
 
-    def cordon(self, host: str, reason: str) -> HostRecord:
+    def cordon(
+        self, host: str, reason: str, *, expected: str | None = None
+    ) -> HostRecord:
         return self._retry(
-            lambda _: providers.cordon(self.service, host, reason)
+            lambda _: providers.cordon(self.service, host, reason, expected)
         )
 
-    def uncordon(self, host: str) -> HostRecord:
-        return self._retry(lambda _: providers.uncordon(self.service, host))
+    def uncordon(
+        self, host: str, *, expected: str | None = None
+    ) -> HostRecord:
+        return self._retry(
+            lambda _: providers.uncordon(self.service, host, expected)
+        )
+
+    def watch(self, host: str, is_watched: bool) -> None:
+        self._retry(lambda _: providers.watch(self.service, host, is_watched))
 
     def records(
         self, *, host: str | None = None, states: Collection[State] = ()

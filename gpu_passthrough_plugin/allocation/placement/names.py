@@ -49,6 +49,7 @@ LAYOUT = 2
 TRAIT_PREFIX = "CUSTOM_GPUPT_"
 """Only this driver adds and removes traits with this prefix."""
 CORDONED_TRAIT = f"{TRAIT_PREFIX}DISABLED"
+WATCHED_TRAIT = f"{TRAIT_PREFIX}WATCHED"
 
 # Kinds of texts that are written as traits.
 CORDON_REASON = "WHY"

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Collection, Mapping
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation import refusals
+from gpu_passthrough_plugin.allocation import refusals, validation
 from gpu_passthrough_plugin.allocation.inventory import Publication
 from gpu_passthrough_plugin.allocation.placement import (
     names,
@@ -227,13 +227,21 @@ def ensure_host(service: Service, name: str) -> Host:
     return reading.read_fleet(service, name).hosts[0]
 
 
-def cordon(service: Service, name: str, reason: str) -> HostRecord:
+def cordon(
+    service: Service, name: str, reason: str, expected: str | None
+) -> HostRecord:
     """Offer no units of a host; return its new record.
 
+    :param expected: why it is cordoned now, empty for a host that is
+        offered; None for whatever it is.
     :raises Refused: when the ledger has no such host.
+    :raises Conflict: when it is not as expected.
     :raises Retry: when another client changed it meanwhile.
     """
     host = _existing_host(service, name)
+    if host.record.reason != reason:
+        # An attempt whose answer was lost may have written it.
+        validation.require_cordon(host.record, expected)
     cordon_traits = names.text_traits(names.CORDON_REASON, [reason])
     put_traits(
         service,
@@ -244,13 +252,17 @@ def cordon(service: Service, name: str, reason: str) -> HostRecord:
     return _existing_host(service, name).record
 
 
-def uncordon(service: Service, name: str) -> HostRecord:
+def uncordon(service: Service, name: str, expected: str | None) -> HostRecord:
     """Offer a host's free units again; return its new record.
 
+    :param expected: as of ``cordon``.
     :raises Refused: when the ledger has no such host, or Nova disabled it.
+    :raises Conflict: when it is not as expected.
     :raises Retry: when another client changed it meanwhile.
     """
     host = _existing_host(service, name)
+    if names.CORDONED_TRAIT in host.traits:
+        validation.require_cordon(host.record, expected)
     traits = _uncordoned_traits(host)
     if traits != host.traits:
         put_traits(service, host.provider, host.provider_generation, traits)
@@ -259,6 +271,20 @@ def uncordon(service: Service, name: str) -> HostRecord:
     if host.is_disabled_by_nova:
         raise errors.Refused(f"host {name} stays cordoned: {record.reason}")
     return record
+
+
+def watch(service: Service, name: str, is_watched: bool) -> None:
+    """Keep whether a host is lost once its agent answers no more.
+
+    :raises Refused: when the ledger has no such host.
+    :raises Retry: when another client changed it meanwhile.
+    """
+    host = _existing_host(service, name)
+    traits = host.traits - {names.WATCHED_TRAIT}
+    if is_watched:
+        traits |= {names.WATCHED_TRAIT}
+    if traits != host.traits:
+        put_traits(service, host.provider, host.provider_generation, traits)
 
 
 def _existing_host(service: Service, name: str) -> Host:

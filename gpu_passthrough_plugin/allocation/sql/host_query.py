@@ -188,6 +188,7 @@ def _host_record(row: sa.Row[Any], aggregates: frozenset[str]) -> HostRecord:
         reason=problem or str(row.disabled_reason or ""),
         aggregates=aggregates,
         is_malformed=bool(problem),
+        is_watched=row.is_watched is True,
     )
 
 

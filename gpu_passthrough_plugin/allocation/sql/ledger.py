@@ -29,6 +29,7 @@ from gpu_passthrough_plugin.allocation.sql.database import Database
 from gpu_passthrough_plugin.allocation.sql.event_log import EventWriter
 from gpu_passthrough_plugin.allocation.sql.host_query import HostQuery
 from gpu_passthrough_plugin.allocation.sql.move import Move
+from gpu_passthrough_plugin.allocation.sql.publish import CordonChange
 from gpu_passthrough_plugin.model.allocation import (
     Allocation,
     Candidate,
@@ -106,13 +107,23 @@ class SqlLedger(LedgerDriver):
         records = self._read(lambda c: host_query.read_hosts(c, name))
         return records[0] if records else None
 
-    def cordon(self, host: str, reason: str) -> HostRecord:
-        writer = self._event_writer
-        return self._write(lambda c: publish.cordon(c, host, reason, writer))
+    def cordon(
+        self, host: str, reason: str, *, expected: str | None = None
+    ) -> HostRecord:
+        change = CordonChange(host, reason, expected)
+        return self._set_cordon(change)
 
-    def uncordon(self, host: str) -> HostRecord:
+    def uncordon(
+        self, host: str, *, expected: str | None = None
+    ) -> HostRecord:
+        return self._set_cordon(CordonChange(host, None, expected))
+
+    def _set_cordon(self, change: CordonChange) -> HostRecord:
         writer = self._event_writer
-        return self._write(lambda c: publish.uncordon(c, host, writer))
+        return self._write(lambda c: publish.set_cordon(c, change, writer))
+
+    def watch(self, host: str, is_watched: bool) -> None:
+        self._write(lambda c: publish.watch(c, host, is_watched))
 
     def records(
         self, *, host: str | None = None, states: Collection[State] = ()

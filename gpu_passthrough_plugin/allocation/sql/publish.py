@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from oslo_db import exception
@@ -139,38 +139,37 @@ def _new_records(
     ]
 
 
-def cordon(
+class CordonChange(NamedTuple):
+    """A host that is to be cordoned, or offered again.
+
+    :param reason: why it is cordoned; None to offer it.
+    :param expected: why it is cordoned now, empty for a host that is
+        offered; None for whatever it is.
+    """
+
+    host: str
+    reason: str | None
+    expected: str | None = None
+
+
+def set_cordon(
     connection: sa.Connection,
-    name: str,
-    reason: str,
+    change: CordonChange,
     event_writer: EventWriter,
 ) -> HostRecord:
-    """Offer no unit of a host to new claims.
+    """Offer no unit of a host to new claims, or its free units again.
 
     :raises Refused: when the ledger has no such host.
+    :raises Conflict: when it is not as expected.
     """
-    return _set_cordon(connection, name, reason, event_writer)
-
-
-def uncordon(
-    connection: sa.Connection, name: str, event_writer: EventWriter
-) -> HostRecord:
-    """Offer a host's free units again.
-
-    :raises Refused: when the ledger has no such host.
-    """
-    return _set_cordon(connection, name, None, event_writer)
-
-
-def _set_cordon(
-    connection: sa.Connection,
-    name: str,
-    reason: str | None,
-    event_writer: EventWriter,
-) -> HostRecord:
+    name, reason = change.host, change.reason
     host = connection.execute(statements.LOCK_HOST, {"host": name}).first()
     if host is None:
         raise refusals.host_unknown(name)
+    if host.disabled_reason != reason:
+        # A commit that was not answered may have written it.
+        (before,) = host_query.read_hosts(connection, name)
+        validation.require_cordon(before, change.expected)
     bound = {"host_id": host.id, "why": reason}
     connection.execute(statements.SET_CORDON, bound)
     is_cordoned = reason is not None
@@ -182,6 +181,16 @@ def _set_cordon(
         events.cordoned(record, old_reason is not None, old_reason or ""),
     )
     return record
+
+
+def watch(connection: sa.Connection, name: str, is_watched: bool) -> None:
+    """Keep whether a host is lost once its agent answers no more.
+
+    :raises Refused: when the ledger has no such host.
+    """
+    bound = {"host": name, "watched": is_watched}
+    if connection.execute(statements.SET_WATCHED, bound).rowcount != 1:
+        raise refusals.host_unknown(name)
 
 
 def _digest(publication: Publication) -> str:

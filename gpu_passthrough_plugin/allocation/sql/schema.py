@@ -116,6 +116,13 @@ host = sa.Table(
     sa.Column("published", sa.String(64)),
     # Why the host is cordoned; null when it is not.
     sa.Column("disabled_reason", sa.Text),
+    # Whether an agent ran there, so that it is lost if that answers no more.
+    sa.Column(
+        "is_watched",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.false(),
+    ),
     _number("generation"),
     _number("highest_generation"),
 )

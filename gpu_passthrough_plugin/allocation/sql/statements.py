@@ -131,6 +131,9 @@ SET_CORDON = (
     .where(host.c.id == sa.bindparam("host_id"))
     .values(disabled_reason=sa.bindparam("why"))
 )
+SET_WATCHED = (
+    host.update().where(_is_host).values(is_watched=sa.bindparam("watched"))
+)
 SET_PUBLISHED = (
     host.update()
     .where(

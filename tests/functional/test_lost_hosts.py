@@ -1,0 +1,239 @@
+"""Hosts whose agents stop answering, on every backend that has groups."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.allocation.driver import (
+    LedgerDriver,
+    LedgerSettings,
+)
+from gpu_passthrough_plugin.allocation.placement.ledger import (
+    PlacementLedger,
+)
+from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
+from gpu_passthrough_plugin.cli import agent_group
+from gpu_passthrough_plugin.cli.agent_group import AgentGroup
+from gpu_passthrough_plugin.flow import inventory
+from gpu_passthrough_plugin.model.event import EventQuery
+from tests.functional.agent_nodes import (
+    LEASE_S,
+    LOST_AFTER_S,
+    ROOT,
+    Nodes,
+    eventually,
+    nodes,
+)
+from tests.functional.servers.backends import Backend, Etcd, Redis, ZooKeeper
+from tests.functional.test_locks_lost import url_of
+from tests.unit.allocation.build import request, unit
+
+pytest_plugins = (
+    "tests.functional.placement.fixtures",
+    "tests.functional.servers.fixtures",
+)
+
+A = "aaaaaaaa-0000-4000-8000-000000000001"
+COMMAND = """
+import sys
+from gpu_passthrough_plugin.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+LONG_S = LEASE_S + 2 * LOST_AFTER_S
+
+
+@pytest.fixture(params=[Etcd, Redis, ZooKeeper])
+def server(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    kind: type[Backend] = request.param
+    with kind() as started:
+        yield started
+
+
+def states(fleet: Nodes, asked: str = "a") -> dict[str, str]:
+    """What ``inventory hosts`` shows of the agents."""
+    config = str(fleet.hosts[asked].config)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", COMMAND, "--config-file", config),
+            *("inventory", "hosts", "-f", "json"),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    return {row["Host"]: row["Agent"] for row in json.loads(done.stdout)}
+
+
+def test_a_host_is_lost_and_comes_back(
+    server: Backend, tmp_path: Path
+) -> None:
+    with nodes(tmp_path, url_of(server, LEASE_S), "abcd") as fleet:
+        held = fleet.ledger.claim(request("gpu:1"), A, host="c")
+        fleet.start("abc")
+        # No agent ran on d.
+        assert [h.is_watched for h in fleet.ledger.hosts()] == [
+            *(True, True, True, False)
+        ]
+        assert states(fleet) == {
+            **dict.fromkeys("abc", "answers"),
+            "d": "no agent",
+        }
+        fleet.hosts["c"].end()
+        eventually(fleet.lost, "c")
+        assert states(fleet)["c"] == "lost"
+        # What it holds stays held; no more of it is given away.
+        assert fleet.ledger.allocation(A) == held
+        with pytest.raises(errors.NoValidHost, match="lost: its agent"):
+            fleet.ledger.claim(request("gpu:2"), A[:-1] + "2", host="c")
+        (event,) = fleet.ledger.events(EventQuery("c", "")).events
+        assert event.transition.after == "cordoned"
+        assert event.transition.reason.startswith("lost: ")
+        assert event.actor.command == "gpu-passthrough-agent"
+        fleet.hosts["c"].start()
+        assert states(fleet)["c"] == "answers"
+        # Being back is not enough: a pass has to find it in step.
+        assert fleet.lost() == "c"
+
+
+def test_each_that_is_killed_is_noticed_the_leader_too(
+    server: Backend, tmp_path: Path
+) -> None:
+    with nodes(tmp_path, url_of(server, LEASE_S), "abc") as fleet:
+        fleet.start("a")
+        # It leads by now.
+        time.sleep(2 * LOST_AFTER_S)
+        fleet.start("bc")
+        fleet.hosts["a"].end()
+        eventually(fleet.lost, "a")
+        fleet.hosts["b"].end(signal.SIGTERM)
+        eventually(fleet.lost, "ab")
+
+
+def test_a_backend_that_restarts_is_no_lost_host(
+    server: Backend, tmp_path: Path
+) -> None:
+    with nodes(tmp_path, url_of(server, LEASE_S), "abc") as fleet:
+        fleet.start("abc")
+        server.kill()
+        # Longer than leases last: all of them are away when it is back.
+        time.sleep(LONG_S)
+        server.start()
+        eventually(
+            lambda: set(states(fleet).values()),
+            {"answers"},
+        )
+        time.sleep(LONG_S)
+        assert fleet.lost() == ""
+        fleet.hosts["b"].end()
+        eventually(fleet.lost, "b")
+
+
+def test_most_hosts_at_once_are_not_lost(
+    redis_server: Redis, tmp_path: Path
+) -> None:
+    with nodes(tmp_path, url_of(redis_server, LEASE_S), "abcde") as fleet:
+        fleet.start("abcde")
+        for name in "cde":
+            fleet.hosts[name].end()
+        said = [fleet.hosts[name] for name in "ab"]
+        eventually(
+            lambda: any("c, d, e" in host.said() for host in said), True
+        )
+        assert fleet.lost() == ""
+        assert states(fleet)["c"] == "does not answer"
+        # Two are not most of five.
+        fleet.hosts["c"].start()
+        eventually(fleet.lost, "de")
+
+
+def test_the_cordon_of_an_operator_stays(
+    redis_server: Redis, tmp_path: Path
+) -> None:
+    with nodes(tmp_path, url_of(redis_server, LEASE_S), "ab") as fleet:
+        fleet.start("ab")
+        inventory.cordon(fleet.ledger, "b", "new fans")
+        fleet.hosts["b"].end()
+        eventually(lambda: states(fleet)["b"], "does not answer")
+        time.sleep(LONG_S)
+        assert fleet.record("b").reason == "new fans"
+        # It is nobody's any more, and its agent does not answer.
+        inventory.uncordon(fleet.ledger, "b")
+        eventually(fleet.lost, "b")
+        # The operator does without an agent there.
+        inventory.uncordon(fleet.ledger, "b")
+        assert states(fleet)["b"] == "no agent"
+        time.sleep(LONG_S)
+        assert fleet.lost() == ""
+
+
+def test_without_groups_it_says_so_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with nodes(tmp_path, f"file://{tmp_path}/locks", "a") as fleet:
+        new = agent_group.new_contexts([str(fleet.hosts["a"].config)], "test")
+        group = AgentGroup(new(), new)
+        with group.running():
+            assert (group.is_member, group.is_away()) == (False, False)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "not noticed" in line and "backend_url" in line
+        assert states(fleet) == {"a": "no agent"}
+
+
+@pytest.fixture(params=["sql", "placement"])
+def ledger(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[LedgerDriver]:
+    if request.param == "placement":
+        kept: PlacementLedger = request.getfixturevalue("placement_ledger")
+        yield kept
+        return
+    opened = SqlLedger(LedgerSettings(f"sqlite:///{tmp_path}/ledger.sqlite"))
+    opened.sync()
+    yield opened
+    opened.close()
+
+
+def test_a_cordon_is_changed_only_as_it_was_expected(
+    ledger: LedgerDriver,
+) -> None:
+    ledger.publish("a", [unit(1, host="a")])
+    assert ledger.cordon("a", "lost: x", expected="").reason == "lost: x"
+    ledger.cordon("a", "fans")
+    for expected in ("", "lost: x"):
+        with pytest.raises(errors.Conflict, match=r"host a .*fans"):
+            ledger.cordon("a", "lost: y", expected=expected)
+        with pytest.raises(errors.Conflict, match=r"host a .*fans"):
+            ledger.uncordon("a", expected=expected)
+    record = ledger.host("a")
+    assert record is not None and record.reason == "fans"
+    assert not ledger.uncordon("a", expected="fans").is_cordoned
+    # As a change whose answer was lost is repeated.
+    assert not ledger.uncordon("a", expected="fans").is_cordoned
+
+
+def test_a_host_is_watched_until_it_is_not(ledger: LedgerDriver) -> None:
+    units = [unit(1, host="a")]
+    ledger.publish("a", units)
+    for is_watched in (True, True, False, True):
+        ledger.watch("a", is_watched)
+        record = ledger.host("a")
+        assert record is not None and record.is_watched is is_watched
+        assert ledger.hosts() == (record,)
+    ledger.cordon("a", "fans")
+    ledger.uncordon("a")
+    ledger.publish("a", [*units, unit(2, host="a")])
+    record = ledger.host("a")
+    assert record is not None and record.is_watched
+    with pytest.raises(errors.Refused, match="no host b"):
+        ledger.watch("b", True)
