@@ -24,6 +24,7 @@ class Case(enum.StrEnum):
     INVENTORY = "inventory"
     UNIT_MISSING = "unit-missing"
     QUARANTINED = "quarantined"
+    SUSPECT = "suspect"
     MALFORMED = "malformed"
     LIBVIRT = "libvirt"
     KERNEL = "kernel"
@@ -46,6 +47,10 @@ class Act(enum.StrEnum):
     """Make the ledger's inventory what the host shows."""
     UNCORDON = "uncordon"
     """Offer a host again that was marked as lost."""
+    SUSPECT = "suspect"
+    """Quarantine a free unit that is suspect."""
+    CHECK = "check"
+    """Check a suspect unit, and free it if it passes."""
     NONE = "none"
     """Nothing: it is no fault, or waits for a person."""
 
@@ -61,7 +66,7 @@ class Finding:
         or nothing is to be done.
     :param consumer: the instance that the act is about; "" for none.
     :param request: the request that ``RECORD`` writes.
-    :param units: that ``RECORD`` writes, or ``QUARANTINE`` ends.
+    :param units: that ``RECORD`` writes, or that the act is about.
     """
 
     case: Case

@@ -66,6 +66,8 @@ class Observation:
     :param marked: why it is cordoned as lost or fenced; empty where it is
         not.
     :param is_away: whether its agent is not among the agents.
+    :param suspicions: why units are suspect that are not quarantined.
+    :param due_checks: suspect units that the agent is to check now.
     """
 
     host: str
@@ -78,6 +80,10 @@ class Observation:
     faults: tuple[HostFault, ...] = ()
     marked: str = ""
     is_away: bool = False
+    suspicions: Mapping[UnitKey, tuple[str, ...]] = dataclasses.field(
+        default_factory=dict
+    )
+    due_checks: frozenset[UnitKey] = frozenset()
 
     @property
     def shown(self) -> Mapping[UnitKey, Unit] | None:

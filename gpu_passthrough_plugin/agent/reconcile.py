@@ -12,6 +12,7 @@ from gpu_passthrough_plugin.agent import running_guests
 from gpu_passthrough_plugin.agent.finding import Act, Case, Finding
 from gpu_passthrough_plugin.agent.host_watch import returned
 from gpu_passthrough_plugin.agent.observation import Observation
+from gpu_passthrough_plugin.agent.suspect_units import suspects
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
 from gpu_passthrough_plugin.model.instance import INTERRUPTED, Phase
@@ -43,6 +44,7 @@ def reconcile(observed: Observation) -> tuple[Finding, ...]:
         *_claims(observed),
         *_inventory(observed),
         *_records(observed),
+        *suspects(observed),
         *_host(observed),
     ]
     return (*findings, *returned(observed, findings))
@@ -237,7 +239,7 @@ def _records(observed: Observation) -> Iterator[Finding]:
                 f" 'gpu-passthrough instance release {record.consumer}' was"
                 " run",
             )
-        elif record.state is State.QUARANTINED:
+        elif record.state is State.QUARANTINED and not record.is_suspect:
             yield Finding(
                 Case.QUARANTINED,
                 str(key),

@@ -268,6 +268,7 @@ class Context:
     def host_context(self) -> HostContext:
         """Return what acts on this host's groups."""
         self.require_host()
+        from gpu_passthrough_plugin.flow import unit_health
         from gpu_passthrough_plugin.flow.context import HostContext
         from gpu_passthrough_plugin.host import sanitise_driver
         from gpu_passthrough_plugin.host.devices import SysfsDevices
@@ -301,6 +302,9 @@ class Context:
                 settings.release.sanitise_driver,
                 settings.release.sanitising,
                 os.path.join(self.state_path, "calls"),
+            ),
+            health=unit_health.configured(
+                os.path.join(self.state_path, "health"), settings
             ),
         )
 

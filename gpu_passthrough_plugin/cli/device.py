@@ -9,6 +9,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import fastpath
 from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
 from gpu_passthrough_plugin.cli.fastpath import hexadecimal
+from gpu_passthrough_plugin.discovery import function_health
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.function import (
@@ -17,6 +18,12 @@ from gpu_passthrough_plugin.model.function import (
     Function,
     PhysicalFunction,
     VirtualFunction,
+)
+from gpu_passthrough_plugin.model.function_health import (
+    NO_LINK,
+    AerCounters,
+    FunctionHealth,
+    maximum_shown,
 )
 from gpu_passthrough_plugin.model.reading import Unknown
 
@@ -49,7 +56,12 @@ class DeviceShow(Shower):
             if function.address == requested:
                 detail = discovery.detail(context.tree, function)
                 name = context.names.function(function)
-                return self.fields(_fields(function, detail, name))
+                health = function_health.health(
+                    context.tree, requested, may_wake=True
+                )
+                return self.fields(
+                    _fields(function, detail, name) | _health(health)
+                )
         raise errors.Refused(
             f"no PCI function {requested}; see 'gpu-passthrough device list'"
         )
@@ -80,6 +92,29 @@ def _fields(
         "SR-IOV": _sriov(detail.sriov),
         "Bridges": detail.bridges,
     }
+
+
+def _health(health: FunctionHealth) -> dict[str, object]:
+    link = health.link
+    return {
+        "Link": None if link == NO_LINK else str(link),
+        "Link Maximum": None
+        if link == NO_LINK
+        else maximum_shown(health.reachable),
+        "Power State": health.power_state,
+        "Runtime Status": health.runtime_status,
+        "Correctable Errors": _errors(health.correctable),
+        "Nonfatal Errors": _errors(health.nonfatal),
+        "Fatal Errors": _errors(health.fatal),
+    }
+
+
+def _errors(counters: AerCounters | Unknown | None) -> object:
+    """Return the total, and each kind that was counted."""
+    if counters is None or isinstance(counters, Unknown):
+        return counters
+    kinds = [f"{kind} {n}" for kind, n in counters.by_kind.items() if n]
+    return (str(counters.total), *kinds)
 
 
 def _bar_bytes(bars: tuple[Bar, ...] | Unknown) -> object:

@@ -17,6 +17,7 @@ from gpu_passthrough_plugin import defaults, errors
 from gpu_passthrough_plugin.cli import output
 from gpu_passthrough_plugin.cli.context import Context
 from gpu_passthrough_plugin.cli.output import say
+from gpu_passthrough_plugin.discovery import function_resets
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.discovery.facts import boot_id as boot_id_of
 from gpu_passthrough_plugin.flow import host_snapshot
@@ -80,7 +81,7 @@ def devices(context: Context) -> Iterator[Row]:
             function.driver,
             function.iommu_group,
             function.numa_node,
-            discovery.reset_methods(tree, function),
+            function_resets.reset_methods(tree, function),
             states[function.address].value,
         )
 

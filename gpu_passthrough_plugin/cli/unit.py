@@ -23,6 +23,8 @@ from gpu_passthrough_plugin.model.reset_family import family
 from gpu_passthrough_plugin.model.unit import Unit, UnitKey, UnitRecord
 
 COLUMNS = ("Unit", "State", "Reason", "Type", "Cordoned")
+CHECK_COLUMNS = ("Step", "Result", "Detail")
+_CHECK_RESULTS = {True: "passed", False: "failed", None: "not reached"}
 
 
 def row(record: UnitRecord, cordoned: Cordons) -> tuple[object, ...]:
@@ -213,3 +215,38 @@ class UnitClear(_UnitCommand):
         key = named_unit(self.context, parsed_args.unit)
         record = inventory.clear(context, key)
         return self.record_fields(record)
+
+
+class UnitCheck(Lister):
+    """Reset a unit that no instance has, and see whether it does as before.
+
+    Binds it to a VFIO driver, resets it, reads its config space, compares
+    link and errors, and returns it to its drivers. A free unit that fails is
+    quarantined. The exit status is 1 if a step fails.
+    """
+
+    column_names = CHECK_COLUMNS
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        add_unit(parser)
+        parser.add_argument(
+            "--clear",
+            action="store_true",
+            help="free a suspect unit that passes",
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from gpu_passthrough_plugin.flow import unit_check
+
+        context = self.context.host_context
+        key = named_unit(self.context, parsed_args.unit)
+        checked = unit_check.check(context, key, clears=parsed_args.clear)
+        self.status = int(not checked.is_passed)
+        return CHECK_COLUMNS, rows(
+            *(
+                (step.name, _CHECK_RESULTS[step.is_passed], step.detail)
+                for step in checked.steps
+            )
+        )

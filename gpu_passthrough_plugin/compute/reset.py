@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from gpu_passthrough_plugin.model.address import Address
-from gpu_passthrough_plugin.model.function import Identity, ResetState
+from gpu_passthrough_plugin.model.function import Identity
+from gpu_passthrough_plugin.model.function_health import NO_LINK, ResetState
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 from gpu_passthrough_plugin.model.reset_family import (
     distrusted,
@@ -252,30 +253,17 @@ def damages(
 ) -> tuple[str, ...]:
     """Return what a reset damaged, a line each; empty for nothing.
 
-    What was not read before or after damages nothing.  A lower speed of a
-    link is no damage: graphics cards lower it while they have nothing to do.
+    What was not read before or after damages nothing.
 
     :param before: of every endpoint, right before its reset.
     :param after: of every endpoint that responds after it.
     """
-    lines = []
-    for address in sorted(before.keys() & after.keys()):
-        was, is_now = before[address], after[address]
-        if _differ(was.bars, is_now.bars):
-            lines.append(
-                f"the BARs of {address} are not as they were before the reset:"
-                " the kernel did not restore its config space"
-            )
-        if (
-            isinstance(was.link_width, int)
-            and isinstance(is_now.link_width, int)
-            and is_now.link_width < was.link_width
-        ):
-            lines.append(
-                f"the link of {address} has {is_now.link_width} lanes after"
-                f" the reset, and had {was.link_width} before"
-            )
-    return tuple(lines)
+    return tuple(
+        f"the BARs of {address} are not as they were before the reset: the"
+        " kernel did not restore its config space"
+        for address in sorted(before.keys() & after.keys())
+        if _differ(before[address].bars, after[address].bars)
+    )
 
 
 def _differ(before: object, after: object) -> bool:
@@ -290,8 +278,9 @@ def links(
 ) -> Iterator[str]:
     """Yield the link of each endpoint that has one, and what it was before."""
     for address in sorted(after):
-        link = after[address].link
-        if link is not None:
-            was = before[address].link if address in before else None
-            change = f" (was {was})" if was and was != link else ""
-            yield f"link of {address}: {link}{change}"
+        link = after[address].health.link
+        if link == NO_LINK:
+            continue
+        was = before[address].health.link if address in before else NO_LINK
+        is_same = str(was) == str(link) or was == NO_LINK
+        yield f"link of {address}: {link}{'' if is_same else f' (was {was})'}"

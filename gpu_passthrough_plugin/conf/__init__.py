@@ -23,6 +23,7 @@ from gpu_passthrough_plugin.conf import (
     guests,
     pci,
     placement,
+    release,
 )
 from gpu_passthrough_plugin.conf.section import (
     Document,
@@ -45,7 +46,7 @@ _OPTS: dict[str, tuple[cfg.Opt, ...]] = {
     coordination.GROUP: coordination.OPTS,
     guests.LIBVIRT_GROUP: guests.LIBVIRT_OPTS,
     guests.HOOK_GROUP: guests.HOOK_OPTS,
-    guests.RELEASE_GROUP: guests.RELEASE_OPTS,
+    release.GROUP: release.OPTS,
     guests.AGENT_GROUP: guests.AGENT_OPTS,
 }
 _SECRET_NAMES = frozenset(
@@ -75,7 +76,7 @@ class Settings:
     coordination: coordination.Coordination
     libvirt: guests.Libvirt
     hook: guests.Hook
-    release: guests.Release
+    release: release.Release
     agent: guests.Agent
 
 
@@ -153,6 +154,6 @@ def _settings(
         coordination=coordination.parse(section(coordination.GROUP)),
         libvirt=guests.parse_libvirt(section(guests.LIBVIRT_GROUP)),
         hook=guests.parse_hook(section(guests.HOOK_GROUP)),
-        release=guests.parse_release(section(guests.RELEASE_GROUP)),
+        release=release.parse(section(release.GROUP)),
         agent=guests.parse_agent(section(guests.AGENT_GROUP)),
     )

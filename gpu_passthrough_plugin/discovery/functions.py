@@ -273,12 +273,6 @@ def is_on_vfio(tree: Tree, function: Function) -> bool | Unknown:
     return driver.replace("-", "_") in drivers
 
 
-def reset_methods(tree: Tree, function: Function) -> tuple[str, ...] | Unknown:
-    """Return the resets that a function can do alone, for a listing."""
-    folder = f"sys/bus/pci/devices/{function.address}"
-    return _words(tree.gather(folder, ("reset_method",))[0][0])
-
-
 def bridges(tree: Tree, function: Function) -> tuple[Address, ...]:
     """Return the bridges above a function, the nearest last."""
     return _bridges(tree, f"sys/bus/pci/devices/{function.address}")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery import (
+    function_health,
     modules,
     recorded_tree,
     redact,
@@ -76,6 +77,7 @@ def _devices(
     listed = functions(recording)
     for function in listed:
         detail(recording, function)
+        function_health.health(recording, function.address, may_wake=True)
         if function.is_bridge:
             port(recording, function.address)
         # For lspci on a replayed host; discovery reads uevent.

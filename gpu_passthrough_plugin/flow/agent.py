@@ -36,6 +36,7 @@ from gpu_passthrough_plugin.flow import (
     inventory,
     lost_hosts,
     release,
+    suspect_units,
 )
 from gpu_passthrough_plugin.flow.context import HostContext, why_busy
 from gpu_passthrough_plugin.flow.recovery import locked_and_recovered
@@ -46,6 +47,7 @@ from gpu_passthrough_plugin.formats.host_devices import (
 )
 from gpu_passthrough_plugin.model import agent_state
 from gpu_passthrough_plugin.model.allocation import Allocation, UnitListing
+from gpu_passthrough_plugin.model.function import Function
 from gpu_passthrough_plugin.model.guest import LibvirtDomain
 from gpu_passthrough_plugin.model.instance import Instance
 from gpu_passthrough_plugin.model.reading import Unknown, Why
@@ -96,14 +98,16 @@ class UnitCache:
     def __init__(self) -> None:
         self._seen: object = None
         self._units: tuple[Unit, ...] = ()
+        self.functions: tuple[Function, ...] = ()
 
     def units(self, context: HostContext) -> tuple[Unit, ...]:
         """Return the units of the assignable groups.
 
         :raises Error: when the host cannot be read.
         """
+        self.functions = discovery.functions(context.tree)
         seen = (
-            discovery.functions(context.tree),
+            self.functions,
             discovery.mediated_devices(context.tree),
             host_facts.facts(context.tree),
             context.policy,
@@ -149,6 +153,10 @@ def run(
             acted |= _repeated(acted, findings)
             break
         acted.update(_acted(context, due))
+    if not is_dry:
+        suspect_units.remember_new(
+            context, observed.listing.records, cache.functions
+        )
     left = {
         finding: Outcome(finding, _untouched(finding))
         for finding in findings
@@ -197,6 +205,7 @@ def observe(
     else:
         domains, guests = answer
         gone = _gone(context, listing, journal, domains)
+    units = _units(context, cache)
     return Observation(
         host=context.host,
         listing=listing,
@@ -204,9 +213,13 @@ def observe(
         ended=frozenset(entry.uuid for entry in context.ended.entries()[0]),
         guests=guests,
         gone=gone,
-        units=_units(context, cache),
+        units=units,
         faults=faults,
         marked=reason if agent_state.is_lost_or_fenced(reason) else "",
+        suspicions=suspect_units.suspects(
+            context, listing.records, cache.functions
+        ),
+        due_checks=suspect_units.due_checks(context, listing.records),
     )
 
 
@@ -288,6 +301,8 @@ def _acted(
     outcomes = {}
     for finding in findings:
         key = finding.act, finding.consumer
+        if finding.act in suspect_units.ACTS:
+            key = finding.act, finding.subject
         if key not in results:
             try:
                 _act(context, finding)
@@ -309,6 +324,8 @@ def _act(context: HostContext, finding: Finding) -> None:
         inventory.publish(context)
     elif finding.act is Act.UNCORDON:
         lost_hosts.offer(context.ledger, context.host)
+    elif finding.act in suspect_units.ACTS:
+        suspect_units.settle(context, finding)
     else:
         with locked_and_recovered(context):
             pass

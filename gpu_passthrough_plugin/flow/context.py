@@ -22,6 +22,7 @@ from gpu_passthrough_plugin.model.sanitising import SanitiseDriver
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
 if TYPE_CHECKING:
+    from gpu_passthrough_plugin.flow.unit_health import HealthChecks
     from gpu_passthrough_plugin.host.devices import Devices
     from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 
@@ -49,6 +50,7 @@ class HostContext:
     :param say: called with a line for each step that is done.
     :param aggregates: the host aggregates that this host is published in.
     :param sanitiser: wipes what a guest left on a unit; None for nothing.
+    :param health: how units are judged; None where none is.
     """
 
     host: str
@@ -66,6 +68,7 @@ class HostContext:
     say: Callable[[str], None]
     aggregates: frozenset[str] = frozenset()
     sanitiser: SanitiseDriver | None = None
+    health: HealthChecks | None = None
 
     def units(self) -> tuple[Unit, ...]:
         """Return the units of this host's assignable groups, read now."""

@@ -11,7 +11,7 @@ from gpu_passthrough_plugin.compute import attachment, bar_space
 from gpu_passthrough_plugin.compute.attachment import GuestSlot
 from gpu_passthrough_plugin.compute.bar_space import HostCpu
 from gpu_passthrough_plugin.discovery import facts, function_bars
-from gpu_passthrough_plugin.flow import host_snapshot
+from gpu_passthrough_plugin.flow import host_snapshot, unit_health
 from gpu_passthrough_plugin.flow.context import (
     HostContext,
     require_current,
@@ -114,6 +114,9 @@ def prepare(
     for rebind in instance.rebinds:
         context.devices.rebind(rebind)
         context.say(_describe(rebind))
+    for unit in units:
+        if unit_health.baseline(context, unit) is None:
+            unit_health.remember(context, unit)
     return instance, records
 
 

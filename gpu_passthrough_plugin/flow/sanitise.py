@@ -16,9 +16,9 @@ from gpu_passthrough_plugin.compute.reset import (
     Neighbour,
     OwnResets,
 )
-from gpu_passthrough_plugin.discovery import function_resets
+from gpu_passthrough_plugin.discovery import function_health, function_resets
 from gpu_passthrough_plugin.discovery import functions as discovery
-from gpu_passthrough_plugin.flow import host_snapshot
+from gpu_passthrough_plugin.flow import host_snapshot, unit_health
 from gpu_passthrough_plugin.flow.context import (
     HostContext,
     require_current,
@@ -30,8 +30,8 @@ from gpu_passthrough_plugin.model.function import (
     VFIO,
     Function,
     Rebind,
-    ResetState,
 )
+from gpu_passthrough_plugin.model.function_health import ResetState
 from gpu_passthrough_plugin.model.instance import NamedInstance
 from gpu_passthrough_plugin.model.sanitising import SanitiseTarget
 from gpu_passthrough_plugin.model.unit import Unit
@@ -44,10 +44,12 @@ class Cleaning(NamedTuple):
 
     :param faults: why it is not clean, a line each; empty if it is.
     :param evidence: what was done to it, and what it shows after that.
+    :param suspicions: why it may be about to fail although it is clean.
     """
 
     faults: tuple[str, ...]
     evidence: tuple[str, ...] = ()
+    suspicions: tuple[str, ...] = ()
 
 
 _NOT_SANITISED = "not sanitised: [release] sanitise_driver is not set"
@@ -71,7 +73,7 @@ def sanitise(
         return cleaning
     evidence = cleaning.evidence
     if context.sanitiser is None:
-        return Cleaning((), (*evidence, _NOT_SANITISED))
+        return cleaning._replace(evidence=(*evidence, _NOT_SANITISED))
     start_s = time.monotonic()
     try:
         context.sanitiser.sanitise(_target(context, unit, consumer))
@@ -81,7 +83,11 @@ def sanitise(
     line = f"sanitised by {context.sanitiser.title} in {took_s:.0f} s"
     context.say(line)
     again = reset(context, unit, ours)
-    return Cleaning(again.faults, (line, *again.evidence))
+    return Cleaning(
+        again.faults,
+        (line, *again.evidence),
+        tuple(dict.fromkeys((*cleaning.suspicions, *again.suspicions))),
+    )
 
 
 def _target(
@@ -112,31 +118,56 @@ def _previous(context: HostContext, unit: Unit, uuid: str) -> str:
 
 
 def reset(
-    context: HostContext, unit: Unit, ours: Mapping[Address, Unit]
+    context: HostContext,
+    unit: Unit,
+    ours: Mapping[Address, Unit],
+    *,
+    counts_from_now: bool = False,
 ) -> Cleaning:
     """Reset a unit, and check it; return whether it is clean.
 
     :param ours: functions of units that the same consumer gives back now.
+    :param counts_from_now: whether errors that its functions reported before
+        are no evidence.
     """
-    failures = _bind_to_vfio(context, unit)
+    failures = bind_to_vfio(context, unit)
     if failures:
         return Cleaning(check_clean(context, unit, tuple(failures)))
     before = _states(context, unit)
+    recorded = unit_health.baseline(context, unit)
+    good = unit_health.held_against(
+        recorded,
+        {address: state.health for address, state in before.items()},
+        counts_from_now=counts_from_now,
+    )
     done: list[str] = []
-    for bus in _plan(context, unit, ours):
+    buses = _plan(context, unit, ours)
+    for bus in buses:
         failures += _reset_bus(context, bus, done)
     failures += resets.losses(unit)
     faults = check_clean(
         context, unit, tuple(failures), timeout_s=context.reset_timeout_s
     )
-    after = _states(context, unit)
-    damages = resets.damages(before, after)
-    return Cleaning((*faults, *damages), (*done, *resets.links(before, after)))
+    healths = unit_health.settled(context, unit, good)
+    after = {
+        address: state._replace(health=healths[address])
+        for address, state in _states(context, unit).items()
+    }
+    return Cleaning(
+        (*faults, *resets.damages(before, after)),
+        (*done, *resets.links(before, after)),
+        unit_health.suspicions(
+            context,
+            good,
+            healths,
+            is_retrained=any(f"{bus.hot}: OK" in done for bus in buses),
+        ),
+    )
 
 
 def _states(context: HostContext, unit: Unit) -> dict[Address, ResetState]:
     return {
-        f.address: function_resets.state(context.tree, f.address)
+        f.address: function_health.state(context.tree, f.address)
         for f in unit.functions
     }
 
@@ -157,7 +188,7 @@ def _plan(
         dataclasses.replace(unit, iommu_group=number),
         {
             f.address: OwnResets(
-                discovery.reset_methods(tree, f),
+                function_resets.reset_methods(tree, f),
                 function_resets.has_reset(tree, f.address),
             )
             for f in members
@@ -259,7 +290,7 @@ def check_clean(
         time.sleep(_POLL_S)
 
 
-def _bind_to_vfio(context: HostContext, unit: Unit) -> list[str]:
+def bind_to_vfio(context: HostContext, unit: Unit) -> list[str]:
     """Bind functions to vfio-pci, which resets need; return what failed.
 
     A function that another VFIO driver has stays on it.  After a restart of

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.compute import assignment
-from gpu_passthrough_plugin.flow import definitions, host_snapshot, quarantine
+from gpu_passthrough_plugin.flow import (
+    definitions,
+    host_snapshot,
+    quarantine,
+    unit_health,
+)
 from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.flow.guest_functions import (
     functions,
@@ -26,7 +31,12 @@ from gpu_passthrough_plugin.model.instance import (
     NamedInstance,
     Phase,
 )
-from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
+from gpu_passthrough_plugin.model.unit import (
+    State,
+    Unit,
+    UnitRecord,
+    suspect_reason,
+)
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.host.hypervisor import Hypervisor
@@ -200,17 +210,29 @@ def _clean(
 ) -> tuple[Instance, list[str]]:
     """Reset, check and free a unit; return what was done."""
     done: list[str] = []
-    faults, evidence = _reset_and_check(context, instance, record.unit)
+    cleaning = _reset_and_check(context, instance, record.unit)
+    faults = why_quarantined(cleaning)
     if not faults:
         instance = _record_clean(context, instance, record.unit)
+        unit_health.remember(context, record.unit)
         if restores_drivers:
-            restored, faults = _restore_drivers(context, instance, record.unit)
+            restored, faults = restore_drivers(context, instance, record.unit)
             done += restored
     if faults:
         done += quarantine.put(context, instance, record, "; ".join(faults))
     else:
-        done += _free(context, instance, record, "; ".join(evidence))
+        done += _free(context, instance, record, "; ".join(cleaning.evidence))
     return instance, done
+
+
+def why_quarantined(cleaning: Cleaning) -> tuple[str, ...]:
+    """Return why a unit is not freed, or empty; the first line says so.
+
+    What is not clean counts for more than what is only suspect.
+    """
+    if cleaning.faults or not cleaning.suspicions:
+        return cleaning.faults
+    return (suspect_reason(cleaning.suspicions),)
 
 
 def _stop_own(
@@ -296,7 +318,7 @@ def _reset_and_check(
     return sanitise(context, unit, ours, consumer)
 
 
-def _restore_drivers(
+def restore_drivers(
     context: HostContext, instance: Instance, unit: Unit
 ) -> tuple[list[str], tuple[str, ...]]:
     """Return functions to the drivers that they had.
@@ -330,13 +352,17 @@ def _restore_drivers(
 def restore(context: HostContext, unit: Unit) -> None:
     """Return a quarantined unit to the drivers that it had.
 
+    It is known to be good, or somebody says so: it is held against what it
+    is now from here on.
+
     :raises Refused: when a driver does not bind its function.
     """
+    unit_health.remember(context, unit)
     instance = context.journal.read(quarantine.journal_uuid(unit))
     if instance is None:
         return
     if context.restores_drivers:
-        _, faults = _restore_drivers(context, instance, unit)
+        _, faults = restore_drivers(context, instance, unit)
         if faults:
             raise errors.Refused("; ".join(faults))
     context.journal.remove(instance.uuid)
@@ -358,7 +384,9 @@ def clean(context: HostContext, unit: Unit) -> tuple[str, ...]:
     if context.journal.read(entry.uuid) is None:
         context.journal.write(entry)
     # Nova has deleted the instance: no one knows its name any more.
-    faults = sanitise(context, unit, {}, NamedInstance("", "")).faults
+    faults = why_quarantined(
+        sanitise(context, unit, {}, NamedInstance("", ""))
+    )
     if not faults:
         restore(context, unit)
     return faults

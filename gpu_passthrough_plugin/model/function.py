@@ -187,31 +187,6 @@ class Identity(NamedTuple):
     product_id: int
 
 
-class ResetState(NamedTuple):
-    """What a reset must leave as it was.
-
-    :param bars: the six base address registers, as config space has them.
-    :param link_speed: such as ``16.0 GT/s``; None for no PCI Express link.
-    :param link_width: lanes; None for no PCI Express link.
-    """
-
-    bars: tuple[int, ...] | Unknown
-    link_speed: str | Unknown | None
-    link_width: int | Unknown | None
-
-    @property
-    def link(self) -> str | None:
-        """Speed and width, for people; None for no link."""
-        if self.link_width is None:
-            return None
-        speed, width = self.link_speed, f"x{self.link_width}"
-        if isinstance(speed, Unknown):
-            speed = "unknown speed"
-        if isinstance(self.link_width, Unknown):
-            width = "unknown width"
-        return f"{speed} {width}"
-
-
 class Binding(NamedTuple):
     """The driver of a function, and the only one that may bind it.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from gpu_passthrough_plugin.model import resource_class
@@ -55,6 +56,40 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     # To itself: for another reason.
     State.QUARANTINED: frozenset({State.FREE, State.QUARANTINED}),
 }
+
+
+_SUSPECT = "suspect: "
+_CHECK_FAILED = "; check failed: "
+CHECK_PASSED = "check passed"
+"""What the reason begins with of the event that frees a unit so."""
+
+
+def suspect_reason(evidence: Iterable[str]) -> str:
+    """Return the reason of a quarantine of a unit that is clean, but suspect.
+
+    A suspect unit is a quarantined one whose reason begins so: it has no
+    state of its own.
+    """
+    return f"{_SUSPECT}{'; '.join(evidence)}"
+
+
+def is_suspect_reason(reason: str) -> bool:
+    """Return whether a quarantine has it because a unit is suspect."""
+    return reason.startswith(_SUSPECT)
+
+
+def failed_check_reason(reason: str, failure: str) -> str:
+    """Return the reason of a suspect unit whose check failed.
+
+    :param reason: that it has; empty where it was free.
+    """
+    first = reason.partition(_CHECK_FAILED)[0] or suspect_reason(("checked",))
+    return f"{first}{_CHECK_FAILED}{failure}"
+
+
+def is_failed_check(reason: str) -> bool:
+    """Return whether a check failed that was to lift a quarantine."""
+    return _CHECK_FAILED in reason
 
 
 class UnitKey(NamedTuple):
@@ -136,6 +171,12 @@ class UnitRecord:
         A cordon of its host does not count here.
         """
         return self.state is State.FREE and not self.is_missing
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it is quarantined because its health is in doubt."""
+        is_quarantined = self.state is State.QUARANTINED
+        return is_quarantined and is_suspect_reason(self.reason)
 
     def moved(
         self, state: State, generation: int, reason: str = ""

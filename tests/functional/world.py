@@ -19,10 +19,13 @@ from gpu_passthrough_plugin.allocation.driver import (
     LedgerSettings,
 )
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
+from gpu_passthrough_plugin.compute.health import HealthLimits
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.flow.context import HostContext
+from gpu_passthrough_plugin.flow.unit_health import HealthChecks
 from gpu_passthrough_plugin.formats import domain_xml, nova_alias
 from gpu_passthrough_plugin.host.ended_guests import EndedGuests
+from gpu_passthrough_plugin.host.health_baselines import HealthBaselines
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.host.locks import HostLock
@@ -132,6 +135,9 @@ class World:
             reset_timeout_s=0,
             restores_drivers=True,
             say=self.said.append,
+            health=HealthChecks(
+                HealthBaselines(str(self.folder / "health")), HealthLimits()
+            ),
         )
 
     def lock(self) -> AbstractContextManager[None]:

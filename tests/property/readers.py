@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from gpu_passthrough_plugin.formats import (
+    aer_counters,
     chroot_path,
     device_ids,
     domain_xml,
@@ -65,6 +66,7 @@ PIECES = (
     "amdgpu: ", "arm-smmu ", "NVRM: ", "pciehp: Slot(", "habanalabs", "BAR 1",
     'ATTR{remove}="1"', 'ATTR{class}=="0x03*", ', "A" * 64, "Request device [",
     "fault ", "search ", "--fs-uuid ", "SXid ", "iommu", "[drm] ",
+    "RxErr 1\n", "TOTAL_ERR_COR 0\n",
 )  # fmt: skip
 
 
@@ -107,6 +109,7 @@ def words(text: str) -> tuple[str, ...]:
 
 # By module, so that a new one is missed by the test below.
 READERS: dict[str, tuple[Callable[[str], object], ...]] = {
+    "aer_counters": (lambda text: aer_counters.parse(encoded(text)),),
     "chroot_path": (walked, lambda text: chroot_path.link_target("a/b", text)),
     "device_ids": (device_ids.parse,),
     "domain_xml": (lambda text: domain_xml.parse(encoded(text), "x"),),

@@ -14,7 +14,13 @@ from gpu_passthrough_plugin.compute.reset import (
     OwnResets,
 )
 from gpu_passthrough_plugin.model import address
-from gpu_passthrough_plugin.model.function import Identity, ResetState
+from gpu_passthrough_plugin.model.function import Identity
+from gpu_passthrough_plugin.model.function_health import (
+    NO_LINK,
+    FunctionHealth,
+    Link,
+    ResetState,
+)
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown, Why
 from gpu_passthrough_plugin.model.unit import Unit
 from tests.golden import assert_golden, sections
@@ -24,6 +30,7 @@ CARD = dataclasses.replace(unit("06:00.0*", "06:00.1"), iommu_group=18)
 GPU = address.parse("06:00.0")
 AUDIO = address.parse("06:00.1")
 ITSELF = Identity(0x10DE, 0x1430)
+FAST = Link(16.0, 16)
 LOST = Unknown(Why.UNREADABLE, "Permission denied")
 
 
@@ -155,38 +162,38 @@ def test_cards_side_by_side_on_a_bus_share_its_reset() -> None:
 
 def state(
     bars: tuple[int, ...] | Unknown = (0xF000_0000, 0, 0, 0, 0, 0),
-    speed: str | Unknown | None = "16.0 GT/s",
-    width: int | Unknown | None = 16,
+    link: Link = FAST,
 ) -> ResetState:
-    return ResetState(bars, speed, width)
+    health = FunctionHealth(link, None, "D0", None, False, None, None, None)
+    return ResetState(bars, health)
 
 
 def test_what_a_reset_damaged() -> None:
-    before = {GPU: state(), AUDIO: state(speed=None, width=None)}
+    before = {GPU: state(), AUDIO: state(link=NO_LINK)}
     assert reset.damages(before, before) == ()
     (line,) = reset.damages(before, before | {GPU: state((0,) * 6)})
     assert str(GPU) in line and "BARs" in line
-    (line,) = reset.damages(before, before | {GPU: state(width=8)})
-    assert "8 lanes" in line and "16" in line
 
 
-def test_what_was_not_read_and_a_slower_link_are_no_damage() -> None:
-    """NVIDIA's cards lower the speed of their link while they are idle."""
+def test_what_was_not_read_is_no_damage() -> None:
     before = {GPU: state()}
-    for after in (
-        state(LOST, LOST, LOST),
-        state(speed="2.5 GT/s"),
-        state(speed=None, width=None),
-    ):
-        assert reset.damages(before, {GPU: after}) == ()
-        assert reset.damages({GPU: after}, before) == ()
+    assert reset.damages(before, {GPU: state(LOST)}) == ()
+    assert reset.damages({GPU: state(LOST)}, before) == ()
     assert reset.damages(before, {}) == ()
-    assert list(reset.links(before, {GPU: state(speed="2.5 GT/s")})) == [
+
+
+def test_the_links_before_and_after() -> None:
+    before = {GPU: state()}
+    assert list(reset.links(before, {GPU: state(link=Link(2.5, 16))})) == [
         f"link of {GPU}: 2.5 GT/s x16 (was 16.0 GT/s x16)"
     ]
-    assert list(reset.links({}, {GPU: state(speed=LOST, width=LOST)})) == [
+    assert list(reset.links(before, before)) == [
+        f"link of {GPU}: 16.0 GT/s x16"
+    ]
+    assert list(reset.links({}, {GPU: state(link=Link(LOST, LOST))})) == [
         f"link of {GPU}: unknown speed unknown width"
     ]
+    assert list(reset.links(before, {GPU: state(link=NO_LINK)})) == []
 
 
 def faults(
@@ -259,7 +266,7 @@ def test_golden() -> None:
             ],
             "refused": [refused.refusal],
             "damaged": reset.damages(
-                {GPU: state()}, {GPU: state((0,) * 6, width=8)}
+                {GPU: state()}, {GPU: state((0,) * 6)}
             ),
             "not clean": [
                 *faults(dead), *faults(other), *faults(MISSING),

@@ -12,9 +12,10 @@ from gpu_passthrough_plugin.conf.coordination import Coordination
 from gpu_passthrough_plugin.conf.database import Database
 from gpu_passthrough_plugin.conf.discovery import Discovery
 from gpu_passthrough_plugin.conf.enablement import Enablement
-from gpu_passthrough_plugin.conf.guests import Hook, Libvirt, Release
+from gpu_passthrough_plugin.conf.guests import Hook, Libvirt
 from gpu_passthrough_plugin.conf.pci import Pci
 from gpu_passthrough_plugin.conf.placement import Placement
+from gpu_passthrough_plugin.conf.release import Release
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.hook import HookMode
 from gpu_passthrough_plugin.model.sanitising import SanitiseSettings

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 
 from gpu_passthrough_plugin.discovery import (
+    function_health,
     function_resets,
 )
 from gpu_passthrough_plugin.discovery import (
     functions as discovery,
 )
 from gpu_passthrough_plugin.model import address
+from gpu_passthrough_plugin.model.function_health import NO_LINK
 from gpu_passthrough_plugin.model.reading import Unknown
 from tests.trees.host import Host
 
@@ -40,17 +42,18 @@ def card(**more: str) -> Host:
 )
 def test_a_link(speed: str, width: str, link: str) -> None:
     host = card(current_link_speed=speed, current_link_width=width)
-    assert function_resets.state(host.tree(), GPU).link == link
+    health = function_health.state(host.tree(), GPU).health
+    assert str(health.link) == link
 
 
 def test_a_function_without_a_link_and_one_that_is_gone() -> None:
-    state = function_resets.state(card().tree(), GPU)
-    assert (state.link, state.link_speed, state.link_width) == (None,) * 3
+    state = function_health.state(card().tree(), GPU)
+    assert state.health.link == NO_LINK
     assert isinstance(state.bars, tuple) and len(state.bars) == 6
-    gone = function_resets.state(card().tree(), address.parse("08:00.0"))
+    gone = function_health.state(card().tree(), address.parse("08:00.0"))
     assert isinstance(gone.bars, Unknown)
     cut = card(config="short")
-    assert isinstance(function_resets.state(cut.tree(), GPU).bars, Unknown)
+    assert isinstance(function_health.state(cut.tree(), GPU).bars, Unknown)
 
 
 def test_whether_a_function_and_its_kernel_have_resets() -> None:
