@@ -30,6 +30,7 @@ class Case(enum.StrEnum):
     KERNEL = "kernel"
     HOST = "host"
     HOST_LOST = "host-lost"
+    FENCED = "fenced"
 
 
 class Act(enum.StrEnum):
@@ -45,6 +46,10 @@ class Act(enum.StrEnum):
     """Quarantine units of which a running guest has no function."""
     PUBLISH = "publish"
     """Make the ledger's inventory what the host shows."""
+    CLEAN = "clean"
+    """Reset and check a unit that was given up when its host was fenced."""
+    FORGET = "forget"
+    """Drop an instance from the journal that was given up with its units."""
     UNCORDON = "uncordon"
     """Offer a host again that was marked as lost."""
     SUSPECT = "suspect"

@@ -17,7 +17,10 @@ from typing import NamedTuple
 
 from gpu_passthrough_plugin.agent.finding import Act, Case, Finding
 from gpu_passthrough_plugin.agent.observation import Observation
+from gpu_passthrough_plugin.model.agent_state import FENCED, is_fenced
 from gpu_passthrough_plugin.model.allocation import HostRecord
+from gpu_passthrough_plugin.model.instance import Phase
+from gpu_passthrough_plugin.model.reading import Unknown
 
 _MIN_WITHHELD = 2
 # What is not known, or not as the ledger has it, while one of these is found.
@@ -114,6 +117,68 @@ def judge(
     if lost and is_most:
         return Judgement(watch, withheld=tuple(sorted(away)))
     return Judgement(watch, lost)
+
+
+def fenced(observed: Observation) -> Iterator[Finding]:
+    """Yield what was given up when this host was fenced.
+
+    What a guest runs with in spite of it waits for a person: that is found
+    otherwise.
+    """
+    if isinstance(observed.guests, Unknown):
+        return
+    for uuid in sorted(given_up(observed)):
+        yield Finding(
+            Case.FENCED,
+            uuid,
+            "its units were given up when this host was fenced, and it does"
+            " not run here",
+            Act.FORGET,
+            consumer=uuid,
+        )
+    taken = {
+        address
+        for guest in observed.guests
+        if guest.host_functions is not None
+        for address in guest.host_functions.addresses
+    }
+    for record in observed.listing.records:
+        unit = record.unit
+        if is_fenced(record) and taken.isdisjoint(
+            function.address for function in unit.functions
+        ):
+            yield Finding(
+                Case.FENCED,
+                str(unit.key),
+                record.reason,
+                Act.CLEAN,
+                units=(unit.key,),
+            )
+
+
+def given_up(observed: Observation) -> frozenset[str]:
+    """Return the instances of the journal that were given up.
+
+    They hold nothing, are in the middle of nothing, and do not run.
+    """
+    guests = observed.guests
+    running = () if isinstance(guests, Unknown) else guests
+    kept = {guest.uuid for guest in running}
+    kept |= {r.consumer or "" for r in observed.listing.records}
+    functions = {
+        function.address
+        for record in observed.listing.records
+        if is_fenced(record)
+        for function in record.unit.functions
+    }
+    is_marked = observed.marked.startswith(FENCED)
+    return frozenset(
+        instance.uuid
+        for instance in observed.instances
+        if instance.phase in (Phase.ACTIVE, Phase.ATTACHED)
+        and instance.uuid not in kept
+        and (is_marked or not functions.isdisjoint(instance.functions))
+    )
 
 
 def returned(

@@ -10,7 +10,11 @@ from collections.abc import Iterable, Iterator
 
 from gpu_passthrough_plugin.agent import running_guests
 from gpu_passthrough_plugin.agent.finding import Act, Case, Finding
-from gpu_passthrough_plugin.agent.host_watch import returned
+from gpu_passthrough_plugin.agent.host_watch import (
+    fenced,
+    given_up,
+    returned,
+)
 from gpu_passthrough_plugin.agent.observation import Observation
 from gpu_passthrough_plugin.agent.suspect_units import suspects
 from gpu_passthrough_plugin.model.address import Address
@@ -35,15 +39,19 @@ def reconcile(observed: Observation) -> tuple[Finding, ...]:
     """
     recorded = [*running_guests.findings(observed)]
     named = {f.consumer for f in recorded if f.act is Act.RECORD}
+    named |= given_up(observed)
+    given = [*fenced(observed)]
+    checked = {finding.subject for finding in given}
     findings = [
         *recorded,
+        *given,
         *(f for f in _lost(observed) if f.consumer not in named),
         *_interrupted(observed),
         *_ended(observed),
         *_gone(observed),
         *_claims(observed),
         *_inventory(observed),
-        *_records(observed),
+        *(f for f in _records(observed) if f.subject not in checked),
         *suspects(observed),
         *_host(observed),
     ]

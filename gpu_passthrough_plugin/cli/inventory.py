@@ -41,6 +41,7 @@ NO_UNITS = (
 )
 HOSTS = ("Host", "Generation", "Status", "Reason", "Aggregates")
 HOSTS_AND_AGENTS = (*HOSTS, "Agent")
+GIVEN_UP = ("Unit", "Was", "State", "Consumer")
 
 
 Cordons = Mapping[str, str]
@@ -228,6 +229,60 @@ class InventoryUncordon(_HostCommand):
             self.context.changed_ledger, parsed_args.host
         )
         return self.fields(dict(zip(HOSTS, host_row(record), strict=True)))
+
+
+class InventoryFence(Lister):
+    """Say that a lost host is powered off, and give up what its guests have.
+
+    Claims of which no guest was started are freed. Everything else is
+    quarantined, because nothing was reset; the agent of the host checks and
+    frees it when the host is back. It can be repeated.
+    """
+
+    column_names = GIVEN_UP
+    empty = "The host holds no units."
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "host",
+            metavar="HOST",
+            help="name of the host, as in 'inventory hosts'",
+        )
+        parser.add_argument(
+            "--powered-off",
+            action="store_true",
+            help="you know that the host is off; needed where no agent marked"
+            " it as lost",
+        )
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from gpu_passthrough_plugin.flow import fence
+        from gpu_passthrough_plugin.host import actor
+
+        context, host = self.context, parsed_args.host
+        ledger, own_host = context.changed_ledger, context.settings.host
+        fence.require_fenceable(
+            ledger.host(host),
+            host,
+            own_host,
+            agent_group.members(context),
+            is_powered_off=parsed_args.powered_off,
+        )
+        by = actor.current("inventory fence", own_host).user or "the operator"
+        given_up = fence.fence(ledger, host, f"{by} on {own_host}", say)
+        return GIVEN_UP, rows(
+            *(
+                (
+                    str(unit.after.unit.key),
+                    str(unit.before.state),
+                    str(unit.after.state),
+                    unit.before.consumer,
+                )
+                for unit in given_up
+            )
+        )
 
 
 class DbSync(Command):

@@ -32,6 +32,7 @@ from gpu_passthrough_plugin.compute.instances import ObservedInstances
 from gpu_passthrough_plugin.discovery import facts as host_facts
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.flow import (
+    fence,
     instance_sources,
     inventory,
     lost_hosts,
@@ -297,12 +298,10 @@ def _acted(
     context: HostContext, findings: Iterable[Finding]
 ) -> dict[Finding, Outcome]:
     """Act on findings, in their order: each act once, whatever it is for."""
-    results: dict[tuple[Act, str], tuple[Result, str]] = {}
+    results: dict[tuple[object, ...], tuple[Result, str]] = {}
     outcomes = {}
     for finding in findings:
-        key = finding.act, finding.consumer
-        if finding.act in suspect_units.ACTS:
-            key = finding.act, finding.subject
+        key = finding.act, finding.consumer or finding.units
         if key not in results:
             try:
                 _act(context, finding)
@@ -322,6 +321,10 @@ def _act(context: HostContext, finding: Finding) -> None:
         release.release_if_gone(context, finding.consumer)
     elif finding.act is Act.PUBLISH:
         inventory.publish(context)
+    elif finding.act is Act.CLEAN:
+        fence.clean(context, finding.units)
+    elif finding.act is Act.FORGET:
+        fence.forget(context, finding.consumer)
     elif finding.act is Act.UNCORDON:
         lost_hosts.offer(context.ledger, context.host)
     elif finding.act in suspect_units.ACTS:

@@ -25,13 +25,15 @@ from gpu_passthrough_plugin.flow.guest_functions import (
 )
 from gpu_passthrough_plugin.flow.teardown import give_back, quarantine_unused
 from gpu_passthrough_plugin.host.ended_guests import EndedGuest
+from gpu_passthrough_plugin.model import agent_state
+from gpu_passthrough_plugin.model.agent_state import FENCED
 from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
 from gpu_passthrough_plugin.model.instance import (
     INTERRUPTED,
     Instance,
     Phase,
 )
-from gpu_passthrough_plugin.model.unit import State
+from gpu_passthrough_plugin.model.unit import State, UnitRecord
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.host.hypervisor import Hypervisor
@@ -205,7 +207,10 @@ def _require_same_host(
         return
     # Only this host's units, and only these consumers: what other hosts wrote
     # must not keep this one from its work.
-    here = {record.consumer for record in context.records()}
+    records = context.records()
+    here = {record.consumer for record in records}
+    if bound <= here or _is_fenced(context, records):
+        return
     for uuid in sorted(bound - here):
         try:
             allocation = context.ledger.allocation(uuid)
@@ -217,6 +222,14 @@ def _require_same_host(
                 f" {allocation.host} in the ledger; if this host was renamed,"
                 f" set [DEFAULT] host = {allocation.host}"
             )
+
+
+def _is_fenced(context: HostContext, records: Collection[UnitRecord]) -> bool:
+    """Return whether this host was fenced: its instances may be elsewhere."""
+    if any(map(agent_state.is_fenced, records)):
+        return True
+    host = context.ledger.host(context.host)
+    return host is not None and host.reason.startswith(FENCED)
 
 
 def _recover(

@@ -10,6 +10,7 @@ import enum
 from collections.abc import Collection
 
 from gpu_passthrough_plugin.model.allocation import HostRecord
+from gpu_passthrough_plugin.model.unit import State, UnitRecord
 
 LOST = "lost: "
 FENCED = "fenced: "
@@ -30,6 +31,15 @@ def has_groups(backend_url: str) -> bool:
 def is_lost_or_fenced(reason: str) -> bool:
     """Return whether a cordon's reason is of a lost or fenced host."""
     return reason.startswith((LOST, FENCED))
+
+
+def is_fenced(record: UnitRecord) -> bool:
+    """Return whether a unit was given up when its host was fenced.
+
+    Nothing is known of what its guest left on it.
+    """
+    is_quarantined = record.state is State.QUARANTINED
+    return is_quarantined and record.reason.startswith(FENCED)
 
 
 class AgentState(enum.StrEnum):

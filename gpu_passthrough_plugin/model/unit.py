@@ -24,7 +24,8 @@ class State(enum.StrEnum):
 
     free → claimed → preparing → active → releasing → sanitising → free,
     or → quarantined, which an operator ends.  For a guest that others start
-    the unit goes from claimed to active, because libvirt prepares it.
+    the unit goes from claimed to active, because libvirt prepares it.  What a
+    host had that was powered off is quarantined from any state.
     """
 
     FREE = "free"
@@ -46,9 +47,11 @@ class State(enum.StrEnum):
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.FREE: frozenset({State.CLAIMED, State.QUARANTINED}),
     State.CLAIMED: frozenset({State.PREPARING, State.ACTIVE, State.FREE}),
-    State.PREPARING: frozenset({State.ACTIVE, State.RELEASING}),
-    State.ACTIVE: frozenset({State.RELEASING}),
-    State.RELEASING: frozenset({State.SANITISING}),
+    State.PREPARING: frozenset(
+        {State.ACTIVE, State.RELEASING, State.QUARANTINED}
+    ),
+    State.ACTIVE: frozenset({State.RELEASING, State.QUARANTINED}),
+    State.RELEASING: frozenset({State.SANITISING, State.QUARANTINED}),
     # Back to ``claimed``: a boot failed, and the claim was there before.
     State.SANITISING: frozenset(
         {State.FREE, State.QUARANTINED, State.CLAIMED}

@@ -26,6 +26,7 @@ from gpu_passthrough_plugin.cli import agent_group
 from gpu_passthrough_plugin.cli.agent_group import AgentGroup
 from gpu_passthrough_plugin.flow import inventory
 from gpu_passthrough_plugin.model.event import EventQuery
+from gpu_passthrough_plugin.model.unit import State
 from tests.functional.agent_nodes import (
     LEASE_S,
     LOST_AFTER_S,
@@ -59,19 +60,22 @@ def server(request: pytest.FixtureRequest) -> Iterator[Backend]:
         yield started
 
 
-def states(fleet: Nodes, asked: str = "a") -> dict[str, str]:
-    """What ``inventory hosts`` shows of the agents."""
+def command(
+    fleet: Nodes, *words: str, asked: str = "a"
+) -> subprocess.CompletedProcess[str]:
     config = str(fleet.hosts[asked].config)
-    done = subprocess.run(
-        [
-            *(sys.executable, "-c", COMMAND, "--config-file", config),
-            *("inventory", "hosts", "-f", "json"),
-        ],
-        stdout=subprocess.PIPE,
+    return subprocess.run(
+        [sys.executable, "-c", COMMAND, "--config-file", config, *words],
+        capture_output=True,
         text=True,
-        check=True,
+        check=False,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
+
+
+def states(fleet: Nodes) -> dict[str, str]:
+    """What ``inventory hosts`` shows of the agents."""
+    done = command(fleet, "inventory", "hosts", "-f", "json")
     return {row["Host"]: row["Agent"] for row in json.loads(done.stdout)}
 
 
@@ -137,6 +141,40 @@ def test_a_backend_that_restarts_is_no_lost_host(
         assert fleet.lost() == ""
         fleet.hosts["b"].end()
         eventually(fleet.lost, "b")
+
+
+def test_a_lost_host_is_fenced(redis_server: Redis, tmp_path: Path) -> None:
+    with nodes(tmp_path, url_of(redis_server, LEASE_S), "abc") as fleet:
+        (held,) = fleet.ledger.claim(request("gpu:1"), A, host="c").units
+        held = fleet.ledger.move(held, State.ACTIVE)
+        fleet.start("abc")
+        fence = "inventory", "fence"
+        refusals = {
+            "c": "the agent of c answers",
+            "a": "a is this host",
+            "x": "no host x",
+        }
+        for host, refusal in refusals.items():
+            done = command(fleet, *fence, host, "--powered-off")
+            assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+            assert refusal in done.stderr
+        assert fleet.ledger.unit(held.unit.key) == held
+        fleet.hosts["c"].end()
+        eventually(fleet.lost, "c")
+        done = command(fleet, *fence, "c", "-f", "json")
+        (row,) = json.loads(done.stdout)
+        assert row == {
+            "Unit": str(held.unit.key),
+            "Was": "active",
+            "State": "quarantined",
+            "Consumer": A,
+        }
+        assert states(fleet)["c"] == "fenced"
+        assert fleet.record("c").reason.startswith("fenced: by ")
+        assert fleet.ledger.claim(request("gpu:1"), A).host != "c"
+        # To repeat it does nothing.
+        again = command(fleet, *fence, "c", "-f", "json")
+        assert (again.returncode, again.stdout) == (0, "[]\n")
 
 
 def test_most_hosts_at_once_are_not_lost(
