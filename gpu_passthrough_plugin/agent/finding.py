@@ -26,6 +26,7 @@ class Case(enum.StrEnum):
     QUARANTINED = "quarantined"
     SUSPECT = "suspect"
     MALFORMED = "malformed"
+    ONE_TIME_USE = "one-time-use"
     LIBVIRT = "libvirt"
     KERNEL = "kernel"
     HOST = "host"
@@ -56,6 +57,8 @@ class Act(enum.StrEnum):
     """Quarantine a free unit that is suspect."""
     CHECK = "check"
     """Check a suspect unit, and free it if it passes."""
+    RECYCLE = "recycle"
+    """Clean devices that Nova used once, and give them back."""
     NONE = "none"
     """Nothing: it is no fault, or waits for a person."""
 

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from gpu_passthrough_plugin.cli import agent_group
-from gpu_passthrough_plugin.cli.agent_service import detail, host_faults
+from gpu_passthrough_plugin.cli import agent_group, agent_service
+from gpu_passthrough_plugin.cli.agent_service import detail
 from gpu_passthrough_plugin.cli.command import Lister, add_dry_run, rows
 
 if TYPE_CHECKING:
@@ -56,15 +56,20 @@ class AgentReconcile(Lister):
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         from gpu_passthrough_plugin.flow import agent
 
-        outcomes = agent.run(
-            self.context.host_context,
-            agent.UnitCache(),
-            host_faults,
-            is_dry=parsed_args.dry_run,
-            is_away=lambda: agent_group.is_away(
-                self.context, self.context.settings.host
-            ),
-        )
-        if any(outcome.waits_for_person for outcome in outcomes):
+        recycling = agent_service.RecyclingCache().recycling(self.context)
+        try:
+            results = agent_service.outcomes(
+                self.context,
+                agent.UnitCache(),
+                recycling,
+                is_dry=parsed_args.dry_run,
+                is_away=lambda: agent_group.is_away(
+                    self.context, self.context.settings.host
+                ),
+            )
+        finally:
+            if recycling is not None:
+                recycling.close()
+        if any(outcome.waits_for_person for outcome in results):
             self.status = 1
-        return COLUMNS, outcome_rows(outcomes)
+        return COLUMNS, outcome_rows(results)

@@ -31,6 +31,7 @@ from gpu_passthrough_plugin.model.hook import AGENT_SOCKET
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.flow.agent import Outcome, UnitCache
+    from gpu_passthrough_plugin.flow.agent_recycle import Recycling
     from gpu_passthrough_plugin.host.agent_loop import Due
 
 PROGRAM = "gpu-passthrough-agent"
@@ -67,6 +68,51 @@ def detail(outcome: Outcome) -> str:
     return "; ".join(text for text in texts if text)
 
 
+class RecyclingCache:
+    """What recycles, with its connections, while the options stay."""
+
+    def __init__(self) -> None:
+        self._options: object = None
+        self._recycling: Recycling | None = None
+
+    def recycling(self, context: Context) -> Recycling | None:
+        """Return what recycles by the configuration; None for nothing."""
+        settings = context.settings
+        options = settings.agent, settings.placement, settings.host
+        if options != self._options:
+            if self._recycling is not None:
+                self._recycling.close()
+            self._options, self._recycling = options, None
+            if settings.agent.recycle:
+                from gpu_passthrough_plugin.flow.agent_recycle import Recycling
+
+                self._recycling = Recycling(
+                    context.pci_providers,
+                    settings.agent.nova_host or settings.host,
+                )
+        return self._recycling
+
+
+def outcomes(
+    context: Context,
+    cache: UnitCache,
+    recycling: Recycling | None,
+    *,
+    is_away: Callable[[], bool],
+    is_dry: bool = False,
+) -> tuple[Outcome, ...]:
+    """Do one pass; return what was found, and what became of it."""
+    from gpu_passthrough_plugin.flow import agent
+
+    host = context.host_context
+    results = agent.run(
+        host, cache, host_faults, is_dry=is_dry, is_away=is_away
+    )
+    if recycling is not None:
+        results += recycling.run(host, cache, is_dry=is_dry)
+    return results
+
+
 class Passes:
     """The passes of one process, of which each is a call of ``run``.
 
@@ -83,6 +129,7 @@ class Passes:
         self._config_files = config_files
         self._group = group
         self._cache: UnitCache = UnitCache()
+        self._recycling = RecyclingCache()
         self._told: frozenset[str] = frozenset()
         self._marker = ""
 
@@ -110,15 +157,15 @@ class Passes:
         return Due(float(options.interval_s), self._marker)
 
     def _outcomes(self, context: Context) -> tuple[Outcome, ...]:
-        from gpu_passthrough_plugin.flow import agent, lost_hosts
+        from gpu_passthrough_plugin.flow import lost_hosts
 
         group = self._group
         if group is not None and group.is_member:
             lost_hosts.watch_own(context.ledger, context.settings.host)
-        return agent.run(
-            context.host_context,
+        return outcomes(
+            context,
             self._cache,
-            host_faults,
+            self._recycling.recycling(context),
             is_away=lambda: group is not None and group.is_away(),
         )
 

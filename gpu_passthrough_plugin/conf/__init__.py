@@ -142,6 +142,11 @@ def _settings(
         return Section(conf, group, documents, faults)
 
     host = section(default.GROUP)
+    placements = placement.parse(section(placement.GROUP))
+    agents = section(guests.AGENT_GROUP)
+    agent = guests.parse_agent(agents)
+    if agent.recycle and not placements.options:
+        agents.fault(guests.RECYCLE, "expected false, or where Placement is")
     return Settings(
         host=default.host(host),
         state_path=default.state_path(host),
@@ -150,10 +155,10 @@ def _settings(
         pci=pci.parse(section(pci.GROUP)),
         allocation=allocation.parse(section(allocation.GROUP)),
         database=database.parse(section(database.GROUP)),
-        placement=placement.parse(section(placement.GROUP)),
+        placement=placements,
         coordination=coordination.parse(section(coordination.GROUP)),
         libvirt=guests.parse_libvirt(section(guests.LIBVIRT_GROUP)),
         hook=guests.parse_hook(section(guests.HOOK_GROUP)),
         release=release.parse(section(release.GROUP)),
-        agent=guests.parse_agent(section(guests.AGENT_GROUP)),
+        agent=agent,
     )

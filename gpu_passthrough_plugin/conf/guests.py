@@ -166,7 +166,34 @@ hours later. A unit that is suspect again within a week of passing is left to
 a person.
 """,
 )
-AGENT_OPTS = (INTERVAL_S, NOVA_MARKER, LOST_AFTER_S, CANARY)
+RECYCLE = cfg.BoolOpt(
+    "recycle",
+    default=False,
+    help="""
+Whether each pass of ``gpu-passthrough-agent``, and ``agent reconcile``,
+does what ``nova recycle`` does: resets, checks and wipes the devices that
+Nova reserved in Placement for one use and no instance has any more, and
+gives them back. What is in use, or not clean, stays reserved. Needs
+``[placement]``, whatever ``[allocation] driver`` is.
+""",
+)
+NOVA_HOST = cfg.StrOpt(
+    "nova_host",
+    default="",
+    sample_default="compute1.example.org",
+    help="""
+Nova's name of this host's hypervisor, as ``openstack hypervisor list`` shows
+it, for ``recycle``. Empty: ``[DEFAULT] host``.
+""",
+)
+AGENT_OPTS = (
+    INTERVAL_S,
+    NOVA_MARKER,
+    LOST_AFTER_S,
+    CANARY,
+    RECYCLE,
+    NOVA_HOST,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -180,6 +207,8 @@ class Agent:
     nova_marker: str = ""
     lost_after_s: int = 120
     canary: bool = False
+    recycle: bool = False
+    nova_host: str = ""
 
 
 def parse_agent(section: Section) -> Agent:
@@ -192,4 +221,6 @@ def parse_agent(section: Section) -> Agent:
         marker,
         int(section.value(LOST_AFTER_S)),
         bool(section.value(CANARY)),
+        bool(section.value(RECYCLE)),
+        str(section.value(NOVA_HOST) or ""),
     )

@@ -19,7 +19,7 @@ from gpu_passthrough_plugin.model.one_time_use import (
     RecycleResult,
 )
 from gpu_passthrough_plugin.model.reading import Unknown
-from gpu_passthrough_plugin.model.unit import State, Unit
+from gpu_passthrough_plugin.model.unit import State, Unit, UnitKey
 from gpu_passthrough_plugin.nova import recycling
 from gpu_passthrough_plugin.nova.recycling import Waiting
 
@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 
 
 def recycle(
-    context: HostContext, providers: PciProviders, host: str, *, is_dry: bool
+    context: HostContext,
+    providers: PciProviders,
+    host: str,
+    *,
+    is_dry: bool,
+    only: UnitKey | None = None,
 ) -> tuple[Recycled, ...]:
     """Clean and give back what waits on this host; return what became of it.
 
@@ -36,43 +41,58 @@ def recycle(
 
     :param host: Nova's name of this host's hypervisor.
     :param is_dry: whether to change nothing.
+    :param only: the unit to recycle; None for all that wait.
     :raises Error: when Placement, the ledger or this host cannot be read.
     """
     recycled: list[Recycled] = []
     with context.lock():
         units = context.units()
         for waiting in recycling.waiting(providers.read(host), units):
-            result, detail = _outcome(context, providers, waiting, is_dry)
-            recycled += (
-                Recycled(provider, result, detail)
-                for provider in waiting.providers
-            )
+            if only is not None and (
+                waiting.unit is None or waiting.unit.key != only
+            ):
+                continue
+            recycled += _recycled(context, providers, waiting, is_dry)
     return tuple(recycled)
 
 
-def _outcome(
+def _recycled(
     context: HostContext,
     providers: PciProviders,
     waiting: Waiting,
     is_dry: bool,
-) -> tuple[RecycleResult, str]:
+) -> tuple[Recycled, ...]:
     """Clean and give back the devices of one unit, if nothing uses it."""
+
+    def each(
+        result: RecycleResult, detail: str, *, is_unclean: bool = False
+    ) -> tuple[Recycled, ...]:
+        return tuple(
+            Recycled(provider, result, detail, is_unclean)
+            for provider in waiting.providers
+        )
+
     unit = waiting.unit
     if unit is None or waiting.why_left:
-        return RecycleResult.LEFT, waiting.why_left
+        return each(RecycleResult.LEFT, waiting.why_left)
     try:
         _require_unused(context, unit)
         if is_dry:
-            return RecycleResult.PLANNED, "to be reset, checked and given back"
-        faults = teardown.clean(context, unit)
-        if not faults:
-            for provider in waiting.providers:
-                providers.unreserve(provider)
-                context.say(f"provider {provider.name} is given back")
-            return RecycleResult.DONE, "reset, checked and given back"
+            return each(
+                RecycleResult.PLANNED, "to be reset, checked and given back"
+            )
+        if faults := teardown.clean(context, unit):
+            return each(
+                RecycleResult.LEFT,
+                f"{'; '.join(faults)}; it stays reserved",
+                is_unclean=True,
+            )
+        for provider in waiting.providers:
+            providers.unreserve(provider)
+            context.say(f"provider {provider.name} is given back")
     except errors.Error as error:
-        faults = (str(error),)
-    return RecycleResult.LEFT, f"{'; '.join(faults)}; it stays reserved"
+        return each(RecycleResult.LEFT, f"{error}; it stays reserved")
+    return each(RecycleResult.DONE, "reset, checked and given back")
 
 
 def _require_unused(context: HostContext, unit: Unit) -> None:

@@ -75,6 +75,14 @@ class PciProviders(Protocol):
         :raises Refused: when Placement has no such host.
         """
 
+    def recent(self, host: str) -> tuple[PciProvider, ...]:
+        """Return them as ``read`` did; read again what changed since.
+
+        For whoever asks again and again: one query where nothing changed,
+        and none is repeated.  That an allocation was deleted may be noticed
+        minutes later.
+        """
+
     def unreserve(self, provider: PciProvider) -> None:
         """Reserve none of a provider any more, if it is as it was read.
 
@@ -97,8 +105,10 @@ class Recycled(NamedTuple):
     """A device that waited, and what became of it.
 
     :param detail: why it is left reserved, or what was done.
+    :param is_unclean: whether it was reset, and is not clean.
     """
 
     provider: PciProvider
     result: RecycleResult
     detail: str
+    is_unclean: bool = False

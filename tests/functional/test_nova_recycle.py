@@ -88,6 +88,23 @@ class Nova:
         }
         assert self._service.put(f"/allocations/{UUID}", body).status == 204
 
+    def reserve(self, function: str) -> None:
+        path = f"/resource_providers/{self._uuids[function]}/inventories"
+        body = self._service.get(path)
+        inventories = {
+            name: {**inventory, "reserved": 1}
+            for name, inventory in body["inventories"].items()
+        }
+        generation = body["resource_provider_generation"]
+        self._service.update(
+            path,
+            {
+                "resource_provider_generation": generation,
+                "inventories": inventories,
+            },
+            "it",
+        )
+
     def reserved(self) -> dict[str, int]:
         return {
             function: self._service.get(

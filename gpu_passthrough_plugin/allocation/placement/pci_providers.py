@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from typing import NamedTuple
+
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.placement.service import (
     Json,
@@ -15,18 +18,62 @@ from gpu_passthrough_plugin.model.one_time_use import (
     PciProvider,
 )
 
+# Placement changes a provider's generation with each change of its
+# inventories, traits and allocations, but for an allocation that is deleted
+# with its consumer.  Source: placement, objects/allocation.py (delete_all).
+_REREAD_S = 300.0
+
+
+class _Seen(NamedTuple):
+    """A host's devices as they were read.
+
+    :param read_s: when, by the monotonic clock.
+    """
+
+    generations: dict[str, int]
+    read_s: float
+    providers: tuple[PciProvider, ...]
+
 
 class PlacementPciProviders:
     """See :class:`~gpu_passthrough_plugin.model.one_time_use.PciProviders`."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._roots: dict[str, str] = {}
+        self._seen: _Seen | None = None
 
     def close(self) -> None:
         self._service.close()
 
     def read(self, host: str) -> tuple[PciProvider, ...]:
         return self._service.retry(lambda _attempt: self._read(host))
+
+    def recent(self, host: str) -> tuple[PciProvider, ...]:
+        generations = self._generations(host)
+        now_s = time.monotonic()
+        if (
+            self._seen is None
+            or self._seen.generations != generations
+            or now_s > self._seen.read_s + _REREAD_S
+        ):
+            self._seen = _Seen(generations, now_s, self._read(host))
+        return self._seen.providers
+
+    def _generations(self, host: str) -> dict[str, int]:
+        """Return the generations of a host's devices, by their UUIDs."""
+        root = self._roots.get(host) or self._root(host)
+        entries = list(self._service.providers(("in_tree", root)))
+        if not entries:
+            # The host was removed, and may have been added again.
+            root = self._root(host)
+            entries = list(self._service.providers(("in_tree", root)))
+        self._roots[host] = root
+        return {
+            entry["uuid"]: entry["generation"]
+            for entry in entries
+            if _place(host, entry["name"]) is not None
+        }
 
     def unreserve(self, provider: PciProvider) -> None:
         path = f"/resource_providers/{provider.uuid}/inventories"
@@ -50,15 +97,20 @@ class PlacementPciProviders:
         except Retry as error:
             raise _changed(provider) from error
 
-    def _read(self, host: str) -> tuple[PciProvider, ...]:
+    def _root(self, host: str) -> str:
+        """Return the UUID of a host's root provider."""
         root = next(iter(self._service.providers(("name", host))), None)
         if root is None:
             raise errors.Refused(
                 f"Placement {self._service.name} has no provider named"
                 f" {host!r}; expected Nova's name of this host's hypervisor:"
-                " see 'openstack hypervisor list', and give it with --host"
+                " see 'openstack hypervisor list', and give it with --host, or"
+                " as [agent] nova_host"
             )
-        tree = ("in_tree", root["uuid"])
+        return str(root["uuid"])
+
+    def _read(self, host: str) -> tuple[PciProvider, ...]:
+        tree = ("in_tree", self._root(host))
         # The others matter only beside one of these.
         one_time = self._one_time(tree)
         if not one_time:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.agent.finding import Act, Case, Finding
 from gpu_passthrough_plugin.cli import agent_service
+from gpu_passthrough_plugin.cli.context import Context
 from gpu_passthrough_plugin.flow.agent import Outcome, Result
 
 GONE = Finding(
@@ -59,3 +63,37 @@ def test_its_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert caught.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "--nosuch" in line
+
+
+PLACEMENT = """
+[placement]
+auth_type = none
+endpoint = http://127.0.0.1:9
+"""
+
+
+def recycled(
+    tmp_path: Path, cache: agent_service.RecyclingCache, text: str
+) -> object:
+    path = tmp_path / "gpu-passthrough.conf"
+    path.write_text(text)
+    return cache.recycling(Context("/", None, [str(path)]))
+
+
+def test_what_recycles_is_kept_while_the_options_stay(tmp_path: Path) -> None:
+    cache = agent_service.RecyclingCache()
+    on = "[agent]\nrecycle = true\n" + PLACEMENT
+    assert recycled(tmp_path, cache, PLACEMENT) is None
+    first = recycled(tmp_path, cache, on)
+    assert first is not None
+    assert recycled(tmp_path, cache, on) is first
+    other = recycled(tmp_path, cache, "[DEFAULT]\nhost = a\n" + on)
+    assert other is not None and other is not first
+    assert recycled(tmp_path, cache, PLACEMENT) is None
+
+
+def test_recycling_needs_placement(tmp_path: Path) -> None:
+    cache = agent_service.RecyclingCache()
+    with pytest.raises(errors.Faults) as caught:
+        recycled(tmp_path, cache, "[agent]\nrecycle = true\n")
+    assert "[agent] recycle" in str(caught.value)
