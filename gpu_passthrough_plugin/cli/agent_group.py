@@ -20,6 +20,7 @@ from gpu_passthrough_plugin.cli.output import say
 from gpu_passthrough_plugin.model import agent_state
 
 if TYPE_CHECKING:
+    from gpu_passthrough_plugin.flow.lost_hosts import Fencing
     from gpu_passthrough_plugin.host.member_loop import MemberLoop
     from gpu_passthrough_plugin.host.membership import Membership
 
@@ -127,7 +128,11 @@ class _Leading:
                 members = membership.names()
                 try:
                     self._leader.look(
-                        context.ledger, members, lost_after_s, lines.append
+                        context.ledger,
+                        members,
+                        lost_after_s,
+                        lines.append,
+                        _fencing(context, membership),
                     )
                 finally:
                     context.ledger.close()
@@ -138,6 +143,40 @@ class _Leading:
             if line not in self._told:
                 say(line)
         self._told = frozenset(lines)
+
+
+def _fencing(context: Context, membership: Membership) -> Fencing | None:
+    """Return how a lost host is powered off; None where nothing does it."""
+    options = context.settings.agent
+    if not options.fence_command:
+        return None
+    from gpu_passthrough_plugin.flow.lost_hosts import Fencing
+    from gpu_passthrough_plugin.host.operator_command import OperatorCommand
+
+    program = options.fence_command[0]
+    command = OperatorCommand(
+        options.fence_command,
+        options.fence_timeout_s,
+        subject="not powered off",
+        option="[agent] fence_command",
+    )
+
+    def power_off(host: str, reason: str) -> None:
+        command.run(
+            {
+                "GPU_PASSTHROUGH_HOST": host,
+                "GPU_PASSTHROUGH_REASON": reason,
+            }
+        )
+
+    def present() -> Collection[str]:
+        membership.require()
+        if not membership.leads():
+            raise errors.Unavailable("another agent leads now")
+        return membership.names()
+
+    by = f"{program} on {context.settings.host}"
+    return Fencing(by, power_off, present)
 
 
 def _look_s(context: Context) -> float:

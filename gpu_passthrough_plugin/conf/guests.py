@@ -186,6 +186,32 @@ Nova's name of this host's hypervisor, as ``openstack hypervisor list`` shows
 it, for ``recycle``. Empty: ``[DEFAULT] host``.
 """,
 )
+FENCE_COMMAND = cfg.StrOpt(
+    "fence_command",
+    default="",
+    help="""
+A program, by its path, with its arguments, that powers a lost host off,
+such as through its management controller. The agents' leader runs it once
+for a host that is marked as lost, without a shell. Exit status 0 means that
+the host is off: it is fenced then, as by ``inventory fence``. After any
+other end its claims stay, and the command is run again after pauses that
+grow from one minute to an hour. Without it, an operator fences hosts.
+
+It is told about the host in the variables ``GPU_PASSTHROUGH_HOST`` and
+``GPU_PASSTHROUGH_REASON``. It has to be on every host that may lead, with
+the same configuration, and must not return 0 before the host is off.
+""",
+)
+FENCE_TIMEOUT_S = cfg.IntOpt(
+    "fence_timeout_s",
+    default=60,
+    min=1,
+    max=600,
+    help="""
+How many seconds ``fence_command`` may take for a host; it is killed after
+that, and the host is not fenced.
+""",
+)
 AGENT_OPTS = (
     INTERVAL_S,
     NOVA_MARKER,
@@ -193,6 +219,8 @@ AGENT_OPTS = (
     CANARY,
     RECYCLE,
     NOVA_HOST,
+    FENCE_COMMAND,
+    FENCE_TIMEOUT_S,
 )
 
 
@@ -201,6 +229,7 @@ class Agent:
     """The values of ``[agent]``.
 
     :param nova_marker: an absolute path; empty for none.
+    :param fence_command: a program and its arguments; empty for none.
     """
 
     interval_s: int
@@ -209,6 +238,8 @@ class Agent:
     canary: bool = False
     recycle: bool = False
     nova_host: str = ""
+    fence_command: tuple[str, ...] = ()
+    fence_timeout_s: int = 60
 
 
 def parse_agent(section: Section) -> Agent:
@@ -223,4 +254,6 @@ def parse_agent(section: Section) -> Agent:
         bool(section.value(CANARY)),
         bool(section.value(RECYCLE)),
         str(section.value(NOVA_HOST) or ""),
+        section.command(FENCE_COMMAND),
+        int(section.value(FENCE_TIMEOUT_S)),
     )

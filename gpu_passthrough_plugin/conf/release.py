@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 
 from oslo_config import cfg
 
@@ -146,25 +145,9 @@ def parse(section: Section) -> Release:
         int(section.value(KERNEL_TIMEOUT_S)),
         str(section.value(SANITISE_DRIVER) or "").strip(),
         SanitiseSettings(
-            _sanitise_command(section), int(section.value(SANITISE_TIMEOUT_S))
+            section.command(SANITISE_COMMAND),
+            int(section.value(SANITISE_TIMEOUT_S)),
         ),
         bool(section.value(CHECK_HEALTH)),
         int(section.value(CORRECTABLE_ERRORS)) or None,
     )
-
-
-def _sanitise_command(section: Section) -> tuple[str, ...]:
-    """Return its words; add a fault if they are no program and arguments."""
-    text = str(section.value(SANITISE_COMMAND) or "")
-    try:
-        argv = tuple(shlex.split(text))
-    except ValueError:
-        argv = ("",)
-    if argv and not argv[0].startswith("/"):
-        section.fault(
-            SANITISE_COMMAND,
-            "expected the path of a program, which begins with /, and its"
-            " arguments; quotes have to be closed",
-        )
-        return ()
-    return argv

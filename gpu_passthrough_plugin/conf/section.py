@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import shlex
 from collections.abc import (
     Collection,
     Iterable,
@@ -186,6 +187,25 @@ class Section:
                 if not is_valid and (are_complete or nearest(name, names)):
                     fault = unknown_option(self.group, name, names)
                     self.faults.append(f"{document.path}: {fault}")
+
+    def command(self, option: cfg.Opt) -> tuple[str, ...]:
+        """Return a program and its arguments; none where there is no value.
+
+        Add a fault if they are not that.
+        """
+        text = str(self.value(option) or "")
+        try:
+            argv = tuple(shlex.split(text))
+        except ValueError:
+            argv = ("",)
+        if argv and not argv[0].startswith("/"):
+            self.fault(
+                option,
+                "expected the path of a program, which begins with /, and its"
+                " arguments; quotes have to be closed",
+            )
+            return ()
+        return argv
 
     def is_set(self, option: cfg.Opt) -> bool:
         """Return whether a file gives the option a value."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.agent import host_watch
@@ -13,9 +14,40 @@ from gpu_passthrough_plugin.agent.host_watch import (
     Moment,
 )
 from gpu_passthrough_plugin.allocation.driver import LedgerDriver
+from gpu_passthrough_plugin.flow import fence
 from gpu_passthrough_plugin.formats import timestamp
 from gpu_passthrough_plugin.model import agent_state
-from gpu_passthrough_plugin.model.agent_state import LOST
+from gpu_passthrough_plugin.model.agent_state import FENCED, LOST
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 60.0, 3600.0
+_MOST_COUNTED = 10
+
+
+class Fencing(NamedTuple):
+    """How a lost host is powered off.
+
+    :param by: whose doing it is, for the record.
+    :param power_off: called with a host and why it is cordoned; raises unless
+        the host is off.
+    :param members: returns the hosts whose agents answer; raises where this
+        agent leads no longer.
+    """
+
+    by: str
+    power_off: Callable[[str, str], None]
+    members: Callable[[], Collection[str]]
+
+
+class Attempt(NamedTuple):
+    """When a lost host is powered off next, and how often it was tried."""
+
+    due_s: float
+    tries: int = 0
+
+    def failed(self, now_s: float) -> Attempt:
+        """Return the attempt after one that was in vain."""
+        pause_s = min(_FIRST_PAUSE_S * 2**self.tries, _LONGEST_PAUSE_S)
+        return Attempt(now_s + pause_s, min(self.tries + 1, _MOST_COUNTED))
 
 
 class Leader:
@@ -23,6 +55,7 @@ class Leader:
 
     def __init__(self) -> None:
         self._watch = HostWatch()
+        self._attempts: dict[str, Attempt] = {}
 
     def forget(self) -> None:
         """Wait as long as for any host before the next one is judged.
@@ -30,6 +63,7 @@ class Leader:
         For one who led no longer, or does not know what happened meanwhile.
         """
         self._watch = HostWatch()
+        self._attempts = {}
 
     def look(
         self,
@@ -37,10 +71,12 @@ class Leader:
         members: Collection[str],
         lost_after_s: float,
         say: Callable[[str], None],
+        fencing: Fencing | None = None,
     ) -> None:
         """Look at the group, and cordon the hosts that are lost.
 
         :param members: the hosts whose agents answer.
+        :param fencing: powers off one of the lost hosts; None for nothing.
         :raises Error: when the ledger does not answer.
         """
         now = Moment(time.monotonic(), time.time())
@@ -55,12 +91,77 @@ class Leader:
                 " backend is the likelier fault: no host is marked as lost"
             )
         for host in judgement.lost:
-            _mark(ledger, host, say)
+            if _mark(ledger, host, say):
+                self._attempts[host.name] = Attempt(now.monotonic_s)
+        if fencing is not None and not judgement.withheld:
+            due_s = now.monotonic_s + lost_after_s
+            self._fence(ledger, members, due_s, fencing, say)
+
+    def _fence(
+        self,
+        ledger: LedgerDriver,
+        members: Collection[str],
+        due_s: float,
+        fencing: Fencing,
+        say: Callable[[str], None],
+    ) -> None:
+        """Fence one lost host that is due, and complete what was begun.
+
+        :param due_s: when a host is due that another leader marked.
+        """
+        hosts = {
+            host.name: host.reason
+            for host in ledger.hosts()
+            if host.name not in members
+            and agent_state.is_lost_or_fenced(host.reason)
+        }
+        self._attempts = {
+            name: self._attempts.get(name, Attempt(due_s)) for name in hosts
+        }
+        for name, reason in sorted(hosts.items()):
+            attempt = self._attempts[name]
+            if time.monotonic() < attempt.due_s:
+                continue
+            if reason.startswith(FENCED):
+                # As one that a leader had begun when it was killed.
+                if any(r.state.is_held for r in ledger.records(host=name)):
+                    fence.fence(ledger, name, fencing.by, say)
+                self._attempts[name] = attempt.failed(time.monotonic())
+                continue
+            self._attempts[name] = attempt.failed(time.monotonic())
+            _run(ledger, name, reason, fencing, say)
+            # The membership is checked before the next one.
+            break
+
+
+def _run(
+    ledger: LedgerDriver,
+    host: str,
+    reason: str,
+    fencing: Fencing,
+    say: Callable[[str], None],
+) -> None:
+    """Power a host off, and fence it if that was done.
+
+    :raises Unavailable: when this agent leads no longer, or the ledger does
+        not answer.
+    """
+    try:
+        fencing.power_off(host, reason)
+    except errors.Error as error:
+        say(f"{error}; what host {host} has stays its guests'")
+        return
+    if host in fencing.members():
+        say(f"the agent of {host} answers again: it was not fenced")
+        return
+    fence.fence(ledger, host, fencing.by, say)
+    say(f"host {host} was powered off and is fenced")
 
 
 def _mark(
     ledger: LedgerDriver, host: LostHost, say: Callable[[str], None]
-) -> None:
+) -> bool:
+    """Cordon a lost host; return whether it was done."""
     shown = timestamp.shown(int(host.since_s * 1_000_000))
     reason = f"{LOST}its agent has not answered since {shown}"
     try:
@@ -68,8 +169,9 @@ def _mark(
     except (errors.Conflict, errors.Refused) as error:
         # An operator cordoned or removed it meanwhile.
         say(f"host {host.name} was not marked as lost: {error}")
-        return
+        return False
     say(f"host {host.name} is lost and cordoned: {reason}")
+    return True
 
 
 def watch_own(ledger: LedgerDriver, host: str) -> None:

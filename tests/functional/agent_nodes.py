@@ -92,10 +92,14 @@ class Nodes:
     """Hosts with a card each, a ledger, and a group.
 
     :param backend_url: of the group.
+    :param options: further lines of ``[agent]``.
     """
 
-    def __init__(self, folder: Path, backend_url: str, names: str) -> None:
+    def __init__(
+        self, folder: Path, backend_url: str, names: str, options: str = ""
+    ) -> None:
         self.folder = folder
+        self._options = options
         self._backend_url = backend_url
         self._database = f"sqlite:///{folder}/ledger.sqlite"
         self.ledger = SqlLedger(LedgerSettings(self._database))
@@ -113,6 +117,7 @@ class Nodes:
             f"[database]\nconnection = {self._database}\n"
             f"[coordination]\nbackend_url = {self._backend_url}\n"
             f"timeout_s = 30\n[agent]\nlost_after_s = {LOST_AFTER_S}\n"
+            f"{self._options}"
         )
         return path
 
@@ -140,8 +145,10 @@ class Nodes:
 
 
 @contextlib.contextmanager
-def nodes(folder: Path, backend_url: str, names: str) -> Iterator[Nodes]:
-    made = Nodes(folder, backend_url, names)
+def nodes(
+    folder: Path, backend_url: str, names: str, options: str = ""
+) -> Iterator[Nodes]:
+    made = Nodes(folder, backend_url, names, options)
     try:
         yield made
     finally:
