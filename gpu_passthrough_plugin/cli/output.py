@@ -316,13 +316,18 @@ def require_writable(path: str, *, is_forced: bool) -> None:
 
 
 def save(
-    path: str, content: bytes, redaction: Redaction, *, is_forced: bool
+    path: str,
+    content: bytes,
+    redaction: Redaction | None = None,
+    *,
+    is_forced: bool,
 ) -> str:
     """Write a file for others, completely or not at all; return what it is.
 
     Only its owner can read it until the operator shares it.
 
     :param path: ``-`` for standard output.
+    :param redaction: what was hidden; None for a file in which nothing is.
     :raises Invalid: as ``require_writable`` does.
     :raises Unavailable: when it cannot be written.
     """
@@ -336,10 +341,9 @@ def save(
         if os.path.exists(path):
             place += " in place of an older file"
         _put(path, content)
-    return (
-        f"wrote {place}; hidden: {redaction.summary()}; read it through before"
-        " you share it"
-    )
+    hidden = redaction.summary() if redaction else "nothing"
+    advice = "read it through before you share it"
+    return f"wrote {place}; hidden: {hidden}; {advice}"
 
 
 def _put(path: str, content: bytes) -> None:

@@ -57,7 +57,7 @@ _gpu_passthrough()
   cmds_nova_check='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --release'
   cmds_nova_config='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --release --mode --from --host --managed --live-migratable --one-time-use --numa-policy --host-trait --enabled-filters -o'
   cmds_nova_recycle='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --host --dry-run'
-  cmds_topology='-h --help'
+  cmds_topology='-h --help -o --output --force'
   cmds_unit='check clear history list quarantine show'
   cmds_unit_check='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --clear'
   cmds_unit_clear='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote'

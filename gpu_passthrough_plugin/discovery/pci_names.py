@@ -55,12 +55,16 @@ class Names:
 
     def function(self, function: Function) -> str:
         """Return vendor and device as lspci shows them; empty without ids."""
+        return " ".join(self.pair(function)).strip()
+
+    def pair(self, function: Function) -> tuple[str, str]:
+        """Return vendor and device; both are empty without ids."""
         vendor_id, product_id = function.vendor_id, function.product_id
         if isinstance(vendor_id, Unknown) or isinstance(product_id, Unknown):
-            return ""
+            return "", ""
         vendor = self.vendor(vendor_id) or f"Vendor {vendor_id:04x}"
         device = self.device(vendor_id, product_id)
-        return f"{vendor} {device or f'Device {product_id:04x}'}"
+        return vendor, device or f"Device {product_id:04x}"
 
     def _first(self, block: bytes, entry: bytes = b"") -> str | None:
         for file in self._files:

@@ -18,6 +18,7 @@ STAGES = frozenset(
         "enablement",
         "isolation",
         "nova",
+        "picture",
     }
 )
 
@@ -171,6 +172,7 @@ ROOMS = {
         doors=READING_OS | {"_socket", "builtins.open", "ctypes"}
     ),
     "compute": Room(packages=frozenset({"lxml"})),
+    "picture": Room(packages=frozenset({"lxml"})),
     # Nova loads these, and wants classes of its own.
     "nova.filters": Room(packages=frozenset({"nova"})),
     "nova.validation": Room(packages=frozenset({"nova"})),
@@ -239,6 +241,7 @@ PURE = frozenset(
         "isolation",
         "model",
         "nova",
+        "picture",
     }
 )
 NOT_PURE = (

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
+import gpu_passthrough_plugin
+from gpu_passthrough_plugin.cli import main
 from gpu_passthrough_plugin.cli.topology import draw
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from tests.trees.seed import seed
+
+PACKAGE = Path(gpu_passthrough_plugin.__file__).parent
+RECORDING = PACKAGE / "data" / "seed.umockdev"
 
 
 def test_the_seeds_second_socket() -> None:
@@ -35,3 +44,34 @@ def test_the_seeds_second_socket() -> None:
     ]
     # Every function once.
     assert sum(" x (" in line for line in lines) == len(functions)
+
+
+@pytest.mark.parametrize("suffix", ["svg", "html", "json"])
+def test_a_recorded_host_is_drawn(
+    suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"host.{suffix}"
+    words = ["--recording", str(RECORDING), "topology", "-o", str(path)]
+    assert main.main(words) == 0
+    text = path.read_text()
+    assert "0000:82:00.0" in text and "Quadro M2000" in text
+    assert path.stat().st_mode & 0o777 == 0o600
+    # What is there is not replaced unless that is asked for.
+    path.write_text("mine")
+    assert main.main(words) == 2
+    assert path.read_text() == "mine"
+    assert main.main([*words, "--force"]) == 0
+    assert path.read_text() == text
+    out, err = capsys.readouterr()
+    assert out == "" and str(path) in err
+
+
+def test_a_picture_in_no_known_format(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "host.png"
+    words = ["--recording", str(RECORDING), "topology", "-o", str(path)]
+    assert main.main(words) == 2
+    _, err = capsys.readouterr()
+    assert err.count("\n") == 1 and ".svg, .html, .json" in err
+    assert not path.exists()

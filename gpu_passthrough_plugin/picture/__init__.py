@@ -1,0 +1,1 @@
+"""A host drawn: what a picture of it shows, where, and in which format."""
