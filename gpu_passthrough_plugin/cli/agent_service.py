@@ -196,8 +196,9 @@ def _run(words: Sequence[str]) -> int:
     context = Context("/", None, parsed.config_file, PROGRAM)
     context.require_host("the agent changes this host")
     uri = context.settings.libvirt.connection_uri
+    lock = dependencies.agent_lock(context.state_path)
     alone = LocalLock(
-        dependencies.agent_lock(context.state_path),
+        lock,
         "the files of the agent of this host",
         # 'host check' looks at it for a moment.
         timeout_s=5,
@@ -209,6 +210,7 @@ def _run(words: Sequence[str]) -> int:
     )
     passes = Passes(parsed.config_file, group)
     with alone(), _answering(context, parsed.config_file) as is_lost:
+        dependencies.note_release(lock)
         loop = AgentLoop(passes.run, uri, say)
         # After the processes were forked that answer the hook.
         with group.running():
