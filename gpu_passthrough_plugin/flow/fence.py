@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import LedgerDriver
-from gpu_passthrough_plugin.flow import teardown
+from gpu_passthrough_plugin.flow import unit_cleaning
 from gpu_passthrough_plugin.flow.context import (
     HostContext,
     require_current,
@@ -154,7 +154,7 @@ def clean(context: HostContext, keys: Iterable[UnitKey]) -> None:
             if busy:
                 raise errors.Refused(f"unit {key} may be in use: {busy}")
             require_current(context, (record.unit,))
-            faults = teardown.clean(context, record.unit)
+            faults = unit_cleaning.clean(context, record.unit)
             if faults:
                 context.ledger.move(
                     record, State.QUARANTINED, reason="; ".join(faults)

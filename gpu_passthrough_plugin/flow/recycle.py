@@ -9,7 +9,7 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.flow import (
     guest_functions,
     instance_sources,
-    teardown,
+    unit_cleaning,
 )
 from gpu_passthrough_plugin.flow.context import HostContext, why_busy
 from gpu_passthrough_plugin.model.address import Address
@@ -81,7 +81,7 @@ def _recycled(
             return each(
                 RecycleResult.PLANNED, "to be reset, checked and given back"
             )
-        if faults := teardown.clean(context, unit):
+        if faults := unit_cleaning.clean(context, unit):
             return each(
                 RecycleResult.LEFT,
                 f"{'; '.join(faults)}; it stays reserved",

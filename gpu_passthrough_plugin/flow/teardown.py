@@ -366,27 +366,3 @@ def restore(context: HostContext, unit: Unit) -> None:
         if faults:
             raise errors.Refused("; ".join(faults))
     context.journal.remove(instance.uuid)
-
-
-def clean(context: HostContext, unit: Unit) -> tuple[str, ...]:
-    """Reset and check a unit that this host's ledger does not have.
-
-    Its functions are on the drivers afterwards that they were on; if this
-    is interrupted, the next one that cleans the unit returns them.
-
-    :return: why it is not clean.
-    """
-    entry = Instance(
-        quarantine.journal_uuid(unit),
-        phase=Phase.QUARANTINED,
-        rebinds=present_rebinds(context, [unit]),
-    )
-    if context.journal.read(entry.uuid) is None:
-        context.journal.write(entry)
-    # Nova has deleted the instance: no one knows its name any more.
-    faults = why_quarantined(
-        sanitise(context, unit, {}, NamedInstance("", ""))
-    )
-    if not faults:
-        restore(context, unit)
-    return faults

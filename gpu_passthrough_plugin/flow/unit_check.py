@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
+from gpu_passthrough_plugin.compute import reset as resets
 from gpu_passthrough_plugin.flow import (
     quarantine,
     sanitise,
@@ -96,6 +97,11 @@ def _require_checkable(
         raise errors.Refused(busy)
     context.journal.require_free({f.address for f in unit.functions})
     quarantine.require_rebooted(context, unit)
+    if lines := resets.losses(unit):
+        raise errors.Refused(
+            f"unit {unit.key} is not checked, because a check resets it:"
+            f" {'; '.join(lines)}"
+        )
     require_current(context, (unit,))
 
 

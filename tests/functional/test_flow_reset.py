@@ -8,7 +8,12 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
-from gpu_passthrough_plugin.flow import inventory, release
+from gpu_passthrough_plugin.flow import (
+    inventory,
+    release,
+    unit_check,
+    unit_cleaning,
+)
 from gpu_passthrough_plugin.flow.boot import boot
 from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.formats import nova_alias
@@ -148,6 +153,24 @@ def test_what_works_once_a_boot_is_not_offered_again(world: World) -> None:
     assert "does not respond" in message
     booted_as(world, "second")
     assert inventory.clear(world.context(), UNIT).state is State.FREE
+
+
+def test_what_a_reset_kills_is_not_reset_to_check_it(world: World) -> None:
+    """A check, or one that Nova's guests had, would end a healthy card."""
+    booted_as(world, "first")
+    context = world.context()
+    context.ledger.publish(HOST, context.units())
+    inventory.clear(context, UNIT)
+    acts = Acts()
+    assert "resets it" in refused(unit_check.check, world.context(acts), UNIT)
+    unit = world.ledger.unit(UNIT).unit
+    for _ in range(2):
+        faults = unit_cleaning.clean(world.context(acts), unit)
+        assert "before the host reboots" in "; ".join(faults)
+    booted_as(world, "second")
+    assert unit_cleaning.clean(world.context(acts), unit) == ()
+    assert world.journal.instances() == ()
+    assert "reset" not in acts.done
 
 
 def test_a_boot_that_is_unknown_is_no_other_boot(world: World) -> None:
