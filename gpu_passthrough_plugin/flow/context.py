@@ -15,6 +15,7 @@ from gpu_passthrough_plugin.flow.host_snapshot import Scope
 from gpu_passthrough_plugin.host.ended_guests import EndedGuests
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.isolation.partition import Policy
+from gpu_passthrough_plugin.model import agent_state
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import Binding, Rebind
 from gpu_passthrough_plugin.model.reading import MISSING
@@ -165,10 +166,19 @@ def require_here(context: HostContext, host: str, subject: str) -> None:
     """Raise if ``host`` is not this host.
 
     :param subject: what is on that host, for the message.
-    :raises Refused: when it is another one.
+    :raises Refused: when it is another one; it says so if nobody is there.
     """
-    if host != context.host:
+    if host == context.host:
+        return
+    record = context.ledger.host(host)
+    if record is not None and agent_state.is_lost_or_fenced(record.reason):
         raise errors.Refused(
-            f"{subject} is on host {host}, not on this host ({context.host});"
-            f" run this on {host}"
+            f"{subject} is on host {host}, which does not answer"
+            f" ({record.reason}); run this on {host} once it is back, or, if"
+            " it is powered off, run 'gpu-passthrough inventory fence"
+            f" {host}'"
         )
+    raise errors.Refused(
+        f"{subject} is on host {host}, not on this host ({context.host});"
+        f" run this on {host}"
+    )

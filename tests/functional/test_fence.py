@@ -18,7 +18,7 @@ from gpu_passthrough_plugin.allocation.placement.ledger import (
     PlacementLedger,
 )
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
-from gpu_passthrough_plugin.flow import attach, fence, inventory
+from gpu_passthrough_plugin.flow import attach, fence, inventory, release
 from gpu_passthrough_plugin.flow.agent import Result
 from gpu_passthrough_plugin.flow.boot import boot
 from gpu_passthrough_plugin.model.event import EventQuery
@@ -33,6 +33,7 @@ from tests.functional.world import (
     UUID,
     World,
     guest,
+    refused,
     wanted,
 )
 from tests.unit.allocation.build import request, unit
@@ -282,3 +283,21 @@ def test_an_operator_who_uncordons_early_offers_nothing_dirty(
     assert sorted(world.states()) == ["free", "free", "quarantined"]
     assert a_pass(world) == [FORGOT, CLEANED]
     assert world.states() == ["free"] * 3
+
+
+@pytest.mark.parametrize("mark", ["", "lost: no answer", MARK])
+def test_what_is_on_another_host_is_done_there(
+    world: World, mark: str
+) -> None:
+    """Or nobody is there to do it."""
+    world.ledger.publish("other", [unit(1, host="other")])
+    (held,) = world.ledger.claim(request("gpu:1"), UUID, host="other").units
+    if mark:
+        world.ledger.cordon("other", mark)
+    for text in (
+        refused(release.release, world.context(), UUID),
+        refused(inventory.clear, world.context(), held.unit.key),
+    ):
+        assert "run this on other" in text
+        assert ("inventory fence other" in text) is bool(mark)
+        assert mark in text
