@@ -7,7 +7,9 @@ Run it from a checkout::
 One process does passes over a large host on disk, with the ledger in SQLite's
 file and libvirt's driver for tests.  Its CPU time a pass stands beside that of
 a Python that does nothing, and beside the interval between two passes; its
-memory after all passes beside that after the first ones.
+memory after all passes beside that after the first ones.  With ``--cards``
+so many units are on vfio-pci, and their health is judged.  With ``--metrics``
+it serves metrics as well, and is scraped after each pass.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import contextlib
 import gc
 import os
 import resource
+import socket
 import statistics
 import subprocess
 import sys
@@ -26,17 +29,24 @@ from pathlib import Path
 
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
+from gpu_passthrough_plugin.compute.health import HealthLimits
 from gpu_passthrough_plugin.discovery.host_tree import HostTree
 from gpu_passthrough_plugin.flow import agent
 from gpu_passthrough_plugin.flow.agent import UnitCache
 from gpu_passthrough_plugin.flow.context import HostContext
+from gpu_passthrough_plugin.flow.pass_metrics import PassMetrics
+from gpu_passthrough_plugin.flow.unit_health import HealthChecks
+from gpu_passthrough_plugin.host import metrics_server
 from gpu_passthrough_plugin.host.devices import SysfsDevices
 from gpu_passthrough_plugin.host.ended_guests import EndedGuests
+from gpu_passthrough_plugin.host.event_counters import EventCounters
 from gpu_passthrough_plugin.host.function_calls import FunctionCalls
+from gpu_passthrough_plugin.host.health_baselines import HealthBaselines
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
+from gpu_passthrough_plugin.model.metric import MetricsAddress
 
 # [agent] interval_s by default.
 _INTERVAL_S = 60.0
@@ -50,13 +60,13 @@ _NOTHING = (sys.executable, "-c", "pass")
 _GROW = """
 import pathlib, sys
 from benchmarks import tree
-tree.grown(pathlib.Path(sys.argv[1]), int(sys.argv[2]))
+tree.grown(pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
 """
 
 
-def _context(folder: Path, functions: int) -> HostContext:
+def _context(folder: Path, functions: int, cards: int) -> HostContext:
     root = folder / "root"
-    grow = (sys.executable, "-c", _GROW, str(root), str(functions))
+    grow = (sys.executable, "-c", _GROW, str(root), str(functions), str(cards))
     subprocess.run(grow, check=True)
     ledger = SqlLedger(LedgerSettings(f"sqlite:///{folder}/ledger.sqlite"))
     ledger.sync()
@@ -74,6 +84,9 @@ def _context(folder: Path, functions: int) -> HostContext:
         reset_timeout_s=0,
         restores_drivers=True,
         say=print,
+        health=HealthChecks(
+            HealthBaselines(str(folder / "health")), HealthLimits()
+        ),
     )
 
 
@@ -98,21 +111,51 @@ def _nothing_ms() -> float:
     return statistics.median(times)
 
 
+class _Metrics:
+    """Metrics that are published after each pass, and scraped."""
+
+    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
+        self.passes = PassMetrics(EventCounters(str(folder / "metrics")))
+        self._path = str(folder / "run" / "metrics.sock")
+        serving = metrics_server.serving(MetricsAddress(self._path))
+        self._server = stack.enter_context(serving)
+        self.scraped_bytes = 0
+
+    def publish(self) -> None:
+        self._server.publish(self.passes.families())
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.connect(self._path)
+            client.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+            self.scraped_bytes = 0
+            while size := len(client.recv(1 << 16)):
+                self.scraped_bytes += size
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--functions", type=int, default=1000)
     parser.add_argument("--passes", type=int, default=1000)
+    parser.add_argument("--cards", type=int, default=0)
+    parser.add_argument("--metrics", action="store_true")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        context = _context(Path(name), chosen.functions)
+    with (
+        tempfile.TemporaryDirectory() as name,
+        contextlib.ExitStack() as stack,
+    ):
+        metrics = _Metrics(Path(name), stack) if chosen.metrics else None
+        context = _context(Path(name), chosen.functions, chosen.cards)
         cache = UnitCache()
         outcomes = agent.run(context, cache)
         print(f"first pass: {len(outcomes)} findings, now published")
         times, first_kb = [], 0
         for number in range(chosen.passes):
             begun_s = time.process_time()
-            if agent.run(context, cache):
+            if agent.run(
+                context, cache, metrics=metrics.passes if metrics else None
+            ):
                 parser.error("the host is not in step")
+            if metrics:
+                metrics.publish()
             times.append((time.process_time() - begun_s) * 1000)
             if number + 1 == min(_FIRST, chosen.passes):
                 first_kb = _memory_kb()
@@ -129,6 +172,8 @@ def main() -> int:
         f"memory: {last_kb / 1024:.0f} MiB after {chosen.passes} passes,"
         f" {last_kb / first_kb:.3f} x that after {_FIRST}"
     )
+    if metrics:
+        print(f"a scrape: {metrics.scraped_bytes // 1024} KiB")
     return 0
 
 

@@ -21,17 +21,33 @@ _KINDS = (
 )
 
 
-def grown(root: Path, count: int) -> Path:
+# What the kernel shows of a function that vfio-pci has.
+_HEALTH = {
+    "current_link_speed": "2.5 GT/s PCIe\n",
+    "current_link_width": "16\n",
+    "max_link_speed": "16.0 GT/s PCIe\n",
+    "max_link_width": "16\n",
+    "power_state": "D0\n",
+    "power/runtime_status": "active\n",
+    "aer_dev_correctable": "RxErr 3\nBadTLP 1\nTOTAL_ERR_COR 4\n",
+    "aer_dev_nonfatal": "UnsupReq 1\nTOTAL_ERR_NONFATAL 1\n",
+    "aer_dev_fatal": "DLP 0\nTOTAL_ERR_FATAL 0\n",
+}
+
+
+def grown(root: Path, count: int, cards: int = 0) -> Path:
     """``root`` with a host of ``count`` functions below it.
 
     Eight cards with two functions each; the rest in sixteens behind root
     ports, each in a group of its own; two sockets.
+
+    :param cards: as many instead of eight, and on vfio-pci.
     """
     host = Host()
     left = count
     number = 0
     while left > 0:
-        left -= _port(host, number, left)
+        left -= _port(host, number, left, cards)
         number += 1
     software.mounts(host, {"/": ("8:1", "/dev/sda1", "ext4")})
     software.swaps(host)
@@ -53,7 +69,7 @@ def grown(root: Path, count: int) -> Path:
     return written
 
 
-def _port(host: Host, number: int, left: int) -> int:
+def _port(host: Host, number: int, left: int, cards: int) -> int:
     """Add a root port and what is behind it; how many functions that is."""
     domain, slot = divmod(number, _PORTS_PER_DOMAIN)
     node = number % 2
@@ -64,10 +80,12 @@ def _port(host: Host, number: int, left: int) -> int:
         port, "8086:2f04", "060400", group=group, node=node,
         driver="pcieport", below=bus, reset="pm",
     )  # fmt: skip
-    if number < _CARDS:
+    if number < (cards or _CARDS):
         behind = min(2, left - 1)
         for function in range(behind):
-            _card(host, f"{bus}:00.{function}", port, group + 1, node)
+            _card(
+                host, f"{bus}:00.{function}", port, group + 1, node, cards > 0
+            )
         return 1 + behind
     behind = min(_FUNCTIONS_PER_PORT, left - 1)
     for at in range(behind):
@@ -80,8 +98,16 @@ def _port(host: Host, number: int, left: int) -> int:
     return 1 + behind
 
 
-def _card(host: Host, address: str, port: str, group: int, node: int) -> None:
+def _card(
+    host: Host,
+    address: str,
+    port: str,
+    group: int,
+    node: int,
+    is_on_vfio: bool,
+) -> None:
     is_audio = address.endswith("1")
+    driver = "snd_hda_intel" if is_audio else "nouveau"
     host.function(
         address,
         "10de:0fba" if is_audio else "10de:1430",
@@ -89,7 +115,8 @@ def _card(host: Host, address: str, port: str, group: int, node: int) -> None:
         under=port,
         group=group,
         node=node,
-        driver="snd_hda_intel" if is_audio else "nouveau",
+        driver="vfio-pci" if is_on_vfio else driver,
+        more=_HEALTH if is_on_vfio else None,
         vga=None if is_audio else False,
         reset=None if is_audio else "bus",
         bars=(16 << 20,),

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import (
     agent_group,
+    agent_metrics,
     dependencies,
     main,
     output,
 )
 from gpu_passthrough_plugin.cli.agent_group import AgentGroup
+from gpu_passthrough_plugin.cli.agent_metrics import AgentMetrics
 from gpu_passthrough_plugin.cli.command import one_line_errors
 from gpu_passthrough_plugin.cli.context import Context
 from gpu_passthrough_plugin.cli.output import say
@@ -32,6 +34,7 @@ from gpu_passthrough_plugin.model.hook import AGENT_SOCKET
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.flow.agent import Outcome, UnitCache
     from gpu_passthrough_plugin.flow.agent_recycle import Recycling
+    from gpu_passthrough_plugin.flow.pass_metrics import PassMetrics
     from gpu_passthrough_plugin.host.agent_loop import Due
 
 PROGRAM = "gpu-passthrough-agent"
@@ -100,13 +103,19 @@ def outcomes(
     *,
     is_away: Callable[[], bool],
     is_dry: bool = False,
+    metrics: PassMetrics | None = None,
 ) -> tuple[Outcome, ...]:
     """Do one pass; return what was found, and what became of it."""
     from gpu_passthrough_plugin.flow import agent
 
     host = context.host_context
     results = agent.run(
-        host, cache, host_faults, is_dry=is_dry, is_away=is_away
+        host,
+        cache,
+        host_faults,
+        is_dry=is_dry,
+        is_away=is_away,
+        metrics=metrics,
     )
     if recycling is not None:
         results += recycling.run(host, cache, is_dry=is_dry)
@@ -119,6 +128,7 @@ class Passes:
     :param config_files: empty for the default file.
     :param group: the agents of which this one may be a member; None for one
         that knows of no others.
+    :ivar metrics: what takes and serves what passes find.
     """
 
     def __init__(
@@ -132,6 +142,7 @@ class Passes:
         self._recycling = RecyclingCache()
         self._told: frozenset[str] = frozenset()
         self._marker = ""
+        self.metrics = AgentMetrics()
 
     def run(self) -> Due:
         """Do one pass; return when the next is due."""
@@ -146,12 +157,15 @@ class Passes:
             finally:
                 context.ledger.close()
         except errors.Error as error:
+            self.metrics.failed()
             self.tell([f"no pass was possible: {error}"])
             return Due(_RETRY_S, self._marker)
         except Exception as error:  # noqa: BLE001 - the agent outlives it
+            self.metrics.failed()
             self.tell([output.unexpected_text(error)])
             return Due(_RETRY_S, self._marker)
         finally:
+            self.metrics.publish()
             # What a pass read is many small values with references.
             gc.collect()
         return Due(float(options.interval_s), self._marker)
@@ -167,6 +181,7 @@ class Passes:
             self._cache,
             self._recycling.recycling(context),
             is_away=lambda: group is not None and group.is_away(),
+            metrics=self.metrics.passes,
         )
 
     def tell(self, lines: Iterable[str]) -> None:
@@ -213,7 +228,8 @@ def _run(words: Sequence[str]) -> int:
         dependencies.note_release(lock)
         loop = AgentLoop(passes.run, uri, say)
         # After the processes were forked that answer the hook.
-        with group.running():
+        with group.running(), agent_metrics.serving(context) as metrics:
+            passes.metrics = metrics
             loop.run()
         # systemd starts it again then.
         return int(is_lost())

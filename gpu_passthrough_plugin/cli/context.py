@@ -273,12 +273,13 @@ class Context:
         from gpu_passthrough_plugin.host import sanitise_driver
         from gpu_passthrough_plugin.host.devices import SysfsDevices
         from gpu_passthrough_plugin.host.ended_guests import EndedGuests
+        from gpu_passthrough_plugin.host.event_counters import EventCounters
         from gpu_passthrough_plugin.host.instance_journal import (
             InstanceJournal,
         )
 
         settings = self.settings
-        lock = self._lock
+        lock, state = self._lock, self.state_path
         return HostContext(
             host=settings.host,
             tree=self.tree,
@@ -288,10 +289,8 @@ class Context:
             ),
             connect=self.connect,
             ledger=self.ledger,
-            journal=InstanceJournal(
-                os.path.join(self.state_path, "instances"), lock.require
-            ),
-            ended=EndedGuests(os.path.join(self.state_path, "ended")),
+            journal=InstanceJournal(f"{state}/instances", lock.require),
+            ended=EndedGuests(f"{state}/ended"),
             lock=lock,
             stop_timeout_s=settings.libvirt.stop_timeout_s,
             reset_timeout_s=settings.release.reset_timeout_s,
@@ -303,9 +302,8 @@ class Context:
                 settings.release.sanitising,
                 os.path.join(self.state_path, "calls"),
             ),
-            health=unit_health.configured(
-                os.path.join(self.state_path, "health"), settings
-            ),
+            health=unit_health.configured(f"{state}/health", settings),
+            count=EventCounters(f"{state}/metrics").count,
         )
 
     @functools.cached_property

@@ -186,6 +186,7 @@ def hook_context(
     """
     from gpu_passthrough_plugin.flow.hook import HookContext
     from gpu_passthrough_plugin.host.ended_guests import EndedGuests
+    from gpu_passthrough_plugin.host.event_counters import EventCounters
     from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 
     settings = context.settings
@@ -203,6 +204,7 @@ def hook_context(
         require_caller=require_caller,
         within=within,
         age_s=age_s,
+        count=EventCounters(os.path.join(context.state_path, "metrics")).count,
     )
 
 

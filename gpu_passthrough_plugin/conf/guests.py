@@ -9,6 +9,7 @@ from oslo_config import cfg
 
 from gpu_passthrough_plugin.conf.section import Section
 from gpu_passthrough_plugin.model.hook import HookMode
+from gpu_passthrough_plugin.model.metric import MetricsAddress
 
 LIBVIRT_GROUP = "libvirt"
 # No host's name, and no transport to one.  Source: libvirt.org/uri.html
@@ -212,6 +213,22 @@ How many seconds ``fence_command`` may take for a host; it is killed after
 that, and the host is not fenced.
 """,
 )
+METRICS_ADDRESS = cfg.StrOpt(
+    "metrics_address",
+    default="",
+    sample_default="unix:/run/gpu-passthrough/metrics.sock",
+    help="""
+Where the agent serves metrics to Prometheus. It is read when the agent
+starts, and needs the Python package ``prometheus_client``.
+
+Possible values:
+
+* empty: nowhere
+* ``unix:PATH``: a socket that only root can use, in a folder that only root
+  can change
+* ``127.0.0.1:PORT`` or ``[::1]:PORT``: every user of this host can read it
+""",
+)
 AGENT_OPTS = (
     INTERVAL_S,
     NOVA_MARKER,
@@ -221,7 +238,9 @@ AGENT_OPTS = (
     NOVA_HOST,
     FENCE_COMMAND,
     FENCE_TIMEOUT_S,
+    METRICS_ADDRESS,
 )
+_LOOPBACK = re.compile(r"(127\.0\.0\.1|\[::1\]):([1-9][0-9]{0,4})")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -230,6 +249,7 @@ class Agent:
 
     :param nova_marker: an absolute path; empty for none.
     :param fence_command: a program and its arguments; empty for none.
+    :param metrics_address: None where no metrics are served.
     """
 
     interval_s: int
@@ -240,6 +260,7 @@ class Agent:
     nova_host: str = ""
     fence_command: tuple[str, ...] = ()
     fence_timeout_s: int = 60
+    metrics_address: MetricsAddress | None = None
 
 
 def parse_agent(section: Section) -> Agent:
@@ -256,4 +277,25 @@ def parse_agent(section: Section) -> Agent:
         str(section.value(NOVA_HOST) or ""),
         section.command(FENCE_COMMAND),
         int(section.value(FENCE_TIMEOUT_S)),
+        _metrics_address(section),
     )
+
+
+def _metrics_address(section: Section) -> MetricsAddress | None:
+    """Return where metrics are served; add a fault if that is no place."""
+    text = str(section.value(METRICS_ADDRESS) or "").strip()
+    path = text.removeprefix("unix:")
+    match = _LOOPBACK.fullmatch(text)
+    if not text:
+        return None
+    # As an absolute path has it, with a name at its end.
+    if path != text and re.fullmatch(r"(?:/[^/\0]+){2,}", path):
+        return MetricsAddress(path)
+    if match and int(match[2]) < 1 << 16:
+        return MetricsAddress("", match[1].strip("[]"), int(match[2]))
+    section.fault(
+        METRICS_ADDRESS,
+        "expected unix: and an absolute path, 127.0.0.1:PORT or [::1]:PORT:"
+        " other hosts must not reach it",
+    )
+    return None

@@ -55,6 +55,7 @@ from gpu_passthrough_plugin.model.reading import Unknown, Why
 from gpu_passthrough_plugin.model.unit import State, Unit
 
 if TYPE_CHECKING:
+    from gpu_passthrough_plugin.flow.pass_metrics import PassMetrics
     from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 
 _NO_FUNCTIONS = HostFunctions((), ())
@@ -126,6 +127,7 @@ def run(
     *,
     is_dry: bool = False,
     is_away: Callable[[], bool] = lambda: False,
+    metrics: PassMetrics | None = None,
 ) -> tuple[Outcome, ...]:
     """Do one pass; return what was found, and what became of it.
 
@@ -138,22 +140,27 @@ def run(
     :param is_away: returns whether this host's agent is not among the
         agents, where these know of one another; asked only of a host that
         was marked as lost.
+    :param metrics: takes what this pass finds; None where nothing does.
     :raises Error: when the ledger or the journal cannot be read: nothing can
         be decided without them.
     """
     acted: dict[Finding, Outcome] = {}
+    stage = contextlib.nullcontext if metrics is None else metrics.stage
     for _ in range(_MAX_ROUNDS):
-        observed = observe(
-            context, cache, tuple(HostFault(*f) for f in faults())
-        )
+        with stage("observe"):
+            observed = observe(
+                context, cache, tuple(HostFault(*f) for f in faults())
+            )
         if observed.marked:
             observed = dataclasses.replace(observed, is_away=is_away())
-        findings = reconcile.reconcile(observed)
+        with stage("decide"):
+            findings = reconcile.reconcile(observed)
         due = [f for f in findings if f.has_act and f not in acted]
         if is_dry or not due:
             acted |= _repeated(acted, findings)
             break
-        acted.update(_acted(context, due))
+        with stage("act"):
+            acted.update(_acted(context, due))
     if not is_dry:
         suspect_units.remember_new(
             context, observed.listing.records, cache.functions
@@ -163,7 +170,10 @@ def run(
         for finding in findings
         if finding not in acted
     }
-    return (*acted.values(), *left.values())
+    outcomes = (*acted.values(), *left.values())
+    if metrics is not None:
+        metrics.completed(context, observed, outcomes, cache.functions)
+    return outcomes
 
 
 def _repeated(

@@ -52,6 +52,7 @@ class HostContext:
     :param aggregates: the host aggregates that this host is published in.
     :param sanitiser: wipes what a guest left on a unit; None for nothing.
     :param health: how units are judged; None where none is.
+    :param count: counts an event of this host, with its details.
     """
 
     host: str
@@ -70,6 +71,7 @@ class HostContext:
     aggregates: frozenset[str] = frozenset()
     sanitiser: SanitiseDriver | None = None
     health: HealthChecks | None = None
+    count: Callable[..., None] = lambda _event, *_details: None
 
     def units(self) -> tuple[Unit, ...]:
         """Return the units of this host's assignable groups, read now."""

@@ -33,6 +33,7 @@ from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.hook import HOOK_REQUEST, HookMode
 from gpu_passthrough_plugin.model.instance import Phase
+from gpu_passthrough_plugin.model.metric import CountedEvent
 from gpu_passthrough_plugin.model.unit import State
 
 PREPARE, RELEASE, RECONNECT = "prepare", "release", "reconnect"
@@ -69,6 +70,7 @@ class HookContext:
     :param within: returns what work returns, and raises an error with a text
         when it takes longer than a number of seconds.
     :param age_s: for how long libvirt waited before, for the agent.
+    :param count: counts an event of this host, with its details.
     """
 
     host: str
@@ -86,6 +88,7 @@ class HookContext:
     )
     guest_name: str = ""
     age_s: float = 0.0
+    count: Callable[..., None] = lambda _event, *_details: None
 
     @property
     def limit_s(self) -> float:
@@ -295,7 +298,7 @@ def _attempt(context: HookContext, guest: Guest) -> Decision:
         try:
             return _attempt_once(context, guest, groups, unspared)
         except errors.Conflict:
-            continue
+            context.count(CountedEvent.CLAIM_CONFLICT, "hook")
     return _attempt_once(context, guest, groups, unspared)
 
 

@@ -21,6 +21,7 @@ from gpu_passthrough_plugin.flow.teardown import present_rebinds
 from gpu_passthrough_plugin.formats.domain_xml import Domain
 from gpu_passthrough_plugin.model.function import Rebind
 from gpu_passthrough_plugin.model.instance import Instance
+from gpu_passthrough_plugin.model.metric import CountedEvent
 from gpu_passthrough_plugin.model.request import Request
 from gpu_passthrough_plugin.model.unit import State, Unit, UnitRecord
 
@@ -75,9 +76,13 @@ def claim(
 ) -> Records:
     """Claim units for an instance; return these, which nothing uses."""
     step("claim")
-    allocation = context.ledger.claim(
-        request, instance.uuid, host=context.host
-    )
+    try:
+        allocation = context.ledger.claim(
+            request, instance.uuid, host=context.host
+        )
+    except errors.Conflict:
+        context.count(CountedEvent.CLAIM_CONFLICT, "command")
+        raise
     units = units_of(allocation.units)
     context.say(f"claimed {', '.join(str(unit.key) for unit in units)}")
     step("compare with the ledger")

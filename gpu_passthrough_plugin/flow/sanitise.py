@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator, Mapping
@@ -33,6 +34,7 @@ from gpu_passthrough_plugin.model.function import (
 )
 from gpu_passthrough_plugin.model.function_health import ResetState
 from gpu_passthrough_plugin.model.instance import NamedInstance
+from gpu_passthrough_plugin.model.metric import CountedEvent
 from gpu_passthrough_plugin.model.sanitising import SanitiseTarget
 from gpu_passthrough_plugin.model.unit import Unit
 
@@ -232,7 +234,8 @@ def _reset_bus(
         if bus.hot is None:
             return [*failures, bus.refusal]
         hot = bus.hot
-        context.devices.reset_bus(hot.address, hot.iommu_group, hot.others)
+        with _counted(context, "bus"):
+            context.devices.reset_bus(hot.address, hot.iommu_group, hot.others)
     except errors.Error as error:
         # Nothing more is tried where the kernel does not come back.
         return [*failures, str(error)]
@@ -241,6 +244,20 @@ def _reset_bus(
     done.append(f"{hot}: OK")
     context.say(done[-1])
     return []
+
+
+@contextlib.contextmanager
+def _counted(context: HostContext, method: str) -> Iterator[None]:
+    """Count a reset with its outcome."""
+    outcome = "failed"
+    try:
+        yield
+        outcome = "done"
+    except errors.Stuck:
+        outcome = "stuck"
+        raise
+    finally:
+        context.count(CountedEvent.RESET, method, outcome)
 
 
 def _reset_alone(
@@ -253,7 +270,8 @@ def _reset_alone(
     failures = []
     for method in reset.methods or (None,):
         try:
-            context.devices.reset_function(reset.address, method)
+            with _counted(context, method or "kernel"):
+                context.devices.reset_function(reset.address, method)
         except errors.Stuck:
             raise
         except errors.Error as error:

@@ -53,11 +53,12 @@ class Request(NamedTuple):
 
 
 @contextlib.contextmanager
-def listening(path: str) -> Iterator[socket.socket]:
+def listening(path: str, *, is_alone: bool = True) -> Iterator[socket.socket]:
     """Listen on a socket in a folder that only this user can change.
 
     A socket that a dead process left there is replaced.
 
+    :param is_alone: whether to lock its folder, for one agent a host.
     :raises Refused: when another process listens there, or something else
         than a socket is in its place.
     :raises Unavailable: when the folder or the socket cannot be made.
@@ -68,7 +69,7 @@ def listening(path: str) -> Iterator[socket.socket]:
             make_private(folder_path)
             folder = _opened(folder_path)
             stack.callback(os.close, folder)
-            if not _is_locked(folder):
+            if is_alone and not _is_locked(folder):
                 raise errors.Refused(f"another agent listens at {path}")
             _remove_stale(folder, path)
             # Short, however long the folder's name is; and the same folder.

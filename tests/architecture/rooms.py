@@ -201,7 +201,9 @@ ROOMS = {
     ),
     "host": Room(
         doors=DOORS,
-        packages=frozenset({"libvirt", "pyudev", "tooz", "zstandard"}),
+        packages=frozenset(
+            {"prometheus_client", "libvirt", "pyudev", "tooz", "zstandard"}
+        ),
     ),
     "host.sanitise_driver": Room(
         doors=DOORS, packages=frozenset({"stevedore"})

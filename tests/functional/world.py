@@ -25,6 +25,7 @@ from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.flow.unit_health import HealthChecks
 from gpu_passthrough_plugin.formats import domain_xml, nova_alias
 from gpu_passthrough_plugin.host.ended_guests import EndedGuests
+from gpu_passthrough_plugin.host.event_counters import EventCounters
 from gpu_passthrough_plugin.host.health_baselines import HealthBaselines
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
@@ -138,6 +139,7 @@ class World:
             health=HealthChecks(
                 HealthBaselines(str(self.folder / "health")), HealthLimits()
             ),
+            count=EventCounters(str(self.folder / "metrics")).count,
         )
 
     def lock(self) -> AbstractContextManager[None]:

@@ -12,12 +12,13 @@ from gpu_passthrough_plugin.conf.coordination import Coordination
 from gpu_passthrough_plugin.conf.database import Database
 from gpu_passthrough_plugin.conf.discovery import Discovery
 from gpu_passthrough_plugin.conf.enablement import Enablement
-from gpu_passthrough_plugin.conf.guests import Hook, Libvirt
+from gpu_passthrough_plugin.conf.guests import Agent, Hook, Libvirt
 from gpu_passthrough_plugin.conf.pci import Pci
 from gpu_passthrough_plugin.conf.placement import Placement
 from gpu_passthrough_plugin.conf.release import Release
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.hook import HookMode
+from gpu_passthrough_plugin.model.metric import MetricsAddress
 from gpu_passthrough_plugin.model.sanitising import SanitiseSettings
 
 
@@ -59,6 +60,33 @@ def loaded(folder: Path, text: str) -> conf.Settings:
             Libvirt("test:///default", 0),
         ),
         ("[hook]\nmode = primary\nwait_s = 1", Hook(HookMode.PRIMARY, 1)),
+        (
+            "[agent]\ninterval_s = 5\ncanary = yes\n"
+            "metrics_address = unix:/run/gpu-passthrough/metrics.sock",
+            Agent(
+                5,
+                canary=True,
+                metrics_address=MetricsAddress(
+                    "/run/gpu-passthrough/metrics.sock"
+                ),
+            ),
+        ),
+        (
+            "[agent]\nmetrics_address = [::1]:9835",
+            Agent(60, metrics_address=MetricsAddress("", "::1", 9835)),
+        ),
+        (
+            "[release]\ncheck_health = no\ncorrectable_errors = 7",
+            Release(
+                True,
+                60,
+                120,
+                "",
+                SanitiseSettings(),
+                check_health=False,
+                correctable_errors=7,
+            ),
+        ),
         (
             "[release]\nrestore_drivers = false\nreset_timeout_s = 600",
             Release(False, 600, 120, "", SanitiseSettings()),
