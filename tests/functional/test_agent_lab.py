@@ -120,3 +120,23 @@ def test_what_guests_leave_is_released(
         ours.cli("instance", "release", stays)
         assert states(ours) == FREE
         assert host.sh("virsh list --all --name").split() == ["novas"]
+        _notices_devices(ours)
+
+
+def _notices_devices(ours: Product) -> None:
+    """No guest starts or ends, and the interval is an hour."""
+    host = ours.host
+    host.sh(
+        f"printf '[agent]\\ninterval_s = 3600\\n' >>{product.CONFIG}"
+        f" && systemctl start {AGENT}"
+    )
+    # The first passes, and the one that libvirt's answer begins.
+    time.sleep(30)
+    card = ours.asked("unit", "list")[0]["Unit"].rpartition("/")[2][:-1]
+    host.sh(
+        f"for one in /sys/bus/pci/devices/{card}*; do echo 1 >$one/remove;"
+        " done"
+    )
+    settled(ours, FREE[1:])
+    host.sh("echo 1 >/sys/bus/pci/rescan")
+    settled(ours, FREE)
