@@ -48,6 +48,7 @@ def test_only_what_is_new_is_printed(
 def test_a_configuration_that_cannot_be_read_is_told_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    pytest.importorskip("libvirt")
     passes = agent_service.Passes(("/nowhere/gpu-passthrough.conf",))
     seconds = {passes.run(), passes.run()}
     assert len(seconds) == 1
