@@ -26,7 +26,7 @@ from gpu_passthrough_plugin.cli import (
 )
 from gpu_passthrough_plugin.cli.agent_group import AgentGroup
 from gpu_passthrough_plugin.cli.agent_metrics import AgentMetrics
-from gpu_passthrough_plugin.cli.command import one_line_errors
+from gpu_passthrough_plugin.cli.arguments import one_line_errors
 from gpu_passthrough_plugin.cli.context import Context
 from gpu_passthrough_plugin.cli.output import say
 from gpu_passthrough_plugin.model.hook import AGENT_SOCKET

@@ -17,7 +17,7 @@ import cliff.help
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import logs, output
-from gpu_passthrough_plugin.cli.command import one_line_errors
+from gpu_passthrough_plugin.cli.arguments import one_line_errors
 from gpu_passthrough_plugin.cli.main import DISTRIBUTION
 
 NAMESPACE = "gpu_passthrough_plugin.cli"

@@ -6,7 +6,7 @@ import argparse
 import functools
 from collections.abc import Iterable, Iterator
 from importlib.metadata import EntryPoint
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import cliff.command
 import cliff.lister
@@ -24,6 +24,7 @@ from stevedore.extension import Extension
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import output
+from gpu_passthrough_plugin.cli.arguments import one_line_errors
 from gpu_passthrough_plugin.cli.context import Context
 from gpu_passthrough_plugin.model.change import Action, Change, UndoStep, Write
 
@@ -68,44 +69,6 @@ def number_from_zero(text: str) -> int:
             f"{text!r} is not valid; expected one number from 0, such as 1"
         )
     return int(text)
-
-
-def one_line_errors(
-    parser: argparse.ArgumentParser, prog: str
-) -> argparse.ArgumentParser:
-    """Return the parser, which says in one line what is wrong with a call.
-
-    argparse's usage is mostly options of output formats. An empty argument
-    is refused as well: it mostly is a shell's variable that was not set.
-    """
-    parse = parser.parse_known_args
-
-    def error(message: str) -> NoReturn:
-        output.print_error(f"{message}; see '{prog} --help'")
-        parser.exit(2)
-
-    def parse_nonempty(*args: Any, **kwargs: Any) -> Any:
-        namespace, rest = parse(*args, **kwargs)
-        for action in parser._actions:
-            if _is_empty(getattr(namespace, action.dest, None)):
-                name = next(iter(action.option_strings), action.metavar)
-                expected = action.option_strings and action.metavar
-                error(
-                    f"{name or action.dest} is empty; expected"
-                    f" {expected or 'a value'}"
-                )
-        return namespace, rest
-
-    # cliff makes the parser, and does not ask for its class.
-    parser.error = error  # type: ignore[method-assign]
-    parser.parse_known_args = parse_nonempty  # type: ignore[method-assign]
-    return parser
-
-
-def _is_empty(argument: object) -> bool:
-    """Return whether an argument, or one of several, is a blank text."""
-    several = argument if isinstance(argument, list) else [argument]
-    return any(isinstance(v, str) and not v.strip() for v in several)
 
 
 class Command(cliff.command.Command):

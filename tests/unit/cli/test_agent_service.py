@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,21 @@ def test_a_configuration_that_cannot_be_read_is_told_once(
     assert len(seconds) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "/nowhere/gpu-passthrough.conf" in line
+
+
+def test_what_takes_much_memory_is_left_out() -> None:
+    code = (
+        "import sys; from gpu_passthrough_plugin.cli import agent_service\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run(
+        (sys.executable, "-P", "-c", code),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    heavy = {"cliff", "prettytable", "prometheus_client", "pyudev", "tooz"}
+    assert not heavy & set(done.stdout.split())
 
 
 def test_its_options(capsys: pytest.CaptureFixture[str]) -> None:
