@@ -140,7 +140,8 @@ def test_a_paused_backend_is_waited_for_and_then_not(
         server.resume()
         # Whatever ended meanwhile is seen to have.
         time.sleep(2)
-        assert_truth(first.required(), tried(url, tmp_path, 1))
+        # A busy machine may take a while to connect.
+        assert_truth(first.required(), tried(url, tmp_path, 3))
 
 
 def test_a_backend_started_again(server: Server, tmp_path: Path) -> None:
