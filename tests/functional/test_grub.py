@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpu_passthrough_plugin.formats import grub_defaults, grub_menu
@@ -150,8 +150,9 @@ def compare_block(folder: Path, block: str) -> None:
         text=True,
     )
     names = re.findall(r"^([^=\n]+)=", done.stdout, re.MULTILINE)
-    # Of two values of one name the later one counts.
-    assume(len(set(names)) == len(names))
+    if len(set(names)) < len(names):
+        # Of two values of one name the later one counts.
+        return
     variables = grub_menu.environment(block)
     shown = "".join(f"{name}={value}\n" for name, value in variables.items())
     assert shown == done.stdout
