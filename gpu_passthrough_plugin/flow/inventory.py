@@ -132,6 +132,10 @@ def clear(context: HostContext, key: UnitKey) -> UnitRecord:
         quarantine_journal.require_rebooted(context, unit)
         require_current(context, (unit,))
         if quarantine_journal.had_guest(context, unit):
+            # A reset takes functions from the drivers that they are on now.
+            entry = context.journal.read(quarantine_journal.journal_uuid(unit))
+            if entry is not None:
+                teardown.with_rebinds(context, entry, (record,))
             no_one = NamedInstance("", "")
             cleaning = sanitise.sanitise(context, unit, {}, no_one)
             _require_clean(key, cleaning.faults)

@@ -103,7 +103,7 @@ def give_back(
             done.append(line)
     if instance.definition and not instance.keeps_definition:
         _touch(context, instance)
-    instance = _with_rebinds(context, instance, context.held(uuid))
+    instance = with_rebinds(context, instance, context.held(uuid))
     context.move(uuid, State.RELEASING, State.SANITISING)
     for record in context.held(uuid):
         if record.state is State.CLAIMED:
@@ -121,7 +121,7 @@ def give_back(
     return tuple(done)
 
 
-def _with_rebinds(
+def with_rebinds(
     context: HostContext, instance: Instance, records: Iterable[UnitRecord]
 ) -> Instance:
     """Note how functions are bound that the journal does not have yet.
@@ -170,7 +170,7 @@ def detach_units(
     :param instance: whose guest has none of their functions.
     """
     sanitising = [_touched(context, record) for record in records]
-    instance = _with_rebinds(context, instance, sanitising)
+    instance = with_rebinds(context, instance, sanitising)
     done: list[str] = []
     for record in sanitising:
         instance, lines = _clean(
