@@ -108,3 +108,22 @@ def test_clear_leaves_drivers_where_the_operator_wants_them(
     inventory.clear(context, UNIT)
     assert world.kernel.binding(GPU) == VFIO
     assert world.journal.instances() == ()
+
+
+def test_a_card_that_was_out_of_the_host_is_on_its_driver_again(
+    world: World,
+) -> None:
+    """The journal of its quarantine has no driver of it."""
+    before = world.snapshot()
+    (record,) = world.ledger.claim(wanted(), UUID).units
+    world.ledger.move(record, State.ACTIVE)
+    own = {f.address: world.bindings[f.address] for f in record.unit.functions}
+    identities = dict(world.kernel.identities)
+    for address in own:
+        world.kernel.lose(address)
+    release.release(world.context(), UUID)
+    assert world.ledger.unit(UNIT).state is State.QUARANTINED
+    world.kernel.restart({**world.bindings, **own})
+    world.kernel.identities.update(identities)
+    assert inventory.clear(world.context(), UNIT).state is State.FREE
+    assert world.snapshot() == before
