@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -56,10 +55,9 @@ def serving(context: Context) -> Iterator[AgentMetrics]:
         yield AgentMetrics()
         return
     from gpu_passthrough_plugin.flow.pass_metrics import PassMetrics
-    from gpu_passthrough_plugin.host import metrics_server
-    from gpu_passthrough_plugin.host.event_counters import EventCounters
+    from gpu_passthrough_plugin.host import event_counters, metrics_server
 
-    counters = EventCounters(os.path.join(context.state_path, "metrics"))
+    counters = event_counters.of_host(context.state_path)
     with contextlib.ExitStack() as stack:
         try:
             server = stack.enter_context(metrics_server.serving(address))

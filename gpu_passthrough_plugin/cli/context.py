@@ -270,10 +270,9 @@ class Context:
         self.require_host()
         from gpu_passthrough_plugin.flow import unit_health
         from gpu_passthrough_plugin.flow.context import HostContext
-        from gpu_passthrough_plugin.host import sanitise_driver
+        from gpu_passthrough_plugin.host import event_counters, sanitise_driver
         from gpu_passthrough_plugin.host.devices import SysfsDevices
         from gpu_passthrough_plugin.host.ended_guests import EndedGuests
-        from gpu_passthrough_plugin.host.event_counters import EventCounters
         from gpu_passthrough_plugin.host.instance_journal import (
             InstanceJournal,
         )
@@ -300,10 +299,10 @@ class Context:
             sanitiser=sanitise_driver.load(
                 settings.release.sanitise_driver,
                 settings.release.sanitising,
-                os.path.join(self.state_path, "calls"),
+                f"{state}/calls",
             ),
             health=unit_health.configured(f"{state}/health", settings),
-            count=EventCounters(f"{state}/metrics").count,
+            count=event_counters.of_host(state).count,
         )
 
     @functools.cached_property

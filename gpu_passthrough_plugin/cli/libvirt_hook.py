@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gpu_passthrough_plugin.cli.context import Context
     from gpu_passthrough_plugin.flow.hook import HookContext
     from gpu_passthrough_plugin.flow.ledger_cache import LedgerCache
+    from gpu_passthrough_plugin.model.metric import CountedEvent
 
 START = "prepare"
 # How long anything else than the ledger may take.
@@ -186,7 +187,6 @@ def hook_context(
     """
     from gpu_passthrough_plugin.flow.hook import HookContext
     from gpu_passthrough_plugin.host.ended_guests import EndedGuests
-    from gpu_passthrough_plugin.host.event_counters import EventCounters
     from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 
     settings = context.settings
@@ -204,8 +204,15 @@ def hook_context(
         require_caller=require_caller,
         within=within,
         age_s=age_s,
-        count=EventCounters(os.path.join(context.state_path, "metrics")).count,
+        count=lambda event, *details: _count(context, event, *details),
     )
+
+
+def _count(context: Context, event: CountedEvent, *details: str) -> None:
+    """Count an event; most calls of the hook have none, and import nothing."""
+    from gpu_passthrough_plugin.host import event_counters
+
+    event_counters.of_host(context.state_path).count(event, *details)
 
 
 def _nothing() -> None:

@@ -35,15 +35,13 @@ _KFD = "sys/class/kfd/kfd/topology/nodes"
 _LOCATION = re.compile(r"^(location_id|domain) ([0-9]+)$", re.MULTILINE)
 
 _MAX_FILES = 1 << 18
-LIMIT_S = 10.0
-"""How long processes are looked through, unless a caller has less time."""
 _NAME_BYTES = 64
 
 
 def read(
     tree: Tree,
     drivers: Iterable[tuple[Address, str]],
-    limit_s: float = LIMIT_S,
+    limit_s: float,
 ) -> tuple[DeviceUse, ...]:
     """Return what uses functions through their drivers, in the order given.
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.discovery import device_holders, modules
+from gpu_passthrough_plugin.discovery import modules
 from gpu_passthrough_plugin.discovery.tree import Tree
-from gpu_passthrough_plugin.model import device_holder
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.group import Member
 
-# libvirt, and with it whoever starts a guest, waits for the hook.
-_HOOK_LIMIT_S = 1.0
+# How long processes are looked through.  libvirt, and with it whoever starts a
+# guest, waits for the hook.
+_LIMIT_S, _HOOK_LIMIT_S = 10.0, 1.0
 
 
 def require_unused(
     tree: Tree,
     drivers: Iterable[tuple[Address, str]],
-    limit_s: float = device_holders.LIMIT_S,
+    limit_s: float = _LIMIT_S,
 ) -> tuple[str, ...]:
     """Raise if something uses functions; return what could not be read.
 
@@ -29,6 +29,10 @@ def require_unused(
     :param limit_s: how long processes are looked through for open files.
     :raises Refused: with processes and device files by name.
     """
+    # Most guests of the hook have no function on a driver of the host's.
+    from gpu_passthrough_plugin.discovery import device_holders
+    from gpu_passthrough_plugin.model import device_holder
+
     uses = device_holders.read(tree, drivers, limit_s)
     if reasons := device_holder.reasons(uses):
         raise errors.Refused("; ".join(reasons))

@@ -33,7 +33,6 @@ from gpu_passthrough_plugin.model.allocation import Allocation
 from gpu_passthrough_plugin.model.group import Member
 from gpu_passthrough_plugin.model.hook import HOOK_REQUEST, HookMode
 from gpu_passthrough_plugin.model.instance import Phase
-from gpu_passthrough_plugin.model.metric import CountedEvent
 from gpu_passthrough_plugin.model.unit import State
 
 PREPARE, RELEASE, RECONNECT = "prepare", "release", "reconnect"
@@ -298,6 +297,9 @@ def _attempt(context: HookContext, guest: Guest) -> Decision:
         try:
             return _attempt_once(context, guest, groups, unspared)
         except errors.Conflict:
+            # Rare, and libvirt waits for what is imported.
+            from gpu_passthrough_plugin.model.metric import CountedEvent
+
             context.count(CountedEvent.CLAIM_CONFLICT, "hook")
     return _attempt_once(context, guest, groups, unspared)
 

@@ -87,3 +87,8 @@ class EventCounters:
                     return
         finally:
             os.close(folder)
+
+
+def of_host(state_path: str) -> EventCounters:
+    """Return the counters of a host: one for all of its processes."""
+    return EventCounters(os.path.join(state_path, "metrics"))

@@ -58,7 +58,7 @@ def uses(
 ) -> tuple[device_holder.DeviceUse, ...]:
     tree = host.tree() if isinstance(host, Host) else host
     on = ((GPU, driver), (AUDIO, "snd_hda_intel"))
-    return device_holders.read(tree, on)
+    return device_holders.read(tree, on, 10)
 
 
 def unreadable(host: Host, *paths: str) -> RecordedTree:
