@@ -18,7 +18,12 @@ _EXPLAINED = {
     State.QUARANTINED: Case.QUARANTINED,
 }
 _SETTLED = (Phase.ACTIVE, Phase.ATTACHED, Phase.QUARANTINED)
-_NOT_WHOLE = (Case.UNIT_MISSING, Case.PARTIAL_GROUP, Case.GUEST_CONFLICT)
+_NOT_WHOLE = (
+    Case.UNIT_MISSING,
+    Case.PARTIAL_GROUP,
+    Case.GUEST_CONFLICT,
+    Case.UNIT_UNUSED,
+)
 
 
 def require_settled(world: HostWorld, failed: Collection[Finding]) -> None:
