@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from gpu_passthrough_plugin.agent.finding import Act, Case, Finding
 from gpu_passthrough_plugin.agent.observation import Observation
-from gpu_passthrough_plugin.model.agent_state import FENCED, is_fenced
+from gpu_passthrough_plugin.model.agent_state import FENCED, LOST, is_fenced
 from gpu_passthrough_plugin.model.allocation import HostRecord
 from gpu_passthrough_plugin.model.instance import Phase
 from gpu_passthrough_plugin.model.reading import Unknown
@@ -76,11 +76,15 @@ class Judgement(NamedTuple):
     :param lost: hosts to be marked.
     :param withheld: hosts that are away, of which none is marked because
         they are too many.
+    :param is_most_away: whether too many are away for one to be powered off,
+        those that were marked before included: a fault that grows marks them
+        little by little.
     """
 
     watch: HostWatch
     lost: tuple[LostHost, ...] = ()
     withheld: tuple[str, ...] = ()
+    is_most_away: bool = False
 
 
 def judge(
@@ -113,10 +117,20 @@ def judge(
         for name, since in sorted(away.items())
         if now.monotonic_s - since.monotonic_s >= lost_after_s
     )
-    is_most = len(away) >= _MIN_WITHHELD and 2 * len(away) > len(judged)
-    if lost and is_most:
-        return Judgement(watch, withheld=tuple(sorted(away)))
-    return Judgement(watch, lost)
+    marked = [
+        h.name for h in hosts if h.is_watched and h.reason.startswith(LOST)
+    ]
+    marked_away = set(marked).difference(members)
+    is_most_away = _is_most(
+        len(away) + len(marked_away), len(judged) + len(marked)
+    )
+    if lost and _is_most(len(away), len(judged)):
+        return Judgement(watch, (), tuple(sorted(away)), is_most_away)
+    return Judgement(watch, lost, (), is_most_away)
+
+
+def _is_most(away: int, hosts: int) -> bool:
+    return away >= _MIN_WITHHELD and 2 * away > hosts
 
 
 def fenced(observed: Observation) -> Iterator[Finding]:

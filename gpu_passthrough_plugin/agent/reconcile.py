@@ -27,7 +27,6 @@ from gpu_passthrough_plugin.model.unit import (
     UnitRecord,
 )
 
-_WITHDRAW = "run 'gpu-passthrough allocation delete"
 _SETTLED = (Phase.ACTIVE, Phase.ATTACHED)
 _UNFINISHED = (State.PREPARING, State.RELEASING, State.SANITISING)
 
@@ -113,17 +112,11 @@ def _lost(observed: Observation) -> Iterator[Finding]:
     """Yield instances of the journal whose units the ledger offers.
 
     As after the ledger was restored from an older copy: what they had was
-    not reset since.  While it has an instance with other units instead, these
-    cannot be recorded for it.
+    not reset since.
     """
+    held = {record.consumer for record in observed.listing.records}
     for instance in observed.instances:
-        held = [
-            record
-            for record in observed.listing.records
-            if record.consumer == instance.uuid
-        ]
-        is_other = instance.has_others(record.unit for record in held)
-        if instance.phase not in _SETTLED or (held and not is_other):
+        if instance.phase not in _SETTLED or instance.uuid in held:
             continue
         free = tuple(
             record.unit.key
@@ -136,14 +129,8 @@ def _lost(observed: Observation) -> Iterator[Finding]:
                 Case.LEDGER_BEHIND,
                 instance.uuid,
                 f"this host's journal has {_listed(free)} for it, and the"
-                " ledger offers that to others"
-                + (
-                    f", and has {_listed(r.unit.key for r in held)} for it"
-                    if is_other
-                    else ""
-                ),
-                Act.NONE if is_other else Act.RECORD,
-                remedy=f"{_WITHDRAW} {instance.uuid}'" if is_other else "",
+                " ledger offers that to others",
+                Act.RECORD,
                 consumer=instance.uuid,
                 request=instance.request or HOOK_REQUEST,
                 units=free,
@@ -153,36 +140,23 @@ def _lost(observed: Observation) -> Iterator[Finding]:
 def _claims(observed: Observation) -> Iterator[Finding]:
     """Yield claims of which no guest runs: they stay.
 
-    Without those of defined domains, which are to last, unless the domain has
-    other functions: then the ledger is an older copy.
+    Without those of defined domains, which are to last.
     """
     if isinstance(observed.guests, Unknown):
         return
-    running = {guest.uuid for guest in observed.guests}
-    attached = {
-        instance.uuid: instance
+    expected = {guest.uuid for guest in observed.guests}
+    expected |= {
+        instance.uuid
         for instance in observed.instances
         if instance.phase is Phase.ATTACHED
     }
     for record in observed.listing.records:
-        consumer = record.consumer
-        if record.state is not State.CLAIMED or consumer in running:
-            continue
-        instance = attached.get(consumer or "")
-        if instance is None:
+        if record.state is State.CLAIMED and record.consumer not in expected:
             yield Finding(
                 Case.CLAIM_WITHOUT_GUEST,
                 str(record.unit.key),
                 f"it is claimed for {record.consumer}, which does not run on"
                 " this host; the claim stays",
-            )
-        elif instance.has_others([record.unit]):
-            yield Finding(
-                Case.CLAIM_WITHOUT_GUEST,
-                str(record.unit.key),
-                f"it is claimed for {consumer}, whose domain has other units;"
-                " the claim stays",
-                remedy=f"{_WITHDRAW} {consumer}'",
             )
 
 

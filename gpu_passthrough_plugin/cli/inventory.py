@@ -184,16 +184,20 @@ class InventoryHosts(Lister):
         )
 
 
+def _add_host(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "host",
+        metavar="HOST",
+        help="name of the host, as in 'inventory hosts'",
+    )
+
+
 class _HostCommand(Shower):
     column_names = HOSTS
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            "host",
-            metavar="HOST",
-            help="name of the host, as in 'inventory hosts'",
-        )
+        _add_host(parser)
         return parser
 
 
@@ -244,11 +248,7 @@ class InventoryFence(Lister):
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
-        parser.add_argument(
-            "host",
-            metavar="HOST",
-            help="name of the host, as in 'inventory hosts'",
-        )
+        _add_host(parser)
         parser.add_argument(
             "--powered-off",
             action="store_true",

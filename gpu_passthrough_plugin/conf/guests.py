@@ -200,7 +200,8 @@ grow from one minute to an hour. Without it, an operator fences hosts.
 
 It is told about the host in the variables ``GPU_PASSTHROUGH_HOST`` and
 ``GPU_PASSTHROUGH_REASON``. It has to be on every host that may lead, with
-the same configuration, and must not return 0 before the host is off.
+the same configuration, must not return 0 before the host is off, and has to
+return 0 for one that is off already.
 """,
 )
 FENCE_TIMEOUT_S = cfg.IntOpt(

@@ -26,6 +26,7 @@ from gpu_passthrough_plugin.model.allocation import (
 )
 from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
 
+CLEANED = "reset and checked after the fence"
 _ATTEMPTS = 5
 
 
@@ -83,7 +84,12 @@ def require_fenceable(
 
 
 def fence(
-    ledger: LedgerDriver, host: str, by: str, say: Callable[[str], None]
+    ledger: LedgerDriver,
+    host: str,
+    by: str,
+    say: Callable[[str], None],
+    *,
+    expected: str | None = None,
 ) -> tuple[GivenUp, ...]:
     """Give up everything that the guests of a powered-off host have.
 
@@ -92,10 +98,12 @@ def fence(
     quarantined, because nothing was reset.
 
     :param by: who says that the host is off.
+    :param expected: why the host is cordoned; None for whatever it is.
     :raises Refused: when the ledger has no such host.
-    :raises Conflict: when other clients changed it at each attempt.
+    :raises Conflict: when other clients changed it at each attempt, or it is
+        not cordoned as expected.
     """
-    _cordon(ledger, host, by)
+    _cordon(ledger, host, by, expected)
     done: dict[UnitKey, GivenUp] = {}
     for attempt in range(_ATTEMPTS):
         try:
@@ -113,10 +121,15 @@ def fence(
     return tuple(done.values())
 
 
-def _cordon(ledger: LedgerDriver, host: str, by: str) -> None:
+def _cordon(
+    ledger: LedgerDriver, host: str, by: str, expected: str | None
+) -> None:
     """Cordon a host for the fence; leave the cordon of an operator."""
     record = ledger.host(host)
     reason = "" if record is None else record.reason
+    if record is not None and expected not in (None, reason):
+        now = f"cordoned ({reason})" if record.is_cordoned else "not cordoned"
+        raise errors.Conflict(f"host {host} is {now} now")
     is_ours = reason.startswith(LOST) or reason == DISABLED_BY_NOVA
     if record is None or not record.is_cordoned or is_ours:
         ledger.cordon(host, f"{FENCED}by {by}", expected=reason)
@@ -150,21 +163,30 @@ def clean(context: HostContext, keys: Iterable[UnitKey]) -> None:
             record = context.ledger.unit(key)
             if not agent_state.is_fenced(record):
                 continue
-            busy = why_busy(context, record.unit)
-            if busy:
-                raise errors.Refused(f"unit {key} may be in use: {busy}")
-            require_current(context, (record.unit,))
-            faults = unit_cleaning.clean(context, record.unit)
-            if faults:
+            if faults := clean_unused(context, record):
                 context.ledger.move(
                     record, State.QUARANTINED, reason="; ".join(faults)
                 )
                 context.say(f"unit {key} is not clean: {'; '.join(faults)}")
                 continue
-            context.ledger.move(
-                record, State.FREE, reason="reset and checked after the fence"
-            )
+            context.ledger.move(record, State.FREE, reason=CLEANED)
             context.say(f"unit {key} is free")
+
+
+def clean_unused(context: HostContext, record: UnitRecord) -> tuple[str, ...]:
+    """Reset and check a unit of this host that was given up.
+
+    The host may not have been off: its guest may run, or have ended since.
+
+    :return: why it is not clean.
+    :raises Refused: when something uses it, or it is another group now.
+    """
+    unit = record.unit
+    busy = why_busy(context, unit)
+    if busy:
+        raise errors.Refused(f"unit {unit.key} may be in use: {busy}")
+    require_current(context, (unit,))
+    return unit_cleaning.clean(context, unit)
 
 
 def forget(context: HostContext, uuid: str) -> None:

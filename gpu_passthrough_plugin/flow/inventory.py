@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import LedgerDriver
 from gpu_passthrough_plugin.discovery import facts as host_facts
+from gpu_passthrough_plugin.flow import fence, sanitise, teardown
 from gpu_passthrough_plugin.flow import quarantine as quarantine_journal
-from gpu_passthrough_plugin.flow import sanitise, teardown
 from gpu_passthrough_plugin.flow.context import (
     HostContext,
     require_current,
@@ -21,7 +21,7 @@ from gpu_passthrough_plugin.model.allocation import (
     HostRecord,
     SyncReport,
 )
-from gpu_passthrough_plugin.model.instance import NamedInstance
+from gpu_passthrough_plugin.model.instance import Instance, NamedInstance
 from gpu_passthrough_plugin.model.reading import known
 from gpu_passthrough_plugin.model.unit import State, UnitKey, UnitRecord
 
@@ -50,19 +50,32 @@ def cordon(ledger: LedgerDriver, host: str, reason: str | None) -> HostRecord:
 
     :param reason: replaces the one of a host that is cordoned already; None
         keeps that, and is ``BY_OPERATOR`` for any other host.
+    :raises Invalid: when the reason would be taken for an agent's.
     :raises Refused: when the ledger has no such host.
     """
     if reason is None:
         record = ledger.host(host)
-        # What Nova disabled, and what is malformed, may cease to be.
+        # What Nova disabled, what is malformed, and what an agent marked may
+        # cease to be.
         is_kept = (
             record is not None
             and record.is_cordoned
             and not record.is_malformed
             and record.reason != DISABLED_BY_NOVA
+            and not agent_state.is_lost_or_fenced(record.reason)
         )
         reason = record.reason if record and is_kept else ""
+    _require_operators(reason)
     return ledger.cordon(host, reason or BY_OPERATOR)
+
+
+def _require_operators(reason: str | None) -> None:
+    """Raise if an agent would take a reason for its own, and lift it."""
+    if reason and agent_state.is_lost_or_fenced(reason):
+        raise errors.Invalid(
+            f"--reason {reason!r} begins as those of the agents do, which"
+            " take back what they find in order; begin it otherwise"
+        )
 
 
 def uncordon(ledger: LedgerDriver, host: str) -> HostRecord:
@@ -86,8 +99,10 @@ def quarantine(
 
     :param reason: replaces the one of a unit that is quarantined already;
         None keeps that, and is ``BY_OPERATOR`` for a free unit.
+    :raises Invalid: when the reason would be taken for an agent's.
     :raises Refused: when a consumer has it.
     """
+    _require_operators(reason)
     with locked_and_recovered(context):
         record = context.ledger.unit(key)
         if record.consumer:
@@ -98,23 +113,29 @@ def quarantine(
                 f" 'gpu-passthrough {verb} {record.consumer}' on {key.host}"
                 " first"
             )
+        becomes = BY_OPERATOR if reason is None else reason
+        if agent_state.is_fenced(record):
+            # It is the operator's from now on, and still to be reset.
+            require_here(context, key.host, f"unit {key}")
+            uuid = quarantine_journal.journal_uuid(record.unit)
+            # A pass that was cut off may have noted its drivers.
+            entry = context.journal.read(uuid) or Instance(uuid)
+            quarantine_journal.put(context, entry, record, becomes)
+            return context.ledger.unit(key)
         if record.state is State.QUARANTINED and reason in (
             None,
             record.reason,
         ):
             return record
-        return context.ledger.move(
-            record,
-            State.QUARANTINED,
-            reason=BY_OPERATOR if reason is None else reason,
-        )
+        return context.ledger.move(record, State.QUARANTINED, reason=becomes)
 
 
 def clear(context: HostContext, key: UnitKey) -> UnitRecord:
     """Check a quarantined unit again, and free it; return its record.
 
     One that had a guest in this boot of the host is reset first: it may be
-    quarantined because that failed.
+    quarantined because that failed.  So is one that was given up when the
+    host was fenced: the journal of this host does not know of that.
 
     :raises Refused: when the unit is not quarantined, is still not clean, or
         is no longer the group that was published: a function that was removed
@@ -126,6 +147,11 @@ def clear(context: HostContext, key: UnitKey) -> UnitRecord:
         if record.state is not State.QUARANTINED:
             raise errors.Refused(
                 f"unit {key} is {record.state}, not quarantined"
+            )
+        if agent_state.is_fenced(record):
+            _require_clean(key, fence.clean_unused(context, record))
+            return context.ledger.move(
+                record, State.FREE, reason=fence.CLEANED
             )
         unit = record.unit
         _require_clean(key, sanitise.check_clean(context, unit))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
@@ -21,6 +21,7 @@ from gpu_passthrough_plugin.model.agent_state import FENCED, LOST
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 60.0, 3600.0
 _MOST_COUNTED = 10
+_MOST_SHOWN = 20
 
 
 class Fencing(NamedTuple):
@@ -80,20 +81,31 @@ class Leader:
         :raises Error: when the ledger does not answer.
         """
         now = Moment(time.monotonic(), time.time())
+        hosts = ledger.hosts()
         judgement = host_watch.judge(
-            self._watch, ledger.hosts(), members, now, lost_after_s
+            self._watch, hosts, members, now, lost_after_s
         )
         self._watch = judgement.watch
         if judgement.withheld:
             say(
                 "more than half of the hosts do not answer"
-                f" ({', '.join(judgement.withheld)}); the network or the lock"
+                f" ({_shown(judgement.withheld)}); the network or the lock"
                 " backend is the likelier fault: no host is marked as lost"
+            )
+        elif (
+            fencing is not None
+            and judgement.is_most_away
+            and any(host.reason.startswith(LOST) for host in hosts)
+        ):
+            say(
+                "more than half of the hosts do not answer, or are marked as"
+                " lost: none is powered off; fence those that you know to be"
+                " off with 'gpu-passthrough inventory fence'"
             )
         for host in judgement.lost:
             if _mark(ledger, host, say):
                 self._attempts[host.name] = Attempt(now.monotonic_s)
-        if fencing is not None and not judgement.withheld:
+        if fencing is not None and not judgement.is_most_away:
             due_s = now.monotonic_s + lost_after_s
             self._fence(ledger, members, due_s, fencing, say)
 
@@ -122,16 +134,23 @@ class Leader:
             attempt = self._attempts[name]
             if time.monotonic() < attempt.due_s:
                 continue
-            if reason.startswith(FENCED):
-                # As one that a leader had begun when it was killed.
-                if any(r.state.is_held for r in ledger.records(host=name)):
-                    fence.fence(ledger, name, fencing.by, say)
-                self._attempts[name] = attempt.failed(time.monotonic())
-                continue
             self._attempts[name] = attempt.failed(time.monotonic())
+            if reason.startswith(FENCED) and not any(
+                record.state.is_held for record in ledger.records(host=name)
+            ):
+                continue
+            # A fence that was cut off as well: the host may have been booted
+            # since, and its guests with it.
             _run(ledger, name, reason, fencing, say)
             # The membership is checked before the next one.
             break
+
+
+def _shown(names: Sequence[str]) -> str:
+    """Return the first of many names, and how many others there are."""
+    more = len(names) - _MOST_SHOWN
+    tail = [f"{more} more"] if more > 0 else []
+    return ", ".join([*names[:_MOST_SHOWN], *tail])
 
 
 def _run(
@@ -143,9 +162,12 @@ def _run(
 ) -> None:
     """Power a host off, and fence it if that was done.
 
+    :param reason: why it is cordoned; whoever changes that has taken it over.
     :raises Unavailable: when this agent leads no longer, or the ledger does
         not answer.
     """
+    if host in fencing.members():
+        return
     try:
         fencing.power_off(host, reason)
     except errors.Error as error:
@@ -154,7 +176,11 @@ def _run(
     if host in fencing.members():
         say(f"the agent of {host} answers again: it was not fenced")
         return
-    fence.fence(ledger, host, fencing.by, say)
+    try:
+        fence.fence(ledger, host, fencing.by, say, expected=reason)
+    except (errors.Conflict, errors.Refused) as error:
+        say(f"host {host} was powered off, and is not fenced: {error}")
+        return
     say(f"host {host} was powered off and is fenced")
 
 

@@ -327,10 +327,7 @@ def withdraw(context: HostContext, uuid: str) -> Allocation:
                 f" 'gpu-passthrough instance release {uuid}' on"
                 f" {allocation.host}"
             )
-        instance = context.journal.read(uuid)
-        units = [record.unit for record in allocation.units]
-        # An older copy of the ledger may claim what the instance has no more.
-        if instance is not None and not instance.has_others(units):
+        if context.journal.has(uuid):
             raise errors.Refused(
                 f"unit {allocation.units[0].unit.key} is claimed for as long"
                 f" as the definition of {uuid} has it; run 'gpu-passthrough"

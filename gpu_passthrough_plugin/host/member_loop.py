@@ -16,6 +16,7 @@ from gpu_passthrough_plugin.host.membership import Membership
 
 # How soon it joins again after it failed to, and at the latest.
 _RETRY_S = (1.0, 5.0, 15.0, 30.0)
+_ROUNDS = 2
 _STOP_S = 10.0
 
 
@@ -43,6 +44,9 @@ class MemberLoop:
         self._on_join = on_join
         self._say = say
         self._round_s = round_s
+        # Agents that join again after their server was restarted do so soon
+        # after one another: none is to look lost to the first of them.
+        self._longest_s = _ROUNDS * round_s
         self._is_stopped = threading.Event()
         self._is_member = False
         self._fault = ""
@@ -77,7 +81,7 @@ class MemberLoop:
                 self._tell(f"unexpected {type(error).__name__}: {error}")
             finally:
                 self._is_member = False
-            self._is_stopped.wait(_RETRY_S[attempt])
+            self._is_stopped.wait(min(_RETRY_S[attempt], self._longest_s))
             attempt = min(attempt + 1, len(_RETRY_S) - 1)
 
     def _rounds(self, membership: Membership) -> None:

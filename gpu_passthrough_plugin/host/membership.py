@@ -92,8 +92,12 @@ def _names(backend: LockBackend) -> frozenset[str]:
         except coordination.GroupNotCreated:
             return []
 
-    listed = backend.call(names_in_group)
-    return frozenset(urllib.parse.unquote(name.decode()) for name in listed)
+    return frozenset(map(_name, backend.call(names_in_group)))
+
+
+def _name(member: bytes) -> str:
+    """Return a member's name; whoever reaches the server may add any."""
+    return urllib.parse.unquote(member.decode(errors="replace"))
 
 
 class Membership:
@@ -209,9 +213,9 @@ class Membership:
 
     def _members(self) -> Mapping[str, Mapping[str, str]]:
         names = sorted(self._backend.coordinator.get_members(_GROUP).get())
-        listed = {name.decode(): self._listed(name) for name in names}
+        listed = {_name(name): self._listed(name) for name in names}
         return {
-            urllib.parse.unquote(name): capabilities
+            name: capabilities
             for name, capabilities in listed.items()
             if capabilities is not None
         }

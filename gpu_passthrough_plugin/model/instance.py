@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 import uuid as uuids
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from gpu_passthrough_plugin import errors
@@ -14,7 +13,7 @@ from gpu_passthrough_plugin.model.allocation import Allocation, MalformedUnit
 from gpu_passthrough_plugin.model.function import Rebind
 from gpu_passthrough_plugin.model.guest import GuestState
 from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
-from gpu_passthrough_plugin.model.unit import State, Unit
+from gpu_passthrough_plugin.model.unit import State
 
 # Not one that exists, or that anything uses by default.
 _EXAMPLE = "5f0c2d3e-8d1f-4c8e-9a57-0d6b6e0f4a11"
@@ -139,13 +138,6 @@ class Instance:
         """The functions that were bound for it, or that it was given."""
         bound = {rebind.address for rebind in self.rebinds}
         return self.defined_functions | bound
-
-    def has_others(self, units: Iterable[Unit]) -> bool:
-        """Return whether it has functions, and none of any of these units."""
-        functions = {f.address for unit in units for f in unit.functions}
-        return bool(functions and self.functions) and functions.isdisjoint(
-            self.functions
-        )
 
 
 class NamedInstance(NamedTuple):

@@ -97,9 +97,15 @@ class Nodes:
     """
 
     def __init__(
-        self, folder: Path, backend_url: str, names: str, options: str = ""
+        self,
+        folder: Path,
+        backend_url: str,
+        names: str,
+        options: str = "",
+        lost_after_s: int = LOST_AFTER_S,
     ) -> None:
         self.folder = folder
+        self._lost_after_s = lost_after_s
         self._options = options
         self._backend_url = backend_url
         self._database = f"sqlite:///{folder}/ledger.sqlite"
@@ -117,7 +123,7 @@ class Nodes:
             f"[DEFAULT]\nhost = {name}\nstate_path = {self.folder}/{name}\n"
             f"[database]\nconnection = {self._database}\n"
             f"[coordination]\nbackend_url = {self._backend_url}\n"
-            f"timeout_s = 30\n[agent]\nlost_after_s = {LOST_AFTER_S}\n"
+            f"timeout_s = 30\n[agent]\nlost_after_s = {self._lost_after_s}\n"
             f"{self._options}"
         )
         return path
@@ -147,9 +153,13 @@ class Nodes:
 
 @contextlib.contextmanager
 def nodes(
-    folder: Path, backend_url: str, names: str, options: str = ""
+    folder: Path,
+    backend_url: str,
+    names: str,
+    options: str = "",
+    lost_after_s: int = LOST_AFTER_S,
 ) -> Iterator[Nodes]:
-    made = Nodes(folder, backend_url, names, options)
+    made = Nodes(folder, backend_url, names, options, lost_after_s)
     try:
         yield made
     finally:

@@ -14,9 +14,6 @@ from gpu_passthrough_plugin.allocation.driver import (
     LedgerDriver,
     LedgerSettings,
 )
-from gpu_passthrough_plugin.allocation.placement.ledger import (
-    PlacementLedger,
-)
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.flow import attach, fence, inventory, release
 from gpu_passthrough_plugin.flow.agent import Result
@@ -25,6 +22,7 @@ from gpu_passthrough_plugin.model.event import EventQuery
 from gpu_passthrough_plugin.model.function import Identity
 from gpu_passthrough_plugin.model.unit import State
 from tests.functional.acts import Acts, CountedLedger, Crash
+from tests.functional.each_ledger import LEDGERS, opened
 from tests.functional.test_agent import power_off
 from tests.functional.test_returned_host import LIFTED, a_pass, cordon
 from tests.functional.world import (
@@ -51,18 +49,12 @@ FORGOT = (Case.FENCED, Act.FORGET, Result.DONE)
 CLEANED = (Case.FENCED, Act.CLEAN, Result.DONE)
 
 
-@pytest.fixture(params=["sql", "placement"])
+@pytest.fixture(params=LEDGERS)
 def ledger(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[LedgerDriver]:
-    if request.param == "placement":
-        kept: PlacementLedger = request.getfixturevalue("placement_ledger")
-        yield kept
-        return
-    opened = SqlLedger(LedgerSettings(f"sqlite:///{tmp_path}/ledger.sqlite"))
-    opened.sync()
-    yield opened
-    opened.close()
+    with opened(request, tmp_path) as each:
+        yield each
 
 
 def fill(ledger: LedgerDriver) -> None:
@@ -283,6 +275,56 @@ def test_an_operator_who_uncordons_early_offers_nothing_dirty(
     assert sorted(world.states()) == ["free", "free", "quarantined"]
     assert a_pass(world) == [FORGOT, CLEANED]
     assert world.states() == ["free"] * 3
+
+
+def test_without_an_agent_it_is_reset_too(world: World) -> None:
+    """The host may not have been rebooted."""
+    before = world.snapshot().ledger
+    (held,) = boot(world.context(), guest(), wanted()).units
+    fence.fence(world.ledger, HOST, BY, world.said.append)
+    functions = {function.address for function in held.unit.functions}
+    world.kernel.held |= functions
+    assert "may be in use" in refused(
+        inventory.clear, world.context(), held.unit.key
+    )
+    assert world.kernel.reset_groups == []
+    world.kernel.held -= functions
+    power_off(world)
+    inventory.clear(world.context(), held.unit.key)
+    assert world.kernel.reset_groups
+    assert world.snapshot().ledger == before
+
+
+def test_an_operator_takes_a_fenced_unit_out_of_use(world: World) -> None:
+    """The agent does not give it back, and a reset is still due."""
+    (held,) = boot(world.context(), guest(), wanted()).units
+    lose(world)
+    key = held.unit.key
+    record = inventory.quarantine(world.context(), key, None)
+    assert record.reason == inventory.BY_OPERATOR
+    a_pass(world)
+    assert world.ledger.unit(key) == record
+    assert world.kernel.reset_groups == []
+    inventory.clear(world.context(), key)
+    assert world.kernel.reset_groups
+
+
+@pytest.mark.parametrize("number", range(1, 16))
+def test_fenced_in_the_middle_of_a_boot(world: World, number: int) -> None:
+    """Its guest may run elsewhere by the time that the host is back."""
+    with contextlib.suppress(Crash):
+        boot(world.context(Acts(crash_at=number)), guest(), wanted("gpu:2"))
+    lose(world)
+    given_up = [r for r in world.ledger.records() if r.reason]
+    world.ledger.publish("other", [unit(1, host="other")])
+    moved = world.ledger.claim(request("gpu:1"), UUID, host="other")
+    a_pass(world)
+    assert cordon(world) == ""
+    assert world.ledger.allocation(UUID) == moved
+    assert world.journal.instances() == ()
+    assert {r.state for r in world.ledger.records(host=HOST)} == {State.FREE}
+    assert len(world.kernel.reset_groups) >= len(given_up)
+    assert a_pass(world) == []
 
 
 @pytest.mark.parametrize("mark", ["", "lost: no answer", MARK])

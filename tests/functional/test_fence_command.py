@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -79,20 +79,26 @@ def test_the_leader_runs_it_once(
 
 
 class Power:
-    """Powers hosts off, or says why it does not."""
+    """Powers hosts off, or says why it does not.
 
-    def __init__(self, members: Collection[str] = ("a",)) -> None:
+    :param meanwhile: done while a host is powered off.
+    """
+
+    def __init__(self, meanwhile: Callable[[], None] | None = None) -> None:
         self.off: list[str] = []
         self.refusal = ""
-        self.members = members
+        self.members: Collection[str] = ("a",)
+        self._meanwhile = meanwhile
 
     @property
     def fencing(self) -> Fencing:
         return Fencing("/sbin/off on a", self._power_off, self._members)
 
     def _power_off(self, host: str, reason: str) -> None:
-        assert reason.startswith("lost: ")
+        assert reason.startswith(("lost: ", "fenced: "))
         self.off.append(host)
+        if self._meanwhile is not None:
+            self._meanwhile()
         if self.refusal:
             raise errors.Unavailable(self.refusal)
 
@@ -173,9 +179,41 @@ def test_pauses_grow_to_an_hour() -> None:
 
 
 def test_one_that_answers_again_is_not_fenced(ledger: SqlLedger) -> None:
-    leader, power = Leader(), Power(members="ab")
+    def answers() -> None:
+        power.members = "ab"
+
+    leader, power = Leader(), Power(answers)
     lose(leader, ledger, power)
     assert power.off == ["b"]
+    assert held(ledger) == ["active", "claimed"]
+
+
+def test_one_that_answers_before_it_is_not_powered_off(
+    ledger: SqlLedger,
+) -> None:
+    leader, power = Leader(), Power()
+    power.members = "ab"
+    lose(leader, ledger, power)
+    assert (power.off, held(ledger)) == ([], ["active", "claimed"])
+
+
+@pytest.mark.parametrize("cordon", ["", "new fans"])
+def test_who_took_the_host_over_meanwhile_keeps_it(
+    ledger: SqlLedger, cordon: str
+) -> None:
+    def taken_over() -> None:
+        if cordon:
+            ledger.cordon("b", cordon)
+        else:
+            ledger.uncordon("b")
+
+    ledger.cordon("b", "lost: x")
+    leader, power = Leader(), Power(taken_over)
+    look(leader, ledger, power)
+    time.sleep(1.2 * SOON_S)
+    said = look(leader, ledger, power)
+    assert "is not fenced" in said[-1]
+    assert (power.off, reason(ledger)) == (["b"], cordon)
     assert held(ledger) == ["active", "claimed"]
 
 
@@ -196,6 +234,19 @@ def test_nobody_is_powered_off_while_most_are_away(ledger: SqlLedger) -> None:
         time.sleep(0.6 * SOON_S)
     assert power.off == []
     assert "likelier fault" in "".join(look(leader, ledger, power, "a"))
+
+
+def test_nobody_is_powered_off_while_most_are_marked(
+    ledger: SqlLedger,
+) -> None:
+    for name in "bcd":
+        ledger.cordon(name, "lost: x")
+    leader, power = Leader(), Power()
+    for _ in range(3):
+        (line,) = look(leader, ledger, power, members="a")
+        time.sleep(0.6 * SOON_S)
+    assert power.off == []
+    assert "none is powered off" in line
 
 
 def test_an_operators_cordon_is_not_powered_off(ledger: SqlLedger) -> None:
@@ -221,5 +272,8 @@ def test_a_fence_that_was_cut_off_is_completed(
     look(leader, ledger, power)
     time.sleep(1.2 * SOON_S)
     look(leader, ledger, power)
-    # It is off already.
-    assert (power.off, held(ledger)) == ([], [])
+    # It may have been booted since.
+    assert (power.off, held(ledger)) == (["b"], [])
+    time.sleep(1.2 * SOON_S)
+    look(leader, ledger, power)
+    assert power.off == ["b"]

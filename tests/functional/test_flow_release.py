@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
 from gpu_passthrough_plugin.compute.reset import HotReset
 from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
@@ -284,6 +285,8 @@ class Cordoned(SqlLedger):
         (False, "", False, inventory.BY_OPERATOR),
         # Either may be over before the operator's own cordon is.
         (True, DISABLED_BY_NOVA, False, inventory.BY_OPERATOR),
+        (True, "lost: no answer", False, inventory.BY_OPERATOR),
+        (True, "fenced: by ann", False, inventory.BY_OPERATOR),
         (True, "address 'zz' is not valid", True, inventory.BY_OPERATOR),
     ],
 )
@@ -293,6 +296,14 @@ def test_why_a_host_is_cordoned_without_a_new_reason(
     was = HostRecord(HOST, 1, is_cordoned, reason, frozenset(), is_malformed)
     assert inventory.cordon(Cordoned(was), HOST, None).reason == becomes
     assert inventory.cordon(Cordoned(was), HOST, "roof").reason == "roof"
+
+
+@pytest.mark.parametrize("reason", ["lost: its fans", "fenced: for now"])
+def test_a_reason_that_an_agent_would_lift(world: World, reason: str) -> None:
+    with pytest.raises(errors.Invalid, match="begin it otherwise"):
+        inventory.cordon(world.ledger, HOST, reason)
+    with pytest.raises(errors.Invalid, match="begin it otherwise"):
+        inventory.quarantine(world.context(), UNIT, reason)
 
 
 def test_a_variant_of_vfio_pci_keeps_its_function(world: World) -> None:

@@ -12,19 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tooz import coordination
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.allocation.driver import (
-    LedgerDriver,
-    LedgerSettings,
-)
-from gpu_passthrough_plugin.allocation.placement.ledger import (
-    PlacementLedger,
-)
-from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
+from gpu_passthrough_plugin.allocation.driver import LedgerDriver
 from gpu_passthrough_plugin.cli import agent_group
 from gpu_passthrough_plugin.cli.agent_group import AgentGroup
 from gpu_passthrough_plugin.flow import inventory
+from gpu_passthrough_plugin.host import membership
 from gpu_passthrough_plugin.model.event import EventQuery
 from gpu_passthrough_plugin.model.unit import State
 from tests.functional.agent_nodes import (
@@ -35,6 +30,7 @@ from tests.functional.agent_nodes import (
     eventually,
     nodes,
 )
+from tests.functional.each_ledger import LEDGERS, opened
 from tests.functional.servers.backends import Backend, Etcd, Redis, ZooKeeper
 from tests.functional.test_locks_lost import url_of
 from tests.unit.allocation.build import request, unit
@@ -51,6 +47,8 @@ from gpu_passthrough_plugin.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 LONG_S = LEASE_S + 2 * LOST_AFTER_S
+# How far apart a busy machine lets agents join again, and more.
+PATIENT_S = 25
 
 
 @pytest.fixture(params=[Etcd, Redis, ZooKeeper])
@@ -127,17 +125,18 @@ def test_each_that_is_killed_is_noticed_the_leader_too(
 def test_a_backend_that_restarts_is_no_lost_host(
     server: Backend, tmp_path: Path
 ) -> None:
-    with nodes(tmp_path, url_of(server, LEASE_S), "abc") as fleet:
+    url = url_of(server, LEASE_S)
+    with nodes(tmp_path, url, "abc", lost_after_s=PATIENT_S) as fleet:
         fleet.start("abc")
         server.kill()
         # Longer than leases last: all of them are away when it is back.
-        time.sleep(LONG_S)
+        time.sleep(2 * LEASE_S)
         server.start()
         eventually(
             lambda: set(states(fleet).values()),
             {"answers"},
         )
-        time.sleep(LONG_S)
+        time.sleep(LEASE_S)
         assert fleet.lost() == ""
         fleet.hosts["b"].end()
         eventually(fleet.lost, "b")
@@ -215,6 +214,30 @@ def test_the_cordon_of_an_operator_stays(
         assert fleet.lost() == ""
 
 
+@pytest.mark.parametrize(
+    ("member", "name"),
+    [
+        (b"\xff\xfe", "\ufffd" * 2),
+        (b"%FF", "\ufffd"),
+        (b"a\nb", "a\nb"),
+        (b"../c", "../c"),
+    ],
+)
+def test_a_member_whose_name_is_no_hosts(
+    redis_server: Redis, member: bytes, name: str
+) -> None:
+    """Whoever reaches the server can add one: no agent stops for it."""
+    url = url_of(redis_server, LEASE_S)
+    backend = coordination.get_coordinator(url, member)
+    backend.start()
+    try:
+        backend.join_group_create(b"gpu-passthrough-agents")
+        assert name in membership.names(url, 30)
+    finally:
+        backend.leave_group(b"gpu-passthrough-agents").get()
+        backend.stop()
+
+
 def test_without_groups_it_says_so_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -228,18 +251,12 @@ def test_without_groups_it_says_so_once(
         assert states(fleet) == {"a": "no agent"}
 
 
-@pytest.fixture(params=["sql", "placement"])
+@pytest.fixture(params=LEDGERS)
 def ledger(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[LedgerDriver]:
-    if request.param == "placement":
-        kept: PlacementLedger = request.getfixturevalue("placement_ledger")
-        yield kept
-        return
-    opened = SqlLedger(LedgerSettings(f"sqlite:///{tmp_path}/ledger.sqlite"))
-    opened.sync()
-    yield opened
-    opened.close()
+    with opened(request, tmp_path) as each:
+        yield each
 
 
 def test_a_cordon_is_changed_only_as_it_was_expected(

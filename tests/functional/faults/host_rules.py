@@ -18,12 +18,7 @@ _EXPLAINED = {
     State.QUARANTINED: Case.QUARANTINED,
 }
 _SETTLED = (Phase.ACTIVE, Phase.ATTACHED, Phase.QUARANTINED)
-_NOT_WHOLE = (
-    Case.UNIT_MISSING,
-    Case.PARTIAL_GROUP,
-    Case.GUEST_CONFLICT,
-    Case.UNIT_UNUSED,
-)
+_NOT_WHOLE = (Case.UNIT_MISSING, Case.PARTIAL_GROUP, Case.GUEST_CONFLICT)
 
 
 def require_settled(world: HostWorld, failed: Collection[Finding]) -> None:

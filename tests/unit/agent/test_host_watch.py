@@ -139,6 +139,22 @@ def test_marked_hosts_do_not_count_among_the_others() -> None:
     assert [lost.name for lost in judgement.lost] == ["e"]
 
 
+def test_a_fault_that_grows_powers_nobody_off() -> None:
+    """Each wave is less than half of those that are left."""
+    lost = [host(name, "lost: x") for name in "fgh"]
+    hosts = (*every(*"abcde"), *lost)
+    wave = (0, "abcde"), (10, "abc"), (100, "abc"), (130, "abc")
+    judgement = looks(hosts, *wave)
+    assert [lost.name for lost in judgement.lost] == ["d", "e"]
+    assert judgement.is_most_away
+    # Those that answer again, or are off, or an operator's, are not away.
+    back = tuple((second, (*names, "f", "g")) for second, names in wave)
+    assert not looks(hosts, *back).is_most_away
+    others = [host(name, "fenced: x") for name in "fg"], [host("h", "fans")]
+    hosts = (*every(*"abcde"), *others[0], *others[1])
+    assert not looks(hosts, *wave).is_most_away
+
+
 def test_nothing_is_said_before_it_is_time() -> None:
     judgement = looks(every(*FIVE), (0, "a"), (60, "a"))
     assert judgement.withheld == ()

@@ -128,24 +128,6 @@ def test_a_defined_domain_that_is_shut_off_keeps_its_claim() -> None:
     assert found(observed) == []
 
 
-def test_an_older_claim_of_a_domain_that_has_another_unit() -> None:
-    """Nothing is freed for it: what the older ledger has is not known."""
-    functions = tuple(f.address for f in ONE.functions)
-    attached = Instance(
-        ADA, phase=Phase.ATTACHED, definition=Definition(functions)
-    )
-    observed = observation(
-        record(ONE), record(TWO, State.CLAIMED, ADA), instances=[attached]
-    )
-    assert found(observed) == [
-        (Case.LEDGER_BEHIND, ADA, Act.NONE),
-        (Case.CLAIM_WITHOUT_GUEST, str(TWO.key), Act.NONE),
-    ]
-    for finding in reconcile(observed):
-        assert finding.waits_for_person
-        assert f"'gpu-passthrough allocation delete {ADA}'" in finding.remedy
-
-
 def test_a_definition_whose_units_the_ledger_offers() -> None:
     functions = tuple(f.address for f in ONE.functions)
     attached = Instance(
