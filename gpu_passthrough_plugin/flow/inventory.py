@@ -13,6 +13,7 @@ from gpu_passthrough_plugin.flow.context import (
     HostContext,
     require_current,
     require_here,
+    why_busy,
 )
 from gpu_passthrough_plugin.flow.recovery import locked_and_recovered
 from gpu_passthrough_plugin.model import agent_state
@@ -137,9 +138,9 @@ def clear(context: HostContext, key: UnitKey) -> UnitRecord:
     quarantined because that failed.  So is one that was given up when the
     host was fenced: the journal of this host does not know of that.
 
-    :raises Refused: when the unit is not quarantined, is still not clean, or
-        is no longer the group that was published: a function that was removed
-        from its bus and rescanned may be in another group.
+    :raises Refused: when the unit is not quarantined, is in use, is still not
+        clean, or is no longer the group that was published: a function that
+        was removed from its bus and rescanned may be in another group.
     """
     require_here(context, key.host, f"unit {key}")
     with locked_and_recovered(context):
@@ -157,6 +158,9 @@ def clear(context: HostContext, key: UnitKey) -> UnitRecord:
         _require_clean(key, sanitise.check_clean(context, unit))
         quarantine_journal.require_rebooted(context, unit)
         require_current(context, (unit,))
+        # Not "not clean", which says to power-cycle the host.
+        if busy := why_busy(context, unit):
+            raise errors.Refused(f"unit {key} stays quarantined: {busy}")
         if quarantine_journal.had_guest(context, unit):
             # A reset takes functions from the drivers that they are on now.
             entry = context.journal.read(quarantine_journal.journal_uuid(unit))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
 from gpu_passthrough_plugin.discovery.recorded_tree import RecordedTree
 from gpu_passthrough_plugin.flow import inventory, release
 from gpu_passthrough_plugin.flow.boot import boot
@@ -11,7 +13,7 @@ from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import selector
 from gpu_passthrough_plugin.model.function import VFIO
 from gpu_passthrough_plugin.model.unit import State, UnitKey
-from tests.functional.acts import Acts
+from tests.functional.acts import Acts, Crash
 from tests.functional.world import (
     HOST,
     POLICY,
@@ -97,6 +99,28 @@ def test_a_unit_that_no_guest_had_is_not_reset(world: World) -> None:
     assert "reset" not in acts.done
 
 
+@pytest.mark.parametrize("had_guest", [False, True])
+def test_a_unit_that_a_guest_has_is_neither_reset_nor_freed(
+    world: World, had_guest: bool
+) -> None:
+    """As of one that libvirt started without the hook."""
+    if had_guest:
+        boot(world.context(), guest(), wanted())
+        world.kernel.refuses.add(("reset", GPU))
+        release.release(world.context(), UUID)
+        world.kernel.refuses.clear()
+    else:
+        inventory.quarantine(world.context(), UNIT, "fan is loud")
+    before, acts = world.snapshot(), Acts()
+    world.kernel.held.add(GPU)
+    message = refused(inventory.clear, world.context(acts), UNIT)
+    assert "is held" in message and "power-cycle" not in message
+    assert acts.done == []
+    assert world.snapshot() == before
+    world.kernel.held.clear()
+    assert inventory.clear(world.context(), UNIT).state is State.FREE
+
+
 def test_clear_leaves_drivers_where_the_operator_wants_them(
     world: World,
 ) -> None:
@@ -110,11 +134,11 @@ def test_clear_leaves_drivers_where_the_operator_wants_them(
     assert world.journal.instances() == ()
 
 
-def test_a_card_that_was_out_of_the_host_is_on_its_driver_again(
-    world: World,
-) -> None:
-    """The journal of its quarantine has no driver of it."""
-    before = world.snapshot()
+def quarantined_while_out(world: World) -> None:
+    """Have a card that a guest had quarantined while its host lacks it.
+
+    The journal of the quarantine has no driver of it.
+    """
     (record,) = world.ledger.claim(wanted(), UUID).units
     world.ledger.move(record, State.ACTIVE)
     own = {f.address: world.bindings[f.address] for f in record.unit.functions}
@@ -125,5 +149,31 @@ def test_a_card_that_was_out_of_the_host_is_on_its_driver_again(
     assert world.ledger.unit(UNIT).state is State.QUARANTINED
     world.kernel.restart({**world.bindings, **own})
     world.kernel.identities.update(identities)
+
+
+def test_a_card_that_was_out_of_the_host_is_on_its_driver_again(
+    world: World,
+) -> None:
+    before = world.snapshot()
+    quarantined_while_out(world)
     assert inventory.clear(world.context(), UNIT).state is State.FREE
     assert world.snapshot() == before
+
+
+@pytest.mark.parametrize("does_it", [False, True])
+def test_a_card_that_was_out_is_on_its_driver_whatever_dies(
+    world: World, does_it: bool
+) -> None:
+    before = world.snapshot()
+    quarantined_while_out(world)
+    whole = Acts()
+    inventory.clear(world.context(whole), UNIT)
+    assert "reset" in whole.done and whole.done.count("rebind") == 4
+    for number in range(1, len(whole.done) + 1):
+        quarantined_while_out(world)
+        acts = Acts(crash_at=number, does_it=does_it)
+        with pytest.raises(Crash):
+            inventory.clear(world.context(acts), UNIT)
+        if world.ledger.unit(UNIT).state is not State.FREE:
+            inventory.clear(world.context(), UNIT)
+        assert world.snapshot() == before, whole.done[number - 1]
