@@ -86,10 +86,21 @@ def quarantine_unused(
 ) -> None:
     """Quarantine units that a running guest does not have; touch no guest.
 
+    Those that another command detached, or attaches again, since they were
+    found are left alone.
+
     :raises Refused: when the guest has one of them now, or has ended.
     """
     with locked_and_recovered(context):
-        records = [r for r in context.held(uuid) if r.unit.key in keys]
+        instance = context.journal.read(uuid)
+        own = instance.functions if instance else frozenset()
+        records = [
+            r
+            for r in context.held(uuid)
+            if r.unit.key in keys
+            and r.state is State.ACTIVE
+            and own.isdisjoint(guest_functions.functions([r]))
+        ]
         with context.connect() as hypervisor:
             if not guest_functions.is_without(hypervisor, uuid, records):
                 raise errors.Refused(

@@ -10,12 +10,14 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.agent.finding import Act, Case
-from gpu_passthrough_plugin.flow import agent, inventory
+from gpu_passthrough_plugin.flow import agent, inventory, release
 from gpu_passthrough_plugin.flow.agent import Outcome, Result, UnitCache
 from gpu_passthrough_plugin.flow.boot import boot
 from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
+from gpu_passthrough_plugin.model.function import VFIO, Rebind
 from gpu_passthrough_plugin.model.hook import HOOK_REQUEST
+from gpu_passthrough_plugin.model.instance import Instance, Phase
 from gpu_passthrough_plugin.model.unit import State, UnitKey
 from tests.functional.acts import Acts, Crash
 from tests.functional.hooked import AUDIO, GPU, hostdev, xml
@@ -186,6 +188,25 @@ def test_a_ledger_that_has_another_unit_for_a_running_guest(
     acts = Acts()
     inventory.clear(world.context(acts), other)
     assert "reset" in acts.done
+
+
+def test_what_is_attached_again_since_is_not_quarantined(
+    world: World,
+) -> None:
+    """Between what was found and the act: claimed first, then plugged."""
+    world.hypervisor.start(guest().text.decode())
+    (record,) = world.ledger.claim_units([UNIT], UUID, HOOK_REQUEST).units
+    release.quarantine_unused(world.context(), UUID, [UNIT])
+    assert world.ledger.unit(UNIT) == record
+    record = world.ledger.move(record, State.ACTIVE)
+    rebind = Rebind(place(GPU), world.kernel.binding(place(GPU)), VFIO)
+    instance = Instance(UUID, phase=Phase.ATTACHED, rebinds=(rebind,))
+    world.journal.write(instance)
+    release.quarantine_unused(world.context(), UUID, [UNIT])
+    assert world.ledger.unit(UNIT) == record
+    world.journal.remove(UUID)
+    release.quarantine_unused(world.context(), UUID, [UNIT])
+    assert world.ledger.unit(UNIT).state is State.QUARANTINED
 
 
 def test_a_guest_that_libvirt_started_before_the_hook(world: World) -> None:
