@@ -79,7 +79,7 @@ class FunctionCalls:
         """Do ``work`` in a child.
 
         The child has no open file of this process's, and no capability but
-        those in ``keeps``.
+        those in ``keeps``.  What it started and left running is ended.
 
         :param title: what is done, such as "reset of 0000:06:00.0".
         :param addresses: the functions whose state the kernel locks for it.
@@ -189,11 +189,17 @@ class FunctionCalls:
             time.sleep(_POLL_S)
 
     def _end(self, pid: int, title: str, *, is_late: bool) -> None:
-        """Reap the child; kill it first if it is late.
+        """End the child with all that it started, and reap it.
+
+        A driver of a third party may have started programs that still act on
+        the device, whatever became of the child.
 
         :raises Stuck: when it is late, with whether it was left.
         """
-        if is_late:
+        try:
+            os.killpg(pid, self._signal)
+        except ProcessLookupError:
+            # It has not come to have a group of its own yet.
             os.kill(pid, self._signal)
         deadline = time.monotonic() + self._grace_s
         while not os.waitpid(pid, os.WNOHANG)[0]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,39 @@ def test_a_child_that_takes_too_long_is_killed(tmp_path: Path) -> None:
     with pytest.raises(errors.Unavailable, match=r"0\.2 s.*was killed"):
         calls.run("work", (GPU,), lambda: time.sleep(60))
     FunctionCalls(calls._folder).run("work", (GPU,), lambda: None)
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_what_a_child_started_ends_with_it(
+    tmp_path: Path, is_late: bool
+) -> None:
+    calls = FunctionCalls(str(tmp_path / "calls"), 1 if is_late else 20)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+
+    def work() -> None:
+        with pipe.open("wb") as output:
+            subprocess.Popen(("sleep", "3600"), stdout=output)
+        time.sleep(60 if is_late else 0)
+
+    try:
+        with pytest.raises(errors.Stuck) if is_late else nullcontext():
+            calls.run("work", (GPU,), work)
+        until_s = time.monotonic() + 5
+        while not is_closed(reader):
+            assert time.monotonic() < until_s, "it still runs"
+            time.sleep(0.01)
+    finally:
+        os.close(reader)
+
+
+def is_closed(reader: int) -> bool:
+    """Whether nobody has the other end of a pipe open."""
+    try:
+        return not os.read(reader, 1)
+    except BlockingIOError:
+        return False
 
 
 def test_a_stuck_function_is_not_read(
