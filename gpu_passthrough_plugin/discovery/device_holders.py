@@ -29,7 +29,7 @@ _CONSOLES = "sys/class/vtconsole"
 # Source: NVIDIA driver README, "/proc interface".
 _NVIDIA = "proc/driver/nvidia/gpus"
 _NVIDIA_MINOR = re.compile(r"^Device Minor:\s*([0-9]+)\s*$", re.MULTILINE)
-_NVIDIA_NODE = re.compile(r"/dev/nvidia[0-9]+")
+_NVIDIA_NODE = re.compile(r".*/dev/nvidia[0-9]+", re.DOTALL)
 # Source: Linux, drivers/gpu/drm/amd/amdkfd/kfd_topology.c.
 _KFD = "sys/class/kfd/kfd/topology/nodes"
 _LOCATION = re.compile(r"^(location_id|domain) ([0-9]+)$", re.MULTILINE)
@@ -90,9 +90,14 @@ def _nodes(tree: Tree, address: Address, driver: str) -> set[str]:
 
 
 def _is_node(path: str, node: str) -> bool:
+    """Return whether a process has a device file open by a path.
+
+    It may be another ``/dev``, such as that of a driver's container below
+    ``/run``.  Source: kubernetes-sigs/dra-driver-nvidia-gpu#1037.
+    """
     if node.endswith("*"):
         return _NVIDIA_NODE.fullmatch(path) is not None
-    return path == node
+    return path.endswith(node)
 
 
 def _below(tree: Tree, folder: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable
 
 from gpu_passthrough_plugin import errors
@@ -13,6 +14,9 @@ from gpu_passthrough_plugin.model.group import Member
 # How long processes are looked through.  libvirt, and with it whoever starts a
 # guest, waits for the hook.
 _LIMIT_S, _HOOK_LIMIT_S = 10.0, 1.0
+# For how long a start is not refused for a device file that is open: programs
+# that measure, or look at a device that appeared, have one open for a moment.
+_MOMENT_S, _POLL_S = 2.0, 0.2
 
 
 def require_unused(
@@ -44,6 +48,10 @@ def require_takeable(
 ) -> None:
     """Raise if something uses a function that libvirt is about to take.
 
+    Even what is used for a moment only is not to be taken meanwhile: NVIDIA's
+    driver may wait for good for a process that has let go since.
+    Source: NVIDIA/open-gpu-kernel-modules#1119.
+
     What cannot be read keeps no guest from starting.
 
     :param members: of the groups that a guest has functions of.
@@ -58,5 +66,15 @@ def require_takeable(
         and isinstance(member.function.driver, str)
         and not modules.libvirt_keeps(tree, member.function.driver)
     ]
-    if drivers:
-        require_unused(tree, drivers, _HOOK_LIMIT_S)
+    if not drivers:
+        return
+    deadline = time.monotonic() + _MOMENT_S
+    while True:
+        try:
+            require_unused(tree, drivers, _HOOK_LIMIT_S)
+        except errors.Refused:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_POLL_S)
+        else:
+            return

@@ -115,6 +115,18 @@ def test_nvidia_by_the_minor_of_the_gpu() -> None:
     assert reasons(host, "nvidia") == ()
 
 
+def test_a_device_file_in_another_dev() -> None:
+    """dra-driver-nvidia-gpu#1037: the driver is in a container."""
+    node = "/run/nvidia/driver/dev/nvidia1"
+    host = process(card("nvidia"), 40, "nvidia-persiste", node)
+    path = "proc/driver/nvidia/gpus/0000:06:00.0/information"
+    for minor, count in ((1, 1), (0, 0), ("?", 1)):
+        host.file(path, f"Device Minor: \t {minor}\n")
+        lines = reasons(host, "nvidia")
+        assert len(lines) == count
+        assert all(node in line for line in lines)
+
+
 def test_nvidia_of_unknown_minor_is_any() -> None:
     host = process(card("nvidia"), 40, "python3", "/dev/nvidia7")
     assert len(reasons(host, "nvidia")) == 1
