@@ -102,12 +102,16 @@ class AgentLoop:
             self._forget_wakes()
             if self._is_ended:
                 break
-            self._marker.is_touched()
             self._begun_s = begun_s = time.monotonic()
             due = self._work()
             self._begun_s = None
             if due.marker != self._marker.path:
                 self._marker = Marker(due.marker, self._say)
+                threading.Thread(
+                    target=self._watch_marker,
+                    args=(self._marker,),
+                    daemon=True,
+                ).start()
             self._wait(due.interval_s, begun_s)
         notify("STOPPING=1")
 
@@ -132,9 +136,8 @@ class AgentLoop:
         """
         varied = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret
         due_s = time.monotonic() + interval_s * varied
-        while not self._is_woken(due_s):
-            if time.monotonic() >= due_s:
-                return
+        if not self._is_woken(due_s):
+            return
         now_s = time.monotonic()
         settled_s = max(now_s + _SETTLE_S, begun_s + _MIN_PERIOD_S)
         while not self._is_ended and time.monotonic() < settled_s:
@@ -142,15 +145,22 @@ class AgentLoop:
             self._is_woken(settled_s)
 
     def _is_woken(self, until_s: float) -> bool:
-        """Wait a while, no longer than until then; return whether it woke."""
-        left_s = max(0.0, until_s - time.monotonic())
-        if self._marker.path:
-            left_s = min(left_s, _MARKER_S)
+        """Wait no longer than until then; return whether it woke."""
         try:
-            self._wakes.get(timeout=left_s)
+            self._wakes.get(timeout=max(0.0, until_s - time.monotonic()))
         except queue.Empty:
-            return self._marker.is_touched()
+            return False
         return True
+
+    def _watch_marker(self, marker: Marker) -> None:
+        """Have each touch of a marker begin a pass, while it is the marker.
+
+        In a thread of its own: its file system may be one that never answers.
+        """
+        while marker.path and marker is self._marker:
+            if marker.is_touched():
+                self._wake()
+            time.sleep(_MARKER_S)
 
     def _feed_watchdog(self) -> None:
         """Tell systemd that the process lives, unless a pass never ends."""

@@ -20,7 +20,9 @@ from pathlib import Path
 import libvirt
 import pytest
 
+from gpu_passthrough_plugin.host import agent_loop
 from gpu_passthrough_plugin.host.agent_loop import AgentLoop, Due
+from gpu_passthrough_plugin.host.agent_triggers import Marker
 from tests.functional.acts import URI
 
 # Nothing but an event, or a signal, begins another pass.
@@ -47,11 +49,12 @@ class Passes:
         *,
         enough: int,
         interval_s: float = NEVER_S,
+        marker: str = "",
     ) -> None:
         self.count = 0
         self._after = after
         self._enough = enough
-        self._interval_s = interval_s
+        self._due = Due(interval_s, marker)
 
     def __call__(self) -> Due:
         self.count += 1
@@ -59,7 +62,7 @@ class Passes:
             threading.Thread(target=self._act, daemon=True).start()
         if self.count == self._enough:
             os.kill(os.getpid(), signal.SIGTERM)
-        return Due(self._interval_s)
+        return self._due
 
     def _act(self) -> None:
         while True:
@@ -111,6 +114,21 @@ def test_a_hang_up_begins_a_pass() -> None:
 
 def test_an_interval_begins_a_pass() -> None:
     assert counted(Passes(lambda: None, enough=5, interval_s=0.2)) == 5
+
+
+def test_a_marker_that_never_answers_keeps_no_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on NFS whose server is gone."""
+
+    class Dead(Marker):
+        def is_touched(self) -> bool:
+            time.sleep(3600)
+            return False
+
+    monkeypatch.setattr(agent_loop, "Marker", Dead)
+    passes = Passes(lambda: None, enough=5, interval_s=0.2, marker="/nfs/it")
+    assert counted(passes) == 5
 
 
 def test_systemd_is_told(
