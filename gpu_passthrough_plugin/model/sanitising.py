@@ -50,8 +50,8 @@ class SanitiseDriver(abc.ABC):
 
     :cvar runs_in_child: whether ``sanitise`` is called in a child process,
         which is killed after ``timeout_s``, has no open file of its
-        parent's, and ends with all that it started; only a driver that is bounded in time itself sets it to
-        false.
+        parent's, and ends with all that it started; only a driver that is
+        bounded in time itself sets it to false.
     """
 
     runs_in_child: ClassVar[bool] = True

@@ -41,6 +41,9 @@ T = TypeVar("T")
 URI = "test:///default"
 
 
+_SILENT = Identity(0xFFFF, 0xFFFF)
+
+
 class Crash(BaseException):
     """The process is dead from here on: nothing catches this but a test."""
 
@@ -134,6 +137,12 @@ class Kernel(RecordedDevices):
         self._bindings.pop(place)
         self.identities.pop(place)
 
+    def silence(self, place: Address) -> Identity:
+        """The function responds no more; return what it is."""
+        was = self.identities[place]
+        self.identities[place] = _SILENT
+        return was
+
     def restart(self, bindings: dict[Address, Binding]) -> None:
         """As after the host was switched off and on."""
         self._bindings = dict(bindings)
@@ -152,7 +161,7 @@ class Kernel(RecordedDevices):
         """All ones, as many times as it is still ``asleep``."""
         if self.asleep:
             self.asleep -= 1
-            return Identity(0xFFFF, 0xFFFF)
+            return _SILENT
         return super().identity(address)
 
     def reset_function(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -17,14 +17,12 @@ from gpu_passthrough_plugin.allocation.placement.pci_providers import (
     PlacementPciProviders,
 )
 from gpu_passthrough_plugin.allocation.placement.service import (
-    Json,
     Reply,
     Service,
 )
 from gpu_passthrough_plugin.flow import agent
 from gpu_passthrough_plugin.flow.agent import Outcome, Result, UnitCache
 from gpu_passthrough_plugin.flow.agent_recycle import Recycling
-from gpu_passthrough_plugin.model.function import Identity
 from gpu_passthrough_plugin.model.one_time_use import PciProviders
 from tests.functional.acts import Acts
 from tests.functional.hooked import AUDIO, GPU, SECOND
@@ -45,15 +43,9 @@ class CountingService(Service):
 
     requests = 0
 
-    def request(
-        self,
-        method: str,
-        path: str,
-        body: Json | None = None,
-        params: Iterable[tuple[str, str]] = (),
-    ) -> Reply:
+    def request(self, *arguments: Any, **named: Any) -> Reply:
         self.requests += 1
-        return super().request(method, path, body, params)
+        return super().request(*arguments, **named)
 
 
 @pytest.fixture
@@ -162,8 +154,7 @@ def test_what_is_not_clean_is_reset_and_told_once(
     world: World, nova: Nova, recycling: Recycling
 ) -> None:
     nova.reports(GPU)
-    good = world.kernel.identities[place(GPU)]
-    world.kernel.identities[place(GPU)] = Identity(0xFFFF, 0xFFFF)
+    good = world.kernel.silence(place(GPU))
     acts = Acts()
     first = one_pass(world, recycling, acts)
     assert summary(first) == FAILED

@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from tests.functional.hooked import (
     HookedHost,
     xml,
 )
+from tests.imports import imported_with
 from tests.trees.hosts import virtual_functions
 
 WHOLE = xml(GPU, AUDIO)
@@ -352,19 +352,12 @@ def given_back(host: HookedHost) -> None:
 
 def test_what_takes_long_to_import_is_left_out() -> None:
     """libvirt waits: the command's own framework is not needed."""
-    code = (
-        "import sys; from gpu_passthrough_plugin.flow import hook\n"
-        "from gpu_passthrough_plugin.cli import context, libvirt_hook\n"
-        "print(*sys.modules)"
-    )
-    done = subprocess.run(
-        (sys.executable, "-I", "-c", code),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
     heavy = {"cliff", "libvirt", "oslo_config", "sqlalchemy", "tooz"}
-    assert not heavy & set(done.stdout.split())
+    assert not heavy & imported_with(
+        "gpu_passthrough_plugin.flow.hook",
+        "gpu_passthrough_plugin.cli.context",
+        "gpu_passthrough_plugin.cli.libvirt_hook",
+    )
 
 
 def test_what_is_claimed_by_hand_becomes_active(host: HookedHost) -> None:

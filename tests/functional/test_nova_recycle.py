@@ -20,7 +20,6 @@ from gpu_passthrough_plugin.allocation.placement.ledger import (
 from gpu_passthrough_plugin.flow.boot import boot
 from gpu_passthrough_plugin.flow.recycle import recycle
 from gpu_passthrough_plugin.host.hypervisor import Hypervisor
-from gpu_passthrough_plugin.model.function import Identity
 from gpu_passthrough_plugin.model.one_time_use import (
     ONE_TIME_USE,
     PciProviders,
@@ -217,8 +216,7 @@ def test_a_device_that_is_not_clean_stays_reserved(
     world: World, nova: Nova, providers: PciProviders
 ) -> None:
     nova.reports(GPU)
-    good = world.kernel.identities[place(GPU)]
-    world.kernel.identities[place(GPU)] = Identity(0xFFFF, 0xFFFF)
+    good = world.kernel.silence(place(GPU))
     assert results(world, providers) == {GPU: LEFT}
     assert "does not respond" in world.said[-1]
     assert nova.reserved() == {GPU: 1}

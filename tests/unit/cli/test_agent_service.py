@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from gpu_passthrough_plugin.agent.finding import Act, Case, Finding
 from gpu_passthrough_plugin.cli import agent_service
 from gpu_passthrough_plugin.cli.context import Context
 from gpu_passthrough_plugin.flow.agent import Outcome, Result
+from tests.imports import imported_with
 
 GONE = Finding(
     Case.GUEST_GONE, "5f0c2d3e", "libvirt has no such domain", Act.RELEASE
@@ -59,18 +58,8 @@ def test_a_configuration_that_cannot_be_read_is_told_once(
 
 
 def test_what_takes_much_memory_is_left_out() -> None:
-    code = (
-        "import sys; from gpu_passthrough_plugin.cli import agent_service\n"
-        "print(*sys.modules)"
-    )
-    done = subprocess.run(
-        (sys.executable, "-P", "-c", code),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
     heavy = {"cliff", "prettytable", "prometheus_client", "pyudev", "tooz"}
-    assert not heavy & set(done.stdout.split())
+    assert not heavy & imported_with(agent_service.__name__)
 
 
 def test_its_options(capsys: pytest.CaptureFixture[str]) -> None:
