@@ -8,7 +8,7 @@ import os
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import main
 from gpu_passthrough_plugin.cli.context import Context
-from gpu_passthrough_plugin.flow.verification import Dependency
+from gpu_passthrough_plugin.flow.dependency import Dependency
 from gpu_passthrough_plugin.model.hook import AGENT_SOCKET
 
 # Where an operator, or a package, puts the unit.  Source: systemd.unit(5).

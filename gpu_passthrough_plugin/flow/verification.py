@@ -25,6 +25,7 @@ from gpu_passthrough_plugin.enablement.driver import (
 from gpu_passthrough_plugin.enablement.targets import Selection
 from gpu_passthrough_plugin.flow import boot_state, host_snapshot
 from gpu_passthrough_plugin.flow.boot_state import BootState
+from gpu_passthrough_plugin.flow.dependency import Dependency
 from gpu_passthrough_plugin.flow.host_snapshot import HostSnapshot, Scope
 from gpu_passthrough_plugin.formats import vfio_pci_ids
 from gpu_passthrough_plugin.host.commands import Commands
@@ -55,20 +56,6 @@ class BootEvidence:
     log: tuple[str, ...] | Unknown
     enablement: Enablement | None
     images: Callable[[Installation, str], Names]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Dependency:
-    """A service that the host depends on.
-
-    :param check: returns where the service is, such as its URL; raises
-        ``errors.Error`` when it cannot be used.
-    :param remedy: what helps then.
-    """
-
-    name: str
-    check: Callable[[], str]
-    remedy: str
 
 
 def check_host(
