@@ -91,3 +91,14 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- What agents are asked for: a node says what became of its own tasks, and asks
+-- no other node for anything.
+GRANT UPDATE (state, detail, changed_us) ON host_task TO gpu_passthrough_node;
+ALTER TABLE host_task ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS gpu_passthrough_read ON host_task;
+CREATE POLICY gpu_passthrough_read ON host_task FOR SELECT
+    TO gpu_passthrough_node USING (true);
+DROP POLICY IF EXISTS gpu_passthrough_own ON host_task;
+CREATE POLICY gpu_passthrough_own ON host_task FOR UPDATE
+    TO gpu_passthrough_node USING (host_id = gpu_passthrough_own_host());

@@ -32,6 +32,7 @@ class Case(enum.StrEnum):
     HOST = "host"
     HOST_LOST = "host-lost"
     FENCED = "fenced"
+    TASK = "task"
 
 
 class Act(enum.StrEnum):
@@ -59,6 +60,8 @@ class Act(enum.StrEnum):
     """Check a suspect unit, and free it if it passes."""
     RECYCLE = "recycle"
     """Clean devices that Nova used once, and give them back."""
+    TASK = "task"
+    """Do what a command on another host asks for."""
     NONE = "none"
     """Nothing: it is no fault, or waits for a person."""
 
@@ -67,8 +70,8 @@ class Act(enum.StrEnum):
 class Finding:
     """One thing that is out of step.
 
-    :param subject: a unit (``HOST/ADDRESS``), an instance's UUID, or the
-        host's name.
+    :param subject: a unit (``HOST/ADDRESS``), the UUID of an instance or
+        task, or the host's name.
     :param detail: what was found.
     :param remedy: what a person does about it; empty where the agent acts,
         or nothing is to be done.

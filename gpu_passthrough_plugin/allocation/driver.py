@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from gpu_passthrough_plugin import errors
@@ -23,6 +24,11 @@ from gpu_passthrough_plugin.model.event import (
     EventLog,
     EventQuery,
     Retention,
+)
+from gpu_passthrough_plugin.model.host_task import (
+    HostTask,
+    TaskListing,
+    TaskState,
 )
 from gpu_passthrough_plugin.model.one_time_use import PciProviders
 from gpu_passthrough_plugin.model.request import Request
@@ -76,9 +82,13 @@ class LedgerDriver(abc.ABC):
     without the other.  For any other driver, ``allocation.load`` has the
     host write it after the change, to the settings' ``event_log``.  A driver
     that wraps another one passes ``events`` and ``name_consumer`` on.
+
+    A driver that ``keeps_tasks`` passes on what agents of other hosts are
+    asked for.
     """
 
     keeps_events: ClassVar[bool] = False
+    keeps_tasks: ClassVar[bool] = False
 
     @abc.abstractmethod
     def __init__(self, settings: LedgerSettings) -> None:
@@ -304,6 +314,60 @@ class LedgerDriver(abc.ABC):
             f"ledger {self.location} keeps no events, and this host has no"
             " event log"
         )
+
+    def add_task(self, task: HostTask) -> HostTask:
+        """Ask the agent of a host for something; return the task.
+
+        Where the same is asked for already, that task is returned.
+
+        :raises Refused: when the ledger has no such host, too many tasks wait
+            for it, or the ledger keeps none.
+        """
+        raise errors.Refused(
+            f"ledger {self.location} does not pass on what the agents of other"
+            f" hosts are asked for; run 'gpu-passthrough {task.kind}' on"
+            f" {task.host}"
+        )
+
+    def tasks(
+        self,
+        *,
+        host: str | None = None,
+        states: Collection[TaskState] = (),
+        uuid: str | None = None,
+    ) -> TaskListing:
+        """Return what agents were asked for, in that order.
+
+        :param host: whose agent; None for every host's.
+        :param states: only tasks in one of these; empty for any.
+        :param uuid: only this task; None for any.
+        """
+        del host, states, uuid
+        return TaskListing(())
+
+    def change_task(
+        self, task: HostTask, state: TaskState, detail: str = ""
+    ) -> HostTask:
+        """Move a task on to another state; return it as it is then.
+
+        :param detail: why it failed, or was withdrawn.
+        :raises Conflict: when it is in another state than ``task``.
+        """
+        raise NotImplementedError
+
+    @contextlib.contextmanager
+    def acting_for(self, actor: Actor) -> Iterator[None]:
+        """Have the events of what is changed inside be of another actor."""
+        self.__dict__["_actor"] = actor
+        try:
+            yield
+        finally:
+            del self.__dict__["_actor"]
+
+    def actor_of(self, settings: LedgerSettings) -> Actor:
+        """Return who makes the changes that are made now."""
+        actor: Actor = self.__dict__.get("_actor", settings.actor)
+        return actor
 
     def pci_providers(self) -> PciProviders:
         """Return the providers that Nova made for PCI devices.

@@ -192,12 +192,13 @@ def stamped(
 ) -> list[Event]:
     """Return the events of transitions that happen now."""
     time_us = time.time_ns() // 1000
+    actor = ledger.actor_of(settings)
     return [
         Event(
             time_us,
             transition,
             ledger.consumer_name(transition.consumer),
-            settings.actor,
+            actor,
         )
         for transition in transitions
     ]

@@ -70,6 +70,11 @@ _CHANGES: dict[str, Callable[[Any], str]] = {
     "uncordon": lambda host: f"uncordoned {host.name}",
     "claim": _describe_allocation,
     "claim_units": _describe_allocation,
+    "add_task": lambda task: f"asked for {task.title}: task {task.uuid}",
+    "change_task": lambda task: (
+        f"task {task.uuid} is {task.state}"
+        + (f": {task.detail}" if task.detail else "")
+    ),
     "move": lambda record: (
         f"{record.unit.key} is {record.state}"
         + (f" for {record.consumer}" if record.consumer else "")

@@ -171,18 +171,19 @@ class Passes:
         return Due(float(options.interval_s), self._marker)
 
     def _outcomes(self, context: Context) -> tuple[Outcome, ...]:
-        from gpu_passthrough_plugin.flow import lost_hosts
+        from gpu_passthrough_plugin.flow import host_tasks, lost_hosts
 
         group = self._group
         if group is not None and group.is_member:
             lost_hosts.watch_own(context.ledger, context.settings.host)
-        return outcomes(
+        results = outcomes(
             context,
             self._cache,
             self._recycling.recycling(context),
             is_away=lambda: group is not None and group.is_away(),
             metrics=self.metrics.passes,
         )
+        return results + host_tasks.carried_out(context.host_context)
 
     def tell(self, lines: Iterable[str]) -> None:
         """Print the lines that the pass before did not have."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.cli import allocation, instance_argument
+from gpu_passthrough_plugin.cli import allocation, instance_argument, task
 from gpu_passthrough_plugin.cli.command import (
     Lister,
     Shower,
@@ -17,6 +17,7 @@ from gpu_passthrough_plugin.cli.command import (
 from gpu_passthrough_plugin.cli.inventory import MALFORMED
 from gpu_passthrough_plugin.cli.output import say
 from gpu_passthrough_plugin.formats import timestamp
+from gpu_passthrough_plugin.model.host_task import TaskKind
 from gpu_passthrough_plugin.model.unit import State
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
         InstanceRecord,
         NamedInstance,
     )
-    from gpu_passthrough_plugin.model.unit import Unit
+    from gpu_passthrough_plugin.model.unit import Unit, UnitRecord
 
 COLUMNS = ("Instance", "Name", "Host", "Units", "State")
 RECORD_COLUMNS = (*COLUMNS, "Guest", "Since", "By", "Definition")
@@ -214,6 +215,7 @@ class InstanceRelease(Shower):
     since; from the definition of any other its functions are removed. The
     answer is the record of one INSTANCE; with several, --gone or --dry-run
     it is a row for each. The exit status is 1 if a unit was quarantined.
+    The agent of another host is asked to release an instance there.
     """
 
     column_names = COLUMNS
@@ -228,6 +230,7 @@ class InstanceRelease(Shower):
             " libvirt, whose groups nothing uses, and that is not defined to"
             " start with its units again; no guest is stopped",
         )
+        task.add_wait(parser)
         add_dry_run(parser, "what would be released, and why others would not")
         return parser
 
@@ -243,16 +246,18 @@ class InstanceRelease(Shower):
                 "instance release takes INSTANCE or --gone;"
                 f" {'both were' if texts else 'neither was'} given"
             )
-        context = self.context.host_context
+        # A recorded host is refused before anything is read.
+        _ = self.context.changed_ledger
         if parsed_args.gone:
-            releases = self._gone(context, is_dry=parsed_args.dry_run)
+            releases = self._gone(is_dry=parsed_args.dry_run)
         else:
             instances = [self._resolved(text) for text in texts]
             act = self._planned if parsed_args.dry_run else self._released
-            releases = [act(context, i) for i in dict.fromkeys(instances)]
+            releases = [act(i, parsed_args) for i in dict.fromkeys(instances)]
         if not parsed_args.dry_run and any(map(_is_dirty, releases)):
             self.status = 1
-        lines = [_release_row(context.host, each) for each in releases]
+        own_host = self.context.settings.host
+        lines = [_release_row(own_host, each) for each in releases]
         if _is_one_release(parsed_args):
             fields = dict(zip(COLUMNS, lines[0], strict=False))
             return self.fields(fields)
@@ -274,30 +279,47 @@ class InstanceRelease(Shower):
         )
         return instance_argument.named(self.context, instance)
 
-    def _gone(
-        self, context: HostContext, *, is_dry: bool
-    ) -> Sequence[Release]:
+    def _gone(self, *, is_dry: bool) -> Sequence[Release]:
         from gpu_passthrough_plugin.flow import release
 
+        context = self.context.host_context
         if is_dry:
             return release.plan_gone(context)
         return release.release_gone(context)
 
     def _planned(
-        self, context: HostContext, instance: NamedInstance
+        self, instance: NamedInstance, _parsed_args: argparse.Namespace
     ) -> Release:
         from gpu_passthrough_plugin.flow import release
 
-        return release.plan(context, instance.uuid)
+        return release.plan(self.context.host_context, instance.uuid)
 
     def _released(
-        self, context: HostContext, instance: NamedInstance
+        self, instance: NamedInstance, parsed_args: argparse.Namespace
     ) -> Release:
         from gpu_passthrough_plugin.flow import release
 
         uuid, name = instance
-        records = release.release(context, uuid)
+        records = self._released_elsewhere(uuid, parsed_args.wait)
+        if records is None:
+            records = release.release(self.context.host_context, uuid)
         return release.Release(uuid, name, records, "named by the operator")
+
+    def _released_elsewhere(
+        self, uuid: str, wait_s: int
+    ) -> tuple[UnitRecord, ...] | None:
+        """Release what is on another host; return None for what is not."""
+        ledger = self.context.ledger
+        try:
+            allocation = ledger.allocation(uuid)
+        except errors.Refused:
+            # As where an interrupted release had freed it all.
+            return None
+        host = allocation.host
+        if host == self.context.settings.host:
+            return None
+        task.ask(self.context, host, TaskKind.RELEASE, uuid, wait_s)
+        return tuple(ledger.unit(r.unit.key) for r in allocation.units)
 
 
 def _is_one_release(parsed_args: argparse.Namespace) -> bool:
@@ -311,13 +333,17 @@ def _is_dirty(release: Release) -> bool:
 
 
 def _release_row(host: str, release: Release) -> tuple[object, ...]:
-    """Return the row of a release, under ``RELEASE_COLUMNS``."""
+    """Return the row of a release, under ``RELEASE_COLUMNS``.
+
+    :param host: of a release without units.
+    """
     units = tuple(str(r.unit.key.address) for r in release.units)
+    hosts = [r.unit.key.host for r in release.units]
     states = ",".join(sorted({r.state for r in release.units}))
     return (
         release.uuid,
         release.name,
-        host,
+        hosts[0] if hosts else host,
         units,
         states or (_NOT_IN_LEDGER if release.is_kept else str(State.FREE)),
         "keep" if release.is_kept else "release",

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from gpu_passthrough_plugin.cli import task
 from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
 from gpu_passthrough_plugin.cli.context import Context
 from gpu_passthrough_plugin.cli.inventory import (
@@ -19,6 +20,7 @@ from gpu_passthrough_plugin.formats import timestamp
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.allocation import MalformedUnit
 from gpu_passthrough_plugin.model.event import EventQuery, of_present_state
+from gpu_passthrough_plugin.model.host_task import TaskKind
 from gpu_passthrough_plugin.model.reset_family import family
 from gpu_passthrough_plugin.model.unit import Unit, UnitKey, UnitRecord
 
@@ -206,14 +208,26 @@ class UnitQuarantine(_UnitCommand):
 
 
 class UnitClear(_UnitCommand):
-    """Check a quarantined unit of this host again, and free it."""
+    """Check a quarantined unit again, and free it.
+
+    The agent of another host is asked to do that with a unit there.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        task.add_wait(parser)
+        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        ledger = self.context.changed_ledger
+        key = named_unit(self.context, parsed_args.unit)
+        if key.host != self.context.settings.host:
+            address, wait_s = str(key.address), parsed_args.wait
+            task.ask(self.context, key.host, TaskKind.CLEAR, address, wait_s)
+            return self.record_fields(ledger.unit(key))
         from gpu_passthrough_plugin.flow import inventory
 
-        context = self.context.host_context
-        key = named_unit(self.context, parsed_args.unit)
-        record = inventory.clear(context, key)
+        record = inventory.clear(self.context.host_context, key)
         return self.record_fields(record)
 
 

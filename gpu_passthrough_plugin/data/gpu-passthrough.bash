@@ -5,7 +5,7 @@ _gpu_passthrough()
   _get_comp_words_by_ref -n : cur prev words
 
   # Command data:
-  cmds='agent allocation candidate complete db demo device event group help hook host instance inventory nova topology unit'
+  cmds='agent allocation candidate complete db demo device event group help hook host instance inventory nova task topology unit'
   cmds_agent='reconcile'
   cmds_agent_reconcile='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --dry-run'
   cmds_allocation='create delete list show'
@@ -44,7 +44,7 @@ _gpu_passthrough()
   cmds_instance_boot='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --request --same-switch --forbid-trait --aggregate --define --autostart --dry-run'
   cmds_instance_detach='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --unit --wait --dry-run'
   cmds_instance_list='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending'
-  cmds_instance_release='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --gone --dry-run'
+  cmds_instance_release='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --gone --wait --dry-run'
   cmds_instance_show='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote'
   cmds_inventory='cordon fence hosts list sync uncordon'
   cmds_inventory_cordon='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --reason'
@@ -57,10 +57,12 @@ _gpu_passthrough()
   cmds_nova_check='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --release'
   cmds_nova_config='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --release --mode --from --host --managed --live-migratable --one-time-use --numa-policy --host-trait --enabled-filters -o'
   cmds_nova_recycle='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --host --dry-run'
+  cmds_task='list'
+  cmds_task_list='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --host --open'
   cmds_topology='-h --help -o --output --force'
   cmds_unit='check clear history list quarantine show'
   cmds_unit_check='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --clear'
-  cmds_unit_clear='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote'
+  cmds_unit_clear='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --wait'
   cmds_unit_history='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --since --limit'
   cmds_unit_list='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending'
   cmds_unit_quarantine='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --reason'

@@ -17,6 +17,7 @@ from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 from gpu_passthrough_plugin.isolation.partition import Policy
 from gpu_passthrough_plugin.model import agent_state
 from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.allocation import HostRecord
 from gpu_passthrough_plugin.model.function import Binding, Rebind
 from gpu_passthrough_plugin.model.reading import MISSING
 from gpu_passthrough_plugin.model.sanitising import SanitiseDriver
@@ -170,17 +171,28 @@ def require_here(context: HostContext, host: str, subject: str) -> None:
     :param subject: what is on that host, for the message.
     :raises Refused: when it is another one; it says so if nobody is there.
     """
-    if host == context.host:
-        return
-    record = context.ledger.host(host)
+    if host != context.host:
+        record = context.ledger.host(host)
+        raise elsewhere(record, host, context.host, subject)
+
+
+def elsewhere(
+    record: HostRecord | None, host: str, own_host: str, subject: str
+) -> errors.Refused:
+    """Return that something is on another host, where a command is to be run.
+
+    It says so if nobody is there.
+
+    :param record: of the other host.
+    """
     if record is not None and agent_state.is_lost_or_fenced(record.reason):
-        raise errors.Refused(
+        return errors.Refused(
             f"{subject} is on host {host}, which does not answer"
             f" ({record.reason}); run this on {host} once it is back, or, if"
             " it is powered off, run 'gpu-passthrough inventory fence"
             f" {host}'"
         )
-    raise errors.Refused(
-        f"{subject} is on host {host}, not on this host ({context.host});"
+    return errors.Refused(
+        f"{subject} is on host {host}, not on this host ({own_host});"
         f" run this on {host}"
     )

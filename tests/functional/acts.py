@@ -6,8 +6,9 @@ are real; the functions' drivers change hands in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import (
@@ -24,12 +25,21 @@ from gpu_passthrough_plugin.model.allocation import (
     HostRecord,
     SyncReport,
 )
-from gpu_passthrough_plugin.model.event import EventListing, EventQuery
+from gpu_passthrough_plugin.model.event import (
+    Actor,
+    EventListing,
+    EventQuery,
+)
 from gpu_passthrough_plugin.model.function import (
     VFIO,
     Binding,
     Identity,
     Rebind,
+)
+from gpu_passthrough_plugin.model.host_task import (
+    HostTask,
+    TaskListing,
+    TaskState,
 )
 from gpu_passthrough_plugin.model.instance import Instance
 from gpu_passthrough_plugin.model.reading import Unknown
@@ -39,7 +49,6 @@ from gpu_passthrough_plugin.model.unit import State, Unit, UnitKey, UnitRecord
 T = TypeVar("T")
 
 URI = "test:///default"
-
 
 _SILENT = Identity(0xFFFF, 0xFFFF)
 
@@ -275,6 +284,21 @@ class CountedLedger(LedgerDriver):
 
     def name_consumer(self, consumer: str, name: str) -> None:
         self._ledger.name_consumer(consumer, name)
+
+    @contextmanager
+    def acting_for(self, actor: Actor) -> Iterator[None]:
+        with self._ledger.acting_for(actor):
+            yield
+
+    def tasks(self, **which: Any) -> TaskListing:
+        return self._ledger.tasks(**which)
+
+    def change_task(
+        self, task: HostTask, state: TaskState, detail: str = ""
+    ) -> HostTask:
+        return self._acts.do(
+            "task", lambda: self._ledger.change_task(task, state, detail)
+        )
 
     def cordon(
         self, host: str, reason: str, *, expected: str | None = None

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import time
 import uuid
-from pathlib import Path
 
 import pytest
 
 from tests.functional.lab import guest, product
 from tests.functional.lab.host import Boot
-from tests.functional.lab.product import CARD, Product
+from tests.functional.lab.product import AGENT, CARD, Product
 from tests.functional.lab.topology import SEED
 
 pytest_plugins = ("tests.functional.lab.fixtures",)
 pytestmark = pytest.mark.lab
 
-AGENT = "gpu-passthrough-agent"
-SERVICE = Path(__file__).parents[2] / f"etc/systemd/{AGENT}.service"
 _JOURNAL = " + ".join(
     (
         f"_SYSTEMD_UNIT={AGENT}.service",
@@ -87,8 +84,7 @@ def test_what_guests_leave_is_released(
         host.put(product.CONFIG, more.encode())
         ours.cli("hook", "install")
         host.sh("systemctl restart libvirtd && virsh list --all")
-        host.put(f"/etc/systemd/system/{AGENT}.service", SERVICE.read_bytes())
-        host.sh(f"systemctl daemon-reload && systemctl enable --now {AGENT}")
+        product.start_agent(host)
         before = ours.snapshot()
         killed = booted(ours, "killed")
         host.sh("virsh destroy killed")

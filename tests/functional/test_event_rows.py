@@ -127,7 +127,7 @@ def test_events_begin_with_the_schema_that_has_them(
     before = ledger.database.read(
         lambda c: c.exec_driver_sql("SELECT * FROM unit ORDER BY id").all()
     )
-    assert ledger.sync() == "0005"
+    assert ledger.sync() == "0006"
     after = ledger.database.read(
         lambda c: c.exec_driver_sql("SELECT * FROM unit ORDER BY id").all()
     )

@@ -125,7 +125,7 @@ def require_whole(ledger: SqlLedger) -> None:
 def test_an_old_ledger_is_refused_and_says_what_to_do(old: SqlLedger) -> None:
     with pytest.raises(
         errors.Unavailable,
-        match=r"schema 0001, .* 0005; .*db sync",
+        match=r"schema 0001, .* 0006; .*db sync",
     ):
         old.records()
 

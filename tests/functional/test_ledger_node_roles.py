@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -14,6 +16,12 @@ from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.allocation.driver import LedgerSettings
 from gpu_passthrough_plugin.allocation.sql import schema
 from gpu_passthrough_plugin.allocation.sql.ledger import SqlLedger
+from gpu_passthrough_plugin.model.event import Actor
+from gpu_passthrough_plugin.model.host_task import (
+    HostTask,
+    TaskKind,
+    TaskState,
+)
 from gpu_passthrough_plugin.model.unit import State
 from tests.functional.servers.databases import PostgreSQL
 from tests.unit.allocation.build import request, unit
@@ -124,9 +132,37 @@ def test_a_node_cannot_act_for_another(fleet: Fleet) -> None:
     assert all(not host.is_cordoned for host in fleet.control.hosts())
 
 
+def test_a_node_is_asked_and_asks_no_other(fleet: Fleet) -> None:
+    by = Actor("unit clear", "control", "ann", 1000)
+    now_us = time.time_ns() // 1000
+
+    def task(host: str) -> HostTask:
+        subject = "0000:01:00.0"
+        uuid = uuid4().hex
+        return HostTask(
+            uuid, host, TaskKind.CLEAR, subject, by, now_us, now_us
+        )
+
+    for host in (NODE, VICTIM):
+        with pytest.raises(errors.Error, match="permission denied"):
+            fleet.node.add_task(task(host))
+        fleet.control.add_task(task(host))
+    own, others = fleet.node.tasks().tasks
+    if own.host != NODE:
+        own, others = others, own
+    with pytest.raises(errors.Conflict, match="expected waiting"):
+        fleet.node.change_task(others, TaskState.DONE)
+    running = fleet.node.change_task(own, TaskState.RUNNING)
+    done = fleet.node.change_task(running, TaskState.DONE)
+    assert set(fleet.control.tasks().tasks) == {done, others}
+
+
 @pytest.mark.parametrize(
     "statement",
     [
+        "UPDATE host_task SET host_id = {victim}",
+        "UPDATE host_task SET subject = '{other}'",
+        "DELETE FROM host_task",
         "UPDATE unit SET state = 'preparing' WHERE host_id = {victim}",
         "UPDATE unit SET host_id = {victim}",
         "UPDATE unit_function SET address = 'zz' WHERE host_id = {victim}",

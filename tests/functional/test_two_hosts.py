@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -98,8 +99,29 @@ def test_claimed_from_either_and_booted_where_it_is(
 
     refused = a.cli("instance", "release", identity, check=False)
     assert refused.returncode == 1
-    assert "host b" in refused.stderr
-    b.cli("instance", "release", identity)
+    assert "is on host b, where no agent runs" in refused.stderr
+
+    product.start_agent(b.host)
+    answers(a, "b")
+    a.cli("instance", "release", identity)
+    assert b.host.sh("virsh list --all --name").strip() == ""
+    (unit,) = held["Units"]
+    a.cli("unit", "quarantine", f"b/{unit}", "--reason", "fan is loud")
+    assert a.asked("unit", "clear", f"b/{unit}")["State"] == "free"
+    events = a.asked("event", "list", "--unit", f"b/{unit}")
+    assert (events[-1]["To"], events[-1]["Host"]) == ("free", "a")
+    assert events[-1]["Command"] == "unit clear"
+    assert {t["State"] for t in a.asked("task", "list")} == {"done"}
     again = a.asked(*argv)
     assert again["Host"] == "b"
     assert again["Units"] == held["Units"]
+
+
+def answers(ours: Product, name: str) -> None:
+    """Return once a host's agent is one of the group."""
+    until = time.monotonic() + 180
+    while {"Host": name, "Agent": "answers"} not in (
+        ours.asked("inventory", "hosts", "-c", "Host", "-c", "Agent")
+    ):
+        assert time.monotonic() < until
+        time.sleep(2)

@@ -19,6 +19,7 @@ from gpu_passthrough_plugin.allocation.sql import (
     claim_units,
     event_log,
     host_query,
+    host_tasks,
     publish,
     rows,
     statements,
@@ -38,6 +39,11 @@ from gpu_passthrough_plugin.model.allocation import (
     UnitListing,
 )
 from gpu_passthrough_plugin.model.event import EventListing, EventQuery
+from gpu_passthrough_plugin.model.host_task import (
+    HostTask,
+    TaskListing,
+    TaskState,
+)
 from gpu_passthrough_plugin.model.request import Request
 from gpu_passthrough_plugin.model.unit import (
     State,
@@ -53,6 +59,7 @@ class SqlLedger(LedgerDriver):
     """The ledger in a database; every write is one transaction."""
 
     keeps_events = True
+    keeps_tasks = True
 
     def __init__(self, settings: LedgerSettings) -> None:
         self.database = Database(settings)
@@ -228,6 +235,23 @@ class SqlLedger(LedgerDriver):
 
     def events(self, query: EventQuery) -> EventListing:
         return self._read(lambda c: event_log.read(c, query))
+
+    def add_task(self, task: HostTask) -> HostTask:
+        return self._write(lambda c: host_tasks.add(c, task))
+
+    def tasks(
+        self,
+        *,
+        host: str | None = None,
+        states: Collection[TaskState] = (),
+        uuid: str | None = None,
+    ) -> TaskListing:
+        return self._read(lambda c: host_tasks.read(c, host, states, uuid))
+
+    def change_task(
+        self, task: HostTask, state: TaskState, detail: str = ""
+    ) -> HostTask:
+        return self._write(lambda c: host_tasks.change(c, task, state, detail))
 
     def _read(self, work: Callable[[sa.Connection], T]) -> T:
         self._require_version()

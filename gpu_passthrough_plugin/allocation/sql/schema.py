@@ -19,12 +19,14 @@ to a unit outlives the unit.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 
 import sqlalchemy as sa
 
 from gpu_passthrough_plugin.allocation.capacity import Place
 from gpu_passthrough_plugin.model.event import MAX_TIME_US, MAX_UID
+from gpu_passthrough_plugin.model.host_task import TaskKind, TaskState
 from gpu_passthrough_plugin.model.unit import DeviceType, State
 
 MAX_NUMBER = 2**31 - 2
@@ -68,9 +70,7 @@ _UUID_FORMS = {
 }
 
 
-def _one_of(
-    column: str, values: type[State] | type[DeviceType]
-) -> sa.CheckConstraint:
+def _one_of(column: str, values: type[enum.StrEnum]) -> sa.CheckConstraint:
     listed = ", ".join(f"'{value}'" for value in values)
     return sa.CheckConstraint(f"{column} IN ({listed})", name=column)
 
@@ -272,4 +272,30 @@ event = sa.Table(
     _number("uid", most=MAX_UID),
     sa.Index(None, "host", "address"),
     sa.Index(None, "consumer"),
+)
+
+host_task = sa.Table(
+    "host_task",
+    metadata,
+    # 32 hexadecimal digits.
+    sa.Column("uuid", sa.String(32), primary_key=True),
+    sa.Column("host_id", sa.ForeignKey(host.c.id), nullable=False),
+    sa.Column("kind", sa.String(32), nullable=False),
+    # A unit's address, or an instance's UUID.
+    sa.Column("subject", sa.String(36), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    # Microseconds since 1970 in UTC.
+    sa.Column("asked_us", sa.BigInteger, nullable=False),
+    sa.Column("changed_us", sa.BigInteger, nullable=False),
+    # Who asked for it.
+    sa.Column("command_host", _NAME, nullable=False),
+    sa.Column("user_name", sa.String(64), nullable=False),
+    sa.Column("uid", sa.BigInteger),
+    _one_of("kind", TaskKind),
+    _one_of("state", TaskState),
+    _number("asked_us", most=MAX_TIME_US),
+    _number("changed_us", most=MAX_TIME_US),
+    _number("uid", most=MAX_UID),
+    sa.Index(None, "host_id", "state"),
 )

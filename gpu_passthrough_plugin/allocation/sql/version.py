@@ -15,7 +15,7 @@ from gpu_passthrough_plugin.allocation.sql import backends
 from gpu_passthrough_plugin.allocation.sql.database import Database
 from gpu_passthrough_plugin.allocation.sql.schema import host, metadata
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 """Every revision in ``migrations/versions``, oldest first."""
 
 _MIGRATIONS = "gpu_passthrough_plugin.allocation.sql:migrations"

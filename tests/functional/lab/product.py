@@ -20,6 +20,7 @@ CONFIG = "/etc/gpu-passthrough/gpu-passthrough.conf"
 PYTHON = "/opt/gpu-passthrough/bin/python3"
 CARD = ("1002:5046", "8086:2668")
 RECONCILE = "gpu-passthrough-reconcile"
+AGENT = "gpu-passthrough-agent"
 """The systemd units that Nova's notifications start."""
 
 _RECONCILED_S = 120.0
@@ -181,6 +182,13 @@ def reconciled(host: EmulatedHost, times: int = 0) -> int:
             return found
         assert time.monotonic() < until, said
         time.sleep(1)
+
+
+def start_agent(host: EmulatedHost) -> None:
+    """Have systemd run the agent, now and after each boot."""
+    unit = Path(__file__).parents[3] / f"etc/systemd/{AGENT}.service"
+    host.put(f"/etc/systemd/system/{AGENT}.service", unit.read_bytes())
+    host.sh(f"systemctl daemon-reload && systemctl enable --now {AGENT}")
 
 
 def serial(name: str) -> str:
