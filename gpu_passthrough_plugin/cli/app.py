@@ -157,9 +157,22 @@ class App(cliff.app.App):
         )
         parser.add_argument(
             "--recording",
+            action="append",
+            default=[],
             metavar="FILE",
             help="read a recorded host (umockdev's text format); it cannot be"
-            " changed",
+            " changed, but in a sandbox, which takes several",
+        )
+        parser.add_argument(
+            "--sandbox",
+            metavar="DIR",
+            help="act on recorded hosts with a ledger and guests of their own"
+            " in DIR, which is made if it is missing; nothing else is changed",
+        )
+        parser.add_argument(
+            "--sandbox-host",
+            metavar="NAME",
+            help="the host of the sandbox to act on (default: the first one)",
         )
         return one_line_errors(parser, self.NAME)
 

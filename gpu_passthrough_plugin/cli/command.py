@@ -42,6 +42,7 @@ _FORMATS = {
 CHANGES = ("Step", "Target", "Action")
 _NOTHING = "/dev/null"
 _ROOT = "/"
+_FOR_SEVERAL = ", or --sandbox DIR for several recordings"
 
 
 class Field(columns.FormattableColumn[object]):
@@ -94,7 +95,7 @@ class Command(cliff.command.Command):
 
         def act() -> int:
             report = getattr(parsed_args, "report", None)
-            _require_one_host(options.root, options.recording, report)
+            _require_one_host(options, report)
             self.require_columns(parsed_args, self.columns_of(parsed_args))
             if getattr(self.app, "is_own_process", False):
                 self.context.confine(
@@ -143,12 +144,21 @@ class Command(cliff.command.Command):
     def context(self) -> Context:
         """Return the context that the global options select."""
         options = self.app.options
-        return Context(
-            options.root,
+        # As typed, without what follows the command's own words.
+        command = self.cmd_name or ""
+        if options.sandbox is None:
+            recording = options.recording[0] if options.recording else None
+            return Context(
+                options.root, recording, options.config_file, command
+            )
+        from gpu_passthrough_plugin.cli.sandbox import SandboxContext
+
+        return SandboxContext(
+            options.sandbox,
+            options.sandbox_host,
             options.recording,
             options.config_file,
-            # As typed, without what follows the command's own words.
-            self.cmd_name or "",
+            command,
         )
 
 
@@ -160,25 +170,32 @@ def _column(name: str) -> str:
     return name.lower().strip().replace(" ", "_")
 
 
-def _require_one_host(
-    root: str, recording: str | None, report: str | None
-) -> None:
+def _require_one_host(options: argparse.Namespace, report: str | None) -> None:
     """Raise if options name two hosts, of which one would be ignored.
 
     :raises Invalid: naming both.
     """
+    is_sandbox = options.sandbox is not None
+    if options.sandbox_host is not None and not is_sandbox:
+        raise errors.Invalid(
+            f"--sandbox-host {options.sandbox_host} is a host of a sandbox;"
+            " expected --sandbox DIR as well"
+        )
+    recordings = () if is_sandbox else options.recording
     named = [
         f"{option} {path}"
         for option, path in (
-            ("--root", None if root == _ROOT else root),
-            ("--recording", recording),
+            ("--sandbox", options.sandbox),
+            ("--root", None if options.root == _ROOT else options.root),
+            *(("--recording", path) for path in recordings),
             ("--report", report),
         )
         if path is not None
     ]
     if len(named) > 1:
+        hint = "" if is_sandbox or len(recordings) < 2 else _FOR_SEVERAL
         raise errors.Invalid(
-            f"{named[0]} and {named[1]} are two hosts; expected one"
+            f"{named[0]} and {named[1]} are two hosts; expected one{hint}"
         )
 
 

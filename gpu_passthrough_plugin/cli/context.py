@@ -155,7 +155,8 @@ class Context:
         :raises Invalid: for a recorded host, or one below another root: what
             is tried with these must change nothing.
         """
-        self._require_here("this command changes the ledger")
+        if not self.can_act:
+            self._require_here("this command changes the ledger")
         return self.ledger
 
     @functools.cached_property
@@ -173,7 +174,7 @@ class Context:
         from gpu_passthrough_plugin.host.event_log import EventFile
 
         settings = self.settings
-        if self.is_here:
+        if self.can_act:
             _ = self.state_path
         retention = settings.allocation.retention
         return load.load(
@@ -217,6 +218,16 @@ class Context:
     def is_here(self) -> bool:
         """Whether the host that is read is the one that this runs on."""
         return self._recording is None and os.path.realpath(self._root) == "/"
+
+    @property
+    def can_act(self) -> bool:
+        """Whether commands may act on the host that is read."""
+        return self.is_here
+
+    @property
+    def place(self) -> str:
+        """Return the path of the host that is read, as the operator has it."""
+        return self._recording or self._root
 
     def confine(
         self,
@@ -268,41 +279,21 @@ class Context:
     def host_context(self) -> HostContext:
         """Return what acts on this host's groups."""
         self.require_host()
-        from gpu_passthrough_plugin.flow import unit_health
-        from gpu_passthrough_plugin.flow.context import HostContext
-        from gpu_passthrough_plugin.host import event_counters, sanitise_driver
+        from gpu_passthrough_plugin.cli import host_services
+        from gpu_passthrough_plugin.host import sanitise_driver
         from gpu_passthrough_plugin.host.devices import SysfsDevices
-        from gpu_passthrough_plugin.host.ended_guests import EndedGuests
-        from gpu_passthrough_plugin.host.instance_journal import (
-            InstanceJournal,
-        )
 
-        settings = self.settings
-        lock, state = self._lock, self.state_path
-        return HostContext(
-            host=settings.host,
-            tree=self.tree,
-            policy=self.policy,
-            devices=SysfsDevices(
-                self._function_calls, require_lock=lock.require
+        lock, release = self._lock, self.settings.release
+        return host_services.host_context(
+            self,
+            SysfsDevices(self._function_calls, require_lock=lock.require),
+            lock,
+            lock.require,
+            sanitise_driver.load(
+                release.sanitise_driver,
+                release.sanitising,
+                f"{self.state_path}/calls",
             ),
-            connect=self.connect,
-            ledger=self.ledger,
-            journal=InstanceJournal(f"{state}/instances", lock.require),
-            ended=EndedGuests(f"{state}/ended"),
-            lock=lock,
-            stop_timeout_s=settings.libvirt.stop_timeout_s,
-            reset_timeout_s=settings.release.reset_timeout_s,
-            restores_drivers=settings.release.restore_drivers,
-            say=say,
-            aggregates=settings.allocation.aggregates,
-            sanitiser=sanitise_driver.load(
-                settings.release.sanitise_driver,
-                settings.release.sanitising,
-                f"{state}/calls",
-            ),
-            health=unit_health.configured(f"{state}/health", settings),
-            count=event_counters.of_host(state).count,
         )
 
     @functools.cached_property
@@ -370,10 +361,16 @@ class Context:
 
     def connect(self) -> Hypervisor:
         """Return a connection to this host's libvirt."""
+        return self._connected(self._lock.require)
+
+    def connect_to_read(self) -> Hypervisor:
+        """Return a connection that changes nothing, without a lock."""
+        return self._connected(lambda: None)
+
+    def _connected(self, require_lock: Callable[[], None]) -> Hypervisor:
         from gpu_passthrough_plugin.host.hypervisor import Hypervisor
 
-        uri = self.settings.libvirt.connection_uri
-        return Hypervisor(uri, self._lock.require)
+        return Hypervisor(self.settings.libvirt.connection_uri, require_lock)
 
     def check_lock(self) -> None:
         """Raise if this host's lock cannot be taken; take and create nothing.

@@ -21,7 +21,7 @@ _MAX_RELEASE = 100
 
 def of_host(context: Context) -> tuple[Dependency, ...]:
     """Return what the host depends on; nothing for a host elsewhere."""
-    if not context.is_here:
+    if not context.can_act:
         return ()
     state = Dependency("state", lambda: context.state_path, "")
     try:
@@ -47,8 +47,8 @@ def of_host(context: Context) -> tuple[Dependency, ...]:
             lambda: _check_lock(context),
             "set [coordination] backend_url",
         ),
-        *hook(),
-        *_agent(context),
+        *(hook() if context.is_here else ()),
+        *(_agent(context) if context.is_here else ()),
     )
 
 

@@ -168,7 +168,7 @@ def parse(words: list[str]) -> Call | None:
         del rest[:2]
     verb, form = _verb(rest)
     given = [value for values in options.values() for value in values]
-    is_wrong = options["--root"] and options["--recording"]
+    is_wrong = len(options["--recording"]) > bool(not options["--root"])
     if is_wrong or not all(map(str.strip, given)):
         return None  # the command itself says why
     if verb not in _ROWS or form not in _FORMS:

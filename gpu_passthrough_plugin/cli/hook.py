@@ -49,7 +49,12 @@ class _HookFileCommand(DryRunCommand):
         from gpu_passthrough_plugin.host.files import Files
 
         options = self.app.options
-        if options.recording is not None:
+        if options.sandbox is not None:
+            raise errors.Invalid(
+                "--sandbox has no libvirt that starts a hook; run this on the"
+                " live host without it"
+            )
+        if options.recording:
             raise errors.Invalid(
                 "--recording is read-only; run this on the live host without"
                 " it"

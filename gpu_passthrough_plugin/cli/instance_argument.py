@@ -11,7 +11,6 @@ from gpu_passthrough_plugin.cli.output import say
 
 if TYPE_CHECKING:
     from gpu_passthrough_plugin.flow.instance_sources import InstanceSources
-    from gpu_passthrough_plugin.host.hypervisor import Hypervisor
     from gpu_passthrough_plugin.model.instance import NamedInstance
 
 HELP = (
@@ -36,17 +35,14 @@ def sources(context: Context) -> InstanceSources:
     from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
 
     settings = context.settings
-    if not context.is_here:
+    if not context.can_act:
         return InstanceSources(settings.host, context.ledger, None, None)
-
-    def connect() -> Hypervisor:
-        from gpu_passthrough_plugin.host.hypervisor import Hypervisor
-
-        return Hypervisor(settings.libvirt.connection_uri)
-
     folder = os.path.join(context.state_path, "instances")
     return InstanceSources(
-        settings.host, context.ledger, InstanceJournal(folder), connect
+        settings.host,
+        context.ledger,
+        InstanceJournal(folder),
+        context.connect_to_read,
     )
 
 

@@ -182,10 +182,9 @@ class NovaConfig(Lister):
 
     def _name(self, context: Context) -> str:
         """Return this host's name; of a recording or root that of its path."""
-        if context.is_here:
+        if context.can_act:
             return context.settings.host
-        options = self.app.options
-        path = os.path.abspath(options.recording or options.root)
+        path = os.path.abspath(context.place)
         return str(os.path.basename(path))
 
     def produce_output(

@@ -104,17 +104,16 @@ class Topology(Command):
         say(output.save(path, text.encode(), is_forced=is_forced))
 
     def _title(self) -> str:
-        if self.context.is_here:
+        if self.context.can_act:
             return f"Host {self.context.settings.host}"
-        options = self.app.options
-        return f"Host of {options.recording or options.root}"
+        return f"Host of {self.context.place}"
 
     def _listing(self) -> tuple[UnitListing | None, str]:
         """Return this host's units, or a line that says why they are not.
 
         A host that is looked at elsewhere has none.
         """
-        if not self.context.is_here:
+        if not self.context.can_act:
             return None, ""
         try:
             ledger = self.context.ledger

@@ -40,8 +40,8 @@ class RecordedTree:
         title: str = "the recording",
         warnings: Sequence[str] = (),
     ) -> None:
-        self.files = files
-        self.links = links
+        self.files = dict(files)
+        self.links = dict(links)
         self.unreadable = unreadable or {}
         self.title = title
         self.warnings = tuple(warnings)
@@ -80,6 +80,23 @@ class RecordedTree:
                 f" {budget.MAX_FOLDERS_BYTES} characters together; expected"
                 " the files of one host"
             )
+
+    def set_file(self, path: str, content: bytes) -> None:
+        """Give a file, by its resolved path, other contents."""
+        self.files[path] = content
+        self._enter(path)
+
+    def set_link(self, path: str, target: str) -> None:
+        """Give a link, by its resolved path, another target."""
+        self.links[path] = target
+        self._enter(path)
+
+    def remove(self, path: str) -> None:
+        """Remove a link or a folder, by its resolved path, if it exists."""
+        folder, _, name = path.rpartition("/")
+        self.links.pop(path, None)
+        self._folders.pop(path, None)
+        self._folders.get(folder, set()).discard(name)
 
     def read(self, path: str, limit: int | None = None) -> bytes | Unknown:
         where = self.real(path)
@@ -336,6 +353,14 @@ def load(path: str) -> RecordedTree:
     :raises ReadFailed: when it cannot be read, or is not a recording.
     :raises Faults: with every line at fault.
     """
+    return parse(content(path), path)
+
+
+def content(path: str) -> bytes:
+    """Return what a recording's file has, unread.
+
+    :raises ReadFailed: when it cannot be read, or is too large.
+    """
     try:
         with open(path, "rb") as file:
             data = file.read(budget.MAX_BYTES + 1)
@@ -349,7 +374,7 @@ def load(path: str) -> RecordedTree:
             f"{path} is larger than {budget.MAX_BYTES} bytes; expected a"
             " recording from umockdev-record or 'gpu-passthrough host record'"
         )
-    return parse(data, path)
+    return data
 
 
 def parse(data: bytes, title: str) -> RecordedTree:

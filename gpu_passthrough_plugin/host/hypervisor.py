@@ -73,12 +73,15 @@ class Hypervisor:
         libvirt.registerErrorHandler(lambda _context, _error: None, None)
         self._uri = uri
         try:
-            self._connection = libvirt.open(uri)
+            self._connection = self._open(uri)
         except libvirt.libvirtError as error:
             raise errors.Unavailable(
                 f"libvirt does not answer at {uri}: {error}; is libvirtd"
                 " running? ([libvirt] connection_uri)"
             ) from error
+
+    def _open(self, uri: str) -> Any:
+        return libvirt.open(uri)
 
     def __enter__(self) -> Self:
         return self

@@ -15,7 +15,11 @@ from gpu_passthrough_plugin.model.hook import PathFact
 from gpu_passthrough_plugin.model.reading import Unknown
 
 
-def require_private(folder: str) -> None:
+def require_private(
+    folder: str,
+    option: str = "[DEFAULT] state_path",
+    other: str = "set another state_path",
+) -> None:
     """Raise if others than root and this user can change a folder.
 
     What they put there would be taken for this program's own.  A folder
@@ -23,6 +27,7 @@ def require_private(folder: str) -> None:
     rename what is not theirs.
 
     :param folder: absolute; it may be missing.
+    :param option: what names it, and ``other`` what to do instead.
     :raises Invalid: with what is wrong, and how to mend it.
     """
     seen: dict[str, PathFact] = {}
@@ -35,15 +40,15 @@ def require_private(folder: str) -> None:
         fault = _fault(fact, is_own=fact.path == own)
         if fault:
             raise errors.Invalid(
-                f"[DEFAULT] state_path {folder}: {fault}; expected a folder"
-                f" that only root can change; {_remedy(fact, own)}"
+                f"{option} {folder}: {fault}; expected a folder"
+                f" that only root can change; {_remedy(fact, own, other)}"
             )
 
 
-def _remedy(fact: PathFact, own: str) -> str:
+def _remedy(fact: PathFact, own: str, other: str) -> str:
     """Return what mends it: a folder above, or a link, may serve others."""
     if fact.path != own or stat.S_ISLNK(fact.mode):
-        return "set another state_path"
+        return other
     command = f"chmod go-w {own}"
     if fact.uid not in (0, os.geteuid()):
         command = f"chown root: {own}"

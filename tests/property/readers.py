@@ -18,6 +18,7 @@ from gpu_passthrough_plugin.formats import (
     kernel_cmdline_edit,
     kernel_log,
     kernel_messages,
+    libvirt_test_node,
     loader_entries,
     mkinitcpio_config,
     modprobe,
@@ -112,6 +113,11 @@ READERS: dict[str, tuple[Callable[[str], object], ...]] = {
     "aer_counters": (lambda text: aer_counters.parse(encoded(text)),),
     "chroot_path": (walked, lambda text: chroot_path.link_target("a/b", text)),
     "device_ids": (device_ids.parse,),
+    "libvirt_test_node": (
+        libvirt_test_node.as_test,
+        lambda text: libvirt_test_node.plugged(text, "<hostdev/>"),
+        lambda text: libvirt_test_node.unplugged(text, "<hostdev/>"),
+    ),
     "domain_xml": (lambda text: domain_xml.parse(encoded(text), "x"),),
     "grub_defaults": (
         lambda text: grub_defaults.command_lines(

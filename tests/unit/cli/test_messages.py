@@ -64,7 +64,13 @@ def described(name: str, command: type[Command]) -> list[str]:
 def test_help_golden() -> None:
     app = App()
     parser = app.build_option_parser("", None)
-    globals_ = ("--config-file", "--root", "--recording")
+    globals_ = (
+        "--config-file",
+        "--root",
+        "--recording",
+        "--sandbox",
+        "--sandbox-host",
+    )
     lines = [
         f"{option}: {text}"
         for option, text in options(parser).items()
