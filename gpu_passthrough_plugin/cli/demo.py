@@ -12,7 +12,6 @@ from typing import Any
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli.allocation import score_text
 from gpu_passthrough_plugin.cli.command import Command
-from gpu_passthrough_plugin.cli.sandbox import SandboxContext
 from gpu_passthrough_plugin.flow import boot, host_snapshot, inventory, release
 from gpu_passthrough_plugin.flow.context import HostContext
 from gpu_passthrough_plugin.model.group import Group
@@ -46,6 +45,8 @@ class Demo(Command):
     """
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from gpu_passthrough_plugin.cli.sandbox import SandboxContext
+
         def write(line: str) -> None:
             self.app.stdout.write(f"{line}\n")
 
