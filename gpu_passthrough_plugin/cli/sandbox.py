@@ -12,7 +12,7 @@ import functools
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli.context import Context
@@ -130,6 +130,7 @@ class SandboxContext(Context):
 
     @functools.cached_property
     def settings(self) -> conf.Settings:
+        """Return the operator's options, but for what leads elsewhere."""
         from gpu_passthrough_plugin import conf
         from gpu_passthrough_plugin.cli import output
 
@@ -143,8 +144,12 @@ class SandboxContext(Context):
             state_path=state,
             allocation=dataclasses.replace(settings.allocation, driver="sql"),
             database=dataclasses.replace(
-                settings.database, connection=f"sqlite:///{folder.ledger}"
+                settings.database,
+                connection=f"sqlite:///{folder.ledger}",
+                options={},
             ),
+            placement=dataclasses.replace(settings.placement, options={}),
+            agent=dataclasses.replace(settings.agent, recycle=False),
             coordination=dataclasses.replace(
                 settings.coordination, backend_url=f"file://{state}/locks"
             ),
@@ -178,7 +183,10 @@ class SandboxContext(Context):
     def _machine(self) -> SandboxMachine:
         return self._recorded[1]
 
-    def _require_here(self, reason: str) -> None:
+    def pci_providers(self) -> NoReturn:
+        self._require_here("this command changes what Placement has")
+
+    def _require_here(self, reason: str) -> NoReturn:
         raise errors.Invalid(
             f"--sandbox has recorded hosts, and {reason}; run this command on"
             " the live host without that option"

@@ -47,7 +47,7 @@ class SandboxFolder:
 
     :param release: of this program.
     :param on_wait: called with who has the sandbox, when it is not free.
-    :raises Invalid: when the path cannot be one.
+    :raises Invalid: when the path cannot be one, or others can change it.
     """
 
     def __init__(
@@ -60,6 +60,9 @@ class SandboxFolder:
                 path,
                 "a folder whose path has none of ? # % and control characters",
             )
+        ownership.require_private(
+            self.path, "--sandbox", "give another folder"
+        )
         self._release = release
         self._lock = LocalLock(
             self._inside(_LOCK),
@@ -149,9 +152,6 @@ class SandboxFolder:
                 f"cannot create {self.path}: {error.strerror}; give another"
                 " folder"
             ) from error
-        ownership.require_private(
-            self.path, "--sandbox", "give another folder"
-        )
         with self._lock():
             yield
 

@@ -131,6 +131,33 @@ def test_drivers_change_hands(cli: Cli, folder: Path) -> None:
     assert drivers() == before
 
 
+def test_options_that_lead_elsewhere(
+    cli: Cli, folder: Path, tmp_path: Path
+) -> None:
+    """A configuration of a real host does no harm."""
+    config = tmp_path / "real.conf"
+    config.write_text(
+        f"[DEFAULT]\nhost = real\nstate_path = {tmp_path}/state\n"
+        "[allocation]\ndriver = placement\n"
+        "[placement]\nauth_url = http://127.0.0.1:9/\nusername = nova\n"
+        "[database]\nconnection = mysql+pymysql://127.0.0.1:9/ledger\n"
+        "[coordination]\nbackend_url = etcd3+http://127.0.0.1:9\n"
+        f"[release]\nsanitise_command = /usr/bin/touch {tmp_path}/wiped\n"
+        "[libvirt]\nconnection_uri = qemu:///system\n"
+        '[pci]\nalias = {"name": "quadro", "product_id": "1430",'
+        ' "vendor_id": "10de"}\n'
+    )
+    real = ("--config-file", str(config))
+    assert asked(cli, *real, "inventory", "sync")[0]["Host"] == "hyhive"
+    boot = ("instance", "boot", str(folder / "guest.xml"))
+    asked(cli, *real, *boot, "--request", "quadro:1")
+    asked(cli, *real, "instance", "release", "guest-1")
+    assert "--sandbox" in refused(cli, *real, "nova", "recycle")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "real.conf", "sandbox"
+    ]  # fmt: skip
+
+
 def test_a_fleet(cli: Cli, folder: Path) -> None:
     for name in ("amd", "shared-group"):
         path = FOLDER / f"{name}.umockdev"
