@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from gpu_passthrough_plugin import defaults, errors
-from gpu_passthrough_plugin.cli import output
+from gpu_passthrough_plugin.cli import findings, group_findings, output
 from gpu_passthrough_plugin.cli.context import Context
 from gpu_passthrough_plugin.cli.output import say
 from gpu_passthrough_plugin.discovery import function_resets
@@ -86,14 +86,35 @@ def devices(context: Context) -> Iterator[Row]:
         )
 
 
-def groups(context: Context, *, assignable_only: bool) -> Iterator[Row]:
-    """Yield a row for every group of the host, by number."""
+class GroupListing(NamedTuple):
+    """Groups to list, by number.
+
+    :param states: how far each of their members is on its way to guests.
+    """
+
+    groups: tuple[Group, ...]
+    states: Mapping[Address, SelectionState]
+
+    def rows(self) -> Iterator[Row]:
+        """Yield a row for every group, under ``GROUP``."""
+        return (group_row(group, self.states) for group in self.groups)
+
+    def text(self, width: int | None) -> Iterator[str]:
+        """Yield the lines for people."""
+        return group_findings.text(self.groups, self.states, width)
+
+
+def groups(context: Context, *, assignable_only: bool) -> GroupListing:
+    """Return the groups of the host."""
     scope = Scope.PRIMARIES if assignable_only else Scope.LISTING
     snapshot = host_snapshot.read(context.tree, context.policy, scope)
     states = snapshot.selection_states(enablement(context))
-    for group in snapshot.groups():
-        if group.verdict.is_assignable or not assignable_only:
-            yield group_row(group, states)
+    listed = tuple(
+        group
+        for group in snapshot.groups()
+        if group.verdict.is_assignable or not assignable_only
+    )
+    return GroupListing(listed, states)
 
 
 def enablement(context: Context) -> Enabled | None:
@@ -171,7 +192,8 @@ def parse(words: list[str]) -> Call | None:
     is_wrong = len(options["--recording"]) > bool(not options["--root"])
     if is_wrong or not all(map(str.strip, given)):
         return None  # the command itself says why
-    if verb not in _ROWS or form not in _FORMS:
+    is_text = form == findings.TEXT and verb != _DEVICES
+    if verb not in _FORM_OF or not (is_text or form in _FORMS):
         return None
     context = Context(
         (options["--root"] or ["/"])[-1],
@@ -186,7 +208,7 @@ def _verb(rest: list[str]) -> tuple[tuple[str, ...], str]:
         if name in rest[2:-1]:
             at = rest.index(name)
             return (*rest[:at], *rest[at + 2 :]), rest[at + 1]
-    return tuple(rest), "table"
+    return tuple(rest), _FORM_OF.get(tuple(rest), "table")
 
 
 def needs_cliff(call: Call) -> bool:
@@ -208,28 +230,35 @@ def run(call: Call, *, is_own_process: bool = False) -> int:
     def act() -> int:
         if is_own_process:
             call.context.confine(reads_only=True)
-        names, rows = _ROWS[call.verb](call.context)
-        _FORMS[call.form](names, rows)
+        if call.verb == _DEVICES:
+            _FORMS[call.form](DEVICE, devices(call.context))
+            return 0
+        listing = groups(
+            call.context, assignable_only=call.verb == _ASSIGNABLE
+        )
+        if call.form == findings.TEXT:
+            width = findings.terminal_width()
+            sys.stdout.writelines(f"{li}\n" for li in listing.text(width))
+        elif call.form == "json":
+            rows = (
+                (*row, tuple(d.plain() for d in group_findings.diagnoses(g)))
+                for g, row in zip(listing.groups, listing.rows(), strict=True)
+            )
+            _json((*GROUP, findings.COLUMN), rows)
+        else:
+            _FORMS[call.form](GROUP, listing.rows())
         return 0
 
     return output.run(act)
 
 
-Listing = tuple[tuple[str, ...], Iterable[Row]]
-
-_ROWS: dict[tuple[str, ...], Callable[[Context], Listing]] = {
-    ("device", "list"): lambda context: (
-        DEVICE,
-        devices(context),
-    ),
-    ("group", "list"): lambda context: (
-        GROUP,
-        groups(context, assignable_only=False),
-    ),
-    ("group", "list", "--assignable"): lambda context: (
-        GROUP,
-        groups(context, assignable_only=True),
-    ),
+_DEVICES = ("device", "list")
+_ASSIGNABLE = ("group", "list", "--assignable")
+# What is printed of each if no format is named.
+_FORM_OF = {
+    _DEVICES: "table",
+    ("group", "list"): findings.TEXT,
+    _ASSIGNABLE: findings.TEXT,
 }
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.cli import fastpath
-from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
+from gpu_passthrough_plugin.cli import fastpath, findings, group_findings
+from gpu_passthrough_plugin.cli.command import Shower, rows
+from gpu_passthrough_plugin.cli.finding_lister import (
+    FindingLister,
+    FindingsField,
+)
 from gpu_passthrough_plugin.flow import host_snapshot
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.address import Address
@@ -18,10 +22,11 @@ from gpu_passthrough_plugin.model.reading import shown
 from gpu_passthrough_plugin.model.selector import SelectionState
 
 
-class GroupList(Lister):
+class GroupList(FindingLister):
     """List IOMMU groups with the verdict on each."""
 
     reads_only = True
+    result: fastpath.GroupListing
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -33,10 +38,19 @@ class GroupList(Lister):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        groups = fastpath.groups(
+        self.result = fastpath.groups(
             self.context, assignable_only=parsed_args.assignable
         )
-        return fastpath.GROUP, rows(*groups)
+        cells = (
+            (*row, FindingsField(group_findings.diagnoses(group)))
+            for group, row in zip(
+                self.result.groups, self.result.rows(), strict=True
+            )
+        )
+        return (*fastpath.GROUP, findings.COLUMN), rows(*cells)
+
+    def text(self, width: int | None) -> Iterable[str]:
+        return self.result.text(width)
 
 
 class GroupShow(Shower):

@@ -6,15 +6,15 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
-from cliff.formatters import table
-
-from gpu_passthrough_plugin.cli import dependencies, output, verified
+from gpu_passthrough_plugin.cli import dependencies, findings, output, verified
 from gpu_passthrough_plugin.cli.command import (
     Command,
     DryRunCommand,
-    Lister,
     diff_lines,
-    rows,
+)
+from gpu_passthrough_plugin.cli.finding_lister import (
+    CheckLister,
+    FindingLister,
 )
 from gpu_passthrough_plugin.cli.output import say
 from gpu_passthrough_plugin.cli.superuser import require_root
@@ -25,33 +25,27 @@ from gpu_passthrough_plugin.model.change import Change
 from gpu_passthrough_plugin.model.finding import Status
 from gpu_passthrough_plugin.model.redaction import Redaction
 
-CHECKS = ("Check", "Status", "Detail", "Remedy")
-_TEXT = "text"
+CHECKS = ("Check", "Status", "Detail", "Remedy", findings.COLUMN)
 # Ends of names that fit what is written.
 _REPORTS = (".tar.zst", ".tzst")
 _RECORDINGS = (".umockdev", ".txt")
 
 
-class HostCheck(Lister):
+class HostCheck(CheckLister):
     """Check whether this host is ready; the exit status is 1 if not."""
 
     reads_only = True
+    subject = "host"
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         context = self.context
-        findings = tuple(
-            verification.check_host(
-                context.tree,
-                context.policy,
-                dependencies.of_host(context),
-                lambda: context.boot_evidence,
-            )
+        result = verification.check_host(
+            context.tree,
+            context.policy,
+            dependencies.of_host(context),
+            lambda: context.boot_evidence,
         )
-        if any(f.status is Status.FAIL for f in findings):
-            self.status = 1
-        return CHECKS, rows(
-            *((f.check, str(f.status), f.detail, f.remedy) for f in findings)
-        )
+        return self.answer(result, CHECKS)
 
 
 class HostEnable(DryRunCommand):
@@ -164,14 +158,7 @@ def _tell(notes: Iterable[str], changes: Iterable[Change]) -> None:
         say(line)
 
 
-class _Text(table.TableFormatter):
-    """Whole, a text of its own; a choice of columns is a table."""
-
-    def add_argument_group(self, parser: argparse.ArgumentParser) -> None:
-        """Add nothing: the table's options are there."""
-
-
-class HostVerify(Lister):
+class HostVerify(FindingLister):
     """Check that each selected function is on vfio-pci; explain if not.
 
     Causes are listed the most likely first, each with its confidence, its
@@ -182,23 +169,8 @@ class HostVerify(Lister):
     reads_only = True
     result: Verification
 
-    def formats(self) -> dict[str, Any]:
-        return {**super().formats(), _TEXT: _Text}
-
-    @property
-    def formatter_default(self) -> str:
-        return _TEXT
-
-    def produce_output(
-        self, parsed_args: argparse.Namespace, names: Any, data: Any
-    ) -> int:
-        is_whole = not (parsed_args.columns or parsed_args.sort_columns)
-        if parsed_args.formatter != _TEXT or not is_whole:
-            return super().produce_output(parsed_args, names, data)
-        width = verified.terminal_width(parsed_args.max_width)
-        for line in verified.text(self.result, width):
-            self.app.stdout.write(f"{line}\n")
-        return 0
+    def text(self, width: int | None) -> Iterable[str]:
+        return verified.text(self.result, width)
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)

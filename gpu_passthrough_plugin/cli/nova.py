@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.cli import output
+from gpu_passthrough_plugin.cli import findings, output
 from gpu_passthrough_plugin.cli.command import Lister, rows
 from gpu_passthrough_plugin.cli.context import Context
+from gpu_passthrough_plugin.cli.finding_lister import CheckLister
 from gpu_passthrough_plugin.cli.output import say
 from gpu_passthrough_plugin.formats.nova_release import NEWEST, Release, parse
 from gpu_passthrough_plugin.model import trait
-from gpu_passthrough_plugin.model.finding import Status
 from gpu_passthrough_plugin.model.request import NumaPolicy
 from gpu_passthrough_plugin.nova.options import Mode, NovaOptions
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SHOWN = ("File", "Goes To", "Contents")
 WRITTEN = ("File", "Action", "Goes To")
-FINDINGS = ("Check", "Status", "Where", "Detail", "Remedy")
+FINDINGS = ("Check", "Status", "Where", "Detail", "Remedy", findings.COLUMN)
 
 _LEDGER = "inventory"
 _YES_NO = {"yes": True, "no": False}
@@ -204,7 +204,7 @@ class NovaConfig(Lister):
         return 0
 
 
-class NovaCheck(Lister):
+class NovaCheck(CheckLister):
     """Check Nova's configuration against this host.
 
     Reports [pci] device_spec and alias entries that match no device, only
@@ -217,6 +217,7 @@ class NovaCheck(Lister):
     """
 
     reads_only = True
+    subject = "Nova's files"
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
@@ -241,14 +242,8 @@ class NovaCheck(Lister):
         context = self.context
         release = named or _assumed_release(context)
         tree, policy = context.tree, context.policy
-        findings = nova.check_files(tree, policy, conf, release)
-        if any(f.status is Status.FAIL for f in findings):
-            self.status = 1
-        cells = (
-            (f.check, str(f.status), f.where, f.detail, f.remedy)
-            for f in findings
-        )
-        return FINDINGS, rows(*cells)
+        result = nova.check_files(tree, policy, conf, release)
+        return self.answer(result, FINDINGS)
 
 
 def _read(paths: Iterable[str], faults: list[str]) -> NovaConf:

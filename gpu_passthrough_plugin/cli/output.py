@@ -31,7 +31,7 @@ def plain(value: object) -> object:
     if isinstance(value, Unknown):
         return shown(value)
     if isinstance(value, tuple):
-        return [v if isinstance(v, int) else str(v) for v in value]
+        return [v if isinstance(v, (int, dict)) else str(v) for v in value]
     return value
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 from gpu_passthrough_plugin.formats import kernel_log
 from gpu_passthrough_plugin.model.address import Address
+from gpu_passthrough_plugin.model.advice import Confidence as Confidence
 from gpu_passthrough_plugin.model.change_history import Enablement, Target
 from gpu_passthrough_plugin.model.function import VFIO_PCI, Detail, Function
 from gpu_passthrough_plugin.model.group import (
@@ -22,18 +22,6 @@ from gpu_passthrough_plugin.model.group import (
 from gpu_passthrough_plugin.model.host_facts import HostFacts
 from gpu_passthrough_plugin.model.installation import Installation, Kernel
 from gpu_passthrough_plugin.model.reading import MISSING, Unknown
-
-
-class Confidence(enum.StrEnum):
-    """How sure a cause is.
-
-    Certain was read from the host, likely has evidence, possible could not
-    be checked or is no fault by itself.
-    """
-
-    CERTAIN = "certain"
-    LIKELY = "likely"
-    POSSIBLE = "possible"
 
 
 class Cause(NamedTuple):

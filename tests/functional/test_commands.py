@@ -100,10 +100,10 @@ def test_columns(cli: Cli) -> None:
     ]  # fmt: skip
     assert list(asked(cli, *host, "group", "list")[0]) == [
         "Group", "Primary", "Functions", "NUMA Node", "Assignable", "Reasons",
-        "Selection",
+        "Selection", "Findings",
     ]  # fmt: skip
     assert list(asked(cli, *host, "host", "check")[0]) == [
-        "Check", "Status", "Detail", "Remedy",
+        "Check", "Status", "Detail", "Remedy", "Findings",
     ]  # fmt: skip
 
 

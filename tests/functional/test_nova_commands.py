@@ -299,7 +299,7 @@ def test_what_is_wrong_has_a_place_and_a_remedy(
     )
     found = asked(cli, *SEED, "nova", "check", str(file), status=1)
     assert [list(row) for row in found] == [
-        ["Check", "Status", "Where", "Detail", "Remedy"]
+        ["Check", "Status", "Where", "Detail", "Remedy", "Findings"]
     ] * len(found)
     wrong = [row for row in found if row["Status"] == "fail"]
     assert [(row["Check"], row["Where"]) for row in wrong] == [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_passthrough_plugin.cli import main, verified
+from gpu_passthrough_plugin.cli import findings, main, verified
 from gpu_passthrough_plugin.diagnosis.evidence import Cause, Confidence
 from gpu_passthrough_plugin.diagnosis.verify import Verified
 from gpu_passthrough_plugin.flow import report, verification
@@ -63,12 +63,11 @@ def test_nothing_to_copy_is_broken(width: int) -> None:
     lines = list(verified.text(result(), width))
     printed = " ".join(" ".join(lines).split())
     for row in result().findings:
-        assert any(f"  {row.address}  fail" in line for line in lines)
         for cause in row.causes:
-            assert cause.text in printed
+            assert findings.masked(cause.text) in findings.masked(printed)
             assert cause.fix in printed
             for quoted in re.findall("'([^']+ [^']+)'", cause.fix):
-                assert any(line.endswith(f"  {quoted}") for line in lines)
+                assert f"       {quoted}" in lines
     if width == 80:
         assert max(map(len, lines)) <= width
 
@@ -76,8 +75,12 @@ def test_nothing_to_copy_is_broken(width: int) -> None:
 def copied(fix: str) -> list[str]:
     cause = Cause("name", Confidence.LIKELY, "text", "evidence", fix)
     lines = verified.text(Verification((), (cause,)), 80)
-    start = "   to copy     "
-    return [line.removeprefix(start) for line in lines if start in line]
+    start = " " * 7
+    return [
+        line.removeprefix(start)
+        for line in lines
+        if line.startswith(start) and line[7] != " "
+    ]
 
 
 def test_only_whole_lines_are_offered_to_copy() -> None:
@@ -93,7 +96,7 @@ def test_only_whole_lines_are_offered_to_copy() -> None:
 def test_one_cause_is_printed_once() -> None:
     lines = list(verified.text(result(), 80))
     assert sum("VT-d is disabled" in line for line in lines) == 1
-    assert len(lines) < 50
+    assert len(lines) < 45
 
 
 def function(text: str, *causes: Cause) -> Verified:
@@ -118,9 +121,7 @@ def test_a_cause_is_as_likely_as_where_it_is_most_likely() -> None:
             80,
         )
     )
-    assert [li for li in lines if li[:1].isdigit()][1:] == [
-        "1. both", "2. first",
-    ]  # fmt: skip
+    assert [li for li in lines if li[:1].isdigit()] == ["1. both", "2. first"]
     assert any("certain; guide: causes, both" in line for line in lines)
     assert sum("evidence" in line for line in lines) == 2
 
@@ -141,7 +142,7 @@ def test_a_function_that_is_known_by_nothing() -> None:
         MISSING, MISSING, (),
     )  # fmt: skip
     head, line = verified.text(Verification((row,)), 80)
-    assert head.startswith("0 of 1")
+    assert head.startswith("FAIL: 0 of 1")
     assert "gone (expected vfio-pci)" in line
     assert "group unknown" in line and "reset" not in line
 
@@ -151,7 +152,8 @@ def test_what_is_unknown_is_not_ready() -> None:
         address.parse("0000:06:00.0"), "vfio-pci", "unknown", Status.WARN,
         MISSING, MISSING, (),
     )  # fmt: skip
-    assert next(verified.text(Verification((row,)), 80)).startswith("0 of 1")
+    head = next(verified.text(Verification((row,)), 80))
+    assert head.startswith("WARN: 0 of 1")
 
 
 def printed(
@@ -188,6 +190,6 @@ def test_a_table_where_one_is_named(
         ("--sort-column", "Found"),
     ):
         assert printed(tmp_path, capsys, *words).startswith("+---")
-    assert printed(tmp_path, capsys).startswith("0 of 6 functions")
+    assert printed(tmp_path, capsys).startswith("FAIL: 0 of 6 functions")
     csv = printed(tmp_path, capsys, "-f", "csv")
     assert csv.count("\n") == 7 and "[certain]" in csv
