@@ -106,6 +106,22 @@ def test_formats_without_objects_have_the_columns_that_they_had(
     assert "firmware [certain]" in out
 
 
+@pytest.mark.parametrize(
+    "words", [c for c in COMMANDS if not c.startswith("group")]
+)
+def test_the_first_line_is_a_summary_for_monitoring(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for host in HOSTS.values():
+        status, out, err = printed(capsys, host, words)
+        if not out:
+            assert (status, err.count("\n")) == (1, 1)
+            continue
+        state = out.splitlines()[0].partition(":")[0]
+        assert state in ("OK", "WARN", "FAIL")
+        assert status == (state == "FAIL")
+
+
 def test_addresses_are_compact() -> None:
     assert (
         findings.compact(
