@@ -23,15 +23,43 @@ from cliff.formatters import (
 from stevedore.extension import Extension
 
 from gpu_passthrough_plugin import errors
-from gpu_passthrough_plugin.cli import output
+from gpu_passthrough_plugin.cli import findings, fitting, output
 from gpu_passthrough_plugin.cli.arguments import one_line_errors
 from gpu_passthrough_plugin.cli.context import Context
 from gpu_passthrough_plugin.model.change import Action, Change, UndoStep, Write
 
+
+class FittingTable(table.TableFormatter):
+    """cliff's table; on a terminal that is too narrow, one that fits.
+
+    cliff's own breaks words, and is wider than the terminal all the same.
+    """
+
+    def emit_list(self, names: Any, data: Any, out: Any, args: Any) -> None:
+        data = list(data)
+        width = findings.terminal_width(args.max_width)
+        cells = [[_cell(value) for value in row] for row in data]
+        widest = (
+            max(len(line) for cell in column for line in cell)
+            for column in zip([[n] for n in names], *cells, strict=False)
+        )
+        if not (data and width) or sum(w + 3 for w in widest) < width:
+            super().emit_list(names, data, out, args)
+            return
+        for line in fitting.lines(names, cells, width):
+            out.write(f"{line}\n")
+
+
+def _cell(value: object) -> list[str]:
+    if isinstance(value, columns.FormattableColumn):
+        value = value.human_readable()
+    return str(value).split("\n")
+
+
 # Imported here, and not through cliff's entry points: finding those costs
 # more than listing a host.
 _FORMATS = {
-    "table": table.TableFormatter,
+    "table": FittingTable,
     "json": json_format.JSONFormatter,
     "yaml": yaml_format.YAMLFormatter,
     "csv": commaseparated.CSVLister,
