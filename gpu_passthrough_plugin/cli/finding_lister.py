@@ -147,7 +147,7 @@ def _confidence(finding: Finding) -> Confidence:
 
 
 def check_lines(
-    found: Sequence[Finding], width: int | None, subject: str
+    results: Sequence[Finding], width: int | None, subject: str
 ) -> Iterator[str]:
     """Yield the lines for people of a command that checks.
 
@@ -156,23 +156,25 @@ def check_lines(
 
     :param subject: what was checked, such as ``host``.
     """
-    yield from findings.wrapped("", summary(found, subject), width, indent=2)
-    passed = [f for f in found if f.status is Status.PASS]
+    yield from findings.wrapped("", summary(results, subject), width, indent=2)
+    passed = [f for f in results if f.status is Status.PASS]
     column = max((len(f.check) for f in passed), default=0)
     for finding in passed:
         start = f"  pass  {finding.check:<{column}}  "
         yield from findings.wrapped(start, finding.detail, width)
-    failed = _check_blocks(found, Status.FAIL)
-    warned = _check_blocks(found, Status.WARN)
+    failed = _check_blocks(results, Status.FAIL)
+    warned = _check_blocks(results, Status.WARN)
     for number, block in enumerate((*failed, *warned), 1):
         yield ""
         yield from findings.lines(block, number, width)
 
 
-def _check_blocks(found: Iterable[Finding], status: Status) -> Iterable[Block]:
+def _check_blocks(
+    results: Iterable[Finding], status: Status
+) -> Iterable[Block]:
     """Return one block per fix of the checks with a status, in their order."""
     merged: dict[tuple[str, ...], Block] = {}
-    for finding in found:
+    for finding in results:
         if finding.status is status:
             (diagnosis,) = of_check(finding)
             advice = diagnosis.fix

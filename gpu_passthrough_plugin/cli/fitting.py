@@ -27,8 +27,8 @@ def lines(
     if free < 0:
         yield from _blocks(names, rows, width)
         return
-    wanted = [max(map(_longest_line, column)) for column in columns]
-    widths = _widened(least, wanted, free)
+    preferred = [max(map(_longest_line, column)) for column in columns]
+    widths = _widened(least, preferred, free)
     rule = "+" + "+".join("-" * (w + 2) for w in widths) + "+"
     yield rule
     yield from _row([[name] for name in names], widths)
@@ -47,12 +47,12 @@ def _longest_line(cell: Cell) -> int:
 
 
 def _widened(
-    least: Sequence[int], wanted: Sequence[int], free: int
+    least: Sequence[int], preferred: Sequence[int], free: int
 ) -> list[int]:
     """Return widths: what is free goes to the narrowest that want more."""
     widths = list(least)
     for _ in range(free):
-        hungry = [n for n, w in enumerate(widths) if w < wanted[n]]
+        hungry = [n for n, w in enumerate(widths) if w < preferred[n]]
         if not hungry:
             break
         widths[min(hungry, key=lambda n: widths[n])] += 1

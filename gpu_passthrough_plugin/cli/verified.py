@@ -104,13 +104,13 @@ def guest_row(causes: tuple[Cause, ...]) -> tuple[Field, ...]:
 def _row(
     values: Iterable[object],
     causes: tuple[Cause, ...],
-    found: tuple[Diagnosis, ...],
+    listed: tuple[Diagnosis, ...],
 ) -> tuple[Field, ...]:
     return (
         *map(Field, values),
         _Causes(causes),
         _Fixes(causes),
-        FindingsField(found),
+        FindingsField(listed),
     )
 
 
