@@ -160,19 +160,21 @@ class App(cliff.app.App):
             action="append",
             default=[],
             metavar="FILE",
-            help="read a recorded host (umockdev's text format); it cannot be"
-            " changed, but in a sandbox, which takes several",
+            help="read a recorded host (umockdev's text format), which cannot"
+            " be changed; with --sandbox, add it to the sandbox (may be"
+            " repeated)",
         )
         parser.add_argument(
             "--sandbox",
             metavar="DIR",
-            help="act on recorded hosts with a ledger and guests of their own"
-            " in DIR, which is made if it is missing; nothing else is changed",
+            help="act on recorded hosts; their ledger, drivers and guests are"
+            " kept in DIR, which is created if it is missing, and nothing else"
+            " is changed",
         )
         parser.add_argument(
             "--sandbox-host",
             metavar="NAME",
-            help="the host of the sandbox to act on (default: the first one)",
+            help="host of the sandbox to act on (default: the first one)",
         )
         return one_line_errors(parser, self.NAME)
 

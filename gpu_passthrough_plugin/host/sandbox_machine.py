@@ -30,6 +30,7 @@ from gpu_passthrough_plugin.model.function import (
     Identity,
     Rebind,
 )
+from gpu_passthrough_plugin.model.reading import Unknown
 
 _FORMAT = 1
 _MALFORMED = (
@@ -37,6 +38,8 @@ _MALFORMED = (
     errors.Invalid,
 )  # fmt: skip
 _UNCHANGED = (0, 0)
+# What reads as ones does not respond.
+_SILENT = Identity(0xFFFF, 0xFFFF)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,6 +72,9 @@ class SandboxMachine:
     :param recorded: the bindings of the recording.
     :param show: called with each function that is bound otherwise than
         before, so that the recorded tree shows it.
+
+    Whoever edits the file plays a part of the machine: a guest that is not in
+    it any more has ended, and a function in ``silent`` does not respond.
     """
 
     def __init__(
@@ -84,6 +90,7 @@ class SandboxMachine:
         self._connection: Any = None
         self.bindings = dict(recorded)
         self.guests: Mapping[str, SandboxGuest] = {}
+        self.silent: frozenset[Address] = frozenset()
         self.refresh()
 
     def refresh(self) -> None:
@@ -103,6 +110,7 @@ class SandboxMachine:
                 address.parse(text): Binding(*binding)
                 for text, binding in document["bindings"].items()
             }
+            self.silent = frozenset(map(address.parse, document["silent"]))
             self.guests = {
                 uuid: _guest(item) for uuid, item in document["guests"].items()
             }
@@ -171,6 +179,7 @@ class SandboxMachine:
     def _save(self) -> None:
         document = {
             "format": _FORMAT,
+            "silent": sorted(map(str, self.silent)),
             "bindings": {
                 str(place): list(binding)
                 for place, binding in self.bindings.items()
@@ -225,8 +234,13 @@ class SandboxDevices(RecordedDevices):
         self.binding(rebind.address)
         self._machine.bind(rebind.address, rebind.becomes)
 
+    def identity(self, address: Address) -> Identity | Unknown:
+        if address in self._machine.silent:
+            return _SILENT
+        return super().identity(address)
+
     def require_idle(self, address: Address) -> None:
-        super().require_idle(address)
+        self.binding(address)
         group = self._groups.get(address)
         for guest in self._machine.guests.values():
             for function in guest.functions():

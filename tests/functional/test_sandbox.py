@@ -131,6 +131,29 @@ def test_drivers_change_hands(cli: Cli, folder: Path) -> None:
     assert drivers() == before
 
 
+def test_who_edits_the_machine_plays_a_part(cli: Cli, folder: Path) -> None:
+    """A guest that is gone has ended, and a card can fall silent."""
+    asked(cli, "inventory", "sync")
+    asked(cli, *BOOT, str(folder / "guest.xml"))
+    path = folder / "hosts/hyhive/machine.json"
+    machine = json.loads(path.read_text())
+    path.write_text(json.dumps({**machine, "guests": {}}))
+    (listed,) = asked(cli, "instance", "list")
+    assert listed["Guest"] == "gone"
+    (found,) = asked(cli, "agent", "reconcile")
+    assert (found["Act"], states(cli)) == ("release", ["free"] * 3)
+    asked(cli, *BOOT, str(folder / "guest.xml"))
+    machine = json.loads(path.read_text())
+    path.write_text(json.dumps({**machine, "silent": [CARDS[0]]}))
+    assert cli("instance", "release", "guest-1")[0] == 1
+    assert states(cli) == ["quarantined", "free", "free"]
+    assert cli("unit", "clear", CARDS[0])[0] == 1
+    machine = json.loads(path.read_text())
+    path.write_text(json.dumps({**machine, "silent": []}))
+    asked(cli, "unit", "clear", CARDS[0])
+    assert states(cli) == ["free"] * 3
+
+
 def test_options_that_lead_elsewhere(
     cli: Cli, folder: Path, tmp_path: Path
 ) -> None:
