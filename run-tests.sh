@@ -102,6 +102,8 @@ run_part() {
     docs)
         step "documentation" sphinx-build -q -W --keep-going \
             -d "$LOGS/doctrees" doc/source "$LOGS/doc"
+        step "manual page" sphinx-build -q -W -b man \
+            -d "$LOGS/doctrees-man" doc/source "$LOGS/man"
         step "release notes" reno --quiet lint
         ;;
     unit)

@@ -2,7 +2,33 @@
 
 project = "gpu_passthrough_plugin"
 copyright = "the gpu_passthrough_plugin authors"
-extensions = ["oslo_config.sphinxext"]
+extensions = ["cliff.sphinxext", "oslo_config.sphinxext"]
+autoprogram_cliff_application = "gpu-passthrough"
+# What most commands have alike is on the page once.
+autoprogram_cliff_ignored = [
+    "--help",
+    "--format",
+    "--column",
+    "--max-width",
+    "--fit-width",
+    "--print-empty",
+    "--noindent",
+    "--quote",
+    "--prefix",
+    "--variable",
+    "--sort-column",
+    "--sort-ascending",
+    "--sort-descending",
+]
+man_pages = [
+    (
+        "admin/reference",
+        "gpu-passthrough",
+        "hand whole IOMMU groups of GPUs to virtual machines",
+        "",
+        8,
+    )
+]
 html_theme = "alabaster"
 html_theme_options = {
     "description": "Hands whole IOMMU groups of GPUs to virtual machines",

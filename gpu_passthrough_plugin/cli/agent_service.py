@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 PROGRAM = "gpu-passthrough-agent"
 # How soon the next pass is after one that could not begin.
 _RETRY_S = 30.0
+# How soon the next pass is where others still wait for something.
+_NEXT_TASK_S = 3.0
 
 
 def host_faults() -> tuple[tuple[str, str], ...]:
@@ -142,6 +144,7 @@ class Passes:
         self._recycling = RecyclingCache()
         self._told: frozenset[str] = frozenset()
         self._marker = ""
+        self._is_asked_more = False
         self.metrics = AgentMetrics()
 
     def run(self) -> Due:
@@ -168,7 +171,10 @@ class Passes:
             self.metrics.publish()
             # What a pass read is many small values with references.
             gc.collect()
-        return Due(float(options.interval_s), self._marker)
+        interval_s = float(options.interval_s)
+        if self._is_asked_more:
+            interval_s = _NEXT_TASK_S
+        return Due(interval_s, self._marker)
 
     def _outcomes(self, context: Context) -> tuple[Outcome, ...]:
         from gpu_passthrough_plugin.flow import host_tasks, lost_hosts
@@ -183,7 +189,9 @@ class Passes:
             is_away=lambda: group is not None and group.is_away(),
             metrics=self.metrics.passes,
         )
-        return results + host_tasks.carried_out(context.host_context)
+        tasks = host_tasks.carried_out(context.host_context)
+        self._is_asked_more = tasks.has_more
+        return results + tasks.outcomes
 
     def tell(self, lines: Iterable[str]) -> None:
         """Print the lines that the pass before did not have."""

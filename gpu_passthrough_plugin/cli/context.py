@@ -48,6 +48,9 @@ class Context:
     :param ledgers: of which the ledger is taken, where a process keeps it.
     """
 
+    # Whether agents of other hosts do what they are asked for.
+    has_agents = True
+
     def __init__(
         self,
         root: str,

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.cli import fastpath
-from gpu_passthrough_plugin.cli.command import Lister, Shower, rows
+from gpu_passthrough_plugin.cli.command import (
+    Command,
+    Lister,
+    Shower,
+    add_dry_run,
+    rows,
+)
 from gpu_passthrough_plugin.cli.fastpath import hexadecimal
+from gpu_passthrough_plugin.cli.output import say
 from gpu_passthrough_plugin.discovery import function_health
 from gpu_passthrough_plugin.discovery import functions as discovery
 from gpu_passthrough_plugin.model import address
@@ -26,6 +34,11 @@ from gpu_passthrough_plugin.model.function_health import (
     maximum_shown,
 )
 from gpu_passthrough_plugin.model.reading import Unknown
+
+if TYPE_CHECKING:
+    from gpu_passthrough_plugin.flow.runtime_binding import MovedFunction
+
+MOVED = ("Address", "Was On", "Is On")
 
 
 class DeviceList(Lister):
@@ -65,6 +78,88 @@ class DeviceShow(Shower):
         raise errors.Refused(
             f"no PCI function {requested}; see 'gpu-passthrough device list'"
         )
+
+
+def _add_address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "address",
+        metavar="ADDRESS",
+        help="address of any function of the group, such as 0000:06:00.0",
+    )
+
+
+class _Moving(Lister):
+    """A command that gives the functions of a group other drivers."""
+
+    column_names = MOVED
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        _add_address(parser)
+        add_dry_run(parser, "which functions would change their driver")
+        return parser
+
+    def answer(self, moved: Iterable[MovedFunction]) -> Any:
+        """Return the rows of functions that were, or would be, moved."""
+        return MOVED, rows(*((str(m[0]), *m[1:]) for m in moved))
+
+
+class DeviceBind(_Moving):
+    """Bind a whole group to vfio-pci until the next boot: all, or none.
+
+    'host enable' has it bound at every boot.
+    """
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from gpu_passthrough_plugin.flow import runtime_binding
+
+        return self.answer(
+            runtime_binding.bind(
+                self.context.host_context,
+                address.parse_typed(parsed_args.address),
+                is_dry=parsed_args.dry_run,
+            )
+        )
+
+
+class DeviceUnbind(_Moving):
+    """Give a whole group back to the host's drivers until the next boot.
+
+    'host disable' has it left to them at every boot.
+    """
+
+    empty = "no function of the group is on a VFIO driver"
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from gpu_passthrough_plugin.flow import runtime_binding
+
+        return self.answer(
+            runtime_binding.unbind(
+                self.context.host_context,
+                address.parse_typed(parsed_args.address),
+                is_dry=parsed_args.dry_run,
+            )
+        )
+
+
+class DeviceReset(Command):
+    """Reset a whole group that is on vfio-pci and that nothing uses.
+
+    A free unit that is not clean afterwards is quarantined.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        _add_address(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        from gpu_passthrough_plugin.flow import runtime_binding
+
+        context = self.context.host_context
+        place = address.parse_typed(parsed_args.address)
+        runtime_binding.reset(context, place)
+        say(f"the group of {place} was reset, and responds as before")
 
 
 def _fields(

@@ -72,6 +72,8 @@ class SandboxContext(Context):
     :param tell: called with what is done to the sandbox itself.
     """
 
+    has_agents = False
+
     def __init__(
         self,
         folder: str,

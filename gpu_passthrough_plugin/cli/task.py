@@ -69,7 +69,8 @@ def ask(
     if record is not None:
         members = agent_group.members(context)
         state = agent_state(record, members)
-        if not ledger.keeps_tasks or state in (
+        is_passed_on = ledger.keeps_tasks and context.has_agents
+        if not is_passed_on or state in (
             AgentState.LOST,
             AgentState.FENCED,
         ):

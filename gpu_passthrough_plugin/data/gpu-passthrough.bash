@@ -5,7 +5,7 @@ _gpu_passthrough()
   _get_comp_words_by_ref -n : cur prev words
 
   # Command data:
-  cmds='agent allocation candidate complete db demo device event group help hook host instance inventory nova topology unit'
+  cmds='agent allocation candidate complete db demo device event group help hook host instance inventory nova task topology unit'
   cmds_agent='reconcile'
   cmds_agent_reconcile='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --dry-run'
   cmds_allocation='create delete list show'
@@ -19,9 +19,12 @@ _gpu_passthrough()
   cmds_db='sync'
   cmds_db_sync='-h --help'
   cmds_demo='-h --help'
-  cmds_device='list show'
+  cmds_device='bind list reset show unbind'
+  cmds_device_bind='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --dry-run'
   cmds_device_list='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending'
+  cmds_device_reset='-h --help'
   cmds_device_show='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote'
+  cmds_device_unbind='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --dry-run'
   cmds_event='list'
   cmds_event_list='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --since --limit --unit --consumer --host'
   cmds_group='list show'
@@ -57,6 +60,8 @@ _gpu_passthrough()
   cmds_nova_check='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --release'
   cmds_nova_config='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --release --mode --from --host --managed --live-migratable --one-time-use --numa-policy --host-trait --enabled-filters -o'
   cmds_nova_recycle='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --host --dry-run'
+  cmds_task='list'
+  cmds_task_list='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --host --open'
   cmds_topology='-h --help -o --output --force'
   cmds_unit='check clear history list quarantine show'
   cmds_unit_check='-h --help -f --format -c --column --max-width --fit-width --print-empty --noindent --quote --sort-column --sort-ascending --sort-descending --clear'

@@ -15,6 +15,7 @@ from gpu_passthrough_plugin.host.commands import environment
 from gpu_passthrough_plugin.host.function_calls import FunctionCalls, Write
 from gpu_passthrough_plugin.model.address import Address, parse
 from gpu_passthrough_plugin.model.function import (
+    VFIO,
     Binding,
     Identity,
     Rebind,
@@ -53,6 +54,13 @@ class Devices(Protocol):
         Whatever driver it has now.
 
         :raises Error: when the kernel does not bind it so.
+        """
+
+    def probe(self, address: Address) -> None:
+        """Give a function to the driver that the kernel picks; maybe none.
+
+        :raises Refused: when a guest or another program uses its group.
+        :raises Error: when the kernel does not take its driver away.
         """
 
     def require_idle(self, address: Address) -> None:
@@ -182,6 +190,20 @@ class SysfsDevices:
                 f"{address} is on {actual or 'no driver'} after it was bound"
                 f" to {binding.driver}; see the kernel's log for the reason"
             )
+
+    def probe(self, address: Address) -> None:
+        self._require_lock()
+        # The kernel would ask a guest to give it up, and wait for that.
+        self.require_idle(address)
+        driver = self._driver(address)
+        writes = [
+            self._override_write(address, None),
+            *self._moves(address, driver, None),
+            *self._moves(address, None, "any"),
+        ]
+        self._calls.write(
+            f"giving {address} to a driver of the host", address, *writes
+        )
 
     def _override_write(self, address: Address, override: str | None) -> Write:
         path = f"{self._pci}/devices/{address}/driver_override"
@@ -320,6 +342,15 @@ class SysfsDevices:
             ) from error
 
 
+def probed(recorded: Binding) -> Binding:
+    """Return what a recorded host's kernel makes of a function that it probes.
+
+    No module tells there what it drives.
+    """
+    is_vfio = recorded.driver == VFIO.driver
+    return Binding(None if is_vfio else recorded.driver, None)
+
+
 class RecordedDevices:
     """The functions of a recorded host, changed in memory only.
 
@@ -335,6 +366,7 @@ class RecordedDevices:
         identities: dict[Address, Identity],
     ) -> None:
         self._bindings = dict(bindings)
+        self._first = dict(bindings)
         self._identities = identities
 
     def prepare(self) -> None:
@@ -350,6 +382,9 @@ class RecordedDevices:
 
     def rebind(self, rebind: Rebind) -> None:
         self._bindings[rebind.address] = rebind.becomes
+
+    def probe(self, address: Address) -> None:
+        self._bindings[address] = probed(self._first[address])
 
     def require_idle(self, address: Address) -> None:
         self.binding(address)

@@ -21,7 +21,7 @@ from gpu_passthrough_plugin.formats.host_devices import (
     host_functions,
 )
 from gpu_passthrough_plugin.formats.libvirt_test_node import NodeDomain
-from gpu_passthrough_plugin.host.devices import RecordedDevices
+from gpu_passthrough_plugin.host.devices import RecordedDevices, probed
 from gpu_passthrough_plugin.host.sandbox_folder import write
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.address import Address
@@ -127,6 +127,10 @@ class SandboxMachine:
             if place in self.bindings and binding != self.bindings[place]:
                 self._bind(place, binding)
         self._connection = None
+
+    def recorded(self, place: Address) -> Binding:
+        """Return how the recording has a function bound."""
+        return self._recorded[place]
 
     def bind(self, place: Address, binding: Binding) -> None:
         """Keep a function's new driver, and show it."""
@@ -238,6 +242,11 @@ class SandboxDevices(RecordedDevices):
         if address in self._machine.silent:
             return _SILENT
         return super().identity(address)
+
+    def probe(self, address: Address) -> None:
+        self._require_lock()
+        self.require_idle(address)
+        self._machine.bind(address, probed(self._machine.recorded(address)))
 
     def require_idle(self, address: Address) -> None:
         self.binding(address)

@@ -14,8 +14,8 @@ from gpu_passthrough_plugin.model.event import Actor
 
 MAX_OPEN = 100
 """How many tasks may wait for one host."""
-MAX_AGE_S = 3600
-"""A task that waited longer is not carried out: nobody expects it any more."""
+MAX_SKEW_S = 60
+"""How much the clocks of two hosts may differ."""
 KEPT_S = 7 * 24 * 3600
 """For how long the ledger keeps what became of a task, at least."""
 
@@ -55,6 +55,7 @@ class HostTask:
     :param asked_by: who asked for it; its ``command`` is the kind's.
     :param asked_us: when, in microseconds since 1970, by the clock of the
         host where the command ran.
+    :param until_us: until when the command waits, by the same clock.
     :param changed_us: when it came to its state, by the clock of who changed
         it.
     :param detail: why it failed or was withdrawn; empty otherwise.
@@ -66,6 +67,7 @@ class HostTask:
     subject: str
     asked_by: Actor
     asked_us: int
+    until_us: int
     changed_us: int
     state: TaskState = TaskState.WAITING
     detail: str = ""
@@ -78,11 +80,15 @@ class HostTask:
         return f"{self.kind} {self.subject}"
 
     def is_expected(self, now_us: int) -> bool:
-        """Return whether somebody may still wait for it.
+        """Return whether somebody still waits for it.
+
+        Whoever waits no more may have done it otherwise, and a guest may have
+        been started since.
 
         :param now_us: by the clock of the host that would do it.
         """
-        return abs(now_us - self.asked_us) <= MAX_AGE_S * 1_000_000
+        earliest_us = self.asked_us - MAX_SKEW_S * 1_000_000
+        return earliest_us <= now_us <= self.until_us
 
 
 class TaskListing(NamedTuple):

@@ -202,6 +202,9 @@ class CountedDevices:
     def rebind(self, rebind: Rebind) -> None:
         self._acts.do("rebind", lambda: self._kernel.rebind(rebind))
 
+    def probe(self, address: Address) -> None:
+        self._acts.do("probe", lambda: self._kernel.probe(address))
+
     def require_idle(self, address: Address) -> None:
         self._kernel.require_idle(address)
 

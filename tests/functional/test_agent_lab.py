@@ -86,6 +86,8 @@ def test_what_guests_leave_is_released(
         host.sh("systemctl restart libvirtd && virsh list --all")
         product.start_agent(host)
         before = ours.snapshot()
+        _bound_by_hand(ours)
+        assert ours.snapshot() == before
         killed = booted(ours, "killed")
         host.sh("virsh destroy killed")
         settled(ours, FREE)
@@ -117,6 +119,20 @@ def test_what_guests_leave_is_released(
         assert states(ours) == FREE
         assert host.sh("virsh list --all --name").split() == ["novas"]
         _notices_devices(ours)
+
+
+def _bound_by_hand(ours: Product) -> None:
+    """And reset, and given back to the host's drivers."""
+    card = ours.asked("unit", "list")[0]["Unit"].rpartition("/")[2]
+    assert ours.cli("device", "reset", card, check=False).returncode == 1
+    moved = ours.asked("device", "bind", card)
+    assert {row["Is On"] for row in moved} == {"vfio-pci"}
+    assert len(moved) == len(CARD)
+    ours.cli("device", "reset", card)
+    back = ours.asked("device", "unbind", card)
+    assert [(row["Address"], row["Is On"]) for row in back] == [
+        (row["Address"], row["Was On"]) for row in moved
+    ]
 
 
 def _notices_devices(ours: Product) -> None:

@@ -154,6 +154,7 @@ def test_every_act_asks_first(tmp_path: Path) -> None:
     acts: list[Callable[[], object]] = [
         devices.prepare,
         lambda: devices.rebind(Rebind(gpu, VFIO, VFIO)),
+        lambda: devices.probe(gpu),
         lambda: devices.reset_function(gpu),
         lambda: devices.reset_bus(gpu, 1),
         lambda: journal.write(Instance(UUID)),

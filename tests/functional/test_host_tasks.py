@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,7 +20,6 @@ from gpu_passthrough_plugin.flow.agent import Result
 from gpu_passthrough_plugin.flow.boot import boot
 from gpu_passthrough_plugin.model.event import Actor, EventQuery
 from gpu_passthrough_plugin.model.host_task import (
-    MAX_AGE_S,
     HostTask,
     TaskKind,
     TaskState,
@@ -92,7 +92,7 @@ def asker(world: World) -> Iterator[Asker]:
 def carried_out(
     world: World, acts: Acts | None = None
 ) -> list[tuple[Result, str]]:
-    outcomes = host_tasks.carried_out(world.context(acts))
+    outcomes, _ = host_tasks.carried_out(world.context(acts))
     assert {o.finding.case for o in outcomes} <= {Case.TASK}
     return [(outcome.result, outcome.text) for outcome in outcomes]
 
@@ -157,14 +157,94 @@ def test_what_nobody_expects_any_more_is_not_done(
     world: World, asker: Asker
 ) -> None:
     boot(world.context(), guest(), wanted())
-    late_us = (MAX_AGE_S + 60) * 1_000_000
     with asker.asking(TaskKind.RELEASE, UUID):
-        older = _TASK.update().values(asked_us=_TASK.c.asked_us - late_us)
+        older = _TASK.update().values(until_us=_TASK.c.asked_us)
         asker.ledger.database.write(lambda c: c.execute(older))
         ((result, text),) = carried_out(world)
     assert result is Result.FAILED
-    assert "expected at most an hour between them" in text
+    assert "nobody waits for it any more, or clocks differ" in text
     assert world.guests() == {UUID}
+
+
+def test_whoever_is_ended_asks_for_nothing_any_more(
+    world: World, asker: Asker
+) -> None:
+    """As by a signal, or because the ledger does not answer for a moment."""
+
+    def ended(_line: str) -> None:
+        raise SystemExit(143)
+
+    boot(world.context(), guest(), wanted())
+    with pytest.raises(SystemExit):
+        host_tasks.ask(
+            asker.ledger, HOST, TaskKind.RELEASE, UUID, ANN, 30, ended
+        )
+    assert asker.task.state is TaskState.WITHDRAWN
+    assert carried_out(world) == []
+    assert world.guests() == {UUID}
+
+
+def test_two_who_ask_for_the_same(world: World, asker: Asker) -> None:
+    """The one that waits longer still gets it done, once."""
+    inventory.quarantine(world.context(), KEY, "fan is loud")
+    other = Asker(world)
+    with (
+        asker.asking(TaskKind.CLEAR, GPU, wait_s=3),
+        other.asking(TaskKind.CLEAR, GPU, wait_s=60),
+    ):
+        while len(world.ledger.tasks().tasks) < 2:
+            time.sleep(0.1)
+        assert carried_out(world) == [(Result.DONE, "")]
+    assert "and nothing was done" in asker.refusal
+    assert other.refusal == ""
+    assert other.said[0].startswith("another command asked the agent of")
+    other.ledger.close()
+
+
+def test_another_may_still_have_it_done(world: World, asker: Asker) -> None:
+    inventory.quarantine(world.context(), KEY, "fan is loud")
+    other = Asker(world)
+    with asker.asking(TaskKind.CLEAR, GPU, wait_s=8):
+        with other.asking(TaskKind.CLEAR, GPU, wait_s=1):
+            pass
+        assert "so that it may yet be done" in other.refusal
+        assert carried_out(world) == [(Result.DONE, "")]
+    assert asker.refusal == ""
+    other.ledger.close()
+
+
+def test_one_at_a_time(world: World, asker: Asker) -> None:
+    """Each may take minutes, and the agent has other work."""
+    inventory.quarantine(world.context(), KEY, "")
+    with (
+        asker.asking(TaskKind.CLEAR, GPU),
+        Asker(world).asking(TaskKind.RELEASE, UUID),
+    ):
+        first = host_tasks.carried_out(world.context())
+        second = host_tasks.carried_out(world.context())
+    assert [len(each.outcomes) for each in (first, second)] == [1, 1]
+    assert (first.has_more, second.has_more) == (True, False)
+    assert asker.refusal == ""
+
+
+def test_a_guest_that_may_take_long_to_shut_down(
+    world: World, asker: Asker
+) -> None:
+    boot(world.context(), guest(), wanted())
+    slow = dataclasses.replace(world.context(), stop_timeout_s=600)
+    with asker.asking(TaskKind.RELEASE, UUID):
+        host_tasks.carried_out(slow)
+    assert "stop_timeout_s = 600" in asker.refusal
+    assert world.guests() == {UUID}
+
+
+def test_a_ledger_that_cannot_be_read_is_told(world: World) -> None:
+    gone = SqlLedger(LedgerSettings(f"sqlite:///{world.folder}/none.sqlite"))
+    context = dataclasses.replace(world.context(), ledger=gone)
+    ((outcome,), has_more) = host_tasks.carried_out(context)
+    assert outcome.finding.waits_for_person
+    assert "cannot be read" in outcome.finding.detail
+    assert not has_more
 
 
 @pytest.mark.parametrize("does_it", [False, True])

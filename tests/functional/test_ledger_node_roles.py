@@ -140,12 +140,14 @@ def test_a_node_is_asked_and_asks_no_other(fleet: Fleet) -> None:
         subject = "0000:01:00.0"
         uuid = uuid4().hex
         return HostTask(
-            uuid, host, TaskKind.CLEAR, subject, by, now_us, now_us
+            uuid, host, TaskKind.CLEAR, subject, by, now_us, now_us, now_us
         )
 
+    with pytest.raises(errors.Refused, match="or on a control node"):
+        fleet.node.add_task(task(VICTIM))
+    with pytest.raises(errors.Unavailable, match="permission denied"):
+        fleet.node.add_task(task(NODE))
     for host in (NODE, VICTIM):
-        with pytest.raises(errors.Error, match="permission denied"):
-            fleet.node.add_task(task(host))
         fleet.control.add_task(task(host))
     own, others = fleet.node.tasks().tasks
     if own.host != NODE:

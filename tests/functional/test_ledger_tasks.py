@@ -38,6 +38,7 @@ def task(
         subject,
         ANN,
         asked_us,
+        asked_us + 60_000_000,
         asked_us,
     )
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager
 
 import pytest
 import sqlalchemy as sa
 
 from tests.functional.lab import product, project
-from tests.functional.lab.host import Boot
+from tests.functional.lab.host import Boot, EmulatedHost
 from tests.functional.lab.product import CARD, Product
 from tests.functional.lab.topology import SEED
 from tests.functional.servers.backends import Etcd
@@ -25,36 +25,48 @@ pytestmark = pytest.mark.lab
 
 # How a guest of QEMU's user network reaches the machine that runs it.
 GATEWAY = "10.0.2.2"
+LOST_AFTER_S = 60
+# Everything is emulated.
+LIMIT_S = 300
+REQUEST = ("create", "--request", "gpu:1", "--host", "b")
 
 
 @pytest.fixture
-def hosts(
+def machines(
     boot: Boot, project_archive: bytes, mariadb: MariaDB, etcd: Etcd
-) -> Iterator[tuple[Product, Product]]:
-    """Hosts ``a`` and ``b``, whose units are published."""
+) -> tuple[EmulatedHost, EmulatedHost]:
+    """Hosts ``a`` and ``b``, with the product."""
     database = sa.make_url(mariadb.new_database()).set(host=GATEWAY)
     locks = etcd.url.replace("127.0.0.1", GATEWAY)
-    with ExitStack() as running:
-        found = []
-        for name in "ab":
-            host = boot(SEED)
-            project.install(host, project_archive)
-            project.install_packages(host, "pymysql", "etcd3gw")
-            host.put(
-                product.CONFIG,
-                (
-                    f"[DEFAULT]\nhost = {name}\n[coordination]\n"
-                    f"backend_url = {locks}\n[database]\nconnection ="
-                    f" {database.render_as_string(hide_password=False)}\n"
-                    f"{product.ALIASES}"
-                ).encode(),
-            )
-            found.append(running.enter_context(product.running(host)))
-        first, second = found
-        first.cli("db", "sync")
-        first.cli("inventory", "sync")
-        second.cli("inventory", "sync")
-        yield first, second
+    booted = []
+    for name in "ab":
+        host = boot(SEED)
+        project.install(host, project_archive)
+        project.install_packages(host, "pymysql", "etcd3gw")
+        host.put(
+            product.CONFIG,
+            (
+                f"[DEFAULT]\nhost = {name}\n[coordination]\n"
+                f"backend_url = {locks}\n[database]\nconnection ="
+                f" {database.render_as_string(hide_password=False)}\n"
+                f"[agent]\nlost_after_s = {LOST_AFTER_S}\n{product.ALIASES}"
+            ).encode(),
+        )
+        booted.append(host)
+    first, second = booted
+    return first, second
+
+
+@contextmanager
+def running(
+    machines: tuple[EmulatedHost, EmulatedHost],
+) -> Iterator[tuple[Product, Product]]:
+    """Run the commands there; their units are published."""
+    with product.running(machines[0]) as a, product.running(machines[1]) as b:
+        a.cli("db", "sync")
+        a.cli("inventory", "sync")
+        b.cli("inventory", "sync")
+        yield a, b
 
 
 def owners(ours: Product) -> list[tuple[str, str, str | None]]:
@@ -65,9 +77,13 @@ def owners(ours: Product) -> list[tuple[str, str, str | None]]:
 
 
 def test_claimed_from_either_and_booted_where_it_is(
-    hosts: tuple[Product, Product],
+    machines: tuple[EmulatedHost, EmulatedHost],
 ) -> None:
-    a, b = hosts
+    with running(machines) as (a, b):
+        _claimed_booted_and_released(a, b)
+
+
+def _claimed_booted_and_released(a: Product, b: Product) -> None:
     free = [(name, "free", None) for name in "aaabbb"]
     assert owners(a) == owners(b) == free
     identity = str(uuid.uuid4())
@@ -117,10 +133,47 @@ def test_claimed_from_either_and_booted_where_it_is(
     assert again["Units"] == held["Units"]
 
 
-def answers(ours: Product, name: str) -> None:
-    """Return once a host's agent is one of the group."""
-    until = time.monotonic() + 180
-    while {"Host": name, "Agent": "answers"} not in (
+@pytest.mark.rotating
+def test_a_host_that_lost_its_power_is_fenced_and_comes_back(
+    machines: tuple[EmulatedHost, EmulatedHost],
+) -> None:
+    with running(machines) as (a, b):
+        for each, name in ((a, "a"), (b, "b")):
+            product.start_agent(each.host)
+            answers(a, name)
+        identity = str(uuid.uuid4())
+        path = b.domain("guest", identity)
+        held = b.asked("instance", "boot", path, "--request", "gpu:1")
+        b.host.sh("sync")
+    machines[1].stop()
+    with product.running(machines[0]) as a:
+        answers(a, "b", "lost")
+        assert a.asked("allocation", "show", identity)["State"] == "active"
+        refused = a.cli("instance", "release", identity, check=False)
+        assert "which does not answer (lost: " in refused.stderr
+        (given_up,) = a.asked("inventory", "fence", "b")
+        assert given_up["Unit"] == f"b/{held['Units'][0]}"
+        assert ("b", "quarantined", None) in owners(a)
+        machines[1].start()
+        answers(a, "b")
+        until = time.monotonic() + LIMIT_S
+        while owners(a) != [(name, "free", None) for name in "aaabbb"]:
+            assert time.monotonic() < until, owners(a)
+            time.sleep(5)
+        until = time.monotonic() + LIMIT_S
+        while a.cli("allocation", *REQUEST, check=False).returncode:
+            assert time.monotonic() < until
+            time.sleep(5)
+        events = a.asked("event", "list", "--host", "b", "--limit", "0")
+        assert "reset and checked after the fence" in {
+            event["Reason"] for event in events
+        }
+
+
+def answers(ours: Product, name: str, state: str = "answers") -> None:
+    """Return once a host's agent is one of the group, or is lost."""
+    until = time.monotonic() + LIMIT_S
+    while {"Host": name, "Agent": state} not in (
         ours.asked("inventory", "hosts", "-c", "Host", "-c", "Agent")
     ):
         assert time.monotonic() < until

@@ -58,13 +58,21 @@ def add(connection: sa.Connection, task: HostTask) -> HostTask:
 
     Those that ended long ago are removed.
 
-    :raises Refused: when the ledger has no such host, or too many tasks wait
-        for it.
+    :raises Refused: when the ledger has no such host, too many tasks wait
+        for it, or the database's role may not ask it.
     """
     bound = {"host": task.host}
-    host = connection.execute(statements.HOST, bound).first()
-    if host is None:
+    if connection.execute(statements.HOST, bound).first() is None:
         raise refusals.host_unknown(task.host)
+    # Two commands that ask for the same at once ask for one task.
+    host = connection.execute(statements.LOCK_HOST, bound).first()
+    if host is None:
+        # PostgreSQL locks no row for a role that may not change it.
+        raise errors.Refused(
+            f"this host's role in the ledger asks no other host; run"
+            f" 'gpu-passthrough {task.kind}' on {task.host}, or on a control"
+            " node"
+        )
     waiting = read(connection, task.host, OPEN).tasks
     for other in waiting:
         if (other.kind, other.subject) == (task.kind, task.subject):
@@ -87,6 +95,7 @@ def add(connection: sa.Connection, task: HostTask) -> HostTask:
             "state": task.state.value,
             "detail": task.detail,
             "asked_us": task.asked_us,
+            "until_us": task.until_us,
             "changed_us": task.changed_us,
             "command_host": task.asked_by.host,
             "user_name": task.asked_by.user,
@@ -136,6 +145,7 @@ def _task_of(row: sa.Row[Any]) -> HostTask:
         str(row.subject),
         Actor(str(kind), str(row.command_host), str(row.user_name), row.uid),
         int(row.asked_us),
+        int(row.until_us),
         int(row.changed_us),
         TaskState(row.state),
         str(row.detail),

@@ -287,6 +287,8 @@ host_task = sa.Table(
     sa.Column("detail", sa.Text, nullable=False),
     # Microseconds since 1970 in UTC.
     sa.Column("asked_us", sa.BigInteger, nullable=False),
+    # Until when somebody waits for it.
+    sa.Column("until_us", sa.BigInteger, nullable=False),
     sa.Column("changed_us", sa.BigInteger, nullable=False),
     # Who asked for it.
     sa.Column("command_host", _NAME, nullable=False),
@@ -295,6 +297,7 @@ host_task = sa.Table(
     _one_of("kind", TaskKind),
     _one_of("state", TaskState),
     _number("asked_us", most=MAX_TIME_US),
+    _number("until_us", most=MAX_TIME_US),
     _number("changed_us", most=MAX_TIME_US),
     _number("uid", most=MAX_UID),
     sa.Index(None, "host_id", "state"),

@@ -145,6 +145,28 @@ def test_a_driver_that_does_not_take_the_function(root: Path) -> None:
     assert (pci / "drivers/vfio-pci/bind").read_text() == "0000:06:00.1"
 
 
+def test_any_driver_of_the_host_may_take_a_function(root: Path) -> None:
+    pci = root / "sys/bus/pci"
+    (pci / "drivers_probe").touch()
+    group = attribute(root, AUDIO, "iommu_group")
+    group.symlink_to("../../../kernel/iommu_groups/18")
+    override = attribute(root, AUDIO, "driver_override")
+    override.write_text("vfio-pci\n")
+    sysfs_devices(root).probe(AUDIO)
+    assert override.read_text().startswith("\n")
+    assert (pci / "drivers_probe").read_text() == "0000:06:00.1"
+    # No driver had it.
+    assert not list(pci.glob("drivers/*/unbind"))
+
+
+def test_the_kernel_takes_nothing_from_a_guest(root: Path) -> None:
+    group = root / "dev/vfio/18"
+    # What cannot be opened may be in use.
+    group.mkdir(parents=True)
+    with pytest.raises(errors.Unavailable, match="in use is unknown"):
+        sysfs_devices(root).probe(GPU)
+
+
 def test_a_function_without_a_reset(root: Path) -> None:
     with pytest.raises(errors.Unavailable) as caught:
         sysfs_devices(root).reset_function(GPU)

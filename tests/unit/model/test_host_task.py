@@ -6,18 +6,22 @@ import pytest
 
 from gpu_passthrough_plugin.model.event import Actor
 from gpu_passthrough_plugin.model.host_task import (
-    MAX_AGE_S,
+    MAX_SKEW_S,
     HostTask,
     TaskKind,
     TaskState,
 )
 
 NOW_US = 1_800_000_000_000_000
-AGE_US = MAX_AGE_S * 1_000_000
+WAIT_US = 180_000_000
+SKEW_US = MAX_SKEW_S * 1_000_000
 
 
 def task(kind: TaskKind, subject: str) -> HostTask:
-    return HostTask("0" * 32, "h", kind, subject, Actor(), NOW_US, NOW_US)
+    until_us = NOW_US + WAIT_US
+    return HostTask(
+        "0" * 32, "h", kind, subject, Actor(), NOW_US, until_us, NOW_US
+    )
 
 
 def test_titles_are_the_commands() -> None:
@@ -36,11 +40,12 @@ def test_which_states_are_open() -> None:
     ("later_us", "expected"),
     [
         (0, True),
-        (AGE_US, True),
-        (AGE_US + 1, False),
-        # The clock of who asked may be fast, or slow.
-        (-AGE_US, True),
-        (-AGE_US - 1, False),
+        (WAIT_US, True),
+        # A guest may have been started since.
+        (WAIT_US + 1, False),
+        # The clock of who would do it may be slow, but not out of order.
+        (-SKEW_US, True),
+        (-SKEW_US - 1, False),
     ],
 )
 def test_until_when_it_is_expected(later_us: int, expected: bool) -> None:

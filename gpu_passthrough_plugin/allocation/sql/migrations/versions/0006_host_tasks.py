@@ -18,6 +18,7 @@ _KINDS = ("unit clear", "instance release")
 _STATES = ("waiting", "running", "done", "failed", "withdrawn")
 _NUMBERS = {
     "asked_us": 253_402_300_799_999_999,
+    "until_us": 253_402_300_799_999_999,
     "changed_us": 253_402_300_799_999_999,
     "uid": 2**32 - 1,
 }
@@ -43,6 +44,7 @@ def _create() -> None:
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("detail", sa.Text, nullable=False),
         sa.Column("asked_us", sa.BigInteger, nullable=False),
+        sa.Column("until_us", sa.BigInteger, nullable=False),
         sa.Column("changed_us", sa.BigInteger, nullable=False),
         sa.Column("command_host", sa.String(255), nullable=False),
         sa.Column("user_name", sa.String(64), nullable=False),
