@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import libvirt
@@ -21,16 +21,16 @@ from gpu_passthrough_plugin.formats.host_devices import (
     host_functions,
 )
 from gpu_passthrough_plugin.formats.libvirt_test_node import NodeDomain
-from gpu_passthrough_plugin.host.devices import RecordedDevices, probed
 from gpu_passthrough_plugin.host.sandbox_folder import write
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.function import (
+    VFIO,
     Binding,
     Identity,
     Rebind,
 )
-from gpu_passthrough_plugin.model.reading import Unknown
+from gpu_passthrough_plugin.model.reading import MISSING, Unknown
 
 _FORMAT = 1
 _MALFORMED = (
@@ -202,6 +202,72 @@ class SandboxMachine:
             return _stamp(os.stat(self._path))
         except FileNotFoundError:
             return _UNCHANGED
+
+
+def probed(recorded: Binding) -> Binding:
+    """Return what a recorded host's kernel makes of a function that it probes.
+
+    No module tells there what it drives.
+    """
+    is_vfio = recorded.driver == VFIO.driver
+    return Binding(None if is_vfio else recorded.driver, None)
+
+
+class RecordedDevices:
+    """The functions of a recorded host, changed in memory only.
+
+    For the demonstration, which shows what would be done to a real host.
+
+    :param bindings: of every function of the recording.
+    :param identities: the ids of each function.
+    """
+
+    def __init__(
+        self,
+        bindings: dict[Address, Binding],
+        identities: dict[Address, Identity],
+    ) -> None:
+        self._bindings = dict(bindings)
+        self._first = dict(bindings)
+        self._identities = identities
+
+    def prepare(self) -> None:
+        return
+
+    def binding(self, address: Address) -> Binding:
+        try:
+            return self._bindings[address]
+        except KeyError as error:
+            raise errors.ReadFailed(
+                f"{address} is not in the recording"
+            ) from error
+
+    def rebind(self, rebind: Rebind) -> None:
+        self._bindings[rebind.address] = rebind.becomes
+
+    def probe(self, address: Address) -> None:
+        self._bindings[address] = probed(self._first[address])
+
+    def require_idle(self, address: Address) -> None:
+        self.binding(address)
+
+    def reset_function(
+        self, address: Address, method: str | None = None
+    ) -> None:
+        self._only_vfio(address)
+
+    def reset_bus(
+        self, address: Address, iommu_group: int, others: Sequence[int] = ()
+    ) -> None:
+        self._only_vfio(address)
+
+    def _only_vfio(self, address: Address) -> None:
+        # In memory there is no more to tell a VFIO driver by.
+        if "vfio" not in (self.binding(address).driver or ""):
+            raise errors.Refused(f"{address} is not on a VFIO driver")
+
+    def identity(self, address: Address) -> Identity | Unknown:
+        return self._identities.get(address, MISSING)
 
 
 class SandboxDevices(RecordedDevices):

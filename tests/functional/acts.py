@@ -16,8 +16,8 @@ from gpu_passthrough_plugin.allocation.driver import (
 )
 from gpu_passthrough_plugin.formats import domain_xml
 from gpu_passthrough_plugin.formats.host_devices import host_functions
-from gpu_passthrough_plugin.host.devices import RecordedDevices
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
+from gpu_passthrough_plugin.host.sandbox_machine import RecordedDevices
 from gpu_passthrough_plugin.model.address import Address
 from gpu_passthrough_plugin.model.allocation import (
     Allocation,

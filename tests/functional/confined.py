@@ -47,12 +47,20 @@ class Confined(NamedTuple):
 def run(folder: Path, log: Path, *argv: str) -> Confined:
     """Run one that may write to ``folder`` and to ``log``."""
     log.write_text("")
+    # stevedore keeps a list of entry points there, unless it finds this file.
+    cache = log.with_name("cache")
+    (cache / "python-entrypoints").mkdir(parents=True, exist_ok=True)
+    (cache / "python-entrypoints/.disable").touch()
     done = subprocess.run(
         (sys.executable, "-c", _CODE, str(folder), str(log), *argv),
         capture_output=True,
         text=True,
         # Compiled modules would be written elsewhere.
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={
+            **os.environ,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "XDG_CACHE_HOME": str(cache),
+        },
         preexec_fn=_landlock(folder, log),
     )
     return Confined(

@@ -198,6 +198,8 @@ def test_a_fleet(cli: Cli, folder: Path) -> None:
     asked(cli, *second, *BOOT, str(folder / "guest.xml"))
     (listed,) = asked(cli, "instance", "list")
     assert listed["Host"] == "shared-group"
+    status, _, err = cli("instance", "release", listed["Instance"])
+    assert (status, "not on this host (amd)" in err) == (1, True)
     asked(cli, *second, "instance", "release", listed["Instance"])
     # The same again adds nothing; others are added.
     assert cli(*given, "inventory", "hosts")[2] == ""

@@ -9,8 +9,9 @@ import pytest
 
 from gpu_passthrough_plugin import errors
 from gpu_passthrough_plugin.host.commands import environment
-from gpu_passthrough_plugin.host.devices import RecordedDevices, SysfsDevices
+from gpu_passthrough_plugin.host.devices import SysfsDevices
 from gpu_passthrough_plugin.host.function_calls import FunctionCalls
+from gpu_passthrough_plugin.host.sandbox_machine import RecordedDevices
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.function import (
     VFIO,

@@ -16,10 +16,11 @@ from gpu_passthrough_plugin.host.boot.image_swap import ImageSwap
 from gpu_passthrough_plugin.host.boot.journal import JournalStore
 from gpu_passthrough_plugin.host.boot.revert import Reverter
 from gpu_passthrough_plugin.host.commands import Commands
-from gpu_passthrough_plugin.host.devices import RecordedDevices, SysfsDevices
+from gpu_passthrough_plugin.host.devices import SysfsDevices
 from gpu_passthrough_plugin.host.files import Files
 from gpu_passthrough_plugin.host.function_calls import FunctionCalls
 from gpu_passthrough_plugin.host.instance_journal import InstanceJournal
+from gpu_passthrough_plugin.host.sandbox_machine import RecordedDevices
 from gpu_passthrough_plugin.model import address
 from gpu_passthrough_plugin.model.change import (
     Build,
