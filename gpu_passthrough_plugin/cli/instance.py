@@ -246,8 +246,8 @@ class InstanceRelease(Shower):
                 "instance release takes INSTANCE or --gone;"
                 f" {'both were' if texts else 'neither was'} given"
             )
-        # A recorded host is refused before anything is read.
-        _ = self.context.changed_ledger
+        # Before anything is read.
+        self.context.require_host()
         if parsed_args.gone:
             releases = self._gone(is_dry=parsed_args.dry_run)
         else:

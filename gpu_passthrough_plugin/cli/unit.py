@@ -219,16 +219,22 @@ class UnitClear(_UnitCommand):
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        ledger = self.context.changed_ledger
-        key = named_unit(self.context, parsed_args.unit)
-        if key.host != self.context.settings.host:
-            address, wait_s = str(key.address), parsed_args.wait
-            task.ask(self.context, key.host, TaskKind.CLEAR, address, wait_s)
-            return self.record_fields(ledger.unit(key))
+        own_host = self.context.settings.host
+        if parse_key(parsed_args.unit, own_host).host != own_host:
+            return self._elsewhere(parsed_args)
         from gpu_passthrough_plugin.flow import inventory
 
-        record = inventory.clear(self.context.host_context, key)
-        return self.record_fields(record)
+        context = self.context.host_context
+        key = named_unit(self.context, parsed_args.unit)
+        return self.record_fields(inventory.clear(context, key))
+
+    def _elsewhere(self, parsed_args: argparse.Namespace) -> Any:
+        """Have another host's agent do it."""
+        ledger = self.context.changed_ledger
+        key = named_unit(self.context, parsed_args.unit)
+        address, wait_s = str(key.address), parsed_args.wait
+        task.ask(self.context, key.host, TaskKind.CLEAR, address, wait_s)
+        return self.record_fields(ledger.unit(key))
 
 
 class UnitCheck(Lister):

@@ -106,7 +106,7 @@ def test_what_each_command_keeps_is_known() -> None:
         *("allocation list", "allocation show", "unit list"),
         "unit show",
         *("unit history", "event list", "inventory list"),
-        *("inventory hosts", "instance list", "instance show"),
+        *("inventory hosts", "instance list", "instance show", "task list"),
     }
 
 
