@@ -246,8 +246,8 @@ class InstanceRelease(Shower):
                 "instance release takes INSTANCE or --gone;"
                 f" {'both were' if texts else 'neither was'} given"
             )
-        # Before anything is read.
-        self.context.require_host()
+        # Before anything is read it says where it cannot be done.
+        _ = self.context.host_context
         if parsed_args.gone:
             releases = self._gone(is_dry=parsed_args.dry_run)
         else:
